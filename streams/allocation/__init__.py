@@ -1,0 +1,1 @@
+"""From tallies to weights, and from weights to a variant. Pure."""

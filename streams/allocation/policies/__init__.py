@@ -1,0 +1,18 @@
+"""The policies, by the name their experiments give as `type`.
+
+Adding one is one module beside this one and one line in `POLICIES`.
+"""
+
+from __future__ import annotations
+
+from streams.allocation.policies.base import Arm, Policy
+from streams.allocation.policies.bayesian_ab import BayesianAB
+from streams.allocation.policies.epsilon_greedy import EpsilonGreedy
+from streams.allocation.policies.thompson_sampling import ThompsonSampling
+from streams.allocation.policies.ucb import UCB
+
+POLICIES: dict[str, type[Policy]] = {
+    policy.type: policy for policy in (ThompsonSampling, UCB, EpsilonGreedy, BayesianAB)
+}
+
+__all__ = ["POLICIES", "Arm", "BayesianAB", "EpsilonGreedy", "Policy", "ThompsonSampling", "UCB"]

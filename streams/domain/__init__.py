@@ -1,0 +1,1 @@
+"""Words and numbers everything else is written in. Pure; imports nothing of ours."""

@@ -1,0 +1,189 @@
+"""What happened: the events of the log, as frozen values.
+
+Numbers are integers already (`quantities`): values in micro-units, propensities as numerators
+over 2**32, times in milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from streams.domain.errors import EventError
+
+
+@dataclass(frozen=True, slots=True)
+class ImpressionGroup:
+    """Impressions of one experiment in a batch, as columns of equal length.
+
+    Attributes:
+        experiment: The experiment as a 64-bit number.
+        variants: Index of the assigned variant.
+        propensities: Probability the variant had, numerator over 2**32, in 1..2**32.
+        allocation_versions: Version of the allocation that decided.
+        assigned_at_ms: Time of the assignment.
+        units: 64-bit unit hash, unsigned.
+        contexts: JSON of what the caller told about the request; as long as the other columns, or
+            empty when no impression of the group has one.
+    """
+
+    experiment: int
+    variants: tuple[int, ...] | list[int]
+    propensities: tuple[int, ...] | list[int]
+    allocation_versions: tuple[int, ...] | list[int]
+    assigned_at_ms: tuple[int, ...] | list[int]
+    units: tuple[int, ...] | list[int]
+    contexts: tuple[str, ...] | list[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImpressionBatch:
+    """Impressions that one process logged in one record.
+
+    Attributes:
+        incarnation: 64-bit number drawn by the sending process at its start, unsigned.
+        partition: Partition the sender chose; sequences count per (incarnation, partition).
+        sequence: Number of the batch, from 0, without gaps. A sequence seen before is a repetition.
+    """
+
+    incarnation: int
+    partition: int
+    sequence: int
+    groups: tuple[ImpressionGroup, ...] | list[ImpressionGroup]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A metric value tied to an assignment.
+
+    Attributes:
+        assignment_id: The receipt, as text; not verified yet.
+        metric: Name of the metric, 1 to 64 characters.
+        value: Micro-units.
+        event_id: The sender's name of the event; the same one for the same assignment and metric
+            counts once. None when the sender gave none.
+        observed_at_ms: Time of the event; None when the sender gave none, and then the time of the
+            Kafka record holds.
+    """
+
+    assignment_id: str
+    metric: str
+    value: int
+    event_id: str | None = None
+    observed_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationBatch:
+    """Observations of one record.
+
+    Attributes:
+        observations: The good ones, or the error that makes one unusable in its place.
+        incarnation: As in `ImpressionBatch`; None when the sender keeps no sequence.
+        sequence: As in `ImpressionBatch`; None when the sender keeps no sequence.
+    """
+
+    observations: tuple[Observation | EventError, ...] | list[Observation | EventError]
+    incarnation: int | None = None
+    sequence: int | None = None
+
+
+class CommandKind(StrEnum):
+    """What a command asks for."""
+
+    CREATE = "create"
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    UPDATE = "update"
+    CONCLUDE = "conclude"
+    ARCHIVE = "archive"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A request to change an experiment, in the log.
+
+    Attributes:
+        command_id: 32 hex digits; a repeated id gets the first answer and changes nothing.
+        experiment: The experiment as a 64-bit number.
+        kind: What to do.
+        issued_at_ms: Time at which the API took it; the core knows no other clock.
+        payload: JSON-like arguments: of `create` {"config", "variants"}, of `update` the changed
+            fields, of `conclude` {"winnerVariantId"?}; else empty.
+    """
+
+    command_id: str
+    experiment: int
+    kind: CommandKind
+    issued_at_ms: int
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The worker's answer to a command.
+
+    Attributes:
+        command_id: The command answered.
+        experiment: The experiment as a 64-bit number.
+        accepted: Whether it took effect.
+        version: Version of the experiment after it (number of commands applied); 0 if there is
+            no such experiment.
+        code: Stable error code of a refusal.
+        message: One sentence of a refusal.
+        path: Field at fault of a refusal.
+    """
+
+    command_id: str
+    experiment: int
+    accepted: bool
+    version: int
+    code: str | None = None
+    message: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that was decided about an experiment, with its evidence.
+
+    Attributes:
+        experiment: The experiment as a 64-bit number.
+        kind: `command` (an answered command) or the recommended action that changed.
+        at_ms: Time of what caused it, from the log.
+        version: Snapshot version it was decided on.
+        evidence: JSON-like facts the decision rests on.
+    """
+
+    experiment: int
+    kind: str
+    at_ms: int
+    version: int
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that could not be used, with its place and its bytes.
+
+    Attributes:
+        topic, partition, offset: Where it was read.
+        index: Place within its batch; 0 for a single record.
+        timestamp_ms: Kafka timestamp of the record.
+        code, message, path: Why, as in `EngineError`.
+        key, value: The original bytes of the whole record.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    timestamp_ms: int
+    code: str
+    message: str
+    path: str
+    key: bytes | None
+    value: bytes | None

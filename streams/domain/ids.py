@@ -1,0 +1,70 @@
+"""Identifiers, and the integers they stand for on the wire.
+
+An experiment is a 64-bit integer; its name `exp_` + 13 Crockford base32 characters is the same
+integer for people. A variant is an index within its experiment.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from streams.domain.errors import InputError
+
+ExperimentNumber = NewType("ExperimentNumber", int)
+"""An experiment as a 64-bit unsigned integer: what receipts, tallies and hashes carry."""
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_DIGITS = {character: digit for digit, character in enumerate(_ALPHABET)}
+_LENGTH = 13
+_EXPERIMENT = re.compile(rf"exp_([{_ALPHABET}]{{{_LENGTH}}})")
+_VARIANT = re.compile(rf"(exp_[{_ALPHABET}]{{{_LENGTH}}})_v(0|[1-9]\d{{0,4}})")
+_BITS_PER_CHARACTER = 5
+_LIMIT = 1 << 64
+
+
+def experiment_id(number: int) -> str:
+    """Return the name of experiment `number`, an integer in [0, 2**64).
+
+    >>> experiment_id(0)
+    'exp_0000000000000'
+    >>> experiment_id(2**64 - 1)
+    'exp_fzzzzzzzzzzzz'
+    """
+    characters = [
+        _ALPHABET[number >> shift & 31]
+        for shift in range((_LENGTH - 1) * _BITS_PER_CHARACTER, -1, -_BITS_PER_CHARACTER)
+    ]
+    return "exp_" + "".join(characters)
+
+
+def experiment_number(name: str) -> ExperimentNumber:
+    """Return the integer behind an experiment id; the inverse of `experiment_id`.
+
+    Raises:
+        InputError: `name` is not an experiment id (`INVALID_EXPERIMENT_ID`).
+    """
+    match = _EXPERIMENT.fullmatch(name)
+    number = 0
+    for character in match[1] if match else "":
+        number = number << _BITS_PER_CHARACTER | _DIGITS[character]
+    if match is None or number >= _LIMIT:
+        raise InputError("INVALID_EXPERIMENT_ID", f"{name!r} is not an experiment id", "experimentId")
+    return ExperimentNumber(number)
+
+
+def variant_id(experiment: str, index: int) -> str:
+    """Return the id of the variant at `index` (from 0) of the experiment with this id."""
+    return f"{experiment}_v{index}"
+
+
+def variant_index(name: str) -> tuple[str, int]:
+    """Return (experiment id, index) of a variant id; the inverse of `variant_id`.
+
+    Raises:
+        InputError: `name` is not a variant id (`INVALID_VARIANT_ID`).
+    """
+    match = _VARIANT.fullmatch(name)
+    if match is None:
+        raise InputError("INVALID_VARIANT_ID", f"{name!r} is not a variant id", "variantId")
+    return match[1], int(match[2])

@@ -1,0 +1,82 @@
+"""Frozen, strict input models, and their errors in the engine's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from streams.domain.errors import InputError
+
+
+class InputModel(BaseModel):
+    """Base of everything a user may send: camelCase outside, snake_case inside, nothing extra.
+
+    Numbers are strict (no numeric strings, no booleans) and finite.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        validate_default=True,
+    )
+
+
+M = TypeVar("M", bound=BaseModel)
+
+_CODES = {
+    "missing": "MISSING_FIELD",
+    "extra_forbidden": "UNKNOWN_FIELD",
+    "finite_number": "NOT_FINITE",
+    "greater_than": "OUT_OF_RANGE",
+    "greater_than_equal": "OUT_OF_RANGE",
+    "less_than": "OUT_OF_RANGE",
+    "less_than_equal": "OUT_OF_RANGE",
+    "too_short": "OUT_OF_RANGE",
+    "too_long": "OUT_OF_RANGE",
+    "string_too_short": "OUT_OF_RANGE",
+    "string_too_long": "OUT_OF_RANGE",
+    "string_pattern_mismatch": "INVALID_NAME",
+    "enum": "UNKNOWN_VALUE",
+    "literal_error": "UNKNOWN_VALUE",
+}
+
+
+def problem(code: str, message: str) -> PydanticCustomError:
+    """Return the error a validator raises to refuse its field with a stable `code`."""
+    return PydanticCustomError(code, "{message}", {"message": message})
+
+
+def parse(model: type[M], data: Mapping[str, Any], root: str = "") -> M:
+    """Return `data` as a `model`.
+
+    Args:
+        model: What it should be.
+        data: JSON-like mapping.
+        root: Path of `data` itself, put before the path of a field.
+
+    Raises:
+        InputError: the first thing that is wrong, with its stable code and its path.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _input_error(error.errors(include_url=False)[0], root) from error
+
+
+def _input_error(details: ErrorDetails, root: str) -> InputError:
+    kind = details["type"]
+    path = root
+    for part in details["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f"{'.' if path else ''}{part}"
+    if kind == "extra_forbidden" and ".parameters." in f".{path}":
+        return InputError("UNKNOWN_PARAMETER", "the policy has no such parameter", path)
+    code = kind if kind.isupper() else _CODES.get(kind, "WRONG_TYPE")
+    return InputError(code, details["msg"], path)

@@ -1,0 +1,1 @@
+"""Experiments: definition, lifecycle, report and assignment. Pure."""

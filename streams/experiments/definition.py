@@ -1,0 +1,223 @@
+"""What an experiment is: its configuration and its variants, as their author writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import Field, SerializeAsAny, StringConstraints, model_validator
+
+from streams.allocation.policies import POLICIES, Policy
+from streams.domain.quantities import METRIC_NAME_LIMIT
+from streams.domain.validation import InputModel, parse, problem
+
+MAX_VARIANTS = 256
+"""Variants of one experiment, at most; P(best) by quadrature costs time in proportion."""
+
+MAX_CONFIG_DEPTH = 16
+WEIGHT_TOLERANCE = 1e-6
+"""How far declared weights may miss the sum 1: room for thirds in decimals, not for errors."""
+
+DEFAULT_ATTRIBUTION_WINDOW_S = 86_400
+MAX_ATTRIBUTION_WINDOW_S = 366 * 86_400
+
+MetricName = Annotated[
+    str,
+    StringConstraints(pattern=rf"^[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}$"),
+]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+
+
+class UnitKind(StrEnum):
+    """Who is randomised."""
+
+    IMPRESSION = "impression"
+    USER = "user"
+    SESSION = "session"
+
+
+class ExperimentConfig(InputModel):
+    """Configuration of an experiment.
+
+    Attributes:
+        name: What people call it.
+        description: What it is for.
+        type: Policy that shares the traffic: a key of `POLICIES`.
+        primary_metric: Metric that decides.
+        secondary_metrics: Metrics that are reported besides.
+        traffic_allocation: Share of the units that take part, in [0, 1].
+        min_sample_size: Units every variant must have before a winner may be named.
+        significance_threshold: Confidence a winner must have, in [0.5, 1).
+        auto_promote_winner: Conclude by itself once a winner is certain.
+        unit: Who is randomised; `impression` for adaptive policies and `user` for fixed ones
+            unless stated.
+        attribution_window: Seconds after an assignment during which observations count; 0 for no
+            limit. A day for impressions, no limit for users and sessions unless stated.
+        parameters: Parameters of the policy.
+    """
+
+    name: Name
+    description: str = Field(default="", max_length=2_000)
+    type: str
+    primary_metric: MetricName
+    secondary_metrics: Annotated[tuple[MetricName, ...], Field(max_length=32, strict=False)] = ()
+    traffic_allocation: float = Field(default=1.0, ge=0.0, le=1.0)
+    min_sample_size: int = Field(default=100, ge=0, le=10**12)
+    significance_threshold: float = Field(default=0.95, ge=0.5, lt=1.0)
+    auto_promote_winner: bool = False
+    unit: Annotated[UnitKind, Field(strict=False)]
+    attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
+    parameters: SerializeAsAny[Policy]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        """Choose the policy by `type`, and the defaults that depend on it."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
+            return data
+        policy = POLICIES.get(data["type"])
+        if policy is None:
+            known = ", ".join(sorted(POLICIES))
+            raise problem("UNKNOWN_TYPE", f"type == {data['type']!r}, must be one of {known}")
+        completed = dict(data)
+        completed.setdefault("unit", UnitKind.IMPRESSION if policy.adaptive else UnitKind.USER)
+        by_impression = completed["unit"] == UnitKind.IMPRESSION
+        if "attribution_window" not in completed:
+            completed.setdefault(
+                "attributionWindow", DEFAULT_ATTRIBUTION_WINDOW_S if by_impression else 0
+            )
+        parameters = completed.get("parameters", {})
+        if isinstance(parameters, Mapping):
+            completed["parameters"] = parse(policy, parameters, "config.parameters")
+        return completed
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        metrics = (self.primary_metric, *self.secondary_metrics)
+        if len(set(metrics)) < len(metrics):
+            raise problem("DUPLICATE_METRIC", "a metric is named twice")
+        return self
+
+
+class VariantSpec(InputModel):
+    """One variant of an experiment.
+
+    Attributes:
+        name: What people call it; unique within the experiment.
+        is_control: Whether the others are compared with it; exactly one variant is.
+        weight: Share of the traffic under a fixed policy, in (0, 1]; all variants or none have one.
+        config: What the caller gets back with an assignment; any JSON object.
+    """
+
+    name: Name
+    is_control: bool = False
+    weight: float | None = Field(default=None, gt=0.0, le=1.0)
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_json(self.config, MAX_CONFIG_DEPTH)
+        return self
+
+
+class ExperimentDefinition(InputModel):
+    """What `create` takes: a configuration and the variants."""
+
+    config: ExperimentConfig
+    variants: Annotated[
+        tuple[VariantSpec, ...], Field(min_length=2, max_length=MAX_VARIANTS, strict=False)
+    ]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) < len(names):
+            raise problem("DUPLICATE_NAME", "two variants have the same name")
+        controls = sum(variant.is_control for variant in self.variants)
+        if controls != 1:
+            raise problem("CONTROL_COUNT", f"{controls} variants are control, must be exactly 1")
+        weights = [variant.weight for variant in self.variants if variant.weight is not None]
+        if weights and self.config.parameters.adaptive:
+            raise problem("WEIGHTS_NOT_USED", f"{self.config.type} chooses the weights itself")
+        if weights and len(weights) < len(names):
+            raise problem("WEIGHTS_INCOMPLETE", "some variants have a weight and some have none")
+        if weights and abs(math.fsum(weights) - 1.0) > WEIGHT_TOLERANCE:
+            raise problem("WEIGHTS_DO_NOT_SUM", f"weights sum to {math.fsum(weights)!r}, not to 1")
+        floor = self.config.parameters.min_allocation
+        if floor is not None and floor * len(names) > 1.0:
+            raise problem("FLOOR_TOO_LARGE", f"minAllocation == {floor}, must be <= 1 / variants")
+        return self
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Declared shares of the variants, even when none is declared; they sum to 1."""
+        equal = 1.0 / len(self.variants)
+        declared = [variant.weight or equal for variant in self.variants]
+        total = math.fsum(declared)
+        return tuple(weight / total for weight in declared)
+
+    @property
+    def control_index(self) -> int:
+        """Index of the control."""
+        return next(i for i, variant in enumerate(self.variants) if variant.is_control)
+
+
+class ParametersUpdate(InputModel):
+    """Thresholds among the parameters that a running experiment may change."""
+
+    early_stopping_threshold: float = Field(ge=0.5, lt=1.0)
+
+
+class ExperimentUpdate(InputModel):
+    """What `update` may change; what is left out stays."""
+
+    traffic_allocation: float | None = Field(default=None, ge=0.0, le=1.0)
+    min_sample_size: int | None = Field(default=None, ge=0, le=10**12)
+    significance_threshold: float | None = Field(default=None, ge=0.5, lt=1.0)
+    auto_promote_winner: bool | None = None
+    parameters: ParametersUpdate | None = None
+
+
+def parse_definition(config: Mapping[str, Any], variants: Sequence[Any]) -> ExperimentDefinition:
+    """Return the checked definition of an experiment.
+
+    Raises:
+        InputError: the first thing that is wrong, with its code and path.
+    """
+    return parse(ExperimentDefinition, {"config": config, "variants": variants})
+
+
+def updated(definition: ExperimentDefinition, update: ExperimentUpdate) -> ExperimentDefinition:
+    """Return `definition` with the fields of `update` that are set.
+
+    Raises:
+        InputError: a parameter is set that the policy does not have.
+    """
+    changes = update.model_dump(by_alias=True, exclude_none=True)
+    config = definition.config.model_dump(by_alias=True, mode="json")
+    config["parameters"] |= changes.pop("parameters", {})
+    variants = [variant.model_dump(by_alias=True, mode="json") for variant in definition.variants]
+    return parse_definition(config | changes, variants)
+
+
+def _check_json(value: Any, depth: int) -> None:
+    """Refuse what JSON cannot say, and what is nested too deeply for a reader's stack."""
+    if depth == 0:
+        raise problem("TOO_DEEP", f"nested deeper than {MAX_CONFIG_DEPTH} levels")
+    match value:
+        case dict():
+            for key, member in value.items():
+                if not isinstance(key, str):
+                    raise problem("WRONG_TYPE", "keys of a JSON object are strings")
+                _check_json(member, depth - 1)
+        case list():
+            for member in value:
+                _check_json(member, depth - 1)
+        case float() if not math.isfinite(value):
+            raise problem("NOT_FINITE", f"{value!r} is not a JSON number")
+        case str() | int() | float() | bool() | None:
+            return
+        case _:
+            raise problem("WRONG_TYPE", f"{type(value).__name__} is not JSON")
