@@ -1,0 +1,60 @@
+# Every target does its own set-up in .venv; `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PACKAGES := streams schemas api scripts tests $(wildcard benchmarks)
+YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
+LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emit-index-url \
+	--no-annotate --quiet --group build
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint format types contracts compose check bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## run the whole engine against known click rates and compare every count
+	$(BIN)/experiment demo
+
+up: $(INSTALLED) ## start the whole stack on this machine until Ctrl-C
+	$(BIN)/experiment up
+
+test: $(INSTALLED) ## every test, also those against the real embedded broker and Valkey
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## ruff and yamllint
+	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/yamllint --strict -d '{extends: default, rules: {document-start: disable, line-length: {max: 120}, truthy: {check-keys: false}}}' $(YAML)
+
+format: $(INSTALLED) ## let ruff correct what it can
+	$(BIN)/ruff check --fix $(PACKAGES)
+	$(BIN)/ruff format $(PACKAGES)
+
+types: $(INSTALLED) ## mypy --strict
+	$(BIN)/mypy
+
+contracts: $(INSTALLED) ## the layers hold
+	$(BIN)/lint-imports
+
+compose: ## docker-compose.yml is valid, and refuses to start without its secrets
+	scripts/check-compose
+
+check: lint types contracts compose test ## everything that CI runs
+
+bench: $(INSTALLED) ## measure: see benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+lock: $(INSTALLED) ## resolve the newest allowed versions and pin them with their hashes
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --group dev --constraints requirements.lock \
+		--output-file requirements-dev.lock
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(INSTALLED): requirements-dev.lock pyproject.toml scripts/bootstrap.py
+	$(PYTHON) scripts/bootstrap.py --venv $(VENV) --lock requirements-dev.lock
+	@touch $@
