@@ -1,4 +1,4 @@
-"""Make a virtual environment and install exactly what a lock file pins, with the standard library alone.
+"""Make a virtual environment and install exactly what a lock file pins; standard library only.
 
 A fresh Debian has Python but neither pip nor ensurepip. There the environment is made without pip,
 and pip itself runs straight from a wheel: the pinned one of the index that pip's own configuration

@@ -1,0 +1,119 @@
+"""Settings: read from the environment alone, refused by name, and documented as they are."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from scripts.render_settings import PAGE, render
+from streams.domain.errors import ConfigurationError
+from streams.settings import Settings, load_settings
+
+
+def test_the_reference_page_is_what_the_fields_say():
+    assert PAGE.read_text() == render(), "run python -m scripts.render_settings"
+
+
+def test_every_field_tells_its_meaning():
+    undescribed = [name for name, field in Settings.model_fields.items() if not field.description]
+
+    assert undescribed == []
+
+
+def test_settings_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("EXPERIMENT_KAFKA_URL", "kafka://one:9092, two:9092")
+    monkeypatch.setenv("EXPERIMENT_PARTITIONS", "12")
+
+    settings = load_settings()
+
+    assert settings.kafka_url == "one:9092,two:9092"
+    assert settings.faust_brokers == ["kafka://one:9092", "kafka://two:9092"]
+    assert settings.partitions == 12
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError):
+        Settings().partitions = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("EXPERIMENT_PARTITIONS", "0"),
+        ("EXPERIMENT_SESSION_TIMEOUT_S", "5"),
+        ("EXPERIMENT_LOG_LEVEL", "chatty"),
+        ("EXPERIMENT_TOPIC_PREFIX", "a/b"),
+        ("EXPERIMENT_KAFKA_TIMEOUT_S", "nan"),
+    ],
+)
+def test_a_value_outside_its_domain_is_refused_by_name(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(ConfigurationError) as refusal:
+        load_settings()
+
+    assert refusal.value.path == variable
+    assert variable in refusal.value.message
+
+
+def test_a_refusal_does_not_show_the_secret(monkeypatch):
+    monkeypatch.setenv("EXPERIMENT_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("EXPERIMENT_SASL_PASSWORD", "hunter2")
+
+    with pytest.raises(ConfigurationError) as refusal:
+        load_settings()
+
+    assert "sasl_username" in refusal.value.message
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_secrets_stay_out_of_the_representation():
+    settings = Settings(
+        security_protocol="SASL_SSL",
+        sasl_username="engine",
+        sasl_password="hunter2",  # type: ignore[arg-type]
+        redis_url="redis://:hunter2@localhost",
+        receipt_keys="1:68756e74657232",  # type: ignore[arg-type]
+    )
+
+    assert "hunter2" not in repr(settings)
+    assert "68756e74657232" not in repr(settings)
+    assert "hunter2" not in repr(settings.kafka_security())
+
+
+def test_a_sasl_cluster_is_told_the_same_to_both_kinds_of_client():
+    settings = Settings(
+        kafka_url="broker:9093",
+        security_protocol="SASL_SSL",
+        sasl_username="engine",
+        sasl_password="hunter2",  # type: ignore[arg-type]
+    )
+
+    config = settings.confluent_config()
+    security = settings.kafka_security()
+
+    assert config["sasl.username"] == security.username == "engine"
+    assert config["sasl.password"] == security.password == "hunter2"
+    assert config["sasl.mechanism"] == security.mechanism == "SCRAM-SHA-512"
+    assert security.ssl_context is not None
+
+
+def test_an_unreadable_certificate_is_a_configuration_error(tmp_path):
+    settings = Settings(security_protocol="SSL", ssl_cafile=tmp_path / "missing.pem")
+
+    with pytest.raises(ConfigurationError, match="certificate"):
+        settings.kafka_security()
+
+
+def test_more_replicas_in_sync_than_there_are_is_refused():
+    with pytest.raises(ValidationError, match="replication_factor"):
+        Settings(min_insync_replicas=2, replication_factor=1)
+
+
+def test_the_spool_lies_in_the_data_directory_unless_told(tmp_path):
+    assert Settings(data_dir=tmp_path).spool_dir == tmp_path / "spool"
+
+
+def test_receipt_keys_that_are_missing_are_named():
+    with pytest.raises(ConfigurationError, match="EXPERIMENT_RECEIPT_KEYS"):
+        _ = Settings().signing_keys
