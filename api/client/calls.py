@@ -1,0 +1,296 @@
+"""Every call of the API, described once: what is sent, and what comes back.
+
+A description does nothing. `ExperimentClient` and `AsyncExperimentClient` have one method for each
+function here, with the same parameters, and differ only in how they carry a description out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from api.client.errors import ApiError, ApiUnreachableError
+from api.client.requests import Context, Observation
+from api.client.results import (
+    Accepted,
+    Assignment,
+    Experiment,
+    Health,
+    Readiness,
+    Stats,
+    assignments,
+    experiments,
+)
+
+T = TypeVar("T")
+
+MAX_WAIT_S = 5.0
+"""Longest pause before a repetition, whatever the API asks for, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request, and how its answer is read.
+
+    Attributes:
+        method: HTTP method.
+        path: Path and query below the address of the API.
+        read: Turns the decoded JSON answer into the result.
+        body: JSON-like body; None for none.
+        headers: Headers besides the usual ones.
+        is_repeatable: Whether sending it twice does no more than sending it once. Only then is it
+            sent again after a failure that leaves open whether it arrived.
+        accepts: Statuses besides 2xx whose body is a result and not an error.
+    """
+
+    method: Literal["GET", "POST", "PATCH"]
+    path: str
+    read: Callable[[Any], T]
+    body: Any = None
+    headers: Mapping[str, str] | None = None
+    is_repeatable: bool = True
+    accepts: frozenset[int] = frozenset()
+
+    def is_worth_repeating(self, error: Exception) -> bool | float:
+        """Return whether to send the call again after `error`, or after how many seconds to."""
+        if isinstance(error, ApiUnreachableError):
+            return self.is_repeatable or not error.was_sent
+        if isinstance(error, ApiError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return True if error.retry_after_s is None else min(error.retry_after_s, MAX_WAIT_S)
+        return False
+
+
+def create_experiment(
+    config: Mapping[str, Any],
+    variants: Sequence[Mapping[str, Any]],
+    idempotency_key: str | None = None,
+) -> Call[Experiment]:
+    """Create an experiment, as a draft.
+
+    Args:
+        config: Name, type, primary metric and the rest, with the JSON names of the HTTP API.
+        variants: At least two; exactly one with `isControl`.
+        idempotency_key: The same key gives the same experiment again, for a day at least. Without
+            one the client draws a new key, so its own retries are safe too.
+
+    Raises:
+        ApiError: 422 with the code and the path of the first thing that is wrong.
+
+    Examples:
+        ```
+        experiment = client.create_experiment(
+            {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"},
+            [{"name": "A", "isControl": True}, {"name": "B", "config": {"adId": "ad_456"}}],
+        )
+        ```
+    """
+    body = {"config": dict(config), "variants": [dict(variant) for variant in variants]}
+    return _command("POST", "/experiments", body, idempotency_key)
+
+
+def start_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+    """Start a draft: from now on it assigns.
+
+    Raises:
+        ApiError: 404 `EXPERIMENT_NOT_FOUND`, 409 `INVALID_TRANSITION`.
+    """
+    return _command("POST", _place(experiment_id, "/start"), {}, idempotency_key)
+
+
+def pause_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+    """Stop assigning; observations of earlier assignments still count."""
+    return _command("POST", _place(experiment_id, "/pause"), {}, idempotency_key)
+
+
+def resume_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+    """Go on assigning after a pause."""
+    return _command("POST", _place(experiment_id, "/resume"), {}, idempotency_key)
+
+
+def update_experiment(
+    experiment_id: str, changes: Mapping[str, Any], idempotency_key: str | None = None
+) -> Call[Experiment]:
+    """Change `trafficAllocation` or the thresholds; what is left out stays.
+
+    Args:
+        experiment_id: A draft, a running or a paused experiment.
+        changes: Changed fields of the configuration, with their JSON names.
+        idempotency_key: As for `create_experiment`.
+    """
+    return _command("PATCH", _place(experiment_id), dict(changes), idempotency_key)
+
+
+def conclude_experiment(
+    experiment_id: str,
+    winner_variant_id: str | None = None,
+    idempotency_key: str | None = None,
+) -> Call[Experiment]:
+    """End an experiment.
+
+    Args:
+        experiment_id: A running or a paused experiment.
+        winner_variant_id: Variant it is concluded with; None for no winner.
+        idempotency_key: As for `create_experiment`.
+
+    Raises:
+        ApiError: 422 `UNKNOWN_VARIANT` if the winner is not a variant of the experiment.
+    """
+    body = {} if winner_variant_id is None else {"winnerVariantId": winner_variant_id}
+    return _command("POST", _place(experiment_id, "/conclude"), body, idempotency_key)
+
+
+def archive_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+    """Put a draft or a concluded experiment away."""
+    return _command("POST", _place(experiment_id, "/archive"), {}, idempotency_key)
+
+
+def get_experiment(experiment_id: str) -> Call[Experiment]:
+    """Return an experiment: configuration, variants and status."""
+    return Call("GET", _place(experiment_id), Experiment.model_validate)
+
+
+def list_experiments() -> Call[tuple[Experiment, ...]]:
+    """Return all experiments."""
+    return Call("GET", "/experiments", experiments)
+
+
+def get_experiment_stats(experiment_id: str) -> Call[Stats]:
+    """Return what is known of an experiment: counts, posteriors, allocation, recommendation.
+
+    Examples:
+        ```
+        stats = client.get_experiment_stats(experiment.id)
+        if stats.recommended_action == "conclude_winner" and stats.winner:
+            client.conclude_experiment(experiment.id, stats.winner.id)
+        ```
+    """
+    return Call("GET", _place(experiment_id, "/stats"), Stats.model_validate)
+
+
+def assign_variant(
+    experiment_id: str, context: Context | Mapping[str, Any] | None = None
+) -> Call[Assignment]:
+    """Choose the variant for one request.
+
+    Args:
+        experiment_id: A running experiment.
+        context: Who asks: `Context(user_id=…)`, or a mapping with the JSON names.
+
+    Raises:
+        ApiError: 404 `EXPERIMENT_NOT_FOUND`, 409 `EXPERIMENT_NOT_RUNNING`, 422 if the unit that the
+            experiment randomises is missing.
+
+    Examples:
+        ```
+        assignment = client.assign_variant(experiment.id, Context(user_id="user_123"))
+        ad_id = assignment.config["adId"]
+        ```
+    """
+    # A second request of an impression-level experiment would be a second impression.
+    return Call(
+        "POST",
+        _place(experiment_id, "/assign"),
+        Assignment.model_validate,
+        _context(context),
+        is_repeatable=False,
+    )
+
+
+def assign_variants(
+    experiment_ids: Sequence[str], contexts: Sequence[Context | Mapping[str, Any]]
+) -> Call[tuple[tuple[Assignment, ...], ...]]:
+    """Choose the variants of several experiments for several units at once.
+
+    Returns:
+        One row per context, one assignment per experiment, in the order given.
+    """
+    body = {
+        "experimentIds": list(experiment_ids),
+        "units": [_context(context) for context in contexts],
+    }
+    return Call("POST", "/assign", assignments, body, is_repeatable=False)
+
+
+def record_observation(
+    assignment_id: str,
+    metric: str,
+    value: float,
+    event_id: str | None = None,
+    timestamp: int | None = None,
+) -> Call[Accepted]:
+    """Record what a unit did after its assignment.
+
+    Args:
+        assignment_id: `Assignment.id`.
+        metric: Name of the metric.
+        value: In units of the metric; 1 for a click, 49.99 for a payment.
+        event_id: The sender's name of the event. The same one for the same assignment and metric
+            counts once. Without one every call counts, and is not repeated after a connection
+            that broke off.
+        timestamp: Time of the event, in milliseconds since the epoch; now unless given.
+
+    Raises:
+        EventError: the value is not finite or too large; nothing was sent.
+        ApiError: 422 if the assignment id is forged, truncated or expired.
+
+    Examples:
+        ```
+        client.record_observation(assignment.id, "revenue", 49.99, event_id="order_1")
+        ```
+    """
+    observation = Observation(assignment_id, metric, value, event_id, timestamp)
+    return Call(
+        "POST",
+        "/observations",
+        Accepted.model_validate,
+        observation.to_json(),
+        is_repeatable=event_id is not None,
+    )
+
+
+def record_observations(observations: Iterable[Observation]) -> Call[Accepted]:
+    """Record several observations in one request: all are taken, or none.
+
+    Raises:
+        EventError: a value is not finite or too large; nothing was sent.
+        ApiError: 422 with the path of the first one that is wrong, as in `[1].assignmentId`.
+    """
+    taken = tuple(observations)
+    return Call(
+        "POST",
+        "/observations",
+        Accepted.model_validate,
+        [observation.to_json() for observation in taken],
+        is_repeatable=all(observation.event_id is not None for observation in taken),
+    )
+
+
+def health() -> Call[Health]:
+    """Return that the API is alive."""
+    return Call("GET", "/health", Health.model_validate)
+
+
+def ready() -> Call[Readiness]:
+    """Return whether the API can assign, and what is missing if it cannot. Never an error."""
+    return Call("GET", "/ready", Readiness.model_validate, accepts=frozenset({503}))
+
+
+def _command(
+    method: Literal["POST", "PATCH"], path: str, body: Any, idempotency_key: str | None
+) -> Call[Experiment]:
+    key = idempotency_key or uuid.uuid4().hex
+    return Call(method, path, Experiment.model_validate, body, {"Idempotency-Key": key})
+
+
+def _place(experiment_id: str, action: str = "") -> str:
+    return f"/experiments/{quote(experiment_id, safe='')}{action}"
+
+
+def _context(context: Context | Mapping[str, Any] | None) -> dict[str, Any]:
+    if isinstance(context, Context):
+        return context.to_json()
+    return dict(context or {})

@@ -1,0 +1,189 @@
+"""The two clients: the same methods over a blocking and over an asynchronous connection."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import stamina
+from pydantic import ValidationError
+
+from api.client.calls import Call
+from api.client.errors import ApiError, ApiUnreachableError, refusal
+from api.client.methods import Methods
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+"""Where `experiment up` serves the API unless told otherwise."""
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class ExperimentClient(Methods):
+    """The API of a running engine, one blocking call a method. May be shared by threads.
+
+    Args:
+        url: Address of the API.
+        api_key: Sent as a bearer token; None where the API is open, as on loopback.
+        timeout_s: Seconds to wait for a connection and for each answer.
+        attempts: How often a request is sent at most. It is sent again, after a growing pause or
+            the one the API asks for, when the API says that it cannot serve it now (503), or
+            when the connection failed and sending twice does no harm.
+        transport: Replaces the network, as in tests.
+
+    Examples:
+        ```
+        with ExperimentClient("http://127.0.0.1:8080") as client:
+            assignment = client.assign_variant(experiment_id, Context(user_id="user_123"))
+            client.record_observation(assignment.id, "click", 1)
+        ```
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 10.0,
+        attempts: int = 4,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.Client(
+            base_url=url, headers=_headers(api_key), timeout=timeout_s, transport=transport
+        )
+        self._retrying = stamina.RetryingCaller(attempts, **_BACKOFF)
+
+    def send(self, call: Call[T], /) -> T:
+        """Send a described call and return its result.
+
+        Raises:
+            ApiError: the API refused it, or was not reached in any of the attempts.
+        """
+        return self._retrying(call.is_worth_repeating, self._send_once, call)
+
+    def _send_once(self, call: Call[T]) -> T:
+        try:
+            response = self._http.request(
+                call.method, call.path, json=call.body, headers=call.headers
+            )
+        except httpx.TransportError as error:
+            raise _unreachable(self._http.base_url, error) from error
+        return _result(call, response)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncExperimentClient(Methods):
+    """The API of a running engine, one awaitable a method; otherwise as `ExperimentClient`.
+
+    Args:
+        url, api_key, timeout_s, attempts, transport: As for `ExperimentClient`.
+        connections: Connections kept open at most. Further calls wait for one.
+
+    Examples:
+        ```
+        async with AsyncExperimentClient() as client:
+            assignment = await client.assign_variant(experiment_id, {"userId": "user_123"})
+        ```
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 10.0,
+        attempts: int = 4,
+        connections: int = 32,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        # Waiting for a free connection has no limit of its own: the semaphore is first come, first
+        # served, while httpx's pool under load lets some wait until they time out.
+        self._free = asyncio.Semaphore(connections)
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers=_headers(api_key),
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            transport=transport,
+        )
+        self._retrying = stamina.AsyncRetryingCaller(attempts, **_BACKOFF)
+
+    async def send(self, call: Call[T], /) -> T:
+        """Send a described call and return its result.
+
+        Raises:
+            ApiError: the API refused it, or was not reached in any of the attempts.
+        """
+        return await self._retrying(call.is_worth_repeating, self._send_once, call)
+
+    async def _send_once(self, call: Call[T]) -> T:
+        try:
+            async with self._free:
+                response = await self._http.request(
+                    call.method, call.path, json=call.body, headers=call.headers
+                )
+        except httpx.TransportError as error:
+            raise _unreachable(self._http.base_url, error) from error
+        return _result(call, response)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+# Waits of about 0.1, 0.2, 0.4 … s. The random part keeps clients that failed together apart.
+_BACKOFF: Any = {"timeout": None, "wait_initial": 0.1, "wait_max": 5.0, "wait_jitter": 0.1}
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+
+
+def _unreachable(url: httpx.URL, error: httpx.TransportError) -> ApiUnreachableError:
+    reason = str(error) or type(error).__name__
+    return ApiUnreachableError(f"{url}: {reason}", was_sent=not isinstance(error, _NOT_SENT))
+
+
+def _result(call: Call[T], response: httpx.Response) -> T:
+    try:
+        payload = response.json()
+    except ValueError:
+        payload = None
+    if not response.is_success and response.status_code not in call.accepts:
+        raise refusal(response.status_code, response.headers, payload, response.text)
+    try:
+        return call.read(payload)
+    except ValidationError as error:
+        raise ApiError(
+            "UNEXPECTED_ANSWER",
+            f"{call.method} {response.url} answered what no engine of this version does: {error}",
+            status=response.status_code,
+        ) from error

@@ -1,0 +1,75 @@
+"""One method per call, for both clients: the description is bound to whatever carries it out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from api.client import calls
+from api.client.calls import Call
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Carrier(Protocol):
+    """Carries a described call out and returns its result."""
+
+    def send(self, call: Call[T], /) -> T:
+        """Send `call`, wait for the answer, and return what it says."""
+
+
+class AsyncCarrier(Protocol):
+    """Carries a described call out and returns its result once awaited."""
+
+    async def send(self, call: Call[T], /) -> T:
+        """Send `call`, and return what its answer says."""
+
+
+class Method(Generic[P, T]):
+    """A client's method with the parameters of the function that describes the call.
+
+    On a `Carrier` it returns the result, on an `AsyncCarrier` a coroutine of it.
+    """
+
+    def __init__(self, describe: Callable[P, Call[T]]) -> None:
+        self._describe = describe
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[P, Call[T]]: ...
+    @overload
+    def __get__(self, client: AsyncCarrier, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def __get__(self, client: Carrier, owner: type) -> Callable[P, T]: ...
+    def __get__(self, client: Carrier | AsyncCarrier | None, owner: type) -> Any:
+        """Return this method bound to `client`; on a class, the description and its help."""
+        if client is None:
+            return self._describe
+
+        @functools.wraps(self._describe)
+        def bound(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return client.send(self._describe(*args, **kwargs))
+
+        return bound
+
+
+class Methods:
+    """What both clients can do. Each method is documented at the function it is made from."""
+
+    create_experiment = Method(calls.create_experiment)
+    start_experiment = Method(calls.start_experiment)
+    pause_experiment = Method(calls.pause_experiment)
+    resume_experiment = Method(calls.resume_experiment)
+    update_experiment = Method(calls.update_experiment)
+    conclude_experiment = Method(calls.conclude_experiment)
+    archive_experiment = Method(calls.archive_experiment)
+    get_experiment = Method(calls.get_experiment)
+    list_experiments = Method(calls.list_experiments)
+    get_experiment_stats = Method(calls.get_experiment_stats)
+    assign_variant = Method(calls.assign_variant)
+    assign_variants = Method(calls.assign_variants)
+    record_observation = Method(calls.record_observation)
+    record_observations = Method(calls.record_observations)
+    health = Method(calls.health)
+    ready = Method(calls.ready)
