@@ -1,0 +1,182 @@
+"""What is counted: integers that are only ever added.
+
+A *cell* holds what one source partition has told about one experiment, and the offset up to which
+it has done so. The newest cells of all partitions, added up, are the *tally* of the experiment.
+`join` keeps the newer of two cells and `merge` joins and adds, so lost, doubled or reordered cells
+do no harm: a join-semilattice under a commutative monoid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from streams.domain.errors import InvalidParameterError
+
+
+class Source(StrEnum):
+    """Which stream a cell was folded from."""
+
+    IMPRESSIONS = "impressions"
+    OBSERVATIONS = "observations"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTally:
+    """One metric of one variant. The value of a unit is the sum of its observations.
+
+    Attributes:
+        units: Units with at least one observation.
+        observations: Observations counted.
+        total: Sum of the unit values, in micro-units.
+        total_squared: Sum of their squares, in micro-units squared.
+        weighted_total: Sum of (unit value / propensity); both factors in micro-units.
+        weighted_total_squared: Sum of (unit value / propensity) squared; micro-units to the 4th.
+    """
+
+    units: int = 0
+    observations: int = 0
+    total: int = 0
+    total_squared: int = 0
+    weighted_total: int = 0
+    weighted_total_squared: int = 0
+
+    def __add__(self, other: MetricTally) -> MetricTally:
+        return MetricTally(
+            self.units + other.units,
+            self.observations + other.observations,
+            self.total + other.total,
+            self.total_squared + other.total_squared,
+            self.weighted_total + other.weighted_total,
+            self.weighted_total_squared + other.weighted_total_squared,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VariantTally:
+    """One variant. Cells of impressions hold its units, cells of observations its metrics.
+
+    Attributes:
+        units: Units assigned.
+        weight: Sum of 1 / propensity over them, in micro-units.
+        weight_squared: Sum of (1 / propensity) squared, in micro-units squared.
+        metrics: Every metric observed, by name, in order of the names.
+    """
+
+    units: int = 0
+    weight: int = 0
+    weight_squared: int = 0
+    metrics: Mapping[str, MetricTally] = field(default_factory=dict)
+
+    def __add__(self, other: VariantTally) -> VariantTally:
+        none = MetricTally()
+        return VariantTally(
+            self.units + other.units,
+            self.weight + other.weight,
+            self.weight_squared + other.weight_squared,
+            {
+                name: self.metrics.get(name, none) + other.metrics.get(name, none)
+                for name in sorted(self.metrics.keys() | other.metrics.keys())
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one source partition has told about one experiment, from its beginning.
+
+    Attributes:
+        experiment: The experiment as a 64-bit number.
+        source: The stream it was folded from.
+        partition: The partition of that stream.
+        hw: Offset of the last record that changed it; a record at or below is in it already.
+        first_at_ms: Time of the oldest event in it, in milliseconds since the epoch.
+        last_at_ms: Time of the newest event in it.
+        duplicates: Observations not counted because they had been counted before.
+        variants: Tally of every variant seen, by index, in order of the indices.
+    """
+
+    experiment: int
+    source: Source
+    partition: int
+    hw: int
+    first_at_ms: int
+    last_at_ms: int
+    duplicates: int
+    variants: Mapping[int, VariantTally]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What all partitions together have told about one experiment.
+
+    Attributes:
+        first_at_ms: Time of the oldest event; 0 without events.
+        last_at_ms: Time of the newest event; 0 without events.
+        duplicates: Observations not counted because they had been counted before.
+        variants: Tally of every variant seen, by index, in order of the indices.
+        cells: The cells it is the sum of, in order of source and partition.
+    """
+
+    first_at_ms: int = 0
+    last_at_ms: int = 0
+    duplicates: int = 0
+    variants: Mapping[int, VariantTally] = field(default_factory=dict)
+    cells: tuple[Cell, ...] = ()
+
+
+def join(left: Cell, right: Cell) -> Cell:
+    """Return the newer of two cells of the same experiment, source and partition.
+
+    It is associative, commutative and idempotent, because a partition has only one history: cells
+    of the same place and `hw` are equal.
+
+    Raises:
+        InvalidParameterError: the cells are of different places.
+    """
+    if _place(left) != _place(right):
+        raise InvalidParameterError("right", _place(right), f"at {_place(left)!r}")
+    return left if left.hw >= right.hw else right
+
+
+def merge(cells: Iterable[Cell]) -> Tally:
+    """Return the sum of the newest cell of every place.
+
+    Args:
+        cells: Cells of one experiment in any order; older ones of a place do not count.
+
+    Raises:
+        InvalidParameterError: the cells are of different experiments.
+    """
+    newest: dict[tuple[int, Source, int], Cell] = {}
+    for cell in cells:
+        place = _place(cell)
+        known = newest.get(place)
+        newest[place] = cell if known is None else join(known, cell)
+    if len({experiment for experiment, _, _ in newest}) > 1:
+        raise InvalidParameterError("cells", sorted(newest), "of one experiment")
+    if not newest:
+        return Tally()
+    chosen = tuple(newest[place] for place in sorted(newest))
+    return Tally(
+        first_at_ms=min(cell.first_at_ms for cell in chosen),
+        last_at_ms=max(cell.last_at_ms for cell in chosen),
+        duplicates=sum(cell.duplicates for cell in chosen),
+        variants=add_variants(*(cell.variants for cell in chosen)),
+        cells=chosen,
+    )
+
+
+def add_variants(*tallies: Mapping[int, VariantTally]) -> dict[int, VariantTally]:
+    """Return the sum of tallies by variant index, in order of the indices."""
+    total: dict[int, VariantTally] = {}
+    for variants in tallies:
+        for index, tally in variants.items():
+            known = total.get(index)
+            total[index] = tally if known is None else known + tally
+    return dict(sorted(total.items()))
+
+
+def _place(cell: Cell) -> tuple[int, Source, int]:
+    return cell.experiment, cell.source, cell.partition
