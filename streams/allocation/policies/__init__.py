@@ -15,4 +15,4 @@ POLICIES: dict[str, type[Policy]] = {
     policy.type: policy for policy in (ThompsonSampling, UCB, EpsilonGreedy, BayesianAB)
 }
 
-__all__ = ["POLICIES", "Arm", "BayesianAB", "EpsilonGreedy", "Policy", "ThompsonSampling", "UCB"]
+__all__ = ["POLICIES", "UCB", "Arm", "BayesianAB", "EpsilonGreedy", "Policy", "ThompsonSampling"]

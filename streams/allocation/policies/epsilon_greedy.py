@@ -1,0 +1,50 @@
+"""Epsilon-greedy: the best so far, and a fixed share for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from streams.allocation.policies.base import Arm, Policy, leaders
+
+DECAY_CONSTANT = 500.0
+"""c / d**2 of Auer's schedule with c = 5 and d = 0.1, the smallest gap it is tuned to find."""
+
+
+class EpsilonGreedy(Policy):
+    """Share 1 - epsilon to the largest observed mean, and epsilon spread evenly over all arms.
+
+    Arms without a unit come first; arms that tie share equally. With `decay` the exploration is
+    min(epsilon, 500 K / t) for K arms and t units: constant at first, then 1/t, which makes the
+    regret grow as log t when the gap to the best arm is 0.1 or more.
+
+    Attributes:
+        epsilon: Share of exploration, in [0, 1].
+        decay: Whether it falls with the number of units.
+
+    Source: Auer, Cesa-Bianchi and Fischer (2002), figure 3 and theorem 3.
+    """
+
+    type: ClassVar[str] = "epsilon_greedy"
+    adaptive: ClassVar[bool] = True
+
+    epsilon: float = Field(default=0.1, ge=0.0, le=1.0)
+    decay: bool = False
+
+    def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
+        """Return the shares of exploration and exploitation together."""
+        epsilon = self.exploration(sum(arm.units for arm in arms), len(arms))
+        greedy = leaders([arm.total / arm.units if arm.units else float("inf") for arm in arms])
+        return tuple(epsilon / len(arms) + (1.0 - epsilon) * share for share in greedy)
+
+    def exploration(self, units: int, n_arms: int) -> float:
+        """Return epsilon after `units` units.
+
+        >>> EpsilonGreedy(epsilon=0.1, decay=True).exploration(100_000, 2)
+        0.01
+        """
+        if not self.decay:
+            return self.epsilon
+        return min(self.epsilon, DECAY_CONSTANT * n_arms / max(1, units))

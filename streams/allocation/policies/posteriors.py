@@ -1,0 +1,34 @@
+"""The posteriors of the arms of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.allocation.policies.base import Arm
+from streams.inference.beta import BetaPosterior
+from streams.inference.normal import NormalPosterior
+from streams.inference.posterior import Posteriors
+
+
+def arm_posteriors(
+    arms: Sequence[Arm], *, prior_alpha: float = 1.0, prior_beta: float = 1.0
+) -> Posteriors:
+    """Return the posteriors of the arms' means: Beta if every value is 0 or 1, else Normal.
+
+    Args:
+        arms: The arms; at least one.
+        prior_alpha: Pseudo-successes of the Beta prior, > 0.
+        prior_beta: Pseudo-failures of the Beta prior, > 0.
+    """
+    if all(arm.is_binary for arm in arms):
+        return BetaPosterior.observed(
+            [arm.total for arm in arms],
+            [max(0.0, arm.units - arm.total) for arm in arms],
+            prior_alpha=prior_alpha,
+            prior_beta=prior_beta,
+        )
+    return NormalPosterior.observed(
+        [arm.units for arm in arms],
+        [arm.total for arm in arms],
+        [arm.squared_deviations for arm in arms],
+    )

@@ -1,0 +1,8 @@
+"""What the tallies say: posteriors, probabilities to be best, and confidence sequences. Pure.
+
+Every result is a deterministic function of its arguments: no sampling, no clock, and no BLAS (sums
+run in NumPy's own loops), so one machine gives the same bits every time. Between machines the last
+bits may differ: the C library and NumPy's vector code (AVX2, AVX-512, NEON) may round `exp` and
+`log`, or order a sum, in their own way. No assignment rests on those bits: the weights of an
+allocation are integers, rounded once and then published.
+"""

@@ -1,0 +1,49 @@
+"""What the posterior of a family of arms must tell, whatever its distribution."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+class Posteriors(Protocol):
+    """Independent posteriors of the means of several arms, of one family.
+
+    A density is given over a *coordinate* in which it is smooth, an increasing function of the mean
+    (the logit of a probability, otherwise the mean itself): quadrature needs smoothness, and a Beta
+    density is singular at 0 or 1 when a parameter is below 1.
+    """
+
+    @property
+    def means(self) -> FloatArray:
+        """Posterior means; shape (n_arms,)."""
+
+    def take(self, arms: NDArray[np.bool_]) -> Self:
+        """Return the posteriors of the arms of a mask; shape (n_arms,)."""
+
+    def quantiles(self, probability: float) -> FloatArray:
+        """Return the quantile of every mean at `probability` in (0, 1); shape (n_arms,)."""
+
+    def support(self) -> tuple[FloatArray, FloatArray]:
+        """Return coordinates outside which an arm has a negligible mass; shape (n_arms,) each."""
+
+    def density(self, coordinates: FloatArray) -> FloatArray:
+        """Return the densities over the coordinate; shape (n_arms, n_coordinates)."""
+
+    def values(self, coordinates: FloatArray) -> FloatArray:
+        """Return the means at these coordinates; shape (n_coordinates,)."""
+
+    def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
+        """Return the widest panel on which a density within [left, right] is nearly polynomial.
+
+        Args:
+            left: Left ends of intervals of the coordinate; shape (n_intervals,).
+            right: Right ends; shape (n_intervals,).
+
+        Returns:
+            Widths; shape (n_arms, n_intervals), > 0.
+        """
