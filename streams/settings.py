@@ -15,9 +15,9 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.catalogue import APP
 from streams.domain.errors import ConfigurationError
 
-APPLICATION = "experiment-streams"
 ENVIRONMENT_PREFIX = "EXPERIMENT_"
 
 MIB = 2**20
@@ -216,7 +216,7 @@ class Settings(BaseSettings):
         "after a lost announcement.",
     )
     data_dir: Path = Field(
-        default_factory=lambda: user_data_path(APPLICATION),
+        default_factory=lambda: user_data_path(APP),
         description="Where spool, logs and the generated receipt key of this machine are kept.",
         json_schema_extra={"default_text": "the user's data folder"},
     )
@@ -274,7 +274,7 @@ class Settings(BaseSettings):
     @property
     def faust_app_id(self) -> str:
         """Consumer group of the workers, and first part of every changelog topic's name."""
-        return f"{self.topic_prefix}{APPLICATION}"
+        return f"{self.topic_prefix}{APP}"
 
     @property
     def faust_brokers(self) -> list[str]:

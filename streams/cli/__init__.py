@@ -1,0 +1,1 @@
+"""The command line `experiment`: one module a command, registered in `main`."""

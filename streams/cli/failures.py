@@ -1,0 +1,36 @@
+"""What a command says, and which exit code it leaves, when it cannot do its work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from streams.domain.errors import ConfigurationError, DependencyError, EngineError
+
+EXIT_FAILED = 1
+EXIT_CONFIGURATION = 2
+EXIT_UNAVAILABLE = 69  # sysexits.h: a service is not there; worth another try
+
+
+class PlainFailures(TyperGroup):
+    """Commands whose expected errors are one line on stderr, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an EngineError ends it with the exit code of its kind."""
+        try:
+            return super().invoke(ctx)
+        except EngineError as error:
+            typer.echo(f"experiment: {error.message}", err=True)
+            raise typer.Exit(_exit_code(error)) from error
+
+
+def _exit_code(error: EngineError) -> int:
+    match error:
+        case ConfigurationError():
+            return EXIT_CONFIGURATION
+        case DependencyError():
+            return EXIT_UNAVAILABLE
+        case _:
+            return EXIT_FAILED

@@ -1,0 +1,20 @@
+"""The application: every command module, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import typer
+
+from streams.cli import api, topics, up, worker
+from streams.cli.failures import PlainFailures
+
+# A command module has `register(app)`; adding one is its name here.
+COMMANDS = (up, worker, api, topics)
+
+app = typer.Typer(
+    cls=PlainFailures,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they may hold keys
+    help="Online experiments on event streams: assign, observe, learn, conclude.",
+)
+for module in COMMANDS:
+    module.register(app)

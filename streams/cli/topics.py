@@ -1,0 +1,26 @@
+"""`experiment topics create`: the topics of an installation, before its first worker starts."""
+
+from __future__ import annotations
+
+import typer
+
+from streams.kafka_admin import create_topics
+from streams.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to `app`."""
+    topics = typer.Typer(no_args_is_help=True, help="The Kafka topics of this installation.")
+    topics.command()(create)
+    # With one command typer would drop its name; an empty callback keeps the group a group.
+    topics.callback()(lambda: None)
+    app.add_typer(topics, name="topics")
+
+
+def create() -> None:
+    """Create the topics that are missing, and check the partitions of those that exist."""
+    created = create_topics(load_settings())
+    for name in created:
+        typer.echo(f"created {name}")
+    if not created:
+        typer.echo("every topic exists")

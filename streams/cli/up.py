@@ -1,0 +1,105 @@
+"""`experiment up`: the whole stack on this machine under one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streams.cli.failures import EXIT_FAILED
+from streams.embedded.children import ChildFailedError, free_port
+from streams.embedded.plan import Plan
+from streams.embedded.supervisor import LogLostError, Supervisor
+from streams.settings import load_settings
+
+EXIT_LOG_LOST = 70  # sysexits.h: an internal fault; the state is gone
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(up)
+
+
+def up(
+    host: Annotated[
+        str | None, typer.Option(help="Address of the API.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port of the API; 0 takes a free one.", show_default="8080"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Logs, spool and receipt key.", show_default="the user's, by port"),
+    ] = None,
+    kafka: Annotated[
+        str | None, typer.Option(help="Use this Kafka, host:port.", show_default="embedded")
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(help="Use this Redis, by URL.", show_default="embedded")
+    ] = None,
+) -> None:
+    """Start broker, Valkey, workers and API, and stop them all on Ctrl-C.
+
+    Prints `ready http://HOST:PORT` once an experiment can be created and assigned.
+    """
+    plan = planned(
+        host=host, port=port, workers=workers, data_dir=data_dir, kafka=kafka, redis=redis
+    )
+    try:
+        asyncio.run(_run_until_signal(plan))
+    except ChildFailedError as error:
+        typer.echo(f"experiment: {error}\n{error.tail}", err=True)
+        raise typer.Exit(EXIT_FAILED) from error
+    except LogLostError as error:
+        typer.echo(f"experiment: {error}", err=True)
+        raise typer.Exit(EXIT_LOG_LOST) from error
+
+
+def planned(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int = 1,
+    data_dir: Path | None = None,
+    kafka: str | None = None,
+    redis: str | None = None,
+) -> Plan:
+    """Return the plan of a stack; what is None comes from the settings.
+
+    Raises:
+        ConfigurationError: the environment holds a value outside its domain.
+    """
+    settings = load_settings()
+    host = host or settings.api_host
+    port = settings.api_port if port is None else port
+    port = port or free_port(host)
+    return Plan(
+        host=host,
+        port=port,
+        workers=workers,
+        directory=(data_dir or settings.data_dir / f"stack-{port}").absolute(),
+        kafka_url=kafka,
+        redis_url=redis,
+    )
+
+
+async def _run_until_signal(plan: Plan) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    supervisor = Supervisor(
+        plan, os.environ, report=lambda line: typer.echo(f"experiment: {line}", err=True)
+    )
+    await supervisor.run(stop, announce=_announce)
+
+
+def _announce(url: str) -> None:
+    # A program that waits for this line reads a pipe, which Python would buffer.
+    print(f"ready {url}", flush=True)  # noqa: T201 - the one line on stdout

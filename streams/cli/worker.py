@@ -1,0 +1,19 @@
+"""`experiment worker`: one worker process, configured by the environment alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(worker)
+
+
+def worker() -> None:
+    """Run one worker: tallies, posteriors, allocations. Add processes to share the load."""
+    # The same process as under the supervisor, signals and all, and no import of Faust from here.
+    os.execv(sys.executable, [sys.executable, "-m", "streams.engine.worker"])  # noqa: S606 - no shell meant

@@ -1,0 +1,175 @@
+"""One child process: its output in a file, its life bound to this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PROBE_INTERVAL_S = 0.05
+_TAIL_BYTES = 4096
+
+
+class ChildFailedError(Exception):
+    """A child ended, or did not answer in time.
+
+    Attributes:
+        child: Name of the child.
+        tail: Last lines of its log.
+    """
+
+    def __init__(self, child: str, reason: str, tail: str) -> None:
+        super().__init__(f"{child} {reason}")
+        self.child = child
+        self.tail = tail
+
+
+class Child:
+    """A program that this process starts, watches and stops.
+
+    The child leads a session of its own, so that Ctrl-C in a terminal reaches only the supervisor,
+    which then stops everything in order. On Linux the kernel kills the child when this process
+    dies in whatever way.
+
+    Attributes:
+        name: What it is called in messages; also the name of its log file.
+        log: File that receives its output, appended over restarts.
+        grace_s: Seconds it may take to end when asked to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        grace_s: float = 1.0,
+    ) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        self.grace_s = grace_s
+        self._command = tuple(command)
+        self._environment = dict(environment)
+        self._directory = directory
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running child; None when it does not run."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the program; `ready` tells when it answers.
+
+        Raises:
+            ChildFailedError: the program cannot be executed.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self.log.open("ab") as log:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=asyncio.subprocess.STDOUT,
+                    env=self._environment,
+                    cwd=self._directory,
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent(),
+                )
+            except OSError as error:
+                raise ChildFailedError(self.name, f"cannot start: {error}", self.tail()) from error
+
+    async def ready(self, probe: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
+        """Wait until `probe` answers True.
+
+        Raises:
+            ChildFailedError: the child ended first, or `timeout_s` seconds passed.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await probe():
+                    if self.pid is None:
+                        raise ChildFailedError(self.name, self._ending(), self.tail())
+                    await asyncio.sleep(_PROBE_INTERVAL_S)
+        except TimeoutError as error:
+            reason = f"did not answer within {timeout_s:g} s"
+            raise ChildFailedError(self.name, reason, self.tail()) from error
+
+    async def ended(self) -> str:
+        """Wait until the program ends, and return how, as in `exited with code 1`."""
+        if self._process is not None:
+            await self._process.wait()
+        return self._ending()
+
+    async def stop(self) -> None:
+        """Ask the program to end, and kill it, with what it started, when its grace is over."""
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), self.grace_s)
+        # The child led a process group; whatever it left behind goes too.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+    def tail(self, lines: int = 15) -> str:
+        """Return the last lines of the log."""
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - _TAIL_BYTES))
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+        return ""
+
+    def _ending(self) -> str:
+        code = self._process.returncode if self._process is not None else None
+        if code is None:
+            return "does not run"
+        return f"exited with code {code}" if code >= 0 else f"was ended by signal {-code}"
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port of `host` that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+async def accepts(host: str, port: int) -> bool:
+    """Return whether somebody accepts connections there."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Return what a new child must call before it becomes its program; None where impossible."""
+    if sys.platform != "linux":
+        return None
+    # Loaded here, since a child between fork and exec must not import or lock anything.
+    libc = ctypes.CDLL(None, use_errno=True)
+    return functools.partial(_ask_for_death_signal, libc.prctl, os.getpid())
+
+
+def _ask_for_death_signal(prctl: Callable[..., int], parent: int) -> None:
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we could ask
+        os._exit(1)

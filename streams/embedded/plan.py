@@ -1,0 +1,142 @@
+"""What `experiment up` is to run: addresses, directories, and the environment of its children."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.domain.errors import ConfigurationError
+from streams.settings import ENVIRONMENT_PREFIX
+
+RECEIPT_KEY_BYTES = 32
+EMBEDDED_PARTITIONS = 4
+EMBEDDED_SESSION_TIMEOUT_S = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A stack that does not run yet.
+
+    Attributes:
+        host: Address the API will listen on.
+        port: Port the API will listen on; not 0.
+        workers: Number of worker processes, at least 1.
+        directory: Logs, spool and receipt key of this stack; no other stack may use it.
+        kafka_url: Kafka of somebody else; None starts the embedded broker.
+        redis_url: Redis of somebody else; None starts the embedded one.
+    """
+
+    host: str
+    port: int
+    workers: int
+    directory: Path
+    kafka_url: str | None = None
+    redis_url: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the API will answer."""
+        return f"http://{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def local_url(self) -> str:
+        """The same, as reached from this machine when the API listens on every address."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://{_bracketed(host)}:{self.port}"
+
+    def check_port(self) -> None:
+        """Return if the API can listen where it should.
+
+        Raises:
+            ConfigurationError: another process listens there, or the address is not ours.
+        """
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host, self.port))
+            except OSError as error:
+                reason = (
+                    "is already in use; is another stack running?"
+                    if error.errno == errno.EADDRINUSE
+                    else f"cannot be used: {error.strerror or error}"
+                )
+                raise ConfigurationError(f"port {self.port} of {self.host} {reason}") from error
+
+    @contextmanager
+    def owned_directory(self) -> Iterator[None]:
+        """Hold the directory for this process alone, so that no two stacks share a spool.
+
+        Raises:
+            ConfigurationError: another stack holds it, or it cannot be made.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self.directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.directory} cannot be used: {error.strerror or error}"
+            ) from error
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigurationError(f"{self.directory} is used by another stack") from error
+            yield
+        finally:
+            os.close(lock)
+
+    def overrides(
+        self, kafka_url: str, redis_url: str, environment: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return the settings of this stack, without the prefix, that its children must share.
+
+        Args:
+            kafka_url: Broker addresses, now known.
+            redis_url: Redis, now known.
+            environment: That of this process; what it says of partitions and keys stands.
+        """
+        names = {
+            "KAFKA_URL": kafka_url,
+            "REDIS_URL": redis_url,
+            "API_HOST": self.host,
+            "API_PORT": str(self.port),
+            "DATA_DIR": str(self.directory),
+            "SPOOL_DIR": str(self.directory / "spool"),
+        }
+        if self.kafka_url is None:  # one broker, on loopback, whatever the environment is for
+            names |= {
+                "PARTITIONS": environment.get(
+                    f"{ENVIRONMENT_PREFIX}PARTITIONS", str(EMBEDDED_PARTITIONS)
+                ),
+                "SESSION_TIMEOUT_S": str(EMBEDDED_SESSION_TIMEOUT_S),
+                "SECURITY_PROTOCOL": "PLAINTEXT",
+                "REPLICATION_FACTOR": "1",
+                "MIN_INSYNC_REPLICAS": "1",
+            }
+        if f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS" not in environment:
+            names["RECEIPT_KEYS"] = generated_receipt_keys(self.directory)
+        return names
+
+
+def generated_receipt_keys(directory: Path) -> str:
+    """Return the receipt key of `directory`, made and written with mode 0600 the first time."""
+    path = directory / "receipt-keys"
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor carries the mode
+        file.write(f"1:{secrets.token_hex(RECEIPT_KEY_BYTES)}\n")
+    return path.read_text().strip()
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

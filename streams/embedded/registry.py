@@ -1,0 +1,117 @@
+"""Which stacks run on this machine, so that commands that know an API's port find the rest.
+
+One file a stack, `stacks/{port}.json` in the user's state folder, readable by the user alone. It
+names the receipt key only by its file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from platformdirs import user_state_path
+
+from schemas.catalogue import APP
+from streams.domain.errors import ConfigurationError
+from streams.embedded.plan import Plan, generated_receipt_keys
+from streams.settings import Settings
+
+_CLOCK_ROUNDING_S = 1.0
+_SECRETS = frozenset({"RECEIPT_KEYS"})
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """One stack of this user on this machine.
+
+    Attributes:
+        url: Where its API answers.
+        port: Port of its API.
+        pid: Process id of its supervisor.
+        started_at: When that process began, seconds since the epoch; tells it from a later
+            process with the same id.
+        directory: Its data directory.
+        settings: What its children were told, by setting name in lower case, without secrets.
+        has_generated_key: Whether its receipt key is the one in its directory.
+    """
+
+    url: str
+    port: int
+    pid: int
+    started_at: float
+    directory: str
+    settings: dict[str, str]
+    has_generated_key: bool
+
+    def as_settings(self) -> Settings:
+        """Return this process's settings with those of the stack over them."""
+        chosen: dict[str, Any] = dict(self.settings)
+        if self.has_generated_key:
+            chosen["receipt_keys"] = generated_receipt_keys(Path(self.directory))
+        return Settings(**chosen)
+
+    def runs(self) -> bool:
+        """Return whether the supervisor is still the process that wrote the entry."""
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.started_at) < _CLOCK_ROUNDING_S
+        except psutil.Error:
+            return False
+
+
+def registry_directory() -> Path:
+    """Return the folder of the entries; it may not exist yet."""
+    return user_state_path(APP) / "stacks"
+
+
+def find_stack(port: int) -> RunningStack | None:
+    """Return the running stack whose API has `port`; None when there is none on this machine."""
+    path = registry_directory() / f"{port}.json"
+    try:
+        stack = RunningStack(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):  # absent, half gone, or of another release
+        return None
+    return stack if stack.runs() else None
+
+
+def running_stacks() -> list[RunningStack]:
+    """Return all running stacks of this user on this machine, by port."""
+    ports = sorted(int(path.stem) for path in registry_directory().glob("[0-9]*.json"))
+    return [stack for stack in map(find_stack, ports) if stack is not None]
+
+
+@contextlib.contextmanager
+def registered(plan: Plan, overrides: Mapping[str, str]) -> Iterator[None]:
+    """Keep an entry for a running stack while the block runs.
+
+    Raises:
+        ConfigurationError: the entry cannot be written.
+    """
+    pid = os.getpid()
+    stack = RunningStack(
+        url=plan.local_url,
+        port=plan.port,
+        pid=pid,
+        started_at=psutil.Process(pid).create_time(),
+        directory=str(plan.directory),
+        settings={name.lower(): value for name, value in overrides.items() if name not in _SECRETS},
+        has_generated_key="RECEIPT_KEYS" in overrides,
+    )
+    path = registry_directory() / f"{plan.port}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unfinished = path.with_suffix(f".{pid}")
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(json.dumps(asdict(stack), indent=1))
+        unfinished.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error}") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

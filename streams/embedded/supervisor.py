@@ -1,0 +1,180 @@
+"""Start the stack in order, restart what dies, stop it in reverse.
+
+Order: broker, Valkey, topics, workers, API. Workers, API and Valkey are restarted with a growing
+pause. The embedded broker is not: it keeps its log in memory, the log is the truth, and a stack
+that went on from an empty one would answer with counts its users never saw. So its death stops
+the stack, and the supervisor says what was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+
+import httpx
+
+from streams.embedded.children import Child, ChildFailedError
+from streams.embedded.plan import Plan
+from streams.embedded.registry import registered
+from streams.embedded.tansu import start_tansu
+from streams.embedded.valkey import start_valkey
+from streams.kafka_admin import create_topics
+from streams.settings import ENVIRONMENT_PREFIX, Settings
+
+# A stop ends within ten seconds: these and one second each for Valkey and the broker come in turn.
+API_GRACE_S = 2.5
+WORKER_GRACE_S = 3.5
+
+READY_TIMEOUT_S = 90.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
+STEADY_S = 30.0  # a child that lived so long starts again at the first pause
+
+
+class LogLostError(Exception):
+    """The embedded broker ended, and the log with it.
+
+    Operator action: start the stack again; experiments have to be created again. What must
+    survive needs a Kafka with disks, by `--kafka`.
+    """
+
+
+class Supervisor:
+    """One stack, from its first process to its last."""
+
+    def __init__(
+        self, plan: Plan, environment: Mapping[str, str], report: Callable[[str], None]
+    ) -> None:
+        """Take a plan.
+
+        Args:
+            plan: What to run.
+            environment: What children inherit besides the settings of the plan.
+            report: Receives one line for whatever a person should know.
+        """
+        self._plan = plan
+        self._environment = dict(environment)
+        self._report = report
+        # Children of one stage are stopped together, stages in the reverse order of their start.
+        self._stages: list[list[Child]] = []
+
+    async def run(self, stop: asyncio.Event, announce: Callable[[str], None]) -> None:
+        """Run the stack until `stop` is set; nothing is left running afterwards.
+
+        Args:
+            stop: Set it to stop; also while the stack starts.
+            announce: Called once with the URL of the API, when an experiment can be created.
+
+        Raises:
+            ConfigurationError: the port or the directory is taken, or a setting is wrong.
+            DependencyError: Kafka does not answer.
+            ChildFailedError: something did not start.
+            LogLostError: the embedded broker died.
+        """
+        with ExitStack() as resources:
+            self._plan.check_port()
+            resources.enter_context(self._plan.owned_directory())
+            running = asyncio.create_task(self._start_and_watch(resources, announce))
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if running.done():
+                    running.result()
+            finally:
+                running.cancel()
+                stopping.cancel()
+                await asyncio.gather(running, stopping, return_exceptions=True)
+                for stage in reversed(self._stages):
+                    await asyncio.gather(*(child.stop() for child in stage))
+
+    async def _start_and_watch(self, resources: ExitStack, announce: Callable[[str], None]) -> None:
+        kafka_url, redis_url = self._plan.kafka_url, self._plan.redis_url
+        watches: list[Callable[[], Coroutine[None, None, None]]] = []
+        if kafka_url is None:
+            self._forget_orphaned_spool()
+            broker, kafka_url = await start_tansu(self._plan.directory)
+            self._stages.append([broker])
+            watches.append(partial(self._must_live, broker))
+        if redis_url is None:
+            valkey, redis_url = await start_valkey(self._plan.directory)
+            self._stages.append([valkey])
+            watches.append(partial(self._keep, valkey))
+
+        overrides = self._plan.overrides(kafka_url, redis_url, self._environment)
+        settings = Settings(**{name.lower(): value for name, value in overrides.items()})  # type: ignore[arg-type]
+        await asyncio.to_thread(create_topics, settings)
+
+        variables = {f"{ENVIRONMENT_PREFIX}{name}": value for name, value in overrides.items()}
+        for stage in self._workers_and_api(self._environment | variables):
+            self._stages.append(stage)
+            for child in stage:
+                await child.start()
+                watches.append(partial(self._keep, child))
+        [api] = self._stages[-1]
+        await api.ready(self._answers_ready, READY_TIMEOUT_S)
+        resources.enter_context(registered(self._plan, overrides))
+        announce(self._plan.url)
+        await _until_one_fails(watches)
+
+    def _workers_and_api(self, environment: Mapping[str, str]) -> Iterator[list[Child]]:
+        directory = self._plan.directory
+        engine = (sys.executable, "-m", "streams.engine.worker")
+        yield [
+            Child(f"worker-{number}", engine, environment, directory, WORKER_GRACE_S)
+            for number in range(1, self._plan.workers + 1)
+        ]
+        yield [Child("api", (sys.executable, "-m", "api"), environment, directory, API_GRACE_S)]
+
+    async def _answers_ready(self) -> bool:
+        for child in itertools.chain(*self._stages):
+            if child.pid is None:  # a start that fails is told at once, not tried again
+                raise ChildFailedError(child.name, await child.ended(), child.tail())
+        # Not through a proxy: the address is on this machine.
+        async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+            with suppress(httpx.TransportError):
+                return (await client.get(f"{self._plan.local_url}/ready")).is_success
+        return False
+
+    async def _keep(self, child: Child) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            started = time.monotonic()
+            ending = await child.ended()
+            if time.monotonic() - started > STEADY_S:
+                pause_s = FIRST_PAUSE_S
+            self._report(f"{child.name} {ending}; starting it again (log: {child.log})")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            await child.start()
+
+    async def _must_live(self, broker: Child) -> None:
+        ending = await broker.ended()
+        raise LogLostError(
+            f"the embedded {broker.name} {ending}. Its log was in memory: every experiment and "
+            f"count since the start is lost, and the stack stops (log: {broker.log})"
+        )
+
+    def _forget_orphaned_spool(self) -> None:
+        spool = self._plan.directory / "spool"
+        if any(file.stat().st_size for file in spool.rglob("*") if file.is_file()):
+            self._report(f"{spool} belongs to a log that ended with its broker; removing it")
+        shutil.rmtree(spool, ignore_errors=True)
+
+
+async def _until_one_fails(watches: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
+    """Run `watches`, which never return, until one raises, and raise that."""
+    tasks = [asyncio.create_task(watch()) for watch in watches]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,77 @@
+"""Make the topics that are missing, and refuse those that do not fit.
+
+Partition counts are part of the design: every stage maps partition to partition, and a Faust table
+must have as many changelog partitions as its source has. So nothing is created by accident here or
+elsewhere, and a topic with another count stops the start instead of corrupting the tables.
+"""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from schemas.catalogue import TopicConfig, topic_configs
+from streams.domain.errors import ConfigurationError, DependencyError
+from streams.settings import Settings
+
+
+def create_topics(settings: Settings) -> list[str]:
+    """Create what is missing and return the names of what was created.
+
+    Several processes may do this at once.
+
+    Raises:
+        ConfigurationError: a topic exists with another number of partitions, or Kafka refuses one.
+        DependencyError: Kafka does not answer.
+    """
+    # The exception below says what failed, once; librdkafka would say it twenty times a second.
+    admin = AdminClient(settings.confluent_config() | {"log_level": 0})
+    required = topic_configs(
+        prefix=settings.topic_prefix,
+        partitions=settings.partitions,
+        replication_factor=settings.replication_factor,
+        min_insync_replicas=settings.min_insync_replicas,
+    )
+    partitions = _partitions_of_topics(admin, settings)
+    wrong = [
+        f"{topic.name} has {partitions[topic.name]}"
+        for topic in required
+        if partitions.get(topic.name, topic.partitions) != topic.partitions
+    ]
+    if wrong:
+        raise ConfigurationError(
+            f"partitions == {settings.partitions}, must be what the topics have: "
+            f"{', '.join(wrong)}",
+            "EXPERIMENT_PARTITIONS",
+        )
+    missing = [topic for topic in required if topic.name not in partitions]
+    _create(admin, missing, settings)
+    return [topic.name for topic in missing]
+
+
+def _partitions_of_topics(admin: AdminClient, settings: Settings) -> dict[str, int]:
+    try:
+        metadata = admin.list_topics(timeout=settings.kafka_timeout_s)
+    except KafkaException as error:
+        raise DependencyError("kafka", f"Kafka at {settings.kafka_url}: {error}") from error
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def _create(admin: AdminClient, topics: list[TopicConfig], settings: Settings) -> None:
+    if not topics:
+        return
+    wanted = [
+        NewTopic(topic.name, topic.partitions, topic.replication_factor, config=topic.config)
+        for topic in topics
+    ]
+    answers = admin.create_topics(wanted, request_timeout=settings.kafka_timeout_s)
+    for name, answer in answers.items():
+        try:
+            answer.result()
+        except KafkaException as error:
+            reason = error.args[0]
+            if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another process was faster
+                continue
+            if reason.retriable():
+                raise DependencyError("kafka", f"creating {name}: {reason.str()}") from error
+            raise ConfigurationError(f"Kafka refuses topic {name}: {reason.str()}") from error

@@ -1,0 +1,137 @@
+"""Real servers for the integration tests: embedded ones, containers, or a cluster by URL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import hypothesis
+import pytest
+
+from streams.embedded.tansu import start_tansu
+from streams.embedded.valkey import start_valkey
+from streams.settings import Settings
+
+KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"  # Apache Kafka 4.1
+REDIS_IMAGE = "redis:8-alpine"
+
+# A slow machine is not a wrong answer; what an example may cost is bounded by the test's timeout.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Addresses of a running Kafka and Redis."""
+
+    kafka_url: str
+    redis_url: str
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--stack",
+        choices=("embedded", "docker", "url"),
+        default="embedded",
+        help="where the integration tests find Kafka and Redis; url reads "
+        "EXPERIMENT_TEST_KAFKA_URL and EXPERIMENT_TEST_REDIS_URL",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "integration" in item.path.parts:
+            item.add_marker("integration")
+
+
+@pytest.fixture(scope="session")
+def servers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    """A Kafka and a Redis that answer, shared by all tests of the run; see `settings`."""
+    match request.config.getoption("--stack"):
+        case "docker":
+            running = _docker_servers()
+        case "url":
+            running = contextlib.nullcontext(_servers_by_url())
+        case _:
+            running = _embedded_servers(tmp_path_factory.mktemp("servers"))
+    with running as addresses:
+        yield addresses
+
+
+@pytest.fixture(scope="session")
+def kafka_url(servers: Servers) -> str:
+    return servers.kafka_url
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers) -> str:
+    return servers.redis_url
+
+
+@pytest.fixture
+def settings(servers: Servers, tmp_path: Path) -> Settings:
+    """An installation of its own on the shared servers: prefix, namespace, key and directory."""
+    name = f"test-{secrets.token_hex(4)}"
+    return Settings(
+        kafka_url=servers.kafka_url,
+        redis_url=servers.redis_url,
+        topic_prefix=f"{name}-",
+        namespace=name,
+        partitions=4,
+        session_timeout_s=6,
+        receipt_keys=f"1:{secrets.token_hex(32)}",  # type: ignore[arg-type]
+        api_port=0,
+        data_dir=tmp_path / "data",
+    )
+
+
+@contextlib.contextmanager
+def _embedded_servers(directory: Path) -> Iterator[Servers]:
+    with asyncio.Runner() as runner:
+        broker, kafka_url = runner.run(start_tansu(directory))
+        try:
+            valkey, redis_url = runner.run(start_valkey(directory))
+            try:
+                yield Servers(kafka_url, redis_url)
+            finally:
+                runner.run(valkey.stop())
+        finally:
+            runner.run(broker.stop())
+
+
+@contextlib.contextmanager
+def _docker_servers() -> Iterator[Servers]:
+    import docker  # noqa: PLC0415 - only this option needs Docker's client
+    from testcontainers.community.kafka import KafkaContainer  # noqa: PLC0415
+    from testcontainers.community.redis import RedisContainer  # noqa: PLC0415
+
+    try:
+        docker.from_env().ping()
+    except docker.errors.DockerException as error:
+        _missing(f"Docker does not answer: {error}")
+    with KafkaContainer(KAFKA_IMAGE).with_kraft() as kafka, RedisContainer(REDIS_IMAGE) as redis:
+        redis_url = f"redis://{redis.get_container_host_ip()}:{redis.get_exposed_port(6379)}/0"
+        yield Servers(kafka.get_bootstrap_server(), redis_url)
+
+
+def _servers_by_url() -> Servers:
+    variables = ("EXPERIMENT_TEST_KAFKA_URL", "EXPERIMENT_TEST_REDIS_URL")
+    kafka_url, redis_url = (os.environ.get(variable) for variable in variables)
+    if not kafka_url or not redis_url:
+        _missing(f"--stack=url needs {' and '.join(variables)}")
+    return Servers(kafka_url, redis_url)
+
+
+def _missing(reason: str) -> NoReturn:
+    """Skip where a person chose not to have it; fail where nobody would see the gap."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
