@@ -1,0 +1,221 @@
+"""The topics, as values: what is in them, by which key, and for how long.
+
+The table in `README.md` beside this file is the same for people. Every name is without the prefix
+that a deployment may put before all of its topics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+DAY_MS = 86_400_000
+
+COMPACTION_LAG_MS = DAY_MS
+"""Age below which a record is never compacted away: a worker that was cut off for less than a day
+cannot have been overtaken unseen, and a recovery can prefer the larger offset to the later record.
+"""
+
+SEGMENT_MS = 6 * 3_600_000
+"""Age at which the segment of a compacted topic is closed; only closed ones are compacted."""
+
+EVENT_BYTES = 1_048_588
+"""Largest record of a topic that events enter by, in bytes: Kafka's own default."""
+
+STATE_BYTES = 4 * 1_048_576
+"""Largest record of a topic that workers write, in bytes: a dead letter holds a whole record of
+`EVENT_BYTES` and more, and a snapshot of 256 variants with 33 metrics comes near 1 MB. A worker's
+producer must allow as much."""
+
+APP = "experiment-streams"
+"""Application id, behind the topic prefix; the changelogs are named after it."""
+
+
+class Cleanup(StrEnum):
+    """What the broker removes."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic.
+
+    Attributes:
+        name: Without the topic prefix.
+        doc: What it is for, in one sentence.
+        key: What the key of a record is.
+        partition: How the partition of a record is chosen.
+        schemas: Names of the schemas of its records; empty for a changelog, whose values belong to
+            the worker alone.
+        cleanup: What the broker removes.
+        retention_ms: Age after which a record may go, in milliseconds; None for never.
+        max_message_bytes: Largest record (after compression, with its batch's header).
+    """
+
+    name: str
+    doc: str
+    key: str
+    partition: str
+    schemas: tuple[str, ...]
+    cleanup: Cleanup
+    retention_ms: int | None = None
+    max_message_bytes: int = EVENT_BYTES
+
+    def full_name(self, prefix: str) -> str:
+        """Return the name in a deployment that puts `prefix` before its topics."""
+        return prefix + self.name
+
+    def config(self) -> dict[str, str]:
+        """Return Kafka's own settings of the topic."""
+        size = {"max.message.bytes": str(self.max_message_bytes)}
+        if self.cleanup is Cleanup.COMPACT:
+            return size | {
+                "cleanup.policy": "compact",
+                "min.compaction.lag.ms": str(COMPACTION_LAG_MS),
+                "segment.ms": str(SEGMENT_MS),
+            }
+        retention_ms = -1 if self.retention_ms is None else self.retention_ms
+        return size | {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicConfig:
+    """A topic as the broker is asked for it.
+
+    Attributes:
+        name: With the topic prefix.
+        partitions: Number of partitions.
+        replication_factor: Number of replicas.
+        config: Kafka's own settings.
+    """
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str]
+
+
+IMPRESSIONS = Topic(
+    name="impressions",
+    doc="Logged assignments, in batches of one API process, partition and flush.",
+    key="none",
+    partition="chosen by the sender: unit_hash * N >> 64 for users and sessions, else any",
+    schemas=("impression_batch",),
+    cleanup=Cleanup.DELETE,
+    retention_ms=30 * DAY_MS,
+)
+OBSERVATIONS = Topic(
+    name="observations",
+    doc="Metric values tied to assignments, from the API and from pipelines; JSON is read too.",
+    key="assignment id of a single observation, none of a batch",
+    partition="murmur2(assignment id) % N",
+    schemas=("observation", "observation_batch"),
+    cleanup=Cleanup.DELETE,
+    retention_ms=30 * DAY_MS,
+)
+COMMANDS = Topic(
+    name="commands",
+    doc="Requests to change experiments: the truth about definitions and statuses, kept for ever.",
+    key="experiment id",
+    partition="murmur2(experiment id) % N",
+    schemas=("command",),
+    cleanup=Cleanup.DELETE,
+)
+TALLIES = Topic(
+    name="tallies",
+    doc="Cumulative cells, one per experiment, source and source partition; the newest one holds.",
+    key="experiment id/source/source partition",
+    partition="murmur2(experiment id) % N, set explicitly",
+    schemas=("tally_cell",),
+    cleanup=Cleanup.COMPACT,
+    max_message_bytes=STATE_BYTES,
+)
+POSTERIORS = Topic(
+    name="posteriors",
+    doc="Snapshots of experiments; the newest one holds.",
+    key="experiment id",
+    partition="murmur2(experiment id) % N",
+    schemas=("snapshot",),
+    cleanup=Cleanup.COMPACT,
+    max_message_bytes=STATE_BYTES,
+)
+DECISIONS = Topic(
+    name="decisions",
+    doc="What was decided about experiments, with the evidence, kept for ever.",
+    key="experiment id",
+    partition="murmur2(experiment id) % N",
+    schemas=("decision",),
+    cleanup=Cleanup.DELETE,
+)
+DEAD_LETTERS = Topic(
+    name="dead-letters",
+    doc="Events that could not be used, with their place and bytes.",
+    key="topic:partition:offset:index of the event",
+    partition="murmur2(key) % N",
+    schemas=("dead_letter",),
+    cleanup=Cleanup.DELETE,
+    retention_ms=90 * DAY_MS,
+    max_message_bytes=STATE_BYTES,
+)
+
+
+def changelog(table: str) -> Topic:
+    """Return the changelog of a worker's table, by the name Faust gives it."""
+    return Topic(
+        name=f"{APP}-{table}-changelog",
+        doc=f"State of the table {table}, from which a worker recovers.",
+        key="the table's",
+        partition="the partition of the event that caused the write",
+        schemas=(),
+        cleanup=Cleanup.COMPACT,
+        max_message_bytes=STATE_BYTES,
+    )
+
+
+TABLES = ("impressions-state", "observations-state", "experiments-state")
+"""Names of the worker's tables."""
+
+TOPICS = (
+    IMPRESSIONS,
+    OBSERVATIONS,
+    COMMANDS,
+    TALLIES,
+    POSTERIORS,
+    DECISIONS,
+    DEAD_LETTERS,
+)
+"""Topics that others may read and write."""
+
+CHANGELOGS = tuple(changelog(table) for table in TABLES)
+"""Topics of the worker alone."""
+
+CATALOGUE = (*TOPICS, *CHANGELOGS)
+"""Every topic there is."""
+
+
+def topic_configs(
+    *, prefix: str, partitions: int, replication_factor: int, min_insync_replicas: int
+) -> tuple[TopicConfig, ...]:
+    """Return every topic as the broker should have it.
+
+    All have the same number of partitions: the changelog of a table must have as many as the topic
+    that feeds it, and two topics with the same key must be split alike.
+
+    Args:
+        prefix: Put before each name.
+        partitions: Partitions of every topic, >= 1.
+        replication_factor: Replicas of every topic, >= 1.
+        min_insync_replicas: Replicas that must have a record before it counts as written, in
+            [1, replication_factor].
+    """
+    return tuple(
+        TopicConfig(
+            name=topic.full_name(prefix),
+            partitions=partitions,
+            replication_factor=replication_factor,
+            config=topic.config() | {"min.insync.replicas": str(min_insync_replicas)},
+        )
+        for topic in CATALOGUE
+    )

@@ -1,0 +1,166 @@
+"""Records to bytes and back: which schema a record is of stands in its first bytes.
+
+| first bytes | then |
+|---|---|
+| `C3 01`, fingerprint (8 bytes, little-endian) | Avro: single-object encoding |
+| `00`, id (4 bytes, big-endian) | Avro: Confluent wire format |
+
+Source: Avro 1.12 specification, "Single-object encoding"; Confluent, "Wire format".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from fastavro import schemaless_reader, schemaless_writer
+from fastavro.schema import parse_schema
+
+from schemas import library
+from schemas.errors import UndecodableRecordError, UnexpectedSchemaError, UnknownSchemaError
+
+Record = dict[str, Any]
+
+SINGLE_OBJECT_MARK = b"\xc3\x01"
+SINGLE_OBJECT_HEADER_BYTES = 10
+CONFLUENT_MARK = b"\x00"
+CONFLUENT_HEADER_BYTES = 5
+
+_SINGLE_OBJECT_FIRST = SINGLE_OBJECT_MARK[0]
+_CONFLUENT_FIRST = CONFLUENT_MARK[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Writer:
+    """How to read what one schema wrote; `reader` is None when it is the newest version itself."""
+
+    name: str
+    schema: Any
+    reader: Any
+
+
+class Codec:
+    """Encodes and decodes records.
+
+    It writes single-object encoding, and the Confluent wire format once `use_ids` has told the ids
+    that a registry gave our schemas. It reads both in any case, and every version ever released.
+    """
+
+    def __init__(self) -> None:
+        self._encoders: dict[str, tuple[bytes, Any]] = {}
+        self._writers: dict[bytes, _Writer] = {}
+        for name in library.NAMES:
+            newest = library.current(name)
+            self._encoders[name] = SINGLE_OBJECT_MARK + newest.fingerprint, newest.parsed
+            for schema in library.versions(name):
+                reader = None if schema is newest else newest.parsed
+                header = SINGLE_OBJECT_MARK + schema.fingerprint
+                self._writers[header] = _Writer(name, schema.parsed, reader)
+
+    def encode(self, name: str, record: Mapping[str, Any]) -> bytes:
+        """Return `record` in the newest version of schema `name`, with its header.
+
+        Raises:
+            ValueError, TypeError, OverflowError, KeyError: the record does not fit the schema.
+        """
+        header, schema = self._encoders[name]
+        stream = BytesIO()
+        stream.write(header)
+        schemaless_writer(stream, schema, record)
+        return stream.getvalue()
+
+    def decode(self, value: bytes | None) -> tuple[str, Record]:
+        """Return the schema name of a record and the record, in the newest version's shape.
+
+        Raises:
+            RecordError: the bytes are not a record of a schema known here.
+        """
+        if not value:
+            raise UndecodableRecordError("the record has no value")
+        size = 10 if value[0] == _SINGLE_OBJECT_FIRST else 5
+        writer = self._writers.get(value[:size])
+        if writer is None:
+            raise _unreadable(value)
+        stream = BytesIO(value)
+        stream.seek(size)
+        try:
+            record = schemaless_reader(stream, writer.schema, writer.reader)
+        except Exception as error:
+            # fastavro raises whatever the bytes make its primitives raise: EOFError, IndexError,
+            # UnicodeDecodeError, OverflowError, MemoryError and its own resolution errors.
+            raise UndecodableRecordError(f"not a record of {writer.name}: {error!r}") from error
+        if stream.tell() != len(value):
+            raise UndecodableRecordError(f"bytes follow the record of {writer.name}")
+        return writer.name, record  # type: ignore[return-value]  # every schema of ours is a record
+
+    def decode_as(self, name: str, value: bytes | None) -> Record:
+        """Return the record in `value`, which must be of schema `name`.
+
+        Raises:
+            RecordError: as `decode`, or the record is of another schema.
+        """
+        found, record = self.decode(value)
+        if found != name:
+            raise UnexpectedSchemaError(f"schema == {found}, must be {name}")
+        return record
+
+    def use_ids(self, ids: Mapping[str, int]) -> None:
+        """Write the Confluent wire format from now on, with the id of each schema by name."""
+        for name, schema_id in ids.items():
+            header, schema = _confluent_header(schema_id), library.current(name).parsed
+            self._encoders[name] = header, schema
+            self._writers[header] = _Writer(name, schema, None)
+
+    def learn_id(self, schema_id: int, text: str) -> None:
+        """Read records written with this registry id from now on.
+
+        Args:
+            schema_id: Id in the registry, in [0, 2**32).
+            text: The writer's schema, JSON. Its record may have another namespace than ours, and
+                fields that ours has not; which schema it stands for is told by the record's name.
+
+        Raises:
+            UnknownSchemaError: it is not a schema, or of no record that is ours.
+        """
+        try:
+            schema = parse_schema(json.loads(text))
+            name = library.by_record_name()[schema["name"].rpartition(".")[2]]  # type: ignore[index,call-overload]
+        except Exception as error:
+            # A registry is shared with others: what it holds under an id may be anything.
+            raise UnknownSchemaError(
+                f"id {schema_id} is not a schema of ours: {error!r}"
+            ) from error
+        newest = library.current(name)
+        same = library.crc64_avro(json.loads(text)) == newest.fingerprint
+        self._writers[_confluent_header(schema_id)] = (
+            _Writer(name, newest.parsed, None) if same else _Writer(name, schema, newest.parsed)
+        )
+
+    def unknown_ids(self, values: Iterable[bytes | None]) -> set[int]:
+        """Return the registry ids that records name and that are not known here."""
+        return {
+            int.from_bytes(value[1:CONFLUENT_HEADER_BYTES], "big")
+            for value in values
+            if value
+            and value[0] == _CONFLUENT_FIRST
+            and len(value) >= CONFLUENT_HEADER_BYTES
+            and value[:CONFLUENT_HEADER_BYTES] not in self._writers
+        }
+
+
+def _confluent_header(schema_id: int) -> bytes:
+    return CONFLUENT_MARK + schema_id.to_bytes(4, "big")
+
+
+def _unreadable(value: bytes) -> UndecodableRecordError | UnknownSchemaError:
+    """Return the error of a record whose first bytes name no schema known here."""
+    if value.startswith(SINGLE_OBJECT_MARK) and len(value) >= SINGLE_OBJECT_HEADER_BYTES:
+        written = int.from_bytes(value[2:SINGLE_OBJECT_HEADER_BYTES], "little")
+        return UnknownSchemaError(f"no schema has the fingerprint {written:016x}")
+    if value.startswith(CONFLUENT_MARK) and len(value) >= CONFLUENT_HEADER_BYTES:
+        written = int.from_bytes(value[1:CONFLUENT_HEADER_BYTES], "big")
+        return UnknownSchemaError(f"no schema is known by the id {written}")
+    return UndecodableRecordError(f"no record starts with {value[:2].hex(' ')}")

@@ -1,0 +1,37 @@
+"""What can be wrong with a record or with the schema registry."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RecordError(ValueError):
+    """A record cannot be read.
+
+    Attributes:
+        code: Stable name of the condition, upper snake case; the text of the message is not stable.
+    """
+
+    code: ClassVar[str]
+
+
+class UndecodableRecordError(RecordError):
+    """The bytes are not a record of the schema they claim: truncated, too long, or noise."""
+
+    code = "UNDECODABLE_RECORD"
+
+
+class UnknownSchemaError(RecordError):
+    """The record names a schema, by fingerprint or by id, that nobody knows here."""
+
+    code = "UNKNOWN_SCHEMA"
+
+
+class UnexpectedSchemaError(RecordError):
+    """The record is a good one of a schema that does not belong where it was read."""
+
+    code = "UNEXPECTED_SCHEMA"
+
+
+class RegistryError(Exception):
+    """The schema registry does not answer, or refuses; a later try may succeed."""

@@ -1,0 +1,90 @@
+"""Every version of every schema ever released, parsed once.
+
+`NAME.avsc` is the newest version of a schema; `versions/NAME.N.avsc` keeps all of them, the newest
+included, because records of any version may still be in a log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+
+NAMES = (
+    "impression_batch",
+    "observation",
+    "observation_batch",
+    "command",
+    "tally_cell",
+    "snapshot",
+    "decision",
+    "dead_letter",
+)
+"""Names of the schemas of records; nested types have no name here."""
+
+_VERSIONS = files(__package__) / "versions"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schema:
+    """One version of a schema.
+
+    Attributes:
+        name: Name of its file, snake case.
+        version: From 1.
+        full_name: Name of its record, with the namespace.
+        text: The schema as JSON, with its documentation.
+        parsed: The same as fastavro takes it.
+        fingerprint: CRC-64-AVRO of its parsing canonical form, little-endian, 8 bytes.
+    """
+
+    name: str
+    version: int
+    full_name: str
+    text: str
+    parsed: Mapping[str, Any]
+    fingerprint: bytes
+
+
+def current(name: str) -> Schema:
+    """Return the version of schema `name` that is written, and that readers get."""
+    return versions(name)[-1]
+
+
+@cache
+def versions(name: str) -> tuple[Schema, ...]:
+    """Return every released version of schema `name`, oldest first."""
+    found: list[Schema] = []
+    while (file := _VERSIONS / f"{name}.{len(found) + 1}.avsc").is_file():
+        found.append(_schema(name, len(found) + 1, file.read_text("utf-8")))
+    if not found:
+        raise KeyError(name)
+    return tuple(found)
+
+
+@cache
+def by_record_name() -> Mapping[str, str]:
+    """Return the schema name of each record name, without namespaces."""
+    return MappingProxyType({current(name).full_name.rpartition(".")[2]: name for name in NAMES})
+
+
+def crc64_avro(schema: Mapping[str, Any]) -> bytes:
+    """Return the CRC-64-AVRO fingerprint of a schema as 8 bytes, little-endian.
+
+    Source: Avro 1.12 specification, "Schema Fingerprints".
+    """
+    canonical = to_parsing_canonical_form(dict(schema))
+    return bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
+
+
+def _schema(name: str, version: int, text: str) -> Schema:
+    raw = json.loads(text)
+    parsed = parse_schema(raw)
+    assert isinstance(parsed, dict)  # noqa: S101 - every file of ours is a record
+    return Schema(name, version, parsed["name"], text, parsed, crc64_avro(raw))
