@@ -59,7 +59,7 @@ def servers(
         case "docker":
             running = _docker_servers()
         case "url":
-            running = contextlib.nullcontext(_servers_by_url())
+            running = _servers_by_url()
         case _:
             running = _embedded_servers(tmp_path_factory.mktemp("servers"))
     with running as addresses:
@@ -122,12 +122,13 @@ def _docker_servers() -> Iterator[Servers]:
         yield Servers(kafka.get_bootstrap_server(), redis_url)
 
 
-def _servers_by_url() -> Servers:
+@contextlib.contextmanager
+def _servers_by_url() -> Iterator[Servers]:
     variables = ("EXPERIMENT_TEST_KAFKA_URL", "EXPERIMENT_TEST_REDIS_URL")
     kafka_url, redis_url = (os.environ.get(variable) for variable in variables)
     if not kafka_url or not redis_url:
         _missing(f"--stack=url needs {' and '.join(variables)}")
-    return Servers(kafka_url, redis_url)
+    yield Servers(kafka_url, redis_url)
 
 
 def _missing(reason: str) -> NoReturn:

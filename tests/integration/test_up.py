@@ -1,0 +1,167 @@
+"""`experiment up`: one line when it can be used, one stack a port, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from streams.embedded.children import free_port
+
+READY_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A running `experiment up`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    data: Path
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def child(self, log_name: str) -> psutil.Process:
+        """Return the child that writes the log file of that name."""
+        log = str(self.data / f"{log_name}.log")
+        [child] = [
+            child for child in self.family() if os.readlink(f"/proc/{child.pid}/fd/1") == log
+        ]
+        return child
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/ready", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+
+def command(port: int, data: Path) -> list[str]:
+    options = ["--port", str(port), "--data-dir", str(data), "--workers", "2"]
+    return [sys.executable, "-m", "streams.cli", "up", *options]
+
+
+@contextmanager
+def up(tmp_path: Path) -> Iterator[Up]:
+    port, data = free_port(), tmp_path / "data"
+    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
+    with (tmp_path / "stderr").open("w") as stderr:
+        process = subprocess.Popen(
+            command(port, data), stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+        )
+    overdue = threading.Timer(READY_TIMEOUT_S, process.kill)  # a silent stack ends the readline
+    overdue.start()
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        overdue.cancel()
+        assert line == f"ready http://127.0.0.1:{port}\n", (tmp_path / "stderr").read_text()
+        yield Up(process, line.split()[1], data)
+    finally:
+        overdue.cancel()
+        process.kill()
+        process.wait()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_up_is_usable_when_it_says_so_and_leaves_no_process(tmp_path, number):
+    with up(tmp_path) as stack:
+        definition = {
+            "config": {"name": "first", "type": "thompson_sampling", "primaryMetric": "click"},
+            "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
+        }
+        with httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as client:
+            created = client.post("/experiments", json=definition)
+            assert created.status_code == 201, created.text
+            experiment_id = created.json()["id"]
+            assert client.post(f"/experiments/{experiment_id}/start").is_success
+            assigned = client.post(f"/experiments/{experiment_id}/assign", json={"userId": "u"})
+            assert assigned.json()["variantName"] in {"a", "b"}
+        family = stack.family()
+
+        stack.process.send_signal(number)
+
+        assert stack.process.wait(timeout=STOP_TIMEOUT_S) == 0
+        assert stack.process.stdout is not None
+        assert stack.process.stdout.read() == ""  # the one line was all
+        assert len(family) >= 5
+        assert [process for process in family if process.is_running()] == []
+
+
+def test_a_second_stack_on_the_port_says_so_and_exits_2(tmp_path):
+    with up(tmp_path) as stack:
+        port = int(stack.url.rpartition(":")[2])
+
+        second = subprocess.run(
+            command(port, tmp_path / "second"),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+        assert second.returncode == 2
+        assert f"port {port} of 127.0.0.1 is already in use" in second.stderr
+        assert second.stdout == ""
+        assert stack.is_ready()
+
+
+def test_nothing_survives_a_supervisor_that_is_killed(tmp_path):
+    with up(tmp_path) as stack:
+        family = stack.family()
+
+        stack.process.kill()
+
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert alive == []
+
+
+@pytest.mark.parametrize("name", ["worker-1", "api", "valkey"])
+def test_what_dies_is_started_again(tmp_path, name):
+    with up(tmp_path) as stack:
+        dead = stack.child(name)
+
+        dead.kill()
+        dead.wait(timeout=5)
+
+        wait_until(lambda: name in (tmp_path / "stderr").read_text())
+        wait_until(lambda: any_child(stack, name) and stack.is_ready())
+        assert stack.process.poll() is None
+
+
+def test_the_death_of_the_broker_stops_the_stack_and_says_what_is_lost(tmp_path):
+    with up(tmp_path) as stack:
+        family = stack.family()
+
+        stack.child("broker").kill()
+
+        assert stack.process.wait(timeout=STOP_TIMEOUT_S) == 70
+        assert "Its log was in memory" in (tmp_path / "stderr").read_text()
+        assert [process for process in family if process.is_running()] == []
+
+
+def any_child(stack: Up, name: str) -> bool:
+    try:
+        return stack.child(name).is_running()
+    except (ValueError, OSError, psutil.NoSuchProcess):  # between two lives
+        return False

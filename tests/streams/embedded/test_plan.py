@@ -1,0 +1,82 @@
+"""A plan: refuses what is taken, and tells its children one consistent story."""
+
+from __future__ import annotations
+
+import socket
+import stat
+
+import pytest
+
+from streams.domain.errors import ConfigurationError
+from streams.embedded.children import free_port
+from streams.embedded.plan import Plan, generated_receipt_keys
+
+
+def plan(tmp_path, **changes) -> Plan:
+    defaults = {"host": "127.0.0.1", "port": free_port(), "workers": 1, "directory": tmp_path}
+    return Plan(**(defaults | changes))
+
+
+def test_a_port_that_somebody_listens_on_is_refused(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = plan(tmp_path, port=server.getsockname()[1])
+
+        with pytest.raises(ConfigurationError, match="already in use"):
+            taken.check_port()
+
+
+def test_an_address_of_another_machine_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        plan(tmp_path, host="192.0.2.1").check_port()
+
+
+def test_two_stacks_cannot_share_a_directory(tmp_path):
+    with (
+        plan(tmp_path).owned_directory(),
+        pytest.raises(ConfigurationError, match="another stack"),
+        plan(tmp_path).owned_directory(),
+    ):
+        pass
+
+
+def test_the_directory_is_free_again_afterwards(tmp_path):
+    for _ in range(2):
+        with plan(tmp_path).owned_directory():
+            pass
+
+
+def test_the_receipt_key_is_made_once_and_for_its_owner_alone(tmp_path):
+    first = generated_receipt_keys(tmp_path)
+
+    assert generated_receipt_keys(tmp_path) == first
+    key_id, _, secret = first.partition(":")
+    assert key_id == "1"
+    assert len(bytes.fromhex(secret)) == 32
+    assert stat.S_IMODE((tmp_path / "receipt-keys").stat().st_mode) == 0o600
+
+
+def test_an_embedded_broker_is_plain_whatever_the_environment_is_for(tmp_path):
+    environment = {"EXPERIMENT_SECURITY_PROTOCOL": "SASL_SSL", "EXPERIMENT_PARTITIONS": "2"}
+
+    told = plan(tmp_path).overrides("127.0.0.1:1", "redis://127.0.0.1:2/0", environment)
+
+    assert told["SECURITY_PROTOCOL"] == "PLAINTEXT"
+    assert told["PARTITIONS"] == "2"
+
+
+def test_a_given_cluster_keeps_the_settings_of_the_environment(tmp_path):
+    given = plan(tmp_path, kafka_url="broker:9093")
+
+    told = given.overrides("broker:9093", "redis://cache", {"EXPERIMENT_RECEIPT_KEYS": "7:00"})
+
+    assert told.keys() == {
+        "KAFKA_URL", "REDIS_URL", "API_HOST", "API_PORT", "DATA_DIR", "SPOOL_DIR"
+    }  # fmt: skip
+
+
+def test_a_stack_on_every_address_is_reached_over_loopback(tmp_path):
+    everywhere = plan(tmp_path, host="0.0.0.0", port=8080)
+
+    assert everywhere.url == "http://0.0.0.0:8080"
+    assert everywhere.local_url == "http://127.0.0.1:8080"
+    assert plan(tmp_path, host="::", port=8080).local_url == "http://[::1]:8080"
