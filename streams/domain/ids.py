@@ -49,7 +49,9 @@ def experiment_number(name: str) -> ExperimentNumber:
     for character in match[1] if match else "":
         number = number << _BITS_PER_CHARACTER | _DIGITS[character]
     if match is None or number >= _LIMIT:
-        raise InputError("INVALID_EXPERIMENT_ID", f"{name!r} is not an experiment id", "experimentId")
+        raise InputError(
+            "INVALID_EXPERIMENT_ID", f"{name!r} is not an experiment id", "experimentId"
+        )
     return ExperimentNumber(number)
 
 

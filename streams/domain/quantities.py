@@ -41,7 +41,7 @@ def to_micro(value: float) -> int:
     """
     if -VALUE_LIMIT <= value <= VALUE_LIMIT:
         return value * MICRO if type(value) is int else round(value * MICRO)
-    if isinstance(value, float) and not math.isfinite(value):
+    if not -math.inf < value < math.inf:
         raise EventError("VALUE_NOT_FINITE", f"value == {value!r}, must be finite", "value")
     raise EventError(
         "VALUE_OUT_OF_RANGE", f"value == {value!r}, must be within +-{VALUE_LIMIT}", "value"

@@ -1,0 +1,100 @@
+"""From shares to published integer weights: the floor, and a sum that is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.allocation.policies import Arm, Policy
+from streams.domain.errors import InvalidParameterError
+from streams.domain.quantities import ALLOCATION_TOTAL
+
+DEFAULT_FLOOR = 0.01
+"""Smallest share under an adaptive policy: 1 %, or a tenth of an equal share if that is less."""
+
+_EQUAL_SHARE_FRACTION = 0.1
+_SHARE_ONE = 1 << 32  # shares are rounded to this, so that ties stay ties in spite of last bits
+_SUM_TOLERANCE = 1e-6
+
+
+def allocate(policy: Policy, arms: Sequence[Arm]) -> tuple[int, ...]:
+    """Return the integer weights of the arms, which sum to 65,536.
+
+    Under a fixed policy every arm with a share has a weight of at least 1.
+    """
+    least = floor(policy, len(arms))
+    shares = with_floor(policy.shares(arms), least)
+    minimum = 0 if policy.adaptive and least == 0.0 else smallest_weight(policy, len(arms))
+    return integer_weights(shares, minimum)
+
+
+def smallest_weight(policy: Policy, n_arms: int) -> int:
+    """Return the smallest weight, >= 1, with which `allocate` ever lets an arm be assigned."""
+    return max(1, int(floor(policy, n_arms) * ALLOCATION_TOTAL))
+
+
+def floor(policy: Policy, n_arms: int) -> float:
+    """Return the smallest share of an arm, in [0, 1 / n_arms]."""
+    if policy.min_allocation is not None:
+        return min(policy.min_allocation, 1.0 / n_arms)
+    return min(DEFAULT_FLOOR, _EQUAL_SHARE_FRACTION / n_arms) if policy.adaptive else 0.0
+
+
+def with_floor(shares: Sequence[float], least: float) -> tuple[float, ...]:
+    """Return p = f + (1 - K f) w: every share at least f, and the sum still 1.
+
+    Additive, because clipping at f and renormalising would push some shares below f again and take
+    from the arms in the middle. As a mixture it also has a plain meaning: a share K f of the
+    traffic explores evenly, the rest follows the policy.
+
+    Args:
+        shares: Shares w of the policy; shape (n_arms,), >= 0, sum to 1.
+        least: The floor f, in [0, 1 / n_arms].
+
+    Raises:
+        InvalidParameterError: an argument is outside its domain.
+
+    Examples:
+        >>> with_floor((1.0, 0.0), 0.125)
+        (0.875, 0.125)
+    """
+    if not 0.0 <= least * len(shares) <= 1.0 + _SUM_TOLERANCE:
+        raise InvalidParameterError("least", least, "in [0, 1 / n_arms]")
+    if min(shares) < 0.0 or not abs(sum(shares) - 1.0) <= _SUM_TOLERANCE:
+        raise InvalidParameterError("shares", tuple(shares), ">= 0 and sum to 1")
+    free = max(0.0, 1.0 - least * len(shares))
+    return tuple(least + free * share for share in shares)
+
+
+def integer_weights(shares: Sequence[float], minimum: int = 0) -> tuple[int, ...]:
+    """Return integers in proportion to `shares` that sum to 65,536, by largest remainder.
+
+    Equal remainders go to the earlier arm. What `minimum` adds is taken from the largest weights.
+
+    Args:
+        shares: Shape (n_arms,), >= 0, with a positive sum.
+        minimum: Smallest weight, in [0, 65,536 / n_arms].
+
+    Raises:
+        InvalidParameterError: an argument is outside its domain.
+
+    Source: the method of Hamilton; Balinski and Young, Fair Representation (2001), appendix A.
+
+    Examples:
+        >>> integer_weights((1 / 3, 1 / 3, 1 / 3))
+        (21846, 21845, 21845)
+    """
+    if not 0 <= minimum * len(shares) <= ALLOCATION_TOTAL:
+        raise InvalidParameterError("minimum", minimum, "in [0, 65536 / n_arms]")
+    rounded = [round(share * _SHARE_ONE) for share in shares]
+    total = sum(rounded)
+    if min(rounded) < 0 or total == 0:
+        raise InvalidParameterError("shares", tuple(shares), ">= 0 with a positive sum")
+    parts = [divmod(share * ALLOCATION_TOTAL, total) for share in rounded]
+    weights = [max(minimum, whole) for whole, _ in parts]
+    missing = ALLOCATION_TOTAL - sum(weights)
+    by_remainder = sorted(range(len(parts)), key=lambda arm: (-parts[arm][1], arm))
+    for arm in by_remainder[: max(0, missing)]:
+        weights[arm] += 1
+    for _ in range(-missing):
+        weights[max(range(len(weights)), key=lambda arm: (weights[arm], -arm))] -= 1
+    return tuple(weights)
