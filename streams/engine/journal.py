@@ -1,0 +1,232 @@
+"""The one path a batch takes: fold, write, wait, write progress, wait, acknowledge, emit.
+
+Nothing is acknowledged before it is durable, and the process ends where that cannot be had: a worker
+that goes on after a failed write would acknowledge later batches over the hole. What is durable
+twice, or read twice, does no harm, since every entry says up to which offset it is true.
+
+The progress record is written alone, after everything else of its batch. So whoever finds it finds
+all the batch wrote; and it is the last Kafka batch of its changelog partition by itself, which makes
+recovery complete even on brokers that report the first offset of the last batch as the latest one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
+
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP, EventT, StreamT
+
+from streams.domain.events import DeadLetter
+from streams.engine import metrics
+from streams.engine.dead_letters import DeadLetters
+from streams.engine.tables import DurableTable
+from streams.engine.transport import BatchingApp, FetchBatch
+
+EXIT_CODE = 70
+"""Exit status of a worker that could not make a batch durable (EX_SOFTWARE); start it again."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a stage made of the records of one batch.
+
+    Attributes:
+        entries: Changed table entries: (offset it is true up to, body) by key.
+        forgotten: Keys no longer needed. They are removed with the next batch: before this one's
+            progress is durable, a replay of it may still need them.
+        dead_letters: Records, or parts of them, that could not be used.
+        progress: What the progress record remembers besides the offset.
+        events: Events folded, for the metrics.
+    """
+
+    entries: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    forgotten: list[bytes] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    progress: bytes = b""
+    events: int = 0
+
+
+class Stage(Protocol):
+    """The state of one agent, and what it does with records; knows no Faust."""
+
+    def restore(self, partition: int, table: DurableTable) -> None:
+        """Build the state of `partition` from its table entries."""
+
+    def fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
+        """Fold records that follow each other, and return what must become durable."""
+
+    def settle(self, topic: str, partition: int) -> None:
+        """Emit what follows from the batches folded so far; they are durable now."""
+
+    def release(self, partition: int) -> None:
+        """Forget a partition that is somebody else's now."""
+
+
+class Journal:
+    """Runs the batches of one agent through its stage and its table.
+
+    Args:
+        app: The app whose positions follow from the table.
+        table: Holds the stage's entries and one progress record per source topic and partition.
+        stage: What to do with records.
+        topics: Source topics of the agent.
+        dead_letters: Where unusable events go.
+        write_timeout_s: Longest wait for a write; then the process ends.
+    """
+
+    def __init__(
+        self,
+        app: BatchingApp,
+        table: DurableTable,
+        stage: Stage,
+        topics: Sequence[str],
+        dead_letters: DeadLetters,
+        *,
+        write_timeout_s: float,
+    ) -> None:
+        self._app = app
+        self._table = table
+        self._stage = stage
+        self._topics = topics
+        self._dead_letters = dead_letters
+        self._timeout = write_timeout_s
+        self._done: dict[int, dict[str, int]] = {}
+        self._forgotten: defaultdict[int, list[bytes]] = defaultdict(list)
+        table.on_recover(self._on_recovered)
+        app.resume = {**app.resume, **dict.fromkeys(topics, self._position)}
+
+    async def run(self, stream: StreamT[Any]) -> None:
+        """Run every batch of `stream`; the body of an agent."""
+        async for event in stream.noack().events():
+            try:
+                await self._run(event)
+            except asyncio.CancelledError:
+                if self._app.should_stop:
+                    raise  # nothing of the batch is acknowledged, so it is read again
+                die("a batch was cancelled")
+            except BaseException:
+                logger.exception("a batch could not be made durable")
+                die("a batch could not be made durable")
+
+    async def _run(self, event: EventT[Any]) -> None:
+        message = event.message
+        topic, partition = message.topic, message.partition
+        if message.generation_id != self._app.consumer_generation_id:
+            return  # its partition has moved or been sought since; unacknowledged, it is read again
+        batch: FetchBatch = event.value
+        started = time.perf_counter()
+        progress = self._progress(topic, partition)
+        records = [record for record in batch.records if record.offset >= progress]
+        outcome = Outcome()
+        if records:
+            outcome.dead_letters += await self._check_continuity(message.tp, progress, batch, records)
+            folded = self._stage.fold(topic, partition, records)
+            folded.dead_letters[:0] = outcome.dead_letters
+            await self._make_durable(topic, partition, batch.end - 1, folded)
+            outcome = folded
+        event.ack()
+        metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
+        self._stage.settle(topic, partition)
+
+    async def _make_durable(
+        self, topic: str, partition: int, offset: int, outcome: Outcome
+    ) -> None:
+        table = self._table
+        for key in self._forgotten.pop(partition, ()):
+            table.forget(partition, key)
+        for key, (true_to, body) in outcome.entries.items():
+            table.put(partition, key, true_to, body)
+        await asyncio.gather(
+            table.barrier(self._timeout), self._dead_letters.send(outcome.dead_letters)
+        )
+        table.put(partition, progress_key(topic, partition), offset, outcome.progress)
+        await table.barrier(self._timeout)
+        self._done[partition][topic] = offset + 1
+        self._forgotten[partition] += outcome.forgotten
+
+    async def _check_continuity(
+        self, tp: TP, progress: int, batch: FetchBatch, records: Sequence[ConsumerRecord]
+    ) -> list[DeadLetter]:
+        """Tell a hole in the log from records lost on their way here, which must not happen."""
+        if batch.begin > progress:
+            die(f"{tp} goes on at {batch.begin} instead of {progress}: records were lost on the way")
+        first = records[0].offset
+        if first == progress:
+            return []
+        start = (await self._app.consumer.earliest_offsets(tp))[tp]
+        metrics.LOG_GAPS.labels(tp.topic).inc()
+        if start <= progress:
+            # Transaction markers and aborted transactions take offsets and bring no records.
+            logger.info("%s has no records in [%d, %d)", tp, progress, first)
+            return []
+        logger.error("%s: records [%d, %d) were deleted before they were read", tp, progress, first)
+        return [
+            DeadLetter(
+                topic=tp.topic,
+                partition=tp.partition,
+                offset=progress,
+                index=0,
+                timestamp_ms=records[0].timestamp,
+                code="RETENTION_GAP",
+                message=f"records [{progress}, {first}) were deleted before they were read",
+                path="",
+                key=None,
+                value=None,
+            )
+        ]
+
+    def _progress(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that has not been folded, 0 if none has."""
+        entry = self._table.get_entry(partition, progress_key(topic, partition))
+        return 0 if entry is None else entry[0] + 1
+
+    def _position(self, tp: TP) -> int | None:
+        return self._progress(*tp) or None
+
+    async def _on_recovered(self) -> None:
+        try:
+            self._restore()
+        except BaseException:
+            # Faust drops the exceptions of recovery callbacks.
+            logger.exception("the tables could not be restored")
+            die("the tables could not be restored")
+
+    def _restore(self) -> None:
+        mine = {tp.partition for tp in self._app.consumer.assignment() if tp.topic in self._topics}
+        for partition in self._done.keys() - mine:
+            self._release(partition)
+        for partition in sorted(mine):
+            progress = {topic: self._progress(topic, partition) for topic in self._topics}
+            if self._done.get(partition) != progress:
+                # New here, or somebody else's for a while without this process having noticed.
+                self._release(partition)
+                self._stage.restore(partition, self._table)
+                self._done[partition] = progress
+            for topic in self._topics:
+                self._stage.settle(topic, partition)
+
+    def _release(self, partition: int) -> None:
+        if self._done.pop(partition, None) is not None:
+            self._forgotten.pop(partition, None)
+            self._stage.release(partition)
+
+
+def progress_key(topic: str, partition: int) -> bytes:
+    """Return the table key of the progress record of a source partition."""
+    return f"p/{topic}/{partition}".encode()
+
+
+def die(reason: str) -> NoReturn:
+    """End the process at once, without Faust's shutdown, which would acknowledge what it stops."""
+    logger.critical("exit %d: %s", EXIT_CODE, reason)
+    logging.shutdown()
+    os._exit(EXIT_CODE)

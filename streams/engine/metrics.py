@@ -1,0 +1,44 @@
+"""What a worker counts, per batch and not per event; names and labels are part of the contract."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+_PREFIX = "experiment_engine_"
+
+RECORDS = Counter(f"{_PREFIX}records", "Kafka records made durable.", ["topic"])
+EVENTS = Counter(f"{_PREFIX}events", "Impressions, observations, cells or commands.", ["topic"])
+BATCHES = Counter(f"{_PREFIX}batches", "Batches made durable.", ["topic"])
+BATCH_SECONDS = Histogram(
+    f"{_PREFIX}batch_seconds",
+    "From a batch's arrival at its agent to its acknowledgement.",
+    ["topic"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)
+LAG = Gauge(f"{_PREFIX}lag_records", "Records a partition is behind.", ["topic", "partition"])
+LOG_GAPS = Counter(f"{_PREFIX}log_gaps", "Offsets that the log skipped.", ["topic"])
+DEAD_LETTERS = Counter(f"{_PREFIX}dead_letters", "Events that could not be used.", ["code"])
+DUPLICATES = Counter(f"{_PREFIX}duplicates", "Repeated events that were not counted.", ["topic"])
+RECOVERY_SECONDS = Gauge(f"{_PREFIX}recovery_seconds", "Time the last recovery took.")
+EVALUATIONS = Counter(f"{_PREFIX}evaluations", "Experiments evaluated.")
+EVALUATION_SECONDS = Histogram(
+    f"{_PREFIX}evaluation_seconds",
+    "Posteriors, tests and allocation of one experiment.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
+)
+PROJECTIONS = Counter(f"{_PREFIX}projections", "Snapshots and answers written to Redis.")
+PROJECTION_FAILURES = Counter(f"{_PREFIX}projection_failures", "Attempts that Redis refused.")
+PROJECTIONS_PENDING = Gauge(f"{_PREFIX}projections_pending", "What Redis does not have yet.")
+
+
+def batch(topic: str, records: int, events: int, seconds: float) -> None:
+    """Count one batch that is durable and acknowledged."""
+    BATCHES.labels(topic).inc()
+    RECORDS.labels(topic).inc(records)
+    EVENTS.labels(topic).inc(events)
+    BATCH_SECONDS.labels(topic).observe(seconds)
+
+
+def serve(port: int) -> None:
+    """Serve the metrics of this process on loopback."""
+    start_http_server(port, addr="127.0.0.1")
