@@ -36,9 +36,9 @@ class Up:
 
     def child(self, log_name: str) -> psutil.Process:
         """Return the child that writes the log file of that name."""
-        log = str(self.data / f"{log_name}.log")
+        log = self.data / f"{log_name}.log"
         [child] = [
-            child for child in self.family() if os.readlink(f"/proc/{child.pid}/fd/1") == log
+            child for child in self.family() if Path(f"/proc/{child.pid}/fd/1").readlink() == log
         ]
         return child
 
