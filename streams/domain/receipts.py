@@ -1,0 +1,267 @@
+"""Receipts: the signed text that names an assignment, and so needs no look-up to be believed.
+
+A receipt says what was assigned, with which probability, when, and until when observations count.
+Version 1 is 56 bytes, all integers unsigned and big-endian:
+
+    offset  bytes  field
+         0      1  version, 1
+         1      1  id of the signing key
+         2      8  experiment
+        10      2  index of the variant
+        12      4  propensity: numerator over 2**32, minus 1
+        16      6  version of the allocation that decided
+        22      6  time of the assignment, milliseconds since 1970-01-01 UTC
+        28      8  hash of the unit
+        36      4  attribution window in seconds, 0 for no limit
+        40     16  BLAKE2b of bytes 0..39, keyed with the secret, digest of 16 bytes
+
+The text is base64url without padding (RFC 4648, section 5): 75 characters, of which the last
+carries two zero bits. Only that spelling is accepted, so a text stands for one assignment. A later
+version may put more fields before the MAC, such as the features a contextual policy has seen; the
+MAC always covers everything before it, and the first byte says what that is.
+
+To check another implementation: with the secret 000102..1f (32 bytes) under key id 1,
+
+    experiment 0x0123456789abcdef, variant 2, propensity 2**30 (one quarter), allocation version 7,
+    assigned at 1,700,000,000,123 ms, unit 0xfedcba9876543210, attribution window 86,400 s
+
+has the receipt
+
+    AQEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDUwCDcMcvE
+"""
+
+from __future__ import annotations
+
+import struct
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import NamedTuple, Self
+
+from streams.domain.errors import ConfigurationError, ReceiptError
+
+RECEIPT_LENGTH = 75
+"""Characters of a receipt."""
+
+CLOCK_SKEW_MS = 300_000
+"""How far the clock of an observer may be behind that of the assigner: five minutes."""
+
+MAX_KEY_ID = 255
+MIN_SECRET_BYTES = 16
+MAX_SECRET_BYTES = 64
+"""Bounds of a secret: as long as the MAC, and what BLAKE2b takes."""
+
+_VERSION = 1
+_BODY = struct.Struct(">BBQHIHIHIQI")
+_MAC_BYTES = 16
+_WHOLE = struct.Struct(f"{_BODY.format}Q8x")  # the MAC as what `open` takes of it
+_LOW = 0xFFFFFFFF
+
+# To the alphabet of a2b_base64; what only that alphabet has becomes something it refuses.
+_TO_STANDARD = bytes.maketrans(b"-_+/", b"+/!!")
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_PADDING = (b"", b"!", b"==", b"=")  # by length modulo 4, and no text has the length 1
+_LAST_CHARACTERS = frozenset("AEIMQUYcgkosw048")  # those whose lowest two bits are zero
+
+
+class Receipt(NamedTuple):
+    """What an assignment id says. A tuple, because one is made for every click.
+
+    Attributes:
+        experiment: The experiment as a 64-bit number.
+        variant: Index of the assigned variant, below 2**16.
+        propensity: Probability it had, numerator over 2**32, in 1..2**32.
+        allocation_version: Version of the allocation that decided, below 2**48.
+        assigned_at_ms: Time of the assignment, below 2**48.
+        unit: 64-bit hash of the unit.
+        attribution_window_s: Seconds during which observations count, below 2**32; 0 for no limit.
+    """
+
+    experiment: int
+    variant: int
+    propensity: int
+    allocation_version: int
+    assigned_at_ms: int
+    unit: int
+    attribution_window_s: int
+
+
+class Keyring:
+    """Secrets that sign and verify receipts, by key id.
+
+    Args:
+        secrets: Secret by key id, ids in 0..255; the first signs, all verify. To rotate, put the
+            new one first and keep the old one until its receipts have expired.
+
+    Raises:
+        ConfigurationError: there is no secret, an id is out of range, or a secret is too short or
+            too long.
+    """
+
+    __slots__ = ("_signer", "_states")
+
+    def __init__(self, secrets: Mapping[int, bytes]) -> None:
+        if not secrets:
+            raise ConfigurationError("no receipt key, must be at least one", "receipt_keys")
+        for key_id, secret in secrets.items():
+            if not 0 <= key_id <= MAX_KEY_ID:
+                raise ConfigurationError(
+                    f"key id == {key_id}, must be in 0..{MAX_KEY_ID}", "receipt_keys"
+                )
+            if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
+                raise ConfigurationError(
+                    f"secret of key {key_id} has {len(secret)} bytes, must have "
+                    f"{MIN_SECRET_BYTES} to {MAX_SECRET_BYTES}",
+                    "receipt_keys",
+                )
+        # Keyed once: copying a state costs less than keying a new one.
+        self._states = {
+            key_id: blake2b(key=secret, digest_size=_MAC_BYTES)
+            for key_id, secret in secrets.items()
+        }
+        self._signer = next(iter(secrets))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the keyring written as `1:hex,2:hex`; the first signs.
+
+        Raises:
+            ConfigurationError: it is not written so, or as above. The error never quotes `text`.
+        """
+        secrets: dict[int, bytes] = {}
+        for number, entry in enumerate(text.split(","), 1):
+            name, _, digits = entry.strip().partition(":")
+            try:
+                key_id, secret = int(name), bytes.fromhex(digits)
+            except ValueError:
+                # The cause would quote the secret.
+                raise ConfigurationError(
+                    f"key {number} is not written as id:hexadecimal", "receipt_keys"
+                ) from None
+            if key_id in secrets:
+                raise ConfigurationError(f"key id {key_id} is given twice", "receipt_keys")
+            secrets[key_id] = secret
+        return cls(secrets)
+
+    def __repr__(self) -> str:
+        return f"Keyring(ids={list(self._states)})"
+
+    def sign(self, receipt: Receipt) -> str:
+        """Return the receipt as the text that is the assignment id."""
+        experiment, variant, propensity, allocation, assigned, unit, window = receipt
+        body = _BODY.pack(
+            _VERSION,
+            self._signer,
+            experiment,
+            variant,
+            propensity - 1,
+            allocation >> 32,
+            allocation & _LOW,
+            assigned >> 32,
+            assigned & _LOW,
+            unit,
+            window,
+        )
+        state = self._states[self._signer].copy()
+        state.update(body)
+        return _to_text(body + state.digest())
+
+    def verify(self, text: str) -> Receipt:
+        """Return what a receipt says, once it is certain that one of the secrets signed it.
+
+        Raises:
+            ReceiptError: as `open`.
+        """
+        return self.open(text)[0]
+
+    def open(self, text: str) -> tuple[Receipt, int]:
+        """Return what a receipt says, and 64 bits that stand for its text.
+
+        The bits are the first of the MAC: uniform, and nobody without the secret can aim at them.
+
+        Raises:
+            ReceiptError: it is not the one spelling of a receipt (`MALFORMED_RECEIPT`), of a later
+                version (`UNKNOWN_RECEIPT_VERSION`), signed by a key that is not here
+                (`UNKNOWN_RECEIPT_KEY`), or not signed by that key (`FORGED_RECEIPT`).
+        """
+        raw = _to_bytes(text)
+        (
+            _,
+            key_id,
+            experiment,
+            variant,
+            propensity,
+            allocation_high,
+            allocation_low,
+            assigned_high,
+            assigned_low,
+            unit,
+            window,
+            identity,
+        ) = _WHOLE.unpack(raw)
+        state = self._states.get(key_id)
+        if state is None:
+            raise _refused("UNKNOWN_RECEIPT_KEY", f"no key {key_id} to verify the receipt with")
+        state = state.copy()
+        state.update(raw[:-_MAC_BYTES])
+        if not compare_digest(state.digest(), raw[-_MAC_BYTES:]):
+            raise _refused("FORGED_RECEIPT", "the receipt was not signed by the key it names")
+        receipt = Receipt(
+            experiment,
+            variant,
+            propensity + 1,
+            allocation_high << 32 | allocation_low,
+            assigned_high << 32 | assigned_low,
+            unit,
+            window,
+        )
+        return receipt, identity
+
+
+def check_attribution(receipt: Receipt, observed_at_ms: int) -> None:
+    """Refuse an observation that its assignment cannot have caused.
+
+    Raises:
+        ReceiptError: it is more than `CLOCK_SKEW_MS` older than the assignment
+            (`OBSERVED_BEFORE_ASSIGNMENT`), or the attribution window had ended (`EXPIRED_RECEIPT`).
+    """
+    age_ms = observed_at_ms - receipt.assigned_at_ms
+    if age_ms < -CLOCK_SKEW_MS:
+        raise ReceiptError(
+            "OBSERVED_BEFORE_ASSIGNMENT",
+            f"observed {-age_ms} ms before the assignment, must be at most {CLOCK_SKEW_MS} ms",
+            "timestamp",
+        )
+    window_s = receipt.attribution_window_s
+    if window_s and age_ms > window_s * 1000:
+        raise ReceiptError(
+            "EXPIRED_RECEIPT",
+            f"observed {age_ms} ms after the assignment, must be within {window_s} s",
+            "timestamp",
+        )
+
+
+def _to_text(raw: bytes) -> str:
+    return b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URL).decode()
+
+
+def _to_bytes(text: str) -> bytes:
+    """Return the bytes of a receipt of the version known here."""
+    try:
+        standard = text.encode("ascii").translate(_TO_STANDARD)
+        raw = a2b_base64(standard + _PADDING[len(text) % 4], strict_mode=True)
+    except (Base64Error, UnicodeEncodeError) as error:
+        raise _refused("MALFORMED_RECEIPT", "the receipt is not base64url") from error
+    if len(raw) < _WHOLE.size:
+        raise _refused("MALFORMED_RECEIPT", f"the receipt is shorter than {_WHOLE.size} bytes")
+    if raw[0] != _VERSION:
+        raise _refused("UNKNOWN_RECEIPT_VERSION", f"version {raw[0]} of receipts is not known")
+    if len(raw) > _WHOLE.size or text[-1] not in _LAST_CHARACTERS:
+        raise _refused("MALFORMED_RECEIPT", "the receipt is not spelled as it was given out")
+    return raw
+
+
+def _refused(code: str, message: str) -> ReceiptError:
+    return ReceiptError(code, message, "assignmentId")

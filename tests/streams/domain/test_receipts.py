@@ -1,0 +1,210 @@
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import blake2b
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.domain import receipts
+from streams.domain.errors import ConfigurationError, ReceiptError
+from streams.domain.receipts import (
+    CLOCK_SKEW_MS,
+    RECEIPT_LENGTH,
+    Keyring,
+    Receipt,
+    check_attribution,
+)
+
+SECRET = bytes(range(32))
+KEYRING = Keyring({1: SECRET})
+GOLDEN = "AQEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDUwCDcMcvE"
+GOLDEN_RECEIPT = Receipt(
+    experiment=0x0123456789ABCDEF,
+    variant=2,
+    propensity=1 << 30,
+    allocation_version=7,
+    assigned_at_ms=1_700_000_000_123,
+    unit=0xFEDCBA9876543210,
+    attribution_window_s=86_400,
+)
+
+
+def bits(n):
+    return st.integers(0, (1 << n) - 1)
+
+
+receipt_values = st.builds(
+    Receipt, bits(64), bits(16), st.integers(1, 1 << 32), bits(48), bits(48), bits(64), bits(32)
+)
+
+
+def code_of(text, keyring=KEYRING):
+    with pytest.raises(ReceiptError) as caught:
+        keyring.verify(text)
+    assert caught.value.path == "assignmentId"
+    return caught.value.code
+
+
+def signed(body, secret=SECRET):
+    """Sign any bytes, so that what is refused is not refused for its MAC."""
+    raw = body + blake2b(body, key=secret, digest_size=16).digest()
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def test_the_golden_receipt_never_changes():
+    assert KEYRING.sign(GOLDEN_RECEIPT) == GOLDEN
+    assert KEYRING.verify(GOLDEN) == GOLDEN_RECEIPT
+    assert GOLDEN in (receipts.__doc__ or "")
+
+
+def test_the_layout_is_the_documented_one():
+    raw = urlsafe_b64decode(GOLDEN + "=")
+    fields = [(0, 1), (1, 1), (2, 8), (10, 2), (12, 4), (16, 6), (22, 6), (28, 8), (36, 4)]
+
+    assert [int.from_bytes(raw[start : start + size], "big") for start, size in fields] == [
+        1,
+        1,
+        0x0123456789ABCDEF,
+        2,
+        (1 << 30) - 1,
+        7,
+        1_700_000_000_123,
+        0xFEDCBA9876543210,
+        86_400,
+    ]
+    assert raw[40:] == blake2b(raw[:40], key=SECRET, digest_size=16).digest()
+
+
+@given(receipt_values)
+def test_what_was_signed_is_what_is_read(receipt):
+    text = KEYRING.sign(receipt)
+
+    assert len(text) == RECEIPT_LENGTH
+    assert KEYRING.verify(text) == receipt
+    assert KEYRING.open(text)[1] == int.from_bytes(urlsafe_b64decode(text + "=")[40:48], "big")
+
+
+@given(receipt_values, st.integers(0, 56 * 8 - 1))
+def test_a_receipt_with_one_bit_flipped_never_verifies(receipt, bit):
+    raw = bytearray(urlsafe_b64decode(KEYRING.sign(receipt) + "="))
+    raw[bit // 8] ^= 1 << bit % 8
+
+    assert code_of(urlsafe_b64encode(raw).rstrip(b"=").decode()) in {
+        "FORGED_RECEIPT",
+        "UNKNOWN_RECEIPT_KEY",
+        "UNKNOWN_RECEIPT_VERSION",
+    }
+
+
+@given(receipt_values, st.integers(0, RECEIPT_LENGTH - 1), st.characters())
+def test_no_other_spelling_verifies(receipt, place, character):
+    text = KEYRING.sign(receipt)
+    other = text[:place] + character + text[place + 1 :]
+    if other == text:
+        return
+
+    assert code_of(other)
+
+
+@given(st.text(max_size=120) | st.text("AQEBabc-_0", min_size=70, max_size=80))
+def test_a_text_nobody_signed_never_verifies(text):
+    assert code_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "A",
+        "user-42",
+        GOLDEN + "=",
+        GOLDEN + "A",
+        GOLDEN + "\n",
+        " " + GOLDEN[1:],
+        GOLDEN[:-1],
+        GOLDEN[:-1] + "F",  # the same bytes, with a bit set that carries nothing
+        GOLDEN.replace("_", "/"),
+        GOLDEN[:-1] + "\N{CYRILLIC CAPITAL LETTER IE}",
+    ],
+)
+def test_what_is_not_the_spelling_of_a_receipt_is_malformed(text):
+    assert code_of(text) == "MALFORMED_RECEIPT"
+
+
+def test_a_later_version_is_named_as_such_whatever_its_length():
+    later = b"\x02" + urlsafe_b64decode(GOLDEN + "=")[1:40]
+
+    assert code_of(signed(later)) == "UNKNOWN_RECEIPT_VERSION"
+    assert code_of(signed(later + bytes(99))) == "UNKNOWN_RECEIPT_VERSION"
+
+
+def test_a_longer_receipt_of_version_1_is_malformed_though_signed():
+    assert code_of(signed(urlsafe_b64decode(GOLDEN + "=")[:40] + bytes(3))) == "MALFORMED_RECEIPT"
+
+
+def test_a_key_that_is_not_here_is_told_from_a_forgery():
+    other = Keyring({1: bytes(16)})
+
+    assert code_of(Keyring({9: SECRET}).sign(GOLDEN_RECEIPT)) == "UNKNOWN_RECEIPT_KEY"
+    assert code_of(other.sign(GOLDEN_RECEIPT)) == "FORGED_RECEIPT"
+
+
+def test_the_first_key_signs_and_all_verify():
+    rotated = Keyring.parse(f"2:{'ab' * 16}, 1:{SECRET.hex()}")
+    newer = rotated.sign(GOLDEN_RECEIPT)
+
+    assert rotated.verify(GOLDEN) == rotated.verify(newer) == GOLDEN_RECEIPT
+    assert code_of(newer) == "UNKNOWN_RECEIPT_KEY"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        SECRET.hex(),
+        "1:xyz",
+        "x:" + SECRET.hex(),
+        "256:" + SECRET.hex(),
+        "-1:" + SECRET.hex(),
+        "1:" + "ab" * 15,
+        "1:" + "ab" * 65,
+        f"1:{SECRET.hex()},1:{SECRET.hex()}",
+        f"1:{SECRET.hex()},",
+    ],
+)
+def test_a_keyring_that_is_not_well_written_is_refused_without_quoting_it(text):
+    with pytest.raises(ConfigurationError) as caught:
+        Keyring.parse(text)
+
+    assert caught.value.path == "receipt_keys"
+    assert SECRET.hex() not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_keyring_needs_a_key():
+    with pytest.raises(ConfigurationError):
+        Keyring({})
+
+
+def test_a_keyring_never_shows_its_secrets():
+    keyring = Keyring({1: SECRET, 7: b"0123456789abcdef"})
+
+    assert repr(keyring) == "Keyring(ids=[1, 7])"
+
+
+def test_observations_count_from_the_assignment_until_the_window_ends():
+    assigned = GOLDEN_RECEIPT.assigned_at_ms
+
+    for age_ms in (-CLOCK_SKEW_MS, 0, 86_400_000):
+        check_attribution(GOLDEN_RECEIPT, assigned + age_ms)
+    for age_ms, code in (
+        (-CLOCK_SKEW_MS - 1, "OBSERVED_BEFORE_ASSIGNMENT"),
+        (86_400_001, "EXPIRED_RECEIPT"),
+    ):
+        with pytest.raises(ReceiptError) as caught:
+            check_attribution(GOLDEN_RECEIPT, assigned + age_ms)
+        assert caught.value.code == code
+
+
+def test_without_a_window_observations_count_for_ever():
+    check_attribution(GOLDEN_RECEIPT._replace(attribution_window_s=0), 1 << 47)
