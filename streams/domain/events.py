@@ -20,6 +20,8 @@ class ImpressionGroup:
 
     Attributes:
         experiment: The experiment as a 64-bit number.
+        repeatable: Whether an assignment may be logged again, since its unit may come again (unit
+            `user` or `session`); then it counts once. False: every impression is a unit.
         variants: Index of the assigned variant.
         propensities: Probability the variant had, numerator over 2**32, in 1..2**32.
         allocation_versions: Version of the allocation that decided.
@@ -30,6 +32,7 @@ class ImpressionGroup:
     """
 
     experiment: int
+    repeatable: bool
     variants: tuple[int, ...] | list[int]
     propensities: tuple[int, ...] | list[int]
     allocation_versions: tuple[int, ...] | list[int]
