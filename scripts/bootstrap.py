@@ -46,7 +46,8 @@ def main() -> None:
 def prepare_environment(directory: Path) -> list[str]:
     """Make the environment unless it is there, and return the command that runs pip inside it."""
     python = directory / "bin" / "python"
-    has_ensurepip = importlib.util.find_spec("ensurepip") is not None
+    ensurepip = importlib.util.find_spec("ensurepip")
+    has_ensurepip = ensurepip is not None and ensurepip.origin is not None  # not a leftover folder
     if not answers([str(python), "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]):
         venv.create(directory, clear=True, symlinks=True, with_pip=has_ensurepip)
     if answers([str(python), "-m", "pip", "--version"]):
