@@ -46,7 +46,7 @@ check: lint types contracts compose test ## everything that CI runs
 bench: $(INSTALLED) ## measure: see benchmarks/README.md
 	$(BIN)/python -m benchmarks
 
-lock: $(INSTALLED) ## resolve the newest allowed versions and pin them with their hashes
+lock: $(INSTALLED) ## pin what pyproject.toml allows, with hashes; LOCK_ARGS=--upgrade for the newest
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --group dev --constraints requirements.lock \
