@@ -91,7 +91,9 @@ class Codec:
         except Exception as error:
             # fastavro raises whatever the bytes make its primitives raise: EOFError, IndexError,
             # UnicodeDecodeError, OverflowError, MemoryError and its own resolution errors.
-            raise UndecodableRecordError(f"not a record of {writer.name}: {error!r}") from error
+            raise UndecodableRecordError(
+                f"not a record of {writer.name}: {type(error).__name__}"
+            ) from error
         if stream.tell() != len(value):
             raise UndecodableRecordError(f"bytes follow the record of {writer.name}")
         return writer.name, record  # type: ignore[return-value]  # every schema of ours is a record
@@ -131,7 +133,7 @@ class Codec:
         except Exception as error:
             # A registry is shared with others: what it holds under an id may be anything.
             raise UnknownSchemaError(
-                f"id {schema_id} is not a schema of ours: {error!r}"
+                f"id {schema_id} is not a schema of ours: {type(error).__name__}"
             ) from error
         newest = library.current(name)
         same = library.crc64_avro(json.loads(text)) == newest.fingerprint

@@ -1,0 +1,37 @@
+"""Bytes to typed events and back, one module a subject.
+
+What cannot be used is an `EventError` with a stable code, and nothing else. Equal values give equal
+bytes.
+
+Snapshots stand apart, in `streams.wire.snapshots`: they need the policies and with them scipy,
+which a client that only publishes should not have to load.
+"""
+
+from streams.wire.cells import decode_cell, encode_cell
+from streams.wire.commands import decode_command, encode_command
+from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
+from streams.wire.decisions import decode_decision, encode_decision
+from streams.wire.impressions import decode_impression_batch, encode_impression_batch
+from streams.wire.json_observations import decode_json_observations
+from streams.wire.observations import (
+    decode_observations,
+    encode_observation,
+    encode_observation_batch,
+)
+
+__all__ = [
+    "decode_cell",
+    "decode_command",
+    "decode_dead_letter",
+    "decode_decision",
+    "decode_impression_batch",
+    "decode_json_observations",
+    "decode_observations",
+    "encode_cell",
+    "encode_command",
+    "encode_dead_letter",
+    "encode_decision",
+    "encode_impression_batch",
+    "encode_observation",
+    "encode_observation_batch",
+]

@@ -1,0 +1,94 @@
+"""Cells of tallies: integers of any size, in canonical order, so equal cells give equal bytes."""
+
+from __future__ import annotations
+
+from schemas.codec import Codec, Record
+from streams.domain.ids import experiment_id, experiment_number
+from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.wire.records import (
+    SINGLE_OBJECT,
+    event_errors,
+    integer,
+    integer_bytes,
+    member,
+    read,
+)
+
+
+def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
+    """Return the record of a cell: variants by index, metrics by name."""
+    record = {
+        "experiment_id": experiment_id(cell.experiment),
+        "source": cell.source.value,
+        "partition": cell.partition,
+        "hw": cell.hw,
+        "first_at_ms": cell.first_at_ms,
+        "last_at_ms": cell.last_at_ms,
+        "duplicates": cell.duplicates,
+        "variants": [
+            _variant_record(index, tally) for index, tally in sorted(cell.variants.items())
+        ],
+    }
+    return codec.encode("tally_cell", record)
+
+
+def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
+    """Return the cell in a Kafka record.
+
+    Raises:
+        EventError: it cannot be read, or a field of it cannot be used.
+    """
+    record = read("tally_cell", value, codec)
+    with event_errors():
+        return Cell(
+            experiment=experiment_number(record["experiment_id"]),
+            source=member(Source, record["source"], "source"),
+            partition=record["partition"],
+            hw=record["hw"],
+            first_at_ms=record["first_at_ms"],
+            last_at_ms=record["last_at_ms"],
+            duplicates=record["duplicates"],
+            variants={variant["index"]: _variant(variant) for variant in record["variants"]},
+        )
+
+
+def _variant_record(index: int, tally: VariantTally) -> Record:
+    return {
+        "index": index,
+        "units": tally.units,
+        "weight": integer_bytes(tally.weight),
+        "weight_squared": integer_bytes(tally.weight_squared),
+        "metrics": [_metric_record(name, metric) for name, metric in sorted(tally.metrics.items())],
+    }
+
+
+def _metric_record(name: str, tally: MetricTally) -> Record:
+    return {
+        "name": name,
+        "units": tally.units,
+        "observations": tally.observations,
+        "total": integer_bytes(tally.total),
+        "total_squared": integer_bytes(tally.total_squared),
+        "weighted_total": integer_bytes(tally.weighted_total),
+        "weighted_total_squared": integer_bytes(tally.weighted_total_squared),
+    }
+
+
+def _variant(record: Record) -> VariantTally:
+    return VariantTally(
+        units=record["units"],
+        weight=integer(record["weight"], "weight"),
+        weight_squared=integer(record["weight_squared"], "weight_squared"),
+        metrics={metric["name"]: _metric(metric) for metric in record["metrics"]},
+    )
+
+
+def _metric(record: Record) -> MetricTally:
+    return MetricTally(
+        units=record["units"],
+        observations=record["observations"],
+        total=integer(record["total"], "total"),
+        total_squared=integer(record["total_squared"], "total_squared"),
+        weighted_total=integer(record["weighted_total"], "weighted_total"),
+        weighted_total_squared=integer(record["weighted_total_squared"], "weighted_total_squared"),
+    )

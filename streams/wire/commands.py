@@ -1,0 +1,53 @@
+"""Commands: requests to change an experiment."""
+
+from __future__ import annotations
+
+import re
+
+from schemas.codec import Codec
+from streams.domain.errors import EventError
+from streams.domain.events import Command, CommandKind
+from streams.domain.ids import experiment_id, experiment_number
+from streams.wire.records import (
+    SINGLE_OBJECT,
+    TIME_LIMIT_MS,
+    check_range,
+    event_errors,
+    json_object,
+    json_text,
+    member,
+    read,
+)
+
+_COMMAND_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def encode_command(command: Command, codec: Codec = SINGLE_OBJECT) -> bytes:
+    """Return the record of a command."""
+    record = {
+        "command_id": command.command_id,
+        "experiment_id": experiment_id(command.experiment),
+        "kind": command.kind.value,
+        "issued_at_ms": command.issued_at_ms,
+        "payload": json_text(command.payload),
+    }
+    return codec.encode("command", record)
+
+
+def decode_command(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Command:
+    """Return the command in a Kafka record. Its payload is any JSON object; nobody checked it.
+
+    Raises:
+        EventError: it cannot be read, or a field of it cannot be used.
+    """
+    record = read("command", value, codec)
+    with event_errors():
+        if not _COMMAND_ID.fullmatch(record["command_id"]):
+            raise EventError("WRONG_TYPE", "not 32 lower-case hexadecimal digits", "command_id")
+        return Command(
+            command_id=record["command_id"],
+            experiment=experiment_number(record["experiment_id"]),
+            kind=member(CommandKind, record["kind"], "kind"),
+            issued_at_ms=check_range(record["issued_at_ms"], 0, TIME_LIMIT_MS, "issued_at_ms"),
+            payload=json_object(record["payload"], "payload"),
+        )

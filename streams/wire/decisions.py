@@ -1,0 +1,37 @@
+"""Decisions about experiments, with their evidence."""
+
+from __future__ import annotations
+
+from schemas.codec import Codec
+from streams.domain.events import Decision
+from streams.domain.ids import experiment_id, experiment_number
+from streams.wire.records import SINGLE_OBJECT, event_errors, json_object, json_text, read
+
+
+def encode_decision(decision: Decision, codec: Codec = SINGLE_OBJECT) -> bytes:
+    """Return the record of a decision."""
+    record = {
+        "experiment_id": experiment_id(decision.experiment),
+        "kind": decision.kind,
+        "at_ms": decision.at_ms,
+        "version": decision.version,
+        "evidence": json_text(decision.evidence),
+    }
+    return codec.encode("decision", record)
+
+
+def decode_decision(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Decision:
+    """Return the decision in a Kafka record.
+
+    Raises:
+        EventError: it cannot be read, or a field of it cannot be used.
+    """
+    record = read("decision", value, codec)
+    with event_errors():
+        return Decision(
+            experiment=experiment_number(record["experiment_id"]),
+            kind=record["kind"],
+            at_ms=record["at_ms"],
+            version=record["version"],
+            evidence=json_object(record["evidence"], "evidence"),
+        )

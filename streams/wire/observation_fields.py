@@ -1,0 +1,70 @@
+"""The bounds of an observation, the same in Avro and in JSON."""
+
+from __future__ import annotations
+
+import re
+
+from streams.domain.errors import EventError
+from streams.domain.events import Observation
+from streams.domain.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
+from streams.wire.records import TIME_LIMIT_MS, check_range
+
+ASSIGNMENT_ID_LIMIT = 512
+"""Longest assignment id, in characters: a receipt has 75, and more with features."""
+
+EVENT_ID_LIMIT = 256
+"""Longest event id, in characters."""
+
+MAX_OBSERVATIONS = 10_000
+"""Observations of one record at most: what a record of 1 MB holds when it holds real ones."""
+
+_METRIC_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}").fullmatch
+_MICRO_LIMIT = VALUE_LIMIT * MICRO
+
+
+def check_observation(observation: Observation) -> Observation:
+    """Return `observation` if all its fields are within their bounds.
+
+    Raises:
+        EventError: a text is empty or too long, or the time is out of range (`OUT_OF_RANGE`), the
+            metric's name is not one (`INVALID_NAME`), or the value is too large
+            (`VALUE_OUT_OF_RANGE`). Paths are the fields' names in JSON.
+    """
+    if not 1 <= len(observation.assignment_id) <= ASSIGNMENT_ID_LIMIT:
+        raise _wrong_length("assignmentId", ASSIGNMENT_ID_LIMIT)
+    if not _METRIC_NAME(observation.metric):
+        raise EventError(
+            "INVALID_NAME",
+            f"must be a letter and up to {METRIC_NAME_LIMIT - 1} letters, digits or _ . : -",
+            "metric",
+        )
+    if not -_MICRO_LIMIT <= observation.value <= _MICRO_LIMIT:
+        raise EventError("VALUE_OUT_OF_RANGE", f"must be within +-{VALUE_LIMIT}", "value")
+    event_id = observation.event_id
+    if event_id is not None and not 1 <= len(event_id) <= EVENT_ID_LIMIT:
+        raise _wrong_length("eventId", EVENT_ID_LIMIT)
+    if observation.observed_at_ms is not None:
+        check_range(observation.observed_at_ms, 0, TIME_LIMIT_MS, "timestamp")
+    return observation
+
+
+def check_count(count: int) -> None:
+    """Refuse a record of more than `MAX_OBSERVATIONS` as a whole.
+
+    Raises:
+        EventError: there are more (`TOO_MANY_OBSERVATIONS`).
+    """
+    if count > MAX_OBSERVATIONS:
+        raise EventError(
+            "TOO_MANY_OBSERVATIONS", f"{count} observations, must be <= {MAX_OBSERVATIONS}"
+        )
+
+
+def at(index: int, error: EventError) -> EventError:
+    """Return `error` with its path below the member `index` of a list."""
+    path = f"[{index}].{error.path}" if error.path else f"[{index}]"
+    return EventError(error.code, error.message, path)
+
+
+def _wrong_length(path: str, limit: int) -> EventError:
+    return EventError("OUT_OF_RANGE", f"must have 1 to {limit} characters", path)

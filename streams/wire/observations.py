@@ -1,0 +1,119 @@
+"""Observations: Avro, single or in batches, and JSON. The first byte tells."""
+
+from __future__ import annotations
+
+from schemas.codec import Codec, Record
+from schemas.errors import RecordError
+from streams.domain.errors import EventError, InvalidParameterError
+from streams.domain.events import Observation, ObservationBatch
+from streams.wire.json_observations import JSON_FIRST_BYTES, decode_json_observations
+from streams.wire.observation_fields import at, check_count, check_observation
+from streams.wire.records import (
+    SINGLE_OBJECT,
+    check_range,
+    incarnation,
+    incarnation_text,
+    unreadable,
+)
+
+_SEQUENCE_LIMIT = 1 << 63
+
+
+def decode_observations(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> ObservationBatch:
+    """Return the observations of a Kafka record, of whatever form.
+
+    A bad member of a batch or list stands as its error among the good ones, at its place.
+
+    Raises:
+        EventError: nothing of the record can be used (`UNDECODABLE_RECORD`, `UNKNOWN_SCHEMA`,
+            `UNEXPECTED_SCHEMA`, `TOO_MANY_OBSERVATIONS`, `INVALID_JSON`), or it is a single bad
+            observation.
+    """
+    if value and value[0] in JSON_FIRST_BYTES:
+        return decode_json_observations(value)
+    try:
+        name, record = codec.decode(value)
+    except RecordError as error:
+        raise unreadable(error) from error
+    if name == "observation":
+        return ObservationBatch((_observation(record),))
+    if name == "observation_batch":
+        return _batch(record)
+    raise EventError(
+        "UNEXPECTED_SCHEMA", f"schema == {name}, must be observation or observation_batch"
+    )
+
+
+def encode_observation(observation: Observation, codec: Codec = SINGLE_OBJECT) -> bytes:
+    """Return the record of one observation: what a pipeline publishes.
+
+    Raises:
+        EventError: a field is outside its bounds, so no reader would take it.
+    """
+    return codec.encode("observation", _fields(observation))
+
+
+def encode_observation_batch(batch: ObservationBatch, codec: Codec = SINGLE_OBJECT) -> bytes:
+    """Return the record of a batch of good observations.
+
+    Raises:
+        EventError: a field is outside its bounds, or there are too many observations.
+        InvalidParameterError: an observation is an error, or of incarnation and sequence only one
+            is given.
+    """
+    check_count(len(batch.observations))
+    if (batch.incarnation is None) != (batch.sequence is None):
+        raise InvalidParameterError("sequence", batch.sequence, "given with an incarnation")
+    rows = []
+    for observation in batch.observations:
+        if isinstance(observation, EventError):
+            raise InvalidParameterError("observations", observation, "an observation")
+        rows.append(_fields(observation))
+    sender = None if batch.incarnation is None else incarnation_text(batch.incarnation)
+    return codec.encode(
+        "observation_batch",
+        {"incarnation": sender, "sequence": batch.sequence, "observations": rows},
+    )
+
+
+def _observation(record: Record) -> Observation:
+    return check_observation(
+        Observation(
+            record["assignment_id"],
+            record["metric"],
+            record["value_micros"],
+            record["event_id"],
+            record["observed_at_ms"],
+        )
+    )
+
+
+def _member(index: int, record: Record) -> Observation | EventError:
+    try:
+        return _observation(record)
+    except EventError as error:
+        return at(index, error)
+
+
+def _batch(record: Record) -> ObservationBatch:
+    rows = record["observations"]
+    check_count(len(rows))
+    observations = [_member(index, row) for index, row in enumerate(rows)]
+    sender, sequence = record["incarnation"], record["sequence"]
+    if sender is None and sequence is None:
+        return ObservationBatch(observations)
+    if sender is None or sequence is None:
+        raise EventError("MISSING_FIELD", "incarnation and sequence go together", "sequence")
+    check_range(sequence, 0, _SEQUENCE_LIMIT, "sequence")
+    return ObservationBatch(observations, incarnation(sender), sequence)
+
+
+def _fields(observation: Observation) -> Record:
+    check_observation(observation)
+    return {
+        "assignment_id": observation.assignment_id,
+        "metric": observation.metric,
+        "value_micros": observation.value,
+        "event_id": observation.event_id,
+        "observed_at_ms": observation.observed_at_ms,
+    }

@@ -1,0 +1,132 @@
+"""Snapshots: what is published of an experiment, and what Redis holds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from schemas.codec import Codec, Record
+from streams.domain.ids import experiment_id, experiment_number
+from streams.domain.validation import parse
+from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.snapshot import (
+    Allocation,
+    CellPlace,
+    MetricKind,
+    MetricReport,
+    RecommendedAction,
+    Snapshot,
+    VariantReport,
+)
+from streams.wire.records import (
+    SINGLE_OBJECT,
+    event_errors,
+    integer,
+    integer_bytes,
+    json_object,
+    member,
+    read,
+)
+
+
+def encode_snapshot(snapshot: Snapshot, codec: Codec = SINGLE_OBJECT) -> bytes:
+    """Return the record of a snapshot; equal snapshots give equal bytes."""
+    record = {
+        "experiment": _experiment_record(snapshot.experiment),
+        "version": snapshot.version,
+        "allocation": asdict(snapshot.allocation),
+        "variants": [_variant_record(variant) for variant in snapshot.variants],
+        "winner": snapshot.winner,
+        "confidence": snapshot.confidence,
+        "recommended_action": snapshot.recommended_action.value,
+        "reason": snapshot.reason,
+        "duplicates": snapshot.duplicates,
+        "cells": [asdict(cell) for cell in snapshot.cells],
+        "as_of_ms": snapshot.as_of_ms,
+    }
+    return codec.encode("snapshot", record)
+
+
+def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapshot:
+    """Return the snapshot in a Kafka record or a Redis value.
+
+    Raises:
+        EventError: it cannot be read, or a field of it cannot be used.
+    """
+    record = read("snapshot", value, codec)
+    with event_errors():
+        return Snapshot(
+            experiment=_experiment(record["experiment"]),
+            version=record["version"],
+            allocation=Allocation(
+                record["allocation"]["version"], tuple(record["allocation"]["weights"])
+            ),
+            variants=tuple(_variant(variant) for variant in record["variants"]),
+            winner=record["winner"],
+            confidence=record["confidence"],
+            recommended_action=member(
+                RecommendedAction, record["recommended_action"], "recommended_action"
+            ),
+            reason=record["reason"],
+            duplicates=record["duplicates"],
+            cells=tuple(CellPlace(**cell) for cell in record["cells"]),
+            as_of_ms=record["as_of_ms"],
+        )
+
+
+def _experiment_record(experiment: Experiment) -> Record:
+    return {
+        "experiment_id": experiment_id(experiment.number),
+        "definition": experiment.definition.model_dump_json(by_alias=True),
+        "status": experiment.status.value,
+        "version": experiment.version,
+        "created_at_ms": experiment.created_at_ms,
+        "started_at_ms": experiment.started_at_ms,
+        "started_version": experiment.started_version,
+        "concluded_at_ms": experiment.concluded_at_ms,
+        "winner": experiment.winner,
+    }
+
+
+def _experiment(record: Record) -> Experiment:
+    definition = json_object(record["definition"], "definition")
+    return Experiment(
+        number=experiment_number(record["experiment_id"]),
+        definition=parse(ExperimentDefinition, definition, "definition"),
+        status=member(Status, record["status"], "status"),
+        version=record["version"],
+        created_at_ms=record["created_at_ms"],
+        started_at_ms=record["started_at_ms"],
+        started_version=record["started_version"],
+        concluded_at_ms=record["concluded_at_ms"],
+        winner=record["winner"],
+    )
+
+
+def _variant_record(report: VariantReport) -> Record:
+    return {
+        "assignments": report.assignments,
+        "observations": report.observations,
+        "mean": report.mean,
+        "lower": report.lower,
+        "upper": report.upper,
+        "probability_best": report.probability_best,
+        "expected_loss": report.expected_loss,
+        "metrics": [
+            asdict(metric) | {"total": integer_bytes(metric.total)} for metric in report.metrics
+        ],
+    }
+
+
+def _variant(record: Record) -> VariantReport:
+    return VariantReport(**record | {"metrics": tuple(map(_metric, record["metrics"]))})
+
+
+def _metric(record: Record) -> MetricReport:
+    return MetricReport(
+        **record
+        | {
+            "kind": member(MetricKind, record["kind"], "kind"),
+            "total": integer(record["total"], "total"),
+        }
+    )
