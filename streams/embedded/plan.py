@@ -125,6 +125,15 @@ class Plan:
             names["RECEIPT_KEYS"] = generated_receipt_keys(self.directory)
         return names
 
+    def worker_environments(self, environment: Mapping[str, str]) -> list[dict[str, str]]:
+        """Return one environment a worker; their metrics pages, if any, take successive ports."""
+        name = f"{ENVIRONMENT_PREFIX}WORKER_METRICS_PORT"
+        first = int(environment.get(name, 0))
+        return [
+            {**environment, name: str(first + index if first else 0)}
+            for index in range(self.workers)
+        ]
+
 
 def generated_receipt_keys(directory: Path) -> str:
     """Return the receipt key of `directory`, made and written with mode 0600 the first time."""

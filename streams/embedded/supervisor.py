@@ -126,8 +126,8 @@ class Supervisor:
         directory = self._plan.directory
         engine = (sys.executable, "-m", "streams.engine.worker")
         yield [
-            Child(f"worker-{number}", engine, environment, directory, WORKER_GRACE_S)
-            for number in range(1, self._plan.workers + 1)
+            Child(f"worker-{index + 1}", engine, variables, directory, WORKER_GRACE_S)
+            for index, variables in enumerate(self._plan.worker_environments(environment))
         ]
         yield [Child("api", (sys.executable, "-m", "api"), environment, directory, API_GRACE_S)]
 

@@ -80,3 +80,13 @@ def test_a_stack_on_every_address_is_reached_over_loopback(tmp_path):
     assert everywhere.url == "http://0.0.0.0:8080"
     assert everywhere.local_url == "http://127.0.0.1:8080"
     assert plan(tmp_path, host="::", port=8080).local_url == "http://[::1]:8080"
+
+
+def test_workers_on_one_machine_do_not_share_a_metrics_port(tmp_path):
+    name = "EXPERIMENT_WORKER_METRICS_PORT"
+
+    told = plan(tmp_path, workers=3).worker_environments({name: "9100", "OTHER": "kept"})
+
+    assert [environment[name] for environment in told] == ["9100", "9101", "9102"]
+    assert {environment["OTHER"] for environment in told} == {"kept"}
+    assert plan(tmp_path).worker_environments({}) == [{name: "0"}]
