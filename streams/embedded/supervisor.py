@@ -80,6 +80,8 @@ class Supervisor:
         with ExitStack() as resources:
             self._plan.check_port()
             resources.enter_context(self._plan.owned_directory())
+            for log in self._plan.directory.glob("*.log"):
+                log.replace(log.with_suffix(".log.1"))  # the run before this one, and no more
             running = asyncio.create_task(self._start_and_watch(resources, announce))
             stopping = asyncio.create_task(stop.wait())
             try:

@@ -1,0 +1,70 @@
+"""The commands that start the pieces: what they refuse, and what they become."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from streams.cli.main import app
+from streams.cli.up import planned
+from streams.embedded.children import free_port
+
+
+def test_up_on_a_taken_port_says_so_and_exits_2(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+
+        result = CliRunner().invoke(app, ["up", "--port", port, "--data-dir", str(tmp_path)])
+
+    assert result.exit_code == 2
+    assert f"port {port} of 127.0.0.1 is already in use" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_wrong_setting_is_named_and_exits_2(monkeypatch):
+    monkeypatch.setenv("EXPERIMENT_PARTITIONS", "none")
+
+    result = CliRunner().invoke(app, ["topics", "create"])
+
+    assert result.exit_code == 2
+    assert "EXPERIMENT_PARTITIONS" in result.stderr
+
+
+def test_topics_without_kafka_exits_as_unavailable(monkeypatch):
+    monkeypatch.setenv("EXPERIMENT_KAFKA_URL", f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("EXPERIMENT_KAFKA_TIMEOUT_S", "0.3")
+
+    result = CliRunner().invoke(app, ["topics", "create"])
+
+    assert result.exit_code == 69
+    assert "Kafka at 127.0.0.1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "module"), [("worker", "streams.engine.worker"), ("api", "api")]
+)
+def test_the_pieces_become_the_process_that_the_supervisor_starts(monkeypatch, command, module):
+    become: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _program, arguments: become.append(arguments))
+
+    CliRunner().invoke(app, [command])
+
+    assert become == [[sys.executable, "-m", module]]
+
+
+def test_a_plan_takes_from_the_environment_what_no_option_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("EXPERIMENT_API_PORT", "18181")
+    monkeypatch.setenv("EXPERIMENT_DATA_DIR", str(tmp_path))
+
+    plan = planned()
+
+    assert plan.url == "http://127.0.0.1:18181"
+    assert plan.directory == tmp_path / "stack-18181"
+
+
+def test_port_0_becomes_a_free_port():
+    assert planned(port=0).port > 0
