@@ -40,6 +40,8 @@ def main() -> None:
     install = [*pip, "install", "--quiet", "--no-input"]
     # Wheels only: a fresh machine has no Python headers, and a source package runs code to build.
     run([*install, "--require-hashes", "--only-binary=:all:", "-r", str(arguments.lock)])
+    # Python then finds the packages in this folder; setuptools warns of just that.
+    os.environ["PYTHONWARNINGS"] = "ignore"
     run([*install, "--no-deps", "--no-build-isolation", "--editable", "."])
 
 

@@ -51,7 +51,7 @@ class Child:
         command: Sequence[str],
         environment: Mapping[str, str],
         directory: Path,
-        grace_s: float = 1.0,
+        grace_s: float = 0.75,
     ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"

@@ -27,9 +27,10 @@ from streams.embedded.valkey import start_valkey
 from streams.kafka_admin import create_topics
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 
-# A stop ends within ten seconds: these and one second each for Valkey and the broker come in turn.
-API_GRACE_S = 2.5
-WORKER_GRACE_S = 3.5
+# A stop ends within ten seconds: the API, then the workers, then Valkey, then the broker. A worker
+# gives itself five seconds to make durable what it holds.
+API_GRACE_S = 2.0
+WORKER_GRACE_S = 5.5
 
 READY_TIMEOUT_S = 90.0
 FIRST_PAUSE_S = 0.5
