@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -52,7 +53,11 @@ class ExperimentClient(Methods):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._http = httpx.Client(
-            base_url=url, headers=_headers(api_key), timeout=timeout_s, transport=transport
+            base_url=url,
+            headers=_headers(api_key),
+            timeout=timeout_s,
+            transport=transport,
+            trust_env=not _is_loopback(url),
         )
         self._retrying = stamina.RetryingCaller(attempts, **_BACKOFF)
 
@@ -122,6 +127,7 @@ class AsyncExperimentClient(Methods):
             timeout=timeout_s,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             transport=transport,
+            trust_env=not _is_loopback(url),
         )
         self._retrying = stamina.AsyncRetryingCaller(attempts, **_BACKOFF)
 
@@ -165,6 +171,15 @@ _BACKOFF: Any = {"timeout": None, "wait_initial": 0.1, "wait_max": 5.0, "wait_ji
 
 def _headers(api_key: str | None) -> dict[str, str]:
     return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+
+
+def _is_loopback(url: str) -> bool:
+    """Return whether `url` is on this machine, where no proxy of the environment can help."""
+    host = httpx.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _unreachable(url: httpx.URL, error: httpx.TransportError) -> ApiUnreachableError:

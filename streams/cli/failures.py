@@ -22,7 +22,7 @@ class PlainFailures(TyperGroup):
         try:
             return super().invoke(ctx)
         except EngineError as error:
-            typer.echo(f"experiment: {error.message}", err=True)
+            typer.echo(f"experiment: {error}", err=True)
             raise typer.Exit(_exit_code(error)) from error
 
 

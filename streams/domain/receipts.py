@@ -243,6 +243,16 @@ def check_attribution(receipt: Receipt, observed_at_ms: int) -> None:
         )
 
 
+def check_form(text: str) -> None:
+    """Refuse what cannot be a receipt, for those who have no key to verify it with.
+
+    Raises:
+        ReceiptError: it is not the one spelling of a receipt (`MALFORMED_RECEIPT`), or of a later
+            version (`UNKNOWN_RECEIPT_VERSION`).
+    """
+    _to_bytes(text)
+
+
 def _to_text(raw: bytes) -> str:
     return b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URL).decode()
 

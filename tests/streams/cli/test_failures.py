@@ -36,7 +36,7 @@ def test_each_kind_of_error_has_its_exit_code(error: EngineError, exit_code: int
     result = CliRunner().invoke(app, ["fail"])
 
     assert result.exit_code == exit_code
-    assert result.stderr == f"experiment: {error.message}\n"
+    assert result.stderr == f"experiment: {error}\n"
     assert result.stdout == ""
 
 

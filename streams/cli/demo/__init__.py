@@ -1,0 +1,1 @@
+"""`experiment demo`: an ads pipeline with known rates, and every count compared."""

@@ -1,0 +1,101 @@
+"""`experiment demo`: the whole stack, traffic with known rates, and every count compared."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.client import AsyncExperimentClient
+from api.client.publisher import ObservationPublisher
+from schemas.catalogue import OBSERVATIONS
+from streams.cli import terminal
+from streams.cli.demo.ledger import Ledger
+from streams.cli.demo.pipeline import Pipeline, create_experiments
+from streams.cli.demo.report import Report, settled
+from streams.cli.demo.screen import Screen
+from streams.cli.failures import EXIT_FAILED
+from streams.cli.terminal import AsJson
+from streams.cli.up import planned
+from streams.domain.receipts import Keyring
+from streams.embedded.children import ChildFailedError
+from streams.embedded.supervisor import LogLostError, Supervisor
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(demo)
+
+
+def demo(
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long visitors come.")] = 20,
+    rate: Annotated[float, typer.Option(min=1, max=2000, help="Visitors per second.")] = 50,
+    seed: Annotated[int, typer.Option(help="Decides who comes and what they do.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Run the engine against known click rates, and compare every count at the end.
+
+    Starts its own stack on a free port, and stops it. Every visitor is assigned in five
+    experiments; exit code 0 says that the engine counted exactly what was sent.
+    """
+    try:
+        report = asyncio.run(_run(seconds, rate, seed, is_quiet=as_json))
+    except ChildFailedError as error:
+        typer.echo(f"experiment: {error}\n{error.tail}", err=True)
+        raise typer.Exit(EXIT_FAILED) from error
+    except LogLostError as error:
+        typer.echo(f"experiment: {error}", err=True)
+        raise typer.Exit(EXIT_FAILED) from error
+    if as_json:
+        terminal.print_json(report.to_json())
+    else:
+        report.show()
+    if not report.is_exact:
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _run(seconds: float, rate: float, seed: int, *, is_quiet: bool) -> Report:
+    with tempfile.TemporaryDirectory(prefix="experiment-demo-") as directory:
+        async with _stack(Path(directory)) as url, AsyncExperimentClient(url) as client:
+            settings = terminal.settings_of(url)
+            trial_of = await create_experiments(client)
+            async with ObservationPublisher(
+                settings.confluent_config(),
+                topic=OBSERVATIONS.full_name(settings.topic_prefix),
+                keyring=Keyring.parse(settings.signing_keys),
+            ) as publisher:
+                ledger = Ledger()
+                pipeline = Pipeline(client, publisher, trial_of, ledger, seed)
+                async with Screen(client, trial_of, ledger, is_quiet=is_quiet):
+                    await pipeline.run(seconds, rate)
+                    return await settled(client, list(trial_of), ledger)
+
+
+@asynccontextmanager
+async def _stack(directory: Path) -> AsyncIterator[str]:
+    """Run a whole stack on free ports while the block runs, and yield the address of its API.
+
+    Raises:
+        ChildFailedError, LogLostError, EngineError: it does not start, or has ended meanwhile.
+    """
+    plan = planned(port=0, data_dir=directory)
+    stop = asyncio.Event()
+    ready: asyncio.Queue[str] = asyncio.Queue()
+    supervisor = Supervisor(plan, os.environ, report=lambda line: typer.echo(line, err=True))
+    stack = asyncio.create_task(supervisor.run(stop, announce=ready.put_nowait))
+    announced = asyncio.create_task(ready.get())
+    try:
+        await asyncio.wait((stack, announced), return_when=asyncio.FIRST_COMPLETED)
+        if stack.done():
+            stack.result()
+        yield announced.result()
+    finally:
+        announced.cancel()
+        stop.set()
+        await stack

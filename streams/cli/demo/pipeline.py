@@ -1,0 +1,107 @@
+"""The demo's ads pipeline: visitors arrive at a rate, are assigned over HTTP, and react.
+
+Half of the reactions go through the API, half to Kafka directly; some are sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+
+from api.client import Assignment, AsyncExperimentClient, Context, Observation
+from api.client.publisher import ObservationPublisher
+from streams.cli.demo.ledger import Ledger
+from streams.cli.demo.scenario import TRIALS, Trial, Visit, response, visits
+
+MAX_VISITS_AT_ONCE = 64
+"""Visits in progress at most: on a slow machine the rate gives way, not the memory."""
+
+REACTION_S = 0.05
+"""Pause between an assignment and what the visitor does, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """An ads pipeline at work.
+
+    Attributes:
+        client: The API.
+        publisher: The way to Kafka that does not lead through the API.
+        trial_of: The trials by the id of their experiment.
+        ledger: Written as things happen.
+        seed: Decides who comes and what they do.
+    """
+
+    client: AsyncExperimentClient
+    publisher: ObservationPublisher
+    trial_of: Mapping[str, Trial]
+    ledger: Ledger
+    seed: int
+
+    async def run(self, seconds: float, rate: float) -> None:
+        """Let `rate` visitors a second come for `seconds`, and return when all have reacted.
+
+        Raises:
+            ExceptionGroup: of the errors of the API or of Kafka; what was sent is not known then.
+        """
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        free = asyncio.Semaphore(MAX_VISITS_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for visit in itertools.takewhile(
+                lambda _: loop.time() - begin < seconds, visits(self.seed)
+            ):
+                await free.acquire()
+                task = group.create_task(self._serve(visit))
+                task.add_done_callback(lambda _: free.release())
+                await asyncio.sleep(begin + (visit.index + 1) / rate - loop.time())
+        await self.publisher.flush_async()
+
+    async def _serve(self, visit: Visit) -> None:
+        """Show one page: assign every experiment, then send what the visitor does."""
+        assignments = await self._assign(visit)
+        for assignment in assignments:
+            self.ledger.assigned(assignment)
+        await asyncio.sleep(REACTION_S)
+        through_api: list[Observation] = []
+        for assignment in assignments:
+            if assignment.id is not None:
+                trial = self.trial_of[assignment.experiment_id]
+                for event in response(self.seed, visit, trial, assignment.variant_name):
+                    observation = Observation(
+                        assignment.id, event.metric, event.value, event.event_id
+                    )
+                    for _ in range(event.copies):
+                        self.ledger.observed(assignment.variant_id, observation)
+                        if event.is_direct:
+                            await self.publisher.publish_async(*astuple(observation))
+                        else:
+                            through_api.append(observation)
+        if through_api:
+            await self.client.record_observations(through_api)
+
+    async def _assign(self, visit: Visit) -> tuple[Assignment, ...]:
+        """Assign all experiments: in one call for every other visit, else in a call each."""
+        context = Context(
+            user_id=visit.user_id,
+            session_id=visit.session_id,
+            device=visit.device,
+            location=visit.location,
+        )
+        if visit.index % 2:
+            [row] = await self.client.assign_variants(list(self.trial_of), [context])
+            return row
+        calls = [self.client.assign_variant(each, context) for each in self.trial_of]
+        return tuple(await asyncio.gather(*calls))
+
+
+async def create_experiments(client: AsyncExperimentClient) -> dict[str, Trial]:
+    """Create and start the experiments of the scenario; return the trials by experiment id."""
+    trial_of = {}
+    for trial in TRIALS:
+        experiment = await client.create_experiment(trial.config, trial.variants_json())
+        await client.start_experiment(experiment.id)
+        trial_of[experiment.id] = trial
+    return trial_of

@@ -1,0 +1,219 @@
+"""`experiment create | list | start | pause | resume | conclude | archive`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+import yaml
+
+from api.client import Experiment
+from streams.cli import terminal
+from streams.cli.tables import experiments_table
+from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
+from streams.domain.errors import InputError
+
+STDIN = Path("-")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(create)
+    app.command("list")(list_all)
+    for verb in (start, pause, resume, conclude, archive):
+        app.command()(verb)
+
+
+def create(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="JSON or YAML with `config` and `variants`; - for standard input."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Without a file: what people call it.")] = None,
+    kind: Annotated[
+        str,
+        typer.Option("--type", help="thompson_sampling, ucb, epsilon_greedy or bayesian_ab."),
+    ] = "thompson_sampling",
+    metric: Annotated[str, typer.Option(help="Metric that decides.")] = "click",
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a variant, or name=weight; the first is the control. Repeat."),
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Who is randomised: impression, user or session.")
+    ] = None,
+    start_now: Annotated[bool, typer.Option("--start", help="Start it at once.")] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key gives the same experiment again.")
+    ] = None,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """Create an experiment from a file, or a simple one from options. Prints its id."""
+    with terminal.connected(api, api_key) as client:
+        if file is not None:
+            definition = read_definition(file)
+        else:
+            definition = simple_definition(name, kind, metric, variant or [], unit)
+        experiment = client.create_experiment(
+            definition["config"], definition["variants"], idempotency_key
+        )
+        if start_now:
+            experiment = client.start_experiment(experiment.id)
+        if as_json:
+            terminal.print_json(experiment.model_dump(by_alias=True))
+        else:
+            typer.echo(experiment.id)
+
+
+def list_all(as_json: AsJson = False, api: Api = API_DEFAULT, api_key: ApiKey = None) -> None:
+    """List all experiments, newest first."""
+    with terminal.connected(api, api_key) as client:
+        experiments = client.list_experiments()
+        if as_json:
+            terminal.print_json(
+                {"experiments": [each.model_dump(by_alias=True) for each in experiments]}
+            )
+        elif experiments:
+            terminal.out.print(experiments_table(experiments))
+        else:
+            terminal.err.print("There is no experiment yet; `experiment create` makes one.")
+
+
+def start(
+    experiment_id: ExperimentId,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """Start a draft: from now on it assigns."""
+    with terminal.connected(api, api_key) as client:
+        _report(client.start_experiment(experiment_id), as_json)
+
+
+def pause(
+    experiment_id: ExperimentId,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """Stop assigning; observations of earlier assignments still count."""
+    with terminal.connected(api, api_key) as client:
+        _report(client.pause_experiment(experiment_id), as_json)
+
+
+def resume(
+    experiment_id: ExperimentId,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """Go on assigning after a pause."""
+    with terminal.connected(api, api_key) as client:
+        _report(client.resume_experiment(experiment_id), as_json)
+
+
+def conclude(
+    experiment_id: ExperimentId,
+    winner: Annotated[
+        str | None, typer.Option(help="Id or name of the winning variant; none unless given.")
+    ] = None,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """End an experiment, with a winner or without."""
+    with terminal.connected(api, api_key) as client:
+        if winner is not None:
+            named = {each.name: each.id for each in client.get_experiment(experiment_id).variants}
+            winner = named.get(winner, winner)
+        _report(client.conclude_experiment(experiment_id, winner), as_json)
+
+
+def archive(
+    experiment_id: ExperimentId,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """Put a draft or a concluded experiment away."""
+    with terminal.connected(api, api_key) as client:
+        _report(client.archive_experiment(experiment_id), as_json)
+
+
+def read_definition(file: Path) -> dict[str, Any]:
+    """Return the `config` and `variants` of a JSON or YAML file; `-` is standard input.
+
+    Raises:
+        InputError: the file cannot be read, or does not have exactly these two.
+    """
+    try:
+        text = sys.stdin.read() if file == STDIN else file.read_text()
+        definition = _parsed(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError("UNREADABLE_FILE", str(error).replace("\n", " "), str(file)) from error
+    if not isinstance(definition, dict) or definition.keys() != {"config", "variants"}:
+        raise InputError("WRONG_TYPE", "must be an object of `config` and `variants`", str(file))
+    if not isinstance(definition["config"], dict) or not _are_objects(definition["variants"]):
+        raise InputError(
+            "WRONG_TYPE", "`config` must be an object and `variants` a list of objects", str(file)
+        )
+    return definition
+
+
+def simple_definition(
+    name: str | None, kind: str, metric: str, variants: list[str], unit: str | None
+) -> dict[str, Any]:
+    """Return the definition that the options of `create` stand for.
+
+    Raises:
+        InputError: there is no name, or a weight is not a number.
+
+    Examples:
+        >>> simple_definition("A/B", "ucb", "click", ["A", "B=0.75"], None)["variants"][1]
+        {'name': 'B', 'isControl': False, 'weight': 0.75}
+    """
+    if name is None:
+        raise InputError("MISSING_FIELD", "give a file, or --name and --variant", "--name")
+    config = {"name": name, "type": kind, "primaryMetric": metric}
+    if unit is not None:
+        config["unit"] = unit
+    return {
+        "config": config,
+        "variants": [_variant(text, index == 0) for index, text in enumerate(variants)],
+    }
+
+
+def _parsed(text: str) -> Any:
+    """Return JSON, or else YAML; the parser of YAML 1.1 takes JSON's 1e-3 for a string."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return yaml.safe_load(text)
+
+
+def _variant(text: str, is_control: bool) -> dict[str, Any]:
+    name, separator, weight = text.rpartition("=")
+    if not separator:
+        return {"name": text, "isControl": is_control}
+    try:
+        return {"name": name, "isControl": is_control, "weight": float(weight)}
+    except ValueError as error:
+        raise InputError(
+            "WRONG_TYPE", f"weight == {weight!r}, must be a number", "--variant"
+        ) from error
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(member, dict) for member in value)
+
+
+def _report(experiment: Experiment, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(experiment.model_dump(by_alias=True))
+    else:
+        typer.echo(f"{experiment.id} is {experiment.status}")

@@ -1,0 +1,65 @@
+"""`experiment stats`: what is known of an experiment, once or as it changes."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from api.client import ExperimentClient
+from streams.cli import terminal
+from streams.cli.tables import stats_view
+from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(stats)
+
+
+def stats(
+    experiment_id: ExperimentId,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds between two looks of --watch.")
+    ] = 1.0,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """Show counts, posteriors, allocation and what to do next.
+
+    With --watch and --json, one line of JSON each time something has changed.
+    """
+    with terminal.connected(api, api_key) as client:
+        if not watch:
+            found = client.get_experiment_stats(experiment_id)
+            if as_json:
+                terminal.print_json(found.model_dump(by_alias=True))
+            else:
+                terminal.out.print(stats_view(found))
+            return
+        try:
+            (_watch_json if as_json else _watch)(client, experiment_id, every)
+        except KeyboardInterrupt:
+            raise typer.Exit from None
+
+
+def _watch(client: ExperimentClient, experiment_id: str, every_s: float) -> None:
+    first = client.get_experiment_stats(experiment_id)
+    with Live(stats_view(first), console=terminal.out, auto_refresh=False) as live:
+        while True:
+            live.update(stats_view(client.get_experiment_stats(experiment_id)), refresh=True)
+            time.sleep(every_s)
+
+
+def _watch_json(client: ExperimentClient, experiment_id: str, every_s: float) -> None:
+    shown = -1
+    while True:
+        found = client.get_experiment_stats(experiment_id)
+        if found.version != shown:
+            terminal.print_json(found.model_dump(by_alias=True))
+            shown = found.version
+        time.sleep(every_s)

@@ -1,0 +1,163 @@
+"""Experiments and statistics as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from api.client.results import Experiment, MetricStats, Stats, VariantResult
+from streams.domain.quantities import MICRO
+
+BAR_WIDTH = 16
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_STATUS_STYLES = {"running": "green", "paused": "yellow", "draft": "cyan"}
+
+
+def experiments_table(experiments: Iterable[Experiment]) -> Table:
+    """Return one line an experiment, newest first."""
+    table = _table("id", "name", "type", "unit", "status", ">variants", "created")
+    for experiment in sorted(experiments, key=lambda each: each.created_at, reverse=True):
+        table.add_row(
+            experiment.id,
+            Text(experiment.name),
+            str(experiment.config.get("type", "")),
+            str(experiment.config.get("unit", "")),
+            _status(experiment.status),
+            str(len(experiment.variants)),
+            moment(experiment.created_at),
+        )
+    return table
+
+
+def stats_view(stats: Stats) -> RenderableType:
+    """Return all that is known of an experiment: head, variants, other metrics, recommendation."""
+    parts: list[RenderableType] = [_head(stats), variants_table(stats)]
+    if others := _other_metrics(stats):
+        parts.append(metrics_table(stats, others))
+    winner = f"; winner: {stats.winner.name}" if stats.winner else ""
+    parts.append(
+        Text.assemble(
+            (stats.recommended_action, "bold"),
+            f"{winner}; confidence {stats.confidence:.1%}. {stats.reason}",
+        )
+    )
+    return Group(*parts)
+
+
+def variants_table(stats: Stats) -> Table:
+    """Return one line a variant: counts, primary metric, P(best) and allocation."""
+    table = _table(
+        "variant",
+        ">assignments",
+        f">{stats.primary_metric}",
+        f">mean {stats.primary_metric} [95 % credible interval]",
+        ">P(best)",
+        ">exp. loss",
+        "allocation",
+    )
+    for variant in stats.variants:
+        primary = variant.stats.metrics.get(stats.primary_metric)
+        table.add_row(
+            _name(variant),
+            f"{variant.stats.assignments:,}",
+            f"{primary.observations if primary else 0:,}",
+            interval(variant.stats.mean, variant.stats.lower, variant.stats.upper),
+            f"{variant.stats.probability_best:.1%}",
+            f"{variant.stats.expected_loss:.3g}",
+            Text(f"{bar(variant.stats.allocation)} {variant.stats.allocation:6.1%}"),
+        )
+    return table
+
+
+def metrics_table(stats: Stats, names: Iterable[str]) -> Table:
+    """Return one line a metric and variant: counts, exact sum, posterior mean."""
+    table = _table(
+        "metric", "variant", ">units", ">observations", ">sum", ">mean [95 % credible interval]"
+    )
+    for name in names:
+        for variant in stats.variants:
+            metric = variant.stats.metrics.get(name)
+            if metric is not None:
+                table.add_row(name, _name(variant), *_metric_cells(metric))
+    return table
+
+
+def interval(mean: float, lower: float, upper: float) -> str:
+    """Return a mean with its interval, as in `0.0512 [0.0431, 0.0603]`."""
+    return f"{mean:.4g} [{lower:.4g}, {upper:.4g}]"
+
+
+def bar(share: float, width: int = BAR_WIDTH) -> str:
+    """Return a bar of `width` characters, filled to `share` in [0, 1] in eighths of a character.
+
+    >>> bar(0.5, 4)
+    '██  '
+    """
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return (_EIGHTHS[8] * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def exact(micro: int) -> str:
+    """Return a sum of micro-units as an exact decimal, without trailing zeros.
+
+    >>> exact(49_990_000), exact(-1), exact(3_000_000)
+    ('49.99', '-0.000001', '3')
+    """
+    whole, rest = divmod(abs(micro), MICRO)
+    decimals = f"{rest:06d}".rstrip("0")
+    return f"{'-' if micro < 0 else ''}{whole:,}{'.' if decimals else ''}{decimals}"
+
+
+def moment(at_ms: int | None) -> str:
+    """Return a time in milliseconds since the epoch as UTC, to the second; empty for None."""
+    if at_ms is None:
+        return ""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _head(stats: Stats) -> Text:
+    as_of = f", as of {moment(stats.as_of)} UTC" if stats.as_of else ""
+    return Text.assemble(
+        (stats.name, "bold"),
+        f" ({stats.experiment_id}) {stats.type} by {stats.unit}, ",
+        _status(stats.status),
+        f"\n{stats.total_assignments:,} assignments, {stats.total_observations:,} observations, "
+        f"{stats.duplicates:,} repetitions not counted{as_of}",
+    )
+
+
+def _other_metrics(stats: Stats) -> list[str]:
+    names = {name for variant in stats.variants for name in variant.stats.metrics}
+    return sorted(names - {stats.primary_metric})
+
+
+def _metric_cells(metric: MetricStats) -> tuple[str, str, str, str]:
+    return (
+        f"{metric.units:,}",
+        f"{metric.observations:,}",
+        exact(metric.sum_micro),
+        interval(metric.mean, metric.lower, metric.upper),
+    )
+
+
+def _name(variant: VariantResult) -> Text:
+    return Text.assemble(variant.name, (" control", "dim") if variant.is_control else "")
+
+
+def _status(status: str) -> Text:
+    return Text(status, _STATUS_STYLES.get(status, "dim"))
+
+
+def _table(*columns: str) -> Table:
+    """Return an empty table; a column whose title begins with `>` is aligned to the right."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in columns:
+        table.add_column(
+            title.removeprefix(">"), justify="right" if title.startswith(">") else "left"
+        )
+    return table

@@ -1,0 +1,89 @@
+"""What the commands that talk to a running API share: where it is, and how results look."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import httpx
+import orjson
+import typer
+from rich.console import Console
+
+from api.client import DEFAULT_URL, ApiError, ExperimentClient
+from streams.domain.errors import ConfigurationError, DependencyError
+from streams.embedded.registry import find_stack
+from streams.settings import Settings, load_settings
+
+NO_ANSWER = 0
+"""Status of an `ApiError` without an answer."""
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+out = Console()
+err = Console(stderr=True)
+
+Api = Annotated[
+    str,
+    typer.Option("--api", envvar="EXPERIMENT_API_URL", help="Address of a running API."),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        envvar="EXPERIMENT_API_KEY", show_envvar=True, help="Key, where the API asks for one."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ExperimentId = Annotated[str, typer.Argument(metavar="ID", help="As `experiment list` shows it.")]
+
+API_DEFAULT = DEFAULT_URL
+
+
+@contextmanager
+def connected(api: str, api_key: str | None) -> Iterator[ExperimentClient]:
+    """Yield a client of the API at `api`.
+
+    Raises:
+        DependencyError: nobody answers there, or the API cannot serve the request now.
+        ConfigurationError: `api` is not an address.
+    """
+    _address(api)
+    try:
+        with ExperimentClient(api, api_key=api_key) as client:
+            yield client
+    except ApiError as error:
+        if error.status not in {NO_ANSWER, HTTPStatus.SERVICE_UNAVAILABLE}:
+            raise
+        raise DependencyError("api", error.message, code=error.code) from error
+
+
+def print_json(value: Any) -> None:
+    """Write `value` to stdout as one line of JSON."""
+    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def settings_of(api: str) -> Settings:
+    """Return the settings of the stack behind `api`.
+
+    They are those of the embedded stack with that port on this machine, or else this process's.
+
+    Raises:
+        ConfigurationError: `api` is not an address, or a setting is outside its domain.
+    """
+    url = _address(api)
+    stack = find_stack(url.port) if url.port and url.host in LOOPBACK else None
+    return load_settings() if stack is None else stack.as_settings()
+
+
+def _address(api: str) -> httpx.URL:
+    try:
+        url = httpx.URL(api)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"{api!r} is not an address: {error}", "--api") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ConfigurationError(f"{api!r} is not an address like {API_DEFAULT}", "--api")
+    return url

@@ -1,0 +1,129 @@
+"""An API that answers by a script, over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from streams.cli.main import app
+
+EXPERIMENT_ID = "exp_0000000000000"
+
+
+@dataclass(slots=True)
+class ScriptedApi:
+    """What is answered to `METHOD path`, and what was asked."""
+
+    url: str = ""
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    requests: list[tuple[str, Any]] = field(default_factory=list)
+
+    def run(self, *arguments: str, stdin: str | None = None) -> Result:
+        """Run `experiment ARGUMENTS --api URL`."""
+        return CliRunner().invoke(app, [*arguments, "--api", self.url], input=stdin)
+
+
+@pytest.fixture
+def api() -> Iterator[ScriptedApi]:
+    scripted = ScriptedApi()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            line = f"{self.command} {self.path}"
+            size = int(self.headers.get("Content-Length", 0))
+            scripted.requests.append((line, json.loads(self.rfile.read(size) or b"null")))
+            unknown = {"error": {"code": "NOT_FOUND", "message": line, "path": ""}}
+            status, payload = scripted.answers.get(line, (404, unknown))
+            body = json.dumps(payload).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PATCH = answer  # noqa: N815 - names the base class calls
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        scripted.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield scripted
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def experiment() -> dict[str, Any]:
+    """The JSON of an experiment."""
+    return {
+        "id": EXPERIMENT_ID,
+        "status": "draft",
+        "version": 1,
+        "config": {"name": "Hero", "type": "ucb", "primaryMetric": "click", "unit": "impression"},
+        "variants": [
+            {"id": f"{EXPERIMENT_ID}_v0", "name": "A", "isControl": True, "config": {}},
+            {"id": f"{EXPERIMENT_ID}_v1", "name": "B", "isControl": False, "config": {}},
+        ],
+        "createdAt": 1_700_000_000_000,
+    }
+
+
+def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[str, Any]:
+    metric = {"kind": "binary", "units": clicks, "mean": 0.1, "lower": 0.05, "upper": 0.15}
+    return {
+        "id": f"{EXPERIMENT_ID}_v{index}",
+        "name": name,
+        "isControl": index == 0,
+        "stats": {
+            "assignments": 1234,
+            "observations": clicks + 3,
+            "mean": 0.1,
+            "lower": 0.05,
+            "upper": 0.15,
+            "probabilityBest": 0.75,
+            "expectedLoss": 0.001,
+            "allocation": 0.5,
+            "metrics": {
+                "click": metric | {"observations": clicks, "sumMicro": clicks * 1_000_000},
+                "revenue": metric | {"observations": 3, "sumMicro": sum_micro},
+            },
+        },
+    }
+
+
+@pytest.fixture
+def stats() -> dict[str, Any]:
+    """The JSON of an experiment's statistics."""
+    return {
+        "experimentId": EXPERIMENT_ID,
+        "name": "Hero",
+        "type": "ucb",
+        "unit": "impression",
+        "status": "running",
+        "primaryMetric": "click",
+        "version": 9,
+        "asOf": 1_700_000_000_000,
+        "totalAssignments": 2468,
+        "totalObservations": 300,
+        "duplicates": 2,
+        "variants": [
+            variant_stats(0, "A", 120, 49_990_000),
+            variant_stats(1, "B", 174, 99_980_000),
+        ],
+        "winner": None,
+        "confidence": 0.75,
+        "recommendedAction": "continue",
+        "reason": "nobody is certain yet",
+    }

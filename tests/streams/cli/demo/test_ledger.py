@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from api.client import Assignment, Observation, Stats
+from streams.cli.demo.ledger import ASSIGNMENTS, Count, Ledger
+from tests.streams.cli.conftest import EXPERIMENT_ID
+
+A, B = f"{EXPERIMENT_ID}_v0", f"{EXPERIMENT_ID}_v1"
+
+
+def assignment(receipt: str | None, variant_id: str = A) -> Assignment:
+    return Assignment(
+        id=receipt,
+        experiment_id=EXPERIMENT_ID,
+        variant_id=variant_id,
+        variant_name="A",
+        config={},
+        enrolled=receipt is not None,
+        reason="ALLOCATION",
+        propensity=0.5,
+    )
+
+
+def lines_of(ledger: Ledger, stats: dict) -> dict:
+    compared = ledger.compared(Stats.model_validate(stats))
+    return {(line.variant, line.metric): line for line in compared}
+
+
+def test_a_unit_counts_once_and_so_does_an_event_however_often_they_come(stats) -> None:
+    ledger = Ledger()
+    for receipt in ("r1", "r1", "r2", None):
+        ledger.assigned(assignment(receipt))
+    for event_id in ("e1", "e1", "e2"):
+        ledger.observed(A, Observation("r1", "revenue", 0.1, event_id))
+    ledger.observed(A, Observation("r2", "revenue", 0.2, "e1"))
+
+    lines = lines_of(ledger, stats)
+
+    assert lines["A", ASSIGNMENTS].sent == Count(2)
+    assert lines["A", "revenue"].sent == Count(3, 400_000)
+    assert (ledger.assignments_answered, ledger.not_enrolled) == (3, 1)
+    assert (ledger.observations_sent, ledger.duplicates) == (4, 1)
+
+
+def test_a_line_is_exact_only_if_number_and_sum_agree(stats) -> None:
+    ledger = Ledger()
+    for index, value in enumerate((9.99, 20.0, 20.0)):
+        ledger.observed(A, Observation(f"r{index}", "revenue", value, "e"))
+    for index, value in enumerate((9.99, 20.0, 69.98)):
+        ledger.observed(B, Observation(f"r{index}", "revenue", value, "e"))
+
+    lines = lines_of(ledger, stats)
+
+    assert lines["A", "revenue"].is_exact
+    assert not lines["B", "revenue"].is_exact
+    assert lines["B", "revenue"].counted == Count(3, 99_980_000)
+
+
+def test_what_only_one_side_knows_differs(stats) -> None:
+    ledger = Ledger()
+    ledger.observed(A, Observation("r1", "signup", 1, "e"))
+
+    lines = lines_of(ledger, stats)
+
+    assert (lines["A", "signup"].sent, lines["A", "signup"].counted) == (
+        Count(1, 1_000_000),
+        Count(),
+    )
+    assert (lines["A", "click"].sent, lines["A", "click"].counted) == (
+        Count(),
+        Count(120, 120_000_000),
+    )
