@@ -1,0 +1,124 @@
+"""Folding observations: the value of every unit and metric, each event once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from streams.domain.errors import EventError
+from streams.domain.events import Observation, ObservationBatch
+from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, check_attribution
+from streams.tallies.cell import Cell, Source
+from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
+from streams.tallies.window import KEY_MASK, SEEN, deadline_ms
+
+MAX_METRICS = 64
+"""Metrics of one experiment in one partition; an experiment declares 33 at most."""
+
+
+class ObservationFold(PartitionFold):
+    """State of one partition of observations.
+
+    Args:
+        partition: The partition.
+        keyring: Verifies the receipts.
+        limit: Entries that the window of one experiment keeps at most.
+    """
+
+    source = Source.OBSERVATIONS
+
+    def __init__(self, partition: int, keyring: Keyring, *, limit: int = DEFAULT_LIMIT) -> None:
+        super().__init__(partition, limit=limit)
+        self._open = keyring.open
+
+    def fold(self, offset: int, batch: ObservationBatch, timestamp_ms: int) -> Sequence[Refusal]:
+        """Count the observations of the record at `offset`; a repeated batch changes nothing.
+
+        Args:
+            offset: Offset of the record; at or below `hw` it is passed by.
+            batch: The record.
+            timestamp_ms: Kafka timestamp of the record; the time of observations without one.
+
+        Returns:
+            What could not be counted. Repeated events are counted as duplicates instead.
+        """
+        if offset <= self.hw:
+            return ()
+        self.hw = offset
+        if batch.incarnation is not None and batch.sequence is not None:
+            try:
+                if not self._guard.admit(batch.incarnation, self._partition, batch.sequence):
+                    return ()
+            except EventError as error:
+                return (Refusal(0, error),)
+        refusals = []
+        for index, observation in enumerate(batch.observations):
+            if isinstance(observation, EventError):
+                refusals.append(Refusal(index, observation))
+                continue
+            try:
+                self._count(offset, observation, timestamp_ms)
+            except EventError as error:
+                refusals.append(Refusal(index, error))
+        return refusals
+
+    def _count(self, offset: int, observation: Observation, timestamp_ms: int) -> None:
+        receipt, identity = self._open(observation.assignment_id)
+        observed_at_ms = observation.observed_at_ms
+        if observed_at_ms is None:
+            observed_at_ms = timestamp_ms
+        check_attribution(receipt, observed_at_ms)
+        metric, value, event_id = observation.metric, observation.value, observation.event_id
+        ledger = self._ledger(receipt.experiment)
+        salt = ledger.salts.get(metric)
+        if salt is None:
+            salt = _salt(ledger, metric)
+        window, builder = ledger.window, ledger.builder
+        assigned_at_ms = receipt.assigned_at_ms
+        before = window.observe(
+            deadline_ms(assigned_at_ms, receipt.attribution_window_s),
+            (identity ^ salt) & KEY_MASK,
+            0 if event_id is None else _event(event_id),
+            value,
+        )
+        if before is SEEN:
+            if offset > builder.folded:
+                builder.add_duplicate(offset)
+            return
+        ledger.salts[metric] = salt
+        if assigned_at_ms > window.horizon:
+            # An assignment may claim the future only as far as the log itself has got.
+            window.advance(min(assigned_at_ms, timestamp_ms + CLOCK_SKEW_MS))
+        if offset > builder.folded:
+            key = (receipt.variant, receipt.propensity, metric)
+            builder.add_value(offset, key, before, value, observed_at_ms)
+
+    def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
+        ledger = super()._new_ledger(experiment, cell)
+        if cell is not None:
+            for tally in cell.variants.values():
+                ledger.salts.update((metric, _hash(metric)) for metric in tally.metrics)
+        return ledger
+
+
+def _salt(ledger: Ledger, metric: str) -> int:
+    """Return the hash of a metric that is not in the cell yet.
+
+    A cell that is ahead of the log only has metrics that came first when they came, so it decides
+    as the cell at this place of the log did.
+    """
+    if len(ledger.salts) >= MAX_METRICS:
+        raise EventError(
+            "TOO_MANY_METRICS",
+            f"the experiment has {MAX_METRICS} metrics, and {metric!r} is none of them",
+            "metric",
+        )
+    return _hash(metric)
+
+
+def _event(event_id: str) -> int:
+    return _hash(event_id) or 1  # 0 stands for no event id
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") & KEY_MASK

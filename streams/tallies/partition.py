@@ -1,0 +1,178 @@
+"""What one partition of a stream has told so far, and how it is kept and restored.
+
+The state is the cells, the windows and the sequences up to one offset. `take_changes` gives out
+what changed, to be written in any order, and then the progress, to be written last and alone. A
+process that dies in between leaves cells and segments that are ahead of the progress. On `restore`,
+segments ahead are left out, so that windows and sequences are exactly those of the progress; cells
+ahead are kept, and records up to their offsets advance windows and sequences again without being
+added again. What counts depends on windows and sequences alone, so it comes out as it did before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from streams.domain.errors import EventError
+from streams.tallies.builder import CellBuilder
+from streams.tallies.cell import Cell, Source
+from streams.tallies.segments import Piece, Segment
+from streams.tallies.sequences import SequenceGuard
+from streams.tallies.window import Window
+
+__all__ = ["Changes", "PartitionFold", "Progress", "Refusal", "Segment"]
+
+DEFAULT_LIMIT = 1_000_000
+"""Entries that a window of one experiment and partition keeps at most, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An event that was not counted, and why.
+
+    Attributes:
+        index: Its place within the record; impressions count through all groups.
+        error: What is wrong with it.
+    """
+
+    index: int
+    error: EventError
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a partition has been folded. Whoever finds it finds all changes up to it.
+
+    Attributes:
+        hw: Last offset folded; -1 for none.
+        sequences: Sequences of the senders, encoded.
+    """
+
+    hw: int
+    sequences: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What must become durable, and then the progress.
+
+    Attributes:
+        progress: To be written last, alone, once the rest is durable.
+        cells: Cells that changed, in order of their experiments.
+        segments: New segments of windows.
+        forgotten: Keys of segments no longer needed; to be removed only when `progress` is durable.
+    """
+
+    progress: Progress
+    cells: tuple[Cell, ...]
+    segments: tuple[Segment, ...]
+    forgotten: tuple[str, ...]
+
+
+class Ledger:
+    """What a partition knows of one experiment."""
+
+    __slots__ = ("builder", "salts", "window")
+
+    def __init__(self, builder: CellBuilder, window: Window) -> None:
+        self.builder = builder
+        self.window = window
+        self.salts: dict[str, int] = {}
+        """Hash of every metric in the cell, by name."""
+
+
+class PartitionFold:
+    """State of one source partition; subclasses say how a record is folded into it.
+
+    Args:
+        partition: The partition.
+        limit: Entries that the window of one experiment keeps at most.
+
+    Attributes:
+        hw: Last offset folded; -1 for none.
+    """
+
+    source: ClassVar[Source]
+
+    def __init__(self, partition: int, *, limit: int = DEFAULT_LIMIT) -> None:
+        self.hw = -1
+        self._partition = partition
+        self._limit = limit
+        self._guard = SequenceGuard()
+        self._ledgers: dict[int, Ledger] = {}
+        self._touched: dict[int, Ledger] = {}
+        self._obsolete: list[str] = []
+
+    def restore(
+        self, progress: Progress | None, cells: Iterable[Cell], segments: Iterable[Segment]
+    ) -> None:
+        """Go on where `progress` was written; the fold must be new.
+
+        Args:
+            progress: The progress record; None if there is none yet.
+            cells: All cells kept of this partition, also those ahead of the progress.
+            segments: All segments kept of this partition, also those ahead of the progress.
+        """
+        if progress is not None:
+            self.hw = progress.hw
+            self._guard = SequenceGuard.decode(progress.sequences)
+        for cell in cells:
+            self._ledgers[cell.experiment] = self._new_ledger(cell.experiment, cell)
+        read: dict[int, list[tuple[Segment, Piece]]] = {}
+        for segment in segments:
+            if segment.hw > self.hw:
+                self._obsolete.append(segment.key)
+                continue
+            piece = Piece.unpack(segment.body)
+            read.setdefault(piece.experiment, []).append((segment, piece))
+        for experiment, pieces in read.items():
+            ledger = self._ledgers.get(experiment) or self._new_ledger(experiment)
+            ledger.window.restore(pieces)
+            self._ledgers[experiment] = self._touched[experiment] = ledger
+
+    @property
+    def cells(self) -> Iterator[Cell]:
+        """The newest cell of every experiment, as of the last `take_changes`."""
+        for ledger in self._ledgers.values():
+            if ledger.builder.cell is not None:
+                yield ledger.builder.cell
+
+    def skip(self, offset: int) -> None:
+        """Pass by the record at `offset`, which holds nothing that could be folded."""
+        self.hw = max(self.hw, offset)
+
+    def take_changes(self) -> Changes:
+        """Return what changed since the last call; a second call returns no cells or segments."""
+        cells: list[Cell] = []
+        segments: list[Segment] = []
+        obsolete, self._obsolete = self._obsolete, []
+        for _, ledger in sorted(self._touched.items()):
+            cell = ledger.builder.freeze()
+            if cell is not None:
+                cells.append(cell)
+            written, unneeded = ledger.window.take(self.hw)
+            segments += written
+            obsolete += unneeded
+        self._touched.clear()
+        live = {segment.key for segment in segments}
+        return Changes(
+            Progress(self.hw, self._guard.encode()),
+            tuple(cells),
+            tuple(segments),
+            tuple(key for key in obsolete if key not in live),
+        )
+
+    def _ledger(self, experiment: int) -> Ledger:
+        """Return what is known of an experiment, to be changed."""
+        ledger = self._ledgers.get(experiment)
+        if ledger is None:
+            ledger = self._ledgers[experiment] = self._new_ledger(experiment)
+        self._touched[experiment] = ledger
+        return ledger
+
+    def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
+        return Ledger(
+            CellBuilder(experiment, self.source, self._partition, cell),
+            Window(experiment, self._limit),
+        )

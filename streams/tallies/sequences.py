@@ -1,0 +1,140 @@
+"""Which batches of each sending process have been folded.
+
+A sender numbers its batches per partition from 0 without gaps, and sends one again when it does not
+know whether it arrived. Of every sender it is enough to remember the next number and the gaps below
+it: a number under the next one that lies in no gap has been seen.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from typing import Self
+
+from streams.domain.errors import EventError
+
+MAX_SENDERS = 1024
+"""Senders remembered. Beyond, the one silent for longest is forgotten, and a batch it sends again
+would count again: that takes more than a thousand newer processes within the life of one spool."""
+
+MAX_GAPS = 256
+"""Gaps remembered per sender. Beyond, the oldest is given up: a batch that arrives in it after all
+is refused (`SEQUENCE_WINDOW_PASSED`), since nothing tells it from a repetition."""
+
+MAX_SEQUENCE = (1 << 63) - 1
+
+_COUNT = struct.Struct(">H")
+_SENDER = struct.Struct(">QIQQH")
+_GAP = struct.Struct(">QQ")
+
+
+class SequenceGuard:
+    """Tells new batches from repeated ones. Equal guards decide alike for ever."""
+
+    __slots__ = ("_senders",)
+
+    def __init__(self) -> None:
+        # In order of their last batch, the one silent for longest first.
+        self._senders: dict[tuple[int, int], _Sender] = {}
+
+    def admit(self, incarnation: int, partition: int, sequence: int) -> bool:
+        """Remember a batch, and return whether it is new.
+
+        Args:
+            incarnation: 64-bit number of the sending process.
+            partition: Partition its sequences count for, below 2**32.
+            sequence: Number of the batch, from 0.
+
+        Raises:
+            EventError: the number is negative or above `MAX_SEQUENCE` (`INVALID_SEQUENCE`), or lies
+                where gaps were given up (`SEQUENCE_WINDOW_PASSED`).
+        """
+        if not 0 <= sequence <= MAX_SEQUENCE:
+            raise EventError(
+                "INVALID_SEQUENCE",
+                f"sequence == {sequence}, must be in 0..{MAX_SEQUENCE}",
+                "sequence",
+            )
+        key = (incarnation, partition)
+        sender = self._senders.pop(key, None) or _Sender()
+        self._senders[key] = sender
+        if len(self._senders) > MAX_SENDERS:
+            del self._senders[next(iter(self._senders))]
+        return sender.admit(sequence)
+
+    def encode(self) -> bytes:
+        """Return the guard as bytes; equal guards give equal bytes."""
+        parts = [_COUNT.pack(len(self._senders))]
+        for (incarnation, partition), sender in self._senders.items():
+            parts.append(
+                _SENDER.pack(incarnation, partition, sender.next, sender.floor, len(sender.gaps))
+            )
+            parts += [_GAP.pack(*gap) for gap in sender.gaps]
+        return b"".join(parts)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the guard that `encode` gave these bytes for."""
+        guard = cls()
+        (count,) = _COUNT.unpack_from(data)
+        place = _COUNT.size
+        for _ in range(count):
+            incarnation, partition, upcoming, floor, n_gaps = _SENDER.unpack_from(data, place)
+            place += _SENDER.size
+            end = place + n_gaps * _GAP.size
+            gaps = list(_GAP.iter_unpack(data[place:end]))
+            guard._senders[incarnation, partition] = _Sender(upcoming, floor, gaps)
+            place = end
+        return guard
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SequenceGuard) and self.encode() == other.encode()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"SequenceGuard({len(self._senders)} senders)"
+
+
+class _Sender:
+    """The next sequence, and the gaps [start, end) below it in ascending order.
+
+    `floor` is the end of the last gap that was given up.
+    """
+
+    __slots__ = ("floor", "gaps", "next")
+
+    def __init__(
+        self, upcoming: int = 0, floor: int = 0, gaps: list[tuple[int, int]] | None = None
+    ) -> None:
+        self.next = upcoming
+        self.floor = floor
+        self.gaps = gaps or []
+
+    def admit(self, sequence: int) -> bool:
+        if sequence == self.next:
+            self.next += 1
+            return True
+        if sequence > self.next:
+            self.gaps.append((self.next, sequence))
+            self.next = sequence + 1
+            self._give_up()
+            return True
+        if sequence < self.floor:
+            raise EventError(
+                "SEQUENCE_WINDOW_PASSED",
+                f"sequence == {sequence}, must be >= {self.floor} to be told from a repetition",
+                "sequence",
+            )
+        index = bisect_right(self.gaps, sequence, key=lambda gap: gap[0]) - 1
+        if index < 0 or sequence >= self.gaps[index][1]:
+            return False
+        start, end = self.gaps[index]
+        rest = [(start, sequence), (sequence + 1, end)]
+        self.gaps[index : index + 1] = [gap for gap in rest if gap[0] < gap[1]]
+        self._give_up()
+        return True
+
+    def _give_up(self) -> None:
+        if len(self.gaps) > MAX_GAPS:
+            self.floor = self.gaps.pop(0)[1]

@@ -1,0 +1,270 @@
+"""Which events have been counted, and what the value of every unit is so far.
+
+One dictionary entry answers both for a unit that was observed once, as most are: its key stands
+for (assignment, metric), its value holds the unit's total and the id of the first event. A further
+event of the same unit gets an entry of its own. Keys and event ids are 60 bits of uniform hashes,
+which Python keeps in 32 bytes instead of the 48 that 64 bits take. Among ten million entries of one
+window any two collide with a probability of 4.3e-5 (n**2 / 2**61); then two units are one, or one
+event is taken for a repetition.
+
+Entries live in buckets of the assignment's time. A bucket has a *deadline*, after which none of its
+assignments can be observed; the *horizon* is the time up to which deadlines have passed. What lies
+behind the horizon is forgotten, and refused from then on rather than counted twice. All of that
+happens at the event that causes it, so it does not depend on how events were batched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Final
+
+from streams.domain.errors import EventError
+from streams.domain.ids import experiment_id
+from streams.tallies.segments import Piece, Segment, chunks
+
+KEY_MASK = (1 << 60) - 1
+"""Keys and event ids are in 0..KEY_MASK; event id 0 stands for none."""
+
+NO_DEADLINE = (1 << 63) - 1
+"""Deadline of assignments that may be observed for ever."""
+
+UNIT_TOTAL_LIMIT = 1 << 66
+"""Bound of the absolute value of a unit, in micro-units: 7.4e13 units of its metric."""
+
+BUCKETS_PER_WINDOW = 8
+"""An attribution window is cut into so many buckets: an entry is kept at most by this part of the
+window longer than needed, and this part goes first when the memory is full."""
+
+_EVENT_BITS = 60
+_SEGMENT_COST = 8  # of a segment besides its entries, in entries: key, header and record
+_SLACK = 512  # entries that segments may cost beyond twice the bucket, so that small ones rest
+
+
+class Repetition(Enum):
+    """Answer for an event that has been counted before."""
+
+    SEEN = "seen"
+
+
+SEEN: Final = Repetition.SEEN
+
+
+def deadline_ms(assigned_at_ms: int, window_s: int) -> int:
+    """Return the deadline of the bucket of an assignment.
+
+    Args:
+        assigned_at_ms: Time of the assignment.
+        window_s: Its attribution window; 0 for none.
+    """
+    if not window_s:
+        return NO_DEADLINE
+    width_ms = window_s * 1000 // BUCKETS_PER_WINDOW
+    return (assigned_at_ms // width_ms + 1) * width_ms + window_s * 1000
+
+
+class Window:
+    """Memory of one experiment in one partition.
+
+    Args:
+        experiment: The experiment as a 64-bit number.
+        limit: Entries kept at most.
+
+    Attributes:
+        horizon: Buckets with a deadline at or before it are forgotten.
+    """
+
+    __slots__ = ("_buckets", "_experiment", "_first", "_limit", "_obsolete", "_size", "horizon")
+
+    def __init__(self, experiment: int, limit: int) -> None:
+        self.horizon = -1
+        self._experiment = experiment
+        self._limit = limit
+        self._size = 0
+        self._first = NO_DEADLINE  # the first deadline of a bucket
+        self._buckets: dict[int, _Bucket] = {}
+        self._obsolete: list[str] = []
+
+    def observe(self, deadline: int, unit: int, event: int, value: int) -> int | Repetition | None:
+        """Remember an observation of a unit, unless it is a repetition.
+
+        Args:
+            deadline: Of the unit's assignment, by `deadline_ms`.
+            unit: Key of the unit and the metric.
+            event: Id of the event; 0 for none, and then it cannot be a repetition.
+            value: The observation, in micro-units.
+
+        Returns:
+            The unit's value before; None if it had none; `SEEN` for a repetition.
+
+        Raises:
+            EventError: the bucket has been forgotten (`DEDUPLICATION_WINDOW_PASSED`), nothing older
+                is left to make room (`DEDUPLICATION_WINDOW_FULL`), or the value of the unit would
+                leave its bound (`UNIT_TOTAL_OUT_OF_RANGE`).
+        """
+        bucket = self._buckets.get(deadline) or self._open(deadline)
+        entries = bucket.entries
+        known = entries.get(unit)
+        if known is None:
+            if self._size >= self._limit:
+                self._make_room(deadline)
+            entries[unit] = value << _EVENT_BITS | event
+            bucket.changed[unit] = None
+            self._size += 1
+            return None
+        further = unit ^ event
+        if event and (known & KEY_MASK == event or further in entries):
+            return SEEN
+        before = known >> _EVENT_BITS
+        if abs(before + value) > UNIT_TOTAL_LIMIT:
+            raise EventError(
+                "UNIT_TOTAL_OUT_OF_RANGE",
+                f"the unit's total would be {before + value}, must be within +-2**66 micro-units",
+                "value",
+            )
+        if event:
+            if self._size >= self._limit:
+                self._make_room(deadline)
+            entries[further] = 0
+            bucket.changed[further] = None
+            self._size += 1
+        entries[unit] = known + (value << _EVENT_BITS)
+        bucket.changed[unit] = None
+        return before
+
+    def admit(self, key: int) -> bool:
+        """Remember an assignment without deadline, and return whether it is new.
+
+        Raises:
+            EventError: the memory is full (`DEDUPLICATION_WINDOW_FULL`).
+        """
+        bucket = self._buckets.get(NO_DEADLINE) or self._open(NO_DEADLINE)
+        if key in bucket.entries:
+            return False
+        if self._size >= self._limit:
+            self._make_room(NO_DEADLINE)
+        bucket.entries[key] = 0
+        bucket.changed[key] = None
+        self._size += 1
+        return True
+
+    def advance(self, time_ms: int) -> None:
+        """Forget the buckets whose deadline has passed at `time_ms`."""
+        if time_ms > self.horizon:
+            self.horizon = time_ms
+            if self._first <= time_ms:
+                self._forget()
+
+    @property
+    def buckets(self) -> Mapping[int, Mapping[int, int]]:
+        """All entries, by deadline."""
+        return {deadline: bucket.entries for deadline, bucket in self._buckets.items()}
+
+    def take(self, hw: int) -> tuple[list[Segment], list[str]]:
+        """Return what changed since the last `take`, as segments, and the keys no longer needed.
+
+        Args:
+            hw: Offset up to which events were remembered.
+        """
+        segments = []
+        for deadline, bucket in self._buckets.items():
+            if not bucket.changed:
+                continue
+            costs = bucket.cost + len(bucket.changed) + _SEGMENT_COST
+            is_whole = costs > 2 * len(bucket.entries) + _SLACK
+            if is_whole:
+                self._obsolete += bucket.segments
+                bucket.segments, bucket.cost = [], 0
+            pieces = chunks(bucket.entries if is_whole else bucket.changed, bucket.entries)
+            bucket.changed = {}
+            for number, entries in enumerate(pieces):
+                key = f"{experiment_id(self._experiment)}/{deadline}/{hw}/{number}"
+                parts = len(pieces) if is_whole else 0
+                piece = Piece(self._experiment, deadline, self.horizon, parts, entries)
+                segments.append(Segment(key, hw, piece.pack()))
+                bucket.segments.append(key)
+                bucket.cost += len(entries) + _SEGMENT_COST
+        written = {segment.key for segment in segments}
+        obsolete = [key for key in self._obsolete if key not in written]
+        self._obsolete = []
+        return segments, obsolete
+
+    def restore(self, segments: Iterable[tuple[Segment, Piece]], stale: Iterable[str] = ()) -> None:
+        """Build the memory from its segments, in any order; the window must be new.
+
+        What a segment holds was true at its `hw`, so the newest one of an entry holds. A bucket
+        that was written whole needs none of its older segments, as soon as no part is missing.
+
+        Args:
+            segments: Segments of this window, with what they say.
+            stale: Keys of segments that are not part of the memory.
+        """
+        self._obsolete = list(stale)
+        ordered = sorted(segments, key=lambda pair: (pair[0].hw, pair[0].key))
+        self.horizon = max((piece.horizon for _, piece in ordered), default=-1)
+        n_parts: Counter[tuple[int, int, int]] = Counter()
+        for segment, piece in ordered:
+            if piece.deadline <= self.horizon:
+                self._obsolete.append(segment.key)
+                continue
+            bucket = self._buckets.setdefault(piece.deadline, _Bucket())
+            whole = (piece.deadline, segment.hw, piece.parts)
+            n_parts[whole] += 1
+            bucket.entries.update(piece.entries)
+            bucket.segments.append(segment.key)
+            bucket.cost += len(piece.entries) + _SEGMENT_COST
+            if n_parts[whole] == piece.parts:
+                older = bucket.segments[: -piece.parts]
+                self._obsolete += older
+                del bucket.segments[: len(older)]
+                bucket.cost = len(bucket.entries) + _SEGMENT_COST * piece.parts
+        self._size = sum(len(bucket.entries) for bucket in self._buckets.values())
+        self._first = min(self._buckets, default=NO_DEADLINE)
+
+    def _open(self, deadline: int) -> _Bucket:
+        if deadline <= self.horizon:
+            raise EventError(
+                "DEDUPLICATION_WINDOW_PASSED",
+                "the assignment is so old that its events are no longer remembered, "
+                "and this one cannot be told from a repetition",
+                "assignmentId",
+            )
+        if self._size >= self._limit:
+            self._make_room(deadline)
+        bucket = self._buckets[deadline] = _Bucket()
+        self._first = min(self._first, deadline)
+        return bucket
+
+    def _make_room(self, deadline: int) -> None:
+        """Forget older buckets than the one with `deadline`, the oldest first."""
+        if self._first >= deadline:
+            raise EventError(
+                "DEDUPLICATION_WINDOW_FULL",
+                f"{self._size} events of the experiment are remembered in this partition, "
+                "and none is older than this one",
+                "assignmentId",
+            )
+        while self._size >= self._limit and self._first < deadline:
+            self.horizon = self._first
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop the buckets behind the horizon."""
+        for deadline in [deadline for deadline in self._buckets if deadline <= self.horizon]:
+            bucket = self._buckets.pop(deadline)
+            self._size -= len(bucket.entries)
+            self._obsolete += bucket.segments
+        self._first = min(self._buckets, default=NO_DEADLINE)
+
+
+class _Bucket:
+    """Entries of one deadline; what `take` has not given out; the segments that hold the rest."""
+
+    __slots__ = ("changed", "cost", "entries", "segments")
+
+    def __init__(self) -> None:
+        self.entries: dict[int, int] = {}
+        self.changed: dict[int, None] = {}
+        self.segments: list[str] = []
+        self.cost = 0
