@@ -1,4 +1,4 @@
-"""How this installation's Kafka is reached and which topics it has: the first part of `Settings`."""
+"""How this installation reaches Kafka, and which topics it has: the first part of `Settings`."""
 
 from __future__ import annotations
 
