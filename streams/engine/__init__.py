@@ -1,1 +1,1 @@
-"""The Faust shell: topics in, durable tables, topics and Redis out. The only place that knows Faust."""
+"""The Faust shell: topics in, durable tables, topics and Redis out. Only here is Faust known."""

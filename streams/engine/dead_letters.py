@@ -7,46 +7,49 @@ from collections import Counter
 from collections.abc import Sequence
 
 import faust
+from aiokafka.structs import ConsumerRecord
 
+from streams.domain.errors import EventError
 from streams.domain.events import DeadLetter
 from streams.engine import metrics
 from streams.engine.outbox import Outgoing, deliver
-from streams.wire import encode_dead_letter
+from streams.wire.dead_letters import encode_dead_letter
 
 logger = logging.getLogger(__name__)
 
 
-class DeadLetters:
-    """Writes dead letters; a letter read twice has the same key, so repetition is visible.
+def dead_letter(record: ConsumerRecord, error: EventError, index: int = 0) -> DeadLetter:
+    """Return the dead letter of a record, or of the event at `index` of its batch."""
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        index=index,
+        timestamp_ms=record.timestamp,
+        code=error.code,
+        message=error.message,
+        path=error.path,
+        key=record.key,
+        value=record.value,
+    )
 
-    Args:
-        topic: Where they go.
-        timeout_s: Longest wait for the broker.
+
+async def send_dead_letters(
+    topic: faust.TopicT, letters: Sequence[DeadLetter], timeout_s: float
+) -> None:
+    """Return once the letters are durable. One read twice has the same key, so it can be told.
+
+    Raises:
+        TimeoutError: the broker did not take them in `timeout_s` seconds.
     """
+    if not letters:
+        return
+    records = [Outgoing(_key(letter), encode_dead_letter(letter)) for letter in letters]
+    await deliver(topic, records, timeout_s)
+    for code, count in Counter(letter.code for letter in letters).items():
+        metrics.DEAD_LETTERS.labels(code).inc(count)
+        logger.warning("%d events of %s are dead letters: %s", count, letters[0].topic, code)
 
-    def __init__(self, topic: faust.TopicT, timeout_s: float) -> None:
-        self._topic = topic
-        self._timeout = timeout_s
 
-    async def send(self, letters: Sequence[DeadLetter]) -> None:
-        """Return once the letters are durable.
-
-        Raises:
-            TimeoutError: the broker did not take them in time.
-        """
-        if not letters:
-            return
-        await deliver(
-            self._topic,
-            [
-                Outgoing(
-                    f"{letter.topic}/{letter.partition}/{letter.offset}/{letter.index}".encode(),
-                    encode_dead_letter(letter),
-                )
-                for letter in letters
-            ],
-            self._timeout,
-        )
-        for code, count in Counter(letter.code for letter in letters).items():
-            metrics.DEAD_LETTERS.labels(code).inc(count)
-            logger.warning("%d events of %s went to the dead letters: %s", count, letters[0].topic, code)
+def _key(letter: DeadLetter) -> bytes:
+    return f"{letter.topic}:{letter.partition}:{letter.offset}:{letter.index}".encode()

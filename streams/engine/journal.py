@@ -1,36 +1,35 @@
 """The one path a batch takes: fold, write, wait, write progress, wait, acknowledge, emit.
 
-Nothing is acknowledged before it is durable, and the process ends where that cannot be had: a worker
-that goes on after a failed write would acknowledge later batches over the hole. What is durable
-twice, or read twice, does no harm, since every entry says up to which offset it is true.
+Nothing is acknowledged before it is durable, and the process ends where that cannot be had: a
+worker that goes on after a failed write would acknowledge later batches over the hole. What is
+durable twice, or read twice, does no harm, since every entry says up to which offset it is true.
 
 The progress record is written alone, after everything else of its batch. So whoever finds it finds
-all the batch wrote; and it is the last Kafka batch of its changelog partition by itself, which makes
-recovery complete even on brokers that report the first offset of the last batch as the latest one.
+all the batch wrote; and it is the last Kafka batch of its changelog partition by itself, so that
+recovery is complete even on brokers that report the first offset of the last batch as the latest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol, cast
 
+import faust
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, EventT, StreamT
 
-from streams.domain.events import DeadLetter
+from streams.domain.errors import DependencyError
+from streams.domain.events import DeadLetter, Decision
 from streams.engine import metrics
-from streams.engine.dead_letters import DeadLetters
+from streams.engine.exits import die
 from streams.engine.tables import DurableTable
 from streams.engine.transport import BatchingApp, FetchBatch
-
-EXIT_CODE = 70
-"""Exit status of a worker that could not make a batch durable (EX_SOFTWARE); start it again."""
+from streams.wire.registry import Framing
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +43,7 @@ class Outcome:
         forgotten: Keys no longer needed. They are removed with the next batch: before this one's
             progress is durable, a replay of it may still need them.
         dead_letters: Records, or parts of them, that could not be used.
+        decisions: What was decided, for the log of decisions.
         progress: What the progress record remembers besides the offset.
         events: Events folded, for the metrics.
     """
@@ -51,6 +51,7 @@ class Outcome:
     entries: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
     forgotten: list[bytes] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
     progress: bytes = b""
     events: int = 0
 
@@ -79,7 +80,8 @@ class Journal:
         table: Holds the stage's entries and one progress record per source topic and partition.
         stage: What to do with records.
         topics: Source topics of the agent.
-        dead_letters: Where unusable events go.
+        framing: Learns the schemas of records before they are decoded.
+        publish: Makes what an outcome has besides table entries durable: dead letters, decisions.
         write_timeout_s: Longest wait for a write; then the process ends.
     """
 
@@ -89,7 +91,8 @@ class Journal:
         table: DurableTable,
         stage: Stage,
         topics: Sequence[str],
-        dead_letters: DeadLetters,
+        framing: Framing,
+        publish: Callable[[Outcome], Awaitable[None]],
         *,
         write_timeout_s: float,
     ) -> None:
@@ -97,7 +100,8 @@ class Journal:
         self._table = table
         self._stage = stage
         self._topics = topics
-        self._dead_letters = dead_letters
+        self._framing = framing
+        self._publish = publish
         self._timeout = write_timeout_s
         self._done: dict[int, dict[str, int]] = {}
         self._forgotten: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -106,7 +110,8 @@ class Journal:
 
     async def run(self, stream: StreamT[Any]) -> None:
         """Run every batch of `stream`; the body of an agent."""
-        async for event in stream.noack().events():
+        manual: faust.Stream[Any] = cast(Any, stream).noack()
+        async for event in manual.events():
             try:
                 await self._run(event)
             except asyncio.CancelledError:
@@ -122,18 +127,23 @@ class Journal:
         topic, partition = message.topic, message.partition
         if message.generation_id != self._app.consumer_generation_id:
             return  # its partition has moved or been sought since; unacknowledged, it is read again
-        batch: FetchBatch = event.value
+        batch = cast(FetchBatch, event.value)
         started = time.perf_counter()
         progress = self._progress(topic, partition)
         records = [record for record in batch.records if record.offset >= progress]
         outcome = Outcome()
         if records:
-            outcome.dead_letters += await self._check_continuity(message.tp, progress, batch, records)
+            outcome.dead_letters += await self._check_continuity(
+                message.tp, progress, batch, records
+            )
+            await self._learn_schemas(records)
             folded = self._stage.fold(topic, partition, records)
             folded.dead_letters[:0] = outcome.dead_letters
             await self._make_durable(topic, partition, batch.end - 1, folded)
             outcome = folded
         event.ack()
+        lag = (self._app.consumer.highwater(message.tp) or 0) - batch.end
+        metrics.LAG.labels(topic, partition).set(max(0, lag))
         metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
         self._stage.settle(topic, partition)
 
@@ -145,20 +155,29 @@ class Journal:
             table.forget(partition, key)
         for key, (true_to, body) in outcome.entries.items():
             table.put(partition, key, true_to, body)
-        await asyncio.gather(
-            table.barrier(self._timeout), self._dead_letters.send(outcome.dead_letters)
-        )
+        await asyncio.gather(table.barrier(self._timeout), self._publish(outcome))
         table.put(partition, progress_key(topic, partition), offset, outcome.progress)
         await table.barrier(self._timeout)
         self._done[partition][topic] = offset + 1
         self._forgotten[partition] += outcome.forgotten
+
+    async def _learn_schemas(self, records: Sequence[ConsumerRecord]) -> None:
+        while True:
+            try:
+                return await self._framing.prepare(record.value for record in records)
+            except DependencyError as error:
+                # Without its schema a good record would become a dead letter.
+                logger.warning("%s", error)
+                await asyncio.sleep(error.retry_after_s)
 
     async def _check_continuity(
         self, tp: TP, progress: int, batch: FetchBatch, records: Sequence[ConsumerRecord]
     ) -> list[DeadLetter]:
         """Tell a hole in the log from records lost on their way here, which must not happen."""
         if batch.begin > progress:
-            die(f"{tp} goes on at {batch.begin} instead of {progress}: records were lost on the way")
+            die(
+                f"{tp} goes on at {batch.begin} instead of {progress}: records were lost on the way"
+            )
         first = records[0].offset
         if first == progress:
             return []
@@ -223,10 +242,3 @@ class Journal:
 def progress_key(topic: str, partition: int) -> bytes:
     """Return the table key of the progress record of a source partition."""
     return f"p/{topic}/{partition}".encode()
-
-
-def die(reason: str) -> NoReturn:
-    """End the process at once, without Faust's shutdown, which would acknowledge what it stops."""
-    logger.critical("exit %d: %s", EXIT_CODE, reason)
-    logging.shutdown()
-    os._exit(EXIT_CODE)

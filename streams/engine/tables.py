@@ -1,9 +1,10 @@
 """A Faust table whose writes can be awaited, and whose recovery cannot go backwards.
 
-Stock tables hand a write to a buffer and forget it: the offset may be committed before the record is
-durable. A `DurableTable` keeps the futures, so that `barrier` can wait for them. It also keeps its
-entries by partition, since every key belongs to the partition of the events that fed it, and lets the
-entry with the larger offset win, since a worker that was frozen may write an older one last.
+Stock tables hand a write to a buffer and forget it: the offset may be committed before the record
+is durable. A `DurableTable` keeps the futures, so that `barrier` can wait for them. It also keeps
+its entries by partition, since every key belongs to the partition of the events that fed it, and
+lets the entry with the larger offset win, since a worker that was frozen may write an older one
+last.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.types import TP, EventT, FutureMessage
@@ -32,15 +33,15 @@ def unpack(value: bytes) -> tuple[int, bytes]:
 class DurableTable(faust.Table[bytes, bytes]):
     """Entries by partition and key, each with the offset it is true up to.
 
-    It is written with `put` and `forget` alone, not as a mapping: those know their partition without
-    Faust's notion of a current event.
+    It is written with `put` and `forget` alone, not as a mapping: those know their partition
+    without Faust's notion of a current event.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._entries: dict[int, dict[bytes, bytes]] = {}
         self._applied: dict[int, int] = {}
-        self._unacknowledged: list[tuple[int, FutureMessage[Any]]] = []
+        self._unacknowledged: list[tuple[int, FutureMessage]] = []
 
     def entries(self, partition: int) -> Mapping[bytes, bytes]:
         """Return the packed values of a partition by key."""
@@ -84,7 +85,7 @@ class DurableTable(faust.Table[bytes, bytes]):
         """Return the last changelog offset the entries include; recovery goes on behind it."""
         return self._applied.get(tp.partition, -1)
 
-    def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
+    def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
         """Take changes read from the changelog, unless an entry is known to a larger offset."""
         generation = self.app.consumer_generation_id
         for event in batch:
@@ -94,7 +95,7 @@ class DurableTable(faust.Table[bytes, bytes]):
                 # would seem to be complete up to here. Recovery reads it again.
                 continue
             entries = self._entries.setdefault(message.partition, {})
-            key, value = message.key, message.value
+            key, value = cast(bytes, message.key), message.value
             if value is None:
                 entries.pop(key, None)
             elif key not in entries or unpack(value)[0] >= unpack(entries[key])[0]:
@@ -104,9 +105,9 @@ class DurableTable(faust.Table[bytes, bytes]):
     async def on_rebalance(
         self,
         assigned: set[TP],
-        revoked: set[TP],
-        newly_assigned: set[TP],
-        generation_id: int = 0,
+        revoked: set[TP],  # noqa: ARG002 - what is assigned says it all
+        newly_assigned: set[TP],  # noqa: ARG002
+        generation_id: int = 0,  # noqa: ARG002
     ) -> None:
         """Drop the partitions that are somebody else's now."""
         name = self.changelog_topic_name

@@ -2,9 +2,9 @@
 
 Stock Faust makes one event of every record, which costs 60 microseconds each, and resumes at the
 committed offset, which may run ahead of what is durable. Here the records of a source topic become
-one event per partition and fetch, bounded in records and bytes, and consumption resumes behind the
-last offset in the tables (`Resume`); the committed offset is for lag monitors. Changelog topics keep
-one event per record, because recovery reads them.
+one event per partition and fetch, bounded in records and bytes, and reading resumes behind the last
+offset in the tables (`Resume`); the committed offset is for lag monitors. Changelog topics keep one
+event per record, because recovery reads them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 from faust.types.transports import ConsumerT, TransportT
 
-MAX_BATCH_RECORDS = 10_000
-"""Records of one event at most: a fetch can bring 100,000, and folding them would hold a rebalance up."""
+MAX_BATCH_RECORDS = 5_000
+"""Records of one event at most: a fetch can bring 100,000, and folding them without a pause would
+hold up everything else, a rebalance above all."""
 
 MAX_BATCH_BYTES = 4 * 2**20
 """Bytes of the values of one event at most, unless a single record is larger."""
@@ -62,7 +63,9 @@ def split(begin: int, records: list[ConsumerRecord]) -> Iterator[FetchBatch]:
     first = size = 0
     for index, record in enumerate(records):
         length = len(record.value or b"")
-        if index > first and (index - first >= MAX_BATCH_RECORDS or size + length > MAX_BATCH_BYTES):
+        if index > first and (
+            index - first >= MAX_BATCH_RECORDS or size + length > MAX_BATCH_BYTES
+        ):
             batch = FetchBatch(begin, records[first:index])
             yield batch
             begin, first, size = batch.end, index, 0

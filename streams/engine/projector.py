@@ -1,0 +1,100 @@
+"""Keeps Redis up to date, whatever happens to Redis. An outage never stops the folding."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from streams.domain.errors import DependencyError
+from streams.domain.events import Answer
+from streams.engine import metrics
+from streams.engine.pacing import follow
+from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
+
+SIGN_OF_LIFE_S = 1.0
+"""How often a worker says that it is alive, and looks whether Redis still holds its snapshots."""
+
+SIGN_OF_LIFE_TTL_S = 5
+"""Silence after which nobody counts on a worker."""
+
+logger = logging.getLogger(__name__)
+
+
+class Projector:
+    """Holds the newest snapshot of every experiment, and writes what Redis does not have.
+
+    Args:
+        writer: How to write.
+        worker_id: Name of this worker.
+    """
+
+    def __init__(self, writer: ProjectionWriter, worker_id: str) -> None:
+        self._writer = writer
+        self._worker_id = worker_id
+        self._newest: dict[str, SnapshotRecord] = {}
+        self._unwritten: dict[str, SnapshotRecord] = {}
+        self._answers: list[Answer] = []
+        self._identity: str | None = None
+        self._changed = asyncio.Event()
+
+    def offer(self, record: SnapshotRecord) -> None:
+        """Have a snapshot written, instead of older ones of its experiment."""
+        self._newest[record.experiment_id] = self._unwritten[record.experiment_id] = record
+        self._changed.set()
+
+    def answer(self, answers: Iterable[Answer]) -> None:
+        """Have answers written, after the snapshots offered before."""
+        self._answers += answers
+        self._changed.set()
+
+    def forget(self, experiment_ids: Iterable[str]) -> None:
+        """Leave experiments to the worker that has them now."""
+        for name in experiment_ids:
+            self._newest.pop(name, None)
+            self._unwritten.pop(name, None)
+
+    async def run(self) -> None:
+        """Write what is offered, for ever."""
+        await follow(self._changed, self._write, interval_s=0.0)
+
+    async def watch(self) -> None:
+        """Show signs of life for ever, and write everything again once Redis has lost it."""
+        while True:
+            try:
+                identity = await self._writer.sign_of_life(self._worker_id, SIGN_OF_LIFE_TTL_S)
+            except DependencyError as error:
+                metrics.PROJECTION_FAILURES.inc()
+                logger.warning("%s", error)
+            else:
+                if self._identity not in {None, identity}:
+                    logger.warning("Redis is another or was emptied: writing every snapshot again")
+                    self._unwritten = dict(self._newest)
+                    self._changed.set()
+                self._identity = identity
+            await asyncio.sleep(SIGN_OF_LIFE_S)
+
+    async def sign_off(self) -> None:
+        """Say that this worker goes."""
+        try:
+            await self._writer.sign_off(self._worker_id)
+        except DependencyError as error:
+            logger.info("%s", error)
+
+    async def _write(self) -> None:
+        records, self._unwritten = self._unwritten, {}
+        answers, self._answers = self._answers, []
+        try:
+            if records:
+                await self._writer.write_snapshots(list(records.values()))
+            if answers:
+                await self._writer.write_answers(answers)
+        except BaseException:
+            metrics.PROJECTION_FAILURES.inc()
+            self._unwritten = records | self._unwritten
+            self._answers = answers + self._answers
+            raise
+        else:
+            metrics.PROJECTIONS.inc(len(records) + len(answers))
+        finally:
+            metrics.PROJECTIONS_PENDING.set(len(self._unwritten) + len(self._answers))

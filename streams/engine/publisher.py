@@ -1,0 +1,162 @@
+"""What follows from what is known: snapshots to Kafka and Redis, decisions, promotions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import faust
+
+from schemas.codec import Codec
+from streams.domain.events import Command, CommandKind, Decision
+from streams.engine import metrics
+from streams.engine.experiments_stage import ExperimentsStage, Known
+from streams.engine.outbox import Outgoing, deliver
+from streams.engine.pacing import follow
+from streams.engine.projector import Projector
+from streams.experiments.lifecycle import Status
+from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.redis_projection.writer import SnapshotRecord
+from streams.wire.commands import encode_command
+from streams.wire.decisions import encode_decision
+from streams.wire.records import SINGLE_OBJECT
+from streams.wire.snapshots import encode_snapshot
+
+EVALUATION_INTERVAL_S = 0.1
+"""Shortest time between two evaluations of one experiment, whatever its traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Topics that the publisher writes."""
+
+    posteriors: faust.TopicT
+    decisions: faust.TopicT
+    commands: faust.TopicT
+
+
+class Publisher:
+    """Evaluates experiments that have changed, and tells the world.
+
+    Args:
+        stage: What is known, and what has changed.
+        outlets: Where to publish.
+        projector: Has snapshots and answers written to Redis.
+        codec: How records are framed.
+        timeout_s: Longest wait for the broker.
+    """
+
+    def __init__(
+        self,
+        stage: ExperimentsStage,
+        outlets: Outlets,
+        projector: Projector,
+        codec: Codec,
+        timeout_s: float,
+    ) -> None:
+        self._stage = stage
+        self._outlets = outlets
+        self._projector = projector
+        self._codec = codec
+        self._timeout = timeout_s
+        self._promoted: set[str] = set()
+
+    async def run(self) -> None:
+        """Publish what changes, for ever."""
+        await follow(self._stage.changed, self._step, interval_s=EVALUATION_INTERVAL_S)
+
+    async def _step(self) -> None:
+        stage = self._stage
+        answers, stage.answers = stage.answers, []
+        dirty, stage.dirty = stage.dirty, {}
+        published: list[tuple[int, Known, Snapshot, Outgoing]] = []
+        for partition, number in dirty:
+            known = stage.known(partition, number)
+            snapshot = None if known is None else _evaluated(known)
+            if known is not None and snapshot is not None:
+                payload = encode_snapshot(snapshot)
+                name = snapshot.experiment.id
+                self._projector.offer(SnapshotRecord(name, snapshot.version, payload))
+                if self._codec is not SINGLE_OBJECT:
+                    payload = encode_snapshot(snapshot, self._codec)
+                published.append((partition, known, snapshot, Outgoing(name.encode(), payload)))
+            # One evaluation takes milliseconds: let batches and heartbeats in between.
+            await asyncio.sleep(0)
+        # An answered command is in the snapshot before its sender can look.
+        self._projector.answer(answers)
+        try:
+            await deliver(self._outlets.posteriors, [p[3] for p in published], self._timeout)
+            for partition, known, snapshot, _ in published:
+                await self._decide(partition, known, snapshot)
+        except BaseException:
+            stage.dirty = dirty | stage.dirty
+            raise
+
+    async def _decide(self, partition: int, known: Known, snapshot: Snapshot) -> None:
+        action = snapshot.recommended_action
+        if action is not known.action:
+            record = Outgoing(
+                snapshot.experiment.id.encode(),
+                encode_decision(_decision(snapshot), self._codec),
+            )
+            await deliver(self._outlets.decisions, [record], self._timeout)
+            self._stage.note_action(partition, known, action)
+        promotion = _promotion(snapshot)
+        if promotion is not None and promotion.command_id not in self._promoted:
+            record = Outgoing(
+                snapshot.experiment.id.encode(), encode_command(promotion, self._codec)
+            )
+            await deliver(self._outlets.commands, [record], self._timeout)
+            self._promoted.add(promotion.command_id)
+
+
+def _evaluated(known: Known) -> Snapshot | None:
+    started = time.perf_counter()
+    snapshot = known.snapshot()
+    metrics.EVALUATIONS.inc()
+    metrics.EVALUATION_SECONDS.observe(time.perf_counter() - started)
+    return snapshot
+
+
+def _decision(snapshot: Snapshot) -> Decision:
+    return Decision(
+        experiment=snapshot.experiment.number,
+        kind=snapshot.recommended_action.value,
+        at_ms=snapshot.as_of_ms,
+        version=snapshot.version,
+        evidence={
+            "reason": snapshot.reason,
+            "winner": snapshot.winner,
+            "confidence": snapshot.confidence,
+            "probabilityBest": [variant.probability_best for variant in snapshot.variants],
+            "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
+            "assignments": [variant.assignments for variant in snapshot.variants],
+        },
+    )
+
+
+def _promotion(snapshot: Snapshot) -> Command | None:
+    """Return the command that concludes an experiment by itself, if it is time.
+
+    Its id follows from the experiment and its version, so that sending it twice is harmless; and a
+    command that came in between changes the version, so that an author's decision is not overrun
+    by one about an older state.
+    """
+    experiment = snapshot.experiment
+    if (
+        not experiment.definition.config.auto_promote_winner
+        or experiment.status is not Status.RUNNING
+        or snapshot.recommended_action is not RecommendedAction.CONCLUDE_WINNER
+        or snapshot.winner is None
+    ):
+        return None
+    seed = f"promote/{experiment.id}/{experiment.version}".encode()
+    return Command(
+        command_id=blake2b(seed, digest_size=16).hexdigest(),
+        experiment=experiment.number,
+        kind=CommandKind.CONCLUDE,
+        issued_at_ms=snapshot.as_of_ms,
+        payload={"winnerVariantId": experiment.variant_id(snapshot.winner)},
+    )

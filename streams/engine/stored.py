@@ -1,0 +1,69 @@
+"""An experiment as its table entry: JSON with the definition as its author wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from streams.domain.events import Answer
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+
+
+@dataclass(frozen=True, slots=True)
+class StoredExperiment:
+    """What commands have made of an experiment.
+
+    Attributes:
+        experiment: Definition and lifecycle.
+        answers: Answers to the last commands, oldest first.
+    """
+
+    experiment: Experiment
+    answers: tuple[Answer, ...]
+
+
+def encode_stored(stored: StoredExperiment) -> bytes:
+    """Return the table entry of an experiment; equal values give equal bytes."""
+    experiment = stored.experiment
+    return orjson.dumps(
+        {
+            "number": str(experiment.number),  # beyond what JSON numbers are trusted with
+            "definition": experiment.definition.model_dump(by_alias=True, mode="json"),
+            "status": experiment.status.value,
+            "version": experiment.version,
+            "createdAt": experiment.created_at_ms,
+            "startedAt": experiment.started_at_ms,
+            "startedVersion": experiment.started_version,
+            "concludedAt": experiment.concluded_at_ms,
+            "winner": experiment.winner,
+            "answers": [
+                {name: value for name, value in asdict(answer).items() if name != "experiment"}
+                for answer in stored.answers
+            ],
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+def decode_stored(body: bytes) -> StoredExperiment:
+    """Return the experiment in a table entry; the inverse of `encode_stored`."""
+    entry: dict[str, Any] = orjson.loads(body)
+    number = int(entry["number"])
+    definition = entry["definition"]
+    return StoredExperiment(
+        experiment=Experiment(
+            number=number,
+            definition=parse_definition(definition["config"], definition["variants"]),
+            status=Status(entry["status"]),
+            version=entry["version"],
+            created_at_ms=entry["createdAt"],
+            started_at_ms=entry["startedAt"],
+            started_version=entry["startedVersion"],
+            concluded_at_ms=entry["concludedAt"],
+            winner=entry["winner"],
+        ),
+        answers=tuple(Answer(experiment=number, **answer) for answer in entry["answers"]),
+    )

@@ -1,0 +1,138 @@
+"""The first stage: folds the records of one source into a cell per experiment and partition.
+
+| table key | true up to | value |
+|---|---|---|
+| `c/{experiment id}` | the cell's `hw` | the cell, Avro |
+| `w/{segment}` | the segment's `hw` | a packed piece of a window |
+| `p/{topic}/{partition}` | the last offset folded | sequences of the senders |
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from aiokafka.structs import ConsumerRecord
+
+from streams.domain.errors import EventError
+from streams.domain.events import DeadLetter
+from streams.domain.ids import experiment_id
+from streams.engine import metrics
+from streams.engine.dead_letters import dead_letter
+from streams.engine.emitter import CellEmitter
+from streams.engine.journal import Outcome, progress_key
+from streams.engine.tables import DurableTable
+from streams.tallies.cell import Cell
+from streams.tallies.partition import PartitionFold, Progress, Refusal, Segment
+from streams.wire.cells import decode_cell, encode_cell
+
+_CELL = b"c/"
+_SEGMENT = b"w/"
+
+FoldT = TypeVar("FoldT", bound=PartitionFold)
+
+
+class TallyStage(ABC, Generic[FoldT]):
+    """The stage of an agent over one source topic; subclasses say how a record is folded.
+
+    Args:
+        topic: Name of the source topic.
+        emitter: Takes the cells that are durable.
+    """
+
+    def __init__(self, topic: str, emitter: CellEmitter) -> None:
+        self._topic = topic
+        self._emitter = emitter
+        self._folds: dict[int, FoldT] = {}
+        self._unsettled: dict[int, dict[int, Cell]] = {}
+        self._duplicates: dict[tuple[int, int], int] = {}
+
+    @abstractmethod
+    def _new_fold(self, partition: int) -> FoldT:
+        """Return the state of a partition that nothing was read of."""
+
+    @abstractmethod
+    def _fold(self, fold: FoldT, record: ConsumerRecord) -> tuple[int, Sequence[Refusal]]:
+        """Fold one record; return how many events it has, and which were refused.
+
+        Raises:
+            EventError: nothing of the record can be used.
+        """
+
+    def restore(self, partition: int, table: DurableTable) -> None:
+        """Build the state of `partition` from its table entries.
+
+        Every cell is emitted again: the process that wrote it may have ended before it did.
+        """
+        fold = self._new_fold(partition)
+        progress = table.get_entry(partition, progress_key(self._topic, partition))
+        cells: list[Cell] = []
+        segments: list[Segment] = []
+        for key in table.entries(partition):
+            entry = table.get_entry(partition, key)
+            if entry is None:
+                continue
+            offset, body = entry
+            if key.startswith(_CELL):
+                cells.append(decode_cell(body))
+            elif key.startswith(_SEGMENT):
+                segments.append(Segment(key.removeprefix(_SEGMENT).decode(), offset, body))
+        fold.restore(None if progress is None else Progress(*progress), cells, segments)
+        self._folds[partition] = fold
+        self._unsettled[partition] = {cell.experiment: cell for cell in cells}
+        for cell in cells:
+            self._duplicates[partition, cell.experiment] = cell.duplicates
+
+    def release(self, partition: int) -> None:
+        """Forget a partition that is somebody else's now."""
+        fold = self._folds.pop(partition, None)
+        self._unsettled.pop(partition, None)
+        if fold is not None:
+            self._emitter.forget(fold.source, partition)
+            for cell in fold.cells:
+                self._duplicates.pop((partition, cell.experiment), None)
+
+    def fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
+        """Fold records that follow each other, and return what must become durable."""
+        fold = self._folds[partition]
+        outcome = Outcome()
+        for record in records:
+            try:
+                events, refusals = self._fold(fold, record)
+            except EventError as error:
+                fold.skip(record.offset)
+                events, refusals = 1, (Refusal(0, error),)
+            outcome.events += events
+            if refusals:
+                outcome.dead_letters += _letters(record, refusals)
+        changes = fold.take_changes()
+        outcome.progress = changes.progress.sequences
+        outcome.forgotten = [_SEGMENT + key.encode() for key in changes.forgotten]
+        for segment in changes.segments:
+            outcome.entries[_SEGMENT + segment.key.encode()] = (segment.hw, segment.body)
+        unsettled = self._unsettled.setdefault(partition, {})
+        for cell in changes.cells:
+            key = _CELL + experiment_id(cell.experiment).encode()
+            outcome.entries[key] = (cell.hw, encode_cell(cell))
+            unsettled[cell.experiment] = cell
+            self._count_duplicates(topic, cell)
+        return outcome
+
+    def settle(self, topic: str, partition: int) -> None:
+        """Emit the cells of the batches folded so far."""
+        del topic
+        for cell in self._unsettled.pop(partition, {}).values():
+            self._emitter.offer(cell)
+
+    def _count_duplicates(self, topic: str, cell: Cell) -> None:
+        place = cell.partition, cell.experiment
+        metrics.DUPLICATES.labels(topic).inc(cell.duplicates - self._duplicates.get(place, 0))
+        self._duplicates[place] = cell.duplicates
+
+
+def _letters(record: ConsumerRecord, refusals: Sequence[Refusal]) -> list[DeadLetter]:
+    """Return a dead letter of every refusal; the first one has the bytes of the record."""
+    first, *others = (dead_letter(record, refusal.error, refusal.index) for refusal in refusals)
+    return [first, *(replace(letter, value=None) for letter in others)]

@@ -1,0 +1,135 @@
+"""Agents, tables and tasks of a worker, attached to its app: the same for workers and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import faust
+from aiokafka.partitioner import murmur2
+from faust.types import StreamT
+
+from schemas import catalogue
+from streams.domain.ids import experiment_id
+from streams.domain.receipts import Keyring
+from streams.engine.dead_letters import send_dead_letters
+from streams.engine.emitter import CellEmitter
+from streams.engine.experiments_stage import ExperimentsStage
+from streams.engine.impressions import ImpressionStage
+from streams.engine.journal import Journal, Outcome, Stage
+from streams.engine.observations import ObservationStage
+from streams.engine.outbox import Outgoing, deliver
+from streams.engine.projector import Projector
+from streams.engine.publisher import Outlets, Publisher
+from streams.engine.tables import DurableTable
+from streams.engine.transport import BatchingApp
+from streams.settings import Settings
+from streams.wire.decisions import encode_decision
+from streams.wire.registry import Framing
+
+
+def attach(
+    app: BatchingApp, settings: Settings, framing: Framing, keyring: Keyring, projector: Projector
+) -> None:
+    """Give `app` its three agents and what they feed; before the app starts.
+
+    Args:
+        app: From `make_app`.
+        settings: Names, intervals and bounds.
+        framing: How records are framed.
+        keyring: Verifies the receipts.
+        projector: Writes to Redis.
+    """
+    topology = _Topology(app, settings, framing)
+    codec = framing.codec
+    emitter = CellEmitter(
+        topology.topic(catalogue.TALLIES),
+        codec,
+        lambda key: partition_of(key, settings.partitions),
+        interval_s=settings.tally_emit_interval_ms / 1000.0,
+        timeout_s=topology.timeout_s,
+    )
+    limit = settings.deduplication_max_entries
+    impressions = catalogue.IMPRESSIONS.full_name(settings.topic_prefix)
+    observations = catalogue.OBSERVATIONS.full_name(settings.topic_prefix)
+    experiments = ExperimentsStage(catalogue.COMMANDS.full_name(settings.topic_prefix), codec)
+    outlets = Outlets(
+        posteriors=topology.topic(catalogue.POSTERIORS),
+        decisions=topology.decisions,
+        commands=topology.topic(catalogue.COMMANDS),
+    )
+    publisher = Publisher(experiments, outlets, projector, codec, topology.timeout_s)
+
+    topology.agent(
+        "impressions", [catalogue.IMPRESSIONS], ImpressionStage(impressions, emitter, codec, limit)
+    )
+    topology.agent(
+        "observations",
+        [catalogue.OBSERVATIONS],
+        ObservationStage(observations, emitter, codec, keyring, limit),
+    )
+    topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
+    for run in (emitter.run, publisher.run, projector.run, projector.watch):
+        app.task(run)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition that every Kafka client's default partitioner gives a key."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+class _Topology:
+    """What the agents have in common."""
+
+    def __init__(self, app: BatchingApp, settings: Settings, framing: Framing) -> None:
+        self._app = app
+        self._settings = settings
+        self._framing = framing
+        self.timeout_s = settings.kafka_timeout_s * 3
+        self.decisions = self.topic(catalogue.DECISIONS)
+        self.dead_letters = self.topic(catalogue.DEAD_LETTERS)
+
+    def topic(self, *topics: catalogue.Topic) -> faust.TopicT:
+        """Return topics as raw bytes: Faust must not decode, since it acknowledges what fails."""
+        return self._app.topic(
+            *(topic.full_name(self._settings.topic_prefix) for topic in topics),
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+        )
+
+    def agent(self, name: str, sources: Sequence[catalogue.Topic], stage: Stage) -> None:
+        """Attach an agent with its table."""
+        table = DurableTable(
+            self._app,
+            name=f"{name}-state",
+            key_type=bytes,
+            value_type=bytes,
+            partitions=self._settings.partitions,
+        )
+        self._app.tables.add(table)
+        journal = Journal(
+            self._app,
+            table,
+            stage,
+            [source.full_name(self._settings.topic_prefix) for source in sources],
+            self._framing,
+            self._publish,
+            write_timeout_s=self.timeout_s,
+        )
+
+        async def run(stream: StreamT[bytes]) -> None:
+            await journal.run(stream)
+
+        self._app.agent(self.topic(*sources), name=name)(run)
+
+    async def _publish(self, outcome: Outcome) -> None:
+        await send_dead_letters(self.dead_letters, outcome.dead_letters, self.timeout_s)
+        records = [
+            Outgoing(
+                experiment_id(decision.experiment).encode(),
+                encode_decision(decision, self._framing.codec),
+            )
+            for decision in outcome.decisions
+        ]
+        await deliver(self.decisions, records, self.timeout_s)

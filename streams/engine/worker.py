@@ -1,0 +1,116 @@
+"""One worker process: `python -m streams.engine.worker`, configured by the environment alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+
+import stamina
+import uvloop
+
+from streams.domain.errors import ConfigurationError, DependencyError
+from streams.domain.receipts import Keyring
+from streams.engine import metrics
+from streams.engine.app import make_app
+from streams.engine.exits import die
+from streams.engine.projector import Projector
+from streams.engine.topology import attach
+from streams.engine.transport import BatchingApp
+from streams.kafka_admin import create_topics
+from streams.redis_projection.connection import connect
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.writer import ProjectionWriter
+from streams.settings import Settings, load_settings
+from streams.wire.registry import framing
+
+STOP_TIMEOUT_S = 5.0
+"""Longest wait for a clean end. What is durable by then is durable, and the rest is read again."""
+
+EXIT_CONFIGURATION = 2
+
+logger = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: it cannot run with these settings.
+        DependencyError: Kafka or the schema registry has not answered for too long.
+    """
+    keyring = Keyring.parse(settings.signing_keys)
+    await _wait_for_kafka(settings)
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    redis = connect(settings.redis_url)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(redis.aclose)
+        frames = await stack.enter_async_context(framing(settings.schema_registry_url))
+        projector = Projector(ProjectionWriter(redis, Keys(settings.namespace)), worker_id)
+        app = make_app(settings)
+        app.loop = asyncio.get_running_loop()
+        attach(app, settings, frames, keyring, projector)
+        if settings.worker_metrics_port:
+            metrics.serve(settings.worker_metrics_port)
+        await _run_until_signal(app)
+        await projector.sign_off()
+
+
+async def _wait_for_kafka(settings: Settings) -> None:
+    async for attempt in stamina.retry_context(
+        on=DependencyError,
+        attempts=None,
+        timeout=settings.kafka_startup_timeout_s,
+        wait_initial=0.2,
+        wait_max=2.0,
+    ):
+        with attempt:
+            await asyncio.to_thread(create_topics, settings)
+
+
+async def _run_until_signal(app: BatchingApp) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app.finalize()
+    tasks = {
+        "start": asyncio.create_task(app.start()),
+        "stop": asyncio.create_task(stop.wait()),
+        "crash": asyncio.create_task(app._crashed.wait()),  # noqa: SLF001 - as mode's own worker
+    }
+    await asyncio.wait([tasks["stop"], tasks["crash"]], return_when=asyncio.FIRST_COMPLETED)
+    if app.crashed:
+        logger.critical("the app has crashed", exc_info=app.crash_reason)
+        die("the app has crashed")
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await app.stop()
+    except TimeoutError:
+        logger.warning("not stopped after %.0f s, leaving", STOP_TIMEOUT_S)
+    for task in tasks.values():
+        task.cancel()
+
+
+def main() -> None:
+    """Run a worker, and exit 2 if it cannot run with these settings."""
+    try:
+        settings = load_settings()
+        logging.basicConfig(
+            level=settings.log_level,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stderr,
+        )
+        uvloop.run(run(settings))
+    except (ConfigurationError, DependencyError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Names in Redis. All begin with `{namespace}:v1:`; a replay projects into a namespace of its own.
+
+| key | type | holds |
+|---|---|---|
+| `snapshot:{experiment id}` | hash | `version`, `payload` (Avro Snapshot), never by an older one |
+| `experiments` | set | ids of the experiments that have a snapshot |
+| `answer:{command id}` | string, 1 day | JSON answer to a command |
+| `sticky:{experiment id}:{unit hash, 16 hex digits}` | string, expires | receipt of a unit |
+| `worker:{worker id}` | string, seconds | a worker whose tables are recovered |
+| `workers` | set | ids of the workers that have had such a key |
+| `projection` | string | drawn when the projection begins; gone or other when Redis was emptied |
+
+| channel | message |
+|---|---|
+| `announce` | experiment id, a space, version |
+| `answers` | command id |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names of one installation.
+
+    Attributes:
+        namespace: Stands before everything.
+    """
+
+    namespace: str
+
+    def _name(self, rest: str) -> str:
+        return f"{self.namespace}:v1:{rest}"
+
+    @property
+    def experiments(self) -> str:
+        """Set of the ids of all experiments."""
+        return self._name("experiments")
+
+    @property
+    def announce(self) -> str:
+        """Channel of new snapshots."""
+        return self._name("announce")
+
+    @property
+    def answers(self) -> str:
+        """Channel of answered commands."""
+        return self._name("answers")
+
+    @property
+    def workers(self) -> str:
+        """Set of the ids of all workers, some of which may be gone."""
+        return self._name("workers")
+
+    @property
+    def projection(self) -> str:
+        """Mark that tells whether Redis still holds what was written."""
+        return self._name("projection")
+
+    def snapshot(self, experiment_id: str) -> str:
+        """Hash of an experiment's snapshot."""
+        return self._name(f"snapshot:{experiment_id}")
+
+    def answer(self, command_id: str) -> str:
+        """Answer to a command."""
+        return self._name(f"answer:{command_id}")
+
+    def sticky(self, experiment_id: str, unit_hash: int) -> str:
+        """Receipt of a unit."""
+        return self._name(f"sticky:{experiment_id}:{unit_hash:016x}")
+
+    def worker(self, worker_id: str) -> str:
+        """Sign of life of a worker."""
+        return self._name(f"worker:{worker_id}")

@@ -1,0 +1,163 @@
+"""Reads snapshots, answers and signs of life: the API's side of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from streams.domain.events import Answer
+from streams.experiments.snapshot import Snapshot
+from streams.redis_projection.connection import redis_errors
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.writer import decode_answer
+from streams.wire.snapshots import decode_snapshot
+
+_CHUNK = 200
+"""Snapshots of one round trip: 2 MB at 10 kB each."""
+
+_POLL_S = 0.25
+"""How often an answer is looked for besides its announcement, which Redis may drop."""
+
+_SILENCE_S = 1.0
+
+
+class ProjectionReader:
+    """What the workers have written.
+
+    Args:
+        client: A client that does not decode responses.
+        keys: Names to use.
+    """
+
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def snapshot(self, experiment_id: str) -> Snapshot | None:
+        """Return the newest snapshot of an experiment, or None if there is none.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            payload = await self._client.hget(self._keys.snapshot(experiment_id), "payload")
+        return None if payload is None else decode_snapshot(cast(bytes, payload))
+
+    async def snapshots(self, experiment_ids: Sequence[str]) -> list[Snapshot]:
+        """Return the newest snapshots of those experiments that have one.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            payloads = await self._fields(experiment_ids, "payload")
+        return [decode_snapshot(payload) for payload in payloads if payload is not None]
+
+    async def newer(self, known: Mapping[str, int]) -> list[Snapshot]:
+        """Return the snapshots of all experiments whose version is not the `known` one.
+
+        Args:
+            known: Version by experiment id; empty for all snapshots.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            ids = sorted(name.decode() for name in await self._members(self._keys.experiments))
+            versions = await self._fields(ids, "version")
+            changed = [
+                name
+                for name, version in zip(ids, versions, strict=True)
+                if version is not None and known.get(name) != int(version)
+            ]
+            payloads = await self._fields(changed, "payload")
+        return [decode_snapshot(payload) for payload in payloads if payload is not None]
+
+    async def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
+        """Yield (experiment id, version) of every snapshot as it is written.
+
+        Yields None about every second without any, so that the caller sees that it is connected.
+
+        Raises:
+            DependencyError: the connection broke; some announcements may be lost.
+        """
+        with redis_errors():
+            async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+                await channel.subscribe(self._keys.announce)
+                while True:
+                    message = await channel.get_message(timeout=_SILENCE_S)
+                    if message is None:
+                        yield None
+                    else:
+                        name, _, version = message["data"].decode().partition(" ")
+                        yield name, int(version)
+
+    async def answer(self, command_id: str) -> Answer | None:
+        """Return the answer to a command if there is one yet.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            payload = await self._client.get(self._keys.answer(command_id))
+        return None if payload is None else decode_answer(command_id, cast(bytes, payload))
+
+    async def wait_for_answer(self, command_id: str, timeout_s: float) -> Answer | None:
+        """Return the answer to a command, or None if there is none after `timeout_s` seconds.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+                await channel.subscribe(self._keys.answers)
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        while (answer := await self.answer(command_id)) is None:
+                            await _announced(channel, command_id)
+                except TimeoutError:
+                    return None
+                return answer
+
+    async def live_workers(self) -> int:
+        """Return how many workers have recovered their tables and are alive.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            ids = await self._members(self._keys.workers)
+            if not ids:
+                return 0
+            pipeline = self._client.pipeline(transaction=False)
+            for name in ids:
+                pipeline.exists(self._keys.worker(name.decode()))
+            return sum(await pipeline.execute())
+
+    async def _members(self, key: str) -> set[bytes]:
+        return cast(set[bytes], await self._client.smembers(key))
+
+    async def _fields(self, ids: Sequence[str], field: str) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        for start in range(0, len(ids), _CHUNK):
+            pipeline = self._client.pipeline(transaction=False)
+            for name in ids[start : start + _CHUNK]:
+                pipeline.hget(self._keys.snapshot(name), field)
+            found += await pipeline.execute()
+        return found
+
+
+async def _announced(channel: PubSub, command_id: str) -> None:
+    """Return when the command's answer is announced, or after a while in case that was lost."""
+    wanted = command_id.encode()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_POLL_S):
+            while True:
+                message = await channel.get_message(timeout=_POLL_S)
+                if message is not None and message["data"] == wanted:
+                    return

@@ -1,0 +1,143 @@
+"""Writes snapshots, answers and signs of life. Repetition and reordering do no harm."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+from redis.asyncio import Redis
+
+from streams.domain.events import Answer
+from streams.redis_projection.connection import redis_errors
+from streams.redis_projection.keys import Keys
+
+ANSWER_TTL_S = 86_400
+"""A command may be repeated with its id for a day and gets its answer without a worker."""
+
+# Two workers may write one experiment around a rebalance; the older write must lose.
+_SET_IF_NEWER = """
+local current = redis.call('HGET', KEYS[1], 'version')
+if current and tonumber(current) >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'payload', ARGV[2])
+redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """A snapshot as it is written.
+
+    Attributes:
+        experiment_id: The experiment.
+        version: Snapshot version, below 2**53.
+        payload: Avro Snapshot.
+    """
+
+    experiment_id: str
+    version: int
+    payload: bytes
+
+
+class ProjectionWriter:
+    """The workers' side of Redis.
+
+    Args:
+        client: A client that does not decode responses.
+        keys: Names to use.
+    """
+
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._set_if_newer = client.register_script(_SET_IF_NEWER)
+
+    async def write_snapshots(self, records: Sequence[SnapshotRecord]) -> int:
+        """Write and announce snapshots; return how many Redis did not have as new or newer.
+
+        Raises:
+            DependencyError: Redis does not answer; some may have been written.
+        """
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for record in records:
+                pipeline.sadd(self._keys.experiments, record.experiment_id)
+                await self._set_if_newer(
+                    keys=[self._keys.snapshot(record.experiment_id)],
+                    args=[
+                        record.version,
+                        record.payload,
+                        self._keys.announce,
+                        record.experiment_id,
+                    ],
+                    client=pipeline,
+                )
+            results = await pipeline.execute()
+            return sum(results[1::2])
+
+    async def write_answers(self, answers: Iterable[Answer]) -> None:
+        """Write and announce answers to commands.
+
+        Raises:
+            DependencyError: Redis does not answer; some may have been written.
+        """
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for answer in answers:
+                pipeline.set(
+                    self._keys.answer(answer.command_id), encode_answer(answer), ex=ANSWER_TTL_S
+                )
+                pipeline.publish(self._keys.answers, answer.command_id)
+            await pipeline.execute()
+
+    async def sign_of_life(self, worker_id: str, ttl_s: int) -> str:
+        """Say that a worker is ready, and return the identity of what Redis holds.
+
+        The identity changes when Redis was emptied, restarted or replaced: then everything must be
+        written again.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.set(self._keys.worker(worker_id), b"1", ex=ttl_s)
+            pipeline.sadd(self._keys.workers, worker_id)
+            pipeline.set(self._keys.projection, secrets.token_hex(8), nx=True)
+            pipeline.get(self._keys.projection)
+            pipeline.info("server")
+            *_, mark, server = await pipeline.execute()
+            return f"{mark.decode()}/{server['run_id']}"
+
+    async def sign_off(self, worker_id: str) -> None:
+        """Take a worker's sign of life back.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.delete(self._keys.worker(worker_id))
+            pipeline.srem(self._keys.workers, worker_id)
+            await pipeline.execute()
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Return the JSON of an answer, as kept in Redis."""
+    return orjson.dumps(
+        {
+            "experiment": answer.experiment,
+            "accepted": answer.accepted,
+            "version": answer.version,
+            "code": answer.code,
+            "message": answer.message,
+            "path": answer.path,
+        }
+    )
+
+
+def decode_answer(command_id: str, payload: bytes) -> Answer:
+    """Return the answer in `payload`; the inverse of `encode_answer`."""
+    return Answer(command_id=command_id, **orjson.loads(payload))
