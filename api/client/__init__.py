@@ -1,6 +1,7 @@
 """The engine from Python: `ExperimentClient`, `AsyncExperimentClient`, and publishers to Kafka.
 
-The publishers stand in `api.client.publisher`, since they need Kafka's client library.
+The publishers stand apart, since they need Kafka's client library: `ObservationPublisher` in
+`api.client.publisher`, and `ImpressionPublisher`, which mints receipts, beside it.
 """
 
 from api.client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient

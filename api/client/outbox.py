@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -87,7 +89,7 @@ class Outbox:
         if remaining:
             raise DeliveryError(remaining, f"no acknowledgement in {timeout_s:g} s")
 
-    def count_partitions(self, timeout_s: float = 10.0) -> int:
+    def count_partitions(self, timeout_s: float) -> int:
         """Return the number of partitions of the topic.
 
         Raises:
@@ -134,3 +136,51 @@ class Outbox:
             failed, reason = self._failed, self._reason
             self._failed, self._reason = 0, ""
             raise DeliveryError(failed, reason)
+
+
+class Publisher:
+    """What every publisher does with its outbox: flush, at the latest at the end of its block."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        """Wait until everything published is acknowledged.
+
+        Raises:
+            DeliveryError: something was not, in `timeout_s` seconds.
+        """
+        self._outbox.flush(timeout_s)
+
+    async def flush_async(self, timeout_s: float = 30.0) -> None:
+        """Do as `flush`, and let others run meanwhile."""
+        await asyncio.to_thread(self.flush, timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Flush, also after an error: what was published before it did happen."""
+        self.flush()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Flush, also after an error."""
+        await self.flush_async()
+
+
+def now_ms() -> int:
+    """Return the time, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000

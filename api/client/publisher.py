@@ -1,80 +1,18 @@
-"""Events straight to Kafka, for pipelines that have a Kafka client at hand and much to send.
-
-`ObservationPublisher` sends clicks, conversions and amounts. `ImpressionPublisher` is for those who
-randomise elsewhere and log with which probability they chose.
-"""
+"""Observations straight to Kafka, for pipelines with much to send."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import secrets
-import time
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
-
-from api.client.outbox import DeliveryError, KafkaConfig, Outbox
-from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
-from streams.allocation.bucketing import draws
-from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation
-from streams.domain.ids import experiment_number
-from streams.domain.quantities import to_micro, to_propensity
-from streams.domain.receipts import Keyring, Receipt, check_attribution, check_form
-from streams.wire.impressions import encode_impression_batch
+from api.client.outbox import DeliveryError, KafkaConfig, Outbox, Publisher, now_ms
+from schemas.catalogue import OBSERVATIONS
+from streams.domain.events import Observation
+from streams.domain.quantities import to_micro
+from streams.domain.receipts import Keyring, check_attribution, check_form
 from streams.wire.observations import encode_observation
 
-__all__ = ["DeliveryError", "ImpressionPublisher", "ObservationPublisher"]
-
-UNIT_KEY_BYTES = 16
+__all__ = ["DeliveryError", "ObservationPublisher"]
 
 
-class _Publisher:
-    """What both publishers do with their outbox."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-
-    def flush(self, timeout_s: float = 30.0) -> None:
-        """Wait until everything published is acknowledged.
-
-        Raises:
-            DeliveryError: something was not, in `timeout_s` seconds.
-        """
-        self._outbox.flush(timeout_s)
-
-    async def flush_async(self, timeout_s: float = 30.0) -> None:
-        """Do as `flush`, and let others run meanwhile."""
-        await asyncio.to_thread(self.flush, timeout_s)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Flush, also after an error: what was published before it did happen."""
-        self.flush()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Flush, also after an error."""
-        await self.flush_async()
-
-
-class ObservationPublisher(_Publisher):
+class ObservationPublisher(Publisher):
     """Publishes observations to Kafka: idempotent, batched, compressed, acknowledged by all.
 
     A record's key is its assignment id, and the partitioner that of Kafka's Java client, so that
@@ -157,161 +95,7 @@ class ObservationPublisher(_Publisher):
             check_form(assignment_id)
         else:
             receipt = self._keyring.verify(assignment_id)
-            check_attribution(receipt, observed_at_ms or _now_ms())
+            check_attribution(receipt, observed_at_ms or now_ms())
         return encode_observation(
             Observation(assignment_id, metric, to_micro(value), event_id, observed_at_ms)
         )
-
-
-@dataclass(slots=True)
-class _Columns:
-    """Impressions of one experiment that wait for their batch."""
-
-    variants: list[int] = field(default_factory=list)
-    propensities: list[int] = field(default_factory=list)
-    allocation_versions: list[int] = field(default_factory=list)
-    assigned_at_ms: list[int] = field(default_factory=list)
-    units: list[int] = field(default_factory=list)
-    contexts: list[str] = field(default_factory=list)
-
-    def add(self, receipt: Receipt, context: str) -> None:
-        self.variants.append(receipt.variant)
-        self.propensities.append(receipt.propensity)
-        self.allocation_versions.append(receipt.allocation_version)
-        self.assigned_at_ms.append(receipt.assigned_at_ms)
-        self.units.append(receipt.unit)
-        self.contexts.append(context)
-
-    def group(self, experiment: int, *, repeatable: bool) -> ImpressionGroup:
-        return ImpressionGroup(
-            experiment,
-            repeatable,
-            self.variants,
-            self.propensities,
-            self.allocation_versions,
-            self.assigned_at_ms,
-            self.units,
-            self.contexts if any(self.contexts) else (),
-        )
-
-
-class ImpressionPublisher(_Publisher):
-    """Publishes impressions that were randomised elsewhere, and mints their assignment ids.
-
-    Impressions are packed: a record holds up to `batch_size` of them, with the incarnation of this
-    publisher and a sequence, so that a record delivered twice counts once.
-
-    Args:
-        kafka: Addresses, as `host:port,host:port`, or a configuration of librdkafka.
-        keyring: Signs the assignment ids; the engine must know its first key.
-        topic: The topic of impressions, with the prefix of the installation.
-        batch_size: Impressions of a record at most, >= 1.
-        queue_timeout_s: How long a full queue may stay full, in seconds.
-
-    Examples:
-        ```
-        with ImpressionPublisher("localhost:9092", keyring) as publisher:
-            assignment_id = publisher.publish(experiment.id, variant_index=2, propensity=0.125)
-        ```
-    """
-
-    def __init__(
-        self,
-        kafka: str | KafkaConfig,
-        keyring: Keyring,
-        *,
-        topic: str = IMPRESSIONS.name,
-        batch_size: int = 1000,
-        queue_timeout_s: float = 30.0,
-    ) -> None:
-        super().__init__(Outbox(kafka, topic, queue_timeout_s=queue_timeout_s))
-        self._keyring = keyring
-        self._batch_size = batch_size
-        self._incarnation = secrets.randbits(64)
-        self._n_partitions = self._outbox.count_partitions()
-        self._sequences = [0] * self._n_partitions
-        self._waiting: list[dict[tuple[int, bool], _Columns]] = [
-            defaultdict(_Columns) for _ in range(self._n_partitions)
-        ]
-        self._n_waiting = [0] * self._n_partitions
-        self._turn = 0
-
-    def publish(
-        self,
-        experiment_id: str,
-        variant_index: int,
-        propensity: float,
-        *,
-        unit: str | None = None,
-        assigned_at_ms: int | None = None,
-        attribution_window_s: int = 0,
-        allocation_version: int = 0,
-        context: Mapping[str, Any] | None = None,
-    ) -> str:
-        """Log an impression and return the assignment id that its observations must name.
-
-        Args:
-            experiment_id: The experiment.
-            variant_index: Which of its variants was shown, from 0.
-            propensity: Probability with which it was chosen, in (0, 1].
-            unit: User or session, where those are randomised; None where each impression is.
-            assigned_at_ms: When, in milliseconds since the epoch; now unless given.
-            attribution_window_s: Seconds during which observations count; 0 for no limit.
-            allocation_version: Version of whatever decided, if it has versions.
-            context: What is known of the request; JSON, logged with the impression.
-
-        Raises:
-            InputError: `experiment_id` is none.
-            InvalidParameterError: the propensity is outside (0, 1].
-            DeliveryError: an earlier record was not delivered, or the queue stays full.
-        """
-        experiment = experiment_number(experiment_id)
-        unit_key = secrets.token_bytes(UNIT_KEY_BYTES) if unit is None else unit
-        receipt = Receipt(
-            experiment=experiment,
-            variant=variant_index,
-            propensity=to_propensity(propensity),
-            allocation_version=allocation_version,
-            assigned_at_ms=_now_ms() if assigned_at_ms is None else assigned_at_ms,
-            unit=draws(experiment, unit_key).unit,
-            attribution_window_s=attribution_window_s,
-        )
-        # A unit that comes again must meet itself in one partition; a fresh one fits anywhere.
-        partition = self._turn if unit is None else receipt.unit * self._n_partitions >> 64
-        text = "" if context is None else json.dumps(context, separators=(",", ":"))
-        self._waiting[partition][experiment, unit is not None].add(receipt, text)
-        self._n_waiting[partition] += 1
-        if self._n_waiting[partition] >= self._batch_size:
-            self._send(partition)
-            self._turn = (self._turn + 1) % self._n_partitions
-        return self._keyring.sign(receipt)
-
-    def flush(self, timeout_s: float = 30.0) -> None:
-        """Send what waits for a full batch, and wait until all is acknowledged.
-
-        Raises:
-            DeliveryError: something was not, in `timeout_s` seconds.
-        """
-        for partition, n_waiting in enumerate(self._n_waiting):
-            if n_waiting:
-                self._send(partition)
-        super().flush(timeout_s)
-
-    def _send(self, partition: int) -> None:
-        waiting, self._waiting[partition] = self._waiting[partition], defaultdict(_Columns)
-        self._n_waiting[partition] = 0
-        batch = ImpressionBatch(
-            incarnation=self._incarnation,
-            partition=partition,
-            sequence=self._sequences[partition],
-            groups=[
-                columns.group(experiment, repeatable=repeatable)
-                for (experiment, repeatable), columns in waiting.items()
-            ],
-        )
-        self._sequences[partition] += 1
-        self._outbox.put(encode_impression_batch(batch), partition=partition)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -10,7 +10,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from api.client import ExperimentClient, Stats
-from api.client.publisher import ImpressionPublisher, ObservationPublisher
+from api.client.impressions import ImpressionPublisher
+from api.client.publisher import ObservationPublisher
 from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
 from streams.cli import terminal
 from streams.cli.open_bandit.dataset import (

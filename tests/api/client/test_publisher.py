@@ -1,0 +1,87 @@
+"""What the publishers refuse before they send, and what they say when Kafka is not there."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from api.client.impressions import ImpressionPublisher
+from api.client.publisher import DeliveryError, ObservationPublisher
+from streams.domain.errors import DependencyError, EventError, ReceiptError
+from streams.domain.receipts import Keyring, Receipt
+
+# Nobody listens on the port of tcpmux; a record is given up after a moment.
+NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "message.timeout.ms": 200, "log_level": 0}
+KEYRING = Keyring({1: bytes(32)})
+STRANGER = Keyring({1: bytes([1] * 32)})
+NOW_MS = time.time_ns() // 1_000_000
+
+
+def receipt(keyring: Keyring = KEYRING, *, assigned_at_ms: int = NOW_MS, window_s: int = 60) -> str:
+    return keyring.sign(Receipt(7, 0, 1 << 31, 1, assigned_at_ms, 99, window_s))
+
+
+@pytest.mark.parametrize(
+    ("assignment_id", "keyring", "code"),
+    [
+        ("", None, "MALFORMED_RECEIPT"),
+        ("not a receipt", None, "MALFORMED_RECEIPT"),
+        (receipt()[:-1], None, "MALFORMED_RECEIPT"),
+        (receipt(STRANGER), KEYRING, "FORGED_RECEIPT"),
+        (receipt(assigned_at_ms=NOW_MS - 61_000), KEYRING, "EXPIRED_RECEIPT"),
+    ],
+)
+def test_a_bad_receipt_is_refused_before_it_is_sent(assignment_id, keyring, code) -> None:
+    with (
+        ObservationPublisher(NOWHERE, keyring=keyring) as publisher,
+        pytest.raises(ReceiptError) as caught,
+    ):
+        publisher.publish(assignment_id, "click", 1)
+
+    assert caught.value.code == code  # and leaving the block found nothing undelivered
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "code"),
+    [
+        ("click", float("nan"), "VALUE_NOT_FINITE"),
+        ("click", 1e10, "VALUE_OUT_OF_RANGE"),
+        ("two words", 1, "INVALID_NAME"),
+    ],
+)
+def test_what_no_worker_would_take_is_refused_before_it_is_sent(metric, value, code) -> None:
+    with ObservationPublisher(NOWHERE) as publisher, pytest.raises(EventError) as caught:
+        publisher.publish(receipt(), metric, value)
+
+    assert caught.value.code == code
+
+
+def test_what_was_not_delivered_is_told() -> None:
+    publisher = ObservationPublisher(NOWHERE)
+    publisher.publish(receipt(), "click", 1)
+    publisher.publish(receipt(), "revenue", 2)
+
+    with pytest.raises(DeliveryError) as caught:
+        publisher.flush()
+
+    assert (caught.value.code, caught.value.failed) == ("NOT_DELIVERED", 2)
+    publisher.flush()  # told once
+
+
+async def test_a_queue_that_stays_full_is_told_and_others_run_meanwhile() -> None:
+    patient = NOWHERE | {"message.timeout.ms": 60_000, "queue.buffering.max.messages": 1}
+    publisher = ObservationPublisher(patient, queue_timeout_s=0.1)
+    await publisher.publish_async(receipt(), "click", 1)
+
+    with pytest.raises(DeliveryError) as caught:
+        await publisher.publish_async(receipt(), "click", 1)
+
+    assert caught.value.code == "QUEUE_FULL"
+
+
+def test_impressions_need_a_topic_to_count_its_partitions() -> None:
+    with pytest.raises(DependencyError) as caught:
+        ImpressionPublisher(NOWHERE, KEYRING, metadata_timeout_s=0.2)
+
+    assert caught.value.dependency == "kafka"
