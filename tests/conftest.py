@@ -14,11 +14,12 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
+from streams.embedded.children import free_port
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
 from streams.settings import Settings
 
-KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"  # Apache Kafka 4.1
+KAFKA_IMAGE = "apache/kafka:4.1.1"  # both as in docker-compose.yml
 REDIS_IMAGE = "redis:8-alpine"
 
 # A slow machine is not a wrong answer; what an example may cost is bounded by the test's timeout.
@@ -110,16 +111,37 @@ def _embedded_servers(directory: Path) -> Iterator[Servers]:
 @contextlib.contextmanager
 def _docker_servers() -> Iterator[Servers]:
     import docker  # noqa: PLC0415 - only this option needs Docker's client
-    from testcontainers.community.kafka import KafkaContainer  # noqa: PLC0415
     from testcontainers.community.redis import RedisContainer  # noqa: PLC0415
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415
 
     try:
         docker.from_env().ping()
     except docker.errors.DockerException as error:
         _missing(f"Docker does not answer: {error}")
-    with KafkaContainer(KAFKA_IMAGE).with_kraft() as kafka, RedisContainer(REDIS_IMAGE) as redis:
+    port = free_port()  # the broker must know, before it starts, how it is reached
+    kafka = (
+        DockerContainer(KAFKA_IMAGE)
+        .with_bind_ports(9092, port)
+        .with_envs(
+            KAFKA_NODE_ID="1",
+            KAFKA_PROCESS_ROLES="broker,controller",
+            KAFKA_CONTROLLER_QUORUM_VOTERS="1@localhost:9093",
+            KAFKA_CONTROLLER_LISTENER_NAMES="CONTROLLER",
+            KAFKA_LISTENERS="CLIENT://:9092,CONTROLLER://:9093",
+            KAFKA_ADVERTISED_LISTENERS=f"CLIENT://localhost:{port}",
+            KAFKA_LISTENER_SECURITY_PROTOCOL_MAP="CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            KAFKA_INTER_BROKER_LISTENER_NAME="CLIENT",
+            KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR="1",
+            KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR="1",
+            KAFKA_TRANSACTION_STATE_LOG_MIN_ISR="1",
+            KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS="0",
+        )
+        .waiting_for(LogMessageWaitStrategy("Kafka Server started"))
+    )
+    with kafka, RedisContainer(REDIS_IMAGE) as redis:
         redis_url = f"redis://{redis.get_container_host_ip()}:{redis.get_exposed_port(6379)}/0"
-        yield Servers(kafka.get_bootstrap_server(), redis_url)
+        yield Servers(f"localhost:{port}", redis_url)
 
 
 @contextlib.contextmanager
