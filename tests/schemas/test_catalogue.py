@@ -1,0 +1,56 @@
+from schemas import library
+from schemas.catalogue import (
+    CATALOGUE,
+    CHANGELOGS,
+    DAY_MS,
+    DEAD_LETTERS,
+    TOPICS,
+    Cleanup,
+    topic_configs,
+)
+
+
+def configs(prefix="dev."):
+    made = topic_configs(prefix=prefix, partitions=4, replication_factor=3, min_insync_replicas=2)
+    return {config.name: config for config in made}
+
+
+def test_every_schema_has_a_topic_and_every_topic_known_schemas():
+    used = [name for topic in CATALOGUE for name in topic.schemas]
+
+    assert sorted(used) == sorted(library.NAMES)
+    assert all(topic.schemas for topic in TOPICS)
+
+
+def test_compacted_topics_keep_a_day_of_history():
+    compacted = [topic for topic in CATALOGUE if topic.cleanup is Cleanup.COMPACT]
+
+    assert {topic.name for topic in compacted} == {"tallies", "posteriors"} | {
+        topic.name for topic in CHANGELOGS
+    }
+    assert all(int(topic.config()["min.compaction.lag.ms"]) >= DAY_MS for topic in compacted)
+
+
+def test_configs_say_what_the_broker_should_do():
+    made = configs()
+
+    assert len(made) == len(CATALOGUE)
+    assert {(c.partitions, c.replication_factor) for c in made.values()} == {(4, 3)}
+    assert {c.config["min.insync.replicas"] for c in made.values()} == {"2"}
+    assert made["dev.impressions"].config["retention.ms"] == str(30 * DAY_MS)
+    assert made["dev.commands"].config["retention.ms"] == "-1"
+    assert made["dev.dead-letters"].config["retention.ms"] == str(90 * DAY_MS)
+
+
+def test_changelogs_have_the_names_that_faust_gives_them():
+    app = "dev.experiment-streams"
+
+    assert {f"{app}-{table}-state-changelog" for table in ("impressions", "observations")} < set(
+        configs()
+    )
+
+
+def test_a_dead_letter_has_room_for_the_largest_record():
+    entering = max(topic.max_message_bytes for topic in TOPICS if "observation" in topic.schemas)
+
+    assert DEAD_LETTERS.max_message_bytes >= 2 * entering

@@ -1,0 +1,134 @@
+"""Whatever the bytes, a decoder returns a value or raises an `EventError` with a stable code."""
+
+import json
+import random
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from schemas import library
+from schemas.codec import Codec
+from streams.domain.errors import EventError
+from streams.wire import (
+    decode_cell,
+    decode_command,
+    decode_dead_letter,
+    decode_decision,
+    decode_impression_batch,
+    decode_observations,
+)
+from streams.wire.snapshots import decode_snapshot
+
+DECODERS = {
+    "impression_batch": decode_impression_batch,
+    "observation": decode_observations,
+    "observation_batch": decode_observations,
+    "command": decode_command,
+    "tally_cell": decode_cell,
+    "snapshot": decode_snapshot,
+    "decision": decode_decision,
+    "dead_letter": decode_dead_letter,
+}
+CODES = {
+    "UNDECODABLE_RECORD",
+    "UNKNOWN_SCHEMA",
+    "UNEXPECTED_SCHEMA",
+    "INVALID_JSON",
+    "INVALID_NAME",
+    "INVALID_EXPERIMENT_ID",
+    "MISSING_FIELD",
+    "OUT_OF_RANGE",
+    "TOO_MANY_OBSERVATIONS",
+    "UNEQUAL_COLUMNS",
+    "UNKNOWN_FIELD",
+    "UNKNOWN_VALUE",
+    "VALUE_OUT_OF_RANGE",
+    "WRONG_TYPE",
+}
+
+longs = st.integers(-(2**63), 2**63 - 1)
+texts = st.text(max_size=20) | st.sampled_from(
+    ["exp_0123456789abc", "exp_zzzzzzzzzzzzz", "0" * 32, "f" * 16, "{}", "create", "impressions"]
+)
+
+
+def values(schema):
+    """Return a strategy for any value of an Avro schema, sensible or not."""
+    match schema:
+        case {"type": "record", "fields": fields}:
+            return st.fixed_dictionaries({f["name"]: values(f["type"]) for f in fields})
+        case {"type": "array", "items": items}:
+            return st.lists(values(items), max_size=3)
+        case list():
+            return st.one_of([values(branch) for branch in schema])
+        case dict():
+            return values(schema["type"])
+    return {
+        "null": st.none(),
+        "boolean": st.booleans(),
+        "int": st.integers(-(2**31), 2**31 - 1),
+        "long": longs,
+        "double": st.floats(),
+        "string": texts,
+        "bytes": st.binary(max_size=80),
+    }[schema]
+
+
+def decode_or_refuse(decode, value):
+    refusal = None
+    try:
+        decode(value)
+    except EventError as error:
+        refusal = error
+
+    assert refusal is None or refusal.code in CODES
+    assert refusal is None or len(refusal.message) < 400
+
+
+@given(name=st.sampled_from(library.NAMES), noise=st.binary(max_size=300), data=st.data())
+def test_noise_behind_any_header_is_decoded_or_refused(name, noise, data):
+    header = data.draw(
+        st.sampled_from(
+            [b"", b"\x00", b"\xc3\x01", b"[", b"{"]
+            + [b"\xc3\x01" + library.current(other).fingerprint for other in library.NAMES]
+        )
+    )
+
+    decode_or_refuse(DECODERS[name], header + noise)
+
+
+@pytest.mark.parametrize("name", library.NAMES)
+@given(data=st.data())
+def test_any_record_of_the_right_shape_is_decoded_or_refused(name, data):
+    record = data.draw(values(library.current(name).parsed))
+
+    decode_or_refuse(DECODERS[name], Codec().encode(name, record))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["assignmentId", "metric", "value", "eventId", "timestamp", "x"]), inner
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(value=json_values)
+@example(value={"assignmentId": "A", "metric": "click", "value": float("nan")})
+def test_any_json_is_decoded_or_refused(value):
+    # json writes NaN and Infinity, as careless producers do.
+    decode_or_refuse(decode_observations, json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("name", library.NAMES)
+def test_a_megabyte_of_noise_is_refused(name):
+    noise = random.Random(20).randbytes(1 << 20)
+    header = b"\xc3\x01" + library.current(name).fingerprint
+    for value in (noise, header + noise, b"\x00" + noise, b"[" + noise):
+        with pytest.raises(EventError):
+            DECODERS[name](value)

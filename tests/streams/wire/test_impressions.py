@@ -1,0 +1,83 @@
+from dataclasses import asdict, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import Codec
+from streams.domain.errors import EventError, InvalidParameterError
+from streams.domain.events import ImpressionBatch, ImpressionGroup
+from streams.domain.ids import experiment_id
+from streams.wire import decode_impression_batch, encode_impression_batch
+
+GROUP = ImpressionGroup(7, True, [0, 1], [1, 2**32], [0, 3], [5, 6], [0, 2**64 - 1], [])
+
+
+def batch(*groups):
+    return ImpressionBatch(2**64 - 1, 3, 0, list(groups))
+
+
+@st.composite
+def groups(draw):
+    size = draw(st.integers(0, 6))
+
+    def column(low, high):
+        return draw(st.lists(st.integers(low, high), min_size=size, max_size=size))
+
+    has_contexts = draw(st.booleans())
+    return ImpressionGroup(
+        experiment=draw(st.integers(0, 2**64 - 1)),
+        repeatable=draw(st.booleans()),
+        variants=column(0, 2**16 - 1),
+        propensities=column(1, 2**32),
+        allocation_versions=column(0, 2**48 - 1),
+        assigned_at_ms=column(0, 2**48 - 1),
+        units=column(0, 2**64 - 1),
+        contexts=['{"device":"mobile"}'] * size if has_contexts else [],
+    )
+
+
+@given(members=st.lists(groups(), max_size=4))
+def test_a_batch_returns(members):
+    assert decode_impression_batch(encode_impression_batch(batch(*members))) == batch(*members)
+
+
+def test_units_are_the_same_bits_signed():
+    _, record = Codec().decode(encode_impression_batch(batch(GROUP)))
+
+    assert record["groups"][0]["units"] == [0, -1]
+    assert record["groups"][0]["experiment_id"] == experiment_id(7)
+    assert record["incarnation"] == "f" * 16
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "path"),
+    [
+        ({"variants": [0]}, "UNEQUAL_COLUMNS", "groups[0]"),
+        ({"contexts": ["{}"]}, "UNEQUAL_COLUMNS", "groups[0]"),
+        ({"variants": [0, 2**16]}, "OUT_OF_RANGE", "groups[0].variants"),
+        ({"variants": [-1, 0]}, "OUT_OF_RANGE", "groups[0].variants"),
+        ({"propensities": [0, 1]}, "OUT_OF_RANGE", "groups[0].propensities"),
+        ({"propensities": [1, 2**32 + 1]}, "OUT_OF_RANGE", "groups[0].propensities"),
+        ({"allocation_versions": [0, 2**48]}, "OUT_OF_RANGE", "groups[0].allocation_versions"),
+        ({"assigned_at_ms": [0, -1]}, "OUT_OF_RANGE", "groups[0].assigned_at_ms"),
+        ({"experiment_id": "exp_zzzzzzzzzzzzz"}, "INVALID_EXPERIMENT_ID", "experimentId"),
+    ],
+)
+def test_a_column_outside_its_bounds_is_named(change, code, path):
+    columns = asdict(replace(GROUP, units=[0, -1]))
+    record = {
+        "incarnation": "0" * 16,
+        "partition": 0,
+        "sequence": 0,
+        "groups": [{**columns, "experiment_id": experiment_id(7), **change}],
+    }
+    with pytest.raises(EventError) as caught:
+        decode_impression_batch(Codec().encode("impression_batch", record))
+
+    assert (caught.value.code, caught.value.path) == (code, path)
+
+
+def test_unequal_columns_are_not_written():
+    with pytest.raises(InvalidParameterError):
+        encode_impression_batch(batch(replace(GROUP, variants=[0])))
