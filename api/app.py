@@ -1,0 +1,164 @@
+"""Puts the API together: the one place that knows every part."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+
+from confluent_kafka import KafkaException
+from confluent_kafka import Producer as KafkaProducer
+
+from api.assigning import Assigning
+from api.auth import open_gate
+from api.commands import Commands, KafkaCommandLog
+from api.control import Services, control_plane
+from api.delivery import PRODUCER_CONFIG, Delivery, Producer
+from api.edge import Edge
+from api.experiments import Experiments
+from api.metrics import Collector, RequestCounters, rendered
+from api.observing import Observing
+from api.outbox import Outbox
+from api.readiness import PROBE_S, Watch
+from api.spool import Spool
+from api.sticky import StickyReceipts
+from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
+from streams.domain.receipts import Keyring
+from streams.redis_projection.connection import connect
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.reader import ProjectionReader
+from streams.settings import Settings
+from streams.wire.commands import encode_command
+from streams.wire.impressions import encode_impression_batch
+from streams.wire.observations import encode_observation_batch
+from streams.wire.registry import framing
+
+PUMP_S = 0.01
+"""How often acknowledgements are taken in."""
+
+DRAIN_S = 2.0
+"""How long a stopping process waits for Kafka; what it then does not have stays in the spool."""
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def running_api(settings: Settings) -> AsyncIterator[Edge]:
+    """Run the API's background work and yield the ASGI application.
+
+    Raises:
+        ConfigurationError: the settings do not fit together, or the spool cannot be used.
+        DependencyError: the schema registry does not answer.
+    """
+    gate = open_gate(settings.api_host, settings.api_keys_file)
+    keyring = Keyring.parse(settings.signing_keys)
+    keys = Keys(settings.namespace)
+    async with AsyncExitStack() as resources:
+        codec = (await resources.enter_async_context(framing(settings.schema_registry_url))).codec
+        redis = connect(settings.redis_url)
+        resources.push_async_callback(redis.aclose)
+        incarnation = secrets.randbits(64)
+        spool = resources.enter_context(
+            Spool(settings.spool_dir, f"{incarnation:016x}", settings.spool_max_bytes)
+        )
+        producer_config = {**settings.confluent_config(), **PRODUCER_CONFIG}
+        topics = [topic.full_name(settings.topic_prefix) for topic in (IMPRESSIONS, OBSERVATIONS)]
+        delivery = Delivery(spool, partial(_producer, producer_config), topics)
+        resources.push_async_callback(asyncio.to_thread, delivery.drain, DRAIN_S)
+        outbox = Outbox(
+            spool,
+            delivery,
+            incarnation=incarnation,
+            partitions=settings.partitions,
+            encode_impressions=partial(encode_impression_batch, codec=codec),
+            encode_observations=partial(encode_observation_batch, codec=codec),
+        )
+        reader = ProjectionReader(redis, keys)
+        experiments = Experiments(reader, settings.snapshot_sweep_s)
+        sticky = StickyReceipts(redis, keys, settings.sticky_ttl_s)
+        assigning = Assigning(experiments, keyring, outbox, sticky, now_ms)
+        observing = Observing(keyring, outbox, now_ms)
+        command_log = KafkaCommandLog(
+            settings.confluent_config(),
+            COMMANDS.full_name(settings.topic_prefix),
+            partial(encode_command, codec=codec),
+            0.8 * settings.command_timeout_s,
+        )
+        resources.push_async_callback(command_log.close)
+        commands = Commands(command_log, reader, experiments, settings.command_timeout_s, now_ms)
+        watch = Watch(
+            experiments,
+            spool,
+            delivery,
+            _kafka_probe(settings, topics[0]),
+            reader.live_workers,
+        )
+        counters = RequestCounters()
+        collector = Collector(
+            counters, experiments, assigning, observing, sticky, outbox, spool, delivery
+        )
+        control = control_plane(
+            Services(
+                experiments,
+                commands,
+                assigning,
+                observing,
+                gate,
+                counters,
+                watch.readiness,
+                partial(rendered, collector),
+            ),
+            version("experiment-streams"),
+        )
+        background = [
+            asyncio.create_task(experiments.follow()),
+            asyncio.create_task(watch.follow()),
+            asyncio.create_task(_pump(delivery)),
+        ]
+        resources.push_async_callback(_cancel, background)
+        yield Edge(control, assigning, observing, gate, counters, settings.max_body_bytes)
+
+
+def now_ms() -> int:
+    """Return the time, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+async def _pump(delivery: Delivery) -> None:
+    while True:
+        try:
+            delivery.pump()
+        except OSError:
+            _log.exception("the spool cannot be read; trying again")
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(PUMP_S)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _producer(config: dict[str, str | int | float | bool]) -> Producer:
+    producer: Producer = KafkaProducer(config)
+    return producer
+
+
+def _kafka_probe(settings: Settings, topic: str) -> Callable[[], bool]:
+    """Return what asks Kafka for the topic of impressions, with a client of its own."""
+    probe = KafkaProducer(settings.confluent_config())
+
+    def is_there() -> bool:
+        with contextlib.suppress(KafkaException):
+            found = probe.list_topics(topic, timeout=PROBE_S).topics.get(topic)
+            return found is not None and found.error is None
+        return False
+
+    return is_there

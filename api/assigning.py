@@ -1,0 +1,223 @@
+"""Answers requests for variants: decide, log, and answer once the log would survive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import orjson
+
+from api.errors import error_body
+from api.experiments import Experiments, RunningExperiment
+from api.outbox import ImpressionRow
+from api.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
+from streams.domain.errors import EngineError, InputError, ReceiptError
+from streams.domain.receipts import Keyring, Receipt
+from streams.domain.validation import parse
+from streams.experiments.assignment import Assignment, Reason
+from streams.experiments.definition import UnitKind
+
+_RANDOM_BYTES = 16
+_POOL_BYTES = 4_096
+
+
+class Log(Protocol):
+    """Where impressions are logged."""
+
+    def add_impression(self, row: ImpressionRow) -> None:
+        """Take an impression."""
+
+    def written(self) -> Awaitable[None]:
+        """Return what is done when all that was added would survive."""
+
+
+class FirstReceipts(Protocol):
+    """Where the first receipt of a unit is kept."""
+
+    async def first(self, experiment_id: str, unit: int, receipt: str, ttl_s: int) -> str | None:
+        """Return the receipt a unit got first, or None when that cannot be told."""
+
+    async def replace(self, experiment_id: str, unit: int, receipt: str, ttl_s: int) -> None:
+        """Keep another receipt."""
+
+
+class Assigning:
+    """Assigns units to variants.
+
+    Attributes:
+        answered: Number of answers by reason.
+    """
+
+    def __init__(
+        self,
+        experiments: Experiments,
+        keyring: Keyring,
+        log: Log,
+        sticky: FirstReceipts,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.answered = dict.fromkeys(Reason, 0)
+        self._experiments = experiments
+        self._keyring = keyring
+        self._log = log
+        self._sticky = sticky
+        self._now_ms = now_ms
+        self._randomness = _Randomness()
+
+    async def assign(self, experiment_id: str, body: dict[str, Any]) -> bytes:
+        """Return the JSON answer to one request.
+
+        Raises:
+            EngineError: it cannot be answered; nothing was logged.
+        """
+        running = self._experiments.running(experiment_id)
+        context = parse(AssignmentContext, body)
+        answer, is_logged = await self._decide(running, context, context.logged())
+        if is_logged:
+            await self._log.written()
+        return answer
+
+    async def assign_all(self, body: dict[str, Any]) -> bytes:
+        """Return the JSON answer to a request for several experiments and units.
+
+        The answer is `{"assignments": [[...], ...]}`: a row for each unit, in it an assignment for
+        each experiment, or `{"error": ...}` where there is none.
+
+        Raises:
+            EngineError: nothing of it can be answered.
+        """
+        request = parse(AssignmentsRequest, body)
+        asked = len(request.experiment_ids) * len(request.units)
+        if asked > MAX_ASSIGNMENTS:
+            raise InputError(
+                "OUT_OF_RANGE",
+                f"experimentIds * units == {asked}, must be <= {MAX_ASSIGNMENTS}",
+                "units",
+            )
+        # Concurrently, so that what must be asked of Redis is asked at once.
+        answers = await asyncio.gather(
+            *(
+                self._answer_one(experiment_id, context, index)
+                for index, context in enumerate(request.units)
+                for experiment_id in request.experiment_ids
+            )
+        )
+        await self._log.written()
+        width = len(request.experiment_ids)
+        rows = [
+            b"[%b]" % b",".join(answers[start : start + width])
+            for start in range(0, len(answers), width)
+        ]
+        return b'{"assignments":[%b]}' % b",".join(rows)
+
+    async def _answer_one(
+        self, experiment_id: str, context: AssignmentContext, index: int
+    ) -> bytes:
+        try:
+            running = self._experiments.running(experiment_id)
+            answer, _ = await self._decide(running, context, context.logged())
+        except EngineError as error:
+            if isinstance(error, InputError):
+                error.path = f"units[{index}].{error.path}"
+            return orjson.dumps(error_body(error))
+        return answer
+
+    async def _decide(
+        self, running: RunningExperiment, context: AssignmentContext, logged: str
+    ) -> tuple[bytes, bool]:
+        """Return the answer, and whether something was added to the log."""
+        assigner = running.assigner
+        now_ms = self._now_ms() if context.timestamp is None else context.timestamp
+        unit_key: str | bytes
+        if assigner.unit_kind is UnitKind.IMPRESSION:
+            unit_key = self._randomness.draw()
+        else:
+            unit_key = _unit_key(assigner.unit_kind, context)
+        assignment = assigner.assign(unit_key, now_ms)
+        if not assignment.enrolled:
+            self.answered[Reason.NOT_ENROLLED] += 1
+            return running.rendering.not_enrolled, False
+        receipt = _receipt(running, assignment)
+        text = self._keyring.sign(receipt)
+        if not assigner.is_remembered:
+            self._add(receipt, logged, is_repeatable=unit_key.__class__ is str)
+            self.answered[Reason.ASSIGNED] += 1
+            return running.rendering.assigned(text, assignment.variant), True
+        return await self._decide_remembered(running, receipt, text, logged), True
+
+    async def _decide_remembered(
+        self, running: RunningExperiment, receipt: Receipt, text: str, logged: str
+    ) -> bytes:
+        window_s = receipt.attribution_window_s
+        first = await self._sticky.first(running.id, receipt.unit, text, window_s)
+        reason = Reason.ASSIGNED
+        if first is None:
+            reason = Reason.STICKY_UNAVAILABLE
+        elif first != text:
+            try:
+                receipt, text = self._keyring.verify(first), first
+                reason = Reason.STICKY
+            except ReceiptError:  # its key was taken out of the ring
+                await self._sticky.replace(running.id, receipt.unit, text, window_s)
+        # Logged each time: the process that wrote the first may have died before it could.
+        self._add(receipt, logged, is_repeatable=True)
+        self.answered[reason] += 1
+        return running.rendering.otherwise(text, receipt.variant, reason, receipt.propensity)
+
+    def _add(self, receipt: Receipt, logged: str, *, is_repeatable: bool) -> None:
+        self._log.add_impression(
+            ImpressionRow(
+                receipt.experiment,
+                is_repeatable,
+                receipt.variant,
+                receipt.propensity,
+                receipt.allocation_version,
+                receipt.assigned_at_ms,
+                receipt.unit,
+                logged,
+            )
+        )
+
+
+class _Randomness:
+    """Random bytes, asked of the kernel by the page."""
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._used = 0
+
+    def draw(self) -> bytes:
+        """Return fresh bytes for one impression."""
+        start, end = self._used, self._used + _RANDOM_BYTES
+        if end > len(self._pool):
+            self._pool = os.urandom(_POOL_BYTES)
+            start, end = 0, _RANDOM_BYTES
+        self._used = end
+        return self._pool[start:end]
+
+
+def _unit_key(kind: UnitKind, context: AssignmentContext) -> str:
+    is_user = kind is UnitKind.USER
+    key = context.user_id if is_user else context.session_id
+    if key is None:
+        raise InputError(
+            "MISSING_UNIT",
+            f"the experiment randomises by {kind}, and the request does not name one",
+            "userId" if is_user else "sessionId",
+        )
+    return key
+
+
+def _receipt(running: RunningExperiment, assignment: Assignment) -> Receipt:
+    assigner = running.assigner
+    return Receipt(
+        assigner.number,
+        assignment.variant,
+        assignment.propensity,
+        assignment.allocation_version,
+        assignment.assigned_at_ms,
+        assignment.unit,
+        assigner.attribution_window_s,
+    )

@@ -1,0 +1,166 @@
+"""API keys: who may do what. Without a file of keys everyone may, and only on loopback.
+
+The file is JSON; it holds hashes, so reading it gives nobody access:
+
+    {"keys": [{"name": "ads", "blake2b": "<64 hex digits>", "scopes": ["assign", "observe"]}]}
+
+`python -m api.auth ads assign observe` draws a key, prints it, and prints its line for the file.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from hashlib import blake2b
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+from pydantic import Field, StringConstraints
+
+from api.errors import AccessError
+from streams.domain.errors import ConfigurationError, InputError
+from streams.domain.validation import InputModel, parse
+from streams.settings import ENVIRONMENT_PREFIX
+
+DIGEST_BYTES = 32
+KEY_BYTES = 32
+MAX_CACHED = 1024
+"""Presented keys whose verification is remembered; when full, all are verified again."""
+
+_VARIABLE = f"{ENVIRONMENT_PREFIX}API_KEYS_FILE"
+
+
+class Scope(StrEnum):
+    """What a key allows."""
+
+    ASSIGN = "assign"
+    OBSERVE = "observe"
+    MANAGE = "manage"
+    READ = "read"
+
+
+class ApiKey(InputModel):
+    """One key, as the file holds it.
+
+    Attributes:
+        name: Whose it is; for people.
+        blake2b: BLAKE2b-256 of the key, hexadecimal. A fast hash is enough: keys are random and
+            256 bits long, so there is nothing to guess.
+        scopes: What it allows.
+    """
+
+    name: str
+    blake2b: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    scopes: Annotated[frozenset[Annotated[Scope, Field(strict=False)]], Field(strict=False)]
+
+
+class ApiKeyFile(InputModel):
+    """The file of keys."""
+
+    keys: Annotated[tuple[ApiKey, ...], Field(min_length=1, strict=False)]
+
+
+class Gate:
+    """Decides whether a request may pass."""
+
+    def __init__(self, keys: Iterable[ApiKey] | None) -> None:
+        """Take the keys; None opens the gate to everyone."""
+        self.is_open = keys is None
+        self._keys = [(bytes.fromhex(key.blake2b), key.scopes) for key in keys or ()]
+        self._verified: dict[bytes, frozenset[Scope]] = {}
+
+    def check(self, headers: Iterable[tuple[bytes, bytes]], scope: Scope) -> None:
+        """Return if a request with these headers may do what `scope` names.
+
+        Raises:
+            AccessError: it shows no known key (`UNAUTHENTICATED`), or one without the scope
+                (`FORBIDDEN`).
+        """
+        if self.is_open:
+            return
+        presented = _presented_key(headers)
+        scopes = self._verified.get(presented)
+        if scopes is None:
+            scopes = self._verify(presented)
+        if scope not in scopes:
+            raise AccessError("FORBIDDEN", f"the API key does not have the scope {scope}")
+
+    def _verify(self, presented: bytes) -> frozenset[Scope]:
+        digest = _digest(presented)
+        found: frozenset[Scope] | None = None
+        for known, scopes in self._keys:  # all of them, so that the time tells nothing
+            if hmac.compare_digest(known, digest):
+                found = scopes
+        if found is None:
+            raise AccessError("UNAUTHENTICATED", "the request carries no valid API key")
+        if len(self._verified) >= MAX_CACHED:
+            self._verified.clear()
+        self._verified[presented] = found
+        return found
+
+
+def open_gate(host: str, file: Path | None) -> Gate:
+    """Return the gate of an API that listens on `host`.
+
+    Raises:
+        ConfigurationError: the file cannot be used, or there is none and `host` is not loopback.
+    """
+    if file is not None:
+        return Gate(read_keys(file))
+    if not is_loopback(host):
+        raise ConfigurationError(
+            f"api_host == {host!r} can be reached by others, so {_VARIABLE} must name a file of "
+            "API keys",
+            _VARIABLE,
+        )
+    return Gate(None)
+
+
+def read_keys(file: Path) -> tuple[ApiKey, ...]:
+    """Return the keys of a file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or does not hold keys.
+    """
+    try:
+        return parse(ApiKeyFile, orjson.loads(file.read_bytes())).keys
+    except (OSError, ValueError, InputError) as error:
+        raise ConfigurationError(f"the API keys in {file}: {error}", _VARIABLE) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def new_key(name: str, scopes: Iterable[str]) -> tuple[str, ApiKey]:
+    """Return a fresh key, and what the file is to hold of it."""
+    key = secrets.token_urlsafe(KEY_BYTES)
+    digest = _digest(key.encode()).hex()
+    return key, parse(ApiKey, {"name": name, "blake2b": digest, "scopes": list(scopes)})
+
+
+def _digest(key: bytes) -> bytes:
+    return blake2b(key, digest_size=DIGEST_BYTES).digest()
+
+
+def _presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip()
+        if name == b"x-api-key":
+            return value.strip()
+    return b""
+
+
+if __name__ == "__main__":
+    drawn, entry = new_key(sys.argv[1], sys.argv[2:])
+    sys.stdout.write(f"key (shown once): {drawn}\nline of the file: {entry.model_dump_json()}\n")

@@ -1,0 +1,197 @@
+"""Changes of experiments: one record in the log, one answer from the worker, each at most once."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Producer as KafkaProducer
+
+from api.experiments import Experiments
+from streams.domain.errors import DependencyError, EngineError
+from streams.domain.events import Answer, Command, CommandKind
+from streams.domain.ids import experiment_id
+from streams.experiments.snapshot import Snapshot
+
+_ID_BYTES = 16
+_NUMBER_BYTES = 8
+RETRY_AFTER_S = 2
+
+
+class CommandLog(Protocol):
+    """Where commands are written."""
+
+    async def append(self, command: Command) -> None:
+        """Return when the command is in the log; raise DependencyError when it will not be."""
+
+
+class Answers(Protocol):
+    """Where the workers' answers are found."""
+
+    async def answer(self, command_id: str) -> Answer | None:
+        """Return an answer if there is one yet."""
+
+    async def wait_for_answer(self, command_id: str, timeout_s: float) -> Answer | None:
+        """Return an answer, or None if there is none after a while."""
+
+
+class Commands:
+    """Sends commands and waits for what becomes of them."""
+
+    def __init__(
+        self,
+        log: CommandLog,
+        answers: Answers,
+        experiments: Experiments,
+        timeout_s: float,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._log = log
+        self._answers = answers
+        self._experiments = experiments
+        self._timeout_s = timeout_s
+        self._now_ms = now_ms
+
+    async def create(self, payload: Mapping[str, Any], idempotency_key: str | None) -> Snapshot:
+        """Create an experiment; the same key gives the same one again.
+
+        Raises:
+            EngineError: as `change`.
+        """
+        key = idempotency_key or secrets.token_hex(_ID_BYTES)
+        number = int.from_bytes(_digest(_NUMBER_BYTES, "experiment", key))
+        return await self._send(number, CommandKind.CREATE, payload, key)
+
+    async def change(
+        self,
+        number: int,
+        kind: CommandKind,
+        payload: Mapping[str, Any],
+        idempotency_key: str | None,
+    ) -> Snapshot:
+        """Send a command to an experiment and return it as the command left it.
+
+        Raises:
+            EngineError: the worker refused, with the code and path it gave.
+            DependencyError: the log cannot be written (`DEPENDENCY_UNAVAILABLE`), or the answer did
+                not come in time (`COMMAND_TIMED_OUT`); the same key later gives the answer.
+        """
+        return await self._send(number, kind, payload, idempotency_key)
+
+    async def _send(
+        self, number: int, kind: CommandKind, payload: Mapping[str, Any], key: str | None
+    ) -> Snapshot:
+        subject = "create" if kind is CommandKind.CREATE else experiment_id(number)
+        command_id = (
+            secrets.token_hex(_ID_BYTES)
+            if key is None
+            else _digest(_ID_BYTES, key, kind, subject).hex()
+        )
+        deadline = time.monotonic() + self._timeout_s
+        # A repeated command that was answered does not trouble the log again.
+        answer = None if key is None else await self._answers.answer(command_id)
+        if answer is None:
+            await self._log.append(Command(command_id, number, kind, self._now_ms(), payload))
+            answer = await self._answers.wait_for_answer(command_id, deadline - time.monotonic())
+        if answer is None:
+            raise DependencyError(
+                "worker",
+                f"no worker answered within {self._timeout_s:g} s; repeat the request with the "
+                "same Idempotency-Key to get the answer",
+                code="COMMAND_TIMED_OUT",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        if not answer.accepted:
+            raise EngineError(
+                answer.code or "INTERNAL", answer.message or "refused", answer.path or ""
+            )
+        name = experiment_id(number)
+        left_s = deadline - time.monotonic()
+        return await self._experiments.at_version(name, answer.version, left_s)
+
+
+class KafkaCommandLog:
+    """The topic of commands.
+
+    Args:
+        config: librdkafka's configuration: where, and as whom.
+        topic: Full name of the topic.
+        encode: Makes a record of a command.
+        timeout_s: Longest wait for the acknowledgement. A command that was not acknowledged by
+            then is given up, so that it does not take effect long after it was refused.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, str | int | float | bool],
+        topic: str,
+        encode: Callable[[Command], bytes],
+        timeout_s: float,
+    ) -> None:
+        self._topic = topic
+        self._encode = encode
+        self._timeout_s = timeout_s
+        self._producer = KafkaProducer(
+            {
+                **config,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 0,
+                "partitioner": "murmur2_random",
+                "message.timeout.ms": max(1, int(timeout_s * 1000)),
+            }
+        )
+
+    async def append(self, command: Command) -> None:
+        """Return when the command is in the log.
+
+        Raises:
+            DependencyError: Kafka did not acknowledge it in time.
+        """
+        loop = asyncio.get_running_loop()
+        delivered: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: KafkaError | None, _: object) -> None:
+            if delivered.done():
+                return
+            if error is None:
+                delivered.set_result(None)
+            else:
+                delivered.set_exception(_unavailable(error.str()))
+
+        try:
+            self._producer.produce(
+                self._topic,
+                self._encode(command),
+                key=experiment_id(command.experiment).encode(),
+                on_delivery=settle,
+            )
+            async with asyncio.timeout(self._timeout_s + 1.0):
+                while not delivered.done():
+                    self._producer.poll(0)
+                    await asyncio.sleep(0.002)
+        except (BufferError, KafkaException) as error:
+            raise _unavailable(str(error)) from error
+        except TimeoutError as error:
+            raise _unavailable("no acknowledgement in time") from error
+        await delivered
+
+    async def close(self) -> None:
+        """Send what is still queued, briefly."""
+        await asyncio.to_thread(self._producer.flush, 1.0)
+
+
+def _unavailable(reason: str) -> DependencyError:
+    return DependencyError(
+        "kafka", f"the command could not be written: {reason}", retry_after_s=RETRY_AFTER_S
+    )
+
+
+def _digest(size: int, *parts: str) -> bytes:
+    """Return a digest of texts that no other list of texts shares."""
+    return blake2b("\0".join(parts).encode(), digest_size=size).digest()

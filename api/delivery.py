@@ -1,0 +1,211 @@
+"""From the spool to Kafka: in order, acknowledged, and again whatever was not."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+from confluent_kafka import KafkaError, KafkaException
+
+from api.spool import Place, Spool, SpoolRecord
+
+MAX_IN_FLIGHT_BYTES = 32 * 2**20
+"""What librdkafka may hold; the rest of a backlog waits in the spool, not in memory."""
+
+RETRY_PAUSE_S = 1.0
+"""Pause before records that librdkafka gave up are handed to it again."""
+
+_log = logging.getLogger(__name__)
+
+PRODUCER_CONFIG: Mapping[str, str | int | bool] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "message.timeout.ms": 0,  # never given up for its age: the spool is bounded, not the time
+    "linger.ms": 5,
+    "compression.type": "lz4",
+    "partitioner": "murmur2_random",
+    "queue.buffering.max.messages": 200_000,
+    "queue.buffering.max.kbytes": 2 * MAX_IN_FLIGHT_BYTES // 1024,
+    "topic.metadata.propagation.max.ms": 5_000,
+}
+"""How the records of the API are sent, besides where to and as whom."""
+
+
+class Producer(Protocol):
+    """What is needed of `confluent_kafka.Producer`."""
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes,
+        *,
+        partition: int,
+        on_delivery: Callable[[KafkaError | None, object], None],
+    ) -> None:
+        """Queue a record; raise BufferError when the queue is full."""
+
+    def poll(self, timeout: float) -> int:
+        """Call what has been delivered."""
+
+    def flush(self, timeout: float) -> int:
+        """Wait for everything queued, and return how much is left."""
+
+
+class Delivery:
+    """Hands records of the spool to Kafka and trims it as Kafka acknowledges.
+
+    Attributes:
+        acknowledged: Records that Kafka has acknowledged.
+        failed: Records that librdkafka gave back, and that were queued again.
+        in_flight_bytes: Bytes handed over and not acknowledged.
+        last_acknowledged_s: Monotonic time of the newest acknowledgement; None before the first.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        new_producer: Callable[[], Producer],
+        topics: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            spool: Where records are.
+            new_producer: Makes a producer; again after an error from which none recovers.
+            topics: Full names, by the small number the spool has for each.
+            clock: Seconds that only grow.
+        """
+        self.acknowledged = 0
+        self.failed = 0
+        self.in_flight_bytes = 0
+        self.last_acknowledged_s: float | None = None
+        self._spool = spool
+        self._new_producer = new_producer
+        self._producer = new_producer()
+        self._topics = topics
+        self._clock = clock
+        self._in_flight = 0
+        # What is before this place was handed over; None when everything was.
+        self._backlog: Place | None = spool.start
+        self._again: deque[Place] = deque()
+        self._again_at_s = 0.0
+        self._is_broken = False
+
+    @property
+    def depth(self) -> int:
+        """Records handed over and not acknowledged, and records to be handed over again."""
+        return self._in_flight + len(self._again)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether Kafka has acknowledged everything."""
+        return self._backlog is None and not self.depth
+
+    def offer(self, places: Sequence[Place], records: Sequence[SpoolRecord]) -> None:
+        """Hand over records that were just appended, or leave them for `pump`."""
+        if self._backlog is not None:
+            return
+        for place, record in zip(places, records, strict=True):
+            if not self._hand_over(place, record):
+                self._backlog = place
+                return
+        segment = places[-1].segment
+        if segment is not self._spool.end.segment:
+            segment.is_handed_out = True
+
+    def pump(self) -> None:
+        """Take in acknowledgements, and hand over what waits. To be called many times a second."""
+        self._producer.poll(0)
+        if self._is_broken:
+            self._replace_producer()
+        if self._again and self._clock() >= self._again_at_s:
+            self._hand_over_again()
+        if self._backlog is not None:
+            self._hand_over_backlog()
+        if self.is_caught_up:
+            self._spool.empty_active()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until Kafka has everything, for `timeout_s` seconds at most; return whether it has.
+
+        What it does not have stays in the spool.
+        """
+        deadline = self._clock() + timeout_s
+        while not self.is_caught_up and (left_s := deadline - self._clock()) > 0:
+            self._producer.flush(min(left_s, 0.1))
+            self.pump()
+        return self.is_caught_up
+
+    def _hand_over(self, place: Place, record: SpoolRecord) -> bool:
+        size = len(record.payload)
+        if self.in_flight_bytes + size > MAX_IN_FLIGHT_BYTES and self._in_flight:
+            return False
+        try:
+            self._producer.produce(
+                self._topics[record.topic],
+                record.payload,
+                partition=record.partition,
+                on_delivery=partial(self._delivered, place, size),
+            )
+        except BufferError:
+            return False
+        except KafkaException as error:
+            # Refused at once: a broken producer, or a partition that is not known yet.
+            self._keep(place, error.args[0])
+            place.segment.unsettled += 1
+            return True
+        place.segment.unsettled += 1
+        self._in_flight += 1
+        self.in_flight_bytes += size
+        return True
+
+    def _delivered(self, place: Place, size: int, error: KafkaError | None, _: object) -> None:
+        self._in_flight -= 1
+        self.in_flight_bytes -= size
+        if error is not None:
+            self._keep(place, error)
+            return
+        self.acknowledged += 1
+        self.last_acknowledged_s = self._clock()
+        segment = place.segment
+        segment.unsettled -= 1
+        if not segment.unsettled:
+            self._spool.trim(segment)
+
+    def _keep(self, place: Place, error: KafkaError) -> None:
+        self.failed += 1
+        self._again.append(place)
+        self._again_at_s = self._clock() + RETRY_PAUSE_S
+        if error.fatal() and not self._is_broken:
+            self._is_broken = True
+            _log.error("the producer is broken and will be replaced: %s", error.str())
+
+    def _replace_producer(self) -> None:
+        # A broken producer gives everything back; sequences make a repetition harmless.
+        self._producer.flush(RETRY_PAUSE_S)
+        self._producer = self._new_producer()
+        self._is_broken = False
+
+    def _hand_over_again(self) -> None:
+        for _ in range(len(self._again)):
+            place = self._again.popleft()
+            place.segment.unsettled -= 1
+            if not self._hand_over(place, self._spool.read(place)):
+                place.segment.unsettled += 1
+                self._again.appendleft(place)
+                return
+
+    def _hand_over_backlog(self) -> None:
+        for place, record in self._waiting():
+            if not self._hand_over(place, record):
+                self._backlog = place
+                return
+        self._backlog = None
+
+    def _waiting(self) -> Iterator[tuple[Place, SpoolRecord]]:
+        return iter(()) if self._backlog is None else self._spool.records_from(self._backlog)

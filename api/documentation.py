@@ -1,0 +1,103 @@
+"""What `/openapi.json` says of bodies, keys and errors.
+
+Bodies are decoded by our own strict reader, so their models are put into the document by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Security
+from fastapi.params import Security as SecurityParameter
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api.client.results import Assignment, Experiment, Readiness
+
+_REFERENCE = "#/components/schemas/{model}"
+
+
+class ErrorDetails(BaseModel):
+    """What is wrong: a stable code, a sentence, and the field at fault."""
+
+    code: str
+    message: str
+    path: str
+
+
+class ErrorPage(BaseModel):
+    """The body of every error."""
+
+    error: ErrorDetails
+
+
+class ExperimentsPage(BaseModel):
+    """All experiments."""
+
+    experiments: tuple[Experiment, ...]
+
+
+class AssignmentsPage(BaseModel):
+    """A row for each unit, in it an assignment or an error for each experiment."""
+
+    assignments: tuple[tuple[Assignment | ErrorPage, ...], ...]
+
+
+class ReadinessPage(Readiness):
+    """Whether the API can assign.
+
+    Attributes:
+        degraded: Names of what is not there, and is done without for now.
+    """
+
+    degraded: tuple[str, ...] = ()
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorPage, "description": description}
+    for status, description in (
+        (401, "No valid API key."),
+        (403, "The key does not have the scope."),
+        (404, "There is no such experiment."),
+        (409, "The experiment's status does not allow it."),
+        (422, "The input cannot be used; `path` says which field."),
+        (503, "Something is not there now; `Retry-After` says when to come again."),
+    )
+}
+
+
+def keys_documented() -> SecurityParameter:
+    """Return a dependency that does nothing but tell that a route may want a bearer key."""
+    bearer = HTTPBearer(auto_error=False, description="An API key, if the API has any.")
+    documented: SecurityParameter = Security(bearer)
+    return documented
+
+
+def json_body(
+    model: type[BaseModel], *, is_required: bool = True, is_list_too: bool = False
+) -> dict[str, Any]:
+    """Return what a route's entry says of its body."""
+    schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
+    if is_list_too:
+        schema = {"anyOf": [schema, {"type": "array", "items": schema}]}
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": is_required, "content": content}}
+
+
+def with_schemas(app: FastAPI, models: Sequence[type[BaseModel]]) -> None:
+    """Add the schemas that `json_body` refers to, to the document of `app`."""
+    generated = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generated()
+            _, found = models_json_schema(
+                [(model, "validation") for model in models], ref_template=_REFERENCE
+            )
+            document.setdefault("components", {}).setdefault("schemas", {}).update(found["$defs"])
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it

@@ -1,0 +1,68 @@
+"""From an error to an answer: one table from codes to statuses, one shape of body."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from streams.domain.errors import DependencyError, EngineError
+
+Headers = list[tuple[bytes, bytes]]
+
+STATUS_OF_CODE: dict[str, HTTPStatus] = {
+    "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
+    "FORBIDDEN": HTTPStatus.FORBIDDEN,
+    "NOT_FOUND": HTTPStatus.NOT_FOUND,
+    "EXPERIMENT_NOT_FOUND": HTTPStatus.NOT_FOUND,
+    "METHOD_NOT_ALLOWED": HTTPStatus.METHOD_NOT_ALLOWED,
+    "EXPERIMENT_NOT_RUNNING": HTTPStatus.CONFLICT,
+    "EXPERIMENT_EXISTS": HTTPStatus.CONFLICT,
+    "INVALID_TRANSITION": HTTPStatus.CONFLICT,
+    "DEPENDENCY_UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
+    "SPOOL_FULL": HTTPStatus.SERVICE_UNAVAILABLE,
+    "COMMAND_TIMED_OUT": HTTPStatus.SERVICE_UNAVAILABLE,
+    "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""Every code whose status is not 422. What is wrong with the input itself is always a 422."""
+
+JSON_HEADER = (b"content-type", b"application/json")
+
+_log = logging.getLogger(__name__)
+
+
+class AccessError(EngineError):
+    """The caller has shown no key, or one that does not reach so far."""
+
+
+class RouteError(EngineError):
+    """There is no such route, or it does not take this method."""
+
+
+def status_of(code: str) -> int:
+    """Return the HTTP status of an error code."""
+    return STATUS_OF_CODE.get(code, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def error_body(error: EngineError) -> dict[str, Any]:
+    """Return the JSON value of an error: {"error": {"code", "message", "path"}}."""
+    return {"error": {"code": error.code, "message": error.message, "path": error.path}}
+
+
+def answer_of(error: Exception) -> tuple[int, bytes, Headers, str]:
+    """Return status, body, headers and code of the answer to `error`.
+
+    What is no error of ours is a bug: it is logged here, and the answer does not tell what it was.
+    """
+    if not isinstance(error, EngineError):
+        _log.error("a request failed", exc_info=error)
+        error = EngineError("INTERNAL", "the API made a mistake; its log says which")
+    body = orjson.dumps(error_body(error))
+    headers = [JSON_HEADER, (b"content-length", b"%d" % len(body))]
+    if isinstance(error, DependencyError):
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    if error.code == "UNAUTHENTICATED":
+        headers.append((b"www-authenticate", b"Bearer"))
+    return status_of(error.code), body, headers, error.code

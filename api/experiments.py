@@ -1,0 +1,240 @@
+"""Every experiment in memory: what the fast path reads, kept up with what Redis announces.
+
+Without Redis it goes on with what it has, and knows how old that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from api.rendering import Rendering
+from streams.domain.errors import (
+    DependencyError,
+    ExperimentNotFoundError,
+    ExperimentNotRunningError,
+)
+from streams.experiments.assignment import Assigner
+from streams.experiments.lifecycle import Status
+from streams.experiments.snapshot import Snapshot
+
+GATHER_S = 0.1
+"""How long announcements are gathered before their snapshots are fetched together: a busy
+experiment is announced tens of times a second, and every fetch takes time from the requests."""
+
+LOOK_S = 0.02
+"""How often the result of a command is looked for."""
+
+RECONNECT_S = 0.5
+_log = logging.getLogger(__name__)
+
+
+class SnapshotSource(Protocol):
+    """Where snapshots come from."""
+
+    async def snapshot(self, experiment_id: str) -> Snapshot | None:
+        """Return the newest snapshot of an experiment."""
+
+    async def snapshots(self, experiment_ids: Sequence[str]) -> list[Snapshot]:
+        """Return the newest snapshots of those experiments that have one."""
+
+    async def newer(self, known: Mapping[str, int]) -> list[Snapshot]:
+        """Return all snapshots whose version is not the known one."""
+
+    def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
+        """Yield (experiment id, version) as snapshots are written, and None in silence."""
+
+
+class RunningExperiment:
+    """An experiment that assigns: compiled, and rendered.
+
+    Attributes:
+        id: Its id.
+        assigner: Who gets what.
+        rendering: The JSON of the answers.
+    """
+
+    __slots__ = ("assigner", "id", "rendering")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.id = snapshot.experiment.id
+        self.assigner = Assigner(snapshot)
+        self.rendering = Rendering(snapshot)
+
+
+class Experiments:
+    """All experiments by id.
+
+    Attributes:
+        conclusions: Conclusions seen since the start of this process.
+        winner_confidences: Confidence of each of them that had a winner.
+    """
+
+    def __init__(
+        self, source: SnapshotSource, sweep_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            source: Where snapshots come from.
+            sweep_s: Seconds between two readings of everything, for what no announcement told.
+            clock: Seconds that only grow.
+        """
+        self.conclusions = 0
+        self.winner_confidences: list[float] = []
+        self._source = source
+        self._sweep_s = sweep_s
+        self._clock = clock
+        self._snapshots: dict[str, Snapshot] = {}
+        self._running: dict[str, RunningExperiment] = {}
+        self._read_at_s: float | None = None
+        self._announced: dict[str, int] = {}
+        self._has_announced = asyncio.Event()
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since Redis was last heard; None before the first time."""
+        return None if self._read_at_s is None else self._clock() - self._read_at_s
+
+    def running(self, experiment_id: str) -> RunningExperiment:
+        """Return an experiment that assigns.
+
+        Raises:
+            ExperimentNotFoundError: there is none with this id.
+            ExperimentNotRunningError: it does not assign now.
+        """
+        found = self._running.get(experiment_id)
+        if found is None:
+            status = self.snapshot(experiment_id).experiment.status
+            raise ExperimentNotRunningError(experiment_id, status)
+        return found
+
+    def snapshot(self, experiment_id: str) -> Snapshot:
+        """Return what is known of an experiment.
+
+        Raises:
+            ExperimentNotFoundError: there is none with this id.
+        """
+        found = self._snapshots.get(experiment_id)
+        if found is None:
+            raise ExperimentNotFoundError(experiment_id)
+        return found
+
+    def all(self) -> list[Snapshot]:
+        """Return what is known of every experiment, newest first."""
+        return sorted(
+            self._snapshots.values(),
+            key=lambda snapshot: (-snapshot.experiment.created_at_ms, snapshot.experiment.id),
+        )
+
+    def by_status(self) -> Counter[str]:
+        """Return how many experiments there are in every status."""
+        return Counter(str(found.experiment.status) for found in self._snapshots.values())
+
+    def put(self, snapshot: Snapshot) -> bool:
+        """Take a snapshot unless a newer one is here; return whether it was taken."""
+        experiment_id = snapshot.experiment.id
+        before = self._snapshots.get(experiment_id)
+        if before is not None and before.version >= snapshot.version:
+            return False
+        self._snapshots[experiment_id] = snapshot
+        if snapshot.experiment.status is Status.RUNNING:
+            self._running[experiment_id] = RunningExperiment(snapshot)
+        else:
+            self._running.pop(experiment_id, None)
+        if before is not None and _is_concluded(snapshot) and not _is_concluded(before):
+            self.conclusions += 1
+            if snapshot.winner is not None:
+                self.winner_confidences.append(snapshot.confidence)
+        return True
+
+    async def sweep(self) -> None:
+        """Read everything that is new.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        known = {name: snapshot.version for name, snapshot in self._snapshots.items()}
+        self._put_all(await self._source.newer(known))
+
+    async def at_version(self, experiment_id: str, version: int, timeout_s: float) -> Snapshot:
+        """Return an experiment once `version` commands have been applied to it.
+
+        Raises:
+            DependencyError: that is not seen within `timeout_s` seconds, or Redis does not answer.
+        """
+        deadline = self._clock() + timeout_s
+        while True:
+            known = self._snapshots.get(experiment_id)
+            if known is not None and known.experiment.version >= version:
+                return known
+            if self._clock() > deadline:
+                raise DependencyError(
+                    "worker",
+                    "the command took effect, and its result is not to be seen yet",
+                    code="COMMAND_TIMED_OUT",
+                )
+            found = await self._source.snapshot(experiment_id)
+            if found is None or not self.put(found):
+                await asyncio.sleep(LOOK_S)
+
+    async def follow(self) -> None:
+        """Keep up with Redis until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sweep_for_ever())
+            tasks.create_task(self._listen_for_ever())
+            tasks.create_task(self._fetch_announced())
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except DependencyError as error:
+                _log.warning("%s; going on with what is in memory", error.message)
+                await asyncio.sleep(RECONNECT_S)
+            else:
+                await asyncio.sleep(self._sweep_s)
+
+    async def _listen_for_ever(self) -> None:
+        while True:
+            try:
+                async with aclosing(self._source.announcements()) as announcements:  # type: ignore[type-var]
+                    async for announced in announcements:
+                        self._read_at_s = self._clock()
+                        if announced is not None:
+                            name, version = announced
+                            self._announced[name] = version
+                            self._has_announced.set()
+            except DependencyError:  # the sweep tells, and reads what is missed meanwhile
+                await asyncio.sleep(RECONNECT_S)
+
+    async def _fetch_announced(self) -> None:
+        while True:
+            await self._has_announced.wait()
+            await asyncio.sleep(GATHER_S)
+            self._has_announced.clear()
+            announced, self._announced = self._announced, {}
+            wanted = [
+                name
+                for name, version in announced.items()
+                if name not in self._snapshots or self._snapshots[name].version < version
+            ]
+            try:
+                found = await self._source.snapshots(wanted)
+            except DependencyError:  # the sweep will find them
+                continue
+            self._put_all(found)
+
+    def _put_all(self, snapshots: Iterable[Snapshot]) -> None:
+        for snapshot in snapshots:
+            self.put(snapshot)
+        self._read_at_s = self._clock()
+
+
+def _is_concluded(snapshot: Snapshot) -> bool:
+    return snapshot.experiment.concluded_at_ms is not None

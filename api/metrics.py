@@ -1,0 +1,202 @@
+"""What Prometheus sees. The hot path adds to plain integers; they become metrics when asked for."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from api.assigning import Assigning
+from api.delivery import Delivery
+from api.experiments import Experiments
+from api.observing import Observing
+from api.outbox import Outbox
+from api.spool import Spool
+from api.sticky import StickyReceipts
+
+LATENCY_BOUNDS_S = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+)  # fmt: skip
+CONFIDENCE_BOUNDS = (0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.999, 1.0)
+
+
+class Histogram:
+    """Counts by bucket, and the sum."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return (upper bound, number of values up to it), as Prometheus has them."""
+        total, found = 0, []
+        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
+            total += count
+            found.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+        return found
+
+    @property
+    def sum(self) -> float:
+        """Sum of the values."""
+        return self._sum
+
+
+@dataclass(slots=True)
+class RequestCounters:
+    """What the edge counts.
+
+    Attributes:
+        errors: Answers that were errors, by code.
+        assign_latency: Seconds from a request to its answer.
+        observe_latency: The same of observations.
+    """
+
+    errors: Counter[str] = field(default_factory=Counter)
+    assign_latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_S))
+    observe_latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_S))
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """Everything there is to see of this process."""
+
+    requests: RequestCounters
+    experiments: Experiments
+    assigning: Assigning
+    observing: Observing
+    sticky: StickyReceipts
+    outbox: Outbox
+    spool: Spool
+    delivery: Delivery
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now."""
+        yield from self._traffic()
+        yield from self._conclusions()
+        yield from self._freshness()
+        yield from self._delivery()
+
+    def _traffic(self) -> Iterator[Metric]:
+        assignments = CounterMetricFamily(
+            "experiment_assignments", "Answered assignments by reason.", labels=["reason"]
+        )
+        for reason, count in self.assigning.answered.items():
+            assignments.add_metric([reason], count)
+        yield assignments
+        yield CounterMetricFamily(
+            "experiment_observations", "Observations taken.", self.observing.accepted
+        )
+        yield CounterMetricFamily(
+            "experiment_sticky_unavailable",
+            "Assignments decided by the hash because Redis did not answer.",
+            self.sticky.unavailable,
+        )
+        errors = CounterMetricFamily("experiment_errors", "Error answers by code.", labels=["code"])
+        for code, count in self.requests.errors.items():
+            errors.add_metric([code], count)
+        yield errors
+        for name, help_text, histogram in (
+            (
+                "experiment_assignment_latency_seconds",
+                "Time to answer an assignment.",
+                self.requests.assign_latency,
+            ),
+            (
+                "experiment_observation_latency_seconds",
+                "Time to take observations so that they survive.",
+                self.requests.observe_latency,
+            ),
+        ):
+            yield HistogramMetricFamily(name, help_text, histogram.buckets(), histogram.sum)
+
+    def _conclusions(self) -> Iterator[Metric]:
+        statuses = GaugeMetricFamily(
+            "experiment_experiments", "Experiments by status.", labels=["status"]
+        )
+        for status, count in self.experiments.by_status().items():
+            statuses.add_metric([status], count)
+        yield statuses
+        yield CounterMetricFamily(
+            "experiment_conclusions", "Conclusions seen.", self.experiments.conclusions
+        )
+        confidences = Histogram(CONFIDENCE_BOUNDS)
+        for confidence in self.experiments.winner_confidences:
+            confidences.add(confidence)
+        yield HistogramMetricFamily(
+            "experiment_winner_confidence",
+            "Confidence of the experiments that were concluded with a winner.",
+            confidences.buckets(),
+            confidences.sum,
+        )
+        leaders = GaugeMetricFamily(
+            "experiment_leader_confidence",
+            "Probability of the leading variant of a running experiment to be the best.",
+            labels=["experiment"],
+        )
+        for snapshot in self.experiments.all():
+            if snapshot.experiment.status == "running":
+                leaders.add_metric([snapshot.experiment.id], snapshot.confidence)
+        yield leaders
+
+    def _freshness(self) -> Iterator[Metric]:
+        age_s = self.experiments.age_s
+        yield GaugeMetricFamily(
+            "experiment_redis_age_seconds",
+            "Time since Redis was last heard; +Inf before the first time.",
+            float("inf") if age_s is None else age_s,
+        )
+        newest_ms = max((found.as_of_ms for found in self.experiments.all()), default=0)
+        yield GaugeMetricFamily(
+            "experiment_snapshot_age_seconds",
+            "Time since the newest event that is in any snapshot; 0 without events.",
+            max(0.0, time.time() - newest_ms / 1000) if newest_ms else 0.0,
+        )
+
+    def _delivery(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "experiment_queue_depth", "Rows that wait for the next write.", self.outbox.queued
+        )
+        yield GaugeMetricFamily(
+            "experiment_in_flight_records",
+            "Records handed to Kafka and not acknowledged.",
+            self.delivery.depth,
+        )
+        yield GaugeMetricFamily("experiment_spool_bytes", "Bytes spooled.", self.spool.size_bytes)
+        yield GaugeMetricFamily(
+            "experiment_spool_max_bytes", "Most bytes the spool may hold.", self.spool.max_bytes
+        )
+        yield CounterMetricFamily(
+            "experiment_acknowledged_records",
+            "Records Kafka has acknowledged.",
+            self.delivery.acknowledged,
+        )
+        yield CounterMetricFamily(
+            "experiment_delivery_failures",
+            "Records Kafka refused, and that are sent again.",
+            self.delivery.failed,
+        )
+
+
+def rendered(collector: Collector) -> bytes:
+    """Return all metrics in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return generate_latest(registry)

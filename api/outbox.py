@@ -1,0 +1,223 @@
+"""One write for everything that one turn of the event loop has to remember.
+
+Requests add rows and wait. When the turn ends, the rows become records, the records go into the
+spool with one write, all who wait are answered, and the records are handed to Kafka.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+from aiokafka.partitioner import murmur2
+
+from api.spool import Place, Spool, SpoolRecord
+from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
+
+IMPRESSIONS = 0
+OBSERVATIONS = 1
+"""Small numbers that stand for the topics in the spool; they must not change."""
+
+MAX_RECORD_BYTES = 2**19
+"""About so large may a record become; half of what a broker takes unless told otherwise."""
+
+MAX_ROWS = 10_000
+_ROW_BYTES = 40
+"""About what the columns of an impression take."""
+
+R = TypeVar("R")
+
+
+class ImpressionRow(NamedTuple):
+    """One impression to be logged; the fields are those of `ImpressionGroup`, in its order."""
+
+    experiment: int
+    repeatable: bool
+    variant: int
+    propensity: int
+    allocation_version: int
+    assigned_at_ms: int
+    unit: int
+    context: str
+
+
+class Receiver(Protocol):
+    """Who takes records once they are in the spool."""
+
+    def offer(self, places: Sequence[Place], records: Sequence[SpoolRecord]) -> None:
+        """Take records that were just appended."""
+
+
+class Outbox:
+    """Collects rows, and makes them survive.
+
+    Attributes:
+        queued: Rows that wait for the end of the turn.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        receiver: Receiver,
+        *,
+        incarnation: int,
+        partitions: int,
+        encode_impressions: Callable[[ImpressionBatch], bytes],
+        encode_observations: Callable[[ObservationBatch], bytes],
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            spool: Where records survive.
+            receiver: Who takes them from there.
+            incarnation: 64-bit number of this process; no other process may have it.
+            partitions: Partitions of the two topics.
+            encode_impressions: Makes a record of a batch.
+            encode_observations: The same.
+        """
+        self.queued = 0
+        self._spool = spool
+        self._receiver = receiver
+        self._incarnation = incarnation
+        self._partitions = partitions
+        self._encode_impressions = encode_impressions
+        self._encode_observations = encode_observations
+        self._sequences: dict[tuple[int, int], int] = {}
+        self._rotating: list[ImpressionRow] = []
+        self._keyed: defaultdict[int, list[ImpressionRow]] = defaultdict(list)
+        self._observations: defaultdict[int, list[Observation]] = defaultdict(list)
+        self._next_partition = incarnation % partitions
+        self._written: asyncio.Future[None] | None = None
+
+    def add_impression(self, row: ImpressionRow) -> None:
+        """Take an impression; it is safe when `written` returns."""
+        self.queued += 1
+        if row.repeatable:
+            # Impressions of one unit must meet in one partition to be counted once.
+            self._keyed[row.unit * self._partitions >> 64].append(row)
+        else:
+            self._rotating.append(row)
+
+    def add_observations(self, observations: Iterable[Observation]) -> None:
+        """Take observations; they are safe when `written` returns."""
+        for observation in observations:
+            self.queued += 1
+            key = murmur2(observation.assignment_id.encode()) & 0x7FFFFFFF
+            self._observations[key % self._partitions].append(observation)
+
+    def written(self) -> asyncio.Future[None]:
+        """Return what is done when all that was added until now would survive this process.
+
+        Raises, when awaited:
+            SpoolFullError: it would not, and it was forgotten.
+        """
+        written = self._written
+        if written is None:
+            loop = asyncio.get_running_loop()
+            written = self._written = loop.create_future()
+            loop.call_soon(self._flush)
+        return written
+
+    def _flush(self) -> None:
+        written, self._written = self._written, None
+        self.queued = 0
+        before = dict(self._sequences)
+        try:
+            records = list(self._records())
+            places = self._spool.append(records)
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+            self._sequences = before  # a gap would be remembered by the workers for ever
+            if written is not None and not written.done():
+                written.set_exception(error)
+                written.exception()  # seen, even if all who waited have gone
+            return
+        if written is not None and not written.done():
+            written.set_result(None)
+        if records:
+            self._receiver.offer(places, records)
+
+    def _records(self) -> Iterator[SpoolRecord]:
+        """Yield what was added as records, and forget it."""
+        if self._rotating:
+            rotating, self._rotating = self._rotating, []
+            self._next_partition = (self._next_partition + 1) % self._partitions
+            yield from self._impression_records(self._next_partition, rotating)
+        if self._keyed:
+            keyed, self._keyed = self._keyed, defaultdict(list)
+            for partition, rows in keyed.items():
+                yield from self._impression_records(partition, rows)
+        if self._observations:
+            observations, self._observations = self._observations, defaultdict(list)
+            for partition, found in observations.items():
+                yield from self._observation_records(partition, found)
+
+    def _impression_records(
+        self, partition: int, rows: list[ImpressionRow]
+    ) -> Iterator[SpoolRecord]:
+        for part in _split(rows, _size_of_impression):
+            sequence = self._next_sequence(IMPRESSIONS, partition)
+            batch = ImpressionBatch(self._incarnation, partition, sequence, _groups(part))
+            yield SpoolRecord(IMPRESSIONS, partition, self._encode_impressions(batch))
+
+    def _observation_records(
+        self, partition: int, observations: list[Observation]
+    ) -> Iterator[SpoolRecord]:
+        for part in _split(observations, _size_of_observation):
+            sequence = self._next_sequence(OBSERVATIONS, partition)
+            batch = ObservationBatch(tuple(part), self._incarnation, sequence)
+            yield SpoolRecord(OBSERVATIONS, partition, self._encode_observations(batch))
+
+    def _next_sequence(self, topic: int, partition: int) -> int:
+        sequence = self._sequences.get((topic, partition), 0)
+        self._sequences[topic, partition] = sequence + 1
+        return sequence
+
+
+def _groups(rows: list[ImpressionRow]) -> list[ImpressionGroup]:
+    """Return rows as columns, one group for each experiment."""
+    by_experiment: defaultdict[int, list[ImpressionRow]] = defaultdict(list)
+    for row in rows:
+        by_experiment[row.experiment].append(row)
+    return [_group(found) for found in by_experiment.values()]
+
+
+def _group(rows: list[ImpressionRow]) -> ImpressionGroup:
+    experiments, repeatable, variants, propensities, versions, times, units, contexts = zip(
+        *rows, strict=True
+    )
+    return ImpressionGroup(
+        experiment=experiments[0],
+        repeatable=repeatable[0],
+        variants=variants,
+        propensities=propensities,
+        allocation_versions=versions,
+        assigned_at_ms=times,
+        units=units,
+        contexts=[text or "{}" for text in contexts] if any(contexts) else (),
+    )
+
+
+def _split(rows: list[R], size_of: Callable[[R], int]) -> Iterator[list[R]]:
+    """Yield `rows` in parts that fit into a record each."""
+    start, size = 0, 0
+    for index, row in enumerate(rows):
+        size += size_of(row)
+        if size > MAX_RECORD_BYTES or index - start >= MAX_ROWS:
+            if index > start:
+                yield rows[start:index]
+            start, size = index, size_of(row)
+    yield rows[start:]
+
+
+def _size_of_impression(row: ImpressionRow) -> int:
+    return _ROW_BYTES + 4 * len(row.context)  # a character takes four bytes at most
+
+
+def _size_of_observation(observation: Observation) -> int:
+    return (
+        len(observation.assignment_id)
+        + _ROW_BYTES
+        + 4 * len(observation.metric + (observation.event_id or ""))
+    )

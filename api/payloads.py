@@ -1,0 +1,107 @@
+"""Snapshots as JSON values: the shapes are those of `api.client.results`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.domain.quantities import ALLOCATION_TOTAL
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.snapshot import MetricReport, Snapshot, VariantReport
+
+JsonObject = dict[str, Any]
+
+
+def experiment_payload(experiment: Experiment) -> JsonObject:
+    """Return an experiment: its definition with all defaults filled in, and where it is."""
+    definition = experiment.definition
+    winner = experiment.winner
+    return {
+        "id": experiment.id,
+        "status": experiment.status,
+        "version": experiment.version,
+        "config": definition.config.model_dump(by_alias=True, mode="json"),
+        "variants": [
+            {
+                "id": experiment.variant_id(index),
+                "name": variant.name,
+                "isControl": variant.is_control,
+                "weight": variant.weight,
+                "config": variant.config,
+            }
+            for index, variant in enumerate(definition.variants)
+        ],
+        "createdAt": experiment.created_at_ms,
+        "startedAt": experiment.started_at_ms,
+        "concludedAt": experiment.concluded_at_ms,
+        "winnerVariantId": None if winner is None else experiment.variant_id(winner),
+    }
+
+
+def stats_payload(snapshot: Snapshot) -> JsonObject:
+    """Return what is known of an experiment: counts, posteriors, allocation, recommendation."""
+    experiment = snapshot.experiment
+    config = experiment.definition.config
+    return {
+        "experimentId": experiment.id,
+        "name": config.name,
+        "type": config.type,
+        "unit": config.unit,
+        "status": experiment.status,
+        "primaryMetric": config.primary_metric,
+        "version": snapshot.version,
+        "asOf": snapshot.as_of_ms,
+        "totalAssignments": sum(report.assignments for report in snapshot.variants),
+        "totalObservations": sum(report.observations for report in snapshot.variants),
+        "duplicates": snapshot.duplicates,
+        "variants": [_variant(snapshot, index) for index in range(len(snapshot.variants))],
+        "winner": _winner(snapshot),
+        "confidence": snapshot.confidence,
+        "recommendedAction": snapshot.recommended_action,
+        "reason": snapshot.reason,
+    }
+
+
+def _variant(snapshot: Snapshot, index: int) -> JsonObject:
+    variant = snapshot.experiment.definition.variants[index]
+    return {
+        "id": snapshot.experiment.variant_id(index),
+        "name": variant.name,
+        "isControl": variant.is_control,
+        "config": variant.config,
+        "stats": _statistics(snapshot.variants[index], snapshot.allocation.weights[index]),
+    }
+
+
+def _statistics(report: VariantReport, weight: int) -> JsonObject:
+    return {
+        "assignments": report.assignments,
+        "observations": report.observations,
+        "mean": report.mean,
+        "lower": report.lower,
+        "upper": report.upper,
+        "probabilityBest": report.probability_best,
+        "expectedLoss": report.expected_loss,
+        "allocation": weight / ALLOCATION_TOTAL,
+        "metrics": {metric.name: _metric(metric) for metric in report.metrics},
+    }
+
+
+def _metric(report: MetricReport) -> JsonObject:
+    return {
+        "kind": report.kind,
+        "units": report.units,
+        "observations": report.observations,
+        "sumMicro": report.total,
+        "mean": report.mean,
+        "lower": report.lower,
+        "upper": report.upper,
+    }
+
+
+def _winner(snapshot: Snapshot) -> JsonObject | None:
+    if snapshot.winner is None:
+        return None
+    return {
+        "id": snapshot.experiment.variant_id(snapshot.winner),
+        "name": snapshot.experiment.definition.variants[snapshot.winner].name,
+    }

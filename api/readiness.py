@@ -1,0 +1,122 @@
+"""Can this process assign, and what is not there?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from api.delivery import Delivery
+from api.experiments import Experiments
+from api.spool import Spool
+from streams.domain.errors import DependencyError
+
+PROBE_S = 2.0
+"""How often Kafka and the workers are looked for; older news are no news."""
+
+PATIENCE_S = 3 * PROBE_S
+SPARE_BYTES = 2**20
+"""A spool with less room than this is as good as full."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What `GET /ready` says.
+
+    Attributes:
+        missing: What keeps this process from assigning, by name; empty when it is ready.
+        degraded: What is not there, and is done without for now.
+    """
+
+    missing: tuple[str, ...]
+    degraded: tuple[str, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this process can assign."""
+        return not self.missing
+
+
+class Watch:
+    """Knows who is there.
+
+    Args:
+        experiments: Knows when Redis was last heard.
+        spool, delivery: Know what waits for Kafka.
+        is_kafka_there: Asks Kafka something, in a thread of its own.
+        live_workers: Counts the workers that live.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        experiments: Experiments,
+        spool: Spool,
+        delivery: Delivery,
+        is_kafka_there: Callable[[], bool],
+        live_workers: Callable[[], Awaitable[int]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._experiments = experiments
+        self._spool = spool
+        self._delivery = delivery
+        self._is_kafka_there = is_kafka_there
+        self._live_workers = live_workers
+        self._clock = clock
+        self._kafka_seen_s: float | None = None
+        self._workers = 0
+        self._has_seen_worker = False
+
+    def readiness(self) -> Readiness:
+        """Return what is missing now.
+
+        Redis and a worker are needed once: with what they have told, assignment goes on without
+        them. Kafka is not needed while the spool has room.
+        """
+        missing: list[str] = []
+        degraded: list[str] = []
+        has_room = self._spool.max_bytes - self._spool.size_bytes > SPARE_BYTES
+        if not self._is_recent(self._kafka_heard_s()):
+            (degraded if has_room else missing).append("kafka")
+        if not has_room:
+            missing.append("spool")
+        age_s = self._experiments.age_s
+        if age_s is None:
+            missing.append("redis")
+        elif age_s > PATIENCE_S:
+            degraded.append("redis")
+        if not self._workers:
+            (degraded if self._has_seen_worker else missing).append("worker")
+        return Readiness(tuple(missing), tuple(degraded))
+
+    async def follow(self) -> None:
+        """Keep looking until cancelled."""
+        while True:
+            await asyncio.gather(self._look_for_kafka(), self._look_for_workers())
+            is_complete = self._has_seen_worker and self._kafka_seen_s is not None
+            await asyncio.sleep(PROBE_S if is_complete else PROBE_S / 10)
+
+    async def _look_for_kafka(self) -> None:
+        acknowledged_s = self._delivery.last_acknowledged_s
+        if acknowledged_s is not None and self._clock() - acknowledged_s < PROBE_S:
+            return
+        if await asyncio.to_thread(self._is_kafka_there):
+            self._kafka_seen_s = self._clock()
+
+    async def _look_for_workers(self) -> None:
+        try:
+            self._workers = await self._live_workers()
+        except DependencyError:
+            self._workers = 0
+        self._has_seen_worker = self._has_seen_worker or self._workers > 0
+
+    def _kafka_heard_s(self) -> float | None:
+        times = (self._kafka_seen_s, self._delivery.last_acknowledged_s)
+        return max((seen for seen in times if seen is not None), default=None)
+
+    def _is_recent(self, seen_s: float | None) -> bool:
+        return seen_s is not None and self._clock() - seen_s < PATIENCE_S

@@ -1,0 +1,70 @@
+"""The answers of an assignment as bytes: all but the id is rendered once for each snapshot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
+from streams.experiments.assignment import Reason
+from streams.experiments.snapshot import Snapshot
+
+
+class Rendering:
+    """The JSON of every answer that a snapshot can give.
+
+    Keys stand in the order id, experimentId, variantId, variantName, config, enrolled, reason,
+    propensity.
+    """
+
+    __slots__ = ("_answers", "_assigned", "_not_enrolled")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        experiment = snapshot.experiment
+        self._answers: list[dict[str, Any]] = [
+            {
+                "experimentId": experiment.id,
+                "variantId": experiment.variant_id(index),
+                "variantName": variant.name,
+                "config": variant.config,
+            }
+            for index, variant in enumerate(experiment.definition.variants)
+        ]
+        self._assigned = [
+            self._tail(index, Reason.ASSIGNED, weight / ALLOCATION_TOTAL)
+            for index, weight in enumerate(snapshot.allocation.weights)
+        ]
+        control = self._answers[experiment.definition.control_index]
+        self._not_enrolled = orjson.dumps(
+            {
+                "id": None,
+                **control,
+                "enrolled": False,
+                "reason": Reason.NOT_ENROLLED,
+                "propensity": None,
+            }
+        )
+
+    @property
+    def not_enrolled(self) -> bytes:
+        """The answer to a unit that does not take part."""
+        return self._not_enrolled
+
+    def assigned(self, receipt: str, variant: int) -> bytes:
+        """Return the answer to a unit that the allocation in force gave `variant`."""
+        return b'{"id":"%b"%b' % (receipt.encode(), self._assigned[variant])
+
+    def otherwise(self, receipt: str, variant: int, reason: Reason, propensity: int) -> bytes:
+        """Return the answer for another reason, or with another propensity (over 2**32)."""
+        tail = self._tail(variant, reason, propensity / PROPENSITY_ONE)
+        return b'{"id":"%b"%b' % (receipt.encode(), tail)
+
+    def _tail(self, variant: int, reason: Reason, propensity: float) -> bytes:
+        rest = {
+            **self._answers[variant],
+            "enrolled": True,
+            "reason": reason,
+            "propensity": propensity,
+        }
+        return b"," + orjson.dumps(rest)[1:]

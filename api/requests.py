@@ -1,0 +1,109 @@
+"""What the routes take, besides definitions and updates of experiments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import Field, StringConstraints
+
+from streams.domain.errors import InputError
+from streams.domain.validation import InputModel
+
+MAX_CONTEXT_BYTES = 16_384
+"""What may be logged about one request, as JSON."""
+
+MAX_ASSIGNMENTS = 1_000
+"""Experiments times units of one call."""
+
+TIME_LIMIT_MS = 1 << 48
+
+UnitId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+ShortText = Annotated[str, StringConstraints(max_length=256)]
+
+
+class AssignmentContext(InputModel):
+    """Who asks for a variant, and under which circumstances.
+
+    Attributes:
+        user_id: The unit of experiments on users.
+        session_id: The unit of experiments on sessions.
+        timestamp: Time of the request, in milliseconds since the epoch; now unless given.
+        device: Logged with the impression.
+        location: Logged with the impression.
+        features: Any JSON object; logged with the impression.
+    """
+
+    user_id: UnitId | None = None
+    session_id: UnitId | None = None
+    timestamp: int | None = Field(default=None, ge=0, lt=TIME_LIMIT_MS)
+    device: ShortText | None = None
+    location: ShortText | None = None
+    features: dict[str, Any] | None = None
+
+    def logged(self) -> str:
+        """Return what is logged of it: JSON, empty if there is nothing.
+
+        The ids of user and session are not: the log knows a unit by its hash.
+
+        Raises:
+            InputError: it is too long (`OUT_OF_RANGE`) or nested too deeply (`TOO_DEEP`).
+        """
+        if self.device is None and self.location is None and not self.features:
+            return ""
+        told = {"device": self.device, "location": self.location, "features": self.features}
+        try:
+            text = orjson.dumps({name: value for name, value in told.items() if value})
+        except orjson.JSONEncodeError as error:
+            raise InputError("TOO_DEEP", f"cannot be logged: {error}", "features") from error
+        if len(text) > MAX_CONTEXT_BYTES:
+            raise InputError(
+                "OUT_OF_RANGE",
+                f"the logged part has {len(text)} bytes, must be <= {MAX_CONTEXT_BYTES}",
+                "features",
+            )
+        return text.decode()
+
+
+class AssignmentsRequest(InputModel):
+    """Several experiments for several units: every experiment is asked for every unit.
+
+    Attributes:
+        experiment_ids: Experiments, each once.
+        units: A context for each unit.
+    """
+
+    experiment_ids: Annotated[tuple[str, ...], Field(min_length=1, max_length=256, strict=False)]
+    units: Annotated[
+        tuple[AssignmentContext, ...],
+        Field(min_length=1, max_length=MAX_ASSIGNMENTS, strict=False),
+    ]
+
+
+class ConcludeRequest(InputModel):
+    """How an experiment ends.
+
+    Attributes:
+        winner_variant_id: Id of the variant it is concluded with; none unless given.
+    """
+
+    winner_variant_id: str | None = None
+
+
+class ObservationRequest(InputModel):
+    """A metric value tied to an assignment.
+
+    Attributes:
+        assignment_id: `id` of the assignment.
+        metric: Name of the metric.
+        value: In units of the metric, within +-10**9.
+        event_id: The sender's name of the event; the same one for the same assignment and metric
+            counts once.
+        timestamp: Time of the event, in milliseconds since the epoch; now unless given.
+    """
+
+    assignment_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    metric: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    value: float = Field(ge=-1e9, le=1e9)
+    event_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    timestamp: int | None = Field(default=None, ge=0, lt=TIME_LIMIT_MS)

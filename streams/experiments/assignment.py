@@ -1,0 +1,116 @@
+"""Who gets which variant: a snapshot compiled for many decisions, each a function of a unit."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from streams.allocation.bucketing import choose_cumulative, cumulative, draws, is_enrolled
+from streams.domain.errors import ExperimentNotRunningError
+from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
+from streams.experiments.definition import UnitKind
+from streams.experiments.lifecycle import Status
+from streams.experiments.snapshot import Snapshot
+
+_PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
+
+
+class Reason(StrEnum):
+    """Why a unit got the variant it got."""
+
+    ASSIGNED = "ASSIGNED"
+    """By its hash, on the allocation in force."""
+    STICKY = "STICKY"
+    """It was assigned before, and keeps its variant."""
+    STICKY_UNAVAILABLE = "STICKY_UNAVAILABLE"
+    """Where earlier assignments are kept does not answer: by its hash, and not remembered."""
+    NOT_ENROLLED = "NOT_ENROLLED"
+    """It does not take part; it sees the control, and nothing is logged."""
+
+
+class Assignment(NamedTuple):
+    """The variant of one unit. A named tuple, because one is made for every request.
+
+    Attributes:
+        variant: Index of the variant; the control for a unit that is not enrolled.
+        enrolled: Whether the unit takes part. If not, the rest means nothing.
+        propensity: Probability the variant had, numerator over 2**32; 0 for a unit not enrolled.
+        allocation_version: Version of the allocation that decided.
+        assigned_at_ms: Time the receipt carries.
+        unit: 64-bit unit hash.
+    """
+
+    variant: int
+    enrolled: bool
+    propensity: int
+    allocation_version: int
+    assigned_at_ms: int
+    unit: int
+
+
+class Assigner:
+    """A running experiment, compiled: everything that does not depend on the unit is done.
+
+    Attributes:
+        number: The experiment as a 64-bit integer.
+        unit_kind: Who is randomised.
+        is_remembered: Whether a unit's first receipt must be kept: its unit comes again, and the
+            allocation moves meanwhile. In every other case the hash alone gives the same again.
+        attribution_window_s: Seconds during which observations count; 0 for no limit.
+    """
+
+    __slots__ = (
+        "_allocation_version",
+        "_control",
+        "_fixed_time_ms",
+        "_propensities",
+        "_sums",
+        "_traffic",
+        "attribution_window_s",
+        "is_remembered",
+        "number",
+        "unit_kind",
+    )
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Compile a snapshot.
+
+        Raises:
+            ExperimentNotRunningError: the experiment does not assign now.
+        """
+        experiment = snapshot.experiment
+        config = experiment.definition.config
+        if experiment.status is not Status.RUNNING or experiment.started_at_ms is None:
+            raise ExperimentNotRunningError(experiment.id, experiment.status)
+        is_repeated = config.unit is not UnitKind.IMPRESSION
+        self.number = experiment.number
+        self.unit_kind = config.unit
+        self.is_remembered = is_repeated and config.parameters.adaptive
+        self.attribution_window_s = config.attribution_window
+        self._control = experiment.definition.control_index
+        self._traffic = config.traffic_allocation
+        self._sums = cumulative(snapshot.allocation.weights)
+        self._propensities = tuple(
+            weight * _PROPENSITY_PER_WEIGHT for weight in snapshot.allocation.weights
+        )
+        self._allocation_version = snapshot.allocation.version
+        # A unit under fixed weights has the same receipt for ever, and nothing is stored for that.
+        self._fixed_time_ms = (
+            experiment.started_at_ms if is_repeated and not config.parameters.adaptive else None
+        )
+
+    def assign(self, unit_key: str | bytes, now_ms: int) -> Assignment:
+        """Return the variant of a unit.
+
+        Args:
+            unit_key: User or session id, or 16 fresh random bytes for an impression.
+            now_ms: Time of the request, in milliseconds since the epoch.
+        """
+        unit, enrolment, variant_draw = draws(self.number, unit_key)
+        if not is_enrolled(enrolment, self._traffic):
+            return Assignment(self._control, False, 0, self._allocation_version, now_ms, unit)
+        variant = choose_cumulative(self._sums, variant_draw)
+        at_ms = now_ms if self._fixed_time_ms is None else self._fixed_time_ms
+        return Assignment(
+            variant, True, self._propensities[variant], self._allocation_version, at_ms, unit
+        )
