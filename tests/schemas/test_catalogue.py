@@ -1,3 +1,5 @@
+from importlib.resources import files
+
 from schemas import library
 from schemas.catalogue import (
     CATALOGUE,
@@ -54,3 +56,10 @@ def test_a_dead_letter_has_room_for_the_largest_record():
     entering = max(topic.max_message_bytes for topic in TOPICS if "observation" in topic.schemas)
 
     assert DEAD_LETTERS.max_message_bytes >= 2 * entering
+
+
+def test_the_table_for_people_names_the_same_topics():
+    readme = (files("schemas") / "README.md").read_text("utf-8")
+    rows = [line for line in readme.partition("## Topics")[2].splitlines() if line[:3] == "| `"]
+
+    assert [row.split("`")[1] for row in rows] == [topic.name for topic in CATALOGUE]
