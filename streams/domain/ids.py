@@ -17,10 +17,11 @@ ExperimentNumber = NewType("ExperimentNumber", int)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _DIGITS = {character: digit for digit, character in enumerate(_ALPHABET)}
 _LENGTH = 13
-_EXPERIMENT = re.compile(rf"exp_([{_ALPHABET}]{{{_LENGTH}}})")
-_VARIANT = re.compile(rf"(exp_[{_ALPHABET}]{{{_LENGTH}}})_v(0|[1-9]\d{{0,4}})")
+# 13 characters are 65 bits: the first one holds four, or the number would not fit into 64.
+_NAME = rf"[{_ALPHABET[:16]}][{_ALPHABET}]{{{_LENGTH - 1}}}"
+_EXPERIMENT = re.compile(rf"exp_({_NAME})")
+_VARIANT = re.compile(rf"(exp_{_NAME})_v(0|[1-9][0-9]{{0,4}})")
 _BITS_PER_CHARACTER = 5
-_LIMIT = 1 << 64
 
 
 def experiment_id(number: int) -> str:
@@ -45,13 +46,13 @@ def experiment_number(name: str) -> ExperimentNumber:
         InputError: `name` is not an experiment id (`INVALID_EXPERIMENT_ID`).
     """
     match = _EXPERIMENT.fullmatch(name)
-    number = 0
-    for character in match[1] if match else "":
-        number = number << _BITS_PER_CHARACTER | _DIGITS[character]
-    if match is None or number >= _LIMIT:
+    if match is None:
         raise InputError(
             "INVALID_EXPERIMENT_ID", f"{name!r} is not an experiment id", "experimentId"
         )
+    number = 0
+    for character in match[1]:
+        number = number << _BITS_PER_CHARACTER | _DIGITS[character]
     return ExperimentNumber(number)
 
 

@@ -49,9 +49,15 @@ _CODES = {
 }
 
 
-def problem(code: str, message: str) -> PydanticCustomError:
-    """Return the error a validator raises to refuse its field with a stable `code`."""
-    return PydanticCustomError(code, "{message}", {"message": message})
+def problem(code: str, message: str, path: str = "") -> PydanticCustomError:
+    """Return the error a validator raises to refuse its field with a stable `code`.
+
+    Args:
+        code: Stable name of the condition, upper snake case.
+        message: One sentence for a person.
+        path: Field at fault below the validated one, as in `variants[1].weight`.
+    """
+    return PydanticCustomError(code, "{message}", {"message": message, "path": path})
 
 
 def parse(model: type[M], data: Mapping[str, Any], root: str = "") -> M:
@@ -74,8 +80,8 @@ def parse(model: type[M], data: Mapping[str, Any], root: str = "") -> M:
 def _input_error(details: ErrorDetails, root: str) -> InputError:
     kind = details["type"]
     path = root
-    for part in details["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f"{'.' if path else ''}{part}"
+    for part in (*details["loc"], details.get("ctx", {}).get("path", "")):
+        path += f"[{part}]" if isinstance(part, int) else f"{'.' if path and part else ''}{part}"
     if kind == "extra_forbidden" and ".parameters." in f".{path}":
         return InputError("UNKNOWN_PARAMETER", "the policy has no such parameter", path)
     code = kind if kind.isupper() else _CODES.get(kind, "WRONG_TYPE")

@@ -80,7 +80,9 @@ class ExperimentConfig(InputModel):
         policy = POLICIES.get(data["type"])
         if policy is None:
             known = ", ".join(sorted(POLICIES))
-            raise problem("UNKNOWN_TYPE", f"type == {data['type']!r}, must be one of {known}")
+            raise problem(
+                "UNKNOWN_TYPE", f"type == {data['type']!r}, must be one of {known}", "type"
+            )
         completed = dict(data)
         completed.setdefault("unit", UnitKind.IMPRESSION if policy.adaptive else UnitKind.USER)
         by_impression = completed["unit"] == UnitKind.IMPRESSION
@@ -97,7 +99,7 @@ class ExperimentConfig(InputModel):
     def _check(self) -> Self:
         metrics = (self.primary_metric, *self.secondary_metrics)
         if len(set(metrics)) < len(metrics):
-            raise problem("DUPLICATE_METRIC", "a metric is named twice")
+            raise problem("DUPLICATE_METRIC", "a metric is named twice", "secondaryMetrics")
         return self
 
 
@@ -118,7 +120,7 @@ class VariantSpec(InputModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_json(self.config, MAX_CONFIG_DEPTH)
+        _check_json(self.config, MAX_CONFIG_DEPTH, "config")
         return self
 
 
@@ -134,20 +136,27 @@ class ExperimentDefinition(InputModel):
     def _check(self) -> Self:
         names = [variant.name for variant in self.variants]
         if len(set(names)) < len(names):
-            raise problem("DUPLICATE_NAME", "two variants have the same name")
+            again = next(i for i, name in enumerate(names) if name in names[:i])
+            path = f"variants[{again}].name"
+            raise problem("DUPLICATE_NAME", f"two variants are named {names[again]!r}", path)
         controls = sum(variant.is_control for variant in self.variants)
         if controls != 1:
-            raise problem("CONTROL_COUNT", f"{controls} variants are control, must be exactly 1")
+            message = f"{controls} variants are control, must be exactly 1"
+            raise problem("CONTROL_COUNT", message, "variants")
         weights = [variant.weight for variant in self.variants if variant.weight is not None]
         if weights and self.config.parameters.adaptive:
-            raise problem("WEIGHTS_NOT_USED", f"{self.config.type} chooses the weights itself")
+            message = f"{self.config.type} chooses the weights itself"
+            raise problem("WEIGHTS_NOT_USED", message, "variants")
         if weights and len(weights) < len(names):
-            raise problem("WEIGHTS_INCOMPLETE", "some variants have a weight and some have none")
+            message = "some variants have a weight and some have none"
+            raise problem("WEIGHTS_INCOMPLETE", message, "variants")
         if weights and abs(math.fsum(weights) - 1.0) > WEIGHT_TOLERANCE:
-            raise problem("WEIGHTS_DO_NOT_SUM", f"weights sum to {math.fsum(weights)!r}, not to 1")
+            message = f"weights sum to {math.fsum(weights)!r}, not to 1"
+            raise problem("WEIGHTS_DO_NOT_SUM", message, "variants")
         floor = self.config.parameters.min_allocation
         if floor is not None and floor * len(names) > 1.0:
-            raise problem("FLOOR_TOO_LARGE", f"minAllocation == {floor}, must be <= 1 / variants")
+            message = f"minAllocation == {floor}, must be <= 1 / number of variants"
+            raise problem("FLOOR_TOO_LARGE", message, "config.parameters.minAllocation")
         return self
 
     @property
@@ -167,7 +176,7 @@ class ExperimentDefinition(InputModel):
 class ParametersUpdate(InputModel):
     """Thresholds among the parameters that a running experiment may change."""
 
-    early_stopping_threshold: float = Field(ge=0.5, lt=1.0)
+    early_stopping_threshold: float | None = Field(default=None, ge=0.5, lt=1.0)
 
 
 class ExperimentUpdate(InputModel):
@@ -202,22 +211,22 @@ def updated(definition: ExperimentDefinition, update: ExperimentUpdate) -> Exper
     return parse_definition(config | changes, variants)
 
 
-def _check_json(value: Any, depth: int) -> None:
+def _check_json(value: Any, depth: int, path: str) -> None:
     """Refuse what JSON cannot say, and what is nested too deeply for a reader's stack."""
     if depth == 0:
-        raise problem("TOO_DEEP", f"nested deeper than {MAX_CONFIG_DEPTH} levels")
+        raise problem("TOO_DEEP", f"nested deeper than {MAX_CONFIG_DEPTH} levels", path)
     match value:
         case dict():
             for key, member in value.items():
                 if not isinstance(key, str):
-                    raise problem("WRONG_TYPE", "keys of a JSON object are strings")
-                _check_json(member, depth - 1)
+                    raise problem("WRONG_TYPE", "keys of a JSON object are strings", path)
+                _check_json(member, depth - 1, f"{path}.{key}")
         case list():
-            for member in value:
-                _check_json(member, depth - 1)
+            for index, member in enumerate(value):
+                _check_json(member, depth - 1, f"{path}[{index}]")
         case float() if not math.isfinite(value):
-            raise problem("NOT_FINITE", f"{value!r} is not a JSON number")
+            raise problem("NOT_FINITE", f"{value!r} is not a JSON number", path)
         case str() | int() | float() | bool() | None:
             return
         case _:
-            raise problem("WRONG_TYPE", f"{type(value).__name__} is not JSON")
+            raise problem("WRONG_TYPE", f"{type(value).__name__} is not JSON", path)

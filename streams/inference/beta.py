@@ -88,7 +88,7 @@ class BetaPosterior:
 
     def support(self) -> tuple[FloatArray, FloatArray]:
         """Return the logits between which all but 1e-12 of the mass lies."""
-        mode = np.log(self.alpha) - np.log(self.beta)
+        mode = np.log(self.alpha / self.beta)
         return mode - _reach(self.alpha, self.beta), mode + _reach(self.beta, self.alpha)
 
     def density(self, coordinates: FloatArray) -> FloatArray:
@@ -97,8 +97,10 @@ class BetaPosterior:
         size = alpha + beta
         # Relative to the peak, and the peak by Stirling's series: the plain form subtracts numbers
         # of the size of alpha and would lose six digits at 1e9 units.
-        distance = coordinates - (np.log(alpha) - np.log(beta))
-        fall = alpha * distance - size * _log_mix(alpha / size, distance)
+        # The rarer outcome carries it, as its share of the size is the one with exact digits.
+        rarer = np.minimum(alpha, beta)
+        distance = np.where(alpha <= beta, 1.0, -1.0) * (coordinates - np.log(alpha / beta))
+        fall = rarer * distance - size * _log_mix(rarer / size, distance)
         peak = 0.5 * np.log(alpha / size * beta / (2.0 * np.pi))
         correction = _stirling(size) - _stirling(alpha) - _stirling(beta)
         density: FloatArray = np.exp(fall + peak + correction)

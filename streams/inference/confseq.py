@@ -25,7 +25,7 @@ from streams.inference.posterior import FloatArray
 PLANNED_UNITS = 5_000
 """Units at which the asymptotic sequence is made narrowest; it is valid for any other number."""
 
-PLANNED_EVENTS = 200.0
+PLANNED_EVENTS = 500.0
 """Events, in units of the largest increment, at which the bounded sequence is made narrowest."""
 
 _MAX_NEWTON_STEPS = 100

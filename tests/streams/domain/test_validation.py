@@ -1,0 +1,70 @@
+from typing import Literal
+
+import pytest
+from pydantic import Field, field_validator
+
+from streams.domain.errors import InputError
+from streams.domain.validation import InputModel, parse, problem
+
+
+class Inner(InputModel):
+    share: float = Field(gt=0.0, le=1.0)
+
+
+class Outer(InputModel):
+    full_name: str = Field(default="a", min_length=1, max_length=3, pattern="^[a-z]*$")
+    kind: Literal["x", "y"] = "x"
+    items: list[Inner] = Field(default=[], max_length=2)
+    count: int = 0
+    parameters: Inner | None = None
+
+    @field_validator("count")
+    @classmethod
+    def _even(cls, count: int) -> int:
+        if count % 2:
+            raise problem("ODD", f"count == {count}, must be even")
+        return count
+
+
+def refusal(data, root=""):
+    with pytest.raises(InputError) as caught:
+        parse(Outer, data, root)
+    return caught.value.code, caught.value.path
+
+
+def test_names_are_camel_case_outside_and_snake_case_inside():
+    assert parse(Outer, {"fullName": "abc"}).full_name == "abc"
+    assert parse(Outer, {"fullName": "abc"}).model_dump(by_alias=True)["fullName"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "path"),
+    [
+        ({"fullName": ""}, "OUT_OF_RANGE", "fullName"),
+        ({"fullName": "abcd"}, "OUT_OF_RANGE", "fullName"),
+        ({"fullName": "A"}, "INVALID_NAME", "fullName"),
+        ({"fullName": 3}, "WRONG_TYPE", "fullName"),
+        ({"kind": "z"}, "UNKNOWN_VALUE", "kind"),
+        ({"other": 1}, "UNKNOWN_FIELD", "other"),
+        ({"items": [{"share": 0.5}, {"share": 0}]}, "OUT_OF_RANGE", "items[1].share"),
+        ({"items": [{}]}, "MISSING_FIELD", "items[0].share"),
+        ({"items": [{"share": float("nan")}]}, "NOT_FINITE", "items[0].share"),
+        ({"items": [{"share": "0.5"}]}, "WRONG_TYPE", "items[0].share"),
+        ({"items": [{"share": True}]}, "WRONG_TYPE", "items[0].share"),
+        ({"items": [{"share": 1}] * 3}, "OUT_OF_RANGE", "items"),
+        ({"count": 3}, "ODD", "count"),
+        ({"parameters": {"share": 1.0, "c": 2}}, "UNKNOWN_PARAMETER", "parameters.c"),
+    ],
+)
+def test_the_first_fault_is_named_by_code_and_path(data, code, path):
+    assert refusal(data) == (code, path)
+
+
+def test_root_is_put_before_the_path():
+    assert refusal({"count": "x"}, "config.rules") == ("WRONG_TYPE", "config.rules.count")
+    assert refusal({"count": "x"}, "rules[2]") == ("WRONG_TYPE", "rules[2].count")
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 3])
+def test_what_is_no_mapping_is_refused_at_the_root(data):
+    assert refusal(data) == ("WRONG_TYPE", "")

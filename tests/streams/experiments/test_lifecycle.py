@@ -1,0 +1,171 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.domain.errors import EngineError, InputError, TransitionError
+from streams.domain.events import Command, CommandKind
+from streams.experiments.lifecycle import Status, apply_command
+
+NUMBER = 7
+PAYLOAD = {
+    "config": {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"},
+    "variants": [{"name": "A", "isControl": True}, {"name": "B"}],
+}
+ALLOWED = {
+    (Status.DRAFT, CommandKind.START): Status.RUNNING,
+    (Status.DRAFT, CommandKind.UPDATE): Status.DRAFT,
+    (Status.DRAFT, CommandKind.ARCHIVE): Status.ARCHIVED,
+    (Status.RUNNING, CommandKind.PAUSE): Status.PAUSED,
+    (Status.RUNNING, CommandKind.UPDATE): Status.RUNNING,
+    (Status.RUNNING, CommandKind.CONCLUDE): Status.CONCLUDED,
+    (Status.PAUSED, CommandKind.RESUME): Status.RUNNING,
+    (Status.PAUSED, CommandKind.UPDATE): Status.PAUSED,
+    (Status.PAUSED, CommandKind.CONCLUDE): Status.CONCLUDED,
+    (Status.CONCLUDED, CommandKind.ARCHIVE): Status.ARCHIVED,
+}
+WAY_TO = {
+    Status.DRAFT: [],
+    Status.RUNNING: ["start"],
+    Status.PAUSED: ["start", "pause"],
+    Status.CONCLUDED: ["start", "conclude"],
+    Status.ARCHIVED: ["archive"],
+}
+
+
+def command(kind, at_ms=0, **payload):
+    return Command("0" * 32, NUMBER, CommandKind(kind), at_ms, payload)
+
+
+def created():
+    return apply_command(None, command("create", 10, **PAYLOAD))
+
+
+def reached(status):
+    experiment = created()
+    for kind in WAY_TO[status]:
+        experiment = apply_command(experiment, command(kind, 20))
+    return experiment
+
+
+def test_created_experiment_is_the_first_version_of_a_draft():
+    experiment = created()
+
+    assert (experiment.status, experiment.version, experiment.created_at_ms) == ("draft", 1, 10)
+    assert (experiment.started_at_ms, experiment.started_version, experiment.winner) == (
+        None,
+        0,
+        None,
+    )
+    assert experiment.id == "exp_0000000000007"
+    assert experiment.variant_id(1) == "exp_0000000000007_v1"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    list(itertools.product(Status, [kind for kind in CommandKind if kind != CommandKind.CREATE])),
+)
+def test_every_transition_is_allowed_or_refused_as_the_table_says(status, kind):
+    experiment = reached(status)
+    assert experiment.status is status
+
+    if (status, kind) in ALLOWED:
+        after = apply_command(experiment, command(kind, 99))
+        assert after.status is ALLOWED[status, kind]
+        assert after.version == experiment.version + 1
+    else:
+        with pytest.raises(TransitionError) as caught:
+            apply_command(experiment, command(kind, 99))
+        assert (caught.value.code, caught.value.path) == ("INVALID_TRANSITION", "status")
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_nothing_is_created_twice(status):
+    with pytest.raises(TransitionError) as caught:
+        apply_command(reached(status), command("create", **PAYLOAD))
+
+    assert caught.value.code == "EXPERIMENT_EXISTS"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CommandKind if kind != CommandKind.CREATE])
+def test_nothing_happens_to_what_does_not_exist(kind):
+    with pytest.raises(TransitionError) as caught:
+        apply_command(None, command(kind))
+
+    assert (caught.value.code, caught.value.path) == ("EXPERIMENT_NOT_FOUND", "experimentId")
+
+
+def test_start_notes_its_time_and_version_and_a_pause_keeps_them():
+    experiment = apply_command(created(), command("update", minSampleSize=5))
+    started = apply_command(experiment, command("start", 50))
+    resumed = apply_command(apply_command(started, command("pause", 60)), command("resume", 70))
+
+    assert (started.started_at_ms, started.started_version) == (50, 3)
+    assert (resumed.started_at_ms, resumed.started_version, resumed.version) == (50, 3, 5)
+
+
+def test_update_changes_the_definition():
+    after = apply_command(reached(Status.RUNNING), command("update", trafficAllocation=0.5))
+
+    assert after.definition.config.traffic_allocation == 0.5
+
+
+def test_conclude_with_a_winner():
+    after = apply_command(
+        reached(Status.RUNNING), command("conclude", 90, winnerVariantId="exp_0000000000007_v1")
+    )
+
+    assert (after.status, after.winner, after.concluded_at_ms) == ("concluded", 1, 90)
+
+
+@pytest.mark.parametrize("payload", [{}, {"winnerVariantId": None}])
+def test_conclude_without_a_winner_ships_nobody(payload):
+    assert apply_command(reached(Status.RUNNING), command("conclude", **payload)).winner is None
+
+
+@pytest.mark.parametrize(
+    "winner", ["exp_0000000000007_v2", "exp_0000000000008_v1", "B", "", 1, ["x"], True]
+)
+def test_winner_that_is_no_variant_is_refused(winner):
+    with pytest.raises(InputError) as caught:
+        apply_command(reached(Status.RUNNING), command("conclude", winnerVariantId=winner))
+
+    assert (caught.value.code, caught.value.path) == ("UNKNOWN_VARIANT", "winnerVariantId")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "payload", "code", "path"),
+    [
+        (Status.RUNNING, "conclude", {"winner": "B"}, "UNKNOWN_FIELD", "winner"),
+        (Status.RUNNING, "update", {"name": "x"}, "UNKNOWN_FIELD", "name"),
+        (Status.RUNNING, "update", {"trafficAllocation": 2}, "OUT_OF_RANGE", "trafficAllocation"),
+    ],
+)
+def test_payload_that_cannot_be_used_is_refused(status, kind, payload, code, path):
+    with pytest.raises(InputError) as caught:
+        apply_command(reached(status), command(kind, **payload))
+
+    assert (caught.value.code, caught.value.path) == (code, path)
+
+
+@pytest.mark.parametrize("payload", [{}, {"config": PAYLOAD["config"]}, PAYLOAD | {"more": 1}])
+def test_definition_that_cannot_be_used_is_refused(payload):
+    with pytest.raises(InputError):
+        apply_command(None, command("create", **payload))
+
+
+@given(st.lists(st.sampled_from([kind for kind in CommandKind if kind != CommandKind.CREATE])))
+def test_version_counts_the_commands_applied_and_what_ended_stays_ended(kinds):
+    experiment, applied = created(), 1
+    for at_ms, kind in enumerate(kinds):
+        before = experiment
+        try:
+            experiment = apply_command(experiment, command(kind, at_ms))
+            applied += 1
+        except EngineError:
+            assert experiment == before
+        if before.status is Status.ARCHIVED:
+            assert experiment == before
+
+    assert experiment.version == applied

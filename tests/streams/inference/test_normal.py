@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from streams.domain.errors import InvalidParameterError
+from streams.inference.best import best
+from streams.inference.normal import NormalPosterior
+
+
+def observed(*samples):
+    arrays = [np.asarray(sample, dtype=float) for sample in samples]
+    return NormalPosterior.observed(
+        [len(sample) for sample in arrays],
+        [sample.sum() for sample in arrays],
+        [((sample - sample.mean()) ** 2).sum() if len(sample) else 0.0 for sample in arrays],
+    )
+
+
+def test_two_units_worked_by_hand():
+    """Values 1 and 3: prior 1 unit at 2 with 3 degrees at variance 1; sum of squares 3 + 2 + 0."""
+    arm = observed([1, 3])
+
+    assert arm.location.tolist() == [2.0]
+    assert arm.degrees.tolist() == [5.0]
+    assert arm.scale == pytest.approx([np.sqrt(5 / 5 / 3)])
+
+
+def test_prior_pulls_unequal_arms_together_by_one_unit():
+    """Arms at 0 and 6, one unit each: prior mean 3, so the means are 1.5 and 4.5."""
+    assert observed([0], [6]).means.tolist() == [1.5, 4.5]
+
+
+def test_density_and_quantiles_are_those_of_student_t():
+    arms = NormalPosterior(np.array([1.0, -3.0]), np.array([0.5, 2.0]), np.array([3.0, 1e7]))
+    points = np.array([-4.0, 0.0, 1.3])
+
+    for index in range(2):
+        reference = stats.t(arms.degrees[index], arms.location[index], arms.scale[index])
+        assert arms.density(points)[index] == pytest.approx(reference.pdf(points), rel=1e-7)
+        assert arms.quantiles(0.975)[index] == pytest.approx(reference.ppf(0.975), rel=1e-9)
+        assert reference.cdf(arms.support()[0][index]) < 1e-12
+
+
+def test_nothing_is_known_without_units():
+    arms = observed([], [], [])
+
+    assert arms.means.tolist() == [0.0, 0.0, 0.0]
+    assert best(arms).probability == pytest.approx([1 / 3] * 3, abs=1e-12)
+
+
+def test_equal_values_give_a_proper_and_certain_posterior():
+    arms = observed([5.0] * 100, [5.0] * 100, [6.0] * 100)
+
+    assert np.all(arms.scale > 0.0)
+    assert best(arms).probability[2] > 0.999
+
+
+def test_constant_values_everywhere_leave_no_winner():
+    assert best(observed([7.0] * 50, [7.0] * 50)).probability == pytest.approx([0.5, 0.5])
+
+
+def test_posterior_approaches_the_t_interval_of_the_sample():
+    sample = np.random.default_rng(3).normal(10.0, 2.0, 5_000)
+    arm = observed(sample)
+
+    interval = stats.t.interval(0.95, 4_999, sample.mean(), sample.std(ddof=1) / np.sqrt(5_000))
+    assert [arm.quantiles(0.025)[0], arm.quantiles(0.975)[0]] == pytest.approx(interval, abs=1e-4)
+
+
+samples = st.lists(st.integers(-100, 100), max_size=6)
+
+
+@given(st.lists(samples, min_size=2, max_size=4), st.sampled_from([1e-3, 7.0, 1e6]))
+def test_unit_of_measurement_changes_no_probability(arms, factor):
+    """Down to the smallest variance, which is one of the measurement and not of the data."""
+    spread = np.ptp([value for arm in arms for value in arm] or [0])
+    scaled = [[value * factor for value in arm] for arm in arms]
+
+    if spread:
+        assert best(observed(*scaled)).probability == pytest.approx(
+            best(observed(*arms)).probability, abs=1e-7
+        )
+
+
+@pytest.mark.parametrize(
+    ("location", "scale", "degrees", "name"),
+    [
+        (float("nan"), 1, 3, "location"),
+        (0, 0, 3, "scale"),
+        (0, float("inf"), 3, "scale"),
+        (0, 1, 2, "degrees"),
+    ],
+)
+def test_parameters_outside_their_domain_are_refused(location, scale, degrees, name):
+    with pytest.raises(InvalidParameterError) as caught:
+        NormalPosterior(*(np.array([float(value)]) for value in (location, scale, degrees)))
+
+    assert caught.value.path == name
+
+
+@pytest.mark.parametrize(("units", "deviations"), [([-1], [0]), ([1], [-1])])
+def test_negative_sums_are_refused(units, deviations):
+    with pytest.raises(InvalidParameterError):
+        NormalPosterior.observed(units, [0], deviations)
