@@ -21,6 +21,7 @@ from fastavro.schema import parse_schema
 
 from schemas import library
 from schemas.errors import UndecodableRecordError, UnexpectedSchemaError, UnknownSchemaError
+from schemas.plain_observation import is_plain, read_plain_observation
 
 Record = dict[str, Any]
 
@@ -40,6 +41,7 @@ class _Writer:
     name: str
     schema: Any
     reader: Any
+    is_plain: bool = False
 
 
 class Codec:
@@ -53,12 +55,13 @@ class Codec:
         self._encoders: dict[str, tuple[bytes, Any]] = {}
         self._writers: dict[bytes, _Writer] = {}
         for name in library.NAMES:
-            newest = library.current(name)
-            self._encoders[name] = SINGLE_OBJECT_MARK + newest.fingerprint, newest.parsed
-            for schema in library.versions(name):
-                reader = None if schema is newest else newest.parsed
+            *older, newest = library.versions(name)
+            header = SINGLE_OBJECT_MARK + newest.fingerprint
+            self._encoders[name] = header, newest.parsed
+            self._writers[header] = _newest_writer(name)
+            for schema in older:
                 header = SINGLE_OBJECT_MARK + schema.fingerprint
-                self._writers[header] = _Writer(name, schema.parsed, reader)
+                self._writers[header] = _Writer(name, schema.parsed, newest.parsed)
 
     def encode(self, name: str, record: Mapping[str, Any]) -> bytes:
         """Return `record` in the newest version of schema `name`, with its header.
@@ -84,6 +87,8 @@ class Codec:
         writer = self._writers.get(value[:size])
         if writer is None:
             raise _unreadable(value)
+        if writer.is_plain and (plain := read_plain_observation(value, size)) is not None:
+            return writer.name, plain
         stream = BytesIO(value)
         stream.seek(size)
         try:
@@ -112,9 +117,9 @@ class Codec:
     def use_ids(self, ids: Mapping[str, int]) -> None:
         """Write the Confluent wire format from now on, with the id of each schema by name."""
         for name, schema_id in ids.items():
-            header, schema = _confluent_header(schema_id), library.current(name).parsed
-            self._encoders[name] = header, schema
-            self._writers[header] = _Writer(name, schema, None)
+            header = _confluent_header(schema_id)
+            self._encoders[name] = header, library.current(name).parsed
+            self._writers[header] = _newest_writer(name)
 
     def learn_id(self, schema_id: int, text: str) -> None:
         """Read records written with this registry id from now on.
@@ -138,7 +143,7 @@ class Codec:
         newest = library.current(name)
         same = library.crc64_avro(json.loads(text)) == newest.fingerprint
         self._writers[_confluent_header(schema_id)] = (
-            _Writer(name, newest.parsed, None) if same else _Writer(name, schema, newest.parsed)
+            _newest_writer(name) if same else _Writer(name, schema, newest.parsed)
         )
 
     def unknown_ids(self, values: Iterable[bytes | None]) -> set[int]:
@@ -151,6 +156,11 @@ class Codec:
             and len(value) >= CONFLUENT_HEADER_BYTES
             and value[:CONFLUENT_HEADER_BYTES] not in self._writers
         }
+
+
+def _newest_writer(name: str) -> _Writer:
+    schema = library.current(name).parsed
+    return _Writer(name, schema, None, is_plain=name == "observation" and is_plain(schema))
 
 
 def _confluent_header(schema_id: int) -> bytes:
