@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -174,7 +175,8 @@ def test_faults_of_the_variants_are_named(config, arms, code, path):
 
 
 def test_config_of_a_variant_may_be_any_json_up_to_a_depth():
-    deep = value = {}
+    deep: dict[str, Any] = {}
+    value = deep
     for _ in range(14):
         value["a"] = value = {}
     value["a"] = 1

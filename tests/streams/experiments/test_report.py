@@ -1,0 +1,222 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from streams.domain.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.report import evaluate
+from streams.experiments.snapshot import CellPlace, MetricKind
+from streams.tallies.cell import MetricTally, Tally, VariantTally
+
+
+def experiment(kind="thompson_sampling", n_variants=2, status=Status.RUNNING, **config):
+    definition = parse_definition(
+        {"name": "Hero", "type": kind, "primaryMetric": "click"} | config,
+        [{"name": f"V{i}", "isControl": i == 0} for i in range(n_variants)],
+    )
+    return Experiment(7, definition, status, version=3, created_at_ms=1, started_version=2)
+
+
+def metric(values, weight=2 * MICRO):
+    """Tally of one observation a unit, each unit with the same 1 / propensity."""
+    micro = [round(value * MICRO) for value in values]
+    return MetricTally(
+        units=len(micro),
+        observations=len(micro),
+        total=sum(micro),
+        total_squared=sum(x * x for x in micro),
+        weighted_total=sum(x * weight for x in micro),
+        weighted_total_squared=sum((x * weight) ** 2 for x in micro),
+    )
+
+
+def variant(units, weight=2 * MICRO, **metrics):
+    return VariantTally(
+        units,
+        units * weight,
+        units * weight**2,
+        {name: metric(values, weight) for name, values in sorted(metrics.items())},
+    )
+
+
+def tally(*variants, last_at_ms=99):
+    return Tally(1, last_at_ms, 4, dict(enumerate(variants)))
+
+
+def test_snapshot_worked_by_hand():
+    """20 and 30 clicks in 100 units each under a uniform prior: Beta(21, 81) and Beta(31, 71)."""
+    cells = (CellPlace("impressions", 0, 10), CellPlace("observations", 1, 4))
+
+    snapshot = evaluate(
+        experiment(), tally(variant(100, click=[1] * 20), variant(100, click=[1] * 30)), cells
+    )
+
+    first, second = snapshot.variants
+    assert (first.assignments, first.observations, first.mean) == (100, 20, 0.2)
+    assert (first.lower, first.upper) == pytest.approx(stats.beta(21, 81).interval(0.95))
+    assert second.metrics[0].mean == pytest.approx(31 / 102)
+    assert first.probability_best + second.probability_best == pytest.approx(1.0)
+    assert second.probability_best == pytest.approx(0.948, abs=0.001)
+    assert snapshot.confidence == second.probability_best
+    assert snapshot.version == 3 + 11 + 5
+    assert (snapshot.cells, snapshot.duplicates, snapshot.as_of_ms) == (cells, 4, 99)
+    weights = snapshot.allocation.weights
+    assert sum(weights) == 65_536
+    assert weights[1] == pytest.approx(65_536 * (0.01 + 0.98 * second.probability_best), abs=1)
+
+
+def test_draft_has_an_allocation_and_no_opinion():
+    snapshot = evaluate(experiment(n_variants=3, status=Status.DRAFT), Tally(), ())
+
+    assert snapshot.allocation.weights == (21_846, 21_845, 21_845)
+    assert [v.probability_best for v in snapshot.variants] == pytest.approx([1 / 3] * 3)
+    assert (snapshot.version, snapshot.as_of_ms, snapshot.winner) == (3, 0, None)
+    assert snapshot.variants[0].mean == 0.0
+
+
+def test_allocation_of_an_adaptive_policy_has_the_version_of_the_snapshot():
+    snapshot = evaluate(experiment("ucb"), Tally(), (CellPlace("impressions", 0, 7),))
+
+    assert snapshot.allocation.version == snapshot.version == 11
+
+
+def test_allocation_of_a_fixed_policy_keeps_the_version_of_its_start():
+    snapshot = evaluate(experiment("bayesian_ab"), Tally(), (CellPlace("impressions", 0, 7),))
+
+    assert (snapshot.allocation.version, snapshot.version) == (2, 11)
+    assert snapshot.allocation.weights == (32_768, 32_768)
+
+
+def test_every_metric_seen_or_declared_is_reported_by_name():
+    snapshot = evaluate(
+        experiment(secondaryMetrics=["revenue"]),
+        tally(variant(10, click=[1], view=[1, 1]), variant(10)),
+        (),
+    )
+
+    for report in snapshot.variants:
+        assert [m.name for m in report.metrics] == ["click", "revenue", "view"]
+    assert [m.units for m in snapshot.variants[0].metrics] == [1, 0, 2]
+    assert snapshot.variants[0].observations == 3
+
+
+def test_one_value_that_is_not_0_or_1_makes_a_metric_continuous_for_all_variants():
+    both = [
+        evaluate(experiment(), tally(variant(10, click=values), variant(10, click=[1, 1])), ())
+        for values in ([1, 1, 0], [1, 2])
+    ]
+
+    kinds = [[v.metrics[0].kind for v in snapshot.variants] for snapshot in both]
+    assert kinds == [[MetricKind.BINARY] * 2, [MetricKind.CONTINUOUS] * 2]
+
+
+def test_continuous_metric_is_a_mean_per_assigned_unit():
+    """400 units, 100 of which paid 40 or 60: the mean is 12.5, and its interval nearly Student's."""
+    paid = [40.0, 60.0] * 50
+    values = [*paid, *[0.0] * 300]
+
+    snapshot = evaluate(
+        experiment(primaryMetric="revenue"),
+        tally(variant(400, revenue=paid), variant(400, revenue=paid)),
+        (),
+    )
+
+    report = snapshot.variants[0]
+    assert report.mean == 12.5
+    error = stats.sem(values)
+    assert (report.lower, report.upper) == pytest.approx(
+        stats.t(399, 12.5, error).interval(0.95), abs=0.02
+    )
+
+
+def test_deviations_of_large_values_are_exact():
+    """Values near 1e9 that differ by one: floats would lose the difference in the squares."""
+    values = [999_999_998.0, 999_999_999.0] * 100
+
+    snapshot = evaluate(
+        experiment(), tally(variant(200, click=values), variant(200, click=values)), ()
+    )
+
+    report = snapshot.variants[0]
+    assert report.upper - report.lower == pytest.approx(2 * 1.97 * 0.5 / 200**0.5, rel=0.02)
+
+
+def test_observations_that_overtook_their_impressions_count_as_assigned():
+    snapshot = evaluate(
+        experiment(), tally(variant(1, click=[1] * 5), variant(0, click=[1] * 3)), ()
+    )
+
+    assert [v.assignments for v in snapshot.variants] == [1, 0]
+    assert [v.mean for v in snapshot.variants] == [1.0, 1.0]
+    assert snapshot.variants[0].metrics[0].mean == pytest.approx(6 / 7)
+
+
+def test_variants_the_definition_does_not_have_are_left_out():
+    known = (variant(10, click=[1]), variant(10))
+
+    assert evaluate(experiment(), tally(*known, variant(50, click=[1] * 50)), ()) == evaluate(
+        experiment(), tally(*known), ()
+    )
+
+
+def test_prior_of_the_policy_is_that_of_the_primary_metric_alone():
+    data = tally(variant(10, click=[1], view=[1]), variant(10, click=[1], view=[1]))
+
+    report = evaluate(
+        experiment(parameters={"priorAlpha": 20, "priorBeta": 20}), data, ()
+    ).variants[0]
+
+    assert [m.mean for m in report.metrics] == pytest.approx([21 / 50, 2 / 12])
+
+
+counts = st.integers(0, 300).flatmap(lambda units: st.tuples(st.just(units), st.integers(0, units)))
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(["thompson_sampling", "ucb", "epsilon_greedy", "bayesian_ab"]),
+    st.lists(counts, min_size=2, max_size=4),
+)
+def test_relabelling_the_variants_relabels_the_report(kind, pairs):
+    data = [variant(units, click=[1] * clicks) for units, clicks in pairs]
+    value = experiment(kind, len(data))
+    plain = evaluate(value, tally(*data), ())
+
+    for order in itertools.islice(itertools.permutations(range(len(data))), 1, 4):
+        other = evaluate(value, tally(*(data[index] for index in order)), ())
+        for place, index in enumerate(order):
+            assert other.variants[place].mean == plain.variants[index].mean
+            assert other.variants[place].probability_best == pytest.approx(
+                plain.variants[index].probability_best, abs=1e-9
+            )
+            assert abs(other.allocation.weights[place] - plain.allocation.weights[index]) <= 1
+        assert other.recommended_action == plain.recommended_action
+
+
+@settings(max_examples=30)
+@given(st.lists(counts, min_size=2, max_size=5), st.sampled_from([0, 5]))
+def test_any_tally_gives_a_sound_snapshot(pairs, extra):
+    data = [variant(units, click=[1] * (clicks + extra)) for units, clicks in pairs]
+
+    snapshot = evaluate(experiment(n_variants=len(data)), tally(*data), ())
+
+    assert sum(snapshot.allocation.weights) == 65_536
+    assert min(snapshot.allocation.weights) >= 65_536 * min(0.01, 0.1 / len(data)) - 1
+    assert sum(v.probability_best for v in snapshot.variants) == pytest.approx(1.0)
+    assert all(v.lower <= v.upper and v.expected_loss >= 0.0 for v in snapshot.variants)
+    assert evaluate(experiment(n_variants=len(data)), tally(*data), ()) == snapshot
+
+
+def test_propensities_logged_elsewhere_widen_the_comparison():
+    """A weight beyond the floor of the allocation: somebody else assigned, at 1 in 1,000."""
+    rare = inverse_propensity(PROPENSITY_ONE // 1_000)
+    ours = tally(variant(4_000, click=[1] * 800), variant(4_000, click=[1] * 2_000))
+    theirs = replace(ours, variants={**ours.variants, 0: variant(4_000, rare, click=[1])})
+
+    assert evaluate(experiment(minSampleSize=1), ours, ()).winner == 1
+    assert evaluate(experiment(minSampleSize=1), theirs, ()).winner is None
