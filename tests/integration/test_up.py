@@ -55,36 +55,49 @@ def command(port: int, data: Path) -> list[str]:
 
 
 @contextmanager
-def up(tmp_path: Path) -> Iterator[Up]:
+def starting(tmp_path: Path) -> Iterator[Up]:
+    """A stack that has only been told to start; its stderr is the file of that name."""
     port, data = free_port(), tmp_path / "data"
     environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
     with (tmp_path / "stderr").open("w") as stderr:
         process = subprocess.Popen(
             command(port, data), stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
         )
-    overdue = threading.Timer(READY_TIMEOUT_S, process.kill)  # a silent stack ends the readline
-    overdue.start()
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        overdue.cancel()
-        assert line == f"ready http://127.0.0.1:{port}\n", (tmp_path / "stderr").read_text()
-        yield Up(process, line.split()[1], data)
+        yield Up(process, f"http://127.0.0.1:{port}", data)
     finally:
-        overdue.cancel()
         process.kill()
         process.wait()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+@contextmanager
+def up(tmp_path: Path) -> Iterator[Up]:
+    """A stack that has said that it is ready."""
+    with starting(tmp_path) as stack:
+        overdue = threading.Timer(READY_TIMEOUT_S, stack.process.kill)  # ends the readline
+        overdue.start()
+        assert stack.process.stdout is not None
+        line = stack.process.stdout.readline()
+        overdue.cancel()
+        assert line == f"ready {stack.url}\n", (tmp_path / "stderr").read_text()
+        yield stack
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_up_is_usable_when_it_says_so_and_leaves_no_process(tmp_path, number):
+@pytest.fixture(scope="module")
+def long_lived(tmp_path_factory) -> Iterator[Up]:
+    """One stack for the tests that leave it running."""
+    with up(tmp_path_factory.mktemp("up")) as stack:
+        yield stack
+
+
+def test_up_is_usable_when_it_says_so_and_leaves_no_process(tmp_path):
     with up(tmp_path) as stack:
         definition = {
             "config": {"name": "first", "type": "thompson_sampling", "primaryMetric": "click"},
@@ -99,54 +112,62 @@ def test_up_is_usable_when_it_says_so_and_leaves_no_process(tmp_path, number):
             assert assigned.json()["variantName"] in {"a", "b"}
         family = stack.family()
 
-        stack.process.send_signal(number)
+        stack.process.send_signal(signal.SIGTERM)
 
         assert stack.process.wait(timeout=STOP_TIMEOUT_S) == 0
         assert stack.process.stdout is not None
         assert stack.process.stdout.read() == ""  # the one line was all
-        assert len(family) >= 5
-        assert [process for process in family if process.is_running()] == []
+        assert len(family) == 5  # broker, Valkey, two workers, API
+        assert survivors(family) == []
 
 
-def test_a_second_stack_on_the_port_says_so_and_exits_2(tmp_path):
-    with up(tmp_path) as stack:
-        port = int(stack.url.rpartition(":")[2])
+def test_ctrl_c_while_it_starts_leaves_no_process(tmp_path):
+    with starting(tmp_path) as stack:
+        wait_until((stack.data / "api.log").exists)
+        family = stack.family()
 
-        second = subprocess.run(
-            command(port, tmp_path / "second"),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
+        stack.process.send_signal(signal.SIGINT)
 
-        assert second.returncode == 2
-        assert f"port {port} of 127.0.0.1 is already in use" in second.stderr
-        assert second.stdout == ""
-        assert stack.is_ready()
+        assert stack.process.wait(timeout=STOP_TIMEOUT_S) == 0
+        assert stack.process.stdout is not None
+        assert stack.process.stdout.read() == ""
+        assert survivors(family) == []
 
 
 def test_nothing_survives_a_supervisor_that_is_killed(tmp_path):
-    with up(tmp_path) as stack:
+    with starting(tmp_path) as stack:
+        wait_until((stack.data / "api.log").exists)
         family = stack.family()
 
         stack.process.kill()
 
-        _, alive = psutil.wait_procs(family, timeout=5)
+        _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
         assert alive == []
 
 
+def test_a_second_stack_on_the_port_says_so_and_exits_2(long_lived, tmp_path):
+    port = int(long_lived.url.rpartition(":")[2])
+
+    second = subprocess.run(
+        command(port, tmp_path), capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert second.returncode == 2
+    assert f"port {port} of 127.0.0.1 is already in use" in second.stderr
+    assert second.stdout == ""
+    assert long_lived.is_ready()
+
+
 @pytest.mark.parametrize("name", ["worker-1", "api", "valkey"])
-def test_what_dies_is_started_again(tmp_path, name):
-    with up(tmp_path) as stack:
-        dead = stack.child(name)
+def test_what_dies_is_started_again(long_lived, name):
+    dead = long_lived.child(name)
 
-        dead.kill()
-        dead.wait(timeout=5)
+    dead.kill()
+    dead.wait(timeout=5)
 
-        wait_until(lambda: name in (tmp_path / "stderr").read_text())
-        wait_until(lambda: any_child(stack, name) and stack.is_ready())
-        assert stack.process.poll() is None
+    wait_until(lambda: has_child(long_lived, name) and long_lived.is_ready())
+    assert f"{name} was ended by signal 9" in (long_lived.data.parent / "stderr").read_text()
+    assert long_lived.process.poll() is None
 
 
 def test_the_death_of_the_broker_stops_the_stack_and_says_what_is_lost(tmp_path):
@@ -157,11 +178,15 @@ def test_the_death_of_the_broker_stops_the_stack_and_says_what_is_lost(tmp_path)
 
         assert stack.process.wait(timeout=STOP_TIMEOUT_S) == 70
         assert "Its log was in memory" in (tmp_path / "stderr").read_text()
-        assert [process for process in family if process.is_running()] == []
+        assert survivors(family) == []
 
 
-def any_child(stack: Up, name: str) -> bool:
+def has_child(stack: Up, name: str) -> bool:
     try:
         return stack.child(name).is_running()
     except (ValueError, OSError, psutil.NoSuchProcess):  # between two lives
         return False
+
+
+def survivors(family: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in family if process.is_running()]
