@@ -57,7 +57,9 @@ _VERSION = 1
 _BODY = struct.Struct(">BBQHIHIHIQI")
 _MAC_BYTES = 16
 _WHOLE = struct.Struct(f"{_BODY.format}Q8x")  # the MAC as what `open` takes of it
+_SIZE = _WHOLE.size
 _LOW = 0xFFFFFFFF
+_new_tuple = tuple.__new__  # half the time of calling the class, for what is done per click
 
 # To the alphabet of a2b_base64; what only that alphabet has becomes something it refuses.
 _TO_STANDARD = bytes.maketrans(b"-_+/", b"+/!!")
@@ -208,16 +210,10 @@ class Keyring:
         state.update(raw[:-_MAC_BYTES])
         if not compare_digest(state.digest(), raw[-_MAC_BYTES:]):
             raise _refused("FORGED_RECEIPT", "the receipt was not signed by the key it names")
-        receipt = Receipt(
-            experiment,
-            variant,
-            propensity + 1,
-            allocation_high << 32 | allocation_low,
-            assigned_high << 32 | assigned_low,
-            unit,
-            window,
-        )
-        return receipt, identity
+        allocation = allocation_high << 32 | allocation_low
+        assigned = assigned_high << 32 | assigned_low
+        fields = (experiment, variant, propensity + 1, allocation, assigned, unit, window)
+        return _new_tuple(Receipt, fields), identity
 
 
 def check_attribution(receipt: Receipt, observed_at_ms: int) -> None:
@@ -264,11 +260,11 @@ def _to_bytes(text: str) -> bytes:
         raw = a2b_base64(standard + _PADDING[len(text) % 4], strict_mode=True)
     except (Base64Error, UnicodeEncodeError) as error:
         raise _refused("MALFORMED_RECEIPT", "the receipt is not base64url") from error
-    if len(raw) < _WHOLE.size:
-        raise _refused("MALFORMED_RECEIPT", f"the receipt is shorter than {_WHOLE.size} bytes")
+    if len(raw) < _SIZE:
+        raise _refused("MALFORMED_RECEIPT", f"the receipt is shorter than {_SIZE} bytes")
     if raw[0] != _VERSION:
         raise _refused("UNKNOWN_RECEIPT_VERSION", f"version {raw[0]} of receipts is not known")
-    if len(raw) > _WHOLE.size or text[-1] not in _LAST_CHARACTERS:
+    if len(raw) > _SIZE or text[-1] not in _LAST_CHARACTERS:
         raise _refused("MALFORMED_RECEIPT", "the receipt is not spelled as it was given out")
     return raw
 

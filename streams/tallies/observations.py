@@ -10,10 +10,12 @@ from streams.domain.events import Observation, ObservationBatch
 from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, check_attribution
 from streams.tallies.cell import Cell, Source
 from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
-from streams.tallies.window import KEY_MASK, SEEN, deadline_ms
+from streams.tallies.window import KEY_MASK, SEEN
 
 MAX_METRICS = 64
 """Metrics of one experiment in one partition; an experiment declares 33 at most."""
+
+_BLANK = blake2b(digest_size=8)  # copying it costs less than making a new one
 
 
 class ObservationFold(PartitionFold):
@@ -64,34 +66,30 @@ class ObservationFold(PartitionFold):
 
     def _count(self, offset: int, observation: Observation, timestamp_ms: int) -> None:
         receipt, identity = self._open(observation.assignment_id)
+        experiment, variant, propensity, _, assigned_at_ms, _, window_s = receipt
         observed_at_ms = observation.observed_at_ms
         if observed_at_ms is None:
             observed_at_ms = timestamp_ms
         check_attribution(receipt, observed_at_ms)
+        ledger = self._ledger(experiment)
         metric, value, event_id = observation.metric, observation.value, observation.event_id
-        ledger = self._ledger(receipt.experiment)
-        salt = ledger.salts.get(metric)
-        if salt is None:
-            salt = _salt(ledger, metric)
-        window, builder = ledger.window, ledger.builder
-        assigned_at_ms = receipt.assigned_at_ms
-        before = window.observe(
-            deadline_ms(assigned_at_ms, receipt.attribution_window_s),
+        salt = ledger.salts.get(metric) or _salt(ledger, metric)
+        before = ledger.window.observe(
+            assigned_at_ms,
+            window_s,
             (identity ^ salt) & KEY_MASK,
-            0 if event_id is None else _event(event_id),
+            0 if event_id is None else _hash(event_id),
             value,
+            timestamp_ms + CLOCK_SKEW_MS,
         )
+        builder = ledger.builder
         if before is SEEN:
             if offset > builder.folded:
                 builder.add_duplicate(offset)
             return
         ledger.salts[metric] = salt
-        if assigned_at_ms > window.horizon:
-            # An assignment may claim the future only as far as the log itself has got.
-            window.advance(min(assigned_at_ms, timestamp_ms + CLOCK_SKEW_MS))
         if offset > builder.folded:
-            key = (receipt.variant, receipt.propensity, metric)
-            builder.add_value(offset, key, before, value, observed_at_ms)
+            builder.add_value(offset, (variant, propensity, metric), before, value, observed_at_ms)
 
     def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
         ledger = super()._new_ledger(experiment, cell)
@@ -116,9 +114,7 @@ def _salt(ledger: Ledger, metric: str) -> int:
     return _hash(metric)
 
 
-def _event(event_id: str) -> int:
-    return _hash(event_id) or 1  # 0 stands for no event id
-
-
 def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") & KEY_MASK
+    state = _BLANK.copy()
+    state.update(text.encode())
+    return int.from_bytes(state.digest(), "big") & KEY_MASK or 1  # 0 stands for no hash

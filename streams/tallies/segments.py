@@ -5,14 +5,15 @@ changes nothing. A segment is never changed; once the segments of a bucket cost 
 bucket itself would, it is written whole and they are forgotten. Layout, big-endian:
 
     version u8 (1) | experiment u64 | deadline i64 | horizon i64 | parts u16 | n u32 | m u32
-    n keys u64 | n values, upper halves i64 | n values, lower halves u64 | m keys u64 of value 0
+    n keys u64 | their n values i128 | m keys u64 of value 0
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 MAX_ENTRIES = 32_768
@@ -20,8 +21,8 @@ MAX_ENTRIES = 32_768
 
 _VERSION = 1
 _HEADER = struct.Struct(">BQqqHII")
-_LOWER_BITS = 64
-_LOWER = (1 << _LOWER_BITS) - 1
+_KEY_BYTES = 8
+_VALUE_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,43 +60,41 @@ class Piece:
 
     def pack(self) -> bytes:
         """Return the body of a segment."""
-        totals = [(key, value) for key, value in self.entries.items() if value]
+        totals = {key: value for key, value in self.entries.items() if value}
         marks = [key for key, value in self.entries.items() if not value]
         n, m = len(totals), len(marks)
-        header = _HEADER.pack(
-            _VERSION, self.experiment, self.deadline, self.horizon, self.parts, n, m
-        )
-        return header + struct.pack(
-            _columns(n, m),
-            *(key for key, _ in totals),
-            *(value >> _LOWER_BITS for _, value in totals),
-            *(value & _LOWER for _, value in totals),
-            *marks,
+        return b"".join(
+            (
+                _HEADER.pack(
+                    _VERSION, self.experiment, self.deadline, self.horizon, self.parts, n, m
+                ),
+                struct.pack(f">{n}Q", *totals),
+                *[value.to_bytes(_VALUE_BYTES, "big", signed=True) for value in totals.values()],
+                struct.pack(f">{m}Q", *marks),
+            )
         )
 
     @classmethod
     def unpack(cls, body: bytes) -> Self:
         """Return what `pack` has packed."""
         _, experiment, deadline, horizon, parts, n, m = _HEADER.unpack_from(body)
-        numbers = struct.unpack_from(_columns(n, m), body, _HEADER.size)
+        values = _HEADER.size + n * _KEY_BYTES
+        marks = values + n * _VALUE_BYTES
         entries = {
-            key: upper << _LOWER_BITS | lower
-            for key, upper, lower in zip(
-                numbers[:n], numbers[n : 2 * n], numbers[2 * n : 3 * n], strict=True
+            key: int.from_bytes(body[place : place + _VALUE_BYTES], "big", signed=True)
+            for key, place in zip(
+                struct.unpack_from(f">{n}Q", body, _HEADER.size),
+                range(values, marks, _VALUE_BYTES),
+                strict=True,
             )
         }
-        entries.update(dict.fromkeys(numbers[3 * n :], 0))
+        entries.update(dict.fromkeys(struct.unpack_from(f">{m}Q", body, marks), 0))
         return cls(experiment, deadline, horizon, parts, entries)
 
 
-def chunks(keys: Iterable[int], entries: Mapping[int, int]) -> list[dict[int, int]]:
-    """Return the entries of `keys`, cut into mappings of at most `MAX_ENTRIES`."""
-    chosen = list(keys)
-    return [
-        {key: entries[key] for key in chosen[start : start + MAX_ENTRIES]}
-        for start in range(0, len(chosen), MAX_ENTRIES)
-    ]
-
-
-def _columns(n: int, m: int) -> str:
-    return f">{n}Q{n}q{n}Q{m}Q"
+def chunks(entries: dict[int, int]) -> list[dict[int, int]]:
+    """Return entries cut into mappings of at most `MAX_ENTRIES`."""
+    if len(entries) <= MAX_ENTRIES:
+        return [entries]
+    items = iter(entries.items())
+    return [dict(islice(items, MAX_ENTRIES)) for _ in range(0, len(entries), MAX_ENTRIES)]

@@ -8,9 +8,10 @@ window any two collide with a probability of 4.3e-5 (n**2 / 2**61); then two uni
 event is taken for a repetition.
 
 Entries live in buckets of the assignment's time. A bucket has a *deadline*, after which none of its
-assignments can be observed; the *horizon* is the time up to which deadlines have passed. What lies
-behind the horizon is forgotten, and refused from then on rather than counted twice. All of that
-happens at the event that causes it, so it does not depend on how events were batched.
+assignments can be observed; the *horizon* is the time up to which deadlines have passed, and moves
+on when a bucket is opened. What lies behind it is forgotten, and refused from then on rather than
+counted twice. All of that happens at the event that causes it, so it does not depend on how events
+were batched.
 """
 
 from __future__ import annotations
@@ -51,19 +52,6 @@ class Repetition(Enum):
 SEEN: Final = Repetition.SEEN
 
 
-def deadline_ms(assigned_at_ms: int, window_s: int) -> int:
-    """Return the deadline of the bucket of an assignment.
-
-    Args:
-        assigned_at_ms: Time of the assignment.
-        window_s: Its attribution window; 0 for none.
-    """
-    if not window_s:
-        return NO_DEADLINE
-    width_ms = window_s * 1000 // BUCKETS_PER_WINDOW
-    return (assigned_at_ms // width_ms + 1) * width_ms + window_s * 1000
-
-
 class Window:
     """Memory of one experiment in one partition.
 
@@ -86,14 +74,19 @@ class Window:
         self._buckets: dict[int, _Bucket] = {}
         self._obsolete: list[str] = []
 
-    def observe(self, deadline: int, unit: int, event: int, value: int) -> int | Repetition | None:
+    def observe(
+        self, assigned_at_ms: int, window_s: int, unit: int, event: int, value: int, now_ms: int
+    ) -> int | Repetition | None:
         """Remember an observation of a unit, unless it is a repetition.
 
         Args:
-            deadline: Of the unit's assignment, by `deadline_ms`.
+            assigned_at_ms: Time of the unit's assignment.
+            window_s: Attribution window of the assignment; 0 for no limit.
             unit: Key of the unit and the metric.
             event: Id of the event; 0 for none, and then it cannot be a repetition.
             value: The observation, in micro-units.
+            now_ms: Time the log itself has reached. An assignment that claims to be of a later
+                time lets nothing be forgotten for that.
 
         Returns:
             The unit's value before; None if it had none; `SEEN` for a repetition.
@@ -103,14 +96,21 @@ class Window:
                 is left to make room (`DEDUPLICATION_WINDOW_FULL`), or the value of the unit would
                 leave its bound (`UNIT_TOTAL_OUT_OF_RANGE`).
         """
-        bucket = self._buckets.get(deadline) or self._open(deadline)
+        if window_s:
+            span_ms = window_s * 1000
+            width_ms = span_ms // BUCKETS_PER_WINDOW
+            deadline = assigned_at_ms - assigned_at_ms % width_ms + width_ms + span_ms
+        else:
+            deadline = NO_DEADLINE
+        bucket = self._buckets.get(deadline)
+        if bucket is None:
+            bucket = self._open(deadline, min(assigned_at_ms, now_ms))
         entries = bucket.entries
         known = entries.get(unit)
         if known is None:
             if self._size >= self._limit:
                 self._make_room(deadline)
-            entries[unit] = value << _EVENT_BITS | event
-            bucket.changed[unit] = None
+            entries[unit] = bucket.changed[unit] = value << _EVENT_BITS | event
             self._size += 1
             return None
         further = unit ^ event
@@ -126,11 +126,9 @@ class Window:
         if event:
             if self._size >= self._limit:
                 self._make_room(deadline)
-            entries[further] = 0
-            bucket.changed[further] = None
+            entries[further] = bucket.changed[further] = 0
             self._size += 1
-        entries[unit] = known + (value << _EVENT_BITS)
-        bucket.changed[unit] = None
+        entries[unit] = bucket.changed[unit] = known + (value << _EVENT_BITS)
         return before
 
     def admit(self, key: int) -> bool:
@@ -139,22 +137,16 @@ class Window:
         Raises:
             EventError: the memory is full (`DEDUPLICATION_WINDOW_FULL`).
         """
-        bucket = self._buckets.get(NO_DEADLINE) or self._open(NO_DEADLINE)
+        bucket = self._buckets.get(NO_DEADLINE)
+        if bucket is None:
+            bucket = self._open(NO_DEADLINE, self.horizon)
         if key in bucket.entries:
             return False
         if self._size >= self._limit:
             self._make_room(NO_DEADLINE)
-        bucket.entries[key] = 0
-        bucket.changed[key] = None
+        bucket.entries[key] = bucket.changed[key] = 0
         self._size += 1
         return True
-
-    def advance(self, time_ms: int) -> None:
-        """Forget the buckets whose deadline has passed at `time_ms`."""
-        if time_ms > self.horizon:
-            self.horizon = time_ms
-            if self._first <= time_ms:
-                self._forget()
 
     @property
     def buckets(self) -> Mapping[int, Mapping[int, int]]:
@@ -176,7 +168,7 @@ class Window:
             if is_whole:
                 self._obsolete += bucket.segments
                 bucket.segments, bucket.cost = [], 0
-            pieces = chunks(bucket.entries if is_whole else bucket.changed, bucket.entries)
+            pieces = chunks(bucket.entries if is_whole else bucket.changed)
             bucket.changed = {}
             for number, entries in enumerate(pieces):
                 key = f"{experiment_id(self._experiment)}/{deadline}/{hw}/{number}"
@@ -222,7 +214,8 @@ class Window:
         self._size = sum(len(bucket.entries) for bucket in self._buckets.values())
         self._first = min(self._buckets, default=NO_DEADLINE)
 
-    def _open(self, deadline: int) -> _Bucket:
+    def _open(self, deadline: int, time_ms: int) -> _Bucket:
+        """Return a new bucket, whose first assignment also tells that its time has come."""
         if deadline <= self.horizon:
             raise EventError(
                 "DEDUPLICATION_WINDOW_PASSED",
@@ -234,6 +227,9 @@ class Window:
             self._make_room(deadline)
         bucket = self._buckets[deadline] = _Bucket()
         self._first = min(self._first, deadline)
+        self.horizon = max(self.horizon, time_ms)
+        if self._first <= self.horizon:
+            self._forget()
         return bucket
 
     def _make_room(self, deadline: int) -> None:
@@ -259,12 +255,16 @@ class Window:
 
 
 class _Bucket:
-    """Entries of one deadline; what `take` has not given out; the segments that hold the rest."""
+    """Entries of one deadline.
+
+    `changed` is what `take` has not given out yet, `segments` the keys of what it has, `cost` what
+    those take up, in entries.
+    """
 
     __slots__ = ("changed", "cost", "entries", "segments")
 
     def __init__(self) -> None:
         self.entries: dict[int, int] = {}
-        self.changed: dict[int, None] = {}
+        self.changed: dict[int, int] = {}
         self.segments: list[str] = []
         self.cost = 0
