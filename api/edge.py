@@ -7,6 +7,7 @@ declared there too, for the documentation and for whoever embeds the control pla
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -49,7 +50,7 @@ class Edge:
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI 3 has it."""
         if scope["type"] != "http" or scope["method"] not in _BODY_METHODS:
-            await self._control(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         began_s = perf_counter()
         try:
@@ -74,7 +75,12 @@ class Edge:
             self._counters.errors[code] += 1
             await _answer(send, status, headers, body)
             return
-        await self._control(scope, _replaying(body, receive), send)
+        await self._pass_on(scope, _replaying(body, receive), send)
+
+    async def _pass_on(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        # Starlette answers an unexpected error, by our handler, and then raises it all the same.
+        with suppress(Exception):
+            await self._control(scope, receive, send)
 
     async def _assign(
         self, experiment_id: str, scope: AsgiScope, receive: Receive, send: Send

@@ -74,7 +74,7 @@ class RequestCounters:
     observe_latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_S))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Collector:
     """Everything there is to see of this process."""
 

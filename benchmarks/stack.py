@@ -1,0 +1,139 @@
+"""The real servers and one API process, with experiments that run but no worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from streams.domain.ids import experiment_id
+from streams.embedded.children import Child, free_port
+from streams.embedded.tansu import start_tansu
+from streams.embedded.valkey import start_valkey
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
+from streams.kafka_admin import create_topics
+from streams.redis_projection.connection import connect
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
+from streams.settings import ENVIRONMENT_PREFIX, Settings
+from streams.wire.snapshots import encode_snapshot
+
+READY_S = 30.0
+SIGN_OF_LIFE_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What runs.
+
+    Attributes:
+        url: Where the API answers.
+        settings: Those of the API.
+        api: Its process.
+        broker: The process of the broker.
+    """
+
+    url: str
+    settings: Settings
+    api: Child
+    broker: Child
+
+
+@contextlib.asynccontextmanager
+async def running_stack(n_experiments: int, unit: str = "impression") -> AsyncIterator[Stack]:
+    """Start everything, with `n_experiments` running experiments of three variants each."""
+    with tempfile.TemporaryDirectory(prefix="experiment-benchmark-") as name:
+        directory = Path(name)
+        async with contextlib.AsyncExitStack() as resources:
+            broker, kafka_url = await start_tansu(directory)
+            resources.push_async_callback(broker.stop)
+            valkey, redis_url = await start_valkey(directory)
+            resources.push_async_callback(valkey.stop)
+            overrides = {
+                "KAFKA_URL": kafka_url,
+                "REDIS_URL": redis_url,
+                "PARTITIONS": "4",
+                "API_PORT": str(free_port()),
+                "DATA_DIR": str(directory / "data"),
+                "RECEIPT_KEYS": f"1:{secrets.token_hex(32)}",
+            }
+            settings = Settings(**{key.lower(): value for key, value in overrides.items()})  # type: ignore[arg-type]
+            await asyncio.to_thread(create_topics, settings)
+            await publish(settings, [snapshot(number, unit) for number in range(n_experiments)])
+            variables = {f"{ENVIRONMENT_PREFIX}{key}": value for key, value in overrides.items()}
+            api = Child(
+                "api", (sys.executable, "-m", "api"), {**os.environ, **variables}, directory, 5.0
+            )
+            await api.start()
+            resources.push_async_callback(api.stop)
+            url = f"http://127.0.0.1:{settings.api_port}"
+            async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+
+                async def is_ready() -> bool:
+                    with contextlib.suppress(httpx.TransportError):
+                        return (await client.get("/ready")).is_success
+                    return False
+
+                await api.ready(is_ready, READY_S)
+            yield Stack(url, settings, api, broker)
+
+
+async def publish(settings: Settings, snapshots: list[Snapshot]) -> None:
+    """Write snapshots into Redis as a worker would, with its sign of life."""
+    client = connect(settings.redis_url)
+    writer = ProjectionWriter(client, Keys(settings.namespace))
+    await writer.sign_of_life("benchmark", SIGN_OF_LIFE_S)
+    await writer.write_snapshots(
+        [
+            SnapshotRecord(found.experiment.id, found.version, encode_snapshot(found))
+            for found in snapshots
+        ]
+    )
+    await client.aclose()
+
+
+def snapshot(number: int, unit: str) -> Snapshot:
+    """Return a running experiment of three variants."""
+    definition = parse_definition(
+        {
+            "name": f"Benchmark {number}",
+            "type": "thompson_sampling",
+            "primaryMetric": "click",
+            "unit": unit,
+        },
+        [
+            {"name": "A", "isControl": True, "config": {"creativeId": "creative_123"}},
+            {"name": "B", "config": {"creativeId": "creative_456"}},
+            {"name": "C", "config": {"creativeId": "creative_789"}},
+        ],
+    )
+    experiment = Experiment(number, definition, Status.RUNNING, 2, 1, 2, 2)
+    report = VariantReport(0, 0, 0.0, 0.0, 1.0, 1 / 3, 0.0, ())
+    return Snapshot(
+        experiment=experiment,
+        version=2,
+        allocation=Allocation(2, (16384, 16384, 32768)),
+        variants=(report, report, report),
+        winner=None,
+        confidence=1 / 3,
+        recommended_action=RecommendedAction.CONTINUE,
+        reason="",
+        duplicates=0,
+        cells=(),
+        as_of_ms=0,
+    )
+
+
+def names(n_experiments: int) -> list[str]:
+    """Return the ids of the first experiments."""
+    return [experiment_id(number) for number in range(n_experiments)]
