@@ -7,19 +7,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import faust
+from faust.types import RecordMetadata
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One record. Without `partition`, the key chooses it, by murmur2 as in every Kafka client."""
+    """One record; without a value it is a tombstone.
+
+    Without `partition` the key chooses it, by murmur2 as in every Kafka client.
+    """
 
     key: bytes
-    value: bytes
+    value: bytes | None
     partition: int | None = None
 
 
-async def deliver(topic: faust.TopicT, records: Iterable[Outgoing], timeout: float) -> None:
-    """Return once all in-sync replicas have the records.
+async def deliver(
+    topic: faust.TopicT, records: Iterable[Outgoing], timeout: float
+) -> list[RecordMetadata]:
+    """Return where the records are, once all in-sync replicas have them.
 
     Raises:
         TimeoutError: it took longer than `timeout` seconds.
@@ -36,4 +42,4 @@ async def deliver(topic: faust.TopicT, records: Iterable[Outgoing], timeout: flo
             )
             for record in records
         ]
-        await asyncio.gather(*sent)
+        return await asyncio.gather(*sent)

@@ -1,7 +1,7 @@
 """A Faust table whose writes can be awaited, and whose recovery cannot go backwards.
 
 Stock tables hand a write to a buffer and forget it: the offset may be committed before the record
-is durable. A `DurableTable` keeps the futures, so that `barrier` can wait for them. It also keeps
+is durable. The writes of a `DurableTable` are delivered by its `barrier`. It also keeps
 its entries by partition, since every key belongs to the partition of the events that fed it, and
 lets the entry with the larger offset win, since a worker that was frozen may write an older one
 last.
@@ -9,13 +9,14 @@ last.
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import faust
-from faust.types import TP, EventT, FutureMessage
+from faust.types import TP, EventT
+
+from streams.engine.outbox import Outgoing, deliver
 
 _OFFSET = struct.Struct(">q")
 
@@ -41,7 +42,7 @@ class DurableTable(faust.Table[bytes, bytes]):
         super().__init__(*args, **options)
         self._entries: dict[int, dict[bytes, bytes]] = {}
         self._applied: dict[int, int] = {}
-        self._unacknowledged: list[tuple[int, FutureMessage]] = []
+        self._unwritten: list[Outgoing] = []
 
     def entries(self, partition: int) -> Mapping[bytes, bytes]:
         """Return the packed values of a partition by key."""
@@ -56,30 +57,27 @@ class DurableTable(faust.Table[bytes, bytes]):
         """Write an entry that is true up to `offset`; durable after the next `barrier`."""
         value = pack(offset, body)
         self._entries.setdefault(partition, {})[key] = value
-        self._send(partition, key, value)
+        self._unwritten.append(Outgoing(key, value, partition))
 
     def forget(self, partition: int, key: bytes) -> None:
         """Remove an entry for good; durable after the next `barrier`."""
         if self._entries.get(partition, {}).pop(key, None) is not None:
-            self._send(partition, key, None)
+            self._unwritten.append(Outgoing(key, None, partition))
 
     async def barrier(self, timeout: float) -> None:
         """Return once every write so far is acknowledged by all in-sync replicas.
 
         Raises:
             TimeoutError: it took longer than `timeout` seconds.
-            Exception: what made a write fail.
+            KafkaError: a write failed.
         """
-        writes, self._unacknowledged = self._unacknowledged, []
-        if not writes:
-            return
-        async with asyncio.timeout(timeout):
-            records = await asyncio.gather(*(future for _, future in writes))
-        for (partition, _), record in zip(writes, records, strict=True):
+        writes, self._unwritten = self._unwritten, []
+        # Not by Faust's buffer for changelogs, which has a flush that may leave records behind.
+        for record in await deliver(self.changelog_topic, writes, timeout):
             # Recovery need not read again what this process wrote itself, as long as nobody else
             # wrote in between.
-            if record.offset == self._applied.get(partition, -1) + 1:
-                self._applied[partition] = record.offset
+            if record.offset == self._applied.get(record.partition, -1) + 1:
+                self._applied[record.partition] = record.offset
 
     def persisted_offset(self, tp: TP) -> int:
         """Return the last changelog offset the entries include; recovery goes on behind it."""
@@ -116,7 +114,3 @@ class DurableTable(faust.Table[bytes, bytes]):
             self._entries.pop(partition)
         for partition in self._applied.keys() - mine:
             self._applied.pop(partition)
-
-    def _send(self, partition: int, key: bytes, value: bytes | None) -> None:
-        future = self.send_changelog(partition, key, value, "raw", "raw")
-        self._unacknowledged.append((partition, future))
