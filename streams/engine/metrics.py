@@ -39,6 +39,6 @@ def batch(topic: str, records: int, events: int, seconds: float) -> None:
     BATCH_SECONDS.labels(topic).observe(seconds)
 
 
-def serve(port: int) -> None:
-    """Serve the metrics of this process on loopback."""
-    start_http_server(port, addr="127.0.0.1")
+def serve(host: str, port: int) -> None:
+    """Serve the metrics of this process."""
+    start_http_server(port, addr=host)

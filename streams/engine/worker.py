@@ -56,7 +56,7 @@ async def run(settings: Settings) -> None:
         app.loop = asyncio.get_running_loop()
         attach(app, settings, frames, keyring, projector)
         if settings.worker_metrics_port:
-            metrics.serve(settings.worker_metrics_port)
+            metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
         await _run_until_signal(app)
         await projector.sign_off()
 
