@@ -116,7 +116,7 @@ def test_one_value_that_is_not_0_or_1_makes_a_metric_continuous_for_all_variants
 
 
 def test_continuous_metric_is_a_mean_per_assigned_unit():
-    """400 units, 100 of which paid 40 or 60: the mean is 12.5, and its interval nearly Student's."""
+    """100 of 400 units paid 40 or 60: the mean is 12.5, and its interval nearly Student's."""
     paid = [40.0, 60.0] * 50
     values = [*paid, *[0.0] * 300]
 
