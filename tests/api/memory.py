@@ -1,0 +1,247 @@
+"""Twins of the API's ports in memory: a worker that applies commands, and an API around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx
+
+from api.assigning import Assigning
+from api.auth import Gate
+from api.commands import Commands
+from api.control import Services, control_plane
+from api.edge import Edge
+from api.experiments import Experiments
+from api.metrics import RequestCounters
+from api.observing import Observing
+from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
+from api.readiness import Readiness
+from api.spool import Place, Spool, SpoolRecord
+from streams.domain.errors import DependencyError, EngineError
+from streams.domain.events import Answer, Command, ImpressionBatch, Observation
+from streams.domain.ids import experiment_id
+from streams.domain.receipts import Keyring
+from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
+from streams.wire.impressions import decode_impression_batch, encode_impression_batch
+from streams.wire.observations import decode_observations, encode_observation_batch
+
+NOW_MS = 1_764_000_000_000
+DAY_MS = 86_400_000
+KEYRING = Keyring({1: bytes(range(32))})
+REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, ())
+
+
+def snapshot_of(experiment: Experiment, version: int | None = None) -> Snapshot:
+    """Return a snapshot without events: the declared weights, nothing known."""
+    n_variants = len(experiment.definition.variants)
+    share = 65_536 // n_variants
+    weights = (65_536 - share * (n_variants - 1), *[share] * (n_variants - 1))
+    return Snapshot(
+        experiment=experiment,
+        version=version or experiment.version,
+        allocation=Allocation(experiment.version, weights),
+        variants=(REPORT,) * n_variants,
+        winner=experiment.winner,
+        confidence=0.5,
+        recommended_action=RecommendedAction.CONTINUE,
+        reason="nothing is known yet",
+        duplicates=0,
+        cells=(),
+        as_of_ms=0,
+    )
+
+
+@dataclass
+class MemoryWorker:
+    """Log, worker and Redis in one: commands take effect at once."""
+
+    is_silent: bool = False
+    is_kafka_away: bool = False
+    commands: list[Command] = field(default_factory=list)
+    snapshots_by_id: dict[str, Snapshot] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    async def append(self, command: Command) -> None:
+        if self.is_kafka_away:
+            raise DependencyError("kafka", "away", retry_after_s=2)
+        self.commands.append(command)
+        if self.is_silent or command.command_id in self.answers:
+            return
+        name = experiment_id(command.experiment)
+        before = self.snapshots_by_id.get(name)
+        try:
+            after = apply_command(before and before.experiment, command)
+        except EngineError as error:
+            version = before.experiment.version if before else 0
+            answer = Answer(
+                command.command_id, command.experiment, False, version,
+                error.code, error.message, error.path,
+            )  # fmt: skip
+        else:
+            self.snapshots_by_id[name] = snapshot_of(after)
+            answer = Answer(command.command_id, command.experiment, True, after.version)
+        self.answers[command.command_id] = answer
+
+    async def answer(self, command_id: str) -> Answer | None:
+        return self.answers.get(command_id)
+
+    async def wait_for_answer(self, command_id: str, timeout_s: float) -> Answer | None:
+        return self.answers.get(command_id)
+
+    async def snapshot(self, name: str) -> Snapshot | None:
+        return self.snapshots_by_id.get(name)
+
+    async def snapshots(self, names: Sequence[str]) -> list[Snapshot]:
+        return [self.snapshots_by_id[name] for name in names if name in self.snapshots_by_id]
+
+    async def newer(self, known: Mapping[str, int]) -> list[Snapshot]:
+        return [
+            found
+            for name, found in self.snapshots_by_id.items()
+            if known.get(name) != found.version
+        ]
+
+    async def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
+        yield None
+
+
+@dataclass
+class MemorySticky:
+    """First receipts in a dictionary."""
+
+    is_away: bool = False
+    receipts: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    async def first(self, name: str, unit: int, receipt: str, ttl_s: int) -> str | None:
+        return None if self.is_away else self.receipts.setdefault((name, unit), receipt)
+
+    async def replace(self, name: str, unit: int, receipt: str, ttl_s: int) -> None:
+        self.receipts[name, unit] = receipt
+
+
+@dataclass
+class MemoryTopics:
+    """What was handed on to Kafka."""
+
+    records: list[SpoolRecord] = field(default_factory=list)
+
+    def offer(self, places: Sequence[Place], records: Sequence[SpoolRecord]) -> None:
+        self.records += records
+
+    def impressions(self) -> list[ImpressionBatch]:
+        found = [record for record in self.records if record.topic == IMPRESSIONS]
+        return [decode_impression_batch(record.payload) for record in found]
+
+    def observations(self) -> list[Observation]:
+        found = [record for record in self.records if record.topic == OBSERVATIONS]
+        return [
+            observation
+            for record in found
+            for observation in decode_observations(record.payload).observations
+            if isinstance(observation, Observation)
+        ]
+
+
+@dataclass
+class Clock:
+    now_ms: int = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@dataclass
+class Api:
+    """An API without servers, and all that one may want to look at."""
+
+    http: httpx.AsyncClient
+    edge: Edge
+    worker: MemoryWorker
+    topics: MemoryTopics
+    sticky: MemorySticky
+    experiments: Experiments
+    counters: RequestCounters
+    clock: Clock
+    spool: Spool
+
+    async def create(self, config: Mapping[str, object] = {}, variants: object = None) -> str:  # noqa: B006
+        body = definition(config, variants)
+        answer = await self.http.post("/experiments", json=body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    async def run(self, config: Mapping[str, object] = {}, variants: object = None) -> str:  # noqa: B006
+        name = await self.create(config, variants)
+        answer = await self.http.post(f"/experiments/{name}/start")
+        assert answer.status_code == 200, answer.text
+        return name
+
+    def publish(self, name: str, **changes: object) -> None:
+        """Let the worker publish a newer snapshot."""
+        before = self.worker.snapshots_by_id[name]
+        after = replace(before, version=before.version + 1, **changes)  # type: ignore[arg-type]
+        self.worker.snapshots_by_id[name] = after
+        self.experiments.put(after)
+
+
+def definition(config: Mapping[str, object] = {}, variants: object = None) -> dict[str, object]:  # noqa: B006
+    """Return a good body of `POST /experiments`, with changes; None takes a field out."""
+    full = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click", **config}
+    return {
+        "config": {name: value for name, value in full.items() if value is not None},
+        "variants": variants
+        if variants is not None
+        else [
+            {"name": "A", "isControl": True, "config": {"adId": "ad_1"}},
+            {"name": "B", "config": {"adId": "ad_2"}},
+        ],
+    }
+
+
+@asynccontextmanager
+async def memory_api(
+    directory: Path,
+    *,
+    gate: Gate | None = None,
+    spool_max_bytes: int = 2**24,
+    max_body_bytes: int = 2**16,
+    readiness: Readiness | None = None,
+) -> AsyncIterator[Api]:
+    """Yield an API whose ports are in memory, but for the spool, which is real."""
+    worker, sticky, topics, clock = MemoryWorker(), MemorySticky(), MemoryTopics(), Clock()
+    counters = RequestCounters()
+    with Spool(directory, "own", spool_max_bytes) as spool:
+        outbox = Outbox(
+            spool,
+            topics,
+            incarnation=7,
+            partitions=4,
+            encode_impressions=encode_impression_batch,
+            encode_observations=encode_observation_batch,
+        )
+        experiments = Experiments(worker, 1.0)
+        commands = Commands(worker, worker, experiments, 0.2, clock)
+        assigning = Assigning(experiments, KEYRING, outbox, sticky, clock)
+        observing = Observing(KEYRING, outbox, clock)
+        gate = gate or Gate(None)
+        services = Services(
+            experiments,
+            commands,
+            assigning,
+            observing,
+            gate,
+            counters,
+            lambda: readiness or Readiness((), ()),
+            lambda: b"",
+        )
+        control = control_plane(services, "0")
+        edge = Edge(control, assigning, observing, gate, counters, max_body_bytes)
+        transport = httpx.ASGITransport(edge)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+            yield Api(
+                http, edge, worker, topics, sticky, experiments, counters, clock, spool
+            )

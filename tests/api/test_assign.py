@@ -1,0 +1,231 @@
+"""Assignments over HTTP: who gets what, what is logged, and what is refused."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from streams.domain.quantities import PROPENSITY_ONE
+from streams.experiments.snapshot import Allocation
+from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api
+
+
+async def test_an_impression_gets_a_variant_and_a_receipt_and_is_logged(api: Api) -> None:
+    name = await api.run()
+
+    answer = await api.http.post(
+        f"/experiments/{name}/assign",
+        json={"userId": "u", "device": "mobile", "location": "US", "features": {"age": 35}},
+    )
+
+    assert answer.status_code == 200
+    found = answer.json()
+    assert list(found) == [
+        "id", "experimentId", "variantId", "variantName", "config", "enrolled", "reason",
+        "propensity",
+    ]  # fmt: skip
+    receipt = KEYRING.verify(found["id"])
+    assert found["experimentId"] == name
+    assert found["variantId"] == f"{name}_v{receipt.variant}"
+    assert found["config"] == {"adId": f"ad_{receipt.variant + 1}"}
+    assert (found["enrolled"], found["reason"], found["propensity"]) == (True, "ASSIGNED", 0.5)
+    assert receipt.propensity == PROPENSITY_ONE // 2
+    assert (receipt.assigned_at_ms, receipt.attribution_window_s) == (NOW_MS, 86_400)
+
+    [batch] = api.topics.impressions()
+    [group] = batch.groups
+    assert (batch.incarnation, batch.sequence) == (7, 0)
+    assert not group.repeatable
+    assert (list(group.variants), list(group.units)) == ([receipt.variant], [receipt.unit])
+    logged = orjson.loads(group.contexts[0])
+    assert logged == {"device": "mobile", "location": "US", "features": {"age": 35}}
+
+
+async def test_every_impression_is_a_unit_of_its_own(api: Api) -> None:
+    name = await api.run()
+
+    ids = [await assigned_id(api, name, userId="u") for _ in range(8)]
+
+    assert len({KEYRING.verify(text).unit for text in ids}) == 8
+
+
+async def test_the_time_of_the_request_may_be_told(api: Api) -> None:
+    name = await api.run()
+
+    text = await assigned_id(api, name, timestamp=NOW_MS - 5)
+
+    assert KEYRING.verify(text).assigned_at_ms == NOW_MS - 5
+
+
+async def test_a_user_under_fixed_weights_gets_the_same_receipt_for_ever(api: Api) -> None:
+    name = await api.run({"type": "bayesian_ab"})
+
+    first = await assigned_id(api, name, userId="user_1")
+    api.clock.now_ms += 400 * DAY_MS
+    api.publish(name)
+    again = await assigned_id(api, name, userId="user_1")
+
+    assert first == again
+    units = {unit for batch in api.topics.impressions() for unit in batch.groups[0].units}
+    assert units == {KEYRING.verify(first).unit}
+    assert all(batch.groups[0].repeatable for batch in api.topics.impressions())
+    assert len({batch.partition for batch in api.topics.impressions()}) == 1
+
+
+async def test_a_user_under_a_bandit_keeps_the_variant_when_the_allocation_moves(api: Api) -> None:
+    name = await api.run({"unit": "user"})
+    first = (await assign(api, name, userId="user_1")).json()
+    moved = (0, 65_536) if first["variantId"].endswith("_v0") else (65_536, 0)
+    api.publish(name, allocation=Allocation(9, moved))
+
+    again = (await assign(api, name, userId="user_1")).json()
+
+    assert again == {**first, "reason": "STICKY"}
+    assert (first["reason"], again["propensity"]) == ("ASSIGNED", 0.5)
+
+
+async def test_without_redis_a_user_is_decided_by_the_hash_and_that_is_told(api: Api) -> None:
+    name = await api.run({"unit": "session"})
+    api.sticky.is_away = True
+
+    found = (await assign(api, name, sessionId="s")).json()
+
+    assert (found["enrolled"], found["reason"]) == (True, "STICKY_UNAVAILABLE")
+    assert len(api.topics.impressions()) == 1
+
+
+async def test_a_receipt_whose_key_was_taken_out_is_replaced(api: Api) -> None:
+    name = await api.run({"unit": "user"})
+    await assign(api, name, userId="u")
+    [place] = api.sticky.receipts
+    api.sticky.receipts[place] = "signed-by-nobody"
+
+    found = (await assign(api, name, userId="u")).json()
+
+    assert found["reason"] == "ASSIGNED"
+    assert api.sticky.receipts[place] == found["id"]
+
+
+async def test_a_unit_outside_sees_the_control_and_nothing_is_logged(api: Api) -> None:
+    name = await api.run({"trafficAllocation": 0.0})
+
+    found = (await assign(api, name)).json()
+
+    assert found == {
+        "id": None,
+        "experimentId": name,
+        "variantId": f"{name}_v0",
+        "variantName": "A",
+        "config": {"adId": "ad_1"},
+        "enrolled": False,
+        "reason": "NOT_ENROLLED",
+        "propensity": None,
+    }
+    assert api.topics.records == []
+
+
+async def test_several_experiments_and_units_are_answered_in_rows(api: Api) -> None:
+    first = await api.run()
+    by_user = await api.run({"type": "bayesian_ab"})
+
+    answer = await api.http.post(
+        "/assign",
+        json={
+            "experimentIds": [first, by_user, "exp_unknown"],
+            "units": [{"userId": "u"}, {"device": "mobile"}],
+        },
+    )
+
+    assert answer.status_code == 200
+    rows = answer.json()["assignments"]
+    assert [len(row) for row in rows] == [3, 3]
+    assert [each.get("experimentId") for each in rows[0]] == [first, by_user, None]
+    assert rows[0][2]["error"]["code"] == "EXPERIMENT_NOT_FOUND"
+    assert rows[1][1]["error"] == {
+        "code": "MISSING_UNIT",
+        "message": rows[1][1]["error"]["message"],
+        "path": "units[1].userId",
+    }
+    n_logged = sum(len(group.units) for batch in api.topics.impressions() for group in batch.groups)
+    assert n_logged == 3
+
+
+async def test_an_unknown_experiment_is_404_and_one_that_does_not_run_409(api: Api) -> None:
+    name = await api.create()
+    unknown = await assign(api, "exp_0000000000000")
+    draft = await assign(api, name)
+    await api.http.post(f"/experiments/{name}/start")
+    await api.http.post(f"/experiments/{name}/pause")
+    paused = await assign(api, name)
+
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "EXPERIMENT_NOT_FOUND")
+    for refused in (draft, paused):
+        assert refused.status_code == 409
+        assert refused.json()["error"]["code"] == "EXPERIMENT_NOT_RUNNING"
+    assert api.counters.errors == {"EXPERIMENT_NOT_FOUND": 1, "EXPERIMENT_NOT_RUNNING": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "body", "code", "path"),
+    [
+        ({"unit": "user"}, b'{"sessionId":"s"}', "MISSING_UNIT", "userId"),
+        ({"unit": "session"}, b'{"userId":"u"}', "MISSING_UNIT", "sessionId"),
+        ({"unit": "user"}, b"", "MISSING_UNIT", "userId"),
+        ({}, b'{"userId":""}', "OUT_OF_RANGE", "userId"),
+        ({}, b'{"userId":7}', "WRONG_TYPE", "userId"),
+        ({}, b'{"timestamp":-1}', "OUT_OF_RANGE", "timestamp"),
+        ({}, b'{"timestamp":1e3}', "WRONG_TYPE", "timestamp"),
+        ({}, b'{"timestamp":281474976710656}', "OUT_OF_RANGE", "timestamp"),
+        ({}, b'{"user":"u"}', "UNKNOWN_FIELD", "user"),
+        ({}, b'{"features":[]}', "WRONG_TYPE", "features"),
+        ({}, b'{"features":{"age":[1,NaN]}}', "NOT_FINITE", "features.age[1]"),
+        ({}, b'{"features":{"age":1e999}}', "NOT_FINITE", "features.age"),
+        ({}, b'{"features":' + b'{"a":' * 300 + b"1" + b"}" * 301, "TOO_DEEP", "features"),
+        ({}, b'{"features":{"text":"' + b"x" * 20_000 + b'"}}', "OUT_OF_RANGE", "features"),
+        ({}, b"[" * 20_000, "INVALID_JSON", ""),
+        ({}, b'{"userId":"\xff"}', "INVALID_JSON", ""),
+        ({}, b'{"userId":"\\ud800"}', "INVALID_JSON", ""),
+        ({}, b"{", "INVALID_JSON", ""),
+        ({}, b"7", "WRONG_TYPE", ""),
+        ({}, b"x" * 70_000, "BODY_TOO_LARGE", ""),
+    ],
+)
+async def test_bad_input_is_422_with_a_code_and_a_path(
+    api: Api, config: dict[str, object], body: bytes, code: str, path: str
+) -> None:
+    name = await api.run(config)
+
+    answer = await api.http.post(f"/experiments/{name}/assign", content=body)
+
+    assert answer.status_code == 422, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], error["path"]) == (code, path)
+    assert error["message"]
+    assert api.topics.records == []
+
+
+async def test_a_full_spool_is_503_and_nothing_is_half_taken(tmp_path) -> None:
+    async with memory_api(tmp_path, spool_max_bytes=600) as api:
+        name = await api.run()
+        answers = [await assign(api, name) for _ in range(12)]
+
+    taken = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert taken
+    assert refused
+    assert refused[0].json()["error"]["code"] == "SPOOL_FULL"
+    assert int(refused[0].headers["Retry-After"]) > 0
+    assert len(api.topics.records) == len(taken)
+    # A refused flush takes no sequence: a gap would be remembered for ever.
+    by_partition: dict[int, list[int]] = {}
+    for batch in api.topics.impressions():
+        by_partition.setdefault(batch.partition, []).append(batch.sequence)
+    assert all(found == list(range(len(found))) for found in by_partition.values())
+
+
+async def assign(api: Api, name: str, **context: object):
+    return await api.http.post(f"/experiments/{name}/assign", json=context)
+
+
+async def assigned_id(api: Api, name: str, **context: object) -> str:
+    return str((await assign(api, name, **context)).json()["id"])
