@@ -91,7 +91,7 @@ def test_arms_agree_with_adaptive_quadrature(pairs):
             return np.exp(log_density - special.betaln(*pair)) * below
 
         expected = sum(
-            integrate.quad(integrand, left, left + 20, epsabs=1e-10, limit=500)[0]
+            integrate.quad(integrand, left, left + 20, epsabs=1e-9, limit=500)[0]
             for left in range(-300, 300, 20)
         )
         assert result.probability[index] == pytest.approx(expected, abs=1e-7)
