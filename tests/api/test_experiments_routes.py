@@ -1,0 +1,256 @@
+"""Experiments over HTTP: their life, their statistics, and every bad definition."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api.client.results import Experiment, Stats
+from streams.experiments.snapshot import MetricKind, MetricReport, VariantReport
+from tests.api.memory import NOW_MS, Api, definition
+
+
+async def test_create_answers_with_all_defaults_filled_in(api: Api) -> None:
+    answer = await api.http.post("/experiments", json=definition())
+
+    assert answer.status_code == 201
+    found = Experiment.model_validate(answer.json())
+    assert (found.status, found.version, found.created_at) == ("draft", 1, NOW_MS)
+    assert found.config["unit"] == "impression"
+    assert found.config["attributionWindow"] == 86_400
+    assert found.config["parameters"]["priorAlpha"] == 1
+    assert [variant.id for variant in found.variants] == [f"{found.id}_v0", f"{found.id}_v1"]
+    assert [variant.is_control for variant in found.variants] == [True, False]
+    assert found.variants[0].config == {"adId": "ad_1"}
+
+
+async def test_the_whole_life_of_an_experiment(api: Api) -> None:
+    name = await api.create()
+    statuses = []
+    for verb, body in (
+        ("start", None),
+        ("pause", {}),
+        ("resume", None),
+        ("conclude", {"winnerVariantId": f"{name}_v1"}),
+        ("archive", None),
+    ):
+        answer = await api.http.post(f"/experiments/{name}/{verb}", json=body)
+        statuses.append(answer.json()["status"])
+
+    assert statuses == ["running", "paused", "running", "concluded", "archived"]
+    found = (await api.http.get(f"/experiments/{name}")).json()
+    assert (found["winnerVariantId"], found["version"]) == (f"{name}_v1", 6)
+
+
+async def test_the_share_of_traffic_and_thresholds_of_a_running_experiment_change(api: Api) -> None:
+    name = await api.run()
+
+    answer = await api.http.patch(
+        f"/experiments/{name}", json={"trafficAllocation": 0.5, "minSampleSize": 7}
+    )
+
+    assert answer.status_code == 200
+    config = answer.json()["config"]
+    assert (config["trafficAllocation"], config["minSampleSize"]) == (0.5, 7)
+    assert config["significanceThreshold"] == 0.95
+
+
+async def test_all_experiments_are_listed_newest_first(api: Api) -> None:
+    older = await api.create({"name": "older"})
+    api.clock.now_ms += 1
+    newer = await api.create({"name": "newer"})
+
+    found = (await api.http.get("/experiments")).json()
+
+    assert [each["id"] for each in found["experiments"]] == [newer, older]
+
+
+async def test_statistics_have_the_documented_shape(api: Api) -> None:
+    name = await api.run()
+    click = MetricReport("click", MetricKind.BINARY, 3, 4, 4_000_000, 0.3, 0.1, 0.5)
+    report = VariantReport(10, 4, 0.4, 0.2, 0.6, 0.75, 0.01, (click,))
+    api.publish(name, variants=(report, report), winner=1, confidence=0.75, duplicates=2)
+
+    payload = (await api.http.get(f"/experiments/{name}/stats")).json()
+
+    stats = Stats.model_validate(payload)
+    assert (stats.total_assignments, stats.total_observations, stats.duplicates) == (20, 8, 2)
+    assert stats.winner is not None
+    assert (stats.winner.id, stats.winner.name) == (f"{name}_v1", "B")
+    assert stats.recommended_action == "continue"
+    assert payload["variants"][0]["stats"] == {
+        "assignments": 10,
+        "observations": 4,
+        "mean": 0.4,
+        "lower": 0.2,
+        "upper": 0.6,
+        "probabilityBest": 0.75,
+        "expectedLoss": 0.01,
+        "allocation": 0.5,
+        "metrics": {
+            "click": {
+                "kind": "binary",
+                "units": 3,
+                "observations": 4,
+                "sumMicro": 4_000_000,
+                "mean": 0.3,
+                "lower": 0.1,
+                "upper": 0.5,
+            }
+        },
+    }
+
+
+async def test_an_idempotency_key_gives_the_first_answer_again(api: Api) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first = await api.http.post("/experiments", json=definition(), headers=key)
+    again = await api.http.post("/experiments", json=definition(), headers=key)
+    other = await api.http.post("/experiments", json=definition())
+    name = first.json()["id"]
+    starts = [
+        await api.http.post(f"/experiments/{name}/start", headers={"Idempotency-Key": "k2"})
+        for _ in range(2)
+    ]
+
+    assert first.json() == again.json()
+    assert other.json()["id"] != name
+    assert [answer.status_code for answer in starts] == [200, 200]
+    assert len(api.worker.commands) == 3
+
+
+async def test_a_command_the_status_forbids_is_409(api: Api) -> None:
+    name = await api.run()
+
+    answer = await api.http.post(f"/experiments/{name}/start")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "INVALID_TRANSITION")
+
+
+@pytest.mark.parametrize("name", ["exp_0000000000000", "exp_nonsense", "exp_zzzzzzzzzzzzz"])
+async def test_an_experiment_that_is_not_there_is_404_everywhere(api: Api, name: str) -> None:
+    answers = [
+        await api.http.get(f"/experiments/{name}"),
+        await api.http.get(f"/experiments/{name}/stats"),
+        await api.http.post(f"/experiments/{name}/start"),
+        await api.http.post(f"/experiments/{name}/conclude"),
+        await api.http.patch(f"/experiments/{name}", json={"trafficAllocation": 1}),
+        await api.http.post(f"/experiments/{name}/assign"),
+    ]
+
+    assert {answer.status_code for answer in answers} == {404}
+    assert {answer.json()["error"]["code"] for answer in answers} == {"EXPERIMENT_NOT_FOUND"}
+
+
+async def test_a_command_without_kafka_or_without_a_worker_is_503(api: Api) -> None:
+    api.worker.is_silent = True
+    timed_out = await api.http.post("/experiments", json=definition())
+    api.worker.is_kafka_away = True
+    unavailable = await api.http.post("/experiments", json=definition())
+
+    for answer, code in (
+        (timed_out, "COMMAND_TIMED_OUT"),
+        (unavailable, "DEPENDENCY_UNAVAILABLE"),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, code)
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+def variants(*changes: dict[str, object]) -> list[dict[str, object]]:
+    return [{"name": f"V{index}", **change} for index, change in enumerate(changes)]
+
+
+CONTROL = {"isControl": True}
+
+
+@pytest.mark.parametrize(
+    ("config", "these", "code", "path"),
+    [
+        ({"type": "coin"}, None, "UNKNOWN_TYPE", "config.type"),
+        ({"type": None}, None, "MISSING_FIELD", "config.type"),
+        ({"name": None}, None, "MISSING_FIELD", "config.name"),
+        ({"nmae": "x"}, None, "UNKNOWN_FIELD", "config.nmae"),
+        ({"parameters": {"gamma": 1}}, None, "UNKNOWN_PARAMETER", "config.parameters.gamma"),
+        (
+            {"parameters": {"priorAlpha": -1}},
+            None,
+            "OUT_OF_RANGE",
+            "config.parameters.priorAlpha",
+        ),
+        ({"trafficAllocation": 1.5}, None, "OUT_OF_RANGE", "config.trafficAllocation"),
+        ({"trafficAllocation": "1"}, None, "WRONG_TYPE", "config.trafficAllocation"),
+        ({"trafficAllocation": True}, None, "WRONG_TYPE", "config.trafficAllocation"),
+        ({"trafficAllocation": float("nan")}, None, "NOT_FINITE", "config.trafficAllocation"),
+        ({"trafficAllocation": float("inf")}, None, "NOT_FINITE", "config.trafficAllocation"),
+        ({"unit": "household"}, None, "UNKNOWN_VALUE", "config.unit"),
+        ({"primaryMetric": "no spaces"}, None, "INVALID_NAME", "config.primaryMetric"),
+        ({}, variants(CONTROL), "OUT_OF_RANGE", "variants"),
+        ({}, variants({}, {}), "CONTROL_COUNT", "variants"),
+        ({}, variants(CONTROL, CONTROL), "CONTROL_COUNT", "variants"),
+        ({}, variants(CONTROL, {"name": "V0"}), "DUPLICATE_NAME", "variants"),
+        ({}, variants(CONTROL, {"config": [1]}), "WRONG_TYPE", "variants[1].config"),
+        ({}, variants(CONTROL, {"config": {"a": float("nan")}}), "NOT_FINITE", None),
+        (
+            {"type": "bayesian_ab"},
+            variants({**CONTROL, "weight": 0.5}, {"weight": 0.6}),
+            "WEIGHTS_DO_NOT_SUM",
+            "variants",
+        ),
+        (
+            {"type": "bayesian_ab"},
+            variants({**CONTROL, "weight": 0.5}, {"weight": 0}),
+            "OUT_OF_RANGE",
+            "variants[1].weight",
+        ),
+        ({"type": "bayesian_ab"}, variants({**CONTROL, "weight": 0.5}, {}), "WEIGHTS_INCOMPLETE", "variants"),
+        ({}, "two", "WRONG_TYPE", "variants"),
+    ],
+)
+async def test_a_bad_definition_is_422_with_a_code_and_a_path(
+    api: Api, config, these, code: str, path: str | None
+) -> None:
+    body = json.dumps(definition(config, these))
+
+    answer = await api.http.post("/experiments", content=body)
+
+    assert answer.status_code == 422, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == code, error
+    assert path is None or error["path"] == path
+    assert api.worker.commands == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "code", "path"),
+    [
+        ("conclude", {"winnerVariantId": "variant_b"}, "UNKNOWN_VARIANT", "winnerVariantId"),
+        ("conclude", {"winnerVariantId": 7}, "WRONG_TYPE", "winnerVariantId"),
+        ("conclude", {"winner": "x"}, "UNKNOWN_FIELD", "winner"),
+        ("pause", {"why": "x"}, "UNKNOWN_FIELD", "why"),
+        ("pause", [], "WRONG_TYPE", ""),
+    ],
+)
+async def test_a_bad_command_is_422(api: Api, verb: str, body, code: str, path: str) -> None:
+    name = await api.run()
+
+    answer = await api.http.post(f"/experiments/{name}/{verb}", json=body)
+
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert (error["code"], error["path"]) == (code, path)
+
+
+async def test_an_update_of_what_cannot_change_is_422(api: Api) -> None:
+    name = await api.run()
+
+    answer = await api.http.patch(f"/experiments/{name}", json={"type": "ucb"})
+
+    assert (answer.status_code, answer.json()["error"]["path"]) == (422, "type")
+
+
+async def test_a_key_that_is_too_long_is_422(api: Api) -> None:
+    answer = await api.http.post(
+        "/experiments", json=definition(), headers={"Idempotency-Key": "k" * 257}
+    )
+
+    assert (answer.status_code, answer.json()["error"]["path"]) == (422, "Idempotency-Key")

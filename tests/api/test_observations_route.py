@@ -1,0 +1,106 @@
+"""Observations over HTTP: all of a request or none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from streams.domain.receipts import Receipt
+from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api
+
+RECEIPT = Receipt(5, 1, 1 << 31, 3, NOW_MS - 1_000, 99, 86_400)
+SIGNED = KEYRING.sign(RECEIPT)
+CLICK = {"assignmentId": SIGNED, "metric": "click", "value": 1}
+
+
+async def test_one_observation_is_taken_with_its_time(api: Api) -> None:
+    answer = await api.http.post("/observations", json=CLICK)
+
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+    [found] = api.topics.observations()
+    assert (found.assignment_id, found.metric, found.value) == (SIGNED, "click", 1_000_000)
+    assert (found.event_id, found.observed_at_ms) == (None, NOW_MS)
+
+
+async def test_a_list_is_taken_in_order_and_told_by_number(api: Api) -> None:
+    several = [{**CLICK, "value": value, "eventId": f"e{value}"} for value in (1, 2.5, 49.99)]
+
+    answer = await api.http.post("/observations", json=several)
+
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 3})
+    values = [found.value for found in api.topics.observations()]
+    assert values == [1_000_000, 2_500_000, 49_990_000]
+    assert len(api.topics.records) == 1  # one assignment, one partition, one record
+
+
+async def test_an_empty_list_is_nothing(api: Api) -> None:
+    answer = await api.http.post("/observations", json=[])
+
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 0})
+    assert api.topics.records == []
+
+
+FORGED = SIGNED[:-3] + ("AAA" if SIGNED[-3:] != "AAA" else "AAE")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "path"),
+    [
+        ({"assignmentId": FORGED}, "FORGED_RECEIPT", "assignmentId"),
+        ({"assignmentId": SIGNED[:40]}, "MALFORMED_RECEIPT", "assignmentId"),
+        ({"assignmentId": ""}, "OUT_OF_RANGE", "assignmentId"),
+        ({"assignmentId": None}, "WRONG_TYPE", "assignmentId"),
+        ({"timestamp": NOW_MS + 2 * DAY_MS}, "EXPIRED_RECEIPT", "timestamp"),
+        ({"timestamp": NOW_MS - DAY_MS}, "OBSERVED_BEFORE_ASSIGNMENT", "timestamp"),
+        ({"timestamp": "now"}, "WRONG_TYPE", "timestamp"),
+        ({"metric": "no spaces"}, "INVALID_NAME", "metric"),
+        ({"metric": "x" * 65}, "INVALID_NAME", "metric"),
+        ({"value": 2e9}, "VALUE_OUT_OF_RANGE", "value"),
+        ({"value": float("nan")}, "NOT_FINITE", "value"),
+        ({"value": float("-inf")}, "NOT_FINITE", "value"),
+        ({"value": "1"}, "WRONG_TYPE", "value"),
+        ({"value": True}, "WRONG_TYPE", "value"),
+        ({"eventId": "e" * 257}, "OUT_OF_RANGE", "eventId"),
+        ({"evenId": "e"}, "UNKNOWN_FIELD", "evenId"),
+    ],
+)
+async def test_a_bad_observation_is_422_and_none_of_its_list_is_taken(
+    api: Api, change, code: str, path: str
+) -> None:
+    bad = {**CLICK, **change}
+
+    alone = await api.http.post("/observations", content=json.dumps(bad))
+    in_list = await api.http.post("/observations", content=json.dumps([CLICK, CLICK, bad, CLICK]))
+
+    for answer, expected in ((alone, path), (in_list, f"[2].{path}")):
+        assert answer.status_code == 422
+        error = answer.json()["error"]
+        assert (error["code"], error["path"]) == (code, expected)
+    assert api.topics.records == []
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "INVALID_JSON"),
+        (b"{", "INVALID_JSON"),
+        (b"[" * 30_000, "INVALID_JSON"),
+        (b"\xff\xfe", "INVALID_JSON"),
+        (b'"click"', "WRONG_TYPE"),
+        (b"[1]", "WRONG_TYPE"),
+        (b"x" * 70_000, "BODY_TOO_LARGE"),
+    ],
+)
+async def test_what_is_no_observation_is_422(api: Api, body: bytes, code: str) -> None:
+    answer = await api.http.post("/observations", content=body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
+
+
+async def test_an_observation_after_the_window_is_refused_by_the_api_clock(api: Api) -> None:
+    api.clock.now_ms = NOW_MS + 2 * DAY_MS
+
+    answer = await api.http.post("/observations", json=CLICK)
+
+    assert answer.json()["error"]["code"] == "EXPIRED_RECEIPT"
