@@ -150,6 +150,8 @@ class BatchingConsumer(driver.Consumer):
             return {
                 tp: self._batches(tp, records) if tp.topic in self._resume else records
                 for tp, records in fetched.items()
+                # Fetched before a rebalance that came in between: the partition is sought anew.
+                if tp in self._position or tp.topic not in self._resume
             }
 
     def _batches(self, tp: TP, records: Any) -> list[FetchBatch]:

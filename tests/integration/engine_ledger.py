@@ -1,0 +1,275 @@
+"""Sends events to the workers and keeps the truth about them, to be compared exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+from confluent_kafka import Consumer, Producer, TopicPartition
+from pydantic import SecretStr
+
+from streams.domain.events import (
+    Command,
+    CommandKind,
+    ImpressionBatch,
+    ImpressionGroup,
+    Observation,
+)
+from streams.domain.ids import experiment_id
+from streams.domain.quantities import MICRO, PROPENSITY_ONE
+from streams.domain.receipts import Keyring, Receipt
+from streams.experiments.snapshot import Snapshot
+from streams.redis_projection.keys import Keys
+from streams.settings import Settings
+from streams.wire.commands import encode_command
+from streams.wire.impressions import encode_impression_batch
+from streams.wire.observations import encode_observation
+from streams.wire.snapshots import decode_snapshot
+
+T = TypeVar("T")
+
+UNITS_PER_BATCH = 50
+
+
+def until(condition: Callable[[], T], timeout_s: float = 45.0) -> T:
+    """Return the first truthy value of `condition`."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s"
+        time.sleep(0.02)
+    return value
+
+
+class Workers:
+    """Worker processes of one installation."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self._directory = directory
+        self._environment = os.environ | environment(settings)
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a worker; it needs some seconds to be ready."""
+        log = self._directory / f"worker-{len(self._running)}.log"
+        with log.open("wb") as output:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "streams.engine.worker"],
+                env=self._environment,
+                stdout=output,
+                stderr=output,
+            )
+        self._running.append(worker)
+        return worker
+
+    def stop(self) -> list[int]:
+        """End all that still run, and return how every one of them ended."""
+        for worker in self._running:
+            if worker.poll() is None:
+                worker.terminate()
+        try:
+            return [worker.wait(8) for worker in self._running]
+        finally:
+            for worker in self._running:
+                worker.kill()
+
+    def log(self) -> str:
+        """Return what all workers have said."""
+        return "\n".join(path.read_text() for path in sorted(self._directory.glob("worker-*.log")))
+
+
+@contextmanager
+def workers_of(settings: Settings, directory: Path) -> Iterator[Workers]:
+    """Workers that are gone afterwards, whatever happens."""
+    workers = Workers(settings, directory)
+    try:
+        yield workers
+    finally:
+        workers.stop()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that give a process these settings."""
+    return {
+        f"EXPERIMENT_{name.upper()}": str(
+            value.get_secret_value() if isinstance(value, SecretStr) else value
+        )
+        for name, value in settings
+        if value is not None
+    }
+
+
+class Ledger:
+    """What was sent, as it must be counted."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keys = Keys(settings.namespace)
+        self._keyring = Keyring.parse(settings.signing_keys)
+        self._incarnation = secrets.randbits(64)
+        self._sequences: Counter[int] = Counter()
+        self.redis = redis.Redis.from_url(settings.redis_url)
+        self.producer = Producer(
+            settings.confluent_config()
+            | {"linger.ms": 2, "partitioner": "murmur2_random", "log_level": 0}
+        )
+        self.now_ms = int(time.time() * 1000)
+        self.assignments: Counter[tuple[int, int]] = Counter()
+        self.observations: Counter[tuple[int, int]] = Counter()
+        self.totals: Counter[tuple[int, int]] = Counter()
+
+    def command(
+        self,
+        experiment: int,
+        kind: CommandKind,
+        payload: Mapping[str, Any] | None = None,
+        command_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Append a command and return its answer."""
+        command_id = command_id or secrets.token_hex(16)
+        command = Command(command_id, experiment, kind, self.now_ms, payload or {})
+        self.produce("commands", encode_command(command), experiment_id(experiment))
+        self.producer.flush()
+        return self.answer(command_id)
+
+    def answer(self, command_id: str) -> dict[str, Any]:
+        """Return the answer to a command, once there is one."""
+        key = self._keys.answer(command_id)
+        answer: dict[str, Any] = json.loads(until(lambda: self.redis.get(key)))
+        return answer
+
+    def start_experiment(self, experiment: int, **config: Any) -> None:
+        """Create and start an experiment of two variants."""
+        payload = {
+            "config": {
+                "name": "test",
+                "type": "thompson_sampling",
+                "primaryMetric": "click",
+                **config,
+            },
+            "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
+        }
+        assert self.command(experiment, CommandKind.CREATE, payload)["accepted"]
+        assert self.command(experiment, CommandKind.START)["accepted"]
+
+    def assign(self, experiment: int, partition: int, *, times: int = 1) -> list[str]:
+        """Send a batch of impressions, several times if asked, and return their receipts."""
+        units = [secrets.randbits(64) for _ in range(UNITS_PER_BATCH)]
+        variants = [unit & 1 for unit in units]
+        group = ImpressionGroup(
+            experiment=experiment,
+            repeatable=False,
+            variants=variants,
+            propensities=[PROPENSITY_ONE // 2] * UNITS_PER_BATCH,
+            allocation_versions=[2] * UNITS_PER_BATCH,
+            assigned_at_ms=[self.now_ms] * UNITS_PER_BATCH,
+            units=units,
+        )
+        sequence = self._sequences[partition]
+        self._sequences[partition] += 1
+        record = encode_impression_batch(
+            ImpressionBatch(self._incarnation, partition, sequence, [group])
+        )
+        for _ in range(times):
+            self.produce("impressions", record, partition=partition)
+        for variant in variants:
+            self.assignments[experiment, variant] += 1
+        return [
+            self.receipt(experiment, variant, unit)
+            for variant, unit in zip(variants, units, strict=True)
+        ]
+
+    def receipt(self, experiment: int, variant: int, unit: int) -> str:
+        """Return the receipt of an assignment."""
+        return self._keyring.sign(
+            Receipt(experiment, variant, PROPENSITY_ONE // 2, 2, self.now_ms, unit, 86_400)
+        )
+
+    def is_of_variant(self, receipt: str, variant: int) -> bool:
+        """Return whether a receipt is of this variant."""
+        opened, _ = self._keyring.open(receipt)
+        return opened.variant == variant
+
+    def observe(self, receipt: str, *, value: int = MICRO, times: int = 1) -> None:
+        """Send an observation, several times if asked; it counts once."""
+        observation = Observation(receipt, "click", value, secrets.token_hex(8), self.now_ms + 1)
+        for _ in range(times):
+            self.produce("observations", encode_observation(observation), receipt)
+        opened, _ = self._keyring.open(receipt)
+        self.observations[opened.experiment, opened.variant] += 1
+        self.totals[opened.experiment, opened.variant] += value
+
+    def produce(
+        self, topic: str, value: bytes | None, key: str | None = None, partition: int = -1
+    ) -> None:
+        """Send a record of any bytes."""
+        self.producer.produce(
+            f"{self._settings.topic_prefix}{topic}", value=value, key=key, partition=partition
+        )
+        self.producer.poll(0)
+
+    def snapshot(self, experiment: int) -> Snapshot | None:
+        """Return what Redis holds of an experiment."""
+        payload = self.redis.hget(self._keys.snapshot(experiment_id(experiment)), "payload")
+        assert payload is None or isinstance(payload, bytes)
+        return None if payload is None else decode_snapshot(payload)
+
+    def ready_workers(self) -> int:
+        """Return how many workers show a sign of life."""
+        names = self.redis.smembers(self._keys.workers)
+        return sum(self.redis.exists(self._keys.worker(name.decode())) for name in names)
+
+    def is_exact(self, experiment: int) -> bool:
+        """Return whether the snapshot has everything that was sent, and nothing twice."""
+        snapshot = self.snapshot(experiment)
+        if snapshot is None:
+            return False
+        counted = [
+            (
+                report.assignments,
+                report.observations,
+                sum(metric.total for metric in report.metrics if metric.name == "click"),
+            )
+            for report in snapshot.variants
+        ]
+        sent = [
+            (self.assignments[place], self.observations[place], self.totals[place])
+            for place in ((experiment, 0), (experiment, 1))
+        ]
+        for have, want in zip(counted, sent, strict=True):
+            assert all(h <= w for h, w in zip(have, want, strict=True)), f"{counted} > {sent}"
+        return counted == sent
+
+    def read(self, topic: str) -> list[tuple[bytes | None, bytes | None]]:
+        """Return the key and value of every record of a topic."""
+        consumer = Consumer(
+            self._settings.confluent_config()
+            | {
+                "group.id": secrets.token_hex(8),
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "log_level": 0,
+            }
+        )
+        name = f"{self._settings.topic_prefix}{topic}"
+        consumer.assign([TopicPartition(name, p, 0) for p in range(self._settings.partitions)])
+        records: list[tuple[bytes | None, bytes | None]] = []
+        ended: set[int | None] = set()
+        while len(ended) < self._settings.partitions:
+            message = consumer.poll(10)
+            assert message is not None
+            if message.error():
+                ended.add(message.partition())
+            else:
+                records.append((message.key(), message.value()))
+        consumer.close()
+        return records
