@@ -89,6 +89,11 @@ class Outbox:
         if remaining:
             raise DeliveryError(remaining, f"no acknowledgement in {timeout_s:g} s")
 
+    def close(self) -> None:
+        """Drop what was not delivered, and the connections."""
+        self._producer.purge()
+        self._producer.close()
+
     def count_partitions(self, timeout_s: float) -> int:
         """Return the number of partitions of the topic.
 
@@ -165,8 +170,11 @@ class Publisher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Flush, also after an error: what was published before it did happen."""
-        self.flush()
+        """Flush and close, also after an error: what was published before it did happen."""
+        try:
+            self.flush()
+        finally:
+            self._outbox.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -177,8 +185,11 @@ class Publisher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Flush, also after an error."""
-        await self.flush_async()
+        """Flush and close, also after an error."""
+        try:
+            await self.flush_async()
+        finally:
+            self._outbox.close()
 
 
 def now_ms() -> int:

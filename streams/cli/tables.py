@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from api.client.results import Experiment, MetricStats, Stats, VariantResult
 from streams.domain.quantities import MICRO
 
-BAR_WIDTH = 16
+BAR_WIDTH = 8
+
+INTERVALS = "Intervals are 95 % credible intervals of the mean per assigned unit."
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_MAY_WRAP = frozenset({"name", "variant", "experiment", "created"})
 _STATUS_STYLES = {"running": "green", "paused": "yellow", "draft": "cyan"}
 
 
 def experiments_table(experiments: Iterable[Experiment]) -> Table:
     """Return one line an experiment, newest first."""
-    table = _table("id", "name", "type", "unit", "status", ">variants", "created")
+    table = table_of("id", "name", "type", "unit", "status", ">variants", "created")
     for experiment in sorted(experiments, key=lambda each: each.created_at, reverse=True):
         table.add_row(
             experiment.id,
@@ -43,6 +46,7 @@ def stats_view(stats: Stats) -> RenderableType:
         Text.assemble(
             (stats.recommended_action, "bold"),
             f"{winner}; confidence {stats.confidence:.1%}. {stats.reason}",
+            (f"\n{INTERVALS}", "dim"),
         )
     )
     return Group(*parts)
@@ -50,11 +54,11 @@ def stats_view(stats: Stats) -> RenderableType:
 
 def variants_table(stats: Stats) -> Table:
     """Return one line a variant: counts, primary metric, P(best) and allocation."""
-    table = _table(
+    table = table_of(
         "variant",
-        ">assignments",
+        ">assigned",
         f">{stats.primary_metric}",
-        f">mean {stats.primary_metric} [95 % credible interval]",
+        ">mean [interval]",
         ">P(best)",
         ">exp. loss",
         "allocation",
@@ -68,16 +72,14 @@ def variants_table(stats: Stats) -> Table:
             interval(variant.stats.mean, variant.stats.lower, variant.stats.upper),
             f"{variant.stats.probability_best:.1%}",
             f"{variant.stats.expected_loss:.3g}",
-            Text(f"{bar(variant.stats.allocation)} {variant.stats.allocation:6.1%}"),
+            share(variant.stats.allocation),
         )
     return table
 
 
 def metrics_table(stats: Stats, names: Iterable[str]) -> Table:
     """Return one line a metric and variant: counts, exact sum, posterior mean."""
-    table = _table(
-        "metric", "variant", ">units", ">observations", ">sum", ">mean [95 % credible interval]"
-    )
+    table = table_of("metric", "variant", ">units", ">observations", ">sum", ">mean [interval]")
     for name in names:
         for variant in stats.variants:
             metric = variant.stats.metrics.get(name)
@@ -88,18 +90,23 @@ def metrics_table(stats: Stats, names: Iterable[str]) -> Table:
 
 def interval(mean: float, lower: float, upper: float) -> str:
     """Return a mean with its interval, as in `0.0512 [0.0431, 0.0603]`."""
-    return f"{mean:.4g} [{lower:.4g}, {upper:.4g}]"
+    return f"{mean:.3g} [{lower:.3g}, {upper:.3g}]"
 
 
-def bar(share: float, width: int = BAR_WIDTH) -> str:
-    """Return a bar of `width` characters, filled to `share` in [0, 1] in eighths of a character.
+def bar(filled: float, width: int = BAR_WIDTH) -> str:
+    """Return a bar of `width` characters, `filled` in [0, 1] in eighths of a character.
 
     >>> bar(0.5, 4)
     '██  '
     """
-    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+    eighths = round(min(max(filled, 0.0), 1.0) * width * 8)
     full, rest = divmod(eighths, 8)
     return (_EIGHTHS[8] * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def share(allocation: float) -> str:
+    """Return a share in [0, 1] as a bar and a percentage."""
+    return f"{bar(allocation)} {allocation:6.1%}"
 
 
 def exact(micro: int) -> str:
@@ -118,6 +125,20 @@ def moment(at_ms: int | None) -> str:
     if at_ms is None:
         return ""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def table_of(*columns: str) -> Table:
+    """Return an empty table; a column whose title begins with `>` is aligned to the right."""
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for title in columns:
+        side: JustifyMethod = "right" if title.startswith(">") else "left"
+        # As text: what stands in brackets would be taken for a style.
+        name = Text(title.removeprefix(">"))
+        may_wrap = title in _MAY_WRAP
+        table.add_column(
+            name, justify=side, no_wrap=not may_wrap, min_width=8 if may_wrap else None
+        )
+    return table
 
 
 def _head(stats: Stats) -> Text:
@@ -151,13 +172,3 @@ def _name(variant: VariantResult) -> Text:
 
 def _status(status: str) -> Text:
     return Text(status, _STATUS_STYLES.get(status, "dim"))
-
-
-def _table(*columns: str) -> Table:
-    """Return an empty table; a column whose title begins with `>` is aligned to the right."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in columns:
-        table.add_column(
-            title.removeprefix(">"), justify="right" if title.startswith(">") else "left"
-        )
-    return table

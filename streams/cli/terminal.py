@@ -23,7 +23,10 @@ NO_ANSWER = 0
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-out = Console()
+PIPE_WIDTH = 140
+"""Columns of a table that no terminal bounds."""
+
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True)
 
 Api = Annotated[

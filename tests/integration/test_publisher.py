@@ -17,6 +17,7 @@ from streams.domain.events import Observation
 from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring, Receipt
 from streams.kafka_admin import create_topics
+from streams.settings import Settings
 from streams.wire.impressions import decode_impression_batch
 from streams.wire.observations import decode_observations
 
@@ -32,7 +33,7 @@ def installation(settings):
 
 
 def read_all(
-    settings, topic: str, n: int, size: Callable[[Message], int] = lambda _: 1
+    settings: Settings, topic: str, n: int, size: Callable[[Message], int] = lambda _: 1
 ) -> list[Message]:
     """Return the records of a topic, which hold `n` things and no more, each partition in order.
 
@@ -51,11 +52,11 @@ def read_all(
     return sorted(records, key=lambda record: (record.partition(), record.offset()))
 
 
-def topic_name(settings, topic: str) -> str:
+def topic_name(settings: Settings, topic: str) -> str:
     return settings.topic_prefix + topic
 
 
-def keyring_of(settings) -> Keyring:
+def keyring_of(settings: Settings) -> Keyring:
     return Keyring.parse(settings.signing_keys)
 
 
@@ -71,7 +72,8 @@ def n_impressions(record: Message) -> int:
 
 
 def observations_of(record: Message) -> list[Observation]:
-    return list(decode_observations(record.value()).observations)
+    found = decode_observations(record.value()).observations
+    return [each for each in found if isinstance(each, Observation)]
 
 
 def test_the_oracle_is_javas_murmur2() -> None:
@@ -114,10 +116,10 @@ def test_every_record_is_where_java_would_put_it_and_holds_what_was_said(install
 
 async def test_repetitions_meet_in_one_partition_whoever_sends_them(installation) -> None:
     [assignment_id] = receipts(keyring_of(installation), 1)
-    options = {"topic": topic_name(installation, OBSERVATIONS.name)}
+    topic = topic_name(installation, OBSERVATIONS.name)
 
     for _ in range(3):
-        async with ObservationPublisher(installation.confluent_config(), **options) as publisher:
+        async with ObservationPublisher(installation.confluent_config(), topic=topic) as publisher:
             await publisher.publish_async(assignment_id, "click", 1, "the click")
 
     records = read_all(installation, OBSERVATIONS.name, 3)
@@ -189,7 +191,7 @@ def test_impressions_are_packed_with_a_sequence_and_their_receipts_say_the_same(
 
     sequences: defaultdict[int, list[int]] = defaultdict(list)
     logged: dict[Receipt, int] = {}
-    contexts = []
+    contexts: list[str] = []
     for record in read_all(installation, IMPRESSIONS.name, len(users), n_impressions):
         batch = decode_impression_batch(record.value())
         assert batch.partition == record.partition()

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from api.client import Assignment, Observation, Stats
 from streams.domain.quantities import to_micro
 
-ASSIGNMENTS = "(assignments)"
-"""Stands in the column of the metric for the units themselves."""
+ASSIGNMENTS = "assignments"
+"""Stands in the column of the metric for the units themselves; no metric of the demo."""
 
 
 @dataclass(frozen=True, slots=True)

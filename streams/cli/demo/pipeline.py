@@ -6,7 +6,6 @@ Half of the reactions go through the API, half to Kafka directly; some are sent 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
@@ -44,20 +43,26 @@ class Pipeline:
         """Let `rate` visitors a second come for `seconds`, and return when all have reacted.
 
         Raises:
-            ExceptionGroup: of the errors of the API or of Kafka; what was sent is not known then.
+            ApiError, DeliveryError: what failed first; what was sent is not known then.
         """
+        try:
+            await self._serve_all(seconds, rate)
+        except ExceptionGroup as failures:  # the rest was cancelled because of the first
+            raise failures.exceptions[0] from failures
+        await self.publisher.flush_async()
+
+    async def _serve_all(self, seconds: float, rate: float) -> None:
         loop = asyncio.get_running_loop()
         begin = loop.time()
         free = asyncio.Semaphore(MAX_VISITS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            for visit in itertools.takewhile(
-                lambda _: loop.time() - begin < seconds, visits(self.seed)
-            ):
+            for visit in visits(self.seed):
+                if loop.time() - begin >= seconds:
+                    break
                 await free.acquire()
                 task = group.create_task(self._serve(visit))
                 task.add_done_callback(lambda _: free.release())
                 await asyncio.sleep(begin + (visit.index + 1) / rate - loop.time())
-        await self.publisher.flush_async()
 
     async def _serve(self, visit: Visit) -> None:
         """Show one page: assign every experiment, then send what the visitor does."""

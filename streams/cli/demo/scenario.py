@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import exp
 from typing import Any
 
 RETURNING_VISITORS = 400
@@ -40,6 +41,13 @@ class TrueVariant:
     conversion_rate: float = 0.3
     order_value: float = 40.0
     weight: float | None = None
+
+    def mean(self, metric: str) -> float:
+        """Return the expected value per visit of a primary metric."""
+        if metric != "revenue":
+            return self.rate
+        # The mean of a log-normal value is its median times exp(spread**2 / 2).
+        return self.rate * self.conversion_rate * self.order_value * exp(ORDER_SPREAD**2 / 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Screen:
         look = _Looks(self._client, self._trial_of, self._ledger)
         while True:
             progress, _ = await look.next()
-            terminal.out.print(str(progress))
+            terminal.out.print(str(progress), soft_wrap=True)
             await asyncio.sleep(PLAIN_LINE_EVERY_S)
 
 

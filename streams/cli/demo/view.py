@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from api.client import Stats
 from streams.cli.demo.ledger import ASSIGNMENTS, Count, Line
 from streams.cli.demo.scenario import Trial
-from streams.cli.tables import bar, exact, interval
+from streams.cli.tables import INTERVALS, exact, interval, share, table_of
+
+WIDTHS = (-15, 5, 24, 6, -15, 7)
+"""Of the columns of the live table, so that those of all experiments stand in line; left is < 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Progress:
         """Return it as one plain line."""
         behind = "nothing counted yet"
         if self.behind_s is not None:
-            behind = f"newest counted event {self.behind_s:.2f} s old"
+            behind = f"newest counted {self.behind_s:.2f} s ago"
         return (
             f"{self.elapsed_s:5.1f} s: {self.assignments:,} assignments, "
             f"{self.observations:,} observations, {self.events_per_s:,.0f} events/s, {behind}"
@@ -47,44 +50,23 @@ class Progress:
 def live_view(
     progress: Progress, all_stats: Iterable[Stats], trial_of: Mapping[str, Trial]
 ) -> RenderableType:
-    """Return every experiment's variants: true rate, allocation, posterior mean, P(best)."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("experiment")
-    table.add_column("variant")
-    table.add_column("true rate", justify="right")
-    table.add_column("units", justify="right")
-    table.add_column("allocation")
-    table.add_column("mean [95 % credible interval]", justify="right")
-    table.add_column("P(best)", justify="right")
+    """Return every experiment's variants: true mean, posterior mean, allocation, P(best)."""
+    head = _grid()
+    titles = ("", "true", "mean [interval]", "units", "allocation", "P(best)")
+    head.add_row(*map(Text, titles), style="bold")  # as text: brackets would be a style
+    parts: list[RenderableType] = [head]
     for stats in all_stats:
-        trial = trial_of[stats.experiment_id]
-        titles = [Text(stats.name, "bold"), Text(f"{stats.type}, {stats.unit}", "dim")]
-        titles += [Text(stats.primary_metric, "dim")]
-        for index, (variant, truth) in enumerate(zip(stats.variants, trial.variants, strict=True)):
-            found = variant.stats
-            table.add_row(
-                titles[index] if index < len(titles) else "",
-                variant.name,
-                f"{truth.rate:.0%}",
-                f"{found.assignments:,}",
-                f"{bar(found.allocation)} {found.allocation:6.1%}",
-                interval(found.mean, found.lower, found.upper),
-                f"{found.probability_best:.1%}",
-            )
-        if len(stats.variants) < len(titles):
-            table.add_row(titles[-1])
-        table.add_row()
-    return Group(table, Text(str(progress), "bold"))
+        title = f"  {stats.primary_metric}, {stats.type} by {stats.unit}"
+        parts.append(Text.assemble((stats.name, "bold"), (title, "dim")))
+        parts.append(_variants(stats, trial_of[stats.experiment_id]))
+    return Group(*parts, Text(str(progress), "bold"), Text(INTERVALS, "dim"))
 
 
 def comparison(lines: Sequence[Line]) -> Table:
     """Return what was sent beside what was counted; what differs is marked."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("experiment", "variant", "metric"):
-        table.add_column(title)
-    for title in ("sent", "counted", "sum sent", "sum counted"):
-        table.add_column(title, justify="right")
-    table.add_column("")
+    table = table_of(
+        "experiment", "variant", "metric", ">sent", ">counted", ">sum sent", ">sum counted", ""
+    )
     before = ""
     for line in lines:
         table.add_row(
@@ -99,6 +81,29 @@ def comparison(lines: Sequence[Line]) -> Table:
         )
         before = line.experiment
     return table
+
+
+def _variants(stats: Stats, trial: Trial) -> Table:
+    grid = _grid()
+    for variant, truth in zip(stats.variants, trial.variants, strict=True):
+        found = variant.stats
+        grid.add_row(
+            f"  {variant.name}",
+            f"{truth.mean(stats.primary_metric):.3g}",
+            Text(interval(found.mean, found.lower, found.upper)),
+            f"{found.assignments:,}",
+            share(found.allocation),
+            f"{found.probability_best:.1%}",
+        )
+    return grid
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 1))
+    for width in WIDTHS:
+        justify: JustifyMethod = "left" if width < 0 else "right"
+        grid.add_column(width=abs(width), justify=justify, no_wrap=True)
+    return grid
 
 
 def _sum(line: Line, count: Count) -> str:

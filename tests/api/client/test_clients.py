@@ -23,7 +23,7 @@ from api.client.methods import Method, Methods
 from streams.domain.errors import EventError
 
 EXPERIMENT_ID = "exp_0000000000000"
-VARIANTS = [{"name": "A", "isControl": True}, {"name": "B"}]
+VARIANTS: list[dict[str, Any]] = [{"name": "A", "isControl": True}, {"name": "B"}]
 CONFIG = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"}
 EXPERIMENT = {
     "id": EXPERIMENT_ID,

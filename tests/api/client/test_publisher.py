@@ -12,7 +12,11 @@ from streams.domain.errors import DependencyError, EventError, ReceiptError
 from streams.domain.receipts import Keyring, Receipt
 
 # Nobody listens on the port of tcpmux; a record is given up after a moment.
-NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "message.timeout.ms": 200, "log_level": 0}
+NOWHERE: dict[str, str | int | float | bool] = {
+    "bootstrap.servers": "127.0.0.1:1",
+    "message.timeout.ms": 200,
+    "log_level": 0,
+}
 KEYRING = Keyring({1: bytes(32)})
 STRANGER = Keyring({1: bytes([1] * 32)})
 NOW_MS = time.time_ns() // 1_000_000

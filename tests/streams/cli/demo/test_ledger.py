@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 from api.client import Assignment, Observation, Stats
-from streams.cli.demo.ledger import ASSIGNMENTS, Count, Ledger
+from streams.cli.demo.ledger import ASSIGNMENTS, Count, Ledger, Line
 from tests.streams.cli.conftest import EXPERIMENT_ID
 
 A, B = f"{EXPERIMENT_ID}_v0", f"{EXPERIMENT_ID}_v1"
@@ -20,7 +22,7 @@ def assignment(receipt: str | None, variant_id: str = A) -> Assignment:
     )
 
 
-def lines_of(ledger: Ledger, stats: dict) -> dict:
+def lines_of(ledger: Ledger, stats: dict[str, Any]) -> dict[tuple[str, str], Line]:
     compared = ledger.compared(Stats.model_validate(stats))
     return {(line.variant, line.metric): line for line in compared}
 

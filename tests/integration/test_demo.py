@@ -1,0 +1,57 @@
+"""`experiment demo` ends by itself, and every count is exact."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from streams.cli.demo.scenario import TRIALS
+
+DEMO_TIMEOUT_S = 150
+
+
+def demo(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streams.cli", "demo", "--seconds", "5", "--rate", "20", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEMO_TIMEOUT_S,
+    )
+
+
+@pytest.mark.timeout(DEMO_TIMEOUT_S + 30)
+def test_the_engine_counts_exactly_what_the_demo_sends() -> None:
+    before = {process.pid for process in psutil.process_iter()}
+
+    done = demo("--json")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["exact"]
+    assert all(line["exact"] for line in report["lines"])
+    assert report["repetitions"] > 0
+    assert report["notEnrolled"] > 0
+    for trial in TRIALS:
+        of_trial = [line for line in report["lines"] if line["experiment"] == trial.config["name"]]
+        assert sum(line["sent"]["count"] for line in of_trial) > 0
+    left = [
+        process.cmdline()
+        for process in psutil.process_iter()
+        if process.pid not in before and "experiment-demo-" in " ".join(process.environ().values())
+    ]
+    assert left == []
+
+
+@pytest.mark.timeout(DEMO_TIMEOUT_S + 30)
+def test_without_a_terminal_the_demo_writes_plain_lines() -> None:
+    done = demo()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Every count is exact" in done.stdout
+    assert "events/s" in done.stdout
+    assert "\x1b[" not in done.stdout
