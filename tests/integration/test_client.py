@@ -1,0 +1,150 @@
+"""Both clients against the whole stack: what the server says is what they understand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from api.client import (
+    ApiError,
+    AsyncExperimentClient,
+    Context,
+    Experiment,
+    ExperimentClient,
+    Observation,
+    Stats,
+)
+from tests.integration.test_up import up
+
+CONFIG: dict[str, Any] = {
+    "name": "Hero",
+    "type": "bayesian_ab",
+    "primaryMetric": "click",
+    "secondaryMetrics": ["revenue"],
+}
+VARIANTS: list[dict[str, Any]] = [
+    {"name": "A", "isControl": True, "weight": 0.5, "config": {"adId": "ad_1"}},
+    {"name": "B", "weight": 0.5, "config": {"adId": "ad_2"}},
+]
+COUNT_TIMEOUT_S = 20
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory) -> Iterator[str]:
+    with up(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack.url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[ExperimentClient]:
+    with ExperimentClient(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def running(client: ExperimentClient) -> Experiment:
+    return client.start_experiment(client.create_experiment(CONFIG, VARIANTS).id)
+
+
+def until(client: ExperimentClient, experiment_id: str, counted: Callable[[Stats], bool]) -> Stats:
+    """Return the statistics once they are as expected."""
+    deadline = time.monotonic() + COUNT_TIMEOUT_S
+    while not counted(stats := client.get_experiment_stats(experiment_id)):
+        assert time.monotonic() < deadline, stats
+        time.sleep(0.05)
+    return stats
+
+
+def refusal(call: Callable[[], object]) -> tuple[int, str, str]:
+    with pytest.raises(ApiError) as caught:
+        call()
+    return caught.value.status, caught.value.code, caught.value.path
+
+
+def test_the_six_calls_of_an_ads_server(client: ExperimentClient, running: Experiment) -> None:
+    assignment = client.assign_variant(
+        running.id, Context(user_id="user_123", device="mobile", features={"age": 35})
+    )
+    assert assignment.id is not None
+    assert assignment.config["adId"] in {"ad_1", "ad_2"}
+    assert assignment.propensity == 0.5
+
+    taken = client.record_observation(assignment.id, "click", 1, event_id="c1")
+    client.record_observation(assignment.id, "click", 1, event_id="c1")
+    client.record_observations([Observation(assignment.id, "revenue", 49.99, "o1")])
+
+    assert taken.accepted == 1
+    stats = until(client, running.id, lambda found: found.total_observations == 2)
+    [variant] = [each for each in stats.variants if each.id == assignment.variant_id]
+    assert (stats.total_assignments, stats.duplicates) == (1, 1)
+    assert variant.stats.metrics["revenue"].sum_micro == 49_990_000
+    assert variant.stats.metrics["click"].observations == 1
+
+    concluded = client.conclude_experiment(running.id, assignment.variant_id)
+    assert (concluded.status, concluded.winner_variant_id) == (
+        "concluded",
+        assignment.variant_id,
+    )
+    assert client.archive_experiment(running.id).status == "archived"
+
+
+def test_commands_change_what_they_name(client: ExperimentClient, running: Experiment) -> None:
+    assert running.status == "running"
+    assert running.started_at is not None
+    assert client.pause_experiment(running.id).status == "paused"
+    assert client.resume_experiment(running.id).status == "running"
+
+    updated = client.update_experiment(running.id, {"trafficAllocation": 0.25})
+
+    assert updated.config["trafficAllocation"] == 0.25
+    assert client.get_experiment(running.id) == updated
+    assert updated in client.list_experiments()
+
+
+def test_a_repeated_key_creates_one_experiment(client: ExperimentClient) -> None:
+    first = client.create_experiment(CONFIG, VARIANTS, idempotency_key="create hero")
+    again = client.create_experiment(CONFIG, VARIANTS, idempotency_key="create hero")
+
+    assert again.id == first.id
+    assert client.create_experiment(CONFIG, VARIANTS).id != first.id
+
+
+def test_refusals_name_the_code_and_the_field(client: ExperimentClient) -> None:
+    draft = client.create_experiment(CONFIG, VARIANTS)
+    nobody = "exp_0000000000000"
+
+    assert refusal(lambda: client.get_experiment(nobody))[:2] == (404, "EXPERIMENT_NOT_FOUND")
+    assert refusal(lambda: client.assign_variant(draft.id, {"userId": "u"}))[:2] == (
+        409,
+        "EXPERIMENT_NOT_RUNNING",
+    )
+    assert refusal(lambda: client.resume_experiment(draft.id))[:2] == (409, "INVALID_TRANSITION")
+    assert refusal(lambda: client.create_experiment(CONFIG | {"type": "magic"}, VARIANTS))[:2] == (
+        422,
+        "UNKNOWN_TYPE",
+    )
+    assert refusal(
+        lambda: client.create_experiment(CONFIG | {"trafficAllocation": 2}, VARIANTS)
+    ) == (422, "OUT_OF_RANGE", "config.trafficAllocation")
+    assert refusal(lambda: client.record_observation("forged", "click", 1))[0] == 422
+
+
+async def test_the_asynchronous_client_assigns_many_at_once(
+    url: str, running: Experiment, client: ExperimentClient
+) -> None:
+    other = client.start_experiment(client.create_experiment(CONFIG, VARIANTS).id)
+    ids = [running.id, other.id]
+    contexts = [Context(user_id=f"user_{number}") for number in range(20)]
+
+    async with AsyncExperimentClient(url) as opened:
+        rows = await opened.assign_variants(ids, contexts)
+        single = await opened.assign_variant(other.id, contexts[7])
+        assert (await opened.ready()).ready
+        assert (await opened.health()).status
+
+    assert [[each.experiment_id for each in row] for row in rows] == [ids] * len(contexts)
+    assert rows[7][1] == single  # a user is assigned once, however often it is asked
+    until(client, other.id, lambda found: found.total_assignments == len(contexts))
