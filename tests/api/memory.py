@@ -74,7 +74,7 @@ class MemoryWorker:
         name = experiment_id(command.experiment)
         before = self.snapshots_by_id.get(name)
         try:
-            after = apply_command(before and before.experiment, command)
+            after = apply_command(before.experiment if before else None, command)
         except EngineError as error:
             version = before.experiment.version if before else 0
             answer = Answer(
@@ -168,13 +168,13 @@ class Api:
     clock: Clock
     spool: Spool
 
-    async def create(self, config: Mapping[str, object] = {}, variants: object = None) -> str:  # noqa: B006
+    async def create(self, config: Mapping[str, object] = {}, variants: object = None) -> str:
         body = definition(config, variants)
         answer = await self.http.post("/experiments", json=body)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
-    async def run(self, config: Mapping[str, object] = {}, variants: object = None) -> str:  # noqa: B006
+    async def run(self, config: Mapping[str, object] = {}, variants: object = None) -> str:
         name = await self.create(config, variants)
         answer = await self.http.post(f"/experiments/{name}/start")
         assert answer.status_code == 200, answer.text
@@ -188,7 +188,7 @@ class Api:
         self.experiments.put(after)
 
 
-def definition(config: Mapping[str, object] = {}, variants: object = None) -> dict[str, object]:  # noqa: B006
+def definition(config: Mapping[str, object] = {}, variants: object = None) -> dict[str, object]:
     """Return a good body of `POST /experiments`, with changes; None takes a field out."""
     full = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click", **config}
     return {
@@ -240,8 +240,6 @@ async def memory_api(
         )
         control = control_plane(services, "0")
         edge = Edge(control, assigning, observing, gate, counters, max_body_bytes)
-        transport = httpx.ASGITransport(edge)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(edge)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
-            yield Api(
-                http, edge, worker, topics, sticky, experiments, counters, clock, spool
-            )
+            yield Api(http, edge, worker, topics, sticky, experiments, counters, clock, spool)

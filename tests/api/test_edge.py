@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from api.auth import Gate, Scope, is_loopback, new_key, open_gate, read_keys
 from api.readiness import Readiness
+from api.spool import Place, SpoolRecord
 from streams.domain.errors import ConfigurationError
 from tests.api.memory import Api, definition, memory_api
 
@@ -75,9 +77,14 @@ async def test_a_bug_is_500_without_its_details(api: Api, monkeypatch) -> None:
 
 async def test_requests_of_one_turn_share_one_write(api: Api, monkeypatch) -> None:
     name = await api.run()
-    writes = []
+    writes: list[int] = []
     append = api.spool.append
-    monkeypatch.setattr(api.spool, "append", lambda records: writes.append(1) or append(records))
+
+    def counted(records: Sequence[SpoolRecord]) -> list[Place]:
+        writes.append(len(records))
+        return append(records)
+
+    monkeypatch.setattr(api.spool, "append", counted)
 
     answers = await asyncio.gather(
         *(api.http.post(f"/experiments/{name}/assign", json={}) for _ in range(20))
@@ -94,9 +101,7 @@ async def test_the_documentation_has_every_route_with_models_and_needs_no_other_
     document = (await api.http.get("/openapi.json")).json()
     page = await api.http.get("/docs")
 
-    routes = {
-        (path, method) for path, methods in document["paths"].items() for method in methods
-    }
+    routes = {(path, method) for path, methods in document["paths"].items() for method in methods}
     name = "/experiments/{experiment_id}"
     assert routes >= {
         ("/experiments", "post"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -156,7 +157,7 @@ async def test_a_command_without_kafka_or_without_a_worker_is_503(api: Api) -> N
         assert int(answer.headers["Retry-After"]) > 0
 
 
-def variants(*changes: dict[str, object]) -> list[dict[str, object]]:
+def variants(*changes: Mapping[str, object]) -> list[dict[str, object]]:
     return [{"name": f"V{index}", **change} for index, change in enumerate(changes)]
 
 
@@ -187,7 +188,7 @@ CONTROL = {"isControl": True}
         ({}, variants(CONTROL), "OUT_OF_RANGE", "variants"),
         ({}, variants({}, {}), "CONTROL_COUNT", "variants"),
         ({}, variants(CONTROL, CONTROL), "CONTROL_COUNT", "variants"),
-        ({}, variants(CONTROL, {"name": "V0"}), "DUPLICATE_NAME", "variants"),
+        ({}, variants(CONTROL, {"name": "V0"}), "DUPLICATE_NAME", "variants[1].name"),
         ({}, variants(CONTROL, {"config": [1]}), "WRONG_TYPE", "variants[1].config"),
         ({}, variants(CONTROL, {"config": {"a": float("nan")}}), "NOT_FINITE", None),
         (
@@ -202,7 +203,12 @@ CONTROL = {"isControl": True}
             "OUT_OF_RANGE",
             "variants[1].weight",
         ),
-        ({"type": "bayesian_ab"}, variants({**CONTROL, "weight": 0.5}, {}), "WEIGHTS_INCOMPLETE", "variants"),
+        (
+            {"type": "bayesian_ab"},
+            variants({**CONTROL, "weight": 0.5}, {}),
+            "WEIGHTS_INCOMPLETE",
+            "variants",
+        ),
         ({}, "two", "WRONG_TYPE", "variants"),
     ],
 )

@@ -1,0 +1,191 @@
+"""From the spool to Kafka: everything at least once, and the spool empty in the end."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from api import delivery as module
+from api.delivery import RETRY_PAUSE_S, Delivery
+from api.spool import Spool, SpoolRecord
+
+MIB = 2**20
+
+
+@dataclass
+class Kafka:
+    """A producer that delivers when it is told to."""
+
+    room: int = 1_000_000
+    delivered: list[bytes] = field(default_factory=list)
+    queue: deque[tuple[bytes, Callable[[KafkaError | None, object], None]]] = field(
+        default_factory=deque
+    )
+    error: KafkaError | None = None
+    refusal: KafkaError | None = None
+    is_there: bool = True
+
+    def produce(self, topic: str, value: bytes, *, partition: int, on_delivery) -> None:
+        if self.refusal is not None:
+            raise KafkaException(self.refusal)
+        if len(self.queue) >= self.room:
+            raise BufferError
+        self.queue.append((value, on_delivery))
+
+    def poll(self, timeout: float) -> int:
+        while self.queue and self.is_there:
+            value, on_delivery = self.queue.popleft()
+            if self.error is None:
+                self.delivered.append(value)
+            on_delivery(self.error, None)
+        return 0
+
+    def flush(self, timeout: float) -> int:
+        return self.poll(timeout)
+
+
+@dataclass
+class Clock:
+    now_s: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def spool(tmp_path: Path):
+    with Spool(tmp_path, "a", MIB) as opened:
+        yield opened
+
+
+def send(spool: Spool, delivery: Delivery, *payloads: bytes) -> None:
+    records = [SpoolRecord(0, 3, payload) for payload in payloads]
+    delivery.offer(spool.append(records), records)
+
+
+def delivery_of(spool: Spool, kafka: Kafka, clock: Clock | None = None) -> Delivery:
+    delivery = Delivery(spool, lambda: kafka, ["impressions", "observations"], clock or Clock())
+    delivery.pump()  # nothing was left over
+    return delivery
+
+
+def test_what_is_acknowledged_leaves_the_spool(spool: Spool) -> None:
+    kafka = Kafka()
+    delivery = delivery_of(spool, kafka)
+
+    send(spool, delivery, b"a", b"b")
+    assert (delivery.depth, spool.size_bytes > 0) == (2, True)
+    delivery.pump()
+
+    assert kafka.delivered == [b"a", b"b"]
+    assert (delivery.acknowledged, delivery.depth, spool.size_bytes) == (2, 0, 0)
+    assert delivery.last_acknowledged_s == 100.0
+
+
+def test_without_kafka_records_wait_in_the_spool_and_then_go_in_order(spool: Spool) -> None:
+    kafka = Kafka(room=3, is_there=False)
+    delivery = delivery_of(spool, kafka)
+    expected = [b"%d" % number for number in range(20)]
+    for payload in expected:
+        send(spool, delivery, payload)
+        delivery.pump()
+    assert (len(kafka.queue), delivery.is_caught_up) == (3, False)
+
+    kafka.is_there = True
+    for _ in range(10):
+        delivery.pump()
+
+    assert kafka.delivered == expected
+    assert (delivery.is_caught_up, spool.size_bytes) == (True, 0)
+
+
+def test_memory_is_bounded_by_bytes(spool: Spool, monkeypatch) -> None:
+    monkeypatch.setattr(module, "MAX_IN_FLIGHT_BYTES", 250)
+    kafka = Kafka(is_there=False)
+    delivery = delivery_of(spool, kafka)
+    for _ in range(10):
+        send(spool, delivery, bytes(100))
+
+    assert (len(kafka.queue), delivery.in_flight_bytes) == (2, 200)
+
+
+def test_what_another_process_left_goes_first(tmp_path: Path) -> None:
+    dead = Spool(tmp_path, "dead", MIB)
+    dead.append([SpoolRecord(0, 0, b"left")])
+    os.close(dead._locks[0][1])
+    kafka = Kafka()
+    with Spool(tmp_path, "living", MIB) as spool:
+        delivery = Delivery(spool, lambda: kafka, ["impressions"], Clock())
+        send(spool, delivery, b"new")
+        delivery.pump()
+        delivery.pump()
+        assert kafka.delivered == [b"left", b"new"]
+        assert delivery.is_caught_up
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_kafka_gives_back_is_sent_again_after_a_pause(spool: Spool) -> None:
+    kafka, clock = Kafka(error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)), Clock()
+    delivery = delivery_of(spool, kafka, clock)
+    send(spool, delivery, b"a")
+    delivery.pump()
+    kafka.error = None
+    delivery.pump()
+    assert (delivery.failed, delivery.depth, kafka.delivered) == (1, 1, [])
+
+    clock.now_s += RETRY_PAUSE_S
+    delivery.pump()
+    delivery.pump()
+
+    assert kafka.delivered == [b"a"]
+    assert (delivery.is_caught_up, spool.size_bytes) == (True, 0)
+
+
+def test_a_record_kafka_refuses_at_once_is_sent_again_too(spool: Spool) -> None:
+    kafka, clock = Kafka(refusal=KafkaError(KafkaError._UNKNOWN_PARTITION)), Clock()
+    delivery = delivery_of(spool, kafka, clock)
+    send(spool, delivery, b"a")
+    kafka.refusal = None
+    clock.now_s += RETRY_PAUSE_S
+    delivery.pump()
+    delivery.pump()
+
+    assert (kafka.delivered, delivery.is_caught_up) == ([b"a"], True)
+
+
+def test_a_broken_producer_is_replaced_and_nothing_is_lost(spool: Spool) -> None:
+    broken, good, clock = Kafka(), Kafka(), Clock()
+    broken.error = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "broken", True)
+    producers = [broken, good]
+    delivery = Delivery(spool, lambda: producers.pop(0), ["impressions"], clock)
+    delivery.pump()
+    send(spool, delivery, b"a", b"b")
+    delivery.pump()
+    clock.now_s += RETRY_PAUSE_S
+    delivery.pump()
+    delivery.pump()
+
+    assert good.delivered == [b"a", b"b"]
+    assert (delivery.is_caught_up, spool.size_bytes, producers) == (True, 0, [])
+
+
+def test_draining_ends_when_kafka_has_everything_or_the_time_is_over(spool: Spool) -> None:
+    kafka, clock = Kafka(is_there=False), Clock()
+    delivery = delivery_of(spool, kafka, clock)
+    send(spool, delivery, b"a")
+
+    def flush(timeout: float) -> int:
+        clock.now_s += timeout
+        return 0
+
+    kafka.flush = flush  # type: ignore[method-assign]
+    assert not delivery.drain(2.0)
+    kafka.is_there = True
+    assert delivery.drain(2.0)

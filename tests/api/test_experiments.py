@@ -1,0 +1,137 @@
+"""Every experiment in memory: the newest known, with Redis and without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from api import experiments as module
+from api.experiments import Experiments
+from streams.domain.errors import (
+    DependencyError,
+    ExperimentNotFoundError,
+    ExperimentNotRunningError,
+)
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.snapshot import Snapshot
+from tests.api.memory import MemoryWorker, definition, snapshot_of
+
+
+def snapshot(number: int = 1, version: int = 2, status: Status = Status.RUNNING) -> Snapshot:
+    parsed = parse_definition(**definition())  # type: ignore[arg-type]
+    return snapshot_of(Experiment(number, parsed, status, 2, number, 2, 2), version)
+
+
+class Redis(MemoryWorker):
+    """Snapshots, announcements, and failures on demand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_away = False
+        self.channel: asyncio.Queue[tuple[str, int] | None] = asyncio.Queue()
+
+    def write(self, found: Snapshot) -> None:
+        self.snapshots_by_id[found.experiment.id] = found
+        self.channel.put_nowait((found.experiment.id, found.version))
+
+    async def newer(self, known):
+        if self.is_away:
+            raise DependencyError("redis", "away")
+        return await super().newer(known)
+
+    async def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
+        while True:
+            yield await self.channel.get()
+
+
+def test_an_older_snapshot_never_replaces_a_newer_one() -> None:
+    experiments = Experiments(Redis(), 1.0)
+    newer = snapshot(version=5)
+
+    assert experiments.put(newer)
+    assert not experiments.put(snapshot(version=4))
+    assert not experiments.put(snapshot(version=5, status=Status.PAUSED))
+
+    assert experiments.snapshot(newer.experiment.id) is newer
+
+
+def test_what_does_not_run_is_known_and_assigns_nobody() -> None:
+    experiments = Experiments(Redis(), 1.0)
+    running = snapshot(version=2)
+    name = running.experiment.id
+    experiments.put(running)
+    assert experiments.running(name).id == name
+
+    experiments.put(snapshot(version=3, status=Status.PAUSED))
+    with pytest.raises(ExperimentNotRunningError):
+        experiments.running(name)
+    with pytest.raises(ExperimentNotFoundError):
+        experiments.running("exp_0000000000000")
+
+
+def test_conclusions_are_counted_once_as_they_are_seen() -> None:
+    experiments = Experiments(Redis(), 1.0)
+    running = snapshot(version=2)
+    concluded = replace(running.experiment, status=Status.CONCLUDED, concluded_at_ms=9, winner=1)
+    experiments.put(running)
+    experiments.put(replace(running, experiment=concluded, version=3, winner=1, confidence=0.97))
+    archived = replace(concluded, status=Status.ARCHIVED)
+    experiments.put(replace(running, experiment=archived, version=4, winner=1, confidence=0.97))
+
+    assert (experiments.conclusions, experiments.winner_confidences) == (1, [0.97])
+
+
+async def test_announcements_bring_snapshots_and_the_sweep_the_rest(monkeypatch) -> None:
+    monkeypatch.setattr(module, "GATHER_S", 0.0)
+    redis = Redis()
+    experiments = Experiments(redis, 0.01)
+    silent = snapshot(number=1)
+    redis.snapshots_by_id[silent.experiment.id] = silent
+    following = asyncio.create_task(experiments.follow())
+    try:
+        await until(lambda: len(experiments.all()) == 1)
+        announced = snapshot(number=2)
+        redis.write(announced)
+        await until(lambda: len(experiments.all()) == 2)
+        redis.write(snapshot(number=2, version=7))
+        await until(lambda: experiments.snapshot(announced.experiment.id).version == 7)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_without_redis_the_known_goes_on_and_its_age_grows(monkeypatch) -> None:
+    monkeypatch.setattr(module, "RECONNECT_S", 0.001)
+    redis, now_s = Redis(), [10.0]
+    experiments = Experiments(redis, 0.001, clock=lambda: now_s[0])
+    assert experiments.age_s == None  # noqa: E711 - `is` would let mypy believe it for ever
+    redis.snapshots_by_id["x"] = snapshot()
+    await experiments.sweep()
+    redis.is_away = True
+    following = asyncio.create_task(experiments.follow())
+    await asyncio.sleep(0)
+    now_s[0] = 70.0
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+    assert experiments.age_s == 60.0
+    assert experiments.running(snapshot().experiment.id)
+
+
+async def test_a_result_that_is_not_seen_in_time_is_an_error() -> None:
+    experiments = Experiments(Redis(), 1.0)
+
+    with pytest.raises(DependencyError) as caught:
+        await experiments.at_version("exp_0000000000001", 2, 0.01)
+
+    assert caught.value.code == "COMMAND_TIMED_OUT"
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - conditions of values without events
+            await asyncio.sleep(0.001)

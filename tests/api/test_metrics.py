@@ -1,0 +1,111 @@
+"""What Prometheus sees, and what readiness takes into account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.assigning import Assigning
+from api.delivery import Delivery
+from api.experiments import Experiments
+from api.metrics import Collector, Histogram, RequestCounters, rendered
+from api.observing import Observing
+from api.outbox import Outbox
+from api.readiness import PATIENCE_S, Watch
+from api.spool import Spool, SpoolRecord
+from streams.domain.errors import DependencyError
+from streams.experiments.assignment import Reason
+from tests.api.memory import KEYRING, MemorySticky, MemoryTopics, MemoryWorker
+
+
+def test_buckets_are_cumulative() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 9.0):
+        histogram.add(value)
+
+    assert histogram.buckets() == [("1.0", 2.0), ("2.0", 3.0), ("+Inf", 4.0)]
+    assert histogram.sum == 12.0
+
+
+def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
+    with Spool(tmp_path, "a", 2**24) as spool:
+        spool.append([SpoolRecord(0, 0, b"x")])
+        requests = RequestCounters()
+        requests.errors["INVALID_JSON"] += 2
+        outbox = Outbox(
+            spool, MemoryTopics(), incarnation=1, partitions=1,
+            encode_impressions=lambda _: b"", encode_observations=lambda _: b"",
+        )  # fmt: skip
+        experiments = Experiments(MemoryWorker(), 1.0)
+        assigning = Assigning(experiments, KEYRING, outbox, MemorySticky(), lambda: 0)
+        assigning.answered[Reason.ASSIGNED] += 3
+        sticky: Any = SimpleNamespace(unavailable=4)
+        delivery: Any = SimpleNamespace(depth=5, acknowledged=6, failed=7)
+        collector = Collector(
+            requests,
+            experiments,
+            assigning,
+            Observing(KEYRING, outbox, lambda: 0),
+            sticky,
+            outbox,
+            spool,
+            delivery,
+        )
+        text = rendered(collector).decode()
+
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["experiment_assignments_total", "ASSIGNED"] == 3
+    assert samples["experiment_errors_total", "INVALID_JSON"] == 2
+    assert samples["experiment_sticky_unavailable_total",] == 4
+    assert samples["experiment_in_flight_records",] == 5
+    assert samples["experiment_spool_bytes",] == 12
+    assert samples["experiment_redis_age_seconds",] == float("inf")
+    assert samples["experiment_observation_latency_seconds_count",] == 0
+    assert samples["experiment_conclusions_total",] == 0
+    assert ("experiment_winner_confidence_count",) in samples
+
+
+async def test_what_is_needed_once_is_missing_only_until_then(tmp_path: Path) -> None:
+    now_s = [0.0]
+    is_kafka_there, n_workers = [False], [0]
+
+    async def live_workers() -> int:
+        if n_workers[0] < 0:
+            raise DependencyError("redis", "away")
+        return n_workers[0]
+
+    with Spool(tmp_path, "a", 2**24) as spool:
+        experiments = Experiments(MemoryWorker(), 1.0, clock=lambda: now_s[0])
+        delivery: Any = SimpleNamespace(last_acknowledged_s=None)
+        watch = Watch(
+            experiments, spool, delivery, lambda: is_kafka_there[0], live_workers, lambda: now_s[0]
+        )
+        before = watch.readiness()
+        assert (before.missing, before.degraded) == (("redis", "worker"), ("kafka",))
+
+        is_kafka_there[0], n_workers[0] = True, 1
+        await experiments.sweep()
+        await watch._look_for_kafka()
+        await watch._look_for_workers()
+        assert watch.readiness() == type(before)((), ())
+
+        now_s[0] = PATIENCE_S + 1
+        n_workers[0] = -1
+        await watch._look_for_workers()
+        later = watch.readiness()
+        assert (later.missing, later.degraded) == ((), ("kafka", "redis", "worker"))
+
+        spool.max_bytes = spool.size_bytes
+        assert watch.readiness().missing == ("kafka", "spool")
+
+
+def test_delivery_has_what_the_collector_reads() -> None:
+    for name in ("depth", "is_caught_up"):
+        assert hasattr(Delivery, name)

@@ -1,0 +1,148 @@
+"""The spool: what was appended comes out again, whatever happened to the process in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.spool import Spool, SpoolFullError, SpoolRecord
+from streams.domain.errors import ConfigurationError
+
+records = st.lists(
+    st.builds(
+        SpoolRecord, st.integers(0, 255), st.integers(0, 65_535), st.binary(min_size=1, max_size=99)
+    ),
+    max_size=30,
+)
+MIB = 2**20
+
+
+@given(batches=st.lists(records, max_size=6))
+def test_records_come_out_as_they_went_in(tmp_path_factory, batches) -> None:
+    root = tmp_path_factory.mktemp("spool")
+    with Spool(root, "a", MIB) as spool:
+        for batch in batches:
+            places = spool.append(batch)
+            assert [spool.read(place) for place in places] == batch
+
+        assert [record for _, record in spool.records_from(spool.start)] == list(chain(*batches))
+
+
+@given(batch=records, cut=st.integers(0, 4_000))
+def test_what_a_killed_process_left_is_found_up_to_where_it_was_cut(
+    tmp_path_factory, batch, cut: int
+) -> None:
+    root = tmp_path_factory.mktemp("spool")
+    dead = Spool(root, "dead", MIB)
+    dead.append(batch)
+    [file] = (root / "dead").glob("*.segment")
+    ends, end = [], 0
+    for record in batch:
+        end += 11 + len(record.payload)
+        ends.append(end)
+    os.truncate(file, min(cut, end))
+    kill(dead)
+
+    with Spool(root, "living", MIB) as spool:
+        found = [record for _, record in spool.records_from(spool.start)]
+
+    assert found == [record for record, end in zip(batch, ends, strict=True) if end <= cut]
+
+
+def test_a_damaged_entry_ends_its_file_and_the_file_is_kept(tmp_path: Path) -> None:
+    dead = Spool(tmp_path, "dead", MIB)
+    dead.append([SpoolRecord(0, 0, b"good"), SpoolRecord(0, 0, b"later")])
+    [file] = (tmp_path / "dead").glob("*.segment")
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"?")
+    kill(dead)
+
+    with Spool(tmp_path, "living", MIB) as spool:
+        assert [record.payload for _, record in spool.records_from(spool.start)] == [b"good"]
+
+    assert [path.name for path in (tmp_path / "dead").glob("*.damaged")] == [
+        "000000000001.segment.damaged"
+    ]
+
+
+def test_the_directory_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
+    with Spool(tmp_path, "one", MIB) as one:
+        one.append([SpoolRecord(0, 0, b"mine")])
+        with Spool(tmp_path, "two", MIB) as two:
+            assert list(two.records_from(two.start)) == []
+        assert [record.payload for _, record in one.records_from(one.start)] == [b"mine"]
+
+
+def test_what_is_acknowledged_is_deleted_and_an_empty_directory_disappears(tmp_path: Path) -> None:
+    with Spool(tmp_path, "a", MIB) as spool:
+        big = SpoolRecord(0, 0, bytes(MIB // 16))
+        first = spool.append([big])[0].segment
+        assert spool.end.segment is not first
+        first.is_handed_out = True
+        spool.trim(first)
+        assert not first.path.exists()
+        spool.append([SpoolRecord(0, 0, b"small")])
+        spool.empty_active()
+        assert spool.size_bytes == 0
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_acknowledged_stays(tmp_path: Path) -> None:
+    with Spool(tmp_path, "a", MIB) as spool:
+        [place] = spool.append([SpoolRecord(0, 0, bytes(MIB // 16))])
+        place.segment.unsettled += 1
+        place.segment.is_handed_out = True
+        spool.trim(place.segment)
+    with Spool(tmp_path, "b", MIB) as spool:
+        assert len(list(spool.records_from(spool.start))) == 1
+
+
+def test_a_full_spool_takes_all_of_a_flush_or_nothing(tmp_path: Path) -> None:
+    with Spool(tmp_path, "a", 100) as spool:
+        spool.append([SpoolRecord(0, 0, bytes(40))])
+        with pytest.raises(SpoolFullError) as caught:
+            spool.append([SpoolRecord(0, 0, b"fits"), SpoolRecord(0, 0, bytes(60))])
+
+        assert (caught.value.code, spool.size_bytes) == ("SPOOL_FULL", 51)
+        assert len(list(spool.records_from(spool.start))) == 1
+
+
+def test_a_full_disk_leaves_no_half_entry(tmp_path: Path, monkeypatch) -> None:
+    write = os.write
+
+    def half_then_full(file: int, data: bytes) -> int:
+        if len(data) < 100:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[: len(data) // 2])
+
+    with Spool(tmp_path, "a", MIB) as spool:
+        spool.append([SpoolRecord(0, 0, b"before")])
+        monkeypatch.setattr(os, "write", half_then_full)
+        with pytest.raises(SpoolFullError):
+            spool.append([SpoolRecord(0, 0, bytes(150))])
+        monkeypatch.setattr(os, "write", write)
+        spool.append([SpoolRecord(0, 0, b"after")])
+
+        found = [record.payload for _, record in spool.records_from(spool.start)]
+    assert found == [b"before", b"after"]
+
+
+def test_a_spool_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+
+    with pytest.raises(ConfigurationError):
+        Spool(tmp_path / "file", "a", MIB)
+
+
+def kill(spool: Spool) -> None:
+    """Let go of the locks, as the kernel does when a process dies, and of nothing else."""
+    for _, lock in spool._locks:
+        os.close(lock)
+    os.close(spool._file)
