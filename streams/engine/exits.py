@@ -17,3 +17,9 @@ def die(reason: str) -> NoReturn:
     logger.critical("exit %d: %s", EXIT_CODE, reason)
     logging.shutdown()
     os._exit(EXIT_CODE)
+
+
+def leave() -> NoReturn:
+    """End the process as it was asked to, without waiting for its threads."""
+    logging.shutdown()
+    os._exit(0)

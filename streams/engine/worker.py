@@ -18,7 +18,7 @@ from streams.domain.errors import ConfigurationError, DependencyError
 from streams.domain.receipts import Keyring
 from streams.engine import metrics
 from streams.engine.app import make_app
-from streams.engine.exits import die
+from streams.engine.exits import die, leave
 from streams.engine.projector import Projector
 from streams.engine.topology import attach
 from streams.engine.transport import BatchingApp
@@ -29,8 +29,11 @@ from streams.redis_projection.writer import ProjectionWriter
 from streams.settings import Settings, load_settings
 from streams.wire.registry import framing
 
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 4.0
 """Longest wait for a clean end. What is durable by then is durable, and the rest is read again."""
+
+SIGN_OFF_TIMEOUT_S = 1.0
+"""Longest wait for Redis at the end; its record of this worker expires by itself."""
 
 EXIT_CONFIGURATION = 2
 
@@ -38,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> None:
-    """Run a worker until SIGTERM or SIGINT.
+    """Run a worker until SIGTERM or SIGINT, and end the process.
 
     Raises:
         ConfigurationError: it cannot run with these settings.
@@ -58,7 +61,12 @@ async def run(settings: Settings) -> None:
         if settings.worker_metrics_port:
             metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
         await _run_until_signal(app)
-        await projector.sign_off()
+        await _stop(app)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SIGN_OFF_TIMEOUT_S):
+                await projector.sign_off()
+        # Threads of the consumer may wait for the broker; nothing they hold is worth waiting for.
+        leave()
 
 
 async def _wait_for_kafka(settings: Settings) -> None:
@@ -88,13 +96,16 @@ async def _run_until_signal(app: BatchingApp) -> None:
     if app.crashed:
         logger.critical("the app has crashed", exc_info=app.crash_reason)
         die("the app has crashed")
+    for task in tasks.values():
+        task.cancel()
+
+
+async def _stop(app: BatchingApp) -> None:
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await app.stop()
     except TimeoutError:
         logger.warning("not stopped after %.0f s, leaving", STOP_TIMEOUT_S)
-    for task in tasks.values():
-        task.cancel()
 
 
 def main() -> None:

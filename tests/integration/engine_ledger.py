@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -144,7 +144,7 @@ class Ledger:
     def answer(self, command_id: str) -> dict[str, Any]:
         """Return the answer to a command, once there is one."""
         key = self._keys.answer(command_id)
-        answer: dict[str, Any] = json.loads(until(lambda: self.redis.get(key)))
+        answer: dict[str, Any] = json.loads(until(lambda: cast(bytes, self.redis.get(key))))
         return answer
 
     def start_experiment(self, experiment: int, **config: Any) -> None:
@@ -225,8 +225,9 @@ class Ledger:
 
     def ready_workers(self) -> int:
         """Return how many workers show a sign of life."""
-        names = self.redis.smembers(self._keys.workers)
-        return sum(self.redis.exists(self._keys.worker(name.decode())) for name in names)
+        names = cast(set[bytes], self.redis.smembers(self._keys.workers))
+        alive = (self.redis.exists(self._keys.worker(name.decode())) for name in names)
+        return sum(map(int, alive))
 
     def is_exact(self, experiment: int) -> bool:
         """Return whether the snapshot has everything that was sent, and nothing twice."""

@@ -1,0 +1,156 @@
+"""A crash between any two writes of a batch changes no count, however it is batched again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.domain.events import Observation
+from streams.domain.receipts import Keyring, Receipt
+from streams.engine.emitter import CellEmitter
+from streams.engine.journal import Outcome, progress_key
+from streams.engine.observations import ObservationStage
+from streams.engine.tables import DurableTable
+from streams.tallies.cell import Cell
+from streams.wire.observations import encode_observation
+from streams.wire.records import SINGLE_OBJECT
+
+NOW_MS = 1_700_000_000_000
+PARTITION = 3
+TOPIC = "observations"
+KEYRING = Keyring({1: bytes(range(32))})
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a stage reads of aiokafka's record."""
+
+    offset: int
+    value: bytes
+    topic: str = TOPIC
+    partition: int = PARTITION
+    timestamp: int = NOW_MS
+    key: bytes | None = None
+
+
+@dataclass
+class Entries:
+    """A table whose writes are durable in the order in which they are made."""
+
+    values: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+
+    def entries(self, partition: int) -> Mapping[bytes, object]:
+        assert partition == PARTITION
+        return self.values
+
+    def get_entry(self, partition: int, key: bytes) -> tuple[int, bytes] | None:
+        assert partition == PARTITION
+        return self.values.get(key)
+
+    def write(self, outcome: Outcome, forgotten: list[bytes], last: int, n_writes: int) -> bool:
+        """Do the first `n_writes` writes of a batch; return whether its progress was among them."""
+        for key in forgotten:
+            self.values.pop(key, None)
+        for key, entry in list(outcome.entries.items())[:n_writes]:
+            self.values[key] = entry
+        if n_writes <= len(outcome.entries):
+            return False
+        self.values[progress_key(TOPIC, PARTITION)] = (last, outcome.progress)
+        return True
+
+
+@dataclass
+class Emitted:
+    """The newest cell of every experiment, as the second stage would have it."""
+
+    cells: dict[int, Cell] = field(default_factory=dict)
+
+    def offer(self, cell: Cell) -> None:
+        before = self.cells.get(cell.experiment)
+        assert before is None or before.hw <= cell.hw
+        self.cells[cell.experiment] = cell
+
+    def forget(self, source: str, partition: int) -> None:
+        raise AssertionError
+
+
+def stage(emitted: Emitted) -> ObservationStage:
+    return ObservationStage(TOPIC, cast(CellEmitter, emitted), SINGLE_OBJECT, KEYRING, 1_000)
+
+
+def record(offset: int, experiment: int, unit: int, event: int) -> Record:
+    if event == 0:
+        return Record(offset, b"poison")
+    receipt = KEYRING.sign(Receipt(experiment, unit % 2, 1 << 31, 1, NOW_MS, unit, 60))
+    observation = Observation(receipt, "click", 1_000_000 * event, f"e{event}", NOW_MS + 1)
+    return Record(offset, encode_observation(observation))
+
+
+def fold_with_crashes(
+    records: list[Record], lengths: list[int], writes: list[int]
+) -> dict[int, Cell]:
+    """Fold `records` in batches of `lengths`; batch i makes `writes[i]` writes and then crashes."""
+    table, emitted = Entries(), Emitted()
+    running = stage(emitted)
+    running.restore(PARTITION, cast(DurableTable, table))
+    position, forgotten = 0, list[bytes]()
+    plan = list(zip(lengths, writes, strict=False))
+    while position < len(records):
+        length, n_writes = plan.pop(0) if plan else (len(records), 1_000)
+        batch = records[position : position + length]
+        outcome = running.fold(TOPIC, PARTITION, batch)
+        if table.write(outcome, forgotten, batch[-1].offset, n_writes):
+            forgotten = outcome.forgotten
+            position += len(batch)
+            running.settle(TOPIC, PARTITION)
+        else:
+            emitted = Emitted()
+            forgotten = []
+            running = stage(emitted)
+            running.restore(PARTITION, cast(DurableTable, table))
+            running.settle(TOPIC, PARTITION)
+    return emitted.cells
+
+
+events = st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(0, 2))
+
+
+@settings(max_examples=150)
+@given(
+    stream=st.lists(events, min_size=1, max_size=40),
+    lengths=st.lists(st.integers(1, 10), max_size=20),
+    writes=st.lists(st.integers(0, 12), max_size=20),
+)
+def test_crashes_between_writes_change_no_count(stream, lengths, writes):
+    records = [record(offset, *event) for offset, event in enumerate(stream)]
+
+    crashed = fold_with_crashes(records, lengths, writes)
+
+    assert crashed == fold_with_crashes(records, [], [])
+
+
+def test_what_cannot_be_used_is_a_dead_letter_with_its_bytes_once():
+    running = stage(Emitted())
+    running.restore(PARTITION, cast(DurableTable, Entries()))
+
+    outcome = running.fold(
+        TOPIC,
+        PARTITION,
+        [
+            Record(0, b"poison"),
+            Record(1, b'[{"assignmentId":"x","metric":"click","value":1},{"metric":"click"}]'),
+        ],
+    )
+
+    assert [
+        (letter.offset, letter.index, letter.value is None) for letter in outcome.dead_letters
+    ] == [
+        (0, 0, False),
+        (1, 0, False),
+        (1, 1, True),
+    ]
+    assert outcome.entries == {}

@@ -1,0 +1,70 @@
+"""Batches are bounded, contiguous and lose no record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.engine import transport
+from streams.engine.transport import FetchBatch, split
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the transport reads of aiokafka's record."""
+
+    offset: int
+    value: bytes | None
+
+
+def records(steps: list[int], sizes: list[int]) -> list[Any]:
+    offset, made = 10, []
+    for step, size in zip(steps, sizes, strict=False):
+        offset += step
+        made.append(Record(offset, b"x" * size))
+    return cast(list[Any], made)
+
+
+def test_a_batch_is_cut_at_the_bound_of_records(monkeypatch):
+    monkeypatch.setattr(transport, "MAX_BATCH_RECORDS", 2)
+
+    batches = list(split(10, records([1] * 5, [1] * 5)))
+
+    assert [(batch.begin, batch.end, len(batch.records)) for batch in batches] == [
+        (10, 13, 2),
+        (13, 15, 2),
+        (15, 16, 1),
+    ]
+
+
+def test_a_record_above_the_bound_of_bytes_is_a_batch_of_its_own(monkeypatch):
+    monkeypatch.setattr(transport, "MAX_BATCH_BYTES", 10)
+
+    batches = list(split(11, records([1] * 4, [4, 30, 4, 4])))
+
+    assert [[record.offset for record in batch.records] for batch in batches] == [
+        [11],
+        [12],
+        [13, 14],
+    ]
+
+
+@given(
+    steps=st.lists(st.integers(1, 3), min_size=1, max_size=50),
+    sizes=st.lists(st.integers(0, 2**21), min_size=50, max_size=50),
+)
+def test_batches_follow_each_other_and_hold_every_record(steps, sizes):
+    fetched = records(steps, [size // 100_000 * 100_000 for size in sizes])
+
+    batches: list[FetchBatch] = list(split(10, fetched))
+
+    assert [record for batch in batches for record in batch.records] == fetched
+    assert [batch.begin for batch in batches] == [10, *(batch.end for batch in batches[:-1])]
+    assert all(len(batch.records) <= transport.MAX_BATCH_RECORDS for batch in batches)
+
+
+def test_nothing_fetched_is_no_batch():
+    assert list(split(10, [])) == []
