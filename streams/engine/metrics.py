@@ -30,6 +30,10 @@ PROJECTIONS = Counter(f"{_PREFIX}projections", "Snapshots and answers written to
 PROJECTION_FAILURES = Counter(f"{_PREFIX}projection_failures", "Attempts that Redis refused.")
 PROJECTIONS_PENDING = Gauge(f"{_PREFIX}projections_pending", "What Redis does not have yet.")
 
+LAST_PROJECTION = Gauge(
+    f"{_PREFIX}last_projection_timestamp_seconds", "Time of the last write to Redis, Unix seconds."
+)
+
 
 def batch(topic: str, records: int, events: int, seconds: float) -> None:
     """Count one batch that is durable and acknowledged."""

@@ -96,5 +96,6 @@ class Projector:
             raise
         else:
             metrics.PROJECTIONS.inc(len(records) + len(answers))
+            metrics.LAST_PROJECTION.set_to_current_time()
         finally:
             metrics.PROJECTIONS_PENDING.set(len(self._unwritten) + len(self._answers))

@@ -22,6 +22,7 @@ from streams.engine.exits import die, leave
 from streams.engine.projector import Projector
 from streams.engine.topology import attach
 from streams.engine.transport import BatchingApp
+from streams.engine.watch import watch_recovery
 from streams.kafka_admin import create_topics
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
@@ -60,7 +61,9 @@ async def run(settings: Settings) -> None:
         attach(app, settings, frames, keyring, projector)
         if settings.worker_metrics_port:
             metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
+        watch = asyncio.create_task(watch_recovery(app))  # the app's own tasks wait for recovery
         await _run_until_signal(app)
+        watch.cancel()
         await _stop(app)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SIGN_OFF_TIMEOUT_S):

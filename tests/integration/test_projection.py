@@ -1,0 +1,117 @@
+"""What workers write to Redis and the API reads there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.domain.errors import DependencyError
+from streams.domain.events import Answer, Command, CommandKind
+from streams.domain.ids import experiment_id
+from streams.experiments.lifecycle import apply_command
+from streams.experiments.report import evaluate
+from streams.redis_projection.connection import connect
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.reader import ProjectionReader
+from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
+from streams.tallies.cell import Tally
+from streams.wire.snapshots import encode_snapshot
+
+NAMES = [experiment_id(number) for number in (1, 2)]
+
+
+@pytest.fixture
+async def client(settings):
+    async with connect(settings.redis_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def writer(client, settings):
+    return ProjectionWriter(client, Keys(settings.namespace))
+
+
+@pytest.fixture
+def reader(client, settings):
+    return ProjectionReader(client, Keys(settings.namespace))
+
+
+def record(number: int, version: int, name: str = "x") -> SnapshotRecord:
+    config = {"name": name, "type": "thompson_sampling", "primaryMetric": "click"}
+    variants = [{"name": "a", "isControl": True}, {"name": "b"}]
+    command = Command(
+        "0" * 32, number, CommandKind.CREATE, 1, {"config": config, "variants": variants}
+    )
+    snapshot = evaluate(apply_command(None, command), Tally(), ())
+    return SnapshotRecord(snapshot.experiment.id, version, encode_snapshot(snapshot))
+
+
+async def test_an_older_snapshot_never_replaces_a_newer_one(writer, reader):
+    assert await writer.write_snapshots([record(1, 5, "new"), record(2, 3)]) == 2
+
+    assert await writer.write_snapshots([record(1, 4, "old"), record(1, 5, "same")]) == 0
+
+    snapshot = await reader.snapshot(NAMES[0])
+    assert snapshot is not None
+    assert snapshot.experiment.definition.config.name == "new"
+
+
+async def test_only_what_is_not_known_is_read_again(writer, reader):
+    await writer.write_snapshots([record(1, 5), record(2, 3)])
+
+    found = {snapshot.experiment.id for snapshot in await reader.newer({})}
+    changed = [
+        snapshot.experiment.id for snapshot in await reader.newer({NAMES[0]: 5, NAMES[1]: 2})
+    ]
+
+    assert found == set(NAMES)
+    assert changed == [NAMES[1]]
+
+
+async def test_snapshots_are_announced(writer, reader):
+    announcements = reader.announcements()
+    assert await anext(announcements) is None  # subscribed
+
+    await writer.write_snapshots([record(1, 5), record(1, 4)])
+
+    assert await anext(announcements) == (NAMES[0], 5)
+    assert await anext(announcements) is None
+    await announcements.aclose()
+
+
+async def test_an_answer_reaches_whoever_waits_and_whoever_comes_late(writer, reader):
+    answer = Answer("ab" * 16, 7, accepted=False, version=2, code="X", message="no", path="a.b")
+    waiting = asyncio.create_task(reader.wait_for_answer(answer.command_id, 10))
+    assert await reader.wait_for_answer("cd" * 16, 0.05) is None
+
+    await writer.write_answers([answer])
+
+    assert await waiting == answer
+    assert await reader.answer(answer.command_id) == answer
+
+
+async def test_workers_are_counted_while_they_show_signs_of_life(writer, reader):
+    identity = await writer.sign_of_life("one", 60)
+    assert await writer.sign_of_life("two", 60) == identity
+    assert await reader.live_workers() == 2
+
+    await writer.sign_off("one")
+
+    assert await reader.live_workers() == 1
+
+
+async def test_an_emptied_redis_is_another(client, writer, settings):
+    identity = await writer.sign_of_life("one", 60)
+
+    await client.delete(Keys(settings.namespace).projection)
+
+    assert await writer.sign_of_life("one", 60) != identity
+
+
+async def test_a_redis_that_is_not_there_is_a_dependency_error():
+    async with connect("redis://127.0.0.1:1/0") as client:
+        with pytest.raises(DependencyError) as caught:
+            await ProjectionReader(client, Keys("x")).newer({})
+
+    assert caught.value.dependency == "redis"
