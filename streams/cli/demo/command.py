@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,9 @@ from streams.cli.up import planned
 from streams.domain.receipts import Keyring
 from streams.embedded.children import ChildFailedError
 from streams.embedded.supervisor import LogLostError, Supervisor
+
+HOST = "127.0.0.1"
+EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +56,8 @@ def demo(
     except LogLostError as error:
         typer.echo(f"experiment: {error}", err=True)
         raise typer.Exit(EXIT_FAILED) from error
+    except asyncio.CancelledError as error:
+        raise typer.Exit(EXIT_TERMINATED) from error
     if as_json:
         terminal.print_json(report.to_json())
     else:
@@ -61,7 +67,13 @@ def demo(
 
 
 async def _run(seconds: float, rate: float, seed: int, *, is_quiet: bool) -> Report:
+    current = asyncio.current_task()
+    assert current is not None  # noqa: S101 - a coroutine runs in a task
+    # As Ctrl-C does: whatever was started is stopped on the way out.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
     with tempfile.TemporaryDirectory(prefix="experiment-demo-") as directory:
+        if not is_quiet:
+            terminal.err.print("Starting broker, Valkey, worker and API.")
         async with _stack(Path(directory)) as url, AsyncExperimentClient(url) as client:
             settings = terminal.settings_of(url)
             trial_of = await create_experiments(client)
@@ -84,7 +96,7 @@ async def _stack(directory: Path) -> AsyncIterator[str]:
     Raises:
         ChildFailedError, LogLostError, EngineError: it does not start, or has ended meanwhile.
     """
-    plan = planned(port=0, data_dir=directory)
+    plan = planned(host=HOST, port=0, data_dir=directory)
     stop = asyncio.Event()
     ready: asyncio.Queue[str] = asyncio.Queue()
     supervisor = Supervisor(plan, os.environ, report=lambda line: typer.echo(line, err=True))
