@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 import uvloop
@@ -40,7 +43,7 @@ def main() -> int:
 
 async def _serve(settings: Settings) -> None:
     async with running_api(settings) as app:
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 app,
                 host=settings.api_host,
@@ -65,8 +68,20 @@ async def _serve(settings: Settings) -> None:
             )
 
 
+class _Server(uvicorn.Server):
+    """A server that a signal stops and does not kill.
+
+    uvicorn's own raises the signal again at its end, before what is outside of it could drain.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGTERM and SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit(0)
+    sys.exit(main())

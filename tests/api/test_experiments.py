@@ -119,7 +119,7 @@ async def test_without_redis_the_known_goes_on_and_its_age_grows(monkeypatch) ->
     await asyncio.gather(following, return_exceptions=True)
 
     assert (age_before_s, experiments.age_s) == (None, 60.0)
-    assert experiments.running(snapshot().experiment.id)
+    assert experiments.running(snapshot().experiment.id).id == snapshot().experiment.id
 
 
 async def test_a_result_that_is_not_seen_in_time_is_an_error() -> None:

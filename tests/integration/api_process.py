@@ -1,0 +1,107 @@
+"""API processes of one installation, and what they have logged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from confluent_kafka import Consumer, TopicPartition
+
+from streams.domain.events import ImpressionBatch
+from streams.embedded.children import Child, free_port
+from streams.settings import Settings
+from streams.wire.impressions import decode_impression_batch
+from tests.integration.engine_ledger import environment
+
+READY_S = 30.0
+QUIET_POLLS = 3
+
+
+@contextlib.asynccontextmanager
+async def api_of(
+    settings: Settings, directory: Path, *, name: str = "api", until_ready: bool = True
+) -> AsyncIterator[tuple[Child, httpx.AsyncClient]]:
+    """Start an API and yield its process and a client; both are gone afterwards."""
+    port = free_port()
+    variables = os.environ | environment(settings) | {"EXPERIMENT_API_PORT": str(port)}
+    process = Child(name, (sys.executable, "-m", "api"), variables, directory, 5.0)
+    await process.start()
+    # Not through a proxy: the address is on this machine.
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=15
+    ) as http:
+
+        async def answers() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                answer = await http.get("/ready" if until_ready else "/health")
+                return answer.is_success
+            return False
+
+        try:
+            await process.ready(answers, READY_S)
+            yield process, http
+        finally:
+            await process.stop()
+
+
+async def run_experiment(http: httpx.AsyncClient, **config: Any) -> str:
+    """Create and start an experiment, and return its id."""
+    body = {
+        "config": {
+            "name": "Hero",
+            "type": "thompson_sampling",
+            "primaryMetric": "click",
+            **config,
+        },
+        "variants": [
+            {"name": "A", "isControl": True, "config": {"adId": "ad_1"}},
+            {"name": "B", "config": {"adId": "ad_2"}},
+        ],
+    }
+    created = await http.post("/experiments", json=body)
+    assert created.status_code == 201, created.text
+    name = str(created.json()["id"])
+    started = await http.post(f"/experiments/{name}/start")
+    assert started.status_code == 200, started.text
+    return name
+
+
+async def metric(http: httpx.AsyncClient, name: str) -> float:
+    """Return a metric without labels."""
+    lines = (await http.get("/metrics")).text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.split()[0] == name))
+
+
+def logged_batches(settings: Settings) -> list[ImpressionBatch]:
+    """Return every batch of impressions in the log, repetitions included."""
+    consumer = Consumer(settings.confluent_config() | {"group.id": "reader"})
+    topic = f"{settings.topic_prefix}impressions"
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.partitions)])
+    batches: list[ImpressionBatch] = []
+    silent = 0
+    while silent < QUIET_POLLS:
+        records = consumer.consume(500, timeout=0.5)
+        silent = 0 if records else silent + 1
+        batches += [decode_impression_batch(record.value()) for record in records]
+    consumer.close()
+    return batches
+
+
+def logged_units(batches: list[ImpressionBatch]) -> list[int]:
+    """Return the units of the batches, each batch once, as the workers count them."""
+    once = {(batch.incarnation, batch.partition, batch.sequence): batch for batch in batches}
+    return [unit for batch in once.values() for group in batch.groups for unit in group.units]
+
+
+async def until(condition: Any, timeout_s: float = 30.0) -> Any:
+    """Return the first truthy result of awaiting `condition()`."""
+    async with asyncio.timeout(timeout_s):
+        while not (value := await condition()):  # noqa: ASYNC110 - conditions of servers
+            await asyncio.sleep(0.02)
+        return value

@@ -1,0 +1,277 @@
+"""What was answered survives: SIGKILL, a Kafka that is away, a Redis that is away, a stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.delivery import RETRY_PAUSE_S
+from streams.domain.receipts import Keyring
+from streams.embedded.tansu import start_tansu
+from streams.embedded.valkey import start_valkey
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.snapshot import Snapshot
+from streams.kafka_admin import create_topics
+from streams.redis_projection.connection import connect
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
+from streams.settings import Settings
+from streams.wire.snapshots import encode_snapshot
+from tests.api.memory import definition, snapshot_of
+from tests.integration.api_process import api_of, logged_batches, logged_units, metric, until
+from tests.integration.engine_ledger import environment
+
+CONNECTIONS = 8
+
+
+def running_experiment(number: int, **config: object) -> Snapshot:
+    parsed = parse_definition(**definition(config))  # type: ignore[arg-type]
+    return snapshot_of(Experiment(number, parsed, Status.RUNNING, 2, 1, 2, 2))
+
+
+async def publish(settings: Settings, *found: Snapshot) -> None:
+    """Write what a worker would."""
+    client = connect(settings.redis_url)
+    writer = ProjectionWriter(client, Keys(settings.namespace))
+    await writer.sign_of_life("test", 600)
+    await writer.write_snapshots(
+        [SnapshotRecord(each.experiment.id, each.version, encode_snapshot(each)) for each in found]
+    )
+    await client.aclose()
+
+
+class Callers:
+    """Ask for assignments without pause, and remember what was answered."""
+
+    def __init__(self, http: httpx.AsyncClient, path: str) -> None:
+        self._http = http
+        self._path = path
+        self.receipts: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._ask()) for _ in range(CONNECTIONS)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def reached(self, count: int) -> None:
+        async def has() -> bool:
+            return len(self.receipts) >= count
+
+        await until(has)
+
+    async def _ask(self) -> None:
+        with contextlib.suppress(httpx.TransportError):  # the process was killed
+            while True:
+                answer = await self._http.post(self._path, json={"device": "mobile"})
+                assert answer.status_code == 200, answer.text
+                self.receipts.append(answer.json()["id"])
+
+
+async def test_what_a_killed_process_answered_is_in_the_log_once_another_has_drained(
+    settings: Settings, tmp_path: Path
+) -> None:
+    create_topics(settings)
+    found = running_experiment(1)
+    await publish(settings, found)
+    path = f"/experiments/{found.experiment.id}/assign"
+    receipts: list[str] = []
+    for number in range(3):
+        async with api_of(settings, tmp_path, name=f"api-{number}") as (process, http):
+            callers = Callers(http, path)
+            async with callers.at_work():
+                await callers.reached(300)
+                assert process.pid is not None
+                os.kill(process.pid, signal.SIGKILL)
+                await process.ended()
+            receipts += callers.receipts
+
+    async with api_of(settings, tmp_path, name="api-last") as (_, http):
+
+        async def is_drained() -> bool:
+            return await metric(http, "experiment_spool_bytes") == 0
+
+        await until(is_drained)
+
+    units = logged_units(logged_batches(settings))
+    keyring = Keyring.parse(settings.signing_keys)
+    answered = {keyring.verify(text).unit for text in receipts}
+    assert len(answered) == len(receipts)
+    assert len(units) == len(set(units))
+    assert answered <= set(units)
+    # What was logged and not answered is what was under way when the processes died.
+    assert len(units) - len(receipts) <= 3 * CONNECTIONS
+    assert list(settings.spool_dir.iterdir()) == []
+
+
+async def test_a_stopped_process_leaves_nothing_behind(settings: Settings, tmp_path: Path) -> None:
+    create_topics(settings)
+    found = running_experiment(1)
+    await publish(settings, found)
+    async with api_of(settings, tmp_path) as (process, http):
+        callers = Callers(http, f"/experiments/{found.experiment.id}/assign")
+        async with callers.at_work():
+            await callers.reached(100)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGTERM)
+        assert await process.ended() == "exited with code 0", process.tail()
+
+    assert list(settings.spool_dir.iterdir()) == []
+    assert len(logged_units(logged_batches(settings))) >= len(callers.receipts)
+
+
+@pytest.fixture
+async def own_servers(tmp_path: Path):
+    """A broker and a Valkey that a test may freeze; and settings for them."""
+    broker, kafka_url = await start_tansu(tmp_path)
+    valkey, redis_url = await start_valkey(tmp_path)
+    settings = Settings(
+        kafka_url=kafka_url,
+        redis_url=redis_url,
+        partitions=4,
+        receipt_keys=f"1:{secrets.token_hex(32)}",  # type: ignore[arg-type]
+        data_dir=tmp_path / "data",
+        command_timeout_s=1.0,
+    )
+    create_topics(settings)
+    yield settings, broker, valkey
+    await valkey.stop()
+    await broker.stop()
+
+
+async def test_without_kafka_assignment_goes_on_and_kafka_gets_it_later(
+    own_servers, tmp_path: Path
+) -> None:
+    settings, broker, _ = own_servers
+    found = running_experiment(1)
+    await publish(settings, found)
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        async with api_of(settings, tmp_path) as (_, http):
+            name = found.experiment.id
+            receipts = []
+            for _ in range(50):
+                answer = await http.post(f"/experiments/{name}/assign", json={})
+                assert answer.status_code == 200
+                receipts.append(answer.json()["id"])
+            clicks = [{"assignmentId": text, "metric": "click", "value": 1} for text in receipts]
+            accepted = await http.post("/observations", json=clicks)
+            command = await http.post(f"/experiments/{name}/pause")
+            ready = await http.get("/ready")
+            spooled = await metric(http, "experiment_spool_bytes")
+
+            os.kill(broker.pid, signal.SIGCONT)
+
+            async def is_drained() -> bool:
+                return await metric(http, "experiment_spool_bytes") == 0
+
+            await until(is_drained)
+
+            async def is_whole() -> bool:
+                return not (await http.get("/ready")).json()["degraded"]
+
+            await until(is_whole)
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+
+    assert (accepted.status_code, accepted.json()) == (202, {"accepted": 50})
+    assert command.status_code == 503
+    assert command.json()["error"]["code"] == "DEPENDENCY_UNAVAILABLE"
+    assert int(command.headers["Retry-After"]) > 0
+    assert (ready.status_code, ready.json()["degraded"]) == (200, ["kafka"])
+    assert spooled > 0
+    keyring = Keyring.parse(settings.signing_keys)
+    expected = sorted(keyring.verify(text).unit for text in receipts)
+    assert sorted(logged_units(logged_batches(settings))) == expected
+
+
+async def test_topics_that_come_later_get_what_waited_for_them(own_servers, tmp_path: Path) -> None:
+    settings, _, _ = own_servers
+    later = settings.model_copy(update={"topic_prefix": "later-", "namespace": "later"})
+    found = running_experiment(1)
+    await publish(later, found)
+    async with api_of(later, tmp_path) as (_, http):
+        answer = await http.post(f"/experiments/{found.experiment.id}/assign", json={})
+        assert answer.status_code == 200
+        await asyncio.sleep(RETRY_PAUSE_S)  # so that librdkafka has looked for the topic in vain
+        await asyncio.to_thread(create_topics, later)
+
+        async def is_drained() -> bool:
+            return await metric(http, "experiment_spool_bytes") == 0
+
+        await until(is_drained, 60)
+
+    assert len(logged_units(logged_batches(later))) == 1
+
+
+async def test_users_under_a_bandit_are_remembered_by_redis_and_assigned_without_it(
+    own_servers, tmp_path: Path
+) -> None:
+    settings, _, valkey = own_servers
+    found = running_experiment(1, unit="user")
+    await publish(settings, found)
+    path = f"/experiments/{found.experiment.id}/assign"
+    async with api_of(settings, tmp_path) as (_, http):
+        first = await http.post(path, json={"userId": "u"})
+        together = await asyncio.gather(*(http.post(path, json={"userId": "v"}) for _ in range(20)))
+        again = await http.post(path, json={"userId": "u"})
+        client = connect(settings.redis_url)
+        kept = [key async for key in client.scan_iter(f"{settings.namespace}:v1:sticky:*")]
+        lives_s = [await client.ttl(key) for key in kept]
+        await client.aclose()
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            without = await http.post(path, json={"userId": "w"})
+            unavailable = await metric(http, "experiment_sticky_unavailable_total")
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+
+    assert first.json()["reason"] == "ASSIGNED"
+    assert again.json() == {**first.json(), "reason": "STICKY"}
+    assert len({answer.json()["id"] for answer in together}) == 1
+    assert len(kept) == 2
+    assert all(0 < life_s <= settings.sticky_ttl_s for life_s in lives_s)
+    assert (without.status_code, without.json()["reason"]) == (200, "STICKY_UNAVAILABLE")
+    assert unavailable == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"EXPERIMENT_API_HOST": "0.0.0.0"}, "EXPERIMENT_API_KEYS_FILE"),
+        ({"EXPERIMENT_RECEIPT_KEYS": ""}, "EXPERIMENT_RECEIPT_KEYS"),
+        ({"EXPERIMENT_RECEIPT_KEYS": "1:00"}, "receipt_keys"),
+        ({"EXPERIMENT_API_KEYS_FILE": "/nonexistent"}, "/nonexistent"),
+        ({"EXPERIMENT_SPOOL_DIR": "/dev/null/x"}, "/dev/null/x"),
+    ],
+)
+def test_settings_that_do_not_fit_end_with_code_2(
+    settings: Settings, changes: dict[str, str], told: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "api"],
+        env=os.environ | environment(settings) | changes,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 2, ended.stderr
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
