@@ -36,7 +36,9 @@ def experiment(stack: Up, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def logged(wheel: Path, policy: str, campaign: str, limit: int) -> tuple[Counter[int], Counter[int]]:
+def logged(
+    wheel: Path, policy: str, campaign: str, limit: int
+) -> tuple[Counter[int], Counter[int]]:
     """Return impressions and clicks by item, counted from the file with the standard library."""
     impressions: Counter[int] = Counter()
     clicks: Counter[int] = Counter()
