@@ -38,7 +38,7 @@ def make_app(settings: Settings) -> BatchingApp:
         broker_request_timeout=max(REQUEST_TIMEOUT_S, settings.session_timeout_s + 10.0),
         broker_max_poll_records=None,
         consumer_max_fetch_size=4 * 2**20,
-        stream_buffer_maxsize=64,  # events are batches here
+        stream_buffer_maxsize=65_536,  # never reached: the transport bounds what waits
         stream_wait_empty=True,
         stream_publish_on_commit=False,
         stream_recovery_delay=0.0,

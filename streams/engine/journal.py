@@ -1,5 +1,9 @@
 """The one path a batch takes: fold, write, wait, write progress, wait, acknowledge, emit.
 
+Every partition has a lane of its own. A lane takes all the batches that wait for it at once, so a
+slow broker makes batches larger and not the queue longer; and since the lanes wait side by side,
+the writes of all partitions share the producer's requests.
+
 Nothing is acknowledged before it is durable, and the process ends where that cannot be had: a
 worker that goes on after a failed write would acknowledge later batches over the hole. What is
 durable twice, or read twice, does no harm, since every entry says up to which offset it is true.
@@ -17,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Protocol, cast
 
 import faust
@@ -28,7 +33,7 @@ from streams.domain.events import DeadLetter, Decision
 from streams.engine import metrics
 from streams.engine.exits import die
 from streams.engine.tables import DurableTable
-from streams.engine.transport import BatchingApp, FetchBatch
+from streams.engine.transport import MAX_BATCH_RECORDS, BatchingApp, FetchBatch, joined
 from streams.wire.registry import Framing
 
 logger = logging.getLogger(__name__)
@@ -111,38 +116,57 @@ class Journal:
     async def run(self, stream: StreamT[Any]) -> None:
         """Run every batch of `stream`; the body of an agent."""
         manual: faust.Stream[Any] = cast(Any, stream).noack()
-        async for event in manual.events():
-            try:
-                await self._run(event)
-            except asyncio.CancelledError:
-                if self._app.should_stop:
-                    raise  # nothing of the batch is acknowledged, so it is read again
-                die("a batch was cancelled")
-            except BaseException:
-                logger.exception("a batch could not be made durable")
-                die("a batch could not be made durable")
+        lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            async for event in manual.events():
+                partition = event.message.partition
+                if partition not in lanes:
+                    lanes[partition] = asyncio.Queue()
+                    tasks.create_task(self._run_lane(lanes[partition]))
+                lanes[partition].put_nowait(event)
 
-    async def _run(self, event: EventT[Any]) -> None:
-        message = event.message
-        topic, partition = message.topic, message.partition
-        if message.generation_id != self._app.consumer_generation_id:
-            return  # its partition has moved or been sought since; unacknowledged, it is read again
-        batch = cast(FetchBatch, event.value)
+    async def _run_lane(self, lane: asyncio.Queue[EventT[Any]]) -> None:
+        """Run the batches of one partition in order, those that wait together at once."""
+        while True:
+            waiting = [await lane.get()]
+            records = len(_batch(waiting[0]).records)
+            while not lane.empty() and records < MAX_BATCH_RECORDS:
+                waiting.append(lane.get_nowait())
+                records += len(_batch(waiting[-1]).records)
+            for tp, events in groupby(waiting, key=lambda event: event.message.tp):
+                try:
+                    await self._run(tp, list(events))
+                except asyncio.CancelledError:
+                    if self._app.should_stop:
+                        raise  # nothing of it is acknowledged, so it is read again
+                    die("a batch was cancelled")
+                except BaseException:
+                    logger.exception("a batch could not be made durable")
+                    die("a batch could not be made durable")
+
+    async def _run(self, tp: TP, events: Sequence[EventT[Any]]) -> None:
+        # Of an older generation the partition has moved or been sought since: unacknowledged, its
+        # records are read again.
+        generation = self._app.consumer_generation_id
+        live = [event for event in events if event.message.generation_id == generation]
+        if not live:
+            return
+        topic, partition = tp
         started = time.perf_counter()
+        batch = joined([_batch(event) for event in live])
         progress = self._progress(topic, partition)
         records = [record for record in batch.records if record.offset >= progress]
         outcome = Outcome()
         if records:
-            outcome.dead_letters += await self._check_continuity(
-                message.tp, progress, batch, records
-            )
+            outcome.dead_letters += await self._check_continuity(tp, progress, batch, records)
             await self._learn_schemas(records)
             folded = self._stage.fold(topic, partition, records)
             folded.dead_letters[:0] = outcome.dead_letters
             await self._make_durable(topic, partition, batch.end - 1, folded)
             outcome = folded
-        event.ack()
-        lag = (self._app.consumer.highwater(message.tp) or 0) - batch.end
+        for event in live:
+            event.ack()
+        lag = (self._app.consumer.highwater(tp) or 0) - batch.end
         metrics.LAG.labels(topic, partition).set(max(0, lag))
         metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
         self._stage.settle(topic, partition)
@@ -155,9 +179,9 @@ class Journal:
             table.forget(partition, key)
         for key, (true_to, body) in outcome.entries.items():
             table.put(partition, key, true_to, body)
-        await asyncio.gather(table.barrier(self._timeout), self._publish(outcome))
+        await asyncio.gather(table.barrier(partition, self._timeout), self._publish(outcome))
         table.put(partition, progress_key(topic, partition), offset, outcome.progress)
-        await table.barrier(self._timeout)
+        await table.barrier(partition, self._timeout)
         self._done[partition][topic] = offset + 1
         self._forgotten[partition] += outcome.forgotten
 
@@ -242,3 +266,7 @@ class Journal:
 def progress_key(topic: str, partition: int) -> bytes:
     """Return the table key of the progress record of a source partition."""
     return f"p/{topic}/{partition}".encode()
+
+
+def _batch(event: EventT[Any]) -> FetchBatch:
+    return cast(FetchBatch, event.value)

@@ -10,6 +10,7 @@ last.
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -42,7 +43,7 @@ class DurableTable(faust.Table[bytes, bytes]):
         super().__init__(*args, **options)
         self._entries: dict[int, dict[bytes, bytes]] = {}
         self._applied: dict[int, int] = {}
-        self._unwritten: list[Outgoing] = []
+        self._unwritten: defaultdict[int, list[Outgoing]] = defaultdict(list)
 
     def entries(self, partition: int) -> Mapping[bytes, bytes]:
         """Return the packed values of a partition by key."""
@@ -57,21 +58,21 @@ class DurableTable(faust.Table[bytes, bytes]):
         """Write an entry that is true up to `offset`; durable after the next `barrier`."""
         value = pack(offset, body)
         self._entries.setdefault(partition, {})[key] = value
-        self._unwritten.append(Outgoing(key, value, partition))
+        self._unwritten[partition].append(Outgoing(key, value, partition))
 
     def forget(self, partition: int, key: bytes) -> None:
         """Remove an entry for good; durable after the next `barrier`."""
         if self._entries.get(partition, {}).pop(key, None) is not None:
-            self._unwritten.append(Outgoing(key, None, partition))
+            self._unwritten[partition].append(Outgoing(key, None, partition))
 
-    async def barrier(self, timeout: float) -> None:
-        """Return once every write so far is acknowledged by all in-sync replicas.
+    async def barrier(self, partition: int, timeout: float) -> None:
+        """Return once every write to `partition` so far is acknowledged by all in-sync replicas.
 
         Raises:
             TimeoutError: it took longer than `timeout` seconds.
             KafkaError: a write failed.
         """
-        writes, self._unwritten = self._unwritten, []
+        writes = self._unwritten.pop(partition, [])
         # Not by Faust's buffer for changelogs, which has a flush that may leave records behind.
         for record in await deliver(self.changelog_topic, writes, timeout):
             # Recovery need not read again what this process wrote itself, as long as nobody else

@@ -10,6 +10,7 @@ event per record, because recovery reads them.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -18,7 +19,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, AppT, ConsumerMessage
+from faust.types import TP, AppT, ConsumerMessage, Message
 from faust.types.transports import ConsumerT, TransportT
 
 MAX_BATCH_RECORDS = 5_000
@@ -34,6 +35,13 @@ way is asked for again only after that fetch, so this bounds the delay of a reco
 
 IDLE_S = 0.02
 """Pause before looking again whether there is a partition to read."""
+
+MAX_WAITING_BATCHES = 8
+"""Batches of a partition that may wait for their agent; then it is not fetched. Faust's own bound
+pauses the fetcher for a second when all partitions have reached it."""
+
+SHORT_WAIT_S = 0.05
+"""Longest wait for records while a partition is left out, which may be free again any moment."""
 
 Resume = Callable[[TP], int | None]
 """The offset to go on with in a source partition; None for the earliest there is."""
@@ -56,6 +64,12 @@ class FetchBatch:
     def end(self) -> int:
         """Offset behind the last record."""
         return cast(int, self.records[-1].offset) + 1
+
+
+def joined(batches: list[FetchBatch]) -> FetchBatch:
+    """Return batches of one partition that follow each other as one."""
+    records = [record for batch in batches for record in batch.records]
+    return FetchBatch(batches[0].begin, records)
 
 
 def split(begin: int, records: list[ConsumerRecord]) -> Iterator[FetchBatch]:
@@ -106,6 +120,7 @@ class BatchingConsumer(driver.Consumer):
         super().__init__(*args, **options)
         self._resume: Mapping[str, Resume] = cast(BatchingApp, self.app).resume
         self._position: dict[TP, int] = {}
+        self._waiting: Counter[TP] = Counter()
         # A fetch that is on its way while the position is changed would deliver records of the old
         # position under the new one; Faust's own guard against that does nothing.
         self._fetch_or_seek = asyncio.Lock()
@@ -116,6 +131,7 @@ class BatchingConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Start over: no source partition is read before it has been sought in this generation."""
         self._position.clear()
+        self._waiting.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
@@ -134,7 +150,13 @@ class BatchingConsumer(driver.Consumer):
             }
             await self.seek_wait(positions)
             self._position = dict(positions)
+            self._waiting.clear()
             return positions
+
+    def ack(self, message: Message) -> bool:
+        """Take note that a batch is durable, which makes room for another."""
+        self._waiting[message.tp] -= 1
+        return super().ack(message)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         async with self._fetch_or_seek:
@@ -143,10 +165,12 @@ class BatchingConsumer(driver.Consumer):
                 for tp in active_partitions or ()
                 if tp in self._position or tp.topic not in self._resume
             }
-            if not sought:  # to aiokafka an empty set means all partitions
+            free = {tp for tp in sought if self._waiting[tp] < MAX_WAITING_BATCHES}
+            if not free:  # to aiokafka an empty set means all partitions
                 await asyncio.sleep(IDLE_S)
                 return {}
-            fetched = await super()._getmany(sought, timeout)
+            wait = timeout if free == sought else min(timeout, SHORT_WAIT_S)
+            fetched = await super()._getmany(free, wait)
             return {
                 tp: self._batches(tp, records) if tp.topic in self._resume else records
                 for tp, records in fetched.items()
@@ -160,6 +184,7 @@ class BatchingConsumer(driver.Consumer):
         begin = min(self._position[tp], records[0].offset)
         batches = list(split(begin, records))
         self._position[tp] = batches[-1].end
+        self._waiting[tp] += len(batches)
         return batches
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
