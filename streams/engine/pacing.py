@@ -22,7 +22,9 @@ async def follow(
 ) -> None:
     """Run `step` after every change, for ever.
 
-    The first change is followed at once, further ones together when `interval_s` has passed.
+    The first change is followed at once, further ones together when `interval_s` has passed. A step
+    that took longer than half of that rests as long as it took, so that with many experiments the
+    steps get longer and rarer, and never take more than half of the processor from the folds.
 
     Args:
         changed: Set by whoever has work for `step`.
@@ -48,4 +50,5 @@ async def follow(
             die("work after a batch failed")
         else:
             pause = FIRST_PAUSE_S
-            await asyncio.sleep(max(0.0, started + interval_s - loop.time()))
+            took_s = loop.time() - started
+            await asyncio.sleep(max(interval_s - took_s, took_s))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.allocation.policies import Arm, BayesianAB, ThompsonSampling
-from streams.allocation.policies.posteriors import arm_posteriors
+from streams.allocation.policies.posteriors import arm_posteriors, best_arm
 from streams.allocation.weights import allocate, smallest_weight
 from streams.domain.quantities import ALLOCATION_TOTAL, MICRO
 from streams.experiments.decision import Evidence, decide
@@ -20,10 +20,8 @@ from streams.experiments.snapshot import (
     Snapshot,
     VariantReport,
 )
-from streams.inference.best import best
 from streams.inference.confseq import WeightedSums
 from streams.inference.credible import equal_tailed
-from streams.inference.posterior import Posteriors
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 
@@ -48,7 +46,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     columns = {name: _column(experiment, variants, name) for name in sorted(names)}
 
     primary = columns[config.primary_metric]
-    winner = best(primary.posteriors)
+    winner = best_arm(primary.arms, **_priors(experiment, config.primary_metric))
     units = sum(arm.units for arm in primary.arms)
     decision = decide(experiment, _evidence(experiment, variants, primary), winner, units)
     version = experiment.version + sum(cell.hw + 1 for cell in cells)
@@ -89,7 +87,6 @@ class _Column:
 
     tallies: tuple[MetricTally, ...]
     arms: tuple[Arm, ...]
-    posteriors: Posteriors
     reports: tuple[MetricReport, ...]
 
 
@@ -103,14 +100,7 @@ def _column(experiment: Experiment, variants: Sequence[VariantTally], name: str)
             variants, tallies, experiment.definition.weights, strict=True
         )
     )
-    config = experiment.definition.config
-    policy = config.parameters
-    if name == config.primary_metric and isinstance(policy, ThompsonSampling | BayesianAB):
-        posteriors = arm_posteriors(
-            arms, prior_alpha=policy.prior_alpha, prior_beta=policy.prior_beta
-        )
-    else:
-        posteriors = arm_posteriors(arms)
+    posteriors = arm_posteriors(arms, **_priors(experiment, name))
     means = posteriors.means.tolist()
     lower, upper = (ends.tolist() for ends in equal_tailed(posteriors))
     reports = tuple(
@@ -126,7 +116,16 @@ def _column(experiment: Experiment, variants: Sequence[VariantTally], name: str)
         )
         for index, metric in enumerate(tallies)
     )
-    return _Column(tallies, arms, posteriors, reports)
+    return _Column(tallies, arms, reports)
+
+
+def _priors(experiment: Experiment, name: str) -> dict[str, float]:
+    """Return the priors the author has set for a metric; they are those of the primary one."""
+    config = experiment.definition.config
+    policy = config.parameters
+    if name == config.primary_metric and isinstance(policy, ThompsonSampling | BayesianAB):
+        return {"prior_alpha": policy.prior_alpha, "prior_beta": policy.prior_beta}
+    return {}
 
 
 def _arm(units: int, metric: MetricTally, *, is_binary: bool, weight: float) -> Arm:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from streams.allocation.policies.base import Arm
+from streams.inference.best import Best, best
 from streams.inference.beta import BetaPosterior
 from streams.inference.normal import NormalPosterior
 from streams.inference.posterior import Posteriors
@@ -32,3 +34,13 @@ def arm_posteriors(
         [arm.total for arm in arms],
         [arm.squared_deviations for arm in arms],
     )
+
+
+@lru_cache(maxsize=1)
+def best_arm(arms: tuple[Arm, ...], *, prior_alpha: float = 1.0, prior_beta: float = 1.0) -> Best:
+    """Return who is best by the posteriors of `arm_posteriors`.
+
+    The last answer is remembered: report and policy ask about the same arms one after the other,
+    and the quadrature is what an evaluation costs.
+    """
+    return best(arm_posteriors(arms, prior_alpha=prior_alpha, prior_beta=prior_beta))

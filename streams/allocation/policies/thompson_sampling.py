@@ -8,8 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from streams.allocation.policies.base import Arm, Policy
-from streams.allocation.policies.posteriors import arm_posteriors
-from streams.inference.best import best
+from streams.allocation.policies.posteriors import best_arm
 
 
 class ThompsonSampling(Policy):
@@ -32,5 +31,5 @@ class ThompsonSampling(Policy):
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return P(best) of each arm."""
-        posteriors = arm_posteriors(arms, prior_alpha=self.prior_alpha, prior_beta=self.prior_beta)
-        return tuple(best(posteriors).probability.tolist())
+        winner = best_arm(tuple(arms), prior_alpha=self.prior_alpha, prior_beta=self.prior_beta)
+        return tuple(winner.probability.tolist())
