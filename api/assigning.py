@@ -74,9 +74,10 @@ class Assigning:
         """
         running = self._experiments.running(experiment_id)
         context = parse(AssignmentContext, body)
-        answer, is_logged = await self._decide(running, context, context.logged())
-        if is_logged:
-            await self._log.written()
+        answer = self._decide(running, context)
+        if answer is None:
+            answer = await self._decide_remembered(running, context)
+        await self._log.written()
         return answer
 
     async def assign_all(self, body: dict[str, Any]) -> bytes:
@@ -117,39 +118,41 @@ class Assigning:
     ) -> bytes:
         try:
             running = self._experiments.running(experiment_id)
-            answer, _ = await self._decide(running, context, context.logged())
+            answer = self._decide(running, context)
+            if answer is None:
+                answer = await self._decide_remembered(running, context)
         except EngineError as error:
             if isinstance(error, InputError):
                 error.path = f"units[{index}].{error.path}"
             return orjson.dumps(error_body(error))
         return answer
 
-    async def _decide(
-        self, running: RunningExperiment, context: AssignmentContext, logged: str
-    ) -> tuple[bytes, bool]:
-        """Return the answer, and whether something was added to the log."""
+    def _decide(self, running: RunningExperiment, context: AssignmentContext) -> bytes | None:
+        """Return the answer, or None if it depends on what the unit got before."""
         assigner = running.assigner
-        now_ms = self._now_ms() if context.timestamp is None else context.timestamp
-        unit_key: str | bytes
+        logged = context.logged()
         if assigner.unit_kind is UnitKind.IMPRESSION:
-            unit_key = self._randomness.draw()
+            assignment = assigner.assign(self._randomness.draw(), self._time_of(context))
         else:
-            unit_key = _unit_key(assigner.unit_kind, context)
-        assignment = assigner.assign(unit_key, now_ms)
+            key = _unit_key(assigner.unit_kind, context)
+            assignment = assigner.assign(key, self._time_of(context))
         if not assignment.enrolled:
             self.answered[Reason.NOT_ENROLLED] += 1
-            return running.rendering.not_enrolled, False
+            return running.rendering.not_enrolled
+        if assigner.is_remembered:
+            return None
         receipt = _receipt(running, assignment)
-        text = self._keyring.sign(receipt)
-        if not assigner.is_remembered:
-            self._add(receipt, logged, is_repeatable=unit_key.__class__ is str)
-            self.answered[Reason.ASSIGNED] += 1
-            return running.rendering.assigned(text, assignment.variant), True
-        return await self._decide_remembered(running, receipt, text, logged), True
+        self._add(receipt, logged, is_repeatable=assigner.unit_kind is not UnitKind.IMPRESSION)
+        self.answered[Reason.ASSIGNED] += 1
+        return running.rendering.assigned(self._keyring.sign(receipt), receipt.variant)
 
     async def _decide_remembered(
-        self, running: RunningExperiment, receipt: Receipt, text: str, logged: str
+        self, running: RunningExperiment, context: AssignmentContext
     ) -> bytes:
+        logged = context.logged()
+        key = _unit_key(running.assigner.unit_kind, context)
+        receipt = _receipt(running, running.assigner.assign(key, self._time_of(context)))
+        text = self._keyring.sign(receipt)
         window_s = receipt.attribution_window_s
         first = await self._sticky.first(running.id, receipt.unit, text, window_s)
         reason = Reason.ASSIGNED
@@ -165,6 +168,9 @@ class Assigning:
         self._add(receipt, logged, is_repeatable=True)
         self.answered[reason] += 1
         return running.rendering.otherwise(text, receipt.variant, reason, receipt.propensity)
+
+    def _time_of(self, context: AssignmentContext) -> int:
+        return self._now_ms() if context.timestamp is None else context.timestamp
 
     def _add(self, receipt: Receipt, logged: str, *, is_repeatable: bool) -> None:
         self._log.add_impression(
