@@ -1,7 +1,8 @@
 """What the demo's world is: experiments with known rates, visitors, and what they do. Pure, seeded.
 
-Whatever happens to a visitor follows from (seed, visit, trial, variant) alone, so it does not
-depend on the order in which answers come back.
+What a unit does follows from (seed, unit, trial, variant) alone: it does not depend on the order in
+which answers come back, and a user or session that comes again does the same again, under the same
+event id. So the mean per unit is the stated one, however often units return.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp
 from typing import Any
+
+from streams.experiments.definition import UnitKind
 
 RETURNING_VISITORS = 400
 """Size of the pool that visitors are drawn from: small enough that many come again."""
@@ -31,7 +34,7 @@ class TrueVariant:
     """A variant and what visitors really do with it.
 
     Attributes:
-        rate: Probability of the primary metric's event after an assignment.
+        rate: Probability that a unit does what the primary metric counts.
         conversion_rate: Probability of an order once that has happened.
         order_value: Median value of an order, in units of money.
     """
@@ -43,7 +46,7 @@ class TrueVariant:
     weight: float | None = None
 
     def mean(self, metric: str) -> float:
-        """Return the expected value per visit of a primary metric."""
+        """Return the expected value per unit of a primary metric."""
         if metric != "revenue":
             return self.rate
         # The mean of a log-normal value is its median times exp(spread**2 / 2).
@@ -57,18 +60,25 @@ class Trial:
     Attributes:
         config: What `create` takes.
         variants: The first one is the control.
-        is_once: Whether the event of the primary metric counts once per unit: its event id does
-            not change with the visit, so the engine drops the repetitions of returning units.
     """
 
     config: dict[str, Any]
     variants: tuple[TrueVariant, ...]
-    is_once: bool = False
 
     @property
     def primary_metric(self) -> str:
         """Metric that decides."""
         return str(self.config["primaryMetric"])
+
+    def unit(self, visit: Visit) -> str:
+        """Return who is randomised, and acts, in a visit."""
+        match UnitKind(self.config["unit"]):
+            case UnitKind.USER:
+                return visit.user_id
+            case UnitKind.SESSION:
+                return visit.session_id
+            case UnitKind.IMPRESSION:
+                return f"visit_{visit.index}"
 
     def variants_json(self) -> list[dict[str, Any]]:
         """Return the variants as `create` takes them."""
@@ -119,6 +129,7 @@ TRIALS = (
             "type": "thompson_sampling",
             "primaryMetric": "click",
             "secondaryMetrics": ["conversion", "revenue"],
+            "unit": "impression",
         },
         (
             TrueVariant("Creative A", 0.10),
@@ -139,7 +150,6 @@ TRIALS = (
             TrueVariant("Monthly first", 0.15, 0.9, 12.0),
             TrueVariant("Yearly first", 0.25, 0.9, 99.0),
         ),
-        is_once=True,
     ),
     Trial(
         {
@@ -156,7 +166,6 @@ TRIALS = (
             TrueVariant("Learn more", 0.30),
             TrueVariant("Try it", 0.25),
         ),
-        is_once=True,
     ),
     Trial(
         {
@@ -164,6 +173,7 @@ TRIALS = (
             "type": "bayesian_ab",
             "primaryMetric": "purchase",
             "secondaryMetrics": ["conversion", "revenue"],
+            "unit": "user",
         },
         (
             TrueVariant("Control", 0.30, 1.0, 45.0, weight=0.5),
@@ -205,9 +215,10 @@ def visits(seed: int) -> Iterator[Visit]:
 
 
 def response(seed: int, visit: Visit, trial: Trial, variant_name: str) -> tuple[Event, ...]:
-    """Return what the visitor of `visit` does after being assigned the variant."""
+    """Return what the unit of `visit` does after being assigned the variant."""
     variant = next(each for each in trial.variants if each.name == variant_name)
-    draw = random.Random(f"{seed}/{visit.index}/{trial.config['name']}/{variant_name}")
+    unit = trial.unit(visit)
+    draw = random.Random(f"{seed}/{unit}/{trial.config['name']}/{variant_name}")
     if draw.random() >= variant.rate:
         return ()
     happened: list[tuple[str, float]] = []
@@ -223,9 +234,7 @@ def response(seed: int, visit: Visit, trial: Trial, variant_name: str) -> tuple[
         Event(
             metric=metric,
             value=value,
-            event_id="first"
-            if trial.is_once and metric == trial.primary_metric
-            else f"visit-{visit.index}",
+            event_id=unit,
             copies=2 if draw.random() < SHARE_SENT_TWICE else 1,
             is_direct=draw.random() < SHARE_DIRECT,
         )

@@ -37,12 +37,11 @@ def test_the_same_seed_gives_the_same_world_whatever_the_order() -> None:
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.config["name"])
-def test_visitors_react_at_the_stated_rates(trial) -> None:
+def test_units_react_at_the_stated_rates(trial) -> None:
     """Seeded, so it cannot fail by chance; 4.5 standard errors, 7e-6 for another seed and rate."""
+    visit_of = {trial.unit(visit): visit for visit in itertools.islice(visits(3), N)}
     for variant in trial.variants:
-        reactions = [
-            response(3, visit, trial, variant.name) for visit in itertools.islice(visits(3), N)
-        ]
+        reactions = [response(3, visit, trial, variant.name) for visit in visit_of.values()]
         rate = variant.rate
         if trial.primary_metric == "revenue":
             rate *= variant.conversion_rate
@@ -50,7 +49,17 @@ def test_visitors_react_at_the_stated_rates(trial) -> None:
             event.metric == trial.primary_metric for events in reactions for event in events
         )
 
-        assert abs(n_events / N - rate) < 4.5 * (rate * (1 - rate) / N) ** 0.5
+        n_units = len(visit_of)
+        assert abs(n_events / n_units - rate) < 4.5 * (rate * (1 - rate) / n_units) ** 0.5
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.config["name"])
+def test_a_unit_that_comes_again_does_the_same_again_under_the_same_event_ids(trial) -> None:
+    did: dict[str, tuple] = {}
+    for visit in itertools.islice(visits(5), N):
+        events = response(5, visit, trial, trial.variants[0].name)
+
+        assert did.setdefault(trial.unit(visit), events) == events
 
 
 def test_events_take_both_ways_and_some_are_sent_twice() -> None:
