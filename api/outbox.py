@@ -184,6 +184,18 @@ def _groups(rows: list[ImpressionRow]) -> list[ImpressionGroup]:
 
 
 def _group(rows: list[ImpressionRow]) -> ImpressionGroup:
+    if len(rows) == 1:  # with hundreds of experiments in a turn, most have one row
+        [row] = rows
+        return ImpressionGroup(
+            row.experiment,
+            row.repeatable,
+            row[2:3],
+            row[3:4],
+            row[4:5],
+            row[5:6],
+            row[6:7],
+            row[7:] if row.context else (),
+        )
     experiments, repeatable, variants, propensities, versions, times, units, contexts = zip(
         *rows, strict=True
     )

@@ -7,6 +7,7 @@ integer for people. A variant is an index within its experiment.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 from streams.domain.errors import InputError
@@ -24,6 +25,7 @@ _VARIANT = re.compile(rf"(exp_{_NAME})_v(0|[1-9][0-9]{{0,4}})")
 _BITS_PER_CHARACTER = 5
 
 
+@lru_cache(maxsize=4096)  # asked for with every logged impression
 def experiment_id(number: int) -> str:
     """Return the name of experiment `number`, an integer in [0, 2**64).
 
