@@ -3,10 +3,10 @@
     python -m benchmarks.freshness [--seconds 30] [--rate 500] [--experiments 10]
 
 The whole stack of `experiment up`. Background traffic posts `rate` single observations a second to
-`experiments` Thompson experiments, each with an assignment of its own. A probe posts one observation
-to one more experiment and asks for that experiment's statistics until the observation is in; they are
-read from the snapshot in the memory of the API that `assign` uses. Client, API, worker, broker and
-Valkey share the machine.
+`experiments` Thompson experiments, each for an assignment made before. A probe posts one
+observation to one more experiment and asks for that experiment's statistics until the observation
+is in; they are read from the snapshot in the memory of the API that `assign` uses. Client, API,
+worker, broker and Valkey share the machine.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import random
+import math
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import numpy as np
 
-SEED = 20_261_122
 POLL_S = 0.005
 PROBE_PAUSE_S = 0.1
 PATIENCE_S = 10.0
 START_S = 120.0
+SETTLE_S = 3.0
+MAX_ASSIGNMENTS = 1_000
 VARIANTS = [{"name": "A", "isControl": True}, {"name": "B"}, {"name": "C"}]
 
 
@@ -37,8 +39,11 @@ async def main() -> int:
     async with _stack() as url, aiohttp.ClientSession(url) as session:
         loaded = [await _experiment(session) for _ in range(arguments.experiments)]
         probed = await _experiment(session)
+        wanted = math.ceil(arguments.rate * (arguments.seconds + PATIENCE_S))
+        receipts = await _assigned(session, loaded, wanted)
+        await asyncio.sleep(SETTLE_S)
         sent = [0]
-        background = asyncio.create_task(_load(session, loaded, arguments.rate, sent))
+        background = asyncio.create_task(_load(session, receipts, arguments.rate, sent))
         started = time.perf_counter()
         delays_s: list[float] = []
         while time.perf_counter() - started < arguments.seconds:
@@ -108,30 +113,41 @@ async def _probe(session: aiohttp.ClientSession, experiment: str, counted: int) 
     raise TimeoutError(f"an observation was not counted within {PATIENCE_S:.0f} s")
 
 
+async def _assigned(
+    session: aiohttp.ClientSession, experiments: list[str], wanted: int
+) -> list[str]:
+    """Return the ids of at least `wanted` assignments, spread over the experiments."""
+    receipts: list[str] = []
+    units: list[dict[str, str]] = [{}] * max(1, MAX_ASSIGNMENTS // len(experiments))
+    while len(receipts) < wanted:
+        body = {"experimentIds": experiments, "units": units}
+        answer = await _json(session, "/assign", body)
+        receipts += [each["id"] for row in answer["assignments"] for each in row]
+    return receipts
+
+
 async def _load(
-    session: aiohttp.ClientSession, experiments: list[str], rate: float, sent: list[int]
+    session: aiohttp.ClientSession, receipts: list[str], rate: float, sent: list[int]
 ) -> None:
     """Post observations at a steady rate, whatever the answers take."""
-    rng = random.Random(SEED)
     loop = asyncio.get_running_loop()
     begin = loop.time()
     async with asyncio.TaskGroup() as group:
-        for number in range(sys.maxsize):
+        for number, receipt in enumerate(receipts):
             await asyncio.sleep(begin + number / rate - loop.time())
-            group.create_task(_convert(session, rng.choice(experiments), sent))
+            group.create_task(_click(session, receipt, sent))
 
 
-async def _convert(session: aiohttp.ClientSession, experiment: str, sent: list[int]) -> None:
-    assigned = await _json(session, f"/experiments/{experiment}/assign", {})
-    observation = {"assignmentId": assigned["id"], "metric": "click", "value": 1}
+async def _click(session: aiohttp.ClientSession, receipt: str, sent: list[int]) -> None:
+    observation = {"assignmentId": receipt, "metric": "click", "value": 1}
     await _json(session, "/observations", observation)
     sent[0] += 1
 
 
-async def _json(session: aiohttp.ClientSession, path: str, body: object) -> dict[str, object]:
+async def _json(session: aiohttp.ClientSession, path: str, body: object) -> dict[str, Any]:
     async with session.post(path, json=body) as answer:
         answer.raise_for_status()
-        found: dict[str, object] = await answer.json()
+        found: dict[str, Any] = await answer.json()
         return found
 
 

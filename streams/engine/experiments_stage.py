@@ -189,7 +189,9 @@ class ExperimentsStage:
             return
         known.cells[place] = cell
         key = f"t/{experiment_id(cell.experiment)}/{cell.source}/{cell.partition}".encode()
-        outcome.entries[key] = (cell.hw, encode_cell(cell))
+        # Cells are encoded canonically, so the bytes that came are those that would be written.
+        is_stored_so = self._codec is SINGLE_OBJECT
+        outcome.entries[key] = (cell.hw, record.value if is_stored_so else encode_cell(cell))
         self._touched.setdefault(partition, set()).add(cell.experiment)
 
 
