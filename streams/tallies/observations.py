@@ -71,7 +71,7 @@ class ObservationFold(PartitionFold):
         if observed_at_ms is None:
             observed_at_ms = timestamp_ms
         check_attribution(receipt, observed_at_ms)
-        ledger = self._ledger(experiment)
+        ledger = self._touched.get(experiment) or self._ledger(experiment)
         metric, value, event_id = observation.metric, observation.value, observation.event_id
         salt = ledger.salts.get(metric) or _salt(ledger, metric)
         before = ledger.window.observe(

@@ -155,6 +155,7 @@ class PartitionFold:
             segments += written
             obsolete += unneeded
         self._touched.clear()
+        # What was left out at the restore may have been written anew since.
         live = {segment.key for segment in segments}
         return Changes(
             Progress(self.hw, self._guard.encode()),

@@ -177,12 +177,10 @@ class Window:
                 segments.append(Segment(key, hw, piece.pack()))
                 bucket.segments.append(key)
                 bucket.cost += len(entries) + _SEGMENT_COST
-        written = {segment.key for segment in segments}
-        obsolete = [key for key in self._obsolete if key not in written]
-        self._obsolete = []
+        obsolete, self._obsolete = self._obsolete, []
         return segments, obsolete
 
-    def restore(self, segments: Iterable[tuple[Segment, Piece]], stale: Iterable[str] = ()) -> None:
+    def restore(self, segments: Iterable[tuple[Segment, Piece]]) -> None:
         """Build the memory from its segments, in any order; the window must be new.
 
         What a segment holds was true at its `hw`, so the newest one of an entry holds. A bucket
@@ -190,9 +188,7 @@ class Window:
 
         Args:
             segments: Segments of this window, with what they say.
-            stale: Keys of segments that are not part of the memory.
         """
-        self._obsolete = list(stale)
         ordered = sorted(segments, key=lambda pair: (pair[0].hw, pair[0].key))
         self.horizon = max((piece.horizon for _, piece in ordered), default=-1)
         n_parts: Counter[tuple[int, int, int]] = Counter()

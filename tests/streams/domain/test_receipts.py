@@ -13,6 +13,7 @@ from streams.domain.receipts import (
     Keyring,
     Receipt,
     check_attribution,
+    check_form,
 )
 
 SECRET = bytes(range(32))
@@ -129,6 +130,14 @@ def test_a_text_nobody_signed_never_verifies(text):
 )
 def test_what_is_not_the_spelling_of_a_receipt_is_malformed(text):
     assert code_of(text) == "MALFORMED_RECEIPT"
+
+
+def test_without_a_key_the_form_can_be_checked():
+    check_form(GOLDEN)
+    check_form(Keyring({9: bytes(16)}).sign(GOLDEN_RECEIPT))
+
+    with pytest.raises(ReceiptError):
+        check_form("user-42")
 
 
 def test_a_later_version_is_named_as_such_whatever_its_length():

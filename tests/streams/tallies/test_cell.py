@@ -1,0 +1,94 @@
+from functools import reduce
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.domain.errors import InvalidParameterError
+from streams.tallies.cell import Cell, MetricTally, Source, Tally, VariantTally, join, merge
+
+numbers = st.integers(-(10**30), 10**30)
+metric_tallies = st.builds(MetricTally, *[numbers] * 6)
+variant_tallies = st.builds(
+    VariantTally,
+    numbers,
+    numbers,
+    numbers,
+    st.dictionaries(st.sampled_from(["click", "order", "revenue"]), metric_tallies),
+)
+
+
+@st.composite
+def cells(draw):
+    """Cells of one experiment. Those of one place and offset are equal, as in a real log."""
+    source = draw(st.sampled_from(Source))
+    partition, hw = draw(st.integers(0, 2)), draw(st.integers(0, 5))
+    seed = hw * 10 + partition + (100 if source is Source.IMPRESSIONS else 0)
+    tally = VariantTally(seed, 2 * seed, 3 * seed, {"click": MetricTally(seed, seed, seed)})
+    return Cell(1, source, partition, hw, 1000 - seed, 1000 + seed, seed, {seed % 3: tally})
+
+
+def test_two_partitions_add_up():
+    impressions = Cell(7, Source.IMPRESSIONS, 0, 4, 10, 20, 0, {0: VariantTally(3, 6, 12)})
+    clicked = VariantTally(metrics={"click": MetricTally(1, 2, 2, 4, 4, 16)})
+    observations = Cell(7, Source.OBSERVATIONS, 0, 9, 12, 30, 1, {0: clicked, 2: clicked})
+
+    assert merge([observations, impressions]) == Tally(
+        first_at_ms=10,
+        last_at_ms=30,
+        duplicates=1,
+        variants={
+            0: VariantTally(3, 6, 12, {"click": MetricTally(1, 2, 2, 4, 4, 16)}),
+            2: clicked,
+        },
+        cells=(impressions, observations),
+    )
+
+
+def test_no_cells_are_an_empty_tally():
+    assert merge([]) == Tally()
+
+
+@given(variant_tallies, variant_tallies, variant_tallies)
+def test_tallies_are_a_commutative_monoid(one, two, three):
+    assert one + two == two + one
+    assert (one + two) + three == one + (two + three)
+    assert one + VariantTally() == one
+    assert list((one + two).metrics) == sorted({*one.metrics, *two.metrics})
+
+
+@given(st.lists(cells(), max_size=8), st.randoms())
+def test_order_and_repetition_of_cells_do_not_matter(some, random):
+    shuffled = some + [cell for cell in some if random.random() < 0.5]
+    random.shuffle(shuffled)
+
+    assert repr(merge(shuffled)) == repr(merge(some))
+
+
+@given(st.lists(cells(), min_size=1, max_size=6), st.randoms())
+def test_join_is_a_semilattice(some, random):
+    here = [cell for cell in some if (cell.source, cell.partition) == _place(some[0])]
+    shuffled = random.sample(here, len(here))
+
+    assert reduce(join, shuffled) == reduce(join, here) == max(here, key=lambda cell: cell.hw)
+    assert join(here[0], here[0]) == here[0]
+
+
+def test_cells_of_different_places_do_not_join():
+    cell = Cell(7, Source.IMPRESSIONS, 0, 4, 10, 20, 0, {})
+    elsewhere = Cell(7, Source.IMPRESSIONS, 1, 4, 10, 20, 0, {})
+
+    with pytest.raises(InvalidParameterError):
+        join(cell, elsewhere)
+
+
+def test_cells_of_different_experiments_do_not_merge():
+    cell = Cell(7, Source.IMPRESSIONS, 0, 4, 10, 20, 0, {})
+    other = Cell(8, Source.IMPRESSIONS, 0, 4, 10, 20, 0, {})
+
+    with pytest.raises(InvalidParameterError):
+        merge([cell, other])
+
+
+def _place(cell):
+    return cell.source, cell.partition

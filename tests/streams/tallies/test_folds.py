@@ -1,0 +1,598 @@
+"""Folds against a naive oracle, in any batching, and through crashes at any point."""
+
+from collections import defaultdict
+from enum import Enum
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.domain.errors import EventError
+from streams.domain.events import (
+    ImpressionBatch,
+    ImpressionGroup,
+    Observation,
+    ObservationBatch,
+)
+from streams.domain.quantities import PROPENSITY_ONE, inverse_propensity
+from streams.domain.receipts import Keyring, Receipt
+from streams.tallies import observations as observations_module
+from streams.tallies import segments, window
+from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.impressions import MAX_VARIANT, ImpressionFold
+from streams.tallies.observations import MAX_METRICS, ObservationFold
+
+KEYRING = Keyring({1: bytes(32)})
+HALF, QUARTER = PROPENSITY_ONE // 2, PROPENSITY_ONE // 4
+NOW_MS = 1_000_000
+
+
+def receipt(experiment=1, variant=0, propensity=HALF, assigned_at_ms=NOW_MS, unit=1, window_s=0):
+    return Receipt(experiment, variant, propensity, 3, assigned_at_ms, unit, window_s)
+
+
+def observation(value, event_id=None, metric="click", at_ms=None, **fields):
+    return Observation(KEYRING.sign(receipt(**fields)), metric, value, event_id, at_ms)
+
+
+def group(*rows, experiment=1, repeatable=False):
+    """Make a group of rows (variant, propensity, time, unit)."""
+    variants, propensities, times, units = ([*column] for column in zip(*rows, strict=True))
+    return ImpressionGroup(
+        experiment, repeatable, variants, propensities, [3] * len(rows), times, units
+    )
+
+
+def codes(refusals):
+    return [(refusal.index, refusal.error.code) for refusal in refusals]
+
+
+# Hand-worked examples
+
+
+def test_impressions_count_units_and_weights():
+    fold = ImpressionFold(2)
+
+    assert not fold.fold(
+        7,
+        ImpressionBatch(9, 2, 0, [group((0, HALF, 50, 1), (0, QUARTER, 40, 2), (1, HALF, 60, 1))]),
+    )
+
+    (cell,) = fold.take_changes().cells
+    assert cell == Cell(
+        experiment=1,
+        source=Source.IMPRESSIONS,
+        partition=2,
+        hw=7,
+        first_at_ms=40,
+        last_at_ms=60,
+        duplicates=0,
+        variants={
+            0: VariantTally(units=2, weight=6_000_000, weight_squared=20_000_000_000_000),
+            1: VariantTally(units=1, weight=2_000_000, weight_squared=4_000_000_000_000),
+        },
+    )
+    assert list(fold.cells) == [cell]
+
+
+def test_observations_are_summed_by_unit_before_they_are_squared():
+    fold = ObservationFold(0, KEYRING)
+
+    fold.fold(
+        5,
+        ObservationBatch(
+            [
+                observation(3, "a", unit=1),
+                observation(4, "b", unit=1),
+                observation(5, "a", unit=2, propensity=QUARTER, at_ms=NOW_MS + 9),
+                observation(3, "a", unit=1),
+            ]
+        ),
+        NOW_MS + 1,
+    )
+
+    (cell,) = fold.take_changes().cells
+    # Units 7 and 5, with weights 2 and 4 in micro-units: 14 + 20 and 14**2 + 20**2.
+    clicks = MetricTally(
+        units=2,
+        observations=3,
+        total=12,
+        total_squared=74,
+        weighted_total=34 * 10**6,
+        weighted_total_squared=596 * 10**12,
+    )
+    assert cell == Cell(
+        experiment=1,
+        source=Source.OBSERVATIONS,
+        partition=0,
+        hw=5,
+        first_at_ms=NOW_MS + 1,
+        last_at_ms=NOW_MS + 9,
+        duplicates=1,
+        variants={0: VariantTally(metrics={"click": clicks})},
+    )
+
+
+def test_the_assignment_of_a_user_counts_once_and_a_new_assignment_again():
+    fold = ImpressionFold(0)
+    twice = group((0, HALF, 50, 1), (0, HALF, 50, 1), (1, HALF, 50, 2), repeatable=True)
+    later = group((0, HALF, 50, 1), (1, HALF, 70, 1), repeatable=True)
+
+    fold.fold(0, ImpressionBatch(9, 0, 0, [twice]))
+    fold.fold(1, ImpressionBatch(9, 0, 1, [later]))
+    fold.fold(2, ImpressionBatch(9, 0, 2, [later]))
+
+    (cell,) = fold.take_changes().cells
+    assert {index: tally.units for index, tally in cell.variants.items()} == {0: 1, 1: 2}
+    assert cell.hw == 1
+
+
+def test_without_event_ids_every_record_counts_and_a_repeated_batch_does_not():
+    fold = ObservationFold(0, KEYRING)
+    single = ObservationBatch([observation(1)])
+    numbered = ObservationBatch([observation(1), observation(1)], incarnation=4, sequence=0)
+
+    for offset, batch in enumerate([single, single, numbered, numbered]):
+        assert not fold.fold(offset, batch, NOW_MS)
+
+    (cell,) = fold.take_changes().cells
+    assert cell.variants[0].metrics["click"].observations == 4
+    assert cell.hw == 2
+    assert fold.hw == 3
+
+
+def test_what_cannot_be_counted_is_refused_in_its_place_and_the_rest_counts():
+    fold = ObservationFold(0, KEYRING)
+    batch = ObservationBatch(
+        [
+            EventError("VALUE_NOT_FINITE", "value == nan", "value"),
+            observation(1, unit=1),
+            Observation("junk", "click", 1),
+            observation(1, unit=2, window_s=1, at_ms=NOW_MS + 1001),
+            observation(1, unit=3, at_ms=NOW_MS - 300_001),
+            observation(1, unit=4),
+        ]
+    )
+
+    refusals = fold.fold(0, batch, NOW_MS)
+
+    assert codes(refusals) == [
+        (0, "VALUE_NOT_FINITE"),
+        (2, "MALFORMED_RECEIPT"),
+        (3, "EXPIRED_RECEIPT"),
+        (4, "OBSERVED_BEFORE_ASSIGNMENT"),
+    ]
+    (cell,) = fold.take_changes().cells
+    assert cell.variants[0].metrics["click"].units == 2
+
+
+def test_only_so_many_metrics_are_taken_also_after_a_restart():
+    fold = ObservationFold(0, KEYRING)
+    fold.fold(
+        0, ObservationBatch([observation(1, metric=f"m{n}") for n in range(MAX_METRICS)]), NOW_MS
+    )
+    changes = fold.take_changes()
+    again = ObservationFold(0, KEYRING)
+    again.restore(changes.progress, changes.cells, changes.segments)
+
+    for each in (fold, again):
+        refusals = each.fold(
+            1,
+            ObservationBatch([observation(1, metric="more"), observation(1, metric="m0")]),
+            NOW_MS,
+        )
+        assert codes(refusals) == [(0, "TOO_MANY_METRICS")]
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (group((MAX_VARIANT + 1, HALF, 5, 1)), "VARIANT_OUT_OF_RANGE"),
+        (group((-1, HALF, 5, 1)), "VARIANT_OUT_OF_RANGE"),
+        (group((0, 0, 5, 1)), "PROPENSITY_OUT_OF_RANGE"),
+        (group((0, PROPENSITY_ONE + 1, 5, 1)), "PROPENSITY_OUT_OF_RANGE"),
+        (ImpressionGroup(1, False, [0, 0], [HALF, HALF], [3], [5], [1]), "COLUMNS_DIFFER"),
+    ],
+)
+def test_a_group_that_cannot_be_used_leaves_the_others(bad, code):
+    fold = ImpressionFold(0)
+    good = group((0, HALF, 5, 1), (0, HALF, 5, 2), experiment=2)
+
+    refusals = fold.fold(0, ImpressionBatch(9, 0, 0, [good, bad, good]))
+
+    assert codes(refusals) == [(2, code)]
+    (cell,) = fold.take_changes().cells
+    assert cell.experiment == 2
+    assert cell.variants[0].units == 4
+
+
+def test_units_that_cannot_be_remembered_are_refused_and_not_counted():
+    fold = ImpressionFold(0, limit=2)
+    rows = [(0, HALF, 5, unit) for unit in (1, 2, 3, 4)]
+
+    refusals = fold.fold(0, ImpressionBatch(9, 0, 0, [group(*rows, repeatable=True)]))
+
+    assert codes(refusals) == [(0, "DEDUPLICATION_WINDOW_FULL")]
+    assert fold.take_changes().cells[0].variants[0].units == 2
+
+
+def test_a_sequence_that_cannot_be_used_is_refused():
+    impressions, observations = ImpressionFold(0), ObservationFold(0, KEYRING)
+
+    assert codes(impressions.fold(0, ImpressionBatch(9, 0, -1, []))) == [(0, "INVALID_SEQUENCE")]
+    assert codes(
+        observations.fold(0, ObservationBatch([], incarnation=9, sequence=-1), NOW_MS)
+    ) == [(0, "INVALID_SEQUENCE")]
+
+
+def test_a_record_that_was_folded_or_skipped_is_passed_by():
+    impressions, observations = ImpressionFold(0), ObservationFold(0, KEYRING)
+    impressions.skip(5)
+    observations.skip(5)
+    impressions.skip(3)
+
+    for offset in (4, 5):
+        impressions.fold(offset, ImpressionBatch(9, 0, offset, [group((0, HALF, 5, 1))]))
+        observations.fold(offset, ObservationBatch([observation(1)]), NOW_MS)
+
+    assert impressions.hw == 5
+    for fold in (impressions, observations):
+        changes = fold.take_changes()
+        assert not changes.cells
+        assert changes.progress.hw == 5
+
+
+# The oracle: lists of everything, counted at the end
+
+
+def naive_observations(records):
+    """Return the cells of observations that nothing forgets."""
+    seen, batches, values = set(), set(), defaultdict(list)
+    hw: dict[int, int] = {}
+    times: defaultdict[int, list[int]] = defaultdict(list)
+    duplicates: defaultdict[int, int] = defaultdict(int)
+    for offset, (batch, timestamp_ms) in enumerate(records):
+        if batch.sequence is not None:
+            if (batch.incarnation, batch.sequence) in batches:
+                continue
+            batches.add((batch.incarnation, batch.sequence))
+        for each in batch.observations:
+            text, metric = each.assignment_id, each.metric
+            experiment = KEYRING.verify(text).experiment
+            event = (text, metric, each.event_id)
+            hw[experiment] = offset
+            if each.event_id is not None and event in seen:
+                duplicates[experiment] += 1
+                continue
+            seen.add(event)
+            values[text, metric].append(each.value)
+            times[experiment].append(each.observed_at_ms or timestamp_ms)
+    variants: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for (text, metric), unit_values in values.items():
+        told = KEYRING.verify(text)
+        weight = inverse_propensity(told.propensity)
+        variants[told.experiment][told.variant][metric].append((weight, unit_values))
+    return [
+        Cell(
+            experiment,
+            Source.OBSERVATIONS,
+            0,
+            hw[experiment],
+            min(times[experiment]),
+            max(times[experiment]),
+            duplicates[experiment],
+            {
+                variant: VariantTally(
+                    metrics={
+                        metric: MetricTally(
+                            units=len(units),
+                            observations=sum(len(unit) for _, unit in units),
+                            total=sum(sum(unit) for _, unit in units),
+                            total_squared=sum(sum(unit) ** 2 for _, unit in units),
+                            weighted_total=sum(weight * sum(unit) for weight, unit in units),
+                            weighted_total_squared=sum((w * sum(unit)) ** 2 for w, unit in units),
+                        )
+                        for metric, units in sorted(metrics.items())
+                    }
+                )
+                for variant, metrics in sorted(variants[experiment].items())
+            },
+        )
+        for experiment in sorted(variants)
+    ]
+
+
+def naive_impressions(records):
+    """Return the cells of impressions that nothing forgets."""
+    seen, batches, rows, hw = set(), set(), defaultdict(list), {}
+    for offset, batch in enumerate(records):
+        if (batch.incarnation, batch.sequence) in batches:
+            continue
+        batches.add((batch.incarnation, batch.sequence))
+        for each in batch.groups:
+            columns = (each.variants, each.propensities, each.assigned_at_ms, each.units)
+            for row in zip(*columns, strict=True):
+                assignment = (each.experiment, row[0], row[2], row[3])
+                if each.repeatable and assignment in seen:
+                    continue
+                if each.repeatable:
+                    seen.add(assignment)
+                rows[each.experiment].append(row)
+                hw[each.experiment] = offset
+    cells = []
+    for experiment, mine in sorted(rows.items()):
+        variants = {}
+        for variant in sorted({row[0] for row in mine}):
+            weights = [inverse_propensity(row[1]) for row in mine if row[0] == variant]
+            squares = sum(weight**2 for weight in weights)
+            variants[variant] = VariantTally(len(weights), sum(weights), squares)
+        times = [row[2] for row in mine]
+        cells.append(
+            Cell(
+                experiment,
+                Source.IMPRESSIONS,
+                0,
+                hw[experiment],
+                min(times),
+                max(times),
+                0,
+                variants,
+            )
+        )
+    return cells
+
+
+# Anything that may come, from a small world in which much of it comes twice
+
+NOW = st.just(NOW_MS)
+HOURS = st.integers(0, 40).map(lambda hour: NOW_MS + hour * 3_600_000)
+
+
+def texts(window_s, hours):
+    receipts = st.builds(
+        receipt,
+        experiment=st.integers(1, 2),
+        variant=st.integers(0, 1),
+        propensity=st.sampled_from([HALF, QUARTER]),
+        assigned_at_ms=hours,
+        unit=st.integers(1, 2),
+        window_s=st.just(window_s),
+    )
+    return receipts.map(KEYRING.sign)
+
+
+def observation_records(window_s=0, hours=NOW):
+    some = st.builds(
+        Observation,
+        texts(window_s, hours),
+        st.sampled_from(["click", "revenue"]),
+        st.integers(-3, 3),
+        st.none() | st.sampled_from("ab"),
+        st.none() if window_s else st.none() | st.integers(NOW_MS, NOW_MS + 9),
+    )
+    batches = st.builds(ObservationBatch, st.lists(some, max_size=4)) | st.builds(
+        ObservationBatch, st.lists(some, max_size=4), st.integers(1, 2), st.integers(0, 4)
+    )
+    return st.lists(st.tuples(batches, hours), max_size=16)
+
+
+def impression_records():
+    rows = st.tuples(
+        st.integers(0, 1),
+        st.sampled_from([HALF, QUARTER]),
+        st.integers(NOW_MS, NOW_MS + 2),
+        st.integers(1, 2),
+    )
+    groups = st.builds(
+        lambda some, experiment, repeatable: group(
+            *some, experiment=experiment, repeatable=repeatable
+        ),
+        st.lists(rows, min_size=1, max_size=4),
+        st.integers(1, 2),
+        st.booleans(),
+    )
+    batches = st.builds(
+        ImpressionBatch,
+        st.integers(1, 2),
+        st.just(0),
+        st.integers(0, 6),
+        st.lists(groups, max_size=2),
+    )
+    return st.lists(batches.map(lambda batch: (batch,)), max_size=16)
+
+
+def observation_fold(limit=1_000_000):
+    return lambda: ObservationFold(0, KEYRING, limit=limit)
+
+
+def impression_fold(limit=1_000_000):
+    return lambda: ImpressionFold(0, limit=limit)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_bounds():
+    """Make what happens once in a million events happen within a few."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "MAX_ENTRIES", 2)
+        patch.setattr(window, "_SLACK", 4)
+        patch.setattr(window, "_SEGMENT_COST", 1)
+        yield
+
+
+class End(Enum):
+    """How a batch ends."""
+
+    WELL = 0
+    BEFORE_PROGRESS = 1  # any part of the changes survives
+    AFTER_PROGRESS = 2
+
+
+PLANS = st.lists(
+    st.tuples(st.integers(1, 4), st.sampled_from(End), st.integers(0, 1 << 32)), max_size=12
+)
+
+
+class Store:
+    """What a changelog keeps: as the engine, it removes what is forgotten one batch later."""
+
+    def __init__(self):
+        self.progress = None
+        self.cells = {}
+        self.segments = {}
+        self.forgotten: tuple[str, ...] = ()
+
+    def write(self, changes, survives=lambda: True):
+        for key in self.forgotten:
+            if survives():
+                self.segments.pop(key, None)
+        for cell in changes.cells:
+            known = self.cells.get(cell.experiment)
+            if survives() and (known is None or known.hw <= cell.hw):
+                self.cells[cell.experiment] = cell
+        for segment in changes.segments:
+            if survives():
+                self.segments[segment.key] = segment
+
+    def finish(self, changes):
+        self.progress = changes.progress
+        self.forgotten = changes.forgotten
+
+    def start(self, make):
+        self.forgotten = ()
+        fold = make()
+        fold.restore(self.progress, self.cells.values(), self.segments.values())
+        return fold
+
+
+def run(make, records):
+    fold, refused = make(), []
+    for offset, record in enumerate(records):
+        refused.append(codes(fold.fold(offset, *record)))
+    return fold, refused
+
+
+def state(fold):
+    """Return all that decides what a fold will answer from here on."""
+    changes = fold.take_changes()
+    return (
+        changes.progress,
+        [repr(cell) for cell in sorted(fold.cells, key=lambda cell: cell.experiment)],
+        {
+            experiment: (ledger.window.horizon, ledger.window.buckets)
+            for experiment, ledger in fold._ledgers.items()
+            if ledger.builder.cell is not None
+        },
+        {
+            experiment: set(ledger.salts)
+            for experiment, ledger in fold._ledgers.items()
+            if ledger.builder.cell is not None
+        },
+    )
+
+
+def run_through_crashes(make, records, plan):
+    """Run in batches, each of which ends as its step of the plan says; later ones end well.
+
+    Returns the fold, what is in the store, and the refusals by offset.
+    """
+    store, steps = Store(), iter(plan)
+    refused: dict[int, list[tuple[int, str]]] = {}
+    fold = store.start(make)
+    while fold.hw < len(records) - 1:
+        size, end, seed = next(steps, (3, End.WELL, 0))
+        for offset in range(fold.hw + 1, min(fold.hw + 1 + size, len(records))):
+            answer = codes(fold.fold(offset, *records[offset]))
+            assert refused.setdefault(offset, answer) == answer
+        changes = fold.take_changes()
+        if end is End.BEFORE_PROGRESS:
+            chance = Random(seed)
+            store.write(changes, lambda chance=chance: chance.random() < 0.5)
+        else:
+            store.write(changes)
+            store.finish(changes)
+        if end is not End.WELL:
+            fold = store.start(make)
+    return fold, store, refused
+
+
+KINDS = {
+    "impressions": (impression_records(), impression_fold()),
+    "few impressions remembered": (impression_records(), impression_fold(3)),
+    "observations": (observation_records(), observation_fold()),
+    "observations of a day": (observation_records(86_400, HOURS), observation_fold()),
+    "few observations remembered": (observation_records(86_400, HOURS), observation_fold(6)),
+    "few observations without a limit": (observation_records(), observation_fold(4)),
+}
+
+
+@given(observation_records())
+def test_observations_are_what_the_oracle_counts(records):
+    fold, _ = run(observation_fold(), records)
+
+    assert [repr(cell) for cell in fold.take_changes().cells] == [
+        repr(cell) for cell in naive_observations(records)
+    ]
+
+
+@given(impression_records())
+def test_impressions_are_what_the_oracle_counts(records):
+    fold, _ = run(impression_fold(), records)
+
+    assert [repr(cell) for cell in fold.take_changes().cells] == [
+        repr(cell) for cell in naive_impressions([batch for (batch,) in records])
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data(), taken_after=st.sets(st.integers(0, 15)))
+@settings(max_examples=40)
+def test_batching_does_not_change_the_result(kind, data, taken_after):
+    strategy, make = KINDS[kind]
+    records = data.draw(strategy)
+    whole, _ = run(make, records)
+    fold = make()
+
+    for offset, record in enumerate(records):
+        fold.fold(offset, *record)
+        if offset in taken_after:
+            fold.take_changes()
+
+    assert state(fold) == state(whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data(), plan=PLANS)
+@settings(max_examples=200)
+def test_crashes_do_not_change_the_result(kind, data, plan):
+    strategy, make = KINDS[kind]
+    records = data.draw(strategy)
+    whole, refused = run(make, records)
+
+    fold, store, answers = run_through_crashes(make, records, plan)
+
+    expected = state(whole)
+    assert state(fold) == expected
+    assert [answers[offset] for offset in range(len(records))] == refused
+    if records:
+        assert state(store.start(make)) == expected
+
+
+@given(observation_records(86_400, HOURS))
+def test_what_is_forgotten_is_refused_and_never_counted_twice(records):
+    """Every observation is counted, a duplicate, refused, or in a repeated batch: never more."""
+    tight, _ = run(observation_fold(6), records)
+    wide = {
+        cell.experiment: cell for cell in run(observation_fold(), records)[0].take_changes().cells
+    }
+
+    for cell in tight.take_changes().cells:
+        for variant, tally in cell.variants.items():
+            for name, metric in tally.metrics.items():
+                most = wide[cell.experiment].variants[variant].metrics[name]
+                assert metric.observations <= most.observations
+
+
+def test_the_hash_of_an_event_id_is_never_that_of_none():
+    assert observations_module._hash("") > 0

@@ -1,0 +1,226 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.domain.errors import EventError
+from streams.tallies import segments
+from streams.tallies.segments import MAX_ENTRIES, Piece, Segment, chunks
+from streams.tallies.window import KEY_MASK, NO_DEADLINE, SEEN, UNIT_TOTAL_LIMIT, Window
+
+DAY_S = 86_400
+HOUR_MS = 3_600_000
+FAR = 1 << 47
+"""A log that has reached any time, so that assignments are believed."""
+
+
+def observe(window, at_ms, unit, event=0, value=1, window_s=DAY_S, now_ms=FAR):
+    try:
+        return window.observe(at_ms, window_s, unit, event, value, now_ms)
+    except EventError as error:
+        return error.code
+
+
+def restored(segments_by_key, limit=100):
+    window = Window(1, limit)
+    window.restore([(segment, Piece.unpack(segment.body)) for segment in segments_by_key.values()])
+    return window
+
+
+def test_a_unit_adds_up_and_every_event_counts_once():
+    window = Window(1, 100)
+
+    answers = [
+        observe(window, 0, unit=8, event=5, value=10),
+        observe(window, 0, unit=8, event=5, value=10),
+        observe(window, 0, unit=8, event=6, value=-3),
+        observe(window, 0, unit=8, event=6, value=-3),
+        observe(window, 0, unit=8, event=5, value=10),
+        observe(window, 0, unit=8, value=1),
+        observe(window, 0, unit=8, value=1),
+        observe(window, 0, unit=8, event=7),
+    ]
+
+    assert answers == [None, SEEN, 10, SEEN, SEEN, 7, 8, 9]
+
+
+def test_an_event_after_one_without_id_is_remembered_too():
+    window = Window(1, 100)
+
+    answers = [
+        observe(window, 0, unit=8, value=4),
+        observe(window, 0, unit=8, event=5),
+        observe(window, 0, unit=8, event=5),
+    ]
+
+    assert answers == [None, 4, SEEN]
+
+
+def test_an_entry_is_kept_as_long_as_its_assignment_can_be_observed():
+    window = Window(1, 100)
+    observe(window, 0, unit=1, event=1)
+
+    observe(window, 27 * HOUR_MS - 1, unit=2)
+    assert observe(window, 0, unit=1, event=1) is SEEN
+
+    observe(window, 27 * HOUR_MS, unit=3)
+    assert observe(window, 0, unit=1, event=1) == "DEDUPLICATION_WINDOW_PASSED"
+    assert observe(window, 3 * HOUR_MS, unit=4) is None
+
+
+def test_without_an_attribution_window_nothing_is_forgotten():
+    window = Window(1, 100)
+    observe(window, 0, unit=1, event=1, window_s=0)
+    observe(window, 1 << 46, unit=2)
+
+    assert observe(window, 0, unit=1, event=1, window_s=0) is SEEN
+
+
+def test_an_assignment_from_the_future_lets_nothing_be_forgotten():
+    window = Window(1, 100)
+    observe(window, 0, unit=1, event=1)
+
+    observe(window, 1 << 46, unit=2, now_ms=HOUR_MS)
+
+    assert observe(window, 0, unit=1, event=1) is SEEN
+    assert window.horizon == HOUR_MS
+
+
+def test_a_full_window_forgets_its_oldest_bucket_and_refuses_it_from_then_on():
+    window = Window(1, 3)
+    for hour in (0, 1, 6):
+        observe(window, hour * HOUR_MS, unit=hour + 1, event=1)
+
+    assert observe(window, 12 * HOUR_MS, unit=20) is None
+    assert observe(window, 2 * HOUR_MS, unit=1, event=1) == "DEDUPLICATION_WINDOW_PASSED"
+    assert observe(window, 6 * HOUR_MS, unit=7, event=1) is SEEN
+
+
+def test_a_further_event_of_a_unit_makes_room_as_well():
+    window = Window(1, 2)
+    observe(window, 0, unit=1, event=1)
+    observe(window, 6 * HOUR_MS, unit=2, event=1)
+
+    assert observe(window, 6 * HOUR_MS, unit=2, event=9) == 1
+    assert list(window.buckets) == [33 * HOUR_MS]
+
+
+def test_what_is_newer_never_makes_room_for_what_is_older():
+    window = Window(1, 2)
+    for unit in (1, 2):
+        observe(window, 6 * HOUR_MS, unit=unit, event=1)
+
+    assert observe(window, 6 * HOUR_MS, unit=3) == "DEDUPLICATION_WINDOW_FULL"
+    assert observe(window, 0, unit=4) == "DEDUPLICATION_WINDOW_FULL"
+    assert observe(window, 6 * HOUR_MS, unit=1, event=5) == "DEDUPLICATION_WINDOW_FULL"
+    assert observe(window, 6 * HOUR_MS, unit=1, event=1) is SEEN
+    assert observe(window, 6 * HOUR_MS, unit=1, value=3) == 1
+    assert list(window.buckets) == [33 * HOUR_MS]
+
+
+def test_a_unit_has_a_bound():
+    window = Window(1, 10)
+    observe(window, 0, unit=1, value=UNIT_TOTAL_LIMIT)
+
+    assert observe(window, 0, unit=1, event=3, value=1) == "UNIT_TOTAL_OUT_OF_RANGE"
+    assert observe(window, 0, unit=1, event=3, value=-2 * UNIT_TOTAL_LIMIT) == UNIT_TOTAL_LIMIT
+    assert observe(window, 0, unit=1, value=-1) == "UNIT_TOTAL_OUT_OF_RANGE"
+    taken, _ = window.take(1)
+    assert restored({segment.key: segment for segment in taken}).buckets == window.buckets
+
+
+def test_assignments_are_admitted_once_until_the_window_is_full():
+    window = Window(1, 2)
+
+    assert [window.admit(key) for key in (1, 2, 1)] == [True, True, False]
+    with pytest.raises(EventError) as caught:
+        window.admit(3)
+    assert caught.value.code == "DEDUPLICATION_WINDOW_FULL"
+    assert set(window.buckets) == {NO_DEADLINE}
+
+
+entries = st.dictionaries(
+    st.integers(0, KEY_MASK), st.just(0) | st.integers(-(1 << 126), (1 << 126))
+)
+
+
+@given(entries, st.integers(-1, (1 << 63) - 1), st.integers(0, (1 << 64) - 1), st.integers(0, 9))
+def test_a_piece_is_read_as_it_was_packed(some, time_ms, experiment, parts):
+    piece = Piece(experiment, time_ms, time_ms, parts, some)
+
+    assert Piece.unpack(piece.pack()) == piece
+
+
+def test_an_entry_takes_24_bytes_and_a_mark_8():
+    def size(some):
+        return len(Piece(1, 2, 3, 0, some).pack())
+
+    assert size({}) == 35
+    assert size(dict.fromkeys(range(100), 1)) == 35 + 2400
+    assert size(dict.fromkeys(range(100), 0)) == 35 + 800
+
+
+def test_chunks_are_bounded_and_lose_nothing():
+    some = dict.fromkeys(range(2 * MAX_ENTRIES + 1), 1)
+
+    parts = chunks(some)
+
+    assert [len(part) for part in parts] == [MAX_ENTRIES, MAX_ENTRIES, 1]
+    assert {key: value for part in parts for key, value in part.items()} == some
+    assert len(Piece(1, 2, 3, 0, parts[0]).pack()) < 900_000
+
+
+def test_segments_of_a_bucket_stay_within_twice_its_size(monkeypatch):
+    monkeypatch.setattr(segments, "MAX_ENTRIES", 1000)
+    window, largest = Window(1, 10**6), 0
+    kept: dict[str, Segment] = {}
+
+    for hw in range(4000):
+        observe(window, 0, unit=hw % 1500, event=0)
+        taken, forgotten = window.take(hw)
+        kept |= {segment.key: segment for segment in taken}
+        for key in forgotten:
+            del kept[key]
+        if hw % 100 == 99:
+            size = sum(len(Piece.unpack(segment.body).entries) for segment in kept.values())
+            largest = max(largest, size + 8 * len(kept))
+        if hw % 500 == 499:
+            assert restored(kept).buckets == window.buckets
+
+    assert 1500 < largest <= 2 * 1500 + 512
+
+
+def test_a_bucket_written_whole_replaces_its_older_segments_once_no_part_is_missing(monkeypatch):
+    monkeypatch.setattr(segments, "MAX_ENTRIES", 1)
+    window = Window(1, 100)
+    older: dict[str, Segment] = {}
+    for hw in range(3):
+        observe(window, 0, unit=hw + 1)
+        older |= {segment.key: segment for segment in window.take(hw)[0]}
+    before = dict(window.buckets[27 * HOUR_MS])
+    monkeypatch.setattr("streams.tallies.window._SLACK", 0)
+    observe(window, 0, unit=4)
+    whole, forgotten = window.take(3)
+
+    assert [Piece.unpack(segment.body).parts for segment in whole] == [4, 4, 4, 4]
+    assert forgotten == list(older)
+    assert restored({segment.key: segment for segment in whole}).buckets == window.buckets
+    assert restored(older | {segment.key: segment for segment in whole}).take(4) == ([], forgotten)
+    for missing in whole:
+        incomplete = restored(older | {part.key: part for part in whole if part is not missing})
+        assert incomplete.take(4) == ([], [])
+        assert before.items() <= incomplete.buckets[27 * HOUR_MS].items()
+
+
+def test_segments_of_forgotten_buckets_are_reported_once_and_also_after_a_restart():
+    window = Window(1, 100)
+    observe(window, 0, unit=1)
+    first, _ = window.take(1)
+    observe(window, 60 * HOUR_MS, unit=2)
+    second, forgotten = window.take(2)
+
+    assert forgotten == [first[0].key]
+    assert window.take(3) == ([], [])
+    again = restored({segment.key: segment for segment in first + second})
+    assert again.buckets == window.buckets
+    assert again.horizon == window.horizon
+    assert again.take(3) == ([], forgotten)
