@@ -117,7 +117,8 @@ class Outbox:
         if written is None:
             loop = asyncio.get_running_loop()
             written = self._written = loop.create_future()
-            loop.call_soon(self._flush)
+            # After one more look at the sockets: whoever is there already shares the write.
+            loop.call_soon(loop.call_soon, self._flush)
         return written
 
     def _flush(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,10 +69,56 @@ def server_of(app: AsgiApp) -> Server:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol on a transport that joins what it is given."""
+    """uvicorn's protocol, on a transport that joins what it is given, with one idle timer."""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(_JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+        loop = self.loop
+        self.loop = _OneTimer(loop)  # type: ignore[assignment]
+        super().connection_made(_JoinedWrites(transport, loop))  # type: ignore[arg-type]
+
+
+class _OneTimer:
+    """What the protocol uses of an event loop, with one timer for a connection.
+
+    uvicorn sets and cancels a timer after every answer, to close idle connections; a tenth of the
+    time of a small request goes into that. Here the timer that runs already looks, when it ends,
+    whether there was something since.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.create_task = loop.create_task
+        self._loop = loop
+        self._is_running = False
+        self._deadline_s: float | None = None
+        self._callback: Callable[[], object] = _nothing
+
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> _OneTimer:
+        """Call back after a time unless cancelled; a second call replaces the first."""
+        self._deadline_s = self._loop.time() + delay_s
+        self._callback = callback
+        if not self._is_running:
+            self._is_running = True
+            self._loop.call_later(delay_s, self._look)
+        return self
+
+    def cancel(self) -> None:
+        """Do not call back."""
+        self._deadline_s = None
+
+    def _look(self) -> None:
+        self._is_running = False
+        if self._deadline_s is None:
+            return
+        left_s = self._deadline_s - self._loop.time()
+        if left_s <= 0:
+            self._deadline_s = None
+            self._callback()
+        else:
+            self._is_running = True
+            self._loop.call_later(left_s, self._look)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
 
 
 class _JoinedWrites:
@@ -109,3 +155,7 @@ class _JoinedWrites:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -88,8 +88,8 @@ async def _round(stack: Stack, n_experiments: int, arguments: argparse.Namespace
     n_requests = float(_found(r"(\d+) requests in", report))
     figures = {
         "requests/s": f"{rate:.0f}",
-        "p50": _found(r"50%\s+(\S+)", report),
-        "p99": _found(r"99%\s+(\S+)", report),
+        "p50": _found(r"(?m)^ +50% +(\S+)", report),
+        "p99": _found(r"(?m)^ +99% +(\S+)", report),
         "refused": _found(r"Non-2xx or 3xx responses: (\d+)", report, "0"),
         "api cores": f"{api_s / arguments.seconds:.2f}",
         "broker cores": f"{broker_s / arguments.seconds:.2f}",
