@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import lru_cache
 
 from schemas.codec import Codec, Record
 from streams.domain.ids import experiment_id, experiment_number
@@ -88,11 +89,15 @@ def _experiment_record(experiment: Experiment) -> Record:
     }
 
 
+@lru_cache(maxsize=1_024)  # one experiment is published many times a second, and rarely redefined
+def _definition(text: str) -> ExperimentDefinition:
+    return parse(ExperimentDefinition, json_object(text, "definition"), "definition")
+
+
 def _experiment(record: Record) -> Experiment:
-    definition = json_object(record["definition"], "definition")
     return Experiment(
         number=experiment_number(record["experiment_id"]),
-        definition=parse(ExperimentDefinition, definition, "definition"),
+        definition=_definition(record["definition"]),
         status=member(Status, record["status"], "status"),
         version=record["version"],
         created_at_ms=record["created_at_ms"],
