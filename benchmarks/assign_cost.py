@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import tempfile
 import timeit
 from collections.abc import Callable, Sequence
@@ -61,7 +62,9 @@ def main() -> None:
     for name, cost_us in costs.items():
         print(f"{name:{width}}  {cost_us:6.2f}")
     print(f"{'sum':{width}}  {sum(costs.values()):6.2f}")
-    print(f"{'the same, run together':{width}}  {together(batch):6.2f}")
+    for n_experiments in (1, 200):
+        name = f"run together, {n_experiments} experiments"
+        print(f"{name:{width}}  {together(batch, n_experiments):6.2f}")
 
 
 def steps(batch: int) -> dict[str, float]:
@@ -97,14 +100,14 @@ def steps(batch: int) -> dict[str, float]:
         }
 
 
-def together(batch: int) -> float:
+def together(batch: int, n_experiments: int) -> float:
     """Return microseconds for each request through the edge, into a spool and no further."""
     with tempfile.TemporaryDirectory() as directory, Spool(Path(directory), "x", 2**34) as spool:
-        return uvloop.run(_together(spool, batch))
+        return uvloop.run(_together(spool, batch, n_experiments))
 
 
-async def _together(spool: Spool, batch: int) -> float:
-    running = RunningExperiment(snapshot(1, "impression"))
+async def _together(spool: Spool, batch: int, n_experiments: int) -> float:
+    running = [RunningExperiment(snapshot(number, "impression")) for number in range(n_experiments)]
     outbox = Outbox(
         spool,
         _Nobody(),
@@ -113,10 +116,17 @@ async def _together(spool: Spool, batch: int) -> float:
         encode_impressions=encode_impression_batch,
         encode_observations=encode_observation_batch,
     )
-    assigning = Assigning(_One(running), Keyring({1: bytes(32)}), outbox, None, lambda: 1)  # type: ignore[arg-type]
+    assigning = Assigning(_Some(running), Keyring({1: bytes(32)}), outbox, None, lambda: 1)  # type: ignore[arg-type]
     edge = _edge(assigning)
-    path = f"/experiments/{running.id}/assign"
-    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    scopes = itertools.cycle(
+        {
+            "type": "http",
+            "method": "POST",
+            "path": f"/experiments/{found.id}/assign",
+            "headers": [],
+        }
+        for found in running
+    )
 
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": BODY, "more_body": False}
@@ -128,7 +138,7 @@ async def _together(spool: Spool, batch: int) -> float:
     for _ in range(ROUNDS):
         began_s = timeit.default_timer()
         for _ in range(RUNS // batch):
-            await asyncio.gather(*(edge(scope, receive, send) for _ in range(batch)))  # type: ignore[arg-type]
+            await asyncio.gather(*(edge(next(scopes), receive, send) for _ in range(batch)))
         best_s = min(best_s, timeit.default_timer() - began_s)
     return best_s / (RUNS // batch * batch) * 1e6
 
@@ -137,15 +147,15 @@ def _edge(assigning: Assigning) -> Edge:
     return Edge(None, assigning, None, Gate(None), RequestCounters(), 2**20)  # type: ignore[arg-type]
 
 
-class _One:
-    """One running experiment."""
+class _Some:
+    """Running experiments by id."""
 
-    def __init__(self, running: RunningExperiment) -> None:
-        self._running = running
+    def __init__(self, running: list[RunningExperiment]) -> None:
+        self._running = {found.id: found for found in running}
 
-    def running(self, _: str) -> RunningExperiment:
-        """Return it, whatever the id."""
-        return self._running
+    def running(self, experiment_id: str) -> RunningExperiment:
+        """Return one of them."""
+        return self._running[experiment_id]
 
 
 class _Nobody:
