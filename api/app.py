@@ -18,7 +18,7 @@ from confluent_kafka import Producer as KafkaProducer
 from api.assigning import Assigning
 from api.auth import open_gate
 from api.commands import Commands, KafkaCommandLog
-from api.control import Services, control_plane
+from api.control import control_plane
 from api.delivery import PRODUCER_CONFIG, Delivery, Producer
 from api.edge import Edge
 from api.experiments import Experiments
@@ -26,6 +26,7 @@ from api.metrics import Collector, RequestCounters, rendered
 from api.observing import Observing
 from api.outbox import Outbox
 from api.readiness import PROBE_S, Watch
+from api.services import Services
 from api.spool import Spool
 from api.sticky import StickyReceipts
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS

@@ -169,10 +169,7 @@ class Spool:
             return SpoolRecord(topic, partition, file.read(length))
 
     def records_from(self, place: Place) -> Iterator[tuple[Place, SpoolRecord]]:
-        """Yield what was appended from `place` on, in order, up to the end at the time of asking.
-
-        Segments that were read to their end are marked as handed out.
-        """
+        """Yield what was appended from `place` on; files read to their end are handed out."""
         index = self._segments.index(place.segment)
         offset = place.offset
         for segment in self._segments[index:]:
@@ -208,11 +205,10 @@ class Spool:
             os.close(lock)
 
     def __enter__(self) -> Self:
-        """Return this spool."""
+        """Return this spool, to be closed at the end."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
     def _own(self, root: Path, name: str) -> Path:

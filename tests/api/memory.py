@@ -12,13 +12,14 @@ import httpx
 from api.assigning import Assigning
 from api.auth import Gate
 from api.commands import Commands
-from api.control import Services, control_plane
+from api.control import control_plane
 from api.edge import Edge
 from api.experiments import Experiments
 from api.metrics import RequestCounters
 from api.observing import Observing
 from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.readiness import Readiness
+from api.services import Services
 from api.spool import Place, Spool, SpoolRecord
 from streams.domain.errors import DependencyError, EngineError
 from streams.domain.events import Answer, Command, ImpressionBatch, Observation

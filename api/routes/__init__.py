@@ -1,0 +1,1 @@
+"""The routes, by what they are for; `api.control` puts them together."""

@@ -1,0 +1,127 @@
+"""Routes that change experiments: each one command in the log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+
+from api.auth import Scope
+from api.bodies import decode_object
+from api.client.results import Experiment
+from api.documentation import ERRORS, json_body, keys_documented
+from api.experiments import Experiments
+from api.payloads import experiment_payload
+from api.requests import ConcludeRequest
+from api.services import Services, allows, json_answer
+from streams.domain.errors import InputError
+from streams.domain.events import CommandKind
+from streams.domain.ids import experiment_number
+from streams.domain.validation import parse
+from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+
+MAX_IDEMPOTENCY_KEY = 256
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="The same key, for the same command, gives the first answer again.",
+    ),
+]
+
+
+def commands(services: Services) -> APIRouter:
+    """Return the routes of commands."""
+    router = APIRouter(
+        tags=["experiments"],
+        dependencies=[Depends(allows(services.gate, Scope.MANAGE)), keys_documented()],
+        responses=ERRORS,
+    )
+
+    @router.post(
+        "/experiments",
+        status_code=201,
+        response_model=Experiment,
+        openapi_extra=json_body(ExperimentDefinition),
+    )
+    async def create_experiment(request: Request, key: IdempotencyKey = None) -> Response:
+        """Create an experiment, as a draft."""
+        definition = parse(ExperimentDefinition, decode_object(await request.body()))
+        payload = definition.model_dump(by_alias=True, mode="json")
+        snapshot = await services.commands.create(payload, _checked_key(key))
+        return json_answer(experiment_payload(snapshot.experiment), 201)
+
+    @router.patch(
+        "/experiments/{experiment_id}",
+        response_model=Experiment,
+        openapi_extra=json_body(ExperimentUpdate),
+    )
+    async def update_experiment(
+        experiment_id: str, request: Request, key: IdempotencyKey = None
+    ) -> Response:
+        """Change the share of traffic or the thresholds; what is left out stays."""
+        update = parse(ExperimentUpdate, decode_object(await request.body()))
+        payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
+        return await change(experiment_id, CommandKind.UPDATE, payload, key)
+
+    @router.post(
+        "/experiments/{experiment_id}/conclude",
+        response_model=Experiment,
+        openapi_extra=json_body(ConcludeRequest, is_required=False),
+    )
+    async def conclude_experiment(
+        experiment_id: str, request: Request, key: IdempotencyKey = None
+    ) -> Response:
+        """End an experiment, with a winner or without."""
+        conclude = parse(ConcludeRequest, decode_object(await request.body()))
+        payload = conclude.model_dump(by_alias=True, exclude_none=True)
+        return await change(experiment_id, CommandKind.CONCLUDE, payload, key)
+
+    def bare(kind: CommandKind, does: str) -> None:
+        async def command(
+            experiment_id: str, request: Request, key: IdempotencyKey = None
+        ) -> Response:
+            surplus = decode_object(await request.body())
+            if surplus:
+                raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
+            return await change(experiment_id, kind, {}, key)
+
+        router.add_api_route(
+            f"/experiments/{{experiment_id}}/{kind}",
+            command,
+            methods=["POST"],
+            name=f"{kind}_experiment",
+            description=does,
+            response_model=Experiment,
+        )
+
+    bare(CommandKind.START, "Start a draft: from now on it assigns.")
+    bare(CommandKind.PAUSE, "Stop assigning; observations of earlier assignments still count.")
+    bare(CommandKind.RESUME, "Go on assigning after a pause.")
+    bare(CommandKind.ARCHIVE, "Put a draft or a concluded experiment away.")
+
+    async def change(
+        experiment_id: str, kind: CommandKind, payload: dict[str, Any], key: str | None
+    ) -> Response:
+        number = _number(services.experiments, experiment_id)
+        snapshot = await services.commands.change(number, kind, payload, _checked_key(key))
+        return json_answer(experiment_payload(snapshot.experiment))
+
+    return router
+
+
+def _number(experiments: Experiments, experiment_id: str) -> int:
+    """Return the number of an experiment; one that no id could name is simply not there."""
+    try:
+        return experiment_number(experiment_id)
+    except InputError:
+        return experiments.snapshot(experiment_id).experiment.number
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise InputError(
+            "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", "Idempotency-Key"
+        )
+    return key

@@ -1,0 +1,51 @@
+"""What every route uses: the services behind it, who may call it, and how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+
+from api.assigning import Assigning
+from api.auth import Gate, Scope
+from api.commands import Commands
+from api.experiments import Experiments
+from api.metrics import RequestCounters
+from api.observing import Observing
+from api.readiness import Readiness
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the routes use."""
+
+    experiments: Experiments
+    commands: Commands
+    assigning: Assigning
+    observing: Observing
+    gate: Gate
+    counters: RequestCounters
+    readiness: Callable[[], Readiness]
+    metrics: Callable[[], bytes]
+
+
+def allows(gate: Gate, scope: Scope) -> Callable[[Request], Awaitable[None]]:
+    """Return a dependency that refuses whoever has no key with this scope."""
+
+    async def check(request: Request) -> None:
+        gate.check(request.scope["headers"], scope)
+
+    return check
+
+
+def json_answer(payload: Any, status: int = 200) -> Response:
+    """Return the JSON of a payload."""
+    return answer(orjson.dumps(payload), status)
+
+
+def answer(body: bytes, status: int = 200) -> Response:
+    """Return JSON that is rendered already."""
+    return Response(body, status, media_type="application/json")
