@@ -23,7 +23,7 @@ from streams.experiments.assignment import Assigner
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 
-GATHER_S = 0.1
+GATHER_S = 0.05
 """How long announcements are gathered before their snapshots are fetched together: a busy
 experiment is announced tens of times a second, and every fetch takes time from the requests."""
 

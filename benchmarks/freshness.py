@@ -24,7 +24,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-POLL_S = 0.005
+POLL_S = 0.02
 PROBE_PAUSE_S = 0.1
 PATIENCE_S = 10.0
 START_S = 120.0
