@@ -41,6 +41,7 @@ def experiment_id(number: int) -> str:
     return "exp_" + "".join(characters)
 
 
+@lru_cache(maxsize=4096)
 def experiment_number(name: str) -> ExperimentNumber:
     """Return the integer behind an experiment id; the inverse of `experiment_id`.
 

@@ -1,9 +1,10 @@
-"""Impression batches: columns of integers, one group an experiment."""
+"""Impression batches: columns of integers, the impressions of an experiment side by side."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from schemas.codec import Codec, Record
 from streams.domain.errors import EventError, InvalidParameterError
@@ -32,11 +33,24 @@ def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT
     Raises:
         InvalidParameterError: the columns of a group differ in length.
     """
+    groups = batch.groups
+    for group in groups:
+        _check_rectangular(group)
+    units = array("Q", chain.from_iterable([group.units for group in groups]))
     record = {
         "incarnation": incarnation_text(batch.incarnation),
         "partition": batch.partition,
         "sequence": batch.sequence,
-        "groups": [_group_record(group) for group in batch.groups],
+        "experiment_ids": [experiment_id(group.experiment) for group in groups],
+        "repeatable": [group.repeatable for group in groups],
+        "with_contexts": [bool(group.contexts) for group in groups],
+        "sizes": [len(group.units) for group in groups],
+        "variants": _joined([group.variants for group in groups]),
+        "propensities": _joined([group.propensities for group in groups]),
+        "allocation_versions": _joined([group.allocation_versions for group in groups]),
+        "assigned_at_ms": _joined([group.assigned_at_ms for group in groups]),
+        "units": array("q", units.tobytes()).tolist(),  # Avro has no unsigned numbers
+        "contexts": list(chain.from_iterable([group.contexts for group in groups])),
     }
     return codec.encode("impression_batch", record)
 
@@ -51,68 +65,83 @@ def decode_impression_batch(value: bytes | None, codec: Codec = SINGLE_OBJECT) -
     """
     record = read("impression_batch", value, codec)
     with event_errors():
+        _check_lengths(record)
+        _check_column(record, "variants", 0, _VARIANT_LIMIT)
+        _check_column(record, "propensities", 1, PROPENSITY_ONE + 1)
+        _check_column(record, "allocation_versions", 0, _VERSION_LIMIT)
+        _check_column(record, "assigned_at_ms", 0, TIME_LIMIT_MS)
         return ImpressionBatch(
             incarnation(record["incarnation"]),
             check_range(record["partition"], 0, _INT_LIMIT, "partition"),
             check_range(record["sequence"], 0, _LONG_LIMIT, "sequence"),
-            [_group(index, group) for index, group in enumerate(record["groups"])],
+            list(_groups(record)),
         )
 
 
-def _group_record(group: ImpressionGroup) -> Record:
-    if not _is_rectangular(group):
-        raise InvalidParameterError("group", experiment_id(group.experiment), "of equal columns")
-    return {
-        "experiment_id": experiment_id(group.experiment),
-        "repeatable": group.repeatable,
-        "variants": group.variants,
-        "propensities": group.propensities,
-        "allocation_versions": group.allocation_versions,
-        "assigned_at_ms": group.assigned_at_ms,
-        "units": _recast("Q", "q", group.units),
-        "contexts": group.contexts,
-    }
-
-
-def _group(index: int, record: Record) -> ImpressionGroup:
-    path = f"groups[{index}]"
-    group = ImpressionGroup(
-        experiment=experiment_number(record["experiment_id"]),
-        repeatable=record["repeatable"],
-        variants=record["variants"],
-        propensities=record["propensities"],
-        allocation_versions=record["allocation_versions"],
-        assigned_at_ms=record["assigned_at_ms"],
-        units=_recast("q", "Q", record["units"]),
-        contexts=record["contexts"],
+def _groups(record: Record) -> Iterator[ImpressionGroup]:
+    units = array("Q", array("q", record["units"]).tobytes()).tolist()
+    runs = zip(
+        record["experiment_ids"],
+        record["repeatable"],
+        record["with_contexts"],
+        record["sizes"],
+        strict=True,
     )
-    if not _is_rectangular(group):
-        raise EventError("UNEQUAL_COLUMNS", "the columns of a group must be of equal length", path)
-    _check_column(group.variants, 0, _VARIANT_LIMIT, f"{path}.variants")
-    _check_column(group.propensities, 1, PROPENSITY_ONE + 1, f"{path}.propensities")
-    _check_column(group.allocation_versions, 0, _VERSION_LIMIT, f"{path}.allocation_versions")
-    _check_column(group.assigned_at_ms, 0, TIME_LIMIT_MS, f"{path}.assigned_at_ms")
-    return group
+    start = first_context = 0
+    for name, repeatable, has_contexts, size in runs:
+        rows = slice(start, start + size)
+        n_contexts = size if has_contexts else 0
+        yield ImpressionGroup(
+            experiment_number(name),
+            repeatable,
+            record["variants"][rows],
+            record["propensities"][rows],
+            record["allocation_versions"][rows],
+            record["assigned_at_ms"][rows],
+            units[rows],
+            record["contexts"][first_context : first_context + n_contexts],
+        )
+        start += size
+        first_context += n_contexts
 
 
-def _is_rectangular(group: ImpressionGroup) -> bool:
-    lengths = {
-        len(group.variants),
-        len(group.propensities),
-        len(group.allocation_versions),
-        len(group.assigned_at_ms),
-        len(group.units),
-        len(group.contexts) or len(group.units),
-    }
-    return len(lengths) == 1
+def _joined(columns: Sequence[Sequence[int]]) -> Sequence[int]:
+    return columns[0] if len(columns) == 1 else list(chain.from_iterable(columns))
 
 
-def _check_column(column: Sequence[int], low: int, high: int, path: str) -> None:
+def _check_rectangular(group: ImpressionGroup) -> None:
+    size = len(group.units)
+    if not (
+        len(group.variants)
+        == len(group.propensities)
+        == len(group.allocation_versions)
+        == len(group.assigned_at_ms)
+        == size
+        and (not group.contexts or len(group.contexts) == size)
+    ):
+        raise InvalidParameterError("group", experiment_id(group.experiment), "of equal columns")
+
+
+def _check_lengths(record: Record) -> None:
+    sizes = record["sizes"]
+    runs = {len(record[name]) for name in ("experiment_ids", "repeatable", "with_contexts")}
+    if runs != {len(sizes)} or any(size < 0 for size in sizes):
+        raise EventError("UNEQUAL_COLUMNS", "every run needs an experiment and a size", "sizes")
+    total = sum(sizes)
+    for name in ("variants", "propensities", "allocation_versions", "assigned_at_ms", "units"):
+        if len(record[name]) != total:
+            raise EventError(
+                "UNEQUAL_COLUMNS",
+                f"{name} has {len(record[name])} entries, sizes sum to {total}",
+                name,
+            )
+    with_contexts = zip(sizes, record["with_contexts"], strict=True)
+    if len(record["contexts"]) != sum(size for size, has_contexts in with_contexts if has_contexts):
+        raise EventError("UNEQUAL_COLUMNS", "contexts do not fit their runs", "contexts")
+
+
+def _check_column(record: Record, name: str, low: int, high: int) -> None:
+    column = record[name]
     if column:
-        check_range(min(column), low, high, path)
-        check_range(max(column), low, high, path)
-
-
-def _recast(source: str, target: str, column: Sequence[int]) -> list[int]:
-    """Return a column with the bits of its numbers read as another type; Avro has no unsigned."""
-    return array(target, array(source, column).tobytes()).tolist()
+        check_range(min(column), low, high, name)
+        check_range(max(column), low, high, name)

@@ -1,4 +1,4 @@
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -45,35 +45,34 @@ def test_a_batch_returns(members):
 def test_units_are_the_same_bits_signed():
     _, record = Codec().decode(encode_impression_batch(batch(GROUP)))
 
-    assert record["groups"][0]["units"] == [0, -1]
-    assert record["groups"][0]["experiment_id"] == experiment_id(7)
+    assert record["units"] == [0, -1]
+    assert record["experiment_ids"] == [experiment_id(7)]
     assert record["incarnation"] == "f" * 16
 
 
 @pytest.mark.parametrize(
     ("change", "code", "path"),
     [
-        ({"variants": [0]}, "UNEQUAL_COLUMNS", "groups[0]"),
-        ({"contexts": ["{}"]}, "UNEQUAL_COLUMNS", "groups[0]"),
-        ({"variants": [0, 2**16]}, "OUT_OF_RANGE", "groups[0].variants"),
-        ({"variants": [-1, 0]}, "OUT_OF_RANGE", "groups[0].variants"),
-        ({"propensities": [0, 1]}, "OUT_OF_RANGE", "groups[0].propensities"),
-        ({"propensities": [1, 2**32 + 1]}, "OUT_OF_RANGE", "groups[0].propensities"),
-        ({"allocation_versions": [0, 2**48]}, "OUT_OF_RANGE", "groups[0].allocation_versions"),
-        ({"assigned_at_ms": [0, -1]}, "OUT_OF_RANGE", "groups[0].assigned_at_ms"),
-        ({"experiment_id": "exp_zzzzzzzzzzzzz"}, "INVALID_EXPERIMENT_ID", "experimentId"),
+        ({"variants": [0]}, "UNEQUAL_COLUMNS", "variants"),
+        ({"contexts": ["{}"]}, "UNEQUAL_COLUMNS", "contexts"),
+        ({"with_contexts": [True]}, "UNEQUAL_COLUMNS", "contexts"),
+        ({"repeatable": []}, "UNEQUAL_COLUMNS", "sizes"),
+        ({"sizes": [3, -1]}, "UNEQUAL_COLUMNS", "sizes"),
+        ({"sizes": [-2]}, "UNEQUAL_COLUMNS", "sizes"),
+        ({"sizes": [3]}, "UNEQUAL_COLUMNS", "variants"),
+        ({"variants": [0, 2**16]}, "OUT_OF_RANGE", "variants"),
+        ({"variants": [-1, 0]}, "OUT_OF_RANGE", "variants"),
+        ({"propensities": [0, 1]}, "OUT_OF_RANGE", "propensities"),
+        ({"propensities": [1, 2**32 + 1]}, "OUT_OF_RANGE", "propensities"),
+        ({"allocation_versions": [0, 2**48]}, "OUT_OF_RANGE", "allocation_versions"),
+        ({"assigned_at_ms": [0, -1]}, "OUT_OF_RANGE", "assigned_at_ms"),
+        ({"experiment_ids": ["exp_zzzzzzzzzzzzz"]}, "INVALID_EXPERIMENT_ID", "experimentId"),
     ],
 )
 def test_a_column_outside_its_bounds_is_named(change, code, path):
-    columns = asdict(replace(GROUP, units=[0, -1]))
-    record = {
-        "incarnation": "0" * 16,
-        "partition": 0,
-        "sequence": 0,
-        "groups": [{**columns, "experiment_id": experiment_id(7), **change}],
-    }
+    _, record = Codec().decode(encode_impression_batch(batch(GROUP)))
     with pytest.raises(EventError) as caught:
-        decode_impression_batch(Codec().encode("impression_batch", record))
+        decode_impression_batch(Codec().encode("impression_batch", {**record, **change}))
 
     assert (caught.value.code, caught.value.path) == (code, path)
 
