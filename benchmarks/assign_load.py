@@ -4,7 +4,8 @@
 
 needs `wrk`. A closed loop: every connection sends its next request when it has its answer. Client,
 API, broker and Valkey share the machine. Rounds of the stacks with few and with many experiments
-alternate, and the best of each counts, so that what else the machine does disturbs little.
+alternate with rounds of `benchmarks.bare`, which does the least that could be done, so that ratios
+hold when the machine's speed drifts.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import httpx
 import psutil
 
 from benchmarks.stack import Stack, names, running_stack
+from streams.embedded.children import free_port
 
 SCRIPT = Path(__file__).with_name("assign.lua")
 WARM_UP_S = 2
@@ -57,34 +61,72 @@ async def main() -> int:
             )
             for n_experiments in arguments.experiments
         }
+        bare_url = await resources.enter_async_context(_bare_server())
+        bare_rates: list[float] = []
         rounds: dict[int, list[Round]] = {n_experiments: [] for n_experiments in stacks}
         for n_experiments, stack in stacks.items():
-            await _load(stack, n_experiments, WARM_UP_S, arguments.connections, arguments.body)
+            await _wrk(stack.url, n_experiments, WARM_UP_S, arguments)
         for _ in range(arguments.rounds):
+            report = await _wrk(bare_url, 1, arguments.seconds, arguments)
+            bare_rates.append(_rate(report))
+            print(f"bare: requests/s {bare_rates[-1]:.0f}", flush=True)
             for n_experiments, stack in stacks.items():
                 found = await _round(stack, n_experiments, arguments)
                 print(f"{n_experiments} experiments: {found.line}", flush=True)
                 rounds[n_experiments].append(found)
-    rates = {number: max(found.rate for found in each) for number, each in rounds.items()}
-    costs = {number: min(found.cost_us for found in each) for number, each in rounds.items()}
-    for number, rate in rates.items():
-        print(f"best with {number}: {rate:.0f} requests/s, {costs[number]:.1f} us of the API each")
-    fewest, most = min(rates), max(rates)
+    for number, each in rounds.items():
+        rate, cost_us = (
+            median(found.rate for found in each),
+            median(found.cost_us for found in each),
+        )
+        share = median(found.rate / bare for found, bare in zip(each, bare_rates, strict=True))
+        print(
+            f"{number} experiments, medians: {rate:.0f} requests/s, {cost_us:.1f} us of the API, "
+            f"{share:.2f} of bare"
+        )
+    fewest, most = min(rounds), max(rounds)
     if fewest != most:
-        by_time, by_rate = costs[most] / costs[fewest], rates[fewest] / rates[most]
-        print(f"{most} cost {by_time:.2f} times what {fewest} do; by the rate, {by_rate:.2f} times")
+        pairs = zip(rounds[fewest], rounds[most], strict=True)
+        ratio = median(many.cost_us / few.cost_us for few, many in pairs)
+        print(f"{most} cost {ratio:.2f} times what {fewest} do (median of the rounds)")
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _bare_server() -> AsyncIterator[str]:
+    port = free_port()
+    options = (
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+        "--no-access-log",
+        "--log-level",
+        "warning",
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", str(port), *options)
+    )
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    await client.post(f"http://127.0.0.1:{port}/", json={})
+                    break
+                await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def _round(stack: Stack, n_experiments: int, arguments: argparse.Namespace) -> Round:
     before = _processor_s(stack)
-    report = await _load(
-        stack, n_experiments, arguments.seconds, arguments.connections, arguments.body
-    )
+    report = await _wrk(stack.url, n_experiments, arguments.seconds, arguments)
     api_s, broker_s = (
         after - earlier for earlier, after in zip(before, _processor_s(stack), strict=True)
     )
-    rate = float(_found(r"Requests/sec:\s+([\d.]+)", report))
+    rate = _rate(report)
     n_requests = float(_found(r"(\d+) requests in", report))
     figures = {
         "requests/s": f"{rate:.0f}",
@@ -110,14 +152,18 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _load(stack: Stack, n_experiments: int, seconds: int, connections: int, body: str) -> str:
+async def _wrk(url: str, n_experiments: int, seconds: int, arguments: argparse.Namespace) -> str:
     process = await asyncio.create_subprocess_exec(
-        *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(SCRIPT)),
-        *(stack.url, "--", body, *names(n_experiments)),
+        *("wrk", "-t1", f"-c{arguments.connections}", f"-d{seconds}s", "--latency"),
+        *("-s", str(SCRIPT), url, "--", arguments.body, *names(n_experiments)),
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate()
     return output.decode()
+
+
+def _rate(report: str) -> float:
+    return float(_found(r"Requests/sec:\s+([\d.]+)", report))
 
 
 async def _delivered(stack: Stack) -> str:
