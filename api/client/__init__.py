@@ -7,7 +7,7 @@ The publishers stand apart, since they need Kafka's client library: `Observation
 from api.client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient
 from api.client.errors import ApiError, ApiUnreachableError
 from api.client.requests import Context, Observation
-from api.client.results import Assignment, Experiment, Stats
+from api.client.results import Assignment, Experiment, Refused, Stats
 
 __all__ = [
     "DEFAULT_URL",
@@ -19,5 +19,6 @@ __all__ = [
     "Experiment",
     "ExperimentClient",
     "Observation",
+    "Refused",
     "Stats",
 ]

@@ -21,6 +21,7 @@ from api.client.results import (
     Experiment,
     Health,
     Readiness,
+    Refused,
     Stats,
     assignments,
     experiments,
@@ -202,11 +203,12 @@ def assign_variant(
 
 def assign_variants(
     experiment_ids: Sequence[str], contexts: Sequence[Context | Mapping[str, Any]]
-) -> Call[tuple[tuple[Assignment, ...], ...]]:
+) -> Call[tuple[tuple[Assignment | Refused, ...], ...]]:
     """Choose the variants of several experiments for several units at once.
 
     Returns:
-        One row per context, one assignment per experiment, in the order given.
+        One row per context, in it for each experiment, in the order given, an assignment or why
+        there is none.
     """
     body = {
         "experimentIds": list(experiment_ids),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -74,6 +74,25 @@ class Assignment(Result):
     enrolled: bool
     reason: str
     propensity: float | None
+
+
+class Refused(Result):
+    """Why a call for several assignments has none for one experiment and unit.
+
+    Attributes:
+        code: Stable code, as of an `ApiError`.
+        message: One sentence for a person.
+        path: Field at fault, as in `units[0].userId`; empty when there is none.
+    """
+
+    code: str
+    message: str
+    path: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unwrap(cls, payload: Any) -> Any:
+        return payload.get("error", payload) if isinstance(payload, dict) else payload
 
 
 class MetricStats(Result):
@@ -196,7 +215,7 @@ class _Experiments(Result):
 
 
 class _Assignments(Result):
-    assignments: tuple[tuple[Assignment, ...], ...]
+    assignments: tuple[tuple[Assignment | Refused, ...], ...]
 
 
 def experiments(payload: Any) -> tuple[Experiment, ...]:
@@ -204,6 +223,6 @@ def experiments(payload: Any) -> tuple[Experiment, ...]:
     return _Experiments.model_validate(payload).experiments
 
 
-def assignments(payload: Any) -> tuple[tuple[Assignment, ...], ...]:
-    """Return the assignments of a `POST /assign`, one row per unit."""
+def assignments(payload: Any) -> tuple[tuple[Assignment | Refused, ...], ...]:
+    """Return the assignments of a `POST /assign`, or why there is none, one row per unit."""
     return _Assignments.model_validate(payload).assignments

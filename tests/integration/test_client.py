@@ -10,11 +10,13 @@ import pytest
 
 from api.client import (
     ApiError,
+    Assignment,
     AsyncExperimentClient,
     Context,
     Experiment,
     ExperimentClient,
     Observation,
+    Refused,
     Stats,
 )
 from tests.integration.test_up import up
@@ -142,9 +144,16 @@ async def test_the_asynchronous_client_assigns_many_at_once(
     async with AsyncExperimentClient(url) as opened:
         rows = await opened.assign_variants(ids, contexts)
         single = await opened.assign_variant(other.id, contexts[7])
+        [[assigned, refused]] = await opened.assign_variants(
+            [other.id, "exp_0000000000000"], contexts[:1]
+        )
         assert (await opened.ready()).ready
         assert (await opened.health()).status
 
-    assert [[each.experiment_id for each in row] for row in rows] == [ids] * len(contexts)
+    given = [[isinstance(each, Assignment) and each.experiment_id for each in row] for row in rows]
+    assert given == [ids] * len(contexts)
     assert rows[7][1] == single  # a user is assigned once, however often it is asked
+    assert assigned == rows[0][1]
+    assert isinstance(refused, Refused)
+    assert refused.code == "EXPERIMENT_NOT_FOUND"
     until(client, other.id, lambda found: found.total_assignments == len(contexts))

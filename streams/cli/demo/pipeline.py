@@ -8,8 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from http import HTTPStatus
 
-from api.client import Assignment, AsyncExperimentClient, Context, Observation
+from api.client import (
+    ApiError,
+    Assignment,
+    AsyncExperimentClient,
+    Context,
+    Observation,
+    Refused,
+)
 from api.client.publisher import ObservationPublisher
 from streams.cli.demo.ledger import Ledger
 from streams.cli.demo.scenario import TRIALS, Trial, Visit, response, visits
@@ -97,7 +105,7 @@ class Pipeline:
         )
         if visit.index % 2:
             [row] = await self.client.assign_variants(list(self.trial_of), [context])
-            return row
+            return tuple(_accepted(each) for each in row)
         calls = [self.client.assign_variant(each, context) for each in self.trial_of]
         return tuple(await asyncio.gather(*calls))
 
@@ -110,3 +118,9 @@ async def create_experiments(client: AsyncExperimentClient) -> dict[str, Trial]:
         await client.start_experiment(experiment.id)
         trial_of[experiment.id] = trial
     return trial_of
+
+
+def _accepted(answer: Assignment | Refused) -> Assignment:
+    if isinstance(answer, Refused):
+        raise ApiError(answer.code, answer.message, answer.path, status=HTTPStatus.OK)
+    return answer
