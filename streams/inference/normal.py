@@ -60,10 +60,11 @@ class NormalPosterior:
         """Return the posteriors after the values of some units.
 
         The prior is weak and the same for all arms: `PRIOR_UNITS` unit at the mean of all units of
-        all arms, and `PRIOR_DEGREES` degrees of freedom at their variance (at least
-        `SMALLEST_VARIANCE`; without any unit, mean 0 and variance 1). Being made from the data it
-        has their scale, so a change of currency changes no decision; being worth one unit, it is
-        gone after a few. Zero, one or two units, and equal values, give proper posteriors.
+        all arms, and `PRIOR_DEGREES` degrees of freedom at their variance. While nothing tells
+        values apart, as after one unit, the variance is the square of their mean, or 1 if that is
+        0, so that one purchase does not make the next one certain. Being made from the data it has
+        their scale, so a change of currency changes no decision; being worth one unit, it is gone
+        after a few. Zero, one or two units, and equal values, give proper posteriors.
 
         Args:
             units: Units; shape (n_arms,), >= 0.
@@ -89,7 +90,7 @@ class NormalPosterior:
         means = np.where(n > 0.0, total / np.maximum(n, 1.0), prior_mean)
         between = n * (means - prior_mean) ** 2
         spread = float((deviations + between).sum())
-        prior_variance = max(spread / everyone, SMALLEST_VARIANCE) if everyone else 1.0
+        prior_variance = _prior_variance(prior_mean, spread / everyone if everyone else 0.0)
         weight = PRIOR_UNITS + n
         degrees = PRIOR_DEGREES + n
         sum_of_squares = (
@@ -140,3 +141,9 @@ class NormalPosterior:
         location, scale = self.location[:, None], self.scale[:, None]
         nearest = (np.clip(location, left, right) - location) / scale
         return _SCALES_PER_PANEL * scale * np.sqrt(1.0 + nearest * nearest / self.degrees[:, None])
+
+
+def _prior_variance(mean: float, variance: float) -> float:
+    if variance >= SMALLEST_VARIANCE:
+        return variance
+    return max(mean * mean, SMALLEST_VARIANCE) if mean else 1.0

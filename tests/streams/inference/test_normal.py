@@ -104,3 +104,18 @@ def test_parameters_outside_their_domain_are_refused(location, scale, degrees, n
 def test_negative_sums_are_refused(units, deviations):
     with pytest.raises(InvalidParameterError):
         NormalPosterior.observed(units, [0], deviations)
+
+
+def test_one_unit_does_not_make_the_next_one_certain():
+    """One value of 50: prior variance 50**2, so the 95 % interval of its mean is wide."""
+    posteriors = NormalPosterior.observed([1, 0], [50, 0], [0, 0])
+    lower, upper = posteriors.quantiles(0.025), posteriors.quantiles(0.975)
+
+    assert lower[0] < 10
+    assert upper[0] > 90
+    assert lower[1] < lower[0]  # and of a variant nobody saw less is known
+    assert upper[1] > upper[0]
+
+
+def test_equal_zeros_have_the_variance_of_nothing_seen():
+    assert NormalPosterior.observed([2, 1], [0, 0], [0, 0]).scale[1] > 0.1
