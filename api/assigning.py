@@ -14,7 +14,7 @@ from api.experiments import Experiments, RunningExperiment
 from api.outbox import ImpressionRow
 from api.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from streams.domain.errors import EngineError, InputError, ReceiptError
-from streams.domain.receipts import Keyring, Receipt
+from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.domain.validation import parse
 from streams.experiments.assignment import Assignment, Reason
 from streams.experiments.definition import UnitKind
@@ -170,7 +170,23 @@ class Assigning:
         return running.rendering.otherwise(text, receipt.variant, reason, receipt.propensity)
 
     def _time_of(self, context: AssignmentContext) -> int:
-        return self._now_ms() if context.timestamp is None else context.timestamp
+        """Return when a request was made.
+
+        Raises:
+            InputError: that lies ahead of this clock (`OUT_OF_RANGE`). The time goes into the
+                receipt, and what is remembered of an experiment is forgotten by the times of its
+                newest receipts.
+        """
+        now_ms = self._now_ms()
+        if context.timestamp is None:
+            return now_ms
+        if context.timestamp > now_ms + CLOCK_SKEW_MS:
+            raise InputError(
+                "OUT_OF_RANGE",
+                f"timestamp == {context.timestamp}, must be at most {CLOCK_SKEW_MS} ms ahead",
+                "timestamp",
+            )
+        return context.timestamp
 
     def _add(self, receipt: Receipt, logged: str, *, is_repeatable: bool) -> None:
         self._log.add_impression(

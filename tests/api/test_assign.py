@@ -176,6 +176,7 @@ async def test_an_unknown_experiment_is_404_and_one_that_does_not_run_409(api: A
         ({}, b'{"timestamp":-1}', "OUT_OF_RANGE", "timestamp"),
         ({}, b'{"timestamp":1e3}', "WRONG_TYPE", "timestamp"),
         ({}, b'{"timestamp":281474976710656}', "OUT_OF_RANGE", "timestamp"),
+        ({}, b'{"timestamp":%d}' % (NOW_MS + 300_001), "OUT_OF_RANGE", "timestamp"),
         ({}, b'{"user":"u"}', "UNKNOWN_FIELD", "user"),
         ({}, b'{"features":[]}', "WRONG_TYPE", "features"),
         ({}, b'{"features":{"age":[1,NaN]}}', "NOT_FINITE", "features.age[1]"),
