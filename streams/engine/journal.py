@@ -109,6 +109,7 @@ class Journal:
         self._publish = publish
         self._timeout = write_timeout_s
         self._done: dict[int, dict[str, int]] = {}
+        self._in_flight: set[int] = set()  # partitions; of a batch that fails, the process ends
         self._forgotten: defaultdict[int, list[bytes]] = defaultdict(list)
         table.on_recover(self._on_recovered)
         app.resume = {**app.resume, **dict.fromkeys(topics, self._position)}
@@ -118,12 +119,15 @@ class Journal:
         manual: faust.Stream[Any] = cast(Any, stream).noack()
         lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
         async with asyncio.TaskGroup() as tasks:
+            running = []
             async for event in manual.events():
                 partition = event.message.partition
                 if partition not in lanes:
                     lanes[partition] = asyncio.Queue()
-                    tasks.create_task(self._run_lane(lanes[partition]))
+                    running.append(tasks.create_task(self._run_lane(lanes[partition])))
                 lanes[partition].put_nowait(event)
+            for lane in running:  # the stream has ended, and lanes do not by themselves
+                lane.cancel()
 
     async def _run_lane(self, lane: asyncio.Queue[EventT[Any]]) -> None:
         """Run the batches of one partition in order, those that wait together at once."""
@@ -158,12 +162,14 @@ class Journal:
         records = [record for record in batch.records if record.offset >= progress]
         outcome = Outcome()
         if records:
+            self._in_flight.add(partition)
             outcome.dead_letters += await self._check_continuity(tp, progress, batch, records)
             await self._learn_schemas(records)
             folded = self._stage.fold(topic, partition, records)
             folded.dead_letters[:0] = outcome.dead_letters
             await self._make_durable(topic, partition, batch.end - 1, folded)
             outcome = folded
+            self._in_flight.discard(partition)
         for event in live:
             event.ack()
         lag = (self._app.consumer.highwater(tp) or 0) - batch.end
@@ -244,6 +250,10 @@ class Journal:
             die("the tables could not be restored")
 
     def _restore(self) -> None:
+        if self._in_flight:
+            # Faust waits for what was started before it gives partitions up. If it did not, the
+            # state that is built here would lack what the batch is about to write.
+            die(f"a batch of the partitions {sorted(self._in_flight)} outlived a rebalance")
         mine = {tp.partition for tp in self._app.consumer.assignment() if tp.topic in self._topics}
         for partition in self._done.keys() - mine:
             self._release(partition)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -66,10 +66,22 @@ class FetchBatch:
         return cast(int, self.records[-1].offset) + 1
 
 
-def joined(batches: list[FetchBatch]) -> FetchBatch:
-    """Return batches of one partition that follow each other as one."""
-    records = [record for batch in batches for record in batch.records]
-    return FetchBatch(batches[0].begin, records)
+def joined(batches: Sequence[FetchBatch]) -> FetchBatch:
+    """Return batches of one partition that follow each other as one, every record once.
+
+    After a seek the same records can wait twice, in batches cut at other offsets.
+
+    Raises:
+        ValueError: records are missing between two of them.
+    """
+    begin = end = batches[0].begin
+    records: list[ConsumerRecord] = []
+    for batch in batches:
+        if batch.begin > end:
+            raise ValueError(f"records [{end}, {batch.begin}) were lost on the way")
+        records += [record for record in batch.records if record.offset >= end]
+        end = max(end, batch.end)
+    return FetchBatch(begin, records)
 
 
 def split(begin: int, records: list[ConsumerRecord]) -> Iterator[FetchBatch]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.engine import transport
-from streams.engine.transport import FetchBatch, split
+from streams.engine.transport import FetchBatch, joined, split
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,22 @@ def test_a_record_above_the_bound_of_bytes_is_a_batch_of_its_own(monkeypatch):
         [12],
         [13, 14],
     ]
+
+
+def test_batches_that_wait_together_are_one_and_hold_every_record_once():
+    ten = records([1] * 10, [1] * 10)  # offsets 11 to 20
+    waiting = [FetchBatch(11, ten[:4]), FetchBatch(11, ten[:6]), FetchBatch(17, ten[6:])]
+
+    batch = joined(waiting)
+
+    assert (batch.begin, batch.records) == (11, ten)
+
+
+def test_a_hole_between_waiting_batches_is_not_passed_over():
+    ten = records([1] * 10, [1] * 10)
+
+    with pytest.raises(ValueError, match=r"\[15, 16\)"):
+        joined([FetchBatch(11, ten[:4]), FetchBatch(16, ten[5:])])
 
 
 @given(
