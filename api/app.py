@@ -102,7 +102,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         )
         counters = RequestCounters()
         collector = Collector(
-            counters, experiments, assigning, observing, sticky, outbox, spool, delivery
+            counters, experiments, assigning, observing, sticky, outbox, spool, delivery, watch
         )
         control = control_plane(
             Services(

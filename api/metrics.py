@@ -21,6 +21,7 @@ from api.delivery import Delivery
 from api.experiments import Experiments
 from api.observing import Observing
 from api.outbox import Outbox
+from api.readiness import Watch
 from api.spool import Spool
 from api.sticky import StickyReceipts
 
@@ -86,6 +87,7 @@ class Collector:
     outbox: Outbox
     spool: Spool
     delivery: Delivery
+    watch: Watch
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
@@ -93,6 +95,7 @@ class Collector:
         yield from self._conclusions()
         yield from self._freshness()
         yield from self._delivery()
+        yield from self._workers()
 
     def _traffic(self) -> Iterator[Metric]:
         assignments = CounterMetricFamily(
@@ -193,6 +196,16 @@ class Collector:
             "Records Kafka refused, and that are sent again.",
             self.delivery.failed,
         )
+
+    def _workers(self) -> Iterator[Metric]:
+        dead_letters = GaugeMetricFamily(
+            "experiment_dead_letters",
+            "Events the live workers could not use since they started.",
+            labels=["code"],
+        )
+        for code, count in sorted(self.watch.dead_letters.items()):
+            dead_letters.add_metric([code], count)
+        yield dead_letters
 
 
 def rendered(collector: Collector) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from api.delivery import Delivery
@@ -44,11 +45,14 @@ class Readiness:
 class Watch:
     """Knows who is there.
 
+    Attributes:
+        dead_letters: What the live workers could not use since their start, by code.
+
     Args:
         experiments: Knows when Redis was last heard.
         spool, delivery: Know what waits for Kafka.
         is_kafka_there: Asks Kafka something, in a thread of its own.
-        live_workers: Counts the workers that live.
+        live_workers: Returns the dead letters by code of each worker that lives.
         clock: Seconds that only grow.
     """
 
@@ -58,7 +62,7 @@ class Watch:
         spool: Spool,
         delivery: Delivery,
         is_kafka_there: Callable[[], bool],
-        live_workers: Callable[[], Awaitable[int]],
+        live_workers: Callable[[], Awaitable[Sequence[Mapping[str, int]]]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._experiments = experiments
@@ -69,6 +73,7 @@ class Watch:
         self._clock = clock
         self._kafka_seen_s: float | None = None
         self._workers = 0
+        self.dead_letters: Counter[str] = Counter()
         self._has_seen_worker = False
 
     def readiness(self) -> Readiness:
@@ -109,9 +114,14 @@ class Watch:
 
     async def _look_for_workers(self) -> None:
         try:
-            self._workers = await self._live_workers()
+            workers = await self._live_workers()
         except DependencyError:
             self._workers = 0
+        else:
+            self._workers = len(workers)
+            self.dead_letters = Counter()
+            for counted in workers:
+                self.dead_letters.update(counted)
         self._has_seen_worker = self._has_seen_worker or self._workers > 0
 
     def _kafka_heard_s(self) -> float | None:

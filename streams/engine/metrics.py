@@ -46,3 +46,13 @@ def batch(topic: str, records: int, events: int, seconds: float) -> None:
 def serve(host: str, port: int) -> None:
     """Serve the metrics of this process."""
     start_http_server(port, addr=host)
+
+
+def dead_letters() -> dict[str, int]:
+    """Return how many dead letters this worker has written since its start, by code."""
+    return {
+        sample.labels["code"]: int(sample.value)
+        for family in DEAD_LETTERS.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }

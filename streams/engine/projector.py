@@ -62,7 +62,9 @@ class Projector:
         """Show signs of life for ever, and write everything again once Redis has lost it."""
         while True:
             try:
-                identity = await self._writer.sign_of_life(self._worker_id, SIGN_OF_LIFE_TTL_S)
+                identity = await self._writer.sign_of_life(
+                    self._worker_id, SIGN_OF_LIFE_TTL_S, metrics.dead_letters()
+                )
             except DependencyError as error:
                 metrics.PROJECTION_FAILURES.inc()
                 logger.warning("%s", error)

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
+import orjson
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
@@ -124,8 +125,10 @@ class ProjectionReader:
                     return None
                 return answer
 
-    async def live_workers(self) -> int:
-        """Return how many workers have recovered their tables and are alive.
+    async def live_workers(self) -> list[dict[str, int]]:
+        """Return, for each worker that has recovered its tables and is alive, its dead letters.
+
+        They are counted by code, since the start of the worker.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -133,11 +136,9 @@ class ProjectionReader:
         with redis_errors():
             ids = await self._members(self._keys.workers)
             if not ids:
-                return 0
-            pipeline = self._client.pipeline(transaction=False)
-            for name in ids:
-                pipeline.exists(self._keys.worker(name.decode()))
-            return sum(await pipeline.execute())
+                return []
+            signs = await self._client.mget([self._keys.worker(name.decode()) for name in ids])
+        return [orjson.loads(sign)["deadLetters"] for sign in signs if sign is not None]
 
     async def _members(self, key: str) -> set[bytes]:
         return cast(set[bytes], await self._client.smembers(key))

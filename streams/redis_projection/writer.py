@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -92,18 +92,26 @@ class ProjectionWriter:
                 pipeline.publish(self._keys.answers, answer.command_id)
             await pipeline.execute()
 
-    async def sign_of_life(self, worker_id: str, ttl_s: int) -> str:
+    async def sign_of_life(
+        self, worker_id: str, ttl_s: int, dead_letters: Mapping[str, int] | None = None
+    ) -> str:
         """Say that a worker is ready, and return the identity of what Redis holds.
 
         The identity changes when Redis was emptied, restarted or replaced: then everything must be
         written again.
 
+        Args:
+            worker_id: Who lives.
+            ttl_s: Seconds until it counts as dead.
+            dead_letters: How many it has written since its start, by code.
+
         Raises:
             DependencyError: Redis does not answer.
         """
+        sign = orjson.dumps({"deadLetters": dict(dead_letters or {})})
         with redis_errors():
             pipeline = self._client.pipeline(transaction=False)
-            pipeline.set(self._keys.worker(worker_id), b"1", ex=ttl_s)
+            pipeline.set(self._keys.worker(worker_id), sign, ex=ttl_s)
             pipeline.sadd(self._keys.workers, worker_id)
             pipeline.set(self._keys.projection, secrets.token_hex(8), nx=True)
             pipeline.get(self._keys.projection)

@@ -44,6 +44,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
         assigning.answered[Reason.ASSIGNED] += 3
         sticky: Any = SimpleNamespace(unavailable=4)
         delivery: Any = SimpleNamespace(depth=5, acknowledged=6, failed=7)
+        watch: Any = SimpleNamespace(dead_letters={"FORGED_RECEIPT": 8})
         collector = Collector(
             requests,
             experiments,
@@ -53,6 +54,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
             outbox,
             spool,
             delivery,
+            watch,
         )
         text = rendered(collector).decode()
 
@@ -66,6 +68,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
     assert samples["experiment_sticky_unavailable_total",] == 4
     assert samples["experiment_in_flight_records",] == 5
     assert samples["experiment_spool_bytes",] == 12
+    assert samples["experiment_dead_letters", "FORGED_RECEIPT"] == 8
     assert samples["experiment_redis_age_seconds",] == float("inf")
     assert samples["experiment_observation_latency_seconds_count",] == 0
     assert samples["experiment_conclusions_total",] == 0
@@ -76,10 +79,10 @@ async def test_what_is_needed_once_is_missing_only_until_then(tmp_path: Path) ->
     now_s = [0.0]
     is_kafka_there, n_workers = [False], [0]
 
-    async def live_workers() -> int:
+    async def live_workers() -> list[dict[str, int]]:
         if n_workers[0] < 0:
             raise DependencyError("redis", "away")
-        return n_workers[0]
+        return [{"FORGED_RECEIPT": 2}] * n_workers[0]
 
     with Spool(tmp_path, "a", 2**24) as spool:
         experiments = Experiments(MemoryWorker(), 1.0, clock=lambda: now_s[0])
@@ -95,6 +98,7 @@ async def test_what_is_needed_once_is_missing_only_until_then(tmp_path: Path) ->
         await watch._look_for_kafka()
         await watch._look_for_workers()
         assert watch.readiness() == type(before)((), ())
+        assert watch.dead_letters == {"FORGED_RECEIPT": 2}
 
         now_s[0] = PATIENCE_S + 1
         n_workers[0] = -1

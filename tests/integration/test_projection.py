@@ -93,12 +93,12 @@ async def test_an_answer_reaches_whoever_waits_and_whoever_comes_late(writer, re
 
 async def test_workers_are_counted_while_they_show_signs_of_life(writer, reader):
     identity = await writer.sign_of_life("one", 60)
-    assert await writer.sign_of_life("two", 60) == identity
-    assert await reader.live_workers() == 2
+    assert await writer.sign_of_life("two", 60, {"FORGED_RECEIPT": 3}) == identity
+    assert sorted(await reader.live_workers(), key=len) == [{}, {"FORGED_RECEIPT": 3}]
 
     await writer.sign_off("one")
 
-    assert await reader.live_workers() == 1
+    assert await reader.live_workers() == [{"FORGED_RECEIPT": 3}]
 
 
 async def test_an_emptied_redis_is_another(client, writer, settings):
