@@ -9,14 +9,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Generic
 
 from aiokafka.structs import ConsumerRecord
 
-from streams.domain.errors import EventError
 from streams.domain.events import DeadLetter
 from streams.domain.ids import experiment_id
 from streams.engine import metrics
@@ -24,49 +22,38 @@ from streams.engine.dead_letters import dead_letter
 from streams.engine.emitter import CellEmitter
 from streams.engine.journal import Outcome, progress_key
 from streams.engine.tables import DurableTable
+from streams.folding.base import Folding, FoldT
 from streams.tallies.cell import Cell
-from streams.tallies.partition import PartitionFold, Progress, Refusal, Segment
+from streams.tallies.partition import Progress, Refusal, Segment
 from streams.wire.cells import decode_cell, encode_cell
 
 _CELL = b"c/"
 _SEGMENT = b"w/"
 
-FoldT = TypeVar("FoldT", bound=PartitionFold)
 
-
-class TallyStage(ABC, Generic[FoldT]):
-    """The stage of an agent over one source topic; subclasses say how a record is folded.
+class TallyStage(Generic[FoldT]):
+    """The stage of an agent over one source topic.
 
     Args:
         topic: Name of the source topic.
+        folding: How its records are folded.
         emitter: Takes the cells that are durable.
     """
 
-    def __init__(self, topic: str, emitter: CellEmitter) -> None:
+    def __init__(self, topic: str, folding: Folding[FoldT], emitter: CellEmitter) -> None:
         self._topic = topic
+        self._folding = folding
         self._emitter = emitter
         self._folds: dict[int, FoldT] = {}
         self._unsettled: dict[int, dict[int, Cell]] = {}
         self._duplicates: dict[tuple[int, int], int] = {}
-
-    @abstractmethod
-    def _new_fold(self, partition: int) -> FoldT:
-        """Return the state of a partition that nothing was read of."""
-
-    @abstractmethod
-    def _fold(self, fold: FoldT, record: ConsumerRecord) -> tuple[int, Sequence[Refusal]]:
-        """Fold one record; return how many events it has, and which were refused.
-
-        Raises:
-            EventError: nothing of the record can be used.
-        """
 
     def restore(self, partition: int, table: DurableTable) -> None:
         """Build the state of `partition` from its table entries.
 
         Every cell is emitted again: the process that wrote it may have ended before it did.
         """
-        fold = self._new_fold(partition)
+        fold = self._folding.new_fold(partition)
         progress = table.get_entry(partition, progress_key(self._topic, partition))
         cells: list[Cell] = []
         segments: list[Segment] = []
@@ -97,16 +84,10 @@ class TallyStage(ABC, Generic[FoldT]):
     def fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
         """Fold records that follow each other, and return what must become durable."""
         fold = self._folds[partition]
-        outcome = Outcome()
-        for record in records:
-            try:
-                events, refusals = self._fold(fold, record)
-            except EventError as error:
-                fold.skip(record.offset)
-                events, refusals = 1, (Refusal(0, error),)
-            outcome.events += events
-            if refusals:
-                outcome.dead_letters += _letters(record, refusals)
+        folded = self._folding.fold(fold, records)
+        outcome = Outcome(events=folded.events)
+        for index, refusals in folded.refused:
+            outcome.dead_letters += _letters(records[index], refusals)
         changes = fold.take_changes()
         outcome.progress = changes.progress.sequences
         outcome.forgotten = [_SEGMENT + key.encode() for key in changes.forgotten]

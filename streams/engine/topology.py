@@ -14,14 +14,15 @@ from streams.domain.receipts import Keyring
 from streams.engine.dead_letters import send_dead_letters
 from streams.engine.emitter import CellEmitter
 from streams.engine.experiments_stage import ExperimentsStage
-from streams.engine.impressions import ImpressionStage
 from streams.engine.journal import Journal, Outcome, Stage
-from streams.engine.observations import ObservationStage
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.projector import Projector
 from streams.engine.publisher import Outlets, Publisher
 from streams.engine.tables import DurableTable
+from streams.engine.tally_stage import TallyStage
 from streams.engine.transport import BatchingApp
+from streams.folding.impressions import ImpressionFolding
+from streams.folding.observations import ObservationFolding
 from streams.settings import Settings
 from streams.wire.decisions import encode_decision
 from streams.wire.registry import Framing
@@ -60,12 +61,14 @@ def attach(
     publisher = Publisher(experiments, outlets, projector, codec, topology.timeout_s)
 
     topology.agent(
-        "impressions", [catalogue.IMPRESSIONS], ImpressionStage(impressions, emitter, codec, limit)
+        "impressions",
+        [catalogue.IMPRESSIONS],
+        TallyStage(impressions, ImpressionFolding(codec, limit), emitter),
     )
     topology.agent(
         "observations",
         [catalogue.OBSERVATIONS],
-        ObservationStage(observations, emitter, codec, keyring, limit),
+        TallyStage(observations, ObservationFolding(codec, keyring, limit), emitter),
     )
     topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
     for run in (emitter.run, publisher.run, projector.run, projector.watch):

@@ -13,9 +13,11 @@ from streams.domain.events import Observation
 from streams.domain.receipts import Keyring, Receipt
 from streams.engine.emitter import CellEmitter
 from streams.engine.journal import Outcome, progress_key
-from streams.engine.observations import ObservationStage
 from streams.engine.tables import DurableTable
+from streams.engine.tally_stage import TallyStage
+from streams.folding.observations import ObservationFolding
 from streams.tallies.cell import Cell
+from streams.tallies.observations import ObservationFold
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 
@@ -78,8 +80,9 @@ class Emitted:
         raise AssertionError
 
 
-def stage(emitted: Emitted) -> ObservationStage:
-    return ObservationStage(TOPIC, cast(CellEmitter, emitted), SINGLE_OBJECT, KEYRING, 1_000)
+def stage(emitted: Emitted) -> TallyStage[ObservationFold]:
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000)
+    return TallyStage(TOPIC, folding, cast(CellEmitter, emitted))
 
 
 def record(offset: int, experiment: int, unit: int, event: int) -> Record:

@@ -1,38 +1,35 @@
-"""The agent over `impressions`: counts the units assigned."""
+"""Records of `impressions`: batches of units assigned."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aiokafka.structs import ConsumerRecord
-
 from schemas.codec import Codec
-from streams.engine.emitter import CellEmitter
-from streams.engine.tally_stage import TallyStage
+from streams.folding.base import Folding, LogRecord
 from streams.tallies.impressions import ImpressionFold
 from streams.tallies.partition import Refusal
 from streams.wire.impressions import decode_impression_batch
 
 
-class ImpressionStage(TallyStage[ImpressionFold]):
-    """Folds batches of impressions.
+class ImpressionFolding(Folding[ImpressionFold]):
+    """Counts the units assigned.
 
     Args:
-        topic: Name of the source topic.
-        emitter: Takes the cells that are durable.
         codec: How records are framed.
         limit: Units remembered per experiment and partition.
     """
 
-    def __init__(self, topic: str, emitter: CellEmitter, codec: Codec, limit: int) -> None:
-        super().__init__(topic, emitter)
+    def __init__(self, codec: Codec, limit: int) -> None:
         self._codec = codec
         self._limit = limit
 
-    def _new_fold(self, partition: int) -> ImpressionFold:
+    def new_fold(self, partition: int) -> ImpressionFold:
+        """Return the state of a partition that nothing was read of."""
         return ImpressionFold(partition, limit=self._limit)
 
-    def _fold(self, fold: ImpressionFold, record: ConsumerRecord) -> tuple[int, Sequence[Refusal]]:
+    def _fold_record(
+        self, fold: ImpressionFold, record: LogRecord
+    ) -> tuple[int, Sequence[Refusal]]:
         batch = decode_impression_batch(record.value, self._codec)
         events = sum(len(group.variants) for group in batch.groups)
         return events, fold.fold(record.offset, batch)

@@ -1,0 +1,1 @@
+"""Decoding and folding the records of a source topic: the step that worker and replay share."""
