@@ -6,11 +6,14 @@ INSTALLED := $(VENV)/.installed
 PACKAGES := streams schemas api scripts tests $(wildcard benchmarks)
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
 MEASUREMENTS := wire assign_cost assign_load freshness
+# The rest of the integration tests starts the embedded stack itself.
+ON_KAFKA := $(addprefix tests/integration/test_,engine_faults.py kafka_durability.py api_durability.py \
+	api_whole.py client.py publisher.py servers.py)
 LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format types contracts compose check bench lock clean
+.PHONY: help demo up test test-kafka lint format types contracts compose check bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +26,9 @@ up: $(INSTALLED) ## start the whole stack on this machine until Ctrl-C
 
 test: $(INSTALLED) ## every test, also those against the real embedded broker and Valkey
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-kafka: $(INSTALLED) ## the same joints on Apache Kafka 4; needs Java 17 and Maven
+	$(BIN)/pytest --stack=kafka $(ON_KAFKA) $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## ruff and yamllint
 	$(BIN)/ruff check $(PACKAGES)
@@ -42,7 +48,7 @@ contracts: $(INSTALLED) ## the layers hold
 compose: ## docker-compose.yml is valid, and refuses to start without its secrets
 	scripts/check-compose
 
-check: lint types contracts compose test ## everything that CI runs
+check: lint types contracts compose test test-kafka ## everything that CI runs
 
 bench: $(INSTALLED) ## every measurement that the documents quote; assign_load needs wrk
 	set -e; for name in $(MEASUREMENTS); do $(BIN)/python -m benchmarks.$$name; done

@@ -1,4 +1,4 @@
-"""Real servers for the integration tests: embedded ones, containers, or a cluster by URL."""
+"""Real servers for the integration tests: embedded, Apache Kafka by Java, containers, by URL."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from streams.embedded.children import free_port
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
 from streams.settings import Settings
+from tests.brokers.kafka import KafkaMissingError, kafka_cluster
 
 KAFKA_IMAGE = "apache/kafka:4.1.1"  # both as in docker-compose.yml
 REDIS_IMAGE = "redis:8-alpine"
@@ -38,17 +39,22 @@ class Servers:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--stack",
-        choices=("embedded", "docker", "url"),
+        choices=("embedded", "kafka", "docker", "url"),
         default="embedded",
-        help="where the integration tests find Kafka and Redis; url reads "
+        help="where the integration tests find Kafka and Redis; kafka is Apache Kafka by Java and "
+        "Maven beside the embedded Valkey; url reads "
         "EXPERIMENT_TEST_KAFKA_URL and EXPERIMENT_TEST_REDIS_URL",
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker("integration")
+    if config.getoption("--stack") != "kafka":  # they have a command of their own
+        others = [item for item in items if item.get_closest_marker("kafka") is not None]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +63,8 @@ def servers(
 ) -> Iterator[Servers]:
     """A Kafka and a Redis that answer, shared by all tests of the run; see `settings`."""
     match request.config.getoption("--stack"):
+        case "kafka":
+            running = _kafka_servers(tmp_path_factory.mktemp("servers"))
         case "docker":
             running = _docker_servers()
         case "url":
@@ -106,6 +114,21 @@ def _embedded_servers(directory: Path) -> Iterator[Servers]:
                 runner.run(valkey.stop())
         finally:
             runner.run(broker.stop())
+
+
+@contextlib.contextmanager
+def _kafka_servers(directory: Path) -> Iterator[Servers]:
+    with asyncio.Runner() as runner:
+        stack = contextlib.AsyncExitStack()
+        try:
+            cluster = runner.run(stack.enter_async_context(kafka_cluster(directory)))
+            valkey, redis_url = runner.run(start_valkey(directory))
+            stack.push_async_callback(valkey.stop)
+            yield Servers(cluster.url, redis_url)
+        except KafkaMissingError as error:
+            _missing(str(error))
+        finally:
+            runner.run(stack.aclose())
 
 
 @contextlib.contextmanager

@@ -71,6 +71,10 @@ class Workers:
         self._running.append(worker)
         return worker
 
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        """Return those that have not ended."""
+        return [worker for worker in self._running if worker.poll() is None]
+
     def stop(self) -> list[int]:
         """End all that still run, and return how every one of them ended."""
         for worker in self._running:

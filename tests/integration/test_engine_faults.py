@@ -148,7 +148,7 @@ def test_a_worker_frozen_past_its_session_does_not_win(workers, ledger):
 
 def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(workers, ledger):
     ledger.produce("commands", b"\xc3\x01 not a command", "exp_0000000000007")
-    ledger.produce("tallies", b"", partition=1)
+    ledger.produce("tallies", b"", "a compacted topic needs a key", partition=1)
     workers.start()
     ledger.start_experiment(EXPERIMENT)
 

@@ -1,0 +1,195 @@
+"""Apache Kafka by Java and Maven: brokers that keep their log over a kill, without Docker."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from streams.embedded.children import Child, free_port
+from streams.embedded.tansu import answers_kafka
+
+HOST = "127.0.0.1"
+COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+RESOLVE_TIMEOUT_S = 600
+START_TIMEOUT_S = 60.0
+
+_HERE = Path(__file__).parent
+_POM = _HERE / "pom.xml"
+
+
+class KafkaMissingError(Exception):
+    """This machine cannot run Apache Kafka; the message says what it lacks."""
+
+
+def resolve_kafka() -> Path:
+    """Return the folder with the jars of a broker, fetched the first time.
+
+    Raises:
+        KafkaMissingError: Java or Maven is not installed, or Maven cannot resolve the broker.
+    """
+    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    if missing:
+        raise KafkaMissingError(
+            f"Apache Kafka needs {' and '.join(missing)}: install Java 17 or later and Maven "
+            "(Debian: openjdk-17-jre-headless, maven)"
+        )
+    digest = hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]
+    jars = user_cache_path("experiment-streams") / f"kafka-{digest}"
+    if jars.is_dir():
+        return jars
+    fetched = jars.with_name(f"{jars.name}.{os.getpid()}")
+    command = (
+        "mvn",
+        "-B",
+        "-q",
+        "-f",
+        str(_POM),
+        COPY_DEPENDENCIES,
+        f"-DoutputDirectory={fetched}",
+    )
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=RESOLVE_TIMEOUT_S
+    )
+    if run.returncode:
+        shutil.rmtree(fetched, ignore_errors=True)
+        raise KafkaMissingError(f"Maven cannot resolve Apache Kafka: {run.stdout}{run.stderr}")
+    with contextlib.suppress(OSError):  # another run was faster
+        fetched.rename(jars)
+    shutil.rmtree(fetched, ignore_errors=True)
+    return jars
+
+
+class KafkaCluster:
+    """Brokers that are controllers too (KRaft), each with a log of its own in `directory`.
+
+    Args:
+        directory: Receives configurations, logs and the brokers' data.
+        n_brokers: How many.
+    """
+
+    def __init__(self, directory: Path, n_brokers: int = 1) -> None:
+        self._directory = directory
+        self._ports = [(free_port(), free_port()) for _ in range(n_brokers)]
+        self._brokers: list[Child] = []
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the brokers listen, as host:port."""
+        return [f"{HOST}:{client}" for client, _ in self._ports]
+
+    @property
+    def url(self) -> str:
+        """All addresses, as clients take them."""
+        return ",".join(self.addresses)
+
+    async def start(self) -> None:
+        """Format the data directories, start every broker, and return when all answer.
+
+        Raises:
+            KafkaMissingError: this machine cannot run it.
+            ChildFailedError: a broker ended or stayed silent; the error holds the tail of its log.
+        """
+        jars = await asyncio.to_thread(resolve_kafka)
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        java = (
+            "java",
+            "-Xmx384m",
+            "-XX:TieredStopAtLevel=1",  # half the start, and tests are short
+            f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}",
+            "-cp",
+            f"{jars}/*",
+        )
+        for index in range(len(self._ports)):
+            configuration = self._configure(index)
+            await asyncio.to_thread(
+                subprocess.run,
+                (*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", configuration),
+                check=True,
+                capture_output=True,
+            )
+            command = (*java, "kafka.Kafka", str(configuration))
+            broker = Child(f"kafka-{index}", command, os.environ, self._directory, grace_s=15.0)
+            self._brokers.append(broker)
+            await broker.start()
+        for index in range(len(self._brokers)):
+            await self._ready(index)
+
+    async def kill(self, index: int) -> None:
+        """End a broker without warning; what it had acknowledged is in its log."""
+        self._signal(index, signal.SIGKILL)
+        await self._brokers[index].ended()
+
+    async def restart(self, index: int) -> None:
+        """Start a killed broker again on its log, and return when it answers."""
+        await self._brokers[index].start()
+        await self._ready(index)
+
+    def freeze(self, index: int) -> None:
+        """Have a broker stop answering, connections and all, until it is thawed."""
+        self._signal(index, signal.SIGSTOP)
+
+    def thaw(self, index: int) -> None:
+        """Have a frozen broker go on."""
+        self._signal(index, signal.SIGCONT)
+
+    async def stop(self) -> None:
+        """Stop every broker."""
+        await asyncio.gather(*(broker.stop() for broker in self._brokers))
+
+    def _signal(self, index: int, number: signal.Signals) -> None:
+        pid = self._brokers[index].pid
+        assert pid is not None, "the broker does not run"
+        os.kill(pid, number)
+
+    async def _ready(self, index: int) -> None:
+        address = self.addresses[index]
+        await self._brokers[index].ready(lambda: answers_kafka(address), START_TIMEOUT_S)
+
+    def _configure(self, index: int) -> Path:
+        client, controller = self._ports[index]
+        voters = ",".join(f"{n}@{HOST}:{port}" for n, (_, port) in enumerate(self._ports))
+        replicas = len(self._ports)
+        in_sync = max(1, replicas - 1)
+        configuration = self._directory / f"kafka-{index}.properties"
+        configuration.parent.mkdir(parents=True, exist_ok=True)
+        configuration.write_text(
+            f"""\
+process.roles=broker,controller
+node.id={index}
+controller.quorum.voters={voters}
+controller.listener.names=CONTROLLER
+listeners=CLIENT://{HOST}:{client},CONTROLLER://{HOST}:{controller}
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
+log.dirs={self._directory / f"kafka-{index}-data"}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor={replicas}
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+"""
+        )
+        return configuration
+
+
+@contextlib.asynccontextmanager
+async def kafka_cluster(directory: Path, n_brokers: int = 1) -> AsyncIterator[KafkaCluster]:
+    """Yield a running cluster that is gone afterwards."""
+    cluster = KafkaCluster(directory, n_brokers)
+    try:
+        await cluster.start()
+        yield cluster
+    finally:
+        await cluster.stop()
