@@ -39,10 +39,12 @@ def test_the_engine_counts_exactly_what_the_demo_sends() -> None:
     for trial in TRIALS:
         of_trial = [line for line in report["lines"] if line["experiment"] == trial.config["name"]]
         assert sum(line["sent"]["count"] for line in of_trial) > 0
+    # With `attrs` a process that ends meanwhile is passed by.
     left = [
-        process.cmdline()
-        for process in psutil.process_iter()
-        if process.pid not in before and "experiment-demo-" in " ".join(process.environ().values())
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if process.pid not in before
+        and "experiment-demo-" in " ".join((process.info["environ"] or {}).values())
     ]
     assert left == []
 
