@@ -19,6 +19,7 @@ def make_app(settings: Settings) -> BatchingApp:
         broker=settings.faust_brokers,
         broker_credentials=_credentials(settings),
         store="memory://",
+        datadir=str(settings.data_dir),  # Faust makes folders there, which stay empty
         autodiscover=False,
         key_serializer="raw",
         value_serializer="raw",

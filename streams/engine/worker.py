@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import stamina
 import uvloop
@@ -89,18 +90,29 @@ async def _run_until_signal(app: BatchingApp) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    _make_directory(Path(app.conf.datadir))
     app.finalize()
     tasks = {
         "start": asyncio.create_task(app.start()),
         "stop": asyncio.create_task(stop.wait()),
         "crash": asyncio.create_task(app._crashed.wait()),  # noqa: SLF001 - as mode's own worker
     }
+    # A start that has succeeded ends, too, and is of no more interest.
+    await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+    if tasks["start"].done() and (error := tasks["start"].exception()) is not None:
+        logger.critical("the app has not started", exc_info=error)
+        die("the app has not started")
     await asyncio.wait([tasks["stop"], tasks["crash"]], return_when=asyncio.FIRST_COMPLETED)
     if app.crashed:
         logger.critical("the app has crashed", exc_info=app.crash_reason)
         die("the app has crashed")
     for task in tasks.values():
         task.cancel()
+
+
+def _make_directory(path: Path) -> None:
+    with contextlib.suppress(OSError):  # Faust says what it cannot use
+        path.mkdir(parents=True, exist_ok=True)
 
 
 async def _stop(app: BatchingApp) -> None:

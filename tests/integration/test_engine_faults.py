@@ -86,6 +86,18 @@ def test_what_is_sent_is_counted_and_commands_are_answered(workers, ledger):
     assert workers.stop() == [0]
 
 
+def test_a_worker_that_cannot_start_says_why_and_ends(settings, tmp_path):
+    create_topics(settings)
+    blocked = tmp_path / "file"
+    blocked.touch()
+
+    with workers_of(settings.model_copy(update={"data_dir": blocked}), tmp_path) as workers:
+        worker = workers.start()
+
+        assert worker.wait(30) == 70
+        assert "the app has not started" in workers.log()
+
+
 def test_a_repeated_command_gets_its_first_answer(workers, ledger):
     workers.start()
     ledger.start_experiment(EXPERIMENT)
