@@ -3,17 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+MINUTES ?= 30
+# Tests of real servers wait for sessions and restarts: three at once, those of a file one by one.
+PARALLEL ?= --numprocesses=3 --dist=loadgroup
 PACKAGES := streams schemas api scripts tests $(wildcard benchmarks)
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
 MEASUREMENTS := wire assign_cost assign_load freshness
 # The rest of the integration tests starts the embedded stack itself.
 ON_KAFKA := $(addprefix tests/integration/test_,engine_faults.py kafka_durability.py api_durability.py \
-	api_whole.py client.py publisher.py servers.py)
+	api_whole.py client.py publisher.py servers.py) tests/faults
 LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-kafka lint format types contracts compose check bench lock clean
+.PHONY: help demo up test test-kafka soak lint format types contracts compose check bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +28,13 @@ up: $(INSTALLED) ## start the whole stack on this machine until Ctrl-C
 	$(BIN)/experiment up
 
 test: $(INSTALLED) ## every test, also those against the real embedded broker and Valkey
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-kafka: $(INSTALLED) ## the same joints on Apache Kafka 4; needs Java 17 and Maven
-	$(BIN)/pytest --stack=kafka $(ON_KAFKA) $(PYTEST_ARGS)
+	$(BIN)/pytest --stack=kafka $(PARALLEL) $(ON_KAFKA) $(PYTEST_ARGS)
+
+soak: $(INSTALLED) ## random schedules of faults for MINUTES=30; SOAK_ARGS=--stack=kafka for Apache Kafka
+	$(BIN)/pytest tests/faults/test_soak.py -s --timeout=0 --soak-minutes=$(MINUTES) $(SOAK_ARGS)
 
 lint: $(INSTALLED) ## ruff and yamllint
 	$(BIN)/ruff check $(PACKAGES)

@@ -30,10 +30,15 @@ hypothesis.settings.load_profile("patient")
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Addresses of a running Kafka and Redis."""
+    """Addresses of a running Kafka and Redis.
+
+    Attributes:
+        broker_pid: Process of the broker, where it is one of this machine's own.
+    """
 
     kafka_url: str
     redis_url: str
+    broker_pid: int | None = None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,16 +50,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "Maven beside the embedded Valkey; url reads "
         "EXPERIMENT_TEST_KAFKA_URL and EXPERIMENT_TEST_REDIS_URL",
     )
+    parser.addoption(
+        "--fault-seed",
+        type=int,
+        action="append",
+        help="random schedules of faults to run, instead of the usual ones; may be repeated",
+    )
+    parser.addoption(
+        "--soak-minutes",
+        type=float,
+        default=0.0,
+        help="run new random schedules of faults for so long",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "integration" in item.path.parts:
+        if {"integration", "faults"} & set(item.path.parts):
             item.add_marker("integration")
-    if config.getoption("--stack") != "kafka":  # they have a command of their own
-        others = [item for item in items if item.get_closest_marker("kafka") is not None]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+        if "faults" not in item.path.parts:  # those wait most of the time, and may run side by side
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    # Neither is part of `make test`; each has a command of its own.
+    unwanted = {
+        name
+        for name, is_wanted in (
+            ("kafka", config.getoption("--stack") == "kafka"),
+            ("soak", bool(config.getoption("--soak-minutes"))),
+        )
+        if not is_wanted
+    }
+    others = [item for item in items if unwanted & {mark.name for mark in item.iter_markers()}]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +136,7 @@ def _embedded_servers(directory: Path) -> Iterator[Servers]:
         try:
             valkey, redis_url = runner.run(start_valkey(directory))
             try:
-                yield Servers(kafka_url, redis_url)
+                yield Servers(kafka_url, redis_url, broker.pid)
             finally:
                 runner.run(valkey.stop())
         finally:
@@ -124,7 +151,7 @@ def _kafka_servers(directory: Path) -> Iterator[Servers]:
             cluster = runner.run(stack.enter_async_context(kafka_cluster(directory)))
             valkey, redis_url = runner.run(start_valkey(directory))
             stack.push_async_callback(valkey.stop)
-            yield Servers(cluster.url, redis_url)
+            yield Servers(cluster.url, redis_url, cluster.pid(0))
         except KafkaMissingError as error:
             _missing(str(error))
         finally:

@@ -147,10 +147,14 @@ class KafkaCluster:
         """Stop every broker."""
         await asyncio.gather(*(broker.stop() for broker in self._brokers))
 
-    def _signal(self, index: int, number: signal.Signals) -> None:
+    def pid(self, index: int) -> int:
+        """Return the process of a running broker."""
         pid = self._brokers[index].pid
         assert pid is not None, "the broker does not run"
-        os.kill(pid, number)
+        return pid
+
+    def _signal(self, index: int, number: signal.Signals) -> None:
+        os.kill(self.pid(index), number)
 
     async def _ready(self, index: int) -> None:
         address = self.addresses[index]

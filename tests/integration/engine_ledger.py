@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from pydantic import SecretStr
 
 from streams.domain.events import (
@@ -28,10 +28,11 @@ from streams.domain.events import (
 from streams.domain.ids import experiment_id
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.receipts import Keyring, Receipt
-from streams.experiments.snapshot import Snapshot
+from streams.experiments.snapshot import Snapshot, VariantReport
 from streams.redis_projection.keys import Keys
 from streams.settings import Settings
 from streams.wire.commands import encode_command
+from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
 from streams.wire.snapshots import decode_snapshot
@@ -60,6 +61,7 @@ class Workers:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a worker; it needs some seconds to be ready."""
+        self._directory.mkdir(parents=True, exist_ok=True)
         log = self._directory / f"worker-{len(self._running)}.log"
         with log.open("wb") as output:
             worker = subprocess.Popen(
@@ -112,8 +114,25 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+class Sent(NamedTuple):
+    """A record that can be sent again as it was."""
+
+    topic: str
+    value: bytes
+    key: str | None = None
+    partition: int = -1
+
+
 class Ledger:
-    """What was sent, as it must be counted."""
+    """What was sent, as it must be counted.
+
+    Attributes:
+        assignments: Units by (experiment, variant).
+        observations: Observations by (experiment, variant, metric).
+        totals: Their sums, in micro-units.
+        batches: Every batch of impressions sent, to be sent again.
+        letters: Code of every dead letter there must be, by (topic, partition, offset).
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -128,8 +147,10 @@ class Ledger:
         )
         self.now_ms = int(time.time() * 1000)
         self.assignments: Counter[tuple[int, int]] = Counter()
-        self.observations: Counter[tuple[int, int]] = Counter()
-        self.totals: Counter[tuple[int, int]] = Counter()
+        self.batches: list[Sent] = []
+        self.letters: dict[tuple[str, int, int], str] = {}
+        self.observations: Counter[tuple[int, int, str]] = Counter()
+        self.totals: Counter[tuple[int, int, str]] = Counter()
 
     def command(
         self,
@@ -183,8 +204,10 @@ class Ledger:
         record = encode_impression_batch(
             ImpressionBatch(self._incarnation, partition, sequence, [group])
         )
+        sent = Sent("impressions", record, partition=partition)
+        self.batches.append(sent)
         for _ in range(times):
-            self.produce("impressions", record, partition=partition)
+            self.send(sent)
         for variant in variants:
             self.assignments[experiment, variant] += 1
         return [
@@ -198,19 +221,37 @@ class Ledger:
             Receipt(experiment, variant, PROPENSITY_ONE // 2, 2, self.now_ms, unit, 86_400)
         )
 
+    def opened(self, receipt: str) -> Receipt:
+        """Return what a receipt says."""
+        return self._keyring.open(receipt)[0]
+
     def is_of_variant(self, receipt: str, variant: int) -> bool:
         """Return whether a receipt is of this variant."""
-        opened, _ = self._keyring.open(receipt)
-        return opened.variant == variant
+        return self.opened(receipt).variant == variant
 
-    def observe(self, receipt: str, *, value: int = MICRO, times: int = 1) -> None:
-        """Send an observation, several times if asked; it counts once."""
-        observation = Observation(receipt, "click", value, secrets.token_hex(8), self.now_ms + 1)
+    def observe(
+        self,
+        receipt: str,
+        *,
+        metric: str = "click",
+        value: int = MICRO,
+        times: int = 1,
+        delay_ms: int = 1,
+    ) -> Sent:
+        """Send an observation, several times if asked, and return it; it counts once."""
+        event = secrets.token_hex(8)
+        observation = Observation(receipt, metric, value, event, self.now_ms + delay_ms)
+        sent = Sent("observations", encode_observation(observation), receipt)
         for _ in range(times):
-            self.produce("observations", encode_observation(observation), receipt)
-        opened, _ = self._keyring.open(receipt)
-        self.observations[opened.experiment, opened.variant] += 1
-        self.totals[opened.experiment, opened.variant] += value
+            self.send(sent)
+        opened = self.opened(receipt)
+        self.observations[opened.experiment, opened.variant, metric] += 1
+        self.totals[opened.experiment, opened.variant, metric] += value
+        return sent
+
+    def send(self, record: Sent) -> None:
+        """Send a record, for the first time or again."""
+        self.produce(record.topic, record.value, record.key, record.partition)
 
     def produce(
         self, topic: str, value: bytes | None, key: str | None = None, partition: int = -1
@@ -238,21 +279,50 @@ class Ledger:
         snapshot = self.snapshot(experiment)
         if snapshot is None:
             return False
-        counted = [
-            (
-                report.assignments,
-                report.observations,
-                sum(metric.total for metric in report.metrics if metric.name == "click"),
-            )
-            for report in snapshot.variants
-        ]
-        sent = [
-            (self.assignments[place], self.observations[place], self.totals[place])
-            for place in ((experiment, 0), (experiment, 1))
-        ]
-        for have, want in zip(counted, sent, strict=True):
-            assert all(h <= w for h, w in zip(have, want, strict=True)), f"{counted} > {sent}"
-        return counted == sent
+        counted: Counter[tuple[Any, ...]] = Counter(
+            {
+                (index, *what): number
+                for index, report in enumerate(snapshot.variants)
+                for what, number in _counts(report).items()
+            }
+        )
+        sent: Counter[tuple[Any, ...]] = Counter(
+            {
+                (variant, "assignments"): number
+                for (of, variant), number in self.assignments.items()
+                if of == experiment
+            }
+        )
+        for what, numbers in (("observations", self.observations), ("total", self.totals)):
+            for (of, variant, metric), number in numbers.items():
+                if of == experiment:
+                    sent[variant, what, metric] = number
+        # Totals of values below zero may be larger on the way.
+        over = {
+            place: number
+            for place, number in counted.items()
+            if place[1] != "total" and number > sent[place]
+        }
+        assert not over, f"counted {over} of {sent}"
+        return counted == sent  # to a Counter what is missing is 0
+
+    def poison(self, topic: str, value: bytes, code: str, key: str | None = None) -> None:
+        """Send a record that must become a dead letter with this code, at the place it gets."""
+
+        def note(error: KafkaError | None, message: Message) -> None:
+            assert error is None, error
+            place = message.topic(), message.partition(), message.offset()
+            self.letters[cast(tuple[str, int, int], place)] = code
+
+        self.producer.produce(
+            f"{self._settings.topic_prefix}{topic}", value=value, key=key, on_delivery=note
+        )
+        self.producer.poll(0)
+
+    def dead_letters(self) -> dict[tuple[str, int, int], str]:
+        """Return the code of every dead letter by (topic, partition, offset); doubles are one."""
+        letters = [decode_dead_letter(value) for _, value in self.read("dead-letters")]
+        return {(each.topic, each.partition, each.offset): each.code for each in letters}
 
     def read(self, topic: str) -> list[tuple[bytes | None, bytes | None]]:
         """Return the key and value of every record of a topic."""
@@ -278,3 +348,12 @@ class Ledger:
                 records.append((message.key(), message.value()))
         consumer.close()
         return records
+
+
+def _counts(report: VariantReport) -> dict[tuple[str, ...], int]:
+    """Return all that is counted of a variant."""
+    counts: dict[tuple[str, ...], int] = {("assignments",): report.assignments}
+    for metric in report.metrics:
+        counts["observations", metric.name] = metric.observations
+        counts["total", metric.name] = metric.total
+    return counts

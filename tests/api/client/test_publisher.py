@@ -35,6 +35,7 @@ def receipt(keyring: Keyring = KEYRING, *, assigned_at_ms: int = NOW_MS, window_
         (receipt(STRANGER), KEYRING, "FORGED_RECEIPT"),
         (receipt(assigned_at_ms=NOW_MS - 61_000), KEYRING, "EXPIRED_RECEIPT"),
     ],
+    ids=["empty", "no-receipt", "cut", "forged", "expired"],  # the same in every process
 )
 def test_a_bad_receipt_is_refused_before_it_is_sent(assignment_id, keyring, code) -> None:
     with (

@@ -1,0 +1,322 @@
+"""An installation under a schedule of faults, and the truth about what it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from streams.domain.events import CommandKind, Observation
+from streams.domain.ids import experiment_number
+from streams.domain.quantities import MICRO
+from streams.embedded.children import Child
+from streams.embedded.valkey import answers_redis, start_valkey
+from streams.kafka_admin import create_topics
+from streams.settings import Settings
+from streams.wire.observations import encode_observation
+from tests.faults.schedule import Fault, Step
+from tests.integration.api_process import api_of, run_experiment
+from tests.integration.engine_ledger import Ledger, Sent, Workers, until, workers_of
+
+EXPERIMENTS = (7, 8, 9)
+CONCLUDED = EXPERIMENTS[-1]
+PARTITIONS = 4
+MOST_WORKERS = 3
+FROZEN_BROKER_S = 3.0
+SETTLE_S = 120.0
+DAY_MS = 86_400_000
+NOISE_BYTES = 900_000  # below what a producer takes by default
+METRICS = ("click", "revenue")
+
+
+class Ordeal:
+    """Sends events, causes faults, and compares at the end.
+
+    Args:
+        settings: Of the installation.
+        directory: Receives logs.
+        workers: Its workers.
+        valkey: Its Redis.
+        broker_pid: Its broker; None if that cannot be frozen.
+        seed: Of every draw that the schedule leaves open.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Path,
+        workers: Workers,
+        valkey: Child,
+        broker_pid: int | None,
+        seed: int,
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._workers = workers
+        self._valkey = valkey
+        self._broker_pid = broker_pid
+        self._draws = random.Random(seed)
+        self._ledger = Ledger(settings)
+        self._sent: list[Sent] = []
+        self._receipts: list[str] = []
+        self._users = 0
+        self._experiment = ""  # the one that is assigned by the API
+        self._apis = AsyncExitStack()
+        self._n_apis = 0
+        self._api: Child
+        self._http: httpx.AsyncClient
+
+    async def begin(self) -> None:
+        """Start a worker and the API, and create and start the experiments."""
+        self._workers.start()
+        for experiment in EXPERIMENTS:
+            self._ledger.start_experiment(experiment, secondaryMetrics=["revenue"])
+        await self._start_api()
+        self._experiment = await run_experiment(self._http, type="bayesian_ab", unit="user")
+
+    async def end(self) -> None:
+        """Stop the API."""
+        await self._apis.aclose()
+
+    async def run(self, steps: tuple[Step, ...]) -> None:
+        """Cause the faults in their order, with events before, while and after."""
+        causes = {
+            Fault.WORKER_KILLED: self._kill_worker,
+            Fault.WORKER_FROZEN: self._freeze_worker,
+            Fault.WORKER_JOINS: self._join,
+            Fault.WORKER_LEAVES: self._leave,
+            Fault.BROKER_FROZEN: self._freeze_broker,
+            Fault.REDIS_KILLED: self._kill_redis,
+            Fault.REDIS_EMPTIED: self._empty_redis,
+            Fault.API_KILLED: self._kill_api,
+            Fault.REPEATED: self._repeat,
+            Fault.POISON: self._poison,
+            Fault.LATE: self._late,
+            Fault.CONCLUDED: self._conclude,
+        }
+        for step in steps:
+            self._send()
+            await causes[step.fault]()
+            self._revive()
+            self._send()
+            await self._ask(3)
+            await asyncio.sleep(step.pause_s)
+        self._send()
+
+    async def check(self) -> None:
+        """Return once every count is what was sent and every dead letter is where it must be."""
+        assert self._ledger.producer.flush(60) == 0
+        number = experiment_number(self._experiment)
+        deadline = time.monotonic() + SETTLE_S
+        while not all(self._ledger.is_exact(each) for each in (*EXPERIMENTS, number)):
+            self._revive()
+            assert time.monotonic() < deadline, self._workers.log()[-20_000:]
+            await asyncio.sleep(0.1)
+        until(lambda: self._ledger.dead_letters() == self._ledger.letters)
+
+    def _revive(self) -> None:
+        """Start a worker when none is left, as a supervisor would: one may end with code 70."""
+        if not self._workers.running():
+            self._workers.start()
+
+    def _worker(self) -> subprocess.Popen[bytes]:
+        """Return one of the running workers."""
+        self._revive()
+        return self._draws.choice(self._workers.running())
+
+    def _send(self) -> None:
+        """Send impressions and observations of every experiment to every partition."""
+        ledger, draws = self._ledger, self._draws
+        for experiment in EXPERIMENTS:
+            for partition in range(PARTITIONS):
+                receipts = ledger.assign(experiment, partition)
+                self._receipts += receipts[:2]
+                for receipt in receipts[:: draws.randint(3, 9)]:
+                    value = draws.choice((MICRO, -3 * MICRO, 49_990_000))
+                    metric = draws.choice(METRICS)
+                    sent = ledger.observe(receipt, metric=metric, value=value)
+                    self._sent.append(sent)
+
+    async def _kill_worker(self) -> None:
+        self._worker().kill()
+        self._workers.start()
+
+    async def _freeze_worker(self) -> None:
+        frozen = self._worker()
+        self._join_one()
+        frozen.send_signal(signal.SIGSTOP)
+        for _ in range(int(self._settings.session_timeout_s) + 3):
+            self._send()
+            await asyncio.sleep(1)
+        frozen.send_signal(signal.SIGCONT)
+
+    async def _join(self) -> None:
+        self._join_one()
+
+    def _join_one(self) -> None:
+        if len(self._workers.running()) < MOST_WORKERS:
+            self._workers.start()
+
+    async def _leave(self) -> None:
+        self._worker().terminate()
+
+    async def _freeze_broker(self) -> None:
+        if self._broker_pid is None:
+            return
+        os.kill(self._broker_pid, signal.SIGSTOP)
+        try:
+            self._send()
+            await self._ask(3)
+            await asyncio.sleep(FROZEN_BROKER_S)
+        finally:
+            os.kill(self._broker_pid, signal.SIGCONT)
+
+    async def _kill_redis(self) -> None:
+        pid = self._valkey.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await self._valkey.ended()
+        self._send()
+        await asyncio.sleep(self._draws.uniform(0, 1))
+        await self._valkey.start()
+        await self._valkey.ready(lambda: answers_redis(self._settings.redis_url), timeout_s=20)
+
+    async def _empty_redis(self) -> None:
+        self._ledger.redis.flushall()
+        # Until the workers have noticed, the API has what it had; a new one would have nothing.
+        await asyncio.sleep(1.5)
+
+    async def _kill_api(self) -> None:
+        """Kill the API while Kafka takes nothing, so that its queue and its spool are not empty."""
+        if self._broker_pid is not None:
+            os.kill(self._broker_pid, signal.SIGSTOP)
+        try:
+            await self._ask(10)
+            assert self._api.pid is not None
+            os.kill(self._api.pid, signal.SIGKILL)
+            await self._api.ended()
+        finally:
+            if self._broker_pid is not None:
+                os.kill(self._broker_pid, signal.SIGCONT)
+        await self._start_api()
+
+    async def _start_api(self) -> None:
+        self._n_apis += 1
+        name = f"api-{self._n_apis}"
+        self._api, self._http = await self._apis.enter_async_context(
+            api_of(self._settings, self._directory, name=name, until_ready=False)
+        )
+
+    async def _ask(self, users: int) -> None:
+        """Have users assigned and observed by the API, each call until it is answered."""
+        for _ in range(users):
+            self._users += 1
+            body = {"userId": f"user-{self._users}"}
+            assigned = await self._answered(f"/experiments/{self._experiment}/assign", body)
+            observation = {
+                "assignmentId": assigned["id"],
+                "metric": "click",
+                "value": 1,
+                "eventId": f"event-{self._users}",
+            }
+            await self._answered("/observations", [observation])
+            opened = self._ledger.opened(assigned["id"])
+            place = opened.experiment, opened.variant
+            self._ledger.assignments[place] += 1
+            self._ledger.observations[*place, "click"] += 1
+            self._ledger.totals[*place, "click"] += MICRO
+
+    async def _answered(self, path: str, body: object) -> Any:
+        """Send a request until it is answered with success: repetition is harmless."""
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            with suppress(httpx.TransportError):
+                answer = await self._http.post(path, json=body)
+                if answer.is_success:
+                    return answer.json()
+                # A new process has no experiment before it has read Redis.
+                assert answer.status_code in {
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    HTTPStatus.NOT_FOUND,
+                }, answer.text
+            assert time.monotonic() < deadline, path
+            await asyncio.sleep(0.1)
+
+    async def _repeat(self) -> None:
+        draws = self._draws
+        for sent in draws.sample(self._sent, min(50, len(self._sent))):
+            for _ in range(draws.choice((1, 2))):
+                self._ledger.send(sent)
+        for _ in range(100):
+            self._ledger.send(self._sent[-1])
+        for sent in draws.sample(self._ledger.batches, min(10, len(self._ledger.batches))):
+            self._ledger.send(sent)
+
+    async def _poison(self) -> None:
+        ledger = self._ledger
+        receipt = self._draws.choice(self._receipts)
+        good = encode_observation(Observation(receipt, "click", MICRO, "x", ledger.now_ms))
+        wrong = {"assignmentId": receipt, "metric": 5, "value": True}
+        poison = {
+            good[:-5]: "UNDECODABLE_RECORD",
+            good[:2] + secrets.token_bytes(8) + good[10:]: "UNKNOWN_SCHEMA",
+            json.dumps(wrong).encode(): "WRONG_TYPE",
+            b"\xff" + secrets.token_bytes(NOISE_BYTES): "UNDECODABLE_RECORD",
+            b"[" * 100_000: "INVALID_JSON",
+            b'{"a":' * 100_000: "INVALID_JSON",
+        }
+        for value, code in poison.items():
+            ledger.poison("observations", value, code)
+        self._send()
+        ledger.poison("impressions", b"\xc3\x01" + secrets.token_bytes(30), "UNKNOWN_SCHEMA")
+        ledger.poison("commands", b"\xc3\x01 no command", "UNKNOWN_SCHEMA", "no experiment")
+
+    async def _late(self) -> None:
+        ledger = self._ledger
+        receipts = self._draws.sample(self._receipts, 10)
+        for index, receipt in enumerate(receipts):
+            # The last moment of the window first, then ever earlier ones.
+            sent = ledger.observe(receipt, metric="late", delay_ms=DAY_MS - index * 1000)
+            self._sent.append(sent)
+        for receipt in receipts:
+            after = Observation(receipt, "late", MICRO, "x", ledger.now_ms + DAY_MS + 1)
+            ledger.poison("observations", encode_observation(after), "EXPIRED_RECEIPT", receipt)
+
+    async def _conclude(self) -> None:
+        """Conclude an experiment among its observations; a second time is refused."""
+        self._send()
+        self._ledger.producer.flush()
+        self._ledger.command(CONCLUDED, CommandKind.CONCLUDE)
+        self._send()
+
+
+@asynccontextmanager
+async def ordeal(
+    settings: Settings, directory: Path, broker_pid: int | None, seed: int
+) -> AsyncIterator[Ordeal]:
+    """Yield an installation with a Redis of its own; nothing of it is left afterwards."""
+    create_topics(settings)
+    valkey, url = await start_valkey(directory / "valkey")
+    settings = settings.model_copy(update={"redis_url": url})
+    try:
+        with workers_of(settings, directory) as workers:
+            running = Ordeal(settings, directory, workers, valkey, broker_pid, seed)
+            try:
+                await running.begin()
+                yield running
+            finally:
+                await running.end()
+    finally:
+        await valkey.stop()

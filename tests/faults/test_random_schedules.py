@@ -1,0 +1,23 @@
+"""Whatever happens in whatever order, every count is what was sent.
+
+A failed seed is repeated with `make test PYTEST_ARGS="tests/faults --fault-seed SEED"`.
+"""
+
+from __future__ import annotations
+
+from tests.faults.ordeal import ordeal
+from tests.faults.schedule import Fault, schedule
+
+
+def test_the_usual_seeds_have_every_fault():
+    assert {step.fault for seed in range(20) for step in schedule(seed)} == set(Fault)
+
+
+async def test_every_count_is_exact_under_a_random_schedule_of_faults(
+    settings, servers, tmp_path, seed
+):
+    steps = schedule(seed)
+    async with ordeal(settings, tmp_path, servers.broker_pid, seed) as running:
+        await running.run(steps)
+
+        await running.check()
