@@ -11,7 +11,7 @@ YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.y
 MEASUREMENTS := wire assign_cost assign_load freshness
 # The rest of the integration tests starts the embedded stack itself.
 ON_KAFKA := $(addprefix tests/integration/test_,engine_faults.py kafka_durability.py api_durability.py \
-	api_whole.py client.py publisher.py servers.py) tests/faults
+	api_whole.py client.py projection.py publisher.py servers.py) tests/faults
 LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet --group build
 

@@ -7,22 +7,25 @@ import base64
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from confluent_kafka.admin import AdminClient
 from platformdirs import user_cache_path
 
-from streams.embedded.children import Child, free_port
+from streams.embedded.children import Child
 from streams.embedded.tansu import answers_kafka
 
 HOST = "127.0.0.1"
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 RESOLVE_TIMEOUT_S = 600
 START_TIMEOUT_S = 60.0
+POLL_S = 0.2
 
 _HERE = Path(__file__).parent
 _POM = _HERE / "pom.xml"
@@ -80,7 +83,8 @@ class KafkaCluster:
 
     def __init__(self, directory: Path, n_brokers: int = 1) -> None:
         self._directory = directory
-        self._ports = [(free_port(), free_port()) for _ in range(n_brokers)]
+        ports = iter(_free_ports(2 * n_brokers))
+        self._ports = list(zip(ports, ports, strict=True))
         self._brokers: list[Child] = []
 
     @property
@@ -101,7 +105,8 @@ class KafkaCluster:
             ChildFailedError: a broker ended or stayed silent; the error holds the tail of its log.
         """
         jars = await asyncio.to_thread(resolve_kafka)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # 16 bytes, of which the first is such that the text does not begin with a dash.
+        cluster = base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
         java = (
             "java",
             "-Xmx384m",
@@ -112,12 +117,8 @@ class KafkaCluster:
         )
         for index in range(len(self._ports)):
             configuration = self._configure(index)
-            await asyncio.to_thread(
-                subprocess.run,
-                (*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", configuration),
-                check=True,
-                capture_output=True,
-            )
+            storage = (*java, "kafka.tools.StorageTool", "format")
+            await asyncio.to_thread(_run, (*storage, "-t", cluster, "-c", str(configuration)))
             command = (*java, "kafka.Kafka", str(configuration))
             broker = Child(f"kafka-{index}", command, os.environ, self._directory, grace_s=15.0)
             self._brokers.append(broker)
@@ -134,6 +135,16 @@ class KafkaCluster:
         """Start a killed broker again on its log, and return when it answers."""
         await self._brokers[index].start()
         await self._ready(index)
+
+    async def in_sync(self) -> None:
+        """Return when every replica has what its leader has.
+
+        Raises:
+            TimeoutError: that takes too long.
+        """
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await asyncio.to_thread(_is_in_sync, self.url):  # noqa: ASYNC110 - Kafka's
+                await asyncio.sleep(POLL_S)
 
     def freeze(self, index: int) -> None:
         """Have a broker stop answering, connections and all, until it is thawed."""
@@ -186,6 +197,29 @@ transaction.state.log.min.isr={in_sync}
 """
         )
         return configuration
+
+
+def _run(command: tuple[str, ...]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return different ports that nobody listened on a moment ago."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _is_in_sync(url: str) -> bool:
+    topics = AdminClient({"bootstrap.servers": url, "log_level": 0}).list_topics(timeout=10).topics
+    return all(
+        len(partition.isrs) == len(partition.replicas)
+        for topic in topics.values()
+        for partition in topic.partitions.values()
+    )
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -76,6 +77,10 @@ class Workers:
     def running(self) -> list[subprocess.Popen[bytes]]:
         """Return those that have not ended."""
         return [worker for worker in self._running if worker.poll() is None]
+
+    def endings(self) -> list[int]:
+        """Return how those that have ended did."""
+        return [worker.returncode for worker in self._running if worker.poll() is not None]
 
     def stop(self) -> list[int]:
         """End all that still run, and return how every one of them ended."""
@@ -305,6 +310,30 @@ class Ledger:
         }
         assert not over, f"counted {over} of {sent}"
         return counted == sent  # to a Counter what is missing is 0
+
+    @contextmanager
+    def traffic(self, experiment: int, pause_s: float = 0.01) -> Iterator[None]:
+        """Impressions and observations without a break while the block runs; then all are sent.
+
+        Meanwhile nobody else may send.
+        """
+        done = threading.Event()
+
+        def send() -> None:
+            partition = 0
+            while not done.wait(pause_s):
+                for receipt in self.assign(experiment, partition)[::5]:
+                    self.observe(receipt)
+                partition = (partition + 1) % self._settings.partitions
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            yield
+        finally:
+            done.set()
+            sender.join()
+            assert self.producer.flush(60) == 0
 
     def poison(self, topic: str, value: bytes, code: str, key: str | None = None) -> None:
         """Send a record that must become a dead letter with this code, at the place it gets."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import secrets
 import signal
 import subprocess
@@ -33,6 +34,7 @@ from tests.integration.api_process import api_of, logged_batches, logged_units, 
 from tests.integration.engine_ledger import environment
 
 CONNECTIONS = 8
+FULL_AT_BYTES = 20_000
 
 
 def running_experiment(number: int, **config: object) -> Snapshot:
@@ -195,6 +197,46 @@ async def test_without_kafka_assignment_goes_on_and_kafka_gets_it_later(
     assert int(command.headers["Retry-After"]) > 0
     assert (ready.status_code, ready.json()["degraded"]) == (200, ["kafka"])
     assert spooled > 0
+    keyring = Keyring.parse(settings.signing_keys)
+    expected = sorted(keyring.verify(text).unit for text in receipts)
+    assert sorted(logged_units(logged_batches(settings))) == expected
+
+
+async def test_a_full_disk_refuses_with_its_code_and_loses_nothing_it_had_accepted(
+    own_servers, tmp_path: Path
+) -> None:
+    settings, broker, _ = own_servers
+    found = running_experiment(1)
+    await publish(settings, found)
+    receipts = []
+    os.kill(broker.pid, signal.SIGSTOP)  # so that the spool can only grow
+    try:
+        async with api_of(settings, tmp_path) as (process, http):
+            assert process.pid is not None
+            # The kernel refuses what makes a file longer, in mid-write, as a full disk does.
+            unlimited = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FULL_AT_BYTES, unlimited[1]))
+            path = f"/experiments/{found.experiment.id}/assign"
+            while (answer := await http.post(path, json={})).is_success:
+                receipts.append(answer.json()["id"])
+            click = {"assignmentId": receipts[0], "metric": "click", "value": 1}
+            refused = await http.post("/observations", json=[click])
+
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, unlimited)
+            again = await http.post(path, json={})
+            receipts.append(again.json()["id"])
+            os.kill(broker.pid, signal.SIGCONT)
+
+            async def is_drained() -> bool:
+                return await metric(http, "experiment_spool_bytes") == 0
+
+            await until(is_drained)
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+
+    for failure in (answer, refused):
+        assert (failure.status_code, failure.json()["error"]["code"]) == (503, "SPOOL_FULL")
+        assert int(failure.headers["Retry-After"]) > 0
     keyring = Keyring.parse(settings.signing_keys)
     expected = sorted(keyring.verify(text).unit for text in receipts)
     assert sorted(logged_units(logged_batches(settings))) == expected

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -30,28 +27,6 @@ def workers(settings, tmp_path):
 @pytest.fixture
 def ledger(settings):
     return Ledger(settings)
-
-
-@contextmanager
-def traffic(ledger: Ledger) -> Iterator[None]:
-    """Impressions and observations without a pause, while the block runs."""
-    done = threading.Event()
-
-    def send() -> None:
-        partition = 0
-        while not done.wait(0.01):
-            for receipt in ledger.assign(EXPERIMENT, partition)[::5]:
-                ledger.observe(receipt)
-            partition = (partition + 1) % 4
-        ledger.producer.flush()
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield
-    finally:
-        done.set()
-        sender.join()
 
 
 def counted(ledger: Ledger) -> int:
@@ -116,7 +91,7 @@ def test_a_worker_killed_in_mid_batch_loses_and_doubles_nothing(workers, ledger)
     worker = workers.start()
     ledger.start_experiment(EXPERIMENT)
 
-    with traffic(ledger):
+    with ledger.traffic(EXPERIMENT):
         progress(ledger)
         worker.kill()
         workers.start()
@@ -129,7 +104,7 @@ def test_a_second_worker_joins_and_leaves_under_load(workers, ledger):
     workers.start()
     ledger.start_experiment(EXPERIMENT)
 
-    with traffic(ledger):
+    with ledger.traffic(EXPERIMENT):
         second = workers.start()
         until(lambda: ledger.ready_workers() == 2)
         progress(ledger)
@@ -146,7 +121,7 @@ def test_a_worker_frozen_past_its_session_does_not_win(workers, ledger):
     workers.start()
     until(lambda: ledger.ready_workers() == 2)
 
-    with traffic(ledger):
+    with ledger.traffic(EXPERIMENT):
         progress(ledger)
         first.send_signal(signal.SIGSTOP)
         until(lambda: ledger.ready_workers() == 1)

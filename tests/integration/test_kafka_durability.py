@@ -6,6 +6,8 @@ Each test has a cluster of its own, so that the others do not feel it.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -15,15 +17,15 @@ import pytest
 from streams.kafka_admin import create_topics
 from streams.settings import Settings
 from tests.brokers.kafka import KafkaCluster, kafka_cluster
-from tests.integration.api_process import api_of, logged_batches, logged_units, run_experiment
-from tests.integration.api_process import until as until_async
-from tests.integration.engine_ledger import Ledger, until, workers_of
+from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.engine_ledger import Ledger, Workers, workers_of
 
 pytestmark = pytest.mark.kafka
 
 EXPERIMENT = 7
-PARTITIONS = 4
+GAVE_UP = 70
 UNREACHABLE_S = 30
+SETTLE_S = 90.0
 
 Cluster = Callable[[int], AbstractAsyncContextManager[tuple[KafkaCluster, Settings]]]
 
@@ -47,13 +49,20 @@ def cluster_of(settings: Settings, tmp_path: Path) -> Cluster:
     return run
 
 
-def send(ledger: Ledger) -> None:
-    """Send some batches and observations to every partition, and return when Kafka has them."""
-    for partition in range(PARTITIONS):
-        for _ in range(5):
-            for receipt in ledger.assign(EXPERIMENT, partition)[::5]:
-                ledger.observe(receipt, times=2)
-    assert ledger.producer.flush(60) == 0
+async def exact(ledger: Ledger, workers: Workers) -> None:
+    """Return once every count is what was sent; a worker may have ended with code 70 meanwhile."""
+    deadline = time.monotonic() + SETTLE_S
+    while not ledger.is_exact(EXPERIMENT):
+        supervise(workers)
+        assert time.monotonic() < deadline, workers.log()[-20_000:]
+        await asyncio.sleep(0.1)
+
+
+def supervise(workers: Workers) -> None:
+    """Start a worker when none is left, as a supervisor would."""
+    assert set(workers.endings()) <= {GAVE_UP}
+    if not workers.running():
+        workers.start()
 
 
 async def test_one_of_three_brokers_killed_and_then_another_loses_nothing(cluster_of, tmp_path):
@@ -63,64 +72,75 @@ async def test_one_of_three_brokers_killed_and_then_another_loses_nothing(cluste
             workers.start()
             ledger = Ledger(settings)
             ledger.start_experiment(EXPERIMENT)
-            send(ledger)
 
             for index in range(2):
-                await cluster.kill(index)
-                send(ledger)
-                until(lambda: ledger.is_exact(EXPERIMENT), 90)
+                with ledger.traffic(EXPERIMENT):
+                    await asyncio.sleep(1)
+                    await cluster.kill(index)
+                    await asyncio.sleep(2)
+                await exact(ledger, workers)
                 await cluster.restart(index)
-                send(ledger)
+                await cluster.in_sync()
 
-            until(lambda: ledger.is_exact(EXPERIMENT), 90)
+            with ledger.traffic(EXPERIMENT):
+                await asyncio.sleep(1)
+            await exact(ledger, workers)
 
 
 async def test_a_broker_killed_with_its_log_goes_on_where_it_was(cluster_of, tmp_path):
     async with cluster_of(1) as (cluster, settings):
         with workers_of(settings, tmp_path) as workers:
-            first = workers.start()
+            workers.start()
             ledger = Ledger(settings)
             ledger.start_experiment(EXPERIMENT)
-            send(ledger)
 
-            await cluster.kill(0)
-            await asyncio.sleep(2)
-            await cluster.restart(0)
-            if first.poll() is not None:  # its supervisor would
-                workers.start()
-            send(ledger)
+            with ledger.traffic(EXPERIMENT):
+                await asyncio.sleep(1)
+                await cluster.kill(0)
+                await asyncio.sleep(2)
+                await cluster.restart(0)
+                await asyncio.sleep(1)
 
-            until(lambda: ledger.is_exact(EXPERIMENT), 90)
-            first.kill()
-            workers.start()
-            send(ledger)
-
-            until(lambda: ledger.is_exact(EXPERIMENT), 90)
+            await exact(ledger, workers)
 
 
 async def test_a_broker_unreachable_for_30_s_costs_no_answer_and_no_count(cluster_of, tmp_path):
     async with cluster_of(1) as (cluster, settings):
         with workers_of(settings, tmp_path) as workers:
-            worker = workers.start()
+            workers.start()
+            ledger = Ledger(settings)
+            ledger.start_experiment(EXPERIMENT)
             async with api_of(settings, tmp_path) as (_, http):
-                name = await run_experiment(http)
-                cluster.freeze(0)
-                deadline = asyncio.get_running_loop().time() + UNREACHABLE_S
-                answered = 0
-                while asyncio.get_running_loop().time() < deadline:
-                    answer = await http.post(f"/experiments/{name}/assign", json={"userId": "u"})
-                    assert answer.status_code == 200, answer.text
-                    answered += 1
-                    await asyncio.sleep(0.1)
-                cluster.thaw(0)
-                if worker.poll() is not None:
-                    workers.start()
+                name = await run_experiment(http, type="bayesian_ab", unit="impression")
+                sent: Counter[str] = Counter()
+                with ledger.traffic(EXPERIMENT, pause_s=0.1):
+                    cluster.freeze(0)
+                    end = time.monotonic() + UNREACHABLE_S
+                    while time.monotonic() < end:
+                        assigned = await http.post(f"/experiments/{name}/assign", json={})
+                        assert assigned.status_code == 200, assigned.text
+                        click = {
+                            "assignmentId": assigned.json()["id"],
+                            "metric": "click",
+                            "value": 1,
+                            "eventId": "once",
+                        }
+                        for _ in range(2):
+                            observed = await http.post("/observations", json=click)
+                            assert observed.status_code == 202, observed.text
+                        sent[assigned.json()["variantName"]] += 1
+                        await asyncio.sleep(0.1)
+                    cluster.thaw(0)
 
                 async def counted() -> bool:
-                    if worker.poll() is not None and len(workers.running()) == 0:
-                        workers.start()
+                    supervise(workers)
                     stats = (await http.get(f"/experiments/{name}/stats")).json()
-                    return int(stats["totalAssignments"]) == answered
+                    variants = {each["name"]: each["stats"] for each in stats["variants"]}
+                    return all(
+                        variants[variant][what] == count
+                        for variant, count in sent.items()
+                        for what in ("assignments", "observations")
+                    )
 
-                await until_async(counted, 90)
-        assert len(logged_units(logged_batches(settings))) == answered
+                await until(counted, SETTLE_S)
+            await exact(ledger, workers)
