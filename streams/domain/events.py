@@ -138,6 +138,7 @@ class Answer:
         code: Stable error code of a refusal.
         message: One sentence of a refusal.
         path: Field at fault of a refusal.
+        status: Status of the experiment after it; None if there is no such experiment.
     """
 
     command_id: str
@@ -147,6 +148,7 @@ class Answer:
     code: str | None = None
     message: str | None = None
     path: str | None = None
+    status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,10 +157,10 @@ class ExperimentsStage:
         if record.offset <= known.hw:
             # Applied before a crash that came before the batch's progress.
             if answer is not None:
-                outcome.decisions.append(_decision(command, answer, known))
+                outcome.decisions.append(_decision(command, answer))
         elif answer is None:
             answer = _apply(known, command)
-            outcome.decisions.append(_decision(command, answer, known))
+            outcome.decisions.append(_decision(command, answer))
             self._remember(partition, known, record.offset, answer, outcome)
         if answer is not None:
             self._answered.setdefault(partition, []).append(answer)
@@ -212,11 +212,12 @@ def _apply(known: Known, command: Command) -> Answer:
         experiment=command.experiment,
         accepted=not refusal,
         version=known.experiment.version if known.experiment else 0,
+        status=known.experiment.status.value if known.experiment else None,
         **refusal,
     )
 
 
-def _decision(command: Command, answer: Answer, known: Known) -> Decision:
+def _decision(command: Command, answer: Answer) -> Decision:
     return Decision(
         experiment=command.experiment,
         kind="command",
@@ -227,7 +228,7 @@ def _decision(command: Command, answer: Answer, known: Known) -> Decision:
             "command": command.kind.value,
             "accepted": answer.accepted,
             "code": answer.code,
-            "status": known.experiment.status.value if known.experiment else None,
+            "status": answer.status,
         },
     )
 

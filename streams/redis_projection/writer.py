@@ -142,6 +142,7 @@ def encode_answer(answer: Answer) -> bytes:
             "code": answer.code,
             "message": answer.message,
             "path": answer.path,
+            "status": answer.status,
         }
     )
 
