@@ -16,60 +16,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from aiokafka.structs import ConsumerRecord
 
 from schemas.codec import Codec
-from streams.domain.errors import EngineError, EventError
-from streams.domain.events import Answer, Command, Decision
+from streams.domain.errors import EventError
+from streams.domain.events import Answer
 from streams.domain.ids import experiment_id, experiment_number
 from streams.engine.dead_letters import dead_letter
 from streams.engine.journal import Outcome
 from streams.engine.stored import StoredExperiment, decode_stored, encode_stored
 from streams.engine.tables import DurableTable
-from streams.experiments.lifecycle import Experiment, apply_command
-from streams.experiments.report import evaluate
-from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
-from streams.tallies.cell import Cell, Source, merge
+from streams.experiments.snapshot import RecommendedAction
+from streams.folding.commands import COMMAND_FAILED, Known
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.commands import decode_command
 from streams.wire.records import SINGLE_OBJECT
 
-REMEMBERED_ANSWERS = 64
-"""Answers kept per experiment: how many commands later a repeated one is still recognised."""
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Known:
-    """All that is known of one experiment, or of the cells of one not created yet.
-
-    Attributes:
-        number: The experiment as a 64-bit number.
-        hw: Offset of the last command applied.
-        experiment: As the commands have left it; None before it was created.
-        answers: The last answers by command id, oldest first.
-        cells: Newest cell of every source partition.
-        action: The recommended action last published, and how often it has changed.
-    """
-
-    number: int
-    hw: int = -1
-    experiment: Experiment | None = None
-    answers: dict[str, Answer] = field(default_factory=dict)
-    cells: dict[tuple[Source, int], Cell] = field(default_factory=dict)
-    action: RecommendedAction = RecommendedAction.CONTINUE
-    n_actions: int = 0
-
-    def snapshot(self) -> Snapshot | None:
-        """Return what is to be published; None before the experiment was created."""
-        if self.experiment is None:
-            return None
-        tally = merge(self.cells.values())
-        places = [CellPlace(cell.source, cell.partition, cell.hw) for cell in tally.cells]
-        return evaluate(self.experiment, tally, places)
 
 
 class ExperimentsStage:
@@ -130,6 +94,8 @@ class ExperimentsStage:
             try:
                 apply(partition, record, outcome)
             except EventError as error:
+                if error.code == COMMAND_FAILED:
+                    logger.exception("a command cannot be applied")
                 outcome.dead_letters.append(dead_letter(record, error))
         return outcome
 
@@ -153,84 +119,29 @@ class ExperimentsStage:
         command = decode_command(record.value, self._codec)
         experiments = self._known.setdefault(partition, {})
         known = experiments.get(command.experiment) or Known(command.experiment)
-        answer = known.answers.get(command.command_id)
-        if record.offset <= known.hw:
-            # Applied before a crash that came before the batch's progress.
-            if answer is not None:
-                outcome.decisions.append(_decision(command, answer))
-        elif answer is None:
-            answer = _apply(known, command)
-            outcome.decisions.append(_decision(command, answer))
-            self._remember(partition, known, record.offset, answer, outcome)
-        if answer is not None:
-            self._answered.setdefault(partition, []).append(answer)
-
-    def _remember(
-        self, partition: int, known: Known, offset: int, answer: Answer, outcome: Outcome
-    ) -> None:
-        if known.experiment is None:
-            return  # refused, and there is nothing to be refused otherwise another time
-        known.hw = offset
-        known.answers[answer.command_id] = answer
-        while len(known.answers) > REMEMBERED_ANSWERS:
-            del known.answers[next(iter(known.answers))]
-        self._known[partition][known.number] = known
-        stored = StoredExperiment(known.experiment, tuple(known.answers.values()))
-        outcome.entries[f"e/{known.experiment.id}".encode()] = (offset, encode_stored(stored))
-        self._touched.setdefault(partition, set()).add(known.number)
+        taken = known.take_command(record.offset, command)
+        if taken.decision is not None:
+            outcome.decisions.append(taken.decision)
+        if taken.answer is not None:
+            self._answered.setdefault(partition, []).append(taken.answer)
+        if taken.changed and known.experiment is not None:
+            experiments[known.number] = known
+            stored = StoredExperiment(known.experiment, tuple(known.answers.values()))
+            key = f"e/{known.experiment.id}".encode()
+            outcome.entries[key] = (record.offset, encode_stored(stored))
+            self._touched.setdefault(partition, set()).add(known.number)
 
     def _take_cell(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> None:
         cell = decode_cell(record.value, self._codec)
         experiments = self._known.setdefault(partition, {})
         known = experiments.setdefault(cell.experiment, Known(cell.experiment))
-        place = cell.source, cell.partition
-        before = known.cells.get(place)
-        if before is not None and before.hw >= cell.hw:
+        if not known.take_cell(cell):
             return
-        known.cells[place] = cell
         key = f"t/{experiment_id(cell.experiment)}/{cell.source}/{cell.partition}".encode()
         # Cells are encoded canonically, so the bytes that came are those that would be written.
         is_stored_so = self._codec is SINGLE_OBJECT
         outcome.entries[key] = (cell.hw, record.value if is_stored_so else encode_cell(cell))
         self._touched.setdefault(partition, set()).add(cell.experiment)
-
-
-def _apply(known: Known, command: Command) -> Answer:
-    """Apply `command` to what is known, and return its answer."""
-    before = known.experiment
-    refusal: dict[str, str] = {}
-    try:
-        known.experiment = apply_command(before, command)
-    except EngineError as error:
-        refusal = {"code": error.code, "message": error.message, "path": error.path}
-    except Exception as error:
-        # One command must not stop a partition for ever, whatever is wrong with it.
-        logger.exception("command %s cannot be applied", command.command_id)
-        raise EventError("COMMAND_FAILED", f"{type(error).__name__}: {error}") from error
-    return Answer(
-        command_id=command.command_id,
-        experiment=command.experiment,
-        accepted=not refusal,
-        version=known.experiment.version if known.experiment else 0,
-        status=known.experiment.status.value if known.experiment else None,
-        **refusal,
-    )
-
-
-def _decision(command: Command, answer: Answer) -> Decision:
-    return Decision(
-        experiment=command.experiment,
-        kind="command",
-        at_ms=command.issued_at_ms,
-        version=answer.version,
-        evidence={
-            "commandId": command.command_id,
-            "command": command.kind.value,
-            "accepted": answer.accepted,
-            "code": answer.code,
-            "status": answer.status,
-        },
-    )
 
 
 def _restore_entry(known: dict[int, Known], kind: str, name: str, offset: int, body: bytes) -> None:

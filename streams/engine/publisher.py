@@ -10,14 +10,15 @@ from hashlib import blake2b
 import faust
 
 from schemas.codec import Codec
-from streams.domain.events import Command, CommandKind, Decision
+from streams.domain.events import Command, CommandKind
 from streams.engine import metrics
-from streams.engine.experiments_stage import ExperimentsStage, Known
+from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.pacing import follow
 from streams.engine.projector import Projector
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.folding.commands import Known, recommended
 from streams.redis_projection.writer import SnapshotRecord
 from streams.wire.commands import encode_command
 from streams.wire.decisions import encode_decision
@@ -99,7 +100,7 @@ class Publisher:
         if action is not known.action:
             record = Outgoing(
                 snapshot.experiment.id.encode(),
-                encode_decision(_decision(snapshot), self._codec),
+                encode_decision(recommended(snapshot), self._codec),
             )
             await deliver(self._outlets.decisions, [record], self._timeout)
             self._stage.note_action(partition, known, action)
@@ -118,23 +119,6 @@ def _evaluated(known: Known) -> Snapshot | None:
     metrics.EVALUATIONS.inc()
     metrics.EVALUATION_SECONDS.observe(time.perf_counter() - started)
     return snapshot
-
-
-def _decision(snapshot: Snapshot) -> Decision:
-    return Decision(
-        experiment=snapshot.experiment.number,
-        kind=snapshot.recommended_action.value,
-        at_ms=snapshot.as_of_ms,
-        version=snapshot.version,
-        evidence={
-            "reason": snapshot.reason,
-            "winner": snapshot.winner,
-            "confidence": snapshot.confidence,
-            "probabilityBest": [variant.probability_best for variant in snapshot.variants],
-            "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
-            "assignments": [variant.assignments for variant in snapshot.variants],
-        },
-    )
 
 
 def _promotion(snapshot: Snapshot) -> Command | None:

@@ -1,0 +1,154 @@
+"""Records of `commands` and `tallies`: what is known of an experiment, and what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from streams.domain.errors import EngineError, EventError
+from streams.domain.events import Answer, Command, Decision
+from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.report import evaluate
+from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
+from streams.tallies.cell import Cell, Source, merge
+
+REMEMBERED_ANSWERS = 64
+"""Answers kept per experiment: how many commands later a repeated one is still recognised."""
+
+COMMAND_FAILED = "COMMAND_FAILED"
+"""Code of a command that broke the code that applies it: a fault of ours, not of its sender."""
+
+
+@dataclass(slots=True)
+class Known:
+    """All that is known of one experiment, or of the cells of one not created yet.
+
+    Attributes:
+        number: The experiment as a 64-bit number.
+        hw: Offset of the last command applied.
+        experiment: As the commands have left it; None before it was created.
+        answers: The last answers by command id, oldest first.
+        cells: Newest cell of every source partition.
+        action: The recommended action last published, and how often it has changed.
+    """
+
+    number: int
+    hw: int = -1
+    experiment: Experiment | None = None
+    answers: dict[str, Answer] = field(default_factory=dict)
+    cells: dict[tuple[Source, int], Cell] = field(default_factory=dict)
+    action: RecommendedAction = RecommendedAction.CONTINUE
+    n_actions: int = 0
+
+    def snapshot(self) -> Snapshot | None:
+        """Return what is to be published; None before the experiment was created."""
+        if self.experiment is None:
+            return None
+        return snapshot_of(self.experiment, self.cells.values())
+
+    def take_cell(self, cell: Cell) -> bool:
+        """Keep a cell if it is newer than the one of its place; return whether it is."""
+        place = cell.source, cell.partition
+        before = self.cells.get(place)
+        if before is not None and before.hw >= cell.hw:
+            return False
+        self.cells[place] = cell
+        return True
+
+    def take_command(self, offset: int, command: Command) -> Taken:
+        """Apply the command at `offset`, unless that was done before.
+
+        Raises:
+            EventError: it cannot be applied, for a reason that is not the sender's
+                (`COMMAND_FAILED`, with its cause).
+        """
+        answer = self.answers.get(command.command_id)
+        if offset <= self.hw:
+            # Applied before a crash that came before the batch's progress.
+            decision = None if answer is None else _decided(command, answer)
+            return Taken(answer, decision, changed=False)
+        if answer is not None:
+            return Taken(answer, None, changed=False)
+        answer = self._apply(command)
+        # Before it was created, there is nothing to be refused otherwise another time.
+        changed = self.experiment is not None
+        if changed:
+            self.hw = offset
+            self.answers[answer.command_id] = answer
+            while len(self.answers) > REMEMBERED_ANSWERS:
+                del self.answers[next(iter(self.answers))]
+        return Taken(answer, _decided(command, answer), changed=changed)
+
+    def _apply(self, command: Command) -> Answer:
+        refusal: dict[str, str] = {}
+        try:
+            self.experiment = apply_command(self.experiment, command)
+        except EngineError as error:
+            refusal = {"code": error.code, "message": error.message, "path": error.path}
+        except Exception as error:
+            # One command must not stop a partition for ever, whatever is wrong with it.
+            raise EventError(COMMAND_FAILED, f"{type(error).__name__}: {error}") from error
+        return Answer(
+            command_id=command.command_id,
+            experiment=command.experiment,
+            accepted=not refusal,
+            version=self.experiment.version if self.experiment else 0,
+            status=self.experiment.status.value if self.experiment else None,
+            **refusal,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of a command.
+
+    Attributes:
+        answer: The answer to its sender; None when it is no longer remembered.
+        decision: For the log of decisions; None when it is there already.
+        changed: Whether there is something to be kept.
+    """
+
+    answer: Answer | None
+    decision: Decision | None
+    changed: bool
+
+
+def snapshot_of(experiment: Experiment, cells: Iterable[Cell]) -> Snapshot:
+    """Return what is published of an experiment with the newest of these cells."""
+    tally = merge(cells)
+    places = [CellPlace(cell.source, cell.partition, cell.hw) for cell in tally.cells]
+    return evaluate(experiment, tally, places)
+
+
+def recommended(snapshot: Snapshot) -> Decision:
+    """Return the decision that is logged when the recommended action changes to this one."""
+    return Decision(
+        experiment=snapshot.experiment.number,
+        kind=snapshot.recommended_action.value,
+        at_ms=snapshot.as_of_ms,
+        version=snapshot.version,
+        evidence={
+            "reason": snapshot.reason,
+            "winner": snapshot.winner,
+            "confidence": snapshot.confidence,
+            "probabilityBest": [variant.probability_best for variant in snapshot.variants],
+            "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
+            "assignments": [variant.assignments for variant in snapshot.variants],
+        },
+    )
+
+
+def _decided(command: Command, answer: Answer) -> Decision:
+    return Decision(
+        experiment=command.experiment,
+        kind="command",
+        at_ms=command.issued_at_ms,
+        version=answer.version,
+        evidence={
+            "commandId": command.command_id,
+            "command": command.kind.value,
+            "accepted": answer.accepted,
+            "code": answer.code,
+            "status": answer.status,
+        },
+    )
