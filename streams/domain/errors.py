@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class EngineError(Exception):
     """Base class of all errors of this engine.
@@ -25,6 +27,17 @@ class EngineError(Exception):
         """Return `CODE at path: message`."""
         place = f" at {self.path}" if self.path else ""
         return f"{self.code}{place}: {self.message}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it cross to another process; its arguments are not those of its class."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[EngineError], args: tuple[Any, ...], state: dict[str, Any]) -> EngineError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidParameterError(EngineError, ValueError):

@@ -147,6 +147,11 @@ class Keyring:
             secrets[key_id] = secret
         return cls(secrets)
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Ids of the secrets; the first signs."""
+        return tuple(self._states)
+
     def __repr__(self) -> str:
         return f"Keyring(ids={list(self._states)})"
 

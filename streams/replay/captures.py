@@ -1,0 +1,76 @@
+"""One partition folded from its beginning, with its cells as they were at given offsets.
+
+Where changes are taken does not alter what is counted, so the cells are those that a worker had,
+however its batches were cut.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streams.folding.base import Folding
+from streams.replay.log import StoredRecord
+from streams.tallies.cell import Cell
+from streams.tallies.partition import PartitionFold
+
+Advance = Callable[[int, int], None]
+"""Told how many offsets have been passed, and how many events were in their records."""
+
+
+@dataclass(slots=True)
+class Captured:
+    """What a partition was at the offsets asked for.
+
+    Attributes:
+        cells: Newest cell by (experiment, offset); absent where the experiment had none yet.
+        last: Newest cell of every experiment once all was folded.
+    """
+
+    cells: dict[tuple[int, int], Cell] = field(default_factory=dict)
+    last: dict[int, Cell] = field(default_factory=dict)
+
+
+def capture(
+    folding: Folding[PartitionFold],
+    partition: int,
+    batches: Iterable[Sequence[StoredRecord]],
+    wanted: Mapping[int, Collection[int]],
+    advance: Advance,
+) -> Captured:
+    """Fold a partition and return its cells at the wanted offsets.
+
+    Args:
+        folding: How its records are folded.
+        partition: The partition.
+        batches: All its records from the first on, cut anyhow.
+        wanted: Experiments by the offset at which their cells are wanted.
+        advance: Told about every batch.
+    """
+    fold = folding.new_fold(partition)
+    captured = Captured()
+    stops = deque(sorted(wanted))
+    passed = 0
+    for records in batches:
+        start = events = 0
+        while stops and records and stops[0] <= records[-1].offset:
+            stop = stops.popleft()
+            end = bisect_right(records, stop, key=lambda record: record.offset)
+            events += folding.fold(fold, records[start:end]).events
+            start = end
+            _take(fold, captured)
+            for experiment in wanted[stop]:
+                if experiment in captured.last:
+                    captured.cells[experiment, stop] = captured.last[experiment]
+        events += folding.fold(fold, records[start:]).events
+        if records:
+            advance(records[-1].offset + 1 - passed, events)
+            passed = records[-1].offset + 1
+    _take(fold, captured)
+    return captured
+
+
+def _take(fold: PartitionFold, captured: Captured) -> None:
+    captured.last.update((cell.experiment, cell) for cell in fold.take_changes().cells)

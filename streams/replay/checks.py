@@ -1,0 +1,204 @@
+"""The comparisons of a verification."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from schemas import catalogue
+from streams.domain.events import Decision
+from streams.domain.ids import experiment_id
+from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.folding.commands import recommended, snapshot_of
+from streams.replay.difference import Difference, compare
+from streams.replay.history import Decided, History
+from streams.replay.live import COMMAND, Live, Placed
+from streams.replay.partitions import Inputs, Parts
+from streams.replay.report import Report
+from streams.tallies.cell import Cell, Source
+from streams.wire.cells import encode_cell
+from streams.wire.decisions import encode_decision
+from streams.wire.snapshots import encode_snapshot
+
+
+class Checks:
+    """Compares one kind of live values after the other, and keeps the first difference.
+
+    Args:
+        live: What is live.
+        history: What the commands have made.
+        folded: The cells at the offsets that live values are of.
+    """
+
+    def __init__(self, live: Live, history: History, folded: Parts) -> None:
+        self._live = live
+        self._history = history
+        self._folded = folded
+        self._difference: Difference | None = None
+        self._replayed = [
+            (placed, self._snapshot_like(placed.value)) for placed in live.all_snapshots()
+        ]
+        self._actions = 0
+        self._actions_not_compared = 0
+
+    def report(self, inputs: Inputs, experiments: Collection[int]) -> Report:
+        """Compare everything, and say what was compared."""
+        live = self._live
+        self._compare_cells()
+        for placed, replayed in self._replayed:
+            self._compare_snapshot(placed, replayed)
+        self._compare_projection()
+        commands = self._compare_commands(experiments)
+        self._compare_actions()
+        numbers = {key[0] for key in live.cells} | live.snapshots.keys()
+        return Report(
+            difference=self._difference,
+            experiments=len(numbers | (live.projected or {}).keys()),
+            cells=len(live.cells),
+            snapshots=sum(map(len, live.snapshots.values())),
+            projected=len(live.projected or {}),
+            commands=commands,
+            actions=self._actions,
+            actions_not_compared=self._actions_not_compared,
+            behind=self._behind(experiments),
+            unreadable=live.unreadable.total(),
+            deduplication_limit=inputs.limit,
+            key_ids=inputs.key_ids,
+        )
+
+    def _note(self, difference: Difference | None) -> None:
+        self._difference = self._difference or difference
+
+    def _cell(self, number: int, source: str, partition: int, hw: int) -> Cell | None:
+        return self._folded[Source(source), partition].cells.get((number, hw))
+
+    def _snapshot_like(self, live: Snapshot) -> Snapshot | None:
+        """Return the snapshot of the same cells and the same version of the experiment."""
+        number = live.experiment.number
+        state = self._history.states.get(number, {}).get(live.experiment.version)
+        if state is None:
+            return None
+        cells = [
+            self._cell(number, place.source, place.partition, place.hw) for place in live.cells
+        ]
+        return snapshot_of(state.experiment, [cell for cell in cells if cell is not None])
+
+    def _compare_cells(self) -> None:
+        for (number, source, partition), cells in sorted(self._live.cells.items()):
+            subject = f"{experiment_id(number)}/{source}/{partition}"
+            for placed in cells:
+                replayed = self._cell(number, source, partition, placed.value.hw)
+                if replayed is None:
+                    self._note(
+                        Difference(placed.place, subject, "", f"a cell at {placed.value.hw}", None)
+                    )
+                else:
+                    self._note(compare(placed.place, subject, placed.value, replayed, encode_cell))
+
+    def _compare_snapshot(self, placed: Placed[Snapshot], replayed: Snapshot | None) -> None:
+        live = placed.value
+        subject = live.experiment.id
+        if replayed is None:
+            version = str(live.experiment.version)
+            known = self._history.states.get(live.experiment.number)
+            newest = str(max(known)) if known else None
+            self._note(Difference(placed.place, subject, "experiment.version", version, newest))
+        else:
+            self._note(compare(placed.place, subject, live, replayed, encode_snapshot))
+
+    def _compare_projection(self) -> None:
+        """Look for what Redis does not have at all."""
+        if self._live.projected is None:
+            return
+        for number in sorted(self._live.snapshots.keys() - self._live.projected.keys()):
+            self._note(Difference("redis", experiment_id(number), "", None, "a snapshot"))
+
+    def _compare_commands(self, experiments: Collection[int]) -> int:
+        compared = 0
+        found: defaultdict[str, set[bytes]] = defaultdict(set)
+        for placed in self._live.decisions:
+            if placed.value.kind != COMMAND:
+                continue
+            compared += 1
+            command_id = str(placed.value.evidence.get("commandId"))
+            found[command_id].add(encode_decision(placed.value))
+            self._compare_command(placed, self._history.decisions.get(command_id, ()))
+        applied = self._applied()
+        for command_id, decided in self._history.decisions.items():
+            for each in decided:
+                is_due = each.offset <= applied.get(each.partition, -1)
+                is_asked = not experiments or each.decision.experiment in experiments
+                if is_due and is_asked and encode_decision(each.decision) not in found[command_id]:
+                    subject = f"{experiment_id(each.decision.experiment)}/command/{command_id}"
+                    place = catalogue.DECISIONS.name
+                    self._note(Difference(place, subject, "", None, str(each.decision.evidence)))
+        return compared
+
+    def _compare_command(self, placed: Placed[Decision], decided: tuple[Decided, ...]) -> None:
+        live = placed.value
+        subject = f"{experiment_id(live.experiment)}/command/{live.evidence.get('commandId')}"
+        if not decided:
+            self._note(Difference(placed.place, subject, "", str(live.evidence), None))
+        elif not any(encode_decision(each.decision) == encode_decision(live) for each in decided):
+            nearest = decided[-1].decision
+            self._note(compare(placed.place, subject, live, nearest, encode_decision))
+
+    def _applied(self) -> dict[int, int]:
+        """Return up to where the commands are certain to be decided, by partition.
+
+        A decision is durable before the snapshot that shows its command is published.
+        """
+        applied: dict[int, int] = {}
+        for placed, _ in self._replayed:
+            experiment = placed.value.experiment
+            state = self._history.states.get(experiment.number, {}).get(experiment.version)
+            if state is not None:
+                applied[state.partition] = max(applied.get(state.partition, -1), state.offset)
+        return applied
+
+    def _compare_actions(self) -> None:
+        by_version = {
+            (placed.value.experiment.number, placed.value.version): replayed
+            for placed, replayed in self._replayed
+        }
+        last: dict[int, Placed[Decision]] = {}
+        for placed in self._live.decisions:
+            live = placed.value
+            if live.kind == COMMAND:
+                continue
+            newest = self._live.newest(live.experiment)
+            if newest is not None and live.version <= newest.version:
+                last[live.experiment] = placed
+            replayed = by_version.get((live.experiment, live.version))
+            if replayed is None:
+                self._actions_not_compared += 1
+                continue
+            self._actions += 1
+            subject = f"{experiment_id(live.experiment)}/{live.kind}"
+            self._note(compare(placed.place, subject, live, recommended(replayed), encode_decision))
+        for number in sorted(self._live.snapshots):
+            newest = self._live.newest(number)
+            replayed = None if newest is None else by_version.get((number, newest.version))
+            if replayed is not None:
+                self._compare_last_action(number, last.get(number), replayed)
+
+    def _compare_last_action(
+        self, number: int, logged: Placed[Decision] | None, replayed: Snapshot
+    ) -> None:
+        """Compare what was last logged with what the newest snapshot recommends."""
+        kind = RecommendedAction.CONTINUE.value if logged is None else logged.value.kind
+        wanted = replayed.recommended_action.value
+        if kind != wanted:
+            place = catalogue.DECISIONS.name if logged is None else logged.place
+            subject = f"{experiment_id(number)}/{kind}"
+            self._note(Difference(place, subject, "kind", kind, wanted))
+
+    def _behind(self, experiments: Collection[int]) -> int:
+        behind = 0
+        for (source, partition), captured in self._folded.items():
+            for number, cell in captured.last.items():
+                if experiments and number not in experiments:
+                    continue
+                live = self._live.cells.get((number, source, partition))
+                behind += live is None or live[0].value.hw < cell.hw
+        return behind

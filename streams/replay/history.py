@@ -1,0 +1,83 @@
+"""The commands applied again: every state of every experiment, and every decision."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from schemas.codec import Codec
+from streams.domain.errors import EventError
+from streams.domain.events import Decision
+from streams.experiments.lifecycle import Experiment
+from streams.folding.commands import Known
+from streams.replay.log import StoredRecord
+from streams.wire.commands import decode_command
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An experiment after a command.
+
+    Attributes:
+        experiment: As the command has left it.
+        partition, offset: Where the command is in `commands`.
+    """
+
+    experiment: Experiment
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The decision about a command.
+
+    Attributes:
+        decision: The decision.
+        partition, offset: Where the command is in `commands`.
+    """
+
+    decision: Decision
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the commands have made.
+
+    Attributes:
+        states: By experiment and version: a published snapshot may be older than the last command.
+        decisions: By command id. A command that is sent again after its experiment was created may
+            be decided otherwise than before, so one id may have several.
+    """
+
+    states: Mapping[int, Mapping[int, State]]
+    decisions: Mapping[str, tuple[Decided, ...]]
+
+
+def history_of(records: Iterable[tuple[int, StoredRecord]], codec: Codec) -> History:
+    """Return what commands have made.
+
+    Args:
+        records: (partition, record) of `commands`, every partition in order.
+        codec: How they are framed.
+    """
+    known: dict[tuple[int, int], Known] = {}
+    states: defaultdict[int, dict[int, State]] = defaultdict(dict)
+    decisions: defaultdict[str, tuple[Decided, ...]] = defaultdict(tuple)
+    for partition, record in records:
+        try:
+            command = decode_command(record.value, codec)
+            place = partition, command.experiment
+            experiment = known.setdefault(place, Known(command.experiment))
+            taken = experiment.take_command(record.offset, command)
+        except EventError:
+            continue  # a dead letter
+        if taken.decision is not None:
+            decisions[command.command_id] += (Decided(taken.decision, partition, record.offset),)
+        if experiment.experiment is not None:
+            after = experiment.experiment
+            states[after.number].setdefault(after.version, State(after, partition, record.offset))
+    return History(dict(states), dict(decisions))

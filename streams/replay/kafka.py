@@ -1,0 +1,171 @@
+"""The log as Kafka has it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.domain.errors import DependencyError
+from streams.kafka_settings import KafkaSettings
+from streams.replay.log import Span, StoredRecord, incomplete, truncated
+
+BATCH_RECORDS = 5_000
+WAIT_S = 0.1
+"""Longest wait for a batch to become full."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSource:
+    """Topics of an installation on its broker.
+
+    It never trusts the end that a broker reports: the embedded one reports the first offset of the
+    last batch plus one.
+
+    Attributes:
+        settings: Where Kafka is, and the prefix of the topics.
+    """
+
+    settings: KafkaSettings
+
+    def spans(self, topic: str) -> Mapping[int, Span]:
+        """Return what is there of every partition, by reading the last batch of each."""
+        name = self.settings.topic_prefix + topic
+        spans: dict[int, Span] = {}
+        with self._consumer() as consumer:
+            found = consumer.list_topics(name, timeout=self.settings.kafka_timeout_s).topics[name]
+            if found.error is not None:
+                raise DependencyError("kafka", f"topic {name}: {found.error.str()}")
+            for partition in found.partitions:
+                low, high = self._watermarks(consumer, name, partition)
+                spans[partition] = Span(low, max(low, high))
+            tails = {
+                partition: max(span.begin, span.end - 1)
+                for partition, span in spans.items()
+                if span.end > span.begin
+            }
+            for partition, end in self._ends(consumer, name, tails).items():
+                spans[partition] = Span(spans[partition].begin, max(spans[partition].end, end))
+        return dict(sorted(spans.items()))
+
+    def read(
+        self, topic: str, partition: int, begin: int, end: int
+    ) -> Iterator[Sequence[StoredRecord]]:
+        """Yield the records in [begin, end)."""
+        name = self.settings.topic_prefix + topic
+        if begin >= end:
+            return
+        with self._consumer() as consumer:
+            low, _ = self._watermarks(consumer, name, partition)
+            if low > begin:
+                raise truncated(topic, partition, begin, low)
+            consumer.assign([TopicPartition(name, partition, begin)])
+            position = begin
+            # Not the end of the partition ends the read, but the wanted offset, or silence.
+            patience = _Patience(self.settings.kafka_timeout_s)
+            while position < end:
+                records = []
+                for message in consumer.consume(BATCH_RECORDS, WAIT_S):
+                    reached = _reached(message)
+                    if reached > position:
+                        position = reached
+                        patience.renew()
+                    if message.error() is None and reached <= end:
+                        records.append(_stored(message))
+                if records:
+                    yield records
+                    patience.renew()  # however long the caller took
+                elif position < end and patience.is_over():
+                    raise incomplete(topic, partition, end, position)
+
+    def _ends(self, consumer: Consumer, name: str, tails: Mapping[int, int]) -> dict[int, int]:
+        """Return the offset after the last record of each partition, from near its end on."""
+        ends = dict(tails)
+        waiting = set(tails)
+        if not waiting:
+            return {}
+        consumer.assign([TopicPartition(name, *tail) for tail in tails.items()])
+        patience = _Patience(self.settings.kafka_timeout_s)
+        while waiting:
+            for message in consumer.consume(BATCH_RECORDS, WAIT_S):
+                reached, partition = _reached(message), message.partition()
+                if partition not in ends or not reached:
+                    continue
+                ends[partition] = max(ends[partition], reached)
+                patience.renew()
+                if message.error() is not None:
+                    waiting.discard(partition)
+            if patience.is_over():
+                raise DependencyError("kafka", f"Kafka does not give the end of {name}")
+        return ends
+
+    def _watermarks(self, consumer: Consumer, name: str, partition: int) -> tuple[int, int]:
+        low, high = consumer.get_watermark_offsets(
+            TopicPartition(name, partition), timeout=self.settings.kafka_timeout_s
+        )
+        return low, high
+
+    @contextmanager
+    def _consumer(self) -> Iterator[Consumer]:
+        consumer = Consumer(
+            self.settings.confluent_config()
+            | {
+                "group.id": f"{self.settings.topic_prefix}replay-{secrets.token_hex(8)}",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                # As the workers do, or what they have counted would be missing here.
+                "isolation.level": "read_uncommitted",
+                "max.partition.fetch.bytes": 8 * 2**20,
+                "log_level": 0,
+            }
+        )
+        try:
+            yield consumer
+        except KafkaException as error:
+            raise DependencyError(
+                "kafka", f"Kafka at {self.settings.kafka_url}: {error.args[0].str()}"
+            ) from error
+        finally:
+            consumer.close()
+
+
+class _Patience:
+    """How long nothing may happen."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self.renew()
+
+    def renew(self) -> None:
+        self._until = time.monotonic() + self._timeout_s
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self._until
+
+
+def _reached(message: Message) -> int:
+    """Return the offset that comes after a message, or that the end of the partition is at."""
+    error = message.error()
+    offset = message.offset()
+    if error is None:
+        assert offset is not None  # noqa: S101 - a record has one
+        return offset + 1
+    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+        return offset or 0
+    if error.retriable() or error.code() in {
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    }:
+        return 0  # librdkafka goes on by itself
+    raise KafkaException(error)
+
+
+def _stored(message: Message) -> StoredRecord:
+    offset = message.offset()
+    assert offset is not None  # noqa: S101 - a record has one
+    return StoredRecord(offset, message.timestamp()[1], message.key(), message.value())

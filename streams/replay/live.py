@@ -1,0 +1,193 @@
+"""What is live: the newest cells, the newest snapshots, and what was decided.
+
+Everything is read before the commands and events it was made from, so a system that goes on
+meanwhile is always behind the log it is compared with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from schemas import catalogue
+from schemas.codec import Codec
+from streams.domain.errors import EventError
+from streams.domain.events import Decision
+from streams.experiments.snapshot import Snapshot
+from streams.redis_projection.connection import connect
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.reader import ProjectionReader
+from streams.replay.partitions import Reading
+from streams.settings import Settings
+from streams.tallies.cell import Cell, Source
+from streams.wire.cells import decode_cell
+from streams.wire.decisions import decode_decision
+from streams.wire.snapshots import decode_snapshot
+
+COMMAND = "command"
+"""Kind of the decision about a command; other kinds are recommended actions."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[T]):
+    """A live value and where it was found.
+
+    Attributes:
+        place: `topic/partition@offset`, or `redis`.
+        value: The value.
+    """
+
+    place: str
+    value: T
+
+
+@dataclass(slots=True)
+class Live:
+    """What is live.
+
+    Attributes:
+        cells: Newest cells by experiment, source and partition. Cells of a place and offset should
+            be equal; of those that are not, each is here.
+        snapshots: Newest snapshot of every experiment, and those that actions were decided on.
+        projected: Snapshots of Redis; None when Redis was not asked.
+        decisions: All decisions, in the order of their topic.
+        unreadable: Records that are none, by topic.
+    """
+
+    cells: dict[tuple[int, Source, int], list[Placed[Cell]]] = field(default_factory=dict)
+    snapshots: dict[int, list[Placed[Snapshot]]] = field(default_factory=dict)
+    projected: dict[int, Placed[Snapshot]] | None = None
+    decisions: list[Placed[Decision]] = field(default_factory=list)
+    unreadable: Counter[str] = field(default_factory=Counter)
+
+    def newest(self, experiment: int) -> Snapshot | None:
+        """Return the newest snapshot of an experiment in the log."""
+        found = self.snapshots.get(experiment)
+        return max((each.value for each in found), key=_version) if found else None
+
+    def all_snapshots(self) -> Iterator[Placed[Snapshot]]:
+        """Yield every snapshot, those of the log first."""
+        for _, found in sorted(self.snapshots.items()):
+            yield from found
+        for _, placed in sorted((self.projected or {}).items()):
+            yield placed
+
+
+Projection = Callable[[], Sequence[Snapshot]]
+
+
+def read_live(reading: Reading, projection: Projection | None) -> Live:
+    """Return what is live.
+
+    Args:
+        reading: The topics.
+        projection: Reads the snapshots of Redis; None leaves Redis out.
+
+    Raises:
+        LogError, DependencyError: it cannot be read.
+    """
+    live = Live()
+    ends = _read_decisions(reading, live, {})
+    _read_cells(reading, live)
+    versions = defaultdict(set)
+    for decision in live.decisions:
+        if decision.value.kind != COMMAND:
+            versions[decision.value.experiment].add(decision.value.version)
+    _read_snapshots(reading, live, versions)
+    if projection is not None:
+        live.projected = {
+            snapshot.experiment.number: Placed("redis", snapshot) for snapshot in projection()
+        }
+    # An action is logged after its snapshot.
+    _read_decisions(reading, live, ends)
+    return live
+
+
+def projection_of(settings: Settings) -> Projection:
+    """Return what reads the snapshots in an installation's Redis.
+
+    It raises a DependencyError when Redis does not answer, and an EventError when what it holds is
+    not a snapshot.
+    """
+
+    async def read() -> Sequence[Snapshot]:
+        redis = connect(settings.redis_url)
+        try:
+            return await ProjectionReader(redis, Keys(settings.namespace)).newer({})
+        finally:
+            await redis.aclose()
+
+    return lambda: asyncio.run(read())
+
+
+def _read_decisions(reading: Reading, live: Live, begins: Mapping[int, int]) -> dict[int, int]:
+    """Read on from `begins`, and return where that ended."""
+    topic = catalogue.DECISIONS.name
+    ends = {}
+    for partition, span in sorted(reading.source.spans(topic).items()):
+        begin, ends[partition] = begins.get(partition, span.begin), span.end
+        for records in reading.read(topic, partition, begin, span.end):
+            for record in records:
+                place = f"{topic}/{partition}@{record.offset}"
+                decision = _decoded(live, topic, decode_decision, record.value, reading.codec)
+                if decision is not None:
+                    live.decisions.append(Placed(place, decision))
+    return ends
+
+
+def _read_cells(reading: Reading, live: Live) -> None:
+    for place, cell in _values(reading, live, catalogue.TALLIES.name, decode_cell):
+        key = cell.experiment, cell.source, cell.partition
+        known = live.cells.get(key, [])
+        if not known or cell.hw > known[0].value.hw:
+            live.cells[key] = [Placed(place, cell)]
+        elif cell.hw == known[0].value.hw and all(cell != each.value for each in known):
+            known.append(Placed(place, cell))
+
+
+def _read_snapshots(reading: Reading, live: Live, versions: Mapping[int, set[int]]) -> None:
+    newest: dict[int, Placed[Snapshot]] = {}
+    for place, snapshot in _values(reading, live, catalogue.POSTERIORS.name, decode_snapshot):
+        number = snapshot.experiment.number
+        if number not in newest or snapshot.version >= newest[number].value.version:
+            newest[number] = Placed(place, snapshot)
+        if snapshot.version in versions.get(number, ()):
+            live.snapshots.setdefault(number, []).append(Placed(place, snapshot))
+    for number, placed in newest.items():
+        kept = live.snapshots.setdefault(number, [])
+        if placed not in kept:
+            kept.append(placed)
+
+
+def _values(
+    reading: Reading, live: Live, topic: str, decode: Callable[[bytes | None, Codec], T]
+) -> Iterator[tuple[str, T]]:
+    for partition, record in reading.all(topic):
+        if record.value is None:
+            continue
+        value = _decoded(live, topic, decode, record.value, reading.codec)
+        if value is not None:
+            yield f"{topic}/{partition}@{record.offset}", value
+
+
+def _decoded(
+    live: Live,
+    topic: str,
+    decode: Callable[[bytes | None, Codec], T],
+    value: bytes | None,
+    codec: Codec,
+) -> T | None:
+    try:
+        return decode(value, codec)
+    except EventError:
+        live.unreadable[topic] += 1
+        return None
+
+
+def _version(snapshot: Snapshot) -> int:
+    return snapshot.version

@@ -1,0 +1,98 @@
+"""What a replay reads, wherever it is kept: partitions of records in order of their offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from streams.domain.errors import EngineError
+
+
+class LogError(EngineError):
+    """Records that are needed are not in the log.
+
+    `LOG_TRUNCATED`: they were deleted at its beginning; replay from an archive that has them.
+    `LOG_INCOMPLETE`: it ends before them.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which offsets of a partition are there.
+
+    Attributes:
+        begin: Offset of the first record.
+        end: Offset after the last record; equal to `begin` when there is none.
+    """
+
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record of the log.
+
+    Attributes:
+        offset: Its place in the partition.
+        timestamp: When Kafka took it, in milliseconds since the epoch.
+        key: Its key.
+        value: Its bytes; None for a tombstone.
+    """
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class LogSource(Protocol):
+    """Topics of one installation; pickled, it reads them from another process too."""
+
+    def spans(self, topic: str) -> Mapping[int, Span]:
+        """Return what is there of every partition of a topic.
+
+        Args:
+            topic: Its name in the catalogue, without the prefix of the installation.
+
+        Raises:
+            DependencyError: the source does not answer.
+        """
+
+    def read(
+        self, topic: str, partition: int, begin: int, end: int
+    ) -> Iterator[Sequence[StoredRecord]]:
+        """Yield the records in [begin, end), in order and in pieces of any size.
+
+        Offsets without a record, as compaction and transactions leave them, are passed by.
+
+        Args:
+            topic: Its name in the catalogue.
+            partition: The partition.
+            begin: First offset; at or behind it there must be no record missing.
+            end: Offset after the last one; the log must reach it.
+
+        Raises:
+            LogError: the log begins after `begin`, or ends before `end`.
+            DependencyError: the source does not answer.
+        """
+
+
+def truncated(topic: str, partition: int, begin: int, first: int) -> LogError:
+    """Return the error of a log that begins too late."""
+    return LogError(
+        "LOG_TRUNCATED",
+        f"{topic}/{partition} begins at offset {first}, and the records from {begin} on are "
+        "needed; replay from an archive that has them",
+        f"{topic}/{partition}",
+    )
+
+
+def incomplete(topic: str, partition: int, end: int, last: int) -> LogError:
+    """Return the error of a log that ends too early."""
+    return LogError(
+        "LOG_INCOMPLETE",
+        f"{topic}/{partition} ends before offset {last}, and the record at {end - 1} is needed",
+        f"{topic}/{partition}",
+    )

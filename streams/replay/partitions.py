@@ -1,0 +1,225 @@
+"""The partitions of the source topics, folded side by side on all cores."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from schemas.codec import Codec
+from streams.domain.receipts import Keyring
+from streams.folding.base import Folding
+from streams.folding.impressions import ImpressionFolding
+from streams.folding.observations import ObservationFolding
+from streams.replay.captures import Advance, Captured, capture
+from streams.replay.log import LogSource, StoredRecord
+from streams.settings import Settings
+from streams.tallies.cell import Source
+from streams.tallies.partition import PartitionFold
+from streams.wire.registry import Framing, framing
+
+LOOK_EVERY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a fold needs besides the log; with others, it would count otherwise.
+
+    Attributes:
+        receipt_keys: Keys that verify receipts, as `id:hex,id:hex`.
+        limit: Events remembered per experiment and partition.
+        registry_url: Schema registry that the records may refer to; None for none.
+        until_ms: Records that Kafka took later are left out; None for none.
+    """
+
+    receipt_keys: str = field(repr=False)
+    limit: int
+    registry_url: str | None = None
+    until_ms: int | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, until_ms: int | None = None) -> Inputs:
+        """Return what an installation folds with.
+
+        Raises:
+            ConfigurationError: it has no receipt keys.
+        """
+        return cls(
+            settings.signing_keys,
+            settings.deduplication_max_entries,
+            settings.schema_registry_url,
+            until_ms,
+        )
+
+    @property
+    def key_ids(self) -> tuple[int, ...]:
+        """Ids of the receipt keys; the keys themselves are nobody's business."""
+        return Keyring.parse(self.receipt_keys).ids
+
+    @contextmanager
+    def reading(self, source: LogSource) -> Iterator[Reading]:
+        """Open what decodes the records of `source`.
+
+        Raises:
+            DependencyError: the schema registry does not answer.
+        """
+        with asyncio.Runner() as runner:
+            frames = framing(self.registry_url)
+            opened = runner.run(frames.__aenter__())
+            try:
+                yield Reading(source, opened, runner, self.until_ms)
+            finally:
+                runner.run(frames.__aexit__(None, None, None))
+
+
+class Reading:
+    """Records that can be decoded, and their codec.
+
+    Args:
+        source: Where they come from.
+        frames: Learns their schemas.
+        runner: Runs what waits for a registry.
+        until_ms: Records that Kafka took later are left out; None for none.
+    """
+
+    def __init__(
+        self, source: LogSource, frames: Framing, runner: asyncio.Runner, until_ms: int | None
+    ) -> None:
+        self.source = source
+        self._frames = frames
+        self._runner = runner
+        self._until_ms = until_ms
+
+    @property
+    def codec(self) -> Codec:
+        """The codec, with every schema that the records so far have named."""
+        return self._frames.codec
+
+    def read(
+        self, topic: str, partition: int, begin: int, end: int
+    ) -> Iterator[Sequence[StoredRecord]]:
+        """Yield records as `LogSource.read` does, once their schemas are known."""
+        for records in self.source.read(topic, partition, begin, end):
+            chosen = records
+            if self._until_ms is not None:
+                chosen = [record for record in records if record.timestamp <= self._until_ms]
+            self._runner.run(self._frames.prepare(record.value for record in chosen))
+            yield chosen
+
+    def all(self, topic: str) -> Iterator[tuple[int, StoredRecord]]:
+        """Yield (partition, record) of all that is in a topic now, partition by partition."""
+        for partition, span in sorted(self.source.spans(topic).items()):
+            for records in self.read(topic, partition, span.begin, span.end):
+                for record in records:
+                    yield partition, record
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A partition to be folded.
+
+    Attributes:
+        source: The topic.
+        partition: The partition.
+        end: Offset after the last record to be folded.
+        wanted: Experiments by the offset at which their cells are wanted.
+    """
+
+    source: Source
+    partition: int
+    end: int
+    wanted: Mapping[int, Collection[int]] = field(default_factory=dict)
+
+
+Parts = dict[tuple[Source, int], Captured]
+
+
+def fold_parts(
+    source: LogSource, inputs: Inputs, parts: Sequence[Part], processes: int, progress: Advance
+) -> Parts:
+    """Fold partitions from their beginning, several at a time.
+
+    Args:
+        source: The log; with several processes it must be picklable.
+        inputs: What is folded with.
+        parts: The partitions.
+        processes: How many at a time; with 1 it is done in this process.
+        progress: Told how many offsets have been passed and how many events folded, since the
+            last call.
+
+    Raises:
+        LogError: records are missing.
+        DependencyError: the source does not answer.
+    """
+    # The longest first: what is left at the end should be short.
+    ordered = sorted(parts, key=lambda part: -part.end)
+    if processes == 1 or len(parts) <= 1:
+        return {
+            (part.source, part.partition): _fold(source, inputs, part, progress) for part in ordered
+        }
+    context = multiprocessing.get_context("spawn")  # librdkafka does not survive a fork
+    counters = context.Array("Q", 2)
+    done: Parts = {}
+    with ProcessPoolExecutor(
+        min(processes, len(parts)), context, initializer=_start, initargs=(counters,)
+    ) as pool:
+        running: dict[Future[Captured], Part] = {
+            pool.submit(_fold_there, source, inputs, part): part for part in ordered
+        }
+        shown = (0, 0)
+        try:
+            while running:
+                finished, _ = wait(running, LOOK_EVERY_S, FIRST_COMPLETED)
+                offsets, events = counters[:]
+                progress(offsets - shown[0], events - shown[1])
+                shown = offsets, events
+                for future in finished:
+                    part = running.pop(future)
+                    done[part.source, part.partition] = future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return done
+
+
+def _folding(inputs: Inputs, source: Source, codec: Codec) -> Folding[PartitionFold]:
+    folding: Any = (
+        ImpressionFolding(codec, inputs.limit)
+        if source is Source.IMPRESSIONS
+        else ObservationFolding(codec, Keyring.parse(inputs.receipt_keys), inputs.limit)
+    )
+    return cast(Folding[PartitionFold], folding)
+
+
+def _fold(source: LogSource, inputs: Inputs, part: Part, advance: Advance) -> Captured:
+    with inputs.reading(source) as reading:
+        return capture(
+            _folding(inputs, part.source, reading.codec),
+            part.partition,
+            reading.read(part.source.value, part.partition, 0, part.end),
+            part.wanted,
+            advance,
+        )
+
+
+class _Here:
+    """What a process of the pool has."""
+
+    counters: Any = None
+
+
+def _start(counters: Any) -> None:
+    _Here.counters = counters
+
+
+def _fold_there(source: LogSource, inputs: Inputs, part: Part) -> Captured:
+    def advance(offsets: int, events: int) -> None:
+        with _Here.counters.get_lock():
+            _Here.counters[0] += offsets
+            _Here.counters[1] += events
+
+    return _fold(source, inputs, part, advance)

@@ -1,0 +1,90 @@
+"""Is what is live what the log says? Every cell, snapshot and decision, to the byte."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from schemas import catalogue
+from streams.replay.checks import Checks
+from streams.replay.history import history_of
+from streams.replay.live import Live, Projection, read_live
+from streams.replay.log import LogSource
+from streams.replay.partitions import Inputs, Part, fold_parts
+from streams.replay.report import Report
+from streams.tallies.cell import Source
+
+
+class Watcher:
+    """Is told how a replay goes on; does nothing by itself."""
+
+    def begin(self, offsets: int) -> None:
+        """Take note that so many offsets are to be folded."""
+
+    def advance(self, offsets: int, events: int) -> None:
+        """Take note that more offsets were passed, and the events in them folded."""
+
+
+def verify(
+    source: LogSource,
+    projection: Projection | None,
+    inputs: Inputs,
+    *,
+    experiments: Collection[int] = (),
+    processes: int = 1,
+    watcher: Watcher | None = None,
+) -> Report:
+    """Fold the log up to where the live values end, and compare.
+
+    Args:
+        source: The log, and what is live in Kafka.
+        projection: Reads the snapshots of Redis; None leaves Redis out.
+        inputs: What is folded with.
+        experiments: Those to compare; none for all.
+        processes: How many partitions are folded at a time.
+        watcher: Is told how it goes on.
+
+    Raises:
+        LogError: the log lacks records that the live values are made of.
+        DependencyError: Kafka, Redis or the schema registry does not answer.
+    """
+    watcher = watcher or Watcher()
+    with inputs.reading(source) as reading:
+        live = _chosen(read_live(reading, projection), experiments)
+        history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
+    parts = _parts(live)
+    watcher.begin(sum(part.end for part in parts))
+    folded = fold_parts(source, inputs, parts, processes, watcher.advance)
+    return Checks(live, history, folded).report(inputs, experiments)
+
+
+def _chosen(live: Live, experiments: Collection[int]) -> Live:
+    """Return what is live of the experiments to compare."""
+    if not experiments:
+        return live
+    return Live(
+        cells={key: cells for key, cells in live.cells.items() if key[0] in experiments},
+        snapshots={n: found for n, found in live.snapshots.items() if n in experiments},
+        projected=None
+        if live.projected is None
+        else {n: found for n, found in live.projected.items() if n in experiments},
+        decisions=[each for each in live.decisions if each.value.experiment in experiments],
+        unreadable=live.unreadable,
+    )
+
+
+def _parts(live: Live) -> list[Part]:
+    """Return which partitions are to be folded, how far, and which cells to take note of."""
+    wanted: defaultdict[tuple[Source, int], defaultdict[int, set[int]]] = defaultdict(
+        lambda: defaultdict(set)
+    )
+    for (number, source, partition), cells in live.cells.items():
+        wanted[source, partition][cells[0].value.hw].add(number)
+    for snapshot in live.all_snapshots():
+        for place in snapshot.value.cells:
+            offsets = wanted[Source(place.source), place.partition]
+            offsets[place.hw].add(snapshot.value.experiment.number)
+    return [
+        Part(source, partition, max(offsets) + 1, dict(offsets))
+        for (source, partition), offsets in sorted(wanted.items())
+    ]

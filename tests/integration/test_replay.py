@@ -1,0 +1,115 @@
+"""What is live after a crash is what the log gives, and what is not is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from streams.domain.events import CommandKind
+from streams.domain.ids import experiment_id
+from streams.kafka_admin import create_topics
+from streams.tallies.cell import Source
+from streams.wire.cells import decode_cell, encode_cell
+from tests.integration.engine_ledger import Ledger, environment, until, workers_of
+
+EXPERIMENT, OTHER = 7, 8
+
+
+@pytest.fixture
+def workers(settings, tmp_path):
+    create_topics(settings)
+    with workers_of(settings, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def ledger(settings):
+    return Ledger(settings)
+
+
+def verified(settings, *options: str) -> tuple[int, dict[str, Any]]:
+    """Run the command, and return its exit code and what it says."""
+    # No embedded stack has port 1, so the settings are those of the environment.
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "streams.cli", "replay", "verify", "--json"),
+            *("--api", "http://127.0.0.1:1", *options),
+        ],
+        env=environment(settings) | {"PATH": "", "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        check=False,
+        timeout=90,
+    )
+    assert ended.stdout, ended.stderr.decode()
+    return ended.returncode, json.loads(ended.stdout)
+
+
+def send(ledger: Ledger) -> None:
+    for experiment in (EXPERIMENT, OTHER):
+        for partition in range(4):
+            for receipt in ledger.assign(experiment, partition, times=2)[::3]:
+                ledger.observe(receipt, times=2)
+        ledger.produce("observations", b"noise")
+    ledger.producer.flush()
+
+
+def is_counted(ledger: Ledger) -> bool:
+    return ledger.is_exact(EXPERIMENT) and ledger.is_exact(OTHER)
+
+
+def test_the_log_gives_what_is_live_and_a_tampered_cell_is_reported(settings, workers, ledger):
+    worker = workers.start()
+    ledger.start_experiment(EXPERIMENT)
+    ledger.start_experiment(OTHER, type="bayesian_ab", minSampleSize=10)
+    for _ in range(3):
+        send(ledger)
+    until(lambda: ledger.snapshot(EXPERIMENT).variants[0].assignments)
+    worker.kill()
+    send(ledger)
+    workers.start()
+    assert not ledger.command(EXPERIMENT, CommandKind.START)["accepted"]
+    until(lambda: is_counted(ledger))
+    assert workers.stop()[-1] == 0
+
+    code, report = verified(settings, "--processes", "2")
+
+    assert (code, report["difference"]) == (0, None)
+    assert report["cells"] == 16
+    assert report["projected"] == 2
+    assert report["commands"] >= 5
+    assert report["experiments"] == 2
+    assert report["behind"] == report["unreadable"] == 0
+
+    cell = max(
+        (
+            found
+            for _, value in ledger.read("tallies")
+            if (found := decode_cell(value)).experiment == EXPERIMENT
+            and found.source is Source.OBSERVATIONS
+        ),
+        key=lambda found: found.hw,
+    )
+    variant = cell.variants[1]
+    metric = replace(variant.metrics["click"], total=variant.metrics["click"].total + 1)
+    tampered = replace(
+        cell, variants={**cell.variants, 1: replace(variant, metrics={"click": metric})}
+    )
+    name = experiment_id(EXPERIMENT)
+    key = f"{name}/{cell.source}/{cell.partition}"
+    ledger.produce("tallies", encode_cell(tampered), key, partition=0)
+    ledger.producer.flush()
+
+    code, report = verified(settings, "--experiment", name, "--processes", "1")
+
+    assert code == 1
+    difference = report["difference"]
+    assert difference["subject"] == key
+    assert difference["path"] == "variants[1].metrics.click.total"
+    assert int(difference["live"]) == int(difference["replayed"]) + 1
+    assert report["experiments"] == 1
+    assert verified(settings, "--experiment", experiment_id(OTHER))[0] == 0
