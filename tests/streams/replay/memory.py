@@ -1,0 +1,207 @@
+"""An installation in memory: a log, and what workers would have made of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from streams.domain.events import (
+    Command,
+    CommandKind,
+    ImpressionBatch,
+    ImpressionGroup,
+    Observation,
+)
+from streams.domain.ids import experiment_id
+from streams.domain.quantities import MICRO, PROPENSITY_ONE
+from streams.domain.receipts import Keyring, Receipt
+from streams.experiments.snapshot import Snapshot
+from streams.folding.base import Folding
+from streams.folding.commands import Known, recommended
+from streams.folding.impressions import ImpressionFolding
+from streams.folding.observations import ObservationFolding
+from streams.replay.log import Span, StoredRecord, incomplete, truncated
+from streams.replay.partitions import Inputs
+from streams.tallies.cell import Cell, Source
+from streams.tallies.partition import PartitionFold
+from streams.wire.cells import encode_cell
+from streams.wire.commands import encode_command
+from streams.wire.decisions import encode_decision
+from streams.wire.impressions import encode_impression_batch
+from streams.wire.observations import encode_observation
+from streams.wire.records import SINGLE_OBJECT
+from streams.wire.snapshots import encode_snapshot
+
+KEYS = f"1:{bytes(range(32)).hex()}"
+KEYRING = Keyring.parse(KEYS)
+LIMIT = 1_000
+INPUTS = Inputs(KEYS, LIMIT)
+NOW_MS = 1_700_000_000_000
+PARTITIONS = 2
+EXPERIMENTS = (7, 8, 9)
+DEFINITION = {
+    "config": {
+        "name": "test",
+        "type": "thompson_sampling",
+        "primaryMetric": "click",
+        "minSampleSize": 5,
+    },
+    "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
+}
+
+
+@dataclass
+class Memory:
+    """A log in memory, read in pieces of `piece` records."""
+
+    topics: dict[tuple[str, int], list[StoredRecord]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    first: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    piece: int = 3
+
+    def append(self, topic: str, partition: int, value: bytes | None, key: bytes = b"") -> int:
+        records = self.topics[topic, partition]
+        offset = records[-1].offset + 1 if records else 0
+        records.append(StoredRecord(offset, NOW_MS + offset, key, value))
+        return offset
+
+    def spans(self, topic: str) -> Mapping[int, Span]:
+        return {
+            partition: Span(self.first[name, partition], records[-1].offset + 1 if records else 0)
+            for (name, partition), records in list(self.topics.items())
+            if name == topic
+        }
+
+    def read(
+        self, topic: str, partition: int, begin: int, end: int
+    ) -> Iterator[Sequence[StoredRecord]]:
+        if begin < self.first[topic, partition]:
+            raise truncated(topic, partition, begin, self.first[topic, partition])
+        records = [r for r in self.topics[topic, partition] if begin <= r.offset < end]
+        for start in range(0, len(records), self.piece):
+            yield records[start : start + self.piece]
+        last = self.topics[topic, partition][-1].offset + 1
+        if last < end:
+            raise incomplete(topic, partition, end, last)
+
+
+class Installation:
+    """Workers that fold, emit and publish when they are told to, over a log in memory."""
+
+    def __init__(self) -> None:
+        self.log = Memory()
+        self.redis: dict[int, Snapshot] = {}
+        self.known = {number: Known(number) for number in EXPERIMENTS}
+        self._folds: dict[Source, list[PartitionFold]] = {}
+        self._foldings: dict[Source, Folding[Any]] = {
+            Source.IMPRESSIONS: ImpressionFolding(SINGLE_OBJECT, LIMIT),
+            Source.OBSERVATIONS: ObservationFolding(SINGLE_OBJECT, KEYRING, LIMIT),
+        }
+        for source, folding in self._foldings.items():
+            self._folds[source] = [folding.new_fold(n) for n in range(PARTITIONS)]
+        self.unsent: dict[tuple[int, Source, int], Cell] = {}
+        self._n_commands = 0
+
+    def command(self, number: int, kind: CommandKind, command_id: str | None = None) -> None:
+        """Append a command, apply it and log the decision."""
+        self._n_commands += 1
+        payload = DEFINITION if kind is CommandKind.CREATE else {}
+        name = command_id or f"{self._n_commands:032x}"
+        command = Command(name, number, kind, NOW_MS, payload)
+        offset = self.log.append("commands", 0, encode_command(command))
+        taken = self.known[number].take_command(offset, command)
+        if taken.decision is not None:
+            self.log.append("decisions", 0, encode_decision(taken.decision))
+
+    def traffic(self, random: Random, n_records: int) -> None:
+        """Append impressions, observations, repetitions and noise."""
+        receipts = []
+        for sequence in range(n_records):
+            partition = random.randrange(PARTITIONS)
+            groups = []
+            for number in random.sample(EXPERIMENTS, random.randint(1, len(EXPERIMENTS))):
+                units = [random.getrandbits(64) for _ in range(4)]
+                variants = [unit & 1 for unit in units]
+                columns = [PROPENSITY_ONE // 2] * 4, [2] * 4, [NOW_MS] * 4
+                groups.append(ImpressionGroup(number, False, variants, *columns, units))
+                receipts += [
+                    KEYRING.sign(
+                        Receipt(number, variant, PROPENSITY_ONE // 2, 2, NOW_MS, unit, 86_400)
+                    )
+                    for variant, unit in zip(variants, units, strict=True)
+                ]
+            batch = encode_impression_batch(ImpressionBatch(5, partition, sequence, groups))
+            for _ in range(random.choice([1, 1, 2])):
+                self.log.append("impressions", partition, batch)
+            for _ in range(3):
+                receipt = random.choice(receipts)
+                value = random.choice([MICRO, MICRO, 5 * MICRO // 2])
+                event = Observation(receipt, "click", value, str(random.randrange(4)), NOW_MS + 1)
+                self.log.append(
+                    "observations", ord(receipt[-1]) // 4 % PARTITIONS, noisy(random, event)
+                )
+
+    def fold(self, source: Source, partition: int, n_records: int) -> None:
+        """Fold the next records; the changed cells wait to be sent."""
+        fold = self._folds[source][partition]
+        records = self.log.topics[source.value, partition]
+        batch = [record for record in records if record.offset > fold.hw][:n_records]
+        self._foldings[source].fold(fold, batch)
+        for cell in fold.take_changes().cells:
+            self.unsent[cell.experiment, source, partition] = cell
+
+    def emit(self, key: tuple[int, Source, int]) -> None:
+        """Send a cell on."""
+        cell = self.unsent.pop(key)
+        self.log.append("tallies", cell.experiment % PARTITIONS, encode_cell(cell))
+        self.known[cell.experiment].take_cell(cell)
+
+    def publish(self, number: int, *, to_redis: bool = True) -> None:
+        """Publish what is known of an experiment, and the change of its recommended action."""
+        known = self.known[number]
+        snapshot = known.snapshot()
+        if snapshot is None:
+            return
+        name = experiment_id(number).encode()
+        self.log.append("posteriors", number % PARTITIONS, encode_snapshot(snapshot), name)
+        if to_redis:
+            self.redis[number] = snapshot
+        if snapshot.recommended_action is not known.action:
+            known.action = snapshot.recommended_action
+            self.log.append("decisions", 1, encode_decision(recommended(snapshot)))
+
+    def projection(self) -> Sequence[Snapshot]:
+        """Return what Redis holds."""
+        return list(self.redis.values())
+
+
+def noisy(random: Random, event: Observation) -> bytes:
+    """Return the record of an event, or sometimes none."""
+    return b"noise" if random.random() < 0.1 else encode_observation(event)
+
+
+def installation(seed: int) -> Installation:
+    """Return an installation that has done things in an order drawn from `seed`."""
+    random = Random(seed)
+    made = Installation()
+    for number in EXPERIMENTS:
+        made.command(number, CommandKind.START, "ab" * 16)  # there is none yet
+        made.command(number, CommandKind.CREATE)
+        made.command(number, CommandKind.START)
+        made.publish(number)
+    made.traffic(random, 30)
+    for _ in range(60):
+        source = random.choice(list(Source))
+        made.fold(source, random.randrange(PARTITIONS), random.randint(1, 20))
+        if made.unsent and random.random() < 0.7:
+            made.emit(random.choice(sorted(made.unsent)))
+        if random.random() < 0.3:
+            made.publish(random.choice(EXPERIMENTS), to_redis=random.random() < 0.7)
+        if random.random() < 0.1:
+            kind = random.choice([CommandKind.PAUSE, CommandKind.RESUME, CommandKind.CREATE])
+            made.command(random.choice(EXPERIMENTS), kind)
+    return made

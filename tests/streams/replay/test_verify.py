@@ -1,0 +1,147 @@
+"""What workers make of a log, however they cut it, is what a replay makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.domain.events import CommandKind
+from streams.replay.log import LogError
+from streams.replay.verify import verify
+from streams.tallies.cell import Source
+from streams.wire.cells import decode_cell, encode_cell
+from streams.wire.decisions import decode_decision, encode_decision
+from streams.wire.snapshots import decode_snapshot, encode_snapshot
+from tests.streams.replay.memory import EXPERIMENTS, INPUTS, Installation, installation
+
+
+def checked(made: Installation, **options):
+    return verify(made.log, made.projection, INPUTS, **options)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32), piece=st.integers(1, 50))
+def test_any_batching_and_interleaving_is_equal(seed, piece):
+    made = installation(seed)
+    made.log.piece = piece
+
+    report = checked(made)
+
+    assert report.difference is None
+    assert report.commands >= 9
+    assert report.projected == report.experiments == 3
+    assert report.snapshots >= 3
+
+
+def newest(made: Installation, topic: str, partition: int = 1):
+    return made.log.topics[topic, partition][-1]
+
+
+def test_a_tampered_cell_is_reported_at_its_path():
+    made = installation(1)
+    cell = decode_cell(newest(made, "tallies").value)
+    index, variant = min(cell.variants.items())
+    variants = {**cell.variants, index: replace(variant, weight=variant.weight + 1)}
+    made.log.append("tallies", 1, encode_cell(replace(cell, variants=variants)))
+
+    difference = checked(made).difference
+
+    assert difference.path == f"variants[{index}].weight"
+    assert int(difference.live) == int(difference.replayed) + 1
+    assert difference.place.startswith("tallies/1@")
+    others = [number for number in EXPERIMENTS if number != cell.experiment]
+    assert checked(made, experiments=others).is_equal
+
+
+def test_a_tampered_allocation_is_reported_at_its_path():
+    made = installation(2)
+    snapshot = decode_snapshot(newest(made, "posteriors").value)
+    allocation = replace(snapshot.allocation, weights=(1, 65_535))
+    made.log.append("posteriors", 1, encode_snapshot(replace(snapshot, allocation=allocation)))
+
+    difference = checked(made).difference
+
+    assert (difference.path, difference.live) == ("allocation.weights[0]", "1")
+
+
+def test_another_snapshot_in_redis_is_reported():
+    made = installation(3)
+    made.redis[7] = replace(made.redis[7], reason="because")
+
+    difference = checked(made).difference
+
+    assert (difference.place, difference.path) == ("redis", "reason")
+    assert difference.live == "because"
+
+
+def test_a_snapshot_that_redis_lacks_is_reported():
+    made = installation(3)
+    del made.redis[8]
+
+    difference = checked(made).difference
+
+    assert (difference.place, difference.live) == ("redis", None)
+
+
+def test_a_lost_decision_is_reported():
+    made = installation(4)
+    del made.log.topics["decisions", 0][4]
+
+    difference = checked(made).difference
+
+    assert (difference.place, difference.live) == ("decisions", None)
+    assert "/command/" in difference.subject
+
+
+def test_a_decision_that_was_made_twice_is_equal_and_another_is_not():
+    made = installation(4)
+    decision = decode_decision(made.log.topics["decisions", 0][1].value)
+    made.log.append("decisions", 0, encode_decision(decision))
+    assert checked(made).is_equal
+
+    evidence = {**decision.evidence, "status": "archived"}
+    made.log.append("decisions", 0, encode_decision(replace(decision, evidence=evidence)))
+
+    difference = checked(made).difference
+    assert (difference.path, difference.replayed) == ("evidence.status", "draft")
+
+
+def test_a_command_that_nobody_has_taken_yet_is_no_difference():
+    made = installation(5)
+    made.command(7, CommandKind.CONCLUDE)
+    made.log.topics["decisions", 0].pop()
+
+    assert checked(made).is_equal
+
+
+def test_cells_that_lag_are_counted():
+    made = installation(6)
+    for source in Source:
+        for partition in range(2):
+            made.fold(source, partition, 1_000)
+    for key in sorted(made.unsent):
+        made.emit(key)
+    assert checked(made).behind == 0
+
+    made.log.topics["tallies", 1].pop()
+    report = checked(made)
+
+    assert report.is_equal
+    assert report.behind == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "code"), [(1, None, "LOG_TRUNCATED"), (0, 2, "LOG_INCOMPLETE")]
+)
+def test_a_log_without_the_records_is_an_error(first, last, code):
+    made = installation(7)
+    made.log.first["impressions", 0] = first
+    made.log.topics["impressions", 0] = made.log.topics["impressions", 0][:last]
+
+    with pytest.raises(LogError) as raised:
+        checked(made)
+
+    assert (raised.value.code, raised.value.path) == (code, "impressions/0")
