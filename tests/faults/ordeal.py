@@ -24,6 +24,11 @@ from streams.domain.quantities import MICRO
 from streams.embedded.children import Child
 from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka_admin import create_topics
+from streams.replay.kafka import KafkaSource
+from streams.replay.live import projection_of
+from streams.replay.partitions import Inputs
+from streams.replay.report import Report
+from streams.replay.verify import verify
 from streams.settings import Settings
 from streams.wire.observations import encode_observation
 from tests.faults.schedule import Fault, Step
@@ -116,7 +121,10 @@ class Ordeal:
         self._send()
 
     async def check(self) -> None:
-        """Return once every count is what was sent and every dead letter is where it must be."""
+        """Return once every count is what was sent and every dead letter is where it must be.
+
+        Then the log must give what is live, to the byte.
+        """
         assert self._ledger.producer.flush(60) == 0
         number = experiment_number(self._experiment)
         deadline = time.monotonic() + SETTLE_S
@@ -125,6 +133,14 @@ class Ordeal:
             assert time.monotonic() < deadline, self._workers.log()[-20_000:]
             await asyncio.sleep(0.1)
         until(lambda: self._ledger.dead_letters() == self._ledger.letters)
+        report = await asyncio.to_thread(self._replay)
+        assert report.is_equal, report.difference
+        assert report.cells >= 2 * PARTITIONS * len(EXPERIMENTS)
+
+    def _replay(self) -> Report:
+        settings = self._settings
+        projection = projection_of(settings)
+        return verify(KafkaSource(settings), projection, Inputs.of(settings), processes=1)
 
     def _revive(self) -> None:
         """Start a worker when none is left, as a supervisor would: one may end with code 70."""
