@@ -1,0 +1,1 @@
+"""`experiment replay`: the commands, what they show while they run, and afterwards."""

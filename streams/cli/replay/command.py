@@ -1,0 +1,179 @@
+"""`experiment replay`: the log read again."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from streams.cli import terminal
+from streams.cli.failures import EXIT_FAILED
+from streams.cli.replay.progress import watched
+from streams.cli.replay.views import alternatives_json, alternatives_view, report_text
+from streams.cli.terminal import API_DEFAULT, Api, AsJson
+from streams.domain.errors import InputError
+from streams.domain.ids import experiment_number
+from streams.replay.kafka import KafkaSource
+from streams.replay.live import projection_of
+from streams.replay.partitions import Inputs
+from streams.replay.verify import verify as verify_log
+from streams.replay.what_if import Assumptions
+from streams.replay.what_if import what_if as alternatives_of
+
+CORES = os.cpu_count() or 1
+
+Processes = Annotated[int, typer.Option(min=1, max=1024, help="Partitions folded at a time.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to `app`."""
+    group = typer.Typer(no_args_is_help=True, help="Read the log again.")
+    group.command()(verify)
+    group.command("what-if")(what_if)
+    app.add_typer(group, name="replay")
+
+
+def verify(
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Compare this experiment alone. Repeat for more."),
+    ] = None,
+    processes: Processes = CORES,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+) -> None:
+    """Fold the log and compare every cell, snapshot and decision with the live ones, to the byte.
+
+    Ends with 0 when all are equal, and with 1 and the first difference when not. It disturbs
+    nobody: workers and API go on meanwhile. Kafka, Redis and the receipt keys are those of the
+    embedded stack with the port of --api, or else come from the EXPERIMENT_ variables.
+    """
+    settings = terminal.settings_of(api)
+    numbers = [experiment_number(name) for name in experiment or ()]
+    with watched() as watcher:
+        report = verify_log(
+            KafkaSource(settings),
+            projection_of(settings),
+            Inputs.of(settings),
+            experiments=numbers,
+            processes=processes,
+            watcher=watcher,
+        )
+    if as_json:
+        speed = {"events": watcher.events, "seconds": round(watcher.seconds, 3)}
+        terminal.print_json(report.to_json() | speed)
+    else:
+        typer.echo(report_text(report, watcher))
+    if not report.is_equal:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def what_if(
+    experiment: Annotated[str, typer.Option(metavar="ID", help="As `experiment list` shows it.")],
+    policy: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="Another policy: ucb, bayesian_ab, …")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A parameter of the policy. Repeat for more."),
+    ] = None,
+    prior: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Beta prior of a binary metric.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Another metric that decides.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Leave out what came later: ISO 8601 or milliseconds since 1970."
+        ),
+    ] = None,
+    processes: Processes = CORES,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+) -> None:
+    """Fold the log under other assumptions, and show both results side by side.
+
+    The assignments stay those that were made; the weights are those the next unit would meet.
+    """
+    settings = terminal.settings_of(api)
+    assumptions = Assumptions(policy, parameters_of(parameter or []), prior_of(prior), metric)
+    with watched() as watcher:
+        found = alternatives_of(
+            KafkaSource(settings),
+            Inputs.of(settings, until_ms=until_of(until)),
+            experiment_number(experiment),
+            assumptions,
+            processes=processes,
+            watcher=watcher,
+        )
+    if as_json:
+        terminal.print_json(alternatives_json(found))
+    else:
+        terminal.out.print(alternatives_view(found))
+
+
+def parameters_of(texts: list[str]) -> dict[str, Any]:
+    """Return parameters written as `name=value`; a value that is not JSON is text.
+
+    Raises:
+        InputError: one is not written so.
+
+    Examples:
+        >>> parameters_of(["c=1.5", "variant=tuned"])
+        {'c': 1.5, 'variant': 'tuned'}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise InputError("WRONG_TYPE", f"{text!r} is not NAME=VALUE", "--parameter")
+        try:
+            found[name] = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def prior_of(text: str | None) -> tuple[float, float] | None:
+    """Return a prior written as `a,b`.
+
+    Raises:
+        InputError: it is not.
+
+    Examples:
+        >>> prior_of("2,98.5")
+        (2.0, 98.5)
+    """
+    if text is None:
+        return None
+    try:
+        alpha, beta = map(float, text.split(","))
+    except ValueError as error:
+        raise InputError("WRONG_TYPE", f"{text!r} is not two numbers A,B", "--prior") from error
+    return alpha, beta
+
+
+def until_of(text: str | None) -> int | None:
+    """Return a time as milliseconds since the epoch; one without a zone is UTC.
+
+    Raises:
+        InputError: it is not a time.
+
+    Examples:
+        >>> until_of("1970-01-01T00:00:01"), until_of("1500")
+        (1000, 1500)
+    """
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"{text!r} is neither ISO 8601 nor milliseconds"
+        raise InputError("WRONG_TYPE", message, "--until") from error
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,61 @@
+"""How far a replay is, where a person looks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from streams.cli import terminal
+from streams.replay.verify import Watcher
+
+
+class Bar(Watcher):
+    """Shows how far a replay is.
+
+    Attributes:
+        events: Events folded so far.
+        seconds: How long that has taken.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("reading what is live", total=None, speed="")
+        self._started = time.perf_counter()
+        self.events = 0
+        self.seconds = 0.0
+
+    def begin(self, offsets: int) -> None:
+        """Show what is to be done."""
+        self._progress.update(self._task, description="folding", total=offsets)
+        self._started = time.perf_counter()
+
+    def advance(self, offsets: int, events: int) -> None:
+        """Show what was done."""
+        self.events += events
+        self.seconds = time.perf_counter() - self._started
+        self._progress.update(self._task, advance=offsets, speed=f"{self.speed:,.0f} events/s")
+
+    @property
+    def speed(self) -> float:
+        """Events folded in a second."""
+        return self.events / self.seconds if self.seconds else 0.0
+
+
+@contextmanager
+def watched() -> Iterator[Bar]:
+    """Show a bar on stderr while the block runs, if that is a terminal."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=terminal.err,
+        transient=True,
+        disable=not terminal.err.is_terminal,
+    ) as progress:
+        yield Bar(progress)

@@ -1,0 +1,144 @@
+"""What a replay has found, as text, tables and JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from streams.cli.replay.progress import Bar
+from streams.cli.tables import INTERVALS, interval, moment, share, table_of
+from streams.domain.quantities import ALLOCATION_TOTAL
+from streams.experiments.snapshot import Snapshot
+from streams.replay.report import Report
+from streams.replay.what_if import Alternatives
+
+
+def report_text(report: Report, bar: Bar) -> str:
+    """Return what was compared, and the first difference."""
+    lines = []
+    difference = report.difference
+    if difference is None:
+        lines.append("Equal: the log gives what is live, to the byte.")
+    else:
+        where = f" at {difference.path}" if difference.path else ""
+        lines += [
+            f"Different: {difference.subject} in {difference.place}{where}",
+            f"  live      {_or_missing(difference.live)}",
+            f"  replayed  {_or_missing(difference.replayed)}",
+        ]
+    lines.append(
+        f"Compared {report.cells:,} cells, {report.snapshots:,} snapshots of the log, "
+        f"{report.projected:,} of Redis, {report.commands:,} decisions about commands and "
+        f"{report.actions:,} changes of the recommended action, of {report.experiments:,} "
+        "experiments."
+    )
+    if report.actions_not_compared:
+        lines.append(
+            f"Not compared: {report.actions_not_compared:,} changes of the recommended action, "
+            "whose snapshots the log no longer has."
+        )
+    if report.behind:
+        lines.append(f"{report.behind:,} cells lag the log.")
+    if report.unreadable:
+        lines.append(f"{report.unreadable:,} records of the topics compared cannot be read.")
+    keys = ", ".join(map(str, report.key_ids))
+    lines.append(
+        f"Folded {bar.events:,} events in {bar.seconds:.1f} s ({bar.speed:,.0f} events/s), with a "
+        f"deduplication limit of {report.deduplication_limit:,} and the receipt keys {keys}, which "
+        "the log does not hold."
+    )
+    return "\n".join(lines)
+
+
+def alternatives_view(found: Alternatives) -> RenderableType:
+    """Return both snapshots side by side, one line a variant."""
+    actual, supposed = found.actual, found.supposed
+    table = table_of(
+        "variant",
+        ">assigned",
+        "allocation",
+        ">mean [interval]",
+        ">P(best)",
+        "if: allocation",
+        ">if: mean [interval]",
+        ">if: P(best)",
+    )
+    for index, variant in enumerate(actual.experiment.definition.variants):
+        table.add_row(
+            Text(variant.name),
+            f"{actual.variants[index].assignments:,}",
+            *_variant(actual, index),
+            *_variant(supposed, index),
+        )
+    config = actual.experiment.definition.config
+    as_of = f", as of {moment(actual.as_of_ms)} UTC" if actual.as_of_ms else ""
+    return Group(
+        Text.assemble((config.name, "bold"), f" ({actual.experiment.id}){as_of}"),
+        table,
+        _recommendation("as it is", actual),
+        _recommendation("what if", supposed),
+        Text(INTERVALS, "dim"),
+    )
+
+
+def alternatives_json(found: Alternatives) -> dict[str, Any]:
+    """Return both snapshots as a JSON object."""
+    return {
+        "experimentId": found.actual.experiment.id,
+        "asOf": found.actual.as_of_ms,
+        "actual": _snapshot_json(found.actual),
+        "supposed": _snapshot_json(found.supposed),
+    }
+
+
+def _variant(snapshot: Snapshot, index: int) -> tuple[str, str, str]:
+    report = snapshot.variants[index]
+    return (
+        share(snapshot.allocation.weights[index] / ALLOCATION_TOTAL),
+        interval(report.mean, report.lower, report.upper),
+        f"{report.probability_best:.1%}",
+    )
+
+
+def _recommendation(title: str, snapshot: Snapshot) -> Text:
+    config = snapshot.experiment.definition.config
+    return Text.assemble(
+        f"{title}: {config.type} by {config.primary_metric}, ",
+        (snapshot.recommended_action.value, "bold"),
+        f". {snapshot.reason}",
+    )
+
+
+def _snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
+    definition, winner = snapshot.experiment.definition, snapshot.winner
+    return {
+        "type": definition.config.type,
+        "primaryMetric": definition.config.primary_metric,
+        "parameters": definition.config.parameters.model_dump(by_alias=True, mode="json"),
+        "recommendedAction": snapshot.recommended_action.value,
+        "reason": snapshot.reason,
+        "winner": None if winner is None else snapshot.experiment.variant_id(winner),
+        "confidence": snapshot.confidence,
+        "variants": [
+            {
+                "id": snapshot.experiment.variant_id(index),
+                "name": definition.variants[index].name,
+                "assignments": report.assignments,
+                "weight": weight,
+                "mean": report.mean,
+                "lower": report.lower,
+                "upper": report.upper,
+                "probabilityBest": report.probability_best,
+                "expectedLoss": report.expected_loss,
+            }
+            for index, (report, weight) in enumerate(
+                zip(snapshot.variants, snapshot.allocation.weights, strict=True)
+            )
+        ],
+    }
+
+
+def _or_missing(value: str | None) -> str:
+    return "missing" if value is None else value

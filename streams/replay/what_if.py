@@ -1,0 +1,143 @@
+"""The same log under another policy, prior or metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from schemas import catalogue
+from streams.domain.errors import ExperimentNotFoundError
+from streams.domain.ids import experiment_id
+from streams.experiments.definition import ExperimentDefinition, parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.snapshot import Snapshot
+from streams.folding.commands import snapshot_of
+from streams.replay.history import history_of
+from streams.replay.log import LogSource
+from streams.replay.partitions import Inputs, Part, fold_parts
+from streams.replay.verify import Watcher
+from streams.tallies.cell import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What should have been otherwise; what is left out is as it was.
+
+    Attributes:
+        policy: Another policy, by its `type`; with it, the parameters begin at their defaults.
+        parameters: Parameters of the policy, over those it has.
+        prior: Pseudo-successes and pseudo-failures of the Beta prior, each > 0.
+        metric: The metric that decides. The one that did is reported besides.
+    """
+
+    policy: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    prior: tuple[float, float] | None = None
+    metric: str | None = None
+
+    def applied_to(self, definition: ExperimentDefinition) -> ExperimentDefinition:
+        """Return the definition with these assumptions.
+
+        Raises:
+            InputError: they do not fit each other or the experiment, with code and path.
+        """
+        config = definition.config.model_dump(by_alias=True, mode="json")
+        variants = [
+            variant.model_dump(by_alias=True, mode="json") for variant in definition.variants
+        ]
+        if self.policy is not None and self.policy != definition.config.type:
+            config |= {"type": self.policy, "parameters": {}}
+        parameters = {to_camel(name): value for name, value in self.parameters.items()}
+        if self.prior is not None:
+            parameters |= {"priorAlpha": self.prior[0], "priorBeta": self.prior[1]}
+        config["parameters"] |= parameters
+        if self.metric is not None:
+            named = (config["primaryMetric"], *config["secondaryMetrics"])
+            config["primaryMetric"] = self.metric
+            config["secondaryMetrics"] = [name for name in named if name != self.metric]
+        supposed = parse_definition(config, [each | {"weight": None} for each in variants])
+        if supposed.config.parameters.adaptive:  # it chooses the weights itself
+            return supposed
+        return parse_definition(config, variants)
+
+    def experiment(self, actual: Experiment) -> Experiment:
+        """Return the experiment with these assumptions, running if it had ended.
+
+        What would have been recommended is the question, and of an ended experiment nothing is.
+
+        Raises:
+            InputError: as `applied_to`.
+        """
+        ended = (
+            actual.status in {Status.CONCLUDED, Status.ARCHIVED}
+            and actual.started_at_ms is not None
+        )
+        return replace(
+            actual,
+            definition=self.applied_to(actual.definition),
+            status=Status.RUNNING if ended else actual.status,
+            winner=None if ended else actual.winner,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """One log, read twice.
+
+    Attributes:
+        actual: What the log gives as things are.
+        supposed: What it gives under the assumptions.
+    """
+
+    actual: Snapshot
+    supposed: Snapshot
+
+
+def what_if(
+    source: LogSource,
+    inputs: Inputs,
+    number: int,
+    assumptions: Assumptions,
+    *,
+    processes: int = 1,
+    watcher: Watcher | None = None,
+) -> Alternatives:
+    """Return what the whole log gives of an experiment, with and without the assumptions.
+
+    Who was assigned to what stays as it was: an adaptive policy would have sent other units to the
+    variants. The weights are those that the other policy would give to the next unit.
+
+    Args:
+        source: The log.
+        inputs: What is folded with, and up to when.
+        number: The experiment.
+        assumptions: What should have been otherwise.
+        processes: How many partitions are folded at a time.
+        watcher: Is told how it goes on.
+
+    Raises:
+        ExperimentNotFoundError: it had not been created by then.
+        InputError: the assumptions do not fit.
+        LogError: the log no longer begins at its beginning.
+        DependencyError: Kafka or the schema registry does not answer.
+    """
+    watcher = watcher or Watcher()
+    with inputs.reading(source) as reading:
+        history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
+    states = history.states.get(number)
+    if not states:
+        raise ExperimentNotFoundError(experiment_id(number))
+    actual = states[max(states)].experiment
+    supposed = assumptions.experiment(actual)
+    parts = [
+        Part(topic, partition, span.end)
+        for topic in Source
+        for partition, span in source.spans(topic.value).items()
+    ]
+    watcher.begin(sum(part.end for part in parts))
+    folded = fold_parts(source, inputs, parts, processes, watcher.advance)
+    cells = [captured.last[number] for captured in folded.values() if number in captured.last]
+    return Alternatives(snapshot_of(actual, cells), snapshot_of(supposed, cells))

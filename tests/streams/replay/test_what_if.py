@@ -1,0 +1,101 @@
+"""The same log under other assumptions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streams.domain.errors import ExperimentNotFoundError, InputError
+from streams.domain.events import CommandKind
+from streams.experiments.lifecycle import Status
+from streams.experiments.snapshot import RecommendedAction
+from streams.replay.what_if import Assumptions, what_if
+from streams.tallies.cell import Source
+from tests.streams.replay.memory import INPUTS, NOW_MS, Installation, installation
+
+
+@pytest.fixture(scope="module")
+def made() -> Installation:
+    return installation(11)
+
+
+def found(made: Installation, assumptions: Assumptions, inputs=INPUTS):
+    return what_if(made.log, inputs, 7, assumptions)
+
+
+def test_without_assumptions_both_are_what_workers_make_of_all(made):
+    for source in Source:
+        for partition in range(2):
+            made.fold(source, partition, 10_000)
+    for key in sorted(made.unsent):
+        made.emit(key)
+
+    both = found(made, Assumptions())
+
+    assert both.actual == both.supposed == made.known[7].snapshot()
+
+
+def test_another_prior_moves_the_posterior_and_no_count(made):
+    both = found(made, Assumptions(metric="view", prior=(9_000.0, 1_000.0)))
+
+    assert both.supposed.variants[0].assignments == both.actual.variants[0].assignments
+    assert 0.8 < both.supposed.variants[0].lower < 0.9 < both.supposed.variants[0].upper
+
+
+def test_another_policy_begins_at_its_defaults_and_takes_parameters(made):
+    both = found(made, Assumptions("epsilon_greedy", {"epsilon": 0.5}))
+
+    config = both.supposed.experiment.definition.config
+    assert config.type == "epsilon_greedy"
+    # 0.25 and 0.75, mixed with a floor of 0.01 for each.
+    assert sorted(both.supposed.allocation.weights) == [16_712, 48_824]
+    assert both.actual.experiment.definition.config.type == "thompson_sampling"
+
+
+def test_a_fixed_policy_shares_alike_where_no_weights_were_declared(made):
+    both = found(made, Assumptions("bayesian_ab"))
+
+    assert both.supposed.allocation.weights == (32_768, 32_768)
+
+
+def test_until_leaves_later_records_out(made):
+    both = found(made, Assumptions(), replace(INPUTS, until_ms=NOW_MS + 9))
+
+    whole = found(made, Assumptions())
+    counted = [variant.assignments for variant in both.actual.variants]
+    assert 0 < sum(counted) < sum(variant.assignments for variant in whole.actual.variants)
+    assert all(cell.hw <= 9 for cell in both.actual.cells)
+
+
+def test_before_it_was_created_there_is_none(made):
+    with pytest.raises(ExperimentNotFoundError):
+        found(made, Assumptions(), replace(INPUTS, until_ms=NOW_MS - 1))
+
+
+def test_an_ended_experiment_is_taken_as_running():
+    made = installation(12)
+    made.command(7, CommandKind.CONCLUDE)
+
+    both = found(made, Assumptions(parameters={"prior_alpha": 2}))
+
+    assert both.actual.experiment.status is Status.CONCLUDED
+    assert both.supposed.experiment.status is Status.RUNNING
+    assert "concluded" not in both.supposed.reason
+    assert both.supposed.recommended_action in set(RecommendedAction)
+
+
+@pytest.mark.parametrize(
+    ("assumptions", "code", "path"),
+    [
+        (Assumptions("best"), "UNKNOWN_TYPE", "config.type"),
+        (Assumptions("ucb", prior=(1, 1)), "UNKNOWN_PARAMETER", "config.parameters.priorAlpha"),
+        (Assumptions(prior=(0.0, 1.0)), "OUT_OF_RANGE", "config.parameters.priorAlpha"),
+        (Assumptions(metric="7"), "INVALID_NAME", "config.primaryMetric"),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_its_path(made, assumptions, code, path):
+    with pytest.raises(InputError) as raised:
+        found(made, assumptions)
+
+    assert (raised.value.code, raised.value.path) == (code, path)
