@@ -32,12 +32,12 @@ def ledger(settings):
     return Ledger(settings)
 
 
-def verified(settings, *options: str) -> tuple[int, dict[str, Any]]:
-    """Run the command, and return its exit code and what it says."""
+def replayed(settings, command: str, *options: str) -> tuple[int, dict[str, Any]]:
+    """Run a command, and return its exit code and what it says."""
     # No embedded stack has port 1, so the settings are those of the environment.
     ended = subprocess.run(
         [
-            *(sys.executable, "-m", "streams.cli", "replay", "verify", "--json"),
+            *(sys.executable, "-m", "streams.cli", "replay", command, "--json"),
             *("--api", "http://127.0.0.1:1", *options),
         ],
         env=environment(settings) | {"PATH": "", "PYTHONPATH": ":".join(sys.path)},
@@ -76,7 +76,7 @@ def test_the_log_gives_what_is_live_and_a_tampered_cell_is_reported(settings, wo
     until(lambda: is_counted(ledger))
     assert workers.stop()[-1] == 0
 
-    code, report = verified(settings, "--processes", "2")
+    code, report = replayed(settings, "verify", "--processes", "2")
 
     assert (code, report["difference"]) == (0, None)
     assert report["cells"] == 16
@@ -104,7 +104,7 @@ def test_the_log_gives_what_is_live_and_a_tampered_cell_is_reported(settings, wo
     ledger.produce("tallies", encode_cell(tampered), key, partition=0)
     ledger.producer.flush()
 
-    code, report = verified(settings, "--experiment", name, "--processes", "1")
+    code, report = replayed(settings, "verify", "--experiment", name, "--processes", "1")
 
     assert code == 1
     difference = report["difference"]
@@ -112,4 +112,13 @@ def test_the_log_gives_what_is_live_and_a_tampered_cell_is_reported(settings, wo
     assert difference["path"] == "variants[1].metrics.click.total"
     assert int(difference["live"]) == int(difference["replayed"]) + 1
     assert report["experiments"] == 1
-    assert verified(settings, "--experiment", experiment_id(OTHER))[0] == 0
+    assert replayed(settings, "verify", "--experiment", experiment_id(OTHER))[0] == 0
+
+    code, both = replayed(settings, "what-if", "--experiment", name, "--prior", "1,9")
+    assert code == 0
+    snapshot = ledger.snapshot(EXPERIMENT)
+    assert both["asOf"] == snapshot.as_of_ms
+    weights = [variant["weight"] for variant in both["actual"]["variants"]]
+    assert tuple(weights) == snapshot.allocation.weights
+    assert both["supposed"]["parameters"]["priorBeta"] == 9
+    assert both["supposed"]["variants"][0]["upper"] < both["actual"]["variants"][0]["upper"]
