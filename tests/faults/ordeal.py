@@ -10,7 +10,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -33,7 +33,7 @@ from streams.settings import Settings
 from streams.wire.observations import encode_observation
 from tests.faults.schedule import Fault, Step
 from tests.integration.api_process import api_of, run_experiment
-from tests.integration.engine_ledger import Ledger, Sent, Workers, until, workers_of
+from tests.integration.engine_ledger import Ledger, Sent, Workers, workers_of
 
 EXPERIMENTS = (7, 8, 9)
 CONCLUDED = EXPERIMENTS[-1]
@@ -41,6 +41,8 @@ PARTITIONS = 4
 MOST_WORKERS = 3
 FROZEN_BROKER_S = 3.0
 SETTLE_S = 120.0
+LEAVE_S = 15.0
+GAVE_UP = 70
 DAY_MS = 86_400_000
 NOISE_BYTES = 900_000  # below what a producer takes by default
 METRICS = ("click", "revenue")
@@ -126,13 +128,9 @@ class Ordeal:
         Then the log must give what is live, to the byte.
         """
         assert self._ledger.producer.flush(60) == 0
-        number = experiment_number(self._experiment)
-        deadline = time.monotonic() + SETTLE_S
-        while not all(self._ledger.is_exact(each) for each in (*EXPERIMENTS, number)):
-            self._revive()
-            assert time.monotonic() < deadline, self._workers.log()[-20_000:]
-            await asyncio.sleep(0.1)
-        until(lambda: self._ledger.dead_letters() == self._ledger.letters)
+        experiments = (*EXPERIMENTS, experiment_number(self._experiment))
+        await self._until(lambda: all(map(self._ledger.is_exact, experiments)))
+        await self._until(lambda: self._ledger.dead_letters() == self._ledger.letters)
         report = await asyncio.to_thread(self._replay)
         assert report.is_equal, report.difference
         assert report.cells >= 2 * PARTITIONS * len(EXPERIMENTS)
@@ -141,6 +139,13 @@ class Ordeal:
         settings = self._settings
         projection = projection_of(settings)
         return verify(KafkaSource(settings), projection, Inputs.of(settings), processes=1)
+
+    async def _until(self, condition: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + SETTLE_S
+        while not condition():
+            self._revive()
+            assert time.monotonic() < deadline, self._workers.log()[-20_000:]
+            await asyncio.sleep(0.1)
 
     def _revive(self) -> None:
         """Start a worker when none is left, as a supervisor would: one may end with code 70."""
@@ -186,7 +191,9 @@ class Ordeal:
             self._workers.start()
 
     async def _leave(self) -> None:
-        self._worker().terminate()
+        leaving = self._worker()
+        leaving.terminate()
+        assert await asyncio.to_thread(leaving.wait, LEAVE_S) in {0, GAVE_UP}
 
     async def _freeze_broker(self) -> None:
         if self._broker_pid is None:
@@ -314,7 +321,8 @@ class Ordeal:
         """Conclude an experiment among its observations; a second time is refused."""
         self._send()
         self._ledger.producer.flush()
-        self._ledger.command(CONCLUDED, CommandKind.CONCLUDE)
+        command = self._ledger.append(CONCLUDED, CommandKind.CONCLUDE)
+        await self._until(lambda: self._ledger.answer(command))
         self._send()
 
 

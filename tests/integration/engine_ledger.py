@@ -165,17 +165,27 @@ class Ledger:
         command_id: str | None = None,
     ) -> dict[str, Any]:
         """Append a command and return its answer."""
+        appended = self.append(experiment, kind, payload, command_id)
+        return until(lambda: self.answer(appended))
+
+    def append(
+        self,
+        experiment: int,
+        kind: CommandKind,
+        payload: Mapping[str, Any] | None = None,
+        command_id: str | None = None,
+    ) -> str:
+        """Append a command and return its id."""
         command_id = command_id or secrets.token_hex(16)
         command = Command(command_id, experiment, kind, self.now_ms, payload or {})
         self.produce("commands", encode_command(command), experiment_id(experiment))
         self.producer.flush()
-        return self.answer(command_id)
+        return command_id
 
     def answer(self, command_id: str) -> dict[str, Any]:
-        """Return the answer to a command, once there is one."""
-        key = self._keys.answer(command_id)
-        answer: dict[str, Any] = json.loads(until(lambda: cast(bytes, self.redis.get(key))))
-        return answer
+        """Return the answer to a command; empty while there is none."""
+        answer = cast(bytes | None, self.redis.get(self._keys.answer(command_id)))
+        return {} if answer is None else cast(dict[str, Any], json.loads(answer))
 
     def start_experiment(self, experiment: int, **config: Any) -> None:
         """Create and start an experiment of two variants."""
