@@ -83,7 +83,15 @@ class KafkaSource:
                     raise incomplete(topic, partition, end, position)
 
     def _ends(self, consumer: Consumer, name: str, tails: Mapping[int, int]) -> dict[int, int]:
-        """Return the offset after the last record of each partition, from near its end on."""
+        """Return the offset after the last record of each partition, from near its end on.
+
+        Records that come meanwhile may be in or not.
+
+        Args:
+            consumer: Reads the ends.
+            name: The topic.
+            tails: Offset of the last record by partition, or of the first one of its batch.
+        """
         ends = dict(tails)
         waiting = set(tails)
         if not waiting:
@@ -96,8 +104,14 @@ class KafkaSource:
                 if partition not in ends or not reached:
                     continue
                 ends[partition] = max(ends[partition], reached)
-                patience.renew()
                 if message.error() is not None:
+                    waiting.discard(partition)
+            # A partition that is written all the time has no end. But once there is another batch,
+            # the one that was the last begins and ends before it.
+            for partition in sorted(waiting):
+                _, high = self._watermarks(consumer, name, partition)
+                if high - 1 > tails[partition]:
+                    ends[partition] = max(ends[partition], high - 1)
                     waiting.discard(partition)
             if patience.is_over():
                 raise DependencyError("kafka", f"Kafka does not give the end of {name}")

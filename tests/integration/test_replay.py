@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from streams.domain.events import CommandKind
 from streams.domain.ids import experiment_id
 from streams.kafka_admin import create_topics
+from streams.replay.kafka import KafkaSource
+from streams.replay.log import Span
 from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell
 from tests.integration.engine_ledger import Ledger, environment, until, workers_of
@@ -122,3 +125,31 @@ def test_the_log_gives_what_is_live_and_a_tampered_cell_is_reported(settings, wo
     assert tuple(weights) == snapshot.allocation.weights
     assert both["supposed"]["parameters"]["priorBeta"] == 9
     assert both["supposed"]["variants"][0]["upper"] < both["actual"]["variants"][0]["upper"]
+
+
+def test_a_partition_that_is_written_all_the_time_has_an_end(settings, ledger):
+    create_topics(settings)
+    for _ in range(300):
+        ledger.produce("tallies", b"before", partition=0)
+    ledger.producer.flush()
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.wait(0.005):
+            ledger.produce("tallies", b"meanwhile", partition=0)
+        ledger.producer.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        source = KafkaSource(settings)
+        spans = source.spans("tallies")
+        records = [each for piece in source.read("tallies", 0, 0, spans[0].end) for each in piece]
+    finally:
+        done.set()
+        writer.join()
+
+    assert spans[0].begin == 0
+    assert [record.offset for record in records] == list(range(spans[0].end))
+    assert [record.value for record in records].count(b"before") == 300
+    assert spans[1] == Span(0, 0)
