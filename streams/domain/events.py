@@ -79,6 +79,35 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedObservations:
+    """Single observations whose receipts are verified and allow them, as columns of equal length.
+
+    Attributes:
+        offsets: Offset of the record.
+        timestamps_ms: Kafka timestamp of the record.
+        experiments, variants, propensities, assigned_at_ms, windows_s: What the receipt says.
+        identities: 64 bits that stand for the receipt's text.
+        metrics: Name of the metric.
+        values: Micro-units.
+        events: Hash of the event id, below 2**60; 0 when the sender gave none.
+        observed_at_ms: Time of the event.
+    """
+
+    offsets: list[int]
+    timestamps_ms: list[int]
+    experiments: list[int]
+    variants: list[int]
+    propensities: list[int]
+    assigned_at_ms: list[int]
+    windows_s: list[int]
+    identities: list[int]
+    metrics: list[str]
+    values: list[int]
+    events: list[int]
+    observed_at_ms: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class ObservationBatch:
     """Observations of one record.
 

@@ -53,15 +53,19 @@ class Folding(ABC, Generic[FoldT]):
         """Fold records that follow each other; those at or below `fold.hw` are passed by."""
         folded = Folded()
         for index, record in enumerate(records):
-            try:
-                events, refusals = self._fold_record(fold, record)
-            except EventError as error:
-                fold.skip(record.offset)
-                events, refusals = 1, (Refusal(0, error),)
-            folded.events += events
-            if refusals:
-                folded.refused.append((index, refusals))
+            self._fold_one(fold, index, record, folded)
         return folded
+
+    def _fold_one(self, fold: FoldT, index: int, record: LogRecord, folded: Folded) -> None:
+        """Fold the record at `index`, and add to `folded` what came of it."""
+        try:
+            events, refusals = self._fold_record(fold, record)
+        except EventError as error:
+            fold.skip(record.offset)
+            events, refusals = 1, (Refusal(0, error),)
+        folded.events += events
+        if refusals:
+            folded.refused.append((index, refusals))
 
     @abstractmethod
     def _fold_record(self, fold: FoldT, record: LogRecord) -> tuple[int, Sequence[Refusal]]:

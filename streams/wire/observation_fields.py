@@ -48,6 +48,11 @@ def check_observation(observation: Observation) -> Observation:
     return observation
 
 
+def is_metric_name(name: bytes) -> bool:
+    """Return whether the bytes of a text are the name of a metric."""
+    return name.isascii() and _METRIC_NAME(name.decode()) is not None
+
+
 def check_count(count: int) -> None:
     """Refuse a record of more than `MAX_OBSERVATIONS` as a whole.
 

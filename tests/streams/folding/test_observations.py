@@ -1,0 +1,172 @@
+"""Folding by columns against folding record by record: the same state, the same refusals."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.codec import Codec
+from streams.domain.events import Observation, ObservationBatch
+from streams.domain.quantities import MICRO, VALUE_LIMIT
+from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt
+from streams.folding import observations
+from streams.folding.base import Folding
+from streams.folding.observations import ObservationFolding
+from streams.wire.observations import encode_observation, encode_observation_batch
+from streams.wire.plain_observations import read_plain_observations
+from streams.wire.records import SINGLE_OBJECT, TIME_LIMIT_MS
+
+SECRET, OTHER = bytes(range(16)), bytes(range(1, 17))
+KEYRING = Keyring({1: SECRET, 2: OTHER})
+STRANGER = Keyring({3: SECRET})
+FORGER = Keyring({1: OTHER})
+NOW_MS = 1_700_000_000_000
+
+
+@dataclass(frozen=True)
+class Record:
+    offset: int
+    value: bytes | None
+    timestamp: int = NOW_MS
+
+
+def value_of(
+    unit=1, *, keyring=KEYRING, event="e", metric="click", value=1_000_000, at=0, window=60
+):
+    receipt = Receipt(unit % 3, unit % 2, 1 << 31, 1, NOW_MS, unit, window)
+    observed = None if at is None else NOW_MS + at
+    return encode_observation(
+        Observation(keyring.sign(receipt), metric, value, event, observed), SINGLE_OBJECT
+    )
+
+
+def changed(value: bytes, at: int, byte: int) -> bytes:
+    at %= len(value)
+    return value[:at] + bytes([byte]) + value[at + 1 :]
+
+
+units = st.integers(0, 12)
+good = st.builds(
+    value_of,
+    units,
+    keyring=st.sampled_from([KEYRING, KEYRING, KEYRING, Keyring({2: OTHER}), STRANGER, FORGER]),
+    event=st.sampled_from([None, "a", "b", "é", "x" * 63, "x" * 64, "x" * 200]),
+    metric=st.sampled_from(["click", "m" * 63, "m" * 64]),
+    value=st.integers(-(10**14), 10**14) | st.integers(-300, 300),
+    at=st.sampled_from([None, 0, 1, 59_999, 60_000, 60_001, -300_000, -300_001, -NOW_MS]),
+    window=st.sampled_from([0, 60]),
+)
+mutated = st.builds(changed, good, st.integers(0, 200), st.integers(0, 255))
+cut = st.builds(lambda value, size: value[:size], good, st.integers(0, 200))
+longer = st.builds(lambda value, more: value + more, good, st.binary(max_size=12))
+batches = st.builds(
+    lambda unit: encode_observation_batch(
+        ObservationBatch([Observation(KEYRING.sign(Receipt(1, 1, 9, 1, NOW_MS, unit, 0)), "m", 5)])
+    ),
+    units,
+)
+values = st.one_of(
+    good, good, good, mutated, cut, longer, batches, st.binary(max_size=150), st.none()
+)
+
+
+def outcome(folding, by_columns, batches_of_records, limit):
+    fold = folding.new_fold(0)
+    results = []
+    for records in batches_of_records:
+        folded = folding.fold(fold, records) if by_columns else Folding.fold(folding, fold, records)
+        refused = [
+            (place, [(refusal.index, repr(refusal.error)) for refusal in refusals])
+            for place, refusals in folded.refused
+        ]
+        results.append((folded.events, refused, fold.hw, fold.take_changes()))
+    return results
+
+
+@pytest.mark.parametrize("limit", [1_000, 3])
+@settings(max_examples=300, deadline=None)
+@given(
+    stream=st.lists(values, min_size=1, max_size=40), cuts=st.integers(1, 40), again=st.booleans()
+)
+def test_columns_give_the_state_and_the_refusals_of_single_records(limit, stream, cuts, again):
+    records = [Record(offset, value) for offset, value in enumerate(stream)]
+    batches = [records[i : i + cuts] for i in range(0, len(records), cuts)]
+    if again:
+        batches.append(records)  # all of them at or below the last offset
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(observations, "COLUMNS_FROM", 1)
+        assert outcome(folding, True, batches, limit) == outcome(folding, False, batches, limit)
+
+
+def test_usual_records_are_plain_and_what_is_refused_is_not():
+    usual = [value_of(), value_of(event=None), value_of(at=None), value_of(value=-(10**15))]
+    unusual = [value_of(event="é"), value_of(metric="m" * 64), value_of()[:-1], value_of() + b"\0"]
+
+    assert read_plain_observations(usual).plain.all()
+    assert not read_plain_observations([*unusual, b"", None]).plain.any()
+
+
+def test_records_with_a_registry_id_are_read_the_general_way():
+    codec = Codec()
+    codec.use_ids({"observation": 7})
+    observation = Observation(KEYRING.sign(Receipt(1, 0, 1 << 31, 1, NOW_MS, 1, 60)), "click", 5)
+    records = [Record(offset, encode_observation(observation, codec)) for offset in range(100)]
+    folding = ObservationFolding(codec, KEYRING, 1_000)
+    fold = folding.new_fold(0)
+
+    assert not folding.fold(fold, records).refused
+    (cell,) = fold.take_changes().cells
+    assert cell.variants[0].metrics["click"].observations == 100
+
+
+def raw(**fields):
+    """Encode an observation whose bounds nobody has checked."""
+    receipt = KEYRING.sign(Receipt(1, 0, 1 << 31, 1, NOW_MS, 1, 0))
+    usual = {
+        "assignment_id": receipt,
+        "metric": "click",
+        "value_micros": 5,
+        "event_id": "e",
+        "observed_at_ms": NOW_MS,
+    }
+    return SINGLE_OBJECT.encode("observation", usual | fields)
+
+
+def respelled():
+    """Return a receipt whose last character has other bits where zeros must be."""
+    receipt = KEYRING.sign(Receipt(1, 0, 1 << 31, 1, NOW_MS, 1, 0))
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return receipt[:-1] + alphabet[alphabet.index(receipt[-1]) + 1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"assignment_id": respelled()}, "MALFORMED_RECEIPT"),
+        ({"assignment_id": "+" * 75}, "MALFORMED_RECEIPT"),
+        ({"assignment_id": "A" * 75}, "UNKNOWN_RECEIPT_VERSION"),
+        ({"metric": ""}, "INVALID_NAME"),
+        ({"metric": "1"}, "INVALID_NAME"),
+        ({"value_micros": VALUE_LIMIT * MICRO + 1}, "VALUE_OUT_OF_RANGE"),
+        ({"value_micros": -VALUE_LIMIT * MICRO - 1}, "VALUE_OUT_OF_RANGE"),
+        ({"event_id": ""}, "OUT_OF_RANGE"),
+        ({"observed_at_ms": -1}, "OUT_OF_RANGE"),
+        ({"observed_at_ms": TIME_LIMIT_MS}, "OUT_OF_RANGE"),
+        ({"observed_at_ms": NOW_MS - CLOCK_SKEW_MS - 1}, "OBSERVED_BEFORE_ASSIGNMENT"),
+    ],
+)
+def test_one_that_is_refused_is_refused_among_many_good_ones(fields, code):
+    stream = [value_of(unit) for unit in range(100)]
+    stream[50] = raw(**fields)
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000)
+    fold = folding.new_fold(0)
+
+    folded = folding.fold(fold, [Record(offset, value) for offset, value in enumerate(stream)])
+
+    assert folded.events == 100
+    ((place, (refusal,)),) = folded.refused
+    assert (place, refusal.error.code) == (50, code)
+    cells = fold.take_changes().cells
+    assert sum(t.metrics["click"].observations for c in cells for t in c.variants.values()) == 99
