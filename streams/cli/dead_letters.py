@@ -1,0 +1,257 @@
+"""`experiment dead-letters list | show | resend`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from streams.cli import terminal
+from streams.cli.failures import EXIT_FAILED
+from streams.cli.tables import moment, table_of
+from streams.cli.terminal import API_DEFAULT, Api, AsJson
+from streams.dead_letters.content import readable
+from streams.dead_letters.place import Place
+from streams.dead_letters.reading import Found, Selection, find_letters, original_records
+from streams.dead_letters.resending import Resend, resend_of
+from streams.dead_letters.sending import send_again
+from streams.domain.errors import InputError
+from streams.settings import Settings
+from streams.wire.registry import framing
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_PERIOD = re.compile(r"(\d{1,9})([smhd])").fullmatch
+
+Code = Annotated[str | None, typer.Option(help="Only those with this code.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to `app`."""
+    group = typer.Typer(no_args_is_help=True, help="Events that could not be used.")
+    group.command("list")(list_all)
+    group.command()(show)
+    group.command()(resend)
+    app.add_typer(group, name="dead-letters")
+
+
+def list_all(
+    code: Code = None,
+    topic: Annotated[str | None, typer.Option(help="Only those of this topic.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only those written in this time, as in 90s, 15m, 2h or 7d.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most as many.")] = 50,
+    by_code: Annotated[bool, typer.Option("--by-code", help="Count them by code.")] = False,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+) -> None:
+    """List dead letters, newest first. With --json, one object a line."""
+    settings = terminal.settings_of(api)
+    since_ms = None if since is None else now_ms() - 1000 * seconds(since)
+    found = find_letters(settings, Selection(code, topic, since_ms))
+    if by_code:
+        _print_counts(Counter(each.letter.code for each in found), as_json)
+    elif as_json:
+        for each in found[:limit]:
+            terminal.print_json(as_object(each))
+    elif not found:
+        terminal.err.print("There are no dead letters.")
+    else:
+        terminal.out.print(letters_table(found[:limit]))
+        if len(found) > limit:
+            terminal.err.print(f"{len(found) - limit:,} more; --limit shows more of them.")
+
+
+def show(
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="topic:partition:offset[:index]")],
+    raw: Annotated[
+        Path | None, typer.Option(help="Write the bytes of the record to this file.")
+    ] = None,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+) -> None:
+    """Show all that is known of one dead letter, with the record it was read from."""
+    settings = terminal.settings_of(api)
+    [found] = _of_places(settings, [Place.parse(place)])
+    original = original_records(settings, {found.place.record}).get(found.place.record)
+    if raw is not None:
+        _write(raw, original, found.place)
+    if as_json:
+        terminal.print_json(
+            as_object(found) | {"key": _hex(found.letter.key), "value": _hex(original)}
+        )
+        return
+    terminal.out.print(letter_view(found))
+    if original is None:
+        terminal.out.print("no letter holds the bytes of its record", style="dim")
+    else:
+        # Nothing of a record is markup, and its lines are copied whole.
+        terminal.out.print(Text(readable(original)), soft_wrap=True)
+
+
+def resend(
+    places: Annotated[
+        list[str] | None, typer.Argument(metavar="PLACE...", help="topic:partition:offset[:index]")
+    ] = None,
+    code: Annotated[str | None, typer.Option(help="All with this code.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+) -> None:
+    """Send again what is in dead letters, to the topic and partition it was read from.
+
+    Of a batch that was partly counted only the refused observation goes. Ends with 1 when some
+    letter cannot be sent again; the others are sent.
+    """
+    if bool(places) == (code is not None):
+        raise InputError("MISSING_FIELD", "name either places or a --code", "PLACE")
+    settings = terminal.settings_of(api)
+    if places:
+        found = _of_places(settings, [Place.parse(place) for place in places])
+    else:
+        found = find_letters(settings, Selection(code=code))
+        if found and not yes:
+            typer.confirm(f"Send {len(found):,} again?", abort=True, err=True)
+    resends, refused = asyncio.run(_resends(settings, found))
+    for error in refused:
+        typer.echo(f"experiment: {error}", err=True)
+    send_again(settings, resends)
+    if as_json:
+        for each in resends:
+            terminal.print_json({"place": str(each.place), "bytes": len(each.value)})
+    else:
+        terminal.err.print(f"{len(resends):,} sent again, {len(refused):,} refused")
+    if refused:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def seconds(period: str) -> int:
+    """Return the seconds of a period like 90s, 15m, 2h or 7d.
+
+    Raises:
+        InputError: it is none (`INVALID_PERIOD`).
+
+    >>> seconds("2h")
+    7200
+    """
+    found = _PERIOD(period)
+    if found is None:
+        raise InputError("INVALID_PERIOD", f"{period!r} is no period like 15m, 2h or 7d", "--since")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def now_ms() -> int:
+    """Return the time, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def as_object(found: Found) -> dict[str, Any]:
+    """Return a letter as a JSON object, without the bytes of its record."""
+    letter = found.letter
+    return {
+        "place": str(found.place),
+        "code": letter.code,
+        "message": letter.message,
+        "path": letter.path,
+        "writtenAt": found.written_at_ms,
+        "recordAt": letter.timestamp_ms,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "index": letter.index,
+        "bytes": found.n_bytes,
+    }
+
+
+def letters_table(found: list[Found]) -> Table:
+    """Return one line a letter."""
+    table = table_of("written", "place", "code")
+    # Told only as far as there is room: `show` has all of it.
+    table.add_column("message", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.expand = True
+    for each in found:
+        table.add_row(
+            moment(each.written_at_ms),
+            Text(str(each.place)),
+            Text(each.letter.code, "yellow"),
+            Text(each.letter.message),
+        )
+    return table
+
+
+def letter_view(found: Found) -> Table:
+    """Return everything about a letter but the bytes of its record."""
+    letter = found.letter
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in (
+        ("place", str(found.place)),
+        ("code", letter.code),
+        ("message", letter.message),
+        ("path", letter.path),
+        ("written", moment(found.written_at_ms)),
+        ("record of", moment(letter.timestamp_ms) if letter.timestamp_ms >= 0 else ""),
+        ("key", "" if letter.key is None else readable(letter.key)),
+    ):
+        table.add_row(Text(name, "dim"), Text(value))
+    return table
+
+
+async def _resends(settings: Settings, found: list[Found]) -> tuple[list[Resend], list[InputError]]:
+    originals = original_records(settings, {each.place.record for each in found}) if found else {}
+    resends, refused = [], []
+    async with framing(settings.schema_registry_url) as frames:
+        await frames.prepare(originals.values())
+        for each in reversed(found):  # in the order they were refused in
+            try:
+                resends.append(
+                    resend_of(
+                        each.letter,
+                        originals.get(each.place.record),
+                        settings.topic_prefix,
+                        frames.codec,
+                    )
+                )
+            except InputError as error:
+                refused.append(error)
+    return resends, refused
+
+
+def _of_places(settings: Settings, places: list[Place]) -> list[Found]:
+    known = {found.place: found for found in find_letters(settings, Selection())}
+    missing = [place for place in places if place not in known]
+    if missing:
+        raise InputError(
+            "DEAD_LETTER_NOT_FOUND", "no dead letter is of this place", str(missing[0])
+        )
+    return [known[place] for place in dict.fromkeys(places)]
+
+
+def _print_counts(counts: Counter[str], as_json: bool) -> None:
+    if as_json:
+        for code, count in counts.most_common():
+            terminal.print_json({"code": code, "count": count})
+        return
+    table = table_of("code", ">letters")
+    for code, count in counts.most_common():
+        table.add_row(Text(code, "yellow"), f"{count:,}")
+    terminal.out.print(table)
+
+
+def _write(file: Path, original: bytes | None, place: Place) -> None:
+    if original is None:
+        raise InputError("NOTHING_TO_WRITE", "no letter holds the bytes of its record", str(place))
+    try:
+        file.write_bytes(original)
+    except OSError as error:
+        raise InputError("UNWRITABLE_FILE", str(error), str(file)) from error
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()

@@ -1,0 +1,106 @@
+"""Reads the topic `dead-letters` from its beginning to its end.
+
+Records may be large and letters many, so a look keeps no bytes. Of the letters of one record only
+the first holds its bytes; `original_records` finds them for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+from schemas.catalogue import DEAD_LETTERS
+from streams.dead_letters.place import Place
+from streams.domain.errors import EventError
+from streams.domain.events import DeadLetter
+from streams.kafka_log import read_topic
+from streams.kafka_settings import KafkaSettings
+from streams.wire.dead_letters import decode_dead_letter
+
+Record = tuple[str, int, int]
+"""Topic, partition and offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A dead letter without the bytes of its record.
+
+    Attributes:
+        letter: Its `value` is None.
+        written_at_ms: When it was written, in milliseconds since the epoch.
+        n_bytes: Size of the value it holds; None when it holds none.
+    """
+
+    letter: DeadLetter
+    written_at_ms: int
+    n_bytes: int | None
+
+    @property
+    def place(self) -> Place:
+        """Where its event was read."""
+        return Place.of(self.letter)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters are meant; None is any.
+
+    Attributes:
+        code: Stable name of what is wrong.
+        topic: Topic of the event, with or without the topic prefix.
+        since_ms: Oldest time of writing, in milliseconds since the epoch.
+    """
+
+    code: str | None = None
+    topic: str | None = None
+    since_ms: int | None = None
+
+    def has(self, found: Found, topic_prefix: str = "") -> bool:
+        """Return whether a letter is meant."""
+        return (
+            (self.code is None or found.letter.code == self.code)
+            and (
+                self.topic is None or found.letter.topic in {self.topic, topic_prefix + self.topic}
+            )
+            and (self.since_ms is None or found.written_at_ms >= self.since_ms)
+        )
+
+
+def find_letters(settings: KafkaSettings, selection: Selection) -> list[Found]:
+    """Return the letters that are meant, newest first, each place once.
+
+    A letter may be written twice when a worker ends in between; the later one stands.
+
+    Raises:
+        DependencyError: Kafka does not answer, or does not have the topic.
+    """
+    newest: dict[Place, Found] = {}
+    for letter, written_at_ms in _letters(settings):
+        n_bytes = None if letter.value is None else len(letter.value)
+        found = Found(replace(letter, value=None), written_at_ms, n_bytes)
+        if selection.has(found, settings.topic_prefix):
+            newest[found.place] = found
+    return sorted(newest.values(), key=lambda found: (-found.written_at_ms, found.place))
+
+
+def original_records(settings: KafkaSettings, records: Collection[Record]) -> dict[Record, bytes]:
+    """Return the values of those records whose bytes some letter holds.
+
+    Raises:
+        DependencyError: Kafka does not answer, or does not have the topic.
+    """
+    return {
+        (letter.topic, letter.partition, letter.offset): letter.value
+        for letter, _ in _letters(settings)
+        if letter.value is not None and (letter.topic, letter.partition, letter.offset) in records
+    }
+
+
+def _letters(settings: KafkaSettings) -> Iterator[tuple[DeadLetter, int]]:
+    for message in read_topic(settings, DEAD_LETTERS.full_name(settings.topic_prefix)):
+        try:
+            letter = decode_dead_letter(message.value())
+        except EventError:
+            continue  # somebody else's record; there is nothing to be said or sent of it
+        _, written_at_ms = message.timestamp()
+        yield letter, written_at_ms

@@ -1,0 +1,124 @@
+"""What may be sent again for a dead letter, so that nothing counts twice.
+
+A record that was refused as a whole goes again as it was. Of a batch that was partly counted only
+the refused observation goes, as a record of its own: the batch itself would be passed by for its
+sequence, or, without one, would count its other observations twice where they have no event id.
+
+It goes to the same partition, since every partition remembers its own events, and with the time of
+the original record, so that attribution decides as it would have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
+from schemas.codec import Codec
+from streams.dead_letters.place import Place
+from streams.domain.errors import EventError, InputError
+from streams.domain.events import DeadLetter
+from streams.wire.impressions import decode_impression_batch
+from streams.wire.observations import decode_observations, encode_observation
+from streams.wire.records import SINGLE_OBJECT
+
+RESENT_FROM = "resent-from"
+"""Header of what is sent again; its value is the place of the letter."""
+
+# Codes and paths of what condemns a record before the first of its events is looked at.
+_OF_RECORDS = frozenset(
+    {
+        "UNDECODABLE_RECORD",
+        "UNKNOWN_SCHEMA",
+        "UNEXPECTED_SCHEMA",
+        "INVALID_JSON",
+        "TOO_MANY_OBSERVATIONS",
+        "UNEQUAL_COLUMNS",
+    }
+)
+_PATHS_OF_BATCHES = frozenset({"incarnation", "sequence"})
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """A record to be sent again.
+
+    Attributes:
+        place: The letter it is sent for.
+        key, value: What to send to the partition of `place`.
+        timestamp_ms: Time of the original record, in milliseconds since the epoch; None when it
+            had none.
+    """
+
+    place: Place
+    key: bytes | None
+    value: bytes
+    timestamp_ms: int | None
+
+
+def resend_of(
+    letter: DeadLetter, original: bytes | None, topic_prefix: str, codec: Codec = SINGLE_OBJECT
+) -> Resend:
+    """Return what may be sent again for `letter`.
+
+    Args:
+        letter: The letter; its own `value` is not looked at.
+        original: The value of its record; None when no letter holds it.
+        topic_prefix: Prefix of the installation's topics.
+        codec: How records are framed.
+
+    Raises:
+        InputError: there are no bytes (`NOTHING_TO_RESEND`), the rest of its batch of impressions
+            was counted (`BATCH_ALREADY_COUNTED`), or its observation cannot be read out of its
+            batch (`UNREADABLE_OBSERVATION`).
+    """
+    place = Place.of(letter)
+    if original is None:
+        raise InputError("NOTHING_TO_RESEND", "no letter holds the bytes of its record", str(place))
+    timestamp_ms = letter.timestamp_ms if letter.timestamp_ms >= 0 else None
+    whole = Resend(place, letter.key, original, timestamp_ms)
+    if letter.code in _OF_RECORDS or letter.path in _PATHS_OF_BATCHES:
+        return whole
+    match letter.topic.removeprefix(topic_prefix):
+        case IMPRESSIONS.name:
+            _check_was_refused_whole(place, original, codec)
+            return whole
+        case OBSERVATIONS.name:
+            return _observation(letter, whole, codec)
+        case _:  # commands and cells are records of one event, with an id or an offset of their own
+            return whole
+
+
+def _check_was_refused_whole(place: Place, original: bytes, codec: Codec) -> None:
+    try:
+        decode_impression_batch(original, codec)
+    except EventError:
+        return  # it could not be read then either
+    raise InputError(
+        "BATCH_ALREADY_COUNTED",
+        "its batch was counted but for this group, and would be passed by for its sequence",
+        str(place),
+    )
+
+
+def _observation(letter: DeadLetter, whole: Resend, codec: Codec) -> Resend:
+    try:
+        batch = decode_observations(whole.value, codec)
+    except EventError:
+        return whole  # a single observation, refused for one of its fields
+    if len(batch.observations) == 1 and batch.sequence is None:
+        return whole
+    observation = (
+        batch.observations[letter.index] if letter.index < len(batch.observations) else None
+    )
+    if observation is None or isinstance(observation, EventError):
+        raise InputError(
+            "UNREADABLE_OBSERVATION",
+            f"its observation cannot be read: {observation or 'the batch has no such member'}",
+            str(whole.place),
+        )
+    return Resend(
+        whole.place,
+        observation.assignment_id.encode(),
+        encode_observation(observation, codec),
+        whole.timestamp_ms,
+    )

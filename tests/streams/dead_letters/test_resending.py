@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from streams.dead_letters.place import Place
+from streams.dead_letters.resending import resend_of
+from streams.domain.errors import InputError
+from streams.domain.events import (
+    DeadLetter,
+    ImpressionBatch,
+    ImpressionGroup,
+    Observation,
+    ObservationBatch,
+)
+from streams.domain.quantities import PROPENSITY_ONE
+from streams.wire.impressions import encode_impression_batch
+from streams.wire.observations import (
+    decode_observations,
+    encode_observation,
+    encode_observation_batch,
+)
+
+PREFIX = "eu-"
+OBSERVATIONS = tuple(Observation(f"receipt {n}", "click", n, f"e{n}", 1_000 + n) for n in range(3))
+BATCH = encode_observation_batch(ObservationBatch(OBSERVATIONS, incarnation=7, sequence=0))
+LIST = (
+    b'[{"assignmentId":"a","metric":"click","value":1},'
+    b'{"assignmentId":"b","metric":"1","value":2},'
+    b'{"assignmentId":"c","metric":"click","value":3}]'
+)
+
+
+def letter(topic: str = "observations", **changes: Any) -> DeadLetter:
+    known = DeadLetter(
+        PREFIX + topic, 3, 17, 0, 5_000, "FORGED_RECEIPT", "", "assignmentId", b"key", None
+    )
+    return replace(known, **changes)
+
+
+def refusal(letter: DeadLetter, original: bytes | None) -> str:
+    with pytest.raises(InputError) as caught:
+        resend_of(letter, original, PREFIX)
+    assert caught.value.path == str(Place.of(letter))
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("original", "code"),
+    [
+        (encode_observation(OBSERVATIONS[0]), "FORGED_RECEIPT"),
+        (b'{"assignmentId":"a","metric":"click","value":1}', "FORGED_RECEIPT"),
+        (b'{"assignmentId":"a","metric":"1","value":1}', "INVALID_NAME"),
+        (b"{", "INVALID_JSON"),
+        (BATCH, "UNKNOWN_SCHEMA"),  # the registry has learned it since
+    ],
+)
+def test_what_was_refused_as_a_whole_goes_again_as_it_was(original, code):
+    resend = resend_of(letter(code=code), original, PREFIX)
+
+    assert (resend.key, resend.value, resend.timestamp_ms) == (b"key", original, 5_000)
+
+
+@pytest.mark.parametrize("path", ["sequence", "incarnation"])
+def test_a_batch_refused_for_its_sequence_goes_again_whole(path):
+    """Its sequence still tells whether it was counted; a member by itself would not."""
+    refused = letter(code="SEQUENCE_WINDOW_PASSED", path=path)
+
+    assert resend_of(refused, BATCH, PREFIX).value == BATCH
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_of_a_batch_only_the_refused_observation_goes(index):
+    resend = resend_of(letter(index=index), BATCH, PREFIX)
+
+    assert decode_observations(resend.value).observations == (OBSERVATIONS[index],)
+    assert decode_observations(resend.value).sequence is None
+    assert resend.key == f"receipt {index}".encode()
+
+
+def test_of_a_json_list_only_the_refused_observation_goes():
+    """Those without an event id would count again."""
+    resend = resend_of(letter(index=2), LIST, PREFIX)
+
+    [observation] = decode_observations(resend.value).observations
+    assert isinstance(observation, Observation)
+    assert observation.assignment_id == "c"
+
+
+def test_a_batch_of_one_goes_as_its_observation_past_the_sequence_that_was_taken():
+    batch = encode_observation_batch(ObservationBatch(OBSERVATIONS[:1], 7, 0))
+
+    assert resend_of(letter(), batch, PREFIX).value == encode_observation(OBSERVATIONS[0])
+
+
+def test_a_member_that_cannot_be_read_is_refused():
+    bad = letter(index=1, code="INVALID_NAME", path="[1].metric")
+
+    assert refusal(bad, LIST) == "UNREADABLE_OBSERVATION"
+    assert refusal(letter(index=9), LIST) == "UNREADABLE_OBSERVATION"
+
+
+def test_a_letter_without_bytes_is_refused():
+    assert refusal(letter(code="RETENTION_GAP", path=""), None) == "NOTHING_TO_RESEND"
+
+
+def test_impressions_whose_batch_was_counted_are_refused_and_unreadable_ones_go():
+    group = ImpressionGroup(1, False, [0], [PROPENSITY_ONE], [1], [1_000], [5])
+    batch = encode_impression_batch(ImpressionBatch(7, 3, 0, [group]))
+    full = letter("impressions", code="DEDUPLICATION_WINDOW_FULL", path="")
+
+    assert refusal(full, batch) == "BATCH_ALREADY_COUNTED"
+    assert resend_of(full, batch[:-1], PREFIX).value == batch[:-1]
+    unknown = letter("impressions", code="UNKNOWN_SCHEMA", path="")
+    assert resend_of(unknown, batch, PREFIX).value == batch
+
+
+def test_commands_go_as_they_were_and_no_time_is_made_up():
+    resend = resend_of(letter("commands", timestamp_ms=-1), b"any", PREFIX)
+
+    assert (resend.value, resend.timestamp_ms) == (b"any", None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a:1", "a:1:2:3:4", "a:1:x", "a:-1:2", ":1:2", "a:1:2:", "a:¹:2"]
+)
+def test_what_is_no_place_is_refused(text):
+    with pytest.raises(InputError) as caught:
+        Place.parse(text)
+
+    assert caught.value.code == "INVALID_PLACE"
+
+
+def test_a_place_is_its_text():
+    assert str(Place.parse("eu-observations:3:17:2")) == "eu-observations:3:17:2"
+    assert Place.parse("eu-observations:3:17") == Place.of(letter())
