@@ -24,15 +24,13 @@ def create_topics(settings: Settings) -> list[str]:
         ConfigurationError: a topic exists with another number of partitions, or Kafka refuses one.
         DependencyError: Kafka does not answer.
     """
-    # The exception below says what failed, once; librdkafka would say it twenty times a second.
-    admin = AdminClient(settings.confluent_config() | {"log_level": 0})
     required = topic_configs(
         prefix=settings.topic_prefix,
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
         min_insync_replicas=settings.min_insync_replicas,
     )
-    partitions = _partitions_of_topics(admin, settings)
+    partitions = partitions_of_topics(settings)
     wrong = [
         f"{topic.name} has {partitions[topic.name]}"
         for topic in required
@@ -45,25 +43,37 @@ def create_topics(settings: Settings) -> list[str]:
             "EXPERIMENT_PARTITIONS",
         )
     missing = [topic for topic in required if topic.name not in partitions]
-    _create(admin, missing, settings)
+    _create(missing, settings)
     return [topic.name for topic in missing]
 
 
-def _partitions_of_topics(admin: AdminClient, settings: Settings) -> dict[str, int]:
+def partitions_of_topics(settings: Settings) -> dict[str, int]:
+    """Return the number of partitions of every topic there is, by name.
+
+    Raises:
+        DependencyError: Kafka does not answer.
+    """
     try:
-        metadata = admin.list_topics(timeout=settings.kafka_timeout_s)
+        metadata = _admin(settings).list_topics(timeout=settings.kafka_timeout_s)
     except KafkaException as error:
-        raise DependencyError("kafka", f"Kafka at {settings.kafka_url}: {error}") from error
+        reason = error.args[0].str()
+        raise DependencyError("kafka", f"Kafka at {settings.kafka_url}: {reason}") from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 
-def _create(admin: AdminClient, topics: list[TopicConfig], settings: Settings) -> None:
+def _admin(settings: Settings) -> AdminClient:
+    # The exceptions say what failed, once; librdkafka would say it twenty times a second.
+    return AdminClient(settings.confluent_config() | {"log_level": 0})
+
+
+def _create(topics: list[TopicConfig], settings: Settings) -> None:
     if not topics:
         return
     wanted = [
         NewTopic(topic.name, topic.partitions, topic.replication_factor, config=topic.config)
         for topic in topics
     ]
+    admin = _admin(settings)  # its answers come as long as somebody holds it
     answers = admin.create_topics(wanted, request_timeout=settings.kafka_timeout_s)
     for name, answer in answers.items():
         try:

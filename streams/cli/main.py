@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import typer
 
-from streams.cli import api, dead_letters, experiments, imports, statistics, topics, up, worker
+from streams.cli import (
+    api,
+    dead_letters,
+    doctor,
+    experiments,
+    imports,
+    statistics,
+    topics,
+    up,
+    worker,
+)
 from streams.cli.demo import command as demo
 from streams.cli.failures import PlainFailures
 from streams.cli.replay import command as replay
 
 # A command module has `register(app)`; adding one is its name here.
-COMMANDS = (up, demo, experiments, statistics, imports, replay, worker, api, topics, dead_letters)
+COMMANDS = (
+    up,
+    demo,
+    experiments,
+    statistics,
+    imports,
+    replay,
+    worker,
+    api,
+    topics,
+    doctor,
+    dead_letters,
+)
 
 app = typer.Typer(
     cls=PlainFailures,

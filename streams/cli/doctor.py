@@ -1,0 +1,60 @@
+"""`experiment doctor`: what is wrong, in words, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.padding import Padding
+from rich.text import Text
+
+from streams.cli import terminal
+from streams.cli.failures import EXIT_FAILED
+from streams.cli.terminal import API_DEFAULT, Api, AsJson
+from streams.diagnosis.checks import Finding, Severity, findings
+from streams.diagnosis.gathering import gather
+
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(doctor)
+
+
+def doctor(
+    hours: Annotated[
+        int, typer.Option(min=1, max=2160, help="How far back dead letters matter.")
+    ] = 24,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+) -> None:
+    """Say what is wrong and what to do: Kafka, Redis, workers, lag, snapshots, spool, clocks.
+
+    Takes some seconds, since it looks twice. Ends with 0 when all is well and with 1 when there
+    are findings. With --json, one object a line.
+    """
+    settings = terminal.settings_of(api)
+    with terminal.err.status("looking twice, a few seconds apart"):
+        found = findings(asyncio.run(gather(settings, api, hours)))
+    if as_json:
+        for each in found:
+            terminal.print_json(asdict(each))
+    elif found:
+        terminal.out.print(Group(*map(view, found)))
+    else:
+        terminal.out.print("Nothing is wrong.", style="green")
+    if found:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def view(finding: Finding) -> Group:
+    """Return a finding as its head and, indented, what to do."""
+    style = _STYLES[finding.severity]
+    return Group(
+        Text.assemble((f"{finding.severity} {finding.code}", style), f"  {finding.what}"),
+        Padding(Text(finding.advice, "dim"), (0, 0, 0, 4)),
+    )

@@ -1,0 +1,287 @@
+"""From facts to findings: pure, one function a subject. Codes are part of the public contract."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from streams.diagnosis.facts import Facts, PartitionFacts
+from streams.domain.receipts import CLOCK_SKEW_MS
+
+LAG_LIMIT = 100_000
+"""Records of a topic that workers may be behind while they advance: a second or less of a worker's
+work on impressions. More is worth a word even when it shrinks."""
+
+SKEW_LIMIT_MS = 5_000
+"""Difference of clocks worth a word; a Date header alone is up to one second late."""
+
+SPOOL_SHARE = 0.5
+"""Share of a spool that is worth a word; the API answers 503 when it is full."""
+
+_SHOWN = 3
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Attributes:
+        code: Stable name, upper snake case.
+        severity: An error loses or delays answers now; a warning may.
+        what: What was seen, one sentence.
+        advice: What to do about it.
+    """
+
+    code: str
+    severity: Severity
+    what: str
+    advice: str
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """Return everything that is wrong, errors first; empty when all is well."""
+    found = [finding for check in _CHECKS for finding in check(facts)]
+    return sorted(found, key=lambda finding: finding.severity is not Severity.ERROR)
+
+
+def _reachable(facts: Facts) -> Iterator[Finding]:
+    for code, error, advice in (
+        (
+            "KAFKA_UNREACHABLE",
+            facts.kafka.error,
+            "Start it, or correct EXPERIMENT_KAFKA_URL. The API spools what it answers meanwhile.",
+        ),
+        (
+            "REDIS_UNREACHABLE",
+            facts.redis.error,
+            "Start it, or correct EXPERIMENT_REDIS_URL. Workers then write everything again.",
+        ),
+        (
+            "API_UNREACHABLE",
+            facts.api.error,
+            "Start it, or name its address by --api.",
+        ),
+    ):
+        if error is not None:
+            yield Finding(code, Severity.ERROR, error, advice)
+
+
+def _receipt_keys(facts: Facts) -> Iterator[Finding]:
+    if facts.receipt_keys_error is not None:
+        yield Finding(
+            "RECEIPT_KEYS",
+            Severity.ERROR,
+            facts.receipt_keys_error,
+            "Set EXPERIMENT_RECEIPT_KEYS to the same keys for API and workers.",
+        )
+
+
+def _topics(facts: Facts) -> Iterator[Finding]:
+    if facts.kafka.missing:
+        yield Finding(
+            "TOPICS_MISSING",
+            Severity.ERROR,
+            f"{_listed(facts.kafka.missing)} do not exist",
+            "Run `experiment topics create`, or start a worker.",
+        )
+    wrong = [
+        f"{name} has {count}"
+        for name, count in sorted((facts.kafka.partitions or {}).items())
+        if count != facts.wanted_partitions
+    ]
+    if wrong:
+        yield Finding(
+            "PARTITIONS_DIFFER",
+            Severity.ERROR,
+            f"EXPERIMENT_PARTITIONS is {facts.wanted_partitions}, but {_listed(wrong)}",
+            "Set EXPERIMENT_PARTITIONS to what the topics have. Their number cannot change.",
+        )
+
+
+def _workers(facts: Facts) -> Iterator[Finding]:
+    if facts.redis.error is None and facts.redis.workers == 0:
+        yield Finding(
+            "NO_WORKER",
+            Severity.ERROR,
+            "no worker is alive and recovered",
+            "Start `experiment worker`, or wait for one that recovers its tables. Nothing is lost "
+            "meanwhile: events wait in Kafka.",
+        )
+
+
+def _lag(facts: Facts) -> Iterator[Finding]:
+    stalled: defaultdict[str, list[PartitionFacts]] = defaultdict(list)
+    behind: defaultdict[str, int] = defaultdict(int)
+    for each in facts.kafka.positions:
+        if each.lag == 0:
+            continue
+        if each.committed == each.committed_later:
+            stalled[each.topic].append(each)
+        else:
+            behind[each.topic] += each.lag
+    for topic, partitions in sorted(stalled.items()):
+        lags = _listed([f"{each.partition} by {each.lag:,}" for each in partitions])
+        yield Finding(
+            "STALLED",
+            Severity.ERROR,
+            f"{topic}: {sum(each.lag for each in partitions):,} records wait and nobody takes "
+            f"them (partition {lags})",
+            "See whether workers run and what they log; a partition stands still while its worker "
+            "recovers or is away.",
+        )
+    for topic, lag in sorted(behind.items()):
+        if lag > LAG_LIMIT:
+            yield Finding(
+                "LAG",
+                Severity.WARNING,
+                f"{topic}: workers are {lag:,} records behind, and advance",
+                "Look again in a minute; if it grows, add workers, up to one a partition.",
+            )
+
+
+def _log(facts: Facts) -> Iterator[Finding]:
+    for each in facts.kafka.positions:
+        if each.committed is not None and each.begin > each.committed:
+            yield Finding(
+                "LOG_TRUNCATED",
+                Severity.ERROR,
+                f"{each.topic} begins at {each.begin:,} in partition {each.partition}, but workers "
+                f"go on at {each.committed:,}: {each.begin - each.committed:,} records were "
+                "deleted unread",
+                "They are lost to the counts. Keep records longer than workers are ever away "
+                "(retention.ms, retention.bytes).",
+            )
+        elif each.committed is not None and each.committed > each.end:
+            yield _beyond(each.topic, each.partition, each.committed - 1, each.end)
+
+
+def _cells(facts: Facts) -> Iterator[Finding]:
+    ends = {(each.topic, each.partition): each.end for each in facts.kafka.positions}
+    furthest: dict[tuple[str, int], int] = {}
+    for snapshot in facts.snapshots:
+        for (source, partition), offset in snapshot.tallies.items():
+            place = facts.prefix + source, partition
+            furthest[place] = max(offset, furthest.get(place, -1))
+    for (topic, partition), offset in sorted(furthest.items()):
+        end = ends.get((topic, partition))
+        if end is not None and offset >= end:
+            yield _beyond(topic, partition, offset, end)
+
+
+def _beyond(topic: str, partition: int, offset: int, end: int) -> Finding:
+    return Finding(
+        "COUNTED_BEYOND_LOG",
+        Severity.ERROR,
+        f"offset {offset:,} of {topic}, partition {partition}, was counted, but the log ends at "
+        f"{end:,}",
+        "The topic was made anew or lost its end: its new events are passed by until they reach "
+        "that offset. Restore it, or start with a new EXPERIMENT_TOPIC_PREFIX.",
+    )
+
+
+def _snapshots(facts: Facts) -> Iterator[Finding]:
+    missing = [each.experiment_id for each in facts.snapshots if each.redis_version is None]
+    if missing:
+        yield Finding(
+            "SNAPSHOTS_MISSING",
+            Severity.ERROR,
+            f"Redis does not have {_listed(missing)}, of {len(facts.snapshots):,} experiments",
+            "It was emptied, or is another. A worker writes everything again within seconds; an "
+            "API that starts before knows nothing of them.",
+        )
+    old = [
+        each.experiment_id
+        for each in facts.snapshots
+        if each.redis_version is not None and each.redis_version < each.version
+    ]
+    if old:
+        yield Finding(
+            "SNAPSHOTS_OLD",
+            Severity.WARNING,
+            f"Redis has an older snapshot than Kafka of {_listed(old)}",
+            "See whether workers reach Redis (experiment_engine_projection_failures).",
+        )
+    behind = [
+        each.experiment_id
+        for each in facts.snapshots
+        if any(offset > each.cells.get(place, -1) for place, offset in each.tallies.items())
+    ]
+    if behind:
+        yield Finding(
+            "STATISTICS_OLD",
+            Severity.WARNING,
+            f"cells were written that no snapshot has yet, of {_listed(behind)}",
+            "See the lag of `tallies` and what workers log.",
+        )
+
+
+def _dead_letters(facts: Facts) -> Iterator[Finding]:
+    for code, count in sorted((facts.kafka.dead_letters or {}).items()):
+        yield Finding(
+            "DEAD_LETTERS",
+            Severity.WARNING,
+            f"{count:,} events of the last {facts.hours} h could not be used: {code}",
+            f"See `experiment dead-letters list --code {code}`; once the cause is gone, "
+            f"`experiment dead-letters resend --code {code}`.",
+        )
+
+
+def _spool(facts: Facts) -> Iterator[Finding]:
+    api = facts.api
+    if api.error is None and api.spool_bytes > SPOOL_SHARE * api.spool_max_bytes:
+        yield Finding(
+            "SPOOL_FILLS",
+            Severity.WARNING,
+            f"the spool of the API holds {api.spool_bytes:,} of {api.spool_max_bytes:,} bytes",
+            "Kafka is away or too slow; when the spool is full the API answers 503.",
+        )
+    if api.error is not None and facts.spool_files_bytes:
+        yield Finding(
+            "SPOOL_LEFT",
+            Severity.WARNING,
+            f"{facts.spool_files_bytes:,} bytes are in the spool on this machine",
+            "Start an API with the same EXPERIMENT_SPOOL_DIR: it sends what another has left.",
+        )
+
+
+def _clocks(facts: Facts) -> Iterator[Finding]:
+    for whose, skew_ms in (("Redis", facts.redis.skew_ms), ("the API", facts.api.skew_ms)):
+        if skew_ms is None or abs(skew_ms) <= SKEW_LIMIT_MS:
+            continue
+        side = "ahead of" if skew_ms > 0 else "behind"
+        yield Finding(
+            "CLOCK_SKEW",
+            Severity.ERROR if abs(skew_ms) > CLOCK_SKEW_MS else Severity.WARNING,
+            f"the clock of {whose} is {abs(skew_ms) / 1000:,.0f} s {side} this machine's",
+            "Keep all machines on NTP: observations more than "
+            f"{CLOCK_SKEW_MS // 60_000} minutes older than their assignment are refused.",
+        )
+
+
+def _listed(names: list[str] | tuple[str, ...]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
+
+
+_CHECKS = (
+    _reachable,
+    _receipt_keys,
+    _topics,
+    _workers,
+    _log,
+    _cells,
+    _lag,
+    _snapshots,
+    _spool,
+    _clocks,
+    _dead_letters,
+)

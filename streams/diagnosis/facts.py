@@ -1,0 +1,124 @@
+"""What was seen of an installation at one moment. None is what could not be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFacts:
+    """A partition that the workers read.
+
+    Attributes:
+        topic: With the topic prefix.
+        partition: Its number.
+        begin, end: The log has the offsets [begin, end).
+        committed: Offset the workers go on at; None before their first commit.
+        committed_later: The same a few commit intervals later.
+    """
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+    committed: int | None
+    committed_later: int | None
+
+    @property
+    def lag(self) -> int:
+        """Records of [begin, end) that the workers had not taken at the later look."""
+        return max(0, self.end - max(self.begin, self.committed_later or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """An experiment in Kafka and, looked up after that, in Redis.
+
+    Attributes:
+        experiment_id: Its id.
+        version: Of its newest snapshot in `posteriors`.
+        redis_version: Of its snapshot in Redis; None when Redis has none.
+        cells: Last offset folded, by (source, partition), in that newest snapshot.
+        tallies: The same in the newest cells of `tallies`, read before the snapshot.
+    """
+
+    experiment_id: str
+    version: int
+    redis_version: int | None
+    cells: Mapping[tuple[str, int], int]
+    tallies: Mapping[tuple[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaFacts:
+    """What Kafka said.
+
+    Attributes:
+        error: Why it did not answer; None when it did, and then the rest is known.
+        missing: Topics of the catalogue that it does not have.
+        partitions: Number of partitions of those it has, by topic.
+        positions: The partitions that workers read.
+        dead_letters: Letters written in the last `Facts.hours`, by code.
+    """
+
+    error: str | None = None
+    missing: tuple[str, ...] = ()
+    partitions: Mapping[str, int] | None = None
+    positions: tuple[PartitionFacts, ...] = ()
+    dead_letters: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFacts:
+    """What Redis said.
+
+    Attributes:
+        error: Why it did not answer; None when it did, and then the rest is known.
+        workers: Workers that are alive.
+        skew_ms: Its clock minus this machine's, milliseconds.
+    """
+
+    error: str | None = None
+    workers: int = 0
+    skew_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiFacts:
+    """What the API said.
+
+    Attributes:
+        error: Why it did not answer; None when it did, and then the rest is known.
+        spool_bytes, spool_max_bytes: What its spool holds, and may hold.
+        skew_ms: Its clock minus this machine's, milliseconds; None when its answers have no date.
+    """
+
+    error: str | None = None
+    spool_bytes: int = 0
+    spool_max_bytes: int = 0
+    skew_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything the checks judge.
+
+    Attributes:
+        prefix: Prefix of the topics.
+        wanted_partitions: What the settings say every topic has.
+        hours: How far back dead letters were counted.
+        receipt_keys_error: What is wrong with the receipt keys; None when they can be used.
+        spool_files_bytes: Size of the spool's files on this machine.
+        snapshots: Experiments that have a snapshot; empty unless Kafka and Redis answered.
+    """
+
+    prefix: str
+    wanted_partitions: int
+    hours: int
+    receipt_keys_error: str | None
+    spool_files_bytes: int
+    kafka: KafkaFacts
+    redis: RedisFacts
+    api: ApiFacts
+    snapshots: tuple[SnapshotFacts, ...] = ()

@@ -1,0 +1,253 @@
+"""Asks Kafka, Redis and the API for the facts, in an order that makes a difference mean something.
+
+What is upstream is read first: cells, then snapshots, then Redis. A later look may only know more,
+so one that knows less is a finding and no race.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+import httpx
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
+
+from schemas.catalogue import (
+    COMMANDS,
+    IMPRESSIONS,
+    OBSERVATIONS,
+    POSTERIORS,
+    TALLIES,
+    topic_configs,
+)
+from streams.dead_letters.reading import Selection, find_letters
+from streams.diagnosis.facts import (
+    ApiFacts,
+    Facts,
+    KafkaFacts,
+    PartitionFacts,
+    RedisFacts,
+    SnapshotFacts,
+)
+from streams.domain.errors import DependencyError, EngineError, EventError
+from streams.domain.ids import experiment_id
+from streams.domain.receipts import Keyring
+from streams.experiments.snapshot import Snapshot
+from streams.kafka_admin import partitions_of_topics
+from streams.kafka_log import read_topic, spans_of
+from streams.redis_projection.connection import connect, redis_errors
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.reader import ProjectionReader
+from streams.settings import Settings
+from streams.wire.cells import decode_cell
+from streams.wire.registry import framing
+from streams.wire.snapshots import decode_snapshot
+
+SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS, TALLIES)
+"""Topics that workers read."""
+
+HOUR_MS = 3_600_000
+_API_TIMEOUT_S = 5.0
+_SETTLE_S = 1.0
+
+Offsets = dict[tuple[str, int], int]
+"""Last offset folded, by source and partition."""
+
+
+async def gather(settings: Settings, api: str, hours: int) -> Facts:
+    """Return what is there now; takes a few commit intervals.
+
+    Args:
+        settings: Where Kafka and Redis are.
+        api: Address of the API.
+        hours: How far back dead letters are counted.
+    """
+    kafka, newest, tallies = await _kafka(settings, hours)
+    redis, versions = await _redis(settings)
+    snapshots = (
+        SnapshotFacts(
+            experiment_id=name,
+            version=snapshot.version,
+            redis_version=versions.get(name),
+            cells={(cell.source, cell.partition): cell.hw for cell in snapshot.cells},
+            tallies=tallies.get(name, {}),
+        )
+        for name, snapshot in sorted(newest.items())
+    )
+    return Facts(
+        prefix=settings.topic_prefix,
+        wanted_partitions=settings.partitions,
+        hours=hours,
+        receipt_keys_error=_receipt_keys_error(settings),
+        spool_files_bytes=_files_bytes(settings),
+        kafka=kafka,
+        redis=redis,
+        api=await _api(api),
+        snapshots=tuple(snapshots) if kafka.error is None and redis.error is None else (),
+    )
+
+
+async def _kafka(
+    settings: Settings, hours: int
+) -> tuple[KafkaFacts, dict[str, Snapshot], dict[str, Offsets]]:
+    try:
+        partitions = await asyncio.to_thread(partitions_of_topics, settings)
+        wanted = topic_configs(
+            prefix=settings.topic_prefix,
+            partitions=settings.partitions,
+            replication_factor=settings.replication_factor,
+            min_insync_replicas=settings.min_insync_replicas,
+        )
+        missing = tuple(topic.name for topic in wanted if topic.name not in partitions)
+        found = {topic.name: partitions[topic.name] for topic in wanted if topic.name in partitions}
+        if missing:
+            return KafkaFacts(missing=missing, partitions=found), {}, {}
+        before = await asyncio.to_thread(_committed, settings, found)
+        tallies = await _newest_cells(settings)
+        spans = {
+            topic.full_name(settings.topic_prefix): await asyncio.to_thread(
+                spans_of, settings, topic.full_name(settings.topic_prefix)
+            )
+            for topic in SOURCES
+        }
+        since_ms = time.time_ns() // 1_000_000 - hours * HOUR_MS
+        letters = await asyncio.to_thread(find_letters, settings, Selection(since_ms=since_ms))
+        # Whoever works commits meanwhile, and what was written above is taken.
+        await asyncio.sleep(_SETTLE_S + 2 * settings.commit_interval_s)
+        snapshots = await _newest_snapshots(settings)
+        after = await asyncio.to_thread(_committed, settings, found)
+        await asyncio.sleep(_SETTLE_S)
+    except (DependencyError, KafkaException) as error:
+        return KafkaFacts(error=_said(error)), {}, {}
+    positions = tuple(
+        PartitionFacts(
+            topic,
+            number,
+            span.begin,
+            span.end,
+            before.get((topic, number)),
+            after.get((topic, number)),
+        )
+        for topic, parts in spans.items()
+        for number, span in parts.items()
+    )
+    codes = Counter(each.letter.code for each in letters)
+    return (
+        KafkaFacts(partitions=found, positions=positions, dead_letters=codes),
+        snapshots,
+        tallies,
+    )
+
+
+def _committed(settings: Settings, partitions: Mapping[str, int]) -> dict[tuple[str, int], int]:
+    """Return where the workers' group goes on, without becoming a member of it."""
+    consumer = Consumer(
+        settings.confluent_config()
+        | {"group.id": settings.faust_app_id, "enable.auto.commit": False, "log_level": 0}
+    )
+    try:
+        asked = [
+            TopicPartition(name, number)
+            for name in (topic.full_name(settings.topic_prefix) for topic in SOURCES)
+            for number in range(partitions[name])
+        ]
+        answers = consumer.committed(asked, timeout=settings.kafka_timeout_s)
+        return {(each.topic, each.partition): each.offset for each in answers if each.offset >= 0}
+    finally:
+        consumer.close()
+
+
+async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
+    newest: defaultdict[str, Offsets] = defaultdict(dict)
+    async with framing(settings.schema_registry_url) as frames:
+        records = await _newest_records(settings, TALLIES.full_name(settings.topic_prefix))
+        await frames.prepare(records.values())
+        for value in records.values():
+            with contextlib.suppress(EventError):  # a worker makes a dead letter of it
+                cell = decode_cell(value, frames.codec)
+                newest[experiment_id(cell.experiment)][cell.source.value, cell.partition] = cell.hw
+    return dict(newest)
+
+
+async def _newest_snapshots(settings: Settings) -> dict[str, Snapshot]:
+    async with framing(settings.schema_registry_url) as frames:
+        records = await _newest_records(settings, POSTERIORS.full_name(settings.topic_prefix))
+        await frames.prepare(records.values())
+        snapshots = [decode_snapshot(value, frames.codec) for value in records.values()]
+    return {snapshot.experiment.id: snapshot for snapshot in snapshots}
+
+
+async def _newest_records(settings: Settings, topic: str) -> dict[bytes, bytes]:
+    def read() -> dict[bytes, bytes]:
+        newest: dict[bytes, bytes] = {}
+        for message in read_topic(settings, topic):
+            key, value = message.key(), message.value()
+            if key is not None and value is not None:
+                newest[key] = value
+        return newest
+
+    return await asyncio.to_thread(read)
+
+
+async def _redis(settings: Settings) -> tuple[RedisFacts, dict[str, int]]:
+    client = connect(settings.redis_url)
+    try:
+        reader = ProjectionReader(client, Keys(settings.namespace))
+        with redis_errors():
+            asked_ms = time.time_ns() / 1e6
+            seconds, micros = await client.time()
+            here_ms = (asked_ms + time.time_ns() / 1e6) / 2
+        workers = await reader.live_workers()
+        versions = {each.experiment.id: each.version for each in await reader.newer({})}
+        skew_ms = round(seconds * 1000 + micros / 1000 - here_ms)
+        return RedisFacts(workers=len(workers), skew_ms=skew_ms), versions
+    except DependencyError as error:
+        return RedisFacts(error=_said(error)), {}
+    finally:
+        await client.aclose()
+
+
+async def _api(api: str) -> ApiFacts:
+    try:
+        async with httpx.AsyncClient(base_url=api, timeout=_API_TIMEOUT_S) as client:
+            answer = await client.get("/metrics")
+            here_ms = time.time_ns() // 1_000_000
+            answer.raise_for_status()
+    except httpx.HTTPError as error:
+        return ApiFacts(error=f"the API at {api}: {str(error) or type(error).__name__}")
+    values = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+        if not sample.labels
+    }
+    date = answer.headers.get("date")  # a proxy's; the API itself sends none
+    skew_ms = None
+    if date is not None:
+        skew_ms = round(parsedate_to_datetime(date).timestamp() * 1000) - here_ms
+    return ApiFacts(
+        spool_bytes=int(values.get("experiment_spool_bytes", 0)),
+        spool_max_bytes=int(values.get("experiment_spool_max_bytes", 0)),
+        skew_ms=skew_ms,
+    )
+
+
+def _receipt_keys_error(settings: Settings) -> str | None:
+    try:
+        Keyring.parse(settings.signing_keys)
+    except EngineError as error:
+        return _said(error)
+    return None
+
+
+def _files_bytes(settings: Settings) -> int:
+    return sum(path.stat().st_size for path in settings.spool_dir.glob("*/*.segment"))
+
+
+def _said(error: EngineError | KafkaException) -> str:
+    return error.message if isinstance(error, EngineError) else str(error.args[0].str())

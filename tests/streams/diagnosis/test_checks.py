@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from streams.diagnosis.checks import Severity, findings
+from streams.diagnosis.facts import (
+    ApiFacts,
+    Facts,
+    KafkaFacts,
+    PartitionFacts,
+    RedisFacts,
+    SnapshotFacts,
+)
+
+GIB = 2**30
+READ = PartitionFacts("eu-observations", 0, 0, 100, 90, 100)
+CURRENT = SnapshotFacts("exp_1", 9, 9, {("observations", 0): 99}, {("observations", 0): 99})
+HEALTHY = Facts(
+    prefix="eu-",
+    wanted_partitions=4,
+    hours=24,
+    receipt_keys_error=None,
+    spool_files_bytes=0,
+    kafka=KafkaFacts(partitions={"eu-observations": 4}, positions=(READ,), dead_letters={}),
+    redis=RedisFacts(workers=1),
+    api=ApiFacts(spool_max_bytes=GIB),
+    snapshots=(CURRENT,),
+)
+
+
+def with_kafka(**changes: Any) -> Facts:
+    return replace(HEALTHY, kafka=replace(HEALTHY.kafka, **changes))
+
+
+def with_position(**changes: Any) -> Facts:
+    return with_kafka(positions=(replace(READ, **changes),))
+
+
+def with_redis(**changes: Any) -> Facts:
+    return replace(HEALTHY, redis=replace(HEALTHY.redis, **changes))
+
+
+def with_api(**changes: Any) -> Facts:
+    return replace(HEALTHY, api=replace(HEALTHY.api, **changes))
+
+
+def with_snapshot(**changes: Any) -> Facts:
+    return replace(HEALTHY, snapshots=(replace(CURRENT, **changes),))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        HEALTHY,
+        replace(with_position(committed=None, committed_later=None, end=0), snapshots=()),  # new
+        with_position(committed=0, committed_later=50),  # behind, and advancing
+        with_position(committed=90, committed_later=110),  # sent after the end was looked up
+        with_position(begin=100, committed=100),  # all of it expired after it was read
+        with_snapshot(redis_version=12),  # Redis was asked later
+        with_redis(skew_ms=4_000),
+        with_api(skew_ms=None),
+        with_api(spool_bytes=GIB // 2),
+    ],
+)
+def test_nothing_is_found_where_all_is_well(facts):
+    assert findings(facts) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "code", "severity", "said"),
+    [
+        (with_kafka(error="no answer"), "KAFKA_UNREACHABLE", "error", "no answer"),
+        (with_redis(error="no answer"), "REDIS_UNREACHABLE", "error", "no answer"),
+        (with_api(error="no answer"), "API_UNREACHABLE", "error", "no answer"),
+        (replace(HEALTHY, receipt_keys_error="not set"), "RECEIPT_KEYS", "error", "not set"),
+        (with_kafka(missing=("a", "b", "c", "d")), "TOPICS_MISSING", "error", "a, b, c and 1 more"),
+        (with_kafka(partitions={"t": 3}), "PARTITIONS_DIFFER", "error", "t has 3"),
+        (with_redis(workers=0), "NO_WORKER", "error", "no worker"),
+        (with_position(committed_later=90), "STALLED", "error", "10 records wait"),
+        (with_position(committed=None, committed_later=None), "STALLED", "error", "100 records"),
+        (
+            with_position(end=200_101, committed_later=100),
+            "LAG",
+            "warning",
+            "200,001 records behind",
+        ),
+        (
+            with_position(begin=95, committed=90, committed_later=100),
+            "LOG_TRUNCATED",
+            "error",
+            "5 records were deleted unread",
+        ),
+        (
+            with_snapshot(tallies={("observations", 0): 100}, cells={("observations", 0): 100}),
+            "COUNTED_BEYOND_LOG",
+            "error",
+            "offset 100 of eu-observations, partition 0",
+        ),
+        (with_snapshot(redis_version=None), "SNAPSHOTS_MISSING", "error", "exp_1, of 1"),
+        (with_snapshot(redis_version=8), "SNAPSHOTS_OLD", "warning", "exp_1"),
+        (with_snapshot(cells={}), "STATISTICS_OLD", "warning", "exp_1"),
+        (with_api(spool_bytes=GIB // 2 + 1), "SPOOL_FILLS", "warning", "536,870,913 of"),
+        (with_redis(skew_ms=-6_000), "CLOCK_SKEW", "warning", "Redis is 6 s behind"),
+        (with_api(skew_ms=301_000), "CLOCK_SKEW", "error", "the API is 301 s ahead of"),
+        (with_kafka(dead_letters={"X": 2}), "DEAD_LETTERS", "warning", "2 events of the last 24 h"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(facts, code, severity, said):
+    [finding] = findings(facts)
+
+    assert (finding.code, finding.severity) == (code, severity)
+    assert said in finding.what
+    assert finding.advice.endswith((".", "`."))
+
+
+def test_a_log_that_is_shorter_than_what_was_committed_is_found():
+    facts = with_position(end=50, committed=90, committed_later=90)
+
+    assert "COUNTED_BEYOND_LOG" in {finding.code for finding in findings(facts)}
+
+
+def test_a_spool_without_an_api_is_found():
+    facts = replace(with_api(error="gone"), spool_files_bytes=7)
+
+    assert [finding.code for finding in findings(facts)] == ["API_UNREACHABLE", "SPOOL_LEFT"]
+
+
+def test_errors_stand_before_warnings():
+    facts = replace(with_kafka(dead_letters={"X": 1}), redis=RedisFacts(workers=0))
+
+    assert [finding.severity for finding in findings(facts)] == [Severity.ERROR, Severity.WARNING]
