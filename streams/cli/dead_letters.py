@@ -173,6 +173,8 @@ def as_object(found: Found) -> dict[str, Any]:
 def letters_table(found: list[Found]) -> Table:
     """Return one line a letter."""
     table = table_of("written", "place", "code")
+    for column in table.columns[1:]:  # they are copied from here, so nothing of them may be cut
+        column.no_wrap, column.overflow = False, "fold"
     # Told only as far as there is room: `show` has all of it.
     table.add_column("message", no_wrap=True, overflow="ellipsis", ratio=1)
     table.expand = True
