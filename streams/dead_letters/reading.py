@@ -13,8 +13,9 @@ from schemas.catalogue import DEAD_LETTERS
 from streams.dead_letters.place import Place
 from streams.domain.errors import EventError
 from streams.domain.events import DeadLetter
-from streams.kafka_log import read_topic
 from streams.kafka_settings import KafkaSettings
+from streams.log.kafka import KafkaSource
+from streams.log.records import all_records
 from streams.wire.dead_letters import decode_dead_letter
 
 Record = tuple[str, int, int]
@@ -97,10 +98,9 @@ def original_records(settings: KafkaSettings, records: Collection[Record]) -> di
 
 
 def _letters(settings: KafkaSettings) -> Iterator[tuple[DeadLetter, int]]:
-    for message in read_topic(settings, DEAD_LETTERS.full_name(settings.topic_prefix)):
+    for _, record in all_records(KafkaSource(settings), DEAD_LETTERS.name):
         try:
-            letter = decode_dead_letter(message.value())
+            letter = decode_dead_letter(record.value)
         except EventError:
             continue  # somebody else's record; there is nothing to be said or sent of it
-        _, written_at_ms = message.timestamp()
-        yield letter, written_at_ms
+        yield letter, record.timestamp

@@ -39,7 +39,8 @@ from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
 from streams.experiments.snapshot import Snapshot
 from streams.kafka_admin import partitions_of_topics
-from streams.kafka_log import read_topic, spans_of
+from streams.log.kafka import KafkaSource
+from streams.log.records import all_records
 from streams.redis_projection.connection import connect, redis_errors
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.reader import ProjectionReader
@@ -111,7 +112,7 @@ async def _kafka(
         tallies = await _newest_cells(settings)
         spans = {
             topic.full_name(settings.topic_prefix): await asyncio.to_thread(
-                spans_of, settings, topic.full_name(settings.topic_prefix)
+                KafkaSource(settings).spans, topic.name
             )
             for topic in SOURCES
         }
@@ -165,7 +166,7 @@ def _committed(settings: Settings, partitions: Mapping[str, int]) -> dict[tuple[
 async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
     newest: defaultdict[str, Offsets] = defaultdict(dict)
     async with framing(settings.schema_registry_url) as frames:
-        records = await _newest_records(settings, TALLIES.full_name(settings.topic_prefix))
+        records = await _newest_records(settings, TALLIES.name)
         await frames.prepare(records.values())
         for value in records.values():
             with contextlib.suppress(EventError):  # a worker makes a dead letter of it
@@ -176,7 +177,7 @@ async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
 
 async def _newest_snapshots(settings: Settings) -> dict[str, Snapshot]:
     async with framing(settings.schema_registry_url) as frames:
-        records = await _newest_records(settings, POSTERIORS.full_name(settings.topic_prefix))
+        records = await _newest_records(settings, POSTERIORS.name)
         await frames.prepare(records.values())
         snapshots = [decode_snapshot(value, frames.codec) for value in records.values()]
     return {snapshot.experiment.id: snapshot for snapshot in snapshots}
@@ -185,10 +186,9 @@ async def _newest_snapshots(settings: Settings) -> dict[str, Snapshot]:
 async def _newest_records(settings: Settings, topic: str) -> dict[bytes, bytes]:
     def read() -> dict[bytes, bytes]:
         newest: dict[bytes, bytes] = {}
-        for message in read_topic(settings, topic):
-            key, value = message.key(), message.value()
-            if key is not None and value is not None:
-                newest[key] = value
+        for _, record in all_records(KafkaSource(settings), topic):
+            if record.key is not None and record.value is not None:
+                newest[record.key] = record.value
         return newest
 
     return await asyncio.to_thread(read)

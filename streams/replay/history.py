@@ -11,7 +11,7 @@ from streams.domain.errors import EventError
 from streams.domain.events import Decision
 from streams.experiments.lifecycle import Experiment
 from streams.folding.commands import Known
-from streams.replay.log import StoredRecord
+from streams.log.records import StoredRecord
 from streams.wire.commands import decode_command
 
 

@@ -15,8 +15,8 @@ from streams.domain.receipts import Keyring
 from streams.folding.base import Folding
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
+from streams.log.records import LogSource, Span, StoredRecord, all_records
 from streams.replay.captures import Advance, Captured, capture
-from streams.replay.log import LogSource, StoredRecord
 from streams.settings import Settings
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold
@@ -99,6 +99,10 @@ class Reading:
         """The codec, with every schema that the records so far have named."""
         return self._frames.codec
 
+    def spans(self, topic: str) -> Mapping[int, Span]:
+        """Return what is there, as `LogSource.spans` does."""
+        return self.source.spans(topic)
+
     def read(
         self, topic: str, partition: int, begin: int, end: int
     ) -> Iterator[Sequence[StoredRecord]]:
@@ -111,11 +115,8 @@ class Reading:
             yield chosen
 
     def all(self, topic: str) -> Iterator[tuple[int, StoredRecord]]:
-        """Yield (partition, record) of all that is in a topic now, partition by partition."""
-        for partition, span in sorted(self.source.spans(topic).items()):
-            for records in self.read(topic, partition, span.begin, span.end):
-                for record in records:
-                    yield partition, record
+        """Yield (partition, record) of all that is in a topic now."""
+        return all_records(self, topic)
 
 
 @dataclass(frozen=True, slots=True)

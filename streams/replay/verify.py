@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from schemas import catalogue
+from streams.log.records import LogSource
 from streams.replay.checks import Checks
 from streams.replay.history import history_of
 from streams.replay.live import Live, Projection, read_live
-from streams.replay.log import LogSource
 from streams.replay.partitions import Inputs, Part, fold_parts
 from streams.replay.report import Report
 from streams.tallies.cell import Source

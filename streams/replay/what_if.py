@@ -15,8 +15,8 @@ from streams.experiments.definition import ExperimentDefinition, parse_definitio
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
 from streams.folding.commands import snapshot_of
+from streams.log.records import LogSource
 from streams.replay.history import history_of
-from streams.replay.log import LogSource
 from streams.replay.partitions import Inputs, Part, fold_parts
 from streams.replay.verify import Watcher
 from streams.tallies.cell import Source

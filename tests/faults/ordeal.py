@@ -24,7 +24,7 @@ from streams.domain.quantities import MICRO
 from streams.embedded.children import Child
 from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka_admin import create_topics
-from streams.replay.kafka import KafkaSource
+from streams.log.kafka import KafkaSource
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.report import Report

@@ -75,10 +75,10 @@ def test_a_refused_observation_of_a_counted_batch_counts_once_however_often_it_i
             resent = run("resend", found["place"])
             assert resent.exit_code == 0, resent.stderr
         variant = int(ledger.is_of_variant(good, 1))
-        ledger.observations[EXPERIMENT, variant] += 1
-        ledger.totals[EXPERIMENT, variant] += MICRO
-        ledger.observations[EXPERIMENT, 1] += 1
-        ledger.totals[EXPERIMENT, 1] += 2 * MICRO
+        ledger.observations[EXPERIMENT, variant, "click"] += 1
+        ledger.totals[EXPERIMENT, variant, "click"] += MICRO
+        ledger.observations[EXPERIMENT, 1, "click"] += 1
+        ledger.totals[EXPERIMENT, 1, "click"] += 2 * MICRO
 
         until(lambda: ledger.is_exact(EXPERIMENT))
         until(lambda: duplicates(ledger) == 1)

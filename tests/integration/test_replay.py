@@ -14,8 +14,8 @@ import pytest
 from streams.domain.events import CommandKind
 from streams.domain.ids import experiment_id
 from streams.kafka_admin import create_topics
-from streams.replay.kafka import KafkaSource
-from streams.replay.log import Span
+from streams.log.kafka import KafkaSource
+from streams.log.records import Span
 from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell
 from tests.integration.engine_ledger import Ledger, environment, until, workers_of

@@ -16,7 +16,7 @@ from streams.cli.replay.views import alternatives_json, alternatives_view, repor
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.domain.errors import InputError
 from streams.domain.ids import experiment_number
-from streams.replay.kafka import KafkaSource
+from streams.log.kafka import KafkaSource
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify as verify_log

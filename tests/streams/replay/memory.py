@@ -23,7 +23,7 @@ from streams.folding.base import Folding
 from streams.folding.commands import Known, recommended
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
-from streams.replay.log import Span, StoredRecord, incomplete, truncated
+from streams.log.records import Span, StoredRecord, incomplete, truncated
 from streams.replay.partitions import Inputs
 from streams.tallies.cell import Cell, Source
 from streams.tallies.partition import PartitionFold

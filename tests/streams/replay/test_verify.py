@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.events import CommandKind
-from streams.replay.log import LogError
+from streams.log.records import LogError
 from streams.replay.verify import verify
 from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell

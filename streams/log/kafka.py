@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streams.domain.errors import DependencyError
 from streams.kafka_settings import KafkaSettings
-from streams.replay.log import Span, StoredRecord, incomplete, truncated
+from streams.log.records import Span, StoredRecord, incomplete, truncated
 
 BATCH_RECORDS = 5_000
 WAIT_S = 0.1
@@ -128,7 +128,7 @@ class KafkaSource:
         consumer = Consumer(
             self.settings.confluent_config()
             | {
-                "group.id": f"{self.settings.topic_prefix}replay-{secrets.token_hex(8)}",
+                "group.id": f"{self.settings.topic_prefix}log-{secrets.token_hex(8)}",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",

@@ -1,4 +1,4 @@
-"""What a replay reads, wherever it is kept: partitions of records in order of their offsets."""
+"""Records of the log, wherever it is kept: partitions in order of their offsets."""
 
 from __future__ import annotations
 
@@ -96,3 +96,15 @@ def incomplete(topic: str, partition: int, end: int, last: int) -> LogError:
         f"{topic}/{partition} ends before offset {last}, and the record at {end - 1} is needed",
         f"{topic}/{partition}",
     )
+
+
+def all_records(source: LogSource, topic: str) -> Iterator[tuple[int, StoredRecord]]:
+    """Yield (partition, record) of all that is in a topic now, partition by partition.
+
+    Raises:
+        LogError, DependencyError: as `LogSource` does.
+    """
+    for partition, span in sorted(source.spans(topic).items()):
+        for records in source.read(topic, partition, span.begin, span.end):
+            for record in records:
+                yield partition, record
