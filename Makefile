@@ -9,9 +9,9 @@ PARALLEL ?= --numprocesses=3 --dist=loadgroup
 PACKAGES := streams schemas api scripts tests $(wildcard benchmarks)
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
 MEASUREMENTS := wire assign_cost assign_load freshness
-# The rest of the integration tests starts the embedded stack itself.
-ON_KAFKA := $(addprefix tests/integration/test_,engine_faults.py kafka_durability.py api_durability.py \
-	api_whole.py client.py projection.py publisher.py servers.py) tests/faults
+# Those that start the embedded stack themselves would only do so again.
+EMBEDDED := $(addprefix tests/integration/test_,demo.py import_open_bandit.py readme.py up.py)
+ON_KAFKA := $(filter-out $(EMBEDDED),$(wildcard tests/integration/test_*.py)) tests/faults
 LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet --group build
 
