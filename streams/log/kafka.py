@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import stamina
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.domain.errors import DependencyError
@@ -15,6 +16,7 @@ from streams.kafka_settings import KafkaSettings
 from streams.log.records import Span, StoredRecord, incomplete, truncated
 
 BATCH_RECORDS = 5_000
+_PASSING = {KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION}
 WAIT_S = 0.1
 """Longest wait for a batch to become full."""
 
@@ -35,12 +37,9 @@ class KafkaSource:
     def spans(self, topic: str) -> Mapping[int, Span]:
         """Return what is there of every partition, by reading the last batch of each."""
         name = self.settings.topic_prefix + topic
-        spans: dict[int, Span] = {}
         with self._consumer() as consumer:
-            found = consumer.list_topics(name, timeout=self.settings.kafka_timeout_s).topics[name]
-            if found.error is not None:
-                raise DependencyError("kafka", f"topic {name}: {found.error.str()}")
-            for partition in found.partitions:
+            spans: dict[int, Span] = {}
+            for partition in self._partitions(consumer, name):
                 low, high = self._watermarks(consumer, name, partition)
                 spans[partition] = Span(low, max(low, high))
             tails = {
@@ -50,7 +49,7 @@ class KafkaSource:
             }
             for partition, end in self._ends(consumer, name, tails).items():
                 spans[partition] = Span(spans[partition].begin, max(spans[partition].end, end))
-        return dict(sorted(spans.items()))
+        return spans
 
     def read(
         self, topic: str, partition: int, begin: int, end: int
@@ -117,11 +116,29 @@ class KafkaSource:
                 raise DependencyError("kafka", f"Kafka does not give the end of {name}")
         return ends
 
+    def _partitions(self, consumer: Consumer, name: str) -> list[int]:
+        for attempt in self._attempts():
+            with attempt:
+                found = consumer.list_topics(name, timeout=self.settings.kafka_timeout_s)
+                topic = found.topics[name]
+                if topic.error is not None:
+                    raise KafkaException(topic.error)
+        return sorted(topic.partitions)
+
     def _watermarks(self, consumer: Consumer, name: str, partition: int) -> tuple[int, int]:
-        low, high = consumer.get_watermark_offsets(
-            TopicPartition(name, partition), timeout=self.settings.kafka_timeout_s
-        )
+        place = TopicPartition(name, partition)
+        for attempt in self._attempts():
+            with attempt:
+                low, high = consumer.get_watermark_offsets(
+                    place, timeout=self.settings.kafka_timeout_s
+                )
         return low, high
+
+    def _attempts(self) -> Iterable[stamina.Attempt]:
+        """Try again while a topic is new or a leader is being elected."""
+        return stamina.retry_context(
+            on=_is_passing, attempts=None, timeout=self.settings.kafka_timeout_s, wait_max=1.0
+        )
 
     @contextmanager
     def _consumer(self) -> Iterator[Consumer]:
@@ -146,6 +163,13 @@ class KafkaSource:
             ) from error
         finally:
             consumer.close()
+
+
+def _is_passing(error: Exception) -> bool:
+    """Return whether a broker may answer otherwise in a moment."""
+    return isinstance(error, KafkaException) and (
+        error.args[0].retriable() or error.args[0].code() in _PASSING
+    )
 
 
 class _Patience:

@@ -130,21 +130,22 @@ def test_the_log_gives_what_is_live_and_a_tampered_cell_is_reported(settings, wo
 def test_a_partition_that_is_written_all_the_time_has_an_end(settings, ledger):
     create_topics(settings)
     for _ in range(300):
-        ledger.produce("tallies", b"before", partition=0)
+        ledger.produce("observations", b"before", partition=0)
     ledger.producer.flush()
     done = threading.Event()
 
     def write() -> None:
         while not done.wait(0.005):
-            ledger.produce("tallies", b"meanwhile", partition=0)
+            ledger.produce("observations", b"meanwhile", partition=0)
         ledger.producer.flush()
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
         source = KafkaSource(settings)
-        spans = source.spans("tallies")
-        records = [each for piece in source.read("tallies", 0, 0, spans[0].end) for each in piece]
+        spans = source.spans("observations")
+        end = spans[0].end
+        records = [each for piece in source.read("observations", 0, 0, end) for each in piece]
     finally:
         done.set()
         writer.join()
