@@ -23,7 +23,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(create)
     app.command("list")(list_all)
-    for verb in (start, pause, resume, conclude, archive):
+    # `archive` is registered beside the archive of the log: `streams.cli.archive`.
+    for verb in (start, pause, resume, conclude):
         app.command()(verb)
 
 

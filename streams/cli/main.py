@@ -6,6 +6,7 @@ import typer
 
 from streams.cli import (
     api,
+    archive,
     dead_letters,
     doctor,
     experiments,
@@ -27,6 +28,7 @@ COMMANDS = (
     statistics,
     imports,
     replay,
+    archive,
     worker,
     api,
     topics,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
 
+from streams.archive.joined import JoinedSource
+from streams.archive.source import ArchiveSource
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.replay.progress import watched
@@ -17,14 +20,25 @@ from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.domain.errors import InputError
 from streams.domain.ids import experiment_number
 from streams.log.kafka import KafkaSource
+from streams.log.records import LogSource
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify as verify_log
 from streams.replay.what_if import Assumptions
 from streams.replay.what_if import what_if as alternatives_of
+from streams.settings import Settings
 
 CORES = os.cpu_count() or 1
 
+Archive = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="What `experiment archive` has kept, for records that Kafka no longer has.",
+    ),
+]
 Processes = Annotated[int, typer.Option(min=1, max=1024, help="Partitions folded at a time.")]
 
 
@@ -41,6 +55,7 @@ def verify(
         list[str] | None,
         typer.Option(metavar="ID", help="Compare this experiment alone. Repeat for more."),
     ] = None,
+    archive: Archive = None,
     processes: Processes = CORES,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
@@ -55,7 +70,7 @@ def verify(
     numbers = [experiment_number(name) for name in experiment or ()]
     with watched() as watcher:
         report = verify_log(
-            KafkaSource(settings),
+            log_of(settings, archive),
             projection_of(settings),
             Inputs.of(settings),
             experiments=numbers,
@@ -90,6 +105,7 @@ def what_if(
             metavar="TIME", help="Leave out what came later: ISO 8601 or milliseconds since 1970."
         ),
     ] = None,
+    archive: Archive = None,
     processes: Processes = CORES,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
@@ -102,7 +118,7 @@ def what_if(
     assumptions = Assumptions(policy, parameters_of(parameter or []), prior_of(prior), metric)
     with watched() as watcher:
         found = alternatives_of(
-            KafkaSource(settings),
+            log_of(settings, archive),
             Inputs.of(settings, until_ms=until_of(until)),
             experiment_number(experiment),
             assumptions,
@@ -113,6 +129,12 @@ def what_if(
         terminal.print_json(alternatives_json(found))
     else:
         terminal.out.print(alternatives_view(found))
+
+
+def log_of(settings: Settings, archive: Path | None) -> LogSource:
+    """Return the log of an installation, behind what an archive has of it."""
+    kafka = KafkaSource(settings)
+    return kafka if archive is None else JoinedSource(ArchiveSource(archive), kafka)
 
 
 def parameters_of(texts: list[str]) -> dict[str, Any]:

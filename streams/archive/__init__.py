@@ -1,0 +1,1 @@
+"""Topics kept as files, because retention ends and experiments do not; `docs/archive.md`."""

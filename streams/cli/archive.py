@@ -1,0 +1,225 @@
+"""`experiment archive`: topics to files that outlive Kafka's retention, and a look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from schemas import catalogue
+from streams.archive.archiving import Watcher, archive
+from streams.archive.errors import ArchiveError
+from streams.archive.partition import Appended
+from streams.archive.verification import TopicReport, bytes_of, verify
+from streams.cli import experiments, terminal
+from streams.cli.tables import moment, table_of
+from streams.cli.terminal import API_DEFAULT, Api, AsJson
+from streams.domain.errors import ConfigurationError
+from streams.log.kafka import KafkaSource
+
+
+class ArchivedTopic(StrEnum):
+    """Topics that can be archived: those whose every record counts, and not the newest of each."""
+
+    COMMANDS = catalogue.COMMANDS.name
+    IMPRESSIONS = catalogue.IMPRESSIONS.name
+    OBSERVATIONS = catalogue.OBSERVATIONS.name
+    DECISIONS = catalogue.DECISIONS.name
+    DEAD_LETTERS = catalogue.DEAD_LETTERS.name
+
+
+# What a replay needs; the others can be derived from them.
+DEFAULT_TOPICS = [ArchivedTopic.COMMANDS, ArchivedTopic.IMPRESSIONS, ArchivedTopic.OBSERVATIONS]
+
+_ID = "ID"
+"""Name of the verb among the commands of the group, as its help shows it."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to `app`."""
+    group = typer.Typer(
+        cls=_OrExperiment,
+        no_args_is_help=True,
+        help="Keep topics as Avro files beyond retention, or archive the experiment ID.",
+    )
+    group.command("run")(run)
+    group.command("verify")(verify_archive)
+    group.command(_ID)(experiments.archive)
+    app.add_typer(group, name="archive")
+
+
+def run(
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The archive; made if need be.")],
+    topic: Annotated[
+        list[ArchivedTopic], typer.Option(help="Topic to archive; may be repeated.")
+    ] = DEFAULT_TOPICS,
+    accept_gap: Annotated[
+        bool, typer.Option("--accept-gap", help="Go on behind records that Kafka has deleted.")
+    ] = False,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+) -> None:
+    """Add to an archive what Kafka has and it has not.
+
+    Run it more often than retention ends: records that Kafka deletes before are gone, and the next
+    run refuses to go on behind them unless it is told to.
+
+    The Kafka is that of the embedded stack on this machine with the port of --api, or that of the
+    EXPERIMENT_ variables.
+    """
+    settings = terminal.settings_of(api)
+    with _progress(MofNCompleteColumn(), _Rate()) as progress:
+        appended = archive(
+            KafkaSource(settings),
+            to,
+            list(dict.fromkeys(each.value for each in topic)),
+            accept_gap=accept_gap,
+            watcher=_Bar(progress),
+        )
+    for part in appended:
+        if part.missing:
+            terminal.err.print(
+                f"{part.missing:,} offsets of {part.topic}/{part.partition} are not in the archive "
+                "and not in Kafka"
+            )
+    if as_json:
+        terminal.print_json([asdict(part) for part in appended])
+    else:
+        terminal.out.print(_appended_table(appended))
+
+
+def verify_archive(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The archive.")],
+    as_json: AsJson = False,
+) -> None:
+    """Read every file of an archive, and check that no offset is missing or there twice."""
+    if not directory.is_dir():
+        raise ConfigurationError(f"{directory} is not a directory", "DIR")
+    with _progress(DownloadColumn()) as progress:
+        task = progress.add_task("verify", total=bytes_of(directory))
+        reports = verify(directory, lambda size: progress.advance(task, size))
+    if not reports:
+        raise ConfigurationError(f"{directory} holds no archive", "DIR")
+    if as_json:
+        terminal.print_json([asdict(report) for report in reports])
+    else:
+        terminal.out.print(_report_table(reports))
+    problems = [problem for report in reports for problem in report.problems]
+    for problem in problems:
+        terminal.err.print(f"{problem.path}: {problem.message}", soft_wrap=True, highlight=False)
+    if problems:
+        raise ArchiveError(
+            "ARCHIVE_BROKEN",
+            f"{len(problems)} of {sum(report.files for report in reports)} files are not what they "
+            "should be",
+            problems[0].path,
+        )
+
+
+class _OrExperiment(TyperGroup):
+    """A group in which anything but the name of a command is about an experiment to archive.
+
+    `experiment archive ID` was there before the group; ids begin with `exp_`, so they are no names.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the verb's command before what has none."""
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = [_ID, *args]
+        return super().parse_args(ctx, args)
+
+
+class _Rate(ProgressColumn):
+    """Records per second."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.finished_speed or task.speed
+        return Text(f"{rate:,.0f} records/s" if rate else "")
+
+
+class _Bar(Watcher):
+    """A line of the progress for each topic."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def begins(self, topic: str, records: int) -> None:
+        self._task = self._progress.add_task(topic, total=records)
+
+    def appended(self, records: int) -> None:
+        if self._task is not None:
+            self._progress.advance(self._task, records)
+
+
+@contextmanager
+def _progress(*columns: ProgressColumn) -> Iterator[Progress]:
+    with Progress(
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        *columns,
+        TimeRemainingColumn(),
+        console=terminal.err,
+        disable=not terminal.err.is_terminal,
+    ) as progress:
+        yield progress
+
+
+def _appended_table(appended: list[Appended]) -> Table:
+    table = table_of("topic", ">partition", ">new records", ">new files", ">missing", ">end")
+    for part in appended:
+        table.add_row(
+            part.topic,
+            str(part.partition),
+            f"{part.records:,}",
+            f"{part.files:,}",
+            f"{part.missing:,}",
+            f"{part.end:,}",
+        )
+    return table
+
+
+def _report_table(reports: list[TopicReport]) -> Table:
+    table = table_of(
+        "topic", ">files", ">records", ">size", ">missing", ">problems", "first (UTC)", "last (UTC)"
+    )
+    for report in reports:
+        table.add_row(
+            report.topic,
+            f"{report.files:,}",
+            f"{report.records:,}",
+            decimal(report.bytes),
+            f"{report.missing:,}",
+            f"{len(report.problems):,}",
+            _moment(report.first_at_ms),
+            _moment(report.last_at_ms),
+        )
+    return table
+
+
+def _moment(at_ms: int | None) -> str:
+    """Return a time that a producer chose, which may be one that no calendar has."""
+    try:
+        return moment(at_ms)
+    except (ValueError, OverflowError, OSError):
+        return f"{at_ms} ms"
