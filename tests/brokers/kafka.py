@@ -194,6 +194,8 @@ offsets.topic.num.partitions=4
 offsets.topic.replication.factor={replicas}
 transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr={in_sync}
+# Tests write records of years ago, which retention would take from under them.
+log.retention.check.interval.ms=86400000
 """
         )
         return configuration
