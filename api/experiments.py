@@ -6,10 +6,11 @@ Without Redis it goes on with what it has, and knows how old that is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from streams.domain.errors import (
 from streams.experiments.assignment import Assigner
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
+from streams.redis_projection.reader import Projected
 
 GATHER_S = 0.05
 """How long announcements are gathered before their snapshots are fetched together: a busy
@@ -31,19 +33,22 @@ LOOK_S = 0.02
 """How often the result of a command is looked for."""
 
 RECONNECT_S = 0.5
+
+SWITCH_PATIENCE_S = 30.0
+"""How long a snapshot of the generation that was served before is kept for one of its version or a
+newer one of the new generation. That follows the old one at a distance of a second or two, and no
+experiment should seem to go back to what it was before."""
+
 _log = logging.getLogger(__name__)
 
 
 class SnapshotSource(Protocol):
     """Where snapshots come from."""
 
-    async def snapshot(self, experiment_id: str) -> Snapshot | None:
-        """Return the newest snapshot of an experiment."""
-
-    async def snapshots(self, experiment_ids: Sequence[str]) -> list[Snapshot]:
+    async def snapshots(self, experiment_ids: Sequence[str]) -> Projected:
         """Return the newest snapshots of those experiments that have one."""
 
-    async def newer(self, known: Mapping[str, int]) -> list[Snapshot]:
+    async def newer(self, known: Mapping[str, int]) -> Projected:
         """Return all snapshots whose version is not the known one."""
 
     def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
@@ -95,6 +100,10 @@ class Experiments:
         self._read_at_s: float | None = None
         self._announced: dict[str, int] = {}
         self._has_announced = asyncio.Event()
+        self._epoch = 0
+        self._left_over: set[str] = set()
+        self._patient_until_s = 0.0
+        self._has_switched = asyncio.Event()
 
     @property
     def age_s(self) -> float | None:
@@ -137,11 +146,19 @@ class Experiments:
         return Counter(str(found.experiment.status) for found in self._snapshots.values())
 
     def put(self, snapshot: Snapshot) -> bool:
-        """Take a snapshot unless a newer one is here; return whether it was taken."""
+        """Take a snapshot unless a newer one is here; return whether it was taken.
+
+        One of the same version is taken instead of one of the generation served before: it may
+        say something else.
+        """
         experiment_id = snapshot.experiment.id
         before = self._snapshots.get(experiment_id)
-        if before is not None and before.version >= snapshot.version:
+        if before is not None and (
+            before.version > snapshot.version
+            or (before.version == snapshot.version and experiment_id not in self._left_over)
+        ):
             return False
+        self._left_over.discard(experiment_id)
         self._snapshots[experiment_id] = snapshot
         if snapshot.experiment.status is Status.RUNNING:
             self._running[experiment_id] = RunningExperiment(snapshot)
@@ -159,8 +176,16 @@ class Experiments:
         Raises:
             DependencyError: Redis does not answer.
         """
-        known = {name: snapshot.version for name, snapshot in self._snapshots.items()}
-        self._put_all(await self._source.newer(known))
+        known = {
+            name: snapshot.version
+            for name, snapshot in self._snapshots.items()
+            if name not in self._left_over
+        }
+        projected = await self._source.newer(known)
+        is_of_known = projected.epoch == self._epoch
+        self._take(projected)
+        if is_of_known and self._left_over and self._clock() > self._patient_until_s:
+            self._give_up_left_over(projected)
 
     async def at_version(self, experiment_id: str, version: int, timeout_s: float) -> Snapshot:
         """Return an experiment once `version` commands have been applied to it.
@@ -179,8 +204,8 @@ class Experiments:
                     "the command took effect, and its result is not to be seen yet",
                     code="COMMAND_TIMED_OUT",
                 )
-            found = await self._source.snapshot(experiment_id)
-            if found is None or not self.put(found):
+            self._take(await self._source.snapshots([experiment_id]))
+            if self._snapshots.get(experiment_id) is known:
                 await asyncio.sleep(LOOK_S)
 
     async def follow(self) -> None:
@@ -198,7 +223,10 @@ class Experiments:
                 _log.warning("%s; going on with what is in memory", error.message)
                 await asyncio.sleep(RECONNECT_S)
             else:
-                await asyncio.sleep(self._sweep_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._sweep_s):
+                        await self._has_switched.wait()
+                self._has_switched.clear()
 
     async def _listen_for_ever(self) -> None:
         while True:
@@ -228,12 +256,29 @@ class Experiments:
                 found = await self._source.snapshots(wanted)
             except DependencyError:  # the sweep will find them
                 continue
-            self._put_all(found)
+            self._take(found)
 
-    def _put_all(self, snapshots: Iterable[Snapshot]) -> None:
-        for snapshot in snapshots:
-            self.put(snapshot)
+    def _take(self, projected: Projected) -> None:
         self._read_at_s = self._clock()
+        if projected.epoch < self._epoch:
+            return  # read before a switch that has been seen since
+        if projected.epoch > self._epoch:
+            _log.info("another generation is served: reading everything afresh")
+            self._epoch = projected.epoch
+            self._left_over = set(self._snapshots)
+            self._patient_until_s = self._clock() + SWITCH_PATIENCE_S
+            self._has_switched.set()
+        for snapshot in projected.snapshots:
+            self.put(snapshot)
+
+    def _give_up_left_over(self, projected: Projected) -> None:
+        """Take what there is of the new generation, or nothing, instead of what was left over."""
+        _log.warning("%d experiments are not what they were before", len(self._left_over))
+        for name in self._left_over:
+            del self._snapshots[name]
+            self._running.pop(name, None)
+        self._left_over.clear()
+        self._take(projected)
 
 
 def _is_concluded(snapshot: Snapshot) -> bool:

@@ -6,7 +6,7 @@ that a deployment may put before all of its topics.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 DAY_MS = 86_400_000
@@ -161,10 +161,25 @@ DEAD_LETTERS = Topic(
 )
 
 
-def changelog(table: str) -> Topic:
+GENERATIONS = Topic(
+    name="generations",
+    doc="Which generation of what the workers derive is served, kept for ever.",
+    key="none",
+    partition="0, so that there is one order",
+    schemas=("generation_change",),
+    cleanup=Cleanup.DELETE,
+)
+
+
+def app_id(generation: int = 1) -> str:
+    """Return the application id of the workers of a generation, without the topic prefix."""
+    return APP if generation == 1 else f"{APP}-v{generation}"
+
+
+def changelog(table: str, generation: int = 1) -> Topic:
     """Return the changelog of a worker's table, by the name Faust gives it."""
     return Topic(
-        name=f"{APP}-{table}-changelog",
+        name=f"{app_id(generation)}-{table}-changelog",
         doc=f"State of the table {table}, from which a worker recovers.",
         key="the table's",
         partition="the partition of the event that caused the write",
@@ -185,6 +200,7 @@ TOPICS = (
     POSTERIORS,
     DECISIONS,
     DEAD_LETTERS,
+    GENERATIONS,
 )
 """Topics that others may read and write."""
 
@@ -195,10 +211,45 @@ CATALOGUE = (*TOPICS, *CHANGELOGS)
 """Every topic there is."""
 
 
+def of_generation(topic: Topic, generation: int) -> Topic:
+    """Return the topic that a generation has in the place of this one of the first.
+
+    It is the same one where the topic holds the truth, or a record of what was said: those are
+    shared by all generations.
+    """
+    if generation == 1 or topic not in (TALLIES, POSTERIORS):
+        return topic
+    return replace(topic, name=f"g{generation}-{topic.name}")
+
+
+def projections(generation: int) -> tuple[Topic, ...]:
+    """Return the topics that the workers of a generation derive from the log.
+
+    No two generations share one, and none of them holds the truth: a generation can be built or
+    dropped without touching another one or the log.
+
+    Args:
+        generation: Which one, >= 1; the first has the names of `CATALOGUE`.
+
+    Raises:
+        ValueError: `generation` is below 1.
+    """
+    if generation < 1:
+        message = f"generation == {generation}, must be at least 1"
+        raise ValueError(message)
+    published = (of_generation(topic, generation) for topic in (TALLIES, POSTERIORS))
+    return (*published, *(changelog(table, generation) for table in TABLES))
+
+
 def topic_configs(
-    *, prefix: str, partitions: int, replication_factor: int, min_insync_replicas: int
+    *,
+    prefix: str,
+    partitions: int,
+    replication_factor: int,
+    min_insync_replicas: int,
+    generation: int = 1,
 ) -> tuple[TopicConfig, ...]:
-    """Return every topic as the broker should have it.
+    """Return every topic that a generation of the workers uses, as the broker should have it.
 
     All have the same number of partitions: the changelog of a table must have as many as the topic
     that feeds it, and two topics with the same key must be split alike.
@@ -209,7 +260,9 @@ def topic_configs(
         replication_factor: Replicas of every topic, >= 1.
         min_insync_replicas: Replicas that must have a record before it counts as written, in
             [1, replication_factor].
+        generation: Which one, >= 1.
     """
+    own = dict(zip(projections(1), projections(generation), strict=True))
     return tuple(
         TopicConfig(
             name=topic.full_name(prefix),
@@ -217,5 +270,5 @@ def topic_configs(
             replication_factor=replication_factor,
             config=topic.config() | {"min.insync.replicas": str(min_insync_replicas)},
         )
-        for topic in CATALOGUE
+        for topic in (own.get(topic, topic) for topic in CATALOGUE)
     )

@@ -25,6 +25,7 @@ NAMES = (
     "snapshot",
     "decision",
     "dead_letter",
+    "generation_change",
 )
 """Names of the schemas of records; nested types have no name here."""
 

@@ -29,6 +29,7 @@ def create_topics(settings: Settings) -> list[str]:
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
         min_insync_replicas=settings.min_insync_replicas,
+        generation=settings.generation,
     )
     partitions = partitions_of_topics(settings)
     wrong = [

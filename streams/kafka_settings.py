@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.catalogue import APP
+from schemas.catalogue import Topic, app_id, of_generation
 from streams.domain.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "EXPERIMENT_"
@@ -131,6 +131,13 @@ class KafkaSettings(BaseSettings):
         description="Copies that must have a record before it counts as written. Use 2 with 3 "
         "copies: one broker may then be away.",
     )
+    generation: int = Field(
+        1,
+        ge=1,
+        le=1_000_000,
+        description="Which generation of tables, tallies and snapshots a worker derives from the "
+        "log. Another one than is served is built beside it by `experiment replay rebuild`.",
+    )
     schema_registry_url: str | None = Field(
         None,
         description="Confluent-compatible schema registry. When set, records are written in its "
@@ -154,8 +161,12 @@ class KafkaSettings(BaseSettings):
 
     @property
     def faust_app_id(self) -> str:
-        """Consumer group of the workers, and first part of every changelog topic's name."""
-        return f"{self.topic_prefix}{APP}"
+        """Consumer group of the generation's workers, and first part of their changelogs' names."""
+        return f"{self.topic_prefix}{app_id(self.generation)}"
+
+    def topic_name(self, topic: Topic) -> str:
+        """Return the full name of a topic of the catalogue, or of what stands for it here."""
+        return of_generation(topic, self.generation).full_name(self.topic_prefix)
 
     @property
     def faust_brokers(self) -> list[str]:

@@ -14,15 +14,18 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 import httpx
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.catalogue import (
     COMMANDS,
+    GENERATIONS,
     IMPRESSIONS,
     OBSERVATIONS,
     POSTERIORS,
     TALLIES,
+    Topic,
+    of_generation,
     topic_configs,
 )
 from streams.dead_letters.reading import Selection, find_letters
@@ -39,7 +42,9 @@ from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
 from streams.experiments.snapshot import Snapshot
 from streams.kafka_admin import partitions_of_topics
+from streams.log.generations import read_generations
 from streams.log.kafka import KafkaSource
+from streams.log.positions import GroupPositions, Positions
 from streams.log.records import all_records
 from streams.redis_projection.connection import connect, redis_errors
 from streams.redis_projection.keys import Keys
@@ -98,11 +103,13 @@ async def _kafka(
 ) -> tuple[KafkaFacts, dict[str, Snapshot], dict[str, Offsets]]:
     try:
         partitions = await asyncio.to_thread(partitions_of_topics, settings)
+        settings = await asyncio.to_thread(_of_served, settings, partitions)
         wanted = topic_configs(
             prefix=settings.topic_prefix,
             partitions=settings.partitions,
             replication_factor=settings.replication_factor,
             min_insync_replicas=settings.min_insync_replicas,
+            generation=settings.generation,
         )
         missing = tuple(topic.name for topic in wanted if topic.name not in partitions)
         found = {topic.name: partitions[topic.name] for topic in wanted if topic.name in partitions}
@@ -111,8 +118,8 @@ async def _kafka(
         before = await asyncio.to_thread(_committed, settings, found)
         tallies = await _newest_cells(settings)
         spans = {
-            topic.full_name(settings.topic_prefix): await asyncio.to_thread(
-                KafkaSource(settings).spans, topic.name
+            settings.topic_name(topic): await asyncio.to_thread(
+                KafkaSource(settings).spans, of_generation(topic, settings.generation).name
             )
             for topic in SOURCES
         }
@@ -145,28 +152,29 @@ async def _kafka(
     )
 
 
-def _committed(settings: Settings, partitions: Mapping[str, int]) -> dict[tuple[str, int], int]:
+def _of_served(settings: Settings, partitions: Mapping[str, int]) -> Settings:
+    """Return the settings with the generation that is served, as far as that is to be found out."""
+    if GENERATIONS.full_name(settings.topic_prefix) not in partitions:
+        return settings
+    generations, _ = read_generations(KafkaSource(settings))
+    return settings.model_copy(update={"generation": generations.served})
+
+
+def _committed(settings: Settings, partitions: Mapping[str, int]) -> Positions:
     """Return where the workers' group goes on, without becoming a member of it."""
-    consumer = Consumer(
-        settings.confluent_config()
-        | {"group.id": settings.faust_app_id, "enable.auto.commit": False, "log_level": 0}
-    )
-    try:
-        asked = [
-            TopicPartition(name, number)
-            for name in (topic.full_name(settings.topic_prefix) for topic in SOURCES)
-            for number in range(partitions[name])
-        ]
-        answers = consumer.committed(asked, timeout=settings.kafka_timeout_s)
-        return {(each.topic, each.partition): each.offset for each in answers if each.offset >= 0}
-    finally:
-        consumer.close()
+    asked = [
+        (name, number)
+        for name in map(settings.topic_name, SOURCES)
+        for number in range(partitions[name])
+    ]
+    with GroupPositions(settings) as positions:
+        return positions.read(asked)
 
 
 async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
     newest: defaultdict[str, Offsets] = defaultdict(dict)
     async with framing(settings.schema_registry_url) as frames:
-        records = await _newest_records(settings, TALLIES.name)
+        records = await _newest_records(settings, TALLIES)
         await frames.prepare(records.values())
         for value in records.values():
             with contextlib.suppress(EventError):  # a worker makes a dead letter of it
@@ -177,16 +185,18 @@ async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
 
 async def _newest_snapshots(settings: Settings) -> dict[str, Snapshot]:
     async with framing(settings.schema_registry_url) as frames:
-        records = await _newest_records(settings, POSTERIORS.name)
+        records = await _newest_records(settings, POSTERIORS)
         await frames.prepare(records.values())
         snapshots = [decode_snapshot(value, frames.codec) for value in records.values()]
     return {snapshot.experiment.id: snapshot for snapshot in snapshots}
 
 
-async def _newest_records(settings: Settings, topic: str) -> dict[bytes, bytes]:
+async def _newest_records(settings: Settings, topic: Topic) -> dict[bytes, bytes]:
+    name = of_generation(topic, settings.generation).name
+
     def read() -> dict[bytes, bytes]:
         newest: dict[bytes, bytes] = {}
-        for _, record in all_records(KafkaSource(settings), topic):
+        for _, record in all_records(KafkaSource(settings), name):
             if record.key is not None and record.value is not None:
                 newest[record.key] = record.value
         return newest
@@ -203,7 +213,8 @@ async def _redis(settings: Settings) -> tuple[RedisFacts, dict[str, int]]:
             seconds, micros = await client.time()
             here_ms = (asked_ms + time.time_ns() / 1e6) / 2
         workers = await reader.live_workers()
-        versions = {each.experiment.id: each.version for each in await reader.newer({})}
+        snapshots = (await reader.newer({})).snapshots
+        versions = {each.experiment.id: each.version for each in snapshots}
         skew_ms = round(seconds * 1000 + micros / 1000 - here_ms)
         return RedisFacts(workers=len(workers), skew_ms=skew_ms), versions
     except DependencyError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from streams.domain.errors import EngineError, EventError
 from streams.domain.events import Answer, Command, Decision
+from streams.domain.generations import FIRST
 from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
@@ -14,6 +15,8 @@ from streams.tallies.cell import Cell, Source, merge
 
 REMEMBERED_ANSWERS = 64
 """Answers kept per experiment: how many commands later a repeated one is still recognised."""
+
+_GENERATION = "generation"
 
 COMMAND_FAILED = "COMMAND_FAILED"
 """Code of a command that broke the code that applies it: a fault of ours, not of its sender."""
@@ -120,8 +123,15 @@ def snapshot_of(experiment: Experiment, cells: Iterable[Cell]) -> Snapshot:
     return evaluate(experiment, tally, places)
 
 
-def recommended(snapshot: Snapshot) -> Decision:
-    """Return the decision that is logged when the recommended action changes to this one."""
+def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
+    """Return the decision that is logged when the recommended action changes to this one.
+
+    Args:
+        snapshot: What it is decided on.
+        generation: Which one's snapshot that is. Two generations may have different ones of the
+            same version.
+    """
+    own = {} if generation == FIRST else {_GENERATION: generation}
     return Decision(
         experiment=snapshot.experiment.number,
         kind=snapshot.recommended_action.value,
@@ -134,8 +144,14 @@ def recommended(snapshot: Snapshot) -> Decision:
             "probabilityBest": [variant.probability_best for variant in snapshot.variants],
             "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
             "assignments": [variant.assignments for variant in snapshot.variants],
+            **own,
         },
     )
+
+
+def generation_of(decision: Decision) -> int:
+    """Return the generation on whose snapshot an action was decided."""
+    return int(decision.evidence.get(_GENERATION, FIRST))
 
 
 def _decided(command: Command, answer: Answer) -> Decision:

@@ -1,4 +1,4 @@
-"""Names in Redis. All begin with `{namespace}:v1:`; a replay projects into a namespace of its own.
+"""Names in Redis. All begin with `{namespace}:v1:`; a rebuild projects beside what is served.
 
 | key | type | holds |
 |---|---|---|
@@ -9,10 +9,14 @@
 | `worker:{worker id}` | string, seconds | a worker whose tables are recovered |
 | `workers` | set | ids of the workers that have had such a key |
 | `projection` | string | drawn when the projection begins; gone or other when Redis was emptied |
+| `generation` | hash | `generation` that is served, `epoch` of the change; never by an older |
+
+Snapshots, `experiments` and `projection` belong to one generation of what the workers derive: from
+the second on, `g{generation}:` stands before their names. All else is shared.
 
 | channel | message |
 |---|---|
-| `announce` | experiment id, a space, version |
+| `announce` | experiment id, a space, version; or `generation`, a space, the one now served |
 | `answers` | command id |
 """
 
@@ -27,17 +31,27 @@ class Keys:
 
     Attributes:
         namespace: Stands before everything.
+        generation: Whose names they are, >= 1.
     """
 
     namespace: str
+    generation: int = 1
 
     def _name(self, rest: str) -> str:
         return f"{self.namespace}:v1:{rest}"
 
+    def _own(self, rest: str) -> str:
+        return self._name(rest if self.generation == 1 else f"g{self.generation}:{rest}")
+
+    @property
+    def served(self) -> str:
+        """Hash of which generation is served."""
+        return self._name("generation")
+
     @property
     def experiments(self) -> str:
         """Set of the ids of all experiments."""
-        return self._name("experiments")
+        return self._own("experiments")
 
     @property
     def announce(self) -> str:
@@ -57,11 +71,11 @@ class Keys:
     @property
     def projection(self) -> str:
         """Mark that tells whether Redis still holds what was written."""
-        return self._name("projection")
+        return self._own("projection")
 
     def snapshot(self, experiment_id: str) -> str:
         """Hash of an experiment's snapshot."""
-        return self._name(f"snapshot:{experiment_id}")
+        return self._own(f"snapshot:{experiment_id}")
 
     def answer(self, command_id: str) -> str:
         """Answer to a command."""

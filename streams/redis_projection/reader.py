@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import cast
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import orjson
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from streams.domain.events import Answer
+from streams.domain.generations import FIRST
 from streams.experiments.snapshot import Snapshot
 from streams.redis_projection.connection import redis_errors
 from streams.redis_projection.keys import Keys
@@ -27,39 +30,50 @@ _POLL_S = 0.25
 _SILENCE_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """Snapshots that were read together, all of one generation.
+
+    Attributes:
+        epoch: Epoch of the change of generations that made this one served; 0 for the first.
+            Of two readings the one with the larger epoch is right.
+        snapshots: The snapshots.
+    """
+
+    epoch: int
+    snapshots: list[Snapshot]
+
+
 class ProjectionReader:
-    """What the workers have written.
+    """What the workers have written, of the generation that is served.
+
+    Which one that is, is looked up before each reading. Where Redis does not say, as when it was
+    emptied, it is the one it was last.
 
     Args:
         client: A client that does not decode responses.
         keys: Names to use.
+        is_pinned: Whether the generation of `keys` is read, whichever is served.
     """
 
-    def __init__(self, client: Redis, keys: Keys) -> None:
+    def __init__(self, client: Redis, keys: Keys, *, is_pinned: bool = False) -> None:
         self._client = client
         self._keys = keys
+        self._is_pinned = is_pinned
+        self._last = (keys, 0)
 
-    async def snapshot(self, experiment_id: str) -> Snapshot | None:
-        """Return the newest snapshot of an experiment, or None if there is none.
-
-        Raises:
-            DependencyError: Redis does not answer.
-        """
-        with redis_errors():
-            payload = await self._client.hget(self._keys.snapshot(experiment_id), "payload")
-        return None if payload is None else decode_snapshot(cast(bytes, payload))
-
-    async def snapshots(self, experiment_ids: Sequence[str]) -> list[Snapshot]:
+    async def snapshots(self, experiment_ids: Sequence[str]) -> Projected:
         """Return the newest snapshots of those experiments that have one.
 
         Raises:
             DependencyError: Redis does not answer.
         """
         with redis_errors():
-            payloads = await self._fields(experiment_ids, "payload")
-        return [decode_snapshot(payload) for payload in payloads if payload is not None]
+            keys, epoch = await self._served()
+            payloads = await self._fields(keys, experiment_ids, "payload")
+        return Projected(epoch, _decoded(payloads))
 
-    async def newer(self, known: Mapping[str, int]) -> list[Snapshot]:
+    async def newer(self, known: Mapping[str, int]) -> Projected:
         """Return the snapshots of all experiments whose version is not the `known` one.
 
         Args:
@@ -69,18 +83,30 @@ class ProjectionReader:
             DependencyError: Redis does not answer.
         """
         with redis_errors():
-            ids = sorted(name.decode() for name in await self._members(self._keys.experiments))
-            versions = await self._fields(ids, "version")
+            keys, epoch = await self._served()
+            ids = sorted(name.decode() for name in await self._members(keys.experiments))
+            versions = await self._fields(keys, ids, "version")
             changed = [
                 name
                 for name, version in zip(ids, versions, strict=True)
                 if version is not None and known.get(name) != int(version)
             ]
-            payloads = await self._fields(changed, "payload")
-        return [decode_snapshot(payload) for payload in payloads if payload is not None]
+            payloads = await self._fields(keys, changed, "payload")
+        return Projected(epoch, _decoded(payloads))
+
+    async def served(self) -> int:
+        """Return which generation is served.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            return (await self._served())[0].generation
 
     async def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
         """Yield (experiment id, version) of every snapshot as it is written.
+
+        A switch to another generation comes as (`generation`, its number).
 
         Yields None about every second without any, so that the caller sees that it is connected.
 
@@ -126,31 +152,65 @@ class ProjectionReader:
                 return answer
 
     async def live_workers(self) -> list[dict[str, int]]:
-        """Return, for each worker that has recovered its tables and is alive, its dead letters.
+        """Return, for each worker of the served generation that is alive, its dead letters.
 
-        They are counted by code, since the start of the worker.
+        They are counted by code, since the start of the worker. One that recovers its tables shows
+        no sign of life yet.
 
         Raises:
             DependencyError: Redis does not answer.
         """
         with redis_errors():
-            ids = await self._members(self._keys.workers)
-            if not ids:
-                return []
-            signs = await self._client.mget([self._keys.worker(name.decode()) for name in ids])
-        return [orjson.loads(sign)["deadLetters"] for sign in signs if sign is not None]
+            keys, _ = await self._served()
+            signs = await self._signs()
+        return [sign["deadLetters"] for sign in signs if _generation(sign) == keys.generation]
+
+    async def workers_by_generation(self) -> Counter[int]:
+        """Return how many live workers each generation has.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            return Counter(map(_generation, await self._signs()))
+
+    async def _signs(self) -> list[dict[str, Any]]:
+        ids = await self._members(self._keys.workers)
+        if not ids:
+            return []
+        signs = await self._client.mget([self._keys.worker(name.decode()) for name in ids])
+        return [orjson.loads(sign) for sign in signs if sign is not None]
+
+    async def _served(self) -> tuple[Keys, int]:
+        if self._is_pinned:
+            return self._keys, 0
+        generation, epoch = await cast(
+            Awaitable[list[bytes | None]],
+            self._client.hmget(self._keys.served, ["generation", "epoch"]),
+        )
+        if generation is not None and epoch is not None:
+            self._last = replace(self._keys, generation=int(generation)), int(epoch)
+        return self._last
 
     async def _members(self, key: str) -> set[bytes]:
         return cast(set[bytes], await self._client.smembers(key))
 
-    async def _fields(self, ids: Sequence[str], field: str) -> list[bytes | None]:
+    async def _fields(self, keys: Keys, ids: Sequence[str], field: str) -> list[bytes | None]:
         found: list[bytes | None] = []
         for start in range(0, len(ids), _CHUNK):
             pipeline = self._client.pipeline(transaction=False)
             for name in ids[start : start + _CHUNK]:
-                pipeline.hget(self._keys.snapshot(name), field)
+                pipeline.hget(keys.snapshot(name), field)
             found += await pipeline.execute()
         return found
+
+
+def _decoded(payloads: Sequence[bytes | None]) -> list[Snapshot]:
+    return [decode_snapshot(payload) for payload in payloads if payload is not None]
+
+
+def _generation(sign: Mapping[str, Any]) -> int:
+    return int(sign.get("generation", FIRST))
 
 
 async def _announced(channel: PubSub, command_id: str) -> None:

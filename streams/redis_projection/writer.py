@@ -5,11 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import orjson
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from streams.domain.events import Answer
+from streams.domain.generations import Generations
 from streams.redis_projection.connection import redis_errors
 from streams.redis_projection.keys import Keys
 
@@ -22,6 +25,15 @@ local current = redis.call('HGET', KEYS[1], 'version')
 if current and tonumber(current) >= tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'version', ARGV[1], 'payload', ARGV[2])
 redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
+return 1
+"""
+
+# A worker that has not read the newest change must lose, also in a Redis that was emptied since.
+_POINT = """
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if epoch and tonumber(epoch) >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'generation', ARGV[2])
+redis.call('PUBLISH', ARGV[3], 'generation ' .. ARGV[2])
 return 1
 """
 
@@ -44,6 +56,12 @@ class SnapshotRecord:
 class ProjectionWriter:
     """The workers' side of Redis.
 
+    Which generation is served is in the log. Everybody who writes, of whatever generation, writes
+    that first, so that an emptied Redis never shows another one.
+
+    Attributes:
+        generations: What the log says of generations, as far as it is known here.
+
     Args:
         client: A client that does not decode responses.
         keys: Names to use.
@@ -52,6 +70,8 @@ class ProjectionWriter:
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
+        self.generations = Generations()
+        self._point = client.register_script(_POINT)
         self._set_if_newer = client.register_script(_SET_IF_NEWER)
 
     async def write_snapshots(self, records: Sequence[SnapshotRecord]) -> int:
@@ -62,6 +82,7 @@ class ProjectionWriter:
         """
         with redis_errors():
             pipeline = self._client.pipeline(transaction=False)
+            await self._point_to_served(pipeline)
             for record in records:
                 pipeline.sadd(self._keys.experiments, record.experiment_id)
                 await self._set_if_newer(
@@ -75,7 +96,7 @@ class ProjectionWriter:
                     client=pipeline,
                 )
             results = await pipeline.execute()
-            return sum(results[1::2])
+            return sum(results[2::2])
 
     async def write_answers(self, answers: Iterable[Answer]) -> None:
         """Write and announce answers to commands.
@@ -108,9 +129,12 @@ class ProjectionWriter:
         Raises:
             DependencyError: Redis does not answer.
         """
-        sign = orjson.dumps({"deadLetters": dict(dead_letters or {})})
+        sign = orjson.dumps(
+            {"deadLetters": dict(dead_letters or {}), "generation": self._keys.generation}
+        )
         with redis_errors():
             pipeline = self._client.pipeline(transaction=False)
+            await self._point_to_served(pipeline)
             pipeline.set(self._keys.worker(worker_id), sign, ex=ttl_s)
             pipeline.sadd(self._keys.workers, worker_id)
             pipeline.set(self._keys.projection, secrets.token_hex(8), nx=True)
@@ -130,6 +154,28 @@ class ProjectionWriter:
             pipeline.delete(self._keys.worker(worker_id))
             pipeline.srem(self._keys.workers, worker_id)
             await pipeline.execute()
+
+    async def remove_snapshots(self) -> int:
+        """Remove the snapshots of a generation that nobody writes any more; return how many.
+
+        Raises:
+            DependencyError: Redis does not answer; some may have been removed.
+        """
+        with redis_errors():
+            ids = cast(set[bytes], await self._client.smembers(self._keys.experiments))
+            pipeline = self._client.pipeline(transaction=False)
+            for name in ids:
+                pipeline.unlink(self._keys.snapshot(name.decode()))
+            pipeline.unlink(self._keys.experiments, self._keys.projection)
+            await pipeline.execute()
+            return len(ids)
+
+    async def _point_to_served(self, pipeline: Pipeline) -> None:
+        await self._point(
+            keys=[self._keys.served],
+            args=[self.generations.epoch, self.generations.served, self._keys.announce],
+            client=pipeline,
+        )
 
 
 def encode_answer(answer: Answer) -> bytes:

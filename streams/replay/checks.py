@@ -7,9 +7,10 @@ from collections.abc import Collection
 
 from schemas import catalogue
 from streams.domain.events import Decision
+from streams.domain.generations import FIRST
 from streams.domain.ids import experiment_id
 from streams.experiments.snapshot import RecommendedAction, Snapshot
-from streams.folding.commands import recommended, snapshot_of
+from streams.folding.commands import generation_of, recommended, snapshot_of
 from streams.replay.difference import Difference, compare
 from streams.replay.history import Decided, History
 from streams.replay.live import COMMAND, Live, Placed
@@ -28,12 +29,24 @@ class Checks:
         live: What is live.
         history: What the commands have made.
         folded: The cells at the offsets that live values are of.
+        generation: Whose values they are.
+        is_served: Whether it is served, and so logs the recommended actions.
     """
 
-    def __init__(self, live: Live, history: History, folded: Parts) -> None:
+    def __init__(
+        self,
+        live: Live,
+        history: History,
+        folded: Parts,
+        *,
+        generation: int = FIRST,
+        is_served: bool = True,
+    ) -> None:
         self._live = live
         self._history = history
         self._folded = folded
+        self._generation = generation
+        self._is_served = is_served
         self._difference: Difference | None = None
         self._replayed = [
             (placed, self._snapshot_like(placed.value)) for placed in live.all_snapshots()
@@ -170,12 +183,15 @@ class Checks:
             if newest is not None and live.version <= newest.version:
                 last[live.experiment] = placed
             replayed = by_version.get((live.experiment, live.version))
-            if replayed is None:
+            if replayed is None or generation_of(live) != self._generation:
                 self._actions_not_compared += 1
                 continue
             self._actions += 1
             subject = f"{experiment_id(live.experiment)}/{live.kind}"
-            self._note(compare(placed.place, subject, live, recommended(replayed), encode_decision))
+            wanted = recommended(replayed, self._generation)
+            self._note(compare(placed.place, subject, live, wanted, encode_decision))
+        if not self._is_served:
+            return
         for number in sorted(self._live.snapshots):
             newest = self._live.newest(number)
             replayed = None if newest is None else by_version.get((number, newest.version))

@@ -16,7 +16,9 @@ from schemas import catalogue
 from schemas.codec import Codec
 from streams.domain.errors import EventError
 from streams.domain.events import Decision
+from streams.domain.generations import FIRST
 from streams.experiments.snapshot import Snapshot
+from streams.folding.commands import generation_of
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.reader import ProjectionReader
@@ -81,24 +83,25 @@ class Live:
 Projection = Callable[[], Sequence[Snapshot]]
 
 
-def read_live(reading: Reading, projection: Projection | None) -> Live:
-    """Return what is live.
+def read_live(reading: Reading, projection: Projection | None, generation: int = FIRST) -> Live:
+    """Return what is live of a generation.
 
     Args:
         reading: The topics.
         projection: Reads the snapshots of Redis; None leaves Redis out.
+        generation: Which one.
 
     Raises:
         LogError, DependencyError: it cannot be read.
     """
     live = Live()
     ends = _read_decisions(reading, live, {})
-    _read_cells(reading, live)
+    _read_cells(reading, live, generation)
     versions = defaultdict(set)
     for decision in live.decisions:
-        if decision.value.kind != COMMAND:
+        if decision.value.kind != COMMAND and generation_of(decision.value) == generation:
             versions[decision.value.experiment].add(decision.value.version)
-    _read_snapshots(reading, live, versions)
+    _read_snapshots(reading, live, versions, generation)
     if projection is not None:
         live.projected = {
             snapshot.experiment.number: Placed("redis", snapshot) for snapshot in projection()
@@ -109,7 +112,7 @@ def read_live(reading: Reading, projection: Projection | None) -> Live:
 
 
 def projection_of(settings: Settings) -> Projection:
-    """Return what reads the snapshots in an installation's Redis.
+    """Return what reads the snapshots of the settings' generation in an installation's Redis.
 
     It raises a DependencyError when Redis does not answer, and an EventError when what it holds is
     not a snapshot.
@@ -118,7 +121,8 @@ def projection_of(settings: Settings) -> Projection:
     async def read() -> Sequence[Snapshot]:
         redis = connect(settings.redis_url)
         try:
-            return await ProjectionReader(redis, Keys(settings.namespace)).newer({})
+            keys = Keys(settings.namespace, settings.generation)
+            return (await ProjectionReader(redis, keys, is_pinned=True).newer({})).snapshots
         finally:
             await redis.aclose()
 
@@ -140,8 +144,9 @@ def _read_decisions(reading: Reading, live: Live, begins: Mapping[int, int]) -> 
     return ends
 
 
-def _read_cells(reading: Reading, live: Live) -> None:
-    for place, cell in _values(reading, live, catalogue.TALLIES.name, decode_cell):
+def _read_cells(reading: Reading, live: Live, generation: int) -> None:
+    topic = catalogue.of_generation(catalogue.TALLIES, generation).name
+    for place, cell in _values(reading, live, topic, decode_cell):
         key = cell.experiment, cell.source, cell.partition
         known = live.cells.get(key, [])
         if not known or cell.hw > known[0].value.hw:
@@ -150,9 +155,12 @@ def _read_cells(reading: Reading, live: Live) -> None:
             known.append(Placed(place, cell))
 
 
-def _read_snapshots(reading: Reading, live: Live, versions: Mapping[int, set[int]]) -> None:
+def _read_snapshots(
+    reading: Reading, live: Live, versions: Mapping[int, set[int]], generation: int
+) -> None:
     newest: dict[int, Placed[Snapshot]] = {}
-    for place, snapshot in _values(reading, live, catalogue.POSTERIORS.name, decode_snapshot):
+    topic = catalogue.of_generation(catalogue.POSTERIORS, generation).name
+    for place, snapshot in _values(reading, live, topic, decode_snapshot):
         number = snapshot.experiment.number
         if number not in newest or snapshot.version >= newest[number].value.version:
             newest[number] = Placed(place, snapshot)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from schemas import catalogue
+from streams.domain.generations import FIRST
 from streams.log.records import LogSource
 from streams.replay.checks import Checks
 from streams.replay.history import history_of
@@ -30,6 +31,8 @@ def verify(
     projection: Projection | None,
     inputs: Inputs,
     *,
+    generation: int = FIRST,
+    is_served: bool = True,
     experiments: Collection[int] = (),
     processes: int = 1,
     watcher: Watcher | None = None,
@@ -40,6 +43,9 @@ def verify(
         source: The log, and what is live in Kafka.
         projection: Reads the snapshots of Redis; None leaves Redis out.
         inputs: What is folded with.
+        generation: Whose tallies and snapshots are compared.
+        is_served: Whether it is the one that is served, which logs the recommended actions. Of
+            another one the action last logged need not be the one it recommends.
         experiments: Those to compare; none for all.
         processes: How many partitions are folded at a time.
         watcher: Is told how it goes on.
@@ -50,12 +56,13 @@ def verify(
     """
     watcher = watcher or Watcher()
     with inputs.reading(source) as reading:
-        live = _chosen(read_live(reading, projection), experiments)
+        live = _chosen(read_live(reading, projection, generation), experiments)
         history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
     parts = _parts(live)
     watcher.begin(sum(part.end for part in parts))
     folded = fold_parts(source, inputs, parts, processes, watcher.advance)
-    return Checks(live, history, folded).report(inputs, experiments)
+    checks = Checks(live, history, folded, generation=generation, is_served=is_served)
+    return checks.report(inputs, experiments)
 
 
 def _chosen(live: Live, experiments: Collection[int]) -> Live:

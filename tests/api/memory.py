@@ -27,6 +27,7 @@ from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
 from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
+from streams.redis_projection.reader import Projected
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
 
@@ -65,6 +66,7 @@ class MemoryWorker:
     commands: list[Command] = field(default_factory=list)
     snapshots_by_id: dict[str, Snapshot] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
+    epoch: int = 0
 
     async def append(self, command: Command) -> None:
         if self.is_kafka_away:
@@ -93,18 +95,21 @@ class MemoryWorker:
     async def wait_for_answer(self, command_id: str, timeout_s: float) -> Answer | None:
         return self.answers.get(command_id)
 
-    async def snapshot(self, name: str) -> Snapshot | None:
-        return self.snapshots_by_id.get(name)
+    async def snapshots(self, names: Sequence[str]) -> Projected:
+        return Projected(
+            self.epoch,
+            [self.snapshots_by_id[name] for name in names if name in self.snapshots_by_id],
+        )
 
-    async def snapshots(self, names: Sequence[str]) -> list[Snapshot]:
-        return [self.snapshots_by_id[name] for name in names if name in self.snapshots_by_id]
-
-    async def newer(self, known: Mapping[str, int]) -> list[Snapshot]:
-        return [
-            found
-            for name, found in self.snapshots_by_id.items()
-            if known.get(name) != found.version
-        ]
+    async def newer(self, known: Mapping[str, int]) -> Projected:
+        return Projected(
+            self.epoch,
+            [
+                found
+                for name, found in self.snapshots_by_id.items()
+                if known.get(name) != found.version
+            ],
+        )
 
     async def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
         yield None

@@ -15,6 +15,7 @@ from streams.domain.errors import (
     ExperimentNotFoundError,
     ExperimentNotRunningError,
 )
+from streams.domain.ids import experiment_id
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
@@ -120,6 +121,62 @@ async def test_without_redis_the_known_goes_on_and_its_age_grows(monkeypatch) ->
 
     assert (age_before_s, experiments.age_s) == (None, 60.0)
     assert experiments.running(snapshot().experiment.id).id == snapshot().experiment.id
+
+
+async def test_after_a_switch_everything_is_taken_afresh() -> None:
+    redis = Redis()
+    experiments = Experiments(redis, 1.0)
+    for number in (1, 2, 3):
+        found = snapshot(number, version=5)
+        redis.snapshots_by_id[found.experiment.id] = found
+    await experiments.sweep()
+    same, behind, new = snapshot(1, version=5), snapshot(2, version=4), snapshot(4, version=2)
+    redis.epoch = 3
+    redis.snapshots_by_id = {each.experiment.id: each for each in (same, behind, new)}
+
+    await experiments.sweep()
+    await experiments.sweep()
+
+    assert experiments.snapshot(same.experiment.id) is same
+    assert experiments.running(new.experiment.id).id == new.experiment.id
+    # Not yet reached by the new generation, so they go on as they are.
+    assert experiments.snapshot(behind.experiment.id).version == 5
+    assert experiments.running(experiment_id(3)).id == experiment_id(3)
+
+
+async def test_what_the_new_generation_does_not_reach_in_time_is_taken_as_it_is() -> None:
+    redis, now_s = Redis(), [10.0]
+    experiments = Experiments(redis, 1.0, clock=lambda: now_s[0])
+    for number in (1, 2):
+        found = snapshot(number, version=5)
+        redis.snapshots_by_id[found.experiment.id] = found
+    await experiments.sweep()
+    behind = snapshot(1, version=4)
+    redis.epoch = 3
+    redis.snapshots_by_id = {behind.experiment.id: behind}
+    await experiments.sweep()
+    now_s[0] += module.SWITCH_PATIENCE_S + 1
+
+    await experiments.sweep()
+
+    assert experiments.all() == [behind]
+    with pytest.raises(ExperimentNotFoundError):
+        experiments.running(experiment_id(2))
+
+
+async def test_a_reading_from_before_the_switch_changes_nothing() -> None:
+    redis = Redis()
+    experiments = Experiments(redis, 1.0)
+    redis.epoch = 3
+    new = snapshot(version=5)
+    redis.snapshots_by_id[new.experiment.id] = new
+    await experiments.sweep()
+    redis.epoch = 0
+    redis.snapshots_by_id[new.experiment.id] = snapshot(version=9)
+
+    await experiments.sweep()
+
+    assert experiments.snapshot(new.experiment.id) is new
 
 
 async def test_a_result_that_is_not_seen_in_time_is_an_error() -> None:

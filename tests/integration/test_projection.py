@@ -8,6 +8,7 @@ import pytest
 
 from streams.domain.errors import DependencyError
 from streams.domain.events import Answer, Command, CommandKind
+from streams.domain.generations import Generations
 from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import apply_command
 from streams.experiments.report import evaluate
@@ -52,18 +53,16 @@ async def test_an_older_snapshot_never_replaces_a_newer_one(writer, reader):
 
     assert await writer.write_snapshots([record(1, 4, "old"), record(1, 5, "same")]) == 0
 
-    snapshot = await reader.snapshot(NAMES[0])
-    assert snapshot is not None
+    (snapshot,) = (await reader.snapshots([NAMES[0]])).snapshots
     assert snapshot.experiment.definition.config.name == "new"
 
 
 async def test_only_what_is_not_known_is_read_again(writer, reader):
     await writer.write_snapshots([record(1, 5), record(2, 3)])
 
-    found = {snapshot.experiment.id for snapshot in await reader.newer({})}
-    changed = [
-        snapshot.experiment.id for snapshot in await reader.newer({NAMES[0]: 5, NAMES[1]: 2})
-    ]
+    found = {snapshot.experiment.id for snapshot in (await reader.newer({})).snapshots}
+    projected = await reader.newer({NAMES[0]: 5, NAMES[1]: 2})
+    changed = [snapshot.experiment.id for snapshot in projected.snapshots]
 
     assert found == set(NAMES)
     assert changed == [NAMES[1]]
@@ -75,6 +74,7 @@ async def test_snapshots_are_announced(writer, reader):
 
     await writer.write_snapshots([record(1, 5), record(1, 4)])
 
+    assert await anext(announcements) == ("generation", 1)
     assert await anext(announcements) == (NAMES[0], 5)
     assert await anext(announcements) is None
     await announcements.aclose()
@@ -115,3 +115,76 @@ async def test_a_redis_that_is_not_there_is_a_dependency_error():
             await ProjectionReader(client, Keys("x")).newer({})
 
     assert caught.value.dependency == "redis"
+
+
+async def test_readers_go_over_to_another_generation_in_one_step(client, settings, writer, reader):
+    rebuilt = ProjectionWriter(client, Keys(settings.namespace, generation=2))
+    await writer.write_snapshots([record(1, 5, "old")])
+    await rebuilt.write_snapshots([record(1, 5, "new"), record(2, 3, "new")])
+
+    async def names() -> tuple[list[str], int]:
+        readings = [await reader.snapshots([NAMES[0]]), await reader.newer({})]
+        assert len({each.epoch for each in readings}) == 1
+        found = [snapshot for each in readings for snapshot in each.snapshots]
+        epoch = readings[0].epoch
+        return [each.experiment.definition.config.name for each in found], epoch
+
+    before = await names()
+    for each in (writer, rebuilt):  # whoever knows first
+        each.generations = Generations(served=2, epoch=4)
+    await writer.sign_of_life("one", 60)
+    there = await names()
+    for each in (writer, rebuilt):
+        each.generations = Generations(served=1, epoch=6)
+    await rebuilt.sign_of_life("two", 60)
+
+    assert before == (["old"] * 2, 0)
+    assert there == (["new"] * 3, 4)
+    assert await names() == (["old"] * 2, 6)
+
+
+async def test_an_unserved_generation_writes_over_nothing_of_the_served_one(
+    client, settings, writer, reader
+):
+    rebuilt = ProjectionWriter(client, Keys(settings.namespace, generation=2))
+    identity = await writer.sign_of_life("one", 60)
+    await writer.write_snapshots([record(1, 5, "old")])
+
+    assert await rebuilt.write_snapshots([record(1, 9, "new")]) == 1
+    assert await rebuilt.sign_of_life("two", 60, {"X": 1}) != identity
+
+    assert await writer.sign_of_life("one", 60) == identity
+    assert (await reader.snapshots(NAMES)).snapshots[0].experiment.definition.config.name == "old"
+    assert await reader.live_workers() == [{}]
+    assert await reader.workers_by_generation() == {1: 1, 2: 1}
+
+
+async def test_an_emptied_redis_does_not_bring_the_first_generation_back(
+    client, settings, writer, reader
+):
+    rebuilt = ProjectionWriter(client, Keys(settings.namespace, generation=2))
+    rebuilt.generations = Generations(served=2, epoch=4)
+    await rebuilt.write_snapshots([record(1, 5, "new")])
+    assert await reader.served() == 2
+    await client.delete(*await client.keys(f"{settings.namespace}:*"))
+
+    assert await reader.served() == 2  # by memory
+    await rebuilt.write_snapshots([record(1, 5, "new")])
+    await writer.write_snapshots([record(1, 7, "old")])
+    fresh = ProjectionReader(client, Keys(settings.namespace))
+
+    assert await fresh.served() == 2
+    (snapshot,) = (await fresh.newer({})).snapshots
+    assert snapshot.experiment.definition.config.name == "new"
+
+
+async def test_a_dropped_generation_is_removed_and_the_other_one_stays(client, settings, writer):
+    rebuilt = Keys(settings.namespace, generation=2)
+    await writer.write_snapshots([record(1, 5, "old")])
+    await ProjectionWriter(client, rebuilt).write_snapshots([record(1, 5), record(2, 5)])
+
+    assert await ProjectionWriter(client, rebuilt).remove_snapshots() == 2
+
+    assert not [name for name in await client.keys(f"{settings.namespace}:*") if b":g2:" in name]
+    pinned = ProjectionReader(client, Keys(settings.namespace), is_pinned=True)
+    assert len((await pinned.newer({})).snapshots) == 1

@@ -1,5 +1,7 @@
 from importlib.resources import files
 
+import pytest
+
 from schemas import library
 from schemas.catalogue import (
     CATALOGUE,
@@ -8,12 +10,19 @@ from schemas.catalogue import (
     DEAD_LETTERS,
     TOPICS,
     Cleanup,
+    projections,
     topic_configs,
 )
 
 
-def configs(prefix="dev."):
-    made = topic_configs(prefix=prefix, partitions=4, replication_factor=3, min_insync_replicas=2)
+def configs(prefix="dev.", generation=1):
+    made = topic_configs(
+        prefix=prefix,
+        partitions=4,
+        replication_factor=3,
+        min_insync_replicas=2,
+        generation=generation,
+    )
     return {config.name: config for config in made}
 
 
@@ -63,3 +72,43 @@ def test_the_table_for_people_names_the_same_topics():
     rows = [line for line in readme.partition("## Topics")[2].splitlines() if line[:3] == "| `"]
 
     assert [row.split("`")[1] for row in rows] == [topic.name for topic in CATALOGUE]
+
+
+def test_the_first_generation_has_the_names_of_the_catalogue():
+    compacted = {topic for topic in CATALOGUE if topic.cleanup is Cleanup.COMPACT}
+
+    assert set(projections(1)) == compacted
+
+
+def test_generations_share_no_topic_and_leave_the_log_alone():
+    names = [topic.name for number in (2, 3, 12) for topic in projections(number)]
+    names += [topic.name for topic in CATALOGUE]
+
+    assert len(names) == len(set(names))
+
+
+def test_a_generation_differs_from_the_first_in_its_names_only():
+    for first, second in zip(projections(1), projections(2), strict=True):
+        assert second.config() == first.config()
+        assert second.schemas == first.schemas
+
+    assert [topic.name for topic in projections(2)] == [
+        "g2-tallies",
+        "g2-posteriors",
+        "experiment-streams-v2-impressions-state-changelog",
+        "experiment-streams-v2-observations-state-changelog",
+        "experiment-streams-v2-experiments-state-changelog",
+    ]
+
+
+def test_a_generation_needs_the_log_and_its_own_topics():
+    own = {topic.name for topic in projections(1)}
+
+    assert configs("", 2).keys() == {topic.name for topic in CATALOGUE if topic.name not in own} | {
+        topic.name for topic in projections(2)
+    }
+
+
+def test_there_is_no_generation_before_the_first():
+    with pytest.raises(ValueError, match="must be at least 1"):
+        projections(0)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from schemas.codec import Codec
 from streams.domain.errors import EventError
 from streams.domain.events import Command, CommandKind, DeadLetter, Decision
+from streams.domain.generations import ChangeKind, GenerationChange
 from streams.domain.ids import experiment_id
 from streams.wire import (
     decode_command,
@@ -17,6 +18,7 @@ from streams.wire import (
     encode_dead_letter,
     encode_decision,
 )
+from streams.wire.generations import decode_generation_change, encode_generation_change
 
 numbers = st.integers(0, 2**64 - 1)
 times = st.integers(0, 2**48 - 1)
@@ -110,3 +112,15 @@ def test_a_field_of_a_command_that_cannot_be_used_is_named(change, code, path):
         decode_command(Codec().encode("command", record | change))
 
     assert (caught.value.code, caught.value.path) == (code, path)
+
+
+@given(
+    change=st.builds(
+        GenerationChange,
+        generation=st.integers(1, 2**31),
+        kind=st.sampled_from(ChangeKind),
+        at_ms=times,
+    )
+)
+def test_a_change_of_generations_returns(change):
+    assert decode_generation_change(encode_generation_change(change)) == change

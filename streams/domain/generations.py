@@ -1,0 +1,82 @@
+"""Generations of what the workers derive from the log: which there are, and which is served.
+
+A generation is a set of tables, tallies, snapshots and a part of Redis that one group of workers
+makes from the log. Readers get those of one generation, the served one. The first is served until
+the log says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+FIRST = 1
+
+
+class ChangeKind(StrEnum):
+    """A step in the life of a generation."""
+
+    STARTED = "started"
+    SERVED = "served"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationChange:
+    """A record of `generations`.
+
+    Attributes:
+        generation: Number of the generation, >= 1.
+        kind: What happens to it.
+        at_ms: When that was asked for, in milliseconds since the epoch.
+    """
+
+    generation: int
+    kind: ChangeKind
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Generations:
+    """What the records of `generations` have made.
+
+    Attributes:
+        served: The generation that readers get.
+        epoch: Offset after the record that made it so; 0 when there is none. It only grows, so that
+            of two that say what is served the one with the larger epoch is right.
+        known: Those that were ever started or served, and the first.
+        dropped: Those that are gone. Their numbers are never used again.
+    """
+
+    served: int = FIRST
+    epoch: int = 0
+    known: frozenset[int] = frozenset({FIRST})
+    dropped: frozenset[int] = frozenset()
+
+    @property
+    def next(self) -> int:
+        """A number that was never used."""
+        return max(self.known) + 1
+
+    @property
+    def kept(self) -> list[int]:
+        """Those that are there, in order."""
+        return sorted(self.known - self.dropped)
+
+    def after(self, offset: int, change: GenerationChange) -> Generations:
+        """Return what they are after the change at `offset`.
+
+        What cannot be has no effect, whoever asked for it: a dropped generation is never served,
+        and the served one never dropped. So two operators at once do no harm.
+        """
+        number = change.generation
+        if number in self.dropped:
+            return self
+        known = self.known | {number}
+        match change.kind:
+            case ChangeKind.SERVED if number != self.served:
+                return replace(self, served=number, epoch=offset + 1, known=known)
+            case ChangeKind.DROPPED if number != self.served:
+                return replace(self, known=known, dropped=self.dropped | {number})
+            case _:
+                return replace(self, known=known)

@@ -1,0 +1,72 @@
+"""The log of generations: one partition of changes, the truth about which is served."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from confluent_kafka import KafkaException, Producer
+
+from schemas import catalogue
+from streams.domain.errors import DependencyError, EventError
+from streams.domain.generations import ChangeKind, GenerationChange, Generations
+from streams.kafka_settings import KafkaSettings
+from streams.log.records import LogSource, all_records
+from streams.wire.generations import decode_generation_change, encode_generation_change
+
+PARTITION = 0
+"""All changes are in one partition, so that there is one order of them."""
+
+
+def read_generations(source: LogSource) -> tuple[Generations, int]:
+    """Return what the changes so far have made, and the offset to read on from.
+
+    Raises:
+        LogError, DependencyError: as `LogSource` does.
+    """
+    generations, end = Generations(), 0
+    for partition, record in all_records(source, catalogue.GENERATIONS.name):
+        if partition == PARTITION:
+            generations = taken(generations, record.offset, record.value)
+            end = record.offset + 1
+    return generations, end
+
+
+def taken(generations: Generations, offset: int, value: bytes | None) -> Generations:
+    """Return the generations after a record; one that cannot be read changes nothing."""
+    with suppress(EventError):
+        return generations.after(offset, decode_generation_change(value))
+    return generations
+
+
+def append_change(settings: KafkaSettings, generation: int, kind: ChangeKind) -> None:
+    """Append a change, and return once all in-sync replicas have it.
+
+    Raises:
+        DependencyError: Kafka has not taken it; it may be there nevertheless.
+    """
+    change = GenerationChange(generation, kind, time.time_ns() // 1_000_000)
+    failures: list[object] = []
+    timeout_ms = round(settings.kafka_timeout_s * 1000)
+    producer = Producer(
+        settings.confluent_config()
+        | {
+            "enable.idempotence": True,
+            "message.timeout.ms": timeout_ms,
+            "socket.timeout.ms": timeout_ms,
+            "log_level": 0,
+        }
+    )
+    try:
+        producer.produce(
+            catalogue.GENERATIONS.full_name(settings.topic_prefix),
+            encode_generation_change(change),
+            partition=PARTITION,
+            on_delivery=lambda error, _: failures.append(error) if error else None,
+        )
+        left = producer.flush(settings.kafka_timeout_s + 1)
+    except KafkaException as error:
+        raise DependencyError("kafka", f"the change is not logged: {error}") from error
+    if left or failures:
+        reason = failures[0] if failures else "Kafka does not answer"
+        raise DependencyError("kafka", f"the change is not logged: {reason}")

@@ -1,0 +1,73 @@
+"""Where the workers of a generation go on in the topics that all generations share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
+from streams.domain.errors import DependencyError
+from streams.kafka_settings import KafkaSettings
+
+SHARED_SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS)
+"""What every generation is made from."""
+
+Positions = Mapping[tuple[str, int], int]
+"""Offset of the next record by full name of the topic and partition."""
+
+
+class GroupPositions:
+    """Asks for the committed offsets of a generation's workers, without being one of them.
+
+    A worker commits an offset when all before it is durable: tables, dead letters, decisions.
+
+    Args:
+        settings: Where Kafka is, and which generation.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._consumer = Consumer(
+            settings.confluent_config()
+            | {"group.id": settings.faust_app_id, "enable.auto.commit": False, "log_level": 0}
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def read(self, partitions: Collection[tuple[str, int]] = ()) -> Positions:
+        """Return where the group goes on; a partition it has committed nothing of is left out.
+
+        Args:
+            partitions: Full name and number of each; none for all that generations share.
+
+        Raises:
+            DependencyError: Kafka does not answer.
+        """
+        asked = partitions or [
+            (topic.full_name(self._settings.topic_prefix), number)
+            for topic in SHARED_SOURCES
+            for number in range(self._settings.partitions)
+        ]
+        try:
+            answers = self._consumer.committed(
+                [TopicPartition(*each) for each in asked], timeout=self._settings.kafka_timeout_s
+            )
+        except KafkaException as error:
+            raise DependencyError("kafka", f"Kafka: {error.args[0].str()}") from error
+        return {(each.topic, each.partition): each.offset for each in answers if each.offset >= 0}
+
+    def close(self) -> None:
+        """Let Kafka go."""
+        self._consumer.close()
