@@ -7,15 +7,17 @@ elsewhere, and a topic with another count stops the start instead of corrupting 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from schemas.catalogue import TopicConfig, topic_configs
+from schemas.catalogue import TopicConfig, projections, topic_configs
 from streams.domain.errors import ConfigurationError, DependencyError
-from streams.settings import Settings
+from streams.kafka_settings import KafkaSettings
 
 
-def create_topics(settings: Settings) -> list[str]:
+def create_topics(settings: KafkaSettings) -> list[str]:
     """Create what is missing and return the names of what was created.
 
     Several processes may do this at once.
@@ -48,7 +50,41 @@ def create_topics(settings: Settings) -> list[str]:
     return [topic.name for topic in missing]
 
 
-def partitions_of_topics(settings: Settings) -> dict[str, int]:
+def delete_projections(settings: KafkaSettings) -> int:
+    """Delete the topics that one generation derives from the log, and its workers' offsets.
+
+    Returns:
+        How many topics there were.
+
+    Raises:
+        DependencyError: Kafka does not answer; some may be gone.
+        ConfigurationError: Kafka refuses.
+    """
+    there = partitions_of_topics(settings)
+    own = (topic.full_name(settings.topic_prefix) for topic in projections(settings.generation))
+    names = [name for name in own if name in there]
+    admin = _admin(settings)  # its answers come as long as somebody holds it
+    answers = dict(admin.delete_topics(names)) if names else {}
+    groups = admin.delete_consumer_groups([settings.faust_app_id])
+    for name, answer in answers.items():
+        try:
+            answer.result()
+        except KafkaException as error:
+            reason = error.args[0]
+            if reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:  # another process was faster
+                continue
+            if reason.retriable():
+                raise DependencyError("kafka", f"deleting {name}: {reason.str()}") from error
+            message = f"Kafka does not let topic {name} go: {reason.str()}"
+            raise ConfigurationError(message) from error
+    for answer in groups.values():
+        # Offsets of a number that is never used again expire by themselves, too.
+        with suppress(KafkaException):
+            answer.result()
+    return len(names)
+
+
+def partitions_of_topics(settings: KafkaSettings) -> dict[str, int]:
     """Return the number of partitions of every topic there is, by name.
 
     Raises:
@@ -62,12 +98,12 @@ def partitions_of_topics(settings: Settings) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 
-def _admin(settings: Settings) -> AdminClient:
+def _admin(settings: KafkaSettings) -> AdminClient:
     # The exceptions say what failed, once; librdkafka would say it twenty times a second.
     return AdminClient(settings.confluent_config() | {"log_level": 0})
 
 
-def _create(topics: list[TopicConfig], settings: Settings) -> None:
+def _create(topics: list[TopicConfig], settings: KafkaSettings) -> None:
     if not topics:
         return
     wanted = [

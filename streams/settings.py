@@ -16,7 +16,7 @@ from schemas.catalogue import APP
 from streams.domain.errors import ConfigurationError
 from streams.kafka_settings import ENVIRONMENT_PREFIX, KafkaSettings
 
-__all__ = ["ENVIRONMENT_PREFIX", "Settings", "load_settings"]
+__all__ = ["ENVIRONMENT_PREFIX", "Settings", "load_settings", "variables"]
 
 MIB = 2**20
 GIB = 2**30
@@ -153,6 +153,17 @@ class Settings(KafkaSettings):
                 f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS",
             )
         return self.receipt_keys.get_secret_value()
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """Return the variables that give a child process these settings, secrets among them."""
+    return {
+        f"{ENVIRONMENT_PREFIX}{name.upper()}": str(
+            value.get_secret_value() if isinstance(value, SecretStr) else value
+        )
+        for name, value in settings
+        if value is not None
+    }
 
 
 def load_settings() -> Settings:

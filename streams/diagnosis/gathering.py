@@ -19,7 +19,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.catalogue import (
     COMMANDS,
-    GENERATIONS,
     IMPRESSIONS,
     OBSERVATIONS,
     POSTERIORS,
@@ -42,7 +41,7 @@ from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
 from streams.experiments.snapshot import Snapshot
 from streams.kafka_admin import partitions_of_topics
-from streams.log.generations import read_generations
+from streams.log.generations import generations_of
 from streams.log.kafka import KafkaSource
 from streams.log.positions import GroupPositions, Positions
 from streams.log.records import all_records
@@ -103,7 +102,8 @@ async def _kafka(
 ) -> tuple[KafkaFacts, dict[str, Snapshot], dict[str, Offsets]]:
     try:
         partitions = await asyncio.to_thread(partitions_of_topics, settings)
-        settings = await asyncio.to_thread(_of_served, settings, partitions)
+        generations, _ = await asyncio.to_thread(generations_of, settings)
+        settings = settings.model_copy(update={"generation": generations.served})
         wanted = topic_configs(
             prefix=settings.topic_prefix,
             partitions=settings.partitions,
@@ -150,14 +150,6 @@ async def _kafka(
         snapshots,
         tallies,
     )
-
-
-def _of_served(settings: Settings, partitions: Mapping[str, int]) -> Settings:
-    """Return the settings with the generation that is served, as far as that is to be found out."""
-    if GENERATIONS.full_name(settings.topic_prefix) not in partitions:
-        return settings
-    generations, _ = read_generations(KafkaSource(settings))
-    return settings.model_copy(update={"generation": generations.served})
 
 
 def _committed(settings: Settings, partitions: Mapping[str, int]) -> Positions:

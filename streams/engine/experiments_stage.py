@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from aiokafka.structs import ConsumerRecord
 
@@ -54,7 +54,6 @@ class ExperimentsStage:
         self._codec = codec
         self._known: dict[int, dict[int, Known]] = {}
         self._touched: dict[int, set[int]] = {}
-        self._answered: dict[int, list[Answer]] = {}
         self._actions: dict[int, dict[bytes, tuple[int, bytes]]] = {}
         self.changed = asyncio.Event()
         self.dirty: dict[tuple[int, int], None] = {}
@@ -80,7 +79,6 @@ class ExperimentsStage:
         """Forget a partition that is somebody else's now."""
         numbers = self._known.pop(partition, {})
         self._touched.pop(partition, None)
-        self._answered.pop(partition, None)
         self._actions.pop(partition, None)
         for number in numbers:
             self.dirty.pop((partition, number), None)
@@ -99,13 +97,26 @@ class ExperimentsStage:
                 outcome.dead_letters.append(dead_letter(record, error))
         return outcome
 
-    def settle(self, topic: str, partition: int) -> None:
+    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
         """Mark what the last batch touched for evaluation, and release its answers."""
         del topic
         for number in sorted(self._touched.pop(partition, ())):
             self.dirty[partition, number] = None
-        self.answers += self._answered.pop(partition, [])
+        self.answers += answers
         if self.dirty or self.answers:
+            self.changed.set()
+
+    def all_known(self) -> Iterator[tuple[int, Known]]:
+        """Yield the partition of every experiment, and what is known of it."""
+        for partition, numbers in self._known.items():
+            for known in numbers.values():
+                yield partition, known
+
+    def touch_all(self) -> None:
+        """Mark all that is known for evaluation."""
+        for partition, known in self.all_known():
+            self.dirty[partition, known.number] = None
+        if self.dirty:
             self.changed.set()
 
     def note_action(self, partition: int, known: Known, action: RecommendedAction) -> None:
@@ -123,7 +134,7 @@ class ExperimentsStage:
         if taken.decision is not None:
             outcome.decisions.append(taken.decision)
         if taken.answer is not None:
-            self._answered.setdefault(partition, []).append(taken.answer)
+            outcome.answers.append(taken.answer)
         if taken.changed and known.experiment is not None:
             experiments[known.number] = known
             stored = StoredExperiment(known.experiment, tuple(known.answers.values()))

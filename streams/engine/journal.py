@@ -29,7 +29,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP, EventT, StreamT
 
 from streams.domain.errors import DependencyError
-from streams.domain.events import DeadLetter, Decision
+from streams.domain.events import Answer, DeadLetter, Decision
 from streams.engine import metrics
 from streams.engine.exits import die
 from streams.engine.tables import DurableTable
@@ -49,6 +49,7 @@ class Outcome:
             progress is durable, a replay of it may still need them.
         dead_letters: Records, or parts of them, that could not be used.
         decisions: What was decided, for the log of decisions.
+        answers: Answers to commands, to be given when the batch is durable.
         progress: What the progress record remembers besides the offset.
         events: Events folded, for the metrics.
     """
@@ -57,8 +58,13 @@ class Outcome:
     forgotten: list[bytes] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     progress: bytes = b""
     events: int = 0
+
+    def keep_to_itself(self) -> None:
+        """Drop what others have told already."""
+        self.dead_letters, self.decisions, self.answers = [], [], []
 
 
 class Stage(Protocol):
@@ -70,8 +76,14 @@ class Stage(Protocol):
     def fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
         """Fold records that follow each other, and return what must become durable."""
 
-    def settle(self, topic: str, partition: int) -> None:
-        """Emit what follows from the batches folded so far; they are durable now."""
+    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
+        """Emit what follows from the batches folded so far; they are durable now.
+
+        Args:
+            topic: The source topic.
+            partition: The partition.
+            answers: What the last one has answered.
+        """
 
     def release(self, partition: int) -> None:
         """Forget a partition that is somebody else's now."""
@@ -167,6 +179,8 @@ class Journal:
             await self._learn_schemas(records)
             folded = self._stage.fold(topic, partition, records)
             folded.dead_letters[:0] = outcome.dead_letters
+            if batch.is_told:
+                folded.keep_to_itself()
             await self._make_durable(topic, partition, batch.end - 1, folded)
             outcome = folded
             self._in_flight.discard(partition)
@@ -175,7 +189,7 @@ class Journal:
         lag = (self._app.consumer.highwater(tp) or 0) - batch.end
         metrics.LAG.labels(topic, partition).set(max(0, lag))
         metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
-        self._stage.settle(topic, partition)
+        self._stage.settle(topic, partition, outcome.answers)
 
     async def _make_durable(
         self, topic: str, partition: int, offset: int, outcome: Outcome

@@ -13,9 +13,11 @@ from schemas.codec import Codec
 from streams.domain.events import Command, CommandKind
 from streams.engine import metrics
 from streams.engine.experiments_stage import ExperimentsStage
+from streams.engine.logged_actions import LoggedActions
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.pacing import follow
 from streams.engine.projector import Projector
+from streams.engine.serving import LOOK_S, Serving
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
@@ -27,6 +29,10 @@ from streams.wire.snapshots import encode_snapshot
 
 EVALUATION_INTERVAL_S = 0.1
 """Shortest time between two evaluations of one experiment, whatever its traffic."""
+
+TAKE_OVER_PAUSES_S = (0.0, 2.0, 10.0)
+"""When the logged actions are read again by a generation that begins to be served. The workers of
+the one before learn of it by themselves, and may log actions until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,18 @@ class Outlets:
 class Publisher:
     """Evaluates experiments that have changed, and tells the world.
 
+    One whose generation is not served publishes its snapshots and no more. It takes note of the
+    recommended actions as if it had logged them, and when it begins to be served, of those that
+    were: the others may have been decided on other states in between.
+
     Args:
         stage: What is known, and what has changed.
         outlets: Where to publish.
         projector: Has snapshots and answers written to Redis.
         codec: How records are framed.
         timeout_s: Longest wait for the broker.
+        serving: Whether to decide.
+        logged: Reads the actions that were logged.
     """
 
     def __init__(
@@ -56,6 +68,8 @@ class Publisher:
         projector: Projector,
         codec: Codec,
         timeout_s: float,
+        serving: Serving,
+        logged: LoggedActions,
     ) -> None:
         self._stage = stage
         self._outlets = outlets
@@ -63,13 +77,32 @@ class Publisher:
         self._codec = codec
         self._timeout = timeout_s
         self._promoted: set[str] = set()
+        self._serving = serving
+        self._logged = logged
+        self._is_taking_over = False
 
     async def run(self) -> None:
         """Publish what changes, for ever."""
         await follow(self._stage.changed, self._step, interval_s=EVALUATION_INTERVAL_S)
 
+    async def take_over(self) -> None:
+        """Log what is due whenever the generation begins to be served, for ever."""
+        done = 0  # the first generation takes over from nobody
+        while True:
+            epoch = self._serving.generations.epoch
+            if self._serving.is_served and epoch > done:
+                done = epoch
+                for pause_s in TAKE_OVER_PAUSES_S:
+                    await asyncio.sleep(pause_s)
+                    self._is_taking_over = True
+                    self._stage.touch_all()
+            await asyncio.sleep(LOOK_S)
+
     async def _step(self) -> None:
         stage = self._stage
+        if self._is_taking_over:
+            await self._take_note()
+            self._is_taking_over = False
         answers, stage.answers = stage.answers, []
         dirty, stage.dirty = stage.dirty, {}
         published: list[tuple[int, Known, Snapshot, Outgoing]] = []
@@ -95,16 +128,25 @@ class Publisher:
             stage.dirty = dirty | stage.dirty
             raise
 
+    async def _take_note(self) -> None:
+        """Take what was logged last for the actions that are known."""
+        logged = await self._logged.read()
+        for partition, known in self._stage.all_known():
+            action = logged.get(known.number, RecommendedAction.CONTINUE)
+            if action is not known.action:
+                self._stage.note_action(partition, known, action)
+
     async def _decide(self, partition: int, known: Known, snapshot: Snapshot) -> None:
         action = snapshot.recommended_action
         if action is not known.action:
-            record = Outgoing(
-                snapshot.experiment.id.encode(),
-                encode_decision(recommended(snapshot), self._codec),
-            )
-            await deliver(self._outlets.decisions, [record], self._timeout)
+            if self._serving.is_served:
+                decision = recommended(snapshot, self._serving.generation)
+                record = Outgoing(
+                    snapshot.experiment.id.encode(), encode_decision(decision, self._codec)
+                )
+                await deliver(self._outlets.decisions, [record], self._timeout)
             self._stage.note_action(partition, known, action)
-        promotion = _promotion(snapshot)
+        promotion = _promotion(snapshot) if self._serving.is_served else None
         if promotion is not None and promotion.command_id not in self._promoted:
             record = Outgoing(
                 snapshot.experiment.id.encode(), encode_command(promotion, self._codec)

@@ -15,7 +15,7 @@ from typing import Generic
 
 from aiokafka.structs import ConsumerRecord
 
-from streams.domain.events import DeadLetter
+from streams.domain.events import Answer, DeadLetter
 from streams.domain.ids import experiment_id
 from streams.engine import metrics
 from streams.engine.dead_letters import dead_letter
@@ -101,9 +101,9 @@ class TallyStage(Generic[FoldT]):
             self._count_duplicates(topic, cell)
         return outcome
 
-    def settle(self, topic: str, partition: int) -> None:
-        """Emit the cells of the batches folded so far."""
-        del topic
+    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
+        """Emit the cells of the batches folded so far; an event has no answer."""
+        del topic, answers
         for cell in self._unsettled.pop(partition, {}).values():
             self._emitter.offer(cell)
 

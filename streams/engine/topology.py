@@ -15,21 +15,29 @@ from streams.engine.dead_letters import send_dead_letters
 from streams.engine.emitter import CellEmitter
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.journal import Journal, Outcome, Stage
+from streams.engine.logged_actions import LoggedActions
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.projector import Projector
 from streams.engine.publisher import Outlets, Publisher
+from streams.engine.serving import Serving
 from streams.engine.tables import DurableTable
 from streams.engine.tally_stage import TallyStage
 from streams.engine.transport import BatchingApp
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
+from streams.log.kafka import KafkaSource
 from streams.settings import Settings
 from streams.wire.decisions import encode_decision
 from streams.wire.registry import Framing
 
 
 def attach(
-    app: BatchingApp, settings: Settings, framing: Framing, keyring: Keyring, projector: Projector
+    app: BatchingApp,
+    settings: Settings,
+    framing: Framing,
+    keyring: Keyring,
+    projector: Projector,
+    serving: Serving,
 ) -> None:
     """Give `app` its three agents and what they feed; before the app starts.
 
@@ -39,7 +47,9 @@ def attach(
         framing: How records are framed.
         keyring: Verifies the receipts.
         projector: Writes to Redis.
+        serving: Whether the workers of this generation tell what follows.
     """
+    app.fence = serving.fence
     topology = _Topology(app, settings, framing)
     codec = framing.codec
     emitter = CellEmitter(
@@ -58,7 +68,15 @@ def attach(
         decisions=topology.decisions,
         commands=topology.topic(catalogue.COMMANDS),
     )
-    publisher = Publisher(experiments, outlets, projector, codec, topology.timeout_s)
+    publisher = Publisher(
+        experiments,
+        outlets,
+        projector,
+        codec,
+        topology.timeout_s,
+        serving,
+        LoggedActions(KafkaSource(settings), framing),
+    )
 
     topology.agent(
         "impressions",
@@ -71,7 +89,7 @@ def attach(
         TallyStage(observations, ObservationFolding(codec, keyring, limit), emitter),
     )
     topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
-    for run in (emitter.run, publisher.run, projector.run, projector.watch):
+    for run in (emitter.run, publisher.run, publisher.take_over, projector.run, projector.watch):
         app.task(run)
 
 
@@ -94,7 +112,7 @@ class _Topology:
     def topic(self, *topics: catalogue.Topic) -> faust.TopicT:
         """Return topics as raw bytes: Faust must not decode, since it acknowledges what fails."""
         return self._app.topic(
-            *(topic.full_name(self._settings.topic_prefix) for topic in topics),
+            *map(self._settings.topic_name, topics),
             key_type=bytes,
             value_type=bytes,
             key_serializer="raw",
@@ -115,7 +133,7 @@ class _Topology:
             self._app,
             table,
             stage,
-            [source.full_name(self._settings.topic_prefix) for source in sources],
+            [self._settings.topic_name(source) for source in sources],
             self._framing,
             self._publish,
             write_timeout_s=self.timeout_s,

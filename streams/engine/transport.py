@@ -5,18 +5,23 @@ committed offset, which may run ahead of what is durable. Here the records of a 
 one event per partition and fetch, bounded in records and bytes, and reading resumes behind the last
 offset in the tables (`Resume`); the committed offset is for lag monitors. Changelog topics keep one
 event per record, because recovery reads them.
+
+A partition may be fenced (`Fence`): records behind the fence are left for later.
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import IllegalStateError
 from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
@@ -46,6 +51,9 @@ SHORT_WAIT_S = 0.05
 Resume = Callable[[TP], int | None]
 """The offset to go on with in a source partition; None for the earliest there is."""
 
+Fence = Callable[[str, int], int | None]
+"""The offset from which on nothing of a topic and partition may be read now; None for no such."""
+
 
 @dataclass(frozen=True, slots=True)
 class FetchBatch:
@@ -55,10 +63,12 @@ class FetchBatch:
         begin: Where reading stood before: every record with an offset in [begin, end) that the
             broker still has is in the batch. The first record may have a larger offset.
         records: At least one.
+        is_told: Whether they were before a fence: others have told what follows from them.
     """
 
     begin: int
     records: list[ConsumerRecord]
+    is_told: bool = False
 
     @property
     def end(self) -> int:
@@ -81,10 +91,19 @@ def joined(batches: Sequence[FetchBatch]) -> FetchBatch:
             raise ValueError(f"records [{end}, {batch.begin}) were lost on the way")
         records += [record for record in batch.records if record.offset >= end]
         end = max(end, batch.end)
-    return FetchBatch(begin, records)
+    return FetchBatch(begin, records, all(batch.is_told for batch in batches))
 
 
-def split(begin: int, records: list[ConsumerRecord]) -> Iterator[FetchBatch]:
+def before(fence: int | None, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+    """Return the records before a fence; they are in order."""
+    if fence is None or not records or records[-1].offset < fence:
+        return records
+    return records[: bisect_left(records, fence, key=lambda record: cast(int, record.offset))]
+
+
+def split(
+    begin: int, records: list[ConsumerRecord], *, is_told: bool = False
+) -> Iterator[FetchBatch]:
     """Cut one fetch of a partition into batches of bounded records and bytes."""
     first = size = 0
     for index, record in enumerate(records):
@@ -92,12 +111,12 @@ def split(begin: int, records: list[ConsumerRecord]) -> Iterator[FetchBatch]:
         if index > first and (
             index - first >= MAX_BATCH_RECORDS or size + length > MAX_BATCH_BYTES
         ):
-            batch = FetchBatch(begin, records[first:index])
+            batch = FetchBatch(begin, records[first:index], is_told)
             yield batch
             begin, first, size = batch.end, index, 0
         size += length
     if records:
-        yield FetchBatch(begin, records[first:])
+        yield FetchBatch(begin, records[first:], is_told)
 
 
 class BatchingApp(faust.App):
@@ -106,13 +125,16 @@ class BatchingApp(faust.App):
     Attributes:
         resume: How the position of a source partition follows from the tables, by topic. Topics in
             it are batched; set it before the app starts.
+        fence: How far a source partition may be read now.
     """
 
     resume: Mapping[str, Resume]
+    fence: Fence
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.resume = {}
+        self.fence = lambda _topic, _partition: None
 
     def _new_transport(self) -> TransportT:
         return BatchingTransport(self.conf.broker_consumer, cast(AppT, self))
@@ -133,6 +155,7 @@ class BatchingConsumer(driver.Consumer):
         self._resume: Mapping[str, Resume] = cast(BatchingApp, self.app).resume
         self._position: dict[TP, int] = {}
         self._waiting: Counter[TP] = Counter()
+        self._cut: dict[TP, int] = {}
         # A fetch that is on its way while the position is changed would deliver records of the old
         # position under the new one; Faust's own guard against that does nothing.
         self._fetch_or_seek = asyncio.Lock()
@@ -143,6 +166,7 @@ class BatchingConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Start over: no source partition is read before it has been sought in this generation."""
         self._position.clear()
+        self._cut = {}
         self._waiting.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -162,6 +186,7 @@ class BatchingConsumer(driver.Consumer):
             }
             await self.seek_wait(positions)
             self._position = dict(positions)
+            self._cut = {}
             self._waiting.clear()
             return positions
 
@@ -172,29 +197,53 @@ class BatchingConsumer(driver.Consumer):
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         async with self._fetch_or_seek:
+            if self._cut:
+                await self._seek_back()
             sought = {
                 tp
                 for tp in active_partitions or ()
-                if tp in self._position or tp.topic not in self._resume
+                if (tp in self._position or tp.topic not in self._resume) and tp not in self._cut
             }
-            free = {tp for tp in sought if self._waiting[tp] < MAX_WAITING_BATCHES}
+            fences = {tp: cast(BatchingApp, self.app).fence(*tp) for tp in sought}
+            free = {
+                tp
+                for tp, fence in fences.items()
+                if self._waiting[tp] < MAX_WAITING_BATCHES
+                and (fence is None or self._position.get(tp, fence) < fence)
+            }
             if not free:  # to aiokafka an empty set means all partitions
                 await asyncio.sleep(IDLE_S)
                 return {}
             wait = timeout if free == sought else min(timeout, SHORT_WAIT_S)
             fetched = await super()._getmany(free, wait)
-            return {
-                tp: self._batches(tp, records) if tp.topic in self._resume else records
+            batched = {
+                tp: self._batches(tp, records, fences[tp]) if tp.topic in self._resume else records
                 for tp, records in fetched.items()
                 # Fetched before a rebalance that came in between: the partition is sought anew.
                 if tp in self._position or tp.topic not in self._resume
             }
+            # What was fetched behind a fence is to be fetched again. Sought now, Faust would take
+            # what is returned here for old.
+            self._cut |= {
+                tp: self._position[tp]
+                for tp, records in fetched.items()
+                if tp in self._position and records and records[-1].offset >= self._position[tp]
+            }
+            return batched
 
-    def _batches(self, tp: TP, records: Any) -> list[FetchBatch]:
+    async def _seek_back(self) -> None:
+        """Go back to where the last fetches were cut; until then nothing more is read there."""
+        # A partition that is revoked meanwhile is sought anew by whoever gets it.
+        with suppress(IllegalStateError):
+            await self.seek_wait(self._cut)
+            self._cut = {}
+
+    def _batches(self, tp: TP, fetched: Any, fence: int | None) -> list[FetchBatch]:
+        records = before(fence, fetched)
         if not records:
             return []
         begin = min(self._position[tp], records[0].offset)
-        batches = list(split(begin, records))
+        batches = list(split(begin, records, is_told=fence is not None))
         self._position[tp] = batches[-1].end
         self._waiting[tp] += len(batches)
         return batches

@@ -16,19 +16,22 @@ import stamina
 import uvloop
 
 from streams.domain.errors import ConfigurationError, DependencyError
+from streams.domain.generations import Generations
 from streams.domain.receipts import Keyring
 from streams.engine import metrics
 from streams.engine.app import make_app
 from streams.engine.exits import die, leave
 from streams.engine.projector import Projector
+from streams.engine.serving import Serving
 from streams.engine.topology import attach
 from streams.engine.transport import BatchingApp
 from streams.engine.watch import watch_recovery
 from streams.kafka_admin import create_topics
+from streams.log.generations import generations_of
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.writer import ProjectionWriter
-from streams.settings import Settings, load_settings
+from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from streams.wire.registry import framing
 
 STOP_TIMEOUT_S = 4.0
@@ -50,21 +53,25 @@ async def run(settings: Settings) -> None:
         DependencyError: Kafka or the schema registry has not answered for too long.
     """
     keyring = Keyring.parse(settings.signing_keys)
-    await _wait_for_kafka(settings)
+    generations, offset = await _wait_for_kafka(settings)
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     redis = connect(settings.redis_url)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
         frames = await stack.enter_async_context(framing(settings.schema_registry_url))
-        projector = Projector(ProjectionWriter(redis, Keys(settings.namespace)), worker_id)
+        writer = ProjectionWriter(redis, Keys(settings.namespace, settings.generation))
+        serving = stack.enter_context(Serving(settings, generations, offset, writer.follow))
+        projector = Projector(writer, worker_id)
         app = make_app(settings)
         app.loop = asyncio.get_running_loop()
-        attach(app, settings, frames, keyring, projector)
+        attach(app, settings, frames, keyring, projector, serving)
         if settings.worker_metrics_port:
             metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
-        watch = asyncio.create_task(watch_recovery(app))  # the app's own tasks wait for recovery
+        # The app's own tasks wait for recovery.
+        watches = [asyncio.create_task(each) for each in (watch_recovery(app), serving.run())]
         await _run_until_signal(app)
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
         await _stop(app)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SIGN_OFF_TIMEOUT_S):
@@ -73,7 +80,20 @@ async def run(settings: Settings) -> None:
         leave()
 
 
-async def _wait_for_kafka(settings: Settings) -> None:
+async def _wait_for_kafka(settings: Settings) -> tuple[Generations, int]:
+    """Return what the log says of generations, and where it goes on; the topics are there then."""
+
+    def prepare() -> tuple[Generations, int]:
+        generations, offset = generations_of(settings)
+        if settings.generation in generations.dropped:
+            raise ConfigurationError(
+                f"generation == {settings.generation} was dropped, must be one that is kept; "
+                f"{generations.served} is served",
+                f"{ENVIRONMENT_PREFIX}GENERATION",
+            )
+        create_topics(settings)
+        return generations, offset
+
     async for attempt in stamina.retry_context(
         on=DependencyError,
         attempts=None,
@@ -82,7 +102,8 @@ async def _wait_for_kafka(settings: Settings) -> None:
         wait_max=2.0,
     ):
         with attempt:
-            await asyncio.to_thread(create_topics, settings)
+            return await asyncio.to_thread(prepare)
+    raise AssertionError  # the last attempt raises what it met
 
 
 async def _run_until_signal(app: BatchingApp) -> None:

@@ -10,7 +10,9 @@ from confluent_kafka import KafkaException, Producer
 from schemas import catalogue
 from streams.domain.errors import DependencyError, EventError
 from streams.domain.generations import ChangeKind, GenerationChange, Generations
+from streams.kafka_admin import partitions_of_topics
 from streams.kafka_settings import KafkaSettings
+from streams.log.kafka import KafkaSource
 from streams.log.records import LogSource, all_records
 from streams.wire.generations import decode_generation_change, encode_generation_change
 
@@ -30,6 +32,17 @@ def read_generations(source: LogSource) -> tuple[Generations, int]:
             generations = taken(generations, record.offset, record.value)
             end = record.offset + 1
     return generations, end
+
+
+def generations_of(settings: KafkaSettings) -> tuple[Generations, int]:
+    """Return the same of an installation, whose topics need not all be there.
+
+    Raises:
+        LogError, DependencyError: the log of generations cannot be read.
+    """
+    if catalogue.GENERATIONS.full_name(settings.topic_prefix) not in partitions_of_topics(settings):
+        return Generations(), 0
+    return read_generations(KafkaSource(settings))
 
 
 def taken(generations: Generations, offset: int, value: bytes | None) -> Generations:

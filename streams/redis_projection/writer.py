@@ -59,9 +59,6 @@ class ProjectionWriter:
     Which generation is served is in the log. Everybody who writes, of whatever generation, writes
     that first, so that an emptied Redis never shows another one.
 
-    Attributes:
-        generations: What the log says of generations, as far as it is known here.
-
     Args:
         client: A client that does not decode responses.
         keys: Names to use.
@@ -70,9 +67,13 @@ class ProjectionWriter:
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self.generations = Generations()
+        self._generations = Generations()
         self._point = client.register_script(_POINT)
         self._set_if_newer = client.register_script(_SET_IF_NEWER)
+
+    def follow(self, generations: Generations) -> None:
+        """Point to the generation that is served, from the next write on."""
+        self._generations = generations
 
     async def write_snapshots(self, records: Sequence[SnapshotRecord]) -> int:
         """Write and announce snapshots; return how many Redis did not have as new or newer.
@@ -173,7 +174,7 @@ class ProjectionWriter:
     async def _point_to_served(self, pipeline: Pipeline) -> None:
         await self._point(
             keys=[self._keys.served],
-            args=[self.generations.epoch, self.generations.served, self._keys.announce],
+            args=[self._generations.epoch, self._generations.served, self._keys.announce],
             client=pipeline,
         )
 

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import redis
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
-from pydantic import SecretStr
 
 from streams.domain.events import (
     Command,
@@ -31,7 +30,7 @@ from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.receipts import Keyring, Receipt
 from streams.experiments.snapshot import Snapshot, VariantReport
 from streams.redis_projection.keys import Keys
-from streams.settings import Settings
+from streams.settings import Settings, variables
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.impressions import encode_impression_batch
@@ -110,13 +109,7 @@ def workers_of(settings: Settings, directory: Path) -> Iterator[Workers]:
 
 def environment(settings: Settings) -> dict[str, str]:
     """Return the variables that give a process these settings."""
-    return {
-        f"EXPERIMENT_{name.upper()}": str(
-            value.get_secret_value() if isinstance(value, SecretStr) else value
-        )
-        for name, value in settings
-        if value is not None
-    }
+    return variables(settings)
 
 
 class Sent(NamedTuple):
@@ -132,6 +125,7 @@ class Ledger:
     """What was sent, as it must be counted.
 
     Attributes:
+        keys: Where in Redis it is looked for.
         assignments: Units by (experiment, variant).
         observations: Observations by (experiment, variant, metric).
         totals: Their sums, in micro-units.
@@ -141,7 +135,7 @@ class Ledger:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._keys = Keys(settings.namespace)
+        self.keys = Keys(settings.namespace)
         self._keyring = Keyring.parse(settings.signing_keys)
         self._incarnation = secrets.randbits(64)
         self._sequences: Counter[int] = Counter()
@@ -184,7 +178,7 @@ class Ledger:
 
     def answer(self, command_id: str) -> dict[str, Any]:
         """Return the answer to a command; empty while there is none."""
-        answer = cast(bytes | None, self.redis.get(self._keys.answer(command_id)))
+        answer = cast(bytes | None, self.redis.get(self.keys.answer(command_id)))
         return {} if answer is None else cast(dict[str, Any], json.loads(answer))
 
     def start_experiment(self, experiment: int, **config: Any) -> None:
@@ -279,14 +273,14 @@ class Ledger:
 
     def snapshot(self, experiment: int) -> Snapshot | None:
         """Return what Redis holds of an experiment."""
-        payload = self.redis.hget(self._keys.snapshot(experiment_id(experiment)), "payload")
+        payload = self.redis.hget(self.keys.snapshot(experiment_id(experiment)), "payload")
         assert payload is None or isinstance(payload, bytes)
         return None if payload is None else decode_snapshot(payload)
 
     def ready_workers(self) -> int:
         """Return how many workers show a sign of life."""
-        names = cast(set[bytes], self.redis.smembers(self._keys.workers))
-        alive = (self.redis.exists(self._keys.worker(name.decode())) for name in names)
+        names = cast(set[bytes], self.redis.smembers(self.keys.workers))
+        alive = (self.redis.exists(self.keys.worker(name.decode())) for name in names)
         return sum(map(int, alive))
 
     def is_exact(self, experiment: int) -> bool:

@@ -131,11 +131,11 @@ async def test_readers_go_over_to_another_generation_in_one_step(client, setting
 
     before = await names()
     for each in (writer, rebuilt):  # whoever knows first
-        each.generations = Generations(served=2, epoch=4)
+        each.follow(Generations(served=2, epoch=4))
     await writer.sign_of_life("one", 60)
     there = await names()
     for each in (writer, rebuilt):
-        each.generations = Generations(served=1, epoch=6)
+        each.follow(Generations(served=1, epoch=6))
     await rebuilt.sign_of_life("two", 60)
 
     assert before == (["old"] * 2, 0)
@@ -163,7 +163,7 @@ async def test_an_emptied_redis_does_not_bring_the_first_generation_back(
     client, settings, writer, reader
 ):
     rebuilt = ProjectionWriter(client, Keys(settings.namespace, generation=2))
-    rebuilt.generations = Generations(served=2, epoch=4)
+    rebuilt.follow(Generations(served=2, epoch=4))
     await rebuilt.write_snapshots([record(1, 5, "new")])
     assert await reader.served() == 2
     await client.delete(*await client.keys(f"{settings.namespace}:*"))

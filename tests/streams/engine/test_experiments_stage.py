@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from streams.domain.events import Command, CommandKind
+from streams.domain.ids import experiment_id
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.tables import DurableTable
 from streams.wire.commands import encode_command
@@ -72,3 +73,27 @@ def test_decisions_made_again_after_a_crash_are_the_same(kinds):
 
     assert [decision.evidence["command"] for decision in first] == list(kinds)
     assert again == first
+
+
+def test_answers_are_given_when_the_batch_is_durable_and_not_again():
+    stage = ExperimentsStage(TOPIC)
+    outcome = stage.fold(TOPIC, PARTITION, records("create", "start"))
+    assert not stage.answers
+
+    stage.settle(TOPIC, PARTITION, outcome.answers)
+
+    assert [answer.accepted for answer in stage.answers] == [True, True]
+    assert stage.dirty == {(PARTITION, EXPERIMENT): None}
+
+
+def test_what_others_have_told_is_folded_and_not_told():
+    stage = ExperimentsStage(TOPIC)
+    outcome = stage.fold(TOPIC, PARTITION, [*records("create", "start"), Record(2, b"noise")])
+
+    outcome.keep_to_itself()
+
+    assert not outcome.decisions
+    assert not outcome.answers
+    assert not outcome.dead_letters
+    assert outcome.entries.keys() == {f"e/{experiment_id(EXPERIMENT)}".encode()}
+    assert [known.number for _, known in stage.all_known()] == [EXPERIMENT]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.engine import transport
-from streams.engine.transport import FetchBatch, joined, split
+from streams.engine.transport import FetchBatch, before, joined, split
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,25 @@ def test_batches_follow_each_other_and_hold_every_record(steps, sizes):
 
 def test_nothing_fetched_is_no_batch():
     assert list(split(10, [])) == []
+
+
+@given(
+    steps=st.lists(st.integers(1, 3), max_size=20),
+    fence=st.none() | st.integers(0, 80),
+)
+def test_nothing_from_a_fence_on_is_taken_and_nothing_before_it_is_left(steps, fence):
+    fetched = records(steps, [1] * len(steps))
+
+    taken = before(fence, fetched)
+
+    assert taken == [each for each in fetched if fence is None or each.offset < fence]
+
+
+def test_what_was_read_before_a_fence_is_told_by_others_and_only_that():
+    ten = records([1] * 10, [1] * 10)
+
+    (told,) = split(11, ten[:5], is_told=True)
+    (untold,) = split(16, ten[5:])
+
+    assert joined([told, told]).is_told
+    assert not joined([told, untold]).is_told  # told twice does no harm, and not at all does
