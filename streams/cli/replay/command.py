@@ -14,11 +14,13 @@ from streams.archive.joined import JoinedSource
 from streams.archive.source import ArchiveSource
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
+from streams.cli.replay import rebuild
 from streams.cli.replay.progress import watched
 from streams.cli.replay.views import alternatives_json, alternatives_view, report_text
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.domain.errors import InputError
 from streams.domain.ids import experiment_number
+from streams.log.generations import generations_of
 from streams.log.kafka import KafkaSource
 from streams.log.records import LogSource
 from streams.replay.live import projection_of
@@ -47,6 +49,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Read the log again.")
     group.command()(verify)
     group.command("what-if")(what_if)
+    rebuild.register(group)
     app.add_typer(group, name="replay")
 
 
@@ -56,6 +59,10 @@ def verify(
         typer.Option(metavar="ID", help="Compare this experiment alone. Repeat for more."),
     ] = None,
     archive: Archive = None,
+    generation: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="NUMBER", help="Compare this generation, not the served one."),
+    ] = None,
     processes: Processes = CORES,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
@@ -67,12 +74,17 @@ def verify(
     embedded stack with the port of --api, or else come from the EXPERIMENT_ variables.
     """
     settings = terminal.settings_of(api)
+    generations, _ = generations_of(settings)
+    generation = generation or generations.served
+    settings = settings.model_copy(update={"generation": generation})
     numbers = [experiment_number(name) for name in experiment or ()]
     with watched() as watcher:
         report = verify_log(
             log_of(settings, archive),
             projection_of(settings),
             Inputs.of(settings),
+            generation=generation,
+            is_served=generation == generations.served,
             experiments=numbers,
             processes=processes,
             watcher=watcher,

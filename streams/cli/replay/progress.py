@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -45,9 +45,28 @@ class Bar(Watcher):
 
 
 @contextmanager
+def catching_up() -> Iterator[Callable[[int, int], None]]:
+    """Show how many records workers have folded, and of how many, as the block is told."""
+    with _progress() as progress:
+        task = progress.add_task("building", total=None, speed="")
+
+        def advance(folded: int, to_fold: int) -> None:
+            progress.update(
+                task, completed=folded, total=to_fold, speed=f"{folded:,} of {to_fold:,} records"
+            )
+
+        yield advance
+
+
+@contextmanager
 def watched() -> Iterator[Bar]:
     """Show a bar on stderr while the block runs, if that is a terminal."""
-    with Progress(
+    with _progress() as progress:
+        yield Bar(progress)
+
+
+def _progress() -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[speed]}"),
@@ -57,5 +76,4 @@ def watched() -> Iterator[Bar]:
         console=terminal.err,
         transient=True,
         disable=not terminal.err.is_terminal,
-    ) as progress:
-        yield Bar(progress)
+    )

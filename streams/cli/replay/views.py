@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,6 +12,7 @@ from streams.cli.replay.progress import Bar
 from streams.cli.tables import INTERVALS, interval, moment, share, table_of
 from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.snapshot import Snapshot
+from streams.replay.rebuild import GenerationStatus
 from streams.replay.report import Report
 from streams.replay.what_if import Alternatives
 
@@ -50,6 +52,21 @@ def report_text(report: Report, bar: Bar) -> str:
         "the log does not hold."
     )
     return "\n".join(lines)
+
+
+def generations_view(found: Sequence[GenerationStatus]) -> RenderableType:
+    """Return one line a generation."""
+    table = table_of("generation", "", ">workers", ">records folded", ">of", ">snapshots")
+    for each in found:
+        table.add_row(
+            str(each.number),
+            "served" if each.is_served else "",
+            f"{each.workers}",
+            f"{each.folded:,}",
+            f"{each.to_fold:,}",
+            f"{each.snapshots:,}",
+        )
+    return table
 
 
 def alternatives_view(found: Alternatives) -> RenderableType:

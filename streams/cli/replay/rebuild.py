@@ -1,0 +1,176 @@
+"""`experiment replay rebuild`: another generation of tables and snapshots, from the log."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from streams.cli import terminal
+from streams.cli.failures import EXIT_FAILED
+from streams.cli.replay.progress import Bar, catching_up, watched
+from streams.cli.replay.views import generations_view, report_text
+from streams.cli.terminal import API_DEFAULT, Api, AsJson
+from streams.embedded.children import ChildFailedError
+from streams.embedded.workers import running_workers
+from streams.log.kafka import KafkaSource
+from streams.replay import rebuild
+from streams.replay.live import projection_of
+from streams.replay.partitions import Inputs
+from streams.replay.report import Report
+from streams.replay.verify import verify
+from streams.settings import Settings
+
+Generation = Annotated[int, typer.Argument(min=1, metavar="NUMBER", help="As `status` shows it.")]
+Timeout = Annotated[
+    float, typer.Option(min=1, help="Longest wait without any advance, in seconds.")
+]
+Processes = Annotated[
+    int, typer.Option(min=1, max=1024, help="Partitions that the comparison folds at a time.")
+]
+
+TIMEOUT_S = 60.0
+PROCESSES = 2
+"""Two, since those who serve need the other cores."""
+
+
+def register(group: typer.Typer) -> None:
+    """Add the commands to the group `replay`."""
+    commands = typer.Typer(
+        no_args_is_help=True,
+        help="Build another generation of statistics beside the served one, and go over to it.",
+    )
+    commands.command()(start)
+    commands.command()(status)
+    commands.command()(switch)
+    commands.command()(drop)
+    group.add_typer(commands, name="rebuild")
+
+
+def start(
+    generation: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="NUMBER", help="Go on with one that was started before."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    and_switch: Annotated[
+        bool,
+        typer.Option(
+            "--switch", help="Go over to it once it is verified, and keep its workers running."
+        ),
+    ] = False,
+    timeout: Timeout = TIMEOUT_S,
+    processes: Processes = PROCESSES,
+    api: Api = API_DEFAULT,
+) -> None:
+    """Build a new generation from the log with workers of its own, and compare it with the log.
+
+    The served one goes on meanwhile, and with it every assignment. The workers end with this
+    command; what they have built stays until it is dropped.
+    """
+    settings = rebuild.start(terminal.settings_of(api), generation)
+    number = settings.generation
+    typer.echo(f"Generation {number} is being built.", err=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C, workers and all
+    try:
+        with running_workers(settings, workers, _complain) as keeping:
+            _build(settings, keeping, timeout, processes, and_switch=and_switch)
+    except ChildFailedError as error:
+        typer.echo(f"experiment: {error}\n{error.tail}", err=True)
+        raise typer.Exit(EXIT_FAILED) from error
+    except KeyboardInterrupt:
+        typer.echo(f"The workers of generation {number} have ended with this command.", err=True)
+
+
+def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
+    """Show the generations there are, and how far each is."""
+    found = rebuild.statuses(terminal.settings_of(api))
+    if as_json:
+        terminal.print_json([asdict(each) for each in found])
+    else:
+        terminal.out.print(generations_view(found))
+
+
+def switch(
+    generation: Generation,
+    timeout: Timeout = TIMEOUT_S,
+    processes: Processes = PROCESSES,
+    api: Api = API_DEFAULT,
+) -> None:
+    """Compare a generation with the log, and serve it in place of the one that is served.
+
+    Refused unless it is equal to the byte, has all that the served one has, and live workers. The
+    one that was served is kept, follows as long as it has workers, and can be switched back to.
+    """
+    _switch(terminal.settings_of(api), generation, timeout, processes)
+
+
+def drop(generation: Generation, api: Api = API_DEFAULT) -> None:
+    """Remove the topics and snapshots of a generation that is not served, for good."""
+    removed = rebuild.drop(terminal.settings_of(api), generation)
+    typer.echo(f"Generation {generation} is dropped: {removed} topics removed.")
+
+
+def _build(
+    settings: Settings, keeping: Future[None], timeout_s: float, processes: int, *, and_switch: bool
+) -> None:
+    number = settings.generation
+    with catching_up() as bar:
+
+        def advance(folded: int, to_fold: int) -> None:
+            if keeping.done():
+                keeping.result()
+            bar(folded, to_fold)
+
+        rebuild.catch_up(settings, number, None, advance)
+    if not and_switch:
+        report, watcher = _compared(settings, processes, is_served=False)
+        typer.echo(report_text(report, watcher))
+        if not report.is_equal:
+            raise typer.Exit(EXIT_FAILED)
+        typer.echo(
+            f"Generation {number} is built. To serve it, start its workers with "
+            f"EXPERIMENT_GENERATION={number} experiment worker, and then run "
+            f"experiment replay rebuild switch {number}"
+        )
+        return
+    _switch(settings, number, timeout_s, processes)
+    typer.echo(
+        "Its workers are those of this command. Before you end it with Ctrl-C, start others with "
+        f"EXPERIMENT_GENERATION={number} experiment worker"
+    )
+    keeping.result()
+
+
+def _switch(settings: Settings, generation: int, timeout_s: float, processes: int) -> None:
+    def compare(of_generation: Settings) -> Report:
+        report, watcher = _compared(of_generation, processes, is_served=False)
+        typer.echo(report_text(report, watcher))
+        return report
+
+    rebuild.check_candidate(settings, generation)
+    with catching_up() as advance:
+        rebuild.catch_up(settings, generation, timeout_s, advance)
+    rebuild.switch(settings, generation, compare, timeout_s)
+    typer.echo(f"Generation {generation} is served.")
+
+
+def _compared(settings: Settings, processes: int, *, is_served: bool) -> tuple[Report, Bar]:
+    with watched() as watcher:
+        report = verify(
+            KafkaSource(settings),
+            projection_of(settings),
+            Inputs.of(settings),
+            generation=settings.generation,
+            is_served=is_served,
+            processes=processes,
+            watcher=watcher,
+        )
+    return report, watcher
+
+
+def _complain(line: str) -> None:
+    typer.echo(f"experiment: {line}", err=True)
