@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from streams.domain.generations import ChangeKind, GenerationChange
-from streams.wire.records import SINGLE_OBJECT, event_errors, member, read
+from streams.wire.records import (
+    SINGLE_OBJECT,
+    TIME_LIMIT_MS,
+    check_range,
+    event_errors,
+    member,
+    read,
+)
+
+_LIMIT = 1_000_001  # as the setting
 
 
 def encode_generation_change(change: GenerationChange) -> bytes:
@@ -17,12 +26,12 @@ def decode_generation_change(value: bytes | None) -> GenerationChange:
     """Return the change in a Kafka record.
 
     Raises:
-        EventError: it cannot be read, or its kind is not known.
+        EventError: it cannot be read, or a field of it cannot be used.
     """
     record = read("generation_change", value, SINGLE_OBJECT)
     with event_errors():
         return GenerationChange(
-            generation=record["generation"],
+            generation=check_range(record["generation"], 1, _LIMIT, "generation"),
             kind=member(ChangeKind, record["kind"], "kind"),
-            at_ms=record["at_ms"],
+            at_ms=check_range(record["at_ms"], 0, TIME_LIMIT_MS, "at_ms"),
         )

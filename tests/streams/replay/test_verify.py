@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.events import CommandKind
+from streams.domain.events import CommandKind, Decision
+from streams.experiments.snapshot import RecommendedAction
 from streams.log.records import LogError
 from streams.replay.verify import verify
 from streams.tallies.cell import Source
@@ -145,3 +146,43 @@ def test_a_log_without_the_records_is_an_error(first, last, code):
         checked(made)
 
     assert (raised.value.code, raised.value.path) == (code, "impressions/0")
+
+
+def with_second_generation(seed: int) -> Installation:
+    """Return an installation with a copy of what it derives as the second generation."""
+    made = installation(seed)
+    for (topic, partition), records in list(made.log.topics.items()):
+        if topic in {"tallies", "posteriors"}:
+            made.log.topics[f"g2-{topic}", partition] = list(records)
+    return made
+
+
+def test_a_generation_is_compared_by_its_own_topics():
+    made = with_second_generation(1)
+    cell = decode_cell(newest(made, "g2-tallies").value)
+    made.log.append("g2-tallies", 1, encode_cell(replace(cell, duplicates=cell.duplicates + 1)))
+
+    assert checked(made).is_equal
+    difference = checked(made, generation=2, is_served=False).difference
+
+    assert difference.path == "duplicates"
+    assert difference.place.startswith("g2-tallies/1@")
+
+
+def test_actions_of_another_generation_are_not_compared_and_only_the_served_one_owes_the_last():
+    made = with_second_generation(2)
+    evidence = {"reason": "mine alone", "generation": 2}
+    snapshot = decode_snapshot(newest(made, "posteriors").value)
+    action = next(each for each in RecommendedAction if each is not snapshot.recommended_action)
+    strange = Decision(snapshot.experiment.number, action, 1, snapshot.version, evidence)
+    compared = checked(made, generation=2, is_served=False)
+    assert compared.is_equal
+    assert compared.actions == 0
+
+    made.log.append("decisions", 1, encode_decision(strange))
+
+    own = checked(made, generation=2, is_served=False).difference
+    assert own is not None
+    assert own.subject.endswith(f"/{action}")
+    first = checked(made).difference  # not by its version, but it is the last one
+    assert (first.path, first.live) == ("kind", action)

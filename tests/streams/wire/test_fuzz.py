@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -18,9 +19,10 @@ from streams.wire import (
     decode_impression_batch,
     decode_observations,
 )
+from streams.wire.generations import decode_generation_change
 from streams.wire.snapshots import decode_snapshot
 
-DECODERS = {
+DECODERS: dict[str, Callable[[bytes], object]] = {
     "impression_batch": decode_impression_batch,
     "observation": decode_observations,
     "observation_batch": decode_observations,
@@ -29,6 +31,7 @@ DECODERS = {
     "snapshot": decode_snapshot,
     "decision": decode_decision,
     "dead_letter": decode_dead_letter,
+    "generation_change": decode_generation_change,
 }
 CODES = {
     "UNDECODABLE_RECORD",

@@ -1,0 +1,171 @@
+"""Who decides: the served generation, on what it knows and on what was logged before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from streams.domain.events import Command, CommandKind
+from streams.domain.generations import Generations
+from streams.engine import publisher as module
+from streams.engine.experiments_stage import ExperimentsStage
+from streams.engine.logged_actions import LoggedActions
+from streams.engine.outbox import Outgoing
+from streams.engine.publisher import Outlets, Publisher
+from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.folding.commands import Known, generation_of
+from streams.wire.commands import decode_command, encode_command
+from streams.wire.decisions import decode_decision
+from streams.wire.records import SINGLE_OBJECT
+from tests.streams.engine.test_experiments_stage import DEFINITION, Record
+
+CONTINUE, CONCLUDE = RecommendedAction.CONTINUE, RecommendedAction.CONCLUDE_WINNER
+PARTITION, EXPERIMENT = 0, 7
+
+
+@dataclass
+class Serving:
+    """What a worker knows of generations."""
+
+    is_served: bool = True
+    generation: int = 2
+    generations: Generations = field(default_factory=Generations)
+
+
+@dataclass
+class Logged:
+    """The actions that were logged."""
+
+    actions: dict[int, RecommendedAction] = field(default_factory=dict)
+    readings: int = 0
+
+    async def read(self) -> dict[int, RecommendedAction]:
+        self.readings += 1
+        return self.actions
+
+
+class Silent:
+    """A projector that nobody reads."""
+
+    def offer(self, record: object) -> None:
+        pass
+
+    def answer(self, answers: object) -> None:
+        pass
+
+
+@dataclass
+class World:
+    """A publisher, and all that it has sent by topic."""
+
+    stage: ExperimentsStage
+    serving: Serving
+    logged: Logged
+    publisher: Publisher
+    sent: dict[str, list[bytes]] = field(default_factory=dict)
+
+    async def step(self) -> None:
+        self.stage.touch_all()
+        await self.publisher._step()
+
+    def known(self) -> Known:
+        return next(known for _, known in self.stage.all_known())
+
+    def decided(self) -> list[tuple[str, int]]:
+        decisions = [decode_decision(value) for value in self.sent.get("decisions", [])]
+        return [(each.kind, generation_of(each)) for each in decisions]
+
+
+@pytest.fixture
+def world(monkeypatch) -> World:
+    """An experiment with a winner, which is to be concluded by itself."""
+    stage = ExperimentsStage("commands")
+    config = cast(dict[str, Any], DEFINITION["config"]) | {"autoPromoteWinner": True}
+    definition = DEFINITION | {"config": config}
+    records: list[Any] = [
+        Record(n, encode_command(Command(f"{n:032x}", EXPERIMENT, kind, n, payload)))
+        for n, (kind, payload) in enumerate(
+            [(CommandKind.CREATE, definition), (CommandKind.START, {})]
+        )
+    ]
+    stage.fold("commands", PARTITION, records)
+    serving, logged = Serving(), Logged()
+    topics: list[Any] = ["posteriors", "decisions", "commands"]
+    outlets = Outlets(*topics)
+    publisher = Publisher(
+        stage,
+        outlets,
+        cast(Any, Silent()),
+        SINGLE_OBJECT,
+        1.0,
+        cast(Any, serving),
+        cast(LoggedActions, logged),
+    )
+    world = World(stage, serving, logged, publisher)
+
+    async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:
+        world.sent.setdefault(topic, []).extend(cast(bytes, each.value) for each in records)
+
+    def evaluated(known: Known) -> Snapshot:
+        snapshot = known.snapshot()
+        assert snapshot is not None
+        return replace(snapshot, recommended_action=CONCLUDE, winner=1, confidence=0.99)
+
+    monkeypatch.setattr(module, "deliver", deliver)
+    monkeypatch.setattr(module, "_evaluated", evaluated)
+    return world
+
+
+async def test_one_that_is_not_served_publishes_and_decides_nothing(world):
+    world.serving.is_served = False
+
+    await world.step()
+
+    assert len(world.sent["posteriors"]) == 1
+    assert world.sent.keys() == {"posteriors"}
+    assert world.known().action is CONCLUDE  # as if it had
+
+
+async def test_the_served_one_decides_once_and_says_which_it_is(world):
+    await world.step()
+    await world.step()
+
+    assert world.decided() == [("conclude_winner", 2)]
+    (promotion,) = map(decode_command, world.sent["commands"])
+    assert promotion.kind is CommandKind.CONCLUDE
+    assert world.logged.readings == 0
+
+
+@pytest.mark.parametrize(
+    ("logged", "decided"),
+    [({}, [("conclude_winner", 2)]), ({EXPERIMENT: CONCLUDE}, [])],
+    ids=["was not logged", "was logged"],
+)
+async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, logged, decided):
+    world.serving.is_served = False
+    await world.step()
+    world.serving.is_served = True
+    world.logged.actions = logged
+    world.publisher._is_taking_over = True
+
+    await world.step()
+    await world.step()
+
+    assert world.decided() == decided
+    assert world.logged.readings == 1
+    assert len(world.sent["commands"]) == 1  # its id tells a second one
+
+
+async def test_a_take_over_that_cannot_read_the_log_is_not_over(world):
+    async def fail() -> None:
+        raise TimeoutError
+
+    world.publisher._is_taking_over = True
+    world.logged.read = fail
+    with pytest.raises(TimeoutError):
+        await world.step()
+
+    assert world.publisher._is_taking_over
+    assert world.stage.dirty
