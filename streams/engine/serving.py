@@ -107,17 +107,21 @@ class Serving:
         """Keep up with the log, for ever."""
         while True:
             try:
-                generations, positions = await asyncio.to_thread(self._look)
+                await self._look()
             except (DependencyError, KafkaException) as error:
                 logger.warning("generations cannot be followed: %s", error)
             except Exception:
                 logger.exception("generations cannot be followed")
                 die("generations cannot be followed")
-            else:
-                self._positions = positions
-                if generations != self.generations:
-                    self._take(generations)
             await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        # A change that was read comes only once, so nothing may fail before it is taken.
+        generations = await asyncio.to_thread(self._changed_by_now)
+        if generations != self.generations:
+            self._take(generations)
+        if self._served is not None:
+            self._positions = await asyncio.to_thread(self._served.read)
 
     def _take(self, generations: Generations) -> None:
         if self.generation in generations.dropped:
@@ -132,12 +136,11 @@ class Serving:
             self._served = GroupPositions(of_served)
         self._changed(generations)
 
-    def _look(self) -> tuple[Generations, Positions]:
-        """Return what the log says now, and how far the generation known as served has come."""
+    def _changed_by_now(self) -> Generations:
         generations = self.generations
         for message in self._follower.consume(100, 0):
             if message.error() is None:
                 offset = message.offset()
                 assert offset is not None  # noqa: S101 - a record has one
                 generations = taken(generations, offset, message.value())
-        return generations, {} if self._served is None else self._served.read()
+        return generations

@@ -30,6 +30,9 @@ LOOK_S = 0.25
 SIGN_PATIENCE_S = 3.0
 """Longest wait for the sign of life of a worker that lives: a few of them."""
 
+SNAPSHOT_PATIENCE_S = 30.0
+"""Longest wait for the snapshots of what is folded."""
+
 AT_ONCE_S = 5.0
 """A generation that reaches in this time where the served one was, follows it."""
 
@@ -129,11 +132,11 @@ def catch_up(
     Args:
         settings: The installation.
         generation: Which.
-        timeout_s: Longest time without any advance; None for any.
+        timeout_s: Longest time without a further record; None for any.
         advance: Told how many records are folded, and of how many.
 
     Raises:
-        GenerationError: there was no advance for so long.
+        GenerationError: there was none for so long, or all are folded and Redis does not have it.
         LogError, DependencyError: Kafka or Redis does not answer.
     """
     while True:
@@ -142,7 +145,7 @@ def catch_up(
         versions = _versions(settings, generations.served)
         target = _positions(settings, generations.served)
         _reach(settings, generation, target, timeout_s, advance)
-        _reach_versions(settings, generation, versions, timeout_s)
+        _reach_versions(settings, generation, versions)
         if time.monotonic() - started < AT_ONCE_S:
             return
 
@@ -285,12 +288,10 @@ def _reach(
             time.sleep(LOOK_S)
 
 
-def _reach_versions(
-    settings: Settings, generation: int, versions: Mapping[str, int], timeout_s: float | None
-) -> None:
-    since = time.monotonic()
+def _reach_versions(settings: Settings, generation: int, versions: Mapping[str, int]) -> None:
+    deadline = time.monotonic() + SNAPSHOT_PATIENCE_S
     while behind := _behind(versions, _versions(settings, generation)):
-        if timeout_s is not None and time.monotonic() - since > timeout_s:
+        if time.monotonic() > deadline:
             raise GenerationError(
                 "GENERATION_BEHIND",
                 f"generation {generation} has no snapshot, or an older one than is served, of "

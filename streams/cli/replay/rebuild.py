@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -81,8 +82,6 @@ def start(
     except ChildFailedError as error:
         typer.echo(f"experiment: {error}\n{error.tail}", err=True)
         raise typer.Exit(EXIT_FAILED) from error
-    except KeyboardInterrupt:
-        typer.echo(f"The workers of generation {number} have ended with this command.", err=True)
 
 
 def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
@@ -125,9 +124,9 @@ def _build(
                 keeping.result()
             bar(folded, to_fold)
 
-        rebuild.catch_up(settings, number, None, advance)
+        rebuild.catch_up(settings, number, None, advance)  # recovery may take minutes
     if not and_switch:
-        report, watcher = _compared(settings, processes, is_served=False)
+        report, watcher = _compared(settings, processes)
         typer.echo(report_text(report, watcher))
         if not report.is_equal:
             raise typer.Exit(EXIT_FAILED)
@@ -142,12 +141,13 @@ def _build(
         "Its workers are those of this command. Before you end it with Ctrl-C, start others with "
         f"EXPERIMENT_GENERATION={number} experiment worker"
     )
-    keeping.result()
+    with contextlib.suppress(KeyboardInterrupt):
+        keeping.result()
 
 
 def _switch(settings: Settings, generation: int, timeout_s: float, processes: int) -> None:
     def compare(of_generation: Settings) -> Report:
-        report, watcher = _compared(of_generation, processes, is_served=False)
+        report, watcher = _compared(of_generation, processes)
         typer.echo(report_text(report, watcher))
         return report
 
@@ -158,14 +158,14 @@ def _switch(settings: Settings, generation: int, timeout_s: float, processes: in
     typer.echo(f"Generation {generation} is served.")
 
 
-def _compared(settings: Settings, processes: int, *, is_served: bool) -> tuple[Report, Bar]:
+def _compared(settings: Settings, processes: int) -> tuple[Report, Bar]:
     with watched() as watcher:
         report = verify(
             KafkaSource(settings),
             projection_of(settings),
             Inputs.of(settings),
             generation=settings.generation,
-            is_served=is_served,
+            is_served=False,
             processes=processes,
             watcher=watcher,
         )

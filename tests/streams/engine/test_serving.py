@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 
-from streams.domain.generations import Generations
+from streams.domain.errors import DependencyError
+from streams.domain.generations import ChangeKind, GenerationChange, Generations
 from streams.engine import serving as module
 from streams.engine.serving import Serving
 from streams.settings import Settings
+from streams.wire.generations import encode_generation_change
 
 
 class Group:
     """Committed offsets without a Kafka."""
 
-    asked: int
+    is_away = False
 
     def __init__(self, settings: Settings) -> None:
         self.asked = settings.generation
 
     def read(self) -> dict[tuple[str, int], int]:
+        if self.is_away:
+            raise DependencyError("kafka", "away")
         return {("x-commands", 0): 10 * self.asked}
 
     def close(self) -> None:
         pass
 
 
+@dataclass
+class Change:
+    """A record of `generations`."""
+
+    place: int
+    change: GenerationChange
+
+    def error(self) -> None:
+        return None
+
+    def offset(self) -> int:
+        return self.place
+
+    def value(self) -> bytes:
+        return encode_generation_change(self.change)
+
+
 class Follower:
-    """A log of generations that nothing is added to."""
+    """A log of generations, each record of which is read once."""
+
+    unread: ClassVar[list[Change]] = []
 
     def __init__(self, _config: object) -> None:
         pass
@@ -34,8 +60,9 @@ class Follower:
     def assign(self, _partitions: object) -> None:
         pass
 
-    def consume(self, _count: int, _timeout: float) -> list[object]:
-        return []
+    def consume(self, _count: int, _timeout: float) -> list[Change]:
+        read, self.unread[:] = list(self.unread), []
+        return read
 
 
 @pytest.fixture(autouse=True)
@@ -44,44 +71,64 @@ def no_kafka(monkeypatch):
     monkeypatch.setattr(module, "Consumer", Follower)
 
 
-def serving(generation: int, generations: Generations) -> tuple[Serving, list[Generations]]:
+async def serving(generation: int, generations: Generations) -> tuple[Serving, list[Generations]]:
     heard: list[Generations] = []
     settings = Settings(topic_prefix="x-", generation=generation)
     made = Serving(settings, generations, 0, heard.append)
-    _, made._positions = made._look()
+    await made._look()
     return made, heard
 
 
-def test_the_served_generation_reads_everything():
-    made, heard = serving(2, Generations(served=2, epoch=1))
+def change(made: Serving, offset: int, generation: int) -> None:
+    made._follower.unread.append(  # type: ignore[attr-defined]
+        Change(offset, GenerationChange(generation, ChangeKind.SERVED, 0))
+    )
+
+
+async def test_the_served_generation_reads_everything():
+    made, heard = await serving(2, Generations(served=2, epoch=1))
 
     assert made.is_served
     assert made.fence("x-commands", 0) is None
     assert heard == [Generations(served=2, epoch=1)]
 
 
-def test_another_one_reads_what_the_served_one_has_committed():
-    made, _ = serving(3, Generations(served=2, epoch=1))
+async def test_another_one_reads_what_the_served_one_has_committed():
+    made, _ = await serving(3, Generations(served=2, epoch=1))
 
     assert made.fence("x-commands", 0) == 20
     assert made.fence("x-commands", 1) == 0  # nothing yet
     assert made.fence("x-g3-tallies", 0) is None  # its own
 
 
-def test_it_goes_over_when_the_log_says_so():
-    made, heard = serving(2, Generations())
+async def test_it_goes_over_when_the_log_says_so():
+    made, heard = await serving(2, Generations())
     assert made.fence("x-commands", 0) == 10
 
-    made._take(Generations(served=2, epoch=5))
+    change(made, 4, 2)
+    await made._look()
     assert made.fence("x-commands", 0) is None
 
-    made._take(Generations(served=1, epoch=6))
+    change(made, 5, 1)
+    await made._look()
     assert made.fence("x-commands", 0) == 10
     assert [each.served for each in heard] == [1, 2, 1]
 
 
-def test_a_worker_whose_generation_is_dropped_ends(monkeypatch):
-    made, _ = serving(2, Generations())
+async def test_a_change_is_taken_also_when_positions_cannot_be_read(monkeypatch):
+    made, _ = await serving(2, Generations(served=2, epoch=1))
+    change(made, 4, 1)
+    monkeypatch.setattr(Group, "is_away", True)
+
+    with pytest.raises(DependencyError):
+        await made._look()
+
+    assert not made.is_served
+    assert made.fence("x-commands", 0) == 0
+
+
+async def test_a_worker_whose_generation_is_dropped_ends(monkeypatch):
+    made, _ = await serving(2, Generations())
 
     def die(reason: str) -> None:
         raise SystemExit(reason)
