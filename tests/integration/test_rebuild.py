@@ -292,7 +292,7 @@ def test_a_generation_that_is_not_what_the_log_gives_is_not_served(
             key=lambda each: each.hw,
         )
         tampered = encode_cell(replace(cell, duplicates=cell.duplicates + 1))
-        ledger.produce("g2-tallies", tampered, partition=0)
+        ledger.produce("g2-tallies", tampered, "a compacted topic wants a key", partition=0)
         ledger.producer.flush()
         different = replay(settings, "rebuild", "switch", "2", "--processes", "1")
 
