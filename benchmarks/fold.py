@@ -12,6 +12,7 @@ import argparse
 import cProfile
 import json
 import pstats
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 
 from schemas.codec import Codec
 from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation
+from streams.domain.quantities import PROPENSITY_ONE
 from streams.domain.receipts import Keyring, Receipt
 from streams.folding.base import Folding
 from streams.folding.impressions import ImpressionFolding
@@ -28,9 +30,13 @@ from streams.wire import encode_impression_batch, encode_observation
 from streams.wire.observations import decode_observations
 
 NOW_MS = 1_760_000_000_000
+PARTITIONS = 4
 EXPERIMENTS = 100
 VARIANTS = 4
 IMPRESSIONS = 500
+EXPERIMENTS_OF_BATCH = 10
+PROPENSITIES = tuple(PROPENSITY_ONE * share // 16 for share in range(1, 9))
+ATTRIBUTION_S = 7 * 86_400
 LIMIT = 10_000_000
 KEYS = Keyring({1: bytes(range(32))})
 MICRO = 1_000_000
@@ -38,11 +44,12 @@ MICRO = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A record as folding sees it."""
+    """A record as folding sees it, and its key in the topic."""
 
     offset: int
     timestamp: int
     value: bytes
+    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,42 +66,59 @@ class Cost:
     best: float
 
 
-def observations(count: int, start: int = 0) -> list[Logged]:
+def observations(count: int, seed: int = 0) -> list[Logged]:
     """Return records of single Avro observations, no two of one unit."""
+    draw = random.Random(seed)
     records = []
-    for number in range(start, start + count):
+    for number in range(count):
         at_ms = NOW_MS + number
-        receipt = Receipt(
-            number * 7 % EXPERIMENTS, number % VARIANTS, 1 << 30, 1, at_ms, number, 86_400 * 7
+        receipt = KEYS.sign(
+            Receipt(
+                draw.randrange(EXPERIMENTS),
+                draw.randrange(VARIANTS),
+                draw.choice(PROPENSITIES),
+                1,
+                at_ms,
+                draw.getrandbits(64),
+                ATTRIBUTION_S,
+            )
         )
-        value = MICRO if number % 10 else number % 997 * 10_000
         metric = "click" if number % 10 else "revenue"
-        observation = Observation(
-            KEYS.sign(receipt), metric, value, f"evt-{number:016x}", at_ms + 5
+        value = MICRO if number % 10 else number % 997 * 10_000
+        event = f"evt-{draw.getrandbits(64):016x}"
+        observation = Observation(receipt, metric, value, event, at_ms + 5)
+        records.append(
+            Logged(number, at_ms + 50, encode_observation(observation), receipt.encode())
         )
-        records.append(Logged(number, at_ms + 50, encode_observation(observation)))
     return records
 
 
-def impressions(count: int) -> list[Logged]:
-    """Return records of batches of 500 impressions, each batch of ten experiments."""
-    size = IMPRESSIONS // 10
+def impressions(count: int, size: int = IMPRESSIONS) -> list[Logged]:
+    """Return records of batches of `size` impressions, each batch of ten experiments at most."""
+    draw = random.Random(size)
     records = []
-    for number in range(count // IMPRESSIONS):
+    for number in range(count // size):
         at_ms = NOW_MS + number
+        first = draw.randrange(EXPERIMENTS)
+        units: dict[int, list[int]] = {}
+        for _ in range(size):
+            experiment = (first + draw.randrange(EXPERIMENTS_OF_BATCH)) % EXPERIMENTS
+            units.setdefault(experiment, []).append(draw.getrandbits(64))
         groups = [
             ImpressionGroup(
-                (number * 10 + member) % EXPERIMENTS,
+                experiment,
                 False,
-                [unit % VARIANTS for unit in range(size)],
-                [1 << 30] * size,
-                [1] * size,
-                [at_ms] * size,
-                [number * size + unit for unit in range(size)],
+                [unit % VARIANTS for unit in found],
+                [PROPENSITIES[unit >> 2 & 7] for unit in found],
+                [1] * len(found),
+                [at_ms] * len(found),
+                found,
             )
-            for member in range(10)
+            for experiment, found in units.items()
         ]
-        batch = ImpressionBatch(1, 0, number, groups)
+        # A sender counts its batches for every partition by itself.
+        partition, sequence = number % PARTITIONS, number // PARTITIONS
+        batch = ImpressionBatch(1, partition, sequence, groups)
         records.append(Logged(number, at_ms, encode_impression_batch(batch)))
     return records
 
