@@ -33,7 +33,13 @@ from streams.domain.events import Answer, DeadLetter, Decision
 from streams.engine import metrics
 from streams.engine.exits import die
 from streams.engine.tables import DurableTable
-from streams.engine.transport import MAX_BATCH_RECORDS, BatchingApp, FetchBatch, joined
+from streams.engine.transport import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_RECORDS,
+    BatchingApp,
+    FetchBatch,
+    joined,
+)
 from streams.wire.registry import Framing
 
 logger = logging.getLogger(__name__)
@@ -145,10 +151,13 @@ class Journal:
         """Run the batches of one partition in order, those that wait together at once."""
         while True:
             waiting = [await lane.get()]
-            records = len(_batch(waiting[0]).records)
-            while not lane.empty() and records < MAX_BATCH_RECORDS:
-                waiting.append(lane.get_nowait())
+            records = size = 0
+            while not lane.empty():
                 records += len(_batch(waiting[-1]).records)
+                size += _batch(waiting[-1]).size
+                if records >= MAX_BATCH_RECORDS or size >= MAX_BATCH_BYTES:
+                    break
+                waiting.append(lane.get_nowait())
             for tp, events in groupby(waiting, key=lambda event: event.message.tp):
                 try:
                     await self._run(tp, list(events))
