@@ -26,6 +26,7 @@ from streams.engine.serving import Serving
 from streams.engine.topology import attach
 from streams.engine.transport import BatchingApp
 from streams.engine.watch import watch_recovery
+from streams.folding.garbage import collect_seldom
 from streams.kafka_admin import create_topics
 from streams.log.generations import generations_of
 from streams.redis_projection.connection import connect
@@ -153,6 +154,7 @@ def main() -> None:
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             stream=sys.stderr,
         )
+        collect_seldom()
         uvloop.run(run(settings))
     except (ConfigurationError, DependencyError) as error:
         sys.stderr.write(f"{error}\n")

@@ -13,6 +13,7 @@ from typing import Any, cast
 from schemas.codec import Codec
 from streams.domain.receipts import Keyring
 from streams.folding.base import Folding
+from streams.folding.garbage import collect_seldom
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
 from streams.log.records import LogSource, Span, StoredRecord, all_records
@@ -214,6 +215,7 @@ class _Here:
 
 
 def _start(counters: Any) -> None:
+    collect_seldom()
     _Here.counters = counters
 
 
