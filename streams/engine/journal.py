@@ -180,7 +180,9 @@ class Journal:
         started = time.perf_counter()
         batch = joined([_batch(event) for event in live])
         progress = self._progress(topic, partition)
-        records = [record for record in batch.records if record.offset >= progress]
+        records = batch.records
+        if records[0].offset < progress:
+            records = [record for record in records if record.offset >= progress]
         outcome = Outcome()
         if records:
             self._in_flight.add(partition)

@@ -65,22 +65,19 @@ class FetchBatch:
         begin: Where reading stood before: every record with an offset in [begin, end) that the
             broker still has is in the batch. The first record may have a larger offset.
         records: At least one.
+        size: Bytes of their values, at most.
         is_told: Whether they were before a fence: others have told what follows from them.
     """
 
     begin: int
     records: list[ConsumerRecord]
+    size: int
     is_told: bool = False
 
     @property
     def end(self) -> int:
         """Offset behind the last record."""
         return cast(int, self.records[-1].offset) + 1
-
-    @property
-    def size(self) -> int:
-        """Bytes of all values."""
-        return sum(len(record.value or b"") for record in self.records)
 
 
 def joined(batches: Sequence[FetchBatch]) -> FetchBatch:
@@ -91,6 +88,8 @@ def joined(batches: Sequence[FetchBatch]) -> FetchBatch:
     Raises:
         ValueError: records are missing between two of them.
     """
+    if len(batches) == 1:
+        return batches[0]
     begin = end = batches[0].begin
     records: list[ConsumerRecord] = []
     for batch in batches:
@@ -98,7 +97,8 @@ def joined(batches: Sequence[FetchBatch]) -> FetchBatch:
             raise ValueError(f"records [{end}, {batch.begin}) were lost on the way")
         records += [record for record in batch.records if record.offset >= end]
         end = max(end, batch.end)
-    return FetchBatch(begin, records, all(batch.is_told for batch in batches))
+    size = sum(batch.size for batch in batches)
+    return FetchBatch(begin, records, size, all(batch.is_told for batch in batches))
 
 
 def before(fence: int | None, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
@@ -118,12 +118,12 @@ def split(
         if index > first and (
             index - first >= MAX_BATCH_RECORDS or size + length > MAX_BATCH_BYTES
         ):
-            batch = FetchBatch(begin, records[first:index], is_told)
+            batch = FetchBatch(begin, records[first:index], size, is_told)
             yield batch
             begin, first, size = batch.end, index, 0
         size += length
     if records:
-        yield FetchBatch(begin, records[first:], is_told)
+        yield FetchBatch(begin, records[first:], size, is_told)
 
 
 class BatchingApp(faust.App):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -75,6 +76,9 @@ class ObservationFold(PartitionFold):
             What could not be counted, by row.
         """
         refused: list[tuple[int, Sequence[Refusal]]] = []
+        start = bisect_right(rows.offsets, self.hw, start, stop)
+        if start == stop:
+            return refused
         touched = self._touched
         columns = (
             rows.offsets,
@@ -104,13 +108,10 @@ class ObservationFold(PartitionFold):
             event,
             observed_at_ms,
         ) in enumerate(zip(*(column[start:stop] for column in columns), strict=True), start):
-            if offset <= self.hw:
-                continue
-            self.hw = offset
             ledger = touched.get(experiment) or self._ledger(experiment)
-            builder = ledger.builder
+            known_salt = ledger.salts.get(metric)
             try:
-                salt = ledger.salts.get(metric) or _salt(ledger, metric)
+                salt = known_salt or _salt(ledger, metric)
                 before = ledger.window.observe(
                     assigned_at_ms,
                     window_s,
@@ -122,14 +123,17 @@ class ObservationFold(PartitionFold):
             except EventError as error:
                 refused.append((row, (Refusal(0, error),)))
                 continue
+            builder = ledger.builder
             if before is SEEN:
                 if offset > builder.folded:
                     builder.add_duplicate(offset)
                 continue
-            ledger.salts[metric] = salt
+            if known_salt is None:
+                ledger.salts[metric] = salt
             if offset > builder.folded:
                 key = (variant, propensity, metric)
                 builder.add_value(offset, key, before, value, observed_at_ms)
+        self.hw = rows.offsets[stop - 1]
         return refused
 
     def _count(self, offset: int, observation: Observation, timestamp_ms: int) -> None:

@@ -60,8 +60,10 @@ class Piece:
 
     def pack(self) -> bytes:
         """Return the body of a segment."""
-        totals = {key: value for key, value in self.entries.items() if value}
-        marks = [key for key, value in self.entries.items() if not value]
+        totals, marks = self.entries, []
+        if not all(totals.values()):  # most hold units alone
+            totals = {key: value for key, value in self.entries.items() if value}
+            marks = [key for key, value in self.entries.items() if not value]
         n, m = len(totals), len(marks)
         return b"".join(
             (

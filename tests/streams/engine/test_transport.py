@@ -55,7 +55,11 @@ def test_a_record_above_the_bound_of_bytes_is_a_batch_of_its_own(monkeypatch):
 
 def test_batches_that_wait_together_are_one_and_hold_every_record_once():
     ten = records([1] * 10, [1] * 10)  # offsets 11 to 20
-    waiting = [FetchBatch(11, ten[:4]), FetchBatch(11, ten[:6]), FetchBatch(17, ten[6:])]
+    waiting = [
+        FetchBatch(11, ten[:4], 4),
+        FetchBatch(11, ten[:6], 6),
+        FetchBatch(17, ten[6:], 4),
+    ]
 
     batch = joined(waiting)
 
@@ -66,7 +70,7 @@ def test_a_hole_between_waiting_batches_is_not_passed_over():
     ten = records([1] * 10, [1] * 10)
 
     with pytest.raises(ValueError, match=r"\[15, 16\)"):
-        joined([FetchBatch(11, ten[:4]), FetchBatch(16, ten[5:])])
+        joined([FetchBatch(11, ten[:4], 4), FetchBatch(16, ten[5:], 5)])
 
 
 @given(
