@@ -145,7 +145,8 @@ def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(workers, ledg
         for receipt in ledger.assign(EXPERIMENT, partition)[:5]:
             ledger.observe(receipt)
         ledger.produce("observations", None, partition=partition)
-        forged = ledger.receipt(EXPERIMENT, 0, 1)[:-2] + "AA"
+        signed = ledger.receipt(EXPERIMENT, 0, 1)
+        forged = signed[:-2] + ("BA" if signed.endswith("AA") else "AA")
         ledger.produce(
             "observations",
             b'{"assignmentId":"%s","metric":"click","value":1}' % forged.encode(),
