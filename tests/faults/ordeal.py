@@ -42,7 +42,7 @@ MOST_WORKERS = 3
 FROZEN_BROKER_S = 3.0
 SETTLE_S = 120.0
 LEAVE_S = 15.0
-# Asked to leave, a worker ends well, gives up a batch, or was still loading its code: nothing begun.
+# Asked to leave, a worker ends well, gives up a batch, or was still loading its code.
 LEFT = {0, 70, -signal.SIGTERM}
 DAY_MS = 86_400_000
 NOISE_BYTES = 900_000  # below what a producer takes by default
