@@ -188,6 +188,45 @@ def test_repeated_batches_and_events_count_once(workers, ledger):
     assert snapshot.experiment.version == 2
 
 
+def test_a_full_memory_of_events_refuses_visibly_and_counts_later_what_is_sent_again(
+    settings, tmp_path
+):
+    create_topics(settings)
+    small = settings.model_copy(update={"deduplication_max_entries": 1_000})
+    ledger = Ledger(settings)
+    with workers_of(small, tmp_path / "small") as workers:
+        workers.start()
+        ledger.start_experiment(EXPERIMENT)
+        sent = [ledger.observe(ledger.receipt(EXPERIMENT, 0, unit)) for unit in range(5_000)]
+        again = sent[::100]
+        for observation in again:
+            ledger.send(observation)
+        ledger.producer.flush()
+
+        # Every event is counted, refused or known: 4 partitions remember 1,000 each.
+        until(lambda: len(ledger.dead_letters()) + len(again) >= 1_000)
+        refused = [decode_dead_letter(value) for _, value in ledger.read("dead-letters")]
+        assert {letter.code for letter in refused} == {"DEDUPLICATION_WINDOW_FULL"}
+
+        def all_told() -> bool:
+            refused = len(ledger.dead_letters())
+            report = ledger.snapshot(EXPERIMENT).variants[0]
+            duplicates = ledger.snapshot(EXPERIMENT).duplicates
+            return report.observations + duplicates + refused == len(sent) + len(again)
+
+        until(all_told)
+        assert ledger.snapshot(EXPERIMENT).variants[0].observations == 4_000
+
+    with workers_of(settings, tmp_path / "large") as workers:
+        workers.start()
+        for _, value in ledger.read("dead-letters"):
+            letter = decode_dead_letter(value)
+            ledger.produce("observations", letter.value, partition=letter.partition)
+        ledger.producer.flush()
+
+        until(lambda: ledger.is_exact(EXPERIMENT))
+
+
 def test_certain_winners_are_promoted_through_the_log(workers, ledger):
     workers.start()
     ledger.start_experiment(
