@@ -47,6 +47,7 @@ class ExperimentsStage:
         changed: Set when there is something in `dirty` or `answers`.
         dirty: Experiments to evaluate, by (partition, number), in order of their first change.
         answers: Answers whose commands are durable, to be published.
+        restorations: How often a partition was taken over, from another worker or from none.
     """
 
     def __init__(self, commands: str, codec: Codec = SINGLE_OBJECT) -> None:
@@ -58,6 +59,7 @@ class ExperimentsStage:
         self.changed = asyncio.Event()
         self.dirty: dict[tuple[int, int], None] = {}
         self.answers: list[Answer] = []
+        self.restorations = 0
 
     def known(self, partition: int, number: int) -> Known | None:
         """Return what is known of an experiment, None if its partition is somebody else's."""
@@ -74,6 +76,7 @@ class ExperimentsStage:
             _restore_entry(known, kind, name, *entry)
         self._known[partition] = known
         self._touched[partition] = set(known)
+        self.restorations += 1
 
     def release(self, partition: int) -> None:
         """Forget a partition that is somebody else's now."""

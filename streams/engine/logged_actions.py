@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 from schemas.catalogue import DECISIONS
@@ -35,12 +36,15 @@ class LoggedActions:
         """
         records, ends = await asyncio.to_thread(self._new_records)
         await self._framing.prepare(record.value for record in records)
+        await asyncio.to_thread(self._take, records)
+        self._ends = ends
+        return dict(self._actions)
+
+    def _take(self, records: Sequence[StoredRecord]) -> None:
         for record in records:
             with suppress(EventError, ValueError):  # a command, or what nobody can read
                 decision = decode_decision(record.value, self._framing.codec)
                 self._actions[decision.experiment] = RecommendedAction(decision.kind)
-        self._ends = ends
-        return dict(self._actions)
 
     def _new_records(self) -> tuple[list[StoredRecord], dict[int, int]]:
         found: list[StoredRecord] = []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import faust
 
 from schemas.codec import Codec
+from streams.domain.errors import DependencyError
 from streams.domain.events import Command, CommandKind
 from streams.engine import metrics
 from streams.engine.experiments_stage import ExperimentsStage
@@ -21,6 +23,7 @@ from streams.engine.serving import LOOK_S, Serving
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
+from streams.log.records import LogError
 from streams.redis_projection.writer import SnapshotRecord
 from streams.wire.commands import encode_command
 from streams.wire.decisions import encode_decision
@@ -31,8 +34,9 @@ EVALUATION_INTERVAL_S = 0.1
 """Shortest time between two evaluations of one experiment, whatever its traffic."""
 
 TAKE_OVER_PAUSES_S = (0.0, 2.0, 10.0)
-"""When the logged actions are read again by a generation that begins to be served. The workers of
-the one before learn of it by themselves, and may log actions until then."""
+"""When the logged actions are read by who begins to decide: a generation that begins to be served,
+or a worker that has got a partition. Those before learn of it by themselves, and may log actions
+until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class Publisher:
 
     One whose generation is not served publishes its snapshots and no more. It takes note of the
     recommended actions as if it had logged them, and when it begins to be served, of those that
-    were: the others may have been decided on other states in between.
+    were: the others may have been decided on other states in between. So does a worker that gets a
+    partition, since the one before may have logged an action and died before it noted so.
 
     Args:
         stage: What is known, and what has changed.
@@ -86,14 +91,16 @@ class Publisher:
         await follow(self._stage.changed, self._step, interval_s=EVALUATION_INTERVAL_S)
 
     async def take_over(self) -> None:
-        """Log what is due whenever the generation begins to be served, for ever."""
-        done = 0  # the first generation takes over from nobody
+        """Log what is due whenever somebody else has decided before, for ever."""
+        done = 0, 0
         while True:
-            epoch = self._serving.generations.epoch
-            if self._serving.is_served and epoch > done:
-                done = epoch
+            due = self._serving.generations.epoch, self._stage.restorations
+            if self._serving.is_served and due != done:
+                done = due
                 for pause_s in TAKE_OVER_PAUSES_S:
                     await asyncio.sleep(pause_s)
+                    with suppress(LogError, DependencyError):  # the step tries until it can
+                        await self._logged.read()  # most of it while evaluations go on
                     self._is_taking_over = True
                     self._stage.touch_all()
             await asyncio.sleep(LOOK_S)

@@ -68,6 +68,9 @@ class Known:
         answer = self.answers.get(command.command_id)
         if offset <= self.hw:
             # Applied before a crash that came before the batch's progress.
+            if answer is None and len(self.answers) < REMEMBERED_ANSWERS:
+                # None is forgotten, so this one came before the creation, in the same batch.
+                answer = Known(self.number)._apply(command)  # noqa: SLF001 - of its own class
             decision = None if answer is None else _decided(command, answer)
             return Taken(answer, decision, changed=False)
         if answer is not None:

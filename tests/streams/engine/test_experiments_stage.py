@@ -50,7 +50,9 @@ class Entries:
 
 def records(*kinds: str) -> list[Any]:
     commands = [
-        Command(f"{n:032x}", EXPERIMENT, CommandKind(kind), n, DEFINITION if n == 0 else {})
+        Command(
+            f"{n:032x}", EXPERIMENT, CommandKind(kind), n, DEFINITION if kind == "create" else {}
+        )
         for n, kind in enumerate(kinds)
     ]
     return [Record(n, encode_command(command)) for n, command in enumerate(commands)]
@@ -66,7 +68,12 @@ def decided_twice(batch: list[Any]) -> tuple[list[Any], list[Any]]:
 
 
 @pytest.mark.parametrize(
-    "kinds", [("create", "start"), ("create", "start", "resume", "pause", "update")]
+    "kinds",
+    [
+        ("create", "start"),
+        ("create", "start", "resume", "pause", "update"),
+        ("start", "archive", "create", "start", "create"),
+    ],
 )
 def test_decisions_made_again_after_a_crash_are_the_same(kinds):
     first, again = decided_twice(records(*kinds))

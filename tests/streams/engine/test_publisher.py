@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -156,6 +157,24 @@ async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, logged, d
     assert world.decided() == decided
     assert world.logged.readings == 1
     assert len(world.sent["commands"]) == 1  # its id tells a second one
+
+
+async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world, monkeypatch):
+    monkeypatch.setattr(module, "TAKE_OVER_PAUSES_S", (0.0,))
+    world.logged.actions = {EXPERIMENT: CONCLUDE}  # and its note was lost
+    await world.step()
+    assert world.decided() == [("conclude_winner", 2)]
+    world.known().action = CONTINUE
+    world.stage.restorations += 1
+
+    taking_over = asyncio.create_task(world.publisher.take_over())
+    await asyncio.sleep(0.05)
+    assert world.publisher._is_taking_over
+    await world.step()
+    await world.step()
+    taking_over.cancel()
+
+    assert world.decided() == [("conclude_winner", 2)]
 
 
 async def test_a_take_over_that_cannot_read_the_log_is_not_over(world):
