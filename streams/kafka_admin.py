@@ -7,6 +7,8 @@ elsewhere, and a topic with another count stops the start instead of corrupting 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException
@@ -16,15 +18,18 @@ from schemas.catalogue import TopicConfig, projections, topic_configs
 from streams.domain.errors import ConfigurationError, DependencyError
 from streams.kafka_settings import KafkaSettings
 
+LOOK_S = 0.05
+"""How often is looked whether a topic that was created is shown."""
+
 
 def create_topics(settings: KafkaSettings) -> list[str]:
-    """Create what is missing and return the names of what was created.
+    """Create what is missing and return the names of what was created, once Kafka shows all of it.
 
     Several processes may do this at once.
 
     Raises:
         ConfigurationError: a topic exists with another number of partitions, or Kafka refuses one.
-        DependencyError: Kafka does not answer.
+        DependencyError: Kafka does not answer, or does not show what it has created.
     """
     required = topic_configs(
         prefix=settings.topic_prefix,
@@ -33,7 +38,19 @@ def create_topics(settings: KafkaSettings) -> list[str]:
         min_insync_replicas=settings.min_insync_replicas,
         generation=settings.generation,
     )
-    partitions = partitions_of_topics(settings)
+    there = partitions_of_topics(settings)
+    _check(required, there, settings)
+    missing = [topic for topic in required if topic.name not in there]
+    if missing:
+        _create(missing, settings)
+        # Another process may have been faster, with another number.
+        _check(required, _shown(missing, settings), settings)
+    return [topic.name for topic in missing]
+
+
+def _check(
+    required: Sequence[TopicConfig], partitions: Mapping[str, int], settings: KafkaSettings
+) -> None:
     wrong = [
         f"{topic.name} has {partitions[topic.name]}"
         for topic in required
@@ -45,9 +62,19 @@ def create_topics(settings: KafkaSettings) -> list[str]:
             f"{', '.join(wrong)}",
             "EXPERIMENT_PARTITIONS",
         )
-    missing = [topic for topic in required if topic.name not in partitions]
-    _create(missing, settings)
-    return [topic.name for topic in missing]
+
+
+def _shown(created: Sequence[TopicConfig], settings: KafkaSettings) -> Mapping[str, int]:
+    """Return the partitions of all topics; a broker hears of new ones from the controller."""
+    deadline = time.monotonic() + settings.kafka_timeout_s
+    while (
+        unseen := {topic.name for topic in created}
+        - (there := partitions_of_topics(settings)).keys()
+    ):
+        if time.monotonic() > deadline:
+            raise DependencyError("kafka", f"does not show {', '.join(sorted(unseen))} yet")
+        time.sleep(LOOK_S)
+    return there
 
 
 def delete_projections(settings: KafkaSettings) -> int:
@@ -95,7 +122,9 @@ def partitions_of_topics(settings: KafkaSettings) -> dict[str, int]:
     except KafkaException as error:
         reason = error.args[0].str()
         raise DependencyError("kafka", f"Kafka at {settings.kafka_url}: {reason}") from error
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+    return {
+        name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.partitions
+    }
 
 
 def _admin(settings: KafkaSettings) -> AdminClient:
@@ -104,8 +133,6 @@ def _admin(settings: KafkaSettings) -> AdminClient:
 
 
 def _create(topics: list[TopicConfig], settings: KafkaSettings) -> None:
-    if not topics:
-        return
     wanted = [
         NewTopic(topic.name, topic.partitions, topic.replication_factor, config=topic.config)
         for topic in topics

@@ -91,9 +91,10 @@ class Traffic:
     assigned: int = 0
     clicked: int = 0
     failures: list[str] = field(default_factory=list)
+    ends: bool = False
 
     async def run(self, http: httpx.AsyncClient, experiment: str) -> None:
-        while True:
+        while not self.ends:
             answer = await http.post(f"/experiments/{experiment}/assign", json={})
             if not answer.is_success or not answer.json().get("id"):
                 self.failures.append(answer.text)
@@ -112,8 +113,8 @@ class Traffic:
             yield
         finally:
             await asyncio.sleep(0.3)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            self.ends = True  # and every request is answered: an assignment counts either way
+            await task
 
 
 @contextlib.contextmanager
@@ -186,6 +187,8 @@ async def test_a_generation_is_built_and_served_while_assignments_go_on(
                 paused = await http.post(f"/experiments/{name}/pause")
                 assert paused.status_code == 200
                 assert (await http.post(f"/experiments/{name}/resume")).status_code == 200
+                before = traffic.assigned
+                await asyncio.to_thread(until, lambda: traffic.assigned > before)
                 traffic.failures.clear()  # paused, it assigned nobody
                 await asyncio.sleep(0.5)
                 assert not traffic.failures
