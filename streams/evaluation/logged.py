@@ -1,0 +1,72 @@
+"""The units of an experiment and their observations, as they were counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.domain.errors import InvalidParameterError
+from streams.domain.quantities import MICRO, PROPENSITY_ONE
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitLog:
+    """The units of one experiment in order of their assignments, and one metric of them.
+
+    Attributes:
+        metric: Name of the metric.
+        n_arms: Variants of the experiment.
+        variants: Variant of each unit; shape (n,), in [0, n_arms).
+        propensities: Probability it had, numerator over 2**32; shape (n,), in 1..2**32.
+        assigned_at_ms: Time of the assignment; shape (n,), ascending.
+        observed_units: Which unit each observation is of, in order of the log; shape (m,).
+        observed_values: Its value in micro-units; shape (m,).
+        observed_at_ms: Its time; shape (m,).
+        unmatched: Observations counted whose assignment is not in the log.
+    """
+
+    metric: str
+    n_arms: int
+    variants: IntArray
+    propensities: IntArray
+    assigned_at_ms: IntArray
+    observed_units: IntArray
+    observed_values: IntArray
+    observed_at_ms: IntArray
+    unmatched: int = 0
+
+    def __post_init__(self) -> None:
+        n_units, n_observations = len(self.variants), len(self.observed_units)
+        if {len(self.propensities), len(self.assigned_at_ms)} != {n_units}:
+            raise InvalidParameterError("propensities", len(self.propensities), "one per unit")
+        if {len(self.observed_values), len(self.observed_at_ms)} != {n_observations}:
+            raise InvalidParameterError("observed_values", len(self.observed_values), "one each")
+        if n_units and not 0 <= self.variants.min() <= self.variants.max() < self.n_arms:
+            raise InvalidParameterError("variants", int(self.variants.max()), "in [0, n_arms)")
+        if n_units and not 1 <= self.propensities.min() <= self.propensities.max() <= (
+            PROPENSITY_ONE
+        ):
+            raise InvalidParameterError("propensities", int(self.propensities.min()), "in 1..2**32")
+        if np.any(np.diff(self.assigned_at_ms) < 0):
+            raise InvalidParameterError("assigned_at_ms", "unordered", "ascending")
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self.variants)
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Propensities in (0, 1]; shape (n,)."""
+        return self.propensities / PROPENSITY_ONE
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Value of each unit: the sum of its observations, in units of the metric; shape (n,)."""
+        values = np.zeros(self.n_units)
+        np.add.at(values, self.observed_units, self.observed_values / MICRO)
+        return values

@@ -1,0 +1,1 @@
+"""How many units an experiment needs, and how long that takes. Pure."""

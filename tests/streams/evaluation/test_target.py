@@ -1,0 +1,198 @@
+"""Policies replayed over a log: what they know when each unit comes, and what they do with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streams.domain.errors import InvalidParameterError
+from streams.domain.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
+from streams.evaluation.logged import UnitLog
+from streams.evaluation.report import evaluate_target
+from streams.evaluation.target import fixed, policy_of, replayed, tallies
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.tallies.cell import Tally
+
+HALF = PROPENSITY_ONE // 2
+
+
+def log_of(variants, observations=(), *, propensity=HALF, n_arms=2) -> UnitLog:
+    """Return a log of one unit a millisecond; observations are (unit, value, delay in ms)."""
+    n_units = len(variants)
+    units = np.array([unit for unit, _, _ in observations], np.int64)
+    return UnitLog(
+        "click",
+        n_arms,
+        np.array(variants, np.int64),
+        np.full(n_units, propensity, np.int64),
+        np.arange(n_units),
+        units,
+        np.array([round(value * MICRO) for _, value, _ in observations], np.int64),
+        units + np.array([delay for _, _, delay in observations], np.int64),
+    )
+
+
+def experiment_of(policy: str, n_arms: int = 2, **parameters) -> Experiment:
+    definition = parse_definition(
+        {"name": "x", "type": policy, "primaryMetric": "click", "parameters": parameters},
+        [{"name": str(arm), "isControl": arm == 0} for arm in range(n_arms)],
+    )
+    return Experiment(7, definition, Status.RUNNING, 2, 0, 0, 2)
+
+
+def seen(log: UnitLog, size: int) -> list[list[tuple[int, float, int]]]:
+    """Return units, total and units with a value of each variant, when each batch begins."""
+    rows = []
+    for _, tally in tallies(log, size):
+        variants = [tally.variants.get(arm) for arm in range(log.n_arms)]
+        metrics = [variant.metrics.get("click") if variant else None for variant in variants]
+        rows.append(
+            [
+                (
+                    variant.units if variant else 0,
+                    metric.total / MICRO if metric else 0.0,
+                    metric.units if metric else 0,
+                )
+                for variant, metric in zip(variants, metrics, strict=True)
+            ]
+        )
+    return rows
+
+
+def test_a_batch_knows_what_came_before_it_and_nothing_of_itself():
+    # At once; three later, so in the third batch; before its own assignment, as by a wrong clock.
+    log = log_of([0, 1, 1, 0, 1], [(0, 1.0, 0), (1, 2.0, 3), (2, 1.0, -2), (0, 0.5, 1)])
+
+    assert seen(log, 2) == [
+        [(0, 0.0, 0), (0, 0.0, 0)],
+        [(1, 1.5, 1), (1, 0.0, 0)],
+        [(2, 1.5, 1), (2, 3.0, 2)],
+    ]
+
+
+def test_squares_are_of_the_units_whole_values():
+    log = log_of([0, 0], [(0, 1.0, 0), (0, 2.0, 0)])
+
+    *_, (_, tally) = tallies(log, 1)
+
+    assert tally.variants[0].metrics["click"].total_squared == 9 * MICRO * MICRO
+    assert tally.variants[0].metrics["click"].observations == 2
+
+
+def test_the_last_tally_of_batches_of_any_size_is_the_same():
+    random = np.random.default_rng(1)
+    units = random.permutation(60)[:40]
+    # The last unit alone makes the last batch of 1, 4 and 12 alike.
+    log = log_of(random.integers(0, 2, 61), [(unit, 1.0, 0) for unit in units.tolist()])
+
+    lasts = [list(tallies(log, size))[-1][1].variants for size in (1, 4, 12)]
+
+    assert lasts[0] == lasts[1] == lasts[2]
+
+
+def test_a_greedy_policy_moves_when_it_learns():
+    greedy = experiment_of("epsilon_greedy", epsilon=0.0, minAllocation=0.1)
+    log = log_of([0, 1, 0, 1], [(1, 1.0, 0)])
+
+    target = replayed(log, policy_of(greedy), 2)
+
+    even, learned = target.shares.tolist()
+    assert even == [0.5, 0.5]
+    assert learned == pytest.approx([0.1, 0.9], abs=1 / ALLOCATION_TOTAL)
+    # One click of two units: the mean of all, 1/2, is one unit more in either variant.
+    assert target.model.tolist() == [[0.0, 0.0], [0.25, 0.75]]
+    # Weights 2 * (0.5, 0.5, 0.1, 0.9), so the click counts 1 and the rest nothing.
+    assert evaluate_target(log, target).ipw.value == pytest.approx(0.25)
+
+
+def test_a_fixed_policy_is_asked_once_and_shares_as_it_declares():
+    log = log_of([0, 1] * 5)
+
+    target = replayed(log, policy_of(experiment_of("bayesian_ab")), 3)
+
+    assert target.batches.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
+    assert target.mean_shares.tolist() == [0.5, 0.5]
+    assert fixed([0.25, 0.75])(Tally()) == (0.25, 0.75)
+
+
+def test_progress_is_told_in_units():
+    passed: list[int] = []
+
+    replayed(log_of([0] * 7), fixed([1.0, 0.0]), 3, passed.append)
+
+    assert passed == [3, 3, 1]
+
+
+@pytest.mark.parametrize("weights", [(), (0.5, 0.4), (1.5, -0.5), (float("nan"), 1.0)])
+def test_weights_that_are_no_shares_are_refused(weights):
+    with pytest.raises(InvalidParameterError):
+        fixed(weights)
+
+
+def test_a_batch_of_no_units_is_refused():
+    with pytest.raises(InvalidParameterError):
+        next(tallies(log_of([0]), 0))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"variants": np.array([0, 2])},
+        {"propensities": np.array([0, 1])},
+        {"propensities": np.array([1])},
+        {"assigned_at_ms": np.array([1, 0])},
+        {"observed_values": np.array([1])},
+    ],
+)
+def test_columns_that_are_no_log_are_refused(change):
+    columns = {
+        "variants": np.zeros(2, np.int64),
+        "propensities": np.ones(2, np.int64),
+        "assigned_at_ms": np.zeros(2, np.int64),
+        "observed_units": np.empty(0, np.int64),
+        "observed_values": np.empty(0, np.int64),
+        "observed_at_ms": np.empty(0, np.int64),
+    }
+    with pytest.raises(InvalidParameterError):
+        UnitLog("click", 2, **columns | change)
+
+
+def test_the_policy_that_assigned_has_the_weight_1_and_earned_what_was_earned():
+    log = log_of([0, 1] * 50, [(unit, 1.0, 0) for unit in range(0, 100, 7)])
+
+    found = evaluate_target(log, replayed(log, fixed([0.5, 0.5]), 10))
+
+    assert found.ipw == found.snipw == found.earned
+    assert found.earned.value == pytest.approx(0.15)
+    assert found.diagnostics.effective_units == found.n_units == 100
+    assert found.diagnostics.largest_weight == 1.0
+    assert found.assigned == (50, 50)
+    assert found.n_switched == 0
+    assert found.dr == found.switch_dr
+
+
+@pytest.mark.statistical
+def test_a_bandit_is_worth_what_it_would_have_earned_on_an_even_split():
+    """300 logs of 1,000 units, clicks of 0.1 and 0.3: what Thompson's shares would have earned.
+
+    Per log the truth is its mean share times the rates. The mean error of an estimate without bias
+    stays within four of its standard errors but once in 15,000 runs.
+    """
+    random = np.random.default_rng(3)
+    rates = np.array([0.1, 0.3])
+    experiment = experiment_of("thompson_sampling")
+    errors: dict[str, list[float]] = {"ipw": [], "dr": []}
+    for _ in range(300):
+        variants = random.integers(0, 2, 1_000)
+        clicked = np.flatnonzero(random.random(1_000) < rates[variants])
+        log = log_of(variants, [(unit, 1.0, 5) for unit in clicked.tolist()])
+        target = replayed(log, policy_of(experiment), 100)
+        truth = float((target.mean_shares * rates).sum())
+        found = evaluate_target(log, target)
+        errors["ipw"].append(found.ipw.value - truth)
+        errors["dr"].append(found.dr.value - truth)
+
+    for name, values in errors.items():
+        assert abs(np.mean(values)) < 4 * np.std(values) / 300**0.5, name
+    assert np.std(errors["dr"]) < np.std(errors["ipw"])
