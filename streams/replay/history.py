@@ -6,12 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from schemas import catalogue
 from schemas.codec import Codec
-from streams.domain.errors import EventError
+from streams.domain.errors import EventError, ExperimentNotFoundError
 from streams.domain.events import Decision
+from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import Experiment
 from streams.folding.commands import Known
-from streams.log.records import StoredRecord
+from streams.log.records import LogSource, StoredRecord
+from streams.replay.partitions import Inputs
 from streams.wire.commands import decode_command
 
 
@@ -81,3 +84,19 @@ def history_of(records: Iterable[tuple[int, StoredRecord]], codec: Codec) -> His
             after = experiment.experiment
             states[after.number].setdefault(after.version, State(after, partition, record.offset))
     return History(dict(states), dict(decisions))
+
+
+def experiment_of(source: LogSource, inputs: Inputs, number: int) -> Experiment:
+    """Return an experiment as the commands of the log have left it.
+
+    Raises:
+        ExperimentNotFoundError: it had not been created by then.
+        LogError: the log no longer begins at its beginning.
+        DependencyError: Kafka or the schema registry does not answer.
+    """
+    with inputs.reading(source) as reading:
+        history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
+    states = history.states.get(number)
+    if not states:
+        raise ExperimentNotFoundError(experiment_id(number))
+    return states[max(states)].experiment

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from schemas.codec import Codec
 from streams.domain.receipts import Keyring
@@ -139,13 +139,39 @@ class Part:
 
 Parts = dict[tuple[Source, int], Captured]
 
+FoundT = TypeVar("FoundT")
+
+Work = Callable[[LogSource, Inputs, Part, Advance], FoundT]
+"""Folds one partition; to be done in other processes it must be picklable, and what it returns."""
+
 
 def fold_parts(
     source: LogSource, inputs: Inputs, parts: Sequence[Part], processes: int, progress: Advance
 ) -> Parts:
-    """Fold partitions from their beginning, several at a time.
+    """Fold partitions from their beginning, several at a time, and return the wanted cells.
 
     Args:
+        source, inputs, parts, processes, progress: As of `side_by_side`.
+
+    Raises:
+        LogError: records are missing.
+        DependencyError: the source does not answer.
+    """
+    return side_by_side(_fold, source, inputs, parts, processes, progress)
+
+
+def side_by_side(
+    work: Work[FoundT],
+    source: LogSource,
+    inputs: Inputs,
+    parts: Sequence[Part],
+    processes: int,
+    progress: Advance,
+) -> dict[tuple[Source, int], FoundT]:
+    """Return what some work gives of each partition, done for several at a time.
+
+    Args:
+        work: What is done with a partition.
         source: The log; with several processes it must be picklable.
         inputs: What is folded with.
         parts: The partitions.
@@ -161,16 +187,16 @@ def fold_parts(
     ordered = sorted(parts, key=lambda part: -part.end)
     if processes == 1 or len(parts) <= 1:
         return {
-            (part.source, part.partition): _fold(source, inputs, part, progress) for part in ordered
+            (part.source, part.partition): work(source, inputs, part, progress) for part in ordered
         }
     context = multiprocessing.get_context("spawn")  # librdkafka does not survive a fork
     counters = context.Array("Q", 2)
-    done: Parts = {}
+    done: dict[tuple[Source, int], FoundT] = {}
     with ProcessPoolExecutor(
         min(processes, len(parts)), context, initializer=_start, initargs=(counters,)
     ) as pool:
-        running: dict[Future[Captured], Part] = {
-            pool.submit(_fold_there, source, inputs, part): part for part in ordered
+        running: dict[Future[FoundT], Part] = {
+            pool.submit(_work_there, work, source, inputs, part): part for part in ordered
         }
         shown = (0, 0)
         try:
@@ -219,10 +245,10 @@ def _start(counters: Any) -> None:
     _Here.counters = counters
 
 
-def _fold_there(source: LogSource, inputs: Inputs, part: Part) -> Captured:
+def _work_there(work: Work[FoundT], source: LogSource, inputs: Inputs, part: Part) -> FoundT:
     def advance(offsets: int, events: int) -> None:
         with _Here.counters.get_lock():
             _Here.counters[0] += offsets
             _Here.counters[1] += events
 
-    return _fold(source, inputs, part, advance)
+    return work(source, inputs, part, advance)

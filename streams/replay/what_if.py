@@ -8,15 +8,12 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from schemas import catalogue
-from streams.domain.errors import ExperimentNotFoundError
-from streams.domain.ids import experiment_id
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
 from streams.folding.commands import snapshot_of
 from streams.log.records import LogSource
-from streams.replay.history import history_of
+from streams.replay.history import experiment_of
 from streams.replay.partitions import Inputs, Part, fold_parts
 from streams.replay.verify import Watcher
 from streams.tallies.cell import Source
@@ -125,12 +122,7 @@ def what_if(
         DependencyError: Kafka or the schema registry does not answer.
     """
     watcher = watcher or Watcher()
-    with inputs.reading(source) as reading:
-        history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
-    states = history.states.get(number)
-    if not states:
-        raise ExperimentNotFoundError(experiment_id(number))
-    actual = states[max(states)].experiment
+    actual = experiment_of(source, inputs, number)
     supposed = assumptions.experiment(actual)
     parts = [
         Part(topic, partition, span.end)

@@ -1,0 +1,232 @@
+"""Units and their observations one by one, as many as are counted and no others.
+
+The folds decide what counts, by sequences, windows and attribution; here they are given one event
+at a time, and what they add to their cells is taken note of. So what comes out is exactly what the
+tallies are the sums of. Events of other experiments decide nothing about this one, and are passed
+by.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.codec import Codec
+from streams.domain.errors import EventError
+from streams.domain.events import ImpressionGroup, Observation
+from streams.domain.receipts import Keyring
+from streams.folding.base import Folded, Folding, LogRecord
+from streams.folding.impressions import ImpressionFolding
+from streams.folding.observations import ObservationFolding
+from streams.tallies.builder import CellBuilder
+from streams.tallies.cell import Cell
+from streams.tallies.impressions import ImpressionFold
+from streams.tallies.observations import ObservationFold
+from streams.tallies.partition import Ledger
+
+
+def _integers() -> array[int]:
+    return array("q")
+
+
+def _unsigned() -> array[int]:
+    return array("Q")
+
+
+@dataclass(slots=True)
+class Assignments:
+    """Units that were counted, in order of the log, as columns of equal length.
+
+    Attributes:
+        units: 64-bit unit hash.
+        variants, propensities, assigned_at_ms: As in `ImpressionGroup`.
+    """
+
+    units: array[int] = field(default_factory=_unsigned)
+    variants: array[int] = field(default_factory=_integers)
+    propensities: array[int] = field(default_factory=_integers)
+    assigned_at_ms: array[int] = field(default_factory=_integers)
+
+
+@dataclass(slots=True)
+class Values:
+    """Observations of one metric that were counted, in order of the log, as columns.
+
+    Attributes:
+        units, variants, assigned_at_ms: Of the assignment, as its receipt says.
+        values: Micro-units.
+        observed_at_ms: Time of the observation.
+    """
+
+    units: array[int] = field(default_factory=_unsigned)
+    variants: array[int] = field(default_factory=_integers)
+    assigned_at_ms: array[int] = field(default_factory=_integers)
+    values: array[int] = field(default_factory=_integers)
+    observed_at_ms: array[int] = field(default_factory=_integers)
+
+
+class AssignmentFolding(ImpressionFolding):
+    """Takes note of the units of one experiment.
+
+    Args:
+        codec: How records are framed.
+        limit: Units remembered per experiment and partition.
+        experiment: The experiment as a 64-bit number.
+
+    Attributes:
+        found: The units.
+    """
+
+    def __init__(self, codec: Codec, limit: int, experiment: int) -> None:
+        super().__init__(codec, limit)
+        self._experiment = experiment
+        self.found = Assignments()
+
+    def new_fold(self, partition: int) -> ImpressionFold:
+        """Return the state of a partition that nothing was read of."""
+        return _AssignmentFold(partition, self._experiment, self.found, limit=self._limit)
+
+
+class ValueFolding(ObservationFolding):
+    """Takes note of the observations of one metric of one experiment.
+
+    Args:
+        codec: How records are framed.
+        keyring: Verifies the receipts.
+        limit: Events remembered per experiment and partition.
+        experiment: The experiment as a 64-bit number.
+        metric: The metric.
+
+    Attributes:
+        found: The observations.
+    """
+
+    def __init__(
+        self, codec: Codec, keyring: Keyring, limit: int, experiment: int, metric: str
+    ) -> None:
+        super().__init__(codec, keyring, limit)
+        self._experiment = experiment
+        self._metric = metric
+        self.found = Values()
+
+    def new_fold(self, partition: int) -> ObservationFold:
+        """Return the state of a partition that nothing was read of."""
+        return _ValueFold(
+            partition,
+            self._keyring,
+            self._experiment,
+            self._metric,
+            self.found,
+            limit=self._limit,
+        )
+
+    def fold(self, fold: ObservationFold, records: Sequence[LogRecord]) -> Folded:
+        """Fold records that follow each other, one by one: columns do not name the units."""
+        return Folding.fold(self, fold, records)
+
+
+class _Noting(CellBuilder):
+    """Takes note that something counts, and adds nothing up."""
+
+    __slots__ = ("_is_noted",)
+
+    _is_noted: bool
+
+    def add_units(self, *_: Any, **__: Any) -> None:
+        """Take note of a unit."""
+        self._is_noted = True
+
+    def add_value(self, *_: Any, **__: Any) -> None:
+        """Take note of an observation."""
+        self._is_noted = True
+
+    def add_duplicate(self, *_: Any, **__: Any) -> None:
+        """Take no note of what does not count."""
+
+    def take(self) -> bool:
+        """Return whether there was something since the last call."""
+        is_noted, self._is_noted = self._is_noted, False
+        return is_noted
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._is_noted = False
+
+
+class _AssignmentFold(ImpressionFold):
+    def __init__(self, partition: int, experiment: int, found: Assignments, *, limit: int) -> None:
+        super().__init__(partition, limit=limit)
+        self._wanted = experiment
+        self._found = found
+        self._noting = _Noting(experiment, self.source, partition)
+
+    def _fold_group(self, offset: int, group: ImpressionGroup) -> None:
+        if group.experiment != self._wanted:
+            return
+        rows = zip(
+            group.variants,
+            group.propensities,
+            group.allocation_versions,
+            group.assigned_at_ms,
+            group.units,
+            strict=True,
+        )
+        found = self._found
+        for variant, propensity, version, assigned_at_ms, unit in rows:
+            row = [variant], [propensity], [version], [assigned_at_ms], [unit]
+            # One that cannot be remembered does not count, and the others do.
+            with suppress(EventError):
+                super()._fold_group(
+                    offset, ImpressionGroup(group.experiment, group.repeatable, *row)
+                )
+            if self._noting.take():
+                found.units.append(unit)
+                found.variants.append(variant)
+                found.propensities.append(propensity)
+                found.assigned_at_ms.append(assigned_at_ms)
+
+    def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
+        ledger = super()._new_ledger(experiment, cell)
+        ledger.builder = self._noting
+        return ledger
+
+
+class _ValueFold(ObservationFold):
+    def __init__(
+        self,
+        partition: int,
+        keyring: Keyring,
+        experiment: int,
+        metric: str,
+        found: Values,
+        *,
+        limit: int,
+    ) -> None:
+        super().__init__(partition, keyring, limit=limit)
+        self._wanted = experiment
+        self._metric = metric
+        self._found = found
+        self._noting = _Noting(experiment, self.source, partition)
+
+    def _count(self, offset: int, observation: Observation, timestamp_ms: int) -> None:
+        receipt, _ = self._open(observation.assignment_id)
+        if receipt.experiment != self._wanted:
+            return
+        super()._count(offset, observation, timestamp_ms)
+        if self._noting.take() and observation.metric == self._metric:
+            found = self._found
+            found.units.append(receipt.unit)
+            found.variants.append(receipt.variant)
+            found.assigned_at_ms.append(receipt.assigned_at_ms)
+            found.values.append(observation.value)
+            found.observed_at_ms.append(
+                timestamp_ms if observation.observed_at_ms is None else observation.observed_at_ms
+            )
+
+    def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
+        ledger = super()._new_ledger(experiment, cell)
+        ledger.builder = self._noting
+        return ledger

@@ -1,0 +1,155 @@
+"""The units of one experiment, read from the log with what was observed of each."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from functools import partial
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.domain.errors import InputError
+from streams.domain.receipts import Keyring
+from streams.evaluation.logged import IntArray, UnitLog
+from streams.experiments.lifecycle import Experiment
+from streams.folding.base import Folding
+from streams.folding.units import AssignmentFolding, Assignments, ValueFolding, Values
+from streams.log.records import LogSource
+from streams.replay.captures import Advance, capture
+from streams.replay.partitions import Inputs, Part, side_by_side
+from streams.replay.verify import Watcher
+from streams.tallies.cell import Source
+from streams.tallies.partition import PartitionFold
+
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, as the folds have it
+_VARIANT_BITS = np.uint64(16)
+
+
+def unit_log(
+    source: LogSource,
+    inputs: Inputs,
+    experiment: Experiment,
+    metric: str,
+    *,
+    processes: int = 1,
+    watcher: Watcher | None = None,
+) -> UnitLog:
+    """Return the units of an experiment, each counted once, with their observations of a metric.
+
+    What counts is what counts in the tallies, and it belongs to the assignment that its receipt
+    names. Impressions and observations come by different topics; of an observation whose
+    impression is not there nothing is known of its fellow units, so it is left out and counted as
+    unmatched. Variants that the experiment does not have are left out.
+
+    Args:
+        source: The log.
+        inputs: What is folded with, and up to when.
+        experiment: The experiment.
+        metric: The metric.
+        processes: How many partitions are folded at a time.
+        watcher: Is told how it goes on.
+
+    Raises:
+        InputError: nobody was assigned by then (`NO_UNITS`), or no unit has a value of the metric
+            and the experiment does not declare it (`UNKNOWN_METRIC`).
+        LogError: the log no longer begins at its beginning.
+        DependencyError: Kafka or the schema registry does not answer.
+    """
+    watcher = watcher or Watcher()
+    parts = [
+        Part(topic, partition, span.end)
+        for topic in Source
+        for partition, span in source.spans(topic.value).items()
+    ]
+    watcher.begin(sum(part.end for part in parts))
+    work = partial(_noted, experiment.number, metric)
+    found = side_by_side(work, source, inputs, parts, processes, watcher.advance)
+    by_partition = [noted for _, noted in sorted(found.items())]
+    log = joined(
+        metric,
+        len(experiment.definition.variants),
+        [noted for noted in by_partition if isinstance(noted, Assignments)],
+        [noted for noted in by_partition if isinstance(noted, Values)],
+    )
+    if not log.n_units:
+        raise InputError("NO_UNITS", f"{experiment.id} has assigned nobody by then", "until")
+    config = experiment.definition.config
+    is_declared = metric in {config.primary_metric, *config.secondary_metrics}
+    if not (is_declared or log.unmatched or len(log.observed_units)):
+        raise InputError("UNKNOWN_METRIC", f"no unit has a value of {metric!r}", "metric")
+    return log
+
+
+def joined(
+    metric: str, n_arms: int, assigned: Iterable[Assignments], observed: Iterable[Values]
+) -> UnitLog:
+    """Return what was noted of all partitions, every observation at its unit.
+
+    Args:
+        metric: The metric.
+        n_arms: Number of variants; others are left out.
+        assigned: Units, by partition.
+        observed: Observations of the metric, by partition.
+    """
+    assigned, observed = list(assigned), list(observed)
+    variants = _column(each.variants for each in assigned)
+    times = _column(each.assigned_at_ms for each in assigned)
+    keys = _keys(_column(each.units for each in assigned), times, variants)
+    order = np.lexsort((keys, times))  # of the same millisecond in an order that no partition makes
+    order = order[variants[order] < n_arms]
+    by_key = order[np.argsort(keys[order], kind="stable")]
+    places = np.empty(len(keys), np.int64)
+    places[order] = np.arange(len(order))
+
+    wanted = _column(each.variants for each in observed)
+    wanted_keys = _keys(
+        _column(each.units for each in observed),
+        _column(each.assigned_at_ms for each in observed),
+        wanted,
+    )
+    found = np.searchsorted(keys[by_key], wanted_keys)
+    is_there = found < len(by_key)
+    is_there[is_there] = keys[by_key[found[is_there]]] == wanted_keys[is_there]
+    return UnitLog(
+        metric=metric,
+        n_arms=n_arms,
+        variants=variants[order],
+        propensities=_column(each.propensities for each in assigned)[order],
+        assigned_at_ms=times[order],
+        observed_units=places[by_key[found[is_there]]],
+        observed_values=_column(each.values for each in observed)[is_there],
+        observed_at_ms=_column(each.observed_at_ms for each in observed)[is_there],
+        unmatched=int(((wanted < n_arms) & ~is_there).sum()),
+    )
+
+
+def _noted(
+    experiment: int, metric: str, source: LogSource, inputs: Inputs, part: Part, advance: Advance
+) -> Assignments | Values:
+    with inputs.reading(source) as reading:
+        folding: AssignmentFolding | ValueFolding
+        if part.source is Source.IMPRESSIONS:
+            folding = AssignmentFolding(reading.codec, inputs.limit, experiment)
+        else:
+            keyring = Keyring.parse(inputs.receipt_keys)
+            folding = ValueFolding(reading.codec, keyring, inputs.limit, experiment, metric)
+        records = reading.read(part.source.value, part.partition, 0, part.end)
+        capture(cast(Folding[PartitionFold], folding), part.partition, records, {}, advance)
+    return folding.found
+
+
+def _column(columns: Iterable[array[int]]) -> IntArray:
+    """Return columns one behind the other; unsigned ones keep their bits."""
+    parts = [np.frombuffer(column, np.int64) for column in columns if column]
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def _keys(units: IntArray, times: IntArray, variants: IntArray) -> NDArray[np.uint64]:
+    """Return what stands for assignments, as where the folds remember them.
+
+    Among ten million, any two collide with a probability of 2.7e-6 (n**2 / 2**65).
+    """
+    place = times.astype(np.uint64) << _VARIANT_BITS | variants.astype(np.uint64)
+    return units.view(np.uint64) ^ place * _SPREAD

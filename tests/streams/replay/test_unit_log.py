@@ -1,0 +1,137 @@
+"""Units read one by one are those that the tallies count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from streams.domain.errors import InputError
+from streams.domain.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
+from streams.domain.quantities import MICRO, PROPENSITY_ONE
+from streams.domain.receipts import Receipt
+from streams.evaluation.target import tallies
+from streams.replay.history import experiment_of
+from streams.replay.unit_log import unit_log
+from streams.replay.what_if import Assumptions, what_if
+from streams.wire.impressions import encode_impression_batch
+from streams.wire.observations import encode_observation
+from tests.streams.replay.memory import INPUTS, KEYRING, NOW_MS, Installation, installation
+
+QUARTER = PROPENSITY_ONE // 4
+
+
+def logged(made: Installation, inputs=INPUTS, metric="click"):
+    return unit_log(made.log, inputs, experiment_of(made.log, inputs, 7), metric)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_they_sum_up_to_the_tallies(seed):
+    """The log has repetitions, noise, and observations before their impressions."""
+    made = installation(seed)
+
+    log = logged(made)
+
+    tally = what_if(made.log, INPUTS, 7, Assumptions()).actual
+    assert np.bincount(log.variants).tolist() == [each.assignments for each in tally.variants]
+    assert log.unmatched == 0
+    found: Counter[int] = Counter()
+    for unit, value in zip(log.observed_units, log.observed_values.tolist(), strict=True):
+        found[log.variants[unit]] += value
+    counted = {
+        index: report.total
+        for index, variant in enumerate(tally.variants)
+        for report in variant.metrics
+        if report.name == "click"
+    }
+    assert found == counted
+    units = [len(set(log.observed_units[log.variants[log.observed_units] == k])) for k in (0, 1)]
+    assert units == [variant.metrics[0].units for variant in tally.variants]
+
+
+def test_the_last_tally_of_the_replay_is_that_of_the_workers():
+    made = installation(3)
+    log = logged(made)
+    # One unit more, later than all there is, makes a last batch that knows everything.
+    late = replace(
+        log,
+        variants=np.append(log.variants, 0),
+        propensities=np.append(log.propensities, QUARTER),
+        assigned_at_ms=np.append(log.assigned_at_ms, NOW_MS + 10_000),
+    )
+
+    *_, (_, tally) = tallies(late, log.n_units)
+
+    expected = what_if(made.log, INPUTS, 7, Assumptions()).actual
+    for index, variant in enumerate(expected.variants):
+        report = variant.metrics[0]
+        found = tally.variants[index].metrics["click"]
+        assert (found.units, found.observations, found.total) == (
+            report.units,
+            report.observations,
+            report.total,
+        )
+        assert tally.variants[index].units == variant.assignments
+
+
+def test_units_that_come_again_are_one_and_observations_find_their_own():
+    made = Installation()
+    made.command(7, CommandKind.CREATE)
+    made.command(7, CommandKind.START)
+    seen = (5, 0, NOW_MS), (5, 1, NOW_MS), (5, 0, NOW_MS + 1), (5, 0, NOW_MS)
+    group = ImpressionGroup(
+        7,
+        repeatable=True,
+        variants=[variant for _, variant, _ in seen],
+        propensities=[QUARTER] * 4,
+        allocation_versions=[2] * 4,
+        assigned_at_ms=[at_ms for _, _, at_ms in seen],
+        units=[unit for unit, _, _ in seen],
+    )
+    other = replace(group, experiment=8)
+    for sequence in (0, 1, 1):
+        batch = ImpressionBatch(1, 0, sequence, [other, group])
+        made.log.append("impressions", 0, encode_impression_batch(batch))
+    for unit, variant, at_ms, value in (
+        (5, 1, NOW_MS, 2),
+        (5, 0, NOW_MS + 1, 3),
+        (6, 0, NOW_MS, 4),
+    ):
+        receipt = KEYRING.sign(Receipt(7, variant, QUARTER, 2, at_ms, unit, 60))
+        for metric in ("click", "view"):
+            event = Observation(receipt, metric, value * MICRO, "e", at_ms + 1)
+            made.log.append("observations", 1, encode_observation(event))
+
+    log = logged(made)
+
+    assert log.n_units == 3
+    assert sorted(log.values.tolist()[:2]) == [0.0, 2.0]  # of one millisecond
+    assert log.values[2] == 3.0
+    assert log.variants[log.observed_units].tolist() == [1, 0]
+    assert log.unmatched == 1
+    assert log.propensities.tolist() == [QUARTER] * 3
+
+
+def test_the_order_of_partitions_makes_no_difference():
+    one = logged(installation(4))
+    swapped = installation(4)
+    for topic in ("impressions", "observations"):
+        topics = swapped.log.topics
+        topics[topic, 0], topics[topic, 1] = topics[topic, 1], topics[topic, 0]
+    other = logged(swapped)
+
+    assert one.variants.tolist() == other.variants.tolist()
+    assert one.values.tolist() == other.values.tolist()
+
+
+def test_without_units_and_for_an_unknown_metric_it_says_so():
+    made = Installation()
+    made.command(7, CommandKind.CREATE)
+    with pytest.raises(InputError) as raised:
+        logged(made)
+    assert raised.value.code == "NO_UNITS"
+    with pytest.raises(InputError) as raised:
+        logged(installation(1), metric="sale")
+    assert raised.value.code == "UNKNOWN_METRIC"
