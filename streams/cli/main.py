@@ -17,6 +17,7 @@ from streams.cli import (
     worker,
 )
 from streams.cli.demo import command as demo
+from streams.cli.evaluation import command as evaluation
 from streams.cli.failures import PlainFailures
 from streams.cli.replay import command as replay
 
@@ -28,6 +29,7 @@ COMMANDS = (
     statistics,
     imports,
     replay,
+    evaluation,
     archive,
     worker,
     api,

@@ -1,0 +1,1 @@
+"""`experiment evaluate`: what another policy would have earned."""

@@ -1,0 +1,131 @@
+"""`experiment evaluate`: what another policy would have earned on an experiment's own log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from streams.cli import terminal
+from streams.cli.counting import counting
+from streams.cli.evaluation.views import evaluation_json, evaluation_view
+from streams.cli.replay.command import CORES, Archive, Processes, log_of, parameters_of, until_of
+from streams.cli.replay.progress import watched
+from streams.cli.terminal import API_DEFAULT, Api, AsJson, ExperimentId
+from streams.domain.errors import InputError
+from streams.domain.ids import experiment_number
+from streams.evaluation.report import evaluate_target
+from streams.evaluation.target import (
+    WEIGHT_TOLERANCE,
+    Weigh,
+    batch_size,
+    fixed,
+    policy_of,
+    replayed,
+)
+from streams.experiments.lifecycle import Experiment
+from streams.replay.history import experiment_of
+from streams.replay.partitions import Inputs
+from streams.replay.unit_log import unit_log
+from streams.replay.what_if import Assumptions
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    experiment_id: ExperimentId,
+    policy: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE", help="Policy asked about: ucb, … Unless given, its own."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A parameter of the policy. Repeat for more."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE,…", help="Fixed shares instead, one a variant, sum 1."),
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Another metric than the primary one.")] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="UNITS",
+            help="Units between two allocations; 100, or a 2,000th of a larger log, unless given.",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Leave out what came later: ISO 8601 or milliseconds since 1970."
+        ),
+    ] = None,
+    archive: Archive = None,
+    processes: Processes = CORES,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+) -> None:
+    """Estimate what another policy would have earned on the units of this experiment.
+
+    The policy is replayed over the log, and every unit is weighed by its share over the logged
+    propensity. It reads only: Kafka and the receipt keys are those of the embedded stack with the
+    port of --api, or else come from the EXPERIMENT_ variables.
+    """
+    settings = terminal.settings_of(api)
+    source, inputs = log_of(settings, archive), Inputs.of(settings, until_ms=until_of(until))
+    assumptions = Assumptions(policy, parameters_of(parameter or []), metric=metric)
+    actual = experiment_of(source, inputs, experiment_number(experiment_id))
+    supposed = assumptions.experiment(actual)
+    weigh = _weigh(supposed, weights, is_policy=bool(policy or parameter))
+    with watched() as watcher:
+        log = unit_log(
+            source,
+            inputs,
+            actual,
+            supposed.definition.config.primary_metric,
+            processes=processes,
+            watcher=watcher,
+        )
+    size = every or batch_size(log.n_units)
+    with counting("replaying the policy over units", log.n_units) as advance:
+        found = evaluate_target(log, replayed(log, weigh, size, advance))
+    shown = supposed, found, size, log.unmatched, weights is not None
+    if as_json:
+        terminal.print_json(evaluation_json(*shown))
+    else:
+        terminal.out.print(evaluation_view(*shown))
+
+
+def shares_of(text: str, n_arms: int) -> tuple[float, ...]:
+    """Return shares written as `a,b,…`.
+
+    Raises:
+        InputError: they are not numbers >= 0 that sum to 1, one a variant.
+
+    Examples:
+        >>> shares_of("0.25,0.75", 2)
+        (0.25, 0.75)
+    """
+    try:
+        shares = tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise InputError("WRONG_TYPE", f"{text!r} is not numbers A,B,…", "--weights") from error
+    if len(shares) != n_arms:
+        message = f"{len(shares)} weights, must be one for each of {n_arms} variants"
+        raise InputError("WEIGHTS_INCOMPLETE", message, "--weights")
+    if not (min(shares) >= 0.0 and abs(sum(shares) - 1.0) <= WEIGHT_TOLERANCE):
+        message = f"{text!r}, must be >= 0 and sum to 1"
+        raise InputError("WEIGHTS_DO_NOT_SUM", message, "--weights")
+    return shares
+
+
+def _weigh(supposed: Experiment, weights: str | None, *, is_policy: bool) -> Weigh:
+    if weights is None:
+        return policy_of(supposed)
+    if is_policy:
+        raise InputError("OPTIONS_CONFLICT", "either a policy or weights", "--weights")
+    return fixed(shares_of(weights, len(supposed.definition.variants)))

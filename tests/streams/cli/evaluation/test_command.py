@@ -1,0 +1,114 @@
+"""Options of `experiment evaluate`, and what it shows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from streams.cli.evaluation.command import shares_of
+from streams.cli.evaluation.views import evaluation_json, evaluation_view
+from streams.domain.errors import InputError
+from streams.domain.quantities import MICRO, PROPENSITY_ONE
+from streams.evaluation.estimators import UNKNOWN
+from streams.evaluation.logged import UnitLog
+from streams.evaluation.report import Evaluation, evaluate_target
+from streams.evaluation.target import fixed, replayed
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("0.5", "WEIGHTS_INCOMPLETE"),
+        ("0.5,0.6", "WEIGHTS_DO_NOT_SUM"),
+        ("1.5,-0.5", "WEIGHTS_DO_NOT_SUM"),
+        ("nan,1", "WEIGHTS_DO_NOT_SUM"),
+        ("0.5,x", "WRONG_TYPE"),
+    ],
+)
+def test_shares_that_are_none_are_refused(text, code):
+    with pytest.raises(InputError) as raised:
+        shares_of(text, 2)
+
+    assert (raised.value.code, raised.value.path) == (code, "--weights")
+
+
+@pytest.fixture
+def experiment() -> Experiment:
+    definition = parse_definition(
+        {"name": "Hero", "type": "ucb", "primaryMetric": "click"},
+        [{"name": "[red]", "isControl": True}, {"name": "b"}],
+    )
+    return Experiment(7, definition, Status.RUNNING, 2, 0, 0, 2)
+
+
+def found(rates: tuple[float, float], weights: tuple[float, float]) -> Evaluation:
+    """Return what shares earn on 1,000 units, of which the first of every variant click."""
+    variants = np.arange(1_000) % 2
+    clicked = np.array([u for u in range(1_000) if u // 2 < rates[u % 2] * 500])
+    log = UnitLog(
+        "click",
+        2,
+        variants,
+        np.full(1_000, PROPENSITY_ONE // 2),
+        np.arange(1_000),
+        clicked,
+        np.full(len(clicked), MICRO),
+        clicked,
+    )
+    return evaluate_target(log, replayed(log, fixed(weights), 1_000))
+
+
+def text_of(*arguments) -> str:
+    console = Console(width=400)
+    with console.capture() as capture:
+        console.print(evaluation_view(*arguments))
+    return capture.get()
+
+
+def test_a_better_policy_is_called_better(experiment):
+    text = text_of(experiment, found((0.1, 0.4), (0.0, 1.0)), 100, 0, False)
+
+    assert "ucb (c 2.0), allocated anew every 100 units, over 1,000 units, click per unit" in text
+    assert "It would have earned 400 click instead of 250 (+60.0%)" in text
+    assert "it is better." in text
+    assert "[red]" in text
+    assert "Tells as much as 500 units of the policy's own; largest weight 2, mean 1.000." in text
+    assert "left out" not in text
+
+
+def test_a_worse_one_worse_and_a_close_one_neither(experiment):
+    assert "it is worse." in text_of(experiment, found((0.4, 0.1), (0.0, 1.0)), 9, 0, True)
+    text = text_of(experiment, found((0.2, 0.21), (0.45, 0.55)), 9, 3, True)
+    assert "cannot tell them apart" in text
+    assert "fixed shares over 1,000 units" in text
+    assert "3 observations are of assignments that are not in the log" in text
+
+
+def test_what_is_wrong_with_the_weights_is_told(experiment):
+    evaluation = found((0.2, 0.2), (0.5, 0.5))
+    known = evaluation.diagnostics
+    few = replace(known, effective_units=12.0, mean_weight=replace(known.mean_weight, upper=0.9))
+    text = text_of(experiment, replace(evaluation, diagnostics=few), 9, 0, False)
+
+    assert "do not believe the intervals" in text
+    assert "The mean weight should be 1" in text
+
+
+def test_json_has_null_for_what_is_not_known(experiment):
+    evaluation = replace(found((0.2, 0.2), (0.5, 0.5)), dm=UNKNOWN, means=(0.2, math.nan))
+
+    shown = evaluation_json(experiment, evaluation, 100, 0, False)
+
+    assert shown["estimates"]["dm"] == {"value": None, "lower": None, "upper": None}
+    assert shown["variants"][1]["mean"] is None
+    assert shown["policy"] == "ucb"
+    assert set(shown["estimates"]) == {
+        *("earned", "dr", "snipw", "ipw", "dm", "switchDr", "gain"),
+    }
+    assert "unknown" in text_of(experiment, evaluation, 100, 0, False)
