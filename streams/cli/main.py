@@ -19,6 +19,7 @@ from streams.cli import (
 from streams.cli.demo import command as demo
 from streams.cli.evaluation import command as evaluation
 from streams.cli.failures import PlainFailures
+from streams.cli.planning import command as planning
 from streams.cli.replay import command as replay
 
 # A command module has `register(app)`; adding one is its name here.
@@ -30,6 +31,7 @@ COMMANDS = (
     imports,
     replay,
     evaluation,
+    planning,
     archive,
     worker,
     api,

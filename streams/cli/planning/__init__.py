@@ -1,0 +1,1 @@
+"""`experiment plan`: how many units an experiment needs."""

@@ -1,0 +1,110 @@
+"""`experiment plan`: how many units, and days, an experiment needs before it can tell something."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from streams.allocation.policies import BayesianAB
+from streams.cli import terminal
+from streams.cli.counting import counting
+from streams.cli.planning.views import Plan, plan_json, plan_view
+from streams.cli.replay.command import parameters_of
+from streams.cli.terminal import AsJson
+from streams.domain.errors import InputError
+from streams.experiments.definition import MAX_VARIANTS
+from streams.planning.assumed import Assumed, ValueKind
+from streams.planning.fixed import Design, units_per_variant
+from streams.planning.plan import HORIZON_FACTOR, outlook, simulated
+from streams.planning.simulation import planned_experiment
+
+MAX_UNITS = 10**12
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(plan)
+
+
+def plan(
+    baseline: Annotated[
+        float, typer.Option(help="Mean of the metric per unit under the control, as 0.05.")
+    ],
+    lift: Annotated[
+        float, typer.Option(help="What is to be found, relative to it: 0.1 is ten per cent more.")
+    ],
+    variants: Annotated[
+        int, typer.Option(min=2, max=MAX_VARIANTS, help="Variants, the control among them.")
+    ] = 2,
+    metric_kind: Annotated[
+        ValueKind, typer.Option(help="0 or 1 a unit, a count, or any number.")
+    ] = ValueKind.BINARY,
+    deviation: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation of a unit's value; of a continuous metric alone."),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Probability of a wrong winner, at most.")] = 0.05,
+    power: Annotated[float, typer.Option(help="Probability to find what is there.")] = 0.8,
+    daily_units: Annotated[
+        int | None, typer.Option(min=1, max=MAX_UNITS, help="Units a day, to be told days.")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(metavar="TYPE", help="Policy of the bandit.")
+    ] = "thompson_sampling",
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A parameter of the policy. Repeat for more."),
+    ] = None,
+    min_sample_size: Annotated[
+        int | None,
+        typer.Option(min=0, help="The experiments' `minSampleSize`, if it is not the default."),
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_UNITS,
+            help="Units after which a simulated experiment ends; four times the fixed size "
+            "unless given.",
+        ),
+    ] = None,
+    simulations: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Simulated experiments; 0 for formulas alone.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Another one gives other draws.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how many units a test of fixed size, a sequential test and a bandit need.
+
+    The fixed size is a formula. The others are simulated through the code that allocates and
+    decides for real experiments; no server is needed.
+    """
+    assumed = Assumed(metric_kind, baseline, lift, deviation)
+    design = Design(variants, alpha, power)
+    sequential = planned_experiment(design, BayesianAB.type, {}, min_sample_size)
+    bandit = planned_experiment(design, policy, parameters_of(parameter or []), min_sample_size)
+    if not bandit.definition.config.parameters.adaptive:
+        raise InputError("NOT_ADAPTIVE", f"{policy} does not move the weights", "--policy")
+    per_variant = units_per_variant(assumed, design)
+    fixed_units = per_variant * variants
+    end = horizon or HORIZON_FACTOR * fixed_units
+    outlooks = {}
+    if simulations:
+        with counting("simulating experiments", 2 * simulations) as advance:
+            for name, experiment in (("sequential", sequential), ("bandit", bandit)):
+                runs = simulated(experiment, assumed, end, simulations, seed, advance)
+                outlooks[name] = outlook(runs, design, end, fixed_units)
+    made = Plan(
+        assumed,
+        design,
+        per_variant,
+        bandit.definition.config.type,
+        outlooks.get("sequential"),
+        outlooks.get("bandit"),
+        daily_units,
+    )
+    if as_json:
+        terminal.print_json(plan_json(made))
+    else:
+        terminal.out.print(plan_view(made))
