@@ -29,6 +29,8 @@ class Evaluation:
         switch_dr: As `dr`, without corrections of a weight above `SWITCH_THRESHOLD`.
         gain: `dr` less `earned`, unit by unit.
         diagnostics: How far the weights can be trusted.
+        n_learned: Units that the policy learned from.
+        lacking: Share of its choices that its own run lacks.
         n_switched: Units whose weight is above `SWITCH_THRESHOLD`.
         assigned: Units that each variant was assigned.
         shares: Mean share of each variant under the policy.
@@ -45,6 +47,8 @@ class Evaluation:
     switch_dr: Estimate
     gain: Estimate
     diagnostics: Diagnostics
+    n_learned: int
+    lacking: float
     n_switched: int
     assigned: tuple[int, ...]
     shares: tuple[float, ...]
@@ -74,6 +78,8 @@ def evaluate_target(log: UnitLog, target: Target) -> Evaluation:
         switch_dr=estimators.switch_dr(*columns, SWITCH_THRESHOLD),
         gain=estimators.mean(estimators.dr_increments(*columns) - values),
         diagnostics=estimators.diagnose(weights),
+        n_learned=target.n_learned,
+        lacking=target.lacking,
         n_switched=int((weights > SWITCH_THRESHOLD).sum()),
         assigned=tuple(np.bincount(log.variants, minlength=log.n_arms).tolist()),
         shares=tuple(shares.tolist()),

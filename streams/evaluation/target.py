@@ -1,27 +1,27 @@
 """The policy that is asked about, replayed over the log: its weights when each unit came.
 
-It learns as a live one does: after every batch of units it is given the tally of all units before
-and of their observations by then, and `allocate` gives the weights of the next batch. What it
-learns from is this log, so the question is what its choices would have earned with the knowledge
-that the log gave, not with the knowledge it would have bought itself.
+It learns as a live one does: after every batch of units it is given the tally of the units before
+and of their observations by then, and the evaluation that workers run gives the weights of the next
+batch. It learns either from all of the log, and then the question is what its choices would have
+earned with the knowledge that the log gave; or from a run of its own that is drawn from the log,
+and then it pays for its knowledge itself, over a run that is as much shorter.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import ALLOCATION_TOTAL, MICRO
+from streams.domain.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.evaluation.logged import IntArray, UnitLog
+from streams.evaluation.progress import Progress, batches
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.report import evaluate
-from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import MetricTally, Source, Tally, VariantTally, merge
+from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 FloatArray = NDArray[np.float64]
 
@@ -45,11 +45,15 @@ class Target:
         batches: Batch of each unit; shape (n,), ascending from 0.
         shares: Share of each variant in a batch; shape (n_batches, n_arms), rows sum to 1.
         model: Mean value of each variant by what was known before; shape (n_batches, n_arms).
+        n_learned: Units that the policy learned from.
+        lacking: Share of its choices that its own run lacks, because the log has too few of them.
     """
 
     batches: IntArray
     shares: FloatArray
     model: FloatArray
+    n_learned: int
+    lacking: float = 0.0
 
     def of_assigned(self, variants: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return share and predicted value of the variant that each unit was assigned."""
@@ -101,8 +105,37 @@ def policy_of(experiment: Experiment) -> Weigh:
     return lambda tally: _shares(experiment, tally)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnRun:
+    """A run of the policy's own that is drawn from the log.
+
+    A unit is taken with probability min(1, w / cap). Of all units, one in `cap` is taken on
+    average, whatever the policy; and those taken have the variants that the policy would have
+    given, as long as no weight exceeds the cap.
+
+    Attributes:
+        cap: Units of the log for one of the run, >= 1.
+        draws: Uniform in [0, 1), one a unit of the log; shape (n,).
+
+    Source: Dudik, Erhan, Langford and Li (2014), section 4, for policies that learn; Li, Chu,
+        Langford and Wang (2011), "Unbiased offline evaluation of contextual-bandit-based news
+        article recommendation algorithms", for logs of an even split.
+    """
+
+    cap: float
+    draws: FloatArray
+
+    def __post_init__(self) -> None:
+        if not self.cap >= 1.0:
+            raise InvalidParameterError("cap", self.cap, ">= 1")
+
+
 def replayed(
-    log: UnitLog, weigh: Weigh, size: int, advance: Callable[[int], None] = lambda _: None
+    log: UnitLog,
+    weigh: Weigh,
+    size: int,
+    own: OwnRun | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Target:
     """Return a policy as it would have gone through the log.
 
@@ -110,98 +143,73 @@ def replayed(
         log: The units; at least one.
         weigh: The policy.
         size: Units of a batch, >= 1.
+        own: What it learns from; None for all of the log.
         advance: Told how many units have been passed since the last call.
 
     Raises:
         InvalidParameterError: `size` is not positive.
     """
+    known = Progress(log, log.propensities)
+    learner = None if own is None else _Learner(log, own)
     shares, model = [], []
-    for n_units, tally in tallies(log, size):
-        shares.append(weigh(tally))
+    for batch in batches(log, size):
+        known.observe(batch.news)
+        tally = known.tally()
         model.append(_means(tally, log.metric, log.n_arms))
-        advance(n_units)
-    return Target(np.arange(log.n_units) // size, np.array(shares), np.array(model))
+        if learner is not None:
+            learner.observe(batch.news)
+            tally = learner.tally()
+        shares.append(np.array(weigh(tally)))
+        known.assign(batch.units)
+        if learner is not None:
+            learner.take(batch.units, shares[-1])
+        advance(len(batch.units))
+    columns = np.arange(log.n_units) // size, np.array(shares), np.array(model)
+    if learner is None:
+        return Target(*columns, log.n_units)
+    return Target(*columns, learner.n_units, learner.lacking)
 
 
-def tallies(log: UnitLog, size: int) -> Iterator[tuple[int, Tally]]:
-    """Yield the units of each batch, and the tally when its first unit came.
+class _Learner:
+    """What the policy knows by a run of its own."""
 
-    In the tally are the units of the batches before, and their observations up to the time of that
-    unit. An observation can be older than its assignment, where clocks differ, and is never in the
-    tally before it.
-
-    Args:
-        log: The units.
-        size: Units of a batch, >= 1.
-
-    Raises:
-        InvalidParameterError: `size` is not positive.
-    """
-    if size < 1:
-        raise InvalidParameterError("size", size, ">= 1")
-    begins = log.assigned_at_ms[::size]
-    known_from = np.maximum(
-        log.observed_units // size + 1, np.searchsorted(begins, log.observed_at_ms)
-    )
-    order = np.argsort(known_from, kind="stable")
-    ends = np.searchsorted(known_from[order], np.arange(len(begins)), side="right").tolist()
-    progress = _Progress(log)
-    observed = 0
-    for batch, end in enumerate(ends):
-        progress.observe(order[observed:end])
-        observed = end
-        start, stop = batch * size, min((batch + 1) * size, log.n_units)
-        yield stop - start, progress.tally()
-        progress.assign(slice(start, stop))
-
-
-class _Progress:
-    """Cells that grow as the log goes on, in the builders that workers use."""
-
-    def __init__(self, log: UnitLog) -> None:
+    def __init__(self, log: UnitLog, own: OwnRun) -> None:
         self._log = log
-        self._assigned = CellBuilder(0, Source.IMPRESSIONS, 0)
-        self._observed = CellBuilder(0, Source.OBSERVATIONS, 0)
-        self._values: dict[int, int] = {}
-        self._step = 0
+        self._own = own
+        self._is_taken = np.zeros(log.n_units, np.bool_)
+        self._propensities = log.propensities.copy()  # of those taken, their share
+        self._progress = Progress(log, self._propensities)
+        self._wanted = self._above_cap = 0.0
 
-    def assign(self, units: slice) -> None:
-        """Add units."""
-        log = self._log
-        counts = Counter(
-            zip(log.variants[units].tolist(), log.propensities[units].tolist(), strict=True)
-        )
-        times = log.assigned_at_ms[units]
-        self._assigned.add_units(self._next(), counts, int(times[0]), int(times[-1]))
+    @property
+    def lacking(self) -> float:
+        """Share of the policy's choices that the cap has cut off."""
+        return self._above_cap / self._wanted if self._wanted else 0.0
 
-    def observe(self, observations: IntArray) -> None:
-        """Add observations of units that were added."""
-        log = self._log
-        units = log.observed_units[observations]
-        rows = zip(
-            units.tolist(),
-            log.variants[units].tolist(),
-            log.propensities[units].tolist(),
-            log.observed_values[observations].tolist(),
-            log.observed_at_ms[observations].tolist(),
-            strict=True,
-        )
-        for unit, variant, propensity, value, at_ms in rows:
-            before = self._values.get(unit)
-            key = variant, propensity, log.metric
-            self._observed.add_value(self._next(), key, before, value, at_ms)
-            self._values[unit] = value + (before or 0)
+    @property
+    def n_units(self) -> int:
+        """Units taken."""
+        return int(self._is_taken.sum())
+
+    def observe(self, news: IntArray) -> None:
+        """Learn what is news of the units taken."""
+        self._progress.observe(news[self._is_taken[self._log.observed_units[news]]])
 
     def tally(self) -> Tally:
-        """Return the sum of all that was added."""
-        self._assigned.freeze()
-        self._observed.freeze()
-        cells = (self._assigned.cell, self._observed.cell)
-        return merge(cell for cell in cells if cell is not None)
+        """Return the tally of the units taken."""
+        return self._progress.tally()
 
-    def _next(self) -> int:
-        self._step += 1
-        return self._step
+    def take(self, units: IntArray, shares: FloatArray) -> None:
+        """Take some of the units for which the policy had these shares."""
+        chosen = shares[self._log.variants[units]]
+        weights = chosen / self._log.probabilities[units]
+        self._wanted += float(weights.sum())
+        self._above_cap += float(np.maximum(weights - self._own.cap, 0.0).sum())
+        is_taken = self._own.draws[units] * self._own.cap < weights
+        taken = units[is_taken]
+        self._is_taken[taken] = True
+        self._propensities[taken] = np.maximum(1, np.rint(chosen[is_taken] * PROPENSITY_ONE))
+        self._progress.assign(taken)
 
 
 def _shares(experiment: Experiment, tally: Tally) -> tuple[float, ...]:

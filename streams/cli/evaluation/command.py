@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from streams.cli import terminal
 from streams.cli.counting import counting
-from streams.cli.evaluation.views import evaluation_json, evaluation_view
+from streams.cli.evaluation.views import Asked, evaluation_json, evaluation_view
 from streams.cli.replay.command import CORES, Archive, Processes, log_of, parameters_of, until_of
 from streams.cli.replay.progress import watched
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, ExperimentId
@@ -17,6 +18,7 @@ from streams.domain.ids import experiment_number
 from streams.evaluation.report import evaluate_target
 from streams.evaluation.target import (
     WEIGHT_TOLERANCE,
+    OwnRun,
     Weigh,
     batch_size,
     fixed,
@@ -58,6 +60,15 @@ def evaluate(
             help="Units between two allocations; 100, or a 2,000th of a larger log, unless given.",
         ),
     ] = None,
+    run: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="UNITS",
+            help="Let the policy learn from a run of its own of about so many units, drawn from "
+            "the log, and not from all of the log.",
+        ),
+    ] = None,
     until: Annotated[
         str | None,
         typer.Option(
@@ -80,7 +91,7 @@ def evaluate(
     assumptions = Assumptions(policy, parameters_of(parameter or []), metric=metric)
     actual = experiment_of(source, inputs, experiment_number(experiment_id))
     supposed = assumptions.experiment(actual)
-    weigh = _weigh(supposed, weights, is_policy=bool(policy or parameter))
+    weigh = _weigh(supposed, weights, is_policy=bool(policy or parameter or run))
     with watched() as watcher:
         log = unit_log(
             source,
@@ -91,13 +102,26 @@ def evaluate(
             watcher=watcher,
         )
     size = every or batch_size(log.n_units)
+    own = None if run is None else own_run(log.n_units, run)
     with counting("replaying the policy over units", log.n_units) as advance:
-        found = evaluate_target(log, replayed(log, weigh, size, advance))
-    shown = supposed, found, size, log.unmatched, weights is not None
+        found = evaluate_target(log, replayed(log, weigh, size, own, advance))
+    asked = Asked(supposed, size, is_fixed=weights is not None, is_own_run=own is not None)
     if as_json:
-        terminal.print_json(evaluation_json(*shown))
+        terminal.print_json(evaluation_json(asked, found, log.unmatched))
     else:
-        terminal.out.print(evaluation_view(*shown))
+        terminal.out.print(evaluation_view(asked, found, log.unmatched))
+
+
+def own_run(n_units: int, n_wanted: int) -> OwnRun:
+    """Return a run of about so many units, drawn from a log of more.
+
+    Raises:
+        InputError: the log has fewer.
+    """
+    if n_wanted > n_units:
+        message = f"a run of {n_wanted:,} units cannot be drawn from {n_units:,}"
+        raise InputError("OUT_OF_RANGE", message, "--run")
+    return OwnRun(n_units / n_wanted, np.random.default_rng(0).random(n_units))
 
 
 def shares_of(text: str, n_arms: int) -> tuple[float, ...]:
@@ -127,5 +151,7 @@ def _weigh(supposed: Experiment, weights: str | None, *, is_policy: bool) -> Wei
     if weights is None:
         return policy_of(supposed)
     if is_policy:
-        raise InputError("OPTIONS_CONFLICT", "either a policy or weights", "--weights")
+        raise InputError(
+            "OPTIONS_CONFLICT", "either a policy, or weights that never learn", "--weights"
+        )
     return fixed(shares_of(weights, len(supposed.definition.variants)))

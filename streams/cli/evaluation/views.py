@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -17,34 +18,53 @@ FEW_EFFECTIVE_UNITS = 100.0
 """Below, intervals by the central limit theorem are too narrow to be believed."""
 
 NOTE = (
-    "Intervals are 95 % confidence intervals by the central limit theorem, for one look; the last "
-    "two estimates may be biased by their model."
+    "Intervals are 95 % confidence intervals by the central limit theorem, for one look. The last "
+    "two estimates trust their model: the direct method flatters what has learned from this log."
 )
 
-LEARNS = (
-    "The policy knew at every moment what this log knew. Of a variant that was rarely assigned it "
-    "learned little, and so kept asking for it, where a run of its own would have found out."
-)
+MAX_ROWS = 12
+"""Variants shown."""
+
+NEGLIGIBLE_LACK = 0.005
+"""Share of choices that a run of the policy's own may lack without a word."""
 
 
-def evaluation_view(
-    experiment: Experiment, found: Evaluation, size: int, unmatched: int, is_fixed: bool
-) -> RenderableType:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked about.
+
+    Attributes:
+        experiment: With the policy asked about.
+        size: Units between two allocations.
+        is_fixed: Whether fixed shares were asked about instead of the policy.
+        is_own_run: Whether the policy learned from a run of its own.
+    """
+
+    experiment: Experiment
+    size: int
+    is_fixed: bool
+    is_own_run: bool
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is a policy that learns."""
+        return self.experiment.definition.config.parameters.adaptive and not self.is_fixed
+
+
+def evaluation_view(asked: Asked, found: Evaluation, unmatched: int) -> RenderableType:
     """Return estimates, variants, diagnostics and one sentence.
 
     Args:
-        experiment: With the policy asked about.
+        asked: What was asked about.
         found: What it would have earned.
-        size: Units between two allocations.
         unmatched: Observations left out.
-        is_fixed: Whether fixed shares were asked about instead of the policy.
     """
+    experiment = asked.experiment
     metric = experiment.definition.config.primary_metric
     parts: list[RenderableType] = [
         Text.assemble(
             (experiment.definition.config.name, "bold"),
-            f" ({experiment.id}): {_asked(experiment, size, is_fixed)} over {found.n_units:,} "
-            f"units, {metric} per unit",
+            f" ({experiment.id}): {_named(asked)} over {found.n_units:,} units, {metric} per unit",
         ),
         _estimates(found),
         _variants(experiment, found),
@@ -57,15 +77,14 @@ def evaluation_view(
                 f"{unmatched:,} observations are of assignments that are not in the log: left out."
             )
         )
-    if experiment.definition.config.parameters.adaptive and not is_fixed:
-        parts.append(Text(LEARNS))
+    if asked.learns:
+        parts.append(Text(_learned(asked, found)))
     return Group(*parts, Text(NOTE, "dim"))
 
 
-def evaluation_json(
-    experiment: Experiment, found: Evaluation, size: int, unmatched: int, is_fixed: bool
-) -> dict[str, Any]:
+def evaluation_json(asked: Asked, found: Evaluation, unmatched: int) -> dict[str, Any]:
     """Return the same as a JSON object; the arguments are those of `evaluation_view`."""
+    experiment, is_fixed = asked.experiment, asked.is_fixed
     config = experiment.definition.config
     names = ("earned", "dr", "snipw", "ipw", "dm", "switch_dr", "gain")
     return {
@@ -75,9 +94,11 @@ def evaluation_json(
         "parameters": None
         if is_fixed
         else config.parameters.model_dump(by_alias=True, mode="json"),
-        "unitsPerAllocation": size,
+        "unitsPerAllocation": asked.size,
         "units": found.n_units,
         "unmatchedObservations": unmatched,
+        "learnedUnits": found.n_learned if asked.learns else 0,
+        "lacking": found.lacking,
         "estimates": {
             {"switch_dr": "switchDr"}.get(name, name): _estimate_json(getattr(found, name))
             for name in names
@@ -99,15 +120,30 @@ def evaluation_json(
     }
 
 
-def _asked(experiment: Experiment, size: int, is_fixed: bool) -> str:
-    if is_fixed:
+def _named(asked: Asked) -> str:
+    if asked.is_fixed:
         return "fixed shares"
-    policy = experiment.definition.config.parameters
+    policy = asked.experiment.definition.config.parameters
     if not policy.adaptive:
         return policy.type
     chosen = policy.model_dump(exclude_none=True)
     written = ", ".join(f"{name} {value}" for name, value in chosen.items())
-    return f"{policy.type} ({written}), allocated anew every {size:,} units,"
+    return f"{policy.type} ({written}), allocated anew every {asked.size:,} units,"
+
+
+def _learned(asked: Asked, found: Evaluation) -> str:
+    """Return what the policy knew, which decides what the answer means."""
+    if not asked.is_own_run:
+        return (
+            "The policy knew at every moment what this log knew: of a variant that was rarely "
+            "assigned little, so it went on asking for it. With --run it learns by itself."
+        )
+    lacking = (
+        ""
+        if found.lacking < NEGLIGIBLE_LACK
+        else f" The log lacks {found.lacking:.0%} of its choices; a shorter run lacks fewer."
+    )
+    return f"The policy learned from a run of its own of {found.n_learned:,} units.{lacking}"
 
 
 def _estimates(found: Evaluation) -> RenderableType:
@@ -128,17 +164,27 @@ def _estimates(found: Evaluation) -> RenderableType:
 
 
 def _variants(experiment: Experiment, found: Evaluation) -> RenderableType:
+    """Return the variants, or those to which the policy gives most if there are many."""
     table = table_of("variant", ">assigned", "as it was", "policy", ">mean")
-    rows = zip(
-        experiment.definition.variants, found.assigned, found.shares, found.means, strict=True
-    )
-    for variant, assigned, part, mean in rows:
+    names = [variant.name for variant in experiment.definition.variants]
+    shown = sorted(range(len(names)), key=lambda index: -found.shares[index])[:MAX_ROWS]
+    for index in sorted(shown):
         table.add_row(
-            Text(variant.name),
+            Text(names[index]),
+            f"{found.assigned[index]:,}",
+            share(found.assigned[index] / found.n_units),
+            share(found.shares[index]),
+            _number(found.means[index]),
+        )
+    others = set(range(len(names))) - set(shown)
+    if others:
+        assigned = sum(found.assigned[index] for index in others)
+        table.add_row(
+            f"{len(others)} others",
             f"{assigned:,}",
             share(assigned / found.n_units),
-            share(part),
-            _number(mean),
+            share(sum(found.shares[index] for index in others)),
+            style="dim",
         )
     return table
 

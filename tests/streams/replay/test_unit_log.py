@@ -12,12 +12,12 @@ from streams.domain.errors import InputError
 from streams.domain.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.receipts import Receipt
-from streams.evaluation.target import tallies
 from streams.replay.history import experiment_of
 from streams.replay.unit_log import unit_log
 from streams.replay.what_if import Assumptions, what_if
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
+from tests.streams.evaluation.logs import tallies
 from tests.streams.replay.memory import INPUTS, KEYRING, NOW_MS, Installation, installation
 
 QUARTER = PROPENSITY_ONE // 4
@@ -62,7 +62,7 @@ def test_the_last_tally_of_the_replay_is_that_of_the_workers():
         assigned_at_ms=np.append(log.assigned_at_ms, NOW_MS + 10_000),
     )
 
-    *_, (_, tally) = tallies(late, log.n_units)
+    *_, tally = tallies(late, log.n_units)
 
     expected = what_if(made.log, INPUTS, 7, Assumptions()).actual
     for index, variant in enumerate(expected.variants):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from streams.cli.evaluation.command import shares_of
-from streams.cli.evaluation.views import evaluation_json, evaluation_view
+from streams.cli.evaluation.command import own_run, shares_of
+from streams.cli.evaluation.views import Asked, evaluation_json, evaluation_view
 from streams.domain.errors import InputError
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.evaluation.estimators import UNKNOWN
@@ -64,15 +64,17 @@ def found(rates: tuple[float, float], weights: tuple[float, float]) -> Evaluatio
     return evaluate_target(log, replayed(log, fixed(weights), 1_000))
 
 
-def text_of(*arguments) -> str:
+def text_of(
+    experiment: Experiment, evaluation: Evaluation, unmatched=0, *, is_fixed=False, own=False
+) -> str:
     console = Console(width=400)
     with console.capture() as capture:
-        console.print(evaluation_view(*arguments))
+        console.print(evaluation_view(Asked(experiment, 100, is_fixed, own), evaluation, unmatched))
     return capture.get()
 
 
 def test_a_better_policy_is_called_better(experiment):
-    text = text_of(experiment, found((0.1, 0.4), (0.0, 1.0)), 100, 0, False)
+    text = text_of(experiment, found((0.1, 0.4), (0.0, 1.0)))
 
     assert "ucb (c 2.0), allocated anew every 100 units, over 1,000 units, click per unit" in text
     assert "It would have earned 400 click instead of 250 (+60.0%)" in text
@@ -83,8 +85,8 @@ def test_a_better_policy_is_called_better(experiment):
 
 
 def test_a_worse_one_worse_and_a_close_one_neither(experiment):
-    assert "it is worse." in text_of(experiment, found((0.4, 0.1), (0.0, 1.0)), 9, 0, True)
-    text = text_of(experiment, found((0.2, 0.21), (0.45, 0.55)), 9, 3, True)
+    assert "it is worse." in text_of(experiment, found((0.4, 0.1), (0.0, 1.0)), is_fixed=True)
+    text = text_of(experiment, found((0.2, 0.21), (0.45, 0.55)), 3, is_fixed=True)
     assert "cannot tell them apart" in text
     assert "fixed shares over 1,000 units" in text
     assert "3 observations are of assignments that are not in the log" in text
@@ -94,7 +96,7 @@ def test_what_is_wrong_with_the_weights_is_told(experiment):
     evaluation = found((0.2, 0.2), (0.5, 0.5))
     known = evaluation.diagnostics
     few = replace(known, effective_units=12.0, mean_weight=replace(known.mean_weight, upper=0.9))
-    text = text_of(experiment, replace(evaluation, diagnostics=few), 9, 0, False)
+    text = text_of(experiment, replace(evaluation, diagnostics=few))
 
     assert "do not believe the intervals" in text
     assert "The mean weight should be 1" in text
@@ -103,7 +105,7 @@ def test_what_is_wrong_with_the_weights_is_told(experiment):
 def test_json_has_null_for_what_is_not_known(experiment):
     evaluation = replace(found((0.2, 0.2), (0.5, 0.5)), dm=UNKNOWN, means=(0.2, math.nan))
 
-    shown = evaluation_json(experiment, evaluation, 100, 0, False)
+    shown = evaluation_json(Asked(experiment, 100, False, False), evaluation, 0)
 
     assert shown["estimates"]["dm"] == {"value": None, "lower": None, "upper": None}
     assert shown["variants"][1]["mean"] is None
@@ -111,4 +113,44 @@ def test_json_has_null_for_what_is_not_known(experiment):
     assert set(shown["estimates"]) == {
         *("earned", "dr", "snipw", "ipw", "dm", "switchDr", "gain"),
     }
-    assert "unknown" in text_of(experiment, evaluation, 100, 0, False)
+    assert "unknown" in text_of(experiment, evaluation)
+
+
+def test_what_the_policy_has_learned_from_is_told(experiment):
+    evaluation = found((0.2, 0.2), (0.5, 0.5))
+
+    assert "knew at every moment what this log knew" in text_of(experiment, evaluation)
+    assert "knew" not in text_of(experiment, evaluation, is_fixed=True)
+    own = text_of(experiment, replace(evaluation, n_learned=300), own=True)
+    assert "a run of its own of 300 units.\n" in own
+    lacking = text_of(experiment, replace(evaluation, lacking=0.12), own=True)
+    assert "The log lacks 12% of its choices" in lacking
+
+
+def test_a_run_is_drawn_from_a_longer_log():
+    run = own_run(1_000, 250)
+
+    assert run.cap == 4.0
+    assert run.draws.tolist() == own_run(1_000, 250).draws.tolist()
+    with pytest.raises(InputError) as raised:
+        own_run(10, 11)
+    assert (raised.value.code, raised.value.path) == ("OUT_OF_RANGE", "--run")
+
+
+def test_of_many_variants_those_that_matter_are_shown(experiment):
+    definition = parse_definition(
+        {"name": "Hero", "type": "ucb", "primaryMetric": "click"},
+        [{"name": f"item {index}", "isControl": index == 0} for index in range(20)],
+    )
+    evaluation = replace(
+        found((0.2, 0.2), (0.5, 0.5)),
+        assigned=(50,) * 20,
+        shares=(0.01,) * 8 + (0.0766,) * 12,
+        means=(0.2,) * 20,
+    )
+
+    text = text_of(replace(experiment, definition=definition), evaluation)
+
+    assert "item 8" in text
+    assert "item 7" not in text
+    assert "8 others" in text

@@ -1,0 +1,110 @@
+"""What is known at each place of a log: tallies that grow as the units and observations came."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from streams.domain.errors import InvalidParameterError
+from streams.evaluation.logged import IntArray, UnitLog
+from streams.tallies.builder import CellBuilder
+from streams.tallies.cell import Source, Tally, merge
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Units that come one after the other.
+
+    Attributes:
+        units: Which units, ascending.
+        news: Observations that became known since the batch before: all are of units before these,
+            and of a time up to that of the first of these.
+    """
+
+    units: IntArray
+    news: IntArray
+
+
+def batches(log: UnitLog, size: int) -> Iterator[Batch]:
+    """Yield the log in batches of units.
+
+    An observation can be older than its assignment, where clocks differ; still it comes after it.
+
+    Args:
+        log: The units.
+        size: Units of a batch, >= 1.
+
+    Raises:
+        InvalidParameterError: `size` is not positive.
+    """
+    if size < 1:
+        raise InvalidParameterError("size", size, ">= 1")
+    begins = log.assigned_at_ms[::size]
+    known_from = np.maximum(
+        log.observed_units // size + 1, np.searchsorted(begins, log.observed_at_ms)
+    )
+    order = np.argsort(known_from, kind="stable")
+    ends = np.searchsorted(known_from[order], np.arange(len(begins)), side="right").tolist()
+    observed = 0
+    for batch, end in enumerate(ends):
+        units = np.arange(batch * size, min((batch + 1) * size, log.n_units))
+        yield Batch(units, order[observed:end])
+        observed = end
+
+
+class Progress:
+    """A tally in the making, in the builders that workers use.
+
+    Args:
+        log: Where units and observations are from.
+        propensities: Of the units of the log, numerators over 2**32; read when a unit is added.
+    """
+
+    def __init__(self, log: UnitLog, propensities: IntArray) -> None:
+        self._log = log
+        self._propensities = propensities
+        self._assigned = CellBuilder(0, Source.IMPRESSIONS, 0)
+        self._observed = CellBuilder(0, Source.OBSERVATIONS, 0)
+        self._values: dict[int, int] = {}
+        self._step = 0
+
+    def assign(self, units: IntArray) -> None:
+        """Add units."""
+        if not len(units):
+            return
+        variants = self._log.variants[units].tolist()
+        counts = Counter(zip(variants, self._propensities[units].tolist(), strict=True))
+        times = self._log.assigned_at_ms[units]
+        self._assigned.add_units(self._next(), counts, int(times[0]), int(times[-1]))
+
+    def observe(self, observations: IntArray) -> None:
+        """Add observations of units that were added."""
+        log = self._log
+        units = log.observed_units[observations]
+        rows = zip(
+            units.tolist(),
+            log.variants[units].tolist(),
+            self._propensities[units].tolist(),
+            log.observed_values[observations].tolist(),
+            log.observed_at_ms[observations].tolist(),
+            strict=True,
+        )
+        for unit, variant, propensity, value, at_ms in rows:
+            before = self._values.get(unit)
+            key = variant, propensity, log.metric
+            self._observed.add_value(self._next(), key, before, value, at_ms)
+            self._values[unit] = value + (before or 0)
+
+    def tally(self) -> Tally:
+        """Return the sum of all that was added."""
+        self._assigned.freeze()
+        self._observed.freeze()
+        cells = (self._assigned.cell, self._observed.cell)
+        return merge(cell for cell in cells if cell is not None)
+
+    def _next(self) -> int:
+        self._step += 1
+        return self._step

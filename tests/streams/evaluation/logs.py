@@ -1,0 +1,49 @@
+"""Logs in memory, and experiments to ask them about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from streams.domain.quantities import MICRO, PROPENSITY_ONE
+from streams.evaluation.logged import UnitLog
+from streams.evaluation.progress import Progress, batches
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.tallies.cell import Tally
+
+HALF = PROPENSITY_ONE // 2
+
+
+def log_of(variants, observations=(), *, propensity=HALF, n_arms=2) -> UnitLog:
+    """Return a log of one unit a millisecond; observations are (unit, value, delay in ms)."""
+    n_units = len(variants)
+    units = np.array([unit for unit, _, _ in observations], np.int64)
+    return UnitLog(
+        "click",
+        n_arms,
+        np.array(variants, np.int64),
+        np.full(n_units, propensity, np.int64),
+        np.arange(n_units),
+        units,
+        np.array([round(value * MICRO) for _, value, _ in observations], np.int64),
+        units + np.array([delay for _, _, delay in observations], np.int64),
+    )
+
+
+def experiment_of(policy: str, n_arms: int = 2, **parameters) -> Experiment:
+    definition = parse_definition(
+        {"name": "x", "type": policy, "primaryMetric": "click", "parameters": parameters},
+        [{"name": str(arm), "isControl": arm == 0} for arm in range(n_arms)],
+    )
+    return Experiment(7, definition, Status.RUNNING, 2, 0, 0, 2)
+
+
+def tallies(log: UnitLog, size: int) -> Iterator[Tally]:
+    """Yield what is known when each batch begins."""
+    progress = Progress(log, log.propensities)
+    for batch in batches(log, size):
+        progress.observe(batch.news)
+        yield progress.tally()
+        progress.assign(batch.units)
