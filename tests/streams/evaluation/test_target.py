@@ -194,6 +194,14 @@ def test_a_run_of_its_own_takes_what_the_policy_would_have_chosen():
     assert target.model.tolist() == [[0.0, 0.0], [1.0, 1.0]]
 
 
+def test_a_run_may_get_nothing_from_a_batch():
+    log = log_of([0, 1, 0, 1])
+
+    target = replayed(log, fixed([0.5, 0.5]), 1, OwnRun(4.0, np.array([0.3, 0.2, 0.3, 0.3])))
+
+    assert target.n_learned == 1
+
+
 def test_a_cap_below_one_is_refused():
     with pytest.raises(InvalidParameterError):
         OwnRun(0.5, np.zeros(1))

@@ -27,14 +27,22 @@ def logged(made: Installation, inputs=INPUTS, metric="click"):
     return unit_log(made.log, inputs, experiment_of(made.log, inputs, 7), metric)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_they_sum_up_to_the_tallies(seed):
-    """The log has repetitions, noise, and observations before their impressions."""
+@pytest.mark.parametrize(
+    ("seed", "piece", "limit"),
+    [*((seed, 3, 1_000) for seed in range(8)), (8, 500, 1_000), (9, 7, 5)],
+)
+def test_they_sum_up_to_the_tallies(seed, piece, limit):
+    """The log has repetitions, noise and early observations, and once more than is remembered.
+
+    Pieces of 500 records are folded as columns there, and never here.
+    """
     made = installation(seed)
+    made.log.piece = piece
+    inputs = replace(INPUTS, limit=limit)
 
-    log = logged(made)
+    log = logged(made, inputs)
 
-    tally = what_if(made.log, INPUTS, 7, Assumptions()).actual
+    tally = what_if(made.log, inputs, 7, Assumptions()).actual
     assert np.bincount(log.variants).tolist() == [each.assignments for each in tally.variants]
     assert log.unmatched == 0
     found: Counter[int] = Counter()
