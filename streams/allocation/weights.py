@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from streams.allocation.policies import Arm, Policy
@@ -10,6 +11,10 @@ from streams.domain.quantities import ALLOCATION_TOTAL
 
 DEFAULT_FLOOR = 0.01
 """Smallest share under an adaptive policy: 1 %, or a tenth of an equal share if that is less."""
+
+FLOOR_HOLD_UNITS = 100
+"""Units per arm during which a floor that falls stays at its beginning: as many as tell a click
+rate of a few per cent from none."""
 
 _EQUAL_SHARE_FRACTION = 0.1
 _SHARE_ONE = 1 << 32  # shares are rounded to this, so that ties stay ties in spite of last bits
@@ -21,19 +26,51 @@ def allocate(policy: Policy, arms: Sequence[Arm]) -> tuple[int, ...]:
 
     Under a fixed policy every arm with a share has a weight of at least 1.
     """
-    least = floor(policy, len(arms))
+    least = floor(policy, len(arms), sum(arm.units for arm in arms))
     shares = with_floor(policy.shares(arms), least)
-    minimum = 0 if policy.adaptive and least == 0.0 else smallest_weight(policy, len(arms))
+    minimum = 0 if policy.adaptive and least == 0.0 else max(1, int(least * ALLOCATION_TOTAL))
     return integer_weights(shares, minimum)
 
 
 def smallest_weight(policy: Policy, n_arms: int) -> int:
-    """Return the smallest weight, >= 1, with which `allocate` ever lets an arm be assigned."""
-    return max(1, int(floor(policy, n_arms) * ALLOCATION_TOTAL))
+    """Return the smallest weight, >= 1, with which `allocate` ever lets an arm be assigned.
+
+    It does not depend on how many units there are, so what rests on it, such as the largest
+    1 / propensity of a confidence sequence, is known before the first one.
+    """
+    return max(1, int(final_floor(policy, n_arms) * ALLOCATION_TOTAL))
 
 
-def floor(policy: Policy, n_arms: int) -> float:
-    """Return the smallest share of an arm, in [0, 1 / n_arms]."""
+def floor(policy: Policy, n_arms: int, units: int) -> float:
+    """Return the smallest share of an arm after `units` units, in [0, 1 / n_arms].
+
+    It is the final floor, unless the policy has an `initial_allocation` f: then it is f for
+    `FLOOR_HOLD_UNITS` units per arm, h together, and after that the larger of f sqrt(h / units) and
+    the final floor. Exploring evenly costs regret in proportion to the floor: for ever under a
+    constant one, and 2 f sqrt(h T) instead of f T units per arm up to T under this one, of order
+    sqrt(T). A propensity that falls no faster than 1 / t leaves the estimates that divide by it
+    consistent and asymptotically Normal.
+
+    Source: Hadad, Hirshberg, Zhan, Wager and Athey (2021), "Confidence intervals for policy
+        evaluation in adaptive experiments", theorem 3 (propensities of at least C t^-a, a < 1).
+
+    Examples:
+        >>> from streams.allocation.policies import ThompsonSampling
+        >>> policy = ThompsonSampling(min_allocation=0.001, initial_allocation=0.01)
+        >>> [floor(policy, 10, units) for units in (0, 1_000, 4_000, 1_000_000)]
+        [0.01, 0.01, 0.005, 0.001]
+    """
+    final = final_floor(policy, n_arms)
+    first = policy.initial_allocation
+    if first is None:
+        return final
+    hold = FLOOR_HOLD_UNITS * n_arms
+    falling = first * math.sqrt(hold / max(hold, units))
+    return min(max(falling, final), 1.0 / n_arms)
+
+
+def final_floor(policy: Policy, n_arms: int) -> float:
+    """Return the smallest share an arm ever gets, in [0, 1 / n_arms]."""
     if policy.min_allocation is not None:
         return min(policy.min_allocation, 1.0 / n_arms)
     return min(DEFAULT_FLOOR, _EQUAL_SHARE_FRACTION / n_arms) if policy.adaptive else 0.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from streams.domain.validation import InputModel
+from streams.domain.validation import InputModel, problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,20 @@ class Arm:
     is_binary: bool
     weight: float
 
+    def mirrored(self) -> Arm:
+        """Return the arm of the metric in which less was more, and now more is.
+
+        Policies maximise. A metric that is to fall is turned over before a policy sees it: 0 and 1
+        change places, so a binary metric stays one, and any other value changes its sign. Spread
+        and order of distances stay, so a policy treats both directions alike, and mirroring twice
+        gives the arm back.
+
+        >>> Arm(10, 3.0, 2.1, is_binary=True, weight=0.5).mirrored().total
+        7.0
+        """
+        total = self.units - self.total if self.is_binary else -self.total
+        return replace(self, total=total)
+
 
 class Policy(InputModel):
     """Parameters of a policy, and how it shares the traffic.
@@ -41,6 +55,9 @@ class Policy(InputModel):
             stands for min(0.01, 0.1 / number of variants) under an adaptive policy, and for 0 under
             a fixed one. It keeps every propensity above zero, which every unbiased estimate from
             the log needs.
+        initial_allocation: Smallest share a variant gets while the experiment is young, at least
+            `min_allocation`, towards which it falls with the square root of the units; None stands
+            for `min_allocation` from the beginning. See `streams.allocation.weights.floor`.
     """
 
     type: ClassVar[str]
@@ -48,10 +65,49 @@ class Policy(InputModel):
     """Whether the shares depend on what was observed."""
 
     min_allocation: float | None = Field(default=None, ge=0.0, le=0.5)
+    initial_allocation: float | None = Field(default=None, ge=0.0, le=0.5)
+
+    @model_validator(mode="after")
+    def _check_floors(self) -> Self:
+        first = self.initial_allocation
+        if first is not None and not self.adaptive:
+            message = f"{self.type} does not explore, so its floor does not fall"
+            raise problem("PARAMETER_NOT_USED", message, "initialAllocation")
+        if first is not None and first < (self.min_allocation or 0.0):
+            message = f"initialAllocation == {first}, must be >= minAllocation"
+            raise problem("FLOOR_RISES", message, "initialAllocation")
+        return self
 
     @abstractmethod
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return the share of each arm before the floor: shape (n_arms,), >= 0, sums to 1."""
+
+    def mirrored(self) -> Self:
+        """Return the policy that does with mirrored arms what this one does with the arms.
+
+        It is the same one, unless a parameter speaks of successes: those change places with
+        failures, because a prior belongs to the metric and not to its direction.
+        """
+        return self
+
+
+class BetaPolicy(Policy):
+    """A policy with a Beta prior of a binary metric.
+
+    Attributes:
+        prior_alpha: Pseudo-successes of the Beta prior, > 0. Used while the metric is binary;
+            other metrics have the weak Normal prior of `NormalPosterior.observed`.
+        prior_beta: Pseudo-failures of the Beta prior, > 0.
+    """
+
+    prior_alpha: float = Field(default=1.0, gt=0.0, le=1e9)
+    prior_beta: float = Field(default=1.0, gt=0.0, le=1e9)
+
+    def mirrored(self) -> Self:
+        """Return the policy with successes and failures of the prior exchanged."""
+        return self.model_copy(
+            update={"prior_alpha": self.prior_beta, "prior_beta": self.prior_alpha}
+        )
 
 
 def leaders(scores: Sequence[float]) -> tuple[float, ...]:

@@ -7,15 +7,13 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from streams.allocation.policies.base import Arm, Policy
+from streams.allocation.policies.base import Arm, BetaPolicy
 
 
-class BayesianAB(Policy):
+class BayesianAB(BetaPolicy):
     """Share = the declared weight.
 
     Attributes:
-        prior_alpha: Pseudo-successes of the Beta prior of a binary metric, > 0.
-        prior_beta: Pseudo-failures of it, > 0.
         early_stopping_threshold: P(best) a winner must reach besides the significance threshold, in
             [0.5, 1). By itself it does not bound the false winners of an experiment that is looked
             at again and again; the confidence sequences of the report do.
@@ -24,8 +22,6 @@ class BayesianAB(Policy):
     type: ClassVar[str] = "bayesian_ab"
     adaptive: ClassVar[bool] = False
 
-    prior_alpha: float = Field(default=1.0, gt=0.0, le=1e9)
-    prior_beta: float = Field(default=1.0, gt=0.0, le=1e9)
     early_stopping_threshold: float = Field(default=0.95, ge=0.5, lt=1.0)
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:

@@ -18,7 +18,9 @@ class EpsilonGreedy(Policy):
 
     Arms without a unit come first; arms that tie share equally. With `decay` the exploration is
     min(epsilon, 500 K / t) for K arms and t units: constant at first, then 1/t, which makes the
-    regret grow as log t when the gap to the best arm is 0.1 or more.
+    regret grow as log t when the gap to the best arm is 0.1 or more. Smaller gaps, such as those
+    between click rates of a few per cent, are outside the theorem: it may then stay with a lesser
+    arm for long.
 
     Attributes:
         epsilon: Share of exploration, in [0, 1].

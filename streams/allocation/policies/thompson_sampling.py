@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pydantic import Field
-
-from streams.allocation.policies.base import Arm, Policy
+from streams.allocation.policies.base import Arm, BetaPolicy
 from streams.allocation.policies.posteriors import best_arm
 
 
-class ThompsonSampling(Policy):
+class ThompsonSampling(BetaPolicy):
     """Share = posterior probability to have the best mean, computed and not sampled.
-
-    Attributes:
-        prior_alpha: Pseudo-successes of the Beta prior, > 0. Used while the metric is binary;
-            other metrics have the weak Normal prior of `NormalPosterior.observed`.
-        prior_beta: Pseudo-failures of the Beta prior, > 0.
 
     Source: Thompson (1933); Scott (2010), "A modern Bayesian look at the multi-armed
         bandit", equation 7.
@@ -25,9 +18,6 @@ class ThompsonSampling(Policy):
 
     type: ClassVar[str] = "thompson_sampling"
     adaptive: ClassVar[bool] = True
-
-    prior_alpha: float = Field(default=1.0, gt=0.0, le=1e9)
-    prior_beta: float = Field(default=1.0, gt=0.0, le=1e9)
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return P(best) of each arm."""

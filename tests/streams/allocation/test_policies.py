@@ -12,6 +12,8 @@ from streams.allocation.policies import (
     BayesianAB,
     EpsilonGreedy,
     ThompsonSampling,
+    TopTwoThompson,
+    UCBVariant,
 )
 
 
@@ -40,7 +42,13 @@ ARMS = binary((40, 8), (25, 7), (35, 5))
 
 
 def test_registry_knows_every_policy_by_its_type():
-    assert set(POLICIES) == {"thompson_sampling", "ucb", "epsilon_greedy", "bayesian_ab"}
+    assert set(POLICIES) == {
+        "thompson_sampling",
+        "top_two_thompson",
+        "ucb",
+        "epsilon_greedy",
+        "bayesian_ab",
+    }
     assert [name for name, policy in POLICIES.items() if not policy.adaptive] == ["bayesian_ab"]
 
 
@@ -140,7 +148,10 @@ def arm_lists(draw):
     return binary(*pairs)
 
 
-@pytest.mark.parametrize("policy", [policy() for policy in POLICIES.values()], ids=list(POLICIES))
+EVERY_POLICY = [*(policy() for policy in POLICIES.values()), *(UCB(variant=v) for v in UCBVariant)]
+
+
+@pytest.mark.parametrize("policy", EVERY_POLICY, ids=repr)
 @given(arms=arm_lists(), random=st.randoms(use_true_random=False))
 def test_shares_are_a_distribution_and_follow_their_arms(policy, arms, random):
     order = list(range(len(arms)))
@@ -162,9 +173,15 @@ def test_shares_are_a_distribution_and_follow_their_arms(policy, arms, random):
         (ThompsonSampling, {"priorBeta": -1}),
         (ThompsonSampling, {"priorAlpha": float("inf")}),
         (ThompsonSampling, {"minAllocation": 0.6}),
+        (ThompsonSampling, {"initialAllocation": 0.6}),
+        (ThompsonSampling, {"minAllocation": 0.02, "initialAllocation": 0.01}),
+        (BayesianAB, {"initialAllocation": 0.01}),
+        (TopTwoThompson, {"priorAlpha": 0}),
         (UCB, {"c": 0}),
         (UCB, {"c": float("nan")}),
         (UCB, {"priorAlpha": 1}),
+        (UCB, {"variant": "ucb2"}),
+        (UCB, {"variant": "kl_ucb", "c": 1.0}),
         (EpsilonGreedy, {"epsilon": 1.1}),
         (EpsilonGreedy, {"epsilon": -0.1}),
         (EpsilonGreedy, {"decay": 1}),

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from streams.allocation.policies import UCB, Arm, BayesianAB, ThompsonSampling
 from streams.allocation.weights import (
     allocate,
+    final_floor,
     floor,
     integer_weights,
     smallest_weight,
@@ -128,7 +129,50 @@ def test_shares_or_minimum_outside_their_domain_are_refused(shares, minimum):
     ],
 )
 def test_floor_of_a_policy(policy, n_arms, expected):
-    assert floor(policy, n_arms) == expected
+    assert floor(policy, n_arms, 0) == floor(policy, n_arms, 10**12) == expected
+
+
+def test_falling_floor_worked_by_hand():
+    """f = 0.01 for 100 units of each of ten arms, then f sqrt(1,000 / t), and never below 0.001."""
+    policy = ThompsonSampling(min_allocation=0.001, initial_allocation=0.01)
+
+    floors = [floor(policy, 10, units) for units in (0, 1_000, 4_000, 100_000, 10**9)]
+
+    assert floors == pytest.approx([0.01, 0.01, 0.005, 0.001, 0.001])
+
+
+FALLING = st.tuples(st.floats(0, 0.5), st.floats(0, 1)).map(
+    lambda pair: ThompsonSampling(min_allocation=pair[0] * pair[1], initial_allocation=pair[0])
+)
+
+
+@given(FALLING, st.integers(2, 256), st.integers(0, 10**12), st.integers(0, 10**12))
+def test_falling_floor_falls_to_the_final_one(policy, n_arms, units, more):
+    early, late = floor(policy, n_arms, units), floor(policy, n_arms, units + more)
+
+    assert 1 / n_arms >= early >= late >= final_floor(policy, n_arms)
+
+
+@given(FALLING, st.lists(st.integers(0, 10**7), min_size=2, max_size=20))
+def test_integer_weights_keep_a_falling_floor_and_their_sum(policy, units):
+    """UCB puts all on one arm, so that the others have the floor and nothing else."""
+    floors = policy.model_dump(include={"min_allocation", "initial_allocation"})
+    ucb = UCB(**floors)
+    sample = arms(*((n, n // (index + 2)) for index, n in enumerate(units)))
+
+    weights = allocate(ucb, sample)
+
+    assert sum(weights) == 65_536
+    assert min(weights) >= int(65_536 * floor(ucb, len(units), sum(units)))
+    assert all(weight == 0 or weight >= smallest_weight(ucb, len(units)) for weight in weights)
+
+
+def test_constant_floor_is_a_falling_one_that_ends_where_it_begins():
+    sample = arms((10_000, 9_000), (10_000, 10))
+
+    falling = ThompsonSampling(min_allocation=0.02, initial_allocation=0.02)
+
+    assert allocate(falling, sample) == allocate(ThompsonSampling(min_allocation=0.02), sample)
 
 
 def test_hopeless_arm_keeps_the_floor():
