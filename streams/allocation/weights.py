@@ -27,9 +27,21 @@ def allocate(policy: Policy, arms: Sequence[Arm]) -> tuple[int, ...]:
     Under a fixed policy every arm with a share has a weight of at least 1.
     """
     least = floor(policy, len(arms), sum(arm.units for arm in arms))
-    shares = with_floor(policy.shares(arms), least)
-    minimum = 0 if policy.adaptive and least == 0.0 else max(1, int(least * ALLOCATION_TOTAL))
-    return integer_weights(shares, minimum)
+    shares = policy.shares(arms)
+    if not policy.adaptive and least == 0.0:
+        return integer_weights(shares, 1)
+    return weights_of(shares, least)
+
+
+def weights_of(shares: Sequence[float], least: float) -> tuple[int, ...]:
+    """Return the integer weights of shares with a floor mixed in, at least `least` each.
+
+    Args:
+        shares: Shares of a policy; shape (n_arms,), >= 0, sum to 1.
+        least: The floor, in [0, 1 / n_arms]; one above 0 gives every arm a weight of 1 or more.
+    """
+    minimum = max(1, int(least * ALLOCATION_TOTAL)) if least > 0.0 else 0
+    return integer_weights(with_floor(shares, least), minimum)
 
 
 def smallest_weight(policy: Policy, n_arms: int) -> int:

@@ -1,0 +1,150 @@
+"""Ridge regression of the reward on the context, one for each variant.
+
+All of it is made of additions, products, quotients and square roots of single numbers in a fixed
+order, with no linear algebra library: IEEE 754 says what each of them gives, so every machine
+publishes the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streams.allocation.contextual.encoding import FEATURE_ONE, Vector
+from streams.allocation.contextual.tally import LinearTally, triangle
+from streams.domain.errors import InvalidParameterError
+from streams.domain.quantities import MICRO
+from streams.inference.posterior import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearModel:
+    """What the variants of an experiment are believed to earn in a context.
+
+    Attributes:
+        coefficients: theta = A^-1 b with A = ridge I + sum of x x^T and b = sum of x reward; shape
+            (n_arms, dimension), in units of the metric.
+        covariance: A^-1; shape (n_arms, dimension, dimension), symmetric, positive definite.
+        noise: Standard deviation of the rewards, in units of the metric, > 0. The posterior of
+            theta is Normal with this covariance times its square.
+        units: Units of all variants in it.
+
+    Source: Li, Chu, Langford and Schapire (2010), "A contextual-bandit approach to personalized
+        news article recommendation", algorithm 1 (disjoint linear models).
+    """
+
+    coefficients: FloatArray
+    covariance: FloatArray
+    noise: float
+    units: int
+
+    @classmethod
+    def fit(
+        cls,
+        tallies: Sequence[LinearTally],
+        dimension: int,
+        *,
+        noise: float,
+        units: int,
+        ridge: float = 1.0,
+    ) -> LinearModel:
+        """Return the model after some tallies.
+
+        The matrix is factored anew each time: updating an inverse (Sherman and Morrison) would
+        gather rounding errors and depend on the order of events.
+
+        Args:
+            tallies: Of each variant; entries from `dimension` on are not looked at.
+            dimension: Length of the vectors, >= 1.
+            noise: Standard deviation of the rewards, > 0.
+            units: Units of all variants, >= 0.
+            ridge: Weight of the prior, in units at each entry, > 0.
+
+        Raises:
+            InvalidParameterError: an argument is outside its domain.
+        """
+        for name, value in (("ridge", ridge), ("noise", noise), ("dimension", dimension)):
+            if not 0.0 < value < np.inf:
+                raise InvalidParameterError(name, value, "finite and > 0")
+        matrices = np.array([_matrix(tally.gram, dimension) for tally in tallies])
+        matrices += ridge * np.eye(dimension)
+        moments = np.array([_moment(tally.moment, dimension) for tally in tallies])
+        covariance = _inverse(_cholesky(matrices, ridge))
+        coefficients = np.zeros_like(moments)
+        for index in range(dimension):
+            coefficients += covariance[:, :, index] * moments[:, index, None]
+        return cls(coefficients, covariance, noise, units)
+
+    def estimates(self, vector: Vector) -> tuple[FloatArray, FloatArray]:
+        """Return mean and standard deviation of what each variant earns in a context.
+
+        Args:
+            vector: The context; its indices are below the dimension.
+
+        Returns:
+            Means theta^T x, and deviations noise sqrt(x^T A^-1 x); shape (n_arms,) each, in units
+            of the metric.
+        """
+        indices = np.array([index for index, _ in vector])
+        x = np.array([value for _, value in vector]) / FEATURE_ONE
+        n_arms, dimension = self.coefficients.shape
+        means = (self.coefficients.take(indices, axis=1) * x).sum(axis=1)
+        pairs = (indices[:, None] * dimension + indices).ravel()
+        covariance = self.covariance.reshape(n_arms, -1).take(pairs, axis=1)
+        squares = (covariance * (x[:, None] * x).ravel()).sum(axis=1)
+        return means, self.noise * np.sqrt(np.maximum(squares, np.finfo(np.float64).tiny))
+
+
+def _matrix(gram: Sequence[int], dimension: int) -> FloatArray:
+    """Return the symmetric matrix of a packed triangle."""
+    matrix = np.zeros((dimension, dimension))
+    known = gram[: triangle(dimension)]
+    # Integers of any size: divided before they are floats, rounded once.
+    columns, rows = np.tril_indices(dimension)
+    matrix[rows[: len(known)], columns[: len(known)]] = [
+        entry / (FEATURE_ONE * FEATURE_ONE) for entry in known
+    ]
+    matrix[columns, rows] = matrix[rows, columns]
+    return matrix
+
+
+def _moment(moment: Sequence[int], dimension: int) -> FloatArray:
+    vector = np.zeros(dimension)
+    known = moment[:dimension]
+    vector[: len(known)] = [entry / (FEATURE_ONE * MICRO) for entry in known]
+    return vector
+
+
+def _cholesky(matrices: FloatArray, ridge: float) -> FloatArray:
+    """Return the lower triangular L with L L^T = A of each matrix A; shape (n_arms, d, d).
+
+    The pivots of A = ridge I + G with G positive semidefinite are at least `ridge`; one that is
+    less is so by rounding, and is taken for it. So there is a factor however alike the contexts.
+    """
+    rest = matrices.copy()
+    factor = np.zeros_like(rest)
+    for column in range(rest.shape[1]):
+        pivot = np.sqrt(np.maximum(rest[:, column, column], ridge))
+        factor[:, column, column] = pivot
+        below = rest[:, column + 1 :, column] / pivot[:, None]
+        factor[:, column + 1 :, column] = below
+        rest[:, column + 1 :, column + 1 :] -= below[:, :, None] * below[:, None, :]
+    return factor
+
+
+def _inverse(factor: FloatArray) -> FloatArray:
+    """Return A^-1 = L^-T L^-1 from the factor L of each matrix A; shape (n_arms, d, d)."""
+    dimension = factor.shape[1]
+    inverse = np.zeros_like(factor)  # L^-1, row by row: forward substitution of the identity
+    for row in range(dimension):
+        sums = np.zeros_like(inverse[:, row])
+        sums[:, row] = 1.0
+        for column in range(row):
+            sums -= factor[:, row, column, None] * inverse[:, column]
+        inverse[:, row] = sums / factor[:, row, row, None]
+    product = np.zeros_like(factor)
+    for row in range(dimension):
+        product += inverse[:, row, :, None] * inverse[:, row, None, :]
+    return product

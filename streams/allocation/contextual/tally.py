@@ -1,0 +1,88 @@
+"""What a linear model is fitted to: sums of products of integers, which are only ever added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from streams.allocation.contextual.encoding import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class LinearTally:
+    """The normal equations of one variant: a matrix of its units, a vector of their rewards.
+
+    Impressions add to the one and observations to the other, as they come, like units and values
+    of a plain tally. Both are as long as the largest index seen asks; what is beyond is 0. So they
+    can be counted and merged without knowing which features were declared.
+
+    Attributes:
+        gram: Sum of x x^T over the units, in 1 / FEATURE_ONE squared: the upper triangle by
+            columns, entry (i, j) with i <= j at j (j + 1) / 2 + i.
+        moment: Sum of x times reward, in 1 / FEATURE_ONE of a micro-unit.
+    """
+
+    gram: tuple[int, ...] = ()
+    moment: tuple[int, ...] = ()
+
+    def __add__(self, other: LinearTally) -> LinearTally:
+        return LinearTally(_sum(self.gram, other.gram), _sum(self.moment, other.moment))
+
+    def mirrored(self) -> LinearTally:
+        """Return the tally of the rewards with their sign changed, for a metric that is to fall."""
+        return LinearTally(self.gram, tuple(-entry for entry in self.moment))
+
+
+class LinearSums:
+    """A `LinearTally` in the making.
+
+    Args:
+        tally: Where to go on from.
+    """
+
+    __slots__ = ("_gram", "_moment")
+
+    def __init__(self, tally: LinearTally | None = None) -> None:
+        self._gram = list(tally.gram) if tally else []
+        self._moment = list(tally.moment) if tally else []
+
+    def add_unit(self, vector: Vector) -> None:
+        """Add a unit that was assigned with this context."""
+        gram = self._gram
+        last = vector[-1][0]
+        if len(gram) < triangle(last + 1):
+            gram.extend([0] * (triangle(last + 1) - len(gram)))
+        for place, (column, value) in enumerate(vector):
+            start = triangle(column)
+            for row, other in vector[: place + 1]:
+                gram[start + row] += value * other
+
+    def add_value(self, vector: Vector, value: int) -> None:
+        """Add a reward to a unit that was assigned with this context.
+
+        Several rewards of one unit add up, since the moment is linear in them.
+
+        Args:
+            vector: What its receipt says of its context.
+            value: The reward, in micro-units.
+        """
+        moment = self._moment
+        last = vector[-1][0]
+        if len(moment) <= last:
+            moment.extend([0] * (last + 1 - len(moment)))
+        for index, entry in vector:
+            moment[index] += entry * value
+
+    def freeze(self) -> LinearTally:
+        """Return the tally of all that was added."""
+        return LinearTally(tuple(self._gram), tuple(self._moment))
+
+
+def triangle(dimension: int) -> int:
+    """Return how many entries the upper triangle of a square matrix has, its diagonal included."""
+    return dimension * (dimension + 1) // 2
+
+
+def _sum(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip_longest(left, right, fillvalue=0))

@@ -1,0 +1,55 @@
+"""P(best) of Normal values, fast enough to be asked at every request."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import special
+
+from streams.inference.posterior import FloatArray
+
+_REACH = 5.0  # standard deviations; 6e-7 of a Normal value lies beyond
+_PANELS = 6
+_STEPS = np.linspace(-_REACH, _REACH, _PANELS + 1)
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
+_NODES, _WEIGHTS = (_NODES + 1.0) / 2.0, _WEIGHTS / 2.0
+
+
+def gaussian_best(means: FloatArray, deviations: FloatArray) -> FloatArray:
+    """Return the probability of each of several independent Normal values to be the largest.
+
+    It is the integral of f_k times the product of F_j over the others, by Gauss-Legendre quadrature
+    of four nodes on the panels between the points that lie 0, 1, .. 6 sixths of the way through
+    each of the values: so panels are narrow where a narrow value is, whatever the others' scale.
+    The error is below 1.5e-5, less than one of the 65,536 parts of an allocation;
+    `streams.inference.best` has six more digits and takes twenty times as long.
+
+    Args:
+        means: Shape (n,), finite.
+        deviations: Standard deviations; shape (n,), finite, > 0.
+
+    Returns:
+        Probabilities; shape (n,), sum to 1.
+
+    Examples:
+        >>> gaussian_best(np.array([0.0, 0.0, -9.0]), np.array([1.0, 1.0, 1.0])).round(6)
+        array([0.5, 0.5, 0. ])
+    """
+    reach = _REACH * deviations
+    start = (means - reach).max()  # below it, some value is surely above
+    alive = means + reach > start
+    probability = np.zeros(len(means))
+    mean, deviation = means[alive, None], deviations[alive, None]
+    points = (mean + deviation * _STEPS).ravel()
+    points = points[points >= start]
+    points.sort()
+    width = (points[1:] - points[:-1])[:, None]
+    nodes = (points[:-1, None] + width * _NODES).ravel()
+    z = (nodes - mean) / deviation
+    below = special.ndtr(z)  # at least ndtr(-5): no node is below `start`
+    all_below = np.multiply.reduce(below, axis=0) * (width * _WEIGHTS).ravel()
+    density = np.exp(-0.5 * z * z) / (math.sqrt(2.0 * math.pi) * deviation)
+    wins = np.add.reduce(density / below * all_below, axis=1)
+    probability[alive] = wins / wins.sum()
+    return probability
