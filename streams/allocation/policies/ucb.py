@@ -12,12 +12,8 @@ from pydantic import Field, model_validator
 from streams.allocation.policies.base import Arm, Policy, leaders, pooled_deviation
 from streams.domain.validation import problem
 
-DEFAULT_C = 2.0
 LARGEST_VARIANCE = 0.25
 """Variance that values in [0, 1] cannot exceed."""
-
-KL_LOG_LOG = 3.0
-"""Factor of ln ln t for which the bound of KL-UCB is proved."""
 
 SMALLEST_MEAN = 1e-300
 """Mean that is taken for 0, so that a ratio to it is finite."""
@@ -36,12 +32,15 @@ class UCBVariant(StrEnum):
     """As far as a likelihood ratio lets it: optimal in the limit for 0 and 1."""
 
 
+_DEFAULT_C: dict[str, float] = {UCBVariant.UCB1: 2.0, UCBVariant.KL: 3.0}
+
+
 class UCB(Policy):
     """Everything to the largest upper bound of the mean, after t units of which the arm has n.
 
     - `ucb1`: mean + c sqrt(ln t / n).
     - `ucb_tuned`: mean + sqrt(ln t / n · min(1/4, variance + sqrt(2 ln t / n))).
-    - `kl_ucb`: the largest q with n · kl(mean, q) <= ln t + 3 ln ln t, where kl is the divergence
+    - `kl_ucb`: the largest q with n · kl(mean, q) <= ln t + c ln ln t, where kl is the divergence
       of Bernoulli distributions.
 
     Arms without a unit come first; arms that tie share equally. The bounds suppose values in
@@ -52,7 +51,10 @@ class UCB(Policy):
     Attributes:
         variant: Which bound. `ucb1` is the plainest and explores the most: on click rates of a few
             per cent it loses several times what the others do.
-        c: Width of `ucb1`, > 0, and of no other; 2 unless stated. sqrt(2) is UCB1 as published.
+        c: Width of `ucb1`, > 0 and 2 unless stated; sqrt(2) is UCB1 as published. Under `kl_ucb`
+            the c of its paper, >= 0 and 3 unless stated; 3 is what the proof needs, and 0 is what
+            the authors recommend in practice: it loses half as much on click rates of a few per
+            cent. `ucb_tuned` has none.
 
     Source: Auer, Cesa-Bianchi and Fischer (2002), figure 1 (UCB1) and section 4 (UCB-Tuned);
         Garivier and Cappé (2011), "The KL-UCB algorithm for bounded stochastic bandits and beyond",
@@ -63,19 +65,22 @@ class UCB(Policy):
     adaptive: ClassVar[bool] = True
 
     variant: Annotated[UCBVariant, Field(strict=False)] = UCBVariant.UCB1
-    c: float | None = Field(default=None, gt=0.0, le=1e6)
+    c: float | None = Field(default=None, ge=0.0, le=1e6)
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("variant", UCBVariant.UCB1) == UCBVariant.UCB1:
-            return {**data, "c": DEFAULT_C if data.get("c") is None else data["c"]}
-        return data
+        if not isinstance(data, Mapping) or data.get("c") is not None:
+            return data
+        variant = data.get("variant", UCBVariant.UCB1)
+        return {**data, "c": _DEFAULT_C.get(variant) if isinstance(variant, str) else None}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.c is not None and self.variant is not UCBVariant.UCB1:
-            raise problem("PARAMETER_NOT_USED", f"{self.variant} has no width to set", "c")
+        if self.variant not in _DEFAULT_C and self.c is not None:
+            raise problem("PARAMETER_NOT_USED", f"{self.variant} has no c", "c")
+        if self.variant is UCBVariant.UCB1 and self.c == 0.0:
+            raise problem("OUT_OF_RANGE", "c == 0, must be above 0: it would not explore", "c")
         return self
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
@@ -96,15 +101,16 @@ class UCB(Policy):
 
     def _reach(self, arm: Arm, scale: float, log_t: float, *, is_binary: bool) -> float:
         """Return how far the bound lies above the mean, in units of `scale`."""
+        c = self.c or 0.0
         match self.variant:
             case UCBVariant.UCB1:
-                return (self.c or DEFAULT_C) * math.sqrt(log_t / arm.units)
+                return c * math.sqrt(log_t / arm.units)
             case UCBVariant.TUNED:
                 variance = _variance(arm) / (scale * scale) + math.sqrt(2.0 * log_t / arm.units)
                 largest = LARGEST_VARIANCE if is_binary else math.inf
                 return math.sqrt(log_t / arm.units * min(largest, variance))
             case UCBVariant.KL:
-                level = (log_t + KL_LOG_LOG * math.log(max(1.0, log_t))) / arm.units
+                level = (log_t + c * math.log(max(1.0, log_t))) / arm.units
                 if not is_binary:
                     return math.sqrt(2.0 * level)
                 mean = arm.total / arm.units

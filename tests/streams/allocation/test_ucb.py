@@ -119,12 +119,28 @@ def test_tuned_follows_the_spread_of_each_arm():
     assert TUNED.shares(arms) == (0.0, 1.0)
 
 
-def test_width_is_two_unless_stated_and_only_of_ucb1():
-    assert UCB().c == UCB(c=2.0).c == 2.0
-    assert KL.c is None
+def test_c_depends_on_the_variant():
+    assert (UCB().c, KL.c, TUNED.c) == (2.0, 3.0, None)
+    assert UCB(c=2.0) == UCB()
+    assert UCB(variant=UCBVariant.KL, c=0.0).bounds(ARMS) < KL.bounds(ARMS)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ({"variant": "ucb_tuned", "c": 2.0}, "PARAMETER_NOT_USED"),
+        ({"c": 0.0}, "OUT_OF_RANGE"),
+        ({"variant": "kl_ucb", "c": -1.0}, "OUT_OF_RANGE"),
+    ],
+)
+def test_c_outside_its_domain_is_refused(parameters, code):
     with pytest.raises(InputError) as refused:
-        parse(UCB, {"variant": "ucb_tuned", "c": 2.0}, "config.parameters")
-    assert (refused.value.code, refused.value.path) == ("PARAMETER_NOT_USED", "config.parameters.c")
+        parse(UCB, parameters, "config.parameters")
+
+    assert (refused.value.code, refused.value.path) == (code, "config.parameters.c")
+
+
+def test_what_is_no_mapping_is_refused():
     with pytest.raises(ValidationError):
         UCB.model_validate([])
 
