@@ -216,6 +216,10 @@ CASES = (
     Case("UCB1, c = sqrt(2)", UCB(c=math.sqrt(2.0), min_allocation=0.0)),
     Case("epsilon-greedy 0.1", EpsilonGreedy(min_allocation=0.0)),
     Case("epsilon-greedy 0.1 with decay", EpsilonGreedy(decay=True, min_allocation=0.0)),
+    Case(
+        "epsilon-greedy 0.1 with decay, D = 50",
+        EpsilonGreedy(decay=True, decay_units=50.0, min_allocation=0.0),
+    ),
 )
 """What the table of `LOW_CLICK_RATES` compares. A posterior takes a millisecond, so Thompson is not
 asked at every unit; that this costs nothing is a row of the table."""

@@ -10,8 +10,7 @@ from scipy import special
 from streams.inference.posterior import FloatArray
 
 _REACH = 5.0  # standard deviations; 6e-7 of a Normal value lies beyond
-_PANELS = 6
-_STEPS = np.linspace(-_REACH, _REACH, _PANELS + 1)
+_WIDTH = 1.25  # of a panel, in standard deviations of the narrowest value in it
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
 _NODES, _WEIGHTS = (_NODES + 1.0) / 2.0, _WEIGHTS / 2.0
 
@@ -20,10 +19,9 @@ def gaussian_best(means: FloatArray, deviations: FloatArray) -> FloatArray:
     """Return the probability of each of several independent Normal values to be the largest.
 
     It is the integral of f_k times the product of F_j over the others, by Gauss-Legendre quadrature
-    of four nodes on the panels between the points that lie 0, 1, .. 6 sixths of the way through
-    each of the values: so panels are narrow where a narrow value is, whatever the others' scale.
+    with four nodes on panels that are narrow where a narrow value is, whatever the others' scale.
     The error is below 1.5e-5, less than one of the 65,536 parts of an allocation;
-    `streams.inference.best` has six more digits and takes twenty times as long.
+    `streams.inference.best` has four more digits and takes twenty times as long.
 
     Args:
         means: Shape (n,), finite.
@@ -41,9 +39,7 @@ def gaussian_best(means: FloatArray, deviations: FloatArray) -> FloatArray:
     alive = means + reach > start
     probability = np.zeros(len(means))
     mean, deviation = means[alive, None], deviations[alive, None]
-    points = (mean + deviation * _STEPS).ravel()
-    points = points[points >= start]
-    points.sort()
+    points = _points(start, (means + reach)[alive], _WIDTH * deviations[alive])
     width = (points[1:] - points[:-1])[:, None]
     nodes = (points[:-1, None] + width * _NODES).ravel()
     z = (nodes - mean) / deviation
@@ -53,3 +49,22 @@ def gaussian_best(means: FloatArray, deviations: FloatArray) -> FloatArray:
     wins = np.add.reduce(density / below * all_below, axis=1)
     probability[alive] = wins / wins.sum()
     return probability
+
+
+def _points(start: float, ends: FloatArray, widths: FloatArray) -> FloatArray:
+    """Return the ends of panels from `start` on, each as wide as the narrowest value in it allows.
+
+    All values reach below `start`, so those in a panel are those that end above it.
+    """
+    order = ends.argsort()
+    ends = ends[order]
+    narrowest = np.minimum.accumulate(widths[order][::-1])[::-1]
+    lengths = ends.copy()
+    lengths[1:] -= ends[:-1]
+    lengths[0] -= start
+    panels = np.zeros(len(ends) + 1)
+    np.add.accumulate(lengths / narrowest, out=panels[1:])
+    n_panels = math.ceil(panels[-1])
+    steps = np.arange(n_panels + 1) * (panels[-1] / n_panels)
+    points: FloatArray = np.interp(steps, panels, np.concatenate(((start,), ends)))
+    return points

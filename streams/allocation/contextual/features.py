@@ -15,6 +15,10 @@ MAX_DIMENSION = 64
 """Length of the longest vector of a request, the intercept included: the work of an evaluation
 grows with its cube, a snapshot with its square, and an index is one byte of a receipt."""
 
+MAX_COEFFICIENTS = 1_024
+"""Variants times dimension, at most: sixteen variants of the longest vectors, or more of shorter
+ones. It bounds a snapshot to half a megabyte and a request to a fraction of a millisecond."""
+
 MAX_CATEGORIES = MAX_DIMENSION - 1
 NUMBER_LIMIT = 1e15
 

@@ -77,6 +77,35 @@ class LinearModel:
             coefficients += covariance[:, :, index] * moments[:, index, None]
         return cls(coefficients, covariance, noise, units)
 
+    @classmethod
+    def of_triangles(
+        cls,
+        coefficients: Sequence[Sequence[float]],
+        triangles: Sequence[Sequence[float]],
+        *,
+        noise: float,
+        units: int,
+    ) -> LinearModel:
+        """Return the model that was published as its coefficients and `triangles`.
+
+        Args:
+            coefficients: Of each variant; shape (n_arms, dimension).
+            triangles: Packed covariance of each; shape (n_arms, dimension (dimension + 1) / 2).
+            noise: As in the model.
+            units: As in the model.
+        """
+        theta = np.array(coefficients, dtype=np.float64)
+        columns, rows = np.tril_indices(theta.shape[1])
+        covariance = np.empty((*theta.shape, theta.shape[1]))
+        covariance[:, columns, rows] = covariance[:, rows, columns] = np.array(triangles)
+        return cls(theta, covariance, noise, units)
+
+    def triangles(self) -> list[list[float]]:
+        """Return the covariance of each variant, packed as the matrix of a `LinearTally` is."""
+        columns, rows = np.tril_indices(self.coefficients.shape[1])
+        packed: list[list[float]] = self.covariance[:, rows, columns].tolist()
+        return packed
+
     def estimates(self, vector: Vector) -> tuple[FloatArray, FloatArray]:
         """Return mean and standard deviation of what each variant earns in a context.
 

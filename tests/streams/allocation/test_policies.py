@@ -122,6 +122,12 @@ def test_epsilon_decays_as_one_over_t(units, expected):
     assert EpsilonGreedy(epsilon=0.2, decay=True).exploration(units, 2) == pytest.approx(expected)
 
 
+def test_epsilon_decays_sooner_with_fewer_units():
+    policy = EpsilonGreedy(epsilon=0.2, decay=True, decay_units=50)
+
+    assert policy.exploration(10_000, 2) == pytest.approx(0.01)
+
+
 def test_epsilon_stays_without_decay():
     assert EpsilonGreedy(epsilon=0.2).exploration(10**9, 2) == 0.2
 
@@ -186,6 +192,7 @@ def test_shares_are_a_distribution_and_follow_their_arms(policy, arms, random):
         (EpsilonGreedy, {"epsilon": 1.1}),
         (EpsilonGreedy, {"epsilon": -0.1}),
         (EpsilonGreedy, {"decay": 1}),
+        (EpsilonGreedy, {"decayUnits": 0}),
         (BayesianAB, {"earlyStoppingThreshold": 1.0}),
         (BayesianAB, {"earlyStoppingThreshold": 0.49}),
         (BayesianAB, {"priorBeta": 0}),

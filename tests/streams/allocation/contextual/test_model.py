@@ -69,6 +69,20 @@ def test_models_follow_their_variants(seed, order):
     assert np.array_equal(permuted.coefficients, model.coefficients[list(order)])
 
 
+@given(st.integers(0, 2**32))
+def test_published_model_answers_with_the_same_bits(seed):
+    *_, tallies = sample_of(seed, n=20)
+    model = LinearModel.fit(tallies, 5, noise=0.3, units=20)
+
+    read = LinearModel.of_triangles(
+        model.coefficients.tolist(), model.triangles(), noise=0.3, units=20
+    )
+
+    assert np.array_equal(read.covariance, model.covariance)
+    assert np.array_equal(read.coefficients, model.coefficients)
+    assert np.array_equal(model.covariance, model.covariance.transpose(0, 2, 1))
+
+
 def test_no_data_is_the_prior():
     model = LinearModel.fit([LinearTally(), LinearTally()], 3, noise=2.0, units=0, ridge=4.0)
 
