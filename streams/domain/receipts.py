@@ -16,9 +16,13 @@ Version 1 is 56 bytes, all integers unsigned and big-endian:
         40     16  BLAKE2b of bytes 0..39, keyed with the secret, digest of 16 bytes
 
 The text is base64url without padding (RFC 4648, section 5): 75 characters, of which the last
-carries two zero bits. Only that spelling is accepted, so a text stands for one assignment. A later
-version may put more fields before the MAC, such as the features a contextual policy has seen; the
-MAC always covers everything before it, and the first byte says what that is.
+carries two zero bits. Only that spelling is accepted, so a text stands for one assignment.
+
+Version 2 has the first byte 2 and, between byte 39 and the MAC, what a contextual policy has seen
+of the request: three bytes for each entry of its vector that is not 0, except the intercept; an
+index of one byte and a value of two, signed, in 1 / 1,024. There are 1 to 32 of them, and each
+makes the text four characters longer: with six it has 99. A receipt without an entry is of
+version 1. The MAC always covers everything before it, and the first byte says what that is.
 
 To check another implementation: with the secret 000102..1f (32 bytes) under key id 1,
 
@@ -28,6 +32,10 @@ To check another implementation: with the secret 000102..1f (32 bytes) under key
 has the receipt
 
     AQEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDUwCDcMcvE
+
+and with the entries 1024 at index 3 and -307 at index 5
+
+    AgEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgAMEAAX-zUtwEA2adjpsvnLqIq6UBaI
 """
 
 from __future__ import annotations
@@ -43,7 +51,11 @@ from typing import NamedTuple, Self
 from streams.domain.errors import ConfigurationError, ReceiptError
 
 RECEIPT_LENGTH = 75
-"""Characters of a receipt."""
+"""Characters of a receipt without features, which nearly all are."""
+
+ENTRY_BYTES = 3
+MAX_ENTRIES = 32
+"""Bytes of an entry of a vector, and how many a receipt has at most."""
 
 CLOCK_SKEW_MS = 300_000
 """How far the clock of an observer may be behind that of the assigner: five minutes."""
@@ -54,10 +66,12 @@ MAX_SECRET_BYTES = 64
 """Bounds of a secret: as long as the MAC, and what BLAKE2b takes."""
 
 _VERSION = 1
+_VERSION_WITH_FEATURES = 2
 _BODY = struct.Struct(">BBQHIHIHIQI")
 _MAC_BYTES = 16
 _WHOLE = struct.Struct(f"{_BODY.format}Q8x")  # the MAC as what `open` takes of it
 _SIZE = _WHOLE.size
+_BODY_SIZE = _BODY.size
 _LOW = 0xFFFFFFFF
 _new_tuple = tuple.__new__  # half the time of calling the class, for what is done per click
 
@@ -155,11 +169,16 @@ class Keyring:
     def __repr__(self) -> str:
         return f"Keyring(ids={list(self._states)})"
 
-    def sign(self, receipt: Receipt) -> str:
-        """Return the receipt as the text that is the assignment id."""
+    def sign(self, receipt: Receipt, features: bytes = b"") -> str:
+        """Return the receipt as the text that is the assignment id.
+
+        Args:
+            receipt: What it says.
+            features: The packed vector a contextual policy has seen; up to `MAX_ENTRIES` entries.
+        """
         experiment, variant, propensity, allocation, assigned, unit, window = receipt
         body = _BODY.pack(
-            _VERSION,
+            _VERSION_WITH_FEATURES if features else _VERSION,
             self._signer,
             experiment,
             variant,
@@ -171,6 +190,7 @@ class Keyring:
             unit,
             window,
         )
+        body += features
         state = self._states[self._signer].copy()
         state.update(body)
         return _to_text(body + state.digest())
@@ -221,7 +241,7 @@ class Keyring:
             unit,
             window,
             identity,
-        ) = _WHOLE.unpack(raw)
+        ) = _WHOLE.unpack(raw if len(raw) == _SIZE else raw[:_BODY_SIZE] + raw[-_MAC_BYTES:])
         state = self._states.get(key_id)
         if state is None:
             raise _refused("UNKNOWN_RECEIPT_KEY", f"no key {key_id} to verify the receipt with")
@@ -233,6 +253,15 @@ class Keyring:
         assigned = assigned_high << 32 | assigned_low
         fields = (experiment, variant, propensity + 1, allocation, assigned, unit, window)
         return _new_tuple(Receipt, fields), identity
+
+
+def features_of(text: str) -> bytes:
+    """Return the packed vector in a receipt that a keyring has verified; empty without one.
+
+    Raises:
+        ReceiptError: as `check_form`.
+    """
+    return _to_bytes(text)[_BODY_SIZE:-_MAC_BYTES]
 
 
 def check_attribution(receipt: Receipt, observed_at_ms: int) -> None:
@@ -273,7 +302,7 @@ def _to_text(raw: bytes) -> str:
 
 
 def _to_bytes(text: str) -> bytes:
-    """Return the bytes of a receipt of the version known here."""
+    """Return the bytes of a receipt of a version known here."""
     try:
         standard = text.encode("ascii").translate(_TO_STANDARD)
         raw = a2b_base64(standard + _PADDING[len(text) % 4], strict_mode=True)
@@ -281,9 +310,14 @@ def _to_bytes(text: str) -> bytes:
         raise _refused("MALFORMED_RECEIPT", "the receipt is not base64url") from error
     if len(raw) < _SIZE:
         raise _refused("MALFORMED_RECEIPT", f"the receipt is shorter than {_SIZE} bytes")
-    if raw[0] != _VERSION:
+    if raw[0] == _VERSION:
+        is_whole = len(raw) == _SIZE
+    elif raw[0] == _VERSION_WITH_FEATURES:
+        entries, rest = divmod(len(raw) - _SIZE, ENTRY_BYTES)
+        is_whole = not rest and 1 <= entries <= MAX_ENTRIES
+    else:
         raise _refused("UNKNOWN_RECEIPT_VERSION", f"version {raw[0]} of receipts is not known")
-    if len(raw) > _SIZE or text[-1] not in _LAST_CHARACTERS:
+    if not is_whole or text[-1] not in _LAST_CHARACTERS:
         raise _refused("MALFORMED_RECEIPT", "the receipt is not spelled as it was given out")
     return raw
 

@@ -9,11 +9,14 @@ from streams.domain import receipts
 from streams.domain.errors import ConfigurationError, ReceiptError
 from streams.domain.receipts import (
     CLOCK_SKEW_MS,
+    ENTRY_BYTES,
+    MAX_ENTRIES,
     RECEIPT_LENGTH,
     Keyring,
     Receipt,
     check_attribution,
     check_form,
+    features_of,
 )
 
 SECRET = bytes(range(32))
@@ -141,7 +144,7 @@ def test_without_a_key_the_form_can_be_checked():
 
 
 def test_a_later_version_is_named_as_such_whatever_its_length():
-    later = b"\x02" + urlsafe_b64decode(GOLDEN + "=")[1:40]
+    later = b"\x03" + urlsafe_b64decode(GOLDEN + "=")[1:40]
 
     assert code_of(signed(later)) == "UNKNOWN_RECEIPT_VERSION"
     assert code_of(signed(later + bytes(99))) == "UNKNOWN_RECEIPT_VERSION"
@@ -149,6 +152,55 @@ def test_a_later_version_is_named_as_such_whatever_its_length():
 
 def test_a_longer_receipt_of_version_1_is_malformed_though_signed():
     assert code_of(signed(urlsafe_b64decode(GOLDEN + "=")[:40] + bytes(3))) == "MALFORMED_RECEIPT"
+
+
+FEATURES = bytes.fromhex("03040005fecd")  # 1024 at index 3, -307 at index 5
+
+
+def test_the_golden_receipt_with_features_never_changes():
+    text = KEYRING.sign(GOLDEN_RECEIPT, FEATURES)
+
+    assert text in (receipts.__doc__ or "")
+    assert KEYRING.verify(text) == GOLDEN_RECEIPT
+    assert features_of(text) == FEATURES
+    raw = urlsafe_b64decode(text + "=")
+    assert raw[:1] + raw[40:-16] == b"\x02" + FEATURES
+    assert raw[1:40] == urlsafe_b64decode(GOLDEN + "=")[1:40]
+    assert raw[-16:] == blake2b(raw[:-16], key=SECRET, digest_size=16).digest()
+
+
+@given(
+    receipt_values,
+    st.integers(1, MAX_ENTRIES).flatmap(lambda n: st.binary(min_size=3 * n, max_size=3 * n)),
+)
+def test_what_was_signed_with_features_is_what_is_read(receipt, features):
+    text = KEYRING.sign(receipt, features)
+
+    assert len(text) == RECEIPT_LENGTH + 4 * len(features) // ENTRY_BYTES
+    opened, identity = KEYRING.open(text)
+    assert opened == receipt
+    assert identity == int.from_bytes(urlsafe_b64decode(text + "=")[-16:-8], "big")
+    assert features_of(text) == features
+
+
+def test_a_receipt_without_features_has_none():
+    assert features_of(GOLDEN) == b""
+    assert KEYRING.sign(GOLDEN_RECEIPT, b"") == GOLDEN
+
+
+@given(st.integers(0, (40 + 6 + 16) * 8 - 1))
+def test_features_with_one_bit_flipped_never_verify(bit):
+    raw = bytearray(urlsafe_b64decode(KEYRING.sign(GOLDEN_RECEIPT, FEATURES) + "="))
+    raw[bit // 8] ^= 1 << bit % 8
+
+    assert code_of(urlsafe_b64encode(raw).rstrip(b"=").decode())
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 2, 4, 3 * MAX_ENTRIES + 3])
+def test_features_of_another_length_are_malformed_though_signed(n_bytes):
+    body = b"\x02" + urlsafe_b64decode(GOLDEN + "=")[1:40]
+
+    assert code_of(signed(body + bytes(n_bytes))) == "MALFORMED_RECEIPT"
 
 
 def test_a_key_that_is_not_here_is_told_from_a_forgery():
