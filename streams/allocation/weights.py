@@ -13,10 +13,9 @@ DEFAULT_FLOOR = 0.01
 """Smallest share under an adaptive policy: 1 %, or a tenth of an equal share if that is less.
 
 It is a price for certainty. On ten arms with click rates of 1 % to 10 %, Thompson sampling loses 91
-clicks in 20,000 units without a floor, and 196 with this one. But the largest 1 / propensity is
-what a confidence sequence under moving weights has to reckon with: this floor lets it tell 10 %
-from 5 % after 63,000 units, and each halving doubles that. Who would rather earn sets
-`min_allocation` lower, with an `initial_allocation` to begin with.
+clicks in 20,000 units without a floor, 196 with this one, and 100 with a tenth of it. But the
+largest 1 / propensity is what a confidence sequence under moving weights has to reckon with: this
+floor lets it tell 10 % from 5 % after 63,000 units, and a tenth of it after 630,000.
 """
 
 FLOOR_HOLD_UNITS = 100
@@ -65,10 +64,10 @@ def floor(policy: Policy, n_arms: int, units: int) -> float:
 
     It is the final floor, unless the policy has an `initial_allocation` f: then it is f for
     `FLOOR_HOLD_UNITS` units per arm, h together, and after that the larger of f sqrt(h / units) and
-    the final floor. Exploring evenly costs regret in proportion to the floor: for ever under a
-    constant one, and 2 f sqrt(h T) instead of f T units per arm up to T under this one, of order
-    sqrt(T). A propensity that falls no faster than 1 / t leaves the estimates that divide by it
-    consistent and asymptotically Normal.
+    the final floor. Exploring evenly costs regret in proportion to the floor: f T units per arm up
+    to T under a constant one, and 2 f sqrt(h T) under this one. It suits those who run for long and
+    want to earn; a winner is named no sooner than under the final floor. A propensity that falls no
+    faster than 1 / t leaves the estimates that divide by it consistent and asymptotically Normal.
 
     Source: Hadad, Hirshberg, Zhan, Wager and Athey (2021), "Confidence intervals for policy
         evaluation in adaptive experiments", theorem 3 (propensities of at least C t^-a, a < 1).
