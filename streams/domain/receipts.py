@@ -49,13 +49,10 @@ from hmac import compare_digest
 from typing import NamedTuple, Self
 
 from streams.domain.errors import ConfigurationError, ReceiptError
+from streams.domain.vectors import ENTRY_BYTES, MAX_ENTRIES
 
 RECEIPT_LENGTH = 75
 """Characters of a receipt without features, which nearly all are."""
-
-ENTRY_BYTES = 3
-MAX_ENTRIES = 32
-"""Bytes of an entry of a vector, and how many a receipt has at most."""
 
 CLOCK_SKEW_MS = 300_000
 """How far the clock of an observer may be behind that of the assigner: five minutes."""
@@ -174,7 +171,7 @@ class Keyring:
 
         Args:
             receipt: What it says.
-            features: The packed vector a contextual policy has seen; up to `MAX_ENTRIES` entries.
+            features: The packed vector a contextual policy has seen, see `streams.domain.vectors`.
         """
         experiment, variant, propensity, allocation, assigned, unit, window = receipt
         body = _BODY.pack(

@@ -1,35 +1,20 @@
-"""From the context of a request to a vector of integers, and to the bytes of a receipt.
+"""From the context of a request to a vector of integers.
 
-A float is rounded once, here, to a multiple of 1 / 1,024; sums of products of the integers are
-exact, so any order of folding gives the same matrices. Models are fitted to, and ask about, the
-same rounded numbers, so that rounding biases nothing.
+Models are fitted to, and asked about, the same rounded numbers, so that rounding biases nothing.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from streams.allocation.contextual.features import MAX_DIMENSION, Feature, FeatureType
-from streams.domain.errors import InputError, ReceiptError
-
-FEATURE_ONE = 1 << 10
-"""What the entry 1 of a vector is as an integer."""
-
-Vector = tuple[tuple[int, int], ...]
-"""The entries of a vector that are not 0, as (index, value in 1 / FEATURE_ONE), by index.
-
-The entry 0 is the intercept, `FEATURE_ONE` in every vector.
-"""
-
-INTERCEPT: Vector = ((0, FEATURE_ONE),)
-"""The vector of a request of which nothing is known."""
+from streams.allocation.contextual.features import Feature, FeatureType
+from streams.domain.errors import InputError
+from streams.domain.vectors import FEATURE_ONE, INTERCEPT, Vector
 
 _HASH_BITS = 63  # of 64, since one is the sign
-_ENTRY = struct.Struct(">Bh")
 
 _Entries = Callable[[Any, str], Vector]
 
@@ -81,42 +66,6 @@ class FeatureSpace:
             if value is not None:
                 vector += entries(value, name)
         return vector
-
-
-def pack(vector: Vector) -> bytes:
-    """Return the bytes of a vector: an index of one byte and a value of two for each entry.
-
-    The intercept is left out, since it is in all of them.
-
-    >>> pack(((0, 1024), (3, -1024))).hex()
-    '03fc00'
-    """
-    return b"".join([_ENTRY.pack(index, value) for index, value in vector[1:]])
-
-
-def unpack(packed: bytes) -> Vector:
-    """Return the vector of `pack`.
-
-    Raises:
-        ReceiptError: no vector has these bytes (`MALFORMED_FEATURES`).
-
-    Examples:
-        >>> unpack(bytes.fromhex("03fc00"))
-        ((0, 1024), (3, -1024))
-    """
-    if len(packed) % _ENTRY.size:
-        raise _malformed()
-    entries = tuple(_ENTRY.iter_unpack(packed))
-    last = 0
-    for index, value in entries:
-        if not last < index < MAX_DIMENSION or not 0 < abs(value) <= FEATURE_ONE:
-            raise _malformed()
-        last = index
-    return INTERCEPT + entries
-
-
-def _malformed() -> ReceiptError:
-    return ReceiptError("MALFORMED_FEATURES", "the features are not spelled as they were given out")
 
 
 def _encoder(feature: Feature, start: int) -> _Entries:

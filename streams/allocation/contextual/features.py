@@ -9,11 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from streams.domain.validation import InputModel, problem
-
-MAX_FEATURES = 32
-MAX_DIMENSION = 64
-"""Length of the longest vector of a request, the intercept included: the work of an evaluation
-grows with its cube, a snapshot with its square, and an index is one byte of a receipt."""
+from streams.domain.vectors import MAX_DIMENSION
 
 MAX_COEFFICIENTS = 1_024
 """Variants times dimension, at most: sixteen variants of the longest vectors, or more of shorter

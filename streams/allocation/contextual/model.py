@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.allocation.contextual.encoding import FEATURE_ONE, Vector
-from streams.allocation.contextual.tally import LinearTally, triangle
 from streams.domain.errors import InvalidParameterError
 from streams.domain.quantities import MICRO
+from streams.domain.vectors import FEATURE_ONE, Vector
 from streams.inference.posterior import FloatArray
+from streams.tallies.linear import LinearTally, triangle
 
 
 @dataclass(frozen=True, slots=True, eq=False)

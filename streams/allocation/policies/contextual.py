@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from streams.allocation.contextual.features import MAX_FEATURES, Feature, check_features
+from streams.allocation.contextual.features import Feature, check_features
 from streams.allocation.policies.base import Arm, Policy
+from streams.domain.vectors import MAX_ENTRIES
 from streams.inference.posterior import FloatArray
 
 
@@ -30,7 +31,7 @@ class ContextualPolicy(Policy):
     adaptive: ClassVar[bool] = True
 
     features: Annotated[
-        tuple[Feature, ...], Field(min_length=1, max_length=MAX_FEATURES, strict=False)
+        tuple[Feature, ...], Field(min_length=1, max_length=MAX_ENTRIES, strict=False)
     ]
     alpha: float = Field(default=1.0, gt=0.0, le=1e6)
     ridge: float = Field(default=1.0, ge=1e-6, le=1e9)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from mabwiser.mab import MAB, LearningPolicy
 
-from streams.allocation.contextual.encoding import FEATURE_ONE
 from streams.allocation.contextual.features import Feature, FeatureType
 from streams.allocation.contextual.model import LinearModel
 from streams.allocation.contextual.scoring import Scorer
-from streams.allocation.contextual.tally import LinearSums
 from streams.allocation.policies import UCB, Arm, ThompsonSampling
 from streams.allocation.policies.lin_ts import LinTS
 from streams.allocation.policies.lin_ucb import LinUCB
 from streams.domain.quantities import MICRO
+from streams.domain.vectors import FEATURE_ONE
+from streams.tallies.linear import LinearSums
 
 N_ARMS = 3
 DRAWS = 100_000

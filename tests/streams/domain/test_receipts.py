@@ -9,8 +9,6 @@ from streams.domain import receipts
 from streams.domain.errors import ConfigurationError, ReceiptError
 from streams.domain.receipts import (
     CLOCK_SKEW_MS,
-    ENTRY_BYTES,
-    MAX_ENTRIES,
     RECEIPT_LENGTH,
     Keyring,
     Receipt,
@@ -18,6 +16,7 @@ from streams.domain.receipts import (
     check_form,
     features_of,
 )
+from streams.domain.vectors import ENTRY_BYTES, MAX_ENTRIES
 
 SECRET = bytes(range(32))
 KEYRING = Keyring({1: SECRET})

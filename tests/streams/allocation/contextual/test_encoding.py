@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.allocation.contextual.encoding import INTERCEPT, FeatureSpace, pack, unpack
+from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.features import Feature, FeatureType
-from streams.domain.errors import InputError, ReceiptError
+from streams.domain.errors import InputError
+from streams.domain.vectors import INTERCEPT, pack, unpack
 
 SPACE = FeatureSpace(
     [
@@ -94,20 +95,10 @@ contexts = st.fixed_dictionaries(
 
 
 @given(contexts)
-def test_vectors_survive_their_bytes(features):
+def test_vectors_of_requests_survive_their_bytes(features):
     vector = SPACE.encode(features)
 
     assert unpack(pack(vector)) == vector
     assert len(pack(vector)) <= 3 * 4
     assert [index for index, _ in vector] == sorted({index for index, _ in vector})
     assert all(0 < abs(value) <= 1024 for _, value in vector)
-
-
-@pytest.mark.parametrize(
-    "packed", ["01", "00fc00", "010401", "010000", "400001", "02000102", "020001010001"]
-)
-def test_bytes_of_no_vector_are_refused(packed):
-    with pytest.raises(ReceiptError) as refused:
-        unpack(bytes.fromhex(packed))
-
-    assert refused.value.code == "MALFORMED_FEATURES"

@@ -7,10 +7,10 @@ from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.features import Feature, FeatureType
 from streams.allocation.contextual.model import LinearModel
 from streams.allocation.contextual.scoring import Scorer
-from streams.allocation.contextual.tally import LinearSums
 from streams.allocation.policies.lin_ts import LinTS
 from streams.allocation.policies.lin_ucb import LinUCB
 from streams.domain.quantities import MICRO
+from streams.tallies.linear import LinearSums
 
 DEVICES = ("mobile", "desktop")
 FEATURES = (Feature(name="device", type=FeatureType.CATEGORY, values=DEVICES),)

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.allocation.contextual.model import LinearModel
-from streams.allocation.contextual.tally import LinearSums, LinearTally
 from streams.domain.errors import InvalidParameterError
+from streams.tallies.linear import LinearSums, LinearTally
 
 MICRO = 10**6
 

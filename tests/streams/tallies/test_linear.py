@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.allocation.contextual.tally import LinearSums, LinearTally, triangle
+from streams.tallies.linear import LinearSums, LinearTally, triangle
 
 MICRO = 10**6
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from streams.allocation.contextual.encoding import Vector
+from streams.domain.vectors import Vector
 
 
 @dataclass(frozen=True, slots=True)
