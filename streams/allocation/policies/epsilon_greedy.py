@@ -20,8 +20,8 @@ class EpsilonGreedy(Policy):
     min(epsilon, D K / t) for K arms and t units: constant at first, then 1/t. With D of 500 the
     regret grows as log t when the gap to the best arm is 0.1 or more; but ten arms at an epsilon
     of 0.1 come to 1/t after 50,000 units only. Smaller gaps, such as those between click rates of a
-    few per cent, are outside the theorem. A D of 20 to 50 does better on them, and one of 10 may
-    stay with a lesser arm for good.
+    few per cent, are outside the theorem: there a smaller D loses less at first, and too small a
+    one may stay with a lesser arm for good.
 
     Attributes:
         epsilon: Share of exploration, in [0, 1].
