@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
 from streams.domain.errors import InvalidParameterError
-from streams.inference.posterior import FloatArray
+from streams.inference.posterior import Arms, FloatArray
+from streams.inference.stirling import stirling_correction
 
 # The density falls by exp(-28) from its peak to the end of the support. The logit of a Beta
 # variable has a log-concave density, so the mass beyond is below exp(-28) = 7e-13 of its side.
 _DEPTH = 28.0
 _SUPPORT_TOLERANCE = 0.01
 _STANDARD_DEVIATIONS_PER_PANEL = 2.0
-_SERIES_FROM = 16.0  # the first term left out of Stirling's series is below 1e-15 from here on
 _EFOLDS_PER_PANEL = 16.0  # 12 nodes integrate exp(16 t) on a unit panel to 1e-9 of its peak
 
 
@@ -77,8 +77,8 @@ class BetaPosterior:
         """Posterior means alpha / (alpha + beta)."""
         return self.alpha / (self.alpha + self.beta)
 
-    def take(self, arms: NDArray[np.bool_]) -> BetaPosterior:
-        """Return the posteriors of the arms of a mask."""
+    def take(self, arms: Arms) -> BetaPosterior:
+        """Return the posteriors of some arms."""
         return BetaPosterior(self.alpha[arms], self.beta[arms])
 
     def quantiles(self, probability: float) -> FloatArray:
@@ -102,7 +102,9 @@ class BetaPosterior:
         distance = np.where(alpha <= beta, 1.0, -1.0) * (coordinates - np.log(alpha / beta))
         fall = rarer * distance - size * _log_mix(rarer / size, distance)
         peak = 0.5 * np.log(alpha / size * beta / (2.0 * np.pi))
-        correction = _stirling(size) - _stirling(alpha) - _stirling(beta)
+        correction = (
+            stirling_correction(size) - stirling_correction(alpha) - stirling_correction(beta)
+        )
         density: FloatArray = np.exp(fall + peak + correction)
         return density
 
@@ -110,6 +112,11 @@ class BetaPosterior:
         """Return the probabilities of these logits."""
         probabilities: FloatArray = special.expit(coordinates)
         return probabilities
+
+    def coordinates(self, values: FloatArray) -> FloatArray:
+        """Return the logits of these probabilities; infinite at and beyond 0 and 1."""
+        logits: FloatArray = special.logit(np.clip(values, 0.0, 1.0))
+        return logits
 
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Return two local standard deviations, and at most the width of 16 e-folds."""
@@ -152,26 +159,3 @@ def _log_mix(share: FloatArray, distance: FloatArray) -> FloatArray:
         distance + np.log(share + (1.0 - share) * np.exp(-np.maximum(distance, 0.0))),
     )
     return mixed
-
-
-def _stirling(z: FloatArray) -> FloatArray:
-    """Return log Gamma(z) minus Stirling's formula, to 1e-15.
-
-    Source: NIST DLMF 5.11.1.
-    """
-    large = np.maximum(z, _SERIES_FROM)
-    inverse_square = 1.0 / (large * large)
-    series = (
-        1 / 12
-        - inverse_square
-        * (
-            1 / 360
-            - inverse_square * (1 / 1260 - inverse_square * (1 / 1680 - inverse_square / 1188))
-        )
-    ) / large
-    small = np.minimum(z, _SERIES_FROM)
-    direct = special.gammaln(small) - (
-        (small - 0.5) * np.log(small) - small + 0.5 * np.log(2.0 * np.pi)
-    )
-    correction: FloatArray = np.where(z >= _SERIES_FROM, series, direct)
-    return correction

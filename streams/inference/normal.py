@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
 from streams.domain.errors import InvalidParameterError
 from streams.domain.quantities import MICRO
-from streams.inference.posterior import FloatArray
+from streams.inference.posterior import Arms, FloatArray
 
 PRIOR_UNITS = 1.0
 """How many units the prior of a mean weighs: one, as in a unit-information prior."""
@@ -24,6 +25,56 @@ SMALLEST_VARIANCE = MICRO**-2.0
 _FINITE_VARIANCE = 2.0  # a t distribution has a variance above these degrees of freedom
 _DEPTH = 40.0  # the density falls by exp(-40); with 3 degrees 4e-14 of the mass lies beyond
 _SCALES_PER_PANEL = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class NormalPrior:
+    """What is believed of the values of every arm before they are seen: Normal-Inverse-Gamma.
+
+    Given a variance v of the values, their mean is Normal(mean, v / units); and v is inverse-Gamma
+    with the shape degrees / 2 and the scale degrees * variance / 2.
+
+    Attributes:
+        mean: Expected mean, finite.
+        variance: Expected size of the variance of the values, finite and > 0.
+        units: How many units the prior weighs against the data, > 0.
+        degrees: How many units its variance weighs, > 2, so that the mean has a variance.
+
+    Raises:
+        InvalidParameterError: a parameter is outside its domain.
+    """
+
+    mean: float
+    variance: float
+    units: float = PRIOR_UNITS
+    degrees: float = PRIOR_DEGREES
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.mean):
+            raise InvalidParameterError("mean", self.mean, "finite")
+        for name, value in (("variance", self.variance), ("units", self.units)):
+            if not 0.0 < value < math.inf:
+                raise InvalidParameterError(name, value, "finite and > 0")
+        if not _FINITE_VARIANCE < self.degrees < math.inf:
+            raise InvalidParameterError("degrees", self.degrees, "finite and > 2")
+
+    @classmethod
+    def pooled(
+        cls, units: FloatArray, totals: FloatArray, squared_deviations: FloatArray
+    ) -> NormalPrior:
+        """Return the prior that is worth one unit drawn from all arms together.
+
+        While nothing tells values apart, as after one unit, the variance is the square of their
+        mean, or 1 if that is 0, so that one purchase does not make the next one certain.
+
+        Source: Kass and Wasserman (1995), the unit-information prior.
+        """
+        everyone = float(units.sum())
+        mean = float(totals.sum()) / everyone if everyone else 0.0
+        means = np.where(units > 0.0, totals / np.where(units > 0.0, units, 1.0), mean)
+        between = units * (means - mean) ** 2
+        spread = float((squared_deviations + between).sum())
+        return cls(mean, _prior_variance(mean, spread / everyone if everyone else 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,25 +106,29 @@ class NormalPosterior:
 
     @classmethod
     def observed(
-        cls, units: ArrayLike, totals: ArrayLike, squared_deviations: ArrayLike
+        cls,
+        units: ArrayLike,
+        totals: ArrayLike,
+        squared_deviations: ArrayLike,
+        *,
+        prior: NormalPrior | None = None,
     ) -> NormalPosterior:
         """Return the posteriors after the values of some units.
 
-        The prior is weak and the same for all arms: `PRIOR_UNITS` unit at the mean of all units of
-        all arms, and `PRIOR_DEGREES` degrees of freedom at their variance. While nothing tells
-        values apart, as after one unit, the variance is the square of their mean, or 1 if that is
-        0, so that one purchase does not make the next one certain. Being made from the data it has
-        their scale, so a change of currency changes no decision; being worth one unit, it is gone
-        after a few. Zero, one or two units, and equal values, give proper posteriors.
+        Unless stated the prior is weak and the same for all arms, `NormalPrior.pooled`. Being made
+        from the data it has their scale, so a change of currency changes no decision; being worth
+        one unit, it is gone after a few. Zero, one or two units, and equal values, give proper
+        posteriors.
 
         Args:
             units: Units; shape (n_arms,), >= 0.
             totals: Sums of their values; shape (n_arms,).
             squared_deviations: Sums of squared deviations from the arm's own mean; shape
                 (n_arms,), >= 0.
+            prior: What was believed before.
 
-        Source: Kass and Wasserman (1995), the unit-information prior; update as in Gelman et al.,
-            section 3.3.
+        Source: Murphy (2007), "Conjugate Bayesian analysis of the Gaussian distribution", equations
+            85 to 89 and 110; Gelman et al., section 3.3.
 
         Examples:
             >>> NormalPosterior.observed([0, 0], [0, 0], [0, 0]).degrees
@@ -85,19 +140,16 @@ class NormalPosterior:
         for name, values in (("units", n), ("squared_deviations", deviations)):
             if not np.all(values >= 0.0):
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
-        everyone = float(n.sum())
-        prior_mean = float(total.sum()) / everyone if everyone else 0.0
-        means = np.where(n > 0.0, total / np.maximum(n, 1.0), prior_mean)
-        between = n * (means - prior_mean) ** 2
-        spread = float((deviations + between).sum())
-        prior_variance = _prior_variance(prior_mean, spread / everyone if everyone else 0.0)
-        weight = PRIOR_UNITS + n
-        degrees = PRIOR_DEGREES + n
+        prior = prior or NormalPrior.pooled(n, total, deviations)
+        means = np.where(n > 0.0, total / np.where(n > 0.0, n, 1.0), prior.mean)
+        between = n * (means - prior.mean) ** 2
+        weight = prior.units + n
+        degrees = prior.degrees + n
         sum_of_squares = (
-            PRIOR_DEGREES * prior_variance + deviations + between * (PRIOR_UNITS / weight)
+            prior.degrees * prior.variance + deviations + between * (prior.units / weight)
         )
         return cls(
-            location=(PRIOR_UNITS * prior_mean + total) / weight,
+            location=(prior.units * prior.mean + total) / weight,
             scale=np.sqrt(sum_of_squares / degrees / weight),
             degrees=degrees,
         )
@@ -107,8 +159,8 @@ class NormalPosterior:
         """Posterior means."""
         return self.location
 
-    def take(self, arms: NDArray[np.bool_]) -> NormalPosterior:
-        """Return the posteriors of the arms of a mask."""
+    def take(self, arms: Arms) -> NormalPosterior:
+        """Return the posteriors of some arms."""
         return NormalPosterior(self.location[arms], self.scale[arms], self.degrees[arms])
 
     def quantiles(self, probability: float) -> FloatArray:
@@ -135,6 +187,10 @@ class NormalPosterior:
     def values(self, coordinates: FloatArray) -> FloatArray:
         """Return the coordinates: they are the means."""
         return coordinates
+
+    def coordinates(self, values: FloatArray) -> FloatArray:
+        """Return the means: they are the coordinates."""
+        return values
 
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Return two scales, and more in the tails, where a t density is a power law."""

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+Arms = NDArray[np.bool_] | NDArray[np.intp]
+"""Which arms: a mask of shape (n_arms,), or their indices, which may repeat."""
+
 
 class Posteriors(Protocol):
     """Independent posteriors of the means of several arms, of one family.
@@ -22,8 +25,8 @@ class Posteriors(Protocol):
     def means(self) -> FloatArray:
         """Posterior means; shape (n_arms,)."""
 
-    def take(self, arms: NDArray[np.bool_]) -> Self:
-        """Return the posteriors of the arms of a mask; shape (n_arms,)."""
+    def take(self, arms: Arms) -> Self:
+        """Return the posteriors of some arms."""
 
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every mean at `probability` in (0, 1); shape (n_arms,)."""
@@ -32,10 +35,18 @@ class Posteriors(Protocol):
         """Return coordinates outside which an arm has a negligible mass; shape (n_arms,) each."""
 
     def density(self, coordinates: FloatArray) -> FloatArray:
-        """Return the densities over the coordinate; shape (n_arms, n_coordinates)."""
+        """Return the densities over the coordinate; shape (n_arms, n_coordinates).
+
+        Args:
+            coordinates: The same for all arms, shape (n_coordinates,), or each arm's own, shape
+                (n_arms, n_coordinates).
+        """
 
     def values(self, coordinates: FloatArray) -> FloatArray:
-        """Return the means at these coordinates; shape (n_coordinates,)."""
+        """Return the means at these coordinates; of the same shape."""
+
+    def coordinates(self, values: FloatArray) -> FloatArray:
+        """Return the coordinates of these means; infinite where no mean can be."""
 
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Return the widest panel on which a density within [left, right] is nearly polynomial.

@@ -94,3 +94,15 @@ def test_parameters_outside_their_domain_are_refused(alpha, beta, name):
 def test_negative_counts_are_refused(successes, failures):
     with pytest.raises(InvalidParameterError):
         BetaPosterior.observed(successes, failures)
+
+
+def test_coordinates_are_logits_and_infinite_outside():
+    arms = BetaPosterior.observed([1], [1])
+
+    assert arms.coordinates(np.array([-0.5, 0.0, 0.5, 1.0, 2.0])).tolist() == [
+        -np.inf,
+        -np.inf,
+        0.0,
+        np.inf,
+        np.inf,
+    ]

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, stats
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.best import best
-from streams.inference.normal import NormalPosterior
+from streams.inference.direction import mirrored
+from streams.inference.normal import NormalPosterior, NormalPrior
 
 
 def observed(*samples):
@@ -119,3 +120,75 @@ def test_one_unit_does_not_make_the_next_one_certain():
 
 def test_equal_zeros_have_the_variance_of_nothing_seen():
     assert NormalPosterior.observed([2, 1], [0, 0], [0, 0]).scale[1] > 0.1
+
+
+def test_update_with_a_stated_prior_worked_by_hand():
+    """Murphy (2007), 85 to 89: mean 0 worth 1 unit, variance 2 worth 4; values 1, 2, 3 seen.
+
+    The mean is 6 / 4; 4 units, 7 degrees; sum of squares 4 * 2 + 2 + 3 * 1 / 4 * 2**2 = 13.
+    """
+    prior = NormalPrior(mean=0.0, variance=2.0, units=1.0, degrees=4.0)
+
+    arm = NormalPosterior.observed([3], [6], [2], prior=prior)
+
+    assert arm.location.tolist() == [1.5]
+    assert arm.degrees.tolist() == [7.0]
+    assert arm.scale == pytest.approx([np.sqrt(13 / 7 / 4)])
+
+
+def test_marginal_of_the_mean_is_that_of_normal_inverse_gamma():
+    """The mean integrated over the variance, by quadrature: Student t to 1e-8."""
+    prior = NormalPrior(mean=1.0, variance=3.0, units=2.0, degrees=5.0)
+    arm = NormalPosterior.observed([4], [9], [6], prior=prior)
+    shape, scale = (5 + 4) / 2, (5 * 3 + 6 + 4 * 2 / 6 * (9 / 4 - 1) ** 2) / 2
+    points = np.array([0.3, 1.5, 2.0, 4.0])
+
+    for point, density in zip(points, arm.density(points)[0], strict=True):
+        expected, _ = integrate.quad(
+            lambda v, x=point: (
+                stats.invgamma(shape, scale=scale).pdf(v)
+                * stats.norm((2 * 1 + 9) / 6, np.sqrt(v / 6)).pdf(x)
+            ),
+            0,
+            np.inf,
+        )
+        assert density == pytest.approx(expected, abs=1e-8)
+
+
+def test_without_values_the_posterior_is_the_stated_prior():
+    arm = NormalPosterior.observed([0], [0], [0], prior=NormalPrior(5.0, 4.0, units=4.0))
+
+    assert (arm.location[0], arm.scale[0], arm.degrees[0]) == (5.0, 1.0, 3.0)
+
+
+def test_agrees_with_bayesian_testing():
+    """Printed by `bayesian-testing` 0.10.0, NormalDataTest, 4,000,000 simulations, seed 52.
+
+    Its prior `m_prior=10, a_prior_ig=1.5, b_prior_ig=7.5, w_prior=1` has 3 degrees of freedom.
+    """
+    arms = NormalPosterior.observed(
+        [100, 60, 25],
+        [1_020, 640, 290],
+        [10_804 - 1_020**2 / 100, 7_200 - 640**2 / 60, 3_600 - 290**2 / 25],
+        prior=NormalPrior(mean=10.0, variance=5.0, units=1.0, degrees=3.0),
+    )
+
+    most, least = best(arms), best(mirrored(arms))
+
+    assert arms.means == pytest.approx([10.19802, 10.65574, 11.53846], abs=1e-5)
+    assert arms.quantiles(0.025) == pytest.approx([9.8022352, 10.0197411, 10.329114], abs=2e-3)
+    assert most.probability == pytest.approx([0.0039765, 0.09716, 0.8988635], abs=1e-3)
+    assert most.expected_loss == pytest.approx([1.3744723, 0.9170518, 0.0342106], abs=2e-3)
+    assert least.probability == pytest.approx([0.8700638, 0.1120375, 0.0178988], abs=1e-3)
+    assert least.expected_loss == pytest.approx([0.026123, 0.4835435, 1.3663847], abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("mean", float("nan")), ("variance", 0.0), ("units", 0.0), ("degrees", 2.0)],
+)
+def test_priors_outside_their_domain_are_refused(name, value):
+    with pytest.raises(InvalidParameterError) as caught:
+        NormalPrior(**{"mean": 0.0, "variance": 1.0, name: value})
+
+    assert caught.value.path == name
