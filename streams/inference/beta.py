@@ -89,7 +89,8 @@ class BetaPosterior:
     def support(self) -> tuple[FloatArray, FloatArray]:
         """Return the logits between which all but 1e-12 of the mass lies."""
         mode = np.log(self.alpha / self.beta)
-        return mode - _reach(self.alpha, self.beta), mode + _reach(self.beta, self.alpha)
+        left, right = _reach(np.array([self.alpha, self.beta]), np.array([self.beta, self.alpha]))
+        return mode - left, mode + right
 
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities of the logits."""
@@ -102,9 +103,8 @@ class BetaPosterior:
         distance = np.where(alpha <= beta, 1.0, -1.0) * (coordinates - np.log(alpha / beta))
         fall = rarer * distance - size * _log_mix(rarer / size, distance)
         peak = 0.5 * np.log(alpha / size * beta / (2.0 * np.pi))
-        correction = (
-            stirling_correction(size) - stirling_correction(alpha) - stirling_correction(beta)
-        )
+        of_size, of_alpha, of_beta = stirling_correction(np.array([size, alpha, beta]))
+        correction = of_size - of_alpha - of_beta
         density: FloatArray = np.exp(fall + peak + correction)
         return density
 
@@ -142,8 +142,9 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
     share = alpha / size
     reach = (_DEPTH + size * np.log1p(alpha / beta)) / alpha
     while True:
-        fall = alpha * reach + size * _log_mix(share, -reach) - _DEPTH
-        slope = alpha - alpha * np.exp(-reach - _log_mix(share, -reach))
+        log_mix = np.log1p(share * np.expm1(-reach))
+        fall = alpha * reach + size * log_mix - _DEPTH
+        slope = alpha - alpha * np.exp(-reach - log_mix)
         step = fall / slope
         reach = reach - step
         if np.all(step <= _SUPPORT_TOLERANCE * reach):

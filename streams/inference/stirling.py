@@ -15,9 +15,20 @@ def stirling_correction(z: FloatArray) -> FloatArray:
 
     Source: NIST DLMF 5.11.1.
     """
-    large = np.maximum(z, _SERIES_FROM)
+    is_large = z >= _SERIES_FROM
+    if is_large.all():
+        return _series(z)
+    small = np.minimum(z, _SERIES_FROM)
+    direct = special.gammaln(small) - (
+        (small - 0.5) * np.log(small) - small + 0.5 * np.log(2.0 * np.pi)
+    )
+    correction: FloatArray = np.where(is_large, _series(np.maximum(z, _SERIES_FROM)), direct)
+    return correction
+
+
+def _series(large: FloatArray) -> FloatArray:
     inverse_square = 1.0 / (large * large)
-    series = (
+    return (
         1 / 12
         - inverse_square
         * (
@@ -25,9 +36,3 @@ def stirling_correction(z: FloatArray) -> FloatArray:
             - inverse_square * (1 / 1260 - inverse_square * (1 / 1680 - inverse_square / 1188))
         )
     ) / large
-    small = np.minimum(z, _SERIES_FROM)
-    direct = special.gammaln(small) - (
-        (small - 0.5) * np.log(small) - small + 0.5 * np.log(2.0 * np.pi)
-    )
-    correction: FloatArray = np.where(z >= _SERIES_FROM, series, direct)
-    return correction

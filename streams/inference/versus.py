@@ -1,0 +1,273 @@
+"""Every variant against the control: probability to be better, expected loss, and lift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from streams.domain.errors import InvalidParameterError
+from streams.inference.direction import Direction
+from streams.inference.posterior import FloatArray, Posteriors
+from streams.inference.tabulated import Tabulated
+
+_RULES = tuple(np.polynomial.legendre.leggauss(n_nodes) for n_nodes in (32, 64, 128, 256))
+_LONGEST_SPANS = (
+    6.5,
+    11.0,
+    20.0,
+)  # of s, for the first rules; 6.5 holds all but a few small counts
+_QUARTILES_PER_DEVIATION = 1.349
+_BELOW_ZERO = 0.1  # share of a tail that the mass of the control at and below 0 may have
+_MAX_STEPS = 200
+_TOLERANCE = 1e-7  # of the probability at the end of an interval
+_LARGEST_Z = 7.0  # z of a probability of 1e-12
+_GROWTH = 4.0  # how much further a step may go than the one before
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Versus:
+    """The variants of an experiment against its control; all shapes are (n_arms,).
+
+    The control is compared with itself: 0.5, and zeros.
+
+    Attributes:
+        probability_better: Probability that the arm's mean is better than the control's.
+        expected_loss: What is lost on average by shipping the arm in place of the control, in units
+            of the mean: E (control - arm)+, or E (arm - control)+ where less is better. >= 0.
+        difference: Posterior mean of arm - control, whatever the direction.
+        difference_lower, difference_upper: Ends of its equal-tailed credible interval.
+        relative: The difference over the control's posterior mean.
+        relative_lower, relative_upper: Ends of the equal-tailed credible interval of
+            arm / control - 1. The three are NaN while P(control <= 0) is more than a tenth of a
+            tail: then nothing can be said in per cent of the control.
+    """
+
+    probability_better: FloatArray
+    expected_loss: FloatArray
+    difference: FloatArray
+    difference_lower: FloatArray
+    difference_upper: FloatArray
+    relative: FloatArray
+    relative_lower: FloatArray
+    relative_upper: FloatArray
+
+
+def versus(
+    posteriors: Posteriors,
+    control: int,
+    *,
+    direction: Direction = Direction.INCREASE,
+    level: float = 0.95,
+) -> Versus:
+    """Return how every arm compares with the control.
+
+    All of it are values of P(arm <= scale * control + shift): one integral over the narrower of the
+    two posteriors, by Gauss-Legendre nodes, of its density times the tabulated distribution
+    function of the other. The error of every probability, and so of the level at the ends of every
+    interval, is below 2e-6 (Beta, Gamma and t posteriors with parameters >= 1/2 and degrees of
+    freedom >= 3). An interval for one look: see `equal_tailed`.
+
+    Args:
+        posteriors: Posteriors of the means.
+        control: Index of the control.
+        direction: Which way the metric should go.
+        level: Probability inside the intervals, in (0, 1).
+
+    Raises:
+        InvalidParameterError: an argument is outside its domain.
+
+    Examples:
+        >>> from streams.inference.beta import BetaPosterior
+        >>> result = versus(BetaPosterior.observed([100, 130], [900, 870]), 0)
+        >>> result.probability_better.round(4), result.relative.round(4)
+        (array([0.5   , 0.9822]), array([0.   , 0.297]))
+    """
+    means = posteriors.means
+    n_arms = len(means)
+    if not 0 <= control < n_arms:
+        raise InvalidParameterError("control", control, f"in 0..{n_arms - 1}")
+    if not 0.0 < level < 1.0:
+        raise InvalidParameterError("level", level, "in (0, 1)")
+    pairs = _Pairs(Tabulated.of(posteriors), control)
+    others = pairs.others
+    better, loss = np.full(n_arms, 0.5), np.zeros(n_arms)
+    worse, lost = pairs.below_control()
+    difference = means - means[control]
+    if direction is Direction.INCREASE:
+        better[others], loss[others] = 1.0 - worse, lost
+    else:
+        better[others], loss[others] = worse, np.maximum(lost + difference[others], 0.0)
+
+    tail = (1.0 - level) / 2.0
+    ends = np.zeros((4, n_arms))
+    with_scales = pairs.mass_of_control_at_zero() <= _BELOW_ZERO * tail
+    ends[:, others] = pairs.ends(np.array([tail, 1.0 - tail]), with_scales=with_scales)
+    if with_scales:
+        relative = difference / means[control]
+    else:
+        relative = ends[2] = ends[3] = np.full(n_arms, np.nan)
+    return Versus(better, loss, difference, ends[0], ends[1], relative, ends[2], ends[3])
+
+
+class _Pairs:
+    """The control beside each other arm."""
+
+    def __init__(self, table: Tabulated, control: int) -> None:
+        n_arms = len(table.lower)
+        self._table = table
+        self._control = control
+        self._values = table.posteriors.values(table.lower), table.posteriors.values(table.upper)
+        self.others = np.flatnonzero(np.arange(n_arms) != control)
+
+    def mass_of_control_at_zero(self) -> float:
+        """Return P(control <= 0)."""
+        return self._table.below_values(np.array([[self._control]]), np.zeros((1, 1))).item()
+
+    def below_control(self) -> tuple[FloatArray, FloatArray]:
+        """Return P(arm <= control) and E (control - arm)+ of the others."""
+        ones, zeros = np.ones(len(self.others)), np.zeros(len(self.others))
+        return self._below(self.others, ones, zeros), self._loss()
+
+    def ends(self, probabilities: FloatArray, *, with_scales: bool) -> FloatArray:
+        """Return quantiles of arm - control, then of arm / control - 1; shape (4, n_others).
+
+        Args:
+            probabilities: The two probabilities.
+            with_scales: Whether the ratio means anything; otherwise its quantiles are NaN.
+        """
+        arms = np.tile(self.others, 4 if with_scales else 2)
+        is_scale = np.arange(len(arms)) >= 2 * len(self.others)
+        wanted = np.repeat(np.tile(probabilities, 2), len(self.others))[: len(arms)]
+        means, deviations = (
+            self._table.posteriors.means,
+            self._table.spread / _QUARTILES_PER_DEVIATION,
+        )
+        mean, deviation = means[self._control], deviations[self._control]
+        guess = means[arms] - mean
+        step = np.hypot(deviations[arms], deviation)
+        # The logarithm of a ratio is more nearly normal than the ratio. A mean below 0 has none.
+        is_log = bool(self._values[0].min() >= 0.0)
+        if with_scales:
+            ratio = means[arms] / mean
+            slope = np.hypot(deviations[arms] / mean, ratio * deviation / mean)
+            guess = np.where(is_scale, np.log(ratio) if is_log else ratio, guess)
+            step = np.where(is_scale, slope / ratio if is_log else slope, step)
+
+        def below(parameter: FloatArray) -> FloatArray:
+            scale = np.where(is_scale, parameter, 0.0)
+            scale = np.where(is_scale, np.exp(scale) if is_log else scale, 1.0)
+            return self._below(arms, scale, np.where(is_scale, 0.0, parameter))
+
+        solved = _solved(below, wanted, guess, step)
+        if is_log:
+            solved[is_scale] = np.exp(solved[is_scale])
+        ends = np.full((4, len(self.others)), np.nan)
+        ends.ravel()[: len(arms)] = solved - is_scale
+        return ends
+
+    def _below(self, arms: NDArray[np.intp], scale: FloatArray, shift: FloatArray) -> FloatArray:
+        """Return P(arm <= scale * control + shift); shape of all (n,)."""
+        table, control = self._table, self._control
+        by_control = np.abs(scale) * table.spread[control] <= table.spread[arms]
+        inner, outer = np.where(by_control, control, arms), np.where(by_control, arms, control)
+        divisor = np.where(by_control, 1.0, scale)
+        slope = np.where(by_control, scale, 1.0) / divisor
+        offset = np.where(by_control, shift, -shift) / divisor
+        integral = self._outer_below(inner, outer, slope, offset)
+        below: FloatArray = np.where(by_control | (scale < 0.0), integral, 1.0 - integral)
+        return below
+
+    def _outer_below(
+        self,
+        inner: NDArray[np.intp],
+        outer: NDArray[np.intp],
+        slope: FloatArray,
+        offset: FloatArray,
+    ) -> FloatArray:
+        """Return P(outer <= slope * inner + offset).
+
+        The integral ends where the line leaves the support of the outer arm: behind it the
+        distribution function is 0 or 1, and at the end of a domain there may be a corner.
+        """
+        table = self._table
+        with np.errstate(divide="ignore", invalid="ignore"):
+            corners = [(ends[outer] - offset) / slope for ends in self._values]
+        first, last = np.fmin(*corners), np.fmax(*corners)
+        low, high = (
+            np.clip(table.posteriors.coordinates(ends), table.lower[inner], table.upper[inner])
+            for ends in (first, last)
+        )
+        masses, values = self._nodes(inner, low, high)
+        line = slope[:, None] * values + offset[:, None]
+        within = (masses * table.below_values(outer[:, None], line)).sum(axis=1)
+        ends = table.posteriors.values(np.where(slope > 0.0, high, low))
+        mass = table.below_values(inner[:, None], ends[:, None])[:, 0]
+        above: FloatArray = np.where(slope > 0.0, 1.0 - mass, mass)
+        probability: FloatArray = within + above
+        return probability
+
+    def _loss(self) -> FloatArray:
+        """Return E (control - arm)+ of the others."""
+        table, control, arms = self._table, self._control, self.others
+        by_control = table.spread[control] <= table.spread[arms]
+        inner, outer = np.where(by_control, control, arms), np.where(by_control, arms, control)
+        masses, values = self._nodes(inner, table.lower[inner], table.upper[inner])
+        excess = (masses * table.excess_of_values(outer[:, None], values)).sum(axis=1)
+        # (c - a)+ = (c - a) + (a - c)+
+        ahead = table.posteriors.means[control] - table.posteriors.means[arms]
+        loss: FloatArray = np.maximum(np.where(by_control, excess, ahead + excess), 0.0)
+        return loss
+
+    def _nodes(
+        self, arms: NDArray[np.intp], low: FloatArray, high: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return masses and values of Gauss-Legendre nodes from low to high; (n, n_nodes) each."""
+        table = self._table
+        center, width = table.center[arms][:, None], table.width[arms][:, None]
+        left, right = (np.arcsinh((end[:, None] - center) / width) for end in (low, high))
+        half = (right - left) / 2.0
+        longest = 2.0 * float(half.max(initial=0.0))
+        nodes, weights = _RULES[int(np.searchsorted(_LONGEST_SPANS, longest))]
+        s = (right + left) / 2.0 + half * nodes
+        coordinates = center + width * np.sinh(s)
+        density = table.posteriors.take(arms).density(coordinates)
+        return density * np.cosh(s) * (width * half * weights), table.posteriors.values(coordinates)
+
+
+def _solved(
+    below: Callable[[FloatArray], FloatArray],
+    wanted: FloatArray,
+    guess: FloatArray,
+    deviation: FloatArray,
+) -> FloatArray:
+    """Return where increasing functions have the wanted values: secants between known bounds.
+
+    On the scale of z, where the distribution function of a bell is nearly a line, two or three
+    steps do. A secant that leaves the known bounds is replaced by their middle.
+    """
+    target: FloatArray = special.ndtri(wanted)
+    lower, upper = np.full_like(guess, -np.inf), np.full_like(guess, np.inf)
+    x: FloatArray = guess + target * deviation
+    before, z_before = guess, np.zeros_like(guess)
+    reach = _GROWTH * deviation
+    for _ in range(_MAX_STEPS):
+        probability = below(x)
+        is_done = np.abs(probability - wanted) <= _TOLERANCE
+        if is_done.all():
+            break
+        is_low = probability < wanted
+        lower, upper = np.where(is_low, x, lower), np.where(is_low, upper, x)
+        z = np.clip(special.ndtri(probability), -_LARGEST_Z, _LARGEST_Z)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = (z - z_before) / (x - before)
+            slope = np.where((slope > 0.0) & np.isfinite(slope), slope, 1.0 / deviation)
+        step = np.clip((target - z) / slope, -reach, reach)
+        after = np.where(is_done, x, x + step)
+        outside = ~((lower < after) & (after < upper)) & ~is_done
+        after = np.where(outside, (lower + upper) / 2.0, after)
+        before, z_before, x, reach = x, z, after, reach * _GROWTH
+    return x
