@@ -1,0 +1,112 @@
+"""What the posterior of a metric needs of one variant: a few sums over its units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from streams.domain.errors import InvalidParameterError
+from streams.domain.quantities import MICRO
+from streams.tallies.cell import MetricTally
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Sums over the units of one variant; a unit without an observation has the value 0.
+
+    Counts need not be whole: what is forgotten by half counts half.
+
+    Attributes:
+        units: Units assigned, >= 0.
+        units_with_value: Units with at least one observation, in [0, units].
+        total: Sum of the values, in units of the metric.
+        squared_deviations: Sum of squared deviations from the mean of all units, >= 0.
+        value_squared_deviations: The same over units with a value, from their own mean, >= 0.
+
+    Raises:
+        InvalidParameterError: a sum is outside its domain.
+    """
+
+    units: float
+    units_with_value: float
+    total: float
+    squared_deviations: float
+    value_squared_deviations: float
+
+    def __post_init__(self) -> None:
+        for name in ("units", "squared_deviations", "value_squared_deviations"):
+            value = getattr(self, name)
+            if not 0.0 <= value < math.inf:
+                raise InvalidParameterError(name, value, "finite and >= 0")
+        if not math.isfinite(self.total):
+            raise InvalidParameterError("total", self.total, "finite")
+        if not 0.0 <= self.units_with_value <= self.units:
+            rule = f"in 0..units == {self.units!r}"
+            raise InvalidParameterError("units_with_value", self.units_with_value, rule)
+
+    @classmethod
+    def of(cls, units: int, metric: MetricTally) -> Self:
+        """Return the sample that a tally holds.
+
+        Impressions and observations come by different topics: an observation may be here before
+        its impression, and then its unit counts as assigned. Differences of large sums are taken
+        in integers and divided once, so no digit is lost.
+        """
+        n = max(units, metric.units)
+        return cls(
+            units=n,
+            units_with_value=metric.units,
+            total=metric.total / MICRO,
+            squared_deviations=_squared_deviations(n, metric),
+            value_squared_deviations=_squared_deviations(metric.units, metric),
+        )
+
+    @classmethod
+    def pooled(cls, weighted: Iterable[tuple[float, Sample]]) -> Self:
+        """Return the sample of all units of several, each of them counting with its weight.
+
+        Squared deviations are put together from those within the samples and those between their
+        means, which are both >= 0, so nothing cancels.
+
+        Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance",
+            equation 2.1.
+        """
+        parts = [(weight, sample) for weight, sample in weighted if weight > 0.0]
+        units = math.fsum(w * s.units for w, s in parts)
+        with_value = math.fsum(w * s.units_with_value for w, s in parts)
+        total = math.fsum(w * s.total for w, s in parts)
+        mean = total / units if units else 0.0
+        value_mean = total / with_value if with_value else 0.0
+        return cls(
+            units=units,
+            units_with_value=min(with_value, units),
+            total=total,
+            squared_deviations=math.fsum(
+                w * (s.squared_deviations + s.units * (s.mean - mean) ** 2) for w, s in parts
+            ),
+            value_squared_deviations=math.fsum(
+                w
+                * (
+                    s.value_squared_deviations
+                    + s.units_with_value * (s.value_mean - value_mean) ** 2
+                )
+                for w, s in parts
+            ),
+        )
+
+    @property
+    def mean(self) -> float:
+        """Mean per unit; 0 without units."""
+        return self.total / self.units if self.units else 0.0
+
+    @property
+    def value_mean(self) -> float:
+        """Mean per unit with a value; 0 without such units."""
+        return self.total / self.units_with_value if self.units_with_value else 0.0
+
+
+def _squared_deviations(units: int, metric: MetricTally) -> float:
+    spread = units * metric.total_squared - metric.total * metric.total
+    return spread / (units * MICRO * MICRO) if units else 0.0
