@@ -98,6 +98,10 @@ class Tabulated:
         at, t = self._places(arms, values)
         return _interpolated(self.below, self.density, at, t)
 
+    def mass_at_zero(self, arm: int) -> float:
+        """Return P(X <= 0) of an arm."""
+        return self.below_values(np.array([[arm]]), np.zeros((1, 1))).item()
+
     def excess_of_values(self, arms: NDArray[np.intp], values: FloatArray) -> FloatArray:
         """Return E (value - X)+, by how much a value exceeds an arm on average; shapes as above."""
         at, t = self._places(arms, values)

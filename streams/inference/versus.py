@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.direction import Direction
 from streams.inference.posterior import FloatArray, Posteriors
+from streams.inference.solving import solve_increasing
 from streams.inference.tabulated import Tabulated
 
 _RULES = tuple(np.polynomial.legendre.leggauss(n_nodes) for n_nodes in (32, 64, 128, 256))
@@ -22,10 +21,6 @@ _LONGEST_SPANS = (
 )  # of s, for the first rules; 6.5 holds all but a few small counts
 _QUARTILES_PER_DEVIATION = 1.349
 _BELOW_ZERO = 0.1  # share of a tail that the mass of the control at and below 0 may have
-_MAX_STEPS = 200
-_TOLERANCE = 1e-7  # of the probability at the end of an interval
-_LARGEST_Z = 7.0  # z of a probability of 1e-12
-_GROWTH = 4.0  # how much further a step may go than the one before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +87,8 @@ def versus(
         raise InvalidParameterError("control", control, f"in 0..{n_arms - 1}")
     if not 0.0 < level < 1.0:
         raise InvalidParameterError("level", level, "in (0, 1)")
-    pairs = _Pairs(Tabulated.of(posteriors), control)
+    table = Tabulated.of(posteriors)
+    pairs = _Pairs(table, control)
     others = pairs.others
     better, loss = np.full(n_arms, 0.5), np.zeros(n_arms)
     worse, lost = pairs.below_control()
@@ -104,7 +100,7 @@ def versus(
 
     tail = (1.0 - level) / 2.0
     ends = np.zeros((4, n_arms))
-    with_scales = pairs.mass_of_control_at_zero() <= _BELOW_ZERO * tail
+    with_scales = table.mass_at_zero(control) <= _BELOW_ZERO * tail
     ends[:, others] = pairs.ends(np.array([tail, 1.0 - tail]), with_scales=with_scales)
     if with_scales:
         relative = difference / means[control]
@@ -122,10 +118,6 @@ class _Pairs:
         self._control = control
         self._values = table.posteriors.values(table.lower), table.posteriors.values(table.upper)
         self.others = np.flatnonzero(np.arange(n_arms) != control)
-
-    def mass_of_control_at_zero(self) -> float:
-        """Return P(control <= 0)."""
-        return self._table.below_values(np.array([[self._control]]), np.zeros((1, 1))).item()
 
     def below_control(self) -> tuple[FloatArray, FloatArray]:
         """Return P(arm <= control) and E (control - arm)+ of the others."""
@@ -162,7 +154,7 @@ class _Pairs:
             scale = np.where(is_scale, np.exp(scale) if is_log else scale, 1.0)
             return self._below(arms, scale, np.where(is_scale, 0.0, parameter))
 
-        solved = _solved(below, wanted, guess, step)
+        solved = solve_increasing(below, wanted, guess, step)
         if is_log:
             solved[is_scale] = np.exp(solved[is_scale])
         ends = np.full((4, len(self.others)), np.nan)
@@ -236,38 +228,3 @@ class _Pairs:
         coordinates = center + width * np.sinh(s)
         density = table.posteriors.take(arms).density(coordinates)
         return density * np.cosh(s) * (width * half * weights), table.posteriors.values(coordinates)
-
-
-def _solved(
-    below: Callable[[FloatArray], FloatArray],
-    wanted: FloatArray,
-    guess: FloatArray,
-    deviation: FloatArray,
-) -> FloatArray:
-    """Return where increasing functions have the wanted values: secants between known bounds.
-
-    On the scale of z, where the distribution function of a bell is nearly a line, two or three
-    steps do. A secant that leaves the known bounds is replaced by their middle.
-    """
-    target: FloatArray = special.ndtri(wanted)
-    lower, upper = np.full_like(guess, -np.inf), np.full_like(guess, np.inf)
-    x: FloatArray = guess + target * deviation
-    before, z_before = guess, np.zeros_like(guess)
-    reach = _GROWTH * deviation
-    for _ in range(_MAX_STEPS):
-        probability = below(x)
-        is_done = np.abs(probability - wanted) <= _TOLERANCE
-        if is_done.all():
-            break
-        is_low = probability < wanted
-        lower, upper = np.where(is_low, x, lower), np.where(is_low, upper, x)
-        z = np.clip(special.ndtri(probability), -_LARGEST_Z, _LARGEST_Z)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = (z - z_before) / (x - before)
-            slope = np.where((slope > 0.0) & np.isfinite(slope), slope, 1.0 / deviation)
-        step = np.clip((target - z) / slope, -reach, reach)
-        after = np.where(is_done, x, x + step)
-        outside = ~((lower < after) & (after < upper)) & ~is_done
-        after = np.where(outside, (lower + upper) / 2.0, after)
-        before, z_before, x, reach = x, z, after, reach * _GROWTH
-    return x
