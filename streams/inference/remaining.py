@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray, Posteriors
@@ -77,7 +78,7 @@ def value_remaining(
     def quantile(sign: float) -> float:
         """Return that of the difference, or over +-mean."""
 
-        def below(parameter: FloatArray) -> FloatArray:
+        def below(parameter: FloatArray, _: NDArray[np.intp]) -> FloatArray:
             value = parameter.item()
             line = (1.0 + sign * value, 0.0) if sign else (1.0, value)
             return np.array([largest.below(*line)])

@@ -3,61 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from streams.inference.posterior import FloatArray
 
 _MAX_STEPS = 200
-_TOLERANCE = 1e-7
+_TOLERANCE = 1e-6
 _LARGEST_Z = 7.0  # z of a probability of 1e-12
 _GROWTH = 4.0  # how much further a step may go than the one before
 
 
 def solve_increasing(
-    below: Callable[[FloatArray], FloatArray],
+    below: Callable[[FloatArray, NDArray[np.intp]], FloatArray],
     wanted: FloatArray,
     guess: FloatArray,
     deviation: FloatArray,
 ) -> FloatArray:
-    """Return where distribution functions have the wanted values, to 1e-7 or a machine number.
+    """Return where distribution functions have the wanted values, to 1e-6 or a machine number.
 
     By secants between known bounds, on the scale of z, where the distribution function of a bell is
     nearly a line: two or three steps do. A secant that leaves the known bounds is replaced by their
     middle.
 
     Args:
-        below: Increasing functions of one parameter each; from shape (n,) to shape (n,).
+        below: The increasing functions: it is given parameters, shape (m,), and the indices of the
+            functions to be asked, shape (m,).
         wanted: Probabilities, in (0, 1); shape (n,).
         guess: Where about a half is; shape (n,).
         deviation: Roughly one standard deviation, > 0; shape (n,).
     """
-    target: FloatArray = special.ndtri(wanted)
-    lower, upper = np.full_like(guess, -np.inf), np.full_like(guess, np.inf)
-    x: FloatArray = guess + target * deviation
-    before, z_before = guess, np.zeros_like(guess)
-    reach = _GROWTH * deviation
+    solution: FloatArray = guess.copy()
+    rows = np.arange(len(guess))
+    search = _Search.begun(special.ndtri(wanted), guess, deviation)
     for _ in range(_MAX_STEPS):
-        probability = below(x)
-        is_done = np.abs(probability - wanted) <= _TOLERANCE
-        if is_done.all():
+        probability = np.clip(below(search.x, rows), 0.0, 1.0)  # sums may round to beyond 1
+        solution[rows] = search.x
+        search = search.step(special.ndtri(probability))
+        is_open = (np.abs(probability - wanted[rows]) > _TOLERANCE) & (search.x != solution[rows])
+        if not is_open.any():
             break
-        is_low = probability < wanted
-        lower, upper = np.where(is_low, x, lower), np.where(is_low, upper, x)
-        z = np.clip(special.ndtri(probability), -_LARGEST_Z, _LARGEST_Z)
+        if not is_open.all():
+            rows, search = rows[is_open], search.take(is_open)
+    return solution
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """Searches on their way.
+
+    Attributes:
+        target: The z of the wanted probabilities.
+        deviation: Roughly one standard deviation.
+        x, before: Where to look next, and where one looked before.
+        z_before: What was found there.
+        lower, upper: Where too little and too much was found.
+        reach: How far the next step may go.
+    """
+
+    target: FloatArray
+    deviation: FloatArray
+    x: FloatArray
+    before: FloatArray
+    z_before: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    reach: FloatArray
+
+    @classmethod
+    def begun(cls, target: FloatArray, guess: FloatArray, deviation: FloatArray) -> _Search:
+        """Return searches that begin where a normal distribution has the target."""
+        endless = np.full_like(guess, np.inf)
+        return cls(
+            target=target,
+            deviation=deviation,
+            x=guess + target * deviation,
+            before=guess,
+            z_before=np.zeros_like(guess),
+            lower=-endless,
+            upper=endless,
+            reach=_GROWTH * deviation,
+        )
+
+    def take(self, rows: NDArray[np.bool_]) -> _Search:
+        """Return some of the searches."""
+        return _Search(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def step(self, unbounded_z: FloatArray) -> _Search:
+        """Return the searches after this z was found at x; they stay where bounds meet."""
+        x, reach, target = self.x, self.reach, self.target
+        z = np.clip(unbounded_z, -_LARGEST_Z, _LARGEST_Z)
+        is_low = z < target
+        lower, upper = np.where(is_low, x, self.lower), np.where(is_low, self.upper, x)
         with np.errstate(divide="ignore", invalid="ignore"):
-            slope = (z - z_before) / (x - before)
-            slope = np.where((slope > 0.0) & np.isfinite(slope), slope, 1.0 / deviation)
+            slope = (z - self.z_before) / (x - self.before)
+            slope = np.where((slope > 0.0) & np.isfinite(slope), slope, 1.0 / self.deviation)
         # Where all or nothing lies below, the slope is not known: go on ever faster.
         far = np.copysign(reach, target - z)
         step = np.where(np.abs(z) < _LARGEST_Z, (target - z) / slope, far)
         after = x + np.clip(step, -reach, reach)
         is_bounded = np.isfinite(lower) & np.isfinite(upper)
-        middle = np.where(is_bounded, (lower + upper) / 2.0, x + far)
+        with np.errstate(invalid="ignore"):
+            middle = np.where(is_bounded, (lower + upper) / 2.0, x + far)
         after = np.where((lower < after) & (after < upper), after, middle)
-        after = np.where(is_done | (after == x), x, after)
-        if np.array_equal(after, x):
-            break  # the bounds are neighbours among machine numbers
-        before, z_before, x, reach = x, z, after, reach * _GROWTH
-    return x
+        return _Search(target, self.deviation, after, x, z, lower, upper, reach * _GROWTH)

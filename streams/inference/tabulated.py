@@ -102,12 +102,17 @@ class Tabulated:
         """Return P(X <= 0) of an arm."""
         return self.below_values(np.array([[arm]]), np.zeros((1, 1))).item()
 
-    def excess_of_values(self, arms: NDArray[np.intp], values: FloatArray) -> FloatArray:
-        """Return E (value - X)+, by how much a value exceeds an arm on average; shapes as above."""
+    def below_and_excess(
+        self, arms: NDArray[np.intp], values: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return P(X <= value), and E (value - X)+, by how much a value exceeds the arm's mean.
+
+        Shapes as above.
+        """
         at, t = self._places(arms, values)
         below = _interpolated(self.below, self.density, at, t)
         shortfall = _interpolated(self.shortfall, self.short, at, t)
-        return (values - self.posteriors.means[arms]) * below + shortfall
+        return below, (values - self.posteriors.means[arms]) * below + shortfall
 
     def _places(
         self, arms: NDArray[np.intp], values: FloatArray
@@ -134,8 +139,10 @@ def _interpolated(
 
 def _running_integral(steps: FloatArray) -> FloatArray:
     """Return the integral from the first point to every point, of what is 0 beyond the ends."""
-    padded = np.pad(steps, ((0, 0), (1, 1)))
-    each = _INNER * (padded[:, 1:-2] + padded[:, 2:-1]) + _OUTER * (padded[:, :-3] + padded[:, 3:])
+    pairs = steps[:, :-1] + steps[:, 1:]
+    each = _INNER * pairs
+    each[:, 1:] += _OUTER * steps[:, :-2]
+    each[:, :-1] += _OUTER * steps[:, 2:]
     integral = np.zeros_like(steps)
     np.cumsum(each, axis=1, out=integral[:, 1:])
     return integral

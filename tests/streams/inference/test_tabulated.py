@@ -63,11 +63,12 @@ def test_excess_is_the_integral_of_the_distribution_function(arms, reference):
     table, values = Tabulated.of(arms), reference.ppf([0.01, 0.5, 0.99])
     scale = reference.std()
 
-    excess = table.excess_of_values(np.array([[0]]), values[None, :])[0]
+    below, excess = table.below_and_excess(np.array([[0]]), values[None, :])
 
+    assert np.array_equal(below, table.below_values(np.array([[0]]), values[None, :]))
     low = reference.ppf(1e-12)
     knots = reference.ppf([1e-9, 1e-6, 1e-3, 0.1])
-    for value, found in zip(values, excess, strict=True):
+    for value, found in zip(values, excess[0], strict=True):
         points = [float(knot) for knot in knots if knot < value]
         expected, _ = integrate.quad(reference.cdf, low, value, points=points, limit=500)
         assert found == pytest.approx(expected, abs=2e-6 * scale)
