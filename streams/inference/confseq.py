@@ -28,6 +28,7 @@ PLANNED_UNITS = 5_000
 PLANNED_EVENTS = 500.0
 """Events, in units of the largest increment, at which the bounded sequence is made narrowest."""
 
+_TUNED_ERROR = 0.025  # one side of 5 %; e-values cannot know the error they will be held against
 _MAX_NEWTON_STEPS = 100
 _NEWTON_TOLERANCE = 1e-9
 
@@ -110,11 +111,16 @@ def asymptotic_radius(units: int, alpha: float, planned_units: int = PLANNED_UNI
         3.035
     """
     log_alpha = math.log(alpha)
-    rho_squared = (-2.0 * log_alpha + math.log(1.0 - 2.0 * log_alpha)) / planned_units
-    scaled = units * rho_squared
+    scaled = units * asymptotic_tuning(alpha, planned_units)
     return math.sqrt(
         2.0 * (scaled + 1.0) / (units * scaled) * (0.5 * math.log(scaled + 1.0) - log_alpha)
     )
+
+
+def asymptotic_tuning(alpha: float, planned_units: int = PLANNED_UNITS) -> float:
+    """Return the rho^2 with which `asymptotic_radius` is narrowest at the planned units."""
+    log_alpha = math.log(alpha)
+    return (-2.0 * log_alpha + math.log(1.0 - 2.0 * log_alpha)) / planned_units
 
 
 def bounded_radius(
@@ -145,11 +151,10 @@ def bounded_radius(
         for the inequality; Howard, Ramdas, McAuliffe and Sekhon, arXiv 1810.08240, proposition 9
         (gamma-exponential mixture).
     """
-    if not np.all((bounds > 0.0) & np.isfinite(bounds)):
-        raise InvalidParameterError("bounds", bounds.tolist(), "finite and > 0")
+    _check_bounds(bounds)
     events = sums_of_squares / (bounds * bounds)
     wanted = -math.log(alpha)
-    rho = planned_events / (2.0 * wanted + math.log1p(2.0 * wanted))
+    rho = _rho(alpha, planned_events)
     radius = np.full_like(events, 2.0 * wanted)
     while np.any(low := log_mixture(radius, events, rho)[0] < wanted):
         radius = np.where(low, 2.0 * radius, radius)
@@ -161,6 +166,35 @@ def bounded_radius(
         if np.all(step <= _NEWTON_TOLERANCE * radius):
             break
     return radius * bounds
+
+
+def log_e_values(
+    deviations: FloatArray,
+    sums_of_squares: FloatArray,
+    bounds: FloatArray,
+    planned_events: float = PLANNED_EVENTS,
+) -> FloatArray:
+    """Return the logarithms of the e-values against "S has no positive drift"; 0 when S <= 0.
+
+    The probability that one ever exceeds log(1 / p) is at most p, so exp(-value) is an always-valid
+    one-sided p-value. It is the mixture that `bounded_radius` inverts, tuned for 2.5 % a side.
+
+    Args:
+        deviations: S, a sum of increments that never fall below -bound; shape (n,).
+        sums_of_squares: Sum of the squared increments; shape (n,), >= 0.
+        bounds: Deepest possible fall of an increment; shape (n,), finite and > 0.
+        planned_events: As in `bounded_radius`.
+
+    Raises:
+        InvalidParameterError: a bound is outside its domain.
+    """
+    _check_bounds(bounds)
+    values, _ = log_mixture(
+        np.maximum(deviations, 0.0) / bounds,
+        sums_of_squares / (bounds * bounds),
+        _rho(_TUNED_ERROR, planned_events),
+    )
+    return np.where(deviations > 0.0, values, 0.0)
 
 
 def log_mixture(
@@ -183,3 +217,14 @@ def log_mixture(
     value = prior + log_gamma - shape * log_rate + deviations + events
     slope = 1.0 - shape / rate + np.exp((shape - 1.0) * log_rate - rate - log_gamma)
     return value, slope
+
+
+def _rho(alpha: float, planned_events: float) -> float:
+    """Return the rho that makes the radius small at so many events."""
+    wanted = -2.0 * math.log(alpha)
+    return planned_events / (wanted + math.log1p(wanted))
+
+
+def _check_bounds(bounds: FloatArray) -> None:
+    if not np.all((bounds > 0.0) & np.isfinite(bounds)):
+        raise InvalidParameterError("bounds", bounds.tolist(), "finite and > 0")

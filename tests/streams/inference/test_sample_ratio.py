@@ -1,0 +1,120 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.domain.errors import InvalidParameterError
+from streams.inference.sample_ratio import Assigned, under_fixed_weights, under_moving_weights
+
+
+@pytest.mark.parametrize(
+    ("counts", "shares", "concentration", "odds"),
+    [
+        ([5_550, 4_450], [0.5, 0.5], 100, 1.1633217553844087e25),
+        ([150, 260, 590], [0.1, 0.3, 0.6], 1_000, 617.061153056721),
+    ],
+)
+def test_bayes_factor_agrees_with_savvi(counts, shares, concentration, odds):
+    """Printed by `savvi` 0.2.0: Multinomial(.05, shares, k).update(counts), its `odds`."""
+    assert under_fixed_weights(counts, shares, concentration).p_value == pytest.approx(
+        1.0 / odds, rel=1e-8
+    )
+
+
+def test_evidence_for_the_declared_shares_is_no_evidence():
+    result = under_fixed_weights([5_000, 5_000], [0.5, 0.5])
+
+    assert result.p_value == 1.0
+    assert result.ratios == (1.0, 1.0)
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=3, max_size=3), st.permutations(range(3)))
+def test_renaming_the_variants_changes_nothing(counts, order):
+    shares = [0.2, 0.3, 0.5]
+    renamed = under_fixed_weights([counts[i] for i in order], [shares[i] for i in order])
+
+    assert renamed.p_value == pytest.approx(under_fixed_weights(counts, shares).p_value, rel=1e-6)
+
+
+def arms(counts, propensities):
+    """Units of each variant, all of one propensity."""
+    return [Assigned(n / p, n / p**2, 1.0 / p) for n, p in zip(counts, propensities, strict=True)]
+
+
+def test_weighted_units_worked_by_hand():
+    """400 units at 1/4 stand for 1,600 and 550 at 3/4 for 733, of 950 in all."""
+    result = under_moving_weights(arms([400, 550], [0.25, 0.75]), 950)
+
+    assert result.ratios == pytest.approx((1_600 / 950, 733.3333 / 950))
+    assert result.p_value < 1e-9
+
+
+def test_nothing_is_known_without_units():
+    for result in (
+        under_moving_weights(arms([0, 0], [0.5, 0.5]), 0),
+        under_fixed_weights([0, 0], [0.5, 0.5]),
+    ):
+        assert result.p_value == 1.0
+        assert all(math.isnan(ratio) for ratio in result.ratios)
+
+
+def test_a_lost_tenth_of_a_starved_variant_is_seen():
+    """A million units, 1 % of them in the variant of which every tenth is lost: 10 deviations."""
+    result = under_moving_weights(arms([990_000, 9_000], [0.99, 0.01]), 999_000)
+
+    assert result.p_value < 1e-6
+    assert result.ratios[1] == pytest.approx(0.9009, abs=1e-3)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("n_arms", [2, 3])
+def test_moving_weights_raise_no_false_alarm(n_arms):
+    """300 experiments of 200 looks, weights that follow the past: at most 5 % may alarm.
+
+    If the probability were exactly 5 %, more than 35 alarms would have probability 2e-6.
+    """
+    random = np.random.default_rng(20260202)
+    alarms = 0
+    for _ in range(300):
+        weights, squared = np.zeros(n_arms), np.zeros(n_arms)
+        units, alarmed = 0, False
+        shares = np.full(n_arms, 1.0 / n_arms)
+        for _ in range(200):
+            counts = random.multinomial(50, shares)
+            weights += counts / shares
+            squared += counts / shares**2
+            units += 50
+            sums = [
+                Assigned(w, s, 50.0)
+                for w, s in zip(weights.tolist(), squared.tolist(), strict=True)
+            ]
+            alarmed |= under_moving_weights(sums, units).p_value <= 0.05
+            preferred = np.argmin(weights)  # against the past, so that a bias would show
+            shares = np.full(n_arms, 0.02)
+            shares[preferred] += 1.0 - 0.02 * n_arms
+        alarms += alarmed
+
+    assert alarms <= 35
+
+
+@pytest.mark.parametrize(
+    ("counts", "shares", "concentration"),
+    [
+        ([1, 1], [0.5, 0.4], 10.0),
+        ([1, 1], [0.0, 1.0], 10.0),
+        ([1], [0.5, 0.5], 10.0),
+        ([-1, 1], [0.5, 0.5], 10.0),
+        ([1, 1], [0.5, 0.5], 0.0),
+    ],
+)
+def test_fixed_arguments_outside_their_domain_are_refused(counts, shares, concentration):
+    with pytest.raises(InvalidParameterError):
+        under_fixed_weights(counts, shares, concentration)
+
+
+@pytest.mark.parametrize(("largest", "units"), [(0.5, 1), (2.0, -1)])
+def test_moving_arguments_outside_their_domain_are_refused(largest, units):
+    with pytest.raises(InvalidParameterError):
+        under_moving_weights([Assigned(1.0, 1.0, largest)], units)
