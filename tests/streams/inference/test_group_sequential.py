@@ -23,7 +23,7 @@ look_times = st.lists(st.integers(1, 100), min_size=1, max_size=6, unique=True).
     ],
 )
 def test_boundaries_are_the_published_ones(spending, published):
-    """DeMets and Lan (1994), "Interim analysis: the alpha spending function approach", two decimals."""
+    """DeMets and Lan (1994), "Interim analysis: the alpha spending function approach"."""
     assert boundaries(EVEN, 0.05, spending).round(2).tolist() == published
 
 
