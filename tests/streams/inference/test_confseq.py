@@ -12,6 +12,7 @@ from streams.inference.confseq import (
     asymptotic_radius,
     bounded_radius,
     differences,
+    log_e_values,
     log_mixture,
 )
 
@@ -54,6 +55,57 @@ def test_radius_is_where_the_mixture_reaches_one_over_alpha():
 
     # rho = planned / (2 log 20 + log(1 + 2 log 20)) = 10 / 7.935...
     assert value[0] == pytest.approx(math.log(20), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("s", "v", "planned", "printed"),
+    [
+        (60.0, 300.0, 500.0, 4.294183916473685),
+        (30.0, 100.0, 50.0, 2.6714141027914593),
+        (300.0, 5_000.0, 500.0, 6.9419302567403065),
+    ],
+)
+def test_e_value_agrees_with_confseq(s, v, planned, printed):
+    """Printed by `confseq` 0.0.11: gamma_exponential_log_mixture(s, v, planned, 1.0, 0.0125).
+
+    It takes one-sided errors to tune for, and we two-sided ones, so 0.0125 is our 0.025.
+    """
+    value = log_e_values(np.array([s]), np.array([v]), np.array([1.0]), planned)
+
+    assert value[0] == pytest.approx(printed, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("squares", "printed"),
+    [
+        (10.0, 21.91628884147576),
+        (300.0, 55.71313893934757),
+        (4_200.0, 214.41083201331708),
+        (1e6, 3995.3159896235493),
+    ],
+)
+def test_radius_agrees_with_confseq(squares, printed):
+    """Printed by `confseq` 0.0.11: gamma_exponential_mixture_bound(v, .025, 500, 1.0, .0125)."""
+    assert radius(squares, alpha=0.025) == pytest.approx(printed, rel=1e-8)
+
+
+def test_asymptotic_radius_agrees_with_confseq():
+    """Printed by `confseq` 0.0.11: normal_mixture_bound(20_000, .05, 5_000, .05, False)."""
+    assert asymptotic_radius(20_000, 0.05) * 20_000 == pytest.approx(442.2407233092284, rel=1e-12)
+
+
+def test_no_rise_is_no_evidence():
+    assert log_e_values(np.array([-3.0, 0.0]), np.ones(2), np.ones(2)).tolist() == [0.0, 0.0]
+
+
+@given(st.floats(0.1, 1e4), st.floats(0.0, 1e6), st.floats(0.1, 100.0))
+def test_e_value_reaches_its_threshold_at_the_radius(bound, squares, factor):
+    squares *= bound * bound
+    edge = float(bounded_radius(np.array([squares]), np.array([bound]), 0.025)[0])
+
+    value = log_e_values(np.array([edge * factor]), np.array([squares]), np.array([bound]))[0]
+
+    assert (value >= math.log(40) * (1 - 1e-6)) == (factor >= 1.0) or abs(factor - 1) < 1e-6
 
 
 def test_asymptotic_width_agrees_with_gbstats():
