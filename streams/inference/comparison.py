@@ -14,7 +14,7 @@ for ever costs no more than an error of twice the size: c = 2.24 instead of 1.96
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
@@ -22,13 +22,13 @@ from scipy import special
 from streams.domain.errors import InvalidParameterError
 from streams.inference.confseq import (
     PLANNED_UNITS,
-    Interval,
     asymptotic_radius,
     asymptotic_tuning,
     bounded_radius,
     log_e_values,
 )
 from streams.inference.contrasts import Contrast
+from streams.inference.posterior import FloatArray
 
 PLANNED_SHARE = 0.75
 """Share of the error that the planned reading has, when there is one."""
@@ -37,22 +37,30 @@ MIN_PLANNED_UNITS = 1_000
 """Units of a variant from which on a minimum counts as a plan: a smaller one is there to keep out
 the first moments, and the sequence alone then has all of the error."""
 
-_MIN_EVENTS = 50.0  # below, a planned reading is not Gaussian enough; measured in docs/calibration
+_MIN_EVENTS = 50.0  # largest increments that would vary as much; below, it is not Gaussian enough
 _TUNED_ERROR = 0.05
 
 
-def interval(compared: Contrast, alpha: float, planned_units: int = 0) -> Interval:
+@dataclass(frozen=True, slots=True, eq=False)
+class Intervals:
+    """Ends of several intervals; infinite where nothing is known."""
+
+    lower: FloatArray
+    upper: FloatArray
+
+
+def intervals(compared: Contrast, alpha: float, planned_units: int = 0) -> Intervals:
     """Return where mean a minus mean b lies, at every look at once.
 
     When the difference drifts, what is covered is its average with the weights h; when h is
     estimated, too (`contrast`), the ends are as exact as that, and their signs are exact.
 
     Args:
-        compared: The contrast.
-        alpha: Two-sided error, in (0, 1): the probability that the interval ever misses.
-        planned_units: Units planned for each of the two variants, fixed before the first was
-            assigned. 0 if none were, and under moving weights, where units do not measure
-            information. Less than `MIN_PLANNED_UNITS` counts as 0.
+        compared: The contrasts.
+        alpha: Two-sided error of each, in (0, 1): the probability that it ever misses.
+        planned_units: Units planned for each variant, fixed before the first was assigned. 0 if
+            none were, and under moving weights, where units do not measure information. Less than
+            `MIN_PLANNED_UNITS` counts as 0.
 
     Raises:
         InvalidParameterError: an argument is outside its domain.
@@ -61,72 +69,62 @@ def interval(compared: Contrast, alpha: float, planned_units: int = 0) -> Interv
         raise InvalidParameterError("alpha", alpha, "in (0, 1)")
     if planned_units < 0:
         raise InvalidParameterError("planned_units", planned_units, ">= 0")
-    if compared.fewest <= 0:
-        return Interval(-math.inf, math.inf)
     if planned_units < MIN_PLANNED_UNITS:
-        return _sequence(compared, alpha)
-    anytime = _sequence(compared, (1.0 - PLANNED_SHARE) * alpha)
+        return _sequences(compared, alpha)
+    anytime = _sequences(compared, (1.0 - PLANNED_SHARE) * alpha)
     planned = _planned(compared, PLANNED_SHARE * alpha, planned_units)
-    lower, upper = max(anytime.lower, planned.lower), min(anytime.upper, planned.upper)
+    lower = np.maximum(anytime.lower, planned.lower)
+    upper = np.minimum(anytime.upper, planned.upper)
     # Where they have no point in common one of them has failed; the wider claim is left.
-    return Interval(lower, upper) if lower <= upper else anytime
+    agree = lower <= upper
+    return Intervals(np.where(agree, lower, anytime.lower), np.where(agree, upper, anytime.upper))
 
 
-def p_value(compared: Contrast) -> float:
-    """Return an always-valid two-sided p-value of "there is no difference".
+def p_values(compared: Contrast) -> FloatArray:
+    """Return always-valid two-sided p-values of "there is no difference".
 
-    If there is none, the probability that it is ever at most p is at most p.
+    If there is none, the probability that one is ever at most p is at most p.
 
     Source: for values without a bound, the normal mixture of Robbins (1970), which is the mSPRT of
         Johari, Pekelis and Walsh, arXiv 1512.04922, equation 11, with the tuning of
         `asymptotic_radius`; else `log_e_values`, doubled for two sides.
     """
-    if compared.fewest <= 0:
-        return 1.0
     if compared.is_bounded:
-        sides = log_e_values(
-            np.array([compared.total, -compared.total]),
-            np.array([compared.squares, compared.squares]),
-            np.array([compared.deepest_fall, compared.highest_rise]),
+        rises, falls = compared.total, -compared.total
+        log_e = np.maximum(
+            log_e_values(rises, compared.squares, compared.deepest_fall),
+            log_e_values(falls, compared.squares, compared.highest_rise),
         )
-        return min(1.0, 2.0 * math.exp(-float(sides.max())))
-    if compared.standard_error <= 0.0:
-        return 1.0
-    z = compared.difference / compared.standard_error
+        return np.minimum(1.0, 2.0 * np.exp(-log_e))
+    error = compared.standard_error
+    z = np.divide(compared.difference, error, out=np.zeros_like(error), where=error > 0.0)
     scaled = compared.units * asymptotic_tuning(_TUNED_ERROR, PLANNED_UNITS)
-    log_e = 0.5 * (z * z * scaled / (scaled + 1.0) - math.log1p(scaled))
-    return min(1.0, math.exp(-log_e))
+    return np.minimum(1.0, np.exp(0.5 * (np.log1p(scaled) - z * z * scaled / (scaled + 1.0))))
 
 
-def _sequence(compared: Contrast, alpha: float) -> Interval:
-    if not compared.is_bounded:
-        deviations = math.sqrt(compared.units) * compared.standard_error
-        half = deviations * asymptotic_radius(compared.units, alpha)
-        return Interval(compared.difference - half, compared.difference + half)
-    # The lower end fails when the sum rises too far above its mean, and rises are as tame as the
-    # deepest fall is shallow.
-    below, above = bounded_radius(
-        np.array([compared.squares, compared.squares]),
-        np.array([compared.deepest_fall, compared.highest_rise]),
-        alpha / 2.0,
-    ).tolist()
-    return Interval(
-        (compared.total - below) / compared.scale, (compared.total + above) / compared.scale
-    )
+def _sequences(compared: Contrast, alpha: float) -> Intervals:
+    known = compared.fewest > 0.0
+    if compared.is_bounded:
+        # The lower end fails when the sum rises too far above its mean, and rises are as tame as
+        # the deepest fall is shallow.
+        below = bounded_radius(compared.squares, compared.deepest_fall, alpha / 2.0)
+        above = bounded_radius(compared.squares, compared.highest_rise, alpha / 2.0)
+        scale = np.where(known, compared.scale, 1.0)
+        lower, upper = (compared.total - below) / scale, (compared.total + above) / scale
+    else:
+        units = np.maximum(compared.units, 1.0)
+        half = np.sqrt(units) * compared.standard_error * asymptotic_radius(units, alpha)
+        lower, upper = compared.difference - half, compared.difference + half
+    return Intervals(np.where(known, lower, -np.inf), np.where(known, upper, np.inf))
 
 
-def _planned(compared: Contrast, alpha: float, planned_units: int) -> Interval:
+def _planned(compared: Contrast, alpha: float, planned_units: int) -> Intervals:
     passed = compared.fewest / planned_units
-    if passed < 1.0 or _events(compared) < _MIN_EVENTS:
-        return Interval(-math.inf, math.inf)
     critical = -float(special.ndtri(alpha / 4.0))
-    half = critical * compared.standard_error * math.sqrt(passed)
-    return Interval(compared.difference - half, compared.difference + half)
-
-
-def _events(compared: Contrast) -> float:
-    """Return how many of the largest increments would vary as much; infinite without a bound."""
-    if not compared.is_bounded:
-        return math.inf
-    largest = max(compared.deepest_fall, compared.highest_rise)
-    return compared.squares / (largest * largest)
+    largest = np.maximum(compared.deepest_fall, compared.highest_rise)
+    # Without a bound on the values, whoever asks counts those that are not 0.
+    is_gaussian = np.isinf(largest) | (compared.squares >= _MIN_EVENTS * largest * largest)
+    half = np.where(
+        (passed >= 1.0) & is_gaussian, critical * compared.standard_error * np.sqrt(passed), np.inf
+    )
+    return Intervals(compared.difference - half, compared.difference + half)

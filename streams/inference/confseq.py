@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from scipy import special
@@ -94,11 +95,17 @@ def differences(
     return [Interval(lower, upper) for lower, upper in ends]
 
 
-def asymptotic_radius(units: int, alpha: float, planned_units: int = PLANNED_UNITS) -> float:
+@overload
+def asymptotic_radius(units: int, alpha: float, planned_units: int = ...) -> float: ...
+@overload
+def asymptotic_radius(units: FloatArray, alpha: float, planned_units: int = ...) -> FloatArray: ...
+def asymptotic_radius(
+    units: int | FloatArray, alpha: float, planned_units: int = PLANNED_UNITS
+) -> float | FloatArray:
     """Return the half width of an asymptotic confidence sequence, in standard deviations.
 
     Args:
-        units: Units so far, >= 1.
+        units: Units so far, >= 1; of any shape.
         alpha: Two-sided error, in (0, 1).
         planned_units: Number of units at which it is narrowest, >= 1.
 
@@ -112,9 +119,10 @@ def asymptotic_radius(units: int, alpha: float, planned_units: int = PLANNED_UNI
     """
     log_alpha = math.log(alpha)
     scaled = units * asymptotic_tuning(alpha, planned_units)
-    return math.sqrt(
-        2.0 * (scaled + 1.0) / (units * scaled) * (0.5 * math.log(scaled + 1.0) - log_alpha)
+    radius: FloatArray = np.sqrt(
+        2.0 * (scaled + 1.0) / (units * scaled) * (0.5 * np.log(scaled + 1.0) - log_alpha)
     )
+    return radius if isinstance(units, np.ndarray) else float(radius)
 
 
 def asymptotic_tuning(alpha: float, planned_units: int = PLANNED_UNITS) -> float:

@@ -21,15 +21,19 @@ nothing depends on the floor any more. Under fixed weights they are the differen
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from streams.domain.errors import InvalidParameterError
+from streams.inference.posterior import FloatArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TiltedSums:
-    """Sums over the units of one variant, each with a weight w known before its value x.
+    """Sums over the units of variants, each unit with a weight w known before its value x.
+
+    Every field has the same shape, or one that broadcasts.
 
     Attributes:
         units: Units of the variant, >= 0.
@@ -42,53 +46,53 @@ class TiltedSums:
             if they are not.
     """
 
-    units: int
-    weight: float
-    weight_squared: float
-    total: float
-    cross: float
-    total_squared: float
-    largest: float = math.inf
+    units: FloatArray
+    weight: FloatArray
+    weight_squared: FloatArray
+    total: FloatArray
+    cross: FloatArray
+    total_squared: FloatArray
+    largest: FloatArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Contrast:
-    """The sum of the increments of "a minus b", and how much it varies.
+    """The sums of the increments of "a minus b", and how much they vary; all of one shape.
 
     Attributes:
+        fewest: Units of the variant that has fewer.
         units: Units of both variants.
-        fewest: Units of the one that has fewer.
-        scale: Sum of h, so that sum / scale estimates the difference of the means; > 0 unless
+        scale: Sum of h, so that total / scale estimates the difference of the means; > 0 unless
             there are no units.
-        total: Sum S of the increments.
+        total: Sum of the increments.
         squares: Sum of the squared increments.
         deepest_fall: Deepest an increment can fall, as a number > 0; infinite without a bound.
         highest_rise: Highest it can rise.
         difference: Estimated mean a minus mean b, less noisy than total / scale: the values are
             taken from their common mean first (a control variate).
-        standard_error: Standard error of `difference`.
+        standard_error: Standard error of `difference`; infinite without units.
     """
 
-    units: int
-    fewest: int
-    scale: float
-    total: float
-    squares: float
-    deepest_fall: float
-    highest_rise: float
-    difference: float
-    standard_error: float
+    fewest: FloatArray
+    units: FloatArray
+    scale: FloatArray
+    total: FloatArray
+    squares: FloatArray
+    deepest_fall: FloatArray
+    highest_rise: FloatArray
+    difference: FloatArray
+    standard_error: FloatArray
 
     @property
     def is_bounded(self) -> bool:
-        """Whether exact inference is possible: values are >= 0 and have a bound."""
-        return math.isfinite(self.deepest_fall) and math.isfinite(self.highest_rise)
+        """Whether exact inference is possible: all values are >= 0 and have a bound."""
+        return bool(np.isfinite(self.deepest_fall).all() and np.isfinite(self.highest_rise).all())
 
     def reversed(self) -> Contrast:
-        """Return the contrast of "b minus a"."""
+        """Return the contrasts of "b minus a"."""
         return Contrast(
-            self.units,
             self.fewest,
+            self.units,
             self.scale,
             -self.total,
             self.squares,
@@ -99,19 +103,21 @@ class Contrast:
         )
 
 
-def contrast(a: TiltedSums, b: TiltedSums, scale: float | None = None) -> Contrast:
-    """Return the contrast of two variants whose units have weights h / p with the same h.
+def contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray | None = None) -> Contrast:
+    """Return the contrasts of variants whose units have weights h / p with the same h.
 
     Args:
-        a: Sums of the variant that may be better.
-        b: Sums of the other.
+        a: Sums of the variants that may be better.
+        b: Sums of those they are compared with; the shapes broadcast.
         scale: Sum of h over all units if it is known (with h = 1, their number). Otherwise it is
             estimated by the mean of the two sums of weights, each of which has that expectation;
             the sign of an interval does not depend on it.
     """
     weights = a.weight + b.weight
-    mean = (a.total + b.total) / weights if weights > 0.0 else 0.0
-    harmonic = 2.0 * a.weight * b.weight / weights if weights > 0.0 else 0.0
+    some = weights > 0.0
+    mean = np.divide(a.total + b.total, weights, out=np.zeros_like(weights), where=some)
+    harmonic = np.divide(2.0 * a.weight * b.weight, weights, out=np.zeros_like(weights), where=some)
+    comparable = harmonic > 0.0
     centred_total = a.total - b.total - mean * (a.weight - b.weight)
     centred_squares = (
         (a.total_squared + b.total_squared)
@@ -119,23 +125,26 @@ def contrast(a: TiltedSums, b: TiltedSums, scale: float | None = None) -> Contra
         + mean * mean * (a.weight_squared + b.weight_squared)
     )
     return Contrast(
+        fewest=np.minimum(a.units, b.units),
         units=a.units + b.units,
-        fewest=min(a.units, b.units),
-        scale=weights / 2.0 if scale is None else scale,
+        scale=weights / 2.0 if scale is None else np.broadcast_to(scale, weights.shape),
         total=a.total - b.total,
         squares=a.total_squared + b.total_squared,
-        deepest_fall=b.largest,
-        highest_rise=a.largest,
-        difference=centred_total / harmonic if harmonic > 0.0 else 0.0,
-        standard_error=(
-            math.sqrt(max(centred_squares, 0.0)) / harmonic if harmonic > 0.0 else math.inf
+        deepest_fall=np.broadcast_to(b.largest, weights.shape),
+        highest_rise=np.broadcast_to(a.largest, weights.shape),
+        difference=np.divide(centred_total, harmonic, out=np.zeros_like(weights), where=comparable),
+        standard_error=np.divide(
+            np.sqrt(np.maximum(centred_squares, 0.0)),
+            harmonic,
+            out=np.full_like(weights, np.inf),
+            where=comparable,
         ),
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PlainSums:
-    """Sums over the units of one variant under fixed weights.
+    """Sums over the units of one or several variants under fixed weights; all of one shape.
 
     Attributes:
         units: Units of the variant, >= 0.
@@ -145,15 +154,15 @@ class PlainSums:
         largest: Largest value of a unit, if values are >= 0 and bounded; else infinite.
     """
 
-    units: int
-    total: float
-    total_squared: float
-    share: float
-    largest: float = math.inf
+    units: FloatArray
+    total: FloatArray
+    total_squared: FloatArray
+    share: FloatArray
+    largest: FloatArray
 
 
 def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
-    """Return the contrast of two variants whose shares never changed.
+    """Return the contrasts of variants whose shares never changed.
 
     Only the units of the two count: among them, a has had the propensity q = a / (a + b).
 
@@ -161,16 +170,16 @@ def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
         InvalidParameterError: a share is outside (0, 1].
     """
     for sums in (a, b):
-        if not 0.0 < sums.share <= 1.0:
-            raise InvalidParameterError("share", sums.share, "in (0, 1]")
+        if not np.all((sums.share > 0.0) & (sums.share <= 1.0)):
+            raise InvalidParameterError("share", sums.share.tolist(), "in (0, 1]")
     q = a.share / (a.share + b.share)
     return contrast(_tilted(a, 1.0 - q), _tilted(b, q), (a.units + b.units) * q * (1.0 - q))
 
 
-def _tilted(sums: PlainSums, weight: float) -> TiltedSums:
+def _tilted(sums: PlainSums, weight: FloatArray) -> TiltedSums:
     square = weight * weight
     return TiltedSums(
-        sums.units,
+        np.broadcast_to(sums.units, weight.shape),
         weight * sums.units,
         square * sums.units,
         weight * sums.total,
