@@ -24,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray
@@ -87,6 +88,10 @@ class Contrast:
     def is_bounded(self) -> bool:
         """Whether exact inference is possible: all values are >= 0 and have a bound."""
         return bool(np.isfinite(self.deepest_fall).all() and np.isfinite(self.highest_rise).all())
+
+    def take(self, chosen: NDArray[np.bool_]) -> Contrast:
+        """Return the contrasts of a mask; shape (n_chosen,)."""
+        return Contrast(*(getattr(self, name)[chosen] for name in self.__slots__))
 
     def reversed(self) -> Contrast:
         """Return the contrasts of "b minus a"."""
