@@ -1,30 +1,31 @@
 """How often the stopping rules err, and how soon they end: counted, through the code that decides.
 
 Every experiment is looked at after every interval. A rule names a variant once the confidence
-sequences of its advantage over all others lie above 0, each at error alpha / (n_arms - 1); whoever
+sequences of its advantage over all others lie above 0, each at the error `pairwise_error`; whoever
 is named first is remembered. The rule that the product follows asks for more (it names none but the
 variant that is most probably best), so its errors are at most as many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from streams.calibration.proportion import Proportion
-from streams.calibration.traffic import Traffic, arrivals
-from streams.inference.comparison import intervals
+from streams.calibration.traffic import Arrivals, Traffic, arrivals
+from streams.inference.comparison import intervals, pairwise_error
 from streams.inference.contrasts import (
     Contrast,
     PlainSums,
     TiltedSums,
-    contrast,
     fixed_contrast,
+    inverse_contrast,
+    overlap_contrast,
 )
 from streams.inference.posterior import FloatArray
 
@@ -50,12 +51,14 @@ class Rule:
         reading: From which sums the variants are compared.
         alpha: Probability of ever naming a variant that is not better than all others, in (0, 1).
         min_units: Units every variant must have.
+        min_values: Units with a value that every variant must have, if values have no bound.
         planned: Whether `min_units` is a planned size.
     """
 
     reading: Reading
     alpha: float = 0.05
     min_units: int = 100
+    min_values: int = 30
     planned: bool = False
 
 
@@ -71,6 +74,7 @@ class Outcome:
         mean_units: Mean units of the whole experiment when a variant was named; experiments in
             which none was count with all their units, so it is too small if there are such.
         median_units: Their median.
+        mean_lost: Mean of what was lost by then against the best variant, in units of the metric.
     """
 
     named: Proportion
@@ -78,6 +82,7 @@ class Outcome:
     missed: Proportion
     mean_units: float
     median_units: float
+    mean_lost: float
 
 
 def run(traffic: Traffic, rule: Rule, repetitions: int, seed: int) -> Outcome:
@@ -89,21 +94,29 @@ def run(traffic: Traffic, rule: Rule, repetitions: int, seed: int) -> Outcome:
         repetitions: Number of experiments, >= 1.
         seed: Seed of the random numbers.
     """
-    n_arms = len(traffic.rates)
     planned_units = rule.min_units if rule.planned else 0
     named = np.full(repetitions, -1)
     ended = np.full(repetitions, float(traffic.looks * traffic.units_per_look))
+    lost = np.zeros(repetitions)
     missed = np.zeros(repetitions, dtype=bool)
-    difference = traffic.rates[0] - traffic.rates[1]
-    for look, compared in enumerate(_contrasts(traffic, rule, repetitions, seed), 1):
-        ready = (compared.fewest >= rule.min_units).all(axis=(1, 2), where=_pairs(n_arms))
-        winner = _winners(compared, rule, planned_units, ready & (named < 0))
-        new = winner >= 0
-        named[new] = winner[new]
-        ended[new] = look * traffic.units_per_look
-        missed |= _misses(compared, rule, planned_units, difference)
-    best = int(np.argmax(traffic.rates))
-    is_strict = traffic.rates.count(max(traffic.rates)) == 1
+    rates = np.array(traffic.rates)
+    sums = _Sums.none((repetitions, len(rates)))
+    for look, new in enumerate(arrivals(traffic, repetitions, seed), 1):
+        sums.add(new, rule.reading)
+        lost += np.where(named < 0, (new.units * (rates.max() - rates)).sum(axis=1), 0.0)
+        compared = _contrasts(sums, traffic, rule.reading, look * traffic.units_per_look)
+        ready = (sums.units >= rule.min_units).all(axis=1) & (named < 0)
+        if traffic.spread is not None:
+            ready &= (sums.with_value >= rule.min_values).all(axis=1)
+            missed |= ready & _misses(compared, rule, planned_units, rates[0] - rates[1])
+        else:
+            missed |= _misses(compared, rule, planned_units, rates[0] - rates[1])
+        winner = _winners(compared, rule, planned_units, ready)
+        new_ones = winner >= 0
+        named[new_ones] = winner[new_ones]
+        ended[new_ones] = look * traffic.units_per_look
+    best = int(rates.argmax())
+    is_strict = traffic.rates.count(traffic.rates[best]) == 1
     wrong = (named >= 0) & ((named != best) | (not is_strict))
     return Outcome(
         named=Proportion(int((named >= 0).sum()), repetitions),
@@ -111,39 +124,71 @@ def run(traffic: Traffic, rule: Rule, repetitions: int, seed: int) -> Outcome:
         missed=Proportion(int(missed.sum()), repetitions),
         mean_units=float(ended.mean()),
         median_units=float(np.median(ended)),
+        mean_lost=float(lost.mean()),
     )
 
 
-def _contrasts(traffic: Traffic, rule: Rule, repetitions: int, seed: int) -> Iterator[Contrast]:
-    """Yield after every look the contrasts of all pairs; shape (repetitions, n_arms, n_arms)."""
-    shape = (repetitions, len(traffic.rates))
-    units, weight, weight_squared, total, squared = (np.zeros(shape) for _ in range(5))
-    largest = 1.0 / traffic.least_share if rule.reading is Reading.INVERSE else 1.0
-    for look, new in enumerate(arrivals(traffic, repetitions, seed), 1):
-        h = 1.0
-        if rule.reading is Reading.OVERLAP:
-            h = 1.0 / (1.0 / new.shares).sum(axis=1, keepdims=True)
-        each = np.ones(shape) if rule.reading is Reading.PLAIN else h / new.shares
-        units += new.units
-        weight += each * new.units
-        weight_squared += each * each * new.units
-        total += each * new.successes
-        squared += each * each * new.successes  # of 0 and 1, which are their own squares
-        bounds = np.full(shape, largest)
-        if rule.reading is Reading.PLAIN:
-            plain = (units, total, squared, new.shares, bounds)
-            yield fixed_contrast(
-                PlainSums(*(field[:, :, None] for field in plain)),
-                PlainSums(*(field[:, None, :] for field in plain)),
-            )
-        else:
-            tilted = (units, weight, weight_squared, total, squared, squared, bounds)
-            seen = np.full((repetitions, 1, 1), float(look * traffic.units_per_look))
-            yield contrast(
-                TiltedSums(*(field[:, :, None] for field in tilted)),
-                TiltedSums(*(field[:, None, :] for field in tilted)),
-                seen if rule.reading is Reading.INVERSE else None,
-            )
+@dataclass(slots=True, eq=False)
+class _Sums:
+    """What the tallies hold of every experiment and variant; shape (repetitions, n_arms)."""
+
+    units: FloatArray
+    with_value: FloatArray
+    weight: FloatArray
+    weight_squared: FloatArray
+    total: FloatArray
+    cross: FloatArray
+    total_squared: FloatArray
+
+    @classmethod
+    def none(cls, shape: tuple[int, int]) -> Self:
+        return cls(*(np.zeros(shape) for _ in range(7)))
+
+    def add(self, new: Arrivals, reading: Reading) -> None:
+        match reading:
+            case Reading.PLAIN:
+                each = np.ones_like(new.shares)
+            case Reading.OVERLAP:
+                each = 1.0 / (new.shares * (1.0 / new.shares).sum(axis=1, keepdims=True))
+            case Reading.INVERSE:
+                each = 1.0 / new.shares
+            case _:
+                assert_never(reading)
+        square = each * each
+        self.units += new.units
+        self.with_value += new.with_value
+        self.weight += each * new.units
+        self.weight_squared += square * new.units
+        self.total += each * new.total
+        self.cross += square * new.total
+        self.total_squared += square * new.total_squared
+
+
+def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> Contrast:
+    """Return the contrasts of all pairs; shape (repetitions, n_arms, n_arms)."""
+    largest = 1.0 / traffic.least_share if reading is Reading.INVERSE else 1.0
+    bounds = np.full_like(sums.units, largest if traffic.spread is None else np.inf)
+    if reading is Reading.PLAIN:
+        shares = np.full_like(sums.units, 1.0 / len(traffic.rates))
+        plain = (sums.units, sums.total, sums.total_squared, shares, bounds)
+        return fixed_contrast(
+            PlainSums(*(field[:, :, None] for field in plain)),
+            PlainSums(*(field[:, None, :] for field in plain)),
+        )
+    tilted = (
+        sums.units,
+        sums.weight,
+        sums.weight_squared,
+        sums.total,
+        sums.cross,
+        sums.total_squared,
+        bounds,
+    )
+    a = TiltedSums(*(field[:, :, None] for field in tilted))
+    b = TiltedSums(*(field[:, None, :] for field in tilted))
+    if reading is Reading.OVERLAP:
+        return overlap_contrast(a, b)
+    return inverse_contrast(a, b, np.array(float(units)))
 
 
 def _winners(
@@ -151,8 +196,8 @@ def _winners(
 ) -> NDArray[np.intp]:
     """Return who is named in each experiment; -1 for nobody."""
     n_arms = compared.total.shape[1]
-    pairs = _pairs(n_arms)
-    alpha = rule.alpha / (n_arms - 1)
+    pairs = ~np.eye(n_arms, dtype=bool)
+    alpha = pairwise_error(rule.alpha, n_arms)
     ahead = (_far(compared, 0.0, alpha) & (compared.total > 0.0)).all(axis=2, where=pairs)
     candidates = (asked[:, None] & ahead)[:, :, None] & pairs
     lower = np.full(compared.total.shape, -np.inf)
@@ -188,7 +233,3 @@ def _far(compared: Contrast, difference: float, alpha: float) -> NDArray[np.bool
         (distance > critical * np.sqrt(compared.squares))
         | (centred > critical * compared.standard_error)
     )
-
-
-def _pairs(n_arms: int) -> NDArray[np.bool_]:
-    return ~np.eye(n_arms, dtype=bool)

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from streams.allocation.weights import DEFAULT_FLOOR
 from streams.inference.posterior import FloatArray
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
+_LEAST_VARIANCE = 1e-12
 _LEAST_PROBABILITY = 1e-9  # of a challenger, so that there always is one
 
 
@@ -47,6 +49,8 @@ class Traffic:
             default.
         swing: Relative amplitude by which all rates swing together, in [0, 1): four times within
             the experiment, as days and weeks do.
+        spread: None if a success counts 1; otherwise it is an amount with the mean 1, log-normal
+            with this standard deviation of the logarithm, as revenue is.
     """
 
     rates: tuple[float, ...]
@@ -55,6 +59,7 @@ class Traffic:
     units_per_look: int = 100
     floor: float | None = None
     swing: float = 0.0
+    spread: float | None = None
 
     @property
     def least_share(self) -> float:
@@ -70,34 +75,53 @@ class Arrivals:
     Attributes:
         shares: Shares during it; shape (repetitions, n_arms).
         units: Units of each variant.
-        successes: Those among them with a success.
+        with_value: Those among them with a success.
+        total: Sum of their values.
+        total_squared: Sum of the squares.
     """
 
     shares: FloatArray
     units: FloatArray
-    successes: FloatArray
+    with_value: FloatArray
+    total: FloatArray
+    total_squared: FloatArray
 
 
 def arrivals(traffic: Traffic, repetitions: int, seed: int) -> Iterator[Arrivals]:
     """Yield what every interval brings to many experiments; the same seed brings the same."""
     random = np.random.default_rng(seed)
-    n_arms = len(traffic.rates)
-    units, successes = np.zeros((repetitions, n_arms)), np.zeros((repetitions, n_arms))
+    shape = (repetitions, len(traffic.rates))
+    units, total, squared = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     rates = np.array(traffic.rates)
     for look in range(traffic.looks):
-        shares = _shares(traffic, units, successes)
+        shares = _shares(traffic, units, total, squared)
         phase = math.sin(8.0 * math.pi * look / traffic.looks)
-        new = random.multinomial(traffic.units_per_look, shares)
-        won = random.binomial(new, rates * (1.0 + traffic.swing * phase))
-        units = units + new
-        successes = successes + won
-        yield Arrivals(shares, new.astype(np.float64), won.astype(np.float64))
+        counts = random.multinomial(traffic.units_per_look, shares)
+        won = random.binomial(counts, rates * (1.0 + traffic.swing * phase))
+        sums = _values(random, won, traffic.spread)
+        units, total, squared = units + counts, total + sums[0], squared + sums[1]
+        yield Arrivals(shares, counts.astype(np.float64), won.astype(np.float64), *sums)
 
 
-def _shares(traffic: Traffic, units: FloatArray, successes: FloatArray) -> FloatArray:
+def _values(
+    random: np.random.Generator, won: NDArray[np.int64], spread: float | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return the sums of the values of the successes, and of their squares."""
+    if spread is None:
+        return won.astype(np.float64), won.astype(np.float64)
+    amounts = random.lognormal(-spread * spread / 2.0, spread, int(won.sum()))
+    place = np.repeat(np.arange(won.size), won.ravel())
+    sums = (np.bincount(place, power, won.size) for power in (amounts, amounts * amounts))
+    total, squared = (np.asarray(each, dtype=np.float64).reshape(won.shape) for each in sums)
+    return total, squared
+
+
+def _shares(
+    traffic: Traffic, units: FloatArray, total: FloatArray, squared: FloatArray
+) -> FloatArray:
     if not traffic.weights.move:
         return np.full_like(units, 1.0 / units.shape[1])
-    shares = _probability_best(units, successes)
+    shares = _probability_best(units, total, squared)
     if traffic.weights is Weights.TOP_TWO:
         # Russo (2016), equation 4 with beta = 1/2: the best half of the time, and as often the
         # best of the others.
@@ -110,9 +134,10 @@ def _shares(traffic: Traffic, units: FloatArray, successes: FloatArray) -> Float
     return np.asarray(least + (1.0 - units.shape[1] * least) * shares)
 
 
-def _probability_best(units: FloatArray, successes: FloatArray) -> FloatArray:
-    mean = (successes + 1.0) / (units + 2.0)
-    deviation = np.sqrt(mean * (1.0 - mean) / (units + 3.0))
+def _probability_best(units: FloatArray, total: FloatArray, squared: FloatArray) -> FloatArray:
+    mean = (total + 1.0) / (units + 2.0)  # of 0 and 1: mean and variance of Beta(1 + s, 1 + n - s)
+    variance = np.maximum((squared + 1.0) / (units + 2.0) - mean * mean, _LEAST_VARIANCE)
+    deviation = np.sqrt(variance / (units + 3.0))
     probability = np.empty_like(mean)
     for arm in range(mean.shape[1]):
         points = mean[:, arm, None] + deviation[:, arm, None] * _NODES

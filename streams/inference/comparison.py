@@ -80,6 +80,29 @@ def intervals(compared: Contrast, alpha: float, planned_units: int = 0) -> Inter
     return Intervals(np.where(agree, lower, anytime.lower), np.where(agree, upper, anytime.upper))
 
 
+def pairwise_error(alpha: float, n_arms: int) -> float:
+    """Return the two-sided error of each interval, so that a winner is ever wrong with `alpha`.
+
+    A variant is named when its intervals against all others lie above 0. Take any best variant b. A
+    wrong one is named only if its interval against b fails at its lower end, or, when b itself is
+    named beside an equal b', that of b against b'. These are as many one-sided failures as variants
+    at most, so each may have alpha / n_arms: more than alpha / (2 (n_arms - 1)), the half of what
+    Bonferroni leaves to each comparison with the others.
+
+    Raises:
+        InvalidParameterError: `alpha` is outside (0, 1), or there are fewer than two variants.
+
+    Examples:
+        >>> pairwise_error(0.05, 2)
+        0.05
+    """
+    if not 0.0 < alpha < 1.0:
+        raise InvalidParameterError("alpha", alpha, "in (0, 1)")
+    if n_arms < 2:  # noqa: PLR2004  # it takes two to compare
+        raise InvalidParameterError("n_arms", n_arms, ">= 2")
+    return 2.0 * alpha / n_arms
+
+
 def p_values(compared: Contrast) -> FloatArray:
     """Return always-valid two-sided p-values of "there is no difference".
 
@@ -98,7 +121,7 @@ def p_values(compared: Contrast) -> FloatArray:
         return np.minimum(1.0, 2.0 * np.exp(-log_e))
     error = compared.standard_error
     z = np.divide(compared.difference, error, out=np.zeros_like(error), where=error > 0.0)
-    scaled = compared.units * asymptotic_tuning(_TUNED_ERROR, PLANNED_UNITS)
+    scaled = compared.time * asymptotic_tuning(_TUNED_ERROR, PLANNED_UNITS)
     return np.minimum(1.0, np.exp(0.5 * (np.log1p(scaled) - z * z * scaled / (scaled + 1.0))))
 
 
@@ -112,8 +135,8 @@ def _sequences(compared: Contrast, alpha: float) -> Intervals:
         scale = np.where(known, compared.scale, 1.0)
         lower, upper = (compared.total - below) / scale, (compared.total + above) / scale
     else:
-        units = np.maximum(compared.units, 1.0)
-        half = np.sqrt(units) * compared.standard_error * asymptotic_radius(units, alpha)
+        time = np.where(known, compared.time, 1.0)
+        half = np.sqrt(time) * compared.standard_error * asymptotic_radius(time, alpha)
         lower, upper = compared.difference - half, compared.difference + half
     return Intervals(np.where(known, lower, -np.inf), np.where(known, upper, np.inf))
 

@@ -29,6 +29,9 @@ from numpy.typing import NDArray
 from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray
 
+_OVERLAP_OF_EVEN = 0.5
+_INVERSE_OF_EVEN = 2.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TiltedSums:
@@ -62,7 +65,8 @@ class Contrast:
 
     Attributes:
         fewest: Units of the variant that has fewer.
-        units: Units of both variants.
+        time: How far the sums have come, on the clock by which they vary: the sum of w^2, counted
+            so that a unit of an even split of two is 1.
         scale: Sum of h, so that total / scale estimates the difference of the means; > 0 unless
             there are no units.
         total: Sum of the increments.
@@ -75,7 +79,7 @@ class Contrast:
     """
 
     fewest: FloatArray
-    units: FloatArray
+    time: FloatArray
     scale: FloatArray
     total: FloatArray
     squares: FloatArray
@@ -97,7 +101,7 @@ class Contrast:
         """Return the contrasts of "b minus a"."""
         return Contrast(
             self.fewest,
-            self.units,
+            self.time,
             self.scale,
             -self.total,
             self.squares,
@@ -108,16 +112,37 @@ class Contrast:
         )
 
 
-def contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray | None = None) -> Contrast:
-    """Return the contrasts of variants whose units have weights h / p with the same h.
+def overlap_contrast(a: TiltedSums, b: TiltedSums) -> Contrast:
+    """Return the contrasts of variants whose units have overlap weights.
+
+    The sum of h is estimated by the mean of the two sums of weights, each of which has that
+    expectation; the sign of an interval does not depend on it.
 
     Args:
         a: Sums of the variants that may be better.
         b: Sums of those they are compared with; the shapes broadcast.
-        scale: Sum of h over all units if it is known (with h = 1, their number). Otherwise it is
-            estimated by the mean of the two sums of weights, each of which has that expectation;
-            the sign of an interval does not depend on it.
+
+    Source: Li and Li (2019), "Propensity score weighting for causal inference with multiple
+        treatments", for the weights; Waudby-Smith et al., arXiv 2210.10768, for inference at every
+        look from weighted increments.
     """
+    return _contrast(a, b, (a.weight + b.weight) / 2.0, _OVERLAP_OF_EVEN)
+
+
+def inverse_contrast(a: TiltedSums, b: TiltedSums, units: FloatArray) -> Contrast:
+    """Return the contrasts of variants whose units have the weights 1 / p.
+
+    Args:
+        a: Sums of the variants that may be better.
+        b: Sums of those they are compared with; the shapes broadcast.
+        units: Units of all variants of the experiment, not of two alone.
+
+    Source: Waudby-Smith, Wu, Ramdas, Karampatziakis and Mineiro, arXiv 2210.10768.
+    """
+    return _contrast(a, b, units, _INVERSE_OF_EVEN)
+
+
+def _contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray, weight_of_even: float) -> Contrast:
     weights = a.weight + b.weight
     some = weights > 0.0
     mean = np.divide(a.total + b.total, weights, out=np.zeros_like(weights), where=some)
@@ -131,8 +156,8 @@ def contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray | None = None) -> C
     )
     return Contrast(
         fewest=np.minimum(a.units, b.units),
-        units=a.units + b.units,
-        scale=weights / 2.0 if scale is None else np.broadcast_to(scale, weights.shape),
+        time=(a.weight_squared + b.weight_squared) / (weight_of_even * weight_of_even),
+        scale=np.broadcast_to(scale, weights.shape),
         total=a.total - b.total,
         squares=a.total_squared + b.total_squared,
         deepest_fall=np.broadcast_to(b.largest, weights.shape),
@@ -178,7 +203,8 @@ def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
         if not np.all((sums.share > 0.0) & (sums.share <= 1.0)):
             raise InvalidParameterError("share", sums.share.tolist(), "in (0, 1]")
     q = a.share / (a.share + b.share)
-    return contrast(_tilted(a, 1.0 - q), _tilted(b, q), (a.units + b.units) * q * (1.0 - q))
+    scale = (a.units + b.units) * q * (1.0 - q)
+    return _contrast(_tilted(a, 1.0 - q), _tilted(b, q), scale, _OVERLAP_OF_EVEN)
 
 
 def _tilted(sums: PlainSums, weight: FloatArray) -> TiltedSums:

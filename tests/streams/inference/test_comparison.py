@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from streams.domain.errors import InvalidParameterError
-from streams.inference.comparison import MIN_PLANNED_UNITS, PLANNED_SHARE, intervals, p_values
+from streams.inference.comparison import (
+    MIN_PLANNED_UNITS,
+    PLANNED_SHARE,
+    intervals,
+    p_values,
+    pairwise_error,
+)
 from streams.inference.confseq import Interval, asymptotic_radius
 from streams.inference.contrasts import PlainSums, fixed_contrast
 
@@ -194,3 +200,14 @@ def test_a_planned_test_that_goes_on_errs_seldom():
         wrong |= (result.lower > 0.0) | (result.upper < 0.0)
 
     assert wrong.sum() <= 262
+
+
+def test_error_of_a_pair_is_shared_by_the_variants():
+    assert pairwise_error(0.05, 2) == 0.05
+    assert pairwise_error(0.05, 10) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("alpha", "n_arms"), [(0.0, 2), (1.0, 2), (0.05, 1)])
+def test_error_of_a_pair_needs_a_pair(alpha, n_arms):
+    with pytest.raises(InvalidParameterError):
+        pairwise_error(alpha, n_arms)

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.domain.errors import InvalidParameterError
-from streams.inference.contrasts import PlainSums, TiltedSums, contrast, fixed_contrast
+from streams.inference.contrasts import (
+    PlainSums,
+    TiltedSums,
+    fixed_contrast,
+    inverse_contrast,
+    overlap_contrast,
+)
 
 counts = st.integers(0, 10_000)
 
@@ -24,9 +30,10 @@ def plain(*fields):
 
 def test_contrast_worked_by_hand():
     """Two units of a with weights 1/2 and 1/4, one of b with 3/4."""
-    result = contrast(tilted([1, 1], [0.5, 0.25], 0.5), tilted([1], [0.75], 0.75))
+    result = overlap_contrast(tilted([1, 1], [0.5, 0.25], 0.5), tilted([1], [0.75], 0.75))
 
-    assert (result.units[0], result.fewest[0]) == (3, 1)
+    assert result.fewest[0] == 1
+    assert result.time[0] == pytest.approx(4 * (0.25 + 0.0625 + 0.5625))
     assert result.total == pytest.approx(0.0)
     assert result.squares == pytest.approx(0.25 + 0.0625 + 0.5625)
     assert (result.deepest_fall[0], result.highest_rise[0]) == (0.75, 0.5)
@@ -38,7 +45,7 @@ def test_difference_is_that_of_the_weighted_means():
     random = np.random.default_rng(3)
     values, weights = random.normal(5, 2, (2, 40)), random.uniform(0.1, 1, (2, 40))
 
-    result = contrast(tilted(values[0], weights[0]), tilted(values[1], weights[1]))
+    result = overlap_contrast(tilted(values[0], weights[0]), tilted(values[1], weights[1]))
 
     means = [np.average(x, weights=w) for x, w in zip(values, weights, strict=True)]
     assert result.difference == pytest.approx(means[0] - means[1])
@@ -62,7 +69,9 @@ def test_a_common_level_of_the_values_adds_no_noise():
     values, weights = random.normal(0, 1, (2, 60)), random.uniform(0.1, 1, (2, 60))
 
     near, far = (
-        contrast(tilted(values[0] + level, weights[0]), tilted(values[1] + level, weights[1]))
+        overlap_contrast(
+            tilted(values[0] + level, weights[0]), tilted(values[1] + level, weights[1])
+        )
         for level in (0.0, 1_000.0)
     )
 
@@ -91,7 +100,7 @@ def test_exchanging_the_variants_reverses_the_contrast(a, b, share):
 def test_without_units_nothing_is_known():
     empty = tilted([], [])
 
-    result = contrast(empty, empty)
+    result = overlap_contrast(empty, empty)
 
     assert (result.difference[0], result.standard_error[0]) == (0.0, math.inf)
 
@@ -126,3 +135,26 @@ def test_no_drift_of_the_base_rate_biases_the_contrast():
     error = np.std(sums) / math.sqrt(len(sums))
     assert abs(np.mean(sums)) < 4 * error
     assert np.mean(naive) > 0.03
+
+
+def test_inverse_propensities_of_an_even_split_say_the_same_as_plain_sums():
+    """200 units of each of two variants, so 1 / p = 2; 40 and 20 successes."""
+    inverse = inverse_contrast(
+        tilted([1] * 40 + [0] * 160, [2] * 200, 2.0),
+        tilted([1] * 20 + [0] * 180, [2] * 200, 2.0),
+        np.array([400.0]),
+    )
+    plain_one = fixed_contrast(plain(200, 40, 40, 0.5, 1), plain(200, 20, 20, 0.5, 1))
+
+    assert inverse.total / inverse.scale == pytest.approx(plain_one.total / plain_one.scale)
+    for field in ("time", "difference", "standard_error", "fewest"):
+        assert getattr(inverse, field) == pytest.approx(getattr(plain_one, field)), field
+
+
+def test_a_mask_takes_the_contrasts_it_names():
+    units, half, one = np.array([100.0, 200.0]), np.full(2, 0.5), np.ones(2)
+    pair = fixed_contrast(
+        PlainSums(units, units, units, half, one), PlainSums(units, units / 2, units / 2, half, one)
+    )
+
+    assert pair.take(np.array([False, True])).total == pytest.approx(pair.total[1:])
