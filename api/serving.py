@@ -61,7 +61,6 @@ def server_of(app: AsgiApp) -> Server:
             log_level="warning",
             proxy_headers=False,
             server_header=False,
-            date_header=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=GRACE_S,
         )

@@ -229,7 +229,7 @@ async def _api(api: str) -> ApiFacts:
         for sample in family.samples
         if not sample.labels
     }
-    date = answer.headers.get("date")  # a proxy's; the API itself sends none
+    date = answer.headers.get("date")
     skew_ms = None
     if date is not None:
         skew_ms = round(parsedate_to_datetime(date).timestamp() * 1000) - here_ms

@@ -44,6 +44,7 @@ async def test_it_finds_nothing_where_all_is_well_and_then_what_was_done(setting
             ledger.producer.flush()
             await asyncio.to_thread(until, lambda: ledger.is_exact(EXPERIMENT))
             assert await asyncio.to_thread(diagnosis, api) == {}
+            assert (await http.get("/health")).headers["date"]  # by which it knows the API's clock
 
             ledger.produce("observations", b"{", partition=0)
             ledger.producer.flush()
