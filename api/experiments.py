@@ -97,7 +97,8 @@ class Experiments:
         self._clock = clock
         self._snapshots: dict[str, Snapshot] = {}
         self._running: dict[str, RunningExperiment] = {}
-        self._read_at_s: float | None = None
+        self._heard_at_s = 0.0
+        self._has_all = False
         self._announced: dict[str, int] = {}
         self._has_announced = asyncio.Event()
         self._epoch = 0
@@ -107,8 +108,8 @@ class Experiments:
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since Redis was last heard; None before the first time."""
-        return None if self._read_at_s is None else self._clock() - self._read_at_s
+        """Seconds since Redis was last heard; None before everything was read a first time."""
+        return self._clock() - self._heard_at_s if self._has_all else None
 
     def running(self, experiment_id: str) -> RunningExperiment:
         """Return an experiment that assigns.
@@ -116,6 +117,7 @@ class Experiments:
         Raises:
             ExperimentNotFoundError: there is none with this id.
             ExperimentNotRunningError: it does not assign now.
+            DependencyError: that cannot be told yet.
         """
         found = self._running.get(experiment_id)
         if found is None:
@@ -128,8 +130,11 @@ class Experiments:
 
         Raises:
             ExperimentNotFoundError: there is none with this id.
+            DependencyError: that cannot be told before everything was read from Redis.
         """
         found = self._snapshots.get(experiment_id)
+        if found is None and not self._has_all:
+            raise DependencyError("redis", "the experiments have not been read from Redis yet")
         if found is None:
             raise ExperimentNotFoundError(experiment_id)
         return found
@@ -184,6 +189,7 @@ class Experiments:
         projected = await self._source.newer(known)
         is_of_known = projected.epoch == self._epoch
         self._take(projected)
+        self._has_all = True
         if is_of_known and self._left_over and self._clock() > self._patient_until_s:
             self._give_up_left_over(projected)
 
@@ -233,7 +239,7 @@ class Experiments:
             try:
                 async with aclosing(self._source.announcements()) as announcements:  # type: ignore[type-var]
                     async for announced in announcements:
-                        self._read_at_s = self._clock()
+                        self._heard_at_s = self._clock()
                         if announced is not None:
                             name, version = announced
                             self._announced[name] = version
@@ -259,7 +265,7 @@ class Experiments:
             self._take(found)
 
     def _take(self, projected: Projected) -> None:
-        self._read_at_s = self._clock()
+        self._heard_at_s = self._clock()
         if projected.epoch < self._epoch:
             return  # read before a switch that has been seen since
         if projected.epoch > self._epoch:

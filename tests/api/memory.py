@@ -230,6 +230,7 @@ async def memory_api(
             encode_observations=encode_observation_batch,
         )
         experiments = Experiments(worker, 1.0)
+        await experiments.sweep()
         commands = Commands(worker, worker, experiments, 0.2, clock)
         assigning = Assigning(experiments, KEYRING, outbox, sticky, clock)
         observing = Observing(KEYRING, outbox, clock)

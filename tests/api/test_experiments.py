@@ -60,8 +60,29 @@ def test_an_older_snapshot_never_replaces_a_newer_one() -> None:
     assert experiments.snapshot(newer.experiment.id) is newer
 
 
-def test_what_does_not_run_is_known_and_assigns_nobody() -> None:
+async def test_before_everything_was_read_nothing_is_said_not_to_exist(monkeypatch) -> None:
+    redis = Redis()
+    experiments = Experiments(redis, 1.0)
+    redis.is_away = True
+    monkeypatch.setattr(module, "RECONNECT_S", 0.01)
+    following = asyncio.create_task(experiments.follow())
+    redis.channel.put_nowait(None)  # the subscription stands, and nothing has been read
+    await asyncio.sleep(0.02)
+
+    assert experiments.age_s is None
+    with pytest.raises(DependencyError):
+        experiments.running(experiment_id(1))
+
+    redis.is_away = False
+    await asyncio.sleep(0.05)
+    with pytest.raises(ExperimentNotFoundError):
+        experiments.running(experiment_id(1))
+    following.cancel()
+
+
+async def test_what_does_not_run_is_known_and_assigns_nobody() -> None:
     experiments = Experiments(Redis(), 1.0)
+    await experiments.sweep()
     running = snapshot(version=2)
     name = running.experiment.id
     experiments.put(running)
