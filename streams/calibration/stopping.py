@@ -106,7 +106,7 @@ def run(traffic: Traffic, rule: Rule, repetitions: int, seed: int) -> Outcome:
         lost += np.where(named < 0, (new.units * (rates.max() - rates)).sum(axis=1), 0.0)
         compared = _contrasts(sums, traffic, rule.reading, look * traffic.units_per_look)
         ready = (sums.units >= rule.min_units).all(axis=1) & (named < 0)
-        if traffic.spread is not None:
+        if traffic.spreads is not None:
             ready &= (sums.with_value >= rule.min_values).all(axis=1)
             missed |= ready & _misses(compared, rule, planned_units, rates[0] - rates[1])
         else:
@@ -139,10 +139,12 @@ class _Sums:
     total: FloatArray
     cross: FloatArray
     total_squared: FloatArray
+    value: FloatArray
+    value_squared: FloatArray
 
     @classmethod
     def none(cls, shape: tuple[int, int]) -> Self:
-        return cls(*(np.zeros(shape) for _ in range(7)))
+        return cls(*(np.zeros(shape) for _ in range(9)))
 
     def add(self, new: Arrivals, reading: Reading) -> None:
         match reading:
@@ -162,12 +164,19 @@ class _Sums:
         self.total += each * new.total
         self.cross += square * new.total
         self.total_squared += square * new.total_squared
+        self.value += new.total
+        self.value_squared += new.total_squared
+
+    def variance(self) -> FloatArray:
+        units = np.maximum(self.units, 1.0)
+        mean = self.value / units
+        return np.asarray(np.maximum(self.value_squared / units - mean * mean, 0.0))
 
 
 def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> Contrast:
     """Return the contrasts of all pairs; shape (repetitions, n_arms, n_arms)."""
     largest = 1.0 / traffic.least_share if reading is Reading.INVERSE else 1.0
-    bounds = np.full_like(sums.units, largest if traffic.spread is None else np.inf)
+    bounds = np.full_like(sums.units, largest if traffic.spreads is None else np.inf)
     if reading is Reading.PLAIN:
         shares = np.full_like(sums.units, 1.0 / len(traffic.rates))
         plain = (sums.units, sums.total, sums.total_squared, shares, bounds)
@@ -183,6 +192,7 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
         sums.cross,
         sums.total_squared,
         bounds,
+        np.zeros_like(bounds) if traffic.spreads is None else sums.variance(),
     )
     a = TiltedSums(*(field[:, :, None] for field in tilted))
     b = TiltedSums(*(field[:, None, :] for field in tilted))

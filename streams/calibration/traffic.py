@@ -49,8 +49,8 @@ class Traffic:
             default.
         swing: Relative amplitude by which all rates swing together, in [0, 1): four times within
             the experiment, as days and weeks do.
-        spread: None if a success counts 1; otherwise it is an amount with the mean 1, log-normal
-            with this standard deviation of the logarithm, as revenue is.
+        spreads: None if a success counts 1; otherwise it is an amount with the mean 1, log-normal
+            with these standard deviations of the logarithm, one per variant, as revenue is.
     """
 
     rates: tuple[float, ...]
@@ -59,7 +59,7 @@ class Traffic:
     units_per_look: int = 100
     floor: float | None = None
     swing: float = 0.0
-    spread: float | None = None
+    spreads: tuple[float, ...] | None = None
 
     @property
     def least_share(self) -> float:
@@ -98,19 +98,20 @@ def arrivals(traffic: Traffic, repetitions: int, seed: int) -> Iterator[Arrivals
         phase = math.sin(8.0 * math.pi * look / traffic.looks)
         counts = random.multinomial(traffic.units_per_look, shares)
         won = random.binomial(counts, rates * (1.0 + traffic.swing * phase))
-        sums = _values(random, won, traffic.spread)
+        sums = _values(random, won, traffic.spreads)
         units, total, squared = units + counts, total + sums[0], squared + sums[1]
         yield Arrivals(shares, counts.astype(np.float64), won.astype(np.float64), *sums)
 
 
 def _values(
-    random: np.random.Generator, won: NDArray[np.int64], spread: float | None
+    random: np.random.Generator, won: NDArray[np.int64], spreads: tuple[float, ...] | None
 ) -> tuple[FloatArray, FloatArray]:
     """Return the sums of the values of the successes, and of their squares."""
-    if spread is None:
+    if spreads is None:
         return won.astype(np.float64), won.astype(np.float64)
-    amounts = random.lognormal(-spread * spread / 2.0, spread, int(won.sum()))
     place = np.repeat(np.arange(won.size), won.ravel())
+    spread = np.array(spreads)[place % len(spreads)]
+    amounts = random.lognormal(-spread * spread / 2.0, spread)
     sums = (np.bincount(place, power, won.size) for power in (amounts, amounts * amounts))
     total, squared = (np.asarray(each, dtype=np.float64).reshape(won.shape) for each in sums)
     return total, squared

@@ -48,6 +48,8 @@ class TiltedSums:
         total_squared: Sum of w^2 x^2.
         largest: Largest w x that a single unit can have, if values are >= 0 and bounded; infinite
             if they are not.
+        variance: Variance of the values as observed, without weights; used for values without a
+            bound (`standard_error`), else 0.
     """
 
     units: FloatArray
@@ -57,6 +59,7 @@ class TiltedSums:
     cross: FloatArray
     total_squared: FloatArray
     largest: FloatArray
+    variance: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +78,9 @@ class Contrast:
         highest_rise: Highest it can rise.
         difference: Estimated mean a minus mean b, less noisy than total / scale: the values are
             taken from their common mean first (a control variate).
-        standard_error: Standard error of `difference`; infinite without units.
+        standard_error: Standard error of `difference`; infinite without units. Under moving weights
+            not less than the sum of w^2 lets expect: a variant that has had little traffic of late
+            may not have shown its large values, and their absence must not pass for certainty.
     """
 
     fewest: FloatArray
@@ -154,6 +159,8 @@ def _contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray, weight_of_even: f
         - 2.0 * mean * (a.cross + b.cross)
         + mean * mean * (a.weight_squared + b.weight_squared)
     )
+    expected_squares = np.maximum(a.variance, b.variance) * (a.weight_squared + b.weight_squared)
+    centred_squares = np.maximum(centred_squares, expected_squares)
     return Contrast(
         fewest=np.minimum(a.units, b.units),
         time=(a.weight_squared + b.weight_squared) / (weight_of_even * weight_of_even),
@@ -164,7 +171,7 @@ def _contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray, weight_of_even: f
         highest_rise=np.broadcast_to(a.largest, weights.shape),
         difference=np.divide(centred_total, harmonic, out=np.zeros_like(weights), where=comparable),
         standard_error=np.divide(
-            np.sqrt(np.maximum(centred_squares, 0.0)),
+            np.sqrt(centred_squares),
             harmonic,
             out=np.full_like(weights, np.inf),
             where=comparable,
@@ -217,4 +224,5 @@ def _tilted(sums: PlainSums, weight: FloatArray) -> TiltedSums:
         square * sums.total,
         square * sums.total_squared,
         weight * sums.largest,
+        np.zeros_like(weight),
     )

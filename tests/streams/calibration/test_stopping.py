@@ -37,6 +37,9 @@ def test_shares_keep_the_floor_and_follow_the_better_variant(weights):
         (Traffic((0.1, 0.1), Weights.THOMPSON, looks=300, swing=0.8), OVERLAP),
         (Traffic((0.1,) * 3, Weights.THOMPSON, looks=300), OVERLAP),
         (Traffic((0.1,) * 3, Weights.THOMPSON, looks=300), INVERSE),
+        (Traffic((0.1, 0.1), looks=300, spreads=(1.0, 1.0)), PLAIN),
+        (Traffic((0.1, 0.1), Weights.THOMPSON, looks=300, spreads=(1.0, 1.0)), OVERLAP),
+        (Traffic((0.1, 0.1), Weights.THOMPSON, looks=300, spreads=(1.0, 1.0)), INVERSE),
     ],
     ids=str,
 )

@@ -17,10 +17,10 @@ from streams.inference.contrasts import (
 counts = st.integers(0, 10_000)
 
 
-def tilted(values, weights, largest=math.inf):
+def tilted(values, weights, largest=math.inf, variance=0.0):
     x, w = np.array(values, dtype=float), np.array(weights, dtype=float)
     terms = (w**0, w, w * w, w * x, w * w * x, w * w * x * x)
-    fields = [term.sum() for term in terms] + [largest]
+    fields = [term.sum() for term in terms] + [largest, variance]
     return TiltedSums(*(np.array([field]) for field in fields))
 
 
@@ -158,3 +158,17 @@ def test_a_mask_takes_the_contrasts_it_names():
     )
 
     assert pair.take(np.array([False, True])).total == pytest.approx(pair.total[1:])
+
+
+def test_silence_of_a_starved_variant_is_not_certainty():
+    """a had 9,900 units at 99 %, b 100 at 1 % of which none has shown a value yet."""
+    rng = np.random.default_rng(8)
+    amounts = np.where(rng.random(9_900) < 0.01, rng.lognormal(0, 1, 9_900), 0.0)
+    a = (amounts, np.full(9_900, 0.01))
+    b = (np.zeros(100), np.full(100, 0.99))
+
+    trusting = overlap_contrast(tilted(*a), tilted(*b))
+    wary = overlap_contrast(tilted(*a, variance=amounts.var()), tilted(*b))
+
+    assert wary.difference == pytest.approx(trusting.difference)
+    assert wary.standard_error[0] > 3 * trusting.standard_error[0]
