@@ -1,0 +1,70 @@
+"""How often the test of the sample ratio alarms, with and without cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streams.calibration.proportion import Proportion
+from streams.calibration.traffic import Traffic, arrivals
+from streams.inference.sample_ratio import Assigned, under_fixed_weights, under_moving_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """What the test said in many experiments.
+
+    Attributes:
+        raised: Experiments in which the p-value was ever at most alpha.
+        median_units: Median units of the whole experiment at the first alarm; experiments without
+            one count with all their units.
+    """
+
+    raised: Proportion
+    median_units: float
+
+
+def alarms(
+    traffic: Traffic,
+    repetitions: int,
+    seed: int,
+    *,
+    kept: tuple[float, ...] | None = None,
+    alpha: float = 0.001,
+) -> Alarms:
+    """Return how often and how soon a mismatch is seen.
+
+    Args:
+        traffic: What arrives.
+        repetitions: Number of experiments, >= 1.
+        seed: Seed of the random numbers.
+        kept: Probability that an assigned unit of each variant is counted; None if all are.
+        alpha: Error at which the alarm is raised, in (0, 1).
+    """
+    n_arms = len(traffic.rates)
+    random = np.random.default_rng((seed, 1))
+    shape = (repetitions, n_arms)
+    counts, weight, weight_squared = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    largest = np.full(shape, 1.0 / traffic.least_share)
+    first = np.full(repetitions, np.inf)
+    for look, new in enumerate(arrivals(traffic, repetitions, seed), 1):
+        units = new.units
+        if kept is not None:
+            units = random.binomial(units.astype(np.int64), kept).astype(np.float64)
+        counts += units
+        weight += units / new.shares
+        weight_squared += units / new.shares**2
+        result = (
+            under_moving_weights(Assigned(weight, weight_squared, largest), counts.sum(axis=1))
+            if traffic.weights.move
+            else under_fixed_weights(counts, np.full(n_arms, 1.0 / n_arms))
+        )
+        alarmed = (result.p_value <= alpha) & np.isinf(first)
+        first[alarmed] = look * traffic.units_per_look
+    raised = np.isfinite(first)
+    all_units = traffic.looks * traffic.units_per_look
+    return Alarms(
+        Proportion(int(raised.sum()), repetitions),
+        float(np.median(np.where(raised, first, all_units))),
+    )
