@@ -8,7 +8,7 @@ MINUTES ?= 30
 PARALLEL ?= --numprocesses=3 --dist=loadgroup
 PACKAGES := streams schemas api scripts tests $(wildcard benchmarks)
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
-MEASUREMENTS := wire fold deduplication assign_cost assign_load freshness throughput
+MEASUREMENTS := wire fold posteriors deduplication assign_cost assign_load freshness throughput
 # Those that start the embedded stack themselves would only do so again.
 EMBEDDED := $(addprefix tests/integration/test_,demo.py import_open_bandit.py readme.py up.py)
 ON_KAFKA := $(filter-out $(EMBEDDED),$(wildcard tests/integration/test_*.py)) tests/faults

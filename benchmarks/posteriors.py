@@ -5,7 +5,7 @@
 Every step runs alone; the median of the rounds counts. The five metrics are one of each kind:
 binary, count, revenue, continuous and ratio. The goal is 5 ms for the update, which is what a
 snapshot needs each time its tally changes: samples, kinds, posteriors, credible intervals, and
-P(best) with the expected losses of the primary metric.
+P(best) with the expected losses of the primary metric. What a report may add stands below it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import statistics
 import timeit
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -22,14 +23,13 @@ from streams.inference.best import best
 from streams.inference.credible import equal_tailed
 from streams.inference.families import posteriors_of
 from streams.inference.kinds import MetricKind, VariantMetric, find_kind
-from streams.inference.posterior import Posteriors
+from streams.inference.posterior import FloatArray, Posteriors
 from streams.inference.ratio import RatioSample, ratio_posteriors
 from streams.inference.remaining import value_remaining
 from streams.inference.sample import Sample
 from streams.inference.versus import versus
 from streams.tallies.cell import MetricTally
 
-GOAL_MS = 5.0
 _SEED = 2026
 
 
@@ -57,7 +57,7 @@ def main() -> None:
         "value remaining, primary metric": lambda: value_remaining(primary, leader),
     }
     for kind, family in posteriors.items():
-        steps[f"lift, {kind.value}"] = lambda family=family: versus(family, 0)  # type: ignore[misc]
+        steps[f"lift, {kind.value}"] = partial(versus, family, 0)
     print(f"{arguments.variants} variants, {len(posteriors)} metrics; median of {arguments.rounds}")
     for name, step in steps.items():
         print(f"{name:38}  {_median_ms(step, arguments.rounds):6.2f} ms")
@@ -102,7 +102,7 @@ def tallied(n_variants: int) -> list[list[VariantMetric]]:
         units = int(np.exp(rng.uniform(np.log(1_000), np.log(50_000))))
         values = (
             np.ones(rng.binomial(units, rng.uniform(0.04, 0.05))),
-            rng.poisson(rng.uniform(1.0, 1.2), units),
+            rng.poisson(rng.uniform(1.0, 1.2), units).astype(np.float64),
             rng.lognormal(3.0, 1.0, rng.binomial(units, 0.03)),
             rng.normal(250.0, 80.0, units),
         )
@@ -111,7 +111,7 @@ def tallied(n_variants: int) -> list[list[VariantMetric]]:
     return metrics
 
 
-def _tally(values: np.ndarray) -> MetricTally:  # type: ignore[type-arg]
+def _tally(values: FloatArray) -> MetricTally:
     micro = [round(value * MICRO) for value in values.tolist()]
     return MetricTally(len(micro), len(micro), sum(micro), sum(value * value for value in micro))
 

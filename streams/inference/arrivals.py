@@ -35,11 +35,11 @@ class ArrivalCurve:
         the curve is that of conversions within that age, and ends at 1.
 
         Args:
-            arrived: Units with a conversion, by period of assignment and delay, in buckets of equal
-                length; shape (n_periods, n_buckets), >= 0. Those of all variants together, if they
-                do not differ in delay.
-            ages: Age of the youngest unit of each period, in buckets; shape (n_periods,), >= 0. A
-                bucket that is not over for all units of a period is not used.
+            arrived: Units with a conversion, by period of assignment and bucket of delay; shape
+                (n_periods, n_buckets), >= 0. Buckets follow each other and may be of any length.
+                Those of all variants together, if they do not differ in delay.
+            ages: Age of the youngest unit of each period, in buckets: how many are over; shape
+                (n_periods,), >= 0. A bucket that is not over for all units of a period is not used.
 
         Raises:
             InvalidParameterError: an argument is outside its domain.

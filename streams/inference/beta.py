@@ -115,7 +115,7 @@ class BetaPosterior:
 
     def coordinates(self, values: FloatArray) -> FloatArray:
         """Return the logits of these probabilities; infinite at and beyond 0 and 1."""
-        logits: FloatArray = special.logit(np.clip(values, 0.0, 1.0))
+        logits: FloatArray = special.logit(np.minimum(np.maximum(values, 0.0), 1.0))
         return logits
 
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:

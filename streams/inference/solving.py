@@ -95,7 +95,7 @@ class _Search:
     def step(self, unbounded_z: FloatArray) -> _Search:
         """Return the searches after this z was found at x; they stay where bounds meet."""
         x, reach, target = self.x, self.reach, self.target
-        z = np.clip(unbounded_z, -_LARGEST_Z, _LARGEST_Z)
+        z = np.minimum(np.maximum(unbounded_z, -_LARGEST_Z), _LARGEST_Z)
         is_low = z < target
         lower, upper = np.where(is_low, x, self.lower), np.where(is_low, self.upper, x)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -104,7 +104,7 @@ class _Search:
         # Where all or nothing lies below, the slope is not known: go on ever faster.
         far = np.copysign(reach, target - z)
         step = np.where(np.abs(z) < _LARGEST_Z, (target - z) / slope, far)
-        after = x + np.clip(step, -reach, reach)
+        after = x + np.minimum(np.maximum(step, -reach), reach)
         is_bounded = np.isfinite(lower) & np.isfinite(upper)
         with np.errstate(invalid="ignore"):
             middle = np.where(is_bounded, (lower + upper) / 2.0, x + far)

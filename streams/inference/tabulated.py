@@ -121,7 +121,8 @@ class Tabulated:
         place = np.arcsinh(
             (self.posteriors.coordinates(values) - self.center[arms]) / self.width[arms]
         )
-        place = np.clip((place - self.start[arms]) / self.step[arms], 0.0, _N_STEPS)
+        place = (place - self.start[arms]) / self.step[arms]
+        place = np.minimum(np.maximum(place, 0.0), _N_STEPS)  # np.clip costs several times as much
         index = np.minimum(place.astype(np.intp), _N_STEPS - 1)
         return arms * (_N_STEPS + 1) + index, place - index
 

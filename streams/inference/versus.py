@@ -201,15 +201,18 @@ class _Pairs:
             corners = [(ends[outer] - offset) / slope for ends in self._values]
         first, last = np.fmin(*corners), np.fmax(*corners)
         low, high = (
-            np.clip(table.posteriors.coordinates(ends), table.lower[inner], table.upper[inner])
+            np.minimum(
+                np.maximum(table.posteriors.coordinates(ends), table.lower[inner]),
+                table.upper[inner],
+            )
             for ends in (first, last)
         )
         masses, values = self._nodes(inner, low, high)
         line = slope[:, None] * values + offset[:, None]
         within = (masses * table.below_values(outer[:, None], line)).sum(axis=1)
-        ends = table.posteriors.values(np.where(slope > 0.0, high, low))
+        ends = table.posteriors.values(np.where(slope >= 0.0, high, low))
         mass = table.below_values(inner[:, None], ends[:, None])[:, 0]
-        above: FloatArray = np.where(slope > 0.0, 1.0 - mass, mass)
+        above: FloatArray = np.where(slope >= 0.0, 1.0 - mass, mass)
         probability: FloatArray = within + above
         return probability
 

@@ -9,7 +9,8 @@ from streams.inference.beta import BetaPosterior
 from streams.inference.direction import mirrored
 from streams.inference.gamma import GammaPosterior
 from streams.inference.normal import NormalPosterior
-from streams.inference.remaining import value_remaining
+from streams.inference.remaining import _LargestOther, value_remaining
+from streams.inference.tabulated import Tabulated
 from streams.inference.versus import versus
 
 
@@ -94,6 +95,13 @@ def test_value_of_negative_means_is_over_their_size():
 
     assert result.absolute == pytest.approx(0.5, abs=1e-6)
     assert result.relative == pytest.approx(0.05, abs=1e-4)
+
+
+def test_line_that_does_not_rise_asks_for_the_others_alone():
+    """P(two uniforms <= 0.6) = 0.36."""
+    largest = _LargestOther(Tabulated.of(betas((3, 4), (1, 1), (1, 1))), 0)
+
+    assert largest.below(0.0, 0.6) == pytest.approx(0.36, abs=1e-6)
 
 
 shapes = st.tuples(st.floats(0.5, 1e5), st.floats(0.5, 1e5))

@@ -10,7 +10,8 @@ from streams.inference.beta import BetaPosterior
 from streams.inference.direction import Direction, oriented
 from streams.inference.gamma import GammaPosterior
 from streams.inference.normal import NormalPosterior
-from streams.inference.versus import versus
+from streams.inference.tabulated import Tabulated
+from streams.inference.versus import _Pairs, versus
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
 LEVELS = np.concatenate(
@@ -201,6 +202,17 @@ def test_nothing_is_said_in_per_cent_of_a_control_that_may_be_zero():
     assert np.isnan([result.relative, result.relative_lower, result.relative_upper]).all()
     assert result.difference[1] == 1.5
     assert np.isfinite(result.difference_lower[1])
+
+
+def test_line_that_does_not_rise_asks_for_the_arm_alone():
+    """P(arm <= 0 * control + d) is the arm's distribution function, and 0 or 1 beyond it."""
+    arms, _, arm = students((10, 1, 30), (11, 2, 50))
+    pairs = _Pairs(Tabulated.of(arms), 0)
+    shifts = np.array([-1e9, 10.0, 1e9])
+
+    found = pairs._below(np.ones(3, dtype=int), np.zeros(3), shifts)
+
+    assert found == pytest.approx(arm.cdf(shifts), abs=1e-6)
 
 
 def test_single_arm_has_nothing_to_be_compared_with():
