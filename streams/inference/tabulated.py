@@ -15,6 +15,7 @@ from streams.inference.posterior import FloatArray, Posteriors
 
 _N_STEPS = 256
 _QUARTILES_PER_DEVIATION = 1.349  # distance of a normal's quartiles in standard deviations
+_NARROWEST_SPREAD = 1e-9  # of the support, in values: more than 0
 _WIDTH_OF_SUPPORT = 0.1  # for means so near 0 or 1 that no machine number tells the quartiles
 
 # Integral over a step from four points around it, exact for cubics.
@@ -28,7 +29,7 @@ class Tabulated:
     Attributes:
         posteriors: What was tabulated.
         lower, upper: Ends of the supports, as coordinates; shape (n_arms,).
-        spread: Distances of the quartiles of the means; shape (n_arms,).
+        spread: Distances of the quartiles of the means, > 0; shape (n_arms,).
         center, width: The map from s to a coordinate; shape (n_arms,).
         start, step: First s of the grid and the distance to the next; shape (n_arms,).
         density: Density over s times the step; shape (n_arms, n_points).
@@ -74,7 +75,10 @@ class Tabulated:
             posteriors=posteriors,
             lower=lower,
             upper=upper,
-            spread=quartiles[2] - quartiles[0],
+            spread=np.maximum(
+                quartiles[2] - quartiles[0],
+                _NARROWEST_SPREAD * (posteriors.values(upper) - posteriors.values(lower)),
+            ),
             center=middle,
             width=width,
             start=start,

@@ -67,6 +67,7 @@ CASES = [
     gammas((1, 1), (1, 1)),
     gammas((0.5, 1), (3, 2)),
     gammas((1e4, 1e3), (3, 1)),
+    gammas((29.138, 0.8974), (0.699, 0.1617)),  # as wide as the other, and in logarithms a tenth
     students((10, 1, 30), (11, 2, 50)),
     students((10, 0.01, 300), (11, 2, 5)),
     students((10, 0.3, 3), (11, 0.1, 3)),
@@ -213,6 +214,14 @@ def test_line_that_does_not_rise_asks_for_the_arm_alone():
     found = pairs._below(np.ones(3, dtype=int), np.zeros(3), shifts)
 
     assert found == pytest.approx(arm.cdf(shifts), abs=1e-6)
+
+
+def test_rates_that_are_almost_surely_almost_zero_have_intervals():
+    """Quartiles of 1e-300: no machine number tells them from 0, and no digit is promised."""
+    result = versus(betas((0.001, 1e9), (0.001, 1e9))[0], 0)
+
+    assert 0.0 < result.probability_better[1] < 1.0
+    assert -1e-9 < result.difference_lower[1] <= 0.0 <= result.difference_upper[1] < 1e-9
 
 
 def test_single_arm_has_nothing_to_be_compared_with():
