@@ -1,8 +1,8 @@
 """What the tallies say: posteriors, probabilities to be best, and confidence sequences. Pure.
 
 From a tally comes a `Sample` for each variant; samples of periods are put together by `forgetting`,
-`arrivals` or `strata`; `kinds` tells which model they have and `families` makes its `Posteriors`; of
-those one asks `best`, `versus` the control, `remaining` value and `credible` intervals.
+`arrivals` or `strata`; `kinds` tells which model they have and `families` makes its `Posteriors`;
+of those one asks `best`, `versus` the control, `remaining` value and `credible` intervals.
 
 Every result is a deterministic function of its arguments: no sampling, no clock, and no BLAS (sums
 run in NumPy's own loops), so one machine gives the same bits every time. Between machines the last

@@ -186,6 +186,7 @@ def side_by_side(
     # The longest first: what is left at the end should be short.
     ordered = sorted(parts, key=lambda part: -part.end)
     if processes == 1 or len(parts) <= 1:
+        collect_seldom()
         return {
             (part.source, part.partition): work(source, inputs, part, progress) for part in ordered
         }
