@@ -76,7 +76,7 @@ def text_of(
 def test_a_better_policy_is_called_better(experiment):
     text = text_of(experiment, found((0.1, 0.4), (0.0, 1.0)))
 
-    assert "ucb (c 2.0), allocated anew every 100 units, over 1,000 units, click per unit" in text
+    assert "ucb (variant ucb1, c 2.0), allocated anew every 100 units, over 1,000 units" in text
     assert "It would have earned 400 click instead of 250 (+60.0%)" in text
     assert "it is better." in text
     assert "[red]" in text
