@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streams.allocation.policies import Arm, BayesianAB, ThompsonSampling
+from streams.allocation.arms import arms_of
+from streams.allocation.policies import Arm, BetaPolicy
 from streams.allocation.policies.posteriors import arm_posteriors, best_arm
 from streams.allocation.weights import allocate, smallest_weight
 from streams.domain.quantities import ALLOCATION_TOTAL, MICRO
@@ -92,21 +93,14 @@ class _Column:
 
 def _column(experiment: Experiment, variants: Sequence[VariantTally], name: str) -> _Column:
     tallies = tuple(variant.metrics.get(name, MetricTally()) for variant in variants)
-    # x^2 = x for 0 and 1 alone, and squares are in micro-units twice.
-    is_binary = all(metric.total_squared == metric.total * MICRO for metric in tallies)
-    arms = tuple(
-        _arm(max(variant.units, metric.units), metric, is_binary=is_binary, weight=weight)
-        for variant, metric, weight in zip(
-            variants, tallies, experiment.definition.weights, strict=True
-        )
-    )
+    arms = arms_of(variants, name, experiment.definition.weights)
     posteriors = arm_posteriors(arms, **_priors(experiment, name))
     means = posteriors.means.tolist()
     lower, upper = (ends.tolist() for ends in equal_tailed(posteriors))
     reports = tuple(
         MetricReport(
             name=name,
-            kind=MetricKind.BINARY if is_binary else MetricKind.CONTINUOUS,
+            kind=MetricKind.BINARY if arms[index].is_binary else MetricKind.CONTINUOUS,
             units=metric.units,
             observations=metric.observations,
             total=metric.total,
@@ -123,21 +117,9 @@ def _priors(experiment: Experiment, name: str) -> dict[str, float]:
     """Return the priors the author has set for a metric; they are those of the primary one."""
     config = experiment.definition.config
     policy = config.parameters
-    if name == config.primary_metric and isinstance(policy, ThompsonSampling | BayesianAB):
+    if name == config.primary_metric and isinstance(policy, BetaPolicy):
         return {"prior_alpha": policy.prior_alpha, "prior_beta": policy.prior_beta}
     return {}
-
-
-def _arm(units: int, metric: MetricTally, *, is_binary: bool, weight: float) -> Arm:
-    # Differences of large sums are taken in integers, and divided once.
-    spread = units * metric.total_squared - metric.total * metric.total
-    return Arm(
-        units=units,
-        total=metric.total / MICRO,
-        squared_deviations=spread / (units * MICRO * MICRO) if units else 0.0,
-        is_binary=is_binary,
-        weight=weight,
-    )
 
 
 def _mean(arm: Arm) -> float:

@@ -164,11 +164,12 @@ def test_variants_the_definition_does_not_have_are_left_out():
     )
 
 
-def test_prior_of_the_policy_is_that_of_the_primary_metric_alone():
+@pytest.mark.parametrize("kind", ["thompson_sampling", "top_two_thompson", "bayesian_ab"])
+def test_prior_of_the_policy_is_that_of_the_primary_metric_alone(kind):
     data = tally(variant(10, click=[1], view=[1]), variant(10, click=[1], view=[1]))
 
     report = evaluate(
-        experiment(parameters={"priorAlpha": 20, "priorBeta": 20}), data, ()
+        experiment(kind, parameters={"priorAlpha": 20, "priorBeta": 20}), data, ()
     ).variants[0]
 
     assert [m.mean for m in report.metrics] == pytest.approx([21 / 50, 2 / 12])
