@@ -10,7 +10,15 @@ import typer
 from streams.cli import terminal
 from streams.cli.counting import counting
 from streams.cli.evaluation.views import Asked, evaluation_json, evaluation_view
-from streams.cli.replay.command import CORES, Archive, Processes, log_of, parameters_of, until_of
+from streams.cli.replay.command import (
+    CORES,
+    Archive,
+    Processes,
+    Until,
+    log_of,
+    parameters_of,
+    until_of,
+)
 from streams.cli.replay.progress import watched
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, ExperimentId
 from streams.domain.errors import InputError
@@ -69,12 +77,7 @@ def evaluate(
             "the log, and not from all of the log.",
         ),
     ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Leave out what came later: ISO 8601 or milliseconds since 1970."
-        ),
-    ] = None,
+    until: Until = None,
     archive: Archive = None,
     processes: Processes = CORES,
     as_json: AsJson = False,

@@ -41,6 +41,12 @@ Archive = Annotated[
         help="What `experiment archive` has kept, for records that Kafka no longer has.",
     ),
 ]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Leave out what came later: ISO 8601 or milliseconds since 1970."
+    ),
+]
 Processes = Annotated[int, typer.Option(min=1, max=1024, help="Partitions folded at a time.")]
 
 
@@ -111,12 +117,7 @@ def what_if(
         str | None, typer.Option(metavar="A,B", help="Beta prior of a binary metric.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Another metric that decides.")] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Leave out what came later: ISO 8601 or milliseconds since 1970."
-        ),
-    ] = None,
+    until: Until = None,
     archive: Archive = None,
     processes: Processes = CORES,
     as_json: AsJson = False,
