@@ -93,7 +93,7 @@ def steps(batch: int) -> dict[str, float]:
             "hash the unit": _us(lambda: draws(1, key)),
             "choose the variant": _us(lambda: assigner.assign(key, 1)) - _us(lambda: draws(1, key)),
             "sign the receipt": _us(lambda: keyring.sign(receipt)),
-            "render the answer": _us(lambda: running.rendering.assigned(text, 1)),
+            "render the answer": _us(lambda: running.rendering.assigned(text, 1, 1 << 31)),
             "rows to columns": _us(lambda: _groups(rows)) / batch,
             "columns to Avro": _us(lambda: encode_impression_batch(impressions)) / batch,
             "write to the spool": _us(lambda: spool.append([record])) / batch,
