@@ -41,7 +41,7 @@ def observation(value, event_id=None, metric="click", at_ms=None, **fields):
 def group(*rows, experiment=1, repeatable=False):
     """Make a group of rows (variant, propensity, time, unit, and of all or none its features)."""
     variants, propensities, times, units, *rest = ([*column] for column in zip(*rows, strict=True))
-    [features] = rest or [()]
+    [features] = rest or [[]]
     versions = [3] * len(rows)
     return ImpressionGroup(
         experiment, repeatable, variants, propensities, versions, times, units, (), features
