@@ -14,9 +14,9 @@ from api.experiments import Experiments, RunningExperiment
 from api.outbox import ImpressionRow
 from api.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from streams.domain.errors import EngineError, InputError, ReceiptError
-from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt
+from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
 from streams.domain.validation import parse
-from streams.experiments.assignment import Assignment, Reason
+from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind
 
 _RANDOM_BYTES = 16
@@ -132,27 +132,30 @@ class Assigning:
         assigner = running.assigner
         logged = context.logged()
         if assigner.unit_kind is UnitKind.IMPRESSION:
-            assignment = assigner.assign(self._randomness.draw(), self._time_of(context))
+            assignment = self._choose(assigner, self._randomness.draw(), context)
         else:
             key = _unit_key(assigner.unit_kind, context)
-            assignment = assigner.assign(key, self._time_of(context))
+            assignment = self._choose(assigner, key, context)
         if not assignment.enrolled:
             self.answered[Reason.NOT_ENROLLED] += 1
             return running.rendering.not_enrolled
         if assigner.is_remembered:
             return None
-        receipt = _receipt(running, assignment)
-        self._add(receipt, logged, is_repeatable=assigner.unit_kind is not UnitKind.IMPRESSION)
+        receipt, features = _receipt(running, assignment), assignment.features
+        is_repeatable = assigner.unit_kind is not UnitKind.IMPRESSION
+        self._add(receipt, logged, features, is_repeatable=is_repeatable)
         self.answered[Reason.ASSIGNED] += 1
-        return running.rendering.assigned(self._keyring.sign(receipt), receipt.variant)
+        text = self._keyring.sign(receipt, features)
+        return running.rendering.assigned(text, receipt.variant, receipt.propensity)
 
     async def _decide_remembered(
         self, running: RunningExperiment, context: AssignmentContext
     ) -> bytes:
         logged = context.logged()
         key = _unit_key(running.assigner.unit_kind, context)
-        receipt = _receipt(running, running.assigner.assign(key, self._time_of(context)))
-        text = self._keyring.sign(receipt)
+        assignment = self._choose(running.assigner, key, context)
+        receipt, features = _receipt(running, assignment), assignment.features
+        text = self._keyring.sign(receipt, features)
         window_s = receipt.attribution_window_s
         first = await self._sticky.first(running.id, receipt.unit, text, window_s)
         reason = Reason.ASSIGNED
@@ -161,13 +164,25 @@ class Assigning:
         elif first != text:
             try:
                 receipt, text = self._keyring.verify(first), first
+                features = features_of(first)  # and not those of this request: it decided by them
                 reason = Reason.STICKY
             except ReceiptError:  # its key was taken out of the ring
                 await self._sticky.replace(running.id, receipt.unit, text, window_s)
         # Logged each time: the process that wrote the first may have died before it could.
-        self._add(receipt, logged, is_repeatable=True)
+        self._add(receipt, logged, features, is_repeatable=True)
         self.answered[reason] += 1
         return running.rendering.otherwise(text, receipt.variant, reason, receipt.propensity)
+
+    def _choose(
+        self, assigner: Assigner, key: str | bytes, context: AssignmentContext
+    ) -> Assignment:
+        return assigner.assign(
+            key,
+            self._time_of(context),
+            features=context.features,
+            device=context.device,
+            location=context.location,
+        )
 
     def _time_of(self, context: AssignmentContext) -> int:
         """Return when a request was made.
@@ -188,7 +203,7 @@ class Assigning:
             )
         return context.timestamp
 
-    def _add(self, receipt: Receipt, logged: str, *, is_repeatable: bool) -> None:
+    def _add(self, receipt: Receipt, logged: str, features: bytes, *, is_repeatable: bool) -> None:
         self._log.add_impression(
             ImpressionRow(
                 receipt.experiment,
@@ -199,6 +214,7 @@ class Assigning:
                 receipt.assigned_at_ms,
                 receipt.unit,
                 logged,
+                features,
             )
         )
 

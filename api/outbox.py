@@ -41,6 +41,7 @@ class ImpressionRow(NamedTuple):
     assigned_at_ms: int
     unit: int
     context: str
+    features: bytes = b""
 
 
 class Receiver(Protocol):
@@ -195,11 +196,12 @@ def _group(rows: list[ImpressionRow]) -> ImpressionGroup:
             row[4:5],
             row[5:6],
             row[6:7],
-            row[7:] if row.context else (),
+            row[7:8] if row.context else (),
+            row[8:] if row.features else (),
         )
-    experiments, repeatable, variants, propensities, versions, times, units, contexts = zip(
-        *rows, strict=True
-    )
+    columns = zip(*rows, strict=True)
+    experiments, repeatable, variants, propensities, versions, times, *rest = columns
+    units, contexts, features = rest
     return ImpressionGroup(
         experiment=experiments[0],
         repeatable=repeatable[0],
@@ -209,6 +211,7 @@ def _group(rows: list[ImpressionRow]) -> ImpressionGroup:
         assigned_at_ms=times,
         units=units,
         contexts=[text or "{}" for text in contexts] if any(contexts) else (),
+        features=features if any(features) else (),
     )
 
 
@@ -225,7 +228,8 @@ def _split(rows: list[R], size_of: Callable[[R], int]) -> Iterator[list[R]]:
 
 
 def _size_of_impression(row: ImpressionRow) -> int:
-    return _ROW_BYTES + 4 * len(row.context)  # a character takes four bytes at most
+    # A character takes four bytes at most.
+    return _ROW_BYTES + 4 * len(row.context) + len(row.features)
 
 
 def _size_of_observation(observation: Observation) -> int:

@@ -18,7 +18,7 @@ class Rendering:
     propensity.
     """
 
-    __slots__ = ("_answers", "_assigned", "_not_enrolled")
+    __slots__ = ("_answers", "_assigned", "_not_enrolled", "_propensities")
 
     def __init__(self, snapshot: Snapshot) -> None:
         experiment = snapshot.experiment
@@ -31,9 +31,12 @@ class Rendering:
             }
             for index, variant in enumerate(experiment.definition.variants)
         ]
+        self._propensities = [
+            weight * (PROPENSITY_ONE // ALLOCATION_TOTAL) for weight in snapshot.allocation.weights
+        ]
         self._assigned = [
-            self._tail(index, Reason.ASSIGNED, weight / ALLOCATION_TOTAL)
-            for index, weight in enumerate(snapshot.allocation.weights)
+            self._tail(index, Reason.ASSIGNED, propensity / PROPENSITY_ONE)
+            for index, propensity in enumerate(self._propensities)
         ]
         control = self._answers[experiment.definition.control_index]
         self._not_enrolled = orjson.dumps(
@@ -51,8 +54,14 @@ class Rendering:
         """The answer to a unit that does not take part."""
         return self._not_enrolled
 
-    def assigned(self, receipt: str, variant: int) -> bytes:
-        """Return the answer to a unit that the allocation in force gave `variant`."""
+    def assigned(self, receipt: str, variant: int, propensity: int) -> bytes:
+        """Return the answer to a unit that the allocation in force gave `variant`.
+
+        Under a contextual policy it may have given it with another propensity (over 2**32) than
+        that of a request of which nothing is known, which is rendered already.
+        """
+        if propensity != self._propensities[variant]:
+            return self.otherwise(receipt, variant, Reason.ASSIGNED, propensity)
         return b'{"id":"%b"%b' % (receipt.encode(), self._assigned[variant])
 
     def otherwise(self, receipt: str, variant: int, reason: Reason, propensity: int) -> bytes:

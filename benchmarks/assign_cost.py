@@ -15,8 +15,10 @@ import asyncio
 import itertools
 import tempfile
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import orjson
 import uvloop
@@ -30,24 +32,27 @@ from api.metrics import RequestCounters
 from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
 from api.requests import AssignmentContext
 from api.spool import Place, Spool, SpoolRecord
-from benchmarks.stack import snapshot
+from benchmarks.stack import contextual_snapshot, snapshot
 from streams.allocation.bucketing import draws
 from streams.domain.events import ImpressionBatch
 from streams.domain.receipts import Keyring, Receipt
 from streams.domain.validation import parse
+from streams.domain.vectors import MAX_DIMENSION
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch
 
+NOW_MS = 1_764_000_000_000
 BODY = orjson.dumps(
     {
         "userId": "user_123",
         "sessionId": "session_456",
-        "timestamp": 1_764_000_000_000,
+        "timestamp": NOW_MS,
         "device": "mobile",
         "location": "US",
         "features": {"age": 35, "previousPurchases": 5},
     }
 )
+KEYRING = Keyring({1: bytes(32)})
 ROUNDS = 7
 RUNS = 4_000
 
@@ -64,14 +69,20 @@ def main() -> None:
     print(f"{'sum':{width}}  {sum(costs.values()):6.2f}")
     for n_experiments in (1, 200):
         name = f"run together, {n_experiments} experiments"
-        print(f"{name:{width}}  {together(batch, n_experiments):6.2f}")
+        plain = [RunningExperiment(snapshot(n, "impression")) for n in range(n_experiments)]
+        print(f"{name:{width}}  {together(batch, plain):6.2f}")
+    print("under a contextual policy")
+    for name, cost_us in contextual_steps().items():
+        print(f"{name:{width}}  {cost_us:6.2f}")
+    name = "run together, 1 experiment"
+    print(f"{name:{width}}  {together(batch, [RunningExperiment(contextual_snapshot(0))]):6.2f}")
 
 
 def steps(batch: int) -> dict[str, float]:
     """Return microseconds for each request by step."""
     running = RunningExperiment(snapshot(1, "impression"))
     assigner = running.assigner
-    keyring = Keyring({1: bytes(32)})
+    keyring = KEYRING
     randomness = _Randomness()
     body = decode_object(BODY)
     context = parse(AssignmentContext, body)
@@ -93,21 +104,54 @@ def steps(batch: int) -> dict[str, float]:
             "hash the unit": _us(lambda: draws(1, key)),
             "choose the variant": _us(lambda: assigner.assign(key, 1)) - _us(lambda: draws(1, key)),
             "sign the receipt": _us(lambda: keyring.sign(receipt)),
-            "render the answer": _us(lambda: running.rendering.assigned(text, 1)),
+            "render the answer": _us(lambda: running.rendering.assigned(text, 1, 1 << 31)),
             "rows to columns": _us(lambda: _groups(rows)) / batch,
             "columns to Avro": _us(lambda: encode_impression_batch(impressions)) / batch,
             "write to the spool": _us(lambda: spool.append([record])) / batch,
         }
 
 
-def together(batch: int, n_experiments: int) -> float:
+def contextual_steps() -> dict[str, float]:
+    """Return microseconds of what a contextual policy adds, by step, and of a snapshot of it."""
+    published = contextual_snapshot(0)
+    widest = contextual_snapshot(1, MAX_DIMENSION - 1)
+    assigner = RunningExperiment(published).assigner
+    told = {"age": 35, "previousPurchases": 5}
+    key = bytes(16)
+    # None of these contexts is remembered when its turn comes: there are more than are kept.
+    contexts = itertools.cycle(
+        [
+            {"age": number % 251 * 0.4, "previousPurchases": number % 241 * 0.2}
+            for number in range(251 * 241)
+        ]
+    )
+
+    def assign_anew() -> None:
+        assigner.assign(key, 1, features=next(contexts), device="mobile", location="US")
+
+    def compile_widest() -> None:
+        RunningExperiment(widest)
+
+    return {
+        "choose the variant, context known": _us(
+            lambda: assigner.assign(key, 1, features=told, device="mobile", location="US")
+        ),
+        "choose the variant, context new": _us(assign_anew),
+        "sign with four entries": _us(
+            lambda: KEYRING.sign(Receipt(1, 1, 1 << 30, 2, 1, 1, 86_400), bytes(12))
+        ),
+        "compile a snapshot, 3 x 9": _us(lambda: RunningExperiment(published), 100),
+        "compile a snapshot, 3 x 64": _us(compile_widest, 100),
+    }
+
+
+def together(batch: int, running: list[RunningExperiment]) -> float:
     """Return microseconds for each request through the edge, into a spool and no further."""
     with tempfile.TemporaryDirectory() as directory, Spool(Path(directory), "x", 2**34) as spool:
-        return uvloop.run(_together(spool, batch, n_experiments))
+        return uvloop.run(_together(spool, batch, running))
 
 
-async def _together(spool: Spool, batch: int, n_experiments: int) -> float:
-    running = [RunningExperiment(snapshot(number, "impression")) for number in range(n_experiments)]
+async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) -> float:
     outbox = Outbox(
         spool,
         _Nobody(),
@@ -116,7 +160,7 @@ async def _together(spool: Spool, batch: int, n_experiments: int) -> float:
         encode_impressions=encode_impression_batch,
         encode_observations=encode_observation_batch,
     )
-    assigning = Assigning(_Some(running), Keyring({1: bytes(32)}), outbox, None, lambda: 1)  # type: ignore[arg-type]
+    assigning = Assigning(_Some(running), KEYRING, outbox, None, lambda: NOW_MS)  # type: ignore[arg-type]
     edge = _edge(assigning)
     scopes = itertools.cycle(
         {
@@ -131,8 +175,9 @@ async def _together(spool: Spool, batch: int, n_experiments: int) -> float:
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": BODY, "more_body": False}
 
-    async def send(_: object) -> None:
-        return None
+    async def send(message: Mapping[str, Any]) -> None:
+        if message.get("status", 200) != HTTPStatus.OK:
+            raise RuntimeError(message)
 
     best_s = float("inf")
     for _ in range(ROUNDS):
@@ -165,8 +210,8 @@ class _Nobody:
         """Take records."""
 
 
-def _us(step: Callable[[], object]) -> float:
-    return min(timeit.repeat(step, number=RUNS, repeat=ROUNDS)) / RUNS * 1e6
+def _us(step: Callable[[], object], runs: int = RUNS) -> float:
+    return min(timeit.repeat(step, number=runs, repeat=ROUNDS)) / runs * 1e6
 
 
 if __name__ == "__main__":

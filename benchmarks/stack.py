@@ -9,23 +9,30 @@ import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 import httpx
 
+from streams.allocation.contextual.encoding import FeatureSpace
 from streams.domain.ids import experiment_id
+from streams.domain.quantities import MICRO
+from streams.domain.vectors import FEATURE_ONE
 from streams.embedded.children import Child, free_port
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.report import evaluate
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.kafka_admin import create_topics
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import ENVIRONMENT_PREFIX, Settings
+from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.tallies.linear import LinearSums
 from streams.wire.snapshots import encode_snapshot
 
 READY_S = 30.0
@@ -132,6 +139,52 @@ def snapshot(number: int, unit: str) -> Snapshot:
         cells=(),
         as_of_ms=0,
     )
+
+
+def contextual_snapshot(number: int, n_features: int = 8) -> Snapshot:
+    """Return the same under LinTS, with the model of a thousand units.
+
+    Args:
+        number: Of the experiment.
+        n_features: Entries of the vectors besides the intercept; of a request, four are not 0.
+    """
+    plain = snapshot(number, "impression")
+    definition = parse_definition(
+        {
+            "name": f"Benchmark {number}",
+            "type": "lin_ts",
+            "primaryMetric": "click",
+            "parameters": {
+                "features": [
+                    {"name": "age", "type": "number", "minimum": 0, "maximum": 100},
+                    {"name": "previousPurchases", "type": "number", "minimum": 0, "maximum": 50},
+                    {"name": "device", "type": "category", "values": ["mobile", "desktop"]},
+                    {"name": "location", "type": "hashed", "buckets": n_features - 4},
+                ]
+            },
+        },
+        [variant.model_dump(by_alias=True) for variant in plain.experiment.definition.variants],
+    )
+    random = Random(number)
+    spaces = FeatureSpace(definition.config.parameters.features)  # type: ignore[attr-defined]
+    variants = []
+    for _ in definition.variants:
+        grams, moments = LinearSums(), LinearSums()
+        for _ in range(333):
+            vector = spaces.encode(
+                {"age": random.randrange(100), "previousPurchases": random.randrange(50)},
+                random.choice(["mobile", "desktop"]),
+                f"L{random.randrange(30)}",
+            )
+            grams.add_unit(vector)
+            moments.add_value(vector, MICRO * (random.randrange(20) == 0))
+        clicks = moments.freeze().moment[0] // FEATURE_ONE // MICRO
+        metric = MetricTally(
+            clicks, clicks, clicks * MICRO, clicks * MICRO**2, moment=moments.freeze().moment
+        )
+        variants.append(VariantTally(333, metrics={"click": metric}, gram=grams.freeze().gram))
+    experiment = replace(plain.experiment, definition=definition)
+    return evaluate(experiment, Tally(variants=dict(enumerate(variants))), ())
 
 
 def names(n_experiments: int) -> list[str]:

@@ -29,6 +29,9 @@ class ImpressionGroup:
         units: 64-bit unit hash, unsigned.
         contexts: JSON of what the caller told about the request; as long as the other columns, or
             empty when no impression of the group has one.
+        features: What a contextual policy has seen of the request, packed as in the receipt (see
+            `streams.domain.vectors`), empty where nothing was known; as long as the other columns,
+            or empty when no impression of the group has any.
     """
 
     experiment: int
@@ -39,6 +42,7 @@ class ImpressionGroup:
     assigned_at_ms: tuple[int, ...] | list[int]
     units: tuple[int, ...] | list[int]
     contexts: tuple[str, ...] | list[str] = ()
+    features: tuple[bytes, ...] | list[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.errors import InvalidParameterError
+from streams.allocation.policies import ContextualPolicy
+from streams.domain.errors import InputError, InvalidParameterError
 from streams.domain.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.evaluation.progress import Progress, batches
@@ -99,7 +100,15 @@ def fixed(weights: Sequence[float]) -> Weigh:
 
 
 def policy_of(experiment: Experiment) -> Weigh:
-    """Return the policy of an experiment, as its worker runs it."""
+    """Return the policy of an experiment, as its worker runs it.
+
+    Raises:
+        InputError: it decides by the request (`CONTEXTUAL_POLICY`): it has no shares of a batch.
+    """
+    if isinstance(experiment.definition.config.parameters, ContextualPolicy):
+        message = f"{experiment.definition.config.type} decides by the features of each request; "
+        message += "its log can be asked about policies that do not, or about fixed weights"
+        raise InputError("CONTEXTUAL_POLICY", message, "type")
     if not experiment.definition.config.parameters.adaptive:
         return fixed(_shares(experiment, Tally()))
     return lambda tally: _shares(experiment, tally)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streams.allocation.bucketing import choose_cumulative, cumulative, draws, is_enrolled
+from streams.allocation.contextual.encoding import FeatureSpace
+from streams.allocation.contextual.scoring import Scorer
+from streams.allocation.policies import ContextualPolicy
 from streams.domain.errors import ExperimentNotRunningError
 from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
+from streams.domain.vectors import pack
+from streams.experiments.contextual import scorer_of
 from streams.experiments.definition import UnitKind
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
@@ -38,6 +44,8 @@ class Assignment(NamedTuple):
         allocation_version: Version of the allocation that decided.
         assigned_at_ms: Time the receipt carries.
         unit: 64-bit unit hash.
+        features: What a contextual policy has seen of the request, packed as in a receipt; empty
+            under every other policy.
     """
 
     variant: int
@@ -46,6 +54,7 @@ class Assignment(NamedTuple):
     allocation_version: int
     assigned_at_ms: int
     unit: int
+    features: bytes = b""
 
 
 class Assigner:
@@ -61,6 +70,7 @@ class Assigner:
 
     __slots__ = (
         "_allocation_version",
+        "_contextual",
         "_control",
         "_fixed_time_ms",
         "_propensities",
@@ -93,22 +103,48 @@ class Assigner:
         self._propensities = tuple(
             weight * _PROPENSITY_PER_WEIGHT for weight in snapshot.allocation.weights
         )
+        self._contextual: tuple[FeatureSpace, Scorer] | None = None
+        if isinstance(config.parameters, ContextualPolicy) and snapshot.model is not None:
+            space = FeatureSpace(config.parameters.features)
+            self._contextual = space, scorer_of(config.parameters, snapshot.model)
         self._allocation_version = snapshot.allocation.version
         # A unit under fixed weights has the same receipt for ever, and nothing is stored for that.
         self._fixed_time_ms = (
             experiment.started_at_ms if is_repeated and not config.parameters.adaptive else None
         )
 
-    def assign(self, unit_key: str | bytes, now_ms: int) -> Assignment:
+    def assign(
+        self,
+        unit_key: str | bytes,
+        now_ms: int,
+        *,
+        features: Mapping[str, Any] | None = None,
+        device: str | None = None,
+        location: str | None = None,
+    ) -> Assignment:
         """Return the variant of a unit.
 
         Args:
             unit_key: User or session id, or 16 fresh random bytes for an impression.
             now_ms: Time of the request, in milliseconds since the epoch.
+            features, device, location: What the request tells; for contextual policies alone.
+
+        Raises:
+            InputError: a feature that the policy has declared cannot be used, with its path; also
+                for a unit that is not enrolled, so that a mistake does not wait to be noticed.
         """
+        vector = None
+        if self._contextual is not None:
+            space, scorer = self._contextual
+            vector = space.encode(features, device, location)
         unit, enrolment, variant_draw = draws(self.number, unit_key)
         if not is_enrolled(enrolment, self._traffic):
             return Assignment(self._control, False, 0, self._allocation_version, now_ms, unit)
+        if vector is not None:
+            variant, weight = scorer.choose(vector, variant_draw)
+            propensity = weight * _PROPENSITY_PER_WEIGHT
+            version = self._allocation_version
+            return Assignment(variant, True, propensity, version, now_ms, unit, pack(vector))
         variant = choose_cumulative(self._sums, variant_draw)
         at_ms = now_ms if self._fixed_time_ms is None else self._fixed_time_ms
         return Assignment(

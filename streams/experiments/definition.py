@@ -9,7 +9,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, SerializeAsAny, StringConstraints, model_validator
 
-from streams.allocation.policies import POLICIES, Policy
+from streams.allocation.contextual.encoding import FeatureSpace
+from streams.allocation.contextual.features import MAX_COEFFICIENTS
+from streams.allocation.policies import POLICIES, ContextualPolicy, Policy
 from streams.domain.quantities import METRIC_NAME_LIMIT
 from streams.domain.validation import InputModel, parse, problem
 
@@ -153,10 +155,7 @@ class ExperimentDefinition(InputModel):
         if weights and abs(math.fsum(weights) - 1.0) > WEIGHT_TOLERANCE:
             message = f"weights sum to {math.fsum(weights)!r}, not to 1"
             raise problem("WEIGHTS_DO_NOT_SUM", message, "variants")
-        floor = self.config.parameters.min_allocation
-        if floor is not None and floor * len(names) > 1.0:
-            message = f"minAllocation == {floor}, must be <= 1 / number of variants"
-            raise problem("FLOOR_TOO_LARGE", message, "config.parameters.minAllocation")
+        _check_policy(self.config.parameters, len(names))
         return self
 
     @property
@@ -209,6 +208,24 @@ def updated(definition: ExperimentDefinition, update: ExperimentUpdate) -> Exper
     config["parameters"] |= changes.pop("parameters", {})
     variants = [variant.model_dump(by_alias=True, mode="json") for variant in definition.variants]
     return parse_definition(config | changes, variants)
+
+
+def _check_policy(policy: Policy, n_variants: int) -> None:
+    """Refuse a policy that does not fit the number of variants."""
+    floors = {
+        "minAllocation": policy.min_allocation,
+        "initialAllocation": policy.initial_allocation,
+    }
+    for name, floor in floors.items():
+        if floor is not None and floor * n_variants > 1.0:
+            message = f"{name} == {floor}, must be <= 1 / number of variants"
+            raise problem("FLOOR_TOO_LARGE", message, f"config.parameters.{name}")
+    if isinstance(policy, ContextualPolicy):
+        coefficients = n_variants * FeatureSpace(policy.features).dimension
+        if coefficients > MAX_COEFFICIENTS:
+            message = f"variants * entries of the features == {coefficients}, must be at most "
+            message += str(MAX_COEFFICIENTS)
+            raise problem("TOO_MANY_DIMENSIONS", message, "config.parameters.features")
 
 
 def _check_json(value: Any, depth: int, path: str) -> None:

@@ -11,6 +11,7 @@ from streams.allocation.policies import Arm, BetaPolicy
 from streams.allocation.policies.posteriors import arm_posteriors, best_arm
 from streams.allocation.weights import allocate, smallest_weight
 from streams.domain.quantities import ALLOCATION_TOTAL, MICRO
+from streams.experiments.contextual import weigh
 from streams.experiments.decision import Evidence, decide
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import (
@@ -50,6 +51,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     winner = best_arm(primary.arms, **_priors(experiment, config.primary_metric))
     units = sum(arm.units for arm in primary.arms)
     decision = decide(experiment, _evidence(experiment, variants, primary), winner, units)
+    weights, model = weigh(policy, variants, config.primary_metric, primary.arms)
     version = experiment.version + sum(cell.hw + 1 for cell in cells)
     return Snapshot(
         experiment=experiment,
@@ -57,7 +59,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
         allocation=Allocation(
             # A fixed allocation keeps its version, and with it every unit keeps its receipt.
             version=version if policy.adaptive else experiment.started_version,
-            weights=allocate(policy, primary.arms),
+            weights=weights,
         ),
         variants=tuple(
             VariantReport(
@@ -79,6 +81,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
         duplicates=tally.duplicates,
         cells=tuple(cells),
         as_of_ms=tally.last_at_ms,
+        model=model,
     )
 
 

@@ -89,6 +89,23 @@ class CellPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedModel:
+    """What a contextual policy decides by: a `LinearModel`, as plain numbers.
+
+    Attributes:
+        noise: Standard deviation of the unit values within the variants.
+        units: Units of all variants in it.
+        coefficients: Of each variant, in the order of the definition.
+        triangles: Covariance of each, packed as `LinearModel.triangles` does.
+    """
+
+    noise: float
+    units: int
+    coefficients: tuple[tuple[float, ...], ...]
+    triangles: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that is published of an experiment.
 
@@ -96,7 +113,8 @@ class Snapshot:
         experiment: Definition and lifecycle.
         version: Number of commands applied + sum over the cells of (hw + 1). It grows with every
             event folded, and does not depend on batching, so a replay gets the same.
-        allocation: Weights in force.
+        allocation: Weights in force; under a contextual policy, those of a request of which nothing
+            is known.
         variants: Reports, in the order of the definition.
         winner: Index of the variant that is certain enough to win; None if there is none, and the
             chosen one once concluded.
@@ -106,6 +124,7 @@ class Snapshot:
         duplicates: Repeated events that were not counted.
         cells: Cells it was made from, in order of source and partition.
         as_of_ms: Time of the newest event in it; 0 without events.
+        model: What a contextual policy decides by; None under every other one.
     """
 
     experiment: Experiment
@@ -119,3 +138,4 @@ class Snapshot:
     duplicates: int
     cells: tuple[CellPlace, ...]
     as_of_ms: int
+    model: PublishedModel | None = None

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from streams.domain.errors import InvalidParameterError
+from streams.allocation.policies import POLICIES, ContextualPolicy
+from streams.domain.errors import InputError, InvalidParameterError
 from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE, inverse_propensity
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
@@ -65,8 +66,14 @@ def planned_experiment(
         min_sample_size: Units every variant must have; None for the default.
 
     Raises:
-        InputError: policy or parameters are none, with code and path.
+        InputError: policy or parameters are none, with code and path; or the policy decides by the
+            request (`CONTEXTUAL_POLICY`), of which a plan assumes nothing.
     """
+    kind = POLICIES.get(policy)
+    if kind is not None and issubclass(kind, ContextualPolicy):
+        message = f"{policy} decides by the features of a request, and a plan assumes nothing of "
+        message += "requests; plan with a policy that does not look at them"
+        raise InputError("CONTEXTUAL_POLICY", message, "type")
     config: dict[str, Any] = {
         "name": "plan",
         "type": policy,

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from streams.domain.quantities import inverse_propensity
+from streams.domain.vectors import Vector
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, add_variants
+from streams.tallies.linear import LinearSums
 
 _NEVER = 1 << 63
+_NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
 
 
 class CellBuilder:
     """Sums over the events since the last cell of one experiment and partition.
 
     They are kept by propensity, so that the weights, which are the same for all units with the same
-    propensity, are multiplied in once per batch: sum(w * x) = w * sum(x), exactly.
+    propensity, are multiplied in once per batch: sum(w * x) = w * sum(x), exactly. So are the
+    products of features, which are the same for all units of a variant in one context.
 
     Args:
         experiment: The experiment as a 64-bit number.
@@ -28,12 +33,14 @@ class CellBuilder:
     """
 
     __slots__ = (
+        "_contexts",
         "_duplicates",
         "_first_at_ms",
         "_hw",
         "_last_at_ms",
         "_metrics",
         "_place",
+        "_rewards",
         "_units",
         "cell",
         "folded",
@@ -43,6 +50,8 @@ class CellBuilder:
     _last_at_ms: int
     _units: dict[tuple[int, int], int]
     _metrics: dict[tuple[int, int, str], list[int]]
+    _contexts: dict[tuple[int, Vector], int]
+    _rewards: dict[tuple[int, str, Vector], int]
 
     def __init__(
         self, experiment: int, source: Source, partition: int, cell: Cell | None = None
@@ -58,6 +67,7 @@ class CellBuilder:
         units: Mapping[tuple[int, int], int],
         first_at_ms: int,
         last_at_ms: int,
+        contexts: Mapping[tuple[int, Vector], int] = _NOTHING,
     ) -> None:
         """Add units of the record at `offset`.
 
@@ -65,11 +75,14 @@ class CellBuilder:
             offset: Offset of the record.
             units: How many units, by (variant, propensity).
             first_at_ms, last_at_ms: Times of the oldest and the newest of their assignments.
+            contexts: How many of them have features, by (variant, vector).
         """
         self._hw = offset
         known = self._units
         for key, count in units.items():
             known[key] = known.get(key, 0) + count
+        for context, count in contexts.items():
+            self._contexts[context] = self._contexts.get(context, 0) + count
         self._first_at_ms = min(self._first_at_ms, first_at_ms)
         self._last_at_ms = max(self._last_at_ms, last_at_ms)
 
@@ -80,6 +93,7 @@ class CellBuilder:
         before: int | None,
         value: int,
         at_ms: int,
+        vector: Vector | None = None,
     ) -> None:
         """Add an observation of the record at `offset`.
 
@@ -89,6 +103,7 @@ class CellBuilder:
             before: What the unit's value was before it, in micro-units; None if it had none.
             value: The observation, in micro-units.
             at_ms: Time of the observation.
+            vector: Features of the unit; None if it has none.
         """
         self._hw = offset
         sums = self._metrics.get(key)
@@ -101,6 +116,10 @@ class CellBuilder:
             sums[3] += value * (2 * before + value)  # (before + value)**2 - before**2
         sums[1] += 1
         sums[2] += value
+        if vector is not None:
+            variant, _, metric = key
+            reward = variant, metric, vector
+            self._rewards[reward] = self._rewards.get(reward, 0) + value
         # For every event: a call of min or max costs several times as much.
         if at_ms < self._first_at_ms:  # noqa: PLR1730
             self._first_at_ms = at_ms
@@ -144,6 +163,8 @@ class CellBuilder:
         self._duplicates = 0
         self._units = {}
         self._metrics = {}
+        self._contexts = {}
+        self._rewards = {}
 
     def _variants(self) -> dict[int, VariantTally]:
         units: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -163,6 +184,12 @@ class CellBuilder:
             totals[3] += squared
             totals[4] += weight * total
             totals[5] += weight * weight * squared
+        grams: defaultdict[int, LinearSums] = defaultdict(LinearSums)
+        for (variant, vector), count in self._contexts.items():
+            grams[variant].add_unit(vector, count)
+        moments: defaultdict[tuple[int, str], LinearSums] = defaultdict(LinearSums)
+        for (variant, name, vector), value in self._rewards.items():
+            moments[variant, name].add_value(vector, value)
         tallies = {}
         for variant in sorted(units.keys() | metrics.keys()):
             n_units, weights, weights_squared = units[variant]
@@ -171,6 +198,13 @@ class CellBuilder:
                 n_units,
                 weights,
                 weights_squared,
-                {name: MetricTally(*sums) for name, sums in named},
+                {name: _metric_tally(sums, moments[variant, name]) for name, sums in named},
+                grams[variant].freeze().gram,
             )
         return tallies
+
+
+def _metric_tally(sums: list[int], moments: LinearSums) -> MetricTally:
+    units, observations, total, squared, weighted, weighted_squared = sums
+    moment = moments.freeze().moment
+    return MetricTally(units, observations, total, squared, weighted, weighted_squared, moment)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from streams.domain.errors import InvalidParameterError
+from streams.tallies.linear import add_entries
 
 
 class Source(StrEnum):
@@ -33,6 +34,7 @@ class MetricTally:
         total_squared: Sum of their squares, in micro-units squared.
         weighted_total: Sum of (unit value / propensity); both factors in micro-units.
         weighted_total_squared: Sum of (unit value / propensity) squared; micro-units to the 4th.
+        moment: As in `LinearTally`, of the units with features; empty without any.
     """
 
     units: int = 0
@@ -41,6 +43,7 @@ class MetricTally:
     total_squared: int = 0
     weighted_total: int = 0
     weighted_total_squared: int = 0
+    moment: tuple[int, ...] = ()
 
     def __add__(self, other: MetricTally) -> MetricTally:
         return MetricTally(
@@ -50,6 +53,7 @@ class MetricTally:
             self.total_squared + other.total_squared,
             self.weighted_total + other.weighted_total,
             self.weighted_total_squared + other.weighted_total_squared,
+            add_entries(self.moment, other.moment),
         )
 
 
@@ -62,12 +66,14 @@ class VariantTally:
         weight: Sum of 1 / propensity over them, in micro-units.
         weight_squared: Sum of (1 / propensity) squared, in micro-units squared.
         metrics: Every metric observed, by name, in order of the names.
+        gram: As in `LinearTally`, of the units with features; empty without any.
     """
 
     units: int = 0
     weight: int = 0
     weight_squared: int = 0
     metrics: Mapping[str, MetricTally] = field(default_factory=dict)
+    gram: tuple[int, ...] = ()
 
     def __add__(self, other: VariantTally) -> VariantTally:
         none = MetricTally()
@@ -79,6 +85,7 @@ class VariantTally:
                 name: self.metrics.get(name, none) + other.metrics.get(name, none)
                 for name in sorted(self.metrics.keys() | other.metrics.keys())
             },
+            add_entries(self.gram, other.gram),
         )
 
 

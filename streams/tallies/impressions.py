@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import compress
+from typing import TypeVar
 
 from streams.domain.errors import EventError
 from streams.domain.events import ImpressionBatch, ImpressionGroup
 from streams.domain.quantities import PROPENSITY_ONE
+from streams.domain.vectors import Vector, unpack
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold, Refusal
 from streams.tallies.window import KEY_MASK, Window
@@ -18,6 +20,8 @@ MAX_VARIANT = (1 << 16) - 1
 # 2**64 over the golden ratio: odd, so distinct assignments of one unit stay distinct.
 _SPREAD = 0x9E3779B97F4A7C15
 _VARIANT_BITS = 16
+
+H = TypeVar("H", bound=Hashable)
 
 
 class ImpressionFold(PartitionFold):
@@ -57,22 +61,26 @@ class ImpressionFold(PartitionFold):
     def _fold_group(self, offset: int, group: ImpressionGroup) -> None:
         units = _counted(zip(group.variants, group.propensities, strict=False))
         _check(group, units)
+        vectors = _vectors(group)
         ledger = self._ledger(group.experiment)
         times = group.assigned_at_ms
         refused: EventError | None = None
+        seen: Iterable[tuple[int, Vector]] = zip(group.variants, vectors, strict=False)
         if group.repeatable:
             is_new, refused = _admit(ledger.window, group)
             units = _counted(compress(zip(group.variants, group.propensities, strict=True), is_new))
             times = list(compress(group.assigned_at_ms, is_new))
+            seen = compress(seen, is_new)
         if units and offset > ledger.builder.folded:
-            ledger.builder.add_units(offset, units, min(times), max(times))
+            contexts = _counted(seen)
+            ledger.builder.add_units(offset, units, min(times), max(times), contexts)
         if refused is not None:
             raise refused
 
 
-def _counted(units: Iterable[tuple[int, int]]) -> dict[tuple[int, int], int]:
+def _counted(units: Iterable[H]) -> dict[H, int]:
     """Return how often each is there. Making a Counter takes longer than counting a small group."""
-    counts: dict[tuple[int, int], int] = {}
+    counts: dict[H, int] = {}
     for unit in units:
         counts[unit] = counts.get(unit, 0) + 1
     return counts
@@ -84,7 +92,7 @@ def _check(group: ImpressionGroup, units: Mapping[tuple[int, int], int]) -> None
         == len(group.propensities)
         == len(group.assigned_at_ms)
         == len(group.units)
-    ):
+    ) or len(group.features) not in {0, len(group.units)}:
         raise EventError("COLUMNS_DIFFER", "the columns of a group differ in length", "groups")
     for variant, propensity in units:
         if not 0 <= variant <= MAX_VARIANT:
@@ -99,6 +107,12 @@ def _check(group: ImpressionGroup, units: Mapping[tuple[int, int], int]) -> None
                 f"propensity == {propensity}, must be in 1..{PROPENSITY_ONE}",
                 "groups.propensities",
             )
+
+
+def _vectors(group: ImpressionGroup) -> Sequence[Vector]:
+    """Return what was known of each unit; of none of them where nothing was of any."""
+    known = {packed: unpack(packed) for packed in set(group.features)}
+    return [known[packed] for packed in group.features]
 
 
 def _admit(window: Window, group: ImpressionGroup) -> tuple[list[bool], EventError | None]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from streams.domain.vectors import Vector
+from streams.domain.vectors import FEATURE_ONE, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,23 @@ class LinearTally:
     moment: tuple[int, ...] = ()
 
     def __add__(self, other: LinearTally) -> LinearTally:
-        return LinearTally(_sum(self.gram, other.gram), _sum(self.moment, other.moment))
+        return LinearTally(
+            add_entries(self.gram, other.gram), add_entries(self.moment, other.moment)
+        )
+
+    def with_intercept(self, units: int, total: int) -> LinearTally:
+        """Return the tally of all units of the variant, also of those without features.
+
+        Of a unit of which nothing was known the vector is the intercept alone. So all that such
+        units add is in the first entry of either part, and what that is in all is known already.
+
+        Args:
+            units: Units of the variant, with and without features.
+            total: Sum of their rewards, in micro-units.
+        """
+        return LinearTally(
+            (units * FEATURE_ONE**2, *self.gram[1:]), (total * FEATURE_ONE, *self.moment[1:])
+        )
 
     def mirrored(self) -> LinearTally:
         """Return the tally of the rewards with their sign changed, for a metric that is to fall."""
@@ -47,8 +62,8 @@ class LinearSums:
         self._gram = list(tally.gram) if tally else []
         self._moment = list(tally.moment) if tally else []
 
-    def add_unit(self, vector: Vector) -> None:
-        """Add a unit that was assigned with this context."""
+    def add_unit(self, vector: Vector, count: int = 1) -> None:
+        """Add a unit that was assigned with this context, or several of them."""
         gram = self._gram
         last = vector[-1][0]
         if len(gram) < triangle(last + 1):
@@ -56,7 +71,7 @@ class LinearSums:
         for place, (column, value) in enumerate(vector):
             start = triangle(column)
             for row, other in vector[: place + 1]:
-                gram[start + row] += value * other
+                gram[start + row] += value * other * count
 
     def add_value(self, vector: Vector, value: int) -> None:
         """Add a reward to a unit that was assigned with this context.
@@ -84,5 +99,8 @@ def triangle(dimension: int) -> int:
     return dimension * (dimension + 1) // 2
 
 
-def _sum(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+def add_entries(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the sums of the entries, where those that are missing are 0."""
+    if not left or not right:
+        return left or right
     return tuple(a + b for a, b in zip_longest(left, right, fillvalue=0))

@@ -10,7 +10,14 @@ import numpy as np
 
 from streams.domain.errors import EventError
 from streams.domain.events import Observation, ObservationBatch, VerifiedObservations
-from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, check_attribution
+from streams.domain.receipts import (
+    CLOCK_SKEW_MS,
+    RECEIPT_LENGTH,
+    Keyring,
+    check_attribution,
+    features_of,
+)
+from streams.domain.vectors import unpack
 from streams.tallies.cell import Cell, Source
 from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
 from streams.tallies.window import KEY_MASK, SEEN
@@ -137,7 +144,9 @@ class ObservationFold(PartitionFold):
         return refused
 
     def _count(self, offset: int, observation: Observation, timestamp_ms: int) -> None:
-        receipt, identity = self._open(observation.assignment_id)
+        text = observation.assignment_id
+        receipt, identity = self._open(text)
+        vector = None if len(text) == RECEIPT_LENGTH else unpack(features_of(text))
         experiment, variant, propensity, _, assigned_at_ms, _, window_s = receipt
         observed_at_ms = observation.observed_at_ms
         if observed_at_ms is None:
@@ -161,7 +170,8 @@ class ObservationFold(PartitionFold):
             return
         ledger.salts[metric] = salt
         if offset > builder.folded:
-            builder.add_value(offset, (variant, propensity, metric), before, value, observed_at_ms)
+            key = (variant, propensity, metric)
+            builder.add_value(offset, key, before, value, observed_at_ms, vector)
 
     def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
         ledger = super()._new_ledger(experiment, cell)

@@ -59,6 +59,7 @@ def _variant_record(index: int, tally: VariantTally) -> Record:
         "weight": integer_bytes(tally.weight),
         "weight_squared": integer_bytes(tally.weight_squared),
         "metrics": [_metric_record(name, metric) for name, metric in sorted(tally.metrics.items())],
+        "gram": [integer_bytes(entry) for entry in tally.gram],
     }
 
 
@@ -71,6 +72,7 @@ def _metric_record(name: str, tally: MetricTally) -> Record:
         "total_squared": integer_bytes(tally.total_squared),
         "weighted_total": integer_bytes(tally.weighted_total),
         "weighted_total_squared": integer_bytes(tally.weighted_total_squared),
+        "moment": [integer_bytes(entry) for entry in tally.moment],
     }
 
 
@@ -80,6 +82,7 @@ def _variant(record: Record) -> VariantTally:
         weight=integer(record["weight"], "weight"),
         weight_squared=integer(record["weight_squared"], "weight_squared"),
         metrics={metric["name"]: _metric(metric) for metric in record["metrics"]},
+        gram=_integers(record, "gram"),
     )
 
 
@@ -91,4 +94,9 @@ def _metric(record: Record) -> MetricTally:
         total_squared=integer(record["total_squared"], "total_squared"),
         weighted_total=integer(record["weighted_total"], "weighted_total"),
         weighted_total_squared=integer(record["weighted_total_squared"], "weighted_total_squared"),
+        moment=_integers(record, "moment"),
     )
+
+
+def _integers(record: Record, name: str) -> tuple[int, ...]:
+    return tuple([integer(entry, name) for entry in record[name]])

@@ -36,6 +36,7 @@ def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT
     groups = batch.groups
     for group in groups:
         _check_rectangular(group)
+    with_features = [bool(group.features) for group in groups]
     units = array("Q", chain.from_iterable([group.units for group in groups]))
     record = {
         "incarnation": incarnation_text(batch.incarnation),
@@ -51,6 +52,8 @@ def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT
         "assigned_at_ms": _joined([group.assigned_at_ms for group in groups]),
         "units": array("q", units.tobytes()).tolist(),  # Avro has no unsigned numbers
         "contexts": list(chain.from_iterable([group.contexts for group in groups])),
+        "with_features": with_features if any(with_features) else [],
+        "features": list(chain.from_iterable([group.features for group in groups])),
     }
     return codec.encode("impression_batch", record)
 
@@ -84,13 +87,15 @@ def _groups(record: Record) -> Iterator[ImpressionGroup]:
         record["experiment_ids"],
         record["repeatable"],
         record["with_contexts"],
+        record["with_features"] or [False] * len(record["sizes"]),
         record["sizes"],
         strict=True,
     )
-    start = first_context = 0
-    for name, repeatable, has_contexts, size in runs:
+    start = first_context = first_features = 0
+    for name, repeatable, has_contexts, has_features, size in runs:
         rows = slice(start, start + size)
         n_contexts = size if has_contexts else 0
+        n_features = size if has_features else 0
         yield ImpressionGroup(
             experiment_number(name),
             repeatable,
@@ -100,9 +105,11 @@ def _groups(record: Record) -> Iterator[ImpressionGroup]:
             record["assigned_at_ms"][rows],
             units[rows],
             record["contexts"][first_context : first_context + n_contexts],
+            record["features"][first_features : first_features + n_features],
         )
         start += size
         first_context += n_contexts
+        first_features += n_features
 
 
 def _joined(columns: Sequence[Sequence[int]]) -> Sequence[int]:
@@ -117,7 +124,8 @@ def _check_rectangular(group: ImpressionGroup) -> None:
         == len(group.allocation_versions)
         == len(group.assigned_at_ms)
         == size
-        and (not group.contexts or len(group.contexts) == size)
+        and len(group.contexts) in {0, size}
+        and len(group.features) in {0, size}
     ):
         raise InvalidParameterError("group", experiment_id(group.experiment), "of equal columns")
 
@@ -125,6 +133,8 @@ def _check_rectangular(group: ImpressionGroup) -> None:
 def _check_lengths(record: Record) -> None:
     sizes = record["sizes"]
     runs = {len(record[name]) for name in ("experiment_ids", "repeatable", "with_contexts")}
+    if record["with_features"]:
+        runs.add(len(record["with_features"]))
     if runs != {len(sizes)} or any(size < 0 for size in sizes):
         raise EventError("UNEQUAL_COLUMNS", "every run needs an experiment and a size", "sizes")
     total = sum(sizes)
@@ -135,9 +145,10 @@ def _check_lengths(record: Record) -> None:
                 f"{name} has {len(record[name])} entries, sizes sum to {total}",
                 name,
             )
-    with_contexts = zip(sizes, record["with_contexts"], strict=True)
-    if len(record["contexts"]) != sum(size for size, has_contexts in with_contexts if has_contexts):
-        raise EventError("UNEQUAL_COLUMNS", "contexts do not fit their runs", "contexts")
+    for name in ("contexts", "features"):
+        runs_with = zip(sizes, record[f"with_{name}"], strict=False)
+        if len(record[name]) != sum(size for size, has_them in runs_with if has_them):
+            raise EventError("UNEQUAL_COLUMNS", f"{name} do not fit their runs", name)
 
 
 def _check_column(record: Record, name: str, low: int, high: int) -> None:

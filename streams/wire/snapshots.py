@@ -15,6 +15,7 @@ from streams.experiments.snapshot import (
     CellPlace,
     MetricKind,
     MetricReport,
+    PublishedModel,
     RecommendedAction,
     Snapshot,
     VariantReport,
@@ -44,6 +45,7 @@ def encode_snapshot(snapshot: Snapshot, codec: Codec = SINGLE_OBJECT) -> bytes:
         "duplicates": snapshot.duplicates,
         "cells": [asdict(cell) for cell in snapshot.cells],
         "as_of_ms": snapshot.as_of_ms,
+        "model": None if snapshot.model is None else _model_record(snapshot.model),
     }
     return codec.encode("snapshot", record)
 
@@ -72,6 +74,7 @@ def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapsh
             duplicates=record["duplicates"],
             cells=tuple(CellPlace(**cell) for cell in record["cells"]),
             as_of_ms=record["as_of_ms"],
+            model=None if record["model"] is None else _model(record["model"]),
         )
 
 
@@ -105,6 +108,25 @@ def _experiment(record: Record) -> Experiment:
         started_version=record["started_version"],
         concluded_at_ms=record["concluded_at_ms"],
         winner=record["winner"],
+    )
+
+
+def _model_record(model: PublishedModel) -> Record:
+    # `asdict` would copy every number of them, which takes longer than all the rest.
+    return {
+        "noise": model.noise,
+        "units": model.units,
+        "coefficients": model.coefficients,
+        "triangles": model.triangles,
+    }
+
+
+def _model(record: Record) -> PublishedModel:
+    return PublishedModel(
+        record["noise"],
+        record["units"],
+        tuple(map(tuple, record["coefficients"])),
+        tuple(map(tuple, record["triangles"])),
     )
 
 

@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from streams.allocation.contextual.features import Feature, FeatureType
 from streams.allocation.policies import (
     POLICIES,
     UCB,
     Arm,
     BayesianAB,
+    ContextualPolicy,
     EpsilonGreedy,
     ThompsonSampling,
     TopTwoThompson,
@@ -48,6 +50,8 @@ def test_registry_knows_every_policy_by_its_type():
         "ucb",
         "epsilon_greedy",
         "bayesian_ab",
+        "lin_ucb",
+        "lin_ts",
     }
     assert [name for name, policy in POLICIES.items() if not policy.adaptive] == ["bayesian_ab"]
 
@@ -154,7 +158,14 @@ def arm_lists(draw):
     return binary(*pairs)
 
 
-EVERY_POLICY = [*(policy() for policy in POLICIES.values()), *(UCB(variant=v) for v in UCBVariant)]
+FEATURES = (Feature(name="age", type=FeatureType.NUMBER, minimum=0.0, maximum=1.0),)
+EVERY_POLICY = [
+    *(
+        kind(features=FEATURES) if issubclass(kind, ContextualPolicy) else kind()
+        for kind in POLICIES.values()
+    ),
+    *(UCB(variant=variant) for variant in UCBVariant),
+]
 
 
 @pytest.mark.parametrize("policy", EVERY_POLICY, ids=repr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streams.domain.errors import InvalidParameterError
+from streams.domain.errors import InputError, InvalidParameterError
 from streams.domain.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.evaluation.logged import UnitLog
 from streams.evaluation.report import evaluate_target
@@ -87,6 +87,15 @@ def test_a_fixed_policy_is_asked_once_and_shares_as_it_declares():
     assert target.batches.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
     assert target.mean_shares.tolist() == [0.5, 0.5]
     assert fixed([0.25, 0.75])(Tally()) == (0.25, 0.75)
+
+
+def test_a_policy_that_decides_by_the_request_has_no_shares_of_a_batch():
+    age = {"name": "age", "type": "number", "minimum": 0, "maximum": 9}
+
+    with pytest.raises(InputError) as caught:
+        policy_of(experiment_of("lin_ucb", features=[age]))
+
+    assert (caught.value.code, caught.value.path) == ("CONTEXTUAL_POLICY", "type")
 
 
 def test_progress_is_told_in_units():

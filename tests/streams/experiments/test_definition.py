@@ -189,6 +189,82 @@ def test_config_of_a_variant_may_be_any_json_up_to_a_depth():
     )
 
 
+AGE = {"name": "age", "type": "number", "minimum": 0, "maximum": 100}
+CONTEXTUAL = CONFIG | {"type": "lin_ucb", "parameters": {"features": [AGE]}}
+
+
+def hashed(buckets):
+    feature = {"name": "campaign", "type": "hashed", "buckets": buckets}
+    return CONTEXTUAL | {"parameters": {"features": [feature]}}
+
+
+@pytest.mark.parametrize(
+    ("features", "code", "path"),
+    [
+        (None, "MISSING_FIELD", ""),
+        ([], "OUT_OF_RANGE", ""),
+        ([AGE, AGE], "DUPLICATE_NAME", "[1].name"),
+        ([{**AGE, "type": "letter"}], "UNKNOWN_VALUE", "[0].type"),
+        ([{**AGE, "buckets": 3}], "FIELD_NOT_USED", "[0].buckets"),
+        ([{"name": "age", "type": "number", "minimum": 0}], "MISSING_FIELD", "[0].maximum"),
+        ([{**AGE, "maximum": 0}], "EMPTY_RANGE", "[0].maximum"),
+        (
+            [{"name": "device", "type": "category", "values": ["a", "a"]}],
+            "DUPLICATE_VALUE",
+            "[0].values",
+        ),
+        (
+            [AGE, {"name": "campaign", "type": "hashed", "buckets": 63}],
+            "TOO_MANY_DIMENSIONS",
+            "",
+        ),
+    ],
+)
+def test_features_that_are_no_space_are_named(features, code, path):
+    parameters = {} if features is None else {"features": features}
+    with pytest.raises(InputError) as caught:
+        parse_definition(CONTEXTUAL | {"parameters": parameters}, VARIANTS)
+
+    assert caught.value.code == code
+    assert caught.value.path == f"config.parameters.features{path}"
+
+
+def test_variants_times_dimension_is_bounded():
+    """64 entries with the intercept fit 16 variants, and no more."""
+    arms = [{"name": f"V{i}", "isControl": i == 0} for i in range(17)]
+
+    parse_definition(hashed(63), arms[:16])
+    with pytest.raises(InputError) as caught:
+        parse_definition(hashed(63), arms)
+
+    assert caught.value.code == "TOO_MANY_DIMENSIONS"
+    assert caught.value.path == "config.parameters.features"
+
+
+@pytest.mark.parametrize("name", ["minAllocation", "initialAllocation"])
+def test_no_floor_is_above_an_equal_share(name):
+    arms = [{"name": f"V{i}", "isControl": i == 0} for i in range(3)]
+
+    parse_definition(CONFIG | {"parameters": {name: 1 / 3}}, arms)
+    with pytest.raises(InputError) as caught:
+        parse_definition(CONFIG | {"parameters": {name: 0.34}}, arms)
+
+    assert (caught.value.code, caught.value.path) == (
+        "FLOOR_TOO_LARGE",
+        f"config.parameters.{name}",
+    )
+
+
+def test_a_contextual_definition_survives_its_own_json_and_an_update():
+    device = {"name": "device", "type": "category", "values": ["mobile", "desktop"]}
+    config = CONTEXTUAL | {"parameters": {"features": [AGE, device], "alpha": 0.5}}
+    definition = parse_definition(config, VARIANTS)
+    as_json = definition.model_dump(mode="json", by_alias=True)
+
+    assert parse_definition(as_json["config"], as_json["variants"]) == definition
+    assert updated(definition, parse(ExperimentUpdate, {})) == definition
+
+
 def test_update_changes_what_it_names_and_nothing_else():
     definition = parse_definition(CONFIG, VARIANTS)
 

@@ -32,12 +32,20 @@ class Record:
 
 
 def value_of(
-    unit=1, *, keyring=KEYRING, event="e", metric="click", value=1_000_000, at=0, window=60
+    unit=1,
+    *,
+    keyring=KEYRING,
+    event="e",
+    metric="click",
+    value=1_000_000,
+    at=0,
+    window=60,
+    features=b"",
 ):
     receipt = Receipt(unit % 3, unit % 2, 1 << 31, 1, NOW_MS, unit, window)
     observed = None if at is None else NOW_MS + at
     return encode_observation(
-        Observation(keyring.sign(receipt), metric, value, event, observed), SINGLE_OBJECT
+        Observation(keyring.sign(receipt, features), metric, value, event, observed), SINGLE_OBJECT
     )
 
 
@@ -56,6 +64,8 @@ good = st.builds(
     value=st.integers(-(10**14), 10**14) | st.integers(-300, 300),
     at=st.sampled_from([None, 0, 1, 59_999, 60_000, 60_001, -300_000, -300_001, -NOW_MS]),
     window=st.sampled_from([0, 60]),
+    # Of a contextual experiment: two vectors, and what is none.
+    features=st.sampled_from([b"", b"", b"\1\4\0", b"\2\xfe\0\5\0\1", b"\0\0\0"]),
 )
 mutated = st.builds(changed, good, st.integers(0, 200), st.integers(0, 255))
 cut = st.builds(lambda value, size: value[:size], good, st.integers(0, 200))
@@ -102,7 +112,13 @@ def test_columns_give_the_state_and_the_refusals_of_single_records(limit, stream
 
 def test_usual_records_are_plain_and_what_is_refused_is_not():
     usual = [value_of(), value_of(event=None), value_of(at=None), value_of(value=-(10**15))]
-    unusual = [value_of(event="é"), value_of(metric="m" * 64), value_of()[:-1], value_of() + b"\0"]
+    unusual = [
+        value_of(features=b"\1\4\0"),
+        value_of(event="é"),
+        value_of(metric="m" * 64),
+        value_of()[:-1],
+        value_of() + b"\0",
+    ]
 
     assert read_plain_observations(usual).plain.all()
     assert not read_plain_observations([*unusual, b"", None]).plain.any()

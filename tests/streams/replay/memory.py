@@ -18,6 +18,7 @@ from streams.domain.events import (
 from streams.domain.ids import experiment_id
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.receipts import Keyring, Receipt
+from streams.domain.vectors import pack
 from streams.experiments.snapshot import Snapshot
 from streams.folding.base import Folding
 from streams.folding.commands import Known, recommended
@@ -42,7 +43,9 @@ INPUTS = Inputs(KEYS, LIMIT)
 NOW_MS = 1_700_000_000_000
 PARTITIONS = 2
 EXPERIMENTS = (7, 8, 9)
-DEFINITION = {
+CONTEXTUAL = 8
+VECTORS = ((0, 1024),), ((0, 1024), (1, 1024)), ((0, 1024), (2, 1024), (3, -300))
+DEFINITION: dict[str, Any] = {
     "config": {
         "name": "test",
         "type": "thompson_sampling",
@@ -50,6 +53,18 @@ DEFINITION = {
         "minSampleSize": 5,
     },
     "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
+}
+CONTEXTUAL_DEFINITION = DEFINITION | {
+    "config": DEFINITION["config"]
+    | {
+        "type": "lin_ts",
+        "parameters": {
+            "features": [
+                {"name": "device", "type": "category", "values": ["mobile", "desktop"]},
+                {"name": "age", "type": "number", "minimum": 0, "maximum": 100},
+            ]
+        },
+    }
 }
 
 
@@ -109,7 +124,9 @@ class Installation:
     def command(self, number: int, kind: CommandKind, command_id: str | None = None) -> None:
         """Append a command, apply it and log the decision."""
         self._n_commands += 1
-        payload = DEFINITION if kind is CommandKind.CREATE else {}
+        payload: Mapping[str, Any] = {}
+        if kind is CommandKind.CREATE:
+            payload = CONTEXTUAL_DEFINITION if number == CONTEXTUAL else DEFINITION
         name = command_id or f"{self._n_commands:032x}"
         command = Command(name, number, kind, NOW_MS, payload)
         offset = self.log.append("commands", 0, encode_command(command))
@@ -127,12 +144,17 @@ class Installation:
                 units = [random.getrandbits(64) for _ in range(4)]
                 variants = [unit & 1 for unit in units]
                 columns = [PROPENSITY_ONE // 2] * 4, [2] * 4, [NOW_MS] * 4
-                groups.append(ImpressionGroup(number, False, variants, *columns, units))
+                features = [
+                    pack(random.choice(VECTORS)) if number == CONTEXTUAL else b"" for _ in units
+                ]
+                seen = features if any(features) else ()
+                groups.append(ImpressionGroup(number, False, variants, *columns, units, (), seen))
                 receipts += [
                     KEYRING.sign(
-                        Receipt(number, variant, PROPENSITY_ONE // 2, 2, NOW_MS, unit, 86_400)
+                        Receipt(number, variant, PROPENSITY_ONE // 2, 2, NOW_MS, unit, 86_400),
+                        packed,
                     )
-                    for variant, unit in zip(variants, units, strict=True)
+                    for variant, unit, packed in zip(variants, units, features, strict=True)
                 ]
             batch = encode_impression_batch(ImpressionBatch(5, partition, sequence, groups))
             for _ in range(random.choice([1, 1, 2])):

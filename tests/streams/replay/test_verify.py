@@ -16,7 +16,7 @@ from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.decisions import decode_decision, encode_decision
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
-from tests.streams.replay.memory import EXPERIMENTS, INPUTS, Installation, installation
+from tests.streams.replay.memory import CONTEXTUAL, EXPERIMENTS, INPUTS, Installation, installation
 
 
 def checked(made: Installation, **options):
@@ -35,6 +35,19 @@ def test_any_batching_and_interleaving_is_equal(seed, piece):
     assert report.commands >= 9
     assert report.projected == report.experiments == 3
     assert report.snapshots >= 3
+
+
+def test_contexts_are_in_what_is_compared_and_a_tampered_model_is_reported():
+    made = installation(3)
+    snapshot = made.redis[CONTEXTUAL]
+    assert snapshot.model is not None
+    assert any(len(row) == 4 and any(row[1:]) for row in snapshot.model.coefficients)
+    model = replace(snapshot.model, noise=snapshot.model.noise + 1.0)
+    made.redis[CONTEXTUAL] = replace(snapshot, model=model)
+
+    difference = checked(made).difference
+
+    assert (difference.place, difference.path) == ("redis", "model.noise")
 
 
 def newest(made: Installation, topic: str, partition: int = 1):

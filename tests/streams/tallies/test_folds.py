@@ -17,7 +17,8 @@ from streams.domain.events import (
     ObservationBatch,
 )
 from streams.domain.quantities import PROPENSITY_ONE, inverse_propensity
-from streams.domain.receipts import Keyring, Receipt
+from streams.domain.receipts import Keyring, Receipt, features_of
+from streams.domain.vectors import pack, unpack
 from streams.tallies import observations as observations_module
 from streams.tallies import segments, window
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
@@ -38,10 +39,12 @@ def observation(value, event_id=None, metric="click", at_ms=None, **fields):
 
 
 def group(*rows, experiment=1, repeatable=False):
-    """Make a group of rows (variant, propensity, time, unit)."""
-    variants, propensities, times, units = ([*column] for column in zip(*rows, strict=True))
+    """Make a group of rows (variant, propensity, time, unit, and of all or none its features)."""
+    variants, propensities, times, units, *rest = ([*column] for column in zip(*rows, strict=True))
+    [features] = rest or [[]]
+    versions = [3] * len(rows)
     return ImpressionGroup(
-        experiment, repeatable, variants, propensities, [3] * len(rows), times, units
+        experiment, repeatable, variants, propensities, versions, times, units, (), features
     )
 
 
@@ -293,6 +296,7 @@ def naive_observations(records):
                             total_squared=sum(sum(unit) ** 2 for _, unit in units),
                             weighted_total=sum(weight * sum(unit) for weight, unit in units),
                             weighted_total_squared=sum((w * sum(unit)) ** 2 for w, unit in units),
+                            moment=naive_moment(values, experiment, variant, metric),
                         )
                         for metric, units in sorted(metrics.items())
                     }
@@ -304,6 +308,28 @@ def naive_observations(records):
     ]
 
 
+def naive_moment(values, experiment, variant, metric):
+    """Return the sum of vector times value over the receipts with features."""
+    rows = [
+        (dict(unpack(features_of(text))), sum(unit_values))
+        for (text, name), unit_values in values.items()
+        if features_of(text)
+        and KEYRING.verify(text)[:2] == (experiment, variant)
+        and name == metric
+    ]
+    length = max((1 + max(x) for x, _ in rows), default=0)
+    return tuple(sum(x.get(i, 0) * value for x, value in rows) for i in range(length))
+
+
+def naive_gram(features):
+    """Return the upper triangle of the sum of x x^T, by columns."""
+    rows = [dict(unpack(packed)) for packed in features]
+    length = max((1 + max(x) for x in rows), default=0)
+    return tuple(
+        sum(x.get(i, 0) * x.get(j, 0) for x in rows) for j in range(length) for i in range(j + 1)
+    )
+
+
 def naive_impressions(records):
     """Return the cells of impressions that nothing forgets."""
     seen, batches, rows, hw = set(), set(), defaultdict(list), {}
@@ -312,7 +338,8 @@ def naive_impressions(records):
             continue
         batches.add((batch.incarnation, batch.sequence))
         for each in batch.groups:
-            columns = (each.variants, each.propensities, each.assigned_at_ms, each.units)
+            features = each.features or [None] * len(each.units)
+            columns = (each.variants, each.propensities, each.assigned_at_ms, each.units, features)
             for row in zip(*columns, strict=True):
                 assignment = (each.experiment, row[0], row[2], row[3])
                 if each.repeatable and assignment in seen:
@@ -327,7 +354,9 @@ def naive_impressions(records):
         for variant in sorted({row[0] for row in mine}):
             weights = [inverse_propensity(row[1]) for row in mine if row[0] == variant]
             squares = sum(weight**2 for weight in weights)
-            variants[variant] = VariantTally(len(weights), sum(weights), squares)
+            features = [row[4] for row in mine if row[0] == variant and row[4] is not None]
+            gram = naive_gram(features)
+            variants[variant] = VariantTally(len(weights), sum(weights), squares, {}, gram)
         times = [row[2] for row in mine]
         cells.append(
             Cell(
@@ -350,6 +379,11 @@ NOW = st.just(NOW_MS)
 HOURS = st.integers(0, 40).map(lambda hour: NOW_MS + hour * 3_600_000)
 
 
+FEATURES = st.sampled_from(
+    [pack(vector) for vector in (((0, 1024),), ((0, 1024), (2, -512)), ((0, 1024), (1, 3)))]
+)
+
+
 def texts(window_s, hours):
     receipts = st.builds(
         receipt,
@@ -360,7 +394,7 @@ def texts(window_s, hours):
         unit=st.integers(1, 2),
         window_s=st.just(window_s),
     )
-    return receipts.map(KEYRING.sign)
+    return st.builds(KEYRING.sign, receipts, FEATURES)
 
 
 def observation_records(window_s=0, hours=NOW):
@@ -385,11 +419,12 @@ def impression_records():
         st.integers(NOW_MS, NOW_MS + 2),
         st.integers(1, 2),
     )
+    with_features = st.tuples(rows, FEATURES).map(lambda row: (*row[0], row[1]))
     groups = st.builds(
         lambda some, experiment, repeatable: group(
             *some, experiment=experiment, repeatable=repeatable
         ),
-        st.lists(rows, min_size=1, max_size=4),
+        st.lists(rows, min_size=1, max_size=4) | st.lists(with_features, min_size=1, max_size=4),
         st.integers(1, 2),
         st.booleans(),
     )

@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.domain.vectors import INTERCEPT
 from streams.tallies.linear import LinearSums, LinearTally, triangle
 
 MICRO = 10**6
@@ -52,6 +53,25 @@ def test_tallies_add_up_like_their_events(first, second, third):
     assert a + b == b + a == tally_of(first + second) == tally_of(second, a)
     assert (a + b) + c == a + (b + c)
     assert a + LinearTally() == a
+
+
+@given(vectors, st.integers(0, 1000))
+def test_many_units_in_one_context_are_as_many_times_one(vector, count):
+    sums = LinearSums()
+    sums.add_unit(vector, count)
+
+    assert sums.freeze() == tally_of([(vector, None)] * count) or count == 0
+
+
+@given(events, st.integers(0, 9), st.integers(-(10**9), 10**9))
+def test_units_without_features_are_known_by_their_count_and_total(sample, n_others, value):
+    others = [(INTERCEPT, None)] * n_others + [(INTERCEPT, value)]
+    units = sum(each is None for _, each in sample) + n_others
+    total = sum(each or 0 for _, each in sample) + value
+
+    found = tally_of(sample).with_intercept(units, total)
+
+    assert found == tally_of(sample + others) or units == 0
 
 
 @given(events)

@@ -6,6 +6,7 @@ from streams.wire import decode_cell, encode_cell
 
 counts = st.integers(0, 2**40)
 sums = st.integers(-(2**300), 2**300)
+entries = st.lists(sums, max_size=4).map(tuple)
 metrics = st.builds(
     MetricTally,
     units=counts,
@@ -14,6 +15,7 @@ metrics = st.builds(
     total_squared=sums,
     weighted_total=sums,
     weighted_total_squared=sums,
+    moment=entries,
 )
 variants = st.builds(
     VariantTally,
@@ -21,6 +23,7 @@ variants = st.builds(
     weight=sums,
     weight_squared=sums,
     metrics=st.dictionaries(st.text(max_size=8), metrics, max_size=3),
+    gram=entries,
 )
 cells = st.builds(
     Cell,
@@ -51,6 +54,7 @@ def reordered(cell):
                 tally.weight,
                 tally.weight_squared,
                 dict(reversed(list(tally.metrics.items()))),
+                tally.gram,
             )
             for index, tally in reversed(list(cell.variants.items()))
         },

@@ -24,7 +24,7 @@ def groups(draw):
     def column(low, high):
         return draw(st.lists(st.integers(low, high), min_size=size, max_size=size))
 
-    has_contexts = draw(st.booleans())
+    has_contexts, has_features = draw(st.booleans()), draw(st.booleans())
     return ImpressionGroup(
         experiment=draw(st.integers(0, 2**64 - 1)),
         repeatable=draw(st.booleans()),
@@ -34,6 +34,7 @@ def groups(draw):
         assigned_at_ms=column(0, 2**48 - 1),
         units=column(0, 2**64 - 1),
         contexts=['{"device":"mobile"}'] * size if has_contexts else [],
+        features=[bytes(3 * n) for n in range(size)] if has_features else [],
     )
 
 
@@ -56,6 +57,9 @@ def test_units_are_the_same_bits_signed():
         ({"variants": [0]}, "UNEQUAL_COLUMNS", "variants"),
         ({"contexts": ["{}"]}, "UNEQUAL_COLUMNS", "contexts"),
         ({"with_contexts": [True]}, "UNEQUAL_COLUMNS", "contexts"),
+        ({"features": [b""]}, "UNEQUAL_COLUMNS", "features"),
+        ({"with_features": [True]}, "UNEQUAL_COLUMNS", "features"),
+        ({"with_features": [False, False]}, "UNEQUAL_COLUMNS", "sizes"),
         ({"repeatable": []}, "UNEQUAL_COLUMNS", "sizes"),
         ({"sizes": [3, -1]}, "UNEQUAL_COLUMNS", "sizes"),
         ({"sizes": [-2]}, "UNEQUAL_COLUMNS", "sizes"),

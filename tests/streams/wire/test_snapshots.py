@@ -13,6 +13,7 @@ from streams.experiments.snapshot import (
     CellPlace,
     MetricKind,
     MetricReport,
+    PublishedModel,
     RecommendedAction,
     Snapshot,
     VariantReport,
@@ -34,6 +35,7 @@ DEFINITION = parse_definition(
 )
 numbers = st.floats(allow_nan=False)
 counts = st.integers(0, 2**60)
+rows = st.lists(st.lists(numbers, max_size=3).map(tuple), max_size=2).map(tuple)
 metrics = st.builds(
     MetricReport,
     name=st.text(max_size=8),
@@ -92,6 +94,14 @@ snapshots = st.builds(
         max_size=3,
     ).map(tuple),
     as_of_ms=counts,
+    model=st.none()
+    | st.builds(
+        PublishedModel,
+        noise=numbers,
+        units=counts,
+        coefficients=rows,
+        triangles=rows,
+    ),
 )
 
 

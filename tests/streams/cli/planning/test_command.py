@@ -73,6 +73,7 @@ def test_a_bandit_that_is_never_certain_is_told_so():
         (("--baseline", "2", "--lift", "0.1", "--metric-kind", "continuous"), "at deviation"),
         (("--baseline", "0.2", "--lift", "0.1", "--policy", "bayesian_ab"), "NOT_ADAPTIVE"),
         (("--baseline", "0.2", "--lift", "0.1", "--policy", "best"), "UNKNOWN_TYPE"),
+        (("--baseline", "0.2", "--lift", "0.1", "--policy", "lin_ucb"), "CONTEXTUAL_POLICY"),
         (("--baseline", "0.2", "--lift", "0.1", "--alpha", "0"), "INVALID_PARAMETER at alpha"),
     ],
 )
