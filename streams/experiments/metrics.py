@@ -124,6 +124,10 @@ class MetricSpec(InputModel):
             alias = type(self.prior).model_fields[unused[0]].alias
             message = f"a metric of kind {self.kind.value} has no such prior"
             raise problem("PRIOR_NOT_USED", message, f"prior.{alias}")
+        mean = self.prior.mean
+        if self.kind is MetricKind.REVENUE and mean is not None and mean <= 0.0:
+            message = f"mean == {mean}, must be > 0, as amounts are"
+            raise problem("OUT_OF_RANGE", message, "prior.mean")
         return self
 
     @property

@@ -10,7 +10,8 @@ from streams.domain.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
-from streams.experiments.snapshot import CellPlace, MetricKind
+from streams.experiments.snapshot import CellPlace
+from streams.inference.kinds import MetricKind
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 
@@ -105,14 +106,14 @@ def test_every_metric_seen_or_declared_is_reported_by_name():
     assert snapshot.variants[0].observations == 3
 
 
-def test_one_value_that_is_not_0_or_1_makes_a_metric_continuous_for_all_variants():
+def test_one_value_that_is_not_0_or_1_makes_counts_of_a_metric_for_all_variants():
     both = [
         evaluate(experiment(), tally(variant(10, click=values), variant(10, click=[1, 1])), ())
         for values in ([1, 1, 0], [1, 2])
     ]
 
     kinds = [[v.metrics[0].kind for v in snapshot.variants] for snapshot in both]
-    assert kinds == [[MetricKind.BINARY] * 2, [MetricKind.CONTINUOUS] * 2]
+    assert kinds == [[MetricKind.BINARY] * 2, [MetricKind.COUNT] * 2]
 
 
 def test_continuous_metric_is_a_mean_per_assigned_unit():
@@ -121,7 +122,7 @@ def test_continuous_metric_is_a_mean_per_assigned_unit():
     values = [*paid, *[0.0] * 300]
 
     snapshot = evaluate(
-        experiment(primaryMetric="revenue"),
+        experiment(primaryMetric="revenue", metrics={"revenue": {"kind": "continuous"}}),
         tally(variant(400, revenue=paid), variant(400, revenue=paid)),
         (),
     )
@@ -139,7 +140,9 @@ def test_deviations_of_large_values_are_exact():
     values = [999_999_998.0, 999_999_999.0] * 100
 
     snapshot = evaluate(
-        experiment(), tally(variant(200, click=values), variant(200, click=values)), ()
+        experiment(metrics={"click": {"kind": "continuous"}}),
+        tally(variant(200, click=values), variant(200, click=values)),
+        (),
     )
 
     report = snapshot.variants[0]

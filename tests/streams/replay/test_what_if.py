@@ -12,6 +12,8 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Status
 from streams.experiments.metrics import MetricSpec
 from streams.experiments.snapshot import RecommendedAction
+from streams.inference.direction import Direction
+from streams.inference.kinds import MetricKind
 from streams.replay.what_if import Assumptions, what_if
 from streams.tallies.cell import Source
 from tests.streams.replay.memory import INPUTS, NOW_MS, Installation, installation
@@ -79,7 +81,7 @@ def test_a_guardrail_that_decides_is_none_any_more(made):
 
     assert (config.primary_metric, config.secondary_metrics) == ("crash", ("click",))
     assert config.guardrail_metrics == ("latency",)
-    assert config.spec("crash") == MetricSpec(kind="binary", direction="decrease")
+    assert config.spec("crash") == MetricSpec(kind=MetricKind.BINARY, direction=Direction.DECREASE)
     assert config.spec("latency").tolerated_harm == 0.2
 
 
