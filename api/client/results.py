@@ -263,8 +263,8 @@ class Evidence(Result):
         leader: Id of the variant that is most probably the best.
         probability_best: Probability that it is.
         expected_loss, relative_loss: What is lost on average by choosing it; over its mean.
-        value_remaining, relative_value_remaining: How much better the best variant may yet turn
-            out, with probability 95 % no more than that; over its mean.
+        value_remaining: How much better the best variant may yet turn out, over its mean: with
+            probability 95 % no more than that. None while that mean may have either sign.
         error: Probability of ever naming a wrong winner.
         planned_units: Units a variant planned before the start; 0 without a plan.
         units, units_with_value: Units of every variant, and those with a value.
@@ -277,8 +277,7 @@ class Evidence(Result):
     probability_best: float
     expected_loss: float
     relative_loss: float | None
-    value_remaining: float
-    relative_value_remaining: float | None
+    value_remaining: float | None
     error: float
     planned_units: int
     units: dict[str, int]

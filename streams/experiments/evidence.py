@@ -23,7 +23,7 @@ from streams.inference.comparison import (
 )
 from streams.inference.direction import Direction
 from streams.inference.multiplicity import holm
-from streams.inference.remaining import value_remaining
+from streams.inference.remaining import relative_value_remaining
 
 MISMATCH_ERROR = 0.001
 """P-value of the sample ratio at which nothing is concluded any more: one experiment in a thousand,
@@ -54,7 +54,6 @@ def gather(
     leader = _leader(primary, best)
     means = primary.posteriors.means
     loss = float(best.expected_loss[leader])
-    remaining = value_remaining(primary.oriented, leader)
     planned = _planned_units(experiment, traffic)
     error = 1.0 - experiment.definition.config.significance_threshold
     return Evidence(
@@ -62,8 +61,7 @@ def gather(
         probability_best=float(best.probability[leader]),
         expected_loss=loss,
         relative_loss=loss / abs(float(means[leader])) if means[leader] else None,
-        value_remaining=remaining.absolute,
-        relative_value_remaining=_or_none(remaining.relative),
+        value_remaining=_or_none(relative_value_remaining(primary.oriented, leader)),
         error=error,
         planned_units=planned,
         units=tuple(round(sample.units) for sample in primary.samples),

@@ -207,9 +207,7 @@ class Evidence:
         expected_loss: What is lost on average by choosing it, in units of the metric, >= 0.
         relative_loss: The same over the absolute value of its mean; None while that is 0.
         value_remaining: 95 % quantile of how much better than the leader the best variant may yet
-            turn out, in units of the metric, >= 0.
-        relative_value_remaining: The same over the leader's mean; None while that may have either
-            sign.
+            turn out, over the leader's mean, >= 0; None while that may have either sign.
         error: Probability of ever naming a winner that is none, however often one looks.
         planned_units: Units a variant that were planned before the start, if the comparison rests
             on a plan; else 0.
@@ -226,8 +224,7 @@ class Evidence:
     probability_best: float
     expected_loss: float
     relative_loss: float | None
-    value_remaining: float
-    relative_value_remaining: float | None
+    value_remaining: float | None
     error: float
     planned_units: int
     units: tuple[int, ...]

@@ -28,7 +28,6 @@ def evidence_json(snapshot: Snapshot) -> JsonObject | None:
         "expectedLoss": found.expected_loss,
         "relativeLoss": found.relative_loss,
         "valueRemaining": found.value_remaining,
-        "relativeValueRemaining": found.relative_value_remaining,
         "error": found.error,
         "plannedUnits": found.planned_units,
         "units": dict(zip(names, found.units, strict=True)),

@@ -78,7 +78,7 @@ def test_evidence_says_what_the_winner_rests_on():
     assert (found.leader, found.units, found.units_with_value) == (1, (5_000, 5_000), (500, 800))
     assert found.probability_best > 0.999
     assert found.relative_loss < 1e-6
-    assert found.relative_value_remaining == 0.0
+    assert found.value_remaining == 0.0
     (lead,) = found.comparisons
     assert lead.variant == 0
     assert 0.0 < lead.lower < 0.06 < lead.upper
