@@ -334,10 +334,10 @@ def test_without_any_unit_nothing_is_certain():
 
 @pytest.mark.statistical
 def test_planned_size_finds_a_lift_of_a_tenth_with_the_power_that_was_planned():
-    """10 % against 11 %, 20,000 units a variant, looked at 20 times from there: power is 80 %.
+    """10 % against 11 %, 20,000 units a variant, looked at once: power is 80 %.
 
     Of 400 experiments fewer than 296 (74 %) would win with probability 0.3 % if it were just 80 %;
-    that the plan costs little is the claim, and z > 2.36 gives 82 % at the first look.
+    that the plan costs little is the claim, and z > 2.35 gives 81 % at the first look.
     """
     random = np.random.default_rng(11)
     value = experiment(minSampleSize=20_000, planned_units=20_000)
