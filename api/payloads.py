@@ -6,7 +6,8 @@ from typing import Any
 
 from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.snapshot import MetricReport, Snapshot, VariantReport
+from streams.experiments.snapshot import AgainstControl, MetricReport, Snapshot, VariantReport
+from streams.experiments.statement import evidence_json, metrics_json
 
 JsonObject = dict[str, Any]
 
@@ -58,6 +59,8 @@ def stats_payload(snapshot: Snapshot) -> JsonObject:
         "confidence": snapshot.confidence,
         "recommendedAction": snapshot.recommended_action,
         "reason": snapshot.reason,
+        "metrics": metrics_json(snapshot),
+        "evidence": evidence_json(snapshot),
     }
 
 
@@ -95,6 +98,23 @@ def _metric(report: MetricReport) -> JsonObject:
         "mean": report.mean,
         "lower": report.lower,
         "upper": report.upper,
+        "againstControl": None
+        if report.against_control is None
+        else _against_control(report.against_control),
+    }
+
+
+def _against_control(found: AgainstControl) -> JsonObject:
+    return {
+        "probabilityBetter": found.probability_better,
+        "expectedLoss": found.expected_loss,
+        "difference": found.difference,
+        "differenceLower": found.difference_lower,
+        "differenceUpper": found.difference_upper,
+        "relative": found.relative,
+        "relativeLower": found.relative_lower,
+        "relativeUpper": found.relative_upper,
+        "pValue": found.p_value,
     }
 
 

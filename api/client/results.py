@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -95,16 +95,42 @@ class Refused(Result):
         return payload.get("error", payload) if isinstance(payload, dict) else payload
 
 
+class AgainstControl(Result):
+    """One metric of one variant against the control.
+
+    Attributes:
+        probability_better: Probability that the variant's mean is better than the control's.
+        expected_loss: What is lost on average by shipping the variant in place of the control.
+        difference: Posterior mean of variant - control, whatever the direction.
+        difference_lower, difference_upper: Its equal-tailed 95 % credible interval.
+        relative, relative_lower, relative_upper: The same over the control's mean; None while that
+            may be 0 or less.
+        p_value: Always-valid p-value of no difference, corrected within the role of the metric.
+    """
+
+    probability_better: float
+    expected_loss: float
+    difference: float
+    difference_lower: float
+    difference_upper: float
+    relative: float | None
+    relative_lower: float | None
+    relative_upper: float | None
+    p_value: float
+
+
 class MetricStats(Result):
     """One metric of one variant.
 
     Attributes:
-        kind: `binary` or `continuous`.
+        kind: `binary`, `count`, `revenue` or `continuous`.
         units: Units with at least one observation.
         observations: Observations counted.
         sum_micro: Exact sum, in micro-units of the metric.
         mean: Posterior mean per assigned unit.
         lower, upper: Equal-tailed 95 % credible interval of the mean.
+        against_control: The variant against the control; None of the control itself and of a metric
+            that the experiment does not name.
     """
 
     kind: str
@@ -114,6 +140,7 @@ class MetricStats(Result):
     mean: float
     lower: float
     upper: float
+    against_control: AgainstControl | None = None
 
 
 class VariantStats(Result):
@@ -157,6 +184,112 @@ class Winner(Result):
     name: str
 
 
+class Contradiction(Result):
+    """Why a metric is not modelled by the kind that was declared."""
+
+    code: str
+    message: str
+
+
+class MetricModel(Result):
+    """How a metric was read.
+
+    Attributes:
+        role: `primary`, `secondary`, `guardrail` or `observed` (the experiment does not name it).
+        direction: `increase` or `decrease`.
+        kind: How it is modelled.
+        is_declared: Whether that is the declared kind, and not the inferred one.
+        contradiction: Why the declared kind is not that; None if it is, or if none was declared.
+    """
+
+    role: str
+    direction: str
+    kind: str
+    is_declared: bool
+    contradiction: Contradiction | None
+
+
+class Comparison(Result):
+    """How far the leader is ahead of another variant.
+
+    Attributes:
+        variant_id: The other one.
+        lower, upper: Confidence sequence of the lead, in the direction of the metric; None without
+            an end.
+        p_value: Always-valid p-value of no difference.
+    """
+
+    variant_id: str
+    lower: float | None
+    upper: float | None
+    p_value: float
+
+
+class SampleRatio(Result):
+    """Whether units arrive as they were shared out.
+
+    Attributes:
+        p_value: Always-valid p-value of "they do".
+        is_mismatch: Whether it is so small that nothing is concluded.
+        ratios: Units over those there should be, by variant; None while there should be none.
+    """
+
+    p_value: float
+    is_mismatch: bool
+    ratios: dict[str, float | None]
+
+
+class Guardrail(Result):
+    """One guardrail metric of one variant.
+
+    Attributes:
+        tolerated_harm, harm: Tolerated and observed harm, as shares of the control's mean.
+        p_value: Always-valid p-value of no harm beyond what is tolerated.
+        is_tripped: Whether there is.
+    """
+
+    metric: str
+    variant_id: str
+    tolerated_harm: float
+    harm: float | None
+    p_value: float
+    is_tripped: bool
+
+
+class Evidence(Result):
+    """What the recommended action follows from.
+
+    Attributes:
+        leader: Id of the variant that is most probably the best.
+        probability_best: Probability that it is.
+        expected_loss, relative_loss: What is lost on average by choosing it; over its mean.
+        value_remaining: How much better the best variant may yet turn out, over its mean: with
+            probability 95 % no more than that. None while that mean may have either sign.
+        error: Probability of ever naming a wrong winner.
+        planned_units: Units a variant planned before the start; 0 without a plan.
+        units, units_with_value: Units of every variant, and those with a value.
+        negligible: Lead below which there is none.
+        duration_ms: Time from the oldest to the newest event.
+        promotion_obstacles: What stands in the way of a promotion, as stable names.
+    """
+
+    leader: str
+    probability_best: float
+    expected_loss: float
+    relative_loss: float | None
+    value_remaining: float | None
+    error: float
+    planned_units: int
+    units: dict[str, int]
+    units_with_value: dict[str, int]
+    negligible: float
+    duration_ms: int
+    comparisons: tuple[Comparison, ...]
+    sample_ratio: SampleRatio
+    guardrails: tuple[Guardrail, ...]
+    promotion_obstacles: tuple[str, ...]
+
+
 class Stats(Result):
     """What is known of an experiment.
 
@@ -165,8 +298,11 @@ class Stats(Result):
         as_of: Time of the newest event counted, in milliseconds since the epoch; 0 without events.
         duplicates: Repeated events that were not counted.
         confidence: Posterior probability of the leading variant to be the best.
-        recommended_action: `continue`, `conclude_winner` or `conclude_no_difference`.
+        recommended_action: `continue`, `conclude_winner`, `conclude_no_difference`,
+            `stop_guardrail` or `investigate`.
         reason: One sentence that says why.
+        metrics: How every metric was read, by name.
+        evidence: What the action follows from; None for a moment after an upgrade of the workers.
     """
 
     experiment_id: str
@@ -185,6 +321,8 @@ class Stats(Result):
     confidence: float
     recommended_action: str
     reason: str
+    metrics: dict[str, MetricModel] = Field(default_factory=dict)
+    evidence: Evidence | None = None
 
 
 class Accepted(Result):

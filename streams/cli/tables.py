@@ -9,12 +9,21 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.client.results import Experiment, MetricStats, Stats, VariantResult
+from api.client.results import (
+    AgainstControl,
+    Experiment,
+    MetricStats,
+    Stats,
+    VariantResult,
+)
 from streams.domain.quantities import MICRO
 
 BAR_WIDTH = 8
 
 INTERVALS = "Intervals are 95 % credible intervals of the mean per assigned unit."
+LIFTS = (
+    "Lifts are against the control, with 95 % credible intervals; p holds however often one looks."
+)
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _MAY_WRAP = frozenset({"name", "variant", "experiment", "created"})
 _STATUS_STYLES = {"running": "green", "paused": "yellow", "draft": "cyan"}
@@ -41,12 +50,16 @@ def stats_view(stats: Stats) -> RenderableType:
     parts: list[RenderableType] = [_head(stats), variants_table(stats)]
     if others := _other_metrics(stats):
         parts.append(metrics_table(stats, others))
+    is_compared = any(_against(variant, stats.primary_metric) for variant in stats.variants)
+    if is_compared:
+        parts.append(lifts_table(stats, [stats.primary_metric, *others]))
+    parts += [Text(f"! {line}", "yellow") for line in _findings(stats)]
     winner = f"; winner: {stats.winner.name}" if stats.winner else ""
     parts.append(
         Text.assemble(
             (stats.recommended_action, "bold"),
             f"{winner}; confidence {stats.confidence:.1%}. {stats.reason}",
-            (f"\n{INTERVALS}", "dim"),
+            (f"\n{INTERVALS}{f' {LIFTS}' if is_compared else ''}", "dim"),
         )
     )
     return Group(*parts)
@@ -86,6 +99,41 @@ def metrics_table(stats: Stats, names: Iterable[str]) -> Table:
             if metric is not None:
                 table.add_row(name, _name(variant), *_metric_cells(metric))
     return table
+
+
+def lifts_table(stats: Stats, names: Iterable[str]) -> Table:
+    """Return one line a metric and variant but the control: how it compares with that."""
+    table = table_of(
+        "metric", "role", "variant", ">P(better)", ">lift [interval]", ">exp. loss", ">p"
+    )
+    for name in names:
+        model = stats.metrics.get(name)
+        role = "" if model is None else f"{model.role}, {model.kind}, {model.direction}"
+        for variant in stats.variants:
+            against = _against(variant, name)
+            if against is not None:
+                table.add_row(
+                    name,
+                    role,
+                    _name(variant),
+                    f"{against.probability_better:.1%}",
+                    lift(against),
+                    f"{against.expected_loss:.3g}",
+                    f"{against.p_value:.2g}",
+                )
+    return table
+
+
+def lift(against: AgainstControl) -> str:
+    """Return a lift with its interval, as in `+12.3% [+1.0%, +24.1%]`.
+
+    While the control's mean may be 0 or less it is the difference, and without per cent.
+    """
+    relative, lower, upper = against.relative, against.relative_lower, against.relative_upper
+    if relative is None or lower is None or upper is None:
+        ends = f"[{against.difference_lower:+.3g}, {against.difference_upper:+.3g}]"
+        return f"{against.difference:+.3g} {ends}"
+    return f"{relative:+.1%} [{lower:+.1%}, {upper:+.1%}]"
 
 
 def interval(mean: float, lower: float, upper: float) -> str:
@@ -150,6 +198,31 @@ def _head(stats: Stats) -> Text:
         f"\n{stats.total_assignments:,} assignments, {stats.total_observations:,} observations, "
         f"{stats.duplicates:,} repetitions not counted{as_of}",
     )
+
+
+def _findings(stats: Stats) -> list[str]:
+    """Return what somebody should look into, besides the recommendation."""
+    found = [
+        f"{name} was {model.contradiction.message}; it is modelled as {model.kind}."
+        for name, model in stats.metrics.items()
+        if model.contradiction is not None
+    ]
+    if stats.evidence is None:
+        return found
+    names = {variant.id: variant.name for variant in stats.variants}
+    found += [
+        f"{names[each.variant_id]} harms {each.metric} by more than {each.tolerated_harm:.3g}."
+        for each in stats.evidence.guardrails
+        if each.is_tripped
+    ]
+    if stats.evidence.sample_ratio.is_mismatch:
+        found.append("Units do not arrive as they were shared out (sample ratio mismatch).")
+    return found
+
+
+def _against(variant: VariantResult, name: str) -> AgainstControl | None:
+    metric = variant.stats.metrics.get(name)
+    return None if metric is None else metric.against_control
 
 
 def _other_metrics(stats: Stats) -> list[str]:

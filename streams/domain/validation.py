@@ -49,6 +49,9 @@ _CODES = {
 }
 
 
+_OF_A_KEY = "[key]"  # where pydantic says that the key of a mapping is at fault, not its value
+
+
 def problem(code: str, message: str, path: str = "") -> PydanticCustomError:
     """Return the error a validator raises to refuse its field with a stable `code`.
 
@@ -81,6 +84,8 @@ def _input_error(details: ErrorDetails, root: str) -> InputError:
     kind = details["type"]
     path = root
     for part in (*details["loc"], details.get("ctx", {}).get("path", "")):
+        if part == _OF_A_KEY:
+            continue
         path += f"[{part}]" if isinstance(part, int) else f"{'.' if path and part else ''}{part}"
     if kind == "extra_forbidden" and ".parameters." in f".{path}":
         return InputError("UNKNOWN_PARAMETER", "the policy has no such parameter", path)

@@ -20,7 +20,7 @@ from streams.engine.outbox import Outgoing, deliver
 from streams.engine.pacing import follow
 from streams.engine.projector import Projector
 from streams.engine.serving import LOOK_S, Serving
-from streams.experiments.lifecycle import Status
+from streams.experiments.promotion import obstacles
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
 from streams.log.records import LogError
@@ -178,12 +178,8 @@ def _promotion(snapshot: Snapshot) -> Command | None:
     by one about an older state.
     """
     experiment = snapshot.experiment
-    if (
-        not experiment.definition.config.auto_promote_winner
-        or experiment.status is not Status.RUNNING
-        or snapshot.recommended_action is not RecommendedAction.CONCLUDE_WINNER
-        or snapshot.winner is None
-    ):
+    is_due = experiment.definition.config.auto_promote_winner and not obstacles(snapshot)
+    if not is_due or snapshot.winner is None:
         return None
     seed = f"promote/{experiment.id}/{experiment.version}".encode()
     return Command(

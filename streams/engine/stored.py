@@ -37,6 +37,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "createdAt": experiment.created_at_ms,
             "startedAt": experiment.started_at_ms,
             "startedVersion": experiment.started_version,
+            "plannedUnits": experiment.planned_units,
             "concludedAt": experiment.concluded_at_ms,
             "winner": experiment.winner,
             "answers": [
@@ -62,6 +63,7 @@ def decode_stored(body: bytes) -> StoredExperiment:
             created_at_ms=entry["createdAt"],
             started_at_ms=entry["startedAt"],
             started_version=entry["startedVersion"],
+            planned_units=entry.get("plannedUnits", 0),  # older entries have none
             concluded_at_ms=entry["concludedAt"],
             winner=entry["winner"],
         ),

@@ -1,42 +1,17 @@
-"""Is there a winner? The rule that may be asked at every moment."""
+"""What to do with an experiment: a rule over the evidence that may be asked at every moment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from streams.allocation.policies import BayesianAB
+from streams.experiments.comparing import MIN_UNITS_WITH_VALUE
+from streams.experiments.evidence import NEGLIGIBLE_DIFFERENCE
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import RecommendedAction
-from streams.inference.best import Best
-from streams.inference.confseq import WeightedSums, differences
-
-NEGLIGIBLE_DIFFERENCE = 0.01
-"""Differences from the leader below this share of its mean count as none."""
-
-MIN_UNITS_WITH_VALUE = 30
-"""Units with a value every variant needs before the asymptotic sequence of a metric that is not
-binary is believed: with fewer, a lucky arm may have seen none of the rare large values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the primary metric says of one variant.
-
-    Attributes:
-        units: Units assigned.
-        units_with_value: Units with at least one observation.
-        mean: Observed mean per unit.
-        weighted: Sums of value / propensity.
-        is_binary: Whether every unit value of the experiment is 0 or 1.
-    """
-
-    units: int
-    units_with_value: int
-    mean: float
-    weighted: WeightedSums
-    is_binary: bool
+from streams.experiments.snapshot import Evidence, MetricModel, RecommendedAction
+from streams.inference.direction import Direction
+from streams.inference.kinds import MetricKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,127 +19,163 @@ class Verdict:
     """What to do, and why; the fields are those of `Snapshot`."""
 
     winner: int | None
-    confidence: float
     recommended_action: RecommendedAction
     reason: str
 
 
-def decide(experiment: Experiment, evidence: Sequence[Evidence], best: Best, units: int) -> Verdict:
+def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> Verdict:
     """Return what to do with an experiment.
 
-    A winner is named when all of this holds: the experiment is running or paused; every variant has
-    `min_sample_size` units; the leader's P(best) reaches `significance_threshold` (and under
-    `bayesian_ab` the `early_stopping_threshold`); and the confidence sequence of leader minus each
-    other variant lies above 0 at error (1 - significance_threshold) / (number of variants - 1).
+    While it is running or paused, the first of these that holds:
 
-    The last condition bounds the probability that the rule *ever* names a variant that is not
-    strictly better than all others by 1 - significance_threshold, in spite of any number of looks
-    and of an allocation that moves: to name a wrong one, its sequence against a best variant must
-    fail on one side, which has half the error, and there are at most as many such sides as
-    variants. P(best) alone, looked at again and again, would err far more often.
+    1. `investigate`: units do not arrive as they were shared out, or values of the primary metric
+       are not of the declared kind. Nothing is concluded from such data.
+    2. `stop_guardrail`: a variant harms a guardrail metric by more than is tolerated, by
+       always-valid p-values that hold for all guardrails and variants together.
+    3. `conclude_winner`: every variant has `min_sample_size` units; the leader's P(best) reaches
+       `significance_threshold` (and under `bayesian_ab` the `early_stopping_threshold`); and the
+       confidence sequence of its lead over each other variant lies above 0.
+    4. `conclude_no_difference`: all those sequences lie within `NEGLIGIBLE_DIFFERENCE` of the
+       leader's mean.
+    5. `continue`.
 
-    No difference is concluded when all those sequences lie within `NEGLIGIBLE_DIFFERENCE` of the
-    leader's mean.
+    The sequences bound the probability that the rule *ever* names a variant that is not strictly
+    better than all others by 1 - significance_threshold (`pairwise_error`), in spite of any number
+    of looks and of an allocation that moves. P(best) alone, looked at again and again, would err
+    far more often.
 
     Args:
         experiment: The experiment.
-        evidence: Its variants, in the order of the definition.
-        best: Who is best by the primary metric.
-        units: Units of all variants.
+        primary: How its primary metric was read.
+        evidence: What was found.
     """
-    leader = max(
-        range(len(evidence)),
-        key=lambda index: (best.probability[index], evidence[index].mean, -index),
-    )
-    confidence = float(best.probability[leader])
     match experiment.status:
         case Status.DRAFT:
-            return _go_on(confidence, "The experiment has not been started.")
+            return _go_on("The experiment has not been started.")
         case Status.CONCLUDED | Status.ARCHIVED:
-            return Verdict(
-                experiment.winner, confidence, RecommendedAction.CONTINUE, _ending(experiment)
-            )
+            action = RecommendedAction.CONTINUE
+            return Verdict(experiment.winner, action, _ending(experiment))
         case Status.RUNNING | Status.PAUSED:
-            obstacle = _obstacle(experiment, evidence)
-            if obstacle:
-                return _go_on(confidence, obstacle)
-            return _compared(experiment, evidence, leader, best, units)
+            rule = _Rule(experiment, primary, evidence)
+            return rule.alarm() or rule.obstacle() or rule.comparison()
         case _:
             assert_never(experiment.status)
 
 
-def _obstacle(experiment: Experiment, evidence: Sequence[Evidence]) -> str | None:
-    """Return what stands in the way of any conclusion, cheapest first."""
-    config = experiment.definition.config
-    names = [variant.name for variant in experiment.definition.variants]
-    for name, variant in zip(names, evidence, strict=True):
-        if variant.units < config.min_sample_size:
-            return f"{name} has {variant.units:,} of the {config.min_sample_size:,} units it needs."
-    for name, variant in zip(names, evidence, strict=True):
-        if not variant.is_binary and variant.units_with_value < MIN_UNITS_WITH_VALUE:
-            return (
-                f"{name} has a value of {config.primary_metric} from {variant.units_with_value} "
-                f"units; {MIN_UNITS_WITH_VALUE} are needed to compare means."
+class _Rule:
+    """The rule for an experiment that has begun and not ended."""
+
+    def __init__(self, experiment: Experiment, primary: MetricModel, evidence: Evidence) -> None:
+        self._config = experiment.definition.config
+        self._control = experiment.definition.control_index
+        self._names = [variant.name for variant in experiment.definition.variants]
+        self._primary = primary
+        self._evidence = evidence
+
+    def alarm(self) -> Verdict | None:
+        """Return what must be done whatever the primary metric says; None if nothing must."""
+        ratio = self._evidence.sample_ratio
+        if ratio.is_mismatch:
+            return Verdict(None, RecommendedAction.INVESTIGATE, self._mismatch())
+        contradiction = self._primary.contradiction
+        if contradiction is not None:
+            reason = (
+                f"{self._primary.name} was declared {self._config.spec(self._primary.name).kind}, "
+                f"but {self._names[contradiction.variant]} has a value that is none: find out who "
+                f"sends it; until then nothing is concluded."
             )
-    return None
-
-
-def _compared(
-    experiment: Experiment, evidence: Sequence[Evidence], leader: int, best: Best, units: int
-) -> Verdict:
-    config = experiment.definition.config
-    names = [variant.name for variant in experiment.definition.variants]
-    confidence = float(best.probability[leader])
-    others = [index for index in range(len(names)) if index != leader]
-    error = 1.0 - config.significance_threshold
-    intervals = differences(
-        evidence[leader].weighted,
-        [evidence[index].weighted for index in others],
-        units,
-        error / len(others),
-    )
-    lead, closest = min(
-        (interval.lower, index) for interval, index in zip(intervals, others, strict=True)
-    )
-    threshold = _threshold(experiment)
-    if confidence >= threshold and lead > 0.0:
-        return Verdict(
-            leader,
-            confidence,
-            RecommendedAction.CONCLUDE_WINNER,
-            f"{names[leader]} beats every other variant: it is ahead of {names[closest]} by at "
-            f"least {lead:.3g} {config.primary_metric} per unit, and the risk of a wrong winner "
-            f"stays below {error:.3g} however often you look; the expected loss of choosing it is "
-            f"{float(best.expected_loss[leader]):.2g}.",
+            return Verdict(None, RecommendedAction.INVESTIGATE, reason)
+        tripped = [found for found in self._evidence.guardrails if found.is_tripped]
+        if not tripped:
+            return None
+        worst = min(tripped, key=lambda found: (found.p_value, found.variant, found.metric))
+        harm = "" if worst.harm is None else f" by {worst.harm:.2g} of its mean"
+        reason = (
+            f"{self._names[worst.variant]} makes {worst.metric} worse than "
+            f"{self._names[self._control]}{harm}; {worst.tolerated_harm:.2g} is tolerated, and the "
+            f"risk of a false alarm stays below {self._evidence.error:.3g} however often you look."
         )
-    band = NEGLIGIBLE_DIFFERENCE * abs(evidence[leader].mean)
-    if all(-band < interval.lower and interval.upper < band for interval in intervals):
-        return Verdict(
-            None,
-            confidence,
-            RecommendedAction.CONCLUDE_NO_DIFFERENCE,
-            f"No variant differs from {names[leader]} by more than {NEGLIGIBLE_DIFFERENCE:.0%} of "
-            f"its {config.primary_metric} per unit.",
+        return Verdict(None, RecommendedAction.STOP_GUARDRAIL, reason)
+
+    def obstacle(self) -> Verdict | None:
+        """Return what stands in the way of any conclusion, cheapest first; None if nothing does."""
+        least = self._config.min_sample_size
+        for name, units in zip(self._names, self._evidence.units, strict=True):
+            if units < least:
+                return _go_on(f"{name} has {units:,} of the {least:,} units it needs.")
+        if self._primary.kind is MetricKind.BINARY:
+            return None
+        for name, units in zip(self._names, self._evidence.units_with_value, strict=True):
+            if units < MIN_UNITS_WITH_VALUE:
+                return _go_on(
+                    f"{name} has a value of {self._primary.name} from {units} units; "
+                    f"{MIN_UNITS_WITH_VALUE} are needed to compare means."
+                )
+        return None
+
+    def comparison(self) -> Verdict:
+        """Return what follows from the leader's lead."""
+        found = self._evidence
+        leader, metric = self._names[found.leader], self._primary.name
+        lead, closest = min(
+            (-float("inf") if each.lower is None else each.lower, each.variant)
+            for each in found.comparisons
         )
-    if confidence < threshold:
+        other, threshold = self._names[closest], self._threshold()
+        is_likely = found.probability_best >= threshold
+        if is_likely and lead > 0.0:
+            is_less = self._primary.direction is Direction.DECREASE
+            return Verdict(
+                found.leader,
+                RecommendedAction.CONCLUDE_WINNER,
+                f"{leader} beats every other variant: it is {'below' if is_less else 'ahead of'} "
+                f"{other} by at least {lead:.3g} {metric} per unit, and the risk of a wrong winner "
+                f"stays below {found.error:.3g} however often you look; the expected loss of "
+                f"choosing it is {found.expected_loss:.2g}.",
+            )
+        if all(
+            each.lower is not None
+            and each.upper is not None
+            and -found.negligible < each.lower
+            and each.upper < found.negligible
+            for each in found.comparisons
+        ):
+            return Verdict(
+                None,
+                RecommendedAction.CONCLUDE_NO_DIFFERENCE,
+                f"No variant differs from {leader} by more than {NEGLIGIBLE_DIFFERENCE:.0%} of its "
+                f"{metric} per unit.",
+            )
+        if not is_likely:
+            return _go_on(
+                f"{leader} leads and is the best with probability {found.probability_best:.1%}; a "
+                f"winner needs {threshold:.1%}."
+            )
         return _go_on(
-            confidence,
-            f"{names[leader]} leads and is the best with probability {confidence:.1%}; a winner "
-            f"needs {threshold:.1%}.",
+            f"{leader} leads, but it is not yet safe to say that it beats {other}: a result that "
+            f"may be looked at every moment needs more evidence than one looked at once."
         )
-    return _go_on(
-        confidence,
-        f"{names[leader]} leads, but it is not yet safe to say that it beats {names[closest]}: a "
-        f"result that may be looked at every moment needs more evidence than one looked at once.",
-    )
 
+    def _threshold(self) -> float:
+        policy = self._config.parameters
+        if isinstance(policy, BayesianAB):
+            return max(self._config.significance_threshold, policy.early_stopping_threshold)
+        return self._config.significance_threshold
 
-def _threshold(experiment: Experiment) -> float:
-    config = experiment.definition.config
-    policy = config.parameters
-    if isinstance(policy, BayesianAB):
-        return max(config.significance_threshold, policy.early_stopping_threshold)
-    return config.significance_threshold
+    def _mismatch(self) -> str:
+        ratio = self._evidence.sample_ratio
+        known = [
+            (abs(each - 1.0), index, each)
+            for index, each in enumerate(ratio.ratios)
+            if each is not None
+        ]
+        _, index, units = max(known)
+        return (
+            f"Units do not arrive as they were shared out: {self._names[index]} has {units:.3g} "
+            f"times those it should have, which happens by chance in less than one of "
+            f"{1.0 / max(ratio.p_value, 1e-12):,.0f} experiments. Look for lost or repeated "
+            f"impressions; until then nothing is concluded."
+        )
 
 
 def _ending(experiment: Experiment) -> str:
@@ -176,5 +187,5 @@ def _ending(experiment: Experiment) -> str:
     return f"The experiment was concluded with {winner.name}."
 
 
-def _go_on(confidence: float, reason: str) -> Verdict:
-    return Verdict(None, confidence, RecommendedAction.CONTINUE, reason)
+def _go_on(reason: str) -> Verdict:
+    return Verdict(None, RecommendedAction.CONTINUE, reason)

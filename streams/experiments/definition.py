@@ -11,9 +11,10 @@ from pydantic import Field, SerializeAsAny, StringConstraints, model_validator
 
 from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.features import MAX_COEFFICIENTS
-from streams.allocation.policies import POLICIES, ContextualPolicy, Policy
-from streams.domain.quantities import METRIC_NAME_LIMIT
+from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, Policy
 from streams.domain.validation import InputModel, parse, problem
+from streams.experiments.metrics import MetricName, MetricRole, MetricSpec
+from streams.inference.kinds import MetricKind
 
 MAX_VARIANTS = 256
 """Variants of one experiment, at most; P(best) by quadrature costs time in proportion."""
@@ -25,10 +26,12 @@ WEIGHT_TOLERANCE = 1e-6
 DEFAULT_ATTRIBUTION_WINDOW_S = 86_400
 MAX_ATTRIBUTION_WINDOW_S = 366 * 86_400
 
-MetricName = Annotated[
-    str,
-    StringConstraints(pattern=rf"^[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}$"),
-]
+DEFAULT_MAX_EXPECTED_LOSS = 0.01
+"""Expected loss of a winner, as a share of its mean, up to which it is promoted by itself."""
+
+MAX_MIN_DURATION_S = 366 * 86_400
+_MAX_METRICS = 32
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 
 
@@ -48,11 +51,18 @@ class ExperimentConfig(InputModel):
         description: What it is for.
         type: Policy that shares the traffic: a key of `POLICIES`.
         primary_metric: Metric that decides.
-        secondary_metrics: Metrics that are reported besides.
+        secondary_metrics: Metrics that are compared besides.
+        guardrail_metrics: Metrics that must not be harmed.
+        metrics: What is declared of these metrics, by name.
         traffic_allocation: Share of the units that take part, in [0, 1].
         min_sample_size: Units every variant must have before a winner may be named.
         significance_threshold: Confidence a winner must have, in [0.5, 1).
-        auto_promote_winner: Conclude by itself once a winner is certain.
+        auto_promote_winner: Conclude by itself once a winner is certain and nothing stands in the
+            way; see `streams.experiments.promotion`.
+        max_expected_loss: Expected loss of a winner, as a share of its mean, above which it is not
+            promoted by itself.
+        min_duration: Seconds of events, from the oldest to the newest, before a winner is promoted
+            by itself.
         unit: Who is randomised; `impression` for adaptive policies and `user` for fixed ones
             unless stated.
         attribution_window: Seconds after an assignment during which observations count; 0 for no
@@ -64,11 +74,19 @@ class ExperimentConfig(InputModel):
     description: str = Field(default="", max_length=2_000)
     type: str
     primary_metric: MetricName
-    secondary_metrics: Annotated[tuple[MetricName, ...], Field(max_length=32, strict=False)] = ()
+    secondary_metrics: Annotated[
+        tuple[MetricName, ...], Field(max_length=_MAX_METRICS, strict=False)
+    ] = ()
+    guardrail_metrics: Annotated[
+        tuple[MetricName, ...], Field(max_length=_MAX_METRICS, strict=False)
+    ] = ()
+    metrics: dict[MetricName, MetricSpec] = Field(default_factory=dict)
     traffic_allocation: float = Field(default=1.0, ge=0.0, le=1.0)
     min_sample_size: int = Field(default=100, ge=0, le=10**12)
     significance_threshold: float = Field(default=0.95, ge=0.5, lt=1.0)
     auto_promote_winner: bool = False
+    max_expected_loss: float = Field(default=DEFAULT_MAX_EXPECTED_LOSS, gt=0.0, le=1.0)
+    min_duration: int = Field(default=0, ge=0, le=MAX_MIN_DURATION_S)
     unit: Annotated[UnitKind, Field(strict=False)]
     attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
     parameters: SerializeAsAny[Policy]
@@ -99,10 +117,44 @@ class ExperimentConfig(InputModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        metrics = (self.primary_metric, *self.secondary_metrics)
-        if len(set(metrics)) < len(metrics):
+        compared = (self.primary_metric, *self.secondary_metrics)
+        if len(set(compared)) < len(compared):
             raise problem("DUPLICATE_METRIC", "a metric is named twice", "secondaryMetrics")
+        named = (*compared, *self.guardrail_metrics)
+        if len(set(named)) < len(named):
+            raise problem("DUPLICATE_METRIC", "a metric is named twice", "guardrailMetrics")
+        for name, spec in self.metrics.items():
+            self._check_declared(name, spec)
         return self
+
+    def _check_declared(self, name: str, spec: MetricSpec) -> None:
+        path = f"metrics.{name}"
+        role = self.role(name)
+        if role is MetricRole.OBSERVED:
+            message = "it is neither primary nor secondary nor a guardrail"
+            raise problem("UNKNOWN_METRIC", message, path)
+        if spec.tolerated_harm is not None and role is not MetricRole.GUARDRAIL:
+            message = f"{name} is no guardrail, and only those have a tolerated harm"
+            raise problem("NOT_A_GUARDRAIL", message, f"{path}.toleratedHarm")
+        is_of_policy = role is MetricRole.PRIMARY and isinstance(self.parameters, BetaPolicy)
+        if spec.prior is not None and spec.kind is MetricKind.BINARY and is_of_policy:
+            message = f"{self.type} has the prior of {name}: priorAlpha and priorBeta"
+            raise problem("PRIOR_OF_POLICY", message, f"{path}.prior")
+
+    def role(self, name: str) -> MetricRole:
+        """Return what a metric is for."""
+        if name == self.primary_metric:
+            return MetricRole.PRIMARY
+        if name in self.guardrail_metrics:
+            return MetricRole.GUARDRAIL
+        return MetricRole.SECONDARY if name in self.secondary_metrics else MetricRole.OBSERVED
+
+    def spec(self, name: str) -> MetricSpec:
+        """Return what is declared of a metric; defaults if nothing is."""
+        return self.metrics.get(name, _UNDECLARED)
+
+
+_UNDECLARED = MetricSpec()
 
 
 class VariantSpec(InputModel):
@@ -185,6 +237,8 @@ class ExperimentUpdate(InputModel):
     min_sample_size: int | None = Field(default=None, ge=0, le=10**12)
     significance_threshold: float | None = Field(default=None, ge=0.5, lt=1.0)
     auto_promote_winner: bool | None = None
+    max_expected_loss: float | None = Field(default=None, gt=0.0, le=1.0)
+    min_duration: int | None = Field(default=None, ge=0, le=MAX_MIN_DURATION_S)
     parameters: ParametersUpdate | None = None
 
 

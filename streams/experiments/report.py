@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from streams.allocation.arms import arms_of
-from streams.allocation.policies import Arm, BetaPolicy
-from streams.allocation.policies.posteriors import arm_posteriors, best_arm
-from streams.allocation.weights import allocate, smallest_weight
-from streams.domain.quantities import ALLOCATION_TOTAL, MICRO
+from streams.allocation.policies import Arm, BetaPolicy, Policy
+from streams.allocation.policies.posteriors import best_arm
+from streams.experiments.comparing import Traffic
 from streams.experiments.contextual import weigh
-from streams.experiments.decision import Evidence, decide
+from streams.experiments.decision import decide
+from streams.experiments.evidence import corrected, gather
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.metrics import MetricRole
+from streams.experiments.modelled import Modelled, model_metric
 from streams.experiments.snapshot import (
+    AgainstControl,
     Allocation,
     CellPlace,
-    MetricKind,
     MetricReport,
     Snapshot,
     VariantReport,
 )
-from streams.inference.confseq import WeightedSums
+from streams.inference.best import Best, best
 from streams.inference.credible import equal_tailed
-from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.inference.direction import Direction
+from streams.inference.kinds import MetricKind
+from streams.inference.versus import Versus, versus
+from streams.tallies.cell import Tally, VariantTally
 
 
 def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> Snapshot:
@@ -39,19 +43,28 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
         tally: Sum of the newest cells. Variants the definition does not have are left out.
         cells: Where those cells ended, in order of source and partition.
     """
-    config = experiment.definition.config
-    policy = config.parameters
-    n_variants = len(experiment.definition.variants)
+    definition = experiment.definition
+    config = definition.config
+    n_variants = len(definition.variants)
     variants = [tally.variants.get(index, VariantTally()) for index in range(n_variants)]
-    names = {config.primary_metric, *config.secondary_metrics}
+    policy = config.parameters
+    arms = arms_of(variants, config.primary_metric, definition.weights)
+    is_mirrored = config.spec(config.primary_metric).direction is Direction.DECREASE
+    if is_mirrored:  # policies maximise
+        policy, arms = policy.mirrored(), tuple(arm.mirrored() for arm in arms)
+    traffic = Traffic.of(policy, arms, variants)
+    names = {config.primary_metric, *config.secondary_metrics, *config.guardrail_metrics}
     names.update(*(variant.metrics for variant in variants))
-    columns = {name: _column(experiment, variants, name) for name in sorted(names)}
+    metrics = {name: model_metric(config, traffic, variants, name) for name in sorted(names)}
 
-    primary = columns[config.primary_metric]
-    winner = best_arm(primary.arms, **_priors(experiment, config.primary_metric))
-    units = sum(arm.units for arm in primary.arms)
-    decision = decide(experiment, _evidence(experiment, variants, primary), winner, units)
-    weights, model = weigh(policy, variants, config.primary_metric, primary.arms)
+    primary = metrics[config.primary_metric]
+    winner = _best(primary, policy, arms)
+    guardrails = [metrics[name] for name in config.guardrail_metrics]
+    duration_ms = tally.last_at_ms - tally.first_at_ms
+    evidence = gather(experiment, traffic, primary, guardrails, winner, duration_ms)
+    decision = decide(experiment, primary.model, evidence)
+    columns = _reports(metrics, definition.control_index)
+    weights, model = weigh(policy, variants, primary.model.name, arms, is_mirrored=is_mirrored)
     version = experiment.version + sum(cell.hw + 1 for cell in cells)
     return Snapshot(
         experiment=experiment,
@@ -65,110 +78,100 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
             VariantReport(
                 assignments=variant.units,
                 observations=sum(metric.observations for metric in variant.metrics.values()),
-                mean=_mean(primary.arms[index]),
-                lower=primary.reports[index].lower,
-                upper=primary.reports[index].upper,
+                mean=primary.samples[index].mean,
+                lower=columns[config.primary_metric][index].lower,
+                upper=columns[config.primary_metric][index].upper,
                 probability_best=float(winner.probability[index]),
                 expected_loss=float(winner.expected_loss[index]),
-                metrics=tuple(column.reports[index] for column in columns.values()),
+                metrics=tuple(column[index] for column in columns.values()),
             )
             for index, variant in enumerate(variants)
         ),
         winner=decision.winner,
-        confidence=decision.confidence,
+        confidence=evidence.probability_best,
         recommended_action=decision.recommended_action,
         reason=decision.reason,
         duplicates=tally.duplicates,
         cells=tuple(cells),
         as_of_ms=tally.last_at_ms,
         model=model,
+        metrics=tuple(metric.model for metric in metrics.values()),
+        evidence=evidence,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """One metric of all variants."""
+def _best(primary: Modelled, policy: Policy, arms: tuple[Arm, ...]) -> Best:
+    """Return who is best by the primary metric.
 
-    tallies: tuple[MetricTally, ...]
-    arms: tuple[Arm, ...]
-    reports: tuple[MetricReport, ...]
+    Of a binary one the policy asks the same, and the answer is remembered.
+    """
+    if primary.model.kind is MetricKind.BINARY and isinstance(policy, BetaPolicy):
+        return best_arm(arms, prior_alpha=policy.prior_alpha, prior_beta=policy.prior_beta)
+    return best(primary.oriented)
 
 
-def _column(experiment: Experiment, variants: Sequence[VariantTally], name: str) -> _Column:
-    tallies = tuple(variant.metrics.get(name, MetricTally()) for variant in variants)
-    arms = arms_of(variants, name, experiment.definition.weights)
-    posteriors = arm_posteriors(arms, **_priors(experiment, name))
-    means = posteriors.means.tolist()
-    lower, upper = (ends.tolist() for ends in equal_tailed(posteriors))
-    reports = tuple(
+def _reports(metrics: Mapping[str, Modelled], control: int) -> dict[str, list[MetricReport]]:
+    """Return the reports of every metric, of all variants each."""
+    p_values: dict[str, list[float]] = {}
+    for role in (MetricRole.PRIMARY, MetricRole.SECONDARY, MetricRole.GUARDRAIL):
+        family = {name: each for name, each in metrics.items() if each.model.role is role}
+        others = [index for index in range(_n_variants(metrics)) if index != control]
+        found = corrected([each.compared.p_values(control, others) for each in family.values()])
+        p_values |= dict(zip(family, found, strict=True))
+    return {name: _report(metric, control, p_values.get(name)) for name, metric in metrics.items()}
+
+
+def _n_variants(metrics: Mapping[str, Modelled]) -> int:
+    return len(next(iter(metrics.values())).samples)
+
+
+def _report(metric: Modelled, control: int, p_values: list[float] | None) -> list[MetricReport]:
+    """Return the report of one metric of every variant.
+
+    What nobody has declared is described, and not compared.
+
+    Args:
+        metric: The metric.
+        control: Index of the control.
+        p_values: Of all variants but the control, in their order; None if they are not compared.
+    """
+    means = metric.posteriors.means.tolist()
+    lower, upper = (ends.tolist() for ends in equal_tailed(metric.posteriors))
+    against: list[AgainstControl | None] = [None] * len(means)
+    if p_values is not None:
+        found = versus(metric.posteriors, control, direction=metric.model.direction)
+        others = (index for index in range(len(means)) if index != control)
+        for index, p_value in zip(others, p_values, strict=True):
+            against[index] = _against(found, index, p_value)
+    return [
         MetricReport(
-            name=name,
-            kind=MetricKind.BINARY if arms[index].is_binary else MetricKind.CONTINUOUS,
-            units=metric.units,
-            observations=metric.observations,
-            total=metric.total,
+            name=metric.model.name,
+            kind=metric.model.kind,
+            units=tally.units,
+            observations=tally.observations,
+            total=tally.total,
             mean=means[index],
             lower=lower[index],
             upper=upper[index],
+            against_control=against[index],
         )
-        for index, metric in enumerate(tallies)
-    )
-    return _Column(tallies, arms, reports)
-
-
-def _priors(experiment: Experiment, name: str) -> dict[str, float]:
-    """Return the priors the author has set for a metric; they are those of the primary one."""
-    config = experiment.definition.config
-    policy = config.parameters
-    if name == config.primary_metric and isinstance(policy, BetaPolicy):
-        return {"prior_alpha": policy.prior_alpha, "prior_beta": policy.prior_beta}
-    return {}
-
-
-def _mean(arm: Arm) -> float:
-    return arm.total / arm.units if arm.units else 0.0
-
-
-def _evidence(
-    experiment: Experiment, variants: Sequence[VariantTally], primary: _Column
-) -> list[Evidence]:
-    policy = experiment.definition.config.parameters
-    weights = (
-        [smallest_weight(policy, len(variants))] * len(variants)
-        if policy.adaptive
-        else allocate(policy, primary.arms)
-    )
-    return [
-        Evidence(
-            units=variant.units,
-            units_with_value=metric.units,
-            mean=_mean(arm),
-            weighted=WeightedSums(
-                total=metric.weighted_total / MICRO**2,
-                total_squared=metric.weighted_total_squared / MICRO**4,
-                largest=_largest(variant, metric, ALLOCATION_TOTAL / weight)
-                if arm.is_binary
-                else math.inf,
-            ),
-            is_binary=arm.is_binary,
-        )
-        for variant, metric, arm, weight in zip(
-            variants, primary.tallies, primary.arms, weights, strict=True
-        )
+        for index, tally in enumerate(metric.tallies)
     ]
 
 
-def _largest(variant: VariantTally, metric: MetricTally, planned: float) -> float:
-    """Return a bound of 1 / propensity: the allocation's, unless somebody else has assigned.
-
-    Weights that never exceed the bound have a sum of squares of at most bound times their sum. If
-    they do not, the propensities came from elsewhere, and no weight exceeds the root of that sum.
-    """
-    observed = math.sqrt(variant.weight_squared) / MICRO
-    seen = math.sqrt(metric.weighted_total_squared) / MICRO**2
-    limit = round(planned * MICRO) + 1  # inverse propensities are rounded to micro-units
-    is_ours = (
-        variant.weight_squared <= limit * variant.weight
-        and metric.weighted_total_squared <= limit * MICRO * metric.weighted_total
+def _against(found: Versus, index: int, p_value: float) -> AgainstControl:
+    return AgainstControl(
+        probability_better=float(found.probability_better[index]),
+        expected_loss=float(found.expected_loss[index]),
+        difference=float(found.difference[index]),
+        difference_lower=float(found.difference_lower[index]),
+        difference_upper=float(found.difference_upper[index]),
+        relative=_or_none(float(found.relative[index])),
+        relative_lower=_or_none(float(found.relative_lower[index])),
+        relative_upper=_or_none(float(found.relative_upper[index])),
+        p_value=p_value,
     )
-    return planned if is_ours else max(planned, observed, seen)
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

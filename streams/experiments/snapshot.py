@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.metrics import MetricRole
+from streams.inference.direction import Direction
+from streams.inference.kinds import Contradiction, MetricKind
 
 
 class RecommendedAction(StrEnum):
@@ -14,13 +17,10 @@ class RecommendedAction(StrEnum):
     CONTINUE = "continue"
     CONCLUDE_WINNER = "conclude_winner"
     CONCLUDE_NO_DIFFERENCE = "conclude_no_difference"
-
-
-class MetricKind(StrEnum):
-    """How the values of a metric are modelled."""
-
-    BINARY = "binary"
-    CONTINUOUS = "continuous"
+    STOP_GUARDRAIL = "stop_guardrail"
+    """A variant harms a guardrail metric by more than is tolerated."""
+    INVESTIGATE = "investigate"
+    """The data are not what they should be, and nothing is concluded from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,57 @@ class Allocation:
 
     version: int
     weights: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricModel:
+    """How a metric was read, for all variants alike.
+
+    Attributes:
+        name: The metric.
+        role: What it is for.
+        direction: Where it should go.
+        kind: How it is modelled.
+        is_declared: Whether that is the declared kind, and not the inferred one.
+        contradiction: Why the declared kind is not the one it is modelled by; None if it is, or if
+            none was declared.
+    """
+
+    name: str
+    role: MetricRole
+    direction: Direction
+    kind: MetricKind
+    is_declared: bool
+    contradiction: Contradiction | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgainstControl:
+    """One metric of one variant against the control.
+
+    All but the last are posterior statements, for one look.
+
+    Attributes:
+        probability_better: Probability that the variant's mean is better than the control's.
+        expected_loss: What is lost on average by shipping the variant in place of the control, in
+            units of the metric, >= 0.
+        difference: Posterior mean of variant - control, whatever the direction.
+        difference_lower, difference_upper: Ends of its equal-tailed 95 % credible interval.
+        relative, relative_lower, relative_upper: The lift: the same over the control's mean. None
+            while the control's mean may be 0 or less.
+        p_value: Always-valid p-value of "there is no difference", in [0, 1]; those of one role hold
+            for all its metrics and variants together (Holm).
+    """
+
+    probability_better: float
+    expected_loss: float
+    difference: float
+    difference_lower: float
+    difference_upper: float
+    relative: float | None
+    relative_lower: float | None
+    relative_upper: float | None
+    p_value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +94,8 @@ class MetricReport:
         total: Exact sum, in micro-units.
         mean: Posterior mean per assigned unit, in units of the metric.
         lower, upper: Equal-tailed 95 % credible interval of the mean.
+        against_control: The variant against the control; None of the control itself, and of a
+            metric that is not compared, because nobody has declared it.
     """
 
     name: str
@@ -53,6 +106,7 @@ class MetricReport:
     mean: float
     lower: float
     upper: float
+    against_control: AgainstControl | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +160,100 @@ class PublishedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """How far the leader is ahead of another variant, by the primary metric.
+
+    Attributes:
+        variant: Index of the other one.
+        lower, upper: Ends of the confidence sequence of the lead, in units of the metric: how much
+            better the leader's mean is, in the direction of the metric. None without an end.
+        p_value: Always-valid p-value of "there is no difference", in [0, 1].
+    """
+
+    variant: int
+    lower: float | None
+    upper: float | None
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRatioFinding:
+    """Whether units arrive as they were shared out.
+
+    Attributes:
+        p_value: Always-valid p-value of "they do", in [0, 1].
+        ratios: Units of each variant over those it should have; None while it should have none.
+        is_mismatch: Whether the p-value is so small that nothing is concluded.
+    """
+
+    p_value: float
+    ratios: tuple[float | None, ...]
+    is_mismatch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GuardrailFinding:
+    """One guardrail metric of one variant.
+
+    Attributes:
+        metric: Name of the metric.
+        variant: Index of the variant.
+        tolerated_harm: Harm that is tolerated, as a share of the control's mean.
+        harm: Observed harm, as a share of the control's mean; below 0 if the variant is better.
+            None while the control's mean is 0.
+        p_value: Always-valid p-value of "the harm is what is tolerated, or less", corrected for the
+            number of guardrails and variants (Holm); 1 while there is not enough to ask.
+        is_tripped: Whether the harm is beyond what is tolerated.
+    """
+
+    metric: str
+    variant: int
+    tolerated_harm: float
+    harm: float | None
+    p_value: float
+    is_tripped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that the recommended action follows from, besides the definition.
+
+    Attributes:
+        leader: Index of the variant that is most probably the best by the primary metric.
+        probability_best: Posterior probability that it is, in [0, 1].
+        expected_loss: What is lost on average by choosing it, in units of the metric, >= 0.
+        relative_loss: The same over the absolute value of its mean; None while that is 0.
+        value_remaining: 95 % quantile of how much better than the leader the best variant may yet
+            turn out, over the leader's mean, >= 0; None while that may have either sign.
+        error: Probability of ever naming a winner that is none, however often one looks.
+        planned_units: Units a variant that were planned before the start, if the comparison rests
+            on a plan; else 0.
+        units: Units of every variant.
+        units_with_value: Those with a value of the primary metric.
+        negligible: Lead below which there is none, in units of the metric.
+        duration_ms: Time from the oldest to the newest event.
+        comparisons: The leader against every other variant, in their order.
+        sample_ratio: Whether units arrive as they were shared out.
+        guardrails: Every guardrail metric of every variant but the control.
+    """
+
+    leader: int
+    probability_best: float
+    expected_loss: float
+    relative_loss: float | None
+    value_remaining: float | None
+    error: float
+    planned_units: int
+    units: tuple[int, ...]
+    units_with_value: tuple[int, ...]
+    negligible: float
+    duration_ms: int
+    comparisons: tuple[Comparison, ...]
+    sample_ratio: SampleRatioFinding
+    guardrails: tuple[GuardrailFinding, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that is published of an experiment.
 
@@ -125,6 +273,8 @@ class Snapshot:
         cells: Cells it was made from, in order of source and partition.
         as_of_ms: Time of the newest event in it; 0 without events.
         model: What a contextual policy decides by; None under every other one.
+        metrics: How every metric declared or seen was read, by name. Empty in old snapshots.
+        evidence: What the recommended action follows from. None in old snapshots.
     """
 
     experiment: Experiment
@@ -139,3 +289,5 @@ class Snapshot:
     cells: tuple[CellPlace, ...]
     as_of_ms: int
     model: PublishedModel | None = None
+    metrics: tuple[MetricModel, ...] = ()
+    evidence: Evidence | None = None

@@ -11,6 +11,7 @@ from streams.domain.generations import FIRST
 from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
+from streams.experiments.statement import evidence_json
 from streams.tallies.cell import Cell, Source, merge
 
 REMEMBERED_ANSWERS = 64
@@ -147,6 +148,7 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
             "probabilityBest": [variant.probability_best for variant in snapshot.variants],
             "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
             "assignments": [variant.assignments for variant in snapshot.variants],
+            "evidence": evidence_json(snapshot),
             **own,
         },
     )

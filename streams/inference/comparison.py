@@ -147,7 +147,6 @@ def _planned(compared: Contrast, alpha: float, planned_units: int) -> Intervals:
     largest = np.maximum(compared.deepest_fall, compared.highest_rise)
     # Without a bound on the values, whoever asks counts those that are not 0.
     is_gaussian = np.isinf(largest) | (compared.squares >= _MIN_EVENTS * largest * largest)
-    half = np.where(
-        (passed >= 1.0) & is_gaussian, critical * compared.standard_error * np.sqrt(passed), np.inf
-    )
+    width = critical * compared.standard_error * np.sqrt(np.maximum(passed, 1.0))
+    half = np.where((passed >= 1.0) & is_gaussian, width, np.inf)
     return Intervals(compared.difference - half, compared.difference + half)

@@ -61,6 +61,23 @@ def value_remaining(
         >>> round(value_remaining(arms, 1).relative, 3)
         0.038
     """
+    return _remaining(posteriors, arm, probability, with_absolute=True)
+
+
+def relative_value_remaining(
+    posteriors: Posteriors, arm: int, *, probability: float = 0.95
+) -> float:
+    """Return the same over the arm's mean, which takes half the time; NaN as there.
+
+    Raises:
+        InvalidParameterError: an argument is outside its domain.
+    """
+    return _remaining(posteriors, arm, probability, with_absolute=False).relative
+
+
+def _remaining(
+    posteriors: Posteriors, arm: int, probability: float, *, with_absolute: bool
+) -> ValueRemaining:
     n_arms = len(posteriors.means)
     if not 0 <= arm < n_arms:
         raise InvalidParameterError("arm", arm, f"in 0..{n_arms - 1}")
@@ -89,7 +106,10 @@ def value_remaining(
 
     beyond_zero = table.mass_at_zero(arm)
     has_sign = min(beyond_zero, 1.0 - beyond_zero) <= _BELOW_ZERO * (1.0 - probability)
-    return ValueRemaining(quantile(0.0), quantile(float(np.sign(mean))) if has_sign else np.nan)
+    return ValueRemaining(
+        absolute=quantile(0.0) if with_absolute else np.nan,
+        relative=quantile(float(np.sign(mean))) if has_sign else np.nan,
+    )
 
 
 class _LargestOther:

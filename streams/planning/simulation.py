@@ -87,7 +87,16 @@ def planned_experiment(
         {"name": f"variant {index}", "isControl": index == 0} for index in range(design.n_variants)
     ]
     definition = parse_definition(config, variants)
-    return Experiment(0, definition, Status.RUNNING, 2, 0, started_at_ms=0, started_version=2)
+    return Experiment(
+        number=0,
+        definition=definition,
+        status=Status.RUNNING,
+        version=2,
+        created_at_ms=0,
+        started_at_ms=0,
+        started_version=2,
+        planned_units=definition.config.min_sample_size,
+    )
 
 
 def looks(horizon: int) -> list[int]:

@@ -12,6 +12,7 @@ from streams.experiments.definition import ExperimentDefinition, parse_definitio
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
 from streams.folding.commands import snapshot_of
+from streams.inference.kinds import MetricKind
 from streams.log.records import LogSource
 from streams.replay.history import experiment_of
 from streams.replay.partitions import Inputs, Part, fold_parts
@@ -52,9 +53,7 @@ class Assumptions:
             parameters |= {"priorAlpha": self.prior[0], "priorBeta": self.prior[1]}
         config["parameters"] |= parameters
         if self.metric is not None:
-            named = (config["primaryMetric"], *config["secondaryMetrics"])
-            config["primaryMetric"] = self.metric
-            config["secondaryMetrics"] = [name for name in named if name != self.metric]
+            config |= _decided_by(config, self.metric)
         supposed = parse_definition(config, [each | {"weight": None} for each in variants])
         if supposed.config.parameters.adaptive:  # it chooses the weights itself
             return supposed
@@ -78,6 +77,25 @@ class Assumptions:
             status=Status.RUNNING if ended else actual.status,
             winner=None if ended else actual.winner,
         )
+
+
+def _decided_by(config: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """Return the metrics of a configuration with another primary one.
+
+    What is declared of it stays, but for what a primary metric does not have: a tolerated harm, and
+    a Beta prior, which is the policy's.
+    """
+    named = (config["primaryMetric"], *config["secondaryMetrics"])
+    declared = dict(config["metrics"])
+    if metric in declared:
+        own = declared[metric] | {"toleratedHarm": None}
+        declared[metric] = own | {"prior": None} if own["kind"] == MetricKind.BINARY else own
+    return {
+        "primaryMetric": metric,
+        "secondaryMetrics": [name for name in named if name != metric],
+        "guardrailMetrics": [name for name in config["guardrailMetrics"] if name != metric],
+        "metrics": declared,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,24 @@ from streams.domain.ids import experiment_id, experiment_number
 from streams.domain.validation import parse
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.metrics import MetricRole
 from streams.experiments.snapshot import (
+    AgainstControl,
     Allocation,
     CellPlace,
-    MetricKind,
+    Comparison,
+    Evidence,
+    GuardrailFinding,
+    MetricModel,
     MetricReport,
     PublishedModel,
     RecommendedAction,
+    SampleRatioFinding,
     Snapshot,
     VariantReport,
 )
+from streams.inference.direction import Direction
+from streams.inference.kinds import Contradiction, MetricKind
 from streams.wire.records import (
     SINGLE_OBJECT,
     event_errors,
@@ -45,7 +53,9 @@ def encode_snapshot(snapshot: Snapshot, codec: Codec = SINGLE_OBJECT) -> bytes:
         "duplicates": snapshot.duplicates,
         "cells": [asdict(cell) for cell in snapshot.cells],
         "as_of_ms": snapshot.as_of_ms,
-        "model": None if snapshot.model is None else _model_record(snapshot.model),
+        "model": None if snapshot.model is None else _published_record(snapshot.model),
+        "metrics": [asdict(model) for model in snapshot.metrics],
+        "evidence": None if snapshot.evidence is None else asdict(snapshot.evidence),
     }
     return codec.encode("snapshot", record)
 
@@ -74,7 +84,9 @@ def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapsh
             duplicates=record["duplicates"],
             cells=tuple(CellPlace(**cell) for cell in record["cells"]),
             as_of_ms=record["as_of_ms"],
-            model=None if record["model"] is None else _model(record["model"]),
+            model=None if record["model"] is None else _published_model(record["model"]),
+            metrics=tuple(map(_metric_model, record["metrics"])),
+            evidence=None if record["evidence"] is None else _evidence(record["evidence"]),
         )
 
 
@@ -89,6 +101,7 @@ def _experiment_record(experiment: Experiment) -> Record:
         "started_version": experiment.started_version,
         "concluded_at_ms": experiment.concluded_at_ms,
         "winner": experiment.winner,
+        "planned_units": experiment.planned_units,
     }
 
 
@@ -108,10 +121,11 @@ def _experiment(record: Record) -> Experiment:
         started_version=record["started_version"],
         concluded_at_ms=record["concluded_at_ms"],
         winner=record["winner"],
+        planned_units=record["planned_units"],
     )
 
 
-def _model_record(model: PublishedModel) -> Record:
+def _published_record(model: PublishedModel) -> Record:
     # `asdict` would copy every number of them, which takes longer than all the rest.
     return {
         "noise": model.noise,
@@ -121,7 +135,7 @@ def _model_record(model: PublishedModel) -> Record:
     }
 
 
-def _model(record: Record) -> PublishedModel:
+def _published_model(record: Record) -> PublishedModel:
     return PublishedModel(
         record["noise"],
         record["units"],
@@ -150,10 +164,39 @@ def _variant(record: Record) -> VariantReport:
 
 
 def _metric(record: Record) -> MetricReport:
+    against = record["against_control"]
     return MetricReport(
         **record
         | {
             "kind": member(MetricKind, record["kind"], "kind"),
             "total": integer(record["total"], "total"),
+            "against_control": None if against is None else AgainstControl(**against),
+        }
+    )
+
+
+def _metric_model(record: Record) -> MetricModel:
+    found = record["contradiction"]
+    return MetricModel(
+        **record
+        | {
+            "role": member(MetricRole, record["role"], "role"),
+            "direction": member(Direction, record["direction"], "direction"),
+            "kind": member(MetricKind, record["kind"], "kind"),
+            "contradiction": None if found is None else Contradiction(**found),
+        }
+    )
+
+
+def _evidence(record: Record) -> Evidence:
+    ratio = record["sample_ratio"]
+    return Evidence(
+        **record
+        | {
+            "units": tuple(record["units"]),
+            "units_with_value": tuple(record["units_with_value"]),
+            "comparisons": tuple(Comparison(**each) for each in record["comparisons"]),
+            "sample_ratio": SampleRatioFinding(**ratio | {"ratios": tuple(ratio["ratios"])}),
+            "guardrails": tuple(GuardrailFinding(**each) for each in record["guardrails"]),
         }
     )

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 import pytest
 
 from api.client.results import Experiment, Stats
-from streams.experiments.snapshot import MetricKind, MetricReport, VariantReport
+from streams.experiments.report import evaluate
+from streams.experiments.snapshot import AgainstControl, MetricReport, VariantReport
+from streams.inference.kinds import MetricKind
+from streams.tallies.cell import Tally
 from tests.api.memory import NOW_MS, Api, definition
 
 
@@ -69,7 +72,8 @@ async def test_all_experiments_are_listed_newest_first(api: Api) -> None:
 
 async def test_statistics_have_the_documented_shape(api: Api) -> None:
     name = await api.run()
-    click = MetricReport("click", MetricKind.BINARY, 3, 4, 4_000_000, 0.3, 0.1, 0.5)
+    against = AgainstControl(0.9, 0.01, 0.1, -0.1, 0.3, 0.5, -0.2, None, 0.04)
+    click = MetricReport("click", MetricKind.BINARY, 3, 4, 4_000_000, 0.3, 0.1, 0.5, against)
     report = VariantReport(10, 4, 0.4, 0.2, 0.6, 0.75, 0.01, (click,))
     api.publish(name, variants=(report, report), winner=1, confidence=0.75, duplicates=2)
 
@@ -98,9 +102,40 @@ async def test_statistics_have_the_documented_shape(api: Api) -> None:
                 "mean": 0.3,
                 "lower": 0.1,
                 "upper": 0.5,
+                "againstControl": {
+                    "probabilityBetter": 0.9,
+                    "expectedLoss": 0.01,
+                    "difference": 0.1,
+                    "differenceLower": -0.1,
+                    "differenceUpper": 0.3,
+                    "relative": 0.5,
+                    "relativeLower": -0.2,
+                    "relativeUpper": None,
+                    "pValue": 0.04,
+                },
             }
         },
     }
+    assert (payload["metrics"], payload["evidence"]) == ({}, None)
+
+
+async def test_statistics_say_what_the_recommendation_follows_from(api: Api) -> None:
+    config = {"guardrailMetrics": ["latency"], "metrics": {"click": {"kind": "count"}}}
+    name = await api.run(config)
+    found = evaluate(api.worker.snapshots_by_id[name].experiment, Tally(), ())
+    api.publish(name, metrics=found.metrics, evidence=found.evidence)
+
+    payload = (await api.http.get(f"/experiments/{name}/stats")).json()
+
+    stats = Stats.model_validate(payload)
+    assert stats.evidence is not None
+    assert {found.role for found in stats.metrics.values()} == {"primary", "guardrail"}
+    assert (stats.metrics["click"].kind, stats.metrics["click"].is_declared) == ("count", True)
+    assert [each.variant_id for each in stats.evidence.comparisons] == [f"{name}_v1"]
+    assert payload["evidence"]["comparisons"][0]["lower"] is None
+    assert payload["evidence"]["sampleRatio"]["ratios"] == {f"{name}_v{i}": None for i in range(2)}
+    assert [each.metric for each in stats.evidence.guardrails] == ["latency"]
+    assert set(stats.evidence.promotion_obstacles) >= {"NO_WINNER", "MIN_SAMPLE_SIZE"}
 
 
 async def test_an_idempotency_key_gives_the_first_answer_again(api: Api) -> None:

@@ -81,6 +81,18 @@ def experiment() -> dict[str, Any]:
 
 def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[str, Any]:
     metric = {"kind": "binary", "units": clicks, "mean": 0.1, "lower": 0.05, "upper": 0.15}
+    against = {
+        "probabilityBetter": 0.875,
+        "expectedLoss": 0.0001,
+        "difference": 0.01,
+        "differenceLower": -0.02,
+        "differenceUpper": 0.04,
+        "relative": 0.1,
+        "relativeLower": -0.2,
+        "relativeUpper": 0.4,
+        "pValue": 0.25,
+    }
+    metric["againstControl"] = against if index else None
     return {
         "id": f"{EXPERIMENT_ID}_v{index}",
         "name": name,
@@ -99,6 +111,16 @@ def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[st
                 "revenue": metric | {"observations": 3, "sumMicro": sum_micro},
             },
         },
+    }
+
+
+def metric_model(role: str) -> dict[str, Any]:
+    return {
+        "role": role,
+        "direction": "increase",
+        "kind": "binary",
+        "isDeclared": False,
+        "contradiction": None,
     }
 
 
@@ -125,4 +147,42 @@ def stats() -> dict[str, Any]:
         "confidence": 0.75,
         "recommendedAction": "continue",
         "reason": "nobody is certain yet",
+        "metrics": {"click": metric_model("primary"), "revenue": metric_model("guardrail")},
+        "evidence": {
+            "leader": f"{EXPERIMENT_ID}_v1",
+            "probabilityBest": 0.75,
+            "expectedLoss": 0.0001,
+            "relativeLoss": 0.001,
+            "valueRemaining": None,
+            "error": 0.05,
+            "plannedUnits": 0,
+            "units": {f"{EXPERIMENT_ID}_v0": 1234, f"{EXPERIMENT_ID}_v1": 1234},
+            "unitsWithValue": {f"{EXPERIMENT_ID}_v0": 120, f"{EXPERIMENT_ID}_v1": 174},
+            "negligible": 0.001,
+            "durationMs": 86_400_000,
+            "comparisons": [
+                {
+                    "variantId": f"{EXPERIMENT_ID}_v0",
+                    "lower": -0.01,
+                    "upper": None,
+                    "pValue": 0.25,
+                }
+            ],
+            "sampleRatio": {
+                "pValue": 1.0,
+                "isMismatch": False,
+                "ratios": {f"{EXPERIMENT_ID}_v0": 1.0, f"{EXPERIMENT_ID}_v1": None},
+            },
+            "guardrails": [
+                {
+                    "metric": "revenue",
+                    "variantId": f"{EXPERIMENT_ID}_v1",
+                    "toleratedHarm": 0.02,
+                    "harm": -0.1,
+                    "pValue": 1.0,
+                    "isTripped": False,
+                }
+            ],
+            "promotionObstacles": ["NO_WINNER"],
+        },
     }

@@ -20,6 +20,45 @@ def test_stats_shows_counts_sums_and_what_to_do(api, stats, monkeypatch):
     assert "0.1 [0.05, 0.15]" in text
 
 
+def test_stats_shows_lifts_and_what_to_look_into(api, stats, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    stats["metrics"]["click"]["contradiction"] = {
+        "code": "NOT_COUNTS",
+        "message": "declared count, but by its sums variant 1 has a value that is not whole",
+    }
+    stats["evidence"]["guardrails"][0]["isTripped"] = True
+    stats["evidence"]["sampleRatio"]["isMismatch"] = True
+    money = stats["variants"][1]["stats"]["metrics"]["revenue"]
+    money["againstControl"] = money["againstControl"] | {"relative": None}
+    api.answers[LINE] = (200, stats)
+
+    text = api.run("stats", EXPERIMENT_ID).stdout
+
+    for part in (
+        "primary, binary, increase",
+        "87.5%",
+        "+10.0% [-20.0%, +40.0%]",
+        "+0.01 [-0.02, +0.04]",
+        "! click was declared count",
+        "! B harms revenue by more than 0.02.",
+        "sample ratio mismatch",
+    ):
+        assert part in text
+
+
+def test_stats_of_an_older_engine_are_shown_without_lifts(api, stats):
+    for variant in stats["variants"]:
+        for metric in variant["stats"]["metrics"].values():
+            del metric["againstControl"]
+    del stats["metrics"], stats["evidence"]
+    api.answers[LINE] = (200, stats)
+
+    result = api.run("stats", EXPERIMENT_ID)
+
+    assert result.exit_code == 0
+    assert "P(better)" not in result.stdout
+
+
 def test_stats_as_json_is_what_the_api_said(api, stats):
     api.answers[LINE] = (200, stats)
 

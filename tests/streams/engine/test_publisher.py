@@ -112,7 +112,9 @@ def world(monkeypatch) -> World:
     def evaluated(known: Known) -> Snapshot:
         snapshot = known.snapshot()
         assert snapshot is not None
-        return replace(snapshot, recommended_action=CONCLUDE, winner=1, confidence=0.99)
+        assert snapshot.evidence is not None
+        evidence = replace(snapshot.evidence, units=(1_000, 1_000), relative_loss=0.0)
+        return replace(snapshot, recommended_action=CONCLUDE, winner=1, evidence=evidence)
 
     monkeypatch.setattr(module, "deliver", deliver)
     monkeypatch.setattr(module, "_evaluated", evaluated)

@@ -1,94 +1,130 @@
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from streams.domain.quantities import ALLOCATION_TOTAL, MICRO, inverse_propensity
-from streams.experiments.decision import Evidence, decide
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
-from streams.inference.best import best
-from streams.inference.beta import BetaPosterior
-from streams.inference.confseq import WeightedSums
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
+EVEN = 65_536 // 2
 
-def experiment(kind="bayesian_ab", n_variants=2, status=Status.RUNNING, **config):
+
+def experiment(kind="bayesian_ab", n_variants=2, status=Status.RUNNING, planned_units=0, **config):
     definition = parse_definition(
         {"name": "Hero", "type": kind, "primaryMetric": "click"} | config,
         [{"name": name, "isControl": name == "A"} for name in "ABCDE"[:n_variants]],
     )
-    return Experiment(7, definition, status, version=3, created_at_ms=1, started_version=2)
+    return Experiment(
+        7, definition, status, version=3, created_at_ms=1, started_version=2,
+        planned_units=planned_units,
+    )  # fmt: skip
 
 
-def verdict(value, *pairs, is_binary=True, largest=None):
-    """Decide on (units, successes) of variants under an even split."""
-    inverse = len(pairs)
-    evidence = [
-        Evidence(
-            units,
-            successes,
-            successes / max(1, units),
-            WeightedSums(
-                float(successes * inverse),
-                float(successes * inverse**2),
-                largest or (inverse if is_binary else math.inf),
-            ),
-            is_binary,
-        )
-        for units, successes in pairs
-    ]
-    units, successes = zip(*pairs, strict=True)
-    failures = np.subtract(units, successes)
-    return decide(value, evidence, best(BetaPosterior.observed(successes, failures)), sum(units))
+def tallied(units, weight, **metrics):
+    """Tally of a variant whose units were assigned with an integer weight.
+
+    Args:
+        units: Units assigned.
+        weight: Their weight out of 65,536.
+        metrics: By name, units with a value and that value.
+    """
+    inverse = inverse_propensity(weight << 16)
+
+    def metric(n, value):
+        micro = round(value * MICRO)
+        total, squared = n * micro, n * micro * micro
+        return MetricTally(n, n, total, squared, total * inverse, squared * inverse * inverse)
+
+    found = {name: metric(*pair) for name, pair in sorted(metrics.items())}
+    return VariantTally(units, units * inverse, units * inverse**2, found)
+
+
+def published(value, *variants, last_at_ms=2_000):
+    return evaluate(value, Tally(1_000, last_at_ms, 0, dict(enumerate(variants))), ())
+
+
+def snapshot_of(value, *pairs, amount=1.0):
+    """Evaluate (units, units with a value) of variants at the weights of their start."""
+    weights = evaluate(value, Tally(), ()).allocation.weights
+    return published(
+        value,
+        *(
+            tallied(units, weight, click=(n, amount))
+            for (units, n), weight in zip(pairs, weights, strict=True)
+        ),
+    )
+
+
+def verdict(value, *pairs, **options):
+    found = snapshot_of(value, *pairs, **options)
+    return found.winner, found.recommended_action, found.reason
 
 
 def test_clear_lead_is_a_winner():
-    result = verdict(experiment(), (5_000, 500), (5_000, 800))
+    winner, action, reason = verdict(experiment(), (5_000, 500), (5_000, 800))
 
-    assert (result.winner, result.recommended_action) == (1, RecommendedAction.CONCLUDE_WINNER)
-    assert result.confidence > 0.999
-    assert result.reason.startswith("B beats every other variant: it is ahead of A by at least 0.0")
-    assert "below 0.05 however often you look" in result.reason
+    assert (winner, action) == (1, RecommendedAction.CONCLUDE_WINNER)
+    assert reason.startswith("B beats every other variant: it is ahead of A by at least 0.0")
+    assert "below 0.05 however often you look" in reason
+
+
+def test_evidence_says_what_the_winner_rests_on():
+    found = snapshot_of(experiment(), (5_000, 500), (5_000, 800)).evidence
+
+    assert (found.leader, found.units, found.units_with_value) == (1, (5_000, 5_000), (500, 800))
+    assert found.probability_best > 0.999
+    assert found.relative_loss < 1e-6
+    assert found.value_remaining == 0.0
+    (lead,) = found.comparisons
+    assert lead.variant == 0
+    assert 0.0 < lead.lower < 0.06 < lead.upper
+    assert lead.p_value < 1e-6
+    assert (found.planned_units, found.duration_ms) == (0, 1_000)
+    assert found.sample_ratio.ratios == (1.0, 1.0)
+    assert not found.sample_ratio.is_mismatch
 
 
 def test_winner_must_beat_every_other_variant():
-    result = verdict(experiment(n_variants=3), (5_000, 500), (5_000, 800), (5_000, 790))
+    winner, action, reason = verdict(
+        experiment(n_variants=3), (5_000, 500), (5_000, 800), (5_000, 790)
+    )
 
-    assert (result.winner, result.recommended_action) == (None, RecommendedAction.CONTINUE)
-    assert result.reason.startswith("B leads and is the best with probability ")
+    assert (winner, action) == (None, RecommendedAction.CONTINUE)
+    assert reason.startswith("B leads and is the best with probability ")
 
 
 def test_high_probability_alone_names_no_winner():
     """What peeking would take for a winner: P(best) over 95 % at one look of many."""
-    result = verdict(experiment(), (1_000, 100), (1_000, 125))
+    found = snapshot_of(experiment(), (1_000, 100), (1_000, 125))
 
-    assert result.confidence > 0.95
-    assert (result.winner, result.recommended_action) == (None, RecommendedAction.CONTINUE)
-    assert "not yet safe to say that it beats A" in result.reason
+    assert found.confidence > 0.95
+    assert (found.winner, found.recommended_action) == (None, RecommendedAction.CONTINUE)
+    assert "not yet safe to say that it beats A" in found.reason
 
 
 def test_every_variant_must_have_its_sample():
-    result = verdict(experiment(minSampleSize=5_001), (5_001, 500), (5_000, 800))
+    winner, _, reason = verdict(experiment(minSampleSize=5_001), (5_001, 500), (5_000, 800))
 
-    assert result.winner is None
-    assert result.reason == "B has 5,000 of the 5,001 units it needs."
+    assert winner is None
+    assert reason == "B has 5,000 of the 5,001 units it needs."
 
 
 def test_metric_that_is_not_binary_needs_units_with_a_value():
-    result = verdict(experiment(), (5_000, 29), (5_000, 800), is_binary=False)
+    winner, _, reason = verdict(experiment(), (5_000, 29), (5_000, 800), amount=2.5)
 
-    assert result.winner is None
-    assert result.reason == (
-        "A has a value of click from 29 units; 30 are needed to compare means."
-    )
+    assert winner is None
+    assert reason == "A has a value of click from 29 units; 30 are needed to compare means."
 
 
-def test_metric_that_is_not_binary_may_win():
-    assert verdict(experiment(), (5_000, 500), (5_000, 800), is_binary=False).winner == 1
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+def test_metric_that_is_not_binary_may_win(kind):
+    value = experiment(kind, parameters={"minAllocation": 0.5})
+
+    assert verdict(value, (5_000, 500), (5_000, 800), amount=2.5)[0] == 1
 
 
 def test_early_stopping_threshold_of_a_bayesian_test_holds_besides():
@@ -96,37 +132,176 @@ def test_early_stopping_threshold_of_a_bayesian_test_holds_besides():
     eager = experiment(significanceThreshold=0.5, parameters={"earlyStoppingThreshold": 0.5})
     wary = experiment(significanceThreshold=0.5, parameters={"earlyStoppingThreshold": 1 - 1e-6})
 
-    assert verdict(eager, *pairs).winner == 1
-    assert verdict(wary, *pairs).winner is None
-    assert "a winner needs 100.0%" in verdict(wary, *pairs).reason
+    assert verdict(eager, *pairs)[0] == 1
+    winner, _, reason = verdict(wary, *pairs)
+    assert winner is None
+    assert "a winner needs 100.0%" in reason
 
 
 def test_lower_significance_threshold_decides_earlier():
-    pairs = (5_000, 500), (5_000, 600)
+    pairs = (5_000, 500), (5_000, 590)
+    even = {"parameters": {"minAllocation": 0.5}}
 
-    assert verdict(experiment(), *pairs).winner is None
-    assert verdict(experiment("thompson_sampling", significanceThreshold=0.5), *pairs).winner == 1
+    assert verdict(experiment(), *pairs)[0] is None
+    wanted = experiment("thompson_sampling", significanceThreshold=0.5, **even)
+    assert verdict(wanted, *pairs)[0] == 1
 
 
 def test_no_difference_is_concluded_when_it_is_within_one_per_cent():
-    result = verdict(experiment(), (10**7, 5 * 10**6), (10**7, 5 * 10**6 + 1_000))
+    pairs = (10**7, 5 * 10**6), (10**7, 5 * 10**6 + 1_000)
 
-    assert (result.winner, result.recommended_action) == (
-        None,
-        RecommendedAction.CONCLUDE_NO_DIFFERENCE,
-    )
-    assert result.reason == "No variant differs from B by more than 1% of its click per unit."
+    winner, action, reason = verdict(experiment(), *pairs)
+
+    assert (winner, action) == (None, RecommendedAction.CONCLUDE_NO_DIFFERENCE)
+    assert reason == "No variant differs from B by more than 1% of its click per unit."
 
 
 def test_no_difference_is_not_concluded_from_few_units():
-    result = verdict(experiment(), (10_000, 5_000), (10_000, 5_000))
+    _, action, _ = verdict(experiment(), (10_000, 5_000), (10_000, 5_000))
 
-    assert result.recommended_action is RecommendedAction.CONTINUE
+    assert action is RecommendedAction.CONTINUE
+
+
+def test_a_metric_that_is_to_fall_is_won_from_below():
+    pairs = (5_000, 800), (5_000, 500)
+    less = experiment(metrics={"click": {"direction": "decrease"}})
+
+    winner, action, reason = verdict(less, *pairs)
+
+    assert (winner, action) == (1, RecommendedAction.CONCLUDE_WINNER)
+    assert "it is below A by at least 0.0" in reason
+    assert verdict(experiment(), *pairs)[0] == 0
+
+
+def test_a_planned_size_is_passed_with_less_than_a_sequence_needs():
+    """z is 3.26, where a sequence of 40,000 units asks for more."""
+    pairs = (20_000, 2_000), (20_000, 2_200)
+
+    assert verdict(experiment(minSampleSize=20_000), *pairs)[0] is None
+    planned = experiment(minSampleSize=20_000, planned_units=20_000)
+    assert verdict(planned, *pairs)[0] == 1
+    assert snapshot_of(planned, *pairs).evidence.planned_units == 20_000
+
+
+def test_what_is_asked_for_after_the_start_is_no_plan():
+    value = experiment(minSampleSize=20_000, planned_units=30_000)
+
+    assert verdict(value, (20_000, 2_000), (20_000, 2_200))[0] is None
+
+
+def test_moving_weights_make_no_use_of_a_plan():
+    value = experiment("thompson_sampling", minSampleSize=20_000, planned_units=20_000)
+
+    assert snapshot_of(value, (20_000, 2_000), (20_000, 2_200)).evidence.planned_units == 0
+
+
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+def test_units_that_do_not_arrive_as_shared_out_are_to_be_investigated(kind):
+    """Every tenth unit of A is lost, and B seems to win."""
+    found = snapshot_of(experiment(kind), (9_000, 900), (10_000, 1_600))
+
+    assert (found.winner, found.recommended_action) == (None, RecommendedAction.INVESTIGATE)
+    assert found.evidence.sample_ratio.is_mismatch
+    assert found.reason.startswith("Units do not arrive as they were shared out: ")
+
+
+def test_values_of_another_kind_than_declared_are_to_be_investigated():
+    value = experiment(metrics={"click": {"kind": "binary"}})
+
+    found = snapshot_of(value, (5_000, 500), (5_000, 800), amount=2.0)
+
+    assert (found.winner, found.recommended_action) == (None, RecommendedAction.INVESTIGATE)
+    assert found.reason.startswith("click was declared binary, but A has a value that is none")
+    assert found.metrics[0].contradiction.code == "NOT_BINARY"
+
+
+GUARDED = {
+    "guardrailMetrics": ["crash"],
+    "metrics": {"crash": {"direction": "decrease", "toleratedHarm": 0.1}},
+}
+
+
+def guarded(crashes, kind="bayesian_ab", **config):
+    """B wins clicks, and has this many crashes where A has 500 in 10,000."""
+    value = experiment(kind, **(GUARDED | config))
+    return published(
+        value,
+        tallied(10_000, EVEN, click=(1_000, 1), crash=(500, 1)),
+        tallied(10_000, EVEN, click=(1_600, 1), crash=(crashes, 1)),
+    )
+
+
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+def test_harm_beyond_what_is_tolerated_stops_whoever_wins(kind):
+    parameters = {} if kind == "bayesian_ab" else {"minAllocation": 0.5}
+
+    found = guarded(900, kind, parameters=parameters)
+
+    assert (found.winner, found.recommended_action) == (None, RecommendedAction.STOP_GUARDRAIL)
+    assert found.reason.startswith("B makes crash worse than A by 0.8 of its mean; 0.1 is tolerat")
+    (guardrail,) = found.evidence.guardrails
+    assert (guardrail.metric, guardrail.variant, guardrail.is_tripped) == ("crash", 1, True)
+    assert guardrail.harm == pytest.approx(0.8)
+
+
+def test_harm_within_what_is_tolerated_does_not_stop():
+    """545 of 500: clearly more at no tolerance were it 900, and within 10 % as it is."""
+    found = guarded(545)
+
+    assert found.recommended_action is RecommendedAction.CONCLUDE_WINNER
+    assert found.evidence.guardrails[0].harm == pytest.approx(0.09)
+
+
+def test_less_of_what_should_be_less_is_no_harm():
+    (guardrail,) = guarded(100).evidence.guardrails
+
+    assert (guardrail.p_value, guardrail.is_tripped) == (1.0, False)
+    assert guardrail.harm == pytest.approx(-0.8)
+
+
+def test_harm_that_a_tolerance_hides_is_found_without_it():
+    metrics = {"crash": {"direction": "decrease"}}
+
+    assert guarded(720).recommended_action is RecommendedAction.STOP_GUARDRAIL
+    tolerant = {"crash": {"direction": "decrease", "toleratedHarm": 0.4}}
+    assert guarded(720, metrics=tolerant).recommended_action is RecommendedAction.CONCLUDE_WINNER
+    assert guarded(720, metrics=metrics).evidence.guardrails[0].p_value < (
+        guarded(720).evidence.guardrails[0].p_value
+    )
+
+
+def test_a_guardrail_that_should_rise_is_harmed_by_falling():
+    metrics = {"crash": {"direction": "increase", "toleratedHarm": 0.1}}
+
+    found = guarded(250, metrics=metrics)
+
+    assert found.recommended_action is RecommendedAction.STOP_GUARDRAIL
+    assert found.evidence.guardrails[0].harm == pytest.approx(0.5)
+
+
+def test_p_values_of_secondary_metrics_hold_together():
+    """The smaller of two is doubled, by Holm, and nothing else is changed."""
+
+    def p_values(*names):
+        value = experiment(secondaryMetrics=list(names))
+        found = published(
+            value,
+            tallied(10_000, EVEN, click=(1_000, 1), view=(2_000, 1), buy=(100, 1)),
+            tallied(10_000, EVEN, click=(1_000, 1), view=(2_250, 1), buy=(130, 1)),
+        )
+        reports = {metric.name: metric for metric in found.variants[1].metrics}
+        return [reports[name].against_control.p_value for name in ("click", *names)]
+
+    click, view = p_values("view")
+    _, buy = p_values("buy")
+
+    assert view < buy
+    assert p_values("view", "buy") == [click, pytest.approx(2.0 * view), buy]
 
 
 @pytest.mark.parametrize("status", [Status.RUNNING, Status.PAUSED])
 def test_winner_is_named_while_running_or_paused(status):
-    assert verdict(experiment(status=status), (5_000, 500), (5_000, 800)).winner == 1
+    assert verdict(experiment(status=status), (5_000, 500), (5_000, 800))[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -143,14 +318,35 @@ def test_what_does_not_run_keeps_its_end(status, winner, concluded_at_ms, reason
     """Whatever the data say now: B would win."""
     value = replace(experiment(status=status), winner=winner, concluded_at_ms=concluded_at_ms)
 
-    result = verdict(value, (5_000, 500), (5_000, 800))
+    found = verdict(value, (5_000, 500), (5_000, 800))
 
-    assert (result.winner, result.recommended_action) == (winner, RecommendedAction.CONTINUE)
-    assert result.reason == reason
+    assert found == (winner, RecommendedAction.CONTINUE, reason)
 
 
 def test_without_any_unit_nothing_is_certain():
-    assert verdict(experiment(minSampleSize=0), (0, 0), (0, 0)).winner is None
+    found = snapshot_of(experiment(minSampleSize=0), (0, 0), (0, 0))
+
+    assert (found.winner, found.recommended_action) == (None, RecommendedAction.CONTINUE)
+    assert found.evidence.relative_loss is not None
+    assert found.evidence.sample_ratio.ratios == (None, None)
+    assert found.evidence.comparisons[0].lower is None
+
+
+@pytest.mark.statistical
+def test_planned_size_finds_a_lift_of_a_tenth_with_the_power_that_was_planned():
+    """10 % against 11 %, 20,000 units a variant, looked at once: power is 80 %.
+
+    Of 400 experiments fewer than 296 (74 %) would win with probability 0.3 % if it were just 80 %;
+    that the plan costs little is the claim, and z > 2.35 gives 81 % at the first look.
+    """
+    random = np.random.default_rng(11)
+    value = experiment(minSampleSize=20_000, planned_units=20_000)
+    clicks = random.binomial(20_000, (0.10, 0.11), (400, 2)).tolist()
+
+    winners = [verdict(value, (20_000, a), (20_000, b))[0] for a, b in clicks]
+
+    assert winners.count(0) == 0
+    assert winners.count(1) >= 296
 
 
 def watched_winner(rates, units, looks, seed, kind="thompson_sampling", **parameters):

@@ -13,6 +13,11 @@ from streams.experiments.definition import (
     parse_definition,
     updated,
 )
+from streams.experiments.metrics import MetricRole, MetricSpec
+from streams.inference.direction import Direction
+from streams.inference.families import Priors
+from streams.inference.kinds import MetricKind
+from streams.inference.normal import NormalPrior
 
 CONFIG = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"}
 FIXED = CONFIG | {"type": "bayesian_ab"}
@@ -96,6 +101,11 @@ def test_control_is_found():
         ({"significanceThreshold": 1.0}, "OUT_OF_RANGE", "config.significanceThreshold"),
         ({"significanceThreshold": 0.4}, "OUT_OF_RANGE", "config.significanceThreshold"),
         ({"autoPromoteWinner": "yes"}, "WRONG_TYPE", "config.autoPromoteWinner"),
+        ({"maxExpectedLoss": 0}, "OUT_OF_RANGE", "config.maxExpectedLoss"),
+        ({"maxExpectedLoss": 1.1}, "OUT_OF_RANGE", "config.maxExpectedLoss"),
+        ({"minDuration": -1}, "OUT_OF_RANGE", "config.minDuration"),
+        ({"minDuration": 1.5}, "WRONG_TYPE", "config.minDuration"),
+        ({"minDuration": 366 * 86_400 + 1}, "OUT_OF_RANGE", "config.minDuration"),
         ({"unit": "planet"}, "UNKNOWN_VALUE", "config.unit"),
         ({"attributionWindow": -1}, "OUT_OF_RANGE", "config.attributionWindow"),
         ({"attributionWindow": 366 * 86_400 + 1}, "OUT_OF_RANGE", "config.attributionWindow"),
@@ -118,6 +128,133 @@ def test_control_is_found():
 )
 def test_faults_of_the_configuration_are_named(change, code, path):
     assert refusal(CONFIG | change, VARIANTS) == (code, path)
+
+
+NAMED = CONFIG | {"secondaryMetrics": ["revenue"], "guardrailMetrics": ["latency"]}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "code", "path"),
+    [
+        ([], "WRONG_TYPE", "metrics"),
+        ({"click": 3}, "WRONG_TYPE", "metrics.click"),
+        ({"1click": {}}, "INVALID_NAME", "metrics.1click"),
+        ({"clik": {}}, "UNKNOWN_METRIC", "metrics.clik"),
+        ({"click": {"colour": 1}}, "UNKNOWN_FIELD", "metrics.click.colour"),
+        ({"click": {"kind": "colour"}}, "UNKNOWN_VALUE", "metrics.click.kind"),
+        ({"click": {"kind": "ratio"}}, "UNKNOWN_VALUE", "metrics.click.kind"),
+        ({"click": {"direction": "up"}}, "UNKNOWN_VALUE", "metrics.click.direction"),
+        ({"latency": {"toleratedHarm": 1.5}}, "OUT_OF_RANGE", "metrics.latency.toleratedHarm"),
+        ({"latency": {"toleratedHarm": "1"}}, "WRONG_TYPE", "metrics.latency.toleratedHarm"),
+        ({"revenue": {"toleratedHarm": 0.1}}, "NOT_A_GUARDRAIL", "metrics.revenue.toleratedHarm"),
+        ({"click": {"prior": {"alpha": 1}}}, "KIND_NOT_DECLARED", "metrics.click.kind"),
+        (
+            {"click": {"kind": "binary", "prior": {"alpha": 1}}},
+            "PRIOR_OF_POLICY",
+            "metrics.click.prior",
+        ),
+        (
+            {"click": {"kind": "count", "prior": {"eventUnits": 1, "beta": 1}}},
+            "PRIOR_NOT_USED",
+            "metrics.click.prior.beta",
+        ),
+        (
+            {"revenue": {"kind": "revenue", "prior": {"eventUnits": 1}}},
+            "PRIOR_NOT_USED",
+            "metrics.revenue.prior.eventUnits",
+        ),
+        (
+            {"revenue": {"kind": "revenue", "prior": {"mean": 1}}},
+            "PRIOR_INCOMPLETE",
+            "metrics.revenue.prior.variance",
+        ),
+        (
+            {"revenue": {"kind": "revenue", "prior": {"units": 1, "variance": 2}}},
+            "PRIOR_INCOMPLETE",
+            "metrics.revenue.prior.mean",
+        ),
+        (
+            {"latency": {"kind": "continuous", "prior": {"mean": 1, "variance": 0}}},
+            "OUT_OF_RANGE",
+            "metrics.latency.prior.variance",
+        ),
+        (
+            {"latency": {"kind": "continuous", "prior": {"mean": float("nan"), "variance": 1}}},
+            "NOT_FINITE",
+            "metrics.latency.prior.mean",
+        ),
+    ],
+)
+def test_faults_of_declared_metrics_are_named(metrics, code, path):
+    assert refusal(NAMED | {"metrics": metrics}, VARIANTS) == (code, f"config.{path}")
+
+
+@pytest.mark.parametrize("name", ["click", "revenue", "latency"])
+def test_a_guardrail_is_no_other_metric(name):
+    config = NAMED | {"guardrailMetrics": ["latency", name]}
+
+    assert refusal(config, VARIANTS) == ("DUPLICATE_METRIC", "config.guardrailMetrics")
+
+
+def test_what_is_declared_of_metrics_is_known_by_name():
+    config = parse_definition(
+        NAMED
+        | {
+            "metrics": {
+                "latency": {
+                    "kind": "continuous",
+                    "direction": "decrease",
+                    "toleratedHarm": 0.02,
+                    "prior": {"mean": 250, "variance": 6400, "units": 10},
+                }
+            }
+        },
+        VARIANTS,
+    ).config
+
+    latency = config.spec("latency")
+    assert (latency.kind, latency.direction) == (MetricKind.CONTINUOUS, Direction.DECREASE)
+    assert latency.tolerated_harm == 0.02
+    assert latency.priors.values == NormalPrior(250, 6400, units=10)
+    assert config.spec("click") == MetricSpec()
+    assert [config.role(name) for name in ("click", "revenue", "latency", "view")] == [
+        MetricRole.PRIMARY,
+        MetricRole.SECONDARY,
+        MetricRole.GUARDRAIL,
+        MetricRole.OBSERVED,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "prior", "expected"),
+    [
+        ("binary", {"alpha": 3, "beta": 7}, Priors(alpha=3, beta=7)),
+        ("count", {"events": 3, "eventUnits": 7}, Priors(events=3, event_units=7)),
+        ("count", {"eventUnits": 7}, Priors(event_units=7)),
+        (
+            "revenue",
+            {"beta": 9, "mean": 4, "variance": 2, "degrees": 5},
+            Priors(beta=9, values=NormalPrior(4, 2, degrees=5)),
+        ),
+        ("continuous", None, Priors()),
+    ],
+)
+def test_declared_priors_are_those_of_the_posteriors(kind, prior, expected):
+    metrics = {"revenue": {"kind": kind, "prior": prior}}
+    config = parse_definition(NAMED | {"metrics": metrics}, VARIANTS).config
+
+    assert config.spec("revenue").priors == expected
+
+
+def test_definition_with_metrics_returns_from_its_own_json():
+    metrics = {
+        "click": {"kind": "count", "prior": {"events": 2}},
+        "latency": {"direction": "decrease", "toleratedHarm": 0.1},
+    }
+    definition = parse_definition(NAMED | {"metrics": metrics, "minDuration": 9}, VARIANTS)
+    written = definition.model_dump(by_alias=True, mode="json")
+
+    assert parse_definition(written["config"], written["variants"]) == definition
 
 
 @pytest.mark.parametrize("field", ["name", "type", "primaryMetric"])

@@ -10,7 +10,8 @@ from streams.domain.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
-from streams.experiments.snapshot import CellPlace, MetricKind
+from streams.experiments.snapshot import CellPlace
+from streams.inference.kinds import MetricKind
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 
@@ -46,6 +47,10 @@ def variant(units, weight=2 * MICRO, **metrics):
 
 def tally(*variants, last_at_ms=99):
     return Tally(1, last_at_ms, 4, dict(enumerate(variants)))
+
+
+def evaluated(value, found):
+    return evaluate(value, found, ())
 
 
 def test_snapshot_worked_by_hand():
@@ -105,14 +110,14 @@ def test_every_metric_seen_or_declared_is_reported_by_name():
     assert snapshot.variants[0].observations == 3
 
 
-def test_one_value_that_is_not_0_or_1_makes_a_metric_continuous_for_all_variants():
+def test_one_value_that_is_not_0_or_1_makes_counts_of_a_metric_for_all_variants():
     both = [
         evaluate(experiment(), tally(variant(10, click=values), variant(10, click=[1, 1])), ())
         for values in ([1, 1, 0], [1, 2])
     ]
 
     kinds = [[v.metrics[0].kind for v in snapshot.variants] for snapshot in both]
-    assert kinds == [[MetricKind.BINARY] * 2, [MetricKind.CONTINUOUS] * 2]
+    assert kinds == [[MetricKind.BINARY] * 2, [MetricKind.COUNT] * 2]
 
 
 def test_continuous_metric_is_a_mean_per_assigned_unit():
@@ -121,7 +126,7 @@ def test_continuous_metric_is_a_mean_per_assigned_unit():
     values = [*paid, *[0.0] * 300]
 
     snapshot = evaluate(
-        experiment(primaryMetric="revenue"),
+        experiment(primaryMetric="revenue", metrics={"revenue": {"kind": "continuous"}}),
         tally(variant(400, revenue=paid), variant(400, revenue=paid)),
         (),
     )
@@ -139,7 +144,9 @@ def test_deviations_of_large_values_are_exact():
     values = [999_999_998.0, 999_999_999.0] * 100
 
     snapshot = evaluate(
-        experiment(), tally(variant(200, click=values), variant(200, click=values)), ()
+        experiment(metrics={"click": {"kind": "continuous"}}),
+        tally(variant(200, click=values), variant(200, click=values)),
+        (),
     )
 
     report = snapshot.variants[0]
@@ -197,6 +204,86 @@ def test_relabelling_the_variants_relabels_the_report(kind, pairs):
             )
             assert abs(other.allocation.weights[place] - plain.allocation.weights[index]) <= 1
         assert other.recommended_action == plain.recommended_action
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(["thompson_sampling", "top_two_thompson", "epsilon_greedy", "bayesian_ab"]),
+    st.lists(counts, min_size=2, max_size=4),
+)
+def test_less_of_failures_is_more_of_successes(kind, pairs):
+    """One log, told by its successes and by its failures: everything but the signs is the same."""
+    more = experiment(kind, len(pairs), metrics={"click": {"direction": "increase"}})
+    less = experiment(kind, len(pairs), metrics={"click": {"direction": "decrease"}})
+    won = tally(*(variant(n, click=[1] * k + [0] * (n - k)) for n, k in pairs))
+    lost = tally(*(variant(n, click=[0] * k + [1] * (n - k)) for n, k in pairs))
+
+    one, other = evaluated(more, won), evaluated(less, lost)
+
+    assert one.allocation == other.allocation
+    assert one.winner == other.winner
+    assert one.evidence.leader == other.evidence.leader
+    for left, right in zip(one.variants, other.variants, strict=True):
+        assert right.probability_best == pytest.approx(left.probability_best, abs=1e-9)
+        assert right.expected_loss == pytest.approx(left.expected_loss, abs=1e-9)
+        assert right.metrics[0].mean == pytest.approx(1.0 - left.metrics[0].mean)
+    for left, right in zip(one.variants[1:], other.variants[1:], strict=True):
+        mine, yours = left.metrics[0].against_control, right.metrics[0].against_control
+        assert yours.probability_better == pytest.approx(mine.probability_better, abs=1e-5)
+        assert yours.difference == pytest.approx(-mine.difference, abs=1e-9)
+        assert yours.difference_lower == pytest.approx(-mine.difference_upper, abs=1e-3)
+
+
+def test_lift_over_the_control_worked_by_hand():
+    """20 and 30 clicks in 100 units each: means 21/102 and 31/102 under a uniform prior."""
+    data = tally(variant(100, click=[1] * 20), variant(100, click=[1] * 30))
+    snapshot = evaluated(experiment(), data)
+
+    control, other = (report.metrics[0].against_control for report in snapshot.variants)
+    assert control is None
+    assert other.difference == pytest.approx(10 / 102)
+    assert other.relative == pytest.approx(10 / 21)
+    assert other.probability_better == pytest.approx(
+        snapshot.variants[1].probability_best, abs=1e-5
+    )
+    assert other.expected_loss == pytest.approx(snapshot.variants[1].expected_loss, abs=1e-6)
+    assert other.difference_lower < 0.0 < other.difference < other.difference_upper
+
+
+def test_metrics_nobody_has_named_are_described_and_not_compared():
+    snapshot = evaluated(experiment(), tally(variant(10, view=[1, 1]), variant(10, view=[1])))
+
+    assert [model.role for model in snapshot.metrics] == ["primary", "observed"]
+    click, view = snapshot.variants[1].metrics
+    assert click.against_control is not None
+    assert view.against_control is None
+
+
+def test_shares_logged_elsewhere_are_compared_by_their_propensities():
+    """Fixed shares of a half, and a log at 1 in 4: the plan and the plain sums do not hold."""
+    value = replace(experiment("bayesian_ab", minSampleSize=1_000), planned_units=1_000)
+    ours = tally(variant(1_000, click=[1] * 100), variant(1_000, click=[1] * 100))
+    quarter = inverse_propensity(PROPENSITY_ONE // 4)
+    theirs = tally(variant(1_000, quarter, click=[1] * 100), variant(3_000, click=[1] * 300))
+
+    assert evaluated(value, ours).evidence.planned_units == 1_000
+    assert evaluated(value, theirs).evidence.planned_units == 0
+
+
+@pytest.mark.parametrize("kind", ["thompson_sampling", "bayesian_ab"])
+def test_amounts_that_a_starved_variant_has_not_shown_are_no_certainty(kind):
+    """V1 has had 1 % of the traffic and shown small amounts; V0 has shown what there can be."""
+    rare = inverse_propensity(PROPENSITY_ONE // 100)
+    often = inverse_propensity(PROPENSITY_ONE // 100 * 99)
+    lucky = variant(99_000, often, click=[1.5, 900.5] * 4_000)
+    starved = variant(1_000, rare, click=[0.5] * 80)
+
+    snapshot = evaluated(experiment(kind), tally(lucky, starved))
+
+    (lead,) = snapshot.evidence.comparisons
+    moment = (1.5**2 + 900.5**2) * 4_000 / 99_000
+    least = (moment * (1_000 * 100.0**2)) ** 0.5 / 100_000
+    assert lead.upper - lead.lower > 2 * 1.96 * least
 
 
 @settings(max_examples=30)

@@ -9,7 +9,11 @@ from streams.inference.beta import BetaPosterior
 from streams.inference.direction import mirrored
 from streams.inference.gamma import GammaPosterior
 from streams.inference.normal import NormalPosterior
-from streams.inference.remaining import _LargestOther, value_remaining
+from streams.inference.remaining import (
+    _LargestOther,
+    relative_value_remaining,
+    value_remaining,
+)
 from streams.inference.tabulated import Tabulated
 from streams.inference.versus import versus
 
@@ -26,6 +30,7 @@ def test_three_uniform_arms_worked_by_hand():
 
     assert result.absolute == pytest.approx(expected, abs=1e-5)
     assert result.relative == pytest.approx(40 / 3 - 1, rel=1e-4)
+    assert relative_value_remaining(betas((1, 1), (1, 1), (1, 1)), 0) == result.relative
 
 
 def test_two_arms_agree_with_the_interval_of_their_difference():

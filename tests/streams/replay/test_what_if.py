@@ -8,8 +8,12 @@ import pytest
 
 from streams.domain.errors import ExperimentNotFoundError, InputError
 from streams.domain.events import CommandKind
+from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Status
+from streams.experiments.metrics import MetricSpec
 from streams.experiments.snapshot import RecommendedAction
+from streams.inference.direction import Direction
+from streams.inference.kinds import MetricKind
 from streams.replay.what_if import Assumptions, what_if
 from streams.tallies.cell import Source
 from tests.streams.replay.memory import INPUTS, NOW_MS, Installation, installation
@@ -51,6 +55,34 @@ def test_another_policy_begins_at_its_defaults_and_takes_parameters(made):
     # 0.25 and 0.75, mixed with a floor of 0.01 for each.
     assert sorted(both.supposed.allocation.weights) == [16_712, 48_824]
     assert both.actual.experiment.definition.config.type == "thompson_sampling"
+
+
+def test_a_guardrail_that_decides_is_none_any_more(made):
+    definition = parse_definition(
+        {
+            "name": "Hero",
+            "type": "thompson_sampling",
+            "primaryMetric": "click",
+            "guardrailMetrics": ["crash", "latency"],
+            "metrics": {
+                "crash": {
+                    "kind": "binary",
+                    "direction": "decrease",
+                    "toleratedHarm": 0.1,
+                    "prior": {"alpha": 1, "beta": 99},
+                },
+                "latency": {"toleratedHarm": 0.2},
+            },
+        },
+        [{"name": "A", "isControl": True}, {"name": "B"}],
+    )
+
+    config = Assumptions(metric="crash").applied_to(definition).config
+
+    assert (config.primary_metric, config.secondary_metrics) == ("crash", ("click",))
+    assert config.guardrail_metrics == ("latency",)
+    assert config.spec("crash") == MetricSpec(kind=MetricKind.BINARY, direction=Direction.DECREASE)
+    assert config.spec("latency").tolerated_harm == 0.2
 
 
 def test_a_fixed_policy_shares_alike_where_no_weights_were_declared(made):

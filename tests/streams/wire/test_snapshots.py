@@ -1,4 +1,6 @@
+import json
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
@@ -8,16 +10,24 @@ from schemas.codec import Codec
 from streams.domain.errors import EventError
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.metrics import MetricRole
 from streams.experiments.snapshot import (
+    AgainstControl,
     Allocation,
     CellPlace,
-    MetricKind,
+    Comparison,
+    Evidence,
+    GuardrailFinding,
+    MetricModel,
     MetricReport,
     PublishedModel,
     RecommendedAction,
+    SampleRatioFinding,
     Snapshot,
     VariantReport,
 )
+from streams.inference.direction import Direction
+from streams.inference.kinds import Contradiction, MetricKind
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
 DEFINITION = parse_definition(
@@ -36,6 +46,20 @@ DEFINITION = parse_definition(
 numbers = st.floats(allow_nan=False)
 counts = st.integers(0, 2**60)
 rows = st.lists(st.lists(numbers, max_size=3).map(tuple), max_size=2).map(tuple)
+maybe = st.none() | numbers
+indices = st.integers(0, 255)
+against_control = st.builds(
+    AgainstControl,
+    probability_better=numbers,
+    expected_loss=numbers,
+    difference=numbers,
+    difference_lower=numbers,
+    difference_upper=numbers,
+    relative=maybe,
+    relative_lower=maybe,
+    relative_upper=maybe,
+    p_value=numbers,
+)
 metrics = st.builds(
     MetricReport,
     name=st.text(max_size=8),
@@ -46,6 +70,55 @@ metrics = st.builds(
     mean=numbers,
     lower=numbers,
     upper=numbers,
+    against_control=st.none() | against_control,
+)
+contradictions = st.builds(
+    Contradiction, code=st.text(max_size=8), variant=indices, message=st.text(max_size=8)
+)
+models = st.builds(
+    MetricModel,
+    name=st.text(max_size=8),
+    role=st.sampled_from(MetricRole),
+    direction=st.sampled_from(Direction),
+    kind=st.sampled_from(MetricKind),
+    is_declared=st.booleans(),
+    contradiction=st.none() | contradictions,
+)
+evidence = st.builds(
+    Evidence,
+    leader=indices,
+    probability_best=numbers,
+    expected_loss=numbers,
+    relative_loss=maybe,
+    value_remaining=maybe,
+    error=numbers,
+    planned_units=counts,
+    units=st.lists(counts, max_size=2).map(tuple),
+    units_with_value=st.lists(counts, max_size=2).map(tuple),
+    negligible=numbers,
+    duration_ms=counts,
+    comparisons=st.lists(
+        st.builds(Comparison, variant=indices, lower=maybe, upper=maybe, p_value=numbers),
+        max_size=2,
+    ).map(tuple),
+    sample_ratio=st.builds(
+        SampleRatioFinding,
+        p_value=numbers,
+        ratios=st.lists(maybe, max_size=2).map(tuple),
+        is_mismatch=st.booleans(),
+    ),
+    guardrails=st.lists(
+        st.builds(
+            GuardrailFinding,
+            metric=st.text(max_size=8),
+            variant=indices,
+            tolerated_harm=numbers,
+            harm=maybe,
+            p_value=numbers,
+            is_tripped=st.booleans(),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 snapshots = st.builds(
     Snapshot,
@@ -58,6 +131,7 @@ snapshots = st.builds(
         created_at_ms=counts,
         started_at_ms=st.none() | counts,
         started_version=counts,
+        planned_units=counts,
         concluded_at_ms=st.none() | counts,
         winner=st.none() | st.integers(0, 255),
     ),
@@ -102,6 +176,8 @@ snapshots = st.builds(
         coefficients=rows,
         triangles=rows,
     ),
+    metrics=st.lists(models, max_size=2).map(tuple),
+    evidence=st.none() | evidence,
 )
 
 
@@ -138,3 +214,12 @@ def test_a_field_that_cannot_be_used_is_named(change, code, path, snapshot):
     assert caught.value.code == code
     if code != "MISSING_FIELD":
         assert caught.value.path == path
+
+
+def test_a_snapshot_of_the_first_version_has_no_evidence():
+    file = files("schemas") / "golden" / "snapshot.1.json"
+    old = decode_snapshot(bytes.fromhex(json.loads(file.read_text("utf-8"))["encoded"]))
+
+    assert (old.metrics, old.evidence, old.experiment.planned_units) == ((), None, 0)
+    assert old.variants[0].metrics[0].against_control is None
+    assert old.experiment.definition.config.guardrail_metrics == ()

@@ -1,0 +1,107 @@
+"""What one evaluation costs: from the tally of an experiment to its snapshot.
+
+    python -m benchmarks.evaluation_cost [--variants 10] [--rounds 200]
+
+Ten variants and five metrics: a binary primary one, three secondary ones (binary, count, revenue)
+and a continuous guardrail. It is processor time, which a busy machine disturbs least; the median of
+the rounds counts. The parts are those of the inference, alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from benchmarks.posteriors import tallied
+from streams.allocation.policies.posteriors import best_arm
+from streams.domain.quantities import inverse_propensity
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.report import evaluate
+from streams.inference.families import posteriors_of
+from streams.inference.kinds import MetricKind
+from streams.inference.remaining import relative_value_remaining
+from streams.inference.sample import Sample
+from streams.inference.versus import versus
+from streams.tallies.cell import MetricTally, Tally, VariantTally
+
+_NAMES = ("click", "visits", "revenue", "latency")
+_CONFIG = {
+    "name": "benchmark",
+    "primaryMetric": "click",
+    "secondaryMetrics": ["revenue", "signup", "visits"],
+    "guardrailMetrics": ["latency"],
+    "metrics": {"latency": {"direction": "decrease", "toleratedHarm": 0.1}},
+}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--variants", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=200)
+    arguments = parser.parse_args()
+    metrics = tallied(arguments.variants)
+    clicks = [Sample.of(each.units, each.metric) for each in metrics[0]]
+    posteriors = posteriors_of(MetricKind.BINARY, clicks)
+    steps: dict[str, Callable[[], object]] = {
+        f"evaluation, {policy}": _evaluation(policy, arguments.variants)
+        for policy in ("thompson_sampling", "bayesian_ab")
+    }
+    steps["of it: lift of one metric"] = lambda: versus(posteriors, 0)
+    steps["of it: value remaining"] = lambda: relative_value_remaining(posteriors, 1)
+    print(f"{arguments.variants} variants, 5 metrics; median of {arguments.rounds}")
+    for name, step in steps.items():
+        print(f"{name:34}  {_median_ms(step, arguments.rounds):6.2f} ms")
+
+
+def _evaluation(policy: str, n_variants: int) -> Callable[[], object]:
+    definition = parse_definition(
+        _CONFIG | {"type": policy},
+        [{"name": f"V{index}", "isControl": index == 0} for index in range(n_variants)],
+    )
+    experiment = Experiment(7, definition, Status.RUNNING, 3, 1, 1, 2)
+    weights = evaluate(experiment, Tally(), ()).allocation.weights
+    columns = tallied(n_variants)
+    variants = {}
+    for index, weight in enumerate(weights):
+        inverse = inverse_propensity(weight << 16)
+        metrics = {
+            name: _weighted(column[index].metric, inverse)
+            for name, column in zip(_NAMES, columns, strict=True)
+        }
+        metrics["signup"] = metrics["click"]
+        units = columns[0][index].units
+        ordered = dict(sorted(metrics.items()))
+        variants[index] = VariantTally(units, units * inverse, units * inverse**2, ordered)
+    tally = Tally(1, 2, 0, variants)
+
+    def run() -> object:
+        best_arm.cache_clear()  # what is remembered of the last round
+        return evaluate(experiment, tally, ())
+
+    return run
+
+
+def _weighted(metric: MetricTally, inverse: int) -> MetricTally:
+    return replace(
+        metric,
+        weighted_total=metric.total * inverse,
+        weighted_total_squared=metric.total_squared * inverse**2,
+    )
+
+
+def _median_ms(step: Callable[[], object], rounds: int) -> float:
+    durations = []
+    for _ in range(rounds):
+        began = time.process_time()
+        step()
+        durations.append(time.process_time() - began)
+    return statistics.median(durations) * 1e3
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What an author declares of a metric: its kind, where it should go, and what is believed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from streams.domain.quantities import METRIC_NAME_LIMIT
+from streams.domain.validation import InputModel, problem
+from streams.inference.direction import Direction
+from streams.inference.families import Priors
+from streams.inference.kinds import MetricKind
+from streams.inference.normal import NormalPrior
+
+MetricName = Annotated[
+    str,
+    StringConstraints(pattern=rf"^[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}$"),
+]
+
+_LARGEST = 1e12
+_SMALLEST = 1e-12
+_OF_VALUES = frozenset({"mean", "variance", "units", "degrees"})
+_PRIORS: Mapping[MetricKind, frozenset[str]] = {
+    MetricKind.BINARY: frozenset({"alpha", "beta"}),
+    MetricKind.COUNT: frozenset({"events", "event_units"}),
+    MetricKind.REVENUE: frozenset({"alpha", "beta"}) | _OF_VALUES,
+    MetricKind.CONTINUOUS: _OF_VALUES,
+}
+
+
+class MetricRole(StrEnum):
+    """What a metric is for."""
+
+    PRIMARY = "primary"
+    """It decides."""
+    SECONDARY = "secondary"
+    """It is compared and decides nothing."""
+    GUARDRAIL = "guardrail"
+    """It must not be harmed."""
+    OBSERVED = "observed"
+    """Nobody has declared it; it was observed."""
+
+
+class PriorSpec(InputModel):
+    """What is believed of a metric before it is observed; what is left out is weak.
+
+    Attributes:
+        alpha: Pseudo-units with a value, > 0 (`binary`, `revenue`).
+        beta: Pseudo-units without, > 0 (`binary`, `revenue`).
+        events: Pseudo-events of a rate, > 0 (`count`).
+        event_units: Pseudo-units of a rate, > 0 (`count`).
+        mean: Expected mean of the values (`continuous`), or of those units have (`revenue`).
+        variance: Expected variance of those values, > 0; stated together with the mean.
+        units: How many units that mean weighs, > 0; 1 unless stated.
+        degrees: How many units that variance weighs, > 2; 3 unless stated.
+    """
+
+    alpha: float | None = Field(default=None, gt=0.0, le=1e9)
+    beta: float | None = Field(default=None, gt=0.0, le=1e9)
+    events: float | None = Field(default=None, gt=0.0, le=1e9)
+    event_units: float | None = Field(default=None, gt=0.0, le=1e9)
+    mean: float | None = Field(default=None, ge=-_LARGEST, le=_LARGEST)
+    variance: float | None = Field(default=None, ge=_SMALLEST, le=_LARGEST**2)
+    units: float | None = Field(default=None, gt=0.0, le=1e9)
+    degrees: float | None = Field(default=None, gt=2.0, le=1e9)
+
+    @property
+    def stated(self) -> frozenset[str]:
+        """Names of the parameters that are stated."""
+        return frozenset(self.model_dump(exclude_none=True))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        stated = self.stated
+        if stated & _OF_VALUES and not {"mean", "variance"} <= stated:
+            missing = "variance" if "mean" in stated else "mean"
+            message = "a prior of values states their mean and their variance"
+            raise problem("PRIOR_INCOMPLETE", message, missing)
+        return self
+
+    @property
+    def priors(self) -> Priors:
+        """The same as the posteriors take it."""
+        stated = self.model_dump(include=set(_OF_VALUES), exclude_none=True)
+        values = NormalPrior(**stated) if stated else None
+        rate = {} if self.events is None else {"events": self.events}
+        return Priors(
+            alpha=self.alpha, beta=self.beta, event_units=self.event_units, values=values, **rate
+        )
+
+
+class MetricSpec(InputModel):
+    """What is declared of one metric.
+
+    Attributes:
+        kind: What its values are; inferred from them unless declared.
+        direction: Whether more of it is better, or less.
+        tolerated_harm: By how much a variant may be worse than the control before a guardrail
+            trips, as a share of the control's mean, in [0, 1]. Of guardrails alone; 0 unless
+            stated.
+        prior: What is believed of it before it is observed; needs a declared kind.
+    """
+
+    kind: Annotated[MetricKind, Field(strict=False)] | None = None
+    direction: Annotated[Direction, Field(strict=False)] = Direction.INCREASE
+    tolerated_harm: float | None = Field(default=None, ge=0.0, le=1.0)
+    prior: PriorSpec | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind is MetricKind.RATIO:
+            known = ", ".join(kind.value for kind in _PRIORS)
+            raise problem("UNKNOWN_VALUE", f"kind == 'ratio', must be one of {known}", "kind")
+        if self.prior is None:
+            return self
+        if self.kind is None:
+            message = "a prior belongs to a kind, and the metric declares none"
+            raise problem("KIND_NOT_DECLARED", message, "kind")
+        unused = sorted(self.prior.stated - _PRIORS[self.kind])
+        if unused:
+            alias = type(self.prior).model_fields[unused[0]].alias
+            message = f"a metric of kind {self.kind.value} has no such prior"
+            raise problem("PRIOR_NOT_USED", message, f"prior.{alias}")
+        mean = self.prior.mean
+        if self.kind is MetricKind.REVENUE and mean is not None and mean <= 0.0:
+            message = f"mean == {mean}, must be > 0, as amounts are"
+            raise problem("OUT_OF_RANGE", message, "prior.mean")
+        return self
+
+    @property
+    def priors(self) -> Priors:
+        """The declared priors; weak ones for what is not declared."""
+        return Priors() if self.prior is None else self.prior.priors

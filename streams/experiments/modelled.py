@@ -1,0 +1,89 @@
+"""One metric of an experiment: its tallies, the kind they have, and the posteriors of its means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streams.allocation.policies import BetaPolicy
+from streams.experiments.comparing import Compared, Traffic
+from streams.experiments.definition import ExperimentConfig
+from streams.experiments.metrics import MetricRole
+from streams.experiments.snapshot import MetricModel
+from streams.inference.direction import oriented
+from streams.inference.families import Priors, posteriors_of
+from streams.inference.kinds import FoundKind, MetricKind, VariantMetric, find_kind
+from streams.inference.posterior import Posteriors
+from streams.inference.sample import Sample
+from streams.tallies.cell import MetricTally, VariantTally
+
+_NONE = MetricTally()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Modelled:
+    """A metric of all variants, in the order of the definition.
+
+    Attributes:
+        model: How it is read.
+        tallies: What was counted.
+        samples: The same beside the units.
+        posteriors: Of the means per unit.
+        compared: What comparisons rest on.
+    """
+
+    model: MetricModel
+    tallies: tuple[MetricTally, ...]
+    samples: tuple[Sample, ...]
+    posteriors: Posteriors
+    compared: Compared
+
+    @property
+    def oriented(self) -> Posteriors:
+        """Posteriors of which the largest mean is the best one."""
+        return oriented(self.posteriors, self.model.direction)
+
+
+def model_metric(
+    config: ExperimentConfig, traffic: Traffic, variants: Sequence[VariantTally], name: str
+) -> Modelled:
+    """Return a metric as its kind is modelled.
+
+    The declared kind holds unless the tallies contradict it; then the one they have, and the model
+    says so. Priors are declared for a kind, and hold for that one alone.
+
+    Args:
+        config: What is declared.
+        traffic: How the units were shared out.
+        variants: The tallies.
+        name: Name of the metric.
+    """
+    spec, role = config.spec(name), config.role(name)
+    tallies = tuple(variant.metrics.get(name, _NONE) for variant in variants)
+    found = find_kind(
+        spec.kind, [VariantMetric(v.units, m) for v, m in zip(variants, tallies, strict=True)]
+    )
+    samples = tuple(Sample.of(v.units, m) for v, m in zip(variants, tallies, strict=True))
+    is_binary = found.kind is MetricKind.BINARY
+    return Modelled(
+        model=MetricModel(
+            name=name,
+            role=role,
+            direction=spec.direction,
+            kind=found.kind,
+            is_declared=found.is_declared,
+            contradiction=found.contradiction,
+        ),
+        tallies=tallies,
+        samples=samples,
+        posteriors=posteriors_of(found.kind, samples, _priors(config, name, role, found)),
+        compared=Compared.of(traffic, tallies, samples, is_binary=is_binary),
+    )
+
+
+def _priors(config: ExperimentConfig, name: str, role: MetricRole, found: FoundKind) -> Priors:
+    policy = config.parameters
+    is_binary = found.kind is MetricKind.BINARY
+    if is_binary and role is MetricRole.PRIMARY and isinstance(policy, BetaPolicy):
+        return Priors(alpha=policy.prior_alpha, beta=policy.prior_beta)
+    return config.spec(name).priors if found.is_declared else Priors()

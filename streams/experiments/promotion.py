@@ -1,0 +1,66 @@
+"""When an experiment ends by itself: a winner is certain, and nothing stands in the way.
+
+A person who is told to conclude looks again before doing so. What concludes by itself does not, so
+more is asked of it than of a recommendation.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from streams.experiments.lifecycle import Status
+from streams.experiments.snapshot import RecommendedAction, Snapshot
+
+_MS_PER_S = 1_000
+
+
+class Obstacle(StrEnum):
+    """What stands in the way of a promotion."""
+
+    NOT_RUNNING = "NOT_RUNNING"
+    """It is a draft, paused, or has ended."""
+    SAMPLE_RATIO_MISMATCH = "SAMPLE_RATIO_MISMATCH"
+    """Units do not arrive as they were shared out."""
+    KIND_CONTRADICTED = "KIND_CONTRADICTED"
+    """A declared metric has values that are not of its kind."""
+    GUARDRAIL_TRIPPED = "GUARDRAIL_TRIPPED"
+    """A variant harms a guardrail metric by more than is tolerated."""
+    MIN_SAMPLE_SIZE = "MIN_SAMPLE_SIZE"
+    """A variant has fewer units than `min_sample_size`."""
+    MIN_DURATION = "MIN_DURATION"
+    """Its events span less time than `min_duration`."""
+    NO_WINNER = "NO_WINNER"
+    """The sequential test has not been passed."""
+    EXPECTED_LOSS = "EXPECTED_LOSS"
+    """The expected loss of the winner is above `max_expected_loss` of its mean."""
+
+
+def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
+    """Return all that stands in the way of promoting a winner; nothing, when it is time.
+
+    It is a function of the snapshot alone, and times are those of events, so a replay promotes when
+    the workers did.
+
+    Args:
+        snapshot: What is known; one of before there was evidence promotes nobody.
+    """
+    experiment, evidence = snapshot.experiment, snapshot.evidence
+    config = experiment.definition.config
+    is_winner = (
+        snapshot.recommended_action is RecommendedAction.CONCLUDE_WINNER
+        and snapshot.winner is not None
+    )
+    if evidence is None:
+        return (Obstacle.NO_WINNER,)
+    loss = evidence.relative_loss
+    holds = {
+        Obstacle.NOT_RUNNING: experiment.status is not Status.RUNNING,
+        Obstacle.SAMPLE_RATIO_MISMATCH: evidence.sample_ratio.is_mismatch,
+        Obstacle.KIND_CONTRADICTED: any(each.contradiction for each in snapshot.metrics),
+        Obstacle.GUARDRAIL_TRIPPED: any(each.is_tripped for each in evidence.guardrails),
+        Obstacle.MIN_SAMPLE_SIZE: min(evidence.units) < config.min_sample_size,
+        Obstacle.MIN_DURATION: evidence.duration_ms < config.min_duration * _MS_PER_S,
+        Obstacle.NO_WINNER: not is_winner,
+        Obstacle.EXPECTED_LOSS: loss is None or loss > config.max_expected_loss,
+    }
+    return tuple(obstacle for obstacle, is_there in holds.items() if is_there)
