@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from streams.domain.quantities import inverse_propensity
@@ -105,7 +105,7 @@ class CellBuilder:
             at_ms: Time of the observation.
             vector: Features of the unit; None if it has none.
         """
-        self._hw = offset
+        self._hw = max(self._hw, offset)  # units counted together may be of later records
         sums = self._metrics.get(key)
         if sums is None:
             sums = self._metrics[key] = [0, 0, 0, 0]
@@ -126,9 +126,38 @@ class CellBuilder:
         if at_ms > self._last_at_ms:  # noqa: PLR1730
             self._last_at_ms = at_ms
 
+    def add_first_values(
+        self,
+        offset: int,
+        keys: Sequence[tuple[int, int, str]],
+        values: Sequence[int],
+        times_ms: Sequence[int],
+    ) -> None:
+        """Add the first observations of units, of records up to the one at `offset`.
+
+        Args:
+            offset: Offset of the last record.
+            keys: Variant, propensity and metric of each.
+            values: The observations, in micro-units.
+            times_ms: Times of the observations.
+        """
+        self._hw = max(self._hw, offset)
+        known = self._metrics
+        for key, value in zip(keys, values, strict=True):
+            sums = known.get(key)
+            if sums is None:
+                known[key] = [1, 1, value, value * value]
+                continue
+            sums[0] += 1
+            sums[1] += 1
+            sums[2] += value
+            sums[3] += value * value
+        self._first_at_ms = min(self._first_at_ms, *times_ms)
+        self._last_at_ms = max(self._last_at_ms, *times_ms)
+
     def add_duplicate(self, offset: int) -> None:
         """Count an observation of the record at `offset` that had been counted before."""
-        self._hw = offset
+        self._hw = max(self._hw, offset)
         self._duplicates += 1
 
     def freeze(self) -> Cell | None:

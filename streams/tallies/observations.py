@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.domain.errors import EventError
 from streams.domain.events import Observation, ObservationBatch, VerifiedObservations
@@ -19,6 +19,7 @@ from streams.domain.receipts import (
 )
 from streams.domain.vectors import unpack
 from streams.tallies.cell import Cell, Source
+from streams.tallies.new_units import UnitRows, count_new_units
 from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
 from streams.tallies.window import KEY_MASK, SEEN
 
@@ -79,15 +80,29 @@ class ObservationFold(PartitionFold):
     ) -> list[tuple[int, Sequence[Refusal]]]:
         """Count the rows in [start, stop), each of them a record; the same as `fold` for each.
 
+        Units that were not observed before are counted together, the others one by one after them.
+        That changes nothing, as a unit's value is the sum of its observations in any order.
+
         Returns:
             What could not be counted, by row.
         """
+        start += int(rows.offsets[start:stop].searchsorted(self.hw, "right"))
+        if start >= stop:
+            return []
+        batch = UnitRows(rows[start:stop], [_hash(name) for name in rows.names])
+        others = count_new_units(batch, self._ledger)
+        refused = self._count_one_by_one(batch, others)
+        self.hw = int(rows.offsets[stop - 1])
+        return [(start + row, refusals) for row, refusals in refused]
+
+    def _count_one_by_one(
+        self, batch: UnitRows, places: NDArray[np.int64]
+    ) -> list[tuple[int, Sequence[Refusal]]]:
+        """Count the rows at `places`, in their order."""
         refused: list[tuple[int, Sequence[Refusal]]] = []
-        start = bisect_right(rows.offsets, self.hw, start, stop)
-        if start == stop:
-            return refused
-        touched = self._touched
+        rows = batch.rows[places]
         columns = (
+            places,
             rows.offsets,
             rows.timestamps_ms,
             rows.experiments,
@@ -95,13 +110,14 @@ class ObservationFold(PartitionFold):
             rows.propensities,
             rows.assigned_at_ms,
             rows.windows_s,
-            rows.identities,
+            batch.units[places],
             rows.metrics,
             rows.values,
             rows.events,
             rows.observed_at_ms,
         )
-        for row, (
+        for (
+            row,
             offset,
             timestamp_ms,
             experiment,
@@ -109,23 +125,19 @@ class ObservationFold(PartitionFold):
             propensity,
             assigned_at_ms,
             window_s,
-            identity,
+            unit,
             metric,
             value,
             event,
             observed_at_ms,
-        ) in enumerate(zip(*(column[start:stop] for column in columns), strict=True), start):
-            ledger = touched.get(experiment) or self._ledger(experiment)
-            known_salt = ledger.salts.get(metric)
+        ) in zip(*(column.tolist() for column in columns), strict=True):
+            ledger = self._touched.get(experiment) or self._ledger(experiment)
+            name = rows.names[metric]
+            is_known = name in ledger.salts
             try:
-                salt = known_salt or _salt(ledger, metric)
+                salt = ledger.salts[name] if is_known else _salt(ledger, name)
                 before = ledger.window.observe(
-                    assigned_at_ms,
-                    window_s,
-                    (identity ^ salt) & KEY_MASK,
-                    event,
-                    value,
-                    timestamp_ms + CLOCK_SKEW_MS,
+                    assigned_at_ms, window_s, unit, event, value, timestamp_ms + CLOCK_SKEW_MS
                 )
             except EventError as error:
                 refused.append((row, (Refusal(0, error),)))
@@ -135,12 +147,11 @@ class ObservationFold(PartitionFold):
                 if offset > builder.folded:
                     builder.add_duplicate(offset)
                 continue
-            if known_salt is None:
-                ledger.salts[metric] = salt
+            if not is_known:
+                ledger.salts[name] = salt
             if offset > builder.folded:
-                key = (variant, propensity, metric)
+                key = (variant, propensity, name)
                 builder.add_value(offset, key, before, value, observed_at_ms)
-        self.hw = rows.offsets[stop - 1]
         return refused
 
     def _count(self, offset: int, observation: Observation, timestamp_ms: int) -> None:
@@ -196,7 +207,7 @@ def _salt(ledger: Ledger, metric: str) -> int:
     return _hash(metric)
 
 
-def hash_events(event_ids: Sequence[bytes]) -> list[int]:
+def hash_events(event_ids: Sequence[bytes]) -> NDArray[np.uint64]:
     """Return what stands for event ids in UTF-8, in 1..KEY_MASK; 0 for an empty one: there is none.
 
     All digests become numbers at once: 0.23 us each instead of 0.34.
@@ -208,7 +219,7 @@ def hash_events(event_ids: Sequence[bytes]) -> list[int]:
         digests.append(state.digest())
     hashes = np.frombuffer(b"".join(digests), ">u8").astype(np.uint64) & np.uint64(KEY_MASK)
     given = np.fromiter(map(bool, event_ids), np.bool_, len(event_ids))
-    numbers: list[int] = np.where(given, np.maximum(hashes, 1), 0).tolist()
+    numbers: NDArray[np.uint64] = np.where(given, np.maximum(hashes, 1), 0).astype(np.uint64)
     return numbers
 
 
