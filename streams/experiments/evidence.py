@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from streams.experiments.comparing import Traffic
+from streams.experiments.comparing import Traffic, Weighting
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.modelled import Modelled
 from streams.experiments.snapshot import (
@@ -91,7 +91,8 @@ def _leader(primary: Modelled, best: Best) -> int:
 
 def _planned_units(experiment: Experiment, traffic: Traffic) -> int:
     """Return the size that was planned, if there was one: moving weights make no use of it."""
-    is_plan = traffic.shares is not None and experiment.planned_units >= MIN_PLANNED_UNITS
+    is_fixed = traffic.weighting is Weighting.PLAIN
+    is_plan = is_fixed and experiment.planned_units >= MIN_PLANNED_UNITS
     return experiment.planned_units if is_plan else 0
 
 

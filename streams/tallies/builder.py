@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from types import MappingProxyType
 
-from streams.domain.quantities import inverse_propensity
 from streams.domain.vectors import Vector
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, add_variants
-from streams.tallies.linear import LinearSums
+from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.linear import LinearSums, add_entries
+from streams.tallies.weights import unit_weights
 
 _NEVER = 1 << 63
+_NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
+_NOBODY = VariantTally()
+_NO_VALUES = MetricTally()
+_unit_sums = attrgetter(
+    "units", "weight", "weight_squared", "overlap_units", "overlap", "overlap_squared"
+)
+_value_sums = attrgetter(*[each.name for each in fields(MetricTally) if each.name != "moment"])
 _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
 
 
@@ -165,10 +174,9 @@ class CellBuilder:
         if self._hw < 0:
             return None
         experiment, source, partition = self._place
-        added = self._variants()
+        variants = self._variants()
         old = self.cell
         if old is not None:
-            added = add_variants(old.variants, added)
             self._first_at_ms = min(self._first_at_ms, old.first_at_ms)
             self._last_at_ms = max(self._last_at_ms, old.last_at_ms)
             self._duplicates += old.duplicates
@@ -180,7 +188,7 @@ class CellBuilder:
             self._first_at_ms,
             self._last_at_ms,
             self._duplicates,
-            added,
+            variants,
         )
         self._reset()
         return self.cell
@@ -196,44 +204,109 @@ class CellBuilder:
         self._rewards = {}
 
     def _variants(self) -> dict[int, VariantTally]:
-        units: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
+        """Return the tallies of the newest cell with all that was added to them."""
+        known = _NO_VARIANTS if self.cell is None else self.cell.variants
+        units, grams, metrics = self._units_of(known), self._grams_of(known), self._values_of(known)
+        variants = dict(known)
+        for variant in units.keys() | metrics.keys():
+            old = known.get(variant, _NOBODY)
+            sums = units.get(variant) or _unit_sums(old)
+            n_units, weight, weight_squared, overlap_units, overlap, overlap_squared = sums
+            named = {**old.metrics, **metrics.get(variant, {})}
+            variants[variant] = VariantTally(
+                n_units,
+                weight,
+                weight_squared,
+                dict(sorted(named.items())),
+                grams.get(variant, old.gram),
+                overlap_units,
+                overlap,
+                overlap_squared,
+            )
+        return dict(sorted(variants.items()))
+
+    def _units_of(self, known: Mapping[int, VariantTally]) -> dict[int, list[int]]:
+        """Return the `_unit_sums` of the variants that have new units."""
+        units: dict[int, list[int]] = {}
         for (variant, propensity), count in self._units.items():
-            weight = inverse_propensity(propensity)
-            totals = units[variant]
-            totals[0] += count
-            totals[1] += weight * count
-            totals[2] += weight * weight * count
-        metrics: defaultdict[int, dict[str, list[int]]] = defaultdict(dict)
+            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
+            sums = units.get(variant)
+            if sums is None:
+                sums = units[variant] = list(_unit_sums(known.get(variant, _NOBODY)))
+            sums[0] += count
+            sums[1] += inverse * count
+            sums[2] += inverse_squared * count
+            sums[3] += count
+            sums[4] += overlap * count
+            sums[5] += overlap_squared * count
+        return units
+
+    def _values_of(self, known: Mapping[int, VariantTally]) -> dict[int, dict[str, MetricTally]]:
+        """Return the metrics that have new values, by variant and name."""
+        values: dict[tuple[int, str], list[int]] = {}
         for (variant, propensity, name), (n_units, n, total, squared) in self._metrics.items():
-            weight = inverse_propensity(propensity)
-            totals = metrics[variant].setdefault(name, [0, 0, 0, 0, 0, 0])
-            totals[0] += n_units
-            totals[1] += n
-            totals[2] += total
-            totals[3] += squared
-            totals[4] += weight * total
-            totals[5] += weight * weight * squared
-        grams: defaultdict[int, LinearSums] = defaultdict(LinearSums)
-        for (variant, vector), count in self._contexts.items():
-            grams[variant].add_unit(vector, count)
+            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
+            sums = values.get((variant, name))
+            if sums is None:
+                sums = values[variant, name] = list(_value_sums(_metric(known, variant, name)))
+            sums[0] += n_units
+            sums[1] += n
+            sums[2] += total
+            sums[3] += squared
+            sums[4] += inverse * total
+            sums[5] += inverse_squared * squared
+            sums[6] += n_units
+            sums[7] += overlap * total
+            sums[8] += overlap_squared * total
+            sums[9] += overlap_squared * squared
+            sums[10] += inverse_squared * total
         moments: defaultdict[tuple[int, str], LinearSums] = defaultdict(LinearSums)
         for (variant, name, vector), value in self._rewards.items():
             moments[variant, name].add_value(vector, value)
-        tallies = {}
-        for variant in sorted(units.keys() | metrics.keys()):
-            n_units, weights, weights_squared = units[variant]
-            named = sorted(metrics[variant].items())
-            tallies[variant] = VariantTally(
+        metrics: defaultdict[int, dict[str, MetricTally]] = defaultdict(dict)
+        for (variant, name), sums in values.items():
+            moment = _metric(known, variant, name).moment
+            if (variant, name) in moments:
+                moment = add_entries(moment, moments[variant, name].freeze().moment)
+            (
                 n_units,
-                weights,
-                weights_squared,
-                {name: _metric_tally(sums, moments[variant, name]) for name, sums in named},
-                grams[variant].freeze().gram,
+                n,
+                total,
+                squared,
+                weighted,
+                weighted_squared,
+                overlap_units,
+                overlap_total,
+                overlap_cross,
+                overlap_squared,
+                weighted_cross,
+            ) = sums
+            metrics[variant][name] = MetricTally(
+                n_units,
+                n,
+                total,
+                squared,
+                weighted,
+                weighted_squared,
+                moment,
+                overlap_units,
+                overlap_total,
+                overlap_cross,
+                overlap_squared,
+                weighted_cross,
             )
-        return tallies
+        return metrics
+
+    def _grams_of(self, known: Mapping[int, VariantTally]) -> dict[int, tuple[int, ...]]:
+        """Return the matrices of the variants that have new units with features."""
+        grams: defaultdict[int, LinearSums] = defaultdict(LinearSums)
+        for (variant, vector), count in self._contexts.items():
+            grams[variant].add_unit(vector, count)
+        return {
+            variant: add_entries(known.get(variant, _NOBODY).gram, sums.freeze().gram)
+            for variant, sums in grams.items()
+        }
 
 
-def _metric_tally(sums: list[int], moments: LinearSums) -> MetricTally:
-    units, observations, total, squared, weighted, weighted_squared = sums
-    moment = moments.freeze().moment
-    return MetricTally(units, observations, total, squared, weighted, weighted_squared, moment)
+def _metric(known: Mapping[int, VariantTally], variant: int, name: str) -> MetricTally:
+    return known.get(variant, _NOBODY).metrics.get(name, _NO_VALUES)
