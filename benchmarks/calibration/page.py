@@ -16,17 +16,17 @@ _INTRODUCTION = """\
 # Calibration
 
 What the statistics promise, held against simulated experiments whose truth is known. `make
-calibrate` runs every row, keeps what it measured under `benchmarks/results/calibration/` and
-writes this page and its plots from that. Everything is seeded, so a row gives the same figures
-again; the command above each table makes any one of its rows. A smaller cut is a test
+calibrate` runs every row, keeps what it measured under `benchmarks/results/calibration/` and writes
+this page and its plots from that. Everything is seeded, so a row gives the same figures again; the
+command above each table makes any one of its rows. A smaller cut is a test
 ([`tests/benchmarks/test_calibrate.py`](../tests/benchmarks/test_calibrate.py)).
 
 In brackets stands the 95 % confidence interval: of a share by Clopper and Pearson, of a mean by
-its standard error. A claim **holds** if the whole interval is within it, **fails** if the whole
-interval is outside, and is **open** if its bound lies inside: then more repetitions would tell.
-Rows without a verdict are there for comparison. How the figures are computed in production is in
-[statistics.md](statistics.md); the simulations are in
-[`streams/calibration/`](../streams/calibration/claims.py).
+Student's t. A claim **holds** if the whole interval is within it, **fails** if the whole interval
+is outside, and is **open** if its bound lies inside: then more repetitions would tell. Rows without
+a verdict are there for comparison; "400 of 2,000" repetitions were run at a fifth of the full size.
+How the figures are computed in production is in [statistics.md](statistics.md); the simulations are
+in [`streams/calibration/`](../streams/calibration/claims.py).
 """
 
 
@@ -132,9 +132,9 @@ def _section(group: Group, results: Mapping[str, Result], plots: Iterable[tuple[
     body = [
         [
             *(row.cells.get(name, "") for name in settings),
-            f"{results[row.name].repetitions:,}",
+            _size(row, results[row.name]),
             *(shown(results[row.name].measures.get(name)) for name in group.columns),
-            _verdict(row, results[row.name]),
+            _verdict(group, row, results[row.name]),
             f"`{row.name}`",
         ]
         for row in group.rows
@@ -159,16 +159,21 @@ def _section(group: Group, results: Mapping[str, Result], plots: Iterable[tuple[
     )
 
 
-def _verdict(row: Row, result: Result) -> str:
-    verdicts = {claim.verdict(result.measures[claim.measure]) for claim in row.claims}
-    if Verdict.FAILS in verdicts:
-        broken = [
-            claim.measure
-            for claim in row.claims
-            if claim.verdict(result.measures[claim.measure]) is Verdict.FAILS
-        ]
-        return f"**fails** ({', '.join(broken)})"
-    return "open" if Verdict.OPEN in verdicts else "holds" if verdicts else ""
+def _size(row: Row, result: Result) -> str:
+    whole = f"{row.repetitions:,}"
+    return whole if result.repetitions == row.repetitions else f"{result.repetitions:,} of {whole}"
+
+
+def _verdict(group: Group, row: Row, result: Result) -> str:
+    """Return the worst verdict of a row, with the measures that have it unless it holds."""
+    measures: dict[Verdict, list[str]] = {}
+    for claim in row.claims:
+        verdict = claim.verdict(result.measures[claim.measure])
+        measures.setdefault(verdict, []).append(group.columns[claim.measure])
+    for verdict, text in ((Verdict.FAILS, "**fails**"), (Verdict.OPEN, "open")):
+        if verdict in measures:
+            return f"{text}: {', '.join(measures[verdict])}"
+    return "holds" if measures else ""
 
 
 def _percent(share: float) -> str:

@@ -95,10 +95,11 @@ def _errors(axes: Axes, rows: Rows) -> None:
         xlabel="looks",
         ylabel="experiments in error",
         xscale="log",
+        yscale="log",
         xlim=(1, 1_000),
-        ylim=(0, None),
+        ylim=(0.001, 1),
     )
-    _finish(axes)
+    _finish(axes, decimals=None)
 
 
 def _coverage(axes: Axes, rows: Rows) -> None:
@@ -167,11 +168,11 @@ def _promotion(axes: Axes, rows: Rows) -> None:
         ("thompson-0.01-weights-1-p", "the same by weights 1 / p", _GREY, "--"),
     )
     _lines(axes, rows, "named", lines)
-    for times, label in ((1, "the bound of the mean"), (3, "three times")):
+    for times, label, height in ((1, "the bound of the mean", 0.62), (3, "three times", 0.02)):
         axes.axvline(times * LEAST_UNITS, color=_BLACK, linewidth=1, linestyle=":")
         axes.annotate(
             label,
-            (times * LEAST_UNITS, 0.02),
+            (times * LEAST_UNITS, height),
             xytext=(-3, 0),
             textcoords="offset points",
             rotation=90,
@@ -240,7 +241,7 @@ def _slope(axes: Axes, rows: Rows) -> None:
     start = units.index(100_000.0)
     for times, style in ((1.3, ":"), (1.0, "--"), (0.7, ":")):
         grown = [lost[start] + times * _C * math.log(each / units[start]) for each in units[start:]]
-        label = f"{times:g} · C per e-fold, C = {_C:.2f}"
+        label = f"{times:.1f} C per e-fold, C = {_C:.2f}"
         axes.plot(units[start:], grown, style, color=_BLACK, linewidth=1.2, label=label)
     axes.set(
         title="Thompson sampling in the long run, and the slope of Lai and Robbins from 100,000 on",

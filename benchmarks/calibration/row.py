@@ -78,11 +78,13 @@ class Group:
 
 
 def thinned(counts: Sequence[int], repetitions: int) -> tuple[list[float], list[float]]:
-    """Return shares by look at a few looks, evenly spaced on a logarithmic axis.
+    """Return shares by look at a few looks, some evenly spaced and some on a logarithmic axis.
 
     Args:
         counts: Experiments in which something had happened by each look.
         repetitions: Number of experiments.
     """
-    looks = np.unique(np.geomspace(1, len(counts), _POINTS).round().astype(int)).tolist()
+    last = len(counts)
+    spaced = (np.geomspace(1, last, _POINTS), np.linspace(1, last, _POINTS))
+    looks = np.unique(np.concatenate(spaced).round().astype(int)).tolist()
     return [float(look) for look in looks], [counts[look - 1] / repetitions for look in looks]
