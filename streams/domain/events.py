@@ -152,6 +152,7 @@ class CommandKind(StrEnum):
     RESUME = "resume"
     UPDATE = "update"
     CONCLUDE = "conclude"
+    ROLLBACK = "rollback"
     ARCHIVE = "archive"
 
 
@@ -165,7 +166,8 @@ class Command:
         kind: What to do.
         issued_at_ms: Time at which the API took it; the core knows no other clock.
         payload: JSON-like arguments: of `create` {"config", "variants"}, of `update` the changed
-            fields, of `conclude` {"winnerVariantId"?}; else empty.
+            fields, of `conclude` {"winnerVariantId"?, "controlShare"?, "isPromotion"?,
+            "because"?}, of `rollback` {"because"?}; else empty.
     """
 
     command_id: str

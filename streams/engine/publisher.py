@@ -1,4 +1,4 @@
-"""What follows from what is known: snapshots to Kafka and Redis, decisions, promotions."""
+"""What follows from what is known: snapshots to Kafka and Redis, decisions, own commands."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import faust
 
 from schemas.codec import Codec
 from streams.domain.errors import DependencyError
-from streams.domain.events import Command, CommandKind
 from streams.engine import metrics
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.logged_actions import LoggedActions
@@ -20,7 +18,7 @@ from streams.engine.outbox import Outgoing, deliver
 from streams.engine.pacing import follow
 from streams.engine.projector import Projector
 from streams.engine.serving import LOOK_S, Serving
-from streams.experiments.promotion import obstacles
+from streams.experiments.automatic import due_command
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
 from streams.log.records import LogError
@@ -81,7 +79,7 @@ class Publisher:
         self._projector = projector
         self._codec = codec
         self._timeout = timeout_s
-        self._promoted: set[str] = set()
+        self._commanded: set[str] = set()
         self._serving = serving
         self._logged = logged
         self._is_taking_over = False
@@ -153,13 +151,11 @@ class Publisher:
                 )
                 await deliver(self._outlets.decisions, [record], self._timeout)
             self._stage.note_action(partition, known, action)
-        promotion = _promotion(snapshot) if self._serving.is_served else None
-        if promotion is not None and promotion.command_id not in self._promoted:
-            record = Outgoing(
-                snapshot.experiment.id.encode(), encode_command(promotion, self._codec)
-            )
+        command = due_command(snapshot) if self._serving.is_served else None
+        if command is not None and command.command_id not in self._commanded:
+            record = Outgoing(snapshot.experiment.id.encode(), encode_command(command, self._codec))
             await deliver(self._outlets.commands, [record], self._timeout)
-            self._promoted.add(promotion.command_id)
+            self._commanded.add(command.command_id)
 
 
 def _evaluated(known: Known) -> Snapshot | None:
@@ -168,24 +164,3 @@ def _evaluated(known: Known) -> Snapshot | None:
     metrics.EVALUATIONS.inc()
     metrics.EVALUATION_SECONDS.observe(time.perf_counter() - started)
     return snapshot
-
-
-def _promotion(snapshot: Snapshot) -> Command | None:
-    """Return the command that concludes an experiment by itself, if it is time.
-
-    Its id follows from the experiment and its version, so that sending it twice is harmless; and a
-    command that came in between changes the version, so that an author's decision is not overrun
-    by one about an older state.
-    """
-    experiment = snapshot.experiment
-    is_due = experiment.definition.config.auto_promote_winner and not obstacles(snapshot)
-    if not is_due or snapshot.winner is None:
-        return None
-    seed = f"promote/{experiment.id}/{experiment.version}".encode()
-    return Command(
-        command_id=blake2b(seed, digest_size=16).hexdigest(),
-        experiment=experiment.number,
-        kind=CommandKind.CONCLUDE,
-        issued_at_ms=snapshot.as_of_ms,
-        payload={"winnerVariantId": experiment.variant_id(snapshot.winner)},
-    )

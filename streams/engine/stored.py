@@ -10,6 +10,7 @@ import orjson
 from streams.domain.events import Answer
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.promoted import Promotion
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "plannedUnits": experiment.planned_units,
             "concludedAt": experiment.concluded_at_ms,
             "winner": experiment.winner,
+            "promotion": None if experiment.promotion is None else asdict(experiment.promotion),
             "answers": [
                 {name: value for name, value in asdict(answer).items() if name != "experiment"}
                 for answer in stored.answers
@@ -54,6 +56,7 @@ def decode_stored(body: bytes) -> StoredExperiment:
     entry: dict[str, Any] = orjson.loads(body)
     number = int(entry["number"])
     definition = entry["definition"]
+    promotion = entry.get("promotion")  # older entries have none
     return StoredExperiment(
         experiment=Experiment(
             number=number,
@@ -66,6 +69,7 @@ def decode_stored(body: bytes) -> StoredExperiment:
             planned_units=entry.get("plannedUnits", 0),  # older entries have none
             concluded_at_ms=entry["concludedAt"],
             winner=entry["winner"],
+            promotion=None if promotion is None else Promotion(**promotion),
         ),
         answers=tuple(Answer(experiment=number, **answer) for answer in entry["answers"]),
     )

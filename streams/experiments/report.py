@@ -11,7 +11,9 @@ from streams.allocation.policies.posteriors import best_arm
 from streams.experiments.comparing import Traffic
 from streams.experiments.contextual import weigh
 from streams.experiments.decision import decide
-from streams.experiments.evidence import corrected, gather
+from streams.experiments.evidence import gather
+from streams.experiments.guarding import since_conclusion
+from streams.experiments.guardrails import corrected
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.metrics import MetricRole
 from streams.experiments.modelled import Modelled, model_metric
@@ -40,7 +42,8 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
 
     Args:
         experiment: Definition and lifecycle.
-        tally: Sum of the newest cells. Variants the definition does not have are left out.
+        tally: Sum of the newest cells. Of indices beyond the variants of the definition, those
+            since the conclusion tell how a promoted winner does; others are left out.
         cells: Where those cells ended, in order of source and partition.
     """
     definition = experiment.definition
@@ -61,19 +64,21 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     winner = _best(primary, policy, arms)
     guardrails = [metrics[name] for name in config.guardrail_metrics]
     duration_ms = tally.last_at_ms - tally.first_at_ms
-    evidence = gather(experiment, traffic, primary, guardrails, winner, duration_ms)
+    since = since_conclusion(experiment, tally)
+    evidence = gather(experiment, traffic, primary, guardrails, winner, duration_ms, since)
     decision = decide(experiment, primary.model, evidence)
     columns = _reports(metrics, definition.control_index)
     weights, model = weigh(policy, variants, primary.model.name, arms, is_mirrored=is_mirrored)
     version = experiment.version + sum(cell.hw + 1 for cell in cells)
+    # A fixed allocation keeps its version, and with it every unit keeps its receipt.
+    allocated = version if policy.adaptive else experiment.started_version
+    if experiment.promotion is not None:
+        weights = experiment.promotion.weights(n_variants, definition.control_index)
+        allocated, model = experiment.promotion.version, None
     return Snapshot(
         experiment=experiment,
         version=version,
-        allocation=Allocation(
-            # A fixed allocation keeps its version, and with it every unit keeps its receipt.
-            version=version if policy.adaptive else experiment.started_version,
-            weights=weights,
-        ),
+        allocation=Allocation(allocated, weights),
         variants=tuple(
             VariantReport(
                 assignments=variant.units,

@@ -9,6 +9,7 @@ from streams.experiments.snapshot import (
     Comparison,
     GuardrailFinding,
     MetricModel,
+    SinceConclusion,
     Snapshot,
 )
 
@@ -41,6 +42,9 @@ def evidence_json(snapshot: Snapshot) -> JsonObject | None:
             "ratios": dict(zip(names, ratio.ratios, strict=True)),
         },
         "guardrails": [_guardrail(each, names) for each in found.guardrails],
+        "sinceConclusion": _since_conclusion(
+            found.since_conclusion, names, snapshot.experiment.definition.control_index
+        ),
         "promotionObstacles": [obstacle.value for obstacle in obstacles(snapshot)],
     }
 
@@ -67,6 +71,18 @@ def _guardrail(found: GuardrailFinding, names: list[str]) -> JsonObject:
         "harm": found.harm,
         "pValue": found.p_value,
         "isTripped": found.is_tripped,
+    }
+
+
+def _since_conclusion(
+    found: SinceConclusion | None, names: list[str], control: int
+) -> JsonObject | None:
+    if found is None:
+        return None
+    return {
+        "variantId": names[found.variant],
+        "units": {names[found.variant]: found.units, names[control]: found.control_units},
+        "guardrails": [_guardrail(each, names) for each in found.guardrails],
     }
 
 
