@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.direction import Direction
@@ -17,6 +18,8 @@ _RULES = tuple(np.polynomial.legendre.leggauss(n_nodes) for n_nodes in (40, 64, 
 # In units of s, for all rules but the last; 6.5 suffices for all but a few small counts.
 _LONGEST_SPANS = (6.5, 11.0, 20.0)
 _QUARTILES_PER_DEVIATION = 1.349
+_NARROWEST = 1e-9  # deviation of a guess, > 0
+_LARGEST_LOG = 700.0  # of a ratio, which then is a machine number
 _BELOW_ZERO = 0.1  # share of a tail that the mass of the control at and below 0 may have
 
 
@@ -99,7 +102,7 @@ def versus(
     tail = (1.0 - level) / 2.0
     ends = np.zeros((4, n_arms))
     with_scales = table.mass_at_zero(control) <= _BELOW_ZERO * tail
-    ends[:, others] = pairs.ends(np.array([tail, 1.0 - tail]), with_scales=with_scales)
+    ends[:, others] = pairs.ends(tail, with_scales=with_scales)
     if with_scales:
         relative = difference / means[control]
     else:
@@ -114,9 +117,11 @@ class _Pairs:
         n_arms = len(table.lower)
         self._table = table
         self._control = control
-        self._values = table.posteriors.values(table.lower), table.posteriors.values(table.upper)
         # The logarithm of a ratio is more nearly normal than the ratio. A mean below 0 has none.
-        self._is_log = bool(self._values[0].min() >= 0.0)
+        self._is_log = bool(table.values[:, 0].min() >= 0.0)
+        self._has_corners = bool(
+            np.isfinite(table.lowest).any() or np.isfinite(table.highest).any()
+        )
         self.others = np.flatnonzero(np.arange(n_arms) != control)
 
     def below_control(self) -> tuple[FloatArray, FloatArray]:
@@ -124,8 +129,8 @@ class _Pairs:
         table, control, arms = self._table, self._control, self.others
         by_control = table.width[control] <= table.width[arms]
         inner, outer = np.where(by_control, control, arms), np.where(by_control, arms, control)
-        masses, values = self._nodes(inner, table.lower[inner], table.upper[inner])
-        below, excess = table.below_and_excess(outer[:, None], values)
+        masses = table.node_masses[inner]
+        below, excess = table.below_and_excess(outer[:, None], table.node_values[inner])
         probability, mean_excess = (masses * below).sum(axis=1), (masses * excess).sum(axis=1)
         # (c - a)+ = (c - a) + (a - c)+
         ahead = table.posteriors.means[control] - table.posteriors.means[arms]
@@ -134,42 +139,68 @@ class _Pairs:
             np.maximum(np.where(by_control, mean_excess, ahead + mean_excess), 0.0),
         )
 
-    def ends(self, probabilities: FloatArray, *, with_scales: bool) -> FloatArray:
+    def ends(self, tail: float, *, with_scales: bool) -> FloatArray:
         """Return quantiles of arm - control, then of arm / control - 1; shape (4, n_others).
 
         Args:
-            probabilities: The two probabilities.
+            tail: Probability beyond either end.
             with_scales: Whether the ratio means anything; otherwise its quantiles are NaN.
         """
+        n_others, is_log = len(self.others), self._is_log
+        middle, deviation = self._guesses(tail, with_scales=with_scales)
         arms = np.tile(self.others, 4 if with_scales else 2)
-        is_scale = np.arange(len(arms)) >= 2 * len(self.others)
-        wanted = np.repeat(np.tile(probabilities, 2), len(self.others))[: len(arms)]
-        means, deviations = (
-            self._table.posteriors.means,
-            self._table.spread / _QUARTILES_PER_DEVIATION,
-        )
-        mean, deviation = means[self._control], deviations[self._control]
-        guess = means[arms] - mean
-        step = np.hypot(deviations[arms], deviation)
-        is_log = self._is_log
-        if with_scales:
-            ratio = means[arms] / mean
-            slope = np.hypot(deviations[arms] / mean, ratio * deviation / mean)
-            guess = np.where(is_scale, np.log(ratio) if is_log else ratio, guess)
-            step = np.where(is_scale, slope / ratio if is_log else slope, step)
+        is_scale = np.arange(len(arms)) >= 2 * n_others
+        wanted = np.repeat(np.array([tail, 1.0 - tail, tail, 1.0 - tail]), n_others)[: len(arms)]
 
         def below(parameter: FloatArray, rows: NDArray[np.intp]) -> FloatArray:
             as_scale = is_scale[rows]
             scale = np.where(as_scale, parameter, 0.0)
-            scale = np.where(as_scale, np.exp(scale) if is_log else scale, 1.0)
+            if is_log:
+                scale = np.exp(np.minimum(np.maximum(scale, -_LARGEST_LOG), _LARGEST_LOG))
+            scale = np.where(as_scale, scale, 1.0)
             return self._below(arms[rows], scale, np.where(as_scale, 0.0, parameter))
 
-        solved = solve_increasing(below, wanted, guess, step)
+        solved = solve_increasing(below, wanted, middle, deviation)
         if is_log:
-            solved[is_scale] = np.exp(solved[is_scale])
-        ends = np.full((4, len(self.others)), np.nan)
+            with np.errstate(over="ignore"):
+                solved[is_scale] = np.exp(solved[is_scale])
+        ends = np.full((4, n_others), np.nan)
         ends.ravel()[: len(arms)] = solved - is_scale
         return ends
+
+    def _guesses(self, tail: float, *, with_scales: bool) -> tuple[FloatArray, FloatArray]:
+        """Return medians and, towards each end, deviations of the differences, then of the ratios.
+
+        The distance of an end from the median is the root of the sum of those of the arms squared,
+        each towards the end that moves the difference there. For normal arms it is exact.
+
+        Source: Donner and Zou (2012), "Closed-form confidence intervals for functions of the normal
+            mean and standard deviation", equations 3 and 4.
+        """
+        table, control, arms = self._table, self._control, self.others
+        quantiles = np.array([table.roughly(each) for each in (tail, 0.5, 1.0 - tail)])
+        z = -float(special.ndtri(tail))
+
+        def between(of: FloatArray, narrowest: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+            left, right = np.maximum(of[1:] - of[:-1], narrowest) / z
+            lower = np.hypot(left[arms], right[control])
+            upper = np.hypot(right[arms], left[control])
+            return of[1, arms] - of[1, control], np.array([lower, upper])
+
+        middle, deviations = between(quantiles, _NARROWEST * table.spread)
+        if not with_scales:
+            return np.tile(middle, 2), deviations.ravel()
+        if self._is_log:
+            logs = np.log(np.maximum(quantiles, np.finfo(np.float64).tiny))
+            scale, of_scale = between(logs, _NARROWEST)
+        else:
+            scale = quantiles[1, arms] / quantiles[1, control]
+            spread = np.hypot(table.spread[arms], scale * table.spread[control])
+            of_scale = np.tile(spread / (_QUARTILES_PER_DEVIATION * quantiles[1, control]), (2, 1))
+        return (
+            np.concatenate((middle, middle, scale, scale)),
+            np.concatenate((*deviations, *of_scale)),
+        )
 
     def _below(self, arms: NDArray[np.intp], scale: FloatArray, shift: FloatArray) -> FloatArray:
         """Return P(arm <= scale * control + shift); shape of all (n,)."""
@@ -197,20 +228,57 @@ class _Pairs:
     ) -> FloatArray:
         """Return P(outer <= slope * inner + offset).
 
-        The integral ends where the line leaves the support of the outer arm: behind it the
-        distribution function is 0 or 1, and at the end of a domain there may be a corner.
+        A sum over the nodes of the inner arm, unless the distribution function of the outer one has
+        a corner between them.
         """
         table = self._table
-        with np.errstate(divide="ignore", invalid="ignore"):
-            corners = [(ends[outer] - offset) / slope for ends in self._values]
-        first, last = np.fmin(*corners), np.fmax(*corners)
-        low, high = (
-            np.minimum(
-                np.maximum(table.posteriors.coordinates(ends), table.lower[inner]),
-                table.upper[inner],
+        if self._has_corners:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                corners = [(ends[outer] - offset) / slope for ends in (table.lowest, table.highest)]
+            low, high = (
+                np.minimum(
+                    np.maximum(table.posteriors.coordinates(ends), table.lower[inner]),
+                    table.upper[inner],
+                )
+                for ends in (np.fmin(*corners), np.fmax(*corners))
             )
-            for ends in (first, last)
-        )
+            is_cut = (low > table.lower[inner]) | (high < table.upper[inner])
+            if is_cut.any():
+                below = np.empty_like(slope)
+                chosen = inner[is_cut], outer[is_cut], slope[is_cut], offset[is_cut]
+                below[is_cut] = self._within(*chosen, low[is_cut], high[is_cut])
+                rest = ~is_cut
+                below[rest] = self._by_nodes(inner[rest], outer[rest], slope[rest], offset[rest])
+                return below
+        return self._by_nodes(inner, outer, slope, offset)
+
+    def _by_nodes(
+        self,
+        inner: NDArray[np.intp],
+        outer: NDArray[np.intp],
+        slope: FloatArray,
+        offset: FloatArray,
+    ) -> FloatArray:
+        table = self._table
+        line = slope[:, None] * table.node_values[inner] + offset[:, None]
+        below = table.below_values(outer[:, None], line)
+        probability: FloatArray = (table.node_masses[inner] * below).sum(axis=1)
+        return probability
+
+    def _within(
+        self,
+        inner: NDArray[np.intp],
+        outer: NDArray[np.intp],
+        slope: FloatArray,
+        offset: FloatArray,
+        low: FloatArray,
+        high: FloatArray,
+    ) -> FloatArray:
+        """Return the same where the line leaves the domain of the outer arm at `low` or `high`.
+
+        The integral ends there; behind it the distribution function is 0 or 1.
+        """
+        table = self._table
         masses, values = self._nodes(inner, low, high)
         line = slope[:, None] * values + offset[:, None]
         within = (masses * table.below_values(outer[:, None], line)).sum(axis=1)
