@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ WINNER = {"winnerVariantId": "exp_0000000000007_v1"}
 CONTROL = {"winnerVariantId": "exp_0000000000007_v0"}
 
 
-def promoted(**payload):
+def promoted(**payload: Any) -> Any:
     return apply_command(
         reached(Status.RUNNING),
         command("conclude", 90, **WINNER | {"controlShare": 0.05} | payload),
@@ -61,7 +61,7 @@ def test_what_promotes_nobody_ends_what_it_ends(payload):
 
 
 def test_a_roll_back_gives_everybody_the_control():
-    after = apply_command(promoted(), command("rollback", 99))
+    after: Any = apply_command(promoted(), command("rollback", 99))
 
     assert (after.status, after.winner, after.concluded_at_ms) == (Status.CONCLUDED, 0, 90)
     assert after.promotion.weights(2, 0) == (ALLOCATION_TOTAL, 0)
@@ -139,7 +139,7 @@ def test_weights_sum_to_one_and_nobody_else_has_any(share, variants, is_rolled_b
 
 
 def test_indices_of_the_phases_do_not_meet():
-    experiment = replace(promoted())
+    experiment = promoted()
 
     found = [experiment.logged_index(variant, phase) for phase in Phase for variant in range(2)]
 
