@@ -42,10 +42,8 @@ def evidence_json(snapshot: Snapshot) -> JsonObject | None:
             "ratios": dict(zip(names, ratio.ratios, strict=True)),
         },
         "guardrails": [_guardrail(each, names) for each in found.guardrails],
-        "sinceConclusion": _since_conclusion(
-            found.since_conclusion, names, snapshot.experiment.definition.control_index
-        ),
         "promotionObstacles": [obstacle.value for obstacle in obstacles(snapshot)],
+        **_since_conclusion(snapshot, found.since_conclusion, names),
     }
 
 
@@ -75,14 +73,21 @@ def _guardrail(found: GuardrailFinding, names: list[str]) -> JsonObject:
 
 
 def _since_conclusion(
-    found: SinceConclusion | None, names: list[str], control: int
-) -> JsonObject | None:
+    snapshot: Snapshot, found: SinceConclusion | None, names: list[str]
+) -> JsonObject:
+    """Return what is said of a promoted winner; nothing where there is none.
+
+    Actions that were logged before there were any are then still what a replay says.
+    """
     if found is None:
-        return None
+        return {}
+    control = snapshot.experiment.definition.control_index
     return {
-        "variantId": names[found.variant],
-        "units": {names[found.variant]: found.units, names[control]: found.control_units},
-        "guardrails": [_guardrail(each, names) for each in found.guardrails],
+        "sinceConclusion": {
+            "variantId": names[found.variant],
+            "units": {names[found.variant]: found.units, names[control]: found.control_units},
+            "guardrails": [_guardrail(each, names) for each in found.guardrails],
+        }
     }
 
 

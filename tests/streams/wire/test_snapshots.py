@@ -251,4 +251,5 @@ def test_a_snapshot_of_the_third_version_has_no_promotion():
     old = decode_snapshot(bytes.fromhex(json.loads(file.read_text("utf-8"))["encoded"]))
 
     assert old.experiment.promotion is None
+    assert old.evidence is not None
     assert old.evidence.since_conclusion is None
