@@ -126,7 +126,8 @@ def p_values(compared: Contrast) -> FloatArray:
 
 
 def _sequences(compared: Contrast, alpha: float) -> Intervals:
-    known = compared.fewest > 0.0
+    # Units that had all of the traffic have the weight 0, and compare nothing.
+    known = (compared.fewest > 0.0) & (compared.scale > 0.0) & (compared.time > 0.0)
     if compared.is_bounded:
         # The lower end fails when the sum rises too far above its mean, and rises are as tame as
         # the deepest fall is shallow.
