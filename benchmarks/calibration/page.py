@@ -184,4 +184,5 @@ def _percent(share: float) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= _PLAIN_FROM else f"{value:.2f}"
+    is_plain = abs(value) >= _PLAIN_FROM or value.is_integer()
+    return f"{value:,.0f}" if is_plain else f"{value:.2f}"

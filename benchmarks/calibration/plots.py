@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from benchmarks.calibration.losses import HORIZON
 from benchmarks.calibration.results import Result, Store
@@ -99,7 +99,7 @@ def _errors(axes: Axes, rows: Rows) -> None:
         xlim=(1, 1_000),
         ylim=(0.001, 1),
     )
-    _finish(axes, decimals=None)
+    _finish(axes)
 
 
 def _coverage(axes: Axes, rows: Rows) -> None:
@@ -131,7 +131,7 @@ def _coverage(axes: Axes, rows: Rows) -> None:
         xlim=(1, 1_000),
         ylim=(0.945, 1.001),
     )
-    _finish(axes, decimals=0)
+    _finish(axes)
 
 
 def _power(axes: Axes, rows: Rows) -> None:
@@ -272,9 +272,9 @@ def _lines(axes: Axes, rows: Rows, curve: str, lines: Sequence[tuple[str, str, s
             axes.plot(*rows[name].curves[curve], style, color=colour, label=label)
 
 
-def _finish(axes: Axes, *, is_share: bool = True, decimals: int | None = 0) -> None:
+def _finish(axes: Axes, *, is_share: bool = True) -> None:
     if is_share:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals, symbol=" %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(_per_cent))
     if axes.get_xscale() == "log":
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
@@ -282,6 +282,10 @@ def _finish(axes: Axes, *, is_share: bool = True, decimals: int | None = 0) -> N
 
 def _plain(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(_thousands))
+
+
+def _per_cent(share: float, _: object) -> str:
+    return f"{100.0 * share:g} %"
 
 
 def _thousands(value: float, _: object) -> str:

@@ -60,7 +60,7 @@ def agreement() -> Group:
         tuple(
             Row(
                 slug(" ".join(describe(traffic, rule).values())),
-                describe(traffic, rule),
+                describe(traffic, rule) | {"rates": _all_rates(traffic)},
                 partial(_compared, traffic, rule, config),
                 40,
                 3,
@@ -69,6 +69,10 @@ def agreement() -> Group:
             for traffic, rule, config in settings
         ),
     )
+
+
+def _all_rates(traffic: Traffic) -> str:
+    return ", ".join(f"{rate:.0%}".replace("%", " %") for rate in traffic.rates)
 
 
 def promoted() -> Group:
