@@ -105,9 +105,13 @@ class GammaPosterior:
 
     def support(self) -> tuple[FloatArray, FloatArray]:
         """Return the log-rates between which all but 1e-12 of the mass lies."""
-        mode = np.log(self.shape / self.rate)
+        mode, _ = self.bells()
         left, right = _reach(_DEPTH / self.shape)
         return mode - left, mode + right
+
+    def bells(self) -> tuple[FloatArray, FloatArray]:
+        """Return the log-rates at the peaks, and the widths there."""
+        return np.log(self.shape / self.rate), 1.0 / np.sqrt(self.shape)
 
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities of the log-rates."""

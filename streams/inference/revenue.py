@@ -139,6 +139,11 @@ class RevenuePosterior:
         lower, upper = self.shape.support()
         return self.log_scale + lower, self.log_scale + upper
 
+    def bells(self) -> tuple[FloatArray, FloatArray]:
+        """Return the logarithms at the peaks, and the widths there."""
+        peak, width = self.shape.bells()
+        return self.log_scale + peak, width
+
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities of the logarithms."""
         return self.shape.density(coordinates - self.log_scale[:, None])
