@@ -61,8 +61,13 @@ def stats_payload(snapshot: Snapshot) -> JsonObject:
         "recommendedAction": snapshot.recommended_action,
         "reason": snapshot.reason,
         "metrics": metrics_json(snapshot),
-        "evidence": evidence_json(snapshot),
+        "evidence": _evidence(snapshot),
     }
+
+
+def _evidence(snapshot: Snapshot) -> JsonObject | None:
+    found = evidence_json(snapshot)
+    return None if found is None else {"sinceConclusion": None} | found
 
 
 def _promotion(experiment: Experiment) -> JsonObject | None:
