@@ -197,8 +197,10 @@ class Compared:
         else:
             largest = np.full_like(units, math.inf)
             variance = _variance(tallies, units, is_centred=~np.isnan(cross))
+        # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
+        counted = np.where(weight > 0.0, units, 0.0)
         sums = TiltedSums(
-            units, weight, weight_squared, total, cross, total_squared, largest, variance
+            counted, weight, weight_squared, total, cross, total_squared, largest, variance
         )
         return cls(traffic, is_binary, with_value, sums)
 

@@ -138,6 +138,26 @@ def test_an_older_tally_is_compared_without_centring():
     )
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("is_binary", [True, False])
+@pytest.mark.parametrize(
+    "nobody",
+    [
+        VariantTally(metrics={"click": plain([1] * 40)}),
+        weighted(0, {"click": plain([1] * 40)}, PROPENSITY_ONE // 2),
+        tallied((1.0, 50, [1] * 40)),
+    ],
+    ids=["older", "observed before its impressions", "never without it"],
+)
+def test_nothing_is_known_of_a_variant_without_weights(nobody, is_binary):
+    """Observations come by another topic, and may be here before the impressions."""
+    contrast = compared([nobody, moved(2)[1]], is_binary=is_binary).contrast([0], [1])
+
+    found = intervals(contrast, 0.05)
+
+    assert (found.lower[0], found.upper[0]) == (-math.inf, math.inf)
+
+
 @settings(max_examples=30)
 @given(
     st.lists(
