@@ -42,7 +42,7 @@ class BetaPosterior:
 
     def __post_init__(self) -> None:
         for name, values in (("alpha", self.alpha), ("beta", self.beta)):
-            if not np.all((values > 0.0) & np.isfinite(values)):
+            if not ((values > 0.0) & np.isfinite(values)).all():
                 raise InvalidParameterError(name, values.tolist(), "finite and > 0")
 
     @classmethod
@@ -68,7 +68,7 @@ class BetaPosterior:
         """
         counts = np.asarray(successes, dtype=np.float64), np.asarray(failures, dtype=np.float64)
         for name, values in zip(("successes", "failures"), counts, strict=True):
-            if not np.all(values >= 0.0):
+            if not (values >= 0.0).all():
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
         return cls(prior_alpha + counts[0], prior_beta + counts[1])
 
@@ -155,7 +155,7 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
         slope = alpha - alpha * np.exp(-reach - log_mix)
         step = fall / slope
         reach = reach - step
-        if np.all(np.abs(step) <= _SUPPORT_TOLERANCE * reach):
+        if (np.abs(step) <= _SUPPORT_TOLERANCE * reach).all():
             return reach
 
 

@@ -42,6 +42,7 @@ class Tabulated:
         lowest, highest: Means below and above which there are none, where the distribution function
             has a corner; infinite where it has none, or one that cannot be seen; shape (n_arms,).
         spread: Distances of the quartiles of the means, roughly, > 0; shape (n_arms,).
+        log_spread: The same of their logarithms; not a number where a mean may be below 0.
         center, width: The map from s to a coordinate; shape (n_arms,).
         start, step: First s of the grid and the distance to the next; shape (n_arms,).
         values: Means at the points; shape (n_arms, n_points).
@@ -62,6 +63,7 @@ class Tabulated:
     lowest: FloatArray
     highest: FloatArray
     spread: FloatArray
+    log_spread: FloatArray
     center: FloatArray
     width: FloatArray
     start: FloatArray
@@ -110,6 +112,8 @@ class Tabulated:
         below /= total
         short = density * (means[:, None] - values)
         nodes = density[:, ::stride]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_quartiles = np.log(quartiles)
         return cls(
             families=families,
             first=first[:-1],
@@ -122,6 +126,7 @@ class Tabulated:
             spread=np.maximum(
                 quartiles[1] - quartiles[0], _NARROWEST_SPREAD * (values[:, -1] - values[:, 0])
             ),
+            log_spread=log_quartiles[1] - log_quartiles[0],
             center=center,
             width=width,
             start=start,

@@ -260,10 +260,10 @@ class _Pairs:
         largest = np.minimum(np.maximum(scale, -_LARGEST_LOG), _LARGEST_LOG)
         np.exp(largest, out=scale, where=rows.is_log)
         shift = np.where(rows.is_ratio, 0.0, parameter)
-        # A factor moves the logarithms of means and leaves their widths as they are.
+        # A factor moves the logarithms of means and leaves their spreads as they are.
         by_control = np.where(
             rows.is_log,
-            table.width[rows.controls] <= table.width[rows.arms],
+            table.log_spread[rows.controls] <= table.log_spread[rows.arms],
             np.abs(scale) * table.spread[rows.controls] <= table.spread[rows.arms],
         )
         inner = np.where(by_control, rows.controls, rows.arms)

@@ -64,6 +64,8 @@ CASES = [
     betas((50, 950), (1, 20)),
     betas((2, 1e4), (5e5, 1e8)),
     betas((500, 3), (1, 1)),
+    betas((101_362, 73.3), (10_942, 3_216)),  # narrower in logarithms, and wider in logits
+    betas((4_088, 5.1), (463_913, 0.7)),
     betas((1e6, 1e8), (1.01e6, 1e8)),
     gammas((1, 1), (1, 1)),
     gammas((0.5, 1), (3, 2)),
