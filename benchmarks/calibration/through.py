@@ -45,7 +45,11 @@ def agreement() -> Group:
         ),
         (Traffic((0.35, 0.2, 0.2, 0.2)), Rule(Reading.PLAIN), {}),
         *(
-            (Traffic((0.5, 0.3, 0.3), weights, floor=exact), Rule(Reading.INVERSE), moving)
+            (Traffic(rates, weights, floor=exact), Rule(reading), moving)
+            for rates, reading in (
+                ((0.3, 0.2), Reading.OVERLAP),
+                ((0.5, 0.3, 0.3), Reading.INVERSE),
+            )
             for weights in (Weights.THOMPSON, Weights.TOP_TWO)
         ),
     )

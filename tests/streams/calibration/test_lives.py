@@ -25,6 +25,18 @@ PLANNED = Rule(Reading.PLAIN, min_units=1_000, planned=True)
         (
             "thompson_sampling",
             {"parameters": {"minAllocation": 0.05}},
+            Traffic((0.3, 0.2), Weights.THOMPSON, floor=FLOOR),
+            Rule(Reading.OVERLAP),
+        ),
+        (
+            "top_two_thompson",
+            {"parameters": {"minAllocation": 0.05}},
+            Traffic((0.3, 0.2), Weights.TOP_TWO, floor=FLOOR),
+            Rule(Reading.OVERLAP),
+        ),
+        (
+            "thompson_sampling",
+            {"parameters": {"minAllocation": 0.05}},
             Traffic((0.5, 0.3, 0.3), Weights.THOMPSON, floor=FLOOR),
             Rule(Reading.INVERSE),
         ),
