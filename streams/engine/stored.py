@@ -27,7 +27,7 @@ class StoredExperiment:
 
 
 def encode_stored(stored: StoredExperiment) -> bytes:
-    """Return the table entry of an experiment; equal values give equal bytes."""
+    """Return the table entry of an experiment, with the keys of its definition in their order."""
     experiment = stored.experiment
     return orjson.dumps(
         {
@@ -46,8 +46,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
                 {name: value for name, value in asdict(answer).items() if name != "experiment"}
                 for answer in stored.answers
             ],
-        },
-        option=orjson.OPT_SORT_KEYS,
+        }
     )
 
 
