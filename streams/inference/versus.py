@@ -66,7 +66,7 @@ def versus(
     two posteriors of its density times the tabulated distribution function of the other. The error
     of every probability, and so of the level at the ends of every interval, is below 3e-6 (Beta,
     Gamma and t posteriors with parameters >= 1/2 and degrees of freedom >= 3); in 1,850 random
-    pairs of these the largest was 1.0e-6. An interval for one look: see `equal_tailed`.
+    pairs of these the largest was 1.2e-6. An interval for one look: see `equal_tailed`.
 
     Args:
         posteriors: Posteriors of the means.
