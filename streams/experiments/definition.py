@@ -241,6 +241,15 @@ class ExperimentUpdate(InputModel):
     min_duration: int | None = Field(default=None, ge=0, le=MAX_MIN_DURATION_S)
     parameters: ParametersUpdate | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_metrics(cls, data: Any) -> Any:
+        """Refuse another measurement: the units of before could not be measured anew."""
+        if isinstance(data, Mapping) and "metrics" in data:
+            message = "what is measured is fixed when an experiment is created"
+            raise problem("METRICS_FIXED", message, "metrics")
+        return data
+
 
 def parse_definition(config: Mapping[str, Any], variants: Sequence[Any]) -> ExperimentDefinition:
     """Return the checked definition of an experiment.

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from streams.domain.quantities import METRIC_NAME_LIMIT
+from streams.domain.quantities import METRIC_NAME_LIMIT, MICRO
 from streams.domain.validation import InputModel, problem
 from streams.inference.direction import Direction
 from streams.inference.families import Priors
@@ -102,12 +102,27 @@ class MetricSpec(InputModel):
             trips, as a share of the control's mean, in [0, 1]. Of guardrails alone; 0 unless
             stated.
         prior: What is believed of it before it is observed; needs a declared kind.
+        cap: Largest value of a unit, in units of the metric, > 0: a unit whose observations sum to
+            more has this value (winsorisation). None for no cap; a binary metric has none, and that
+            of counts is a whole number.
     """
 
     kind: Annotated[MetricKind, Field(strict=False)] | None = None
     direction: Annotated[Direction, Field(strict=False)] = Direction.INCREASE
     tolerated_harm: float | None = Field(default=None, ge=0.0, le=1.0)
     prior: PriorSpec | None = None
+    cap: float | None = Field(default=None, ge=1.0 / MICRO, le=_LARGEST)
+
+    @model_validator(mode="after")
+    def _check_cap(self) -> Self:
+        if self.cap is None:
+            return self
+        if self.kind is MetricKind.BINARY:
+            raise problem("CAP_NOT_USED", "a metric of 0 and 1 has no cap", "cap")
+        if self.kind is MetricKind.COUNT and not self.cap.is_integer():
+            message = f"cap == {self.cap}, must be a whole number, as counts are"
+            raise problem("CAP_NOT_WHOLE", message, "cap")
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:

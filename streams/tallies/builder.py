@@ -8,8 +8,16 @@ from types import MappingProxyType
 
 from streams.domain.quantities import inverse_propensity
 from streams.domain.vectors import Vector
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, add_variants
+from streams.tallies.cell import (
+    Cell,
+    MetricTally,
+    ProductTally,
+    Source,
+    VariantTally,
+    add_variants,
+)
 from streams.tallies.linear import LinearSums
+from streams.tallies.plan import Pair
 
 _NEVER = 1 << 63
 _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
@@ -40,6 +48,7 @@ class CellBuilder:
         "_last_at_ms",
         "_metrics",
         "_place",
+        "_products",
         "_rewards",
         "_units",
         "cell",
@@ -52,6 +61,7 @@ class CellBuilder:
     _metrics: dict[tuple[int, int, str], list[int]]
     _contexts: dict[tuple[int, Vector], int]
     _rewards: dict[tuple[int, str, Vector], int]
+    _products: dict[tuple[int, int, Pair], int]
 
     def __init__(
         self, experiment: int, source: Source, partition: int, cell: Cell | None = None
@@ -126,6 +136,15 @@ class CellBuilder:
         if at_ms > self._last_at_ms:  # noqa: PLR1730
             self._last_at_ms = at_ms
 
+    def add_product(self, key: tuple[int, int, Pair], change: int) -> None:
+        """Add to the products of a pair what the observation that was just added changes of them.
+
+        Args:
+            key: Variant, propensity and pair.
+            change: By how much the unit's product has changed, in micro-units squared.
+        """
+        self._products[key] = self._products.get(key, 0) + change
+
     def add_duplicate(self, offset: int) -> None:
         """Count an observation of the record at `offset` that had been counted before."""
         self._hw = offset
@@ -165,6 +184,7 @@ class CellBuilder:
         self._metrics = {}
         self._contexts = {}
         self._rewards = {}
+        self._products = {}
 
     def _variants(self) -> dict[int, VariantTally]:
         units: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -190,6 +210,11 @@ class CellBuilder:
         moments: defaultdict[tuple[int, str], LinearSums] = defaultdict(LinearSums)
         for (variant, name, vector), value in self._rewards.items():
             moments[variant, name].add_value(vector, value)
+        products: defaultdict[int, dict[Pair, ProductTally]] = defaultdict(dict)
+        for (variant, propensity, pair), total in self._products.items():
+            weight = inverse_propensity(propensity)
+            known = products[variant].get(pair, ProductTally())
+            products[variant][pair] = known + ProductTally(total, weight * weight * total)
         tallies = {}
         for variant in sorted(units.keys() | metrics.keys()):
             n_units, weights, weights_squared = units[variant]
@@ -200,6 +225,7 @@ class CellBuilder:
                 weights_squared,
                 {name: _metric_tally(sums, moments[variant, name]) for name, sums in named},
                 grams[variant].freeze().gram,
+                dict(sorted(products[variant].items())),
             )
         return tallies
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from streams.domain.errors import InvalidParameterError
 from streams.tallies.linear import add_entries
+from streams.tallies.plan import Pair
 
 
 class Source(StrEnum):
@@ -58,6 +59,22 @@ class MetricTally:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductTally:
+    """Products of two metrics of one variant, over the units that have both.
+
+    Attributes:
+        total: Sum of (unit value of one * unit value of the other), in micro-units squared.
+        weighted_total: Sum of the same / propensity squared, in micro-units to the 4th.
+    """
+
+    total: int = 0
+    weighted_total: int = 0
+
+    def __add__(self, other: ProductTally) -> ProductTally:
+        return ProductTally(self.total + other.total, self.weighted_total + other.weighted_total)
+
+
+@dataclass(frozen=True, slots=True)
 class VariantTally:
     """One variant. Cells of impressions hold its units, cells of observations its metrics.
 
@@ -67,6 +84,7 @@ class VariantTally:
         weight_squared: Sum of (1 / propensity) squared, in micro-units squared.
         metrics: Every metric observed, by name, in order of the names.
         gram: As in `LinearTally`, of the units with features; empty without any.
+        products: Products of the pairs that the plan of the experiment names, in their order.
     """
 
     units: int = 0
@@ -74,9 +92,10 @@ class VariantTally:
     weight_squared: int = 0
     metrics: Mapping[str, MetricTally] = field(default_factory=dict)
     gram: tuple[int, ...] = ()
+    products: Mapping[Pair, ProductTally] = field(default_factory=dict)
 
     def __add__(self, other: VariantTally) -> VariantTally:
-        none = MetricTally()
+        none, no_product = MetricTally(), ProductTally()
         return VariantTally(
             self.units + other.units,
             self.weight + other.weight,
@@ -86,6 +105,10 @@ class VariantTally:
                 for name in sorted(self.metrics.keys() | other.metrics.keys())
             },
             add_entries(self.gram, other.gram),
+            {
+                pair: self.products.get(pair, no_product) + other.products.get(pair, no_product)
+                for pair in sorted(self.products.keys() | other.products.keys())
+            },
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.codec import Codec, Record
 from streams.domain.ids import experiment_id, experiment_number
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.wire.records import (
     SINGLE_OBJECT,
     event_errors,
@@ -16,7 +16,7 @@ from streams.wire.records import (
 
 
 def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
-    """Return the record of a cell: variants by index, metrics by name."""
+    """Return the record of a cell: variants by index, metrics and products by name."""
     record = {
         "experiment_id": experiment_id(cell.experiment),
         "source": cell.source.value,
@@ -60,6 +60,15 @@ def _variant_record(index: int, tally: VariantTally) -> Record:
         "weight_squared": integer_bytes(tally.weight_squared),
         "metrics": [_metric_record(name, metric) for name, metric in sorted(tally.metrics.items())],
         "gram": [integer_bytes(entry) for entry in tally.gram],
+        "products": [
+            {
+                "first": first,
+                "second": second,
+                "total": integer_bytes(product.total),
+                "weighted_total": integer_bytes(product.weighted_total),
+            }
+            for (first, second), product in sorted(tally.products.items())
+        ],
     }
 
 
@@ -83,6 +92,13 @@ def _variant(record: Record) -> VariantTally:
         weight_squared=integer(record["weight_squared"], "weight_squared"),
         metrics={metric["name"]: _metric(metric) for metric in record["metrics"]},
         gram=_integers(record, "gram"),
+        products={
+            (product["first"], product["second"]): ProductTally(
+                integer(product["total"], "total"),
+                integer(product["weighted_total"], "weighted_total"),
+            )
+            for product in record["products"]
+        },
     )
 
 

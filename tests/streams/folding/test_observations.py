@@ -13,6 +13,7 @@ from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.folding import observations
 from streams.folding.base import Folding
 from streams.folding.observations import ObservationFolding
+from streams.tallies.plan import PLAIN, Plan, plain
 from streams.wire.observations import encode_observation, encode_observation_batch
 from streams.wire.plain_observations import read_plain_observations
 from streams.wire.records import SINGLE_OBJECT, TIME_LIMIT_MS
@@ -22,6 +23,7 @@ KEYRING = Keyring({1: SECRET, 2: OTHER})
 STRANGER = Keyring({3: SECRET})
 FORGER = Keyring({1: OTHER})
 NOW_MS = 1_700_000_000_000
+PLAN = Plan({"click": 200, "m" * 63: 1}, (("click", "m" * 63),))
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,19 @@ def outcome(folding, by_columns, batches_of_records, limit):
 @pytest.mark.parametrize("limit", [1_000, 3])
 @settings(max_examples=300, deadline=None)
 @given(
-    stream=st.lists(values, min_size=1, max_size=40), cuts=st.integers(1, 40), again=st.booleans()
+    stream=st.lists(values, min_size=1, max_size=40),
+    cuts=st.integers(1, 40),
+    again=st.booleans(),
+    plan=st.sampled_from([PLAIN, PLAN]),
 )
-def test_columns_give_the_state_and_the_refusals_of_single_records(limit, stream, cuts, again):
+def test_columns_give_the_state_and_the_refusals_of_single_records(
+    limit, stream, cuts, again, plan
+):
     records = [Record(offset, value) for offset, value in enumerate(stream)]
     batches = [records[i : i + cuts] for i in range(0, len(records), cuts)]
     if again:
         batches.append(records)  # all of them at or below the last offset
-    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit)
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit, lambda _: plan)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(observations, "COLUMNS_FROM", 1)
         assert outcome(folding, True, batches, limit) == outcome(folding, False, batches, limit)
@@ -129,7 +136,7 @@ def test_records_with_a_registry_id_are_read_the_general_way():
     codec.use_ids({"observation": 7})
     observation = Observation(KEYRING.sign(Receipt(1, 0, 1 << 31, 1, NOW_MS, 1, 60)), "click", 5)
     records = [Record(offset, encode_observation(observation, codec)) for offset in range(100)]
-    folding = ObservationFolding(codec, KEYRING, 1_000)
+    folding = ObservationFolding(codec, KEYRING, 1_000, plain)
     fold = folding.new_fold(0)
 
     assert not folding.fold(fold, records).refused
@@ -176,7 +183,7 @@ def respelled():
 def test_one_that_is_refused_is_refused_among_many_good_ones(fields, code):
     stream = [value_of(unit) for unit in range(100)]
     stream[50] = raw(**fields)
-    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000)
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000, plain)
     fold = folding.new_fold(0)
 
     folded = folding.fold(fold, [Record(offset, value) for offset, value in enumerate(stream)])
@@ -186,3 +193,35 @@ def test_one_that_is_refused_is_refused_among_many_good_ones(fields, code):
     assert (place, refusal.error.code) == (50, code)
     cells = fold.take_changes().cells
     assert sum(t.metrics["click"].observations for c in cells for t in c.variants.values()) == 99
+
+
+@pytest.mark.parametrize("columns_from", [1, 10_000])
+@settings(max_examples=50, deadline=None)
+@given(stream=st.lists(values, min_size=1, max_size=30))
+def test_a_plan_learned_in_mid_batch_gives_what_a_known_one_does(columns_from, stream):
+    records = [Record(offset, value) for offset, value in enumerate(stream)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(observations, "COLUMNS_FROM", columns_from)
+        at_once = outcome(
+            ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000, lambda _: PLAN),
+            True,
+            [records],
+            1_000,
+        )
+        plans: dict[int, Plan] = {}
+        folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000, plans.get)
+        fold = folding.new_fold(0)
+        events, refused, rest = 0, [], records
+        while True:
+            folded = folding.fold(fold, rest)
+            events += folded.events
+            refused += [rest[place].offset for place, _ in folded.refused]
+            if folded.awaits is None:
+                break
+            assert folded.awaits not in plans
+            plans[folded.awaits] = PLAN
+            rest = [record for record in rest if record.offset > fold.hw]
+
+    [(all_events, all_refused, hw, changes)] = at_once
+    assert (events, refused) == (all_events, [place for place, _ in all_refused])
+    assert (fold.hw, fold.take_changes()) == (hw, changes)
