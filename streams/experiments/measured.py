@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.domain.quantities import MICRO
 from streams.experiments.definition import ExperimentConfig
-from streams.tallies.plan import Plan
+from streams.tallies.plan import Plan, pair_of
 
 
 def plan_of(config: ExperimentConfig) -> Plan:
@@ -17,4 +17,6 @@ def plan_of(config: ExperimentConfig) -> Plan:
         for name, spec in sorted(config.metrics.items())
         if spec.cap is not None
     }
-    return Plan(caps)
+    ratios = (spec.components for spec in config.metrics.values())
+    pairs = {pair_of(*components) for components in ratios if components is not None}
+    return Plan(caps, tuple(sorted(pairs)))

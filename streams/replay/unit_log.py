@@ -54,11 +54,15 @@ def unit_log(
         watcher: Is told how it goes on.
 
     Raises:
-        InputError: nobody was assigned by then (`NO_UNITS`), or no unit has a value of the metric
-            and the experiment does not declare it (`UNKNOWN_METRIC`).
+        InputError: nobody was assigned by then (`NO_UNITS`), no unit has a value of the metric and
+            the experiment does not declare it (`UNKNOWN_METRIC`), or it is a ratio
+            (`RATIO_METRIC`).
         LogError: the log no longer begins at its beginning.
         DependencyError: Kafka or the schema registry does not answer.
     """
+    if experiment.definition.config.spec(metric).components:
+        message = f"{metric} is a ratio, which no unit has a value of; ask about its numerator"
+        raise InputError("RATIO_METRIC", message, "metric")
     watcher = watcher or Watcher()
     parts = [
         Part(topic, partition, span.end)

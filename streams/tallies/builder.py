@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from streams.domain.quantities import inverse_propensity
+from streams.domain.quantities import PROPENSITY_ONE, inverse_propensity
 from streams.domain.vectors import Vector
 from streams.tallies.cell import (
     Cell,
@@ -212,9 +212,11 @@ class CellBuilder:
             moments[variant, name].add_value(vector, value)
         products: defaultdict[int, dict[Pair, ProductTally]] = defaultdict(dict)
         for (variant, propensity, pair), total in self._products.items():
-            weight = inverse_propensity(propensity)
+            inverse, overlap = inverse_propensity(propensity), PROPENSITY_ONE - propensity
             known = products[variant].get(pair, ProductTally())
-            products[variant][pair] = known + ProductTally(total, weight * weight * total)
+            products[variant][pair] = known + ProductTally(
+                total, inverse * inverse * total, overlap * overlap * total
+            )
         tallies = {}
         for variant in sorted(units.keys() | metrics.keys()):
             n_units, weights, weights_squared = units[variant]

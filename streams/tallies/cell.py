@@ -65,13 +65,19 @@ class ProductTally:
     Attributes:
         total: Sum of (unit value of one * unit value of the other), in micro-units squared.
         weighted_total: Sum of the same / propensity squared, in micro-units to the 4th.
+        overlap_total: Sum of the same * (1 - propensity) squared; that as a numerator over 2**32.
     """
 
     total: int = 0
     weighted_total: int = 0
+    overlap_total: int = 0
 
     def __add__(self, other: ProductTally) -> ProductTally:
-        return ProductTally(self.total + other.total, self.weighted_total + other.weighted_total)
+        return ProductTally(
+            self.total + other.total,
+            self.weighted_total + other.weighted_total,
+            self.overlap_total + other.overlap_total,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,12 @@ from streams.domain.errors import EngineError, InvalidParameterError
 from streams.domain.ids import experiment_id
 
 Pair = tuple[str, str]
-"""Two metrics, of which the sum of the products over the units is kept."""
+"""Two metrics in order of their names, of which the sum of the products over the units is kept."""
+
+
+def pair_of(left: str, right: str) -> Pair:
+    """Return the pair of two metrics, given in any order."""
+    return (left, right) if left < right else (right, left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +30,10 @@ class Plan:
     Attributes:
         caps: Largest value of a unit by metric, in micro-units, > 0: a unit whose observations sum
             to more has this value.
-        pairs: Metrics whose products are kept, each pair of two; of capped values where there is a
-            cap.
+        pairs: Metrics whose products are kept; of capped values where there is a cap.
 
     Raises:
-        InvalidParameterError: a cap is not positive, or a metric is paired with itself.
+        InvalidParameterError: a cap is not positive, or a pair is not of two metrics in order.
     """
 
     caps: Mapping[str, int] = field(default_factory=dict)
@@ -40,8 +44,8 @@ class Plan:
             if cap <= 0:
                 raise InvalidParameterError(f"caps[{metric!r}]", cap, "> 0")
         for pair in self.pairs:
-            if pair[0] == pair[1]:
-                raise InvalidParameterError("pairs", pair, "of two metrics")
+            if pair[0] >= pair[1]:
+                raise InvalidParameterError("pairs", pair, "of two metrics in order")
 
 
 def capped(total: int, cap: int | None) -> int:

@@ -66,6 +66,7 @@ def _variant_record(index: int, tally: VariantTally) -> Record:
                 "second": second,
                 "total": integer_bytes(product.total),
                 "weighted_total": integer_bytes(product.weighted_total),
+                "overlap_total": integer_bytes(product.overlap_total),
             }
             for (first, second), product in sorted(tally.products.items())
         ],
@@ -96,6 +97,7 @@ def _variant(record: Record) -> VariantTally:
             (product["first"], product["second"]): ProductTally(
                 integer(product["total"], "total"),
                 integer(product["weighted_total"], "weighted_total"),
+                integer(product["overlap_total"], "overlap_total"),
             )
             for product in record["products"]
         },

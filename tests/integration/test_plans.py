@@ -10,6 +10,8 @@ from streams.domain.events import CommandKind
 from streams.domain.ids import experiment_id
 from streams.domain.quantities import MICRO
 from streams.kafka_admin import create_topics
+from streams.tallies.cell import Cell, Source, merge
+from streams.wire.cells import decode_cell
 from tests.integration.engine_ledger import Ledger, until, workers_of
 from tests.integration.test_replay import replayed
 
@@ -35,6 +37,7 @@ class Shop:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._spent: Counter[tuple[int, str]] = Counter()
+        self._orders: Counter[tuple[int, str]] = Counter()
 
     def send(self, experiment: int) -> None:
         for partition in range(4):
@@ -42,6 +45,9 @@ class Shop:
                 for value in (30 * MICRO, -5 * MICRO * (number % 2), 40 * MICRO):
                     self._ledger.observe(receipt, metric="spent", value=value, times=2)
                     self._spent[experiment, receipt] += value
+                for _ in range(1 + number % 3):
+                    self._ledger.observe(receipt, metric="orders", times=2)
+                    self._orders[experiment, receipt] += MICRO
         self._ledger.producer.flush()
 
     def is_exact(self, experiment: int, cap: int | None = None) -> bool:
@@ -61,6 +67,31 @@ class Shop:
         }
         return counted == dict(expected)
 
+    def products(self, experiment: int, cap: int) -> Counter[int]:
+        """Return the sum of spent * orders of every variant, over the units."""
+        found: Counter[int] = Counter()
+        for (number, receipt), spent in self._spent.items():
+            if number == experiment:
+                product = min(spent, cap) * self._orders[number, receipt]
+                found[self._ledger.opened(receipt).variant] += product
+        return found
+
+
+def tallied_products(ledger: Ledger, experiment: int) -> Counter[int]:
+    """Return the same as the newest cells in `tallies` have it."""
+    cells: dict[int, Cell] = {}
+    for _, value in ledger.read("tallies"):
+        cell = decode_cell(value)
+        if cell.experiment == experiment and cell.source is Source.OBSERVATIONS:
+            before = cells.get(cell.partition, cell)
+            cells[cell.partition] = cell if cell.hw >= before.hw else before
+    return Counter(
+        {
+            index: variant.products["orders", "spent"].total
+            for index, variant in merge(cells.values()).variants.items()
+        }
+    )
+
 
 def test_capped_units_are_exact_over_crashes_and_in_a_replay(settings, workers, ledger):
     worker = workers.start()
@@ -70,7 +101,13 @@ def test_capped_units_are_exact_over_crashes_and_in_a_replay(settings, workers, 
     until(lambda: shop.is_exact(PLAIN))
     # The worker has read the commands by now, and meets another experiment.
     ledger.start_experiment(
-        CAPPED, primaryMetric="spent", metrics={"spent": {"kind": "revenue", "cap": 50}}
+        CAPPED,
+        primaryMetric="spent",
+        secondaryMetrics=["each"],
+        metrics={
+            "spent": {"kind": "revenue", "cap": 50},
+            "each": {"kind": "ratio", "numerator": "spent", "denominator": "orders"},
+        },
     )
     refused = ledger.command(CAPPED, CommandKind.UPDATE, {"metrics": {"spent": {"cap": 40}}})
     assert (refused["code"], refused["path"]) == ("METRICS_FIXED", "metrics")
@@ -83,6 +120,7 @@ def test_capped_units_are_exact_over_crashes_and_in_a_replay(settings, workers, 
 
     until(lambda: shop.is_exact(CAPPED, CAP))
     until(lambda: shop.is_exact(PLAIN))
+    until(lambda: tallied_products(ledger, CAPPED) == shop.products(CAPPED, CAP))
     ledger.command(CAPPED, CommandKind.PAUSE)
     until(lambda: (found := ledger.snapshot(CAPPED)) and found.experiment.status == "paused")
     code, report = replayed(settings, "verify")

@@ -20,7 +20,7 @@ NOW_MS = 1_700_000_000_000
 EXPERIMENT = 7
 KEYRING = Keyring({1: bytes(range(32))})
 METRICS = "orders", "spent", "visits"
-PLAN = Plan({"spent": 500 * MICRO, "visits": 3 * MICRO}, (("spent", "visits"), ("orders", "spent")))
+PLAN = Plan({"spent": 500 * MICRO, "visits": 3 * MICRO}, (("orders", "spent"), ("spent", "visits")))
 
 
 def receipt(unit: int, experiment: int = EXPERIMENT) -> str:
@@ -64,7 +64,9 @@ def test_a_worked_example():
     assert variants[1].metrics["visits"].total == (2 + 3) * MICRO
     assert variants[1].products == {
         ("spent", "visits"): ProductTally(
-            (500 * 2 + 20 * 3) * MICRO**2, 4 * (500 * 2 + 20 * 3) * MICRO**4
+            (500 * 2 + 20 * 3) * MICRO**2,
+            4 * (500 * 2 + 20 * 3) * MICRO**4,
+            PROPENSITY_ONE**2 // 4 * (500 * 2 + 20 * 3) * MICRO**2,
         )
     }
 
@@ -93,9 +95,10 @@ def by_units(events, plan):
     for pair in plan.pairs:
         for unit in range(6):
             if (unit, pair[0]) in worth and (unit, pair[1]) in worth:
-                w = inverse_propensity(PROPENSITY_ONE // (2 if unit % 3 else 4))
+                propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
+                w, v = inverse_propensity(propensity), PROPENSITY_ONE - propensity
                 product = worth[unit, pair[0]] * worth[unit, pair[1]]
-                products[unit % 2, pair] += ProductTally(product, w * w * product)
+                products[unit % 2, pair] += ProductTally(product, w * w * product, v * v * product)
     return dict(tallies), dict(products)
 
 
@@ -104,7 +107,7 @@ def by_units(events, plan):
     events=st.lists(observed, min_size=1, max_size=30),
     random=st.randoms(use_true_random=False),
     size=st.integers(1, 7),
-    plan=st.sampled_from([PLAN, PLAIN, Plan({"spent": 1}), Plan({}, (("visits", "orders"),))]),
+    plan=st.sampled_from([PLAN, PLAIN, Plan({"spent": 1}), Plan({}, (("orders", "visits"),))]),
 )
 def test_any_order_repetition_and_batching_gives_the_sums_over_units(events, random, size, plan):
     # Events with one id are one event, so the first of them is the one that counts.
@@ -161,3 +164,5 @@ def test_a_plan_says_what_is_wrong_with_it():
         Plan({"spent": 0})
     with pytest.raises(InvalidParameterError, match="pairs"):
         Plan({}, (("spent", "spent"),))
+    with pytest.raises(InvalidParameterError, match="pairs"):
+        Plan({}, (("visits", "spent"),))

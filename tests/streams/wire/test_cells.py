@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.wire import decode_cell, encode_cell
 
 counts = st.integers(0, 2**40)
@@ -24,6 +24,11 @@ variants = st.builds(
     weight_squared=sums,
     metrics=st.dictionaries(st.text(max_size=8), metrics, max_size=3),
     gram=entries,
+    products=st.dictionaries(
+        st.tuples(st.text(max_size=8), st.text(max_size=8)),
+        st.builds(ProductTally, sums, sums, sums),
+        max_size=3,
+    ),
 )
 cells = st.builds(
     Cell,
@@ -55,6 +60,7 @@ def reordered(cell):
                 tally.weight_squared,
                 dict(reversed(list(tally.metrics.items()))),
                 tally.gram,
+                dict(reversed(list(tally.products.items()))),
             )
             for index, tally in reversed(list(cell.variants.items()))
         },
@@ -78,3 +84,4 @@ def test_a_decoded_cell_is_in_order(cell):
 
     assert list(decoded.variants) == sorted(cell.variants)
     assert all(list(t.metrics) == sorted(t.metrics) for t in decoded.variants.values())
+    assert all(list(t.products) == sorted(t.products) for t in decoded.variants.values())
