@@ -16,7 +16,7 @@ LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emi
 	--no-annotate --quiet --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-kafka soak lint format types contracts compose check bench lock clean
+.PHONY: help demo up test test-kafka soak lint format types contracts compose check bench calibrate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ check: lint types contracts compose test test-kafka ## everything that CI runs
 
 bench: $(INSTALLED) ## every measurement that the documents quote; assign_load needs wrk
 	set -e; for name in $(MEASUREMENTS); do $(BIN)/python -m benchmarks.$$name; done
+
+calibrate: $(INSTALLED) ## simulate what the statistics promise; CALIBRATE_ARGS="--rows power" for a part
+	$(BIN)/python -m benchmarks.calibrate $(CALIBRATE_ARGS)
 
 lock: $(INSTALLED) ## pin what pyproject.toml allows, with hashes; LOCK_ARGS=--upgrade for the newest
 	$(BIN)/python -m pip install --quiet uv

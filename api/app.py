@@ -43,8 +43,12 @@ from streams.wire.registry import framing
 PUMP_S = 0.01
 """How often acknowledgements are taken in."""
 
-DRAIN_S = 2.0
-"""How long a stopping process waits for Kafka; what it then does not have stays in the spool."""
+DRAIN_S = 8.0
+"""How long a stopping process waits for Kafka; what it then does not have stays in the spool.
+
+A topic that was just created can take seconds to accept its first record, and the disk of a
+container may not outlive it, so this is most of the time to stop that `docker-compose.yml` gives.
+"""
 
 _log = logging.getLogger(__name__)
 

@@ -146,7 +146,7 @@ class Assigning:
         self._add(receipt, logged, features, is_repeatable=is_repeatable)
         self.answered[Reason.ASSIGNED] += 1
         text = self._keyring.sign(receipt, features)
-        return running.rendering.assigned(text, receipt.variant, receipt.propensity)
+        return running.rendering.assigned(text, assignment.variant, receipt.propensity)
 
     async def _decide_remembered(
         self, running: RunningExperiment, context: AssignmentContext
@@ -252,7 +252,7 @@ def _receipt(running: RunningExperiment, assignment: Assignment) -> Receipt:
     assigner = running.assigner
     return Receipt(
         assigner.number,
-        assignment.variant,
+        assigner.first_index + assignment.variant,
         assignment.propensity,
         assignment.allocation_version,
         assignment.assigned_at_ms,

@@ -19,6 +19,9 @@ MAX_IN_FLIGHT_BYTES = 32 * 2**20
 RETRY_PAUSE_S = 1.0
 """Pause before records that librdkafka gave up are handed to it again."""
 
+DRAIN_STEP_S = 0.1
+"""How long a stopping process waits before it looks again."""
+
 _log = logging.getLogger(__name__)
 
 PRODUCER_CONFIG: Mapping[str, str | int | bool] = {
@@ -137,8 +140,10 @@ class Delivery:
         """
         deadline = self._clock() + timeout_s
         while not self.is_caught_up and (left_s := deadline - self._clock()) > 0:
-            self._producer.flush(min(left_s, 0.1))
+            self._producer.flush(min(left_s, DRAIN_STEP_S))
             self.pump()
+            if not self._in_flight and not self.is_caught_up:
+                time.sleep(min(left_s, DRAIN_STEP_S))  # what was refused waits for its turn
         return self.is_caught_up
 
     def _hand_over(self, place: Place, record: SpoolRecord) -> bool:

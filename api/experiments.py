@@ -21,7 +21,6 @@ from streams.domain.errors import (
     ExperimentNotRunningError,
 )
 from streams.experiments.assignment import Assigner
-from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.redis_projection.reader import Projected
 
@@ -165,7 +164,7 @@ class Experiments:
             return False
         self._left_over.discard(experiment_id)
         self._snapshots[experiment_id] = snapshot
-        if snapshot.experiment.status is Status.RUNNING:
+        if snapshot.experiment.is_assigning:
             self._running[experiment_id] = RunningExperiment(snapshot)
         else:
             self._running.pop(experiment_id, None)

@@ -35,6 +35,7 @@ def experiment_payload(experiment: Experiment) -> JsonObject:
         "startedAt": experiment.started_at_ms,
         "concludedAt": experiment.concluded_at_ms,
         "winnerVariantId": None if winner is None else experiment.variant_id(winner),
+        "promotion": _promotion(experiment),
     }
 
 
@@ -60,7 +61,24 @@ def stats_payload(snapshot: Snapshot) -> JsonObject:
         "recommendedAction": snapshot.recommended_action,
         "reason": snapshot.reason,
         "metrics": metrics_json(snapshot),
-        "evidence": evidence_json(snapshot),
+        "evidence": _evidence(snapshot),
+    }
+
+
+def _evidence(snapshot: Snapshot) -> JsonObject | None:
+    found = evidence_json(snapshot)
+    return None if found is None else {"sinceConclusion": None} | found
+
+
+def _promotion(experiment: Experiment) -> JsonObject | None:
+    found = experiment.promotion
+    if found is None:
+        return None
+    return {
+        "variantId": experiment.variant_id(found.variant),
+        "controlShare": found.control_weight / ALLOCATION_TOTAL,
+        "isAutomatic": found.is_automatic,
+        "rolledBackAt": found.began_at_ms if found.is_rolled_back else None,
     }
 
 

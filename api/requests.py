@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from streams.domain.errors import InputError
 from streams.domain.validation import InputModel
+from streams.experiments.promoted import MAX_CONTROL_SHARE
 
 MAX_CONTEXT_BYTES = 16_384
 """What may be logged about one request, as JSON."""
@@ -85,9 +86,12 @@ class ConcludeRequest(InputModel):
 
     Attributes:
         winner_variant_id: Id of the variant it is concluded with; none unless given.
+        control_share: Share that the control keeps beside a winner until the experiment is
+            archived, in [0, 0.5]; 0 for none. That of the experiment unless given.
     """
 
     winner_variant_id: str | None = None
+    control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
 
 
 class ObservationRequest(InputModel):

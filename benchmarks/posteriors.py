@@ -23,13 +23,14 @@ import numpy as np
 from streams.domain.quantities import MICRO
 from streams.inference.best import best
 from streams.inference.credible import equal_tailed
+from streams.inference.direction import Direction
 from streams.inference.families import posteriors_of
 from streams.inference.kinds import MetricKind, VariantMetric, find_kind
 from streams.inference.posterior import FloatArray, Posteriors
 from streams.inference.ratio import RatioSample, ratio_posteriors
 from streams.inference.remaining import value_remaining
 from streams.inference.sample import Sample
-from streams.inference.versus import versus
+from streams.inference.versus import versus, versus_of_each
 from streams.tallies.cell import MetricTally
 
 _SEED = 2026
@@ -53,9 +54,9 @@ def main() -> None:
         "P(best), primary metric": lambda: best(primary),
         "the update: all of the above": update.run,
         "P(best), every metric": lambda: [best(family) for family in posteriors.values()],
-        "lift over the control, every metric": lambda: [
-            versus(family, 0) for family in posteriors.values()
-        ],
+        "lift over the control, every metric": lambda: versus_of_each(
+            list(posteriors.values()), 0, directions=[Direction.INCREASE] * len(posteriors)
+        ),
         "value remaining, primary metric": lambda: value_remaining(primary, leader),
     }
     for kind, family in posteriors.items():

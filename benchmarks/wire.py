@@ -16,7 +16,9 @@ from fastavro import schemaless_reader
 from schemas import library
 from schemas.codec import Codec
 from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.domain.quantities import PROPENSITY_ONE
+from streams.tallies.cell import Cell, MetricTally, Source
+from streams.tallies.weights import weighted
 from streams.wire import (
     decode_cell,
     decode_impression_batch,
@@ -49,10 +51,11 @@ GROUP = ImpressionGroup(
     [1_760_000_000_000] * IMPRESSIONS,
     [2**63 + 1] * IMPRESSIONS,
 )
-METRIC = MetricTally(10**6, 10**6, 10**12, 10**18, 10**19, 10**25)
+PLAIN = MetricTally(10**6, 10**6, 10**12, 10**18)
+VALUES = weighted(0, {"click": PLAIN, "revenue": PLAIN}, PROPENSITY_ONE // 3)
 CELL = Cell(
     *(1, Source.OBSERVATIONS, 0, 10**6, 0, 1, 0),
-    {index: VariantTally(0, 0, 0, {"click": METRIC, "revenue": METRIC}) for index in range(3)},
+    dict.fromkeys(range(3), VALUES),
 )
 
 

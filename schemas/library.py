@@ -100,6 +100,23 @@ def crc64_avro(schema: Any) -> bytes:
 
 def _schema(name: str, version: int, text: str) -> Schema:
     raw = json.loads(text)
-    parsed = parse_schema(raw)
+    parsed = _with_defaults(parse_schema(raw))
     assert isinstance(parsed, dict)  # noqa: S101 - every file of ours is a record
     return Schema(name, version, parsed["name"], text, parsed, crc64_avro(raw))
+
+
+def _with_defaults(parsed: Any) -> Any:
+    """Return a parsed schema whose defaults of bytes are bytes.
+
+    In a schema they are text, each character a byte (Avro 1.12 specification, "Complex Types",
+    "Records"), and fastavro would hand out that text.
+    """
+    match parsed:
+        case {"type": "bytes", "default": str(text), **rest}:
+            return {"type": "bytes", "default": text.encode("latin-1"), **rest}
+        case dict():
+            return {key: _with_defaults(part) for key, part in parsed.items()}
+        case list():
+            return [_with_defaults(part) for part in parsed]
+        case _:
+            return parsed

@@ -129,19 +129,36 @@ def conclude_experiment(
     experiment_id: str,
     winner_variant_id: str | None = None,
     idempotency_key: str | None = None,
+    *,
+    control_share: float | None = None,
 ) -> Call[Experiment]:
     """End an experiment.
+
+    One that has a control share goes on assigning its winner, and the control beside it, until it
+    is archived.
 
     Args:
         experiment_id: A running or a paused experiment.
         winner_variant_id: Variant it is concluded with; None for no winner.
         idempotency_key: As for `create_experiment`.
+        control_share: Share that the control keeps beside the winner, in [0, 0.5]; that of the
+            experiment unless given.
 
     Raises:
         ApiError: 422 `UNKNOWN_VARIANT` if the winner is not a variant of the experiment.
     """
-    body = {} if winner_variant_id is None else {"winnerVariantId": winner_variant_id}
+    given = {"winnerVariantId": winner_variant_id, "controlShare": control_share}
+    body = {name: value for name, value in given.items() if value is not None}
     return _command("POST", _place(experiment_id, "/conclude"), body, idempotency_key)
+
+
+def rollback_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+    """Take a promoted winner back: the control is shown to everybody until it is archived.
+
+    Raises:
+        ApiError: 409 `INVALID_TRANSITION` if no winner is promoted, or no longer.
+    """
+    return _command("POST", _place(experiment_id, "/rollback"), {}, idempotency_key)
 
 
 def archive_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
@@ -178,7 +195,7 @@ def assign_variant(
     """Choose the variant for one request.
 
     Args:
-        experiment_id: A running experiment.
+        experiment_id: A running experiment, or a concluded one with a control share.
         context: Who asks: `Context(user_id=…)`, or a mapping with the JSON names.
 
     Raises:

@@ -63,6 +63,7 @@ class Methods:
     resume_experiment = Method(calls.resume_experiment)
     update_experiment = Method(calls.update_experiment)
     conclude_experiment = Method(calls.conclude_experiment)
+    rollback_experiment = Method(calls.rollback_experiment)
     archive_experiment = Method(calls.archive_experiment)
     get_experiment = Method(calls.get_experiment)
     list_experiments = Method(calls.list_experiments)

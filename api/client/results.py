@@ -27,6 +27,23 @@ class Variant(Result):
     config: dict[str, Any]
 
 
+class Promotion(Result):
+    """What a concluded experiment goes on assigning until it is archived.
+
+    Attributes:
+        variant_id: Variant it was concluded with.
+        control_share: Share that the control keeps beside it, in (0, 0.5].
+        is_automatic: Whether the experiment has promoted it by itself.
+        rolled_back_at: When the winner was taken back, in milliseconds since the epoch; None while
+            it is promoted. Since then the control is shown to everybody.
+    """
+
+    variant_id: str
+    control_share: float
+    is_automatic: bool
+    rolled_back_at: int | None = None
+
+
 class Experiment(Result):
     """An experiment and where it is in its life.
 
@@ -35,7 +52,8 @@ class Experiment(Result):
         version: Number of commands applied.
         config: The configuration, complete, with its JSON names.
         created_at, started_at, concluded_at: Milliseconds since the epoch; None if not yet.
-        winner_variant_id: Variant it was concluded with.
+        winner_variant_id: Variant it was concluded with; the control after a roll-back.
+        promotion: What it goes on assigning after the conclusion; None if nothing.
     """
 
     id: str
@@ -47,6 +65,7 @@ class Experiment(Result):
     started_at: int | None = None
     concluded_at: int | None = None
     winner_variant_id: str | None = None
+    promotion: Promotion | None = None
 
     @property
     def name(self) -> str:
@@ -256,6 +275,20 @@ class Guardrail(Result):
     is_tripped: bool
 
 
+class SinceConclusion(Result):
+    """How a promoted winner does beside the control share, by what came since the conclusion alone.
+
+    Attributes:
+        variant_id: The variant that was promoted.
+        units: Units assigned since, to it and to the control.
+        guardrails: Its guardrails; the p-values hold for all of them together.
+    """
+
+    variant_id: str
+    units: dict[str, int]
+    guardrails: tuple[Guardrail, ...]
+
+
 class Evidence(Result):
     """What the recommended action follows from.
 
@@ -270,6 +303,7 @@ class Evidence(Result):
         units, units_with_value: Units of every variant, and those with a value.
         negligible: Lead below which there is none.
         duration_ms: Time from the oldest to the newest event.
+        since_conclusion: How a promoted winner does; None where there is none.
         promotion_obstacles: What stands in the way of a promotion, as stable names.
     """
 
@@ -287,6 +321,7 @@ class Evidence(Result):
     comparisons: tuple[Comparison, ...]
     sample_ratio: SampleRatio
     guardrails: tuple[Guardrail, ...]
+    since_conclusion: SinceConclusion | None = None
     promotion_obstacles: tuple[str, ...]
 
 

@@ -76,6 +76,9 @@ def commands(services: Services) -> APIRouter:
         """End an experiment, with a winner or without."""
         conclude = parse(ConcludeRequest, decode_object(await request.body()))
         payload = conclude.model_dump(by_alias=True, exclude_none=True)
+        if conclude.winner_variant_id is not None and conclude.control_share is None:
+            experiment = services.experiments.snapshot(experiment_id).experiment
+            payload["controlShare"] = experiment.definition.config.kept_control_share
         return await change(experiment_id, CommandKind.CONCLUDE, payload, key)
 
     def bare(kind: CommandKind, does: str) -> None:
@@ -99,6 +102,10 @@ def commands(services: Services) -> APIRouter:
     bare(CommandKind.START, "Start a draft: from now on it assigns.")
     bare(CommandKind.PAUSE, "Stop assigning; observations of earlier assignments still count.")
     bare(CommandKind.RESUME, "Go on assigning after a pause.")
+    bare(
+        CommandKind.ROLLBACK,
+        "Take a promoted winner back: the control is shown to everybody until it is archived.",
+    )
     bare(CommandKind.ARCHIVE, "Put a draft or a concluded experiment away.")
 
     async def change(

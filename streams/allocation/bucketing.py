@@ -6,6 +6,9 @@ Any language gets the same: the steps below are a keyed BLAKE2b and shifts of 64
 2. unit, enrolment, variant = the three big-endian unsigned 64-bit integers of the digest
 3. enrolled if (enrolment * 2**32 >> 64) < round(trafficAllocation * 2**32)
 4. bucket = variant * 65536 >> 64; the variant is the first whose cumulative weight exceeds it
+
+Beside a promoted winner, the variant of step 4 is drawn anew: the big-endian 64-bit integer that is
+the BLAKE2b of the same message under the same key, of 8 bytes, personalised with `promoted`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 
 _DIGEST = struct.Struct(">QQQ")
 _KEY = struct.Struct(">Q")
+_PROMOTED = b"promoted"
 _DRAW_BITS = 64
 _BUCKET_SHIFT = _DRAW_BITS - (ALLOCATION_TOTAL.bit_length() - 1)
 _ENROLMENT_SHIFT = _DRAW_BITS - (PROPENSITY_ONE.bit_length() - 1)
@@ -56,6 +60,27 @@ def draws(experiment_number: int, unit_key: str | bytes) -> UnitDraws:
     message = unit_key.encode() if isinstance(unit_key, str) else unit_key
     digest = blake2b(message, digest_size=_DIGEST.size, key=_KEY.pack(experiment_number)).digest()
     return UnitDraws._make(_DIGEST.unpack(digest))
+
+
+def promoted_draw(experiment_number: int, unit_key: str | bytes) -> int:
+    """Return a variant draw in [0, 2**64) that is independent of those of `draws`.
+
+    Who won may follow from whom the hash had given to whom. What comes after the conclusion is not
+    misled by that if the units are shared out afresh.
+
+    Args:
+        experiment_number: The experiment as a 64-bit integer.
+        unit_key: As for `draws`.
+
+    Examples:
+        >>> promoted_draw(0x0123456789ABCDEF, "user_123")
+        16178676036004524994
+    """
+    message = unit_key.encode() if isinstance(unit_key, str) else unit_key
+    digest = blake2b(
+        message, digest_size=_KEY.size, key=_KEY.pack(experiment_number), person=_PROMOTED
+    ).digest()
+    return int.from_bytes(digest)
 
 
 def is_enrolled(draw: int, traffic_allocation: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ def alarms(
     *,
     kept: tuple[float, ...] | None = None,
     alpha: float = 0.001,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Alarms:
     """Return how often and how soon a mismatch is seen.
 
@@ -41,6 +43,7 @@ def alarms(
         seed: Seed of the random numbers.
         kept: Probability that an assigned unit of each variant is counted; None if all are.
         alpha: Error at which the alarm is raised, in (0, 1).
+        progress: Wraps the iteration over the looks, to show how far it is.
     """
     n_arms = len(traffic.rates)
     random = np.random.default_rng((seed, 1))
@@ -48,7 +51,8 @@ def alarms(
     counts, weight, weight_squared = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     largest = np.full(shape, 1.0 / traffic.least_share)
     first = np.full(repetitions, np.inf)
-    for look, new in enumerate(arrivals(traffic, repetitions, seed), 1):
+    arrived = arrivals(traffic, repetitions, seed)
+    for look, new in zip(progress(range(1, traffic.looks + 1)), arrived, strict=True):
         units = new.units
         if kept is not None:
             units = random.binomial(units.astype(np.int64), kept).astype(np.float64)

@@ -8,6 +8,8 @@ variant that is most probably best), so its errors are at most as many.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self, assert_never
@@ -75,6 +77,9 @@ class Outcome:
             which none was count with all their units, so it is too small if there are such.
         median_units: Their median.
         mean_lost: Mean of what was lost by then against the best variant, in units of the metric.
+        error_units: Standard error of `mean_units`.
+        named_by: Experiments in which a variant had been named by each look, the first one first.
+        missed_by: Those in which the difference had been missed by each look.
     """
 
     named: Proportion
@@ -83,9 +88,35 @@ class Outcome:
     mean_units: float
     median_units: float
     mean_lost: float
+    error_units: float
+    named_by: tuple[int, ...]
+    missed_by: tuple[int, ...]
 
 
-def run(traffic: Traffic, rule: Rule, repetitions: int, seed: int) -> Outcome:
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What a rule said in each of many experiments; all shapes are (repetitions,).
+
+    Attributes:
+        named: Index of the variant that was named first; -1 for none.
+        named_at: Look at which it was, from 1 on; 0 for never.
+        missed_at: Look at which the sequence first missed the true difference; 0 for never.
+        lost: What was lost until then against the best variant.
+    """
+
+    named: NDArray[np.intp]
+    named_at: NDArray[np.intp]
+    missed_at: NDArray[np.intp]
+    lost: FloatArray
+
+
+def run(
+    traffic: Traffic,
+    rule: Rule,
+    repetitions: int,
+    seed: int,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Outcome:
     """Return what a rule does in `repetitions` experiments.
 
     Args:
@@ -93,39 +124,86 @@ def run(traffic: Traffic, rule: Rule, repetitions: int, seed: int) -> Outcome:
         rule: The rule.
         repetitions: Number of experiments, >= 1.
         seed: Seed of the random numbers.
+        progress: Wraps the iteration over the looks, to show how far it is.
+    """
+    arrived = arrivals(traffic, repetitions, seed)
+    return outcome(traffic, judge(traffic, rule, repetitions, arrived, progress))
+
+
+def judge(
+    traffic: Traffic,
+    rule: Rule,
+    repetitions: int,
+    arrived: Iterable[Arrivals],
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Judged:
+    """Return what a rule says of experiments, given all that arrived.
+
+    Args:
+        traffic: How it arrived: rates, looks, units between them, and the floor.
+        rule: The rule.
+        repetitions: Number of experiments, >= 1.
+        arrived: What every interval brought to them, as many as there are looks.
+        progress: Wraps the iteration over the looks, to show how far it is.
     """
     planned_units = rule.min_units if rule.planned else 0
     named = np.full(repetitions, -1)
-    ended = np.full(repetitions, float(traffic.looks * traffic.units_per_look))
+    named_at = np.zeros(repetitions, dtype=np.intp)
+    missed_at = np.zeros(repetitions, dtype=np.intp)
     lost = np.zeros(repetitions)
-    missed = np.zeros(repetitions, dtype=bool)
     rates = np.array(traffic.rates)
     sums = _Sums.none((repetitions, len(rates)))
-    for look, new in enumerate(arrivals(traffic, repetitions, seed), 1):
+    for look, new in zip(progress(range(1, traffic.looks + 1)), arrived, strict=True):
         sums.add(new, rule.reading)
         lost += np.where(named < 0, (new.units * (rates.max() - rates)).sum(axis=1), 0.0)
         compared = _contrasts(sums, traffic, rule.reading, look * traffic.units_per_look)
         ready = (sums.units >= rule.min_units).all(axis=1) & (named < 0)
+        missed = _misses(compared, rule, planned_units, rates[0] - rates[1])
         if traffic.spreads is not None:
-            ready &= (sums.with_value >= rule.min_values).all(axis=1)
-            missed |= ready & _misses(compared, rule, planned_units, rates[0] - rates[1])
-        else:
-            missed |= _misses(compared, rule, planned_units, rates[0] - rates[1])
+            enough = (sums.with_value >= rule.min_values).all(axis=1)
+            ready, missed = ready & enough, missed & enough
+        missed_at[missed & (missed_at == 0)] = look
         winner = _winners(compared, rule, planned_units, ready)
         new_ones = winner >= 0
         named[new_ones] = winner[new_ones]
-        ended[new_ones] = look * traffic.units_per_look
-    best = int(rates.argmax())
+        named_at[new_ones] = look
+    return Judged(named, named_at, missed_at, lost)
+
+
+def outcome(traffic: Traffic, judged: Judged) -> Outcome:
+    """Return what a rule did, from what it said in each experiment."""
+    repetitions = len(judged.named)
+    is_named = judged.named >= 0
+    best = max(range(len(traffic.rates)), key=traffic.rates.__getitem__)
     is_strict = traffic.rates.count(traffic.rates[best]) == 1
-    wrong = (named >= 0) & ((named != best) | (not is_strict))
+    is_wrong = is_named & ((judged.named != best) | (not is_strict))
+    ended = np.where(is_named, judged.named_at, traffic.looks) * float(traffic.units_per_look)
     return Outcome(
-        named=Proportion(int((named >= 0).sum()), repetitions),
-        wrong=Proportion(int(wrong.sum()), repetitions),
-        missed=Proportion(int(missed.sum()), repetitions),
+        named=Proportion(int(is_named.sum()), repetitions),
+        wrong=Proportion(int(is_wrong.sum()), repetitions),
+        missed=Proportion(int((judged.missed_at > 0).sum()), repetitions),
         mean_units=float(ended.mean()),
         median_units=float(np.median(ended)),
-        mean_lost=float(lost.mean()),
+        mean_lost=float(judged.lost.mean()),
+        error_units=float(ended.std() / math.sqrt(repetitions)),
+        named_by=happened_by(judged.named_at, traffic.looks),
+        missed_by=happened_by(judged.missed_at, traffic.looks),
     )
+
+
+def happened_by(first: NDArray[np.intp], looks: int) -> tuple[int, ...]:
+    """Return in how many experiments something had happened by each look.
+
+    Args:
+        first: Look at which it happened first, from 1 on; 0 for never.
+        looks: Number of looks.
+
+    Examples:
+        >>> happened_by(np.array([0, 2, 1, 2]), 3)
+        (1, 3, 3)
+    """
+    counts = np.bincount(first, minlength=looks + 1)[1:]
+    return tuple(np.cumsum(counts).tolist())
 
 
 @dataclass(slots=True, eq=False)

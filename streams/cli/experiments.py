@@ -1,4 +1,4 @@
-"""`experiment create | list | start | pause | resume | conclude | archive`."""
+"""`experiment create | list | start | pause | resume | conclude | rollback | archive`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from streams.cli import terminal
 from streams.cli.tables import experiments_table
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
 from streams.domain.errors import InputError
+from streams.experiments.promoted import MAX_CONTROL_SHARE
 
 STDIN = Path("-")
 
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(create)
     app.command("list")(list_all)
     # `archive` is registered beside the archive of the log: `streams.cli.archive`.
-    for verb in (start, pause, resume, conclude):
+    for verb in (start, pause, resume, conclude, rollback):
         app.command()(verb)
 
 
@@ -123,6 +124,14 @@ def conclude(
     winner: Annotated[
         str | None, typer.Option(help="Id or name of the winning variant; none unless given.")
     ] = None,
+    control_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=MAX_CONTROL_SHARE,
+            help="Share that the control keeps beside the winner; the experiment's unless given.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
@@ -132,7 +141,19 @@ def conclude(
         if winner is not None:
             named = {each.name: each.id for each in client.get_experiment(experiment_id).variants}
             winner = named.get(winner, winner)
-        _report(client.conclude_experiment(experiment_id, winner), as_json)
+        concluded = client.conclude_experiment(experiment_id, winner, control_share=control_share)
+        _report(concluded, as_json)
+
+
+def rollback(
+    experiment_id: ExperimentId,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """Take a promoted winner back: everybody is shown the control until it is archived."""
+    with terminal.connected(api, api_key) as client:
+        _report(client.rollback_experiment(experiment_id), as_json)
 
 
 def archive(

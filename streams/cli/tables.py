@@ -53,6 +53,7 @@ def stats_view(stats: Stats) -> RenderableType:
     is_compared = any(_against(variant, stats.primary_metric) for variant in stats.variants)
     if is_compared:
         parts.append(lifts_table(stats, [stats.primary_metric, *others]))
+    parts += _since_conclusion(stats)
     parts += [Text(f"! {line}", "yellow") for line in _findings(stats)]
     winner = f"; winner: {stats.winner.name}" if stats.winner else ""
     parts.append(
@@ -200,6 +201,16 @@ def _head(stats: Stats) -> Text:
     )
 
 
+def _since_conclusion(stats: Stats) -> list[Text]:
+    """Return one line about what is counted apart from the experiment, if anything is."""
+    found = None if stats.evidence is None else stats.evidence.since_conclusion
+    if found is None:
+        return []
+    names = {variant.id: variant.name for variant in stats.variants}
+    units = ", ".join(f"{names[name]} {count:,}" for name, count in found.units.items())
+    return [Text(f"Units since the conclusion, counted apart: {units}.")]
+
+
 def _findings(stats: Stats) -> list[str]:
     """Return what somebody should look into, besides the recommendation."""
     found = [
@@ -213,6 +224,13 @@ def _findings(stats: Stats) -> list[str]:
     found += [
         f"{names[each.variant_id]} harms {each.metric} by more than {each.tolerated_harm:.3g}."
         for each in stats.evidence.guardrails
+        if each.is_tripped
+    ]
+    since = stats.evidence.since_conclusion
+    found += [
+        f"Since it was promoted, {names[each.variant_id]} harms {each.metric} by more than "
+        f"{each.tolerated_harm:.3g}."
+        for each in (() if since is None else since.guardrails)
         if each.is_tripped
     ]
     if stats.evidence.sample_ratio.is_mismatch:

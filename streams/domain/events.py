@@ -6,10 +6,13 @@ over 2**32, times in milliseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streams.domain.errors import EventError
 
@@ -82,33 +85,47 @@ class Observation:
     observed_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class VerifiedObservations:
     """Single observations whose receipts are verified and allow them, as columns of equal length.
 
     Attributes:
-        offsets: Offset of the record.
+        offsets: Offset of the record; ascending.
         timestamps_ms: Kafka timestamp of the record.
         experiments, variants, propensities, assigned_at_ms, windows_s: What the receipt says.
         identities: 64 bits that stand for the receipt's text.
-        metrics: Name of the metric.
+        names: Names of metrics, each once.
+        metrics: Index of the metric in `names`.
         values: Micro-units.
         events: Hash of the event id, below 2**60; 0 when the sender gave none.
         observed_at_ms: Time of the event.
     """
 
-    offsets: list[int]
-    timestamps_ms: list[int]
-    experiments: list[int]
-    variants: list[int]
-    propensities: list[int]
-    assigned_at_ms: list[int]
-    windows_s: list[int]
-    identities: list[int]
-    metrics: list[str]
-    values: list[int]
-    events: list[int]
-    observed_at_ms: list[int]
+    offsets: NDArray[np.int64]
+    timestamps_ms: NDArray[np.int64]
+    experiments: NDArray[np.uint64]
+    variants: NDArray[np.int64]
+    propensities: NDArray[np.int64]
+    assigned_at_ms: NDArray[np.int64]
+    windows_s: NDArray[np.int64]
+    identities: NDArray[np.uint64]
+    names: Sequence[str]
+    metrics: NDArray[np.int64]
+    values: NDArray[np.int64]
+    events: NDArray[np.uint64]
+    observed_at_ms: NDArray[np.int64]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> VerifiedObservations:
+        """Return some of the rows."""
+        columns = {
+            column.name: getattr(self, column.name)[rows]
+            for column in fields(self)
+            if column.name != "names"
+        }
+        return VerifiedObservations(names=self.names, **columns)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +152,7 @@ class CommandKind(StrEnum):
     RESUME = "resume"
     UPDATE = "update"
     CONCLUDE = "conclude"
+    ROLLBACK = "rollback"
     ARCHIVE = "archive"
 
 
@@ -148,7 +166,8 @@ class Command:
         kind: What to do.
         issued_at_ms: Time at which the API took it; the core knows no other clock.
         payload: JSON-like arguments: of `create` {"config", "variants"}, of `update` the changed
-            fields, of `conclude` {"winnerVariantId"?}; else empty.
+            fields, of `conclude` {"winnerVariantId"?, "controlShare"?, "isPromotion"?,
+            "because"?}, of `rollback` {"because"?}; else empty.
     """
 
     command_id: str

@@ -174,7 +174,10 @@ class Journal:
                     if self._app.should_stop:
                         raise  # nothing of it is acknowledged, so it is read again
                     die("a batch was cancelled")
-                except BaseException:
+                except BaseException as error:
+                    if self._app.should_stop:  # and the producer may have stopped already
+                        logger.warning("a batch is left to be read again: %r", error)
+                        return
                     logger.exception("a batch could not be made durable")
                     die("a batch could not be made durable")
 

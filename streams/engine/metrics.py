@@ -26,6 +26,10 @@ EVALUATION_SECONDS = Histogram(
     "Posteriors, tests and allocation of one experiment.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
 )
+EVALUATIONS_WAITING = Gauge(
+    f"{_PREFIX}evaluations_waiting",
+    "Changed experiments that the last step left to the next, for want of time.",
+)
 PROJECTIONS = Counter(f"{_PREFIX}projections", "Snapshots and answers written to Redis.")
 PROJECTION_FAILURES = Counter(f"{_PREFIX}projection_failures", "Attempts that Redis refused.")
 PROJECTIONS_PENDING = Gauge(f"{_PREFIX}projections_pending", "What Redis does not have yet.")

@@ -1,26 +1,27 @@
-"""What follows from what is known: snapshots to Kafka and Redis, decisions, promotions."""
+"""What follows from what is known: snapshots to Kafka and Redis, decisions, own commands."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import faust
 
 from schemas.codec import Codec
 from streams.domain.errors import DependencyError
-from streams.domain.events import Command, CommandKind
+from streams.domain.events import Answer
 from streams.engine import metrics
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.logged_actions import LoggedActions
 from streams.engine.outbox import Outgoing, deliver
-from streams.engine.pacing import follow
+from streams.engine.pacing import Share, follow
 from streams.engine.projector import Projector
 from streams.engine.serving import LOOK_S, Serving
-from streams.experiments.promotion import obstacles
+from streams.experiments.automatic import due_command
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
 from streams.log.records import LogError
@@ -32,6 +33,16 @@ from streams.wire.snapshots import encode_snapshot
 
 EVALUATION_INTERVAL_S = 0.1
 """Shortest time between two evaluations of one experiment, whatever its traffic."""
+
+EVALUATION_SHARE = 0.25
+"""Share of the time that evaluations may take from folding. When more has changed than fits, what
+changed first comes first, and is evaluated as often as it can be."""
+
+EVALUATION_BURST_S = 0.1
+"""How long a worker may evaluate at once after a pause, before it is held to that share."""
+
+STEPS_AT_MOST = 0.8
+"""Share of the time of steps, most of which they wait, or others work between evaluations."""
 
 TAKE_OVER_PAUSES_S = (0.0, 2.0, 10.0)
 """When the logged actions are read by who begins to decide: a generation that begins to be served,
@@ -81,14 +92,20 @@ class Publisher:
         self._projector = projector
         self._codec = codec
         self._timeout = timeout_s
-        self._promoted: set[str] = set()
+        self._commanded: set[str] = set()
         self._serving = serving
         self._logged = logged
         self._is_taking_over = False
+        self._share = Share(EVALUATION_SHARE, EVALUATION_BURST_S)
 
     async def run(self) -> None:
         """Publish what changes, for ever."""
-        await follow(self._stage.changed, self._step, interval_s=EVALUATION_INTERVAL_S)
+        await follow(
+            self._stage.changed,
+            self._step,
+            interval_s=EVALUATION_INTERVAL_S,
+            at_most=STEPS_AT_MOST,
+        )
 
     async def take_over(self) -> None:
         """Log what is due whenever somebody else has decided before, for ever."""
@@ -112,21 +129,20 @@ class Publisher:
             self._is_taking_over = False
         answers, stage.answers = stage.answers, []
         dirty, stage.dirty = stage.dirty, {}
+        commanded = {answer.experiment for answer in answers}
+        waiting = deque(sorted(dirty, key=lambda place: place[1] not in commanded))
         published: list[tuple[int, Known, Snapshot, Outgoing]] = []
-        for partition, number in dirty:
+        while waiting and self._share.is_left:
+            partition, number = waiting.popleft()
             known = stage.known(partition, number)
-            snapshot = None if known is None else _evaluated(known)
-            if known is not None and snapshot is not None:
-                payload = encode_snapshot(snapshot)
-                name = snapshot.experiment.id
-                self._projector.offer(SnapshotRecord(name, snapshot.version, payload))
-                if self._codec is not SINGLE_OBJECT:
-                    payload = encode_snapshot(snapshot, self._codec)
-                published.append((partition, known, snapshot, Outgoing(name.encode(), payload)))
+            with self._share.spent():
+                snapshot = None if known is None else _evaluated(known)
+                if known is not None and snapshot is not None:
+                    record = self._offered(snapshot)
+                    published.append((partition, known, snapshot, record))
             # One evaluation takes milliseconds: let batches and heartbeats in between.
             await asyncio.sleep(0)
-        # An answered command is in the snapshot before its sender can look.
-        self._projector.answer(answers)
+        self._leave(waiting, answers)
         try:
             await deliver(self._outlets.posteriors, [p[3] for p in published], self._timeout)
             for partition, known, snapshot, _ in published:
@@ -134,6 +150,30 @@ class Publisher:
         except BaseException:
             stage.dirty = dirty | stage.dirty
             raise
+
+    def _offered(self, snapshot: Snapshot) -> Outgoing:
+        """Offer a snapshot to the projector, and return its record."""
+        payload = encode_snapshot(snapshot)
+        name = snapshot.experiment.id
+        self._projector.offer(SnapshotRecord(name, snapshot.version, payload))
+        if self._codec is not SINGLE_OBJECT:
+            payload = encode_snapshot(snapshot, self._codec)
+        return Outgoing(name.encode(), payload)
+
+    def _leave(self, waiting: Collection[tuple[int, int]], answers: Sequence[Answer]) -> None:
+        """Leave experiments to the next step, and publish the answers about all others.
+
+        An answered command is in the snapshot before its sender can look.
+        """
+        stage = self._stage
+        numbers = {number for _, number in waiting}
+        held = [answer for answer in answers if answer.experiment in numbers]
+        self._projector.answer(answer for answer in answers if answer.experiment not in numbers)
+        stage.dirty = dict.fromkeys(waiting) | stage.dirty
+        stage.answers = held + stage.answers
+        metrics.EVALUATIONS_WAITING.set(len(waiting))
+        if waiting:
+            stage.changed.set()
 
     async def _take_note(self) -> None:
         """Take what was logged last for the actions that are known."""
@@ -153,13 +193,11 @@ class Publisher:
                 )
                 await deliver(self._outlets.decisions, [record], self._timeout)
             self._stage.note_action(partition, known, action)
-        promotion = _promotion(snapshot) if self._serving.is_served else None
-        if promotion is not None and promotion.command_id not in self._promoted:
-            record = Outgoing(
-                snapshot.experiment.id.encode(), encode_command(promotion, self._codec)
-            )
+        command = due_command(snapshot) if self._serving.is_served else None
+        if command is not None and command.command_id not in self._commanded:
+            record = Outgoing(snapshot.experiment.id.encode(), encode_command(command, self._codec))
             await deliver(self._outlets.commands, [record], self._timeout)
-            self._promoted.add(promotion.command_id)
+            self._commanded.add(command.command_id)
 
 
 def _evaluated(known: Known) -> Snapshot | None:
@@ -168,24 +206,3 @@ def _evaluated(known: Known) -> Snapshot | None:
     metrics.EVALUATIONS.inc()
     metrics.EVALUATION_SECONDS.observe(time.perf_counter() - started)
     return snapshot
-
-
-def _promotion(snapshot: Snapshot) -> Command | None:
-    """Return the command that concludes an experiment by itself, if it is time.
-
-    Its id follows from the experiment and its version, so that sending it twice is harmless; and a
-    command that came in between changes the version, so that an author's decision is not overrun
-    by one about an older state.
-    """
-    experiment = snapshot.experiment
-    is_due = experiment.definition.config.auto_promote_winner and not obstacles(snapshot)
-    if not is_due or snapshot.winner is None:
-        return None
-    seed = f"promote/{experiment.id}/{experiment.version}".encode()
-    return Command(
-        command_id=blake2b(seed, digest_size=16).hexdigest(),
-        experiment=experiment.number,
-        kind=CommandKind.CONCLUDE,
-        issued_at_ms=snapshot.as_of_ms,
-        payload={"winnerVariantId": experiment.variant_id(snapshot.winner)},
-    )

@@ -10,6 +10,7 @@ import orjson
 from streams.domain.events import Answer
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.promoted import Promotion
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class StoredExperiment:
 
 
 def encode_stored(stored: StoredExperiment) -> bytes:
-    """Return the table entry of an experiment; equal values give equal bytes."""
+    """Return the table entry of an experiment, with the keys of its definition in their order."""
     experiment = stored.experiment
     return orjson.dumps(
         {
@@ -40,12 +41,12 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "plannedUnits": experiment.planned_units,
             "concludedAt": experiment.concluded_at_ms,
             "winner": experiment.winner,
+            "promotion": None if experiment.promotion is None else asdict(experiment.promotion),
             "answers": [
                 {name: value for name, value in asdict(answer).items() if name != "experiment"}
                 for answer in stored.answers
             ],
-        },
-        option=orjson.OPT_SORT_KEYS,
+        }
     )
 
 
@@ -54,6 +55,7 @@ def decode_stored(body: bytes) -> StoredExperiment:
     entry: dict[str, Any] = orjson.loads(body)
     number = int(entry["number"])
     definition = entry["definition"]
+    promotion = entry.get("promotion")  # older entries have none
     return StoredExperiment(
         experiment=Experiment(
             number=number,
@@ -66,6 +68,7 @@ def decode_stored(body: bytes) -> StoredExperiment:
             planned_units=entry.get("plannedUnits", 0),  # older entries have none
             concluded_at_ms=entry["concludedAt"],
             winner=entry["winner"],
+            promotion=None if promotion is None else Promotion(**promotion),
         ),
         answers=tuple(Answer(experiment=number, **answer) for answer in entry["answers"]),
     )

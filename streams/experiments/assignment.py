@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from streams.allocation.bucketing import choose_cumulative, cumulative, draws, is_enrolled
+from streams.allocation.bucketing import (
+    choose_cumulative,
+    cumulative,
+    draws,
+    is_enrolled,
+    promoted_draw,
+)
 from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.scoring import Scorer
 from streams.allocation.policies import ContextualPolicy
@@ -15,7 +21,7 @@ from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 from streams.domain.vectors import pack
 from streams.experiments.contextual import scorer_of
 from streams.experiments.definition import UnitKind
-from streams.experiments.lifecycle import Status
+from streams.experiments.promoted import Phase
 from streams.experiments.snapshot import Snapshot
 
 _PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
@@ -58,7 +64,7 @@ class Assignment(NamedTuple):
 
 
 class Assigner:
-    """A running experiment, compiled: everything that does not depend on the unit is done.
+    """An experiment that assigns, compiled: everything that does not depend on the unit is done.
 
     Attributes:
         number: The experiment as a 64-bit integer.
@@ -66,6 +72,7 @@ class Assigner:
         is_remembered: Whether a unit's first receipt must be kept: its unit comes again, and the
             allocation moves meanwhile. In every other case the hash alone gives the same again.
         attribution_window_s: Seconds during which observations count; 0 for no limit.
+        first_index: Index of the first variant in receipts (`Experiment.logged_index`).
     """
 
     __slots__ = (
@@ -73,10 +80,12 @@ class Assigner:
         "_contextual",
         "_control",
         "_fixed_time_ms",
+        "_is_trial",
         "_propensities",
         "_sums",
         "_traffic",
         "attribution_window_s",
+        "first_index",
         "is_remembered",
         "number",
         "unit_kind",
@@ -90,12 +99,16 @@ class Assigner:
         """
         experiment = snapshot.experiment
         config = experiment.definition.config
-        if experiment.status is not Status.RUNNING or experiment.started_at_ms is None:
+        if not experiment.is_assigning or experiment.started_at_ms is None:
             raise ExperimentNotRunningError(experiment.id, experiment.status)
+        promotion = experiment.promotion
         is_repeated = config.unit is not UnitKind.IMPRESSION
+        is_adaptive = config.parameters.adaptive and promotion is None
         self.number = experiment.number
         self.unit_kind = config.unit
-        self.is_remembered = is_repeated and config.parameters.adaptive
+        self.is_remembered = is_repeated and is_adaptive
+        self.first_index = experiment.logged_index(0, experiment.phase)
+        self._is_trial = experiment.phase is Phase.TRIAL
         self.attribution_window_s = config.attribution_window
         self._control = experiment.definition.control_index
         self._traffic = config.traffic_allocation
@@ -109,9 +122,8 @@ class Assigner:
             self._contextual = space, scorer_of(config.parameters, snapshot.model)
         self._allocation_version = snapshot.allocation.version
         # A unit under fixed weights has the same receipt for ever, and nothing is stored for that.
-        self._fixed_time_ms = (
-            experiment.started_at_ms if is_repeated and not config.parameters.adaptive else None
-        )
+        since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms
+        self._fixed_time_ms = since_ms if is_repeated and not is_adaptive else None
 
     def assign(
         self,
@@ -145,6 +157,8 @@ class Assigner:
             propensity = weight * _PROPENSITY_PER_WEIGHT
             version = self._allocation_version
             return Assignment(variant, True, propensity, version, now_ms, unit, pack(vector))
+        if not self._is_trial:
+            variant_draw = promoted_draw(self.number, unit_key)
         variant = choose_cumulative(self._sums, variant_draw)
         at_ms = now_ms if self._fixed_time_ms is None else self._fixed_time_ms
         return Assignment(

@@ -1,8 +1,15 @@
 """From tallies to contrasts: by which sums the variants of an experiment are compared.
 
-Where the shares never moved, plain sums are compared. Where they did, or where somebody else has
-assigned with shares of his own, every value counts with one over its propensity: that is not biased
-by weights that follow the data, and costs precision.
+How units count is chosen once for all metrics (`Weighting`), and every comparison follows it: those
+of the leader, of the guardrails and of the p-values.
+
+Overlap weights rest on one thing more than inverse propensities do: that a unit which was not
+assigned to the one variant was assigned to the other, so that 1 - p is the other's propensity. No
+single unit can tell. All units together can: the sums of 1 - p over either variant differ by the
+units that the first has beyond the sum of its propensities, which is a martingale exactly if that
+is so, and each variant's sum of 1 / p stays near the number of all units. `Traffic.sample_ratio`
+asks for both, and nothing is concluded when they fail. Since w x <= w, what a difference in the
+weights can pass for is a difference that the same sums show without values, and sooner.
 """
 
 from __future__ import annotations
@@ -10,8 +17,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.allocation.policies import Arm, Policy
 from streams.allocation.weights import allocate, smallest_weight
@@ -22,14 +32,23 @@ from streams.domain.quantities import (
     inverse_propensity,
 )
 from streams.inference.comparison import p_values
-from streams.inference.contrasts import Contrast, PlainSums, fixed_contrast
+from streams.inference.contrasts import (
+    Contrast,
+    PlainSums,
+    TiltedSums,
+    fixed_contrast,
+    inverse_contrast,
+    overlap_contrast,
+)
 from streams.inference.posterior import FloatArray
 from streams.inference.sample import Sample
 from streams.inference.sample_ratio import (
     Assigned,
     SampleRatio,
+    sharper,
     under_fixed_weights,
     under_moving_weights,
+    under_overlap_weights,
 )
 from streams.tallies.cell import MetricTally, VariantTally
 
@@ -38,7 +57,20 @@ MIN_UNITS_WITH_VALUE = 30
 binary is believed: with fewer, a lucky arm may have seen none of the rare large values."""
 
 _PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
-_INVERSE_OF_EVEN_SQUARED = 4.0
+_PAIR = 2
+
+
+class Weighting(StrEnum):
+    """What a unit counts with in a comparison."""
+
+    PLAIN = "plain"
+    """Its share of the traffic has never changed, so all units of a variant count alike."""
+
+    OVERLAP = "overlap"
+    """1 - propensity, for two variants: no unit counts much, so precision depends on no floor."""
+
+    INVERSE = "inverse"
+    """1 / propensity, for any number of variants; also where older versions have tallied."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,19 +78,25 @@ class Traffic:
     """How units were shared out among the variants; all shapes are (n_variants,).
 
     Attributes:
-        shares: The shares all units had, if they never moved; None if they did.
+        weighting: What units count with.
+        shares: The shares all units had, if they never moved (`Weighting.PLAIN`).
         units: Units assigned.
         weight: Sum of 1 / propensity over them.
         weight_squared: Sum of (1 / propensity) squared.
         largest: Largest 1 / propensity there can be by the allocation in force, unless somebody
             else has assigned; >= 1.
+        overlap: Sum of 1 - propensity, as far as it was kept (`Weighting.OVERLAP`: of all units).
+        overlap_squared: Sum of (1 - propensity) squared, likewise.
     """
 
-    shares: FloatArray | None
+    weighting: Weighting
+    shares: FloatArray
     units: FloatArray
     weight: FloatArray
     weight_squared: FloatArray
     largest: FloatArray
+    overlap: FloatArray
+    overlap_squared: FloatArray
 
     @classmethod
     def of(cls, policy: Policy, arms: Sequence[Arm], variants: Sequence[VariantTally]) -> Traffic:
@@ -75,25 +113,29 @@ class Traffic:
             weights = np.array(allocate(policy, arms))
             is_fixed = all(map(_has_weight, variants, weights.tolist()))
         planned = ALLOCATION_TOTAL / weights
-        return cls(
-            shares=weights / ALLOCATION_TOTAL if is_fixed else None,
-            units=np.array([float(variant.units) for variant in variants]),
-            weight=np.array([variant.weight / MICRO for variant in variants]),
-            weight_squared=np.array([variant.weight_squared / MICRO**2 for variant in variants]),
-            largest=np.array(
-                [
-                    _largest(variant.weight, variant.weight_squared, bound, MICRO)
-                    for variant, bound in zip(variants, planned.tolist(), strict=True)
-                ]
-            ),
-        )
+        columns = [
+            (
+                float(variant.units),
+                variant.weight / MICRO,
+                variant.weight_squared / MICRO**2,
+                _largest(variant.weight, variant.weight_squared, bound, MICRO),
+                variant.overlap / PROPENSITY_ONE,
+                variant.overlap_squared / PROPENSITY_ONE**2,
+            )
+            for variant, bound in zip(variants, planned.tolist(), strict=True)
+        ]
+        weighting = Weighting.PLAIN if is_fixed else _moving(variants)
+        return cls(weighting, weights / ALLOCATION_TOTAL, *np.array(columns).T)
 
     def sample_ratio(self) -> SampleRatio:
         """Return whether units arrive as they were shared out."""
-        if self.shares is not None:
+        if self.weighting is Weighting.PLAIN:
             return under_fixed_weights(self.units, self.shares)
         assigned = Assigned(self.weight, self.weight_squared, self.largest)
-        return under_moving_weights(assigned, self.units.sum())
+        found = under_moving_weights(assigned, self.units.sum())
+        if self.weighting is Weighting.INVERSE:
+            return found
+        return sharper(under_overlap_weights(self.units, self.overlap, self.overlap_squared), found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,24 +145,14 @@ class Compared:
     Attributes:
         traffic: How the units were shared out.
         is_bounded: Whether every value is 0 or 1.
-        units: Units.
         with_value: Units with a value.
-        total: Sum of the values.
-        total_squared: Sum of their squares.
-        weighted: Sum of value / propensity.
-        weighted_squared: Sum of (value / propensity) squared.
-        largest: Largest value / propensity of one unit; infinite without a bound.
+        sums: Sums over the units, each of which counts by the weighting of the traffic.
     """
 
     traffic: Traffic
     is_bounded: bool
-    units: FloatArray
     with_value: FloatArray
-    total: FloatArray
-    total_squared: FloatArray
-    weighted: FloatArray
-    weighted_squared: FloatArray
-    largest: FloatArray
+    sums: TiltedSums
 
     @classmethod
     def of(
@@ -139,25 +171,38 @@ class Compared:
             samples: The same beside the units.
             is_binary: Whether its values are 0 or 1.
         """
-        columns = np.array(
-            [
-                (
-                    sample.units,
-                    sample.units_with_value,
-                    sample.total,
-                    tally.total_squared / MICRO**2,
-                    tally.weighted_total / MICRO**2,
-                    tally.weighted_total_squared / MICRO**4,
-                    _largest(tally.weighted_total, tally.weighted_total_squared, bound, MICRO**2)
-                    if is_binary
-                    else math.inf,
+        with_value = np.array([float(sample.units_with_value) for sample in samples])
+        units = np.array([float(sample.units) for sample in samples])
+        match traffic.weighting:
+            case Weighting.PLAIN:
+                weight, weight_squared, columns = units, units, map(_plain, tallies)
+                largest = np.ones_like(units)
+            case Weighting.OVERLAP:
+                weight, weight_squared = traffic.overlap, traffic.overlap_squared
+                columns, largest = map(_by_overlap, tallies), np.ones_like(units)
+            case Weighting.INVERSE:
+                weight, weight_squared = traffic.weight, traffic.weight_squared
+                columns = map(_by_inverse, tallies)
+                largest = np.array(
+                    [
+                        _largest(each.weighted_total, each.weighted_total_squared, bound, MICRO**2)
+                        for each, bound in zip(tallies, traffic.largest.tolist(), strict=True)
+                    ]
                 )
-                for tally, sample, bound in zip(
-                    tallies, samples, traffic.largest.tolist(), strict=True
-                )
-            ]
+            case _:
+                assert_never(traffic.weighting)
+        total, cross, total_squared = np.array(list(columns)).T
+        if is_binary:
+            variance = np.zeros_like(units)
+        else:
+            largest = np.full_like(units, math.inf)
+            variance = _variance(tallies, units, is_centred=~np.isnan(cross))
+        # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
+        counted = np.where(weight > 0.0, units, 0.0)
+        sums = TiltedSums(
+            counted, weight, weight_squared, total, cross, total_squared, largest, variance
         )
-        return cls(traffic, is_binary, *columns.T)
+        return cls(traffic, is_binary, with_value, sums)
 
     def contrast(self, a: Sequence[int], b: Sequence[int], times: float = 1.0) -> Contrast:
         """Return the contrasts of "mean of a minus `times` the mean of b".
@@ -167,9 +212,16 @@ class Compared:
             times: Factor, >= 0.
         """
         first, second = list(a), list(b)
-        if self.traffic.shares is not None:
-            return fixed_contrast(self._plain(first, 1.0), self._plain(second, times))
-        return self._by_inverse(first, second, times)
+        better, worse = self._chosen(first, 1.0), self._chosen(second, times)
+        match self.traffic.weighting:
+            case Weighting.PLAIN:
+                return fixed_contrast(self._shared(better, first), self._shared(worse, second))
+            case Weighting.OVERLAP:
+                return overlap_contrast(better, worse)
+            case Weighting.INVERSE:
+                return inverse_contrast(better, worse, self.traffic.units.sum())
+            case _:
+                assert_never(self.traffic.weighting)
 
     def has_enough(self, *variants: Sequence[int]) -> bool:
         """Return whether the sequences of these variants are to be believed."""
@@ -184,46 +236,66 @@ class Compared:
             for other, p in zip(others, found, strict=True)
         ]
 
-    def _plain(self, chosen: list[int], times: float) -> PlainSums:
-        assert self.traffic.shares is not None  # noqa: S101 - asked before
-        bound = times if self.is_bounded else math.inf
-        return PlainSums(
-            self.units[chosen],
-            times * self.total[chosen],
-            times * times * self.total_squared[chosen],
-            self.traffic.shares[chosen],
-            np.full(len(chosen), bound),
+    def _chosen(self, variants: list[int], times: float) -> TiltedSums:
+        """Return the sums of some variants, with `times` their values."""
+        sums = self.sums
+        return TiltedSums(
+            units=sums.units[variants],
+            weight=sums.weight[variants],
+            weight_squared=sums.weight_squared[variants],
+            total=times * sums.total[variants],
+            cross=times * sums.cross[variants],
+            total_squared=times * times * sums.total_squared[variants],
+            largest=times * sums.largest[variants] if self.is_bounded else sums.largest[variants],
+            variance=times * times * sums.variance[variants],
         )
 
-    def _by_inverse(self, a: list[int], b: list[int], times: float) -> Contrast:
-        """Return the contrasts of values over propensities.
+    def _shared(self, sums: TiltedSums, variants: list[int]) -> PlainSums:
+        """Return sums of plain values with the shares that the variants have had."""
+        share = self.traffic.shares[variants]
+        return PlainSums(sums.units, sums.total, sums.total_squared, share, sums.largest)
 
-        As `inverse_contrast`, but not centred: for that the sum of value / propensity^2 is needed,
-        which the tallies do not hold. The squares are at least what the values by themselves lead
-        to expect: a variant that has had little traffic may not have shown its large values yet,
-        and their absence must not pass for certainty.
-        """
-        moving = self.traffic
-        everyone = float(moving.units.sum())
-        total = self.weighted[a] - times * self.weighted[b]
-        squares = self.weighted_squared[a] + times * times * self.weighted_squared[b]
-        weight_squared = moving.weight_squared[a] + moving.weight_squared[b]
-        seen = np.maximum(self.units, 1.0)
-        moments = self.total_squared / seen
-        expected = np.maximum(moments[a], times * times * moments[b]) * weight_squared
-        return Contrast(
-            fewest=np.minimum(moving.units[a], moving.units[b]),
-            time=weight_squared / _INVERSE_OF_EVEN_SQUARED,
-            scale=np.full_like(total, everyone),
-            total=total,
-            squares=squares,
-            deepest_fall=np.broadcast_to(times * self.largest[b], total.shape),
-            highest_rise=np.broadcast_to(self.largest[a], total.shape),
-            difference=total / max(everyone, 1.0),
-            standard_error=np.sqrt(np.maximum(squares, expected)) / max(everyone, 1.0)
-            if everyone
-            else np.full_like(total, math.inf),
-        )
+
+def _moving(variants: Sequence[VariantTally]) -> Weighting:
+    """Return what units count with where the shares moved.
+
+    The sharper sums are there for two variants, unless an older version has counted some units.
+    """
+    is_pair = len(variants) == _PAIR and all(variant.has_overlap for variant in variants)
+    return Weighting.OVERLAP if is_pair else Weighting.INVERSE
+
+
+def _plain(tally: MetricTally) -> tuple[float, float, float]:
+    total = tally.total / MICRO
+    return total, total, tally.total_squared / MICRO**2
+
+
+def _by_overlap(tally: MetricTally) -> tuple[float, float, float]:
+    return (
+        tally.overlap_total / (PROPENSITY_ONE * MICRO),
+        tally.overlap_cross / (PROPENSITY_ONE**2 * MICRO),
+        tally.overlap_total_squared / (PROPENSITY_ONE * MICRO) ** 2,
+    )
+
+
+def _by_inverse(tally: MetricTally) -> tuple[float, float, float]:
+    is_kept = tally.overlap_units == tally.units
+    return (
+        tally.weighted_total / MICRO**2,
+        tally.weighted_cross / MICRO**3 if is_kept else math.nan,
+        tally.weighted_total_squared / MICRO**4,
+    )
+
+
+def _variance(
+    tallies: Sequence[MetricTally], units: FloatArray, is_centred: NDArray[np.bool_]
+) -> FloatArray:
+    """Return the variance of the values, or their mean square where they are not centred."""
+    seen = np.maximum(units, 1.0)
+    mean = np.array([tally.total / MICRO for tally in tallies]) / seen
+    square = np.array([tally.total_squared / MICRO**2 for tally in tallies]) / seen
+    variance: FloatArray = np.maximum(square - np.where(is_centred, mean * mean, 0.0), 0.0)
+    return variance
 
 
 def _has_weight(variant: VariantTally, weight: int) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from streams.allocation.policies import BayesianAB
+from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.comparing import MIN_UNITS_WITH_VALUE
 from streams.experiments.evidence import NEGLIGIBLE_DIFFERENCE
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import Evidence, MetricModel, RecommendedAction
+from streams.experiments.snapshot import (
+    Evidence,
+    GuardrailFinding,
+    MetricModel,
+    RecommendedAction,
+)
 from streams.inference.direction import Direction
 from streams.inference.kinds import MetricKind
 
@@ -44,6 +51,10 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
     of looks and of an allocation that moves. P(best) alone, looked at again and again, would err
     far more often.
 
+    Once it is concluded there is nothing to be decided, but whether a promoted winner may stay:
+    `stop_guardrail` when it harms a guardrail metric by what came since, with an error of its own
+    of 1 - significance_threshold.
+
     Args:
         experiment: The experiment.
         primary: How its primary metric was read.
@@ -53,8 +64,7 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
         case Status.DRAFT:
             return _go_on("The experiment has not been started.")
         case Status.CONCLUDED | Status.ARCHIVED:
-            action = RecommendedAction.CONTINUE
-            return Verdict(experiment.winner, action, _ending(experiment))
+            return _after(experiment, evidence)
         case Status.RUNNING | Status.PAUSED:
             rule = _Rule(experiment, primary, evidence)
             return rule.alarm() or rule.obstacle() or rule.comparison()
@@ -88,16 +98,10 @@ class _Rule:
             )
             reason = f"{what}: find out who sends it; until then nothing is concluded."
             return Verdict(None, RecommendedAction.INVESTIGATE, reason)
-        tripped = [found for found in self._evidence.guardrails if found.is_tripped]
-        if not tripped:
+        worst = _worst(self._evidence.guardrails)
+        if worst is None:
             return None
-        worst = min(tripped, key=lambda found: (found.p_value, found.variant, found.metric))
-        harm = "" if worst.harm is None else f" by {worst.harm:.2g} of its mean"
-        reason = (
-            f"{self._names[worst.variant]} makes {worst.metric} worse than "
-            f"{self._names[self._control]}{harm}; {worst.tolerated_harm:.2g} is tolerated, and the "
-            f"risk of a false alarm stays below {self._evidence.error:.3g} however often you look."
-        )
+        reason = _harmed(worst, self._names, self._control, self._evidence.error)
         return Verdict(None, RecommendedAction.STOP_GUARDRAIL, reason)
 
     def obstacle(self) -> Verdict | None:
@@ -185,13 +189,51 @@ class _Rule:
         )
 
 
-def _ending(experiment: Experiment) -> str:
+def _worst(found: Sequence[GuardrailFinding]) -> GuardrailFinding | None:
+    """Return what is most certainly harmed; None if nothing is."""
+    tripped = [each for each in found if each.is_tripped]
+    return min(tripped, key=lambda each: (each.p_value, each.variant, each.metric), default=None)
+
+
+def _harmed(worst: GuardrailFinding, names: Sequence[str], control: int, error: float) -> str:
+    harm = "" if worst.harm is None else f" by {worst.harm:.2g} of its mean"
+    return (
+        f"{names[worst.variant]} makes {worst.metric} worse than {names[control]}{harm}; "
+        f"{worst.tolerated_harm:.2g} is tolerated, and the risk of a false alarm stays below "
+        f"{error:.3g} however often you look."
+    )
+
+
+def _after(experiment: Experiment, evidence: Evidence) -> Verdict:
+    """Return what to do with an experiment that has ended."""
+    definition, promotion = experiment.definition, experiment.promotion
+    names = [variant.name for variant in definition.variants]
+    found = evidence.since_conclusion
+    is_promoted = promotion is not None and not promotion.is_rolled_back
+    worst = None if found is None or not is_promoted else _worst(found.guardrails)
+    if worst is None or experiment.status is Status.ARCHIVED:
+        return Verdict(experiment.winner, RecommendedAction.CONTINUE, _ending(experiment, names))
+    harm = _harmed(worst, names, definition.control_index, evidence.error)
+    reason = f"Since it was promoted, {harm} Roll it back."
+    return Verdict(experiment.winner, RecommendedAction.STOP_GUARDRAIL, reason)
+
+
+def _ending(experiment: Experiment, names: Sequence[str]) -> str:
+    promotion = experiment.promotion
     if experiment.concluded_at_ms is None:
         return "The experiment was archived without having been started."
     if experiment.winner is None:
         return "The experiment was concluded without a winner."
-    winner = experiment.definition.variants[experiment.winner]
-    return f"The experiment was concluded with {winner.name}."
+    if promotion is None:
+        return f"The experiment was concluded with {names[experiment.winner]}."
+    control = names[experiment.definition.control_index]
+    if promotion.is_rolled_back:
+        return f"{names[promotion.variant]} was promoted and rolled back: {control} is shown again."
+    share = promotion.control_weight / ALLOCATION_TOTAL
+    return (
+        f"{names[promotion.variant]} was promoted; {control} keeps {share:.2g} of the units until "
+        f"the experiment is archived."
+    )
 
 
 def _go_on(reason: str) -> Verdict:

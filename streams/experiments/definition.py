@@ -14,6 +14,7 @@ from streams.allocation.contextual.features import MAX_COEFFICIENTS
 from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, Policy
 from streams.domain.validation import InputModel, parse, problem
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec
+from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.inference.kinds import MetricKind
 
 MAX_VARIANTS = 256
@@ -62,7 +63,11 @@ class ExperimentConfig(InputModel):
         max_expected_loss: Expected loss of a winner, as a share of its mean, above which it is not
             promoted by itself.
         min_duration: Seconds of events, from the oldest to the newest, before a winner is promoted
-            by itself.
+            by itself; 0 for none. None: whole weeks, once there is one
+            (`promotion.has_lasted`).
+        control_share: Share that the control keeps beside a winner that the experiment is concluded
+            with, until it is archived; in [0, 0.5]. None: `DEFAULT_CONTROL_SHARE` if it concludes
+            by itself, else none.
         unit: Who is randomised; `impression` for adaptive policies and `user` for fixed ones
             unless stated.
         attribution_window: Seconds after an assignment during which observations count; 0 for no
@@ -86,7 +91,8 @@ class ExperimentConfig(InputModel):
     significance_threshold: float = Field(default=0.95, ge=0.5, lt=1.0)
     auto_promote_winner: bool = False
     max_expected_loss: float = Field(default=DEFAULT_MAX_EXPECTED_LOSS, gt=0.0, le=1.0)
-    min_duration: int = Field(default=0, ge=0, le=MAX_MIN_DURATION_S)
+    min_duration: int | None = Field(default=None, ge=0, le=MAX_MIN_DURATION_S)
+    control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
     unit: Annotated[UnitKind, Field(strict=False)]
     attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
     parameters: SerializeAsAny[Policy]
@@ -167,6 +173,13 @@ class ExperimentConfig(InputModel):
         if name in self.guardrail_metrics:
             return MetricRole.GUARDRAIL
         return MetricRole.SECONDARY if name in self.secondary_metrics else MetricRole.OBSERVED
+
+    @property
+    def kept_control_share(self) -> float:
+        """Share that the control keeps beside a winner, stated or by default."""
+        if self.control_share is not None:
+            return self.control_share
+        return DEFAULT_CONTROL_SHARE if self.auto_promote_winner else 0.0
 
     def spec(self, name: str) -> MetricSpec:
         """Return what is declared of a metric; defaults if nothing is."""
@@ -258,6 +271,7 @@ class ExperimentUpdate(InputModel):
     auto_promote_winner: bool | None = None
     max_expected_loss: float | None = Field(default=None, gt=0.0, le=1.0)
     min_duration: int | None = Field(default=None, ge=0, le=MAX_MIN_DURATION_S)
+    control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
     parameters: ParametersUpdate | None = None
 
     @model_validator(mode="before")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from streams.experiments.comparing import Traffic
+from streams.experiments.comparing import Traffic, Weighting
+from streams.experiments.guardrails import find_harm
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.modelled import Modelled
 from streams.experiments.snapshot import (
     Comparison,
     Evidence,
-    GuardrailFinding,
     SampleRatioFinding,
+    SinceConclusion,
 )
 from streams.inference.best import Best
 from streams.inference.comparison import (
@@ -22,7 +23,6 @@ from streams.inference.comparison import (
     pairwise_error,
 )
 from streams.inference.direction import Direction
-from streams.inference.multiplicity import holm
 from streams.inference.remaining import relative_value_remaining
 
 MISMATCH_ERROR = 0.001
@@ -40,6 +40,7 @@ def gather(
     guardrails: Sequence[Modelled],
     best: Best,
     duration_ms: int,
+    since: SinceConclusion | None = None,
 ) -> Evidence:
     """Return what the recommended action follows from.
 
@@ -50,12 +51,16 @@ def gather(
         guardrails: The guardrail metrics.
         best: Who is best by the primary metric.
         duration_ms: Time from the oldest to the newest event.
+        since: How a promoted winner does.
     """
+    definition = experiment.definition
+    control = definition.control_index
+    others = [index for index in range(len(definition.variants)) if index != control]
     leader = _leader(primary, best)
     means = primary.posteriors.means
     loss = float(best.expected_loss[leader])
     planned = _planned_units(experiment, traffic)
-    error = 1.0 - experiment.definition.config.significance_threshold
+    error = 1.0 - definition.config.significance_threshold
     return Evidence(
         leader=leader,
         probability_best=float(best.probability[leader]),
@@ -70,14 +75,9 @@ def gather(
         duration_ms=duration_ms,
         comparisons=_comparisons(primary, leader, error, planned),
         sample_ratio=_sample_ratio(traffic),
-        guardrails=_guardrails(experiment, guardrails, error),
+        guardrails=find_harm(definition.config, guardrails, control, others, error),
+        since_conclusion=since,
     )
-
-
-def corrected(columns: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Return p-values of several metrics that hold for all of them together, in their places."""
-    flat = iter(holm([p for column in columns for p in column]).tolist())
-    return [[next(flat) for _ in column] for column in columns]
 
 
 def _leader(primary: Modelled, best: Best) -> int:
@@ -91,7 +91,8 @@ def _leader(primary: Modelled, best: Best) -> int:
 
 def _planned_units(experiment: Experiment, traffic: Traffic) -> int:
     """Return the size that was planned, if there was one: moving weights make no use of it."""
-    is_plan = traffic.shares is not None and experiment.planned_units >= MIN_PLANNED_UNITS
+    is_fixed = traffic.weighting is Weighting.PLAIN
+    is_plan = is_fixed and experiment.planned_units >= MIN_PLANNED_UNITS
     return experiment.planned_units if is_plan else 0
 
 
@@ -120,62 +121,6 @@ def _sample_ratio(traffic: Traffic) -> SampleRatioFinding:
     p_value = float(found.p_value)
     ratios = tuple(_or_none(ratio) for ratio in found.ratios.tolist())
     return SampleRatioFinding(p_value, ratios, is_mismatch=p_value < MISMATCH_ERROR)
-
-
-def _guardrails(
-    experiment: Experiment, guardrails: Sequence[Modelled], error: float
-) -> tuple[GuardrailFinding, ...]:
-    """Return every guardrail of every variant, with p-values that hold for all together."""
-    config = experiment.definition.config
-    control = experiment.definition.control_index
-    others = [index for index in range(len(experiment.definition.variants)) if index != control]
-    tolerated = [config.spec(each.model.name).tolerated_harm or 0.0 for each in guardrails]
-    p_of_harm = corrected(
-        [
-            _p_values_of_harm(each, share, control, others)
-            for each, share in zip(guardrails, tolerated, strict=True)
-        ]
-    )
-    return tuple(
-        GuardrailFinding(
-            metric=each.model.name,
-            variant=index,
-            tolerated_harm=share,
-            harm=_harm(each, index, control),
-            p_value=p,
-            is_tripped=p <= error,
-        )
-        for each, share, column in zip(guardrails, tolerated, p_of_harm, strict=True)
-        for index, p in zip(others, column, strict=True)
-    )
-
-
-def _p_values_of_harm(
-    guardrail: Modelled, tolerated: float, control: int, others: Sequence[int]
-) -> list[float]:
-    """Return the always-valid p-values of "the harm is what is tolerated, or less".
-
-    A variant is compared with the control made worse by as much as is tolerated.
-    """
-    compared, sign = guardrail.compared, guardrail.model.direction.sign
-    is_below_zero = guardrail.samples[control].total < 0.0
-    times = 1.0 + sign * tolerated if is_below_zero else 1.0 - sign * tolerated
-    contrast = compared.contrast(others, [control], times)
-    return [
-        p if sign * difference < 0.0 and compared.has_enough([index, control]) else 1.0
-        for index, difference, p in zip(
-            others, contrast.difference.tolist(), p_values(contrast).tolist(), strict=True
-        )
-    ]
-
-
-def _harm(guardrail: Modelled, variant: int, control: int) -> float | None:
-    """Return by how much a variant is worse, as a share of the control's observed mean."""
-    mean = guardrail.samples[control].mean
-    if not mean:
-        return None
-    better = guardrail.model.direction.sign * (guardrail.samples[variant].mean - mean)
-    return -better / abs(mean)
 
 
 def _or_none(value: float) -> float | None:

@@ -1,16 +1,23 @@
-"""What commands do to an experiment: draft -> running <-> paused -> concluded -> archived."""
+"""What commands do to an experiment: draft -> running <-> paused -> concluded -> archived.
+
+One that was concluded with a winner may go on assigning beside a control share (`Promotion`), and
+the winner may be taken back; its status stays `concluded` until it is archived.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
+from typing import Any, assert_never
+
+from pydantic import Field
 
 from streams.domain.errors import InputError, TransitionError
 from streams.domain.events import Command, CommandKind
 from streams.domain.ids import experiment_id, variant_id
-from streams.domain.validation import parse
+from streams.domain.validation import InputModel, parse
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate, updated
+from streams.experiments.promoted import MAX_CONTROL_SHARE, Phase, Promotion, weight_of_share
 
 
 class Status(StrEnum):
@@ -38,7 +45,9 @@ class Experiment:
         planned_units: `min_sample_size` at the `start`; 0 before. It is a plan because it was
             fixed before the first unit came; what is changed later asks for units, and plans none.
         concluded_at_ms: Time of `conclude`; None before.
-        winner: Index of the variant it was concluded with; None for none.
+        winner: Index of the variant it was concluded with; the control after a roll-back; None for
+            none.
+        promotion: What it goes on assigning after the conclusion; None before, and if nothing.
     """
 
     number: int
@@ -51,11 +60,28 @@ class Experiment:
     planned_units: int = 0
     concluded_at_ms: int | None = None
     winner: int | None = None
+    promotion: Promotion | None = None
 
     @property
     def id(self) -> str:
         """The experiment's id."""
         return experiment_id(self.number)
+
+    @property
+    def phase(self) -> Phase:
+        """What its assignments are counted for."""
+        return Phase.TRIAL if self.promotion is None else self.promotion.phase
+
+    @property
+    def is_assigning(self) -> bool:
+        """Whether units are assigned now."""
+        if self.status is Status.CONCLUDED:
+            return self.promotion is not None
+        return self.status is Status.RUNNING
+
+    def logged_index(self, variant: int, phase: Phase) -> int:
+        """Return the index that a variant has in the receipts and tallies of a phase."""
+        return phase * len(self.definition.variants) + variant
 
     def variant_id(self, index: int) -> str:
         """Return the id of the variant at `index`."""
@@ -68,8 +94,36 @@ _ALLOWED: dict[CommandKind, frozenset[Status]] = {
     CommandKind.RESUME: frozenset({Status.PAUSED}),
     CommandKind.UPDATE: frozenset({Status.DRAFT, Status.RUNNING, Status.PAUSED}),
     CommandKind.CONCLUDE: frozenset({Status.RUNNING, Status.PAUSED}),
+    CommandKind.ROLLBACK: frozenset({Status.CONCLUDED}),
     CommandKind.ARCHIVE: frozenset({Status.DRAFT, Status.CONCLUDED}),
 }
+
+
+class _Conclusion(InputModel):
+    """What `conclude` says.
+
+    Attributes:
+        winner_variant_id: Variant it is concluded with; None for none.
+        control_share: Share that the control keeps beside a winner. Commands from before there was
+            one do not say it, and end what they end.
+        is_promotion: Whether the experiment concludes by itself.
+        because: Why, for the log of decisions; None unless an experiment does it by itself.
+    """
+
+    winner_variant_id: Any = None
+    control_share: float = Field(default=0.0, ge=0.0, le=MAX_CONTROL_SHARE)
+    is_promotion: bool = False
+    because: dict[str, Any] | None = None
+
+
+class _Rollback(InputModel):
+    """What `rollback` says.
+
+    Attributes:
+        because: Why, for the log of decisions; None unless an experiment does it by itself.
+    """
+
+    because: dict[str, Any] | None = None
 
 
 def apply_command(experiment: Experiment | None, command: Command) -> Experiment:
@@ -117,12 +171,9 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
             update = parse(ExperimentUpdate, command.payload)
             return replace(after, definition=updated(experiment.definition, update))
         case CommandKind.CONCLUDE:
-            return replace(
-                after,
-                status=Status.CONCLUDED,
-                concluded_at_ms=command.issued_at_ms,
-                winner=_winner(experiment, command),
-            )
+            return _concluded(after, command)
+        case CommandKind.ROLLBACK:
+            return _rolled_back(after, command)
         case CommandKind.ARCHIVE:
             return replace(after, status=Status.ARCHIVED)
         case _:
@@ -143,11 +194,51 @@ def _created(experiment: Experiment | None, command: Command) -> Experiment:
     )
 
 
-def _winner(experiment: Experiment, command: Command) -> int | None:
-    unknown = command.payload.keys() - {"winnerVariantId"}
-    if unknown:
-        raise InputError("UNKNOWN_FIELD", "no such field", min(unknown))
-    winner = command.payload.get("winnerVariantId")
+def _concluded(after: Experiment, command: Command) -> Experiment:
+    conclusion = parse(_Conclusion, command.payload)
+    winner = _winner(after, conclusion.winner_variant_id)
+    promotion = None
+    is_served = winner not in {None, after.definition.control_index}
+    if winner is not None and is_served and conclusion.control_share > 0.0:
+        promotion = Promotion(
+            variant=winner,
+            control_weight=weight_of_share(conclusion.control_share),
+            is_automatic=conclusion.is_promotion,
+            is_rolled_back=False,
+            began_at_ms=command.issued_at_ms,
+            version=after.version,
+        )
+    return replace(
+        after,
+        status=Status.CONCLUDED,
+        concluded_at_ms=command.issued_at_ms,
+        winner=winner,
+        promotion=promotion,
+    )
+
+
+def _rolled_back(after: Experiment, command: Command) -> Experiment:
+    parse(_Rollback, command.payload)
+    promotion = after.promotion
+    if promotion is None or promotion.is_rolled_back:
+        raise TransitionError(
+            "INVALID_TRANSITION",
+            f"experiment {after.id!r} has no promoted winner, or has one no longer",
+            "status",
+        )
+    return replace(
+        after,
+        winner=after.definition.control_index,
+        promotion=replace(
+            promotion,
+            is_rolled_back=True,
+            began_at_ms=command.issued_at_ms,
+            version=after.version,
+        ),
+    )
+
+
+def _winner(experiment: Experiment, winner: object) -> int | None:
     if winner is None:
         return None
     for index in range(len(experiment.definition.variants)):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from streams.experiments.definition import ExperimentConfig
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 
 _MS_PER_S = 1_000
+_MS_PER_DAY = 86_400_000
+_DAYS_PER_WEEK = 7
 
 
 class Obstacle(StrEnum):
@@ -28,7 +31,7 @@ class Obstacle(StrEnum):
     MIN_SAMPLE_SIZE = "MIN_SAMPLE_SIZE"
     """A variant has fewer units than `min_sample_size`."""
     MIN_DURATION = "MIN_DURATION"
-    """Its events span less time than `min_duration`."""
+    """Its events do not span what `has_lasted` asks for."""
     NO_WINNER = "NO_WINNER"
     """The sequential test has not been passed."""
     EXPECTED_LOSS = "EXPECTED_LOSS"
@@ -59,8 +62,37 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
         Obstacle.KIND_CONTRADICTED: any(each.contradiction for each in snapshot.metrics),
         Obstacle.GUARDRAIL_TRIPPED: any(each.is_tripped for each in evidence.guardrails),
         Obstacle.MIN_SAMPLE_SIZE: min(evidence.units) < config.min_sample_size,
-        Obstacle.MIN_DURATION: evidence.duration_ms < config.min_duration * _MS_PER_S,
+        Obstacle.MIN_DURATION: not has_lasted(config, evidence.duration_ms),
         Obstacle.NO_WINNER: not is_winner,
         Obstacle.EXPECTED_LOSS: loss is None or loss > config.max_expected_loss,
     }
     return tuple(obstacle for obstacle, is_there in holds.items() if is_there)
+
+
+def has_lasted(config: ExperimentConfig, duration_ms: int) -> bool:
+    """Return whether an experiment has lasted long enough for a promotion.
+
+    `min_duration` says how long, if it is stated. If not, whole weeks do: people behave otherwise
+    at the weekend, and a test that has seen eight days has seen one of them twice. So it waits for
+    the day on which a week is complete. What is certain within the first week is promoted then: a
+    test that short was not meant to see a week, and asking it for one would only cost.
+
+    Args:
+        config: The configuration.
+        duration_ms: Time from the oldest to the newest event.
+
+    Examples:
+        >>> from streams.experiments.definition import parse_definition
+        >>> variants = [{"name": "A", "isControl": True}, {"name": "B"}]
+        >>> config = {"name": "Hero", "type": "bayesian_ab", "primaryMetric": "click"}
+        >>> unstated = parse_definition(config, variants).config
+        >>> [has_lasted(unstated, round(days * 86_400_000)) for days in (0.1, 6.9, 7.5, 8, 14.2)]
+        [True, True, True, False, True]
+        >>> stated = parse_definition(config | {"minDuration": 0}, variants).config
+        >>> has_lasted(stated, 8 * 86_400_000)
+        True
+    """
+    if config.min_duration is not None:
+        return duration_ms >= config.min_duration * _MS_PER_S
+    days = duration_ms // _MS_PER_DAY
+    return days < _DAYS_PER_WEEK or days % _DAYS_PER_WEEK == 0

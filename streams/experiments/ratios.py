@@ -9,7 +9,7 @@ policies and confidence sequences take the ratio for a mean of which these are t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -162,43 +162,39 @@ class RatioTallies:
         """Return what comparisons of the ratio rest on.
 
         The ratios are of the sums by which the traffic wants means compared, and so is the mean of
-        the denominator: where weights moved, of values over propensities.
+        the denominator: where weights moved, of values that count by their propensities.
 
         Source: Deng, Knoblich and Lu (2018), "Applying the delta method in metric analytics",
             section 3; a ratio is asymptotically linear, and a confidence sequence for such a one is
             asymptotic as that of a mean is (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
             arXiv 2103.06476).
         """
-        xs, ys = _sums(traffic, self.numerators), _sums(traffic, self.denominators)
-        weights = traffic.weight if traffic.shares is None else traffic.units
-        is_known = (ys > 0.0) & (weights > 0.0)
-        ratios = np.divide(xs, ys, out=np.zeros_like(xs), where=is_known)
-        means = np.divide(ys, weights, out=np.ones_like(ys), where=is_known)
+        samples = self.unit_samples
+
+        def summed(tallies: Sequence[MetricTally]) -> Compared:
+            return Compared.of(traffic, tallies, samples, is_binary=False)
+
+        xs, ys = summed(self.numerators).sums.total, summed(self.denominators).sums
+        is_known = (ys.total > 0.0) & (ys.weight > 0.0)
+        ratios = np.divide(xs, ys.total, out=np.zeros_like(xs), where=is_known)
+        means = np.divide(ys.total, ys.weight, out=np.ones_like(xs), where=is_known)
         scale = float(means[is_known].mean()) if is_known.any() else 1.0
         factors = np.where(is_known, scale / means, 0.0)
-        linearised = [
-            combine(x, y, product, factor, -factor * ratio)
-            for x, y, product, factor, ratio in zip(
-                self.numerators,
-                self.denominators,
-                self.products,
-                factors.tolist(),
-                ratios.tolist(),
-                strict=True,
-            )
-        ]
-        base = Compared.of(traffic, linearised, self.unit_samples, is_binary=False)
-        parts = {field.name: getattr(base, field.name) for field in fields(Compared)}
-        # The total is 0 by its making, and the sample has that of the ratios.
-        return ComparedRatios(**parts | _centred(base), ratios=ratios, scale=scale)
-
-
-def _sums(traffic: Traffic, tallies: Sequence[MetricTally]) -> FloatArray:
-    """Return the sums of a metric by which its means are compared; shape (n_variants,)."""
-    if traffic.shares is None:
-        return np.array([tally.weighted_total / MICRO**2 for tally in tallies])
-    return np.array([tally.total / MICRO for tally in tallies])
-
-
-def _centred(base: Compared) -> dict[str, FloatArray]:
-    return {"total": np.zeros_like(base.total), "weighted": np.zeros_like(base.weighted)}
+        linearised = summed(
+            [
+                combine(x, y, product, factor, -factor * ratio)
+                for x, y, product, factor, ratio in zip(
+                    self.numerators,
+                    self.denominators,
+                    self.products,
+                    factors.tolist(),
+                    ratios.tolist(),
+                    strict=True,
+                )
+            ]
+        )
+        # Their total is 0 by their making, but for rounding.
+        sums = replace(linearised.sums, total=np.zeros_like(xs))
+        return ComparedRatios(
+            traffic, linearised.is_bounded, linearised.with_value, sums, ratios, scale
+        )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from streams.allocation.policies import Arm, BetaPolicy, Policy
 from streams.allocation.policies.posteriors import best_arm
 from streams.experiments.comparing import Traffic
 from streams.experiments.contextual import weigh
 from streams.experiments.decision import decide
-from streams.experiments.evidence import corrected, gather
+from streams.experiments.evidence import gather
+from streams.experiments.guarding import since_conclusion
+from streams.experiments.guardrails import corrected
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.metrics import MetricRole
 from streams.experiments.modelled import Modelled, arms_of_primary, model_metric
@@ -26,7 +31,8 @@ from streams.inference.best import Best, best
 from streams.inference.credible import equal_tailed
 from streams.inference.direction import Direction
 from streams.inference.kinds import MetricKind
-from streams.inference.versus import Versus, versus
+from streams.inference.posterior import FloatArray
+from streams.inference.versus import Versus, versus_of_each
 from streams.tallies.cell import Tally, VariantTally
 
 
@@ -39,7 +45,8 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
 
     Args:
         experiment: Definition and lifecycle.
-        tally: Sum of the newest cells. Variants the definition does not have are left out.
+        tally: Sum of the newest cells. Of indices beyond the variants of the definition, those
+            since the conclusion tell how a promoted winner does; others are left out.
         cells: Where those cells ended, in order of source and partition.
     """
     definition = experiment.definition
@@ -60,19 +67,21 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     winner = _best(primary, policy, arms)
     guardrails = [metrics[name] for name in config.guardrail_metrics]
     duration_ms = tally.last_at_ms - tally.first_at_ms
-    evidence = gather(experiment, traffic, primary, guardrails, winner, duration_ms)
+    since = since_conclusion(experiment, tally)
+    evidence = gather(experiment, traffic, primary, guardrails, winner, duration_ms, since)
     decision = decide(experiment, primary.model, evidence)
     columns = _reports(metrics, definition.control_index)
     weights, model = weigh(policy, variants, primary.model.name, arms, is_mirrored=is_mirrored)
     version = experiment.version + sum(cell.hw + 1 for cell in cells)
+    # A fixed allocation keeps its version, and with it every unit keeps its receipt.
+    allocated = version if policy.adaptive else experiment.started_version
+    if experiment.promotion is not None:
+        weights = experiment.promotion.weights(n_variants, definition.control_index)
+        allocated, model = experiment.promotion.version, None
     return Snapshot(
         experiment=experiment,
         version=version,
-        allocation=Allocation(
-            # A fixed allocation keeps its version, and with it every unit keeps its receipt.
-            version=version if policy.adaptive else experiment.started_version,
-            weights=weights,
-        ),
+        allocation=Allocation(allocated, weights),
         variants=tuple(
             VariantReport(
                 assignments=variant.units,
@@ -117,31 +126,30 @@ def _reports(metrics: Mapping[str, Modelled], control: int) -> dict[str, list[Me
         others = [index for index in range(_n_variants(metrics)) if index != control]
         found = corrected([each.compared.p_values(control, others) for each in family.values()])
         p_values |= dict(zip(family, found, strict=True))
-    return {name: _report(metric, control, p_values.get(name)) for name, metric in metrics.items()}
+    # What nobody has declared is described, and not compared.
+    declared = [metrics[name] for name in p_values]
+    lifts = versus_of_each(
+        [metric.posteriors for metric in declared],
+        control,
+        directions=[metric.model.direction for metric in declared],
+    )
+    against = {
+        name: _against_control(found, control, p_values[name])
+        for name, found in zip(p_values, lifts, strict=True)
+    }
+    return {name: _report(metric, against.get(name)) for name, metric in metrics.items()}
 
 
 def _n_variants(metrics: Mapping[str, Modelled]) -> int:
     return len(next(iter(metrics.values())).samples)
 
 
-def _report(metric: Modelled, control: int, p_values: list[float] | None) -> list[MetricReport]:
-    """Return the report of one metric of every variant.
-
-    What nobody has declared is described, and not compared.
-
-    Args:
-        metric: The metric.
-        control: Index of the control.
-        p_values: Of all variants but the control, in their order; None if they are not compared.
-    """
-    means = metric.posteriors.means.tolist()
-    lower, upper = (ends.tolist() for ends in equal_tailed(metric.posteriors))
-    against: list[AgainstControl | None] = [None] * len(means)
-    if p_values is not None:
-        found = versus(metric.posteriors, control, direction=metric.model.direction)
-        others = (index for index in range(len(means)) if index != control)
-        for index, p_value in zip(others, p_values, strict=True):
-            against[index] = _against(found, index, p_value)
+def _report(
+    metric: Modelled, against: Sequence[AgainstControl | None] | None
+) -> list[MetricReport]:
+    """Return the report of one metric of every variant; `against` is None if none is compared."""
+    lower, upper = equal_tailed(metric.posteriors)
+    columns = metric.posteriors.means.tolist(), lower.tolist(), upper.tolist()
     return [
         MetricReport(
             name=metric.model.name,
@@ -149,28 +157,38 @@ def _report(metric: Modelled, control: int, p_values: list[float] | None) -> lis
             units=tally.units,
             observations=tally.observations,
             total=tally.total,
-            mean=means[index],
-            lower=lower[index],
-            upper=upper[index],
-            against_control=against[index],
+            mean=mean,
+            lower=low,
+            upper=high,
+            against_control=compared,
         )
-        for index, tally in enumerate(metric.tallies)
+        for tally, mean, low, high, compared in zip(
+            metric.tallies, *columns, against or [None] * len(metric.tallies), strict=True
+        )
     ]
 
 
-def _against(found: Versus, index: int, p_value: float) -> AgainstControl:
-    return AgainstControl(
-        probability_better=float(found.probability_better[index]),
-        expected_loss=float(found.expected_loss[index]),
-        difference=float(found.difference[index]),
-        difference_lower=float(found.difference_lower[index]),
-        difference_upper=float(found.difference_upper[index]),
-        relative=_or_none(float(found.relative[index])),
-        relative_lower=_or_none(float(found.relative_lower[index])),
-        relative_upper=_or_none(float(found.relative_upper[index])),
-        p_value=p_value,
-    )
+def _against_control(
+    found: Versus, control: int, p_values: Sequence[float]
+) -> list[AgainstControl | None]:
+    """Return how every variant compares with the control, which itself has None.
+
+    Args:
+        found: Their lifts.
+        control: Index of the control.
+        p_values: Of all variants but the control, in their order.
+    """
+    columns = [_numbers(getattr(found, name)) for name in Versus.__slots__]
+    columns.append([*p_values[:control], None, *p_values[control:]])
+    return [
+        None if index == control else AgainstControl(*each)
+        for index, each in enumerate(zip(*columns, strict=True))
+    ]
 
 
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _numbers(column: FloatArray) -> list[Any]:
+    """Return numbers, and None for what is none."""
+    numbers: list[Any] = column.tolist()
+    if np.isfinite(column).all():
+        return numbers
+    return [number if math.isfinite(number) else None for number in numbers]

@@ -215,6 +215,24 @@ class GuardrailFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class SinceConclusion:
+    """How a promoted winner does beside the control share, by what came since the conclusion alone.
+
+    Attributes:
+        variant: Index of the variant that was promoted.
+        units: Units that were assigned to it since.
+        control_units: Units that were assigned to the control since.
+        guardrails: Every guardrail metric of that variant, with p-values that hold for all of them
+            together, at every look since the conclusion.
+    """
+
+    variant: int
+    units: int
+    control_units: int
+    guardrails: tuple[GuardrailFinding, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that the recommended action follows from, besides the definition.
 
@@ -235,6 +253,7 @@ class Evidence:
         comparisons: The leader against every other variant, in their order.
         sample_ratio: Whether units arrive as they were shared out.
         guardrails: Every guardrail metric of every variant but the control.
+        since_conclusion: How a promoted winner does; None where there is none.
     """
 
     leader: int
@@ -251,6 +270,7 @@ class Evidence:
     comparisons: tuple[Comparison, ...]
     sample_ratio: SampleRatioFinding
     guardrails: tuple[GuardrailFinding, ...]
+    since_conclusion: SinceConclusion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from streams.experiments.snapshot import (
     Comparison,
     GuardrailFinding,
     MetricModel,
+    SinceConclusion,
     Snapshot,
 )
 
@@ -42,6 +43,7 @@ def evidence_json(snapshot: Snapshot) -> JsonObject | None:
         },
         "guardrails": [_guardrail(each, names) for each in found.guardrails],
         "promotionObstacles": [obstacle.value for obstacle in obstacles(snapshot)],
+        **_since_conclusion(snapshot, found.since_conclusion, names),
     }
 
 
@@ -67,6 +69,25 @@ def _guardrail(found: GuardrailFinding, names: list[str]) -> JsonObject:
         "harm": found.harm,
         "pValue": found.p_value,
         "isTripped": found.is_tripped,
+    }
+
+
+def _since_conclusion(
+    snapshot: Snapshot, found: SinceConclusion | None, names: list[str]
+) -> JsonObject:
+    """Return what is said of a promoted winner; nothing where there is none.
+
+    Actions that were logged before there were any are then still what a replay says.
+    """
+    if found is None:
+        return {}
+    control = snapshot.experiment.definition.control_index
+    return {
+        "sinceConclusion": {
+            "variantId": names[found.variant],
+            "units": {names[found.variant]: found.units, names[control]: found.control_units},
+            "guardrails": [_guardrail(each, names) for each in found.guardrails],
+        }
     }
 
 

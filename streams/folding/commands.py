@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from streams.domain.errors import EngineError, EventError
-from streams.domain.events import Answer, Command, Decision
+from streams.domain.events import Answer, Command, CommandKind, Decision
 from streams.domain.generations import FIRST
 from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.report import evaluate
@@ -159,7 +159,11 @@ def generation_of(decision: Decision) -> int:
     return int(decision.evidence.get(_GENERATION, FIRST))
 
 
+_EXPLAINED = frozenset({CommandKind.CONCLUDE, CommandKind.ROLLBACK})
+
+
 def _decided(command: Command, answer: Answer) -> Decision:
+    because = command.payload.get("because") if command.kind in _EXPLAINED else None
     return Decision(
         experiment=command.experiment,
         kind="command",
@@ -171,5 +175,6 @@ def _decided(command: Command, answer: Answer) -> Decision:
             "accepted": answer.accepted,
             "code": answer.code,
             "status": answer.status,
+            **({} if because is None else {"because": because}),
         },
     )

@@ -83,20 +83,22 @@ class ObservationFolding(Folding[ObservationFold]):
         # As check_attribution does, which would also say what is wrong.
         usual = read.plain & receipts.valid & (age >= -CLOCK_SKEW_MS)
         usual &= (window_ms == 0) | (age <= window_ms)
-        places = np.flatnonzero(usual).tolist()
+        places = np.flatnonzero(usual)
+        offsets = np.fromiter((record.offset for record in records), np.int64, len(records))
         return usual, VerifiedObservations(
-            [records[place].offset for place in places],
-            timestamps[usual].tolist(),
-            receipts.experiment[usual].tolist(),
-            receipts.variant[usual].tolist(),
-            receipts.propensity[usual].tolist(),
-            receipts.assigned_at_ms[usual].tolist(),
-            receipts.attribution_window_s[usual].tolist(),
-            receipts.identity[usual].tolist(),
-            [name for place in places if (name := read.metrics[place]) is not None],
-            read.values[usual].tolist(),
-            hash_events([read.event_ids[place] for place in places]),
-            observed[usual].tolist(),
+            offsets[places],
+            timestamps[places],
+            receipts.experiment[places],
+            receipts.variant[places],
+            receipts.propensity[places],
+            receipts.assigned_at_ms[places],
+            receipts.attribution_window_s[places],
+            receipts.identity[places],
+            read.names,
+            read.metrics[places],
+            read.values[places],
+            hash_events([read.event_ids[place] for place in places.tolist()]),
+            observed[places],
         )
 
     def _fold_record(

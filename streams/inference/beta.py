@@ -42,7 +42,7 @@ class BetaPosterior:
 
     def __post_init__(self) -> None:
         for name, values in (("alpha", self.alpha), ("beta", self.beta)):
-            if not np.all((values > 0.0) & np.isfinite(values)):
+            if not ((values > 0.0) & np.isfinite(values)).all():
                 raise InvalidParameterError(name, values.tolist(), "finite and > 0")
 
     @classmethod
@@ -68,7 +68,7 @@ class BetaPosterior:
         """
         counts = np.asarray(successes, dtype=np.float64), np.asarray(failures, dtype=np.float64)
         for name, values in zip(("successes", "failures"), counts, strict=True):
-            if not np.all(values >= 0.0):
+            if not (values >= 0.0).all():
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
         return cls(prior_alpha + counts[0], prior_beta + counts[1])
 
@@ -88,9 +88,13 @@ class BetaPosterior:
 
     def support(self) -> tuple[FloatArray, FloatArray]:
         """Return the logits between which all but 1e-12 of the mass lies."""
-        mode = np.log(self.alpha / self.beta)
+        mode, _ = self.bells()
         left, right = _reach(np.array([self.alpha, self.beta]), np.array([self.beta, self.alpha]))
         return mode - left, mode + right
+
+    def bells(self) -> tuple[FloatArray, FloatArray]:
+        """Return the logits at the peaks, and the widths there."""
+        return np.log(self.alpha / self.beta), np.sqrt(1.0 / self.alpha + 1.0 / self.beta)
 
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities of the logits."""
@@ -135,19 +139,23 @@ class BetaPosterior:
 def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
     """Return how far left of its peak the log-density of the logit has fallen by `_DEPTH`.
 
-    Newton from outside on a concave function: a tangent lies above it, so every iterate is still
-    outside, and stopping early is safe.
+    Newton on a concave function: a tangent lies above it, so every iterate is outside, and stopping
+    early is safe. It begins where a bell of the same bend has fallen as far, or where the straight
+    tail has, whichever is nearer.
     """
     size = alpha + beta
     share = alpha / size
-    reach = (_DEPTH + size * np.log1p(alpha / beta)) / alpha
+    reach: FloatArray = np.minimum(
+        (_DEPTH + size * np.log1p(alpha / beta)) / alpha,
+        np.sqrt(2.0 * _DEPTH * (1.0 / alpha + 1.0 / beta)),
+    )
     while True:
         log_mix = np.log1p(share * np.expm1(-reach))
         fall = alpha * reach + size * log_mix - _DEPTH
         slope = alpha - alpha * np.exp(-reach - log_mix)
         step = fall / slope
         reach = reach - step
-        if np.all(step <= _SUPPORT_TOLERANCE * reach):
+        if (np.abs(step) <= _SUPPORT_TOLERANCE * reach).all():
             return reach
 
 

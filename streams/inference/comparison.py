@@ -109,7 +109,7 @@ def p_values(compared: Contrast) -> FloatArray:
     If there is none, the probability that one is ever at most p is at most p.
 
     Source: for values without a bound, the normal mixture of Robbins (1970), which is the mSPRT of
-        Johari, Pekelis and Walsh, arXiv 1512.04922, equation 11, with the tuning of
+        Johari, Pekelis and Walsh, arXiv 1512.04922, with the tuning of
         `asymptotic_radius`; else `log_e_values`, doubled for two sides.
     """
     if compared.is_bounded:
@@ -126,7 +126,8 @@ def p_values(compared: Contrast) -> FloatArray:
 
 
 def _sequences(compared: Contrast, alpha: float) -> Intervals:
-    known = compared.fewest > 0.0
+    # Units that had all of the traffic have the weight 0, and compare nothing.
+    known = (compared.fewest > 0.0) & (compared.scale > 0.0) & (compared.time > 0.0)
     if compared.is_bounded:
         # The lower end fails when the sum rises too far above its mean, and rises are as tame as
         # the deepest fall is shallow.

@@ -48,6 +48,11 @@ class Mirrored:
         lower, upper = self.original.support()
         return -upper, -lower
 
+    def bells(self) -> tuple[FloatArray, FloatArray]:
+        """Return the peaks of `original` with their signs changed, and its widths."""
+        peak, width = self.original.bells()
+        return -peak, width
+
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities over the coordinate."""
         return self.original.density(-coordinates)

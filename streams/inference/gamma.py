@@ -43,7 +43,7 @@ class GammaPosterior:
 
     def __post_init__(self) -> None:
         for name, values in (("shape", self.shape), ("rate", self.rate)):
-            if not np.all((values > 0.0) & np.isfinite(values)):
+            if not ((values > 0.0) & np.isfinite(values)).all():
                 raise InvalidParameterError(name, values.tolist(), "finite and > 0")
 
     @classmethod
@@ -80,9 +80,9 @@ class GammaPosterior:
         counts, exposure = (np.asarray(x, dtype=np.float64) for x in (events, units))
         spread = np.asarray(dispersion, dtype=np.float64)
         for name, values in (("events", counts), ("units", exposure)):
-            if not np.all(values >= 0.0):
+            if not (values >= 0.0).all():
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
-        if not np.all(spread > 0.0):
+        if not (spread > 0.0).all():
             raise InvalidParameterError("dispersion", spread.tolist(), "> 0")
         if prior_units is None:
             total = float(counts.sum())
@@ -105,9 +105,13 @@ class GammaPosterior:
 
     def support(self) -> tuple[FloatArray, FloatArray]:
         """Return the log-rates between which all but 1e-12 of the mass lies."""
-        mode = np.log(self.shape / self.rate)
+        mode, _ = self.bells()
         left, right = _reach(_DEPTH / self.shape)
         return mode - left, mode + right
+
+    def bells(self) -> tuple[FloatArray, FloatArray]:
+        """Return the log-rates at the peaks, and the widths there."""
+        return np.log(self.shape / self.rate), 1.0 / np.sqrt(self.shape)
 
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities of the log-rates."""

@@ -36,7 +36,7 @@ def holm(p_values: Sequence[float]) -> FloatArray:
         array([0.03, 0.06, 0.06])
     """
     values = np.asarray(p_values, dtype=np.float64)
-    if not np.all((values >= 0.0) & (values <= 1.0)):
+    if not ((values >= 0.0) & (values <= 1.0)).all():
         raise InvalidParameterError("p_values", values.tolist(), "in [0, 1]")
     order = np.argsort(values, kind="stable")
     steps = values[order] * np.arange(len(values), 0, -1)

@@ -97,11 +97,11 @@ class NormalPosterior:
     degrees: FloatArray
 
     def __post_init__(self) -> None:
-        if not np.all(np.isfinite(self.location)):
+        if not np.isfinite(self.location).all():
             raise InvalidParameterError("location", self.location.tolist(), "finite")
-        if not np.all((self.scale > 0.0) & np.isfinite(self.scale)):
+        if not ((self.scale > 0.0) & np.isfinite(self.scale)).all():
             raise InvalidParameterError("scale", self.scale.tolist(), "finite and > 0")
-        if not np.all(self.degrees > _FINITE_VARIANCE):
+        if not (self.degrees > _FINITE_VARIANCE).all():
             raise InvalidParameterError("degrees", self.degrees.tolist(), "> 2")
 
     @classmethod
@@ -138,7 +138,7 @@ class NormalPosterior:
         total = np.asarray(totals, dtype=np.float64)
         deviations = np.asarray(squared_deviations, dtype=np.float64)
         for name, values in (("units", n), ("squared_deviations", deviations)):
-            if not np.all(values >= 0.0):
+            if not (values >= 0.0).all():
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
         prior = prior or NormalPrior.pooled(n, total, deviations)
         means = np.where(n > 0.0, total / np.where(n > 0.0, n, 1.0), prior.mean)
@@ -174,6 +174,10 @@ class NormalPosterior:
         """Return the means at which the density has fallen by `_DEPTH` e-folds."""
         reach = self.scale * np.sqrt(self.degrees * np.expm1(2.0 * _DEPTH / (self.degrees + 1.0)))
         return self.location - reach, self.location + reach
+
+    def bells(self) -> tuple[FloatArray, FloatArray]:
+        """Return the locations and scales."""
+        return self.location, self.scale
 
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities of the means."""

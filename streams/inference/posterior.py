@@ -34,6 +34,13 @@ class Posteriors(Protocol):
     def support(self) -> tuple[FloatArray, FloatArray]:
         """Return coordinates outside which an arm has a negligible mass; shape (n_arms,) each."""
 
+    def bells(self) -> tuple[FloatArray, FloatArray]:
+        """Return where the densities peak, and how wide they are there; shape (n_arms,) each.
+
+        Width is the standard deviation of a normal law that bends as much at its peak, in units of
+        the coordinate. The peak may be a rough one.
+        """
+
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities over the coordinate; shape (n_arms, n_coordinates).
 

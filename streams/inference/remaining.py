@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray, Posteriors
@@ -15,6 +16,9 @@ from streams.inference.tabulated import Tabulated
 _N_NODES = 8
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_N_NODES)
 _PANELS = np.linspace(0.0, 1.0, 13)  # of the grid of each arm, whose middle is steep
+_NARROWEST_OTHER = 0.08  # of the spread of the arm, so that its points stand close enough
+_QUARTILES_PER_DEVIATION = 1.349
+_SMALLEST = 1e-12
 _BELOW_ZERO = 0.1  # share of the tail that the mass of the arm beyond 0 may have
 
 
@@ -41,8 +45,9 @@ def value_remaining(
     rule and bounds no error rate; where less is better, ask it of `oriented` posteriors.
 
     The distribution function of the largest of the others is the product of their tabulated ones;
-    it is integrated over the arm between all points at which one of them bends. The error of the
-    probability is below 1e-5.
+    it is summed over the points of the arm, or, where another one is much narrower or has a corner,
+    integrated between all points at which one of them bends. The error of the probability is below
+    1e-5.
 
     Args:
         posteriors: Posteriors of the means; the largest is the best.
@@ -87,10 +92,11 @@ def _remaining(
         return ValueRemaining(0.0, 0.0)
     table = Tabulated.of(posteriors)
     largest = _LargestOther(table, arm)
-    if largest.below(1.0, 0.0) >= probability:
+    sure = largest.below(1.0, 0.0)
+    if sure >= probability:
         return ValueRemaining(0.0, 0.0)
     mean = float(posteriors.means[arm])
-    guess, deviation = largest.guess()
+    guess, deviation = largest.guess(sure)
 
     def quantile(sign: float) -> float:
         """Return that of the difference, or over +-mean."""
@@ -104,7 +110,7 @@ def _remaining(
         start = np.array([guess / scale]), np.array([deviation / scale])
         return max(solve_increasing(below, np.array([probability]), *start).item(), 0.0)
 
-    beyond_zero = table.mass_at_zero(arm)
+    beyond_zero = float(table.masses_at_zero(np.array([arm]))[0])
     has_sign = min(beyond_zero, 1.0 - beyond_zero) <= _BELOW_ZERO * (1.0 - probability)
     return ValueRemaining(
         absolute=quantile(0.0) if with_absolute else np.nan,
@@ -118,38 +124,65 @@ class _LargestOther:
     def __init__(self, table: Tabulated, arm: int) -> None:
         self._table = table
         self._arm = arm
-        self._others = np.flatnonzero(np.arange(len(table.lower)) != arm)
+        self._others = np.flatnonzero(np.arange(len(table.means)) != arm)
+        narrowest = table.spread[self._others].min()
+        corners = table.lowest[self._others], table.highest[self._others]
+        # Products of what is smooth from point to point of the arm are so, too.
+        self._is_smooth = bool(
+            narrowest >= _NARROWEST_OTHER * table.spread[arm] and np.isinf(corners).all()
+        )
+        self._panels = None if self._is_smooth else _Panels(table, arm, self._others)
+
+    def guess(self, sure: float) -> tuple[float, float]:
+        """Return about the middle and the deviation of (largest other - arm).
+
+        Args:
+            sure: Probability that it is below 0.
+        """
+        table, arm = self._table, self._arm
+        means, spread = table.means, table.spread
+        rival = self._others[np.argmax((means + spread)[self._others])]
+        deviation = float(np.hypot(spread[rival], spread[arm])) / _QUARTILES_PER_DEVIATION
+        z = float(special.ndtri(min(max(sure, _SMALLEST), 0.5)))
+        return max(-z * deviation, float(means[rival] - means[arm])), deviation
+
+    def below(self, slope: float, offset: float) -> float:
+        """Return P(all others <= slope * arm + offset)."""
+        table, others = self._table, self._others
+        if slope == 0.0:
+            return float(table.below_values(others, np.full((len(others), 1), offset)).prod())
+        if self._panels is None:
+            masses, values = table.density[self._arm], table.values[self._arm]
+        else:
+            masses, values = self._panels.nodes(slope, offset)
+        below = table.below_values(others, (slope * values + offset)[None, :])
+        return float((masses * np.multiply.reduce(below, axis=0)).sum())
+
+
+class _Panels:
+    """Panels of an arm between all points at which the distribution function of another bends."""
+
+    def __init__(self, table: Tabulated, arm: int, others: NDArray[np.intp]) -> None:
+        self._family = table.families[0]
+        self._posterior = self._family.take(np.array([arm]))
+        self._center, self._width = float(table.center[arm]), float(table.width[arm])
         lower, upper = (
             np.arcsinh((end - table.center) / table.width) for end in (table.lower, table.upper)
         )
         s = lower[:, None] + (upper - lower)[:, None] * _PANELS
         knots = table.center[:, None] + table.width[:, None] * np.sinh(s)
-        self._knots = table.posteriors.values(knots[self._others]).ravel()
+        self._knots = self._family.values(knots[others]).ravel()
         self._own_knots = s[arm]
-        self._posterior = table.posteriors.take(np.array([arm]))
 
-    def guess(self) -> tuple[float, float]:
-        """Return about the middle and the deviation of (largest other - arm)."""
-        table, arm = self._table, self._arm
-        means, spread = table.posteriors.means, table.spread
-        rival = self._others[np.argmax((means + spread)[self._others])]
-        return float(means[rival] - means[arm]), float(np.hypot(spread[rival], spread[arm]))
-
-    def below(self, slope: float, offset: float) -> float:
-        """Return P(all others <= slope * arm + offset)."""
-        table, arm = self._table, self._arm
-        if slope == 0.0:
-            others = self._others[:, None]
-            return float(table.below_values(others, np.full((len(others), 1), offset)).prod())
-        bends = table.posteriors.coordinates((self._knots - offset) / slope)
-        s = np.arcsinh((bends - table.center[arm]) / table.width[arm])
+    def nodes(self, slope: float, offset: float) -> tuple[FloatArray, FloatArray]:
+        """Return masses and means of the arm; bends are those of slope * mean + offset."""
+        bends = self._family.coordinates((self._knots - offset) / slope)
+        s = np.arcsinh((bends - self._center) / self._width)
         own = self._own_knots
         edges = np.sort(np.concatenate((own, np.clip(s, own[0], own[-1]))))
         edges = edges[np.flatnonzero(np.diff(edges, prepend=-np.inf))]
         half = np.diff(edges)[:, None] / 2.0
         nodes = ((edges[1:] + edges[:-1])[:, None] / 2.0 + half * _NODES).ravel()
-        coordinates = table.center[arm] + table.width[arm] * np.sinh(nodes)
-        density = self._posterior.density(coordinates)[0] * np.cosh(nodes) * table.width[arm]
-        line = slope * table.posteriors.values(coordinates) + offset
-        below = table.below_values(self._others[:, None], line[None, :]).prod(axis=0)
-        return float(((half * _WEIGHTS).ravel() * density * below).sum())
+        coordinates = self._center + self._width * np.sinh(nodes)
+        density = self._posterior.density(coordinates)[0] * np.cosh(nodes) * self._width
+        return (half * _WEIGHTS).ravel() * density, self._family.values(coordinates)

@@ -57,9 +57,9 @@ class RevenuePosterior:
     log_scale: FloatArray
 
     def __post_init__(self) -> None:
-        if not np.all(np.isfinite(self.log_scale)):
+        if not np.isfinite(self.log_scale).all():
             raise InvalidParameterError("log_scale", self.log_scale.tolist(), "finite")
-        if not np.all(self.shape.beta > _FINITE_VARIANCE):
+        if not (self.shape.beta > _FINITE_VARIANCE).all():
             raise InvalidParameterError("shape", self.shape.beta.tolist(), "> 2")
 
     @classmethod
@@ -100,7 +100,7 @@ class RevenuePosterior:
         if prior is None and not totals.any():
             prior = _NOTHING_SEEN
         values = NormalPosterior.observed(with_value, totals, deviations, prior=prior)
-        if not np.all(values.location > 0.0):
+        if not (values.location > 0.0).all():
             raise InvalidParameterError("samples", totals.tolist(), "of values >= 0")
         return cls._of_moments(shares, values)
 
@@ -138,6 +138,11 @@ class RevenuePosterior:
         """Return the logarithms between which all but 1e-12 of the mass lies."""
         lower, upper = self.shape.support()
         return self.log_scale + lower, self.log_scale + upper
+
+    def bells(self) -> tuple[FloatArray, FloatArray]:
+        """Return the logarithms at the peaks, and the widths there."""
+        peak, width = self.shape.bells()
+        return self.log_scale + peak, width
 
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities of the logarithms."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from streams.allocation.policies import POLICIES, ContextualPolicy
 from streams.domain.errors import InputError, InvalidParameterError
-from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE, inverse_propensity
+from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
@@ -25,6 +25,7 @@ from streams.experiments.snapshot import RecommendedAction
 from streams.planning.assumed import Assumed, Values
 from streams.planning.fixed import Design
 from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.tallies.weights import weighted
 
 FIRST_STEP = 100
 """Units between two looks, at least."""
@@ -150,22 +151,8 @@ def run(experiment: Experiment, assumed: Assumed, horizon: int, random: np.rando
 
 def _tally(units: int, weight: int, values: Values) -> VariantTally:
     """Return what is counted of units that were assigned with an integer weight."""
-    inverse = inverse_propensity(weight * _WEIGHT_TO_PROPENSITY)
-    return VariantTally(
-        units=units,
-        weight=inverse * units,
-        weight_squared=inverse * inverse * units,
-        metrics={
-            METRIC: MetricTally(
-                units=values.units,
-                observations=values.units,
-                total=values.total,
-                total_squared=values.total_squared,
-                weighted_total=inverse * values.total,
-                weighted_total_squared=inverse * inverse * values.total_squared,
-            )
-        },
-    )
+    metric = MetricTally(values.units, values.units, values.total, values.total_squared)
+    return weighted(units, {METRIC: metric}, weight * _WEIGHT_TO_PROPENSITY)
 
 
 def _ended(

@@ -65,6 +65,7 @@ def capture(
                 if experiment in captured.last:
                     captured.cells[experiment, stop] = captured.last[experiment]
         events += folding.fold(fold, records[start:]).events
+        fold.discard_window_changes()
         if records:
             advance(records[-1].offset + 1 - passed, events)
             passed = records[-1].offset + 1
@@ -73,4 +74,4 @@ def capture(
 
 
 def _take(fold: PartitionFold, captured: Captured) -> None:
-    captured.last.update((cell.experiment, cell) for cell in fold.take_changes().cells)
+    captured.last.update((cell.experiment, cell) for cell in fold.take_cells())

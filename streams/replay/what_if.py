@@ -81,6 +81,7 @@ class Assumptions:
             definition=self.applied_to(actual.definition),
             status=Status.RUNNING if ended else actual.status,
             winner=None if ended else actual.winner,
+            promotion=None if ended else actual.promotion,
         )
 
 

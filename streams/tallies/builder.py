@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from types import MappingProxyType
 
-from streams.domain.quantities import PROPENSITY_ONE, inverse_propensity
 from streams.domain.vectors import Vector
-from streams.tallies.cell import (
-    Cell,
-    MetricTally,
-    ProductTally,
-    Source,
-    VariantTally,
-    add_variants,
-)
-from streams.tallies.linear import LinearSums
+from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
+from streams.tallies.linear import LinearSums, add_entries
 from streams.tallies.plan import Pair
+from streams.tallies.weights import unit_weights
 
 _NEVER = 1 << 63
+_NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
+_NOBODY = VariantTally()
+_NO_VALUES = MetricTally()
+_NO_PRODUCT = ProductTally()
+_unit_sums = attrgetter(
+    "units", "weight", "weight_squared", "overlap_units", "overlap", "overlap_squared"
+)
+_value_sums = attrgetter(*[each.name for each in fields(MetricTally) if each.name != "moment"])
 _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
 
 
@@ -115,7 +118,7 @@ class CellBuilder:
             at_ms: Time of the observation.
             vector: Features of the unit; None if it has none.
         """
-        self._hw = offset
+        self._hw = max(self._hw, offset)  # units counted together may be of later records
         sums = self._metrics.get(key)
         if sums is None:
             sums = self._metrics[key] = [0, 0, 0, 0]
@@ -145,9 +148,38 @@ class CellBuilder:
         """
         self._products[key] = self._products.get(key, 0) + change
 
+    def add_first_values(
+        self,
+        offset: int,
+        keys: Sequence[tuple[int, int, str]],
+        values: Sequence[int],
+        times_ms: Sequence[int],
+    ) -> None:
+        """Add the first observations of units, of records up to the one at `offset`.
+
+        Args:
+            offset: Offset of the last record.
+            keys: Variant, propensity and metric of each.
+            values: The observations, in micro-units.
+            times_ms: Times of the observations.
+        """
+        self._hw = max(self._hw, offset)
+        known = self._metrics
+        for key, value in zip(keys, values, strict=True):
+            sums = known.get(key)
+            if sums is None:
+                known[key] = [1, 1, value, value * value]
+                continue
+            sums[0] += 1
+            sums[1] += 1
+            sums[2] += value
+            sums[3] += value * value
+        self._first_at_ms = min(self._first_at_ms, *times_ms)
+        self._last_at_ms = max(self._last_at_ms, *times_ms)
+
     def add_duplicate(self, offset: int) -> None:
         """Count an observation of the record at `offset` that had been counted before."""
-        self._hw = offset
+        self._hw = max(self._hw, offset)
         self._duplicates += 1
 
     def freeze(self) -> Cell | None:
@@ -155,10 +187,9 @@ class CellBuilder:
         if self._hw < 0:
             return None
         experiment, source, partition = self._place
-        added = self._variants()
+        variants = self._variants()
         old = self.cell
         if old is not None:
-            added = add_variants(old.variants, added)
             self._first_at_ms = min(self._first_at_ms, old.first_at_ms)
             self._last_at_ms = max(self._last_at_ms, old.last_at_ms)
             self._duplicates += old.duplicates
@@ -170,7 +201,7 @@ class CellBuilder:
             self._first_at_ms,
             self._last_at_ms,
             self._duplicates,
-            added,
+            variants,
         )
         self._reset()
         return self.cell
@@ -187,52 +218,126 @@ class CellBuilder:
         self._products = {}
 
     def _variants(self) -> dict[int, VariantTally]:
-        units: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
+        """Return the tallies of the newest cell with all that was added to them."""
+        known = _NO_VARIANTS if self.cell is None else self.cell.variants
+        units, grams, metrics = self._units_of(known), self._grams_of(known), self._values_of(known)
+        products = self._products_of(known)
+        variants = dict(known)
+        for variant in units.keys() | metrics.keys():
+            old = known.get(variant, _NOBODY)
+            sums = units.get(variant) or _unit_sums(old)
+            n_units, weight, weight_squared, overlap_units, overlap, overlap_squared = sums
+            named = {**old.metrics, **metrics.get(variant, {})}
+            variants[variant] = VariantTally(
+                n_units,
+                weight,
+                weight_squared,
+                dict(sorted(named.items())),
+                grams.get(variant, old.gram),
+                overlap_units,
+                overlap,
+                overlap_squared,
+                products.get(variant, old.products),
+            )
+        return dict(sorted(variants.items()))
+
+    def _units_of(self, known: Mapping[int, VariantTally]) -> dict[int, list[int]]:
+        """Return the `_unit_sums` of the variants that have new units."""
+        units: dict[int, list[int]] = {}
         for (variant, propensity), count in self._units.items():
-            weight = inverse_propensity(propensity)
-            totals = units[variant]
-            totals[0] += count
-            totals[1] += weight * count
-            totals[2] += weight * weight * count
-        metrics: defaultdict[int, dict[str, list[int]]] = defaultdict(dict)
+            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
+            sums = units.get(variant)
+            if sums is None:
+                sums = units[variant] = list(_unit_sums(known.get(variant, _NOBODY)))
+            sums[0] += count
+            sums[1] += inverse * count
+            sums[2] += inverse_squared * count
+            sums[3] += count
+            sums[4] += overlap * count
+            sums[5] += overlap_squared * count
+        return units
+
+    def _values_of(self, known: Mapping[int, VariantTally]) -> dict[int, dict[str, MetricTally]]:
+        """Return the metrics that have new values, by variant and name."""
+        values: dict[tuple[int, str], list[int]] = {}
         for (variant, propensity, name), (n_units, n, total, squared) in self._metrics.items():
-            weight = inverse_propensity(propensity)
-            totals = metrics[variant].setdefault(name, [0, 0, 0, 0, 0, 0])
-            totals[0] += n_units
-            totals[1] += n
-            totals[2] += total
-            totals[3] += squared
-            totals[4] += weight * total
-            totals[5] += weight * weight * squared
-        grams: defaultdict[int, LinearSums] = defaultdict(LinearSums)
-        for (variant, vector), count in self._contexts.items():
-            grams[variant].add_unit(vector, count)
+            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
+            sums = values.get((variant, name))
+            if sums is None:
+                sums = values[variant, name] = list(_value_sums(_metric(known, variant, name)))
+            sums[0] += n_units
+            sums[1] += n
+            sums[2] += total
+            sums[3] += squared
+            sums[4] += inverse * total
+            sums[5] += inverse_squared * squared
+            sums[6] += n_units
+            sums[7] += overlap * total
+            sums[8] += overlap_squared * total
+            sums[9] += overlap_squared * squared
+            sums[10] += inverse_squared * total
         moments: defaultdict[tuple[int, str], LinearSums] = defaultdict(LinearSums)
         for (variant, name, vector), value in self._rewards.items():
             moments[variant, name].add_value(vector, value)
-        products: defaultdict[int, dict[Pair, ProductTally]] = defaultdict(dict)
-        for (variant, propensity, pair), total in self._products.items():
-            inverse, overlap = inverse_propensity(propensity), PROPENSITY_ONE - propensity
-            known = products[variant].get(pair, ProductTally())
-            products[variant][pair] = known + ProductTally(
-                total, inverse * inverse * total, overlap * overlap * total
-            )
-        tallies = {}
-        for variant in sorted(units.keys() | metrics.keys()):
-            n_units, weights, weights_squared = units[variant]
-            named = sorted(metrics[variant].items())
-            tallies[variant] = VariantTally(
+        metrics: defaultdict[int, dict[str, MetricTally]] = defaultdict(dict)
+        for (variant, name), sums in values.items():
+            moment = _metric(known, variant, name).moment
+            if (variant, name) in moments:
+                moment = add_entries(moment, moments[variant, name].freeze().moment)
+            (
                 n_units,
-                weights,
-                weights_squared,
-                {name: _metric_tally(sums, moments[variant, name]) for name, sums in named},
-                grams[variant].freeze().gram,
-                dict(sorted(products[variant].items())),
+                n,
+                total,
+                squared,
+                weighted,
+                weighted_squared,
+                overlap_units,
+                overlap_total,
+                overlap_cross,
+                overlap_squared,
+                weighted_cross,
+            ) = sums
+            metrics[variant][name] = MetricTally(
+                n_units,
+                n,
+                total,
+                squared,
+                weighted,
+                weighted_squared,
+                moment,
+                overlap_units,
+                overlap_total,
+                overlap_cross,
+                overlap_squared,
+                weighted_cross,
             )
-        return tallies
+        return metrics
+
+    def _products_of(
+        self, known: Mapping[int, VariantTally]
+    ) -> dict[int, dict[Pair, ProductTally]]:
+        """Return the products of the variants that have new ones, in order of their pairs."""
+        products: dict[int, dict[Pair, ProductTally]] = {}
+        for (variant, propensity, pair), total in self._products.items():
+            _, inverse_squared, _, overlap_squared = unit_weights(propensity)
+            sums = products.get(variant)
+            if sums is None:
+                sums = products[variant] = dict(known.get(variant, _NOBODY).products)
+            sums[pair] = sums.get(pair, _NO_PRODUCT) + ProductTally(
+                total, inverse_squared * total, overlap_squared * total
+            )
+        return {variant: dict(sorted(sums.items())) for variant, sums in products.items()}
+
+    def _grams_of(self, known: Mapping[int, VariantTally]) -> dict[int, tuple[int, ...]]:
+        """Return the matrices of the variants that have new units with features."""
+        grams: defaultdict[int, LinearSums] = defaultdict(LinearSums)
+        for (variant, vector), count in self._contexts.items():
+            grams[variant].add_unit(vector, count)
+        return {
+            variant: add_entries(known.get(variant, _NOBODY).gram, sums.freeze().gram)
+            for variant, sums in grams.items()
+        }
 
 
-def _metric_tally(sums: list[int], moments: LinearSums) -> MetricTally:
-    units, observations, total, squared, weighted, weighted_squared = sums
-    moment = moments.freeze().moment
-    return MetricTally(units, observations, total, squared, weighted, weighted_squared, moment)
+def _metric(known: Mapping[int, VariantTally], variant: int, name: str) -> MetricTally:
+    return known.get(variant, _NOBODY).metrics.get(name, _NO_VALUES)

@@ -1,5 +1,10 @@
 """What is counted: integers that are only ever added.
 
+Every unit counts by itself, with the weight w = 1 / propensity, and with the *overlap weight*
+v = 1 - propensity: of two variants, the propensity of the other one. Cells of older versions have
+the overlap sums of fewer units than they have units, and a sum with such a cell, too: those sums
+are not to be read, and nothing else tells.
+
 A *cell* holds what one source partition has told about one experiment, and the offset up to which
 it has done so. The newest cells of all partitions, added up, are the *tally* of the experiment.
 `join` keeps the newer of two cells and `merge` joins and adds, so lost, doubled or reordered cells
@@ -9,7 +14,7 @@ do no harm: a join-semilattice under a commutative monoid.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from streams.domain.errors import InvalidParameterError
@@ -36,6 +41,11 @@ class MetricTally:
         weighted_total: Sum of (unit value / propensity); both factors in micro-units.
         weighted_total_squared: Sum of (unit value / propensity) squared; micro-units to the 4th.
         moment: As in `LinearTally`, of the units with features; empty without any.
+        overlap_units: Units with an observation that are in the sums below.
+        overlap_total: Sum of v * unit value; v as a numerator over 2**32, the value in micro-units.
+        overlap_cross: Sum of v**2 * unit value; likewise.
+        overlap_total_squared: Sum of (v * unit value) squared; likewise.
+        weighted_cross: Sum of unit value / propensity squared; micro-units to the 3rd.
     """
 
     units: int = 0
@@ -45,6 +55,22 @@ class MetricTally:
     weighted_total: int = 0
     weighted_total_squared: int = 0
     moment: tuple[int, ...] = ()
+    overlap_units: int = 0
+    overlap_total: int = 0
+    overlap_cross: int = 0
+    overlap_total_squared: int = 0
+    weighted_cross: int = 0
+
+    def without_overlap(self) -> MetricTally:
+        """Return the tally as a version without the overlap sums would have counted it."""
+        return replace(
+            self,
+            overlap_units=0,
+            overlap_total=0,
+            overlap_cross=0,
+            overlap_total_squared=0,
+            weighted_cross=0,
+        )
 
     def __add__(self, other: MetricTally) -> MetricTally:
         return MetricTally(
@@ -55,6 +81,11 @@ class MetricTally:
             self.weighted_total + other.weighted_total,
             self.weighted_total_squared + other.weighted_total_squared,
             add_entries(self.moment, other.moment),
+            self.overlap_units + other.overlap_units,
+            self.overlap_total + other.overlap_total,
+            self.overlap_cross + other.overlap_cross,
+            self.overlap_total_squared + other.overlap_total_squared,
+            self.weighted_cross + other.weighted_cross,
         )
 
 
@@ -90,6 +121,9 @@ class VariantTally:
         weight_squared: Sum of (1 / propensity) squared, in micro-units squared.
         metrics: Every metric observed, by name, in order of the names.
         gram: As in `LinearTally`, of the units with features; empty without any.
+        overlap_units: Units that are in the two sums below.
+        overlap: Sum of v over them, in 1 / 2**32.
+        overlap_squared: Sum of v squared, in 1 / 2**64.
         products: Products of the pairs that the plan of the experiment names, in their order.
     """
 
@@ -98,7 +132,30 @@ class VariantTally:
     weight_squared: int = 0
     metrics: Mapping[str, MetricTally] = field(default_factory=dict)
     gram: tuple[int, ...] = ()
+    overlap_units: int = 0
+    overlap: int = 0
+    overlap_squared: int = 0
     products: Mapping[Pair, ProductTally] = field(default_factory=dict)
+
+    @property
+    def has_overlap(self) -> bool:
+        """Whether the overlap sums are those of all units, of its metrics as well."""
+        return self.overlap_units == self.units and all(
+            metric.overlap_units == metric.units for metric in self.metrics.values()
+        )
+
+    def without_overlap(self) -> VariantTally:
+        """Return the tally as a version without the overlap sums would have counted it."""
+        metrics = {name: metric.without_overlap() for name, metric in self.metrics.items()}
+        products = {pair: replace(each, overlap_total=0) for pair, each in self.products.items()}
+        return replace(
+            self,
+            metrics=metrics,
+            overlap_units=0,
+            overlap=0,
+            overlap_squared=0,
+            products=products,
+        )
 
     def __add__(self, other: VariantTally) -> VariantTally:
         none, no_product = MetricTally(), ProductTally()
@@ -111,6 +168,9 @@ class VariantTally:
                 for name in sorted(self.metrics.keys() | other.metrics.keys())
             },
             add_entries(self.gram, other.gram),
+            self.overlap_units + other.overlap_units,
+            self.overlap + other.overlap,
+            self.overlap_squared + other.overlap_squared,
             {
                 pair: self.products.get(pair, no_product) + other.products.get(pair, no_product)
                 for pair in sorted(self.products.keys() | other.products.keys())
@@ -141,6 +201,16 @@ class Cell:
     last_at_ms: int
     duplicates: int
     variants: Mapping[int, VariantTally]
+
+    @property
+    def has_overlap(self) -> bool:
+        """Whether the overlap sums are those of all units."""
+        return all(tally.has_overlap for tally in self.variants.values())
+
+    def without_overlap(self) -> Cell:
+        """Return the cell as a version without the overlap sums would have counted it."""
+        variants = {index: tally.without_overlap() for index, tally in self.variants.items()}
+        return replace(self, variants=variants)
 
 
 @dataclass(frozen=True, slots=True)

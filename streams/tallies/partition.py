@@ -172,6 +172,20 @@ class PartitionFold:
             tuple(key for key in obsolete if key not in live),
         )
 
+    def take_cells(self) -> list[Cell]:
+        """Return the cells that changed since the last call, of a fold that is never restored."""
+        self.discard_window_changes()
+        touched, self._touched = self._touched, {}
+        return [cell for _, ledger in sorted(touched.items()) if (cell := ledger.builder.freeze())]
+
+    def discard_window_changes(self) -> None:
+        """Forget what `take_changes` would have written of windows; then nobody can restore them.
+
+        Where nobody wants to, this keeps the memory of what changed as small as a batch.
+        """
+        for ledger in self._touched.values():
+            ledger.window.discard_changes()
+
     def _ledger(self, experiment: int) -> Ledger:
         """Return what is known of an experiment, to be changed."""
         ledger = self._ledgers.get(experiment)

@@ -17,9 +17,12 @@ were batched.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streams.domain.errors import EventError
 from streams.domain.ids import experiment_id
@@ -41,6 +44,19 @@ window longer than needed, and this part goes first when the memory is full."""
 _EVENT_BITS = 60
 _SEGMENT_COST = 8  # of a segment besides its entries, in entries: key, header and record
 _SLACK = 512  # entries that segments may cost beyond twice the bucket, so that small ones rest
+
+
+def deadlines(assigned_at_ms: NDArray[np.int64], windows_s: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the deadlines of the buckets of many assignments, as `Window.observe` has them."""
+    spans_ms = windows_s * 1000
+    widths_ms = np.maximum(spans_ms // BUCKETS_PER_WINDOW, 1)
+    ends = assigned_at_ms - assigned_at_ms % widths_ms + widths_ms + spans_ms
+    return np.where(windows_s > 0, ends, NO_DEADLINE)
+
+
+def entry(value: int, event: int) -> int:
+    """Return what stands for a unit whose only observation is this one."""
+    return value << _EVENT_BITS | event
 
 
 class Repetition(Enum):
@@ -110,7 +126,7 @@ class Window:
         if known is None:
             if self._size >= self._limit:
                 self._make_room(deadline)
-            entries[unit] = bucket.changed[unit] = value << _EVENT_BITS | event
+            entries[unit] = bucket.changed[unit] = entry(value, event)
             self._size += 1
             return None
         further = unit ^ event
@@ -142,6 +158,30 @@ class Window:
         bucket = self._buckets.get(_deadline(assigned_at_ms, window_s))
         known = None if bucket is None else bucket.entries.get(unit)
         return None if known is None else known >> _EVENT_BITS
+
+    def has_room(self, deadlines: Iterable[int], entries: int) -> bool:
+        """Return whether these buckets are open and so many entries can come without forgetting."""
+        return self._size + entries <= self._limit and self._buckets.keys() >= set(deadlines)
+
+    def known(self, deadline: int, units: Sequence[int]) -> Sequence[int]:
+        """Return the places of units that are in an open bucket, or come before among these."""
+        entries = self._buckets[deadline].entries
+        if len(set(units)) == len(units) and entries.keys().isdisjoint(units):
+            return ()
+        seen: set[int] = set()
+        return [
+            place
+            for place, unit in enumerate(units)
+            if unit in entries or unit in seen or seen.add(unit)  # type: ignore[func-returns-value]
+        ]
+
+    def add(self, deadline: int, units: Sequence[int], entries: Sequence[int]) -> None:
+        """Remember the first observations of units that are not known, in a bucket with room."""
+        bucket = self._buckets[deadline]
+        new = dict(zip(units, entries, strict=True))
+        bucket.entries.update(new)
+        bucket.changed.update(new)
+        self._size += len(new)
 
     def admit(self, key: int) -> bool:
         """Remember an assignment without deadline, and return whether it is new.
@@ -191,6 +231,12 @@ class Window:
                 bucket.cost += len(entries) + _SEGMENT_COST
         obsolete, self._obsolete = self._obsolete, []
         return segments, obsolete
+
+    def discard_changes(self) -> None:
+        """Give out nothing of what changed since the last `take`: nobody will restore it."""
+        for bucket in self._buckets.values():
+            bucket.changed = {}
+        self._obsolete.clear()
 
     def restore(self, segments: Iterable[tuple[Segment, Piece]]) -> None:
         """Build the memory from its segments, in any order; the window must be new.

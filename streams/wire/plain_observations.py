@@ -45,7 +45,8 @@ class PlainObservations:
     Attributes:
         plain: Whether the row is an observation within its bounds.
         receipts: Characters of the receipts, `RECEIPT_LENGTH` each; not verified.
-        metrics: Names; None where it is not one.
+        names: Names of metrics, each once.
+        metrics: Index of the metric in `names`; -1 where it is no name.
         values: Micro-units.
         event_ids: The senders' names of the events, ASCII; empty when the sender gave none.
         observed_at_ms: Times of the events; -1 when the sender gave none.
@@ -53,7 +54,8 @@ class PlainObservations:
 
     plain: NDArray[np.bool_]
     receipts: NDArray[np.uint8]
-    metrics: list[str | None]
+    names: list[str]
+    metrics: NDArray[np.int64]
     values: NDArray[np.int64]
     event_ids: list[bytes]
     observed_at_ms: NDArray[np.int64]
@@ -90,17 +92,19 @@ def read_plain_observations(values: Sequence[bytes | None]) -> PlainObservations
     plain &= np.where(timed, time_end, event_end + 1) == ends
 
     metrics = _slices(joined, metric_at, metric_end)
-    names = {name: name.decode() if is_metric_name(name) else None for name in set(metrics)}
+    spelled = [name for name in dict.fromkeys(metrics) if is_metric_name(name)]
+    index = dict.fromkeys(metrics, -1) | {name: place for place, name in enumerate(spelled)}
+    named_by = np.fromiter(map(index.__getitem__, metrics), np.int64, len(metrics))
     event_ids = _slices(joined, event_at, event_end)
     # What is not ASCII may not be UTF-8 either.
     plain &= np.fromiter(map(bytes.isascii, event_ids), np.bool_, len(event_ids))
-    found = [names[name] for name in metrics]
-    plain &= np.fromiter((name is not None for name in found), np.bool_, len(found))
+    plain &= named_by >= 0
     return PlainObservations(
         plain,
         # Rows of a view over every place: copied as they are, and not byte by byte.
         sliding_window_view(data, RECEIPT_LENGTH)[starts + len(_START)],
-        found,
+        [name.decode() for name in spelled],
+        named_by,
         amount,
         event_ids,
         np.where(timed, time, -1),

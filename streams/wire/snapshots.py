@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -11,6 +12,7 @@ from streams.domain.validation import parse
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.metrics import MetricRole
+from streams.experiments.promoted import Promotion
 from streams.experiments.snapshot import (
     AgainstControl,
     Allocation,
@@ -23,6 +25,7 @@ from streams.experiments.snapshot import (
     PublishedModel,
     RecommendedAction,
     SampleRatioFinding,
+    SinceConclusion,
     Snapshot,
     VariantReport,
 )
@@ -102,6 +105,7 @@ def _experiment_record(experiment: Experiment) -> Record:
         "concluded_at_ms": experiment.concluded_at_ms,
         "winner": experiment.winner,
         "planned_units": experiment.planned_units,
+        "promotion": None if experiment.promotion is None else asdict(experiment.promotion),
     }
 
 
@@ -111,6 +115,7 @@ def _definition(text: str) -> ExperimentDefinition:
 
 
 def _experiment(record: Record) -> Experiment:
+    promotion = record["promotion"]
     return Experiment(
         number=experiment_number(record["experiment_id"]),
         definition=_definition(record["definition"]),
@@ -122,6 +127,7 @@ def _experiment(record: Record) -> Experiment:
         concluded_at_ms=record["concluded_at_ms"],
         winner=record["winner"],
         planned_units=record["planned_units"],
+        promotion=None if promotion is None else Promotion(**promotion),
     )
 
 
@@ -197,6 +203,17 @@ def _evidence(record: Record) -> Evidence:
             "units_with_value": tuple(record["units_with_value"]),
             "comparisons": tuple(Comparison(**each) for each in record["comparisons"]),
             "sample_ratio": SampleRatioFinding(**ratio | {"ratios": tuple(ratio["ratios"])}),
-            "guardrails": tuple(GuardrailFinding(**each) for each in record["guardrails"]),
+            "guardrails": _guardrails(record["guardrails"]),
+            "since_conclusion": _since_conclusion(record["since_conclusion"]),
         }
     )
+
+
+def _since_conclusion(record: Record | None) -> SinceConclusion | None:
+    if record is None:
+        return None
+    return SinceConclusion(**record | {"guardrails": _guardrails(record["guardrails"])})
+
+
+def _guardrails(records: Sequence[Record]) -> tuple[GuardrailFinding, ...]:
+    return tuple(GuardrailFinding(**each) for each in records)

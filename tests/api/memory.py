@@ -85,7 +85,8 @@ class MemoryWorker:
                 error.code, error.message, error.path,
             )  # fmt: skip
         else:
-            self.snapshots_by_id[name] = snapshot_of(after)
+            # What was published in between counts, as the events of a real one do.
+            self.snapshots_by_id[name] = snapshot_of(after, before.version + 1 if before else 1)
             answer = Answer(command.command_id, command.experiment, True, after.version)
         self.answers[command.command_id] = answer
 

@@ -109,7 +109,7 @@ def test_a_second_worker_joins_and_leaves_under_load(workers, ledger):
         until(lambda: ledger.ready_workers() == 2)
         progress(ledger)
         second.terminate()
-        assert second.wait(8) == 0
+        assert second.wait(8) == 0, workers.log
         progress(ledger)
 
     until(lambda: ledger.is_exact(EXPERIMENT))

@@ -109,6 +109,7 @@ def test_create_sends_config_and_variants_and_returns_the_experiment() -> None:
         (lambda c: c.pause_experiment(EXPERIMENT_ID), "POST", "/pause", {}),
         (lambda c: c.resume_experiment(EXPERIMENT_ID), "POST", "/resume", {}),
         (lambda c: c.archive_experiment(EXPERIMENT_ID), "POST", "/archive", {}),
+        (lambda c: c.rollback_experiment(EXPERIMENT_ID), "POST", "/rollback", {}),
         (lambda c: c.conclude_experiment(EXPERIMENT_ID), "POST", "/conclude", {}),
         (
             lambda c: c.conclude_experiment(EXPERIMENT_ID, f"{EXPERIMENT_ID}_v1"),
@@ -308,7 +309,7 @@ async def test_the_asynchronous_client_retries_and_refuses_alike() -> None:
 def test_both_clients_have_every_method_with_its_help_and_parameters() -> None:
     names = [name for name, value in vars(Methods).items() if isinstance(value, Method)]
 
-    assert len(names) == 16
+    assert len(names) == 17
     for name in names:
         for client in (ExperimentClient, AsyncExperimentClient):
             described = getattr(client, name)

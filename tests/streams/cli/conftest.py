@@ -183,6 +183,7 @@ def stats() -> dict[str, Any]:
                     "isTripped": False,
                 }
             ],
+            "sinceConclusion": None,
             "promotionObstacles": ["NO_WINNER"],
         },
     }

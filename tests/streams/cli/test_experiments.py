@@ -139,7 +139,7 @@ def test_list_shows_every_experiment(api, experiment):
     assert json.loads(machine.stdout)["experiments"][0]["id"] == EXPERIMENT_ID
 
 
-@pytest.mark.parametrize("verb", ["start", "pause", "resume", "conclude", "archive"])
+@pytest.mark.parametrize("verb", ["start", "pause", "resume", "conclude", "rollback", "archive"])
 def test_verbs_say_where_the_experiment_is_now(api, experiment, verb):
     api.answers[f"POST /experiments/{EXPERIMENT_ID}/{verb}"] = (
         200,
@@ -160,3 +160,15 @@ def test_conclude_takes_a_winner_by_name_or_id(api, experiment, winner):
 
     assert result.exit_code == 0
     assert api.requests[-1][1] == {"winnerVariantId": f"{EXPERIMENT_ID}_v1"}
+
+
+def test_conclude_takes_a_share_for_the_control(api, experiment):
+    api.answers[f"GET /experiments/{EXPERIMENT_ID}"] = (200, experiment)
+    api.answers[f"POST /experiments/{EXPERIMENT_ID}/conclude"] = (200, experiment)
+
+    api.run("conclude", EXPERIMENT_ID, "--winner", "B", "--control-share", "0.1")
+
+    assert api.requests[-1][1] == {
+        "winnerVariantId": f"{EXPERIMENT_ID}_v1",
+        "controlShare": 0.1,
+    }

@@ -46,6 +46,22 @@ def test_stats_shows_lifts_and_what_to_look_into(api, stats, monkeypatch):
         assert part in text
 
 
+def test_stats_shows_how_a_promoted_winner_does(api, stats, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    [guardrail] = stats["evidence"]["guardrails"]
+    stats["evidence"]["sinceConclusion"] = {
+        "variantId": f"{EXPERIMENT_ID}_v1",
+        "units": {f"{EXPERIMENT_ID}_v1": 9500, f"{EXPERIMENT_ID}_v0": 500},
+        "guardrails": [guardrail | {"isTripped": True}],
+    }
+    api.answers[LINE] = (200, stats)
+
+    text = api.run("stats", EXPERIMENT_ID).stdout
+
+    assert "Units since the conclusion, counted apart: B 9,500, A 500." in text
+    assert "! Since it was promoted, B harms revenue by more than 0.02." in text
+
+
 def test_stats_of_an_older_engine_are_shown_without_lifts(api, stats):
     for variant in stats["variants"]:
         for metric in variant["stats"]["metrics"].values():

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 
-from streams.domain.events import Command, CommandKind
+from streams.domain.events import Answer, Command, CommandKind
 from streams.domain.generations import Generations
+from streams.domain.ids import experiment_id
 from streams.engine import publisher as module
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.logged_actions import LoggedActions
 from streams.engine.outbox import Outgoing
+from streams.engine.pacing import Share
 from streams.engine.publisher import Outlets, Publisher
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, generation_of
+from streams.redis_projection.writer import SnapshotRecord
 from streams.wire.commands import decode_command, encode_command
 from streams.wire.decisions import decode_decision
 from streams.wire.records import SINGLE_OBJECT
@@ -47,14 +51,17 @@ class Logged:
         return self.actions
 
 
-class Silent:
-    """A projector that nobody reads."""
+class Projected:
+    """A projector that nobody reads, and what it was given in order."""
 
-    def offer(self, record: object) -> None:
-        pass
+    def __init__(self) -> None:
+        self.given: list[str] = []
 
-    def answer(self, answers: object) -> None:
-        pass
+    def offer(self, record: SnapshotRecord) -> None:
+        self.given.append(record.experiment_id)
+
+    def answer(self, answers: Iterable[Answer]) -> None:
+        self.given += [f"answer to {experiment_id(answer.experiment)}" for answer in answers]
 
 
 @dataclass
@@ -65,6 +72,7 @@ class World:
     serving: Serving
     logged: Logged
     publisher: Publisher
+    projected: Projected
     sent: dict[str, list[bytes]] = field(default_factory=dict)
 
     async def step(self) -> None:
@@ -92,19 +100,20 @@ def world(monkeypatch) -> World:
         )
     ]
     stage.fold("commands", PARTITION, records)
-    serving, logged = Serving(), Logged()
+    serving, logged, projected = Serving(), Logged(), Projected()
     topics: list[Any] = ["posteriors", "decisions", "commands"]
     outlets = Outlets(*topics)
     publisher = Publisher(
         stage,
         outlets,
-        cast(Any, Silent()),
+        cast(Any, projected),
         SINGLE_OBJECT,
         1.0,
         cast(Any, serving),
         cast(LoggedActions, logged),
     )
-    world = World(stage, serving, logged, publisher)
+    publisher._share = Share(0.5, 3_600.0)  # however slow the machine is
+    world = World(stage, serving, logged, publisher, projected)
 
     async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:
         world.sent.setdefault(topic, []).extend(cast(bytes, each.value) for each in records)
@@ -190,3 +199,50 @@ async def test_a_take_over_that_cannot_read_the_log_is_not_over(world):
 
     assert world.publisher._is_taking_over
     assert world.stage.dirty
+
+
+async def test_what_does_not_fit_waits_its_turn_and_its_answers_with_it(world):
+    """Four experiments whose evaluations cost 60 ms, at a share that leaves time for one or two."""
+    stage, projected = world.stage, world.projected
+    create: list[Any] = [
+        Record(10 + n, encode_command(Command(f"{n:032x}", n, CommandKind.CREATE, n, DEFINITION)))
+        for n in (1, 2, 3)
+    ]
+    stage.fold("commands", PARTITION, create)
+    names = [experiment_id(number) for number in (1, 2, 3, EXPERIMENT)]
+    stage.settle("commands", PARTITION)
+    stage.answers = [
+        Answer(f"{number:032x}", number, accepted=True, version=1) for number in (3, 2)
+    ]
+    now_s = [0.0]
+
+    def clock() -> float:
+        now_s[0] += 0.06  # between beginning and end of an evaluation, too
+        return now_s[0]
+
+    world.publisher._share = Share(0.01, 0.1, clock)
+    await world.publisher._step()
+
+    first, second, third, last = names
+    # Those that were commanded come first; the third did not fit any more.
+    assert projected.given == [second, third, f"answer to {third}", f"answer to {second}"]
+    assert [experiment_id(number) for _, number in stage.dirty] == [first, last]
+    assert stage.changed.is_set()
+    stage.dirty[PARTITION, 2] = None  # it changes again, and comes last
+    for _ in range(4):
+        now_s[0] += 10.0
+        await world.publisher._step()
+    assert projected.given[4:] == [first, last, second]
+
+
+async def test_an_answer_waits_for_the_snapshot_with_its_command(world):
+    world.stage.touch_all()
+    answer = Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)
+    world.stage.answers = [answer]
+    world.publisher._share = Share(0.01, 0.1, lambda: 0.0)
+    world.publisher._share._credit_s = 0.0
+
+    await world.publisher._step()
+
+    assert world.projected.given == []
+    assert world.stage.answers == [answer]

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.allocation.bucketing import choose, draws
+from streams.allocation.bucketing import choose, draws, promoted_draw
 from streams.domain.errors import ExperimentNotRunningError
 from streams.domain.quantities import PROPENSITY_ONE
 from streams.experiments.assignment import Assigner
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.promoted import Promotion
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 
 REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, ())
@@ -117,3 +118,18 @@ def test_shares_are_those_of_the_weights() -> None:
     counts = Counter(assigner.assign(f"user_{number}", 1).variant for number in range(20_000))
 
     assert abs(counts[0] - 2_000) < 6 * (20_000 * 0.1 * 0.9) ** 0.5
+
+
+def test_a_promoted_winner_is_drawn_afresh_and_under_its_own_index() -> None:
+    promotion = Promotion(0, 16_384, True, False, 7_000, 9)
+    concluded = replace(
+        snapshot((49_152, 16_384), Status.CONCLUDED, unit="user").experiment, promotion=promotion
+    )
+    assigner = Assigner(replace(snapshot((49_152, 16_384)), experiment=concluded))
+
+    found = assigner.assign("u", 8_000)
+
+    assert (assigner.first_index, assigner.is_remembered) == (2, False)
+    assert found.variant == choose((49_152, 16_384), promoted_draw(5, "u"))
+    assert found.assigned_at_ms == 7_000
+    assert found.unit == draws(5, "u").unit

@@ -545,6 +545,7 @@ def test_no_update_changes_what_is_measured():
         "autoPromoteWinner": True,
         "maxExpectedLoss": 0.5,
         "minDuration": 9,
+        "controlShare": 0.1,
     }
     assert {to_camel(name) for name in ExperimentUpdate.model_fields} == {*everything, "parameters"}
 

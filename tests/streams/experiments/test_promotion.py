@@ -78,6 +78,30 @@ def test_a_contradicted_metric_that_decides_nothing_stops_a_promotion_and_no_rec
     assert obstacles(found) == (Obstacle.KIND_CONTRADICTED,)
 
 
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        (0.01, []),
+        (6.99, []),
+        (7.0, []),
+        (7.99, []),
+        (8.0, [Obstacle.MIN_DURATION]),
+        (13.99, [Obstacle.MIN_DURATION]),
+        (14.0, []),
+        (15.0, [Obstacle.MIN_DURATION]),
+        (21.5, []),
+    ],
+)
+def test_a_long_test_ends_with_a_whole_week_and_a_short_one_when_it_is_certain(days, expected):
+    last_at_ms = 1_000 + round(days * 86_400_000)
+
+    unstated = published(experiment(), *CLEAR, last_at_ms=last_at_ms)
+    off = published(experiment(minDuration=0), *CLEAR, last_at_ms=last_at_ms)
+
+    assert list(obstacles(unstated)) == expected
+    assert obstacles(off) == ()
+
+
 def test_a_snapshot_without_evidence_promotes_nobody():
     old = replace(published(experiment(), *CLEAR), evidence=None)
 

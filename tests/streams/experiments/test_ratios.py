@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
-from streams.experiments.comparing import Traffic
+from streams.domain.quantities import MICRO, PROPENSITY_ONE
+from streams.experiments.comparing import Traffic, Weighting
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.metrics import MetricSpec
@@ -20,6 +21,7 @@ from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
 from streams.inference.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally
+from streams.tallies.weights import unit_weights, weighted
 
 RATIO = {"kind": "ratio", "numerator": "clicks", "denominator": "views"}
 PAIR = ("clicks", "views")
@@ -41,34 +43,18 @@ def experiment(kind="bayesian_ab", **declared):
 
 def counted(x, y, propensities=HALF):
     """Return the tally of a variant whose units have these clicks and views."""
-    x = [round(value * MICRO) for value in x]
-    y = [round(value * MICRO) for value in y]
     p = [propensities] * len(x) if isinstance(propensities, int) else propensities
-    w = [inverse_propensity(each) for each in p]
+    return sum(map(unit, x, y, p), VariantTally())
 
-    def metric(values):
-        own = [(value, weight) for value, weight in zip(values, w, strict=True) if value]
-        return MetricTally(
-            units=len(own),
-            observations=len(own),
-            total=sum(value for value, _ in own),
-            total_squared=sum(value**2 for value, _ in own),
-            weighted_total=sum(value * weight for value, weight in own),
-            weighted_total_squared=sum((value * weight) ** 2 for value, weight in own),
-        )
 
-    return VariantTally(
-        len(x),
-        sum(w),
-        sum(each**2 for each in w),
-        {"clicks": metric(x), "views": metric(y)},
-        products={
-            PAIR: ProductTally(
-                sum(a * b for a, b in zip(x, y, strict=True)),
-                sum(a * b * c * c for a, b, c in zip(x, y, w, strict=True)),
-            )
-        },
-    )
+def unit(x, y, propensity):
+    """Return the tally of one unit."""
+    x, y = round(x * MICRO), round(y * MICRO)
+    values = {"clicks": x, "views": y}
+    metrics = {name: MetricTally(1, 1, z, z * z) for name, z in values.items() if z}
+    _, inverse_squared, _, overlap_squared = unit_weights(propensity)
+    product = ProductTally(x * y, x * y * inverse_squared, x * y * overlap_squared)
+    return replace(weighted(1, metrics, propensity), products={PAIR: product})
 
 
 def tally(*variants):
@@ -147,15 +133,48 @@ def test_views_counted_in_another_unit_change_no_p_value(a, b, scale):
     assert p_value(scale) == pytest.approx(p_value(1), rel=1e-5, abs=1e-6)
 
 
-def test_moving_weights_are_compared_by_values_over_propensities():
-    """Half of the units had 1/4 and the rest 1/2, so sums of the former count twice."""
+def test_moving_weights_are_compared_by_values_that_count_by_their_propensities():
+    """Half of the units had 1/4 and the rest 1/2: the former count by 3/4 and 1/2, or 4 and 2."""
     quarter = PROPENSITY_ONE // 4
     a = counted([4, 0, 1, 1], [4, 4, 2, 2], [quarter, quarter, HALF, HALF])
     b = counted([1, 1, 1, 1], [4, 4, 4, 4], HALF)
+    value = experiment("thompson_sampling")
 
-    found = compared(experiment("thompson_sampling"), a, b)
+    by_overlap = compared(value, a, b)
+    by_inverse = compared(value, a.without_overlap(), b.without_overlap())
 
-    assert found.ratios.tolist() == [(2 * 4 + 2) / (2 * 8 + 4), 0.25]
+    assert by_overlap.traffic.weighting is Weighting.OVERLAP
+    assert by_overlap.ratios.tolist() == [(0.75 * 4 + 0.5 * 2) / (0.75 * 8 + 0.5 * 4), 0.25]
+    assert by_inverse.traffic.weighting is Weighting.INVERSE
+    assert by_inverse.ratios.tolist() == [(2 * 4 + 2) / (2 * 8 + 4), 0.25]
+
+
+@settings(max_examples=60)
+@given(a=units, b=units, data=st.data())
+def test_under_moving_weights_the_error_is_that_of_the_weighted_units(a, b, data):
+    """Each contrast is the difference of weighted ratios, with at least its own delta error."""
+    n = min(len(a), len(b))
+    both = [[*zip(*each[:n], strict=True)] for each in (a, b)]
+    shares = st.sampled_from([PROPENSITY_ONE // 8, PROPENSITY_ONE // 4, HALF])
+    p = [data.draw(st.lists(shares, min_size=n, max_size=n)) for _ in both]
+    value = experiment("thompson_sampling")
+    variants = [counted(x, y, own) for (x, y), own in zip(both, p, strict=True)]
+
+    for kept, weight in (
+        (variants, lambda share: 1 - share),
+        ([each.without_overlap() for each in variants], lambda share: 1 / share),
+    ):
+        found = compared(value, *kept).contrast([0], [1])
+        w = [np.array([weight(share / PROPENSITY_ONE) for share in own]) for own in p]
+        ratios = [float((u * x).sum() / (u * y).sum()) for u, (x, y) in zip(w, both, strict=True)]
+        assert found.difference[0] == pytest.approx(ratios[0] - ratios[1], abs=1e-8)
+        pulls = [
+            (np.array(x) - ratio * np.array(y)) * u / ((u * y).sum() / u.sum())
+            for u, (x, y), ratio in zip(w, both, ratios, strict=True)
+        ]
+        harmonic = 2 / (1 / w[0].sum() + 1 / w[1].sum())
+        error = math.sqrt(sum(float((each**2).sum()) for each in pulls)) / harmonic
+        assert found.standard_error[0] >= error * (1 - 1e-6) - 1e-6
 
 
 def test_arms_are_units_around_the_ratio_and_one_without_a_denominator_is_unseen():
@@ -197,7 +216,7 @@ def test_a_denominator_that_is_never_there_is_a_contradiction_and_nothing_is_con
 def test_sums_that_no_units_have_do_not_stop_the_report():
     # As when receipts were signed before the experiment was created, so that no products were kept.
     a = counted([1, 2, 3, 0] * 20, [1, 2, 3, 1] * 20)
-    without = VariantTally(a.units, a.weight, a.weight_squared, a.metrics)
+    without = replace(a, products={})
 
     snapshot = evaluate(experiment(), tally(without, without), ())
 
@@ -240,22 +259,17 @@ def at_looks(clicks, views, looks):
     """Return the tallies of the first units, as many as each look says; all with propensity 1/2."""
     columns = (clicks, clicks > 0, clicks**2, views, views > 0, views**2, clicks * views)
     rows = np.array([np.cumsum(column)[looks - 1] for column in columns]).T.tolist()
-    return [
-        VariantTally(
-            n,
-            2 * MICRO * n,
-            4 * MICRO**2 * n,
-            {
-                name: MetricTally(
-                    *(units, units, total * MICRO, squares * MICRO**2),
-                    *(2 * total * MICRO**2, 4 * squares * MICRO**4),
-                )
-                for name, total, units, squares in (("clicks", *row[:3]), ("views", *row[3:6]))
-            },
-            products={PAIR: ProductTally(row[6] * MICRO**2, 4 * row[6] * MICRO**4)},
-        )
-        for n, row in zip(looks.tolist(), rows, strict=True)
-    ]
+    _, inverse_squared, _, overlap_squared = unit_weights(HALF)
+    tallies = []
+    for n, row in zip(looks.tolist(), rows, strict=True):
+        metrics = {
+            name: MetricTally(units, units, total * MICRO, squares * MICRO**2)
+            for name, total, units, squares in (("clicks", *row[:3]), ("views", *row[3:6]))
+        }
+        both = row[6] * MICRO**2
+        product = ProductTally(both, both * inverse_squared, both * overlap_squared)
+        tallies.append(replace(weighted(n, metrics, HALF), products={PAIR: product}))
+    return tallies
 
 
 def test_a_ratio_without_components_is_none():

@@ -212,7 +212,11 @@ def test_relabelling_the_variants_relabels_the_report(kind, pairs):
     st.lists(counts, min_size=2, max_size=4),
 )
 def test_less_of_failures_is_more_of_successes(kind, pairs):
-    """One log, told by its successes and by its failures: everything but the signs is the same."""
+    """One log, told by its successes and by its failures: all that is believed but for the signs.
+
+    The sequences are of another sum, as that of a common value feels by how much units are more
+    here than there; so a winner may be certain in one telling and not yet in the other.
+    """
     more = experiment(kind, len(pairs), metrics={"click": {"direction": "increase"}})
     less = experiment(kind, len(pairs), metrics={"click": {"direction": "decrease"}})
     won = tally(*(variant(n, click=[1] * k + [0] * (n - k)) for n, k in pairs))
@@ -221,8 +225,8 @@ def test_less_of_failures_is_more_of_successes(kind, pairs):
     one, other = evaluated(more, won), evaluated(less, lost)
 
     assert one.allocation == other.allocation
-    assert one.winner == other.winner
     assert one.evidence.leader == other.evidence.leader
+    assert {one.winner, other.winner} <= {None, one.evidence.leader}
     for left, right in zip(one.variants, other.variants, strict=True):
         assert right.probability_best == pytest.approx(left.probability_best, abs=1e-9)
         assert right.expected_loss == pytest.approx(left.expected_loss, abs=1e-9)

@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.domain.errors import InvalidParameterError
-from streams.inference.sample_ratio import Assigned, under_fixed_weights, under_moving_weights
+from streams.inference.sample_ratio import (
+    Assigned,
+    SampleRatio,
+    sharper,
+    under_fixed_weights,
+    under_moving_weights,
+    under_overlap_weights,
+)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +97,61 @@ def test_moving_weights_raise_no_false_alarm(n_arms):
         shares[np.arange(300), weights.argmin(axis=1)] += 1.0 - 0.02 * n_arms
 
     assert alarmed.sum() <= 35
+
+
+def test_overlap_weights_worked_by_hand():
+    """600 units at 1/2 in a and 500 in b: 50 too many, where they vary by the root of 275."""
+    result = under_overlap_weights([600, 500], [300.0, 250.0], [150.0, 125.0])
+
+    assert result.ratios == pytest.approx((600 / 550, 500 / 550))
+    assert 0.01 < result.p_value < 0.1
+    assert under_overlap_weights([0, 0], [0, 0], [0, 0]).p_value == 1.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.floats(0.01, 0.99)), min_size=2, max_size=6))
+def test_overlap_weights_do_not_care_which_variant_comes_first(groups):
+    n = np.array([[count, 500 - count] for count, _ in groups], dtype=float)
+    w = np.array([[1 - p, p] for _, p in groups])
+    sums = n.sum(axis=0), (n * w).sum(axis=0), (n * w * w).sum(axis=0)
+
+    forth = under_overlap_weights(*sums)
+    back = under_overlap_weights(*(each[::-1] for each in sums))
+
+    assert forth.p_value == pytest.approx(back.p_value)
+    assert forth.ratios == pytest.approx(back.ratios[::-1], nan_ok=True)
+
+
+def test_the_sharper_of_two_answers_is_corrected_for_both():
+    one = SampleRatio(np.array([0.001, 0.9]), np.array([[1.1, 0.9], [1.0, 1.0]]))
+    other = SampleRatio(np.array([0.5, 0.01]), np.array([[1.0, 1.0], [0.8, 1.2]]))
+
+    found = sharper(one, other)
+
+    assert found.p_value == pytest.approx([0.002, 0.02])
+    assert found.ratios.tolist() == [[1.1, 0.9], [0.8, 1.2]]
+
+
+@pytest.mark.statistical
+def test_overlap_weights_raise_no_false_alarm():
+    """1,000 experiments of 200 looks, shares that follow the past: at most 5 % may alarm.
+
+    If the probability were exactly 5 %, more than 80 alarms would have probability 2e-5.
+    """
+    random = np.random.default_rng(20260203)
+    units, overlap, squared = np.zeros((3, 1_000, 2))
+    alarmed = np.zeros(1_000, dtype=bool)
+    shares = np.full((1_000, 2), 0.5)
+    for _ in range(200):
+        counts = random.multinomial(50, shares)
+        units += counts
+        overlap += counts * (1.0 - shares)
+        squared += counts * (1.0 - shares) ** 2
+        alarmed |= under_overlap_weights(units, overlap, squared).p_value <= 0.05
+        shares = np.full((1_000, 2), 0.02)
+        # To who has fewer units than it should, so that a bias would show.
+        shares[np.arange(1_000), overlap.argmin(axis=1)] += 0.96
+
+    assert alarmed.sum() <= 80
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from streams.inference.beta import BetaPosterior
 from streams.inference.direction import mirrored
@@ -53,7 +53,7 @@ CASES = [
 def test_distribution_functions_are_those_of_scipy(arms, reference):
     table, values = Tabulated.of(arms), reference.ppf(LEVELS)
 
-    below = table.below_values(np.array([[0]]), values[None, :])[0]
+    below = table.below_values(np.array([0]), values[None, :])[0]
 
     assert below == pytest.approx(reference.cdf(values), abs=2e-6)
 
@@ -63,9 +63,9 @@ def test_excess_is_the_integral_of_the_distribution_function(arms, reference):
     table, values = Tabulated.of(arms), reference.ppf([0.01, 0.5, 0.99])
     scale = reference.std()
 
-    below, excess = table.below_and_excess(np.array([[0]]), values[None, :])
+    below, excess = table.below_and_excess(np.array([0]), values[None, :])
 
-    assert np.array_equal(below, table.below_values(np.array([[0]]), values[None, :]))
+    assert np.array_equal(below, table.below_values(np.array([0]), values[None, :]))
     low = reference.ppf(1e-12)
     knots = reference.ppf([1e-9, 1e-6, 1e-3, 0.1])
     for value, found in zip(values, excess[0], strict=True):
@@ -77,14 +77,14 @@ def test_excess_is_the_integral_of_the_distribution_function(arms, reference):
 def test_outside_the_support_all_or_nothing_lies_below():
     table = Tabulated.of(BetaPosterior.observed([10], [90]))
 
-    assert table.below_values(np.array([[0]]), np.array([[-1.0, 0.0, 1.0, 2.0]])).tolist() == [
+    assert table.below_values(np.array([0]), np.array([[-1.0, 0.0, 1.0, 2.0]])).tolist() == [
         [0.0, 0.0, 1.0, 1.0]
     ]
 
 
 def test_mirrored_arms_have_the_mirrored_function():
     arms = BetaPosterior.observed([10, 3], [90, 5])
-    rows, values = np.array([[0], [1]]), np.array([[0.05, 0.1], [0.3, 0.5]])
+    rows, values = np.array([0, 1]), np.array([[0.05, 0.1], [0.3, 0.5]])
 
     below = Tabulated.of(arms).below_values(rows, values)
     above = Tabulated.of(mirrored(arms)).below_values(rows, -values)
@@ -107,4 +107,46 @@ def test_means_too_near_an_end_for_a_machine_number_still_have_a_table(pair):
     table = Tabulated.of(beta(*pair)[0])
 
     assert np.isfinite(table.below).all()
-    assert table.below_values(np.array([[0]]), np.array([[-1.0, 2.0]])).tolist() == [[0.0, 1.0]]
+    assert table.below_values(np.array([0]), np.array([[-1.0, 2.0]])).tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        BetaPosterior.observed([3, 90, 4_000], [97, 910, 6_600]),
+        GammaPosterior.observed([3, 9, 4_000], [100, 100, 700]),
+        NormalPosterior.observed([100, 10, 70], [30, 90, -40], [50, 80, 90]),
+    ],
+)
+def test_bells_stand_where_the_densities_peak_and_bend_as_they_do(arms):
+    """log f(peak + w) - log f(peak) is -1/2 of a normal law, and near that of a short step."""
+    peak, width = arms.bells()
+    steps = np.array([-0.01, 0.0, 0.01])
+
+    logs = np.log(arms.density(peak[:, None] + width[:, None] * steps))
+
+    assert (logs[:, 0] - 2.0 * logs[:, 1] + logs[:, 2]) / -1e-4 == pytest.approx(
+        np.ones(3), rel=0.4
+    )
+    assert np.all(logs[:, 1] >= logs.max(axis=1) - 1e-9)
+
+
+def test_several_families_stand_one_below_the_other():
+    families = beta(50, 3_000)[0], gamma(50, 3_000)[0], student(30, 5, 0.1)[0]
+    values = np.array([[0.016, 0.018], [0.015, 0.017], [4.9, 5.05]])
+
+    together = Tabulated.of(*families).below_values(np.array([0, 1, 2]), values)
+
+    for row, family, found in zip(values, families, together, strict=True):
+        alone = Tabulated.of(family).below_values(np.array([0]), row[None, :])[0]
+        assert found == pytest.approx(alone, abs=1e-7)
+
+
+def test_rough_quantiles_are_near_the_quantiles():
+    arms, reference = beta(50, 3_000)
+    levels = np.array([0.001, 0.025, 0.5, 0.975, 0.999])
+
+    rough = Tabulated.of(arms).roughly(levels)[0]
+
+    z = special.ndtri(reference.cdf(rough)) - special.ndtri(levels)
+    assert z == pytest.approx(np.zeros(5), abs=0.01)

@@ -10,8 +10,9 @@ from streams.inference.beta import BetaPosterior
 from streams.inference.direction import Direction, oriented
 from streams.inference.gamma import GammaPosterior
 from streams.inference.normal import NormalPosterior
+from streams.inference.posterior import Posteriors
 from streams.inference.tabulated import Tabulated
-from streams.inference.versus import _Pairs, versus
+from streams.inference.versus import Versus, _Lines, _Pairs, versus, versus_of_each
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
 LEVELS = np.concatenate(
@@ -63,6 +64,8 @@ CASES = [
     betas((50, 950), (1, 20)),
     betas((2, 1e4), (5e5, 1e8)),
     betas((500, 3), (1, 1)),
+    betas((101_362, 73.3), (10_942, 3_216)),  # narrower in logarithms, and wider in logits
+    betas((4_088, 5.1), (463_913, 0.7)),
     betas((1e6, 1e8), (1.01e6, 1e8)),
     gammas((1, 1), (1, 1)),
     gammas((0.5, 1), (3, 2)),
@@ -211,7 +214,9 @@ def test_line_that_does_not_rise_asks_for_the_arm_alone():
     pairs = _Pairs(Tabulated.of(arms), 0)
     shifts = np.array([-1e9, 10.0, 1e9])
 
-    found = pairs._below(np.ones(3, dtype=int), np.zeros(3), shifts)
+    zeros, ones = np.zeros(3, dtype=int), np.ones(3, dtype=int)
+
+    found = pairs._outer_below(_Lines(zeros, ones, np.zeros(3), shifts))
 
     assert found == pytest.approx(arm.cdf(shifts), abs=1e-6)
 
@@ -226,6 +231,50 @@ def test_rates_that_are_almost_surely_almost_zero_have_intervals():
 
 def test_single_arm_has_nothing_to_be_compared_with():
     assert versus(BetaPosterior.observed([5], [9]), 0).probability_better.tolist() == [0.5]
+
+
+METRICS: list[Posteriors] = [
+    BetaPosterior.observed([5, 90, 71], [95, 910, 830]),
+    GammaPosterior.observed([300, 41, 280], [1_000, 110, 900]),
+    NormalPosterior.observed([300, 410, 280], [900, 1_210, 800], [2_500, 3_300, 2_400]),
+    NormalPosterior(np.array([0.1, 0.2, 0.3]), np.ones(3), np.full(3, 30.0)),  # without a ratio
+    BetaPosterior(np.array([0.5, 3.0, 2.0]), np.array([1_000.0, 1_000.0, 1_000.0])),  # corners
+    BetaPosterior.observed([500, 900, 710], [950, 910, 830]),
+]
+
+
+def test_several_metrics_at_once_have_what_each_has_alone():
+    """Their grids may be finer in company, so digits beyond the stated error may differ."""
+    directions = [Direction.INCREASE, Direction.DECREASE] * 3
+
+    together = versus_of_each(METRICS, 1, directions=directions)
+
+    for found, posteriors, direction in zip(together, METRICS, directions, strict=True):
+        alone = versus(posteriors, 1, direction=direction)
+        assert found.probability_better == pytest.approx(alone.probability_better, abs=3e-6)
+        for name in Versus.__slots__[1:]:
+            scale = alone.difference_upper.max() - alone.difference_lower.min()
+            if name.startswith("relative"):
+                scale /= abs(posteriors.means[1])
+            expected = getattr(alone, name)
+            assert getattr(found, name) == pytest.approx(expected, abs=1e-4 * scale, nan_ok=True)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(range(len(METRICS))))
+def test_order_of_the_metrics_does_not_matter_to_the_bit(order):
+    directions = [Direction.INCREASE] * len(METRICS)
+
+    plain = versus_of_each(METRICS, 0, directions=directions)
+    permuted = versus_of_each([METRICS[index] for index in order], 0, directions=directions)
+
+    for found, index in zip(permuted, order, strict=True):
+        for name in Versus.__slots__:
+            assert getattr(found, name).tobytes() == getattr(plain[index], name).tobytes()
+
+
+def test_no_metrics_have_no_lifts():
+    assert versus_of_each([], 0, directions=[]) == []
 
 
 parameters = st.tuples(st.floats(0.5, 1e6), st.floats(0.5, 1e6))

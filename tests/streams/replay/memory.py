@@ -28,7 +28,7 @@ from streams.folding.observations import ObservationFolding
 from streams.log.records import Span, StoredRecord, incomplete, truncated
 from streams.replay.partitions import Inputs
 from streams.tallies.cell import Cell, Source
-from streams.tallies.partition import PartitionFold
+from streams.tallies.partition import PartitionFold, Progress, Segment
 from streams.tallies.plan import Plan
 from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
@@ -111,6 +111,15 @@ class Memory:
             raise incomplete(topic, partition, end, last)
 
 
+@dataclass
+class Kept:
+    """What workers have written of one partition, to go on from."""
+
+    progress: Progress | None = None
+    cells: dict[int, Cell] = field(default_factory=dict)
+    segments: dict[str, Segment] = field(default_factory=dict)
+
+
 class Installation:
     """Workers that fold, emit and publish when they are told to, over a log in memory."""
 
@@ -126,6 +135,9 @@ class Installation:
         for source, folding in self._foldings.items():
             self._folds[source] = [folding.new_fold(n) for n in range(PARTITIONS)]
         self.unsent: dict[tuple[int, Source, int], Cell] = {}
+        self.is_older = False
+        """Whether the workers are of a version that does not keep the overlap sums."""
+        self._kept: defaultdict[tuple[Source, int], Kept] = defaultdict(Kept)
         self._n_commands = 0
 
     def command(self, number: int, kind: CommandKind, command_id: str | None = None) -> None:
@@ -184,8 +196,24 @@ class Installation:
         records = self.log.topics[source.value, partition]
         batch = [record for record in records if record.offset > fold.hw][:n_records]
         self._foldings[source].fold(fold, batch)
-        for cell in fold.take_changes().cells:
+        changes = fold.take_changes()
+        kept = self._kept[source, partition]
+        kept.progress = changes.progress
+        kept.segments.update((segment.key, segment) for segment in changes.segments)
+        for key in changes.forgotten:
+            kept.segments.pop(key, None)
+        for taken in changes.cells:
+            cell = taken.without_overlap() if self.is_older else taken
+            kept.cells[cell.experiment] = cell
             self.unsent[cell.experiment, source, partition] = cell
+
+    def upgrade(self) -> None:
+        """Start the workers anew, with what they have written, in a version that keeps all sums."""
+        self.is_older = False
+        for (source, partition), kept in self._kept.items():
+            fold = self._foldings[source].new_fold(partition)
+            fold.restore(kept.progress, kept.cells.values(), kept.segments.values())
+            self._folds[source][partition] = fold
 
     def emit(self, key: tuple[int, Source, int]) -> None:
         """Send a cell on."""
@@ -217,17 +245,26 @@ def noisy(random: Random, event: Observation) -> bytes:
     return b"noise" if random.random() < 0.1 else encode_observation(event)
 
 
-def installation(seed: int) -> Installation:
-    """Return an installation that has done things in an order drawn from `seed`."""
+def installation(seed: int, *, upgraded_after: int = 0) -> Installation:
+    """Return an installation that has done things in an order drawn from `seed`.
+
+    Args:
+        seed: Of the order.
+        upgraded_after: Steps after which the workers, which did not keep the overlap sums before,
+            do so; 0 if they have always.
+    """
     random = Random(seed)
     made = Installation()
+    made.is_older = upgraded_after > 0
     for number in EXPERIMENTS:
         made.command(number, CommandKind.START, "ab" * 16)  # there is none yet
         made.command(number, CommandKind.CREATE)
         made.command(number, CommandKind.START)
         made.publish(number)
     made.traffic(random, 30)
-    for _ in range(60):
+    for step in range(60):
+        if made.is_older and step == upgraded_after:
+            made.upgrade()
         source = random.choice(list(Source))
         made.fold(source, random.randrange(PARTITIONS), random.randint(1, 20))
         if made.unsent and random.random() < 0.7:

@@ -5,16 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.domain.errors import InvalidParameterError
+from streams.domain.quantities import PROPENSITY_ONE
+from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, MetricTally, Source, Tally, VariantTally, join, merge
+from streams.tallies.weights import weighted
 
+counts = st.integers(1, 10**6)
 numbers = st.integers(-(10**30), 10**30)
-metric_tallies = st.builds(MetricTally, *[numbers] * 6)
+metric_tallies = st.builds(MetricTally, *[numbers] * 6, st.just(()), *[numbers] * 5)
 variant_tallies = st.builds(
     VariantTally,
     numbers,
     numbers,
     numbers,
     st.dictionaries(st.sampled_from(["click", "order", "revenue"]), metric_tallies),
+    st.just(()),
+    *[numbers] * 3,
 )
 
 
@@ -43,6 +49,39 @@ def test_two_partitions_add_up():
         },
         cells=(impressions, observations),
     )
+
+
+@given(counts, counts, st.integers(1, PROPENSITY_ONE))
+def test_a_sum_with_units_that_an_older_version_counted_is_not_whole(old, new, propensity):
+    """The sums of both are there, and nothing is to be concluded from them."""
+    click = {"click": MetricTally(3, 3, 3, 3)}
+    kept = weighted(new, click, propensity)
+    lacking = weighted(old, click, propensity).without_overlap()
+
+    assert kept.has_overlap
+    assert not lacking.has_overlap
+    assert not (kept + lacking).has_overlap
+    assert (kept + lacking).without_overlap() == (kept.without_overlap() + lacking)
+
+
+def test_without_units_every_sum_is_whole():
+    assert VariantTally().has_overlap
+    assert Cell(7, Source.IMPRESSIONS, 0, 4, 10, 20, 0, {0: VariantTally()}).has_overlap
+
+
+@given(st.lists(st.tuples(st.integers(1, PROPENSITY_ONE), counts), max_size=5))
+def test_weighted_is_what_a_builder_counts(parts):
+    """Units of some propensities, each with as many values of 1 and then of 2."""
+    builder = CellBuilder(7, Source.IMPRESSIONS, 0)
+    expected = VariantTally()
+    for offset, (propensity, units) in enumerate(parts):
+        builder.add_units(offset, {(0, propensity): units}, 5, 6)
+        for value in (1, 2):
+            builder.add_value(offset, (0, propensity, "click"), None, value, 5)
+        builder.freeze()
+        expected += weighted(units, {"click": MetricTally(2, 2, 3, 5)}, propensity)
+
+    assert (builder.cell.variants if builder.cell else {}) == ({0: expected} if parts else {})
 
 
 def test_no_cells_are_an_empty_tally():

@@ -73,8 +73,22 @@ def test_impressions_count_units_and_weights():
         last_at_ms=60,
         duplicates=0,
         variants={
-            0: VariantTally(units=2, weight=6_000_000, weight_squared=20_000_000_000_000),
-            1: VariantTally(units=1, weight=2_000_000, weight_squared=4_000_000_000_000),
+            0: VariantTally(
+                units=2,
+                weight=6_000_000,
+                weight_squared=20_000_000_000_000,
+                overlap_units=2,
+                overlap=5 * QUARTER,
+                overlap_squared=13 * QUARTER**2,
+            ),
+            1: VariantTally(
+                units=1,
+                weight=2_000_000,
+                weight_squared=4_000_000_000_000,
+                overlap_units=1,
+                overlap=2 * QUARTER,
+                overlap_squared=4 * QUARTER**2,
+            ),
         },
     )
     assert list(fold.cells) == [cell]
@@ -97,7 +111,8 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
     )
 
     (cell,) = fold.take_changes().cells
-    # Units 7 and 5, with weights 2 and 4 in micro-units: 14 + 20 and 14**2 + 20**2.
+    # Units 7 and 5, with weights 2 and 4 in micro-units: 14 + 20 and 14**2 + 20**2; with overlap
+    # weights of 2 and 3 quarters: 14 + 15, 4 * 7 + 9 * 5 and 14**2 + 15**2.
     clicks = MetricTally(
         units=2,
         observations=3,
@@ -105,6 +120,11 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         total_squared=74,
         weighted_total=34 * 10**6,
         weighted_total_squared=596 * 10**12,
+        weighted_cross=(4 * 7 + 16 * 5) * 10**12,
+        overlap_units=2,
+        overlap_total=29 * QUARTER,
+        overlap_cross=73 * QUARTER**2,
+        overlap_total_squared=421 * QUARTER**2,
     )
     assert cell == Cell(
         experiment=1,
@@ -275,8 +295,8 @@ def naive_observations(records):
     variants: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for (text, metric), unit_values in values.items():
         told = KEYRING.verify(text)
-        weight = inverse_propensity(told.propensity)
-        variants[told.experiment][told.variant][metric].append((weight, unit_values))
+        weights = inverse_propensity(told.propensity), PROPENSITY_ONE - told.propensity
+        variants[told.experiment][told.variant][metric].append((*weights, unit_values))
     return [
         Cell(
             experiment,
@@ -291,11 +311,18 @@ def naive_observations(records):
                     metrics={
                         metric: MetricTally(
                             units=len(units),
-                            observations=sum(len(unit) for _, unit in units),
-                            total=sum(sum(unit) for _, unit in units),
-                            total_squared=sum(sum(unit) ** 2 for _, unit in units),
-                            weighted_total=sum(weight * sum(unit) for weight, unit in units),
-                            weighted_total_squared=sum((w * sum(unit)) ** 2 for w, unit in units),
+                            observations=sum(len(unit) for _, _, unit in units),
+                            total=sum(sum(unit) for _, _, unit in units),
+                            total_squared=sum(sum(unit) ** 2 for _, _, unit in units),
+                            weighted_total=sum(w * sum(unit) for w, _, unit in units),
+                            weighted_total_squared=sum(
+                                (w * sum(unit)) ** 2 for w, _, unit in units
+                            ),
+                            overlap_units=len(units),
+                            overlap_total=sum(v * sum(unit) for _, v, unit in units),
+                            overlap_cross=sum(v * v * sum(unit) for _, v, unit in units),
+                            overlap_total_squared=sum((v * sum(unit)) ** 2 for _, v, unit in units),
+                            weighted_cross=sum(w * w * sum(unit) for w, _, unit in units),
                             moment=naive_moment(values, experiment, variant, metric),
                         )
                         for metric, units in sorted(metrics.items())
@@ -356,7 +383,17 @@ def naive_impressions(records):
             squares = sum(weight**2 for weight in weights)
             features = [row[4] for row in mine if row[0] == variant and row[4] is not None]
             gram = naive_gram(features)
-            variants[variant] = VariantTally(len(weights), sum(weights), squares, {}, gram)
+            overlaps = [PROPENSITY_ONE - row[1] for row in mine if row[0] == variant]
+            variants[variant] = VariantTally(
+                len(weights),
+                sum(weights),
+                squares,
+                {},
+                gram,
+                len(weights),
+                sum(overlaps),
+                sum(overlap**2 for overlap in overlaps),
+            )
         times = [row[2] for row in mine]
         cells.append(
             Cell(

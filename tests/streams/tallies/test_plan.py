@@ -15,6 +15,7 @@ from streams.domain.receipts import Keyring, Receipt
 from streams.tallies.cell import MetricTally, ProductTally
 from streams.tallies.observations import ObservationFold
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError
+from streams.tallies.weights import weighted
 
 NOW_MS = 1_700_000_000_000
 EXPERIMENT = 7
@@ -88,9 +89,9 @@ def by_units(events, plan):
     }
     tallies: dict[tuple[int, str], MetricTally] = defaultdict(MetricTally)
     for (unit, metric), x in worth.items():
-        w = inverse_propensity(PROPENSITY_ONE // (2 if unit % 3 else 4))
-        n = counts[unit, metric]
-        tallies[unit % 2, metric] += MetricTally(1, n, x, x * x, w * x, w * w * x * x)
+        propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
+        counted = MetricTally(1, counts[unit, metric], x, x * x)
+        tallies[unit % 2, metric] += weighted(1, {metric: counted}, propensity).metrics[metric]
     products: dict[tuple[int, tuple[str, str]], ProductTally] = defaultdict(ProductTally)
     for pair in plan.pairs:
         for unit in range(6):

@@ -1,3 +1,8 @@
+import json
+from dataclasses import replace
+from importlib.resources import files
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +21,11 @@ metrics = st.builds(
     weighted_total=sums,
     weighted_total_squared=sums,
     moment=entries,
+    overlap_units=counts,
+    overlap_total=sums,
+    overlap_cross=sums,
+    overlap_total_squared=sums,
+    weighted_cross=sums,
 )
 variants = st.builds(
     VariantTally,
@@ -24,6 +34,9 @@ variants = st.builds(
     weight_squared=sums,
     metrics=st.dictionaries(st.text(max_size=8), metrics, max_size=3),
     gram=entries,
+    overlap_units=counts,
+    overlap=sums,
+    overlap_squared=sums,
     products=st.dictionaries(
         st.tuples(st.text(max_size=8), st.text(max_size=8)),
         st.builds(ProductTally, sums, sums, sums),
@@ -45,26 +58,15 @@ cells = st.builds(
 
 def reordered(cell):
     """Return an equal cell whose mappings were filled in the opposite order."""
-    return Cell(
-        cell.experiment,
-        cell.source,
-        cell.partition,
-        cell.hw,
-        cell.first_at_ms,
-        cell.last_at_ms,
-        cell.duplicates,
-        {
-            index: VariantTally(
-                tally.units,
-                tally.weight,
-                tally.weight_squared,
-                dict(reversed(list(tally.metrics.items()))),
-                tally.gram,
-                dict(reversed(list(tally.products.items()))),
-            )
-            for index, tally in reversed(list(cell.variants.items()))
-        },
-    )
+    variants = {
+        index: replace(
+            tally,
+            metrics=dict(reversed(list(tally.metrics.items()))),
+            products=dict(reversed(list(tally.products.items()))),
+        )
+        for index, tally in reversed(list(cell.variants.items()))
+    }
+    return replace(cell, variants=variants)
 
 
 @given(cell=cells)
@@ -85,3 +87,13 @@ def test_a_decoded_cell_is_in_order(cell):
     assert list(decoded.variants) == sorted(cell.variants)
     assert all(list(t.metrics) == sorted(t.metrics) for t in decoded.variants.values())
     assert all(list(t.products) == sorted(t.products) for t in decoded.variants.values())
+
+
+@pytest.mark.parametrize(("version", "is_kept"), [(1, False), (2, False), (3, True), (4, True)])
+def test_a_cell_of_an_older_version_is_known_to_lack_the_overlap_sums(version, is_kept):
+    sample = files("schemas") / "golden" / f"tally_cell.{version}.json"
+    cell = decode_cell(bytes.fromhex(json.loads(sample.read_text())["encoded"]))
+
+    assert cell.has_overlap is is_kept
+    assert (cell.without_overlap() == cell) is not is_kept
+    assert decode_cell(encode_cell(cell)) == cell

@@ -56,17 +56,26 @@ texts = st.text(max_size=20) | st.sampled_from(
 )
 
 
-def values(schema):
-    """Return a strategy for any value of an Avro schema, sensible or not."""
+def values(schema, known=None):
+    """Return a strategy for any value of an Avro schema, sensible or not.
+
+    `known` has those of the records so far by name: a record is spelled out once.
+    """
+    known = {} if known is None else known
     match schema:
-        case {"type": "record", "fields": fields}:
-            return st.fixed_dictionaries({f["name"]: values(f["type"]) for f in fields})
+        case {"type": "record", "name": name, "fields": fields}:
+            known[name] = st.fixed_dictionaries(
+                {f["name"]: values(f["type"], known) for f in fields}
+            )
+            return known[name]
         case {"type": "array", "items": items}:
-            return st.lists(values(items), max_size=3)
+            return st.lists(values(items, known), max_size=3)
         case list():
-            return st.one_of([values(branch) for branch in schema])
+            return st.one_of([values(branch, known) for branch in schema])
         case dict():
-            return values(schema["type"])
+            return values(schema["type"], known)
+        case str() if schema in known:
+            return known[schema]
     return {
         "null": st.none(),
         "boolean": st.booleans(),

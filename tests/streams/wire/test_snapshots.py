@@ -11,6 +11,7 @@ from streams.domain.errors import EventError
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.metrics import MetricRole
+from streams.experiments.promoted import Promotion
 from streams.experiments.snapshot import (
     AgainstControl,
     Allocation,
@@ -23,6 +24,7 @@ from streams.experiments.snapshot import (
     PublishedModel,
     RecommendedAction,
     SampleRatioFinding,
+    SinceConclusion,
     Snapshot,
     VariantReport,
 )
@@ -84,6 +86,27 @@ models = st.builds(
     is_declared=st.booleans(),
     contradiction=st.none() | contradictions,
 )
+guardrails = st.lists(
+    st.builds(
+        GuardrailFinding,
+        metric=st.text(max_size=8),
+        variant=indices,
+        tolerated_harm=numbers,
+        harm=maybe,
+        p_value=numbers,
+        is_tripped=st.booleans(),
+    ),
+    max_size=2,
+).map(tuple)
+promotions = st.builds(
+    Promotion,
+    variant=indices,
+    control_weight=st.integers(1, 32_768),
+    is_automatic=st.booleans(),
+    is_rolled_back=st.booleans(),
+    began_at_ms=counts,
+    version=counts,
+)
 evidence = st.builds(
     Evidence,
     leader=indices,
@@ -107,18 +130,15 @@ evidence = st.builds(
         ratios=st.lists(maybe, max_size=2).map(tuple),
         is_mismatch=st.booleans(),
     ),
-    guardrails=st.lists(
-        st.builds(
-            GuardrailFinding,
-            metric=st.text(max_size=8),
-            variant=indices,
-            tolerated_harm=numbers,
-            harm=maybe,
-            p_value=numbers,
-            is_tripped=st.booleans(),
-        ),
-        max_size=2,
-    ).map(tuple),
+    guardrails=guardrails,
+    since_conclusion=st.none()
+    | st.builds(
+        SinceConclusion,
+        variant=indices,
+        units=counts,
+        control_units=counts,
+        guardrails=guardrails,
+    ),
 )
 snapshots = st.builds(
     Snapshot,
@@ -134,6 +154,7 @@ snapshots = st.builds(
         planned_units=counts,
         concluded_at_ms=st.none() | counts,
         winner=st.none() | st.integers(0, 255),
+        promotion=st.none() | promotions,
     ),
     version=counts,
     allocation=st.builds(
@@ -223,3 +244,12 @@ def test_a_snapshot_of_the_first_version_has_no_evidence():
     assert (old.metrics, old.evidence, old.experiment.planned_units) == ((), None, 0)
     assert old.variants[0].metrics[0].against_control is None
     assert old.experiment.definition.config.guardrail_metrics == ()
+
+
+def test_a_snapshot_of_the_third_version_has_no_promotion():
+    file = files("schemas") / "golden" / "snapshot.3.json"
+    old = decode_snapshot(bytes.fromhex(json.loads(file.read_text("utf-8"))["encoded"]))
+
+    assert old.experiment.promotion is None
+    assert old.evidence is not None
+    assert old.evidence.since_conclusion is None

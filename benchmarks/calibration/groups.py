@@ -1,0 +1,56 @@
+"""Everything that is calibrated, in the order of the page."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from benchmarks.calibration.costs import cost
+from benchmarks.calibration.errors import errors, peeking
+from benchmarks.calibration.losses import losses, slope
+from benchmarks.calibration.ratios import mismatch
+from benchmarks.calibration.row import Group, Row
+from benchmarks.calibration.through import agreement, promoted
+from benchmarks.calibration.winners import power, promotion
+
+GROUPS = (
+    errors(),
+    peeking(),
+    power(),
+    promotion(),
+    promoted(),
+    agreement(),
+    losses(),
+    slope(),
+    mismatch(),
+    cost(),
+)
+
+
+def chosen(patterns: list[str]) -> list[tuple[Group, Row]]:
+    """Return the rows that one of some patterns names; all of them without a pattern.
+
+    Args:
+        patterns: GROUP or GROUP/ROW, with the wildcards of a shell.
+
+    Raises:
+        ValueError: a pattern names no row.
+
+    Examples:
+        >>> [row.name for _, row in chosen(["slope"])]
+        ['thompson']
+    """
+    rows = [(group, row) for group in GROUPS for row in group.rows]
+    for pattern in patterns:
+        if not any(_is_named(pattern, group, row) for group, row in rows):
+            known = ", ".join(group.name for group in GROUPS)
+            raise ValueError(f"--rows == {pattern!r}, must name rows of {known}")
+    return [
+        (group, row)
+        for group, row in rows
+        if not patterns or any(_is_named(pattern, group, row) for pattern in patterns)
+    ]
+
+
+def _is_named(pattern: str, group: Group, row: Row) -> bool:
+    whole = f"{group.name}/{row.name}"
+    return fnmatchcase(group.name, pattern) or fnmatchcase(whole, pattern)

@@ -1,0 +1,85 @@
+"""How often the test of the sample ratio alarms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from benchmarks.calibration.errors import slug
+from benchmarks.calibration.results import Claim, Mean, Result
+from benchmarks.calibration.row import Group, Progress, Row, Size
+from streams.calibration.mismatch import alarms
+from streams.calibration.traffic import Traffic, Weights
+
+_SEED = 2026_06
+_QUICK_LOOKS = 200
+_LOST = (1.0, 0.9)
+
+
+def mismatch() -> Group:
+    """Return experiments that arrive as assigned, and some that do not."""
+    equal = [
+        (Traffic((0.1,) * n_arms, weights, units_per_look=1_000), alpha)
+        for alpha in (0.001, 0.05)
+        for weights in (Weights.EVEN, Weights.THOMPSON)
+        for n_arms in (2, 3)
+    ]
+    lossy = [
+        Traffic((0.1, 0.1), weights, looks=400, units_per_look=100)
+        for weights in (Weights.EVEN, Weights.TOP_TWO)
+    ]
+    return Group(
+        "mismatch",
+        "False alarms of the sample ratio",
+        "Rate 10 %, 1,000 looks, a million units. The product alarms at 0.1 %: one experiment "
+        "in a thousand, in all of its life, is halted by chance. At 5 % there are enough alarms "
+        "to count them. In the last rows one of two variants loses a tenth of its units, looked "
+        "at every 100 of 40,000.",
+        {"raised": "ever alarmed", "units": "median units at the alarm"},
+        (
+            *(
+                _row(traffic, alpha, None, Claim("raised", at_most=alpha))
+                for traffic, alpha in equal
+            ),
+            *(_row(traffic, 0.001, _LOST, Claim("raised", at_least=0.95)) for traffic in lossy),
+        ),
+    )
+
+
+def _row(traffic: Traffic, alpha: float, kept: tuple[float, ...] | None, claim: Claim) -> Row:
+    cells = {
+        "variants": str(len(traffic.rates)),
+        "shares": str(traffic.weights).replace("_", "-"),
+        "alarm at": f"{alpha:.1%}".replace(".0%", "%").replace("%", " %"),
+        "units lost": "none" if kept is None else "a tenth of one variant",
+    }
+    return Row(
+        slug(f"{' '.join(cells.values())}"),
+        cells,
+        partial(_alarmed, traffic, alpha, kept),
+        4_000 if kept is None else 1_000,
+        200 if kept is None else 50,
+        (claim,),
+    )
+
+
+def _alarmed(
+    traffic: Traffic,
+    alpha: float,
+    kept: tuple[float, ...] | None,
+    size: Size,
+    progress: Progress,
+) -> Result:
+    looks = min(traffic.looks, _QUICK_LOOKS) if size.is_quick and kept is None else traffic.looks
+    found = alarms(
+        replace(traffic, looks=looks),
+        size.repetitions,
+        _SEED,
+        kept=kept,
+        alpha=alpha,
+        progress=progress,
+    )
+    measures = {"raised": found.raised}
+    if kept is None:
+        return Result(size.repetitions, measures)
+    return Result(size.repetitions, measures | {"units": Mean(found.median_units)})

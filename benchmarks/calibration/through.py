@@ -1,0 +1,179 @@
+"""The decision rules through the code of production: the same answers, and whom it promotes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.calibration.errors import describe, slug
+from benchmarks.calibration.results import Claim, Mean, Measure, Result
+from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
+from benchmarks.calibration.winners import LEAST_UNITS, MOST_TIMES
+from streams.calibration.lives import Life, live, running, together
+from streams.calibration.proportion import Proportion
+from streams.calibration.stopping import Reading, Rule, happened_by, judge
+from streams.calibration.traffic import Traffic, Weights
+from streams.domain.quantities import ALLOCATION_TOTAL
+
+_SEED = 2026_25
+_RATES = (0.05, 0.04)
+_LOOKS = 200
+_UNITS = 500
+_FEW_LOOKS = 60
+_POLICIES = {
+    Weights.EVEN: "bayesian_ab",
+    Weights.THOMPSON: "thompson_sampling",
+    Weights.TOP_TWO: "top_two_thompson",
+}
+
+
+def agreement() -> Group:
+    """Return the settings in which both are asked."""
+    floor = 0.05
+    exact = int(floor * ALLOCATION_TOTAL) / ALLOCATION_TOTAL  # as the integer weights have it
+    moving = {"parameters": {"minAllocation": floor}}
+    settings: tuple[tuple[Traffic, Rule, Mapping[str, Any]], ...] = (
+        (Traffic((0.3, 0.2)), Rule(Reading.PLAIN), {}),
+        (
+            Traffic((0.3, 0.2)),
+            Rule(Reading.PLAIN, min_units=1_000, planned=True),
+            {"minSampleSize": 1_000},
+        ),
+        (Traffic((0.35, 0.2, 0.2, 0.2)), Rule(Reading.PLAIN), {}),
+        *(
+            (Traffic(rates, weights, floor=exact), Rule(reading), moving)
+            for rates, reading in (
+                ((0.3, 0.2), Reading.OVERLAP),
+                ((0.5, 0.3, 0.3), Reading.INVERSE),
+            )
+            for weights in (Weights.THOMPSON, Weights.TOP_TWO)
+        ),
+    )
+    return Group(
+        "agreement",
+        "The simulation and production say the same",
+        "The tables above come from arrays that hold thousands of experiments at once. Here "
+        "every experiment is lived through cells, tallies and `evaluate()` as in production, "
+        f"{_FEW_LOOKS} looks long, and the arrays are given the same data. *Differ* counts the "
+        "experiments in which the two first name a variant at another look, or another variant.",
+        {"named": "winner named", "differ": "differ"},
+        tuple(
+            Row(
+                slug(" ".join(describe(traffic, rule).values())),
+                describe(traffic, rule) | {"rates": _all_rates(traffic)},
+                partial(_compared, traffic, rule, config),
+                40,
+                3,
+                (Claim("differ", at_most=0.0),),
+            )
+            for traffic, rule, config in settings
+        ),
+    )
+
+
+def _all_rates(traffic: Traffic) -> str:
+    return ", ".join(f"{rate:.0%}".replace("%", " %") for rate in traffic.rates)
+
+
+def promoted() -> Group:
+    """Return the experiments that promote their winner by themselves."""
+    settings: tuple[tuple[Weights, dict[str, Any]], ...] = (
+        (Weights.EVEN, {}),
+        (Weights.TOP_TWO, {}),
+        (Weights.THOMPSON, {"minAllocation": 0.2}),
+        (Weights.THOMPSON, {}),
+    )
+    return Group(
+        "promoted",
+        "Promotion by itself, through production",
+        "5 % against 4 % again, through `evaluate()` and all that stands in the way of a "
+        f"promotion (`autoPromoteWinner`), looked at every {_UNITS} units up to "
+        f"{_LOOKS * _UNITS:,}. At least 95 % right promotions are claimed, and units within "
+        f"three times of the bound of {LEAST_UNITS:,}. The default floor is there to show what "
+        "it costs.",
+        {
+            "right": "right promotion",
+            "wrong": "wrong promotion",
+            "units": "mean units",
+            "times": "over the bound",
+        },
+        tuple(_promotion(weights, parameters) for weights, parameters in settings),
+    )
+
+
+def _promotion(weights: Weights, parameters: dict[str, Any]) -> Row:
+    floor = parameters.get("minAllocation", 0.01) if weights.move else ""
+    cells = {"policy": f"`{_POLICIES[weights]}`", "floor": f"{floor}"}
+    is_meant = weights is not Weights.THOMPSON or bool(parameters)
+    claims = (
+        Claim("right", at_least=0.95),
+        Claim("wrong", at_most=0.05),
+        Claim("times", at_most=MOST_TIMES),
+    )
+    return Row(
+        slug(f"{weights} {floor}"),
+        cells,
+        partial(_promoted, weights, parameters),
+        200,
+        0,
+        claims if is_meant else claims[1:2],
+    )
+
+
+def _compared(
+    traffic: Traffic, rule: Rule, config: Mapping[str, Any], size: Size, progress: Progress
+) -> Result:
+    traffic = replace(traffic, looks=_FEW_LOOKS)
+    experiment = running(_POLICIES[traffic.weights], len(traffic.rates), **config)
+    generators = np.random.default_rng(_SEED).spawn(size.repetitions)
+    lives = [
+        live(experiment, traffic.rates, traffic.looks, traffic.units_per_look, generators[run])
+        for run in progress(range(size.repetitions))
+    ]
+    judged = judge(traffic, rule, size.repetitions, together(lives))
+    simulated = zip(judged.named_at.tolist(), judged.named.tolist(), strict=True)
+    named = [life.first_named for life in lives]
+    return Result(
+        size.repetitions,
+        {
+            "named": Proportion(sum(look > 0 for look, _ in named), size.repetitions),
+            "differ": Mean(float(sum(a != b for a, b in zip(named, simulated, strict=True)))),
+        },
+    )
+
+
+def _promoted(
+    weights: Weights, parameters: Mapping[str, Any], size: Size, progress: Progress
+) -> Result:
+    experiment = running(
+        _POLICIES[weights], len(_RATES), autoPromoteWinner=True, parameters=parameters
+    )
+    generators = np.random.default_rng(_SEED).spawn(size.repetitions)
+    lives = [
+        live(experiment, _RATES, _LOOKS, _UNITS, generators[run], until_promoted=True)
+        for run in progress(range(size.repetitions))
+    ]
+    return Result(size.repetitions, _measures(lives), {"named": _promoted_by(lives)})
+
+
+def _measures(lives: list[Life]) -> dict[str, Measure]:
+    count = len(lives)
+    winners = [life.winners[-1] if life.promoted_at else None for life in lives]
+    units = np.array([life.units for life in lives], dtype=np.float64)
+    mean, error = float(units.mean()), float(units.std(ddof=1)) / count**0.5
+    return {
+        "right": Proportion(winners.count(0), count),
+        "wrong": Proportion(winners.count(1), count),
+        "units": Mean(mean, error, count),
+        "times": Mean(mean / LEAST_UNITS, error / LEAST_UNITS, count),
+    }
+
+
+def _promoted_by(lives: list[Life]) -> tuple[list[float], list[float]]:
+    first = np.array([life.promoted_at for life in lives])
+    looks, shares = thinned(happened_by(first, _LOOKS), len(lives))
+    return [look * _UNITS for look in looks], shares

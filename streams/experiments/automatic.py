@@ -1,0 +1,74 @@
+"""What an experiment does by itself: it promotes a certain winner, and takes back a harmful one."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+from streams.domain.events import Command, CommandKind
+from streams.experiments.lifecycle import Status
+from streams.experiments.promotion import obstacles
+from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.experiments.statement import evidence_json
+
+_ID_BYTES = 16
+
+
+def due_command(snapshot: Snapshot) -> Command | None:
+    """Return the command that an experiment gives itself now; None if it gives none.
+
+    Its id follows from the experiment and its version, so that sending it twice is harmless; and a
+    command that came in between changes the version, so that an author's decision is not overrun
+    by one about an older state.
+
+    Args:
+        snapshot: What is known.
+    """
+    experiment = snapshot.experiment
+    config = experiment.definition.config
+    if experiment.status is Status.CONCLUDED:
+        return _command(snapshot, CommandKind.ROLLBACK, {}) if _is_harmful(snapshot) else None
+    if not config.auto_promote_winner or snapshot.winner is None or obstacles(snapshot):
+        return None
+    return _command(
+        snapshot,
+        CommandKind.CONCLUDE,
+        {
+            "winnerVariantId": experiment.variant_id(snapshot.winner),
+            "controlShare": config.kept_control_share,
+            "isPromotion": True,
+        },
+    )
+
+
+def _is_harmful(snapshot: Snapshot) -> bool:
+    """Return whether a winner that was promoted without a person is to be taken back so.
+
+    What a person has concluded, a person takes back: the recommended action says so.
+    """
+    promotion = snapshot.experiment.promotion
+    return (
+        promotion is not None
+        and promotion.is_automatic
+        and snapshot.recommended_action is RecommendedAction.STOP_GUARDRAIL
+    )
+
+
+def _command(snapshot: Snapshot, kind: CommandKind, payload: dict[str, Any]) -> Command:
+    experiment = snapshot.experiment
+    seed = f"{_VERBS[kind]}/{experiment.id}/{experiment.version}".encode()
+    because = {
+        "version": snapshot.version,
+        "reason": snapshot.reason,
+        "evidence": evidence_json(snapshot),
+    }
+    return Command(
+        command_id=blake2b(seed, digest_size=_ID_BYTES).hexdigest(),
+        experiment=experiment.number,
+        kind=kind,
+        issued_at_ms=snapshot.as_of_ms,
+        payload=payload | {"because": because},
+    )
+
+
+_VERBS = {CommandKind.CONCLUDE: "promote", CommandKind.ROLLBACK: "rollback"}

@@ -1,0 +1,82 @@
+"""Which guardrail metrics are harmed by more than is tolerated, by p-values that hold together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.experiments.definition import ExperimentConfig
+from streams.experiments.modelled import Modelled
+from streams.experiments.snapshot import GuardrailFinding
+from streams.inference.comparison import p_values
+from streams.inference.multiplicity import holm
+
+
+def find_harm(
+    config: ExperimentConfig,
+    guardrails: Sequence[Modelled],
+    control: int,
+    others: Sequence[int],
+    error: float,
+) -> tuple[GuardrailFinding, ...]:
+    """Return every guardrail of every variant, with p-values that hold for all together.
+
+    Args:
+        config: What harm is tolerated.
+        guardrails: The guardrail metrics.
+        control: Index of the variant they are compared with.
+        others: Indices of those that are compared.
+        error: Probability of ever finding harm where there is none, in (0, 1).
+    """
+    tolerated = [config.spec(each.model.name).tolerated_harm or 0.0 for each in guardrails]
+    p_of_harm = corrected(
+        [
+            _p_values_of_harm(each, share, control, others)
+            for each, share in zip(guardrails, tolerated, strict=True)
+        ]
+    )
+    return tuple(
+        GuardrailFinding(
+            metric=each.model.name,
+            variant=index,
+            tolerated_harm=share,
+            harm=_harm(each, index, control),
+            p_value=p,
+            is_tripped=p <= error,
+        )
+        for each, share, column in zip(guardrails, tolerated, p_of_harm, strict=True)
+        for index, p in zip(others, column, strict=True)
+    )
+
+
+def corrected(columns: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return p-values of several metrics that hold for all of them together, in their places."""
+    flat = iter(holm([p for column in columns for p in column]).tolist())
+    return [[next(flat) for _ in column] for column in columns]
+
+
+def _p_values_of_harm(
+    guardrail: Modelled, tolerated: float, control: int, others: Sequence[int]
+) -> list[float]:
+    """Return the always-valid p-values of "the harm is what is tolerated, or less".
+
+    A variant is compared with the control made worse by as much as is tolerated.
+    """
+    compared, sign = guardrail.compared, guardrail.model.direction.sign
+    is_below_zero = guardrail.samples[control].total < 0.0
+    times = 1.0 + sign * tolerated if is_below_zero else 1.0 - sign * tolerated
+    contrast = compared.contrast(others, [control], times)
+    return [
+        p if sign * difference < 0.0 and compared.has_enough([index, control]) else 1.0
+        for index, difference, p in zip(
+            others, contrast.difference.tolist(), p_values(contrast).tolist(), strict=True
+        )
+    ]
+
+
+def _harm(guardrail: Modelled, variant: int, control: int) -> float | None:
+    """Return by how much a variant is worse, as a share of the control's observed mean."""
+    mean = guardrail.samples[control].mean
+    if not mean:
+        return None
+    better = guardrail.model.direction.sign * (guardrail.samples[variant].mean - mean)
+    return -better / abs(mean)

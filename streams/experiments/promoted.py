@@ -1,0 +1,81 @@
+"""A winner that was promoted: nearly everybody sees it, and the control keeps a small share.
+
+What is assigned after the conclusion is counted apart from the experiment it follows from. In
+receipts and tallies, variant v of n has the index n + v while the winner is promoted, and 2 n + v
+after a roll-back. So the statistics of the experiment stay those of the experiment, values that
+come late count where their units belong, and what has come since the conclusion is known exactly,
+by whatever way the units and values arrive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from streams.domain.quantities import ALLOCATION_TOTAL
+
+DEFAULT_CONTROL_SHARE = 0.05
+"""Share that the control keeps when an experiment promotes its winner by itself: one unit in twenty
+pays for seeing whether the winner goes on doing no harm."""
+
+MAX_CONTROL_SHARE = 0.5
+
+
+class Phase(IntEnum):
+    """Which part of its life an experiment assigns in; times n, the offset of its indices."""
+
+    TRIAL = 0
+    """Its variants are compared."""
+    PROMOTED = 1
+    """It was concluded with a winner, beside which the control keeps a share."""
+    ROLLED_BACK = 2
+    """The winner was taken back: everybody sees the control."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What a concluded experiment goes on assigning until it is archived.
+
+    Attributes:
+        variant: Index of the variant it was concluded with; not the control.
+        control_weight: Weight of the control while that stands, out of 65,536; in 1..32,768.
+        is_automatic: Whether the experiment has promoted it by itself, and may take it back so.
+        is_rolled_back: Whether it was taken back.
+        began_at_ms: Time of the command since which the weights are what they are: the conclusion,
+            or the roll-back.
+        version: Version of the experiment right after that command. Its receipts carry it.
+    """
+
+    variant: int
+    control_weight: int
+    is_automatic: bool
+    is_rolled_back: bool
+    began_at_ms: int
+    version: int
+
+    @property
+    def phase(self) -> Phase:
+        """Where the experiment is."""
+        return Phase.ROLLED_BACK if self.is_rolled_back else Phase.PROMOTED
+
+    def weights(self, n_variants: int, control: int) -> tuple[int, ...]:
+        """Return the integer weights of the variants, which sum to 65,536.
+
+        Args:
+            n_variants: Variants of the experiment.
+            control: Index of the control.
+        """
+        weights = [0] * n_variants
+        weights[control] = ALLOCATION_TOTAL if self.is_rolled_back else self.control_weight
+        weights[self.variant] += ALLOCATION_TOTAL - weights[control]
+        return tuple(weights)
+
+
+def weight_of_share(share: float) -> int:
+    """Return the weight out of 65,536 of a share in (0, 0.5], at least 1.
+
+    Examples:
+        >>> weight_of_share(0.05), weight_of_share(1e-9)
+        (3277, 1)
+    """
+    return max(1, round(share * ALLOCATION_TOTAL))

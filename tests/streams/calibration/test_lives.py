@@ -1,0 +1,91 @@
+"""The simulation in arrays says what production says of the same data."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from streams.calibration.lives import live, running, together
+from streams.calibration.stopping import Reading, Rule, judge
+from streams.calibration.traffic import Traffic, Weights
+from streams.domain.quantities import ALLOCATION_TOTAL
+from streams.experiments.snapshot import RecommendedAction
+
+LOOKS, UNITS, LIVES = 50, 120, 4
+FLOOR = int(0.05 * ALLOCATION_TOTAL) / ALLOCATION_TOTAL  # as the integer weights have it
+PLANNED = Rule(Reading.PLAIN, min_units=1_000, planned=True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "config", "traffic", "rule"),
+    [
+        ("bayesian_ab", {}, Traffic((0.3, 0.2)), Rule(Reading.PLAIN)),
+        ("bayesian_ab", {"minSampleSize": 1_000}, Traffic((0.3, 0.2)), PLANNED),
+        ("bayesian_ab", {}, Traffic((0.35, 0.2, 0.2, 0.2)), Rule(Reading.PLAIN)),
+        (
+            "thompson_sampling",
+            {"parameters": {"minAllocation": 0.05}},
+            Traffic((0.3, 0.2), Weights.THOMPSON, floor=FLOOR),
+            Rule(Reading.OVERLAP),
+        ),
+        (
+            "top_two_thompson",
+            {"parameters": {"minAllocation": 0.05}},
+            Traffic((0.3, 0.2), Weights.TOP_TWO, floor=FLOOR),
+            Rule(Reading.OVERLAP),
+        ),
+        (
+            "thompson_sampling",
+            {"parameters": {"minAllocation": 0.05}},
+            Traffic((0.5, 0.3, 0.3), Weights.THOMPSON, floor=FLOOR),
+            Rule(Reading.INVERSE),
+        ),
+        (
+            "top_two_thompson",
+            {"parameters": {"minAllocation": 0.05}},
+            Traffic((0.5, 0.3, 0.3), Weights.TOP_TWO, floor=FLOOR),
+            Rule(Reading.INVERSE),
+        ),
+    ],
+    ids=str,
+)
+def test_production_names_the_same_variant_at_the_same_look(policy, config, traffic, rule):
+    experiment = running(policy, len(traffic.rates), **config)
+    traffic = replace(traffic, looks=LOOKS, units_per_look=UNITS)
+    lives = [
+        live(experiment, traffic.rates, LOOKS, UNITS, generator)
+        for generator in np.random.default_rng(11).spawn(LIVES)
+    ]
+    judged = judge(traffic, rule, LIVES, together(lives))
+
+    named = [life.first_named for life in lives]
+    assert named == list(zip(judged.named_at.tolist(), judged.named.tolist(), strict=True))
+    assert sum(look > 0 for look, _ in named) >= 2  # or else they would agree about nothing
+
+
+def test_until_the_first_winner_nothing_else_is_recommended():
+    experiment = running("bayesian_ab", 2)
+    life = live(experiment, (0.4, 0.2), 40, 100, np.random.default_rng(1))
+    look, winner = life.first_named
+
+    assert winner == 0
+    assert set(life.actions[: look - 1]) == {RecommendedAction.CONTINUE}
+    assert life.actions[look - 1] is RecommendedAction.CONCLUDE_WINNER
+    assert life.promoted_at >= look
+
+
+def test_a_life_may_end_with_its_promotion():
+    experiment = running("bayesian_ab", 2)
+    generator = np.random.default_rng(1)
+    life = live(experiment, (0.4, 0.2), 40, 100, generator, until_promoted=True)
+
+    assert life.promoted_at == len(life.actions)
+    assert life.units == life.promoted_at * 100
+
+
+def test_minimum_duration_keeps_a_winner_from_its_promotion():
+    experiment = running("bayesian_ab", 2, minDuration=3_600)
+    life = live(experiment, (0.4, 0.2), 30, 100, np.random.default_rng(1))
+
+    assert RecommendedAction.CONCLUDE_WINNER in life.actions
+    assert life.promoted_at == 0
