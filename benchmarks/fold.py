@@ -26,6 +26,7 @@ from streams.domain.receipts import Keyring, Receipt
 from streams.folding.base import Folding
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
+from streams.tallies.plan import plain
 from streams.wire import encode_impression_batch, encode_observation
 from streams.wire.observations import decode_observations
 
@@ -135,7 +136,7 @@ def main() -> None:
     codec = Codec()
     clicks = observations(arguments.events)
     batches = impressions(arguments.events * 4)
-    counting = ObservationFolding(codec, KEYS, LIMIT)
+    counting = ObservationFolding(codec, KEYS, LIMIT, plain)
     texts = [decode_observations(click.value).observations[0] for click in clicks]
     runs: dict[str, tuple[int, Callable[[], Iterator[float]]]] = {
         "decode alone, one by one": (

@@ -40,6 +40,7 @@ from streams.engine.transport import (
     FetchBatch,
     joined,
 )
+from streams.tallies.plan import PlanMissingError
 from streams.wire.registry import Framing
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,12 @@ class Stage(Protocol):
         """Build the state of `partition` from its table entries."""
 
     def fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
-        """Fold records that follow each other, and return what must become durable."""
+        """Fold records that follow each other, and return what must become durable.
+
+        Raises:
+            PlanMissingError: it stops before a record of an experiment whose plan is not known. To
+                be called again with the same records once it is; it goes on where it stopped.
+        """
 
     def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
         """Emit what follows from the batches folded so far; they are durable now.
@@ -104,6 +110,7 @@ class Journal:
         stage: What to do with records.
         topics: Source topics of the agent.
         framing: Learns the schemas of records before they are decoded.
+        learn_plan: Returns once the plan of an experiment is known.
         publish: Makes what an outcome has besides table entries durable: dead letters, decisions.
         write_timeout_s: Longest wait for a write; then the process ends.
     """
@@ -115,6 +122,7 @@ class Journal:
         stage: Stage,
         topics: Sequence[str],
         framing: Framing,
+        learn_plan: Callable[[int], Awaitable[None]],
         publish: Callable[[Outcome], Awaitable[None]],
         *,
         write_timeout_s: float,
@@ -124,6 +132,7 @@ class Journal:
         self._stage = stage
         self._topics = topics
         self._framing = framing
+        self._learn_plan = learn_plan
         self._publish = publish
         self._timeout = write_timeout_s
         self._done: dict[int, dict[str, int]] = {}
@@ -191,7 +200,7 @@ class Journal:
             self._in_flight.add(partition)
             outcome.dead_letters += await self._check_continuity(tp, progress, batch, records)
             await self._learn_schemas(records)
-            folded = self._stage.fold(topic, partition, records)
+            folded = await self._fold(topic, partition, records)
             folded.dead_letters[:0] = outcome.dead_letters
             if batch.is_told:
                 folded.keep_to_itself()
@@ -204,6 +213,13 @@ class Journal:
         metrics.LAG.labels(topic, partition).set(max(0, lag))
         metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
         self._stage.settle(topic, partition, outcome.answers)
+
+    async def _fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
+        while True:
+            try:
+                return self._stage.fold(topic, partition, records)
+            except PlanMissingError as error:
+                await self._learn_plan(error.experiment)
 
     async def _make_durable(
         self, topic: str, partition: int, offset: int, outcome: Outcome

@@ -25,6 +25,7 @@ from streams.engine.tables import DurableTable
 from streams.folding.base import Folding, FoldT
 from streams.tallies.cell import Cell
 from streams.tallies.partition import Progress, Refusal, Segment
+from streams.tallies.plan import PlanMissingError
 from streams.wire.cells import decode_cell, encode_cell
 
 _CELL = b"c/"
@@ -47,6 +48,7 @@ class TallyStage(Generic[FoldT]):
         self._folds: dict[int, FoldT] = {}
         self._unsettled: dict[int, dict[int, Cell]] = {}
         self._duplicates: dict[tuple[int, int], int] = {}
+        self._begun: dict[int, Outcome] = {}
 
     def restore(self, partition: int, table: DurableTable) -> None:
         """Build the state of `partition` from its table entries.
@@ -76,18 +78,32 @@ class TallyStage(Generic[FoldT]):
         """Forget a partition that is somebody else's now."""
         fold = self._folds.pop(partition, None)
         self._unsettled.pop(partition, None)
+        self._begun.pop(partition, None)
         if fold is not None:
             self._emitter.forget(fold.source, partition)
             for cell in fold.cells:
                 self._duplicates.pop((partition, cell.experiment), None)
 
     def fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
-        """Fold records that follow each other, and return what must become durable."""
+        """Fold records that follow each other, and return what must become durable.
+
+        Raises:
+            PlanMissingError: it stops before a record of an experiment whose plan is not known. To
+                be called again with the same records once it is; it goes on where it stopped.
+        """
         fold = self._folds[partition]
+        outcome = self._begun.pop(partition, None)
+        if outcome is None:
+            outcome = Outcome()
+        else:
+            records = [record for record in records if record.offset > fold.hw]
         folded = self._folding.fold(fold, records)
-        outcome = Outcome(events=folded.events)
+        outcome.events += folded.events
         for index, refusals in folded.refused:
             outcome.dead_letters += _letters(records[index], refusals)
+        if folded.awaits is not None:
+            self._begun[partition] = outcome
+            raise PlanMissingError(folded.awaits)
         changes = fold.take_changes()
         outcome.progress = changes.progress.sequences
         outcome.forgotten = [_SEGMENT + key.encode() for key in changes.forgotten]

@@ -16,6 +16,7 @@ from streams.engine.emitter import CellEmitter
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.journal import Journal, Outcome, Stage
 from streams.engine.logged_actions import LoggedActions
+from streams.engine.logged_plans import LoggedPlans
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.projector import Projector
 from streams.engine.publisher import Outlets, Publisher
@@ -50,7 +51,9 @@ def attach(
         serving: Whether the workers of this generation tell what follows.
     """
     app.fence = serving.fence
-    topology = _Topology(app, settings, framing)
+    source = KafkaSource(settings)
+    plans = LoggedPlans(source, framing)
+    topology = _Topology(app, settings, framing, plans)
     codec = framing.codec
     emitter = CellEmitter(
         topology.topic(catalogue.TALLIES),
@@ -75,7 +78,7 @@ def attach(
         codec,
         topology.timeout_s,
         serving,
-        LoggedActions(KafkaSource(settings), framing),
+        LoggedActions(source, framing),
     )
 
     topology.agent(
@@ -86,7 +89,7 @@ def attach(
     topology.agent(
         "observations",
         [catalogue.OBSERVATIONS],
-        TallyStage(observations, ObservationFolding(codec, keyring, limit), emitter),
+        TallyStage(observations, ObservationFolding(codec, keyring, limit, plans.get), emitter),
     )
     topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
     for run in (emitter.run, publisher.run, publisher.take_over, projector.run, projector.watch):
@@ -101,10 +104,13 @@ def partition_of(key: bytes, partitions: int) -> int:
 class _Topology:
     """What the agents have in common."""
 
-    def __init__(self, app: BatchingApp, settings: Settings, framing: Framing) -> None:
+    def __init__(
+        self, app: BatchingApp, settings: Settings, framing: Framing, plans: LoggedPlans
+    ) -> None:
         self._app = app
         self._settings = settings
         self._framing = framing
+        self._plans = plans
         self.timeout_s = settings.kafka_timeout_s * 3
         self.decisions = self.topic(catalogue.DECISIONS)
         self.dead_letters = self.topic(catalogue.DEAD_LETTERS)
@@ -135,6 +141,7 @@ class _Topology:
             stage,
             [self._settings.topic_name(source) for source in sources],
             self._framing,
+            self._plans.learn,
             self._publish,
             write_timeout_s=self.timeout_s,
         )

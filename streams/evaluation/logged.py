@@ -27,6 +27,7 @@ class UnitLog:
         observed_values: Its value in micro-units; shape (m,).
         observed_at_ms: Its time; shape (m,).
         unmatched: Observations counted whose assignment is not in the log.
+        cap: Largest value of a unit, in micro-units; None for no cap.
     """
 
     metric: str
@@ -38,6 +39,7 @@ class UnitLog:
     observed_values: IntArray
     observed_at_ms: IntArray
     unmatched: int = 0
+    cap: int | None = None
 
     def __post_init__(self) -> None:
         n_units, n_observations = len(self.variants), len(self.observed_units)
@@ -66,7 +68,10 @@ class UnitLog:
 
     @property
     def values(self) -> NDArray[np.float64]:
-        """Value of each unit: the sum of its observations, in units of the metric; shape (n,)."""
+        """Value of each unit: the sum of its observations, in units of the metric; shape (n,).
+
+        Of a capped metric the cap, where the sum is larger.
+        """
         values = np.zeros(self.n_units)
         np.add.at(values, self.observed_units, self.observed_values / MICRO)
-        return values
+        return values if self.cap is None else np.minimum(values, self.cap / MICRO)

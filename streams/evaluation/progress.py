@@ -12,6 +12,7 @@ from streams.domain.errors import InvalidParameterError
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.plan import capped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,9 +95,11 @@ class Progress:
         )
         for unit, variant, propensity, value, at_ms in rows:
             before = self._values.get(unit)
+            total = self._values[unit] = value + (before or 0)
+            worth = None if before is None else capped(before, log.cap)
+            change = capped(total, log.cap) - (worth or 0)
             key = variant, propensity, log.metric
-            self._observed.add_value(self._next(), key, before, value, at_ms)
-            self._values[unit] = value + (before or 0)
+            self._observed.add_value(self._next(), key, worth, change, at_ms)
 
     def tally(self) -> Tally:
         """Return the sum of all that was added."""

@@ -89,11 +89,14 @@ class _Rule:
             return Verdict(None, RecommendedAction.INVESTIGATE, self._mismatch())
         contradiction = self._primary.contradiction
         if contradiction is not None:
-            reason = (
-                f"{self._primary.name} was declared {self._config.spec(self._primary.name).kind}, "
-                f"but {self._names[contradiction.variant]} has a value that is none: find out who "
-                f"sends it; until then nothing is concluded."
+            name, variant = self._primary.name, self._names[contradiction.variant]
+            what = (
+                f"{name} is a ratio, but its denominator is not above 0 in {variant}"
+                if self._primary.kind is MetricKind.RATIO
+                else f"{name} was declared {self._config.spec(name).kind}, but {variant} has a "
+                f"value that is none"
             )
+            reason = f"{what}: find out who sends it; until then nothing is concluded."
             return Verdict(None, RecommendedAction.INVESTIGATE, reason)
         worst = _worst(self._evidence.guardrails)
         if worst is None:
@@ -120,7 +123,7 @@ class _Rule:
     def comparison(self) -> Verdict:
         """Return what follows from the leader's lead."""
         found = self._evidence
-        leader, metric = self._names[found.leader], self._primary.name
+        leader, metric = self._names[found.leader], self._measure()
         lead, closest = min(
             (-float("inf") if each.lower is None else each.lower, each.variant)
             for each in found.comparisons
@@ -133,7 +136,7 @@ class _Rule:
                 found.leader,
                 RecommendedAction.CONCLUDE_WINNER,
                 f"{leader} beats every other variant: it is {'below' if is_less else 'ahead of'} "
-                f"{other} by at least {lead:.3g} {metric} per unit, and the risk of a wrong winner "
+                f"{other} by at least {lead:.3g} {metric}, and the risk of a wrong winner "
                 f"stays below {found.error:.3g} however often you look; the expected loss of "
                 f"choosing it is {found.expected_loss:.2g}.",
             )
@@ -148,7 +151,7 @@ class _Rule:
                 None,
                 RecommendedAction.CONCLUDE_NO_DIFFERENCE,
                 f"No variant differs from {leader} by more than {NEGLIGIBLE_DIFFERENCE:.0%} of its "
-                f"{metric} per unit.",
+                f"{metric}.",
             )
         if not is_likely:
             return _go_on(
@@ -159,6 +162,10 @@ class _Rule:
             f"{leader} leads, but it is not yet safe to say that it beats {other}: a result that "
             f"may be looked at every moment needs more evidence than one looked at once."
         )
+
+    def _measure(self) -> str:
+        is_ratio = self._primary.kind is MetricKind.RATIO
+        return self._primary.name if is_ratio else f"{self._primary.name} per unit"
 
     def _threshold(self) -> float:
         policy = self._config.parameters

@@ -129,15 +129,34 @@ class ExperimentConfig(InputModel):
         named = (*compared, *self.guardrail_metrics)
         if len(set(named)) < len(named):
             raise problem("DUPLICATE_METRIC", "a metric is named twice", "guardrailMetrics")
+        components = self._check_ratios()
         for name, spec in self.metrics.items():
-            self._check_declared(name, spec)
+            self._check_declared(name, spec, is_component=name in components)
         return self
 
-    def _check_declared(self, name: str, spec: MetricSpec) -> None:
+    def _check_ratios(self) -> frozenset[str]:
+        """Return the metrics that ratios are of."""
+        if self.spec(self.primary_metric).components and isinstance(
+            self.parameters, ContextualPolicy
+        ):
+            message = f"{self.type} learns from the values of single units, and a ratio has none"
+            raise problem("RATIO_NOT_CONTEXTUAL", message, "primaryMetric")
+        found: set[str] = set()
+        for name, spec in self.metrics.items():
+            for part, metric in zip(
+                ("numerator", "denominator"), spec.components or (), strict=False
+            ):
+                if self.spec(metric).components:
+                    message = f"{metric} is a ratio itself"
+                    raise problem("RATIO_OF_RATIO", message, f"metrics.{name}.{part}")
+                found.add(metric)
+        return frozenset(found)
+
+    def _check_declared(self, name: str, spec: MetricSpec, *, is_component: bool) -> None:
         path = f"metrics.{name}"
         role = self.role(name)
-        if role is MetricRole.OBSERVED:
-            message = "it is neither primary nor secondary nor a guardrail"
+        if role is MetricRole.OBSERVED and not is_component:
+            message = "it is neither primary nor secondary nor a guardrail, nor is a ratio of it"
             raise problem("UNKNOWN_METRIC", message, path)
         if spec.tolerated_harm is not None and role is not MetricRole.GUARDRAIL:
             message = f"{name} is no guardrail, and only those have a tolerated harm"
@@ -254,6 +273,15 @@ class ExperimentUpdate(InputModel):
     min_duration: int | None = Field(default=None, ge=0, le=MAX_MIN_DURATION_S)
     control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
     parameters: ParametersUpdate | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_metrics(cls, data: Any) -> Any:
+        """Refuse another measurement: the units of before could not be measured anew."""
+        if isinstance(data, Mapping) and "metrics" in data:
+            message = "what is measured is fixed when an experiment is created"
+            raise problem("METRICS_FIXED", message, "metrics")
+        return data
 
 
 def parse_definition(config: Mapping[str, Any], variants: Sequence[Any]) -> ExperimentDefinition:

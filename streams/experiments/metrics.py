@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from streams.domain.quantities import METRIC_NAME_LIMIT
+from streams.domain.quantities import METRIC_NAME_LIMIT, MICRO
 from streams.domain.validation import InputModel, problem
 from streams.inference.direction import Direction
 from streams.inference.families import Priors
@@ -28,6 +28,7 @@ _PRIORS: Mapping[MetricKind, frozenset[str]] = {
     MetricKind.COUNT: frozenset({"events", "event_units"}),
     MetricKind.REVENUE: frozenset({"alpha", "beta"}) | _OF_VALUES,
     MetricKind.CONTINUOUS: _OF_VALUES,
+    MetricKind.RATIO: frozenset(),
 }
 
 
@@ -102,18 +103,57 @@ class MetricSpec(InputModel):
             trips, as a share of the control's mean, in [0, 1]. Of guardrails alone; 0 unless
             stated.
         prior: What is believed of it before it is observed; needs a declared kind.
+        cap: Largest value of a unit, in units of the metric, > 0: a unit whose observations sum to
+            more has this value (winsorisation). None for no cap; a binary metric has none, and that
+            of counts is a whole number.
+        numerator, denominator: The metrics that a ratio is of: the sum of the one over the sum of
+            the other. Of ratios alone. Their own caps hold in it.
     """
 
     kind: Annotated[MetricKind, Field(strict=False)] | None = None
     direction: Annotated[Direction, Field(strict=False)] = Direction.INCREASE
     tolerated_harm: float | None = Field(default=None, ge=0.0, le=1.0)
     prior: PriorSpec | None = None
+    cap: float | None = Field(default=None, ge=1.0 / MICRO, le=_LARGEST)
+    numerator: MetricName | None = None
+    denominator: MetricName | None = None
+
+    @property
+    def components(self) -> tuple[str, str] | None:
+        """Numerator and denominator; None of what is no ratio."""
+        if self.numerator is None or self.denominator is None:
+            return None
+        return self.numerator, self.denominator
+
+    @model_validator(mode="after")
+    def _check_ratio(self) -> Self:
+        parts = {"numerator": self.numerator, "denominator": self.denominator}
+        for name, metric in parts.items():
+            if self.kind is MetricKind.RATIO and metric is None:
+                raise problem("MISSING_FIELD", f"a ratio has a {name}", name)
+            if self.kind is not MetricKind.RATIO and metric is not None:
+                raise problem("NOT_A_RATIO", f"only a ratio has a {name}", name)
+        if self.kind is MetricKind.RATIO and self.numerator == self.denominator:
+            message = "numerator and denominator are the same metric"
+            raise problem("DUPLICATE_METRIC", message, "denominator")
+        return self
+
+    @model_validator(mode="after")
+    def _check_cap(self) -> Self:
+        if self.cap is None:
+            return self
+        if self.kind is MetricKind.RATIO:
+            message = "a ratio has no cap of its own; cap its numerator or its denominator"
+            raise problem("CAP_NOT_USED", message, "cap")
+        if self.kind is MetricKind.BINARY:
+            raise problem("CAP_NOT_USED", "a metric of 0 and 1 has no cap", "cap")
+        if self.kind is MetricKind.COUNT and not self.cap.is_integer():
+            message = f"cap == {self.cap}, must be a whole number, as counts are"
+            raise problem("CAP_NOT_WHOLE", message, "cap")
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.kind is MetricKind.RATIO:
-            known = ", ".join(kind.value for kind in _PRIORS)
-            raise problem("UNKNOWN_VALUE", f"kind == 'ratio', must be one of {known}", "kind")
         if self.prior is None:
             return self
         if self.kind is None:

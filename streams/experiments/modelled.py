@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streams.allocation.policies import BetaPolicy
+from streams.allocation.arms import arms_of
+from streams.allocation.policies import Arm, BetaPolicy
 from streams.experiments.comparing import Compared, Traffic
 from streams.experiments.definition import ExperimentConfig
-from streams.experiments.metrics import MetricRole
+from streams.experiments.metrics import MetricRole, MetricSpec
+from streams.experiments.ratios import RatioTallies
 from streams.experiments.snapshot import MetricModel
 from streams.inference.direction import oriented
 from streams.inference.families import Priors, posteriors_of
@@ -59,6 +61,15 @@ def model_metric(
         name: Name of the metric.
     """
     spec, role = config.spec(name), config.role(name)
+    ratio = RatioTallies.of(spec, variants)
+    if ratio is not None:
+        return Modelled(
+            _model(name, role, spec, ratio.found),
+            ratio.tallies,
+            ratio.unit_samples,
+            ratio.posteriors,
+            ratio.compared(traffic),
+        )
     tallies = tuple(variant.metrics.get(name, _NONE) for variant in variants)
     found = find_kind(
         spec.kind, [VariantMetric(v.units, m) for v, m in zip(variants, tallies, strict=True)]
@@ -66,18 +77,38 @@ def model_metric(
     samples = tuple(Sample.of(v.units, m) for v, m in zip(variants, tallies, strict=True))
     is_binary = found.kind is MetricKind.BINARY
     return Modelled(
-        model=MetricModel(
-            name=name,
-            role=role,
-            direction=spec.direction,
-            kind=found.kind,
-            is_declared=found.is_declared,
-            contradiction=found.contradiction,
-        ),
+        model=_model(name, role, spec, found),
         tallies=tallies,
         samples=samples,
         posteriors=posteriors_of(found.kind, samples, _priors(config, name, role, found)),
         compared=Compared.of(traffic, tallies, samples, is_binary=is_binary),
+    )
+
+
+def arms_of_primary(
+    config: ExperimentConfig, variants: Sequence[VariantTally], weights: Sequence[float]
+) -> tuple[Arm, ...]:
+    """Return the arms that the policy of an experiment sees.
+
+    Args:
+        config: What is declared.
+        variants: The tallies.
+        weights: Declared shares, which sum to 1.
+    """
+    ratio = RatioTallies.of(config.spec(config.primary_metric), variants)
+    if ratio is not None:
+        return ratio.arms(weights)
+    return arms_of(variants, config.primary_metric, weights)
+
+
+def _model(name: str, role: MetricRole, spec: MetricSpec, found: FoundKind) -> MetricModel:
+    return MetricModel(
+        name=name,
+        role=role,
+        direction=spec.direction,
+        kind=found.kind,
+        is_declared=found.is_declared,
+        contradiction=found.contradiction,
     )
 
 

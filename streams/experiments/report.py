@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from streams.allocation.arms import arms_of
 from streams.allocation.policies import Arm, BetaPolicy, Policy
 from streams.allocation.policies.posteriors import best_arm
 from streams.experiments.comparing import Traffic
@@ -19,7 +18,7 @@ from streams.experiments.guarding import since_conclusion
 from streams.experiments.guardrails import corrected
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.metrics import MetricRole
-from streams.experiments.modelled import Modelled, model_metric
+from streams.experiments.modelled import Modelled, arms_of_primary, model_metric
 from streams.experiments.snapshot import (
     AgainstControl,
     Allocation,
@@ -55,7 +54,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     n_variants = len(definition.variants)
     variants = [tally.variants.get(index, VariantTally()) for index in range(n_variants)]
     policy = config.parameters
-    arms = arms_of(variants, config.primary_metric, definition.weights)
+    arms = arms_of_primary(config, variants, definition.weights)
     is_mirrored = config.spec(config.primary_metric).direction is Direction.DECREASE
     if is_mirrored:  # policies maximise
         policy, arms = policy.mirrored(), tuple(arm.mirrored() for arm in arms)

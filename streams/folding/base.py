@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from streams.domain.errors import EventError
 from streams.tallies.partition import PartitionFold, Refusal
+from streams.tallies.plan import PlanMissingError
 
 FoldT = TypeVar("FoldT", bound=PartitionFold)
 
@@ -36,10 +37,13 @@ class Folded:
     Attributes:
         events: How many events they had, repeated and refused ones too.
         refused: What could not be counted, by the index of its record.
+        awaits: Experiment whose plan must be known before the record after `hw` of the partition
+            can be folded; None if all are.
     """
 
     events: int = 0
     refused: list[tuple[int, Sequence[Refusal]]] = field(default_factory=list)
+    awaits: int | None = None
 
 
 class Folding(ABC, Generic[FoldT]):
@@ -52,8 +56,11 @@ class Folding(ABC, Generic[FoldT]):
     def fold(self, fold: FoldT, records: Sequence[LogRecord]) -> Folded:
         """Fold records that follow each other; those at or below `fold.hw` are passed by."""
         folded = Folded()
-        for index, record in enumerate(records):
-            self._fold_one(fold, index, record, folded)
+        try:
+            for index, record in enumerate(records):
+                self._fold_one(fold, index, record, folded)
+        except PlanMissingError as error:
+            folded.awaits = error.experiment
         return folded
 
     def _fold_one(self, fold: FoldT, index: int, record: LogRecord, folded: Folded) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from streams.domain.receipts import CLOCK_SKEW_MS, Keyring
 from streams.folding.base import Folded, Folding, LogRecord
 from streams.tallies.observations import ObservationFold, hash_events
 from streams.tallies.partition import Refusal
+from streams.tallies.plan import PlanMissingError, PlanOf
 from streams.wire.observations import decode_observations
 from streams.wire.plain_observations import read_plain_observations
 
@@ -33,16 +35,18 @@ class ObservationFolding(Folding[ObservationFold]):
         codec: How records are framed.
         keyring: Verifies the receipts.
         limit: Events remembered per experiment and partition.
+        plan_of: Gives what is kept of every experiment.
     """
 
-    def __init__(self, codec: Codec, keyring: Keyring, limit: int) -> None:
+    def __init__(self, codec: Codec, keyring: Keyring, limit: int, plan_of: PlanOf) -> None:
         self._codec = codec
         self._keyring = keyring
         self._limit = limit
+        self._plan_of = plan_of
 
     def new_fold(self, partition: int) -> ObservationFold:
         """Return the state of a partition that nothing was read of."""
-        return ObservationFold(partition, self._keyring, limit=self._limit)
+        return ObservationFold(partition, self._keyring, limit=self._limit, plan_of=self._plan_of)
 
     def fold(self, fold: ObservationFold, records: Sequence[LogRecord]) -> Folded:
         """Fold records that follow each other; those at or below `fold.hw` are passed by."""
@@ -52,14 +56,18 @@ class ObservationFolding(Folding[ObservationFold]):
         folded = Folded()
         places = np.flatnonzero(usual).tolist()
         row = 0
-        # The k-th unusual record, at `place`, comes after `place - k` rows.
-        for k, place in enumerate([*np.flatnonzero(~usual).tolist(), len(records)]):
-            for refused, refusals in fold.fold_verified(rows, row, place - k):
-                folded.refused.append((places[refused], refusals))
-            folded.events += place - k - row
-            row = place - k
-            if place < len(records):
-                self._fold_one(fold, place, records[place], folded)
+        try:
+            # The k-th unusual record, at `place`, comes after `place - k` rows.
+            for k, place in enumerate([*np.flatnonzero(~usual).tolist(), len(records)]):
+                for refused, refusals in fold.fold_verified(rows, row, place - k):
+                    folded.refused.append((places[refused], refusals))
+                folded.events += place - k - row
+                row = place - k
+                if place < len(records):
+                    self._fold_one(fold, place, records[place], folded)
+        except PlanMissingError as error:
+            folded.events += bisect_right(rows.offsets, fold.hw, row) - row
+            folded.awaits = error.experiment
         return folded
 
     def _verify(

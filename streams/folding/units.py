@@ -16,7 +16,7 @@ from typing import Any
 
 from schemas.codec import Codec
 from streams.domain.errors import EventError
-from streams.domain.events import ImpressionGroup, Observation
+from streams.domain.events import ImpressionGroup
 from streams.domain.receipts import Keyring
 from streams.folding.base import Folded, Folding, LogRecord
 from streams.folding.impressions import ImpressionFolding
@@ -24,8 +24,9 @@ from streams.folding.observations import ObservationFolding
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell
 from streams.tallies.impressions import ImpressionFold
-from streams.tallies.observations import ObservationFold
+from streams.tallies.observations import Claim, ObservationFold
 from streams.tallies.partition import Ledger
+from streams.tallies.plan import plain
 
 
 def _integers() -> array[int]:
@@ -107,7 +108,7 @@ class ValueFolding(ObservationFolding):
     def __init__(
         self, codec: Codec, keyring: Keyring, limit: int, experiment: int, metric: str
     ) -> None:
-        super().__init__(codec, keyring, limit)
+        super().__init__(codec, keyring, limit, plain)  # values are noted as they came
         self._experiment = experiment
         self._metric = metric
         self.found = Values()
@@ -211,11 +212,11 @@ class _ValueFold(ObservationFold):
         self._found = found
         self._noting = _Noting(experiment, self.source, partition)
 
-    def _count(self, offset: int, observation: Observation, timestamp_ms: int) -> None:
-        receipt, _ = self._open(observation.assignment_id)
+    def _count(self, offset: int, claim: Claim, timestamp_ms: int) -> None:
+        observation, receipt, *_ = claim
         if receipt.experiment != self._wanted:
             return
-        super()._count(offset, observation, timestamp_ms)
+        super()._count(offset, claim, timestamp_ms)
         if self._noting.take() and observation.metric == self._metric:
             found = self._found
             found.units.append(receipt.unit)

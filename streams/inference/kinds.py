@@ -31,7 +31,8 @@ class Contradiction:
     """Tallies that values of the declared kind cannot have.
 
     Attributes:
-        code: Stable name: `NOT_BINARY`, `NOT_COUNTS` or `NEGATIVE_VALUES`.
+        code: Stable name: `NOT_BINARY`, `NOT_COUNTS` or `NEGATIVE_VALUES`; of a ratio
+            `DENOMINATOR_NOT_POSITIVE`.
         variant: Index of the first variant whose tally shows it.
         message: One sentence for a person.
     """

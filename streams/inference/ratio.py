@@ -60,14 +60,13 @@ class RatioSample:
     def of(
         cls, units: int, numerator: MetricTally, denominator: MetricTally, total_product: int
     ) -> Self:
-        """Return the sample of two tallies and the sum of products, which tallies lack so far.
+        """Return the sample of two tallies and the sum of products.
 
         Args:
             units: Units assigned.
             numerator, denominator: The two metrics.
             total_product: Sum over the units of numerator times denominator, in micro-units
-                squared. From a third metric whose observations are those of both it is
-                (its total_squared - that of the numerator - that of the denominator) / 2, exactly.
+                squared. One that no units can have is taken for the nearest that some can.
         """
         n = max(units, numerator.units, denominator.units)
 
@@ -75,14 +74,35 @@ class RatioSample:
             return (n * product - left * right) / (n * MICRO * MICRO) if n else 0.0
 
         x, y = numerator.total, denominator.total
+        spread_x = deviations(numerator.total_squared, x, x)
+        spread_y = deviations(denominator.total_squared, y, y)
+        largest = math.sqrt(spread_x) * math.sqrt(spread_y)
         return cls(
             units=n,
             numerator=x / MICRO,
             denominator=y / MICRO,
-            numerator_squared_deviations=deviations(numerator.total_squared, x, x),
-            denominator_squared_deviations=deviations(denominator.total_squared, y, y),
-            codeviations=deviations(total_product, x, y),
+            numerator_squared_deviations=spread_x,
+            denominator_squared_deviations=spread_y,
+            codeviations=min(max(deviations(total_product, x, y), -largest), largest),
         )
+
+    @property
+    def ratio(self) -> float:
+        """The ratio of the sums; 0 without a denominator."""
+        return self.numerator / self.denominator if self.denominator else 0.0
+
+    @property
+    def squared_deviations(self) -> float:
+        """Sum over the units of ((x - ratio * y) / mean of y)^2; 0 without a denominator."""
+        if not self.denominator:
+            return 0.0
+        mean, ratio = self.denominator / self.units, self.ratio
+        spread = (
+            self.numerator_squared_deviations
+            - 2.0 * ratio * self.codeviations
+            + ratio * ratio * self.denominator_squared_deviations
+        )
+        return max(spread, 0.0) / (mean * mean)
 
 
 def ratio_posteriors(
@@ -106,23 +126,7 @@ def ratio_posteriors(
         >>> round(float(ratio_posteriors([RatioSample(4, 6, 8, 5, 2, 3)]).means[0]), 2)
         0.75
     """
-    known = [sample if sample.denominator > 0.0 else None for sample in samples]
-    ratios = [sample.numerator / sample.denominator if sample else 0.0 for sample in known]
-    units = [sample.units if sample else 0.0 for sample in known]
-    deviations = [
-        _squared_deviations(sample, ratio) if sample else 0.0
-        for sample, ratio in zip(known, ratios, strict=True)
-    ]
-    totals = [ratio * n for ratio, n in zip(ratios, units, strict=True)]
+    units = [sample.units if sample.denominator else 0.0 for sample in samples]
+    totals = [sample.ratio * n for sample, n in zip(samples, units, strict=True)]
+    deviations = [sample.squared_deviations for sample in samples]
     return NormalPosterior.observed(units, totals, deviations, prior=prior)
-
-
-def _squared_deviations(sample: RatioSample, ratio: float) -> float:
-    """Return the sum of (z - R)^2 over the units."""
-    mean = sample.denominator / sample.units
-    spread = (
-        sample.numerator_squared_deviations
-        - 2.0 * ratio * sample.codeviations
-        + ratio * ratio * sample.denominator_squared_deviations
-    )
-    return max(spread, 0.0) / (mean * mean)

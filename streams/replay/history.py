@@ -12,9 +12,11 @@ from streams.domain.errors import EventError, ExperimentNotFoundError
 from streams.domain.events import Decision
 from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.measured import plan_of
 from streams.folding.commands import Known
 from streams.log.records import LogSource, StoredRecord
 from streams.replay.partitions import Inputs
+from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command
 
 
@@ -58,6 +60,14 @@ class History:
 
     states: Mapping[int, Mapping[int, State]]
     decisions: Mapping[str, tuple[Decided, ...]]
+
+    @property
+    def plans(self) -> dict[int, Plan]:
+        """Measurement plan of every experiment created, by its number."""
+        return {
+            number: plan_of(states[min(states)].experiment.definition.config)
+            for number, states in self.states.items()
+        }
 
 
 def history_of(records: Iterable[tuple[int, StoredRecord]], codec: Codec) -> History:

@@ -21,6 +21,7 @@ from streams.replay.captures import Advance, Captured, capture
 from streams.settings import Settings
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold
+from streams.tallies.plan import PLAIN, Plan
 from streams.wire.registry import Framing, framing
 
 LOOK_EVERY_S = 0.2
@@ -35,12 +36,15 @@ class Inputs:
         limit: Events remembered per experiment and partition.
         registry_url: Schema registry that the records may refer to; None for none.
         until_ms: Records that Kafka took later are left out; None for none.
+        plans: Measurement plans of the experiments, as `commands` has them, or as is supposed. One
+            without is measured plainly.
     """
 
     receipt_keys: str = field(repr=False)
     limit: int
     registry_url: str | None = None
     until_ms: int | None = None
+    plans: Mapping[int, Plan] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, until_ms: int | None = None) -> Inputs:
@@ -219,7 +223,12 @@ def _folding(inputs: Inputs, source: Source, codec: Codec) -> Folding[PartitionF
     folding: Any = (
         ImpressionFolding(codec, inputs.limit)
         if source is Source.IMPRESSIONS
-        else ObservationFolding(codec, Keyring.parse(inputs.receipt_keys), inputs.limit)
+        else ObservationFolding(
+            codec,
+            Keyring.parse(inputs.receipt_keys),
+            inputs.limit,
+            lambda experiment: inputs.plans.get(experiment, PLAIN),
+        )
     )
     return cast(Folding[PartitionFold], folding)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -14,6 +15,7 @@ from streams.domain.errors import InputError
 from streams.domain.receipts import Keyring
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.measured import plan_of
 from streams.folding.base import Folding
 from streams.folding.units import AssignmentFolding, Assignments, ValueFolding, Values
 from streams.log.records import LogSource
@@ -52,11 +54,15 @@ def unit_log(
         watcher: Is told how it goes on.
 
     Raises:
-        InputError: nobody was assigned by then (`NO_UNITS`), or no unit has a value of the metric
-            and the experiment does not declare it (`UNKNOWN_METRIC`).
+        InputError: nobody was assigned by then (`NO_UNITS`), no unit has a value of the metric and
+            the experiment does not declare it (`UNKNOWN_METRIC`), or it is a ratio
+            (`RATIO_METRIC`).
         LogError: the log no longer begins at its beginning.
         DependencyError: Kafka or the schema registry does not answer.
     """
+    if experiment.definition.config.spec(metric).components:
+        message = f"{metric} is a ratio, which no unit has a value of; ask about its numerator"
+        raise InputError("RATIO_METRIC", message, "metric")
     watcher = watcher or Watcher()
     parts = [
         Part(topic, partition, span.end)
@@ -76,6 +82,7 @@ def unit_log(
     if not log.n_units:
         raise InputError("NO_UNITS", f"{experiment.id} has assigned nobody by then", "until")
     config = experiment.definition.config
+    log = replace(log, cap=plan_of(config).caps.get(metric))
     is_declared = metric in {config.primary_metric, *config.secondary_metrics}
     if not (is_declared or log.unmatched or len(log.observed_units)):
         raise InputError("UNKNOWN_METRIC", f"no unit has a value of {metric!r}", "metric")

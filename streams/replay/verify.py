@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
+from dataclasses import replace
 
 from schemas import catalogue
 from streams.domain.generations import FIRST
@@ -60,7 +61,8 @@ def verify(
         history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
     parts = _parts(live)
     watcher.begin(sum(part.end for part in parts))
-    folded = fold_parts(source, inputs, parts, processes, watcher.advance)
+    planned = replace(inputs, plans=history.plans)
+    folded = fold_parts(source, planned, parts, processes, watcher.advance)
     checks = Checks(live, history, folded, generation=generation, is_served=is_served)
     return checks.report(inputs, experiments)
 

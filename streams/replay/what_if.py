@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.measured import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.folding.commands import snapshot_of
 from streams.inference.kinds import MetricKind
@@ -29,12 +30,14 @@ class Assumptions:
         parameters: Parameters of the policy, over those it has.
         prior: Pseudo-successes and pseudo-failures of the Beta prior, each > 0.
         metric: The metric that decides. The one that did is reported besides.
+        caps: Largest value of a unit by metric; None for no cap. Others stay.
     """
 
     policy: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     prior: tuple[float, float] | None = None
     metric: str | None = None
+    caps: Mapping[str, float | None] = field(default_factory=dict)
 
     def applied_to(self, definition: ExperimentDefinition) -> ExperimentDefinition:
         """Return the definition with these assumptions.
@@ -54,6 +57,8 @@ class Assumptions:
         config["parameters"] |= parameters
         if self.metric is not None:
             config |= _decided_by(config, self.metric)
+        if self.caps:
+            config["metrics"] = _capped(config["metrics"], self.caps)
         supposed = parse_definition(config, [each | {"weight": None} for each in variants])
         if supposed.config.parameters.adaptive:  # it chooses the weights itself
             return supposed
@@ -96,6 +101,16 @@ def _decided_by(config: Mapping[str, Any], metric: str) -> dict[str, Any]:
         "secondaryMetrics": [name for name in named if name != metric],
         "guardrailMetrics": [name for name in config["guardrailMetrics"] if name != metric],
         "metrics": declared,
+    }
+
+
+def _capped(
+    declared: Mapping[str, Mapping[str, Any]], caps: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """Return what is declared of the metrics, with other caps."""
+    return {
+        **declared,
+        **{name: {**declared.get(name, {}), "cap": cap} for name, cap in caps.items()},
     }
 
 
@@ -148,7 +163,15 @@ def what_if(
         for topic in Source
         for partition, span in source.spans(topic.value).items()
     ]
-    watcher.begin(sum(part.end for part in parts))
-    folded = fold_parts(source, inputs, parts, processes, watcher.advance)
-    cells = [captured.last[number] for captured in folded.values() if number in captured.last]
-    return Alternatives(snapshot_of(actual, cells), snapshot_of(supposed, cells))
+    plans = [plan_of(each.definition.config) for each in (actual, supposed)]
+    # Units that are measured in the same way are read once.
+    different = plans if plans[0] != plans[1] else plans[:1]
+    watcher.begin(len(different) * sum(part.end for part in parts))
+    readings = []
+    for plan in different:
+        planned = replace(inputs, plans={number: plan})
+        folded = fold_parts(source, planned, parts, processes, watcher.advance)
+        readings.append(
+            [captured.last[number] for captured in folded.values() if number in captured.last]
+        )
+    return Alternatives(snapshot_of(actual, readings[0]), snapshot_of(supposed, readings[-1]))

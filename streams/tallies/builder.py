@@ -9,14 +9,16 @@ from operator import attrgetter
 from types import MappingProxyType
 
 from streams.domain.vectors import Vector
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.tallies.linear import LinearSums, add_entries
+from streams.tallies.plan import Pair
 from streams.tallies.weights import unit_weights
 
 _NEVER = 1 << 63
 _NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
 _NOBODY = VariantTally()
 _NO_VALUES = MetricTally()
+_NO_PRODUCT = ProductTally()
 _unit_sums = attrgetter(
     "units", "weight", "weight_squared", "overlap_units", "overlap", "overlap_squared"
 )
@@ -49,6 +51,7 @@ class CellBuilder:
         "_last_at_ms",
         "_metrics",
         "_place",
+        "_products",
         "_rewards",
         "_units",
         "cell",
@@ -61,6 +64,7 @@ class CellBuilder:
     _metrics: dict[tuple[int, int, str], list[int]]
     _contexts: dict[tuple[int, Vector], int]
     _rewards: dict[tuple[int, str, Vector], int]
+    _products: dict[tuple[int, int, Pair], int]
 
     def __init__(
         self, experiment: int, source: Source, partition: int, cell: Cell | None = None
@@ -135,6 +139,15 @@ class CellBuilder:
         if at_ms > self._last_at_ms:  # noqa: PLR1730
             self._last_at_ms = at_ms
 
+    def add_product(self, key: tuple[int, int, Pair], change: int) -> None:
+        """Add to the products of a pair what the observation that was just added changes of them.
+
+        Args:
+            key: Variant, propensity and pair.
+            change: By how much the unit's product has changed, in micro-units squared.
+        """
+        self._products[key] = self._products.get(key, 0) + change
+
     def add_first_values(
         self,
         offset: int,
@@ -202,11 +215,13 @@ class CellBuilder:
         self._metrics = {}
         self._contexts = {}
         self._rewards = {}
+        self._products = {}
 
     def _variants(self) -> dict[int, VariantTally]:
         """Return the tallies of the newest cell with all that was added to them."""
         known = _NO_VARIANTS if self.cell is None else self.cell.variants
         units, grams, metrics = self._units_of(known), self._grams_of(known), self._values_of(known)
+        products = self._products_of(known)
         variants = dict(known)
         for variant in units.keys() | metrics.keys():
             old = known.get(variant, _NOBODY)
@@ -222,6 +237,7 @@ class CellBuilder:
                 overlap_units,
                 overlap,
                 overlap_squared,
+                products.get(variant, old.products),
             )
         return dict(sorted(variants.items()))
 
@@ -296,6 +312,21 @@ class CellBuilder:
                 weighted_cross,
             )
         return metrics
+
+    def _products_of(
+        self, known: Mapping[int, VariantTally]
+    ) -> dict[int, dict[Pair, ProductTally]]:
+        """Return the products of the variants that have new ones, in order of their pairs."""
+        products: dict[int, dict[Pair, ProductTally]] = {}
+        for (variant, propensity, pair), total in self._products.items():
+            _, inverse_squared, _, overlap_squared = unit_weights(propensity)
+            sums = products.get(variant)
+            if sums is None:
+                sums = products[variant] = dict(known.get(variant, _NOBODY).products)
+            sums[pair] = sums.get(pair, _NO_PRODUCT) + ProductTally(
+                total, inverse_squared * total, overlap_squared * total
+            )
+        return {variant: dict(sorted(sums.items())) for variant, sums in products.items()}
 
     def _grams_of(self, known: Mapping[int, VariantTally]) -> dict[int, tuple[int, ...]]:
         """Return the matrices of the variants that have new units with features."""

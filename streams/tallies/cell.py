@@ -19,6 +19,7 @@ from enum import StrEnum
 
 from streams.domain.errors import InvalidParameterError
 from streams.tallies.linear import add_entries
+from streams.tallies.plan import Pair
 
 
 class Source(StrEnum):
@@ -89,6 +90,28 @@ class MetricTally:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductTally:
+    """Products of two metrics of one variant, over the units that have both.
+
+    Attributes:
+        total: Sum of (unit value of one * unit value of the other), in micro-units squared.
+        weighted_total: Sum of the same / propensity squared, in micro-units to the 4th.
+        overlap_total: Sum of the same * (1 - propensity) squared; that as a numerator over 2**32.
+    """
+
+    total: int = 0
+    weighted_total: int = 0
+    overlap_total: int = 0
+
+    def __add__(self, other: ProductTally) -> ProductTally:
+        return ProductTally(
+            self.total + other.total,
+            self.weighted_total + other.weighted_total,
+            self.overlap_total + other.overlap_total,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class VariantTally:
     """One variant. Cells of impressions hold its units, cells of observations its metrics.
 
@@ -101,6 +124,7 @@ class VariantTally:
         overlap_units: Units that are in the two sums below.
         overlap: Sum of v over them, in 1 / 2**32.
         overlap_squared: Sum of v squared, in 1 / 2**64.
+        products: Products of the pairs that the plan of the experiment names, in their order.
     """
 
     units: int = 0
@@ -111,6 +135,7 @@ class VariantTally:
     overlap_units: int = 0
     overlap: int = 0
     overlap_squared: int = 0
+    products: Mapping[Pair, ProductTally] = field(default_factory=dict)
 
     @property
     def has_overlap(self) -> bool:
@@ -122,10 +147,18 @@ class VariantTally:
     def without_overlap(self) -> VariantTally:
         """Return the tally as a version without the overlap sums would have counted it."""
         metrics = {name: metric.without_overlap() for name, metric in self.metrics.items()}
-        return replace(self, metrics=metrics, overlap_units=0, overlap=0, overlap_squared=0)
+        products = {pair: replace(each, overlap_total=0) for pair, each in self.products.items()}
+        return replace(
+            self,
+            metrics=metrics,
+            overlap_units=0,
+            overlap=0,
+            overlap_squared=0,
+            products=products,
+        )
 
     def __add__(self, other: VariantTally) -> VariantTally:
-        none = MetricTally()
+        none, no_product = MetricTally(), ProductTally()
         return VariantTally(
             self.units + other.units,
             self.weight + other.weight,
@@ -138,6 +171,10 @@ class VariantTally:
             self.overlap_units + other.overlap_units,
             self.overlap + other.overlap,
             self.overlap_squared + other.overlap_squared,
+            {
+                pair: self.products.get(pair, no_product) + other.products.get(pair, no_product)
+                for pair in sorted(self.products.keys() | other.products.keys())
+            },
         )
 
 

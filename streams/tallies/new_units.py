@@ -60,7 +60,10 @@ def count_new_units(batch: UnitRows, ledger_of: Callable[[int], Ledger]) -> NDAr
         ledger_of: Returns the ledger of an experiment, to be changed.
 
     Returns:
-        The rows that were not counted, ascending.
+        The rows that were not counted, ascending; all of an experiment whose plan is not plain.
+
+    Raises:
+        PlanMissingError: from `ledger_of`; nothing has been counted.
     """
     by_bucket = deadlines(batch.rows.assigned_at_ms, batch.rows.windows_s)
     order = np.lexsort((by_bucket, batch.rows.experiments))
@@ -73,12 +76,14 @@ def count_new_units(batch: UnitRows, ledger_of: Callable[[int], Ledger]) -> NDAr
     offsets = rows.offsets.tolist()
     left: list[int] = []
     pieces = _pieces(rows.experiments, by_bucket[order])
-    for experiment, group in groupby(pieces, key=lambda piece: piece.experiment):
-        found = list(group)
+    grouped = groupby(pieces, key=lambda piece: piece.experiment)
+    # All ledgers first: one that cannot be had must be missed before anything is counted.
+    by_ledger = [(ledger_of(experiment), list(group)) for experiment, group in grouped]
+    for ledger, found in by_ledger:
         first, last = found[0].start, found[-1].stop
-        ledger = ledger_of(experiment)
         is_settled = (
-            ledger.salts.keys() >= set(names[first:last])
+            ledger.measurement is None
+            and ledger.salts.keys() >= set(names[first:last])
             and min(offsets[piece.start] for piece in found) > ledger.builder.folded
             and ledger.window.has_room({piece.deadline for piece in found}, last - first)
         )

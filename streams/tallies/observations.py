@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,16 @@ from streams.domain.receipts import (
     CLOCK_SKEW_MS,
     RECEIPT_LENGTH,
     Keyring,
+    Receipt,
     check_attribution,
     features_of,
 )
 from streams.domain.vectors import unpack
 from streams.tallies.cell import Cell, Source
+from streams.tallies.measuring import Counted, Measurement
 from streams.tallies.new_units import UnitRows, count_new_units
 from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
+from streams.tallies.plan import PLAIN, PlanMissingError, PlanOf, plain
 from streams.tallies.window import KEY_MASK, SEEN
 
 MAX_METRICS = 64
@@ -36,13 +40,22 @@ class ObservationFold(PartitionFold):
         partition: The partition.
         keyring: Verifies the receipts.
         limit: Entries that the window of one experiment keeps at most.
+        plan_of: Gives what is kept of every experiment; nothing besides sums unless told.
     """
 
     source = Source.OBSERVATIONS
 
-    def __init__(self, partition: int, keyring: Keyring, *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self,
+        partition: int,
+        keyring: Keyring,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        plan_of: PlanOf = plain,
+    ) -> None:
         super().__init__(partition, limit=limit)
         self._open = keyring.open
+        self._plan_of = plan_of
 
     def fold(self, offset: int, batch: ObservationBatch, timestamp_ms: int) -> Sequence[Refusal]:
         """Count the observations of the record at `offset`; a repeated batch changes nothing.
@@ -54,9 +67,13 @@ class ObservationFold(PartitionFold):
 
         Returns:
             What could not be counted. Repeated events are counted as duplicates instead.
+
+        Raises:
+            PlanMissingError: the plan of an experiment is not known; nothing has been counted.
         """
         if offset <= self.hw:
             return ()
+        claims = [self._claim(observation) for observation in batch.observations]
         self.hw = offset
         if batch.incarnation is not None and batch.sequence is not None:
             try:
@@ -65,41 +82,60 @@ class ObservationFold(PartitionFold):
             except EventError as error:
                 return (Refusal(0, error),)
         refusals = []
-        for index, observation in enumerate(batch.observations):
-            if isinstance(observation, EventError):
-                refusals.append(Refusal(index, observation))
+        for index, claim in enumerate(claims):
+            if isinstance(claim, EventError):
+                refusals.append(Refusal(index, claim))
                 continue
             try:
-                self._count(offset, observation, timestamp_ms)
+                self._count(offset, claim, timestamp_ms)
             except EventError as error:
                 refusals.append(Refusal(index, error))
         return refusals
 
     def fold_verified(
         self, rows: VerifiedObservations, start: int, stop: int
-    ) -> list[tuple[int, Sequence[Refusal]]]:
+    ) -> Iterator[tuple[int, Sequence[Refusal]]]:
         """Count the rows in [start, stop), each of them a record; the same as `fold` for each.
 
         Units that were not observed before are counted together, the others one by one after them.
         That changes nothing, as a unit's value is the sum of its observations in any order.
 
-        Returns:
+        Yields:
             What could not be counted, by row.
+
+        Raises:
+            PlanMissingError: the plan of an experiment is not known. All rows before the first one
+                of it are counted, and `hw` is the offset before.
         """
         start += int(rows.offsets[start:stop].searchsorted(self.hw, "right"))
         if start >= stop:
-            return []
+            return
         batch = UnitRows(rows[start:stop], [_hash(name) for name in rows.names])
-        others = count_new_units(batch, self._ledger)
-        refused = self._count_one_by_one(batch, others)
+        try:
+            others = count_new_units(batch, self._ledger)
+        except PlanMissingError:
+            known = self._planned(rows.experiments[start:stop].tolist())
+            yield from self.fold_verified(rows, start, start + known)
+            if start + known < stop:
+                raise PlanMissingError(int(rows.experiments[start + known])) from None
+            return
+        for row, refusals in self._count_one_by_one(batch, others):
+            yield start + row, refusals
         self.hw = int(rows.offsets[stop - 1])
-        return [(start + row, refusals) for row, refusals in refused]
+
+    def _planned(self, experiments: Sequence[int]) -> int:
+        """Return how many experiments come before the first one whose plan is not known."""
+        for place, experiment in enumerate(experiments):
+            try:
+                self._ledger(experiment)
+            except PlanMissingError:
+                return place
+        return len(experiments)
 
     def _count_one_by_one(
         self, batch: UnitRows, places: NDArray[np.int64]
-    ) -> list[tuple[int, Sequence[Refusal]]]:
-        """Count the rows at `places`, in their order."""
-        refused: list[tuple[int, Sequence[Refusal]]] = []
+    ) -> Iterator[tuple[int, Sequence[Refusal]]]:
+        """Count the rows at `places`, in their order, and yield what could not be, by row."""
         rows = batch.rows[places]
         columns = (
             places,
@@ -110,6 +146,7 @@ class ObservationFold(PartitionFold):
             rows.propensities,
             rows.assigned_at_ms,
             rows.windows_s,
+            rows.identities,
             batch.units[places],
             rows.metrics,
             rows.values,
@@ -125,6 +162,7 @@ class ObservationFold(PartitionFold):
             propensity,
             assigned_at_ms,
             window_s,
+            identity,
             unit,
             metric,
             value,
@@ -140,7 +178,7 @@ class ObservationFold(PartitionFold):
                     assigned_at_ms, window_s, unit, event, value, timestamp_ms + CLOCK_SKEW_MS
                 )
             except EventError as error:
-                refused.append((row, (Refusal(0, error),)))
+                yield row, (Refusal(0, error),)
                 continue
             builder = ledger.builder
             if before is SEEN:
@@ -151,19 +189,43 @@ class ObservationFold(PartitionFold):
                 ledger.salts[name] = salt
             if offset > builder.folded:
                 key = (variant, propensity, name)
-                builder.add_value(offset, key, before, value, observed_at_ms)
-        return refused
+                if ledger.measurement is None:
+                    builder.add_value(offset, key, before, value, observed_at_ms)
+                else:
+                    counted = Counted(
+                        offset,
+                        key,
+                        before,
+                        value,
+                        observed_at_ms,
+                        None,
+                        identity,
+                        assigned_at_ms,
+                        window_s,
+                    )
+                    ledger.measurement.count(builder, ledger.window, counted)
 
-    def _count(self, offset: int, observation: Observation, timestamp_ms: int) -> None:
+    def _claim(self, observation: Observation | EventError) -> Claim | EventError:
+        """Return an observation with what its receipt claims, or what is wrong with either."""
+        if isinstance(observation, EventError):
+            return observation
+        try:
+            receipt, identity = self._open(observation.assignment_id)
+        except EventError as error:
+            return error
+        experiment = receipt.experiment
+        ledger = self._touched.get(experiment) or self._ledger(experiment)
+        return Claim(observation, receipt, identity, ledger)
+
+    def _count(self, offset: int, claim: Claim, timestamp_ms: int) -> None:
+        observation, receipt, identity, ledger = claim
         text = observation.assignment_id
-        receipt, identity = self._open(text)
         vector = None if len(text) == RECEIPT_LENGTH else unpack(features_of(text))
-        experiment, variant, propensity, _, assigned_at_ms, _, window_s = receipt
+        _, variant, propensity, _, assigned_at_ms, _, window_s = receipt
         observed_at_ms = observation.observed_at_ms
         if observed_at_ms is None:
             observed_at_ms = timestamp_ms
         check_attribution(receipt, observed_at_ms)
-        ledger = self._touched.get(experiment) or self._ledger(experiment)
         metric, value, event_id = observation.metric, observation.value, observation.event_id
         salt = ledger.salts.get(metric) or _salt(ledger, metric)
         before = ledger.window.observe(
@@ -182,7 +244,36 @@ class ObservationFold(PartitionFold):
         ledger.salts[metric] = salt
         if offset > builder.folded:
             key = (variant, propensity, metric)
-            builder.add_value(offset, key, before, value, observed_at_ms, vector)
+            if ledger.measurement is None:
+                builder.add_value(offset, key, before, value, observed_at_ms, vector)
+            else:
+                counted = Counted(
+                    offset,
+                    key,
+                    before,
+                    value,
+                    observed_at_ms,
+                    vector,
+                    identity,
+                    assigned_at_ms,
+                    window_s,
+                )
+                ledger.measurement.count(builder, ledger.window, counted)
+
+    def _ledger(self, experiment: int) -> Ledger:
+        known = self._ledgers.get(experiment)
+        if known is not None and known.plan is not None:
+            self._touched[experiment] = known
+            return known
+        plan = self._plan_of(experiment)
+        if plan is None:
+            raise PlanMissingError(experiment)
+        ledger = super()._ledger(experiment)
+        ledger.plan = plan
+        if plan != PLAIN:
+            salts = {metric: _hash(metric) for pair in plan.pairs for metric in pair}
+            ledger.measurement = Measurement(plan, salts)
+        return ledger
 
     def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
         ledger = super()._new_ledger(experiment, cell)
@@ -190,6 +281,15 @@ class ObservationFold(PartitionFold):
             for tally in cell.variants.values():
                 ledger.salts.update((metric, _hash(metric)) for metric in tally.metrics)
         return ledger
+
+
+class Claim(NamedTuple):
+    """An observation, what its receipt says and stands for, and what is known of the experiment."""
+
+    observation: Observation
+    receipt: Receipt
+    identity: int
+    ledger: Ledger
 
 
 def _salt(ledger: Ledger, metric: str) -> int:

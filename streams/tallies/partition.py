@@ -17,6 +17,8 @@ from typing import ClassVar
 from streams.domain.errors import EventError
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, Source
+from streams.tallies.measuring import Measurement
+from streams.tallies.plan import Plan
 from streams.tallies.segments import Piece, Segment
 from streams.tallies.sequences import SequenceGuard
 from streams.tallies.window import Window
@@ -73,11 +75,15 @@ class Changes:
 class Ledger:
     """What a partition knows of one experiment."""
 
-    __slots__ = ("builder", "salts", "window")
+    __slots__ = ("builder", "measurement", "plan", "salts", "window")
 
     def __init__(self, builder: CellBuilder, window: Window) -> None:
         self.builder = builder
         self.window = window
+        self.plan: Plan | None = None
+        """What is kept of it; None while nobody has asked."""
+        self.measurement: Measurement | None = None
+        """Counts by the plan; None where that is plain."""
         self.salts: dict[str, int] = {}
         """Hash of every metric in the cell, by name."""
 
@@ -102,6 +108,7 @@ class PartitionFold:
         self._guard = SequenceGuard()
         self._ledgers: dict[int, Ledger] = {}
         self._touched: dict[int, Ledger] = {}
+        self._restored: dict[int, Ledger] = {}
         self._obsolete: list[str] = []
 
     def restore(
@@ -129,7 +136,7 @@ class PartitionFold:
         for experiment, pieces in read.items():
             ledger = self._ledgers.get(experiment) or self._new_ledger(experiment)
             ledger.window.restore(pieces)
-            self._ledgers[experiment] = self._touched[experiment] = ledger
+            self._ledgers[experiment] = self._restored[experiment] = ledger
 
     @property
     def cells(self) -> Iterator[Cell]:
@@ -147,13 +154,14 @@ class PartitionFold:
         cells: list[Cell] = []
         segments: list[Segment] = []
         obsolete, self._obsolete = self._obsolete, []
-        for _, ledger in sorted(self._touched.items()):
+        for _, ledger in sorted((self._restored | self._touched).items()):
             cell = ledger.builder.freeze()
             if cell is not None:
                 cells.append(cell)
             written, unneeded = ledger.window.take(self.hw)
             segments += written
             obsolete += unneeded
+        self._restored.clear()
         self._touched.clear()
         # What was left out at the restore may have been written anew since.
         live = {segment.key for segment in segments}

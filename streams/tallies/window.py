@@ -112,7 +112,7 @@ class Window:
                 is left to make room (`DEDUPLICATION_WINDOW_FULL`), or the value of the unit would
                 leave its bound (`UNIT_TOTAL_OUT_OF_RANGE`).
         """
-        if window_s:
+        if window_s:  # as _deadline, which would be called for every event
             span_ms = window_s * 1000
             width_ms = span_ms // BUCKETS_PER_WINDOW
             deadline = assigned_at_ms - assigned_at_ms % width_ms + width_ms + span_ms
@@ -146,6 +146,18 @@ class Window:
             self._size += 1
         entries[unit] = bucket.changed[unit] = known + (value << _EVENT_BITS)
         return before
+
+    def total(self, assigned_at_ms: int, window_s: int, unit: int) -> int | None:
+        """Return the value of a unit so far, in micro-units; None if it has none.
+
+        Args:
+            assigned_at_ms: Time of the unit's assignment.
+            window_s: Attribution window of the assignment; 0 for no limit.
+            unit: Key of the unit and the metric.
+        """
+        bucket = self._buckets.get(_deadline(assigned_at_ms, window_s))
+        known = None if bucket is None else bucket.entries.get(unit)
+        return None if known is None else known >> _EVENT_BITS
 
     def has_room(self, deadlines: Iterable[int], entries: int) -> bool:
         """Return whether these buckets are open and so many entries can come without forgetting."""
@@ -294,6 +306,15 @@ class Window:
             self._size -= len(bucket.entries)
             self._obsolete += bucket.segments
         self._first = min(self._buckets, default=NO_DEADLINE)
+
+
+def _deadline(assigned_at_ms: int, window_s: int) -> int:
+    """Return the deadline of the bucket of an assignment."""
+    if not window_s:
+        return NO_DEADLINE
+    span_ms = window_s * 1000
+    width_ms = span_ms // BUCKETS_PER_WINDOW
+    return assigned_at_ms - assigned_at_ms % width_ms + width_ms + span_ms
 
 
 class _Bucket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.codec import Codec, Record
 from streams.domain.ids import experiment_id, experiment_number
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.wire.records import (
     SINGLE_OBJECT,
     event_errors,
@@ -16,7 +16,7 @@ from streams.wire.records import (
 
 
 def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
-    """Return the record of a cell: variants by index, metrics by name."""
+    """Return the record of a cell: variants by index, metrics and products by name."""
     record = {
         "experiment_id": experiment_id(cell.experiment),
         "source": cell.source.value,
@@ -63,6 +63,16 @@ def _variant_record(index: int, tally: VariantTally) -> Record:
         "overlap_units": tally.overlap_units,
         "overlap": integer_bytes(tally.overlap),
         "overlap_squared": integer_bytes(tally.overlap_squared),
+        "products": [
+            {
+                "first": first,
+                "second": second,
+                "total": integer_bytes(product.total),
+                "weighted_total": integer_bytes(product.weighted_total),
+                "overlap_total": integer_bytes(product.overlap_total),
+            }
+            for (first, second), product in sorted(tally.products.items())
+        ],
     }
 
 
@@ -94,6 +104,14 @@ def _variant(record: Record) -> VariantTally:
         overlap_units=record["overlap_units"],
         overlap=integer(record["overlap"], "overlap"),
         overlap_squared=integer(record["overlap_squared"], "overlap_squared"),
+        products={
+            (product["first"], product["second"]): ProductTally(
+                integer(product["total"], "total"),
+                integer(product["weighted_total"], "weighted_total"),
+                integer(product["overlap_total"], "overlap_total"),
+            )
+            for product in record["products"]
+        },
     )
 
 

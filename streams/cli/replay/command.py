@@ -117,6 +117,13 @@ def what_if(
         str | None, typer.Option(metavar="A,B", help="Beta prior of a binary metric.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Another metric that decides.")] = None,
+    cap: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="Another cap of a metric's units, or none: revenue=500. Repeat for more.",
+        ),
+    ] = None,
     until: Until = None,
     archive: Archive = None,
     processes: Processes = CORES,
@@ -128,7 +135,9 @@ def what_if(
     The assignments stay those that were made; the weights are those the next unit would meet.
     """
     settings = terminal.settings_of(api)
-    assumptions = Assumptions(policy, parameters_of(parameter or []), prior_of(prior), metric)
+    assumptions = Assumptions(
+        policy, parameters_of(parameter or []), prior_of(prior), metric, caps_of(cap or [])
+    )
     with watched() as watcher:
         found = alternatives_of(
             log_of(settings, archive),
@@ -189,6 +198,27 @@ def prior_of(text: str | None) -> tuple[float, float] | None:
     except ValueError as error:
         raise InputError("WRONG_TYPE", f"{text!r} is not two numbers A,B", "--prior") from error
     return alpha, beta
+
+
+def caps_of(texts: list[str]) -> dict[str, float | None]:
+    """Return caps written as `metric=value`; None for `none`.
+
+    Raises:
+        InputError: one is not written so.
+
+    Examples:
+        >>> caps_of(["revenue=500", "visits=none"])
+        {'revenue': 500.0, 'visits': None}
+    """
+    found: dict[str, float | None] = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        try:
+            found[name] = None if value == "none" else float(value)
+        except ValueError as error:
+            message = f"{text!r} is not METRIC=VALUE or METRIC=none"
+            raise InputError("WRONG_TYPE", message, "--cap") from error
+    return found
 
 
 def until_of(text: str | None) -> int | None:

@@ -26,7 +26,7 @@ async def run_lane(monkeypatch, *, should_stop):
     """Run the lane of a partition whose next batch cannot be written."""
     nobody: Any = SimpleNamespace(on_recover=lambda callback: None)
     app: Any = SimpleNamespace(resume={}, should_stop=should_stop)
-    subject = Journal(app, nobody, nobody, (), nobody, nobody, write_timeout_s=1.0)
+    subject = Journal(app, nobody, nobody, (), nobody, nobody, nobody, write_timeout_s=1.0)
 
     async def fail(tp, events):
         raise RuntimeError("the producer has stopped")

@@ -18,6 +18,7 @@ from streams.engine.tally_stage import TallyStage
 from streams.folding.observations import ObservationFolding
 from streams.tallies.cell import Cell
 from streams.tallies.observations import ObservationFold
+from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 
@@ -25,6 +26,11 @@ NOW_MS = 1_700_000_000_000
 PARTITION = 3
 TOPIC = "observations"
 KEYRING = Keyring({1: bytes(range(32))})
+PLANS = {
+    1: PLAIN,
+    2: Plan({"click": 2_000_000}),
+    3: Plan({"order": 5_000_000}, (("click", "order"),)),
+}
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,8 @@ class Emitted:
         raise AssertionError
 
 
-def stage(emitted: Emitted) -> TallyStage[ObservationFold]:
-    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000)
+def stage(emitted: Emitted, plan_of: PlanOf) -> TallyStage[ObservationFold]:
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000, plan_of)
     return TallyStage(TOPIC, folding, cast(CellEmitter, emitted))
 
 
@@ -89,7 +95,8 @@ def record(offset: int, experiment: int, unit: int, event: int) -> Record:
     if event == 0:
         return Record(offset, b"poison")
     receipt = KEYRING.sign(Receipt(experiment, unit % 2, 1 << 31, 1, NOW_MS, unit, 60))
-    observation = Observation(receipt, "click", 1_000_000 * event, f"e{event}", NOW_MS + 1)
+    metric = "click" if event % 2 else "order"
+    observation = Observation(receipt, metric, 1_000_000 * event, f"e{event}", NOW_MS + 1)
     return Record(offset, encode_observation(observation))
 
 
@@ -98,14 +105,15 @@ def fold_with_crashes(
 ) -> dict[int, Cell]:
     """Fold `records` in batches of `lengths`; batch i makes `writes[i]` writes and then crashes."""
     table, emitted = Entries(), Emitted()
-    running = stage(emitted)
+    plans: dict[int, Plan] = {}
+    running = stage(emitted, plans.get)
     running.restore(PARTITION, cast(DurableTable, table))
     position, forgotten = 0, list[bytes]()
     plan = list(zip(lengths, writes, strict=False))
     while position < len(records):
         length, n_writes = plan.pop(0) if plan else (len(records), 1_000)
         batch = records[position : position + length]
-        outcome = running.fold(TOPIC, PARTITION, batch)
+        outcome = learning(running, batch, plans)
         if table.write(outcome, forgotten, batch[-1].offset, n_writes):
             forgotten = outcome.forgotten
             position += len(batch)
@@ -113,13 +121,25 @@ def fold_with_crashes(
         else:
             emitted = Emitted()
             forgotten = []
-            running = stage(emitted)
+            plans = {}
+            running = stage(emitted, plans.get)
             running.restore(PARTITION, cast(DurableTable, table))
             running.settle(TOPIC, PARTITION)
     return emitted.cells
 
 
-events = st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(0, 2))
+def learning(
+    running: TallyStage[ObservationFold], batch: list[Record], plans: dict[int, Plan]
+) -> Outcome:
+    """Fold a batch as the journal does, whose plans nobody has told before they are missed."""
+    while True:
+        try:
+            return running.fold(TOPIC, PARTITION, batch)
+        except PlanMissingError as error:
+            plans[error.experiment] = PLANS[error.experiment]
+
+
+events = st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(0, 4))
 
 
 @settings(max_examples=150)
@@ -137,7 +157,7 @@ def test_crashes_between_writes_change_no_count(stream, lengths, writes):
 
 
 def test_what_cannot_be_used_is_a_dead_letter_with_its_bytes_once():
-    running = stage(Emitted())
+    running = stage(Emitted(), plain)
     running.restore(PARTITION, cast(DurableTable, Entries()))
 
     outcome = running.fold(
@@ -157,3 +177,16 @@ def test_what_cannot_be_used_is_a_dead_letter_with_its_bytes_once():
         (1, 1, True),
     ]
     assert outcome.entries == {}
+
+
+def test_what_was_wrong_before_a_plan_was_missing_is_told_once():
+    plans: dict[int, Plan] = {1: PLAIN}
+    running = stage(Emitted(), plans.get)
+    running.restore(PARTITION, cast(DurableTable, Entries()))
+    batch = [record(0, 1, 1, 0), record(1, 1, 1, 1), record(2, 2, 1, 1), record(3, 1, 1, 0)]
+
+    outcome = learning(running, batch, plans)
+
+    assert [letter.offset for letter in outcome.dead_letters] == [0, 3]
+    assert outcome.events == 4
+    assert plans.keys() == {1, 2}

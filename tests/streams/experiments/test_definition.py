@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic.alias_generators import to_camel
 
 from streams.domain.errors import InputError
 from streams.domain.validation import parse
@@ -13,11 +14,13 @@ from streams.experiments.definition import (
     parse_definition,
     updated,
 )
+from streams.experiments.measured import plan_of
 from streams.experiments.metrics import MetricRole, MetricSpec
 from streams.inference.direction import Direction
 from streams.inference.families import Priors
 from streams.inference.kinds import MetricKind
 from streams.inference.normal import NormalPrior
+from streams.tallies.plan import PLAIN, Plan
 
 CONFIG = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"}
 FIXED = CONFIG | {"type": "bayesian_ab"}
@@ -142,7 +145,7 @@ NAMED = CONFIG | {"secondaryMetrics": ["revenue"], "guardrailMetrics": ["latency
         ({"clik": {}}, "UNKNOWN_METRIC", "metrics.clik"),
         ({"click": {"colour": 1}}, "UNKNOWN_FIELD", "metrics.click.colour"),
         ({"click": {"kind": "colour"}}, "UNKNOWN_VALUE", "metrics.click.kind"),
-        ({"click": {"kind": "ratio"}}, "UNKNOWN_VALUE", "metrics.click.kind"),
+        ({"click": {"kind": "ratio"}}, "MISSING_FIELD", "metrics.click.numerator"),
         ({"click": {"direction": "up"}}, "UNKNOWN_VALUE", "metrics.click.direction"),
         ({"latency": {"toleratedHarm": 1.5}}, "OUT_OF_RANGE", "metrics.latency.toleratedHarm"),
         ({"latency": {"toleratedHarm": "1"}}, "WRONG_TYPE", "metrics.latency.toleratedHarm"),
@@ -459,3 +462,96 @@ def test_definition_survives_its_own_json(kind, n_variants, traffic):
     as_json = definition.model_dump(mode="json", by_alias=True)
 
     assert parse_definition(as_json["config"], as_json["variants"]) == definition
+
+
+RATIO = {"kind": "ratio", "numerator": "clicks", "denominator": "views"}
+
+
+def declared(primary="ctr", kind="thompson_sampling", **metrics):
+    return CONFIG | {"type": kind, "primaryMetric": primary, "metrics": metrics}
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "path"),
+    [
+        (declared("m", m={"kind": "binary", "cap": 5}), "CAP_NOT_USED", "metrics.m.cap"),
+        (declared("m", m={"kind": "count", "cap": 1.5}), "CAP_NOT_WHOLE", "metrics.m.cap"),
+        (declared("m", m={"cap": 0}), "OUT_OF_RANGE", "metrics.m.cap"),
+        (declared(ctr=RATIO | {"cap": 5}), "CAP_NOT_USED", "metrics.ctr.cap"),
+        (declared(ctr={"kind": "ratio"}), "MISSING_FIELD", "metrics.ctr.numerator"),
+        (
+            declared(ctr={"kind": "ratio", "numerator": "clicks"}),
+            "MISSING_FIELD",
+            "metrics.ctr.denominator",
+        ),
+        (
+            declared(ctr={"kind": "count", "denominator": "views"}),
+            "NOT_A_RATIO",
+            "metrics.ctr.denominator",
+        ),
+        (
+            declared(ctr=RATIO | {"denominator": "clicks"}),
+            "DUPLICATE_METRIC",
+            "metrics.ctr.denominator",
+        ),
+        (
+            declared(ctr=RATIO | {"numerator": "other"}, other=RATIO)
+            | {"secondaryMetrics": ["other"]},
+            "RATIO_OF_RATIO",
+            "metrics.ctr.numerator",
+        ),
+        (
+            declared(ctr=RATIO | {"prior": {"alpha": 1}}),
+            "PRIOR_NOT_USED",
+            "metrics.ctr.prior.alpha",
+        ),
+        (declared(ctr=RATIO, other={"cap": 5}), "UNKNOWN_METRIC", "metrics.other"),
+        (
+            declared(kind="lin_ucb", ctr=RATIO)
+            | {
+                "parameters": {
+                    "features": [{"name": "mobile", "type": "category", "values": ["a"]}]
+                }
+            },
+            "RATIO_NOT_CONTEXTUAL",
+            "primaryMetric",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(config, code, path):
+    assert refusal(config, VARIANTS) == (code, f"config.{path}")
+
+
+def test_a_plan_has_the_caps_and_one_pair_of_each_ratio():
+    config = declared(
+        ctr=RATIO,
+        inverse=RATIO | {"numerator": "views", "denominator": "clicks"},
+        clicks={"kind": "count", "cap": 20},
+        spent={"cap": 0.5},
+    ) | {"secondaryMetrics": ["inverse"], "guardrailMetrics": ["spent"]}
+
+    plan = plan_of(parse_definition(config, VARIANTS).config)
+
+    assert plan == Plan({"clicks": 20_000_000, "spent": 500_000}, (("clicks", "views"),))
+    assert plan_of(parse_definition(CONFIG, VARIANTS).config) == PLAIN
+
+
+def test_no_update_changes_what_is_measured():
+    definition = parse_definition(declared(ctr=RATIO, clicks={"cap": 20}), VARIANTS)
+    everything: dict[str, Any] = {
+        "trafficAllocation": 0.5,
+        "minSampleSize": 7,
+        "significanceThreshold": 0.9,
+        "autoPromoteWinner": True,
+        "maxExpectedLoss": 0.5,
+        "minDuration": 9,
+        "controlShare": 0.1,
+    }
+    assert {to_camel(name) for name in ExperimentUpdate.model_fields} == {*everything, "parameters"}
+
+    after = updated(definition, parse(ExperimentUpdate, everything))
+
+    assert plan_of(after.config) == plan_of(definition.config)
+    with pytest.raises(InputError) as caught:
+        parse(ExperimentUpdate, {"metrics": {"clicks": {"cap": 10}}})
+    assert (caught.value.code, caught.value.path) == ("METRICS_FIXED", "metrics")

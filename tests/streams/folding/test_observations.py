@@ -13,6 +13,7 @@ from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.folding import observations
 from streams.folding.base import Folding
 from streams.folding.observations import ObservationFolding
+from streams.tallies.plan import PLAIN, Plan, plain
 from streams.tallies.segments import Piece
 from streams.wire.observations import encode_observation, encode_observation_batch
 from streams.wire.plain_observations import read_plain_observations
@@ -23,6 +24,7 @@ KEYRING = Keyring({1: SECRET, 2: OTHER})
 STRANGER = Keyring({3: SECRET})
 FORGER = Keyring({1: OTHER})
 NOW_MS = 1_700_000_000_000
+PLAN = Plan({"click": 200, "m" * 63: 1}, (("click", "m" * 63),))
 
 
 @dataclass(frozen=True)
@@ -77,22 +79,57 @@ batches = st.builds(
     ),
     units,
 )
+usual = st.builds(
+    value_of,
+    units,
+    event=st.sampled_from([None, "a", "b"]),
+    metric=st.sampled_from(["click", "m" * 63]),
+    value=st.integers(-300, 300),
+    window=st.sampled_from([0, 60]),
+)
 values = st.one_of(
-    good, good, good, mutated, cut, longer, batches, st.binary(max_size=150), st.none()
+    usual,
+    usual,
+    usual,
+    usual,
+    usual,
+    usual,
+    good,
+    good,
+    good,
+    mutated,
+    cut,
+    longer,
+    batches,
+    st.binary(max_size=150),
+    st.none(),
 )
 
 
-def outcome(folding, by_columns, batches_of_records, limit):
+def outcome(batches_of_records, limit, plans, known, *, by_columns, takes=True):
+    """Return what comes of every step, as plans are learned when they are asked for."""
+    learned = {experiment: plans[experiment] for experiment in known}
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit, learned.get)
     fold = folding.new_fold(0)
     results = []
     for records in batches_of_records:
-        folded = folding.fold(fold, records) if by_columns else Folding.fold(folding, fold, records)
-        refused = [
-            (place, [(refusal.index, repr(refusal.error)) for refusal in refusals])
-            for place, refusals in folded.refused
-        ]
-        results.append((folded.events, refused, fold.hw, meaning(fold.take_changes())))
-    return results
+        rest = records
+        while True:
+            folded = folding.fold(fold, rest) if by_columns else Folding.fold(folding, fold, rest)
+            refused = [
+                (rest[place].offset, [(refusal.index, repr(refusal.error)) for refusal in refusals])
+                for place, refusals in folded.refused
+            ]
+            results.append((folded.events, refused, folded.awaits, fold.hw))
+            if takes:
+                results.append(meaning(fold.take_changes()))
+            if folded.awaits is None:
+                break
+            assert folded.awaits not in learned
+            learned[folded.awaits] = plans[folded.awaits]
+            rest = [record for record in rest if record.offset > fold.hw]
+    changes = meaning(fold.take_changes())
+    return [*results, changes, sorted(fold.cells, key=lambda cell: cell.experiment)]
 
 
 def meaning(changes):
@@ -101,20 +138,36 @@ def meaning(changes):
     return replace(changes, segments=segments)
 
 
-@pytest.mark.parametrize("limit", [1_000, 3])
-@settings(max_examples=300, deadline=None)
-@given(
-    stream=st.lists(values, min_size=1, max_size=40), cuts=st.integers(1, 40), again=st.booleans()
+plans = st.fixed_dictionaries(
+    {experiment: st.sampled_from([PLAIN, PLAN, Plan(PLAN.caps)]) for experiment in range(3)}
 )
-def test_columns_give_the_state_and_the_refusals_of_single_records(limit, stream, cuts, again):
-    records = [Record(offset, value) for offset, value in enumerate(stream)]
+
+
+@pytest.mark.parametrize("limit", [1_000, 3])
+@settings(max_examples=400, deadline=None)
+@given(
+    stream=st.lists(values, min_size=1, max_size=40) | st.lists(usual, min_size=8, max_size=40),
+    cuts=st.integers(1, 6) | st.integers(1, 40),
+    again=st.booleans(),
+    plans=plans,
+    known=st.sets(st.integers(0, 2)),
+    takes=st.booleans(),
+)
+def test_columns_give_the_state_and_the_refusals_of_single_records(
+    limit, stream, cuts, again, plans, known, takes
+):
+    """Also where plans are missing: the same is awaited, with the same counted before."""
+    records = [Record(3 * offset, value) for offset, value in enumerate(stream)]
     batches = [records[i : i + cuts] for i in range(0, len(records), cuts)]
     if again:
         batches.append(records)  # all of them at or below the last offset
-    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(observations, "COLUMNS_FROM", 1)
-        assert outcome(folding, True, batches, limit) == outcome(folding, False, batches, limit)
+        columns, singles = (
+            outcome(batches, limit, plans, known, by_columns=by_columns, takes=takes)
+            for by_columns in (True, False)
+        )
+        assert columns == singles
 
 
 def test_usual_records_are_plain_and_what_is_refused_is_not():
@@ -136,7 +189,7 @@ def test_records_with_a_registry_id_are_read_the_general_way():
     codec.use_ids({"observation": 7})
     observation = Observation(KEYRING.sign(Receipt(1, 0, 1 << 31, 1, NOW_MS, 1, 60)), "click", 5)
     records = [Record(offset, encode_observation(observation, codec)) for offset in range(100)]
-    folding = ObservationFolding(codec, KEYRING, 1_000)
+    folding = ObservationFolding(codec, KEYRING, 1_000, plain)
     fold = folding.new_fold(0)
 
     assert not folding.fold(fold, records).refused
@@ -183,7 +236,7 @@ def respelled():
 def test_one_that_is_refused_is_refused_among_many_good_ones(fields, code):
     stream = [value_of(unit) for unit in range(100)]
     stream[50] = raw(**fields)
-    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000)
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000, plain)
     fold = folding.new_fold(0)
 
     folded = folding.fold(fold, [Record(offset, value) for offset, value in enumerate(stream)])
@@ -193,3 +246,24 @@ def test_one_that_is_refused_is_refused_among_many_good_ones(fields, code):
     assert (place, refusal.error.code) == (50, code)
     cells = fold.take_changes().cells
     assert sum(t.metrics["click"].observations for c in cells for t in c.variants.values()) == 99
+
+
+@pytest.mark.parametrize("by_columns", [True, False])
+@settings(max_examples=50, deadline=None)
+@given(stream=st.lists(values, min_size=1, max_size=30), plans=plans)
+def test_a_plan_learned_in_mid_batch_gives_what_a_known_one_does(by_columns, stream, plans):
+    records = [Record(offset, value) for offset, value in enumerate(stream)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(observations, "COLUMNS_FROM", 1)
+        (events, refused, awaits, hw), *known = outcome(
+            [records], 1_000, plans, plans, by_columns=by_columns, takes=False
+        )
+        *steps, changes, cells = outcome(
+            [records], 1_000, plans, (), by_columns=by_columns, takes=False
+        )
+
+    assert awaits is None
+    assert [changes, cells] == known
+    assert sum(step[0] for step in steps) == events
+    assert [each for step in steps for each in step[1]] == refused
+    assert steps[-1][2:] == (None, hw)

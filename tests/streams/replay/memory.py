@@ -19,6 +19,7 @@ from streams.domain.ids import experiment_id
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.receipts import Keyring, Receipt
 from streams.domain.vectors import pack
+from streams.experiments.measured import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.folding.base import Folding
 from streams.folding.commands import Known, recommended
@@ -28,6 +29,7 @@ from streams.log.records import Span, StoredRecord, incomplete, truncated
 from streams.replay.partitions import Inputs
 from streams.tallies.cell import Cell, Source
 from streams.tallies.partition import PartitionFold, Progress, Segment
+from streams.tallies.plan import Plan
 from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.wire.decisions import encode_decision
@@ -44,6 +46,7 @@ NOW_MS = 1_700_000_000_000
 PARTITIONS = 2
 EXPERIMENTS = (7, 8, 9)
 CONTEXTUAL = 8
+MEASURED = 9
 VECTORS = ((0, 1024),), ((0, 1024), (1, 1024)), ((0, 1024), (2, 1024), (3, -300))
 DEFINITION: dict[str, Any] = {
     "config": {
@@ -66,6 +69,10 @@ CONTEXTUAL_DEFINITION = DEFINITION | {
         },
     }
 }
+MEASURED_DEFINITION = DEFINITION | {
+    "config": DEFINITION["config"] | {"metrics": {"click": {"cap": 3}}}
+}
+DEFINITIONS = {CONTEXTUAL: CONTEXTUAL_DEFINITION, MEASURED: MEASURED_DEFINITION}
 
 
 @dataclass
@@ -123,7 +130,7 @@ class Installation:
         self._folds: dict[Source, list[PartitionFold]] = {}
         self._foldings: dict[Source, Folding[Any]] = {
             Source.IMPRESSIONS: ImpressionFolding(SINGLE_OBJECT, LIMIT),
-            Source.OBSERVATIONS: ObservationFolding(SINGLE_OBJECT, KEYRING, LIMIT),
+            Source.OBSERVATIONS: ObservationFolding(SINGLE_OBJECT, KEYRING, LIMIT, self._plan_of),
         }
         for source, folding in self._foldings.items():
             self._folds[source] = [folding.new_fold(n) for n in range(PARTITIONS)]
@@ -138,13 +145,17 @@ class Installation:
         self._n_commands += 1
         payload: Mapping[str, Any] = {}
         if kind is CommandKind.CREATE:
-            payload = CONTEXTUAL_DEFINITION if number == CONTEXTUAL else DEFINITION
+            payload = DEFINITIONS.get(number, DEFINITION)
         name = command_id or f"{self._n_commands:032x}"
         command = Command(name, number, kind, NOW_MS, payload)
         offset = self.log.append("commands", 0, encode_command(command))
         taken = self.known[number].take_command(offset, command)
         if taken.decision is not None:
             self.log.append("decisions", 0, encode_decision(taken.decision))
+
+    def _plan_of(self, number: int) -> Plan | None:
+        experiment = self.known[number].experiment
+        return None if experiment is None else plan_of(experiment.definition.config)
 
     def traffic(self, random: Random, n_records: int) -> None:
         """Append impressions, observations, repetitions and noise."""

@@ -12,13 +12,24 @@ from streams.domain.errors import InputError
 from streams.domain.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.receipts import Receipt
+from streams.evaluation.progress import Progress
+from streams.experiments.definition import parse_definition
 from streams.replay.history import experiment_of
 from streams.replay.unit_log import unit_log
 from streams.replay.what_if import Assumptions, what_if
+from streams.tallies.cell import Source, merge
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
 from tests.streams.evaluation.logs import tallies
-from tests.streams.replay.memory import INPUTS, KEYRING, NOW_MS, Installation, installation
+from tests.streams.replay.memory import (
+    INPUTS,
+    KEYRING,
+    MEASURED,
+    NOW_MS,
+    PARTITIONS,
+    Installation,
+    installation,
+)
 
 QUARTER = PROPENSITY_ONE // 4
 
@@ -143,3 +154,43 @@ def test_without_units_and_for_an_unknown_metric_it_says_so():
     with pytest.raises(InputError) as raised:
         logged(installation(1), metric="sale")
     assert raised.value.code == "UNKNOWN_METRIC"
+
+
+def test_values_of_a_capped_metric_are_those_of_its_tallies():
+    made = installation(5)
+    for source in Source:
+        for partition in range(PARTITIONS):
+            made.fold(source, partition, 10_000)
+    for key in sorted(made.unsent):
+        made.emit(key)
+    experiment = experiment_of(made.log, INPUTS, MEASURED)
+
+    log = unit_log(made.log, INPUTS, experiment, "click")
+
+    tally = merge(made.known[MEASURED].cells.values())
+    totals = [variant.metrics["click"].total / MICRO for variant in tally.variants.values()]
+    assert log.cap == 3 * MICRO
+    assert not log.unmatched
+    assert np.bincount(log.variants, log.values).tolist() == totals
+    progress = Progress(log, log.propensities)
+    progress.observe(np.arange(len(log.observed_units)))
+    found = progress.tally()
+    assert [found.variants[arm].metrics["click"] for arm in range(2)] == [
+        tally.variants[arm].metrics["click"] for arm in range(2)
+    ]
+
+
+def test_a_ratio_is_refused():
+    made = installation(5)
+    actual = experiment_of(made.log, INPUTS, 7)
+    config = actual.definition.config.model_dump(by_alias=True, mode="json")
+    ratio = {"kind": "ratio", "numerator": "click", "denominator": "view"}
+    variants = [each.model_dump(by_alias=True, mode="json") for each in actual.definition.variants]
+    definition = parse_definition(
+        config | {"metrics": {"click-rate": ratio}, "primaryMetric": "click-rate"}, variants
+    )
+
+    with pytest.raises(InputError) as refused:
+        unit_log(made.log, INPUTS, replace(actual, definition=definition), "click-rate")
+
+    assert (refused.value.code, refused.value.path) == ("RATIO_METRIC", "metric")

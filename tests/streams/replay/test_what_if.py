@@ -16,7 +16,7 @@ from streams.inference.direction import Direction
 from streams.inference.kinds import MetricKind
 from streams.replay.what_if import Assumptions, what_if
 from streams.tallies.cell import Source
-from tests.streams.replay.memory import INPUTS, NOW_MS, Installation, installation
+from tests.streams.replay.memory import INPUTS, MEASURED, NOW_MS, Installation, installation
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,16 @@ def test_an_ended_experiment_is_taken_as_running():
     assert both.supposed.recommended_action in set(RecommendedAction)
 
 
+def test_another_cap_measures_the_units_of_the_log_anew(made):
+    def totals(assumptions):
+        both = what_if(made.log, INPUTS, MEASURED, assumptions)
+        return [sum(v.metrics[0].total for v in s.variants) for s in (both.actual, both.supposed)]
+
+    capped, free = totals(Assumptions(caps={"click": None}))
+    assert totals(Assumptions(caps={"click": 3})) == [capped, capped]
+    assert totals(Assumptions(caps={"click": 1}))[1] < capped < free
+
+
 @pytest.mark.parametrize(
     ("assumptions", "code", "path"),
     [
@@ -124,6 +134,8 @@ def test_an_ended_experiment_is_taken_as_running():
         (Assumptions("ucb", prior=(1, 1)), "UNKNOWN_PARAMETER", "config.parameters.priorAlpha"),
         (Assumptions(prior=(0.0, 1.0)), "OUT_OF_RANGE", "config.parameters.priorAlpha"),
         (Assumptions(metric="7"), "INVALID_NAME", "config.primaryMetric"),
+        (Assumptions(caps={"click": 0.0}), "OUT_OF_RANGE", "config.metrics.click.cap"),
+        (Assumptions(caps={"view": 5.0}), "UNKNOWN_METRIC", "config.metrics.view"),
     ],
 )
 def test_what_does_not_fit_is_refused_at_its_path(made, assumptions, code, path):

@@ -1,12 +1,14 @@
 """Units that are new are counted together; what needs its place among others is left."""
 
 import numpy as np
+import pytest
 
 from streams.domain.events import VerifiedObservations
 from streams.domain.quantities import MICRO
 from streams.domain.receipts import Keyring
 from streams.tallies.new_units import UnitRows, count_new_units
 from streams.tallies.observations import ObservationFold
+from streams.tallies.plan import PLAIN, Plan, PlanMissingError, plain
 
 NOW_MS = 1_700_000_000_000
 SALT = 7
@@ -31,9 +33,9 @@ def rows_of(*units, window_s=60, experiment=1):
     )
 
 
-def fold_with(limit=100):
+def fold_with(limit=100, plan_of=plain):
     """Return a fold, and its ledger of experiment 1 with an open bucket and a known metric."""
-    fold = ObservationFold(0, Keyring({1: bytes(16)}), limit=limit)
+    fold = ObservationFold(0, Keyring({1: bytes(16)}), limit=limit, plan_of=plan_of)
     ledger = fold._ledger(1)
     ledger.salts["click"] = SALT
     assert ledger.window.observe(NOW_MS, 60, 100 ^ SALT, 50, MICRO, NOW_MS) is None
@@ -73,3 +75,20 @@ def test_everything_is_left_of_an_experiment_that_has_not_the_metric_yet():
     fold, ledger = fold_with()
     ledger.salts.clear()
     assert count(fold, rows_of(4)) == [0]
+
+
+def test_everything_is_left_of_an_experiment_that_is_measured_by_a_plan():
+    capped = Plan({"click": MICRO})
+    fold, _ = fold_with(plan_of=lambda experiment: capped if experiment == 1 else PLAIN)
+    assert count(fold, rows_of(4, 5)) == [0, 1]
+    assert fold.take_cells() == []
+
+
+def test_nothing_is_counted_where_the_plan_of_one_experiment_is_missing():
+    fold, _ = fold_with(plan_of={1: PLAIN}.get)
+    rows = rows_of(4, 5, 6)
+    rows.experiments[2] = 2
+    with pytest.raises(PlanMissingError) as missing:
+        count(fold, rows)
+    assert missing.value.experiment == 2
+    assert fold.take_cells() == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.wire import decode_cell, encode_cell
 
 counts = st.integers(0, 2**40)
@@ -37,6 +37,11 @@ variants = st.builds(
     overlap_units=counts,
     overlap=sums,
     overlap_squared=sums,
+    products=st.dictionaries(
+        st.tuples(st.text(max_size=8), st.text(max_size=8)),
+        st.builds(ProductTally, sums, sums, sums),
+        max_size=3,
+    ),
 )
 cells = st.builds(
     Cell,
@@ -54,7 +59,11 @@ cells = st.builds(
 def reordered(cell):
     """Return an equal cell whose mappings were filled in the opposite order."""
     variants = {
-        index: replace(tally, metrics=dict(reversed(list(tally.metrics.items()))))
+        index: replace(
+            tally,
+            metrics=dict(reversed(list(tally.metrics.items()))),
+            products=dict(reversed(list(tally.products.items()))),
+        )
         for index, tally in reversed(list(cell.variants.items()))
     }
     return replace(cell, variants=variants)
@@ -77,9 +86,10 @@ def test_a_decoded_cell_is_in_order(cell):
 
     assert list(decoded.variants) == sorted(cell.variants)
     assert all(list(t.metrics) == sorted(t.metrics) for t in decoded.variants.values())
+    assert all(list(t.products) == sorted(t.products) for t in decoded.variants.values())
 
 
-@pytest.mark.parametrize(("version", "is_kept"), [(1, False), (2, False), (3, True)])
+@pytest.mark.parametrize(("version", "is_kept"), [(1, False), (2, False), (3, True), (4, True)])
 def test_a_cell_of_an_older_version_is_known_to_lack_the_overlap_sums(version, is_kept):
     sample = files("schemas") / "golden" / f"tally_cell.{version}.json"
     cell = decode_cell(bytes.fromhex(json.loads(sample.read_text())["encoded"]))

@@ -1,0 +1,74 @@
+"""The measurement plans of the experiments, as `commands` has them, for whoever folds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from schemas.catalogue import COMMANDS
+from streams.domain.errors import DependencyError
+from streams.folding.plans import take_plans
+from streams.log.records import LogError, LogSource, StoredRecord
+from streams.tallies.plan import PLAIN, Plan
+from streams.wire.registry import Framing
+
+RETRY_S = 1.0
+"""Wait before a log that does not answer is asked again."""
+
+logger = logging.getLogger(__name__)
+
+
+class LoggedPlans:
+    """The plans read so far, and how to learn another one.
+
+    Nobody has a receipt before the `create` and the `start` of its experiment are durable. So an
+    experiment that is met in a receipt and is not in `commands` when it is read to its end *after
+    that* never will be there before its receipts: its plan is plain. One reading settles it, so
+    experiments that were never created, as those of another platform, cost one each and no more.
+
+    Args:
+        source: The log.
+        framing: Learns the schemas of records before they are decoded.
+    """
+
+    def __init__(self, source: LogSource, framing: Framing) -> None:
+        self._source = source
+        self._framing = framing
+        self._ends: dict[int, int] = {}
+        self._plans: dict[int, Plan] = {}
+        self._reading = asyncio.Lock()
+
+    def get(self, experiment: int) -> Plan | None:
+        """Return the plan of an experiment; None while it is not known."""
+        return self._plans.get(experiment)
+
+    async def learn(self, experiment: int) -> None:
+        """Return once the plan of an experiment is known, however long the log does not answer."""
+        async with self._reading:
+            while experiment not in self._plans:
+                try:
+                    await self._read()
+                except (DependencyError, LogError) as error:
+                    # Without its plan the units of an experiment would be measured wrongly.
+                    logger.warning("the plans of the experiments cannot be read: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                else:
+                    self._plans.setdefault(experiment, PLAIN)
+
+    async def _read(self) -> None:
+        """Read `commands` from where it was read before to its end."""
+        records, ends = await asyncio.to_thread(self._new_records)
+        await self._framing.prepare(record.value for record in records)
+        await asyncio.to_thread(take_plans, self._plans, records, self._framing.codec)
+        self._ends = ends
+
+    def _new_records(self) -> tuple[Sequence[StoredRecord], dict[int, int]]:
+        found: list[StoredRecord] = []
+        ends: dict[int, int] = {}
+        for partition, span in sorted(self._source.spans(COMMANDS.name).items()):
+            begin = max(span.begin, self._ends.get(partition, 0))
+            for records in self._source.read(COMMANDS.name, partition, begin, span.end):
+                found += records
+            ends[partition] = max(begin, span.end)
+        return found, ends

@@ -1,0 +1,200 @@
+"""A ratio of two metrics, by variant: the sum of the one over the sum of the other.
+
+No unit has a value of a ratio. What stands in for it is how far the unit pulls the ratio R of its
+variant away, (x - R y) / (mean of y): the *linearised* value. These sum to 0, and their variance is
+that of the ratio by the delta method, to the first order in one over the units. Posteriors,
+policies and confidence sequences take the ratio for a mean of which these are the deviations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from streams.allocation.policies import Arm
+from streams.domain.quantities import MICRO
+from streams.experiments.comparing import MIN_UNITS_WITH_VALUE, Compared, Traffic
+from streams.experiments.metrics import MetricSpec
+from streams.inference.contrasts import Contrast
+from streams.inference.kinds import Contradiction, FoundKind, MetricKind
+from streams.inference.normal import NormalPosterior
+from streams.inference.posterior import FloatArray
+from streams.inference.ratio import RatioSample, ratio_posteriors
+from streams.inference.sample import Sample
+from streams.tallies.cell import MetricTally, ProductTally, VariantTally
+from streams.tallies.combined import combine
+from streams.tallies.plan import pair_of
+
+_NONE, _NO_PRODUCT = MetricTally(), ProductTally()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComparedRatios(Compared):
+    """Ratios of all variants, ready to be compared.
+
+    The fields of `Compared` are those of the linearised values, as if the mean of the denominator
+    were `scale` in every variant.
+
+    Attributes:
+        ratios: Ratio of each variant, by the sums that are compared; shape (n_variants,).
+        scale: Mean of the denominator that the fields are scaled to, > 0.
+    """
+
+    ratios: FloatArray
+    scale: float
+
+    def contrast(self, a: Sequence[int], b: Sequence[int], times: float = 1.0) -> Contrast:
+        """Return the contrasts of "ratio of a minus `times` the ratio of b".
+
+        Args:
+            a, b: Indices of variants, equally many or one of them one.
+            times: Factor, >= 0.
+        """
+        found = Compared.contrast(self, a, b, times)
+        return replace(
+            found,
+            difference=self.ratios[list(a)] - times * self.ratios[list(b)],
+            standard_error=found.standard_error / self.scale,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RatioTallies:
+    """What is known of a ratio; every tuple has one entry a variant, in their order.
+
+    Attributes:
+        numerators, denominators: Their tallies.
+        products: The sums of their products.
+        samples: Sums over the units, for the posterior. A denominator that sums to less than 0 is
+            taken for none.
+    """
+
+    numerators: tuple[MetricTally, ...]
+    denominators: tuple[MetricTally, ...]
+    products: tuple[ProductTally, ...]
+    samples: tuple[RatioSample, ...]
+
+    @classmethod
+    def of(cls, spec: MetricSpec, variants: Sequence[VariantTally]) -> Self | None:
+        """Return what is known of a ratio; None if the metric is none.
+
+        Args:
+            spec: What is declared of it.
+            variants: Tallies, in the order of the definition.
+        """
+        if spec.components is None:
+            return None
+        numerator, denominator = spec.components
+        xs = tuple(variant.metrics.get(numerator, _NONE) for variant in variants)
+        ys = tuple(variant.metrics.get(denominator, _NONE) for variant in variants)
+        pair = pair_of(numerator, denominator)
+        products = tuple(variant.products.get(pair, _NO_PRODUCT) for variant in variants)
+        samples = tuple(
+            RatioSample.of(variant.units, x, y if y.total > 0 else _NONE, product.total)
+            for variant, x, y, product in zip(variants, xs, ys, products, strict=True)
+        )
+        return cls(xs, ys, products, samples)
+
+    @property
+    def found(self) -> FoundKind:
+        """The kind, with what contradicts it.
+
+        A denominator counts something that there is: it is never below 0 in sum, and above once as
+        many units have one as a comparison needs.
+        """
+        for index, y in enumerate(self.denominators):
+            if y.total < 0 or (y.total == 0 and y.units >= MIN_UNITS_WITH_VALUE):
+                message = f"the denominator of variant {index} sums to {y.total / MICRO:g}, not > 0"
+                found = Contradiction("DENOMINATOR_NOT_POSITIVE", index, message)
+                return FoundKind(MetricKind.RATIO, is_declared=True, contradiction=found)
+        return FoundKind(MetricKind.RATIO, is_declared=True, contradiction=None)
+
+    @property
+    def tallies(self) -> tuple[MetricTally, ...]:
+        """What is reported as counted: units with a denominator, and the sum of the numerator."""
+        return tuple(
+            MetricTally(y.units, x.observations + y.observations, x.total)
+            for x, y in zip(self.numerators, self.denominators, strict=True)
+        )
+
+    @property
+    def unit_samples(self) -> tuple[Sample, ...]:
+        """Samples whose means are the ratios; units with a value have one of both metrics."""
+        return tuple(
+            Sample(
+                units=sample.units,
+                units_with_value=min(x.units, y.units),
+                total=sample.ratio * sample.units,
+                squared_deviations=sample.squared_deviations,
+                value_squared_deviations=0.0,
+            )
+            for sample, x, y in zip(self.samples, self.numerators, self.denominators, strict=True)
+        )
+
+    @property
+    def posteriors(self) -> NormalPosterior:
+        """Posteriors of the ratios."""
+        return ratio_posteriors(self.samples)
+
+    def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
+        """Return what a policy sees: units whose values are R + (x - R y) / (mean of y).
+
+        A variant without a denominator tells nothing, and has no units yet.
+
+        Args:
+            weights: Declared shares, which sum to 1.
+        """
+        return tuple(
+            Arm(
+                units=round(sample.units) if sample.denominator else 0,
+                total=sample.ratio * sample.units,
+                squared_deviations=sample.squared_deviations,
+                is_binary=False,
+                weight=weight,
+            )
+            for sample, weight in zip(self.samples, weights, strict=True)
+        )
+
+    def compared(self, traffic: Traffic) -> ComparedRatios:
+        """Return what comparisons of the ratio rest on.
+
+        The ratios are of the sums by which the traffic wants means compared, and so is the mean of
+        the denominator: where weights moved, of values that count by their propensities.
+
+        Source: Deng, Knoblich and Lu (2018), "Applying the delta method in metric analytics",
+            section 3; a ratio is asymptotically linear, and a confidence sequence for such a one is
+            asymptotic as that of a mean is (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
+            arXiv 2103.06476).
+        """
+        samples = self.unit_samples
+
+        def summed(tallies: Sequence[MetricTally]) -> Compared:
+            return Compared.of(traffic, tallies, samples, is_binary=False)
+
+        xs, ys = summed(self.numerators).sums.total, summed(self.denominators).sums
+        is_known = (ys.total > 0.0) & (ys.weight > 0.0)
+        ratios = np.divide(xs, ys.total, out=np.zeros_like(xs), where=is_known)
+        means = np.divide(ys.total, ys.weight, out=np.ones_like(xs), where=is_known)
+        scale = float(means[is_known].mean()) if is_known.any() else 1.0
+        factors = np.where(is_known, scale / means, 0.0)
+        linearised = summed(
+            [
+                combine(x, y, product, factor, -factor * ratio)
+                for x, y, product, factor, ratio in zip(
+                    self.numerators,
+                    self.denominators,
+                    self.products,
+                    factors.tolist(),
+                    ratios.tolist(),
+                    strict=True,
+                )
+            ]
+        )
+        # Their total is 0 by their making, but for rounding.
+        sums = replace(linearised.sums, total=np.zeros_like(xs))
+        return ComparedRatios(
+            traffic, linearised.is_bounded, linearised.with_value, sums, ratios, scale
+        )

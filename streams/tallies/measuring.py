@@ -1,0 +1,101 @@
+"""Observations counted as a plan wants them: capped values, and products of two metrics.
+
+Each change is the difference of what the unit is worth after an event and before it. So the sums
+are those of the units as they are in the end, in whatever order their events came.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from streams.domain.vectors import Vector
+from streams.tallies.builder import CellBuilder
+from streams.tallies.plan import Pair, Plan, capped
+from streams.tallies.window import KEY_MASK, Window
+
+
+class Counted(NamedTuple):
+    """An observation that counts.
+
+    Attributes:
+        offset: Offset of its record.
+        key: Variant, propensity and metric.
+        before: What the unit's observations of the metric summed to before it, in micro-units; None
+            if there were none.
+        value: The observation, in micro-units.
+        at_ms: Time of the observation.
+        vector: Features of the unit; None if it has none.
+        identity: Stands for the assignment, as in the keys of the window.
+        assigned_at_ms, window_s: Of the assignment.
+    """
+
+    offset: int
+    key: tuple[int, int, str]
+    before: int | None
+    value: int
+    at_ms: int
+    vector: Vector | None
+    identity: int
+    assigned_at_ms: int
+    window_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Partner:
+    """The other metric of a pair: its name, its hash in the keys of the window, and the pair."""
+
+    metric: str
+    salt: int
+    pair: Pair
+
+
+class Measurement:
+    """Counts observations of one experiment by its plan.
+
+    Args:
+        plan: The plan.
+        salts: Hash of every metric of its pairs, as in the keys of the window.
+    """
+
+    __slots__ = ("_caps", "_partners")
+
+    def __init__(self, plan: Plan, salts: Mapping[str, int]) -> None:
+        self._caps = plan.caps
+        self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)
+        for pair in plan.pairs:
+            for own, other in (pair, pair[::-1]):
+                self._partners[own].append(_Partner(other, salts[other], pair))
+
+    def count(self, builder: CellBuilder, window: Window, counted: Counted) -> None:
+        """Add an observation to a cell.
+
+        Args:
+            builder: The cell.
+            window: Has remembered the observation already.
+            counted: The observation.
+        """
+        variant, propensity, metric = counted.key
+        before = counted.before
+        cap = self._caps.get(metric)
+        known = 0 if before is None else capped(before, cap)
+        change = capped((before or 0) + counted.value, cap) - known
+        builder.add_value(
+            counted.offset,
+            counted.key,
+            None if before is None else known,
+            change,
+            counted.at_ms,
+            counted.vector,
+        )
+        for partner in self._partners.get(metric, ()):
+            total = window.total(
+                counted.assigned_at_ms,
+                counted.window_s,
+                (counted.identity ^ partner.salt) & KEY_MASK,
+            )
+            if total is not None:
+                value = capped(total, self._caps.get(partner.metric))
+                builder.add_product((variant, propensity, partner.pair), change * value)

@@ -1,0 +1,169 @@
+"""Capped values and products against the units themselves, in whatever order events come."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.domain.errors import InvalidParameterError
+from streams.domain.events import Observation, ObservationBatch
+from streams.domain.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
+from streams.domain.receipts import Keyring, Receipt
+from streams.tallies.cell import MetricTally, ProductTally
+from streams.tallies.observations import ObservationFold
+from streams.tallies.plan import PLAIN, Plan, PlanMissingError
+from streams.tallies.weights import weighted
+
+NOW_MS = 1_700_000_000_000
+EXPERIMENT = 7
+KEYRING = Keyring({1: bytes(range(32))})
+METRICS = "orders", "spent", "visits"
+PLAN = Plan({"spent": 500 * MICRO, "visits": 3 * MICRO}, (("orders", "spent"), ("spent", "visits")))
+
+
+def receipt(unit: int, experiment: int = EXPERIMENT) -> str:
+    propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
+    return KEYRING.sign(Receipt(experiment, unit % 2, propensity, 1, NOW_MS, unit, 60))
+
+
+def event(unit: int, metric: str, value: int, event_id: str | None = None) -> Observation:
+    return Observation(receipt(unit), metric, value, event_id, NOW_MS + 1)
+
+
+def folded(records, plan=PLAN):
+    """Return the tally of each variant, and what was counted as a repetition."""
+    fold = ObservationFold(0, KEYRING, plan_of=lambda _: plan)
+    for offset, observations in enumerate(records):
+        assert not fold.fold(offset, ObservationBatch(observations), NOW_MS)
+        if offset % 3 == 0:
+            fold.take_changes()
+    fold.take_changes()
+    return [(cell.variants, cell.duplicates) for cell in fold.cells]
+
+
+def test_a_worked_example():
+    # Unit 1 spends 300 and 400, of which 500 count, in two visits; unit 5 spends 20 in five, of
+    # which three count; unit 3 spends 90 without a visit. All have variant 1; unit 3 was assigned
+    # with probability 1/4, the others with 1/2.
+    [(variants, _)] = folded(
+        [
+            [event(1, "visits", MICRO), event(1, "spent", 300 * MICRO)],
+            [event(1, "spent", 400 * MICRO), event(1, "visits", MICRO)],
+            [event(5, "visits", 5 * MICRO), event(5, "spent", 20 * MICRO)],
+            [event(3, "spent", 90 * MICRO)],
+        ]
+    )
+
+    spent = variants[1].metrics["spent"]
+    assert (spent.units, spent.observations) == (3, 4)
+    assert spent.total == (500 + 20 + 90) * MICRO
+    assert spent.total_squared == (500**2 + 20**2 + 90**2) * MICRO**2
+    assert spent.weighted_total == (2 * 500 + 2 * 20 + 4 * 90) * MICRO**2
+    assert variants[1].metrics["visits"].total == (2 + 3) * MICRO
+    assert variants[1].products == {
+        ("spent", "visits"): ProductTally(
+            (500 * 2 + 20 * 3) * MICRO**2,
+            4 * (500 * 2 + 20 * 3) * MICRO**4,
+            PROPENSITY_ONE**2 // 4 * (500 * 2 + 20 * 3) * MICRO**2,
+        )
+    }
+
+
+units, metrics = st.integers(0, 5), st.sampled_from(METRICS)
+observed = st.tuples(units, metrics, st.integers(-400 * MICRO, 400 * MICRO), st.integers(0, 3))
+
+
+def by_units(events, plan):
+    """Return the sums over the units as they are in the end."""
+    values: defaultdict[tuple[int, str], int] = defaultdict(int)
+    counts: defaultdict[tuple[int, str], int] = defaultdict(int)
+    for unit, metric, value, _ in events:
+        values[unit, metric] += value
+        counts[unit, metric] += 1
+    worth = {
+        (unit, metric): min(value, plan.caps.get(metric, value))
+        for (unit, metric), value in values.items()
+    }
+    tallies: dict[tuple[int, str], MetricTally] = defaultdict(MetricTally)
+    for (unit, metric), x in worth.items():
+        propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
+        counted = MetricTally(1, counts[unit, metric], x, x * x)
+        tallies[unit % 2, metric] += weighted(1, {metric: counted}, propensity).metrics[metric]
+    products: dict[tuple[int, tuple[str, str]], ProductTally] = defaultdict(ProductTally)
+    for pair in plan.pairs:
+        for unit in range(6):
+            if (unit, pair[0]) in worth and (unit, pair[1]) in worth:
+                propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
+                w, v = inverse_propensity(propensity), PROPENSITY_ONE - propensity
+                product = worth[unit, pair[0]] * worth[unit, pair[1]]
+                products[unit % 2, pair] += ProductTally(product, w * w * product, v * v * product)
+    return dict(tallies), dict(products)
+
+
+@settings(max_examples=100)
+@given(
+    events=st.lists(observed, min_size=1, max_size=30),
+    random=st.randoms(use_true_random=False),
+    size=st.integers(1, 7),
+    plan=st.sampled_from([PLAN, PLAIN, Plan({"spent": 1}), Plan({}, (("orders", "visits"),))]),
+)
+def test_any_order_repetition_and_batching_gives_the_sums_over_units(events, random, size, plan):
+    # Events with one id are one event, so the first of them is the one that counts.
+    first = {
+        (unit, metric, name): each for *each, name in reversed(events) for unit, metric, _ in [each]
+    }
+    distinct = [(*each, name) for (_, _, name), each in first.items()]
+    stream = [*distinct, *random.choices(distinct, k=len(events))]
+    random.shuffle(stream)
+    records = [
+        [
+            event(unit, metric, value, str(name))
+            for unit, metric, value, name in stream[i : i + size]
+        ]
+        for i in range(0, len(stream), size)
+    ]
+
+    [(variants, duplicates)] = folded(records, plan)
+
+    tallies, products = by_units(distinct, plan)
+    assert duplicates == len(stream) - len(distinct)
+    assert {
+        (index, name): tally
+        for index, variant in variants.items()
+        for name, tally in variant.metrics.items()
+    } == tallies
+    assert {
+        (index, pair): product
+        for index, variant in variants.items()
+        for pair, product in variant.products.items()
+    } == products
+
+
+def test_a_record_of_an_experiment_without_a_known_plan_changes_nothing_until_it_is_known():
+    plans = {EXPERIMENT: PLAN}
+    fold = ObservationFold(0, KEYRING, plan_of=plans.get)
+    fold.fold(0, ObservationBatch([event(1, "spent", 900 * MICRO)]), NOW_MS)
+    foreign = Observation(receipt(2, experiment=8), "spent", 900 * MICRO, None, NOW_MS)
+    record = ObservationBatch([event(1, "visits", MICRO), foreign])
+
+    with pytest.raises(PlanMissingError) as missing:
+        fold.fold(1, record, NOW_MS)
+    assert (missing.value.experiment, fold.hw) == (8, 0)
+    plans[8] = PLAIN
+    assert not fold.fold(1, record, NOW_MS)
+
+    first, second = fold.take_changes().cells
+    assert first.variants[1].metrics["visits"].observations == 1
+    assert second.variants[0].metrics["spent"].total == 900 * MICRO
+
+
+def test_a_plan_says_what_is_wrong_with_it():
+    with pytest.raises(InvalidParameterError, match="caps"):
+        Plan({"spent": 0})
+    with pytest.raises(InvalidParameterError, match="pairs"):
+        Plan({}, (("spent", "spent"),))
+    with pytest.raises(InvalidParameterError, match="pairs"):
+        Plan({}, (("visits", "spent"),))
