@@ -75,8 +75,8 @@ class Child:
         """
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.log.open("ab") as log:
-            try:
-                self._process = await asyncio.create_subprocess_exec(
+            starting = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(
                     *self._command,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
@@ -86,6 +86,12 @@ class Child:
                     start_new_session=True,
                     preexec_fn=_die_with_parent(),
                 )
+            )
+            try:
+                self._process = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                self._process = await starting  # or nobody could stop it
+                raise
             except OSError as error:
                 raise ChildFailedError(self.name, f"cannot start: {error}", self.tail()) from error
 

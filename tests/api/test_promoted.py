@@ -15,7 +15,7 @@ from tests.api.memory import DAY_MS, KEYRING, Api
 
 GUARDED = {"guardrailMetrics": ["crash"], "metrics": {"crash": {"direction": "decrease"}}}
 WINNER_SHARE = 62_259 / 65_536
-USERS = [f"user_{number}" for number in range(200)]
+USERS = [f"user_{number}" for number in range(1_000)]
 
 
 def settled(api: Api, name: str) -> Snapshot:
@@ -163,8 +163,8 @@ async def test_a_contextual_winner_is_shown_whatever_the_context(api: Api) -> No
 async def test_units_are_shared_out_afresh(api: Api) -> None:
     """Every other user saw A, and of those who see it now as well.
 
-    Of 10 expected among 200, fewer than 1 or all on one side of the earlier split happens with a
-    probability below 1e-2; the keys are fixed, so the outcome is.
+    Of 50 expected among 1,000, all are on one side of the earlier split with a probability below
+    1e-12.
     """
     name = await api.run({"type": "bayesian_ab", "autoPromoteWinner": True})
     settled(api, name)

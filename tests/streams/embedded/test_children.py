@@ -96,6 +96,21 @@ async def test_a_child_that_does_not_listen_is_killed_after_its_grace(tmp_path):
     assert await child.ended() == f"was ended by signal {signal.SIGKILL.value}"
 
 
+async def test_a_child_whose_start_was_cancelled_can_be_stopped(tmp_path):
+    """Whoever starts a child again may be cancelled in the middle of it."""
+    child = python("deaf", DEAF, tmp_path, grace_s=0.2)
+    starting = asyncio.create_task(child.start())
+    await asyncio.sleep(0)  # the program is being started
+
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert child.pid is not None
+    await child.stop()
+
+    assert child.pid is None
+
+
 async def test_stopping_a_child_that_never_started_is_nothing(tmp_path):
     await python("idle", "", tmp_path).stop()
 
