@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
 from schemas.catalogue import DECISIONS
+from schemas.codec import Codec
 from streams.domain.errors import EventError
 from streams.experiments.snapshot import RecommendedAction
 from streams.log.records import LogSource, StoredRecord
+from streams.log.tail import LogTail
 from streams.wire.decisions import decode_decision
 from streams.wire.registry import Framing
 
@@ -23,9 +24,7 @@ class LoggedActions:
     """
 
     def __init__(self, source: LogSource, framing: Framing) -> None:
-        self._source = source
-        self._framing = framing
-        self._ends: dict[int, int] = {}
+        self._tail = LogTail(source, DECISIONS.name, framing)
         self._actions: dict[int, RecommendedAction] = {}
 
     async def read(self) -> dict[int, RecommendedAction]:
@@ -34,24 +33,11 @@ class LoggedActions:
         Raises:
             LogError, DependencyError: the log cannot be read.
         """
-        records, ends = await asyncio.to_thread(self._new_records)
-        await self._framing.prepare(record.value for record in records)
-        await asyncio.to_thread(self._take, records)
-        self._ends = ends
+        await self._tail.take(self._take)
         return dict(self._actions)
 
-    def _take(self, records: Sequence[StoredRecord]) -> None:
+    def _take(self, records: Sequence[StoredRecord], codec: Codec) -> None:
         for record in records:
             with suppress(EventError, ValueError):  # a command, or what nobody can read
-                decision = decode_decision(record.value, self._framing.codec)
+                decision = decode_decision(record.value, codec)
                 self._actions[decision.experiment] = RecommendedAction(decision.kind)
-
-    def _new_records(self) -> tuple[list[StoredRecord], dict[int, int]]:
-        found: list[StoredRecord] = []
-        ends: dict[int, int] = {}
-        for partition, span in sorted(self._source.spans(DECISIONS.name).items()):
-            begin = max(span.begin, self._ends.get(partition, 0))
-            for records in self._source.read(DECISIONS.name, partition, begin, span.end):
-                found += records
-            ends[partition] = max(begin, span.end)
-        return found, ends

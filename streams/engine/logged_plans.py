@@ -7,9 +7,11 @@ import logging
 from collections.abc import Sequence
 
 from schemas.catalogue import COMMANDS
+from schemas.codec import Codec
 from streams.domain.errors import DependencyError
 from streams.folding.plans import take_plans
 from streams.log.records import LogError, LogSource, StoredRecord
+from streams.log.tail import LogTail
 from streams.tallies.plan import PLAIN, Plan
 from streams.wire.registry import Framing
 
@@ -33,9 +35,7 @@ class LoggedPlans:
     """
 
     def __init__(self, source: LogSource, framing: Framing) -> None:
-        self._source = source
-        self._framing = framing
-        self._ends: dict[int, int] = {}
+        self._tail = LogTail(source, COMMANDS.name, framing)
         self._plans: dict[int, Plan] = {}
         self._reading = asyncio.Lock()
 
@@ -48,7 +48,7 @@ class LoggedPlans:
         async with self._reading:
             while experiment not in self._plans:
                 try:
-                    await self._read()
+                    await self._tail.take(self._take)
                 except (DependencyError, LogError) as error:
                     # Without its plan the units of an experiment would be measured wrongly.
                     logger.warning("the plans of the experiments cannot be read: %s", error)
@@ -56,19 +56,5 @@ class LoggedPlans:
                 else:
                     self._plans.setdefault(experiment, PLAIN)
 
-    async def _read(self) -> None:
-        """Read `commands` from where it was read before to its end."""
-        records, ends = await asyncio.to_thread(self._new_records)
-        await self._framing.prepare(record.value for record in records)
-        await asyncio.to_thread(take_plans, self._plans, records, self._framing.codec)
-        self._ends = ends
-
-    def _new_records(self) -> tuple[Sequence[StoredRecord], dict[int, int]]:
-        found: list[StoredRecord] = []
-        ends: dict[int, int] = {}
-        for partition, span in sorted(self._source.spans(COMMANDS.name).items()):
-            begin = max(span.begin, self._ends.get(partition, 0))
-            for records in self._source.read(COMMANDS.name, partition, begin, span.end):
-                found += records
-            ends[partition] = max(begin, span.end)
-        return found, ends
+    def _take(self, records: Sequence[StoredRecord], codec: Codec) -> None:
+        take_plans(self._plans, records, codec)
