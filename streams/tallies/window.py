@@ -112,12 +112,7 @@ class Window:
                 is left to make room (`DEDUPLICATION_WINDOW_FULL`), or the value of the unit would
                 leave its bound (`UNIT_TOTAL_OUT_OF_RANGE`).
         """
-        if window_s:  # as _deadline, which would be called for every event
-            span_ms = window_s * 1000
-            width_ms = span_ms // BUCKETS_PER_WINDOW
-            deadline = assigned_at_ms - assigned_at_ms % width_ms + width_ms + span_ms
-        else:
-            deadline = NO_DEADLINE
+        deadline = _deadline(assigned_at_ms, window_s)
         bucket = self._buckets.get(deadline)
         if bucket is None:
             bucket = self._open(deadline, min(assigned_at_ms, now_ms))
@@ -168,12 +163,14 @@ class Window:
         entries = self._buckets[deadline].entries
         if len(set(units)) == len(units) and entries.keys().isdisjoint(units):
             return ()
-        seen: set[int] = set()
-        return [
-            place
-            for place, unit in enumerate(units)
-            if unit in entries or unit in seen or seen.add(unit)  # type: ignore[func-returns-value]
-        ]
+        places: list[int] = []
+        new: set[int] = set()
+        for place, unit in enumerate(units):
+            if unit in entries or unit in new:
+                places.append(place)
+            else:
+                new.add(unit)
+        return places
 
     def add(self, deadline: int, units: Sequence[int], entries: Sequence[int]) -> None:
         """Remember the first observations of units that are not known, in a bucket with room."""
