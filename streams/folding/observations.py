@@ -27,9 +27,10 @@ records at 40, and three quarters at 64."""
 class ObservationFolding(Folding[ObservationFold]):
     """Counts metric values, each event once.
 
-    Single observations are decoded and verified together, as columns: in batches of 5,000 an event
-    costs 2.8 us instead of 7.1, changes taken. What is unusual or would be refused goes through the
-    general way, at its place among the others, so either way gives the same state and refusals.
+    Single observations are decoded and verified together, as columns, and those of new units are
+    counted together; `python -m benchmarks.fold` measures it. What is unusual or would be refused
+    goes through the general way, at its place among the others, so either way gives the same state
+    and refusals.
 
     Args:
         codec: How records are framed.
