@@ -124,9 +124,6 @@ class VerifiedObservations:
         }
         return VerifiedObservations(names=self.names, **columns)
 
-    def __len__(self) -> int:
-        return len(self.offsets)
-
 
 @dataclass(frozen=True, slots=True)
 class ObservationBatch:
