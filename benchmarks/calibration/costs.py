@@ -47,7 +47,7 @@ def _measured(program: str, line: str, size: Size, progress: Progress) -> Result
     command = [sys.executable, "-m", f"benchmarks.{program}", "--rounds", str(size.repetitions)]
     for _ in progress(range(1)):
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = re.search(rf"^{re.escape(line)} +([0-9.]+) ms$", printed, re.MULTILINE)
+    found = re.search(rf"^{re.escape(line)} +(?:median +)?([0-9.]+) ms\b", printed, re.MULTILINE)
     if found is None:
         raise ValueError(f"{program} printed no line {line!r}:\n{printed}")
     return Result(size.repetitions, {"ms": Mean(float(found[1]))})

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.calibrate import DOCS, QUICK_LEVEL, RESULTS, broken
+from benchmarks.calibration.costs import cost
 from benchmarks.calibration.groups import GROUPS, chosen
 from benchmarks.calibration.page import page, shown
 from benchmarks.calibration.plots import PLOTS, draw
 from benchmarks.calibration.results import Claim, Mean, Result, Store, Verdict
-from benchmarks.calibration.row import thinned
+from benchmarks.calibration.row import Size, thinned
 from benchmarks.calibration.running import run_rows
 from streams.calibration.proportion import Proportion
 
@@ -31,6 +32,12 @@ def test_no_claim_fails_in_the_smaller_cut(name, tmp_path):
     group, _, row = name.partition("/")
     assert list(store.read(group)) == [row]
     assert broken(store) == []
+
+
+@pytest.mark.parametrize("row", cost().rows, ids=lambda row: row.name)
+def test_costs_are_read_from_what_the_benchmarks_print(row):
+    """Whether they are small enough is no matter of a test."""
+    assert row.run(Size(2), lambda steps: steps).measures["ms"].mean > 0.0
 
 
 def test_the_smaller_cut_has_as_many_claims_as_its_false_alarms_are_counted_for():
