@@ -150,7 +150,7 @@ def main() -> None:
         "observation": (len(clicks), lambda: _fold(counting, clicks, arguments.batch)),
         "impression": (
             len(batches) * IMPRESSIONS,
-            lambda: _fold(ImpressionFolding(codec, LIMIT), batches, 20),
+            lambda: _fold(ImpressionFolding(codec, LIMIT, plain), batches, 20),
         ),
     }
     costs = [

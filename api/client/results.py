@@ -210,6 +210,20 @@ class Contradiction(Result):
     message: str
 
 
+class Periods(Result):
+    """How units count that were assigned at different times, for posteriors and policy.
+
+    Attributes:
+        half_life: Seconds after which a unit counts half; None if none is forgotten.
+        delayed: Whether a unit counts for the share of its observations that can have arrived.
+        stratified: Whether variants are compared within periods.
+    """
+
+    half_life: int | None = None
+    delayed: bool = False
+    stratified: bool = False
+
+
 class MetricModel(Result):
     """How a metric was read.
 
@@ -219,6 +233,7 @@ class MetricModel(Result):
         kind: How it is modelled.
         is_declared: Whether that is the declared kind, and not the inferred one.
         contradiction: Why the declared kind is not that; None if it is, or if none was declared.
+        periods: How units of different times count; None for all alike.
     """
 
     role: str
@@ -226,6 +241,7 @@ class MetricModel(Result):
     kind: str
     is_declared: bool
     contradiction: Contradiction | None
+    periods: Periods | None = None
 
 
 class Comparison(Result):

@@ -60,7 +60,7 @@ def smallest_weight(policy: Policy, n_arms: int) -> int:
     return max(1, int(final_floor(policy, n_arms) * ALLOCATION_TOTAL))
 
 
-def floor(policy: Policy, n_arms: int, units: int) -> float:
+def floor(policy: Policy, n_arms: int, units: float) -> float:
     """Return the smallest share of an arm after `units` units, in [0, 1 / n_arms].
 
     It is the final floor, unless the policy has an `initial_allocation` f: then it is f for

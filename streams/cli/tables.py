@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
@@ -53,6 +53,7 @@ def stats_view(stats: Stats) -> RenderableType:
     is_compared = any(_against(variant, stats.primary_metric) for variant in stats.variants)
     if is_compared:
         parts.append(lifts_table(stats, [stats.primary_metric, *others]))
+    parts += _periods(stats)
     parts += _since_conclusion(stats)
     parts += [Text(f"! {line}", "yellow") for line in _findings(stats)]
     winner = f"; winner: {stats.winner.name}" if stats.winner else ""
@@ -199,6 +200,21 @@ def _head(stats: Stats) -> Text:
         f"\n{stats.total_assignments:,} assignments, {stats.total_observations:,} observations, "
         f"{stats.duplicates:,} repetitions not counted{as_of}",
     )
+
+
+def _periods(stats: Stats) -> list[Text]:
+    """Return one line about how units of different times count, if they do not count alike."""
+    model = stats.metrics.get(stats.primary_metric)
+    if model is None or model.periods is None:
+        return []
+    said = []
+    if model.periods.half_life is not None:
+        said.append(f"half after {timedelta(seconds=model.periods.half_life)}")
+    if model.periods.delayed:
+        said.append("for what can have arrived")
+    if model.periods.stratified:
+        said.append("within periods")
+    return [Text(f"Units count {', '.join(said)}: {stats.primary_metric}, policy and intervals.")]
 
 
 def _since_conclusion(stats: Stats) -> list[Text]:

@@ -84,7 +84,7 @@ def attach(
     topology.agent(
         "impressions",
         [catalogue.IMPRESSIONS],
-        TallyStage(impressions, ImpressionFolding(codec, limit), emitter),
+        TallyStage(impressions, ImpressionFolding(codec, limit, plans.get), emitter),
     )
     topology.agent(
         "observations",

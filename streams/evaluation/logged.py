@@ -28,6 +28,7 @@ class UnitLog:
         observed_at_ms: Its time; shape (m,).
         unmatched: Observations counted whose assignment is not in the log.
         cap: Largest value of a unit, in micro-units; None for no cap.
+        by_period: Whether the tallies of the experiment are kept by period of assignment.
     """
 
     metric: str
@@ -40,6 +41,7 @@ class UnitLog:
     observed_at_ms: IntArray
     unmatched: int = 0
     cap: int | None = None
+    by_period: bool = False
 
     def __post_init__(self) -> None:
         n_units, n_observations = len(self.variants), len(self.observed_units)

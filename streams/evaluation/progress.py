@@ -12,6 +12,7 @@ from streams.domain.errors import InvalidParameterError
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.periods import tick_of
 from streams.tallies.plan import capped
 
 
@@ -80,6 +81,9 @@ class Progress:
         counts = Counter(zip(variants, self._propensities[units].tolist(), strict=True))
         times = self._log.assigned_at_ms[units]
         self._assigned.add_units(self._next(), counts, int(times[0]), int(times[-1]))
+        if self._log.by_period:
+            ticks = map(tick_of, times.tolist())
+            self._assigned.add_assigned(Counter(zip(variants, ticks, strict=True)))
 
     def observe(self, observations: IntArray) -> None:
         """Add observations of units that were added."""
@@ -90,16 +94,19 @@ class Progress:
             log.variants[units].tolist(),
             self._propensities[units].tolist(),
             log.observed_values[observations].tolist(),
+            log.assigned_at_ms[units].tolist(),
             log.observed_at_ms[observations].tolist(),
             strict=True,
         )
-        for unit, variant, propensity, value, at_ms in rows:
+        for unit, variant, propensity, value, assigned_at_ms, at_ms in rows:
             before = self._values.get(unit)
             total = self._values[unit] = value + (before or 0)
             worth = None if before is None else capped(before, log.cap)
             change = capped(total, log.cap) - (worth or 0)
             key = variant, propensity, log.metric
             self._observed.add_value(self._next(), key, worth, change, at_ms)
+            if log.by_period:
+                self._observed.add_period_value(variant, worth, change, assigned_at_ms, at_ms)
 
     def tally(self) -> Tally:
         """Return the sum of all that was added."""

@@ -44,14 +44,14 @@ def weigh(
     if not isinstance(policy, ContextualPolicy):
         return allocate(policy, arms), None
     tallies = [
-        _linear_tally(variant, metric, arm.units)
+        _linear_tally(variant, metric, round(arm.units))
         for variant, arm in zip(variants, arms, strict=True)
     ]
     model = LinearModel.fit(
         [tally.mirrored() for tally in tallies] if is_mirrored else tallies,
         FeatureSpace(policy.features).dimension,
         noise=pooled_deviation(arms),
-        units=sum(arm.units for arm in arms),
+        units=sum(round(arm.units) for arm in arms),
         ridge=policy.ridge,
     )
     published = PublishedModel(

@@ -13,7 +13,7 @@ from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.features import MAX_COEFFICIENTS
 from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, Policy
 from streams.domain.validation import InputModel, parse, problem
-from streams.experiments.metrics import MetricName, MetricRole, MetricSpec
+from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
 from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.inference.kinds import MetricKind
 
@@ -55,6 +55,8 @@ class ExperimentConfig(InputModel):
         secondary_metrics: Metrics that are compared besides.
         guardrail_metrics: Metrics that must not be harmed.
         metrics: What is declared of these metrics, by name.
+        periods: How units of different times count; None for all alike. Fixed when the experiment
+            is created, as what is kept of the units follows from it.
         traffic_allocation: Share of the units that take part, in [0, 1].
         min_sample_size: Units every variant must have before a winner may be named.
         significance_threshold: Confidence a winner must have, in [0.5, 1).
@@ -86,6 +88,7 @@ class ExperimentConfig(InputModel):
         tuple[MetricName, ...], Field(max_length=_MAX_METRICS, strict=False)
     ] = ()
     metrics: dict[MetricName, MetricSpec] = Field(default_factory=dict)
+    periods: PeriodSpec | None = None
     traffic_allocation: float = Field(default=1.0, ge=0.0, le=1.0)
     min_sample_size: int = Field(default=100, ge=0, le=10**12)
     significance_threshold: float = Field(default=0.95, ge=0.5, lt=1.0)
@@ -130,6 +133,8 @@ class ExperimentConfig(InputModel):
         if len(set(named)) < len(named):
             raise problem("DUPLICATE_METRIC", "a metric is named twice", "guardrailMetrics")
         components = self._check_ratios()
+        if self.periods is not None:
+            self._check_periods()
         for name, spec in self.metrics.items():
             self._check_declared(name, spec, is_component=name in components)
         return self
@@ -151,6 +156,14 @@ class ExperimentConfig(InputModel):
                     raise problem("RATIO_OF_RATIO", message, f"metrics.{name}.{part}")
                 found.add(metric)
         return frozenset(found)
+
+    def _check_periods(self) -> None:
+        if self.spec(self.primary_metric).components:
+            message = "the values of single units are kept by period, and a ratio has none"
+            raise problem("RATIO_WITHOUT_PERIODS", message, "periods")
+        if isinstance(self.parameters, ContextualPolicy):
+            message = f"{self.type} learns from all units alike"
+            raise problem("PERIODS_NOT_CONTEXTUAL", message, "periods")
 
     def _check_declared(self, name: str, spec: MetricSpec, *, is_component: bool) -> None:
         path = f"metrics.{name}"
@@ -278,9 +291,10 @@ class ExperimentUpdate(InputModel):
     @classmethod
     def _refuse_metrics(cls, data: Any) -> Any:
         """Refuse another measurement: the units of before could not be measured anew."""
-        if isinstance(data, Mapping) and "metrics" in data:
-            message = "what is measured is fixed when an experiment is created"
-            raise problem("METRICS_FIXED", message, "metrics")
+        for name in ("metrics", "periods"):
+            if isinstance(data, Mapping) and name in data:
+                message = "what is measured is fixed when an experiment is created"
+                raise problem("METRICS_FIXED", message, name)
         return data
 
 

@@ -51,7 +51,7 @@ def since_conclusion(experiment: Experiment, tally: Tally) -> SinceConclusion | 
     )
     return SinceConclusion(
         variant=promotion.variant,
-        units=arms[_PROMOTED].units,
-        control_units=arms[_CONTROL].units,
+        units=round(arms[_PROMOTED].units),
+        control_units=round(arms[_CONTROL].units),
         guardrails=tuple(replace(each, variant=promotion.variant) for each in found),
     )

@@ -19,4 +19,5 @@ def plan_of(config: ExperimentConfig) -> Plan:
     }
     ratios = (spec.components for spec in config.metrics.values())
     pairs = {pair_of(*components) for components in ratios if components is not None}
-    return Plan(caps, tuple(sorted(pairs)))
+    by_period = None if config.periods is None else config.primary_metric
+    return Plan(caps, tuple(sorted(pairs)), by_period)

@@ -14,6 +14,7 @@ from streams.inference.direction import Direction
 from streams.inference.families import Priors
 from streams.inference.kinds import MetricKind
 from streams.inference.normal import NormalPrior
+from streams.inference.periods import Reading
 
 MetricName = Annotated[
     str,
@@ -90,6 +91,47 @@ class PriorSpec(InputModel):
         rate = {} if self.events is None else {"events": self.events}
         return Priors(
             alpha=self.alpha, beta=self.beta, event_units=self.event_units, values=values, **rate
+        )
+
+
+MIN_HALF_LIFE_S = 900
+"""Smallest half-life: periods are four minutes long at least."""
+
+MAX_HALF_LIFE_S = 366 * 86_400
+
+
+class PeriodSpec(InputModel):
+    """How units count that were assigned at different times.
+
+    So the policy and the posteriors of the primary metric read them. The comparisons that a
+    conclusion rests on take all units alike.
+
+    Attributes:
+        half_life: Seconds after which a unit counts half, for rates that drift; None for no
+            forgetting.
+        delayed: Whether a unit counts for the share of its observations that can have arrived.
+        stratified: Whether variants are compared within periods, so that a base rate which drifts
+            while the weights move favours none of them.
+    """
+
+    half_life: int | None = Field(default=None, ge=MIN_HALF_LIFE_S, le=MAX_HALF_LIFE_S)
+    delayed: bool = False
+    stratified: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.half_life is None and not self.delayed and not self.stratified:
+            message = "one of halfLife, delayed and stratified says what the periods are for"
+            raise problem("MISSING_FIELD", message, "halfLife")
+        return self
+
+    @property
+    def reading(self) -> Reading:
+        """The same as the tallies are read."""
+        return Reading(
+            half_life_s=None if self.half_life is None else float(self.half_life),
+            is_delayed=self.delayed,
+            is_stratified=self.stratified,
         )
 
 

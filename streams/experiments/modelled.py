@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.allocation.arms import arms_of
 from streams.allocation.policies import Arm, BetaPolicy
@@ -15,6 +15,7 @@ from streams.experiments.snapshot import MetricModel
 from streams.inference.direction import oriented
 from streams.inference.families import Priors, posteriors_of
 from streams.inference.kinds import FoundKind, MetricKind, VariantMetric, find_kind
+from streams.inference.periods import read_periods
 from streams.inference.posterior import Posteriors
 from streams.inference.sample import Sample
 from streams.tallies.cell import MetricTally, VariantTally
@@ -29,8 +30,8 @@ class Modelled:
     Attributes:
         model: How it is read.
         tallies: What was counted.
-        samples: The same beside the units.
-        posteriors: Of the means per unit.
+        samples: The same beside the units, all of them alike.
+        posteriors: Of the means per unit; of the primary metric as the periods count.
         compared: What comparisons rest on.
     """
 
@@ -47,7 +48,11 @@ class Modelled:
 
 
 def model_metric(
-    config: ExperimentConfig, traffic: Traffic, variants: Sequence[VariantTally], name: str
+    config: ExperimentConfig,
+    traffic: Traffic,
+    variants: Sequence[VariantTally],
+    name: str,
+    read: Sequence[Sample] | None = None,
 ) -> Modelled:
     """Return a metric as its kind is modelled.
 
@@ -59,6 +64,7 @@ def model_metric(
         traffic: How the units were shared out.
         variants: The tallies.
         name: Name of the metric.
+        read: What the posteriors are of, as `primary_by_period` gives it; None for all units alike.
     """
     spec, role = config.spec(name), config.role(name)
     ratio = RatioTallies.of(spec, variants)
@@ -80,13 +86,34 @@ def model_metric(
         model=_model(name, role, spec, found),
         tallies=tallies,
         samples=samples,
-        posteriors=posteriors_of(found.kind, samples, _priors(config, name, role, found)),
+        posteriors=posteriors_of(found.kind, read or samples, _priors(config, name, role, found)),
         compared=Compared.of(traffic, tallies, samples, is_binary=is_binary),
     )
 
 
+def primary_by_period(
+    config: ExperimentConfig, variants: Sequence[VariantTally], now_ms: int
+) -> tuple[Sample, ...] | None:
+    """Return the samples of the primary metric in which units count by their time.
+
+    Args:
+        config: What is declared.
+        variants: The tallies.
+        now_ms: Time up to which observations have been counted.
+
+    Returns:
+        One sample a variant; None if all units count alike.
+    """
+    if config.periods is None:
+        return None
+    return read_periods(variants, config.periods.reading, now_ms)
+
+
 def arms_of_primary(
-    config: ExperimentConfig, variants: Sequence[VariantTally], weights: Sequence[float]
+    config: ExperimentConfig,
+    variants: Sequence[VariantTally],
+    weights: Sequence[float],
+    read: Sequence[Sample] | None = None,
 ) -> tuple[Arm, ...]:
     """Return the arms that the policy of an experiment sees.
 
@@ -94,11 +121,23 @@ def arms_of_primary(
         config: What is declared.
         variants: The tallies.
         weights: Declared shares, which sum to 1.
+        read: What `primary_by_period` gives; None for all units alike.
     """
     ratio = RatioTallies.of(config.spec(config.primary_metric), variants)
     if ratio is not None:
         return ratio.arms(weights)
-    return arms_of(variants, config.primary_metric, weights)
+    arms = arms_of(variants, config.primary_metric, weights)
+    if read is None:
+        return arms
+    return tuple(
+        replace(
+            arm,
+            units=sample.units,
+            total=sample.total,
+            squared_deviations=sample.squared_deviations,
+        )
+        for arm, sample in zip(arms, read, strict=True)
+    )
 
 
 def _model(name: str, role: MetricRole, spec: MetricSpec, found: FoundKind) -> MetricModel:

@@ -18,7 +18,12 @@ from streams.experiments.guarding import since_conclusion
 from streams.experiments.guardrails import corrected
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.metrics import MetricRole
-from streams.experiments.modelled import Modelled, arms_of_primary, model_metric
+from streams.experiments.modelled import (
+    Modelled,
+    arms_of_primary,
+    model_metric,
+    primary_by_period,
+)
 from streams.experiments.snapshot import (
     AgainstControl,
     Allocation,
@@ -54,14 +59,20 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     n_variants = len(definition.variants)
     variants = [tally.variants.get(index, VariantTally()) for index in range(n_variants)]
     policy = config.parameters
-    arms = arms_of_primary(config, variants, definition.weights)
+    read = primary_by_period(config, variants, tally.last_at_ms)
+    arms = arms_of_primary(config, variants, definition.weights, read)
     is_mirrored = config.spec(config.primary_metric).direction is Direction.DECREASE
     if is_mirrored:  # policies maximise
         policy, arms = policy.mirrored(), tuple(arm.mirrored() for arm in arms)
     traffic = Traffic.of(policy, arms, variants)
     names = {config.primary_metric, *config.secondary_metrics, *config.guardrail_metrics}
     names.update(*(variant.metrics for variant in variants))
-    metrics = {name: model_metric(config, traffic, variants, name) for name in sorted(names)}
+    metrics = {
+        name: model_metric(
+            config, traffic, variants, name, read if name == config.primary_metric else None
+        )
+        for name in sorted(names)
+    }
 
     primary = metrics[config.primary_metric]
     winner = _best(primary, policy, arms)
@@ -86,7 +97,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
             VariantReport(
                 assignments=variant.units,
                 observations=sum(metric.observations for metric in variant.metrics.values()),
-                mean=primary.samples[index].mean,
+                mean=(read or primary.samples)[index].mean,
                 lower=columns[config.primary_metric][index].lower,
                 upper=columns[config.primary_metric][index].upper,
                 probability_best=float(winner.probability[index]),

@@ -116,7 +116,8 @@ class VariantReport:
     Attributes:
         assignments: Units assigned (impressions, for the unit `impression`).
         observations: Observations of all metrics.
-        mean: Observed mean of the primary metric per assigned unit; 0 without units.
+        mean: Observed mean of the primary metric per assigned unit, as units of different times
+            count; 0 without units.
         lower, upper: Equal-tailed 95 % credible interval of that mean.
         probability_best: Posterior probability that its mean is the best.
         expected_loss: Expected amount by which the best mean exceeds its mean.

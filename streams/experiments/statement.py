@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from streams.experiments.metrics import MetricRole
 from streams.experiments.promotion import obstacles
 from streams.experiments.snapshot import (
     Comparison,
@@ -49,7 +50,13 @@ def evidence_json(snapshot: Snapshot) -> JsonObject | None:
 
 def metrics_json(snapshot: Snapshot) -> JsonObject:
     """Return how every metric was read, by name."""
-    return {model.name: _model(model) for model in snapshot.metrics}
+    config = snapshot.experiment.definition.config
+    periods = None if config.periods is None else config.periods.model_dump(by_alias=True)
+    return {
+        model.name: _model(model)
+        | {"periods": periods if model.role is MetricRole.PRIMARY else None}
+        for model in snapshot.metrics
+    }
 
 
 def _comparison(found: Comparison, names: list[str]) -> JsonObject:

@@ -8,6 +8,7 @@ from schemas.codec import Codec
 from streams.folding.base import Folding, LogRecord
 from streams.tallies.impressions import ImpressionFold
 from streams.tallies.partition import Refusal
+from streams.tallies.plan import PlanOf
 from streams.wire.impressions import decode_impression_batch
 
 
@@ -17,15 +18,17 @@ class ImpressionFolding(Folding[ImpressionFold]):
     Args:
         codec: How records are framed.
         limit: Units remembered per experiment and partition.
+        plan_of: Gives what is kept of every experiment.
     """
 
-    def __init__(self, codec: Codec, limit: int) -> None:
+    def __init__(self, codec: Codec, limit: int, plan_of: PlanOf) -> None:
         self._codec = codec
         self._limit = limit
+        self._plan_of = plan_of
 
     def new_fold(self, partition: int) -> ImpressionFold:
         """Return the state of a partition that nothing was read of."""
-        return ImpressionFold(partition, limit=self._limit)
+        return ImpressionFold(partition, limit=self._limit, plan_of=self._plan_of)
 
     def _fold_record(
         self, fold: ImpressionFold, record: LogRecord

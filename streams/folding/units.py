@@ -82,7 +82,7 @@ class AssignmentFolding(ImpressionFolding):
     """
 
     def __init__(self, codec: Codec, limit: int, experiment: int) -> None:
-        super().__init__(codec, limit)
+        super().__init__(codec, limit, plain)
         self._experiment = experiment
         self.found = Assignments()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.domain.errors import InvalidParameterError
@@ -30,32 +29,33 @@ class AgedSample:
             raise InvalidParameterError("age_s", self.age_s, "finite and >= 0")
 
 
-def remembered(periods: Sequence[AgedSample], half_life_s: float) -> Sample:
-    """Return the sample in which every unit counts 2^(-age / half-life).
+def faded(period: AgedSample, half_life_s: float) -> Sample:
+    """Return the sample of a period in which every unit counts 2^(-age / half-life).
 
-    Its posterior is that of discounted Thompson sampling: as old units fade, the posterior widens
-    towards the prior again, so a variant that was dropped is tried anew. It says where a mean is
-    now, and is for policies; an experiment's effect over its whole time is that of all units alike.
+    The posterior of all periods, faded, is that of discounted Thompson sampling: as old units fade,
+    it widens towards the prior again, so a variant that was dropped is tried anew. It says where a
+    mean is now, and is for policies; an experiment's effect over its whole time is that of all
+    units alike.
 
     A mean of such units has a smaller variance than one of as many new units, because many old
     units were averaged: intervals err to the side of caution, by a factor of at most sqrt(2) in
     width when units come evenly.
 
     Args:
-        periods: The periods of one variant, in any order.
+        period: The period.
         half_life_s: Seconds after which a unit counts half, > 0; infinite for no forgetting.
+
+    Raises:
+        InvalidParameterError: the half-life is not positive.
 
     Source: Raj and Kalyani (2017), "Taming non-stationary bandits: a Bayesian approach",
         algorithm 1, arXiv 1707.09727.
 
     Examples:
         >>> week = Sample(100, 10, 10, 9, 0)
-        >>> aged = [AgedSample(0.0, week), AgedSample(604_800.0, week)]
-        >>> remembered(aged, half_life_s=604_800.0).units
-        150.0
+        >>> faded(AgedSample(604_800.0, week), half_life_s=604_800.0).units
+        50.0
     """
     if not half_life_s > 0.0:
         raise InvalidParameterError("half_life_s", half_life_s, "> 0")
-    return Sample.pooled(
-        (math.exp2(-period.age_s / half_life_s), period.sample) for period in periods
-    )
+    return Sample.pooled([(math.exp2(-period.age_s / half_life_s), period.sample)])

@@ -220,15 +220,13 @@ def side_by_side(
 
 
 def _folding(inputs: Inputs, source: Source, codec: Codec) -> Folding[PartitionFold]:
+    def plan_of(experiment: int) -> Plan:
+        return inputs.plans.get(experiment, PLAIN)
+
     folding: Any = (
-        ImpressionFolding(codec, inputs.limit)
+        ImpressionFolding(codec, inputs.limit, plan_of)
         if source is Source.IMPRESSIONS
-        else ObservationFolding(
-            codec,
-            Keyring.parse(inputs.receipt_keys),
-            inputs.limit,
-            lambda experiment: inputs.plans.get(experiment, PLAIN),
-        )
+        else ObservationFolding(codec, Keyring.parse(inputs.receipt_keys), inputs.limit, plan_of)
     )
     return cast(Folding[PartitionFold], folding)
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from streams.domain.vectors import Vector
 from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.tallies.linear import LinearSums, add_entries
+from streams.tallies.periods import PeriodSums, tick_of
 from streams.tallies.plan import Pair
 from streams.tallies.weights import unit_weights
 
@@ -50,6 +51,7 @@ class CellBuilder:
         "_hw",
         "_last_at_ms",
         "_metrics",
+        "_periods",
         "_place",
         "_products",
         "_rewards",
@@ -65,6 +67,7 @@ class CellBuilder:
     _contexts: dict[tuple[int, Vector], int]
     _rewards: dict[tuple[int, str, Vector], int]
     _products: dict[tuple[int, int, Pair], int]
+    _periods: PeriodSums
 
     def __init__(
         self, experiment: int, source: Source, partition: int, cell: Cell | None = None
@@ -148,6 +151,27 @@ class CellBuilder:
         """
         self._products[key] = self._products.get(key, 0) + change
 
+    def add_assigned(self, counts: Mapping[tuple[int, int], int]) -> None:
+        """Add to the periods the units that were just added.
+
+        Args:
+            counts: How many units, by variant and `tick_of` their assignment.
+        """
+        self._periods.add_units(counts)
+
+    def add_period_value(
+        self, variant: int, before: int | None, value: int, assigned_at_ms: int, at_ms: int
+    ) -> None:
+        """Add to the periods the observation that was just added.
+
+        Args:
+            variant: Index of the variant.
+            before, value, at_ms: As in `add_value`.
+            assigned_at_ms: Time of the assignment.
+        """
+        key = variant, tick_of(assigned_at_ms)
+        self._periods.add_value(key, before, value, at_ms - assigned_at_ms)
+
     def add_first_values(
         self,
         offset: int,
@@ -216,14 +240,21 @@ class CellBuilder:
         self._contexts = {}
         self._rewards = {}
         self._products = {}
+        self._periods = PeriodSums()
 
     def _variants(self) -> dict[int, VariantTally]:
         """Return the tallies of the newest cell with all that was added to them."""
         known = _NO_VARIANTS if self.cell is None else self.cell.variants
         units, grams, metrics = self._units_of(known), self._grams_of(known), self._values_of(known)
         products = self._products_of(known)
+        periods = self._periods.freeze({variant: old.periods for variant, old in known.items()})
+        moved = {
+            variant
+            for variant, old in known.items()
+            if old.periods and periods[variant] != old.periods
+        }
         variants = dict(known)
-        for variant in units.keys() | metrics.keys():
+        for variant in units.keys() | metrics.keys() | moved:
             old = known.get(variant, _NOBODY)
             sums = units.get(variant) or _unit_sums(old)
             n_units, weight, weight_squared, overlap_units, overlap, overlap_squared = sums
@@ -238,6 +269,7 @@ class CellBuilder:
                 overlap,
                 overlap_squared,
                 products.get(variant, old.products),
+                periods.get(variant, old.periods),
             )
         return dict(sorted(variants.items()))
 

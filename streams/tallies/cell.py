@@ -19,6 +19,7 @@ from enum import StrEnum
 
 from streams.domain.errors import InvalidParameterError
 from streams.tallies.linear import add_entries
+from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair
 
 
@@ -125,6 +126,8 @@ class VariantTally:
         overlap: Sum of v over them, in 1 / 2**32.
         overlap_squared: Sum of v squared, in 1 / 2**64.
         products: Products of the pairs that the plan of the experiment names, in their order.
+        periods: Its units by period of assignment, with the metric that the plan names, in order of
+            the periods; empty if it names none.
     """
 
     units: int = 0
@@ -136,6 +139,7 @@ class VariantTally:
     overlap: int = 0
     overlap_squared: int = 0
     products: Mapping[Pair, ProductTally] = field(default_factory=dict)
+    periods: ByPeriod = field(default_factory=dict)
 
     @property
     def has_overlap(self) -> bool:
@@ -175,6 +179,7 @@ class VariantTally:
                 pair: self.products.get(pair, no_product) + other.products.get(pair, no_product)
                 for pair in sorted(self.products.keys() | other.products.keys())
             },
+            add_periods(self.periods, other.periods),
         )
 
 
@@ -281,7 +286,11 @@ def add_variants(*tallies: Mapping[int, VariantTally]) -> dict[int, VariantTally
         for index, tally in variants.items():
             known = total.get(index)
             total[index] = tally if known is None else known + tally
-    return dict(sorted(total.items()))
+    aligned = align({index: tally.periods for index, tally in total.items()})
+    return {
+        index: replace(tally, periods=aligned[index]) if tally.periods else tally
+        for index, tally in sorted(total.items())
+    }
 
 
 def _place(cell: Cell) -> tuple[int, Source, int]:

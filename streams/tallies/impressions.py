@@ -12,6 +12,7 @@ from streams.domain.quantities import PROPENSITY_ONE
 from streams.domain.vectors import Vector, unpack
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold, Refusal
+from streams.tallies.periods import tick_of
 from streams.tallies.window import KEY_MASK, Window
 
 MAX_VARIANT = (1 << 16) - 1
@@ -39,9 +40,14 @@ class ImpressionFold(PartitionFold):
         Returns:
             What could not be counted: a sequence or a group that cannot be used, or units for which
             there is no room left to remember them (one refusal for all of a group).
+
+        Raises:
+            PlanMissingError: the plan of an experiment is not known; nothing has been counted.
         """
         if offset <= self.hw:
             return ()
+        for group in batch.groups:
+            self._ledger(group.experiment)
         self.hw = offset
         try:
             if not self._guard.admit(batch.incarnation, batch.partition, batch.sequence):
@@ -63,17 +69,22 @@ class ImpressionFold(PartitionFold):
         _check(group, units)
         vectors = _vectors(group)
         ledger = self._ledger(group.experiment)
-        times = group.assigned_at_ms
+        times: Sequence[int] = group.assigned_at_ms
         refused: EventError | None = None
+        variants: Sequence[int] = group.variants
         seen: Iterable[tuple[int, Vector]] = zip(group.variants, vectors, strict=False)
         if group.repeatable:
             is_new, refused = _admit(ledger.window, group)
             units = _counted(compress(zip(group.variants, group.propensities, strict=True), is_new))
             times = list(compress(group.assigned_at_ms, is_new))
+            variants = list(compress(variants, is_new))
             seen = compress(seen, is_new)
         if units and offset > ledger.builder.folded:
             contexts = _counted(seen)
             ledger.builder.add_units(offset, units, min(times), max(times), contexts)
+            if ledger.plan is not None and ledger.plan.by_period is not None:
+                ticks = map(tick_of, times)
+                ledger.builder.add_assigned(_counted(zip(variants, ticks, strict=True)))
         if refused is not None:
             raise refused
 

@@ -1,4 +1,4 @@
-"""Observations counted as a plan wants them: capped values, and products of two metrics.
+"""Observations counted as a plan wants them: capped, by period, and with products of two metrics.
 
 Each change is the difference of what the unit is worth after an event and before it. So the sums
 are those of the units as they are in the end, in whatever order their events came.
@@ -60,10 +60,11 @@ class Measurement:
         salts: Hash of every metric of its pairs, as in the keys of the window.
     """
 
-    __slots__ = ("_caps", "_partners")
+    __slots__ = ("_by_period", "_caps", "_partners")
 
     def __init__(self, plan: Plan, salts: Mapping[str, int]) -> None:
         self._caps = plan.caps
+        self._by_period = plan.by_period
         self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)
         for pair in plan.pairs:
             for own, other in (pair, pair[::-1]):
@@ -90,6 +91,14 @@ class Measurement:
             counted.at_ms,
             counted.vector,
         )
+        if metric == self._by_period:
+            builder.add_period_value(
+                variant,
+                None if before is None else known,
+                change,
+                counted.assigned_at_ms,
+                counted.at_ms,
+            )
         for partner in self._partners.get(metric, ()):
             total = window.total(
                 counted.assigned_at_ms,

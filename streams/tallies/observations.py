@@ -24,7 +24,7 @@ from streams.tallies.cell import Cell, Source
 from streams.tallies.measuring import Counted, Measurement
 from streams.tallies.new_units import UnitRows, count_new_units
 from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
-from streams.tallies.plan import PLAIN, PlanMissingError, PlanOf, plain
+from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
 from streams.tallies.window import KEY_MASK, SEEN
 
 MAX_METRICS = 64
@@ -53,9 +53,8 @@ class ObservationFold(PartitionFold):
         limit: int = DEFAULT_LIMIT,
         plan_of: PlanOf = plain,
     ) -> None:
-        super().__init__(partition, limit=limit)
+        super().__init__(partition, limit=limit, plan_of=plan_of)
         self._open = keyring.open
-        self._plan_of = plan_of
 
     def fold(self, offset: int, batch: ObservationBatch, timestamp_ms: int) -> Sequence[Refusal]:
         """Count the observations of the record at `offset`; a repeated batch changes nothing.
@@ -260,20 +259,11 @@ class ObservationFold(PartitionFold):
                 )
                 ledger.measurement.count(builder, ledger.window, counted)
 
-    def _ledger(self, experiment: int) -> Ledger:
-        known = self._ledgers.get(experiment)
-        if known is not None and known.plan is not None:
-            self._touched[experiment] = known
-            return known
-        plan = self._plan_of(experiment)
-        if plan is None:
-            raise PlanMissingError(experiment)
-        ledger = super()._ledger(experiment)
-        ledger.plan = plan
+    def _follow(self, ledger: Ledger, plan: Plan) -> None:
+        super()._follow(ledger, plan)
         if plan != PLAIN:
             salts = {metric: _hash(metric) for pair in plan.pairs for metric in pair}
             ledger.measurement = Measurement(plan, salts)
-        return ledger
 
     def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
         ledger = super()._new_ledger(experiment, cell)

@@ -18,7 +18,7 @@ from streams.domain.errors import EventError
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, Source
 from streams.tallies.measuring import Measurement
-from streams.tallies.plan import Plan
+from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
 from streams.tallies.segments import Piece, Segment
 from streams.tallies.sequences import SequenceGuard
 from streams.tallies.window import Window
@@ -94,6 +94,7 @@ class PartitionFold:
     Args:
         partition: The partition.
         limit: Entries that the window of one experiment keeps at most.
+        plan_of: Gives what is kept of every experiment; nothing besides sums unless told.
 
     Attributes:
         hw: Last offset folded; -1 for none.
@@ -101,10 +102,13 @@ class PartitionFold:
 
     source: ClassVar[Source]
 
-    def __init__(self, partition: int, *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self, partition: int, *, limit: int = DEFAULT_LIMIT, plan_of: PlanOf = plain
+    ) -> None:
         self.hw = -1
         self._partition = partition
         self._limit = limit
+        self._plan_of = plan_of
         self._guard = SequenceGuard()
         self._ledgers: dict[int, Ledger] = {}
         self._touched: dict[int, Ledger] = {}
@@ -187,12 +191,25 @@ class PartitionFold:
             ledger.window.discard_changes()
 
     def _ledger(self, experiment: int) -> Ledger:
-        """Return what is known of an experiment, to be changed."""
+        """Return what is known of an experiment, to be changed.
+
+        Raises:
+            PlanMissingError: its plan is not known.
+        """
         ledger = self._ledgers.get(experiment)
-        if ledger is None:
-            ledger = self._ledgers[experiment] = self._new_ledger(experiment)
+        if ledger is None or ledger.plan is None:
+            plan = self._plan_of(experiment)
+            if plan is None:
+                raise PlanMissingError(experiment)
+            if ledger is None:
+                ledger = self._ledgers[experiment] = self._new_ledger(experiment)
+            self._follow(ledger, plan)
         self._touched[experiment] = ledger
         return ledger
+
+    def _follow(self, ledger: Ledger, plan: Plan) -> None:
+        """Count an experiment by its plan from now on."""
+        ledger.plan = plan
 
     def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
         return Ledger(

@@ -1,9 +1,10 @@
 """What is kept of an experiment's units besides sums: its measurement plan.
 
-Sums of values and of their squares serve most metrics, and need no knowledge of any. A capped value
-and a product of two metrics cannot be had from them afterwards: both are of a unit, and the unit
-is known only while it is folded. A plan is fixed when its experiment is created, before the first
-unit, so the tallies stay a function of the log: of `commands`, and of their own partition.
+Sums of values and of their squares serve most metrics, and need no knowledge of any. A capped
+value, a product of two metrics and the time of an assignment cannot be had from them afterwards:
+they are of a unit, and the unit is known only while it is folded. A plan is fixed when its
+experiment is created, before the first unit, so the tallies stay a function of the log: of
+`commands`, and of their own partition.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Plan:
         caps: Largest value of a unit by metric, in micro-units, > 0: a unit whose observations sum
             to more has this value.
         pairs: Metrics whose products are kept; of capped values where there is a cap.
+        by_period: The metric whose values are also kept by period of assignment, with the units;
+            None if none is.
 
     Raises:
         InvalidParameterError: a cap is not positive, or a pair is not of two metrics in order.
@@ -38,6 +41,7 @@ class Plan:
 
     caps: Mapping[str, int] = field(default_factory=dict)
     pairs: tuple[Pair, ...] = ()
+    by_period: str | None = None
 
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from schemas.codec import Codec, Record
 from streams.domain.ids import experiment_id, experiment_number
 from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
+from streams.tallies.periods import Period, PeriodTally
 from streams.wire.records import (
     SINGLE_OBJECT,
     event_errors,
@@ -73,6 +74,18 @@ def _variant_record(index: int, tally: VariantTally) -> Record:
             }
             for (first, second), product in sorted(tally.products.items())
         ],
+        "periods": [
+            {
+                "shift": period.shift,
+                "number": period.number,
+                "units": each.units,
+                "units_with_value": each.units_with_value,
+                "total": integer_bytes(each.total),
+                "total_squared": integer_bytes(each.total_squared),
+                "arrivals": each.arrivals,
+            }
+            for period, each in sorted(tally.periods.items())
+        ],
     }
 
 
@@ -111,6 +124,16 @@ def _variant(record: Record) -> VariantTally:
                 integer(product["overlap_total"], "overlap_total"),
             )
             for product in record["products"]
+        },
+        periods={
+            Period(period["shift"], period["number"]): PeriodTally(
+                period["units"],
+                period["units_with_value"],
+                integer(period["total"], "total"),
+                integer(period["total_squared"], "total_squared"),
+                tuple(period["arrivals"]),
+            )
+            for period in record["periods"]
         },
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 
@@ -10,7 +11,8 @@ from streams.domain.events import CommandKind
 from streams.domain.ids import experiment_id
 from streams.domain.quantities import MICRO
 from streams.kafka_admin import create_topics
-from streams.tallies.cell import Cell, Source, merge
+from streams.tallies.cell import ProductTally, Tally, merge
+from streams.tallies.periods import PeriodTally
 from streams.wire.cells import decode_cell
 from tests.integration.engine_ledger import Ledger, until, workers_of
 from tests.integration.test_replay import replayed
@@ -77,20 +79,28 @@ class Shop:
         return found
 
 
+def tallied(ledger: Ledger, experiment: int) -> Tally:
+    """Return what the newest cells in `tallies` sum to."""
+    cells = (decode_cell(value) for _, value in ledger.read("tallies"))
+    return merge(cell for cell in cells if cell.experiment == experiment)
+
+
 def tallied_products(ledger: Ledger, experiment: int) -> Counter[int]:
-    """Return the same as the newest cells in `tallies` have it."""
-    cells: dict[int, Cell] = {}
-    for _, value in ledger.read("tallies"):
-        cell = decode_cell(value)
-        if cell.experiment == experiment and cell.source is Source.OBSERVATIONS:
-            before = cells.get(cell.partition, cell)
-            cells[cell.partition] = cell if cell.hw >= before.hw else before
+    """Return the same as the newest cells have it."""
+    variants = tallied(ledger, experiment).variants
+    none = ProductTally()
     return Counter(
         {
-            index: variant.products["orders", "spent"].total
-            for index, variant in merge(cells.values()).variants.items()
+            index: variant.products.get(("orders", "spent"), none).total
+            for index, variant in variants.items()
         }
     )
+
+
+def sums(periods: Iterable[PeriodTally]) -> tuple[int, int, int, int]:
+    """Return units, units with a value, observations and total of all periods."""
+    every = sum(periods, PeriodTally())
+    return every.units, every.units_with_value, sum(every.arrivals), every.total
 
 
 def test_capped_units_are_exact_over_crashes_and_in_a_replay(settings, workers, ledger):
@@ -104,6 +114,7 @@ def test_capped_units_are_exact_over_crashes_and_in_a_replay(settings, workers, 
         CAPPED,
         primaryMetric="spent",
         secondaryMetrics=["each"],
+        periods={"halfLife": 3600, "delayed": True},
         metrics={
             "spent": {"kind": "revenue", "cap": 50},
             "each": {"kind": "ratio", "numerator": "spent", "denominator": "orders"},
@@ -121,6 +132,11 @@ def test_capped_units_are_exact_over_crashes_and_in_a_replay(settings, workers, 
     until(lambda: shop.is_exact(CAPPED, CAP))
     until(lambda: shop.is_exact(PLAIN))
     until(lambda: tallied_products(ledger, CAPPED) == shop.products(CAPPED, CAP))
+    for variant in tallied(ledger, CAPPED).variants.values():
+        spent = variant.metrics["spent"]
+        whole = variant.units, spent.units, spent.observations, spent.total
+        assert sums(variant.periods.values()) == whole
+    assert not any(variant.periods for variant in tallied(ledger, PLAIN).variants.values())
     ledger.command(CAPPED, CommandKind.PAUSE)
     until(lambda: (found := ledger.snapshot(CAPPED)) and found.experiment.status == "paused")
     code, report = replayed(settings, "verify")

@@ -18,7 +18,7 @@ class Arm:
     """What a policy may know of one variant: the merged tally of its primary metric.
 
     Attributes:
-        units: Units assigned to it, >= 0.
+        units: Units assigned to it, >= 0; not whole where units count by their time.
         total: Sum of the unit values, in units of the metric.
         squared_deviations: Sum of the squared deviations of the unit values from their mean, >= 0.
             Not the sum of squares: the difference of two large sums is taken in integers, before.
@@ -26,7 +26,7 @@ class Arm:
         weight: Share declared in the experiment, in (0, 1]; the declared shares sum to 1.
     """
 
-    units: int
+    units: float
     total: float
     squared_deviations: float
     is_binary: bool

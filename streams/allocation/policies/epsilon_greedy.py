@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -40,11 +41,11 @@ class EpsilonGreedy(Policy):
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return the shares of exploration and exploitation together."""
-        epsilon = self.exploration(sum(arm.units for arm in arms), len(arms))
+        epsilon = self.exploration(math.fsum(arm.units for arm in arms), len(arms))
         greedy = leaders([arm.total / arm.units if arm.units else float("inf") for arm in arms])
         return tuple(epsilon / len(arms) + (1.0 - epsilon) * share for share in greedy)
 
-    def exploration(self, units: int, n_arms: int) -> float:
+    def exploration(self, units: float, n_arms: int) -> float:
         """Return epsilon after `units` units.
 
         >>> EpsilonGreedy(epsilon=0.1, decay=True).exploration(100_000, 2)

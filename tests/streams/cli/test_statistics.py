@@ -46,6 +46,18 @@ def test_stats_shows_lifts_and_what_to_look_into(api, stats, monkeypatch):
         assert part in text
 
 
+def test_stats_shows_how_units_of_different_times_count(api, stats, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    api.answers[LINE] = (200, stats)
+    assert "Units count" not in api.run("stats", EXPERIMENT_ID).stdout
+
+    stats["metrics"]["click"]["periods"] = {"halfLife": 7200, "delayed": True, "stratified": False}
+    text = api.run("stats", EXPERIMENT_ID).stdout
+
+    line = "Units count half after 2:00:00, for what can have arrived: click, policy and intervals."
+    assert line in text
+
+
 def test_stats_shows_how_a_promoted_winner_does(api, stats, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     [guardrail] = stats["evidence"]["guardrails"]

@@ -18,7 +18,7 @@ from streams.wire.commands import encode_command
 from streams.wire.registry import framing
 from tests.streams.replay.memory import DEFINITION, MEASURED_DEFINITION, NOW_MS, Memory
 
-CAPPED = Plan({"click": 3_000_000})
+CAPPED = Plan({"click": 3_000_000}, by_period="click")
 
 
 class Counting(Memory):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
-from streams.inference.forgetting import AgedSample, remembered
+from streams.inference.forgetting import AgedSample, faded
 from streams.inference.sample import Sample
 
 DAY = 86_400.0
@@ -15,6 +15,10 @@ DAY = 86_400.0
 
 def binary(units, conversions):
     return Sample(units, conversions, conversions, conversions * (1 - conversions / units), 0.0)
+
+
+def remembered(periods, half_life_s):
+    return Sample.pooled((1.0, faded(period, half_life_s)) for period in periods)
 
 
 def test_three_days_worked_by_hand():
@@ -89,7 +93,7 @@ def test_order_of_the_periods_does_not_matter(periods, random):
 @pytest.mark.parametrize("half_life", [0.0, -1.0, math.nan])
 def test_half_life_is_positive(half_life):
     with pytest.raises(InvalidParameterError):
-        remembered([], half_life)
+        faded(AgedSample(0.0, binary(1, 0)), half_life)
 
 
 @pytest.mark.parametrize("age", [-1.0, math.inf])

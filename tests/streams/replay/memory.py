@@ -70,7 +70,11 @@ CONTEXTUAL_DEFINITION = DEFINITION | {
     }
 }
 MEASURED_DEFINITION = DEFINITION | {
-    "config": DEFINITION["config"] | {"metrics": {"click": {"cap": 3}}}
+    "config": DEFINITION["config"]
+    | {
+        "metrics": {"click": {"cap": 3}},
+        "periods": {"halfLife": 3600, "delayed": True, "stratified": True},
+    }
 }
 DEFINITIONS = {CONTEXTUAL: CONTEXTUAL_DEFINITION, MEASURED: MEASURED_DEFINITION}
 
@@ -129,7 +133,7 @@ class Installation:
         self.known = {number: Known(number) for number in EXPERIMENTS}
         self._folds: dict[Source, list[PartitionFold]] = {}
         self._foldings: dict[Source, Folding[Any]] = {
-            Source.IMPRESSIONS: ImpressionFolding(SINGLE_OBJECT, LIMIT),
+            Source.IMPRESSIONS: ImpressionFolding(SINGLE_OBJECT, LIMIT, self._plan_of),
             Source.OBSERVATIONS: ObservationFolding(SINGLE_OBJECT, KEYRING, LIMIT, self._plan_of),
         }
         for source, folding in self._foldings.items():

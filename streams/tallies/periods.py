@@ -1,0 +1,211 @@
+"""When units were assigned: periods that are short for the newest ones and longer for older ones.
+
+A period is a time interval [number * 2**shift, (number + 1) * 2**shift) ms. In which one a unit is
+follows from its own time and from the newest time of all, and from nothing else: as time goes on,
+the two halves of a longer period become one. That is the same whether units are put into periods
+one by one, or together, or after others have been put together; so tallies by period are still sums
+that can be folded, merged and replayed in any order, and a year needs 120 of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from streams.tallies.linear import add_entries
+
+FINEST_SHIFT = 18
+"""The shortest periods are 2**18 ms, which is 4.4 minutes."""
+
+PAIRS_PER_LENGTH = 8
+"""So many pairs of periods of one length there are at most, before the oldest pair becomes one: a
+period is at most a seventh of its age long."""
+
+_FINEST_DELAY_SHIFT = 12
+
+
+class Period(NamedTuple):
+    """The time from number * 2**shift to (number + 1) * 2**shift, in ms since the epoch."""
+
+    shift: int
+    number: int
+
+    @property
+    def begins_at_ms(self) -> int:
+        """Its first millisecond."""
+        return self.number << self.shift
+
+    @property
+    def ends_at_ms(self) -> int:
+        """The first millisecond after it."""
+        return (self.number + 1) << self.shift
+
+    def seen_from(self, newest: int) -> Period:
+        """Return the period that this one is in when units of the tick `newest` are there.
+
+        >>> Period(FINEST_SHIFT, 6).seen_from(newest=20), Period(FINEST_SHIFT, 5).seen_from(20)
+        (Period(shift=18, number=6), Period(shift=19, number=2))
+        """
+        shift, number = self
+        newest >>= shift - FINEST_SHIFT
+        while (newest >> 1) - (number >> 1) >= PAIRS_PER_LENGTH:
+            newest >>= 1
+            number >>= 1
+            shift += 1
+        return Period(shift, number)
+
+
+def tick_of(at_ms: int) -> int:
+    """Return which of the shortest periods a time is in."""
+    return at_ms >> FINEST_SHIFT
+
+
+def delay_bucket(delay_ms: int) -> int:
+    """Return which bucket a delay is in: they end at 4.1 s, 8.2 s, 16.4 s, and so on.
+
+    >>> [delay_bucket(ms) for ms in (-5, 4_095, 4_096, 8_192)]
+    [0, 0, 1, 2]
+    """
+    return (max(delay_ms, 0) >> _FINEST_DELAY_SHIFT).bit_length()
+
+
+def in_buckets(delay_ms: float) -> float:
+    """Return how many buckets of delay are over at a delay >= 0, also of the one it is in.
+
+    >>> [in_buckets(ms) for ms in (2_048, 4_096, 6_144, 8_192)]
+    [0.5, 1.0, 1.5, 2.0]
+    """
+    bucket = delay_bucket(int(delay_ms))
+    if not bucket:
+        return delay_ms / (1 << _FINEST_DELAY_SHIFT)
+    return bucket + delay_ms / (1 << _FINEST_DELAY_SHIFT + bucket - 1) - 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodTally:
+    """The units of one variant that were assigned in one period, by one metric.
+
+    Attributes:
+        units: Units assigned.
+        units_with_value: Units with at least one observation.
+        total: Sum of the unit values, in micro-units.
+        total_squared: Sum of their squares, in micro-units squared.
+        arrivals: Observations by `delay_bucket` of the time since their assignment, up to the last
+            bucket with any.
+    """
+
+    units: int = 0
+    units_with_value: int = 0
+    total: int = 0
+    total_squared: int = 0
+    arrivals: tuple[int, ...] = ()
+
+    def __add__(self, other: PeriodTally) -> PeriodTally:
+        return PeriodTally(
+            self.units + other.units,
+            self.units_with_value + other.units_with_value,
+            self.total + other.total,
+            self.total_squared + other.total_squared,
+            add_entries(self.arrivals, other.arrivals),
+        )
+
+
+ByPeriod = Mapping[Period, PeriodTally]
+"""Tallies by period of assignment, in order of the periods."""
+
+
+def newest_tick(tallies: Iterable[ByPeriod]) -> int | None:
+    """Return which of the shortest periods the newest one begins with; None without any."""
+    return max(
+        (period.number << period.shift - FINEST_SHIFT for each in tallies for period in each),
+        default=None,
+    )
+
+
+def add_periods(*tallies: ByPeriod, newest: int | None = None) -> ByPeriod:
+    """Return the sum of tallies by period, which may be those of different newest units.
+
+    Args:
+        tallies: Of one variant.
+        newest: Tick of the newest unit; None for the newest one of these.
+    """
+    if newest is None:
+        newest = newest_tick(tallies)
+    total: dict[Period, PeriodTally] = {}
+    if newest is None:
+        return total
+    for each in tallies:
+        for period, tally in each.items():
+            seen = period.seen_from(newest)
+            known = total.get(seen)
+            total[seen] = tally if known is None else known + tally
+    return dict(sorted(total.items()))
+
+
+def align(tallies: Mapping[int, ByPeriod]) -> dict[int, ByPeriod]:
+    """Return the tallies of several variants in the periods that the newest unit of all gives."""
+    newest = newest_tick(tallies.values())
+    return {index: add_periods(each, newest=newest) for index, each in tallies.items()}
+
+
+class PeriodSums:
+    """Tallies by period in the making: what has come since the last `freeze`."""
+
+    __slots__ = ("_arrivals", "_units", "_values")
+
+    def __init__(self) -> None:
+        self._units: dict[tuple[int, int], int] = {}
+        self._values: dict[tuple[int, int], list[int]] = {}
+        self._arrivals: dict[tuple[int, int], list[int]] = {}
+
+    def add_units(self, counts: Mapping[tuple[int, int], int]) -> None:
+        """Add units, by (variant, tick of the assignment)."""
+        for key, count in counts.items():
+            self._units[key] = self._units.get(key, 0) + count
+
+    def add_value(
+        self, key: tuple[int, int], before: int | None, change: int, delay_ms: int
+    ) -> None:
+        """Add an observation.
+
+        Args:
+            key: Variant, and tick of its assignment.
+            before: What the unit's value was before it, in micro-units; None if it had none.
+            change: What it adds to it.
+            delay_ms: Time since the assignment.
+        """
+        sums = self._values.get(key)
+        if sums is None:
+            sums = self._values[key] = [0, 0, 0]
+            self._arrivals[key] = []
+        sums[0] += before is None
+        sums[1] += change
+        sums[2] += change * (2 * (before or 0) + change)
+        arrivals, bucket = self._arrivals[key], delay_bucket(delay_ms)
+        if bucket >= len(arrivals):
+            arrivals += [0] * (bucket + 1 - len(arrivals))
+        arrivals[bucket] += 1
+
+    def freeze(self, known: Mapping[int, ByPeriod]) -> Mapping[int, ByPeriod]:
+        """Return what is known by variant with all that was added, in the periods of the newest."""
+        if not self._units and not self._values:
+            return known
+        new: defaultdict[int, dict[Period, PeriodTally]] = defaultdict(dict)
+        for variant, tick in self._units.keys() | self._values.keys():
+            key = variant, tick
+            with_value, total, total_squared = self._values.get(key, (0, 0, 0))
+            new[variant][Period(FINEST_SHIFT, tick)] = PeriodTally(
+                self._units.get(key, 0),
+                with_value,
+                total,
+                total_squared,
+                tuple(self._arrivals.get(key, ())),
+            )
+        return align(
+            {
+                variant: add_periods(known.get(variant, {}), new.get(variant, {}))
+                for variant in sorted(known.keys() | new.keys())
+            }
+        )
