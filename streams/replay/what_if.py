@@ -31,6 +31,8 @@ class Assumptions:
         prior: Pseudo-successes and pseudo-failures of the Beta prior, each > 0.
         metric: The metric that decides. The one that did is reported besides.
         caps: Largest value of a unit by metric; None for no cap. Others stay.
+        periods: How units of different times count, as `config.periods` has it; empty for all
+            alike, None for as it was.
     """
 
     policy: str | None = None
@@ -38,6 +40,7 @@ class Assumptions:
     prior: tuple[float, float] | None = None
     metric: str | None = None
     caps: Mapping[str, float | None] = field(default_factory=dict)
+    periods: Mapping[str, Any] | None = None
 
     def applied_to(self, definition: ExperimentDefinition) -> ExperimentDefinition:
         """Return the definition with these assumptions.
@@ -57,6 +60,9 @@ class Assumptions:
         config["parameters"] |= parameters
         if self.metric is not None:
             config |= _decided_by(config, self.metric)
+        if self.periods is not None:
+            config["periods"] = {to_camel(name): value for name, value in self.periods.items()}
+            config["periods"] = config["periods"] or None
         if self.caps:
             config["metrics"] = _capped(config["metrics"], self.caps)
         supposed = parse_definition(config, [each | {"weight": None} for each in variants])

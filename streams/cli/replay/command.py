@@ -124,6 +124,13 @@ def what_if(
             help="Another cap of a metric's units, or none: revenue=500. Repeat for more.",
         ),
     ] = None,
+    periods: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="How units of different times count, or none: half_life=86400. Repeat for more.",
+        ),
+    ] = None,
     until: Until = None,
     archive: Archive = None,
     processes: Processes = CORES,
@@ -136,7 +143,12 @@ def what_if(
     """
     settings = terminal.settings_of(api)
     assumptions = Assumptions(
-        policy, parameters_of(parameter or []), prior_of(prior), metric, caps_of(cap or [])
+        policy,
+        parameters_of(parameter or []),
+        prior_of(prior),
+        metric,
+        caps_of(cap or []),
+        periods_of(periods),
     )
     with watched() as watcher:
         found = alternatives_of(
@@ -159,8 +171,27 @@ def log_of(settings: Settings, archive: Path | None) -> LogSource:
     return kafka if archive is None else JoinedSource(ArchiveSource(archive), kafka)
 
 
-def parameters_of(texts: list[str]) -> dict[str, Any]:
+def periods_of(texts: list[str] | None) -> dict[str, Any] | None:
+    """Return how periods count, written as `name=value`; nothing for `none`, None if not stated.
+
+    Raises:
+        InputError: one is not written so.
+
+    Examples:
+        >>> periods_of(["half_life=86400", "delayed=true"]), periods_of(["none"])
+        ({'half_life': 86400, 'delayed': True}, {})
+    """
+    if texts is None:
+        return None
+    return {} if texts == ["none"] else parameters_of(texts, "--periods")
+
+
+def parameters_of(texts: list[str], path: str = "--parameter") -> dict[str, Any]:
     """Return parameters written as `name=value`; a value that is not JSON is text.
+
+    Args:
+        texts: The parameters.
+        path: The option they were given by.
 
     Raises:
         InputError: one is not written so.
@@ -173,7 +204,7 @@ def parameters_of(texts: list[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise InputError("WRONG_TYPE", f"{text!r} is not NAME=VALUE", "--parameter")
+            raise InputError("WRONG_TYPE", f"{text!r} is not NAME=VALUE", path)
         try:
             found[name] = orjson.loads(value)
         except orjson.JSONDecodeError:

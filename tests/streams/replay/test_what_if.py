@@ -127,9 +127,26 @@ def test_another_cap_measures_the_units_of_the_log_anew(made):
     assert totals(Assumptions(caps={"click": 1}))[1] < capped < free
 
 
+def test_units_of_different_times_count_otherwise(made):
+    def interval(snapshot):
+        return snapshot.variants[0].lower, snapshot.variants[0].upper
+
+    alike = found(made, Assumptions(periods={}))
+    assert interval(alike.actual) == interval(alike.supposed)
+    faded = found(made, Assumptions(periods={"half_life": 900}))
+    assert interval(faded.actual) == interval(alike.actual)
+    # Even the newest units are some minutes old: fewer count, and less is known.
+    assert interval(faded.supposed)[0] < interval(faded.actual)[0]
+    assert interval(faded.supposed)[1] > interval(faded.actual)[1]
+    measured = what_if(made.log, INPUTS, MEASURED, Assumptions(periods={}))
+    assert measured.actual.experiment.definition.config.periods is not None
+    assert measured.supposed.experiment.definition.config.periods is None
+
+
 @pytest.mark.parametrize(
     ("assumptions", "code", "path"),
     [
+        (Assumptions(periods={"half_life": 1}), "OUT_OF_RANGE", "config.periods.halfLife"),
         (Assumptions("best"), "UNKNOWN_TYPE", "config.type"),
         (Assumptions("ucb", prior=(1, 1)), "UNKNOWN_PARAMETER", "config.parameters.priorAlpha"),
         (Assumptions(prior=(0.0, 1.0)), "OUT_OF_RANGE", "config.parameters.priorAlpha"),
