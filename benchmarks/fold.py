@@ -2,8 +2,9 @@
 
 Every observation has a receipt and an event id of its own, as the clicks of an ads pipeline have;
 impressions come in the batches of the API. After each batch the changes are taken, as the worker
-does before they are written. Prints the median and the best of the rounds, in microseconds of
-processor time per event. `--profile` adds where it goes.
+does before they are written. With a cap and by period they are counted one by one. Prints the
+median and the best of the rounds, in microseconds of processor time per event. `--profile` adds
+where it goes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from schemas.codec import Codec
@@ -26,7 +28,7 @@ from streams.domain.receipts import Keyring, Receipt
 from streams.folding.base import Folding
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
-from streams.tallies.plan import plain
+from streams.tallies.plan import Plan, PlanOf, plain
 from streams.wire import encode_impression_batch, encode_observation
 from streams.wire.observations import decode_observations
 
@@ -41,6 +43,12 @@ ATTRIBUTION_S = 7 * 86_400
 LIMIT = 10_000_000
 KEYS = Keyring({1: bytes(range(32))})
 MICRO = 1_000_000
+CAPPED, BY_PERIOD = ", capped", ", by period"
+PLANS: dict[str, PlanOf] = {
+    "": plain,
+    CAPPED: lambda _: Plan(caps={"revenue": 500 * MICRO}),
+    BY_PERIOD: lambda _: Plan(by_period="click"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +144,6 @@ def main() -> None:
     codec = Codec()
     clicks = observations(arguments.events)
     batches = impressions(arguments.events * 4)
-    counting = ObservationFolding(codec, KEYS, LIMIT, plain)
     texts = [decode_observations(click.value).observations[0] for click in clicks]
     runs: dict[str, tuple[int, Callable[[], Iterator[float]]]] = {
         "decode alone, one by one": (
@@ -147,12 +154,19 @@ def main() -> None:
             len(clicks),
             lambda: _timed(lambda: [KEYS.open(text.assignment_id) for text in texts]),  # type: ignore[union-attr]
         ),
-        "observation": (len(clicks), lambda: _fold(counting, clicks, arguments.batch)),
-        "impression": (
-            len(batches) * IMPRESSIONS,
-            lambda: _fold(ImpressionFolding(codec, LIMIT, plain), batches, 20),
-        ),
     }
+    for measured, plan_of in PLANS.items():
+        counting = ObservationFolding(codec, KEYS, LIMIT, plan_of)
+        assigning = ImpressionFolding(codec, LIMIT, plan_of)
+        runs[f"observation{measured}"] = (
+            len(clicks),
+            partial(_fold, counting, clicks, arguments.batch),
+        )
+        if measured != CAPPED:  # impressions have no values
+            runs[f"impression{measured}"] = (
+                len(batches) * IMPRESSIONS,
+                partial(_fold, assigning, batches, 20),
+            )
     costs = [
         cost
         for name, (events, run) in runs.items()
@@ -165,6 +179,7 @@ def main() -> None:
             print(f"{cost.name:40} {cost.median:7.2f} us  best {cost.best:6.2f}")
     if arguments.profile:
         profile = cProfile.Profile()
+        counting = ObservationFolding(codec, KEYS, LIMIT, plain)
         profile.runcall(lambda: list(_fold(counting, clicks, arguments.batch)))
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 
