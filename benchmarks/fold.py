@@ -28,7 +28,7 @@ from streams.domain.receipts import Keyring, Receipt
 from streams.folding.base import Folding
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
-from streams.tallies.plan import Plan, PlanOf, plain
+from streams.tallies.plan import PeriodPlan, Plan, PlanOf, plain
 from streams.wire import encode_impression_batch, encode_observation
 from streams.wire.observations import decode_observations
 
@@ -47,7 +47,7 @@ CAPPED, BY_PERIOD = ", capped", ", by period"
 PLANS: dict[str, PlanOf] = {
     "": plain,
     CAPPED: lambda _: Plan(caps={"revenue": 500 * MICRO}),
-    BY_PERIOD: lambda _: Plan(by_period="click"),
+    BY_PERIOD: lambda _: Plan(by_period=PeriodPlan("click", VARIANTS)),
 }
 
 

@@ -23,9 +23,9 @@ from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge
 
-_METRIC = "click"
-_NUMBER = 7
-_PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
+METRIC = "click"
+NUMBER = 7
+PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,13 +66,13 @@ def running(policy: str, n_variants: int, **config: object) -> Experiment:
         n_variants: Number of variants; the last one is the control.
         config: More of the configuration, in the words of JSON.
     """
-    declared = {"name": "calibration", "type": policy, "primaryMetric": _METRIC, **config}
+    declared = {"name": "calibration", "type": policy, "primaryMetric": METRIC, **config}
     definition = parse_definition(
         declared,
         [{"name": f"V{i}", "isControl": i == n_variants - 1} for i in range(n_variants)],
     )
     return Experiment(
-        number=_NUMBER,
+        number=NUMBER,
         definition=definition,
         status=Status.RUNNING,
         version=2,
@@ -102,8 +102,8 @@ def live(
         generator: Source of the assignments and the clicks.
         until_promoted: Whether it ends with the first promotion.
     """
-    assigned = CellBuilder(_NUMBER, Source.IMPRESSIONS, 0)
-    observed = CellBuilder(_NUMBER, Source.OBSERVATIONS, 0)
+    assigned = CellBuilder(NUMBER, Source.IMPRESSIONS, 0)
+    observed = CellBuilder(NUMBER, Source.OBSERVATIONS, 0)
     snapshot = evaluate(experiment, Tally(), ())
     arrived, snapshots, promoted_at = [], [], 0
     for look in range(1, looks + 1):
@@ -148,7 +148,7 @@ def _add(
     new: Arrivals,
 ) -> None:
     """Add the units of an interval, and then their clicks, one by one."""
-    propensities = [weight * _PROPENSITY_PER_WEIGHT for weight in weights]
+    propensities = [weight * PROPENSITY_PER_WEIGHT for weight in weights]
     places = list(enumerate(propensities))
     counts = new.units[0].astype(int).tolist()
     assigned.add_units(look, dict(zip(places, counts, strict=True)), look, look)
@@ -156,7 +156,7 @@ def _add(
         places, new.total[0].astype(int).tolist(), strict=True
     ):
         for _ in range(clicks):
-            observed.add_value(look, (variant, propensity, _METRIC), None, MICRO, look)
+            observed.add_value(look, (variant, propensity, METRIC), None, MICRO, look)
 
 
 def _said(

@@ -21,6 +21,10 @@ DEAD_LETTERS = Counter(f"{_PREFIX}dead_letters", "Events that could not be used.
 DUPLICATES = Counter(f"{_PREFIX}duplicates", "Repeated events that were not counted.", ["topic"])
 RECOVERY_SECONDS = Gauge(f"{_PREFIX}recovery_seconds", "Time the last recovery took.")
 EVALUATIONS = Counter(f"{_PREFIX}evaluations", "Experiments evaluated.")
+EVALUATION_FAILURES = Counter(
+    f"{_PREFIX}evaluation_failures",
+    "Evaluations that failed by an error of the engine; the experiment keeps its last snapshot.",
+)
 EVALUATION_SECONDS = Histogram(
     f"{_PREFIX}evaluation_seconds",
     "Posteriors, tests and allocation of one experiment.",

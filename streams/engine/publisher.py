@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -14,6 +15,7 @@ import faust
 from schemas.codec import Codec
 from streams.domain.errors import DependencyError
 from streams.domain.events import Answer
+from streams.domain.ids import experiment_id
 from streams.engine import metrics
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.logged_actions import LoggedActions
@@ -48,6 +50,8 @@ TAKE_OVER_PAUSES_S = (0.0, 2.0, 10.0)
 """When the logged actions are read by who begins to decide: a generation that begins to be served,
 or a worker that has got a partition. Those before learn of it by themselves, and may log actions
 until then."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +205,17 @@ class Publisher:
 
 
 def _evaluated(known: Known) -> Snapshot | None:
+    """Return the snapshot of an experiment; None if it has not been created, or by an error.
+
+    One that cannot be evaluated keeps its last snapshot, and the others go on.
+    """
     started = time.perf_counter()
-    snapshot = known.snapshot()
+    try:
+        snapshot = known.snapshot()
+    except Exception:
+        logger.exception("%s cannot be evaluated", experiment_id(known.number))
+        metrics.EVALUATION_FAILURES.inc()
+        return None
     metrics.EVALUATIONS.inc()
     metrics.EVALUATION_SECONDS.observe(time.perf_counter() - started)
     return snapshot

@@ -28,7 +28,7 @@ class UnitLog:
         observed_at_ms: Its time; shape (m,).
         unmatched: Observations counted whose assignment is not in the log.
         cap: Largest value of a unit, in micro-units; None for no cap.
-        by_period: Whether the tallies of the experiment are kept by period of assignment.
+        by_period: Whether tallies of it are to be kept by period of assignment, too.
     """
 
     metric: str

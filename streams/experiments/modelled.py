@@ -14,7 +14,7 @@ from streams.experiments.ratios import RatioTallies
 from streams.experiments.snapshot import MetricModel
 from streams.inference.direction import oriented
 from streams.inference.families import Priors, posteriors_of
-from streams.inference.kinds import FoundKind, MetricKind, VariantMetric, find_kind
+from streams.inference.kinds import FoundKind, MetricKind, VariantMetric, find_kind, is_binary
 from streams.inference.periods import read_periods
 from streams.inference.posterior import Posteriors
 from streams.inference.sample import Sample
@@ -52,7 +52,7 @@ def model_metric(
     traffic: Traffic,
     variants: Sequence[VariantTally],
     name: str,
-    read: Sequence[Sample] | None = None,
+    read: PrimaryByPeriod | None = None,
 ) -> Modelled:
     """Return a metric as its kind is modelled.
 
@@ -77,43 +77,89 @@ def model_metric(
             ratio.compared(traffic),
         )
     tallies = tuple(variant.metrics.get(name, _NONE) for variant in variants)
+    parts = [()] * len(variants) if read is None else read.parts
     found = find_kind(
-        spec.kind, [VariantMetric(v.units, m) for v, m in zip(variants, tallies, strict=True)]
+        spec.kind,
+        [
+            VariantMetric(variant.units, metric, of_periods)
+            for variant, metric, of_periods in zip(variants, tallies, parts, strict=True)
+        ],
     )
     samples = tuple(Sample.of(v.units, m) for v, m in zip(variants, tallies, strict=True))
-    is_binary = found.kind is MetricKind.BINARY
     return Modelled(
         model=_model(name, role, spec, found),
         tallies=tallies,
         samples=samples,
-        posteriors=posteriors_of(found.kind, read or samples, _priors(config, name, role, found)),
-        compared=Compared.of(traffic, tallies, samples, is_binary=is_binary),
+        posteriors=posteriors_of(
+            found.kind, read.samples if read else samples, _priors(config, name, role, found)
+        ),
+        compared=Compared.of(traffic, tallies, samples, is_binary=found.kind is MetricKind.BINARY),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrimaryByPeriod:
+    """The primary metric with units that count by their time; one entry a variant.
+
+    Attributes:
+        samples: What posteriors and policy are to see.
+        parts: Tallies of the periods.
+    """
+
+    samples: tuple[Sample, ...]
+    parts: tuple[tuple[MetricTally, ...], ...]
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the values of every period may all be 0 or 1."""
+        return all(is_binary(part) for parts in self.parts for part in parts)
 
 
 def primary_by_period(
     config: ExperimentConfig, variants: Sequence[VariantTally], now_ms: int
-) -> tuple[Sample, ...] | None:
-    """Return the samples of the primary metric in which units count by their time.
+) -> PrimaryByPeriod | None:
+    """Return the primary metric with units that count by their time.
 
     Args:
         config: What is declared.
         variants: The tallies.
-        now_ms: Time up to which observations have been counted.
+        now_ms: Time of the newest event.
 
     Returns:
-        One sample a variant; None if all units count alike.
+        None if all units count alike, because nothing else is declared, or because some units were
+        counted without their period: before the experiment was created, or by somebody else.
     """
     if config.periods is None:
         return None
-    return read_periods(variants, config.periods.reading, now_ms)
+    if not all(_is_complete(variant, config.primary_metric) for variant in variants):
+        return None
+    return PrimaryByPeriod(
+        read_periods(variants, config.periods.reading, now_ms),
+        tuple(
+            tuple(
+                MetricTally(
+                    units=each.units_with_value,
+                    total=each.total,
+                    total_squared=each.total_squared,
+                )
+                for each in variant.periods.values()
+            )
+            for variant in variants
+        ),
+    )
+
+
+def _is_complete(variant: VariantTally, metric: str) -> bool:
+    units = sum(each.units for each in variant.periods.values())
+    with_value = sum(each.units_with_value for each in variant.periods.values())
+    return (units, with_value) == (variant.units, variant.metrics.get(metric, _NONE).units)
 
 
 def arms_of_primary(
     config: ExperimentConfig,
     variants: Sequence[VariantTally],
     weights: Sequence[float],
-    read: Sequence[Sample] | None = None,
+    read: PrimaryByPeriod | None = None,
 ) -> tuple[Arm, ...]:
     """Return the arms that the policy of an experiment sees.
 
@@ -129,14 +175,16 @@ def arms_of_primary(
     arms = arms_of(variants, config.primary_metric, weights)
     if read is None:
         return arms
+    is_binary_by_period = read.is_binary
     return tuple(
         replace(
             arm,
             units=sample.units,
             total=sample.total,
             squared_deviations=sample.squared_deviations,
+            is_binary=arm.is_binary and is_binary_by_period,
         )
-        for arm, sample in zip(arms, read, strict=True)
+        for arm, sample in zip(arms, read.samples, strict=True)
     )
 
 
@@ -153,7 +201,10 @@ def _model(name: str, role: MetricRole, spec: MetricSpec, found: FoundKind) -> M
 
 def _priors(config: ExperimentConfig, name: str, role: MetricRole, found: FoundKind) -> Priors:
     policy = config.parameters
-    is_binary = found.kind is MetricKind.BINARY
-    if is_binary and role is MetricRole.PRIMARY and isinstance(policy, BetaPolicy):
+    if (
+        found.kind is MetricKind.BINARY
+        and role is MetricRole.PRIMARY
+        and isinstance(policy, BetaPolicy)
+    ):
         return Priors(alpha=policy.prior_alpha, beta=policy.prior_beta)
     return config.spec(name).priors if found.is_declared else Priors()

@@ -97,7 +97,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
             VariantReport(
                 assignments=variant.units,
                 observations=sum(metric.observations for metric in variant.metrics.values()),
-                mean=(read or primary.samples)[index].mean,
+                mean=(read.samples if read else primary.samples)[index].mean,
                 lower=columns[config.primary_metric][index].lower,
                 upper=columns[config.primary_metric][index].upper,
                 probability_best=float(winner.probability[index]),

@@ -99,7 +99,7 @@ class ObservationFolding(Folding[ObservationFold]):
             read.metrics[places],
             read.values[places],
             hash_events([read.event_ids[place] for place in places.tolist()]),
-            observed[places],
+            np.minimum(observed, timestamps + CLOCK_SKEW_MS)[places],
         )
 
     def _fold_record(

@@ -36,4 +36,4 @@ def take_plans(plans: dict[int, Plan], records: Iterable[LogRecord], codec: Code
         except EventError:
             continue  # a dead letter
         if known.experiment is not None:
-            plans[number] = plan_of(known.experiment.definition.config)
+            plans[number] = plan_of(known.experiment.definition)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray
-from streams.inference.sample import Sample
+from streams.inference.samples import Samples, mean_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +25,7 @@ class ArrivalCurve:
     shares: FloatArray
 
     @classmethod
-    def estimated(cls, arrived: ArrayLike, ages: ArrayLike) -> ArrivalCurve:
+    def estimated(cls, arrived: ArrayLike, ages: ArrayLike, least: float = 0.0) -> ArrivalCurve:
         """Return the curve of the conversions that have arrived.
 
         Young units show short delays alone, so a plain histogram of delays is biased towards them.
@@ -40,6 +39,8 @@ class ArrivalCurve:
                 Those of all variants together, if they do not differ in delay.
             ages: Age of the youngest unit of each period, in buckets: how many are over; shape
                 (n_periods,), >= 0. A bucket that is not over for all units of a period is not used.
+            least: Conversions by the end of a bucket, of units old enough for it, below which it is
+                taken to bring none: a few old units would decide about all young ones.
 
         Raises:
             InvalidParameterError: an argument is outside its domain.
@@ -62,7 +63,8 @@ class ArrivalCurve:
         by_then = np.where(is_over, counts.cumsum(axis=1), 0.0).sum(axis=0)
         within = np.where(is_over, counts, 0.0).sum(axis=0)
         # Share of those by the end of a bucket that had come before it.
-        before = 1.0 - np.divide(within, by_then, out=np.zeros(n_buckets), where=by_then > 0.0)
+        is_known = (by_then > 0.0) & (by_then >= least)
+        before = 1.0 - np.divide(within, by_then, out=np.zeros(n_buckets), where=is_known)
         later = np.append(before[1:], 1.0)
         return cls(later[::-1].cumprod()[::-1])
 
@@ -75,37 +77,42 @@ class ArrivalCurve:
         return shares
 
 
-def matured(periods: Sequence[Sample], shares: Sequence[float]) -> Sample:
-    """Return the sample in which every unit counts for the share of its conversions that can be in.
+def matured(periods: Samples, shares: ArrayLike, starts: Sequence[int] = (0,)) -> Samples:
+    """Return the samples in which a unit counts for the share of its conversions that can be in.
 
     n units of age t, of whose conversions F(t) have arrived, have told what n F(t) units of full
     age would have: conversions over them estimate the rate without bias, and at once, where waiting
     for the window loses the newest units and not waiting drags every young variant down.
 
     Args:
-        periods: The periods of one variant.
-        shares: F at the age of each period, in [0, 1].
+        periods: The periods.
+        shares: F at the age of each period, in [0, 1]; shape (n_periods,).
+        starts: First period of each group, as in `Samples.pooled`; a group becomes one sample.
+
+    Raises:
+        InvalidParameterError: a share is outside its domain.
 
     Source: Vernade, Cappe and Perchet (2017), "Stochastic bandit models for delayed conversions",
         section 4.1, arXiv 1706.09186.
 
     Examples:
-        >>> matured([Sample(100, 10, 10, 9, 0), Sample(100, 4, 4, 3.84, 0)], [1.0, 0.4]).units
-        140.0
+        >>> from streams.inference.sample import Sample
+        >>> rows = [[Sample(100, 10, 10, 9, 0)], [Sample(100, 4, 4, 3.84, 0)]]
+        >>> matured(Samples.of(rows), [1.0, 0.4]).units
+        array([[140.]])
     """
-    for share in shares:
-        if not 0.0 <= share <= 1.0:
-            raise InvalidParameterError("shares", share, "in [0, 1]")
-    everyone = Sample.pooled((1.0, period) for period in periods)
-    told = math.fsum(period.units * share for period, share in zip(periods, shares, strict=True))
+    arrived = np.asarray(shares, dtype=np.float64)
+    if not np.all((arrived >= 0.0) & (arrived <= 1.0)):
+        raise InvalidParameterError("shares", arrived.tolist(), "in [0, 1]")
+    everyone = periods.pooled(starts)
+    told = periods.weighted(arrived).pooled(starts).units
     # Sooner than the curve expects, conversions can outnumber the units that could have told.
-    units = max(told, everyone.units_with_value)
-    absent = 1.0 - everyone.units_with_value / units if units else 0.0
-    return Sample(
+    units = np.maximum(told, everyone.units_with_value)
+    absent = 1.0 - mean_of(everyone.units_with_value, units)
+    value_means = mean_of(everyone.total, everyone.units_with_value)
+    return replace(
+        everyone,
         units=units,
-        units_with_value=everyone.units_with_value,
-        total=everyone.total,
         squared_deviations=everyone.value_squared_deviations
-        + everyone.value_mean * everyone.total * absent,
-        value_squared_deviations=everyone.value_squared_deviations,
+        + value_means * everyone.total * absent,
     )

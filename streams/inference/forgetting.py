@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import numpy as np
+from numpy.typing import ArrayLike
 
 from streams.domain.errors import InvalidParameterError
-from streams.inference.sample import Sample
+from streams.inference.samples import Samples
+
+_MOST_HALVINGS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class AgedSample:
-    """What the units assigned in one period have told.
-
-    Attributes:
-        age_s: Seconds since the middle of the period, >= 0.
-        sample: Sums over the units assigned in it.
-
-    Raises:
-        InvalidParameterError: the age is outside its domain.
-    """
-
-    age_s: float
-    sample: Sample
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.age_s < math.inf:
-            raise InvalidParameterError("age_s", self.age_s, "finite and >= 0")
-
-
-def faded(period: AgedSample, half_life_s: float) -> Sample:
-    """Return the sample of a period in which every unit counts 2^(-age / half-life).
+def faded(periods: Samples, ages_s: ArrayLike, half_life_s: float) -> Samples:
+    """Return the samples in which every unit counts 2^(-age / half-life).
 
     The posterior of all periods, faded, is that of discounted Thompson sampling: as old units fade,
     it widens towards the prior again, so a variant that was dropped is tried anew. It says where a
@@ -42,20 +24,28 @@ def faded(period: AgedSample, half_life_s: float) -> Sample:
     width when units come evenly.
 
     Args:
-        period: The period.
+        periods: The periods.
+        ages_s: Seconds since the middle of each period, >= 0; shape (n_periods,).
         half_life_s: Seconds after which a unit counts half, > 0; infinite for no forgetting.
+            After 60 of them it counts nothing.
 
     Raises:
-        InvalidParameterError: the half-life is not positive.
+        InvalidParameterError: an age or the half-life is outside its domain.
 
     Source: Raj and Kalyani (2017), "Taming non-stationary bandits: a Bayesian approach",
         algorithm 1, arXiv 1707.09727.
 
     Examples:
-        >>> week = Sample(100, 10, 10, 9, 0)
-        >>> faded(AgedSample(604_800.0, week), half_life_s=604_800.0).units
-        50.0
+        >>> from streams.inference.sample import Sample
+        >>> week = Samples.of([[Sample(100, 10, 10, 9, 0)]])
+        >>> faded(week, [604_800.0], half_life_s=604_800.0).units
+        array([[50.]])
     """
+    ages = np.asarray(ages_s, dtype=np.float64)
     if not half_life_s > 0.0:
         raise InvalidParameterError("half_life_s", half_life_s, "> 0")
-    return Sample.pooled([(math.exp2(-period.age_s / half_life_s), period.sample)])
+    if not np.all((ages >= 0.0) & np.isfinite(ages)):
+        raise InvalidParameterError("ages_s", ages.tolist(), "finite and >= 0")
+    halvings = ages / half_life_s
+    # Below, products of such weights underflow; what they stand for is nothing long before.
+    return periods.weighted(np.where(halvings <= _MOST_HALVINGS, np.exp2(-halvings), 0.0))

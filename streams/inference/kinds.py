@@ -60,10 +60,18 @@ class FoundKind:
 
 @dataclass(frozen=True, slots=True)
 class VariantMetric:
-    """The tally of a metric of one variant beside the units the variant was assigned."""
+    """The tally of a metric of one variant beside the units the variant was assigned.
+
+    Attributes:
+        units: Units assigned.
+        metric: The tally.
+        parts: Tallies of some of its units each, where these are read by themselves: what holds for
+            all together need not for each.
+    """
 
     units: int
     metric: MetricTally
+    parts: Sequence[MetricTally] = ()
 
 
 def find_kind(declared: MetricKind | None, variants: Sequence[VariantMetric]) -> FoundKind:
@@ -143,5 +151,10 @@ def _contradiction(declared: MetricKind, variants: Sequence[VariantMetric]) -> C
 def _first(variants: Sequence[VariantMetric], allows: Callable[[MetricTally], bool]) -> int | None:
     """Return the index of the first variant whose tally does not allow a kind."""
     return next(
-        (index for index, variant in enumerate(variants) if not allows(variant.metric)), None
+        (
+            index
+            for index, variant in enumerate(variants)
+            if not (allows(variant.metric) and all(map(allows, variant.parts)))
+        ),
+        None,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -61,39 +60,6 @@ class Sample:
             total=metric.total / MICRO,
             squared_deviations=_squared_deviations(n, metric),
             value_squared_deviations=_squared_deviations(metric.units, metric),
-        )
-
-    @classmethod
-    def pooled(cls, weighted: Iterable[tuple[float, Sample]]) -> Self:
-        """Return the sample of all units of several, each of them counting with its weight.
-
-        Squared deviations are put together from those within the samples and those between their
-        means, which are both >= 0, so nothing cancels.
-
-        Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance",
-            equation 2.1.
-        """
-        parts = [(weight, sample) for weight, sample in weighted if weight > 0.0]
-        units = math.fsum(w * s.units for w, s in parts)
-        with_value = math.fsum(w * s.units_with_value for w, s in parts)
-        total = math.fsum(w * s.total for w, s in parts)
-        mean = total / units if units else 0.0
-        value_mean = total / with_value if with_value else 0.0
-        return cls(
-            units=units,
-            units_with_value=min(with_value, units),
-            total=total,
-            squared_deviations=math.fsum(
-                w * (s.squared_deviations + s.units * (s.mean - mean) ** 2) for w, s in parts
-            ),
-            value_squared_deviations=math.fsum(
-                w
-                * (
-                    s.value_squared_deviations
-                    + s.units_with_value * (s.value_mean - value_mean) ** 2
-                )
-                for w, s in parts
-            ),
         )
 
     @property

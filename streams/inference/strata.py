@@ -8,35 +8,20 @@ same weights for all variants.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import numpy as np
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.sample import Sample
+from streams.inference.samples import Samples
 
 
-@dataclass(frozen=True, slots=True)
-class Stratified:
-    """Variants made comparable.
-
-    Attributes:
-        samples: One sample for each variant, of as many units as its estimate is worth.
-        units_left_out: Units of periods in which some variant had none.
-    """
-
-    samples: tuple[Sample, ...]
-    units_left_out: float
-
-
-def stratified(periods: Sequence[Sequence[Sample]]) -> Stratified:
+def stratified(periods: Samples) -> tuple[Sample, ...]:
     """Return samples whose means are those of a period, averaged over the periods.
 
-    Every period counts by its share v of all units, whatever a variant had of them. The mean of a
-    variant with n_t units in period t then has the variance of the mean of 1 / sum(v_t^2 / n_t)
-    units, which the sample says it has: as many as there are if the weights never moved, and fewer
-    the more they did. What the periods differ by stays in the squared deviations, so intervals err
-    to the side of caution.
+    Every period counts by its share v of all units, whatever a variant had of them; one in which
+    some variant has no units is left out. The mean of a variant with n_t units in period t then has
+    the variance of the mean of 1 / sum(v_t^2 / n_t) units, which the sample says it has: as many as
+    there are if the weights never moved, and fewer the more they did. What the periods differ by
+    stays in the squared deviations, so intervals err to the side of caution.
 
     A variant that has the largest mean in every period has the largest mean: no weights can turn
     that round. The number is the same for every order of periods and variants.
@@ -44,37 +29,19 @@ def stratified(periods: Sequence[Sequence[Sample]]) -> Stratified:
     Args:
         periods: The samples of all variants, by period of assignment.
 
-    Raises:
-        InvalidParameterError: the periods differ in their number of variants.
+    Returns:
+        One sample a variant, of as many units as its estimate is worth.
 
     Source: Cochran, Sampling Techniques, 3rd ed., section 5A.9 (post-stratification).
 
     Examples:
         >>> quiet = [Sample(900, 9, 9, 8.91, 0), Sample(100, 2, 2, 1.96, 0)]
         >>> busy = [Sample(100, 10, 10, 9, 0), Sample(900, 99, 99, 88.11, 0)]
-        >>> [round(sample.mean, 3) for sample in stratified([quiet, busy]).samples]
+        >>> [round(sample.mean, 3) for sample in stratified(Samples.of([quiet, busy]))]
         [0.055, 0.065]
     """
-    sizes = {len(period) for period in periods}
-    if len(sizes) > 1:
-        raise InvalidParameterError("periods", sorted(sizes), "of equally many variants")
-    complete = [period for period in periods if all(sample.units > 0.0 for sample in period)]
-    totals = [math.fsum(sample.units for sample in period) for period in complete]
-    everyone = math.fsum(totals)
-    shares = [total / everyone for total in totals]
-    samples = []
-    for variant in range(max(sizes, default=0)):
-        parts = [period[variant] for period in complete]
-        worth = math.fsum(v * v / part.units for v, part in zip(shares, parts, strict=True))
-        samples.append(
-            Sample.pooled(
-                (v / (part.units * worth), part) for v, part in zip(shares, parts, strict=True)
-            )
-        )
-    left_out = (
-        sample.units
-        for period in periods
-        if not all(sample.units > 0.0 for sample in period)
-        for sample in period
-    )
-    return Stratified(tuple(samples), math.fsum(left_out))
+    complete = periods.only(np.all(periods.units > 0.0, axis=1))
+    totals = complete.units.sum(axis=1)
+    shares = (totals / totals.sum())[:, None] if len(totals) else np.zeros((0, 1))
+    worth = (shares * shares / complete.units).sum(axis=0)
+    return complete.weighted(shares / (complete.units * worth)).pooled().row(0)

@@ -65,7 +65,7 @@ class History:
     def plans(self) -> dict[int, Plan]:
         """Measurement plan of every experiment created, by its number."""
         return {
-            number: plan_of(states[min(states)].experiment.definition.config)
+            number: plan_of(states[min(states)].experiment.definition)
             for number, states in self.states.items()
         }
 

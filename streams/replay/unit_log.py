@@ -82,8 +82,7 @@ def unit_log(
     if not log.n_units:
         raise InputError("NO_UNITS", f"{experiment.id} has assigned nobody by then", "until")
     config = experiment.definition.config
-    cap = plan_of(config).caps.get(metric)
-    log = replace(log, cap=cap, by_period=config.periods is not None)
+    log = replace(log, cap=plan_of(experiment.definition).caps.get(metric))
     is_declared = metric in {config.primary_metric, *config.secondary_metrics}
     if not (is_declared or log.unmatched or len(log.observed_units)):
         raise InputError("UNKNOWN_METRIC", f"no unit has a value of {metric!r}", "metric")

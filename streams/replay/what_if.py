@@ -31,8 +31,8 @@ class Assumptions:
         prior: Pseudo-successes and pseudo-failures of the Beta prior, each > 0.
         metric: The metric that decides. The one that did is reported besides.
         caps: Largest value of a unit by metric; None for no cap. Others stay.
-        periods: How units of different times count, as `config.periods` has it; empty for all
-            alike, None for as it was.
+        periods: Fields of `config.periods`, over those it has; empty for all units alike, None for
+            as it was.
     """
 
     policy: str | None = None
@@ -61,8 +61,8 @@ class Assumptions:
         if self.metric is not None:
             config |= _decided_by(config, self.metric)
         if self.periods is not None:
-            config["periods"] = {to_camel(name): value for name, value in self.periods.items()}
-            config["periods"] = config["periods"] or None
+            stated = {to_camel(name): value for name, value in self.periods.items()}
+            config["periods"] = {**(config["periods"] or {}), **stated} if stated else None
         if self.caps:
             config["metrics"] = _capped(config["metrics"], self.caps)
         supposed = parse_definition(config, [each | {"weight": None} for each in variants])
@@ -169,7 +169,7 @@ def what_if(
         for topic in Source
         for partition, span in source.spans(topic.value).items()
     ]
-    plans = [plan_of(each.definition.config) for each in (actual, supposed)]
+    plans = [plan_of(each.definition) for each in (actual, supposed)]
     # Units that are measured in the same way are read once.
     different = plans if plans[0] != plans[1] else plans[:1]
     watcher.begin(len(different) * sum(part.end for part in parts))

@@ -82,9 +82,12 @@ class ImpressionFold(PartitionFold):
         if units and offset > ledger.builder.folded:
             contexts = _counted(seen)
             ledger.builder.add_units(offset, units, min(times), max(times), contexts)
-            if ledger.plan is not None and ledger.plan.by_period is not None:
-                ticks = map(tick_of, times)
-                ledger.builder.add_assigned(_counted(zip(variants, ticks, strict=True)))
+            periods = None if ledger.plan is None else ledger.plan.by_period
+            if periods is not None:
+                counts = _counted(zip(variants, map(tick_of, times), strict=True))
+                ledger.builder.add_assigned(
+                    {key: n for key, n in counts.items() if key[0] < periods.n_variants}
+                )
         if refused is not None:
             raise refused
 

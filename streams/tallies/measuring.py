@@ -91,7 +91,8 @@ class Measurement:
             counted.at_ms,
             counted.vector,
         )
-        if metric == self._by_period:
+        periods = self._by_period
+        if periods is not None and metric == periods.metric and variant < periods.n_variants:
             builder.add_period_value(
                 variant,
                 None if before is None else known,

@@ -225,6 +225,8 @@ class ObservationFold(PartitionFold):
         if observed_at_ms is None:
             observed_at_ms = timestamp_ms
         check_attribution(receipt, observed_at_ms)
+        # What claims to be of a time that has not come moves no clock.
+        observed_at_ms = min(observed_at_ms, timestamp_ms + CLOCK_SKEW_MS)
         metric, value, event_id = observation.metric, observation.value, observation.event_id
         salt = ledger.salts.get(metric) or _salt(ledger, metric)
         before = ledger.window.observe(

@@ -23,7 +23,8 @@ PAIRS_PER_LENGTH = 8
 """So many pairs of periods of one length there are at most, before the oldest pair becomes one: a
 period is at most a seventh of its age long."""
 
-_FINEST_DELAY_SHIFT = 12
+FINEST_DELAY_SHIFT = 12
+"""The first bucket of delay ends at 2**12 ms, every further one at twice the time."""
 
 
 class Period(NamedTuple):
@@ -68,19 +69,7 @@ def delay_bucket(delay_ms: int) -> int:
     >>> [delay_bucket(ms) for ms in (-5, 4_095, 4_096, 8_192)]
     [0, 0, 1, 2]
     """
-    return (max(delay_ms, 0) >> _FINEST_DELAY_SHIFT).bit_length()
-
-
-def in_buckets(delay_ms: float) -> float:
-    """Return how many buckets of delay are over at a delay >= 0, also of the one it is in.
-
-    >>> [in_buckets(ms) for ms in (2_048, 4_096, 6_144, 8_192)]
-    [0.5, 1.0, 1.5, 2.0]
-    """
-    bucket = delay_bucket(int(delay_ms))
-    if not bucket:
-        return delay_ms / (1 << _FINEST_DELAY_SHIFT)
-    return bucket + delay_ms / (1 << _FINEST_DELAY_SHIFT + bucket - 1) - 1.0
+    return (max(delay_ms, 0) >> FINEST_DELAY_SHIFT).bit_length()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,20 @@ def pair_of(left: str, right: str) -> Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class PeriodPlan:
+    """What is kept by period of assignment.
+
+    Attributes:
+        metric: The metric whose values are kept so, with the units.
+        n_variants: Variants of the experiment. Units with larger indices, of a promoted winner, are
+            not kept so: they would make the periods of the experiment longer from then on.
+    """
+
+    metric: str
+    n_variants: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is kept of one experiment.
 
@@ -32,8 +46,7 @@ class Plan:
         caps: Largest value of a unit by metric, in micro-units, > 0: a unit whose observations sum
             to more has this value.
         pairs: Metrics whose products are kept; of capped values where there is a cap.
-        by_period: The metric whose values are also kept by period of assignment, with the units;
-            None if none is.
+        by_period: What is also kept by period of assignment; None if nothing is.
 
     Raises:
         InvalidParameterError: a cap is not positive, or a pair is not of two metrics in order.
@@ -41,7 +54,7 @@ class Plan:
 
     caps: Mapping[str, int] = field(default_factory=dict)
     pairs: tuple[Pair, ...] = ()
-    by_period: str | None = None
+    by_period: PeriodPlan | None = None
 
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():

@@ -5,15 +5,18 @@ from __future__ import annotations
 from schemas.codec import Codec, Record
 from streams.domain.ids import experiment_id, experiment_number
 from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
-from streams.tallies.periods import Period, PeriodTally
+from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally
 from streams.wire.records import (
     SINGLE_OBJECT,
+    check_range,
     event_errors,
     integer,
     integer_bytes,
     member,
     read,
 )
+
+_SHIFTS = 63  # a period is as long as a 64-bit time at most
 
 
 def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
@@ -126,7 +129,7 @@ def _variant(record: Record) -> VariantTally:
             for product in record["products"]
         },
         periods={
-            Period(period["shift"], period["number"]): PeriodTally(
+            _period(period): PeriodTally(
                 period["units"],
                 period["units_with_value"],
                 integer(period["total"], "total"),
@@ -135,6 +138,13 @@ def _variant(record: Record) -> VariantTally:
             )
             for period in record["periods"]
         },
+    )
+
+
+def _period(record: Record) -> Period:
+    return Period(
+        check_range(record["shift"], FINEST_SHIFT, _SHIFTS, "shift"),
+        check_range(record["number"], 0, 1 << _SHIFTS, "number"),
     )
 
 

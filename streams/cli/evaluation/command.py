@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -13,10 +14,12 @@ from streams.cli.evaluation.views import Asked, evaluation_json, evaluation_view
 from streams.cli.replay.command import (
     CORES,
     Archive,
+    Periods,
     Processes,
     Until,
     log_of,
     parameters_of,
+    periods_of,
     until_of,
 )
 from streams.cli.replay.progress import watched
@@ -60,6 +63,7 @@ def evaluate(
         typer.Option(metavar="SHARE,…", help="Fixed shares instead, one a variant, sum 1."),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Another metric than the primary one.")] = None,
+    periods: Periods = None,
     every: Annotated[
         int | None,
         typer.Option(
@@ -91,7 +95,9 @@ def evaluate(
     """
     settings = terminal.settings_of(api)
     source, inputs = log_of(settings, archive), Inputs.of(settings, until_ms=until_of(until))
-    assumptions = Assumptions(policy, parameters_of(parameter or []), metric=metric)
+    assumptions = Assumptions(
+        policy, parameters_of(parameter or []), metric=metric, periods=periods_of(periods)
+    )
     actual = experiment_of(source, inputs, experiment_number(experiment_id))
     supposed = assumptions.experiment(actual)
     weigh = _weigh(supposed, weights, is_policy=bool(policy or parameter or run))
@@ -104,6 +110,7 @@ def evaluate(
             processes=processes,
             watcher=watcher,
         )
+    log = replace(log, by_period=supposed.definition.config.periods is not None)
     size = every or batch_size(log.n_units)
     own = None if run is None else own_run(log.n_units, run)
     with counting("replaying the policy over units", log.n_units) as advance:

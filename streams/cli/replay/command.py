@@ -47,6 +47,14 @@ Until = Annotated[
         metavar="TIME", help="Leave out what came later: ISO 8601 or milliseconds since 1970."
     ),
 ]
+Periods = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="How units of different times count, over what is declared, or none: half_life=86400. "
+        "Repeat for more.",
+    ),
+]
 Processes = Annotated[int, typer.Option(min=1, max=1024, help="Partitions folded at a time.")]
 
 
@@ -124,13 +132,7 @@ def what_if(
             help="Another cap of a metric's units, or none: revenue=500. Repeat for more.",
         ),
     ] = None,
-    periods: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="How units of different times count, or none: half_life=86400. Repeat for more.",
-        ),
-    ] = None,
+    periods: Periods = None,
     until: Until = None,
     archive: Archive = None,
     processes: Processes = CORES,

@@ -13,12 +13,12 @@ from streams.domain.events import Command, CommandKind
 from streams.engine import logged_plans
 from streams.engine.logged_plans import LoggedPlans
 from streams.log.records import Span, StoredRecord, incomplete
-from streams.tallies.plan import PLAIN, Plan
+from streams.tallies.plan import PLAIN, PeriodPlan, Plan
 from streams.wire.commands import encode_command
 from streams.wire.registry import framing
 from tests.streams.replay.memory import DEFINITION, MEASURED_DEFINITION, NOW_MS, Memory
 
-CAPPED = Plan({"click": 3_000_000}, by_period="click")
+CAPPED = Plan({"click": 3_000_000}, by_period=PeriodPlan("click", 2))
 
 
 class Counting(Memory):

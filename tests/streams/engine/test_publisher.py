@@ -12,6 +12,7 @@ import pytest
 from streams.domain.events import Answer, Command, CommandKind
 from streams.domain.generations import Generations
 from streams.domain.ids import experiment_id
+from streams.engine import metrics
 from streams.engine import publisher as module
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.logged_actions import LoggedActions
@@ -26,6 +27,7 @@ from streams.wire.decisions import decode_decision
 from streams.wire.records import SINGLE_OBJECT
 from tests.streams.engine.test_experiments_stage import DEFINITION, Record
 
+evaluated_by_itself = module._evaluated
 CONTINUE, CONCLUDE = RecommendedAction.CONTINUE, RecommendedAction.CONCLUDE_WINNER
 PARTITION, EXPERIMENT = 0, 7
 
@@ -128,6 +130,19 @@ def world(monkeypatch) -> World:
     monkeypatch.setattr(module, "deliver", deliver)
     monkeypatch.setattr(module, "_evaluated", evaluated)
     return world
+
+
+async def test_one_that_cannot_be_evaluated_stops_no_other(world, monkeypatch, caplog):
+    failures = metrics.EVALUATION_FAILURES._value.get()
+    monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
+    monkeypatch.setattr(Known, "snapshot", lambda _: 1 / 0)
+
+    await world.step()
+
+    assert world.sent.get("posteriors") == []
+    assert world.known().action is CONTINUE
+    assert metrics.EVALUATION_FAILURES._value.get() == failures + 1
+    assert f"{experiment_id(EXPERIMENT)} cannot be evaluated" in caplog.text
 
 
 async def test_one_that_is_not_served_publishes_and_decides_nothing(world):

@@ -530,10 +530,10 @@ def test_a_plan_has_the_caps_and_one_pair_of_each_ratio():
         spent={"cap": 0.5},
     ) | {"secondaryMetrics": ["inverse"], "guardrailMetrics": ["spent"]}
 
-    plan = plan_of(parse_definition(config, VARIANTS).config)
+    plan = plan_of(parse_definition(config, VARIANTS))
 
     assert plan == Plan({"clicks": 20_000_000, "spent": 500_000}, (("clicks", "views"),))
-    assert plan_of(parse_definition(CONFIG, VARIANTS).config) == PLAIN
+    assert plan_of(parse_definition(CONFIG, VARIANTS)) == PLAIN
 
 
 def test_no_update_changes_what_is_measured():
@@ -551,7 +551,7 @@ def test_no_update_changes_what_is_measured():
 
     after = updated(definition, parse(ExperimentUpdate, everything))
 
-    assert plan_of(after.config) == plan_of(definition.config)
+    assert plan_of(after) == plan_of(definition)
     with pytest.raises(InputError) as caught:
         parse(ExperimentUpdate, {"metrics": {"clicks": {"cap": 10}}})
     assert (caught.value.code, caught.value.path) == ("METRICS_FIXED", "metrics")

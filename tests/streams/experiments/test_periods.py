@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from streams.domain.errors import InputError
@@ -11,9 +13,11 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measured import plan_of
 from streams.experiments.report import evaluate
 from streams.experiments.statement import metrics_json
+from streams.inference.kinds import MetricKind
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, merge
+from streams.tallies.cell import Source, VariantTally, merge
 from streams.tallies.periods import FINEST_SHIFT, tick_of
+from streams.tallies.plan import PeriodPlan
 
 TICK_MS = 1 << FINEST_SHIFT
 HALF = PROPENSITY_ONE // 2
@@ -54,8 +58,10 @@ def test_all_alike_unless_declared():
     value = experiment()
 
     assert value.definition.config.periods is None
-    assert plan_of(value.definition.config).by_period is None
-    assert plan_of(experiment(periods={"delayed": True}).definition.config).by_period == "click"
+    assert plan_of(value.definition).by_period is None
+    assert plan_of(experiment(periods={"delayed": True}).definition).by_period == PeriodPlan(
+        "click", 2
+    )
 
 
 def test_a_half_life_makes_the_policy_follow_a_rate_that_has_changed():
@@ -120,6 +126,45 @@ def test_a_metric_that_is_to_fall_is_read_by_period_too():
     value = experiment(periods={"halfLife": 900}, metrics={"click": {"direction": "decrease"}})
 
     assert evaluate(value, tally(TURNED), ()).allocation.weights[0] > 60_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "refund"),
+    [(None, 3, 1), ("count", 3, 1), ("revenue", 2.5, 1), (None, 2.5, 1), (None, 0.5, 1)],
+)
+def test_a_kind_that_all_units_have_and_the_newest_have_not_is_not_used(kind, value, refund):
+    """Sales, and long after them refunds: with a half-life the sum is below 0."""
+    declared = {} if kind is None else {"metrics": {"click": {"kind": kind}}}
+    assigned = CellBuilder(7, Source.IMPRESSIONS, 0)
+    observed = CellBuilder(7, Source.OBSERVATIONS, 0)
+    for tick, n, micro in ((0, 60, round(value * MICRO)), (100, 20, -refund * MICRO)):
+        at_ms = tick * TICK_MS
+        for variant in (0, 1):
+            assigned.add_units(tick, {(variant, HALF): 200}, at_ms, at_ms)
+            assigned.add_assigned({(variant, tick_of(at_ms)): 200})
+            for _ in range(n):
+                observed.add_value(tick, (variant, HALF, "click"), None, micro, at_ms)
+                observed.add_period_value(variant, None, micro, at_ms, at_ms)
+    counted = merge(cell for each in (assigned, observed) if (cell := each.freeze()) is not None)
+
+    for policy in ("thompson_sampling", "ucb", "epsilon_greedy"):
+        found = evaluate(experiment(policy, {"halfLife": 900}, **declared), counted, ())
+        assert found.metrics[0].kind is MetricKind.CONTINUOUS
+        assert found.variants[0].mean < 0
+        if kind is not None:
+            assert found.metrics[0].contradiction is not None
+
+
+def test_units_that_were_counted_without_their_period_make_all_count_alike():
+    value, plain = experiment(periods={"halfLife": 900}), experiment()
+    counted = tally(TURNED)
+    units = {7: VariantTally(), 0: replace(counted.variants[0], periods={})}
+
+    found = evaluate(value, replace(counted, variants={**counted.variants, **units}), ())
+
+    expected = evaluate(plain, counted, ())
+    assert found.variants == expected.variants
+    assert found.allocation.weights == expected.allocation.weights
 
 
 def test_without_any_unit_all_is_even():

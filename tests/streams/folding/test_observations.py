@@ -13,7 +13,7 @@ from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.folding import observations
 from streams.folding.base import Folding
 from streams.folding.observations import ObservationFolding
-from streams.tallies.plan import PLAIN, Plan, plain
+from streams.tallies.plan import PLAIN, PeriodPlan, Plan, plain
 from streams.tallies.segments import Piece
 from streams.wire.observations import encode_observation, encode_observation_batch
 from streams.wire.plain_observations import read_plain_observations
@@ -65,7 +65,7 @@ good = st.builds(
     event=st.sampled_from([None, "a", "b", "é", "x" * 63, "x" * 64, "x" * 200]),
     metric=st.sampled_from(["click", "m" * 63, "m" * 64]),
     value=st.integers(-(10**14), 10**14) | st.integers(-300, 300),
-    at=st.sampled_from([None, 0, 1, 59_999, 60_000, 60_001, -300_000, -300_001, -NOW_MS]),
+    at=st.sampled_from([None, 0, 1, 59_999, 60_000, 60_001, -300_000, -300_001, -NOW_MS, 10**10]),
     window=st.sampled_from([0, 60]),
     # Of a contextual experiment: two vectors, and what is none.
     features=st.sampled_from([b"", b"", b"\1\4\0", b"\2\xfe\0\5\0\1", b"\0\0\0"]),
@@ -139,7 +139,12 @@ def meaning(changes):
 
 
 plans = st.fixed_dictionaries(
-    {experiment: st.sampled_from([PLAIN, PLAN, Plan(PLAN.caps)]) for experiment in range(3)}
+    {
+        experiment: st.sampled_from(
+            [PLAIN, PLAN, Plan(PLAN.caps), Plan(by_period=PeriodPlan("click", 1))]
+        )
+        for experiment in range(3)
+    }
 )
 
 
@@ -168,6 +173,21 @@ def test_columns_give_the_state_and_the_refusals_of_single_records(
             for by_columns in (True, False)
         )
         assert columns == singles
+
+
+@pytest.mark.parametrize("by_columns", [True, False])
+def test_an_observation_of_a_time_to_come_moves_no_clock(by_columns):
+    """It counts, at the latest time that clocks allow."""
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000, plain)
+    fold = folding.new_fold(0)
+    records = [Record(n, value_of(3 * n, at=10**10, window=0)) for n in range(100)]
+
+    size = len(records) if by_columns else 1  # few records are folded one by one
+    for start in range(0, len(records), size):
+        assert not folding.fold(fold, records[start : start + size]).refused
+
+    (cell,) = fold.take_changes().cells
+    assert (cell.first_at_ms, cell.last_at_ms) == (NOW_MS + CLOCK_SKEW_MS,) * 2
 
 
 def test_usual_records_are_plain_and_what_is_refused_is_not():

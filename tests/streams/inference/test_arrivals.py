@@ -4,11 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.domain.errors import InvalidParameterError
-from streams.inference.arrivals import ArrivalCurve, matured
+from streams.inference import arrivals
+from streams.inference.arrivals import ArrivalCurve
 from streams.inference.beta import BetaPosterior
 from streams.inference.sample import Sample
+from streams.inference.samples import Samples
 
 N_DAYS = 20
+
+
+def matured(periods, shares):
+    """One variant."""
+    rows = Samples.of([[period] for period in periods]) if periods else Samples.tallied([], 1)
+    return arrivals.matured(rows, shares).row(0)[0]
 
 
 def simulated(rng, rate, units_a_day, mean_delay):
@@ -67,7 +75,7 @@ def test_rate_of_young_units_is_estimated_without_bias():
         periods = [Sample(2_000, n, n, n * (1 - n / 2_000), 0.0) for n in arrived.sum(axis=1)]
         shares = ArrivalCurve.estimated(arrived, ages).at(ages)
         estimates.append(matured(periods, shares.tolist()).mean)
-        plain.append(Sample.pooled((1.0, period) for period in periods).mean)
+        plain.append(Samples.of([[period] for period in periods]).pooled().row(0)[0].mean)
 
     truth = 0.1 * (1 - np.exp(-4))
     assert np.mean(estimates) == pytest.approx(truth, abs=0.002)

@@ -1,5 +1,6 @@
 import math
 from dataclasses import astuple
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -7,8 +8,9 @@ from hypothesis import strategies as st
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
-from streams.inference.forgetting import AgedSample, faded
+from streams.inference.forgetting import faded
 from streams.inference.sample import Sample
+from streams.inference.samples import Samples
 
 DAY = 86_400.0
 
@@ -17,8 +19,16 @@ def binary(units, conversions):
     return Sample(units, conversions, conversions, conversions * (1 - conversions / units), 0.0)
 
 
+class AgedSample(NamedTuple):
+    age_s: float
+    sample: Sample
+
+
 def remembered(periods, half_life_s):
-    return Sample.pooled((1.0, faded(period, half_life_s)) for period in periods)
+    if not periods:
+        return Sample(0, 0, 0, 0, 0)
+    rows = Samples.of([[period.sample] for period in periods])
+    return faded(rows, [period.age_s for period in periods], half_life_s).pooled().row(0)[0]
 
 
 def test_three_days_worked_by_hand():
@@ -93,10 +103,10 @@ def test_order_of_the_periods_does_not_matter(periods, random):
 @pytest.mark.parametrize("half_life", [0.0, -1.0, math.nan])
 def test_half_life_is_positive(half_life):
     with pytest.raises(InvalidParameterError):
-        faded(AgedSample(0.0, binary(1, 0)), half_life)
+        remembered([AgedSample(0.0, binary(1, 0))], half_life)
 
 
 @pytest.mark.parametrize("age", [-1.0, math.inf])
 def test_ages_are_finite_and_not_negative(age):
     with pytest.raises(InvalidParameterError):
-        AgedSample(age, binary(1, 0))
+        remembered([AgedSample(age, binary(1, 0))], DAY)

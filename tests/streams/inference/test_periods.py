@@ -13,7 +13,7 @@ from streams.domain.quantities import MICRO
 from streams.inference.best import best
 from streams.inference.families import posteriors_of
 from streams.inference.kinds import MetricKind
-from streams.inference.periods import MIN_UNITS_OF_STRATUM, Reading, read_periods
+from streams.inference.periods import MIN_UNITS_OF_STRATUM, Reading, in_buckets, read_periods
 from streams.inference.sample import Sample
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.periods import (
@@ -43,6 +43,14 @@ def variants(*columns):
 def read(tallies, now_ms=None, **reading):
     n = max(len(each.periods) for each in tallies)
     return read_periods(tallies, Reading(**reading), n * TICK_MS if now_ms is None else now_ms)
+
+
+@given(st.integers(0, 10**11))
+def test_buckets_of_delay_are_where_the_fractions_say(delay_ms):
+    before, after = in_buckets(np.array([delay_ms, delay_ms + 1.0]))
+
+    assert int(before) == delay_bucket(delay_ms)
+    assert before < after
 
 
 def test_half_life_worked_by_hand():
@@ -145,6 +153,33 @@ def test_a_variant_that_came_later_is_not_taken_for_a_worse_one():
 
     assert plain.probability[1] < 0.001
     assert 0.01 < matured.probability[1] < 0.99
+
+
+def test_a_handful_of_old_units_does_not_decide_about_all_young_ones():
+    """One of a few units converted late; of 8,000 younger ones 10 % did at once.
+
+    By that one alone, nothing of the young could have arrived.
+    """
+    pilot = PeriodTally(5, 1, MICRO, MICRO**2, (*[0] * 10, 1))
+    young = {Period(FINEST_SHIFT, 30 + tick): binary(1_000, 100, (100,)) for tick in range(8)}
+    tally = VariantTally(periods=add_periods({Period(FINEST_SHIFT, 0): pilot}, young))
+
+    (sample,) = read_periods([tally], Reading(is_delayed=True), 38 * TICK_MS)
+
+    assert sample.mean == pytest.approx(0.1, rel=0.01)
+
+
+def test_a_stratum_that_has_faded_away_is_no_stratum():
+    """A pilot of 40 units, and 10,000 more than a thousand half-lives later."""
+    pilot = {Period(FINEST_SHIFT, tick): binary(40, 2) for tick in range(12)}
+    for gap in range(3_000, 4_400, 25):
+        later = {Period(FINEST_SHIFT, gap): binary(10_000, 500)}
+        tally = VariantTally(periods=add_periods(pilot, later))
+        first, second = read_periods(
+            [tally, tally], Reading(900.0, is_stratified=True), (gap + 1) * TICK_MS
+        )
+        assert first.mean == pytest.approx(0.05)
+        assert second == first
 
 
 def test_before_any_unit_there_is_nothing():

@@ -1,4 +1,5 @@
 from dataclasses import astuple
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from streams.domain.errors import InvalidParameterError
 from streams.domain.quantities import MICRO
 from streams.inference.sample import Sample
+from streams.inference.samples import Samples
 from streams.tallies.cell import MetricTally
 
 
@@ -49,7 +51,8 @@ values = st.lists(st.integers(-10_000, 10_000).map(lambda value: value / 100), m
 def test_pooled_samples_are_the_sample_of_all_units(parts, without):
     everyone = [value for part in parts for value in part]
 
-    pooled = Sample.pooled((1.0, Sample.of(len(part) + without, tallied(part))) for part in parts)
+    rows = [[Sample.of(len(part) + without, tallied(part))] for part in parts]
+    [pooled] = Samples.of(rows).pooled().row(0)
     expected = Sample.of(len(everyone) + without * len(parts), tallied(everyone))
 
     assert pooled.units == expected.units
@@ -64,13 +67,32 @@ def test_pooled_samples_are_the_sample_of_all_units(parts, without):
 def test_weight_multiplies_every_sum(part, weight):
     sample = Sample.of(len(part) + 1, tallied(part))
 
-    assert astuple(Sample.pooled([(weight, sample)])) == pytest.approx(
+    assert astuple(Samples.of([[sample]]).weighted([weight]).row(0)[0]) == pytest.approx(
         [weight * value for value in astuple(sample)]
     )
 
 
 def test_weight_of_nothing_leaves_nothing():
-    assert Sample.pooled([(0.0, Sample(4, 2, 6.0, 11.0, 2.0))]) == Sample(0, 0, 0, 0, 0)
+    samples = Samples.of([[Sample(4, 2, 6.0, 11.0, 2.0)]]).weighted([0.0])
+
+    assert samples.pooled().row(0) == (Sample(0, 0, 0, 0, 0),)
+
+
+@given(st.lists(st.lists(values, min_size=2, max_size=2), min_size=1, max_size=6), st.data())
+def test_groups_of_periods_are_pooled_each_by_itself(parts, data):
+    samples = Samples.of(
+        [[Sample.of(len(each) + 1, tallied(each)) for each in row] for row in parts]
+    )
+    cuts = data.draw(st.sets(st.integers(1, len(parts)), max_size=3)) - {len(parts)}
+    starts = [0, *sorted(cuts)]
+
+    grouped = samples.pooled(starts)
+
+    for index, (start, stop) in enumerate(pairwise([*starts, len(parts)])):
+        alone = samples.only(np.arange(len(parts)) >= start)
+        alone = alone.only(np.arange(len(parts) - start) < stop - start).pooled()
+        for one, other in zip(grouped.row(index), alone.row(0), strict=True):
+            assert astuple(one) == pytest.approx(astuple(other), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from streams.inference.best import best
 from streams.inference.families import posteriors_of
 from streams.inference.kinds import MetricKind
 from streams.inference.sample import Sample
+from streams.inference.samples import Samples
 from streams.inference.strata import stratified
 
 
@@ -19,9 +20,7 @@ def binary(units, conversions):
 
 
 def pooled(periods):
-    return [
-        Sample.pooled((1.0, sample) for sample in column) for column in zip(*periods, strict=True)
-    ]
+    return Samples.of(periods).pooled().row(0)
 
 
 SIMPSON = [
@@ -34,7 +33,7 @@ SIMPSON = [
 def test_simpsons_paradox_does_not_turn_the_winner_round():
     """A is better in both periods, and by far the worse one of pooled counts."""
     wrong = best(posteriors_of(MetricKind.BINARY, pooled(SIMPSON)))
-    right = best(posteriors_of(MetricKind.BINARY, stratified(SIMPSON).samples))
+    right = best(posteriors_of(MetricKind.BINARY, stratified(Samples.of(SIMPSON))))
 
     assert wrong.probability[1] > 0.999
     assert right.probability[0] > 0.95
@@ -42,7 +41,7 @@ def test_simpsons_paradox_does_not_turn_the_winner_round():
 
 def test_worked_by_hand():
     """Shares 1/2 each: A (1 + 5) / 2 %, B (0.8 + 4.5) / 2 %; worth 1 / (1/4 / 90k + 1/4 / 10k)."""
-    a, b = stratified(SIMPSON).samples
+    a, b = stratified(Samples.of(SIMPSON))
 
     assert a.mean == pytest.approx(0.03)
     assert b.mean == pytest.approx(0.0265)
@@ -53,27 +52,25 @@ def test_worked_by_hand():
 def test_weights_that_never_moved_change_nothing():
     periods = [[binary(900, 9), binary(100, 3)], [binary(1_800, 90), binary(200, 14)]]
 
-    result = stratified(periods)
+    result = stratified(Samples.of(periods))
 
-    assert result.units_left_out == 0
-    for sample, expected in zip(result.samples, pooled(periods), strict=True):
+    for sample, expected in zip(result, pooled(periods), strict=True):
         assert astuple(sample) == pytest.approx(astuple(expected))
 
 
-def test_periods_without_some_variant_are_left_out_and_counted():
+def test_periods_without_some_variant_are_left_out():
     periods = [[binary(900, 9), binary(100, 3)], [binary(500, 50), binary(0, 0)]]
 
-    result = stratified(periods)
+    result = stratified(Samples.of(periods))
 
-    assert result.units_left_out == 500
-    assert result.samples[0].mean == pytest.approx(0.01)
+    assert result[0].mean == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("periods", [[], [[binary(5, 1), binary(0, 0)]]])
 def test_nothing_to_compare_is_nothing(periods):
-    result = stratified(periods)
+    result = stratified(Samples.of(periods) if periods else Samples.tallied([], 2))
 
-    assert all(sample == Sample(0, 0, 0, 0, 0) for sample in result.samples)
+    assert all(sample == Sample(0, 0, 0, 0, 0) for sample in result)
 
 
 def test_intervals_hold_while_rate_and_weights_move():
@@ -94,7 +91,7 @@ def test_intervals_hold_while_rate_and_weights_move():
             ]
             for rate, w in zip(rates, weights, strict=True)
         ]
-        arms = posteriors_of(MetricKind.BINARY, stratified(periods).samples)
+        arms = posteriors_of(MetricKind.BINARY, stratified(Samples.of(periods)))
         inside = (arms.quantiles(0.025) <= rates.mean()) & (rates.mean() <= arms.quantiles(0.975))
         covered += int(inside.sum())
         a, b = pooled(periods)
@@ -118,7 +115,7 @@ def test_better_in_every_period_is_better(rows, factor):
         for n_a, n_b, rate in rows
     ]
 
-    a, b = stratified(periods).samples
+    a, b = stratified(Samples.of(periods))
 
     assert b.mean > a.mean
 
@@ -129,7 +126,11 @@ def test_order_of_the_periods_does_not_matter(rows, random):
     shuffled = list(periods)
     random.shuffle(shuffled)
 
-    for left, right in zip(stratified(periods).samples, stratified(shuffled).samples, strict=True):
+    for left, right in zip(
+        stratified(Samples.of(periods)),
+        stratified(Samples.of(shuffled)),
+        strict=True,
+    ):
         assert astuple(left) == pytest.approx(astuple(right), rel=1e-9, abs=1e-9)
 
 
@@ -137,12 +138,12 @@ def test_order_of_the_periods_does_not_matter(rows, random):
 def test_no_sample_is_worth_more_than_its_units(rows):
     periods = [[binary(n_a, n_a * rate), binary(n_b, n_b * rate)] for n_a, n_b, rate in rows]
 
-    result = stratified(periods)
+    result = stratified(Samples.of(periods))
 
-    for sample, whole in zip(result.samples, pooled(periods), strict=True):
+    for sample, whole in zip(result, pooled(periods), strict=True):
         assert sample.units <= whole.units * (1 + 1e-9)
 
 
 def test_periods_have_the_same_variants():
     with pytest.raises(InvalidParameterError):
-        stratified([[binary(1, 1)], [binary(1, 1), binary(1, 0)]])
+        Samples.of([[binary(1, 1)], [binary(1, 1), binary(1, 0)]])

@@ -159,7 +159,7 @@ class Installation:
 
     def _plan_of(self, number: int) -> Plan | None:
         experiment = self.known[number].experiment
-        return None if experiment is None else plan_of(experiment.definition.config)
+        return None if experiment is None else plan_of(experiment.definition)
 
     def traffic(self, random: Random, n_records: int) -> None:
         """Append impressions, observations, repetitions and noise."""

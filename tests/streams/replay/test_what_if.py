@@ -141,6 +141,10 @@ def test_units_of_different_times_count_otherwise(made):
     measured = what_if(made.log, INPUTS, MEASURED, Assumptions(periods={}))
     assert measured.actual.experiment.definition.config.periods is not None
     assert measured.supposed.experiment.definition.config.periods is None
+    longer = Assumptions(periods={"half_life": 7200}).experiment(measured.actual.experiment)
+    periods = longer.definition.config.periods
+    assert periods is not None
+    assert (periods.half_life, periods.delayed) == (7200, True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.domain.errors import EventError
 from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.receipts import Keyring, Receipt
@@ -22,10 +23,9 @@ from streams.tallies.periods import (
     PeriodTally,
     add_periods,
     delay_bucket,
-    in_buckets,
     tick_of,
 )
-from streams.tallies.plan import PLAIN, Plan, PlanMissingError
+from streams.tallies.plan import PLAIN, PeriodPlan, Plan, PlanMissingError
 from streams.wire.cells import decode_cell, encode_cell
 
 EXPERIMENT = 7
@@ -33,7 +33,7 @@ KEYRING = Keyring({1: bytes(range(32))})
 START_MS = 1_700_000_000_000
 TICK_MS = 1 << FINEST_SHIFT
 HALF = PROPENSITY_ONE // 2
-PLAN = Plan(by_period="click")
+PLAN = Plan(by_period=PeriodPlan("click", 3))
 
 
 def expected_period(at_ms: int, newest_ms: int) -> Period:
@@ -74,14 +74,6 @@ def test_a_year_needs_some_hundred_periods_each_at_most_a_seventh_of_its_age():
     ordered = sorted(periods, key=lambda period: period.begins_at_ms)
     for before, after in pairwise(ordered):
         assert before.ends_at_ms <= after.begins_at_ms  # no two of them overlap
-
-
-@given(st.integers(-10_000, 10**11))
-def test_buckets_of_delay_are_where_the_fractions_say(delay_ms):
-    bucket = delay_bucket(delay_ms)
-
-    assert int(in_buckets(max(0, delay_ms))) == bucket
-    assert in_buckets(max(0, delay_ms)) < in_buckets(max(0, delay_ms) + 1.0)
 
 
 # Times that are near each other, and far apart: up to about two years.
@@ -221,6 +213,41 @@ def test_a_repeated_unit_is_in_its_period_once():
 
     [cell] = fold.take_changes().cells
     assert sum(each.units for each in cell.variants[0].periods.values()) == 1
+
+
+def test_units_of_a_promoted_winner_do_not_move_the_periods_of_the_experiment():
+    """Index 3 is beyond the three variants of the plan, and a year later."""
+    fold = ImpressionFold(0, plan_of=lambda _: PLAN)
+    for offset, (variant, tick) in enumerate([(0, 0), (1, 1), (3, 120_000)]):
+        columns = [variant], [HALF], [1], [tick * TICK_MS], [offset]
+        group = ImpressionGroup(EXPERIMENT, False, *columns)
+        fold.fold(offset, ImpressionBatch(1, 0, offset, [group]))
+    observations = ObservationFold(0, KEYRING, plan_of=lambda _: PLAN)
+    for offset, (variant, tick) in enumerate([(0, 0), (3, 120_000)]):
+        at_ms = tick * TICK_MS
+        receipt = KEYRING.sign(Receipt(EXPERIMENT, variant, HALF, 1, at_ms, offset, 0))
+        click = Observation(receipt, "click", MICRO, None, at_ms)
+        assert not observations.fold(offset, ObservationBatch([click]), at_ms)
+
+    tally = merge([*fold.take_changes().cells, *observations.take_changes().cells])
+
+    assert {
+        (variant, period): (each.units, each.units_with_value)
+        for variant, found in tally.variants.items()
+        for period, each in found.periods.items()
+    } == {(0, Period(FINEST_SHIFT, 0)): (1, 1), (1, Period(FINEST_SHIFT, 1)): (1, 0)}
+    assert tally.variants[3].units == 1
+
+
+@pytest.mark.parametrize(("shift", "number"), [(17, 5), (63, 0), (18, -1)])
+def test_periods_that_cannot_be_are_refused(shift, number):
+    periods = {Period(shift, number): PeriodTally(1)}
+    cell = Cell(7, Source.IMPRESSIONS, 0, 1, 1, 2, 0, {0: VariantTally(1, periods=periods)})
+
+    with pytest.raises(EventError) as refused:
+        decode_cell(encode_cell(cell))
+
+    assert refused.value.code == "OUT_OF_RANGE"
 
 
 def test_a_variant_that_gets_no_units_any_more_is_in_the_periods_of_the_others():
