@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from benchmarks.calibration.changing import changing
 from benchmarks.calibration.costs import cost
 from benchmarks.calibration.errors import errors, peeking
 from benchmarks.calibration.losses import losses, slope
@@ -21,6 +22,7 @@ GROUPS = (
     agreement(),
     losses(),
     slope(),
+    changing(),
     mismatch(),
     cost(),
 )

@@ -50,6 +50,7 @@ PLOTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("regret", "Clicks lost over units, by policy"),
         ("floor", "Clicks lost over units under several floors"),
     ),
+    "changing": (("changing", "Conversions lost over hours, with all units alike and told apart"),),
     "slope": (("slope", "Clicks lost from 1,000 to 1,000,000 units beside C ln T"),),
 }
 """Plots of each group: name of the file, and what it shows."""
@@ -255,6 +256,27 @@ def _slope(axes: Axes, rows: Rows) -> None:
     _finish(axes, is_share=False)
 
 
+def _changing(axes: Axes, rows: Rows) -> None:
+    worlds = (
+        ("turned", "rates that turn", "half-life of a day", _BLUE),
+        ("week-ends", "week-ends", "strata", _ORANGE),
+        ("delays", "delays", "what can have arrived", _GREEN),
+    )
+    for name, world, told, colour in worlds:
+        if name in rows:
+            curves = rows[name].curves
+            axes.plot(*curves["alike"], "--", color=colour, label=f"{world}, all units alike")
+            axes.plot(*curves["lost"], color=colour, label=f"{world}, {told}")
+    axes.set(
+        title="Thompson sampling in a changing world",
+        xlabel="hours of 500 units",
+        ylabel="conversions lost",
+        xlim=(0, None),
+        ylim=(0, None),
+    )
+    _finish(axes, is_share=False)
+
+
 _DRAWN: dict[str, Callable[[Axes, Rows], None]] = {
     "errors": _errors,
     "coverage": _coverage,
@@ -263,6 +285,7 @@ _DRAWN: dict[str, Callable[[Axes, Rows], None]] = {
     "regret": _regret,
     "floor": _floor,
     "slope": _slope,
+    "changing": _changing,
 }
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.calibration.lives import METRIC, NUMBER, PROPENSITY_PER_WEIGHT
 from streams.domain.errors import InvalidParameterError
@@ -20,7 +20,7 @@ from streams.experiments.report import evaluate
 from streams.experiments.snapshot import Snapshot
 from streams.inference.posterior import FloatArray
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Cell, Source, Tally, merge
 from streams.tallies.periods import tick_of
 
 _MOMENTS = 4
@@ -99,13 +99,13 @@ class _UnderWay:
     def assign(
         self,
         look: int,
-        counts: Sequence[int] | np.ndarray[Any, np.dtype[np.int64]],
+        counts: NDArray[np.int64],
         weights: Sequence[int],
         generator: np.random.Generator,
     ) -> None:
         """Assign the units of an interval, and draw what will come of them."""
         world = self._world
-        for moment, units in enumerate(_split(np.asarray(counts))):
+        for moment, units in enumerate(_split(counts)):
             at_ms = look * world.interval_ms + moment * world.interval_ms // _MOMENTS
             for variant, n in enumerate(units.tolist()):
                 propensity = max(1, weights[variant]) * PROPENSITY_PER_WEIGHT
@@ -129,11 +129,11 @@ class _UnderWay:
         return merge(cells)
 
 
-def _newest(builder: CellBuilder) -> Any:
+def _newest(builder: CellBuilder) -> Cell | None:
     return builder.freeze() or builder.cell
 
 
-def _split(counts: np.ndarray[Any, np.dtype[np.int64]]) -> list[np.ndarray[Any, Any]]:
+def _split(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return counts of units in parts, one a moment, that sum to them."""
     ends = [counts * (moment + 1) // _MOMENTS for moment in range(_MOMENTS)]
     return [end - begin for begin, end in zip([counts * 0, *ends], ends, strict=False)]
