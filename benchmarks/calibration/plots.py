@@ -162,6 +162,7 @@ def _promotion(axes: Axes, rows: Rows) -> None:
     lines = (
         ("even-plain-sums", "even shares", _BLUE, "-"),
         ("top-two-0.01-overlap-weights", "top-two Thompson", _SKY, "-"),
+        ("thompson-0.25-overlap-weights", "Thompson, floor 0.25", _BLACK, "-"),
         ("thompson-0.2-overlap-weights", "Thompson, floor 0.2", _GREEN, "-"),
         ("thompson-0.1-overlap-weights", "Thompson, floor 0.1", _ORANGE, "-"),
         ("thompson-0.05-overlap-weights", "Thompson, floor 0.05", _PINK, "-"),

@@ -18,6 +18,7 @@ from streams.calibration.proportion import Proportion
 from streams.calibration.stopping import Reading, Rule, happened_by, judge
 from streams.calibration.traffic import Traffic, Weights
 from streams.domain.quantities import ALLOCATION_TOTAL
+from streams.experiments.definition import DECIDING_SHARE
 
 _SEED = 2026_25
 _RATES = (0.05, 0.04)
@@ -84,8 +85,9 @@ def promoted() -> Group:
     settings: tuple[tuple[Weights, dict[str, Any]], ...] = (
         (Weights.EVEN, {}),
         (Weights.TOP_TWO, {}),
-        (Weights.THOMPSON, {"minAllocation": 0.2}),
+        (Weights.TOP_TWO, {"minAllocation": 0.01}),
         (Weights.THOMPSON, {}),
+        (Weights.THOMPSON, {"minAllocation": 0.01}),
     )
     return Group(
         "promoted",
@@ -93,8 +95,9 @@ def promoted() -> Group:
         "5 % against 4 % again, through `evaluate()` and all that stands in the way of a "
         f"promotion (`autoPromoteWinner`), looked at every {_UNITS} units up to "
         f"{_LOOKS * _UNITS:,}. At least 95 % right promotions are claimed, and units within "
-        f"three times of the bound of {LEAST_UNITS:,}. The default floor is there to show what "
-        "it costs.",
+        f"three times of the bound of {LEAST_UNITS:,}. An experiment that promotes by itself "
+        "shares half of its units evenly, unless `minAllocation` says otherwise; the floor of 1 % "
+        "for each variant, which others have, is there to show why.",
         {
             "right": "right promotion",
             "wrong": "wrong promotion",
@@ -106,9 +109,10 @@ def promoted() -> Group:
 
 
 def _promotion(weights: Weights, parameters: dict[str, Any]) -> Row:
-    floor = parameters.get("minAllocation", 0.01) if weights.move else ""
+    default = DECIDING_SHARE / len(_RATES)
+    floor = parameters.get("minAllocation", default) if weights.move else ""
     cells = {"policy": f"`{_POLICIES[weights]}`", "floor": f"{floor}"}
-    is_meant = weights is not Weights.THOMPSON or bool(parameters)
+    is_meant = weights is not Weights.THOMPSON or not parameters
     claims = (
         Claim("right", at_least=0.95),
         Claim("wrong", at_most=0.05),

@@ -13,6 +13,7 @@ from streams.calibration.critical_values import OTHERS, CriticalValue
 from streams.calibration.proportion import Proportion
 from streams.calibration.stopping import Rule
 from streams.calibration.traffic import Traffic, Weights
+from streams.experiments.definition import DECIDING_SHARE
 
 LEAST_UNITS = 9_090
 """Mean units below which no rule can promise 5 % of errors for 5 % against 4 %."""
@@ -77,8 +78,9 @@ def promotion() -> Group:
         "5 % against 4 %, two variants. No rule that errs in at most 5 % of the experiments can "
         f"do with less than {LEAST_UNITS:,} units of both on average, so that number is the "
         "measure: three times of it is the bound, twice is the aim. A bandit that starves the "
-        "loser is slow to learn that it loses, whatever the rule: the floor decides. *Lost* are "
-        "the clicks that the worse variant cost until then. At most 100,000 units (200,000 "
+        "loser is slow to learn that it loses, whatever the rule: the floor decides. It is 0.25 "
+        "for each of two variants where a winner is promoted by itself. *Lost* are the clicks that "
+        "the worse variant cost until then. At most 100,000 units (200,000 "
         "under Thompson sampling) are simulated; experiments without a winner count with all of "
         "them.",
         {
@@ -100,7 +102,8 @@ def _promotion(traffic: Traffic, rule: Rule) -> Row:
     always = (Claim("wrong", at_most=0.05), Claim("missed", at_most=0.05))
     # The weights 1 / p are what the other readings are there to replace.
     sooner = (Claim("right", at_least=0.95), Claim("times", at_most=MOST_TIMES))
-    is_meant = not traffic.weights.move or traffic.weights is Weights.TOP_TWO
+    deciding = DECIDING_SHARE / len(traffic.rates)
+    is_meant = traffic.weights is not Weights.THOMPSON or traffic.least_share == deciding
     return Row(
         slug(" ".join(shown.values())),
         shown,

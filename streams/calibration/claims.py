@@ -57,7 +57,7 @@ def promotion() -> tuple[tuple[Traffic, Rule], ...]:
         (Traffic(rates, Weights.TOP_TWO), _OVERLAP),
         *(
             (Traffic(rates, Weights.THOMPSON, floor=floor, units_per_look=200), _OVERLAP)
-            for floor in (0.2, 0.1, 0.05, None)
+            for floor in (0.25, 0.2, 0.1, 0.05, None)
         ),
         (Traffic(rates, Weights.THOMPSON, units_per_look=200), _INVERSE),
     )

@@ -117,9 +117,10 @@ class Assigner:
             weight * _PROPENSITY_PER_WEIGHT for weight in snapshot.allocation.weights
         )
         self._contextual: tuple[FeatureSpace, Scorer] | None = None
-        if isinstance(config.parameters, ContextualPolicy) and snapshot.model is not None:
-            space = FeatureSpace(config.parameters.features)
-            self._contextual = space, scorer_of(config.parameters, snapshot.model)
+        policy = experiment.definition.policy
+        if isinstance(policy, ContextualPolicy) and snapshot.model is not None:
+            space = FeatureSpace(policy.features)
+            self._contextual = space, scorer_of(policy, snapshot.model)
         self._allocation_version = snapshot.allocation.version
         # A unit under fixed weights has the same receipt for ever, and nothing is stored for that.
         since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms

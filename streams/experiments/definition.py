@@ -30,6 +30,12 @@ MAX_ATTRIBUTION_WINDOW_S = 366 * 86_400
 DEFAULT_MAX_EXPECTED_LOSS = 0.01
 """Expected loss of a winner, as a share of its mean, up to which it is promoted by itself."""
 
+DECIDING_SHARE = 0.5
+"""Share of the units that an adaptive policy shares out evenly where the experiment is to promote
+its winner by itself, unless `minAllocation` is stated. At the default floor of other experiments
+the worse variants get so few units that being certain takes several times as many in all; see
+`benchmarks/calibration/through.py`."""
+
 MAX_MIN_DURATION_S = 366 * 86_400
 _MAX_METRICS = 32
 
@@ -61,7 +67,8 @@ class ExperimentConfig(InputModel):
         min_sample_size: Units every variant must have before a winner may be named.
         significance_threshold: Confidence a winner must have, in [0.5, 1).
         auto_promote_winner: Conclude by itself once a winner is certain and nothing stands in the
-            way; see `streams.experiments.promotion`.
+            way; see `streams.experiments.promotion`. The floor is higher then
+            (`DECIDING_SHARE`).
         max_expected_loss: Expected loss of a winner, as a share of its mean, above which it is not
             promoted by itself.
         min_duration: Seconds of events, from the oldest to the newest, before a winner is promoted
@@ -262,6 +269,15 @@ class ExperimentDefinition(InputModel):
         declared = [variant.weight or equal for variant in self.variants]
         total = math.fsum(declared)
         return tuple(weight / total for weight in declared)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy with the floor it has in this experiment, where that is not stated."""
+        policy = self.config.parameters
+        is_stated = policy.min_allocation is not None or not policy.adaptive
+        if is_stated or not self.config.auto_promote_winner:
+            return policy
+        return policy.model_copy(update={"min_allocation": DECIDING_SHARE / len(self.variants)})
 
     @property
     def control_index(self) -> int:

@@ -58,7 +58,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     config = definition.config
     n_variants = len(definition.variants)
     variants = [tally.variants.get(index, VariantTally()) for index in range(n_variants)]
-    policy = config.parameters
+    policy = definition.policy
     read = primary_by_period(config, variants, tally.last_at_ms)
     arms = arms_of_primary(config, variants, definition.weights, read)
     is_mirrored = config.spec(config.primary_metric).direction is Direction.DECREASE

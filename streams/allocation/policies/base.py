@@ -54,7 +54,7 @@ class Policy(InputModel):
         min_allocation: Smallest share a variant may get, in [0, 1 / number of variants]; None
             stands for min(0.01, 0.1 / number of variants) under an adaptive policy, and for 0 under
             a fixed one. It keeps every propensity above zero, which every unbiased estimate from
-            the log needs.
+            the log needs. An experiment that promotes its winner by itself has a higher one.
         initial_allocation: Smallest share a variant gets while the experiment is young, at least
             `min_allocation`, towards which it falls with the square root of the units; None stands
             for `min_allocation` from the beginning. See `streams.allocation.weights.floor`.

@@ -555,3 +555,20 @@ def test_no_update_changes_what_is_measured():
     with pytest.raises(InputError) as caught:
         parse(ExperimentUpdate, {"metrics": {"clicks": {"cap": 10}}})
     assert (caught.value.code, caught.value.path) == ("METRICS_FIXED", "metrics")
+
+
+@pytest.mark.parametrize(
+    ("config", "floor"),
+    [
+        ({}, None),
+        ({"autoPromoteWinner": True}, 0.25),
+        ({"autoPromoteWinner": True, "parameters": {"minAllocation": 0.02}}, 0.02),
+        ({"autoPromoteWinner": True, "type": "bayesian_ab"}, None),
+    ],
+)
+def test_who_promotes_by_itself_explores_with_half_of_its_units(config, floor):
+    definition = parse_definition(CONFIG | config, VARIANTS[:2])
+
+    assert definition.policy.min_allocation == floor
+    # What the author has written stays as it is.
+    assert definition.config.parameters.min_allocation in {None, 0.02}

@@ -90,6 +90,17 @@ def test_allocation_of_an_adaptive_policy_has_the_version_of_the_snapshot():
     assert snapshot.allocation.version == snapshot.version == 11
 
 
+@pytest.mark.parametrize("kind", ["thompson_sampling", "ucb", "epsilon_greedy"])
+def test_an_experiment_that_promotes_by_itself_gives_every_variant_its_floor(kind):
+    counted = tally(variant(900, click=[1] * 300), variant(900, click=[1]))
+
+    plain = evaluated(experiment(kind), counted).allocation.weights
+    deciding = evaluated(experiment(kind, autoPromoteWinner=True), counted).allocation.weights
+
+    assert plain[1] < 0.06 * 65_536
+    assert deciding[1] >= 0.25 * 65_536
+
+
 def test_allocation_of_a_fixed_policy_keeps_the_version_of_its_start():
     snapshot = evaluate(experiment("bayesian_ab"), Tally(), (CellPlace("impressions", 0, 7),))
 
