@@ -14,8 +14,10 @@ from streams.cli.replay.command import parameters_of
 from streams.cli.terminal import AsJson
 from streams.domain.errors import InputError
 from streams.experiments.definition import MAX_VARIANTS
+from streams.inference.group_sequential import MAX_LOOKS, Spending
 from streams.planning.assumed import Assumed, ValueKind
 from streams.planning.fixed import Design, units_per_variant
+from streams.planning.group_sequential import group_sequential
 from streams.planning.plan import HORIZON_FACTOR, outlook, simulated
 from streams.planning.simulation import planned_experiment
 
@@ -46,6 +48,12 @@ def plan(
     ] = None,
     alpha: Annotated[float, typer.Option(help="Probability of a wrong winner, at most.")] = 0.05,
     power: Annotated[float, typer.Option(help="Probability to find what is there.")] = 0.8,
+    looks: Annotated[
+        int, typer.Option(min=2, max=MAX_LOOKS, help="Looks of the group sequential test.")
+    ] = 5,
+    spending: Annotated[
+        Spending, typer.Option(help="How the error of that test is spent over its looks.")
+    ] = Spending.OBRIEN_FLEMING,
     daily_units: Annotated[
         int | None, typer.Option(min=1, max=MAX_UNITS, help="Units a day, to be told days.")
     ] = None,
@@ -75,9 +83,9 @@ def plan(
     seed: Annotated[int, typer.Option(min=0, help="Another one gives other draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Tell how many units a test of fixed size, a sequential test and a bandit need.
+    """Tell how many units tests of fixed size, with planned looks, without, and a bandit need.
 
-    The fixed size is a formula. The others are simulated through the code that allocates and
+    The first two are formulas. The others are simulated through the code that allocates and
     decides for real experiments; no server is needed.
     """
     assumed = Assumed(metric_kind, baseline, lift, deviation)
@@ -99,6 +107,7 @@ def plan(
         assumed,
         design,
         per_variant,
+        group_sequential(per_variant, design, looks, spending),
         bandit.definition.config.type,
         outlooks.get("sequential"),
         outlooks.get("bandit"),

@@ -13,6 +13,7 @@ from rich.text import Text
 from streams.cli.tables import table_of
 from streams.planning.assumed import Assumed
 from streams.planning.fixed import Design, detectable_lift
+from streams.planning.group_sequential import GroupSequential
 from streams.planning.plan import Outlook, lost_by_fixed_size
 
 WEEKS = (1, 2, 4, 8)
@@ -27,6 +28,7 @@ class Plan:
         assumed: What is supposed of the metric.
         design: What is asked of the test.
         per_variant: Units a variant of a test of fixed size.
+        group: The same test with planned looks.
         policy: Type of the bandit's policy.
         sequential: What comes of sequential tests; None if none were simulated.
         bandit: What comes of bandits; None if none were simulated.
@@ -36,6 +38,7 @@ class Plan:
     assumed: Assumed
     design: Design
     per_variant: int
+    group: GroupSequential
     policy: str
     sequential: Outlook | None
     bandit: Outlook | None
@@ -51,13 +54,14 @@ def plan_view(plan: Plan) -> RenderableType:
     """Return what is supposed, a table of the three tests, and what to take away from it."""
     parts: list[RenderableType] = [_head(plan)]
     if plan.sequential is None or plan.bandit is None:
-        parts.append(Text(_fixed(plan)))
+        parts.append(Text("\n".join((_fixed(plan), _group(plan)))))
     else:
         parts += [
             _tests(plan, plan.sequential, plan.bandit),
-            Text("\n".join((_fixed(plan), _sequential(plan, plan.sequential)))),
+            Text("\n".join((_fixed(plan), _group(plan), _sequential(plan, plan.sequential)))),
             Text(_bandit(plan, plan.bandit)),
         ]
+    parts.append(_looks(plan))
     if plan.daily_units is not None:
         parts.append(_lifts(plan, plan.daily_units))
     if plan.sequential is not None:
@@ -76,6 +80,12 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "unitsPerVariant": plan.per_variant,
             "units": plan.fixed_units,
             "days": _days(plan.fixed_units, daily),
+        },
+        "groupSequential": {
+            "spending": plan.group.spending,
+            "unitsPerVariant": plan.group.per_variant,
+            "expectedUnitsPerVariant": plan.group.expected,
+            "looks": [asdict(look) for look in plan.group.looks],
         },
         "sequential": _outlook_json(plan.sequential, daily),
         "bandit": None
@@ -145,6 +155,25 @@ def _fixed(plan: Plan) -> str:
         f"Fixed size: give every variant {plan.per_variant:,} units, "
         f"{_when(plan.fixed_units, plan.daily_units)} in all, and look once, at the end."
     )
+
+
+def _group(plan: Plan) -> str:
+    """Return what planning a few looks is good for."""
+    n_variants, found = plan.design.n_variants, plan.group
+    return (
+        f"Planned looks: look {len(found.looks)} times and no more, as below; it takes "
+        f"{_when(found.per_variant * n_variants, plan.daily_units)} at most, and "
+        f"{_when(round(found.expected * n_variants), plan.daily_units)} on average if the lift is "
+        "there."
+    )
+
+
+def _looks(plan: Plan) -> RenderableType:
+    table = table_of(">look", ">units a variant", ">stop if |z| reaches", ">stopped by then")
+    for number, look in enumerate(plan.group.looks, 1):
+        critical = "never" if math.isinf(look.critical) else f"{look.critical:.3f}"
+        table.add_row(f"{number}", f"{look.units:,}", critical, f"{look.stopped:.1%}")
+    return table
 
 
 def _sequential(plan: Plan, found: Outlook) -> str:

@@ -33,6 +33,20 @@ def test_formulas_alone_need_no_time():
     text = planned("--baseline", "0.05", "--lift", "0.1", "--simulations", "0").stdout
     assert "0.05 per unit against 0.055 (+10%) of a binary metric; 2 variants" in text
     assert "give every variant 31,234 units, 62,468 in all" in text
+    assert "Planned looks: look 5 times and no more, as below; it takes 64,012 at most" in text
+
+
+def test_planned_looks_are_listed_with_their_boundaries():
+    options = ("--baseline", "0.05", "--lift", "0.1", "--simulations", "0")
+    found = as_json(*options, "--looks", "20")["groupSequential"]
+
+    assert found["spending"] == "obrien_fleming"
+    assert found["looks"][-1]["units"] == found["unitsPerVariant"] > 31_234
+    assert found["expectedUnitsPerVariant"] < 31_234
+    assert found["looks"][0] == {"units": 1_634, "critical": None, "stopped": 0.0}
+    text = planned(*options, "--looks", "3", "--spending", "pocock").stdout
+    assert "   3 " in text
+    assert "never" not in text
 
 
 def test_simulations_tell_of_all_three():
