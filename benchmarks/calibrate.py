@@ -3,7 +3,7 @@
     python -m benchmarks.calibrate [--rows GROUP | GROUP/ROW ...] [--scale 0.2] [--quick | --render]
 
 Every row is seeded, runs alone and is kept under benchmarks/results/calibration as soon as it is
-done; the page and its plots are made of what is there. All rows take about half an hour of one
+done; the page and its plots are made of what is there. All rows take about an hour of one
 core; `--scale 0.2` repeats them a fifth as often, and the page says how often. `--quick` runs fewer
 repetitions and looks and only says whether a claim fails: it keeps nothing and ends with 1 if one
 does. `--render` runs nothing and writes the page again.

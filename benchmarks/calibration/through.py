@@ -85,7 +85,6 @@ def promoted() -> Group:
     settings: tuple[tuple[Weights, dict[str, Any]], ...] = (
         (Weights.EVEN, {}),
         (Weights.TOP_TWO, {}),
-        (Weights.TOP_TWO, {"minAllocation": 0.01}),
         (Weights.THOMPSON, {}),
         (Weights.THOMPSON, {"minAllocation": 0.01}),
     )
