@@ -64,7 +64,8 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     is_mirrored = config.spec(config.primary_metric).direction is Direction.DECREASE
     if is_mirrored:  # policies maximise
         policy, arms = policy.mirrored(), tuple(arm.mirrored() for arm in arms)
-    traffic = Traffic.of(policy, arms, variants)
+    # By the floor that holds whoever promotes, as that may change while units come.
+    traffic = Traffic.of(config.parameters, arms, variants)
     names = {config.primary_metric, *config.secondary_metrics, *config.guardrail_metrics}
     names.update(*(variant.metrics for variant in variants))
     metrics = {

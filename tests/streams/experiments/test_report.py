@@ -101,6 +101,19 @@ def test_an_experiment_that_promotes_by_itself_gives_every_variant_its_floor(kin
     assert deciding[1] >= 0.25 * 65_536
 
 
+@pytest.mark.parametrize("n_variants", [2, 3])
+def test_units_from_before_an_experiment_was_to_promote_by_itself_keep_their_bound(n_variants):
+    """With the higher floor no propensity could be as small as those of old units have been."""
+    old, new = variant(3, 100 * MICRO, click=[1, 0, 1]), variant(900, 4 * MICRO, click=[1] * 60)
+    counted = tally(variant(900, click=[1] * 90), *[old + new] * (n_variants - 1))
+
+    before = evaluated(experiment(n_variants=n_variants), counted).evidence
+    after = evaluated(experiment(n_variants=n_variants, autoPromoteWinner=True), counted).evidence
+
+    assert before.comparisons == after.comparisons
+    assert before.sample_ratio == after.sample_ratio
+
+
 def test_allocation_of_a_fixed_policy_keeps_the_version_of_its_start():
     snapshot = evaluate(experiment("bayesian_ab"), Tally(), (CellPlace("impressions", 0, 7),))
 
