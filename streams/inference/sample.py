@@ -50,16 +50,17 @@ class Sample:
         """Return the sample that a tally holds.
 
         Impressions and observations come by different topics: an observation may be here before
-        its impression, and then its unit counts as assigned. Differences of large sums are taken
-        in integers and divided once, so no digit is lost.
+        its impression, and then its unit counts as assigned.
         """
         n = max(units, metric.units)
         return cls(
             units=n,
             units_with_value=metric.units,
             total=metric.total / MICRO,
-            squared_deviations=_squared_deviations(n, metric),
-            value_squared_deviations=_squared_deviations(metric.units, metric),
+            squared_deviations=squared_deviations(n, metric.total, metric.total_squared),
+            value_squared_deviations=squared_deviations(
+                metric.units, metric.total, metric.total_squared
+            ),
         )
 
     @property
@@ -73,6 +74,15 @@ class Sample:
         return self.total / self.units_with_value if self.units_with_value else 0.0
 
 
-def _squared_deviations(units: int, metric: MetricTally) -> float:
-    spread = units * metric.total_squared - metric.total * metric.total
+def squared_deviations(units: int, total: int, total_squared: int) -> float:
+    """Return the sum of squared deviations from the mean, in units of the metric squared.
+
+    The difference of large sums is taken in integers and divided once, so no digit is lost.
+
+    Args:
+        units: Number of units, >= 0.
+        total: Sum of their values, in micro-units.
+        total_squared: Sum of the squares, in micro-units squared.
+    """
+    spread = units * total_squared - total * total
     return spread / (units * MICRO * MICRO) if units else 0.0

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from streams.domain.errors import InvalidParameterError
 from streams.domain.quantities import MICRO
 from streams.inference.posterior import FloatArray
-from streams.inference.sample import Sample
+from streams.inference.sample import Sample, squared_deviations
 from streams.tallies.periods import PeriodTally
 
 _SUMS = ("units", "units_with_value", "total", "squared_deviations", "value_squared_deviations")
@@ -57,8 +57,6 @@ class Samples:
     def tallied(cls, rows: Sequence[Sequence[PeriodTally]], n_variants: int) -> Self:
         """Return the samples of tallies, as `Sample.of` does one of them.
 
-        Differences of large sums are taken in integers and divided once, so no digit is lost.
-
         Args:
             rows: Tallies of all variants, by period.
             n_variants: Number of variants.
@@ -68,15 +66,11 @@ class Samples:
             for each in row:
                 with_value, total, squared = each.units_with_value, each.total, each.total_squared
                 units = max(each.units, with_value)
-                spread = units * squared - total * total
-                value_spread = with_value * squared - total * total
                 columns[0].append(units)
                 columns[1].append(with_value)
                 columns[2].append(total / MICRO)
-                columns[3].append(spread / (units * MICRO * MICRO) if units else 0.0)
-                columns[4].append(
-                    value_spread / (with_value * MICRO * MICRO) if with_value else 0.0
-                )
+                columns[3].append(squared_deviations(units, total, squared))
+                columns[4].append(squared_deviations(with_value, total, squared))
         shape = len(rows), n_variants
         return cls(*(np.array(column, dtype=np.float64).reshape(shape) for column in columns))
 

@@ -4,7 +4,7 @@ A period is a time interval [number * 2**shift, (number + 1) * 2**shift) ms. In 
 follows from its own time and from the newest time of all, and from nothing else: as time goes on,
 the two halves of a longer period become one. That is the same whether units are put into periods
 one by one, or together, or after others have been put together; so tallies by period are still sums
-that can be folded, merged and replayed in any order, and a year needs 120 of them.
+that can be folded, merged and replayed in any order, and a year needs some 115.
 """
 
 from __future__ import annotations
@@ -192,9 +192,8 @@ class PeriodSums:
                 total_squared,
                 tuple(self._arrivals.get(key, ())),
             )
-        return align(
-            {
-                variant: add_periods(known.get(variant, {}), new.get(variant, {}))
-                for variant in sorted(known.keys() | new.keys())
-            }
-        )
+        newest = newest_tick([*known.values(), *new.values()])
+        return {
+            variant: add_periods(known.get(variant, {}), new.get(variant, {}), newest=newest)
+            for variant in sorted(known.keys() | new.keys())
+        }
