@@ -23,7 +23,7 @@ import orjson
 from pydantic import Field, StringConstraints
 
 from api.errors import AccessError
-from streams.domain.errors import ConfigurationError, InputError
+from streams.domain.errors import ConfigurationError, InputError, quoted
 from streams.domain.validation import InputModel, parse
 from streams.settings import ENVIRONMENT_PREFIX
 
@@ -114,8 +114,8 @@ def open_gate(host: str, file: Path | None) -> Gate:
         return Gate(read_keys(file))
     if not is_loopback(host):
         raise ConfigurationError(
-            f"api_host == {host!r} can be reached by others, so {_VARIABLE} must name a file of "
-            "API keys",
+            f"api_host == {quoted(host)} can be reached by others, "
+            f"so {_VARIABLE} must name a file of API keys",
             _VARIABLE,
         )
     return Gate(None)

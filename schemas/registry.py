@@ -124,5 +124,6 @@ class SchemaRegistry:
 def _field(answer: Any, name: str, kind: type[T]) -> T:
     value = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(value, kind):
-        raise RegistryError(f"the registry answered {answer!r}, without {name}")
+        kind_of_answer = type(answer).__name__
+        raise RegistryError(f"the registry's answer, a {kind_of_answer}, has no usable {name!r}")
     return value

@@ -10,7 +10,7 @@ from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from streams.domain.errors import DependencyError
+from streams.domain.errors import DependencyError, quoted
 
 KafkaConfig = Mapping[str, str | int | float | bool]
 
@@ -105,7 +105,7 @@ class Outbox:
         except KafkaException as error:
             raise DependencyError("kafka", str(error.args[0])) from error
         if topic.error is not None:
-            raise DependencyError("kafka", f"topic {self.topic!r}: {topic.error}")
+            raise DependencyError("kafka", f"topic {quoted(self.topic)}: {topic.error}")
         return len(topic.partitions)
 
     def _attempts(self, value: bytes, key: bytes | None, partition: int | None) -> Iterator[None]:

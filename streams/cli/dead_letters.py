@@ -22,7 +22,7 @@ from streams.dead_letters.place import Place
 from streams.dead_letters.reading import Found, Selection, find_letters, original_records
 from streams.dead_letters.resending import Resend, resend_of
 from streams.dead_letters.sending import send_again
-from streams.domain.errors import InputError
+from streams.domain.errors import InputError, quoted
 from streams.settings import Settings
 from streams.wire.registry import framing
 
@@ -143,7 +143,9 @@ def seconds(period: str) -> int:
     """
     found = _PERIOD(period)
     if found is None:
-        raise InputError("INVALID_PERIOD", f"{period!r} is no period like 15m, 2h or 7d", "--since")
+        raise InputError(
+            "INVALID_PERIOD", f"{quoted(period)} is no period like 15m, 2h or 7d", "--since"
+        )
     return int(found[1]) * _SECONDS[found[2]]
 
 

@@ -14,7 +14,7 @@ from api.client import Experiment
 from streams.cli import terminal
 from streams.cli.tables import experiments_table
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
-from streams.domain.errors import InputError
+from streams.domain.errors import InputError, quoted
 from streams.experiments.promoted import MAX_CONTROL_SHARE
 
 STDIN = Path("-")
@@ -226,7 +226,7 @@ def _variant(text: str, is_control: bool) -> dict[str, Any]:
         return {"name": name, "isControl": is_control, "weight": float(weight)}
     except ValueError as error:
         raise InputError(
-            "WRONG_TYPE", f"weight == {weight!r}, must be a number", "--variant"
+            "WRONG_TYPE", f"weight == {quoted(weight)}, must be a number", "--variant"
         ) from error
 
 

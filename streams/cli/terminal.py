@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from api.client import DEFAULT_URL, ApiError, ExperimentClient
-from streams.domain.errors import ConfigurationError, DependencyError
+from streams.domain.errors import ConfigurationError, DependencyError, quoted
 from streams.embedded.registry import find_stack
 from streams.settings import Settings, load_settings
 
@@ -86,7 +86,7 @@ def _address(api: str) -> httpx.URL:
     try:
         url = httpx.URL(api)
     except httpx.InvalidURL as error:
-        raise ConfigurationError(f"{api!r} is not an address: {error}", "--api") from error
+        raise ConfigurationError(f"{quoted(api)} is not an address: {error}", "--api") from error
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigurationError(f"{api!r} is not an address like {API_DEFAULT}", "--api")
+        raise ConfigurationError(f"{quoted(api)} is not an address like {API_DEFAULT}", "--api")
     return url

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from streams.domain.errors import InputError
+from streams.domain.errors import InputError, quoted
 from streams.domain.events import DeadLetter
 
 _NUMBERS = 3
@@ -52,7 +52,7 @@ class Place:
         ):
             raise InputError(
                 "INVALID_PLACE",
-                f"{text!r} is no place like observations:3:17 or observations:3:17:2",
+                f"{quoted(text)} is no place like observations:3:17 or observations:3:17:2",
                 "PLACE",
             )
         return cls(topic, *map(int, numbers))

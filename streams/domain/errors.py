@@ -5,7 +5,58 @@
 
 from __future__ import annotations
 
+from reprlib import Repr
 from typing import Any
+
+PATH_CHARACTERS = 200
+"""Longest path of an error."""
+
+MESSAGE_CHARACTERS = 1_000
+"""Longest message of an error."""
+
+QUOTED_CHARACTERS = 64
+"""Characters of one piece of input that a message quotes at most."""
+
+_CUT = "…"
+_SHORT = Repr()
+_SHORT.maxlevel = 2
+_SHORT.maxstring = _SHORT.maxother = QUOTED_CHARACTERS
+
+
+def quoted(value: object) -> str:
+    r"""Return a piece of input as a message may quote it: short, on one line, without controls.
+
+    Every message that repeats something a sender chose calls this. The result is printable and can
+    be encoded whatever `value` is, and its cost does not grow with the size of `value`.
+
+    >>> quoted("click"), quoted("\x1b[2J"), quoted(3)
+    ("'click'", "'\\x1b[2J'", '3')
+    >>> len(quoted("k" * 1_000_000))
+    67
+    """
+    if isinstance(value, str | bytes) and len(value) > QUOTED_CHARACTERS:
+        return quoted(value[:QUOTED_CHARACTERS]) + _CUT
+    if isinstance(value, str | bytes):
+        return repr(value)
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # noqa: BLE001 - an integer of 5,000 digits, or a class of the caller
+        text = f"<{type(value).__name__}>"
+    return one_line(text, QUOTED_CHARACTERS)
+
+
+def one_line(text: str, limit: int) -> str:
+    r"""Return at most `limit` characters of a text, with what is not printable escaped.
+
+    >>> one_line("a\nb", 10), one_line("abcdef", 4)
+    ('a\\nb', 'abc…')
+    """
+    if len(text) > limit:
+        text = text[: limit - 1] + _CUT
+    if text.isprintable():
+        return text
+    escaped = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return escaped if len(escaped) <= limit else escaped[: limit - 1] + _CUT
 
 
 class EngineError(Exception):
@@ -13,15 +64,17 @@ class EngineError(Exception):
 
     Attributes:
         code: Stable name of the condition, upper snake case.
-        path: Field that is at fault, as in `variants[1].weight`; empty when there is none.
-        message: One sentence for a person.
+        path: Field that is at fault, as in `variants[1].weight`; empty when there is none. At most
+            `PATH_CHARACTERS`, printable.
+        message: One sentence for a person. At most `MESSAGE_CHARACTERS`, printable.
     """
 
     def __init__(self, code: str, message: str, path: str = "") -> None:
+        message = one_line(message, MESSAGE_CHARACTERS)
         super().__init__(message)
         self.code = code
         self.message = message
-        self.path = path
+        self.path = one_line(path, PATH_CHARACTERS)
 
     def __str__(self) -> str:
         """Return `CODE at path: message`."""
@@ -44,7 +97,7 @@ class InvalidParameterError(EngineError, ValueError):
     """A number outside its domain reached the pure core: a bug of the caller."""
 
     def __init__(self, name: str, value: object, rule: str) -> None:
-        super().__init__("INVALID_PARAMETER", f"{name} == {value!r}, must be {rule}", name)
+        super().__init__("INVALID_PARAMETER", f"{name} == {quoted(value)}, must be {rule}", name)
 
 
 class InputError(EngineError):
@@ -68,7 +121,9 @@ class ExperimentNotFoundError(EngineError):
 
     def __init__(self, experiment_id: str) -> None:
         super().__init__(
-            "EXPERIMENT_NOT_FOUND", f"there is no experiment {experiment_id!r}", "experimentId"
+            "EXPERIMENT_NOT_FOUND",
+            f"there is no experiment {quoted(experiment_id)}",
+            "experimentId",
         )
 
 
@@ -78,7 +133,7 @@ class ExperimentNotRunningError(EngineError):
     def __init__(self, experiment_id: str, status: str) -> None:
         super().__init__(
             "EXPERIMENT_NOT_RUNNING",
-            f"experiment {experiment_id!r} is {status}, and only a running one assigns",
+            f"experiment {quoted(experiment_id)} is {status}, and only a running one assigns",
             "experimentId",
         )
 

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import NewType
 
-from streams.domain.errors import InputError
+from streams.domain.errors import InputError, quoted
 
 ExperimentNumber = NewType("ExperimentNumber", int)
 """An experiment as a 64-bit unsigned integer: what receipts, tallies and hashes carry."""
@@ -51,7 +51,7 @@ def experiment_number(name: str) -> ExperimentNumber:
     match = _EXPERIMENT.fullmatch(name)
     if match is None:
         raise InputError(
-            "INVALID_EXPERIMENT_ID", f"{name!r} is not an experiment id", "experimentId"
+            "INVALID_EXPERIMENT_ID", f"{quoted(name)} is not an experiment id", "experimentId"
         )
     number = 0
     for character in match[1]:
@@ -72,5 +72,5 @@ def variant_index(name: str) -> tuple[str, int]:
     """
     match = _VARIANT.fullmatch(name)
     if match is None:
-        raise InputError("INVALID_VARIANT_ID", f"{name!r} is not a variant id", "variantId")
+        raise InputError("INVALID_VARIANT_ID", f"{quoted(name)} is not a variant id", "variantId")
     return match[1], int(match[2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from streams.domain.errors import EventError, InvalidParameterError
+from streams.domain.errors import EventError, InvalidParameterError, quoted
 
 MICRO = 1_000_000
 """Micro-units in one unit of a metric."""
@@ -42,9 +42,9 @@ def to_micro(value: float) -> int:
     if -VALUE_LIMIT <= value <= VALUE_LIMIT:
         return value * MICRO if type(value) is int else round(value * MICRO)
     if not -math.inf < value < math.inf:
-        raise EventError("VALUE_NOT_FINITE", f"value == {value!r}, must be finite", "value")
+        raise EventError("VALUE_NOT_FINITE", f"value == {quoted(value)}, must be finite", "value")
     raise EventError(
-        "VALUE_OUT_OF_RANGE", f"value == {value!r}, must be within +-{VALUE_LIMIT}", "value"
+        "VALUE_OUT_OF_RANGE", f"value == {quoted(value)}, must be within +-{VALUE_LIMIT}", "value"
     )
 
 

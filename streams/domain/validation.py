@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from streams.domain.errors import InputError
+from streams.domain.errors import PATH_CHARACTERS, InputError
 
 
 class InputModel(BaseModel):
@@ -86,7 +86,11 @@ def _input_error(details: ErrorDetails, root: str) -> InputError:
     for part in (*details["loc"], details.get("ctx", {}).get("path", "")):
         if part == _OF_A_KEY:
             continue
-        path += f"[{part}]" if isinstance(part, int) else f"{'.' if path and part else ''}{part}"
+        path += (
+            f"[{part}]"
+            if isinstance(part, int)
+            else f"{'.' if path and part else ''}{part[:PATH_CHARACTERS]}"
+        )
     if kind == "extra_forbidden" and ".parameters." in f".{path}":
         return InputError("UNKNOWN_PARAMETER", "the policy has no such parameter", path)
     code = kind if kind.isupper() else _CODES.get(kind, "WRONG_TYPE")

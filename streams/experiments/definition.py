@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny, StringConstraints, model_validator
 from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.features import MAX_COEFFICIENTS
 from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, Policy
+from streams.domain.errors import PATH_CHARACTERS, quoted
 from streams.domain.validation import InputModel, parse, problem
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
 from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
@@ -117,7 +118,7 @@ class ExperimentConfig(InputModel):
         if policy is None:
             known = ", ".join(sorted(POLICIES))
             raise problem(
-                "UNKNOWN_TYPE", f"type == {data['type']!r}, must be one of {known}", "type"
+                "UNKNOWN_TYPE", f"type == {quoted(data['type'])}, must be one of {known}", "type"
             )
         completed = dict(data)
         completed.setdefault("unit", UnitKind.IMPRESSION if policy.adaptive else UnitKind.USER)
@@ -226,7 +227,9 @@ class VariantSpec(InputModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_json(self.config, MAX_CONFIG_DEPTH, "config")
+        if (found := _not_json(self.config, MAX_CONFIG_DEPTH)) is not None:
+            code, message, path = found
+            raise problem(code, message, f"config{path}")
         return self
 
 
@@ -244,7 +247,7 @@ class ExperimentDefinition(InputModel):
         if len(set(names)) < len(names):
             again = next(i for i, name in enumerate(names) if name in names[:i])
             path = f"variants[{again}].name"
-            raise problem("DUPLICATE_NAME", f"two variants are named {names[again]!r}", path)
+            raise problem("DUPLICATE_NAME", f"two variants are named {quoted(names[again])}", path)
         controls = sum(variant.is_control for variant in self.variants)
         if controls != 1:
             message = f"{controls} variants are control, must be exactly 1"
@@ -354,22 +357,31 @@ def _check_policy(policy: Policy, n_variants: int) -> None:
             raise problem("TOO_MANY_DIMENSIONS", message, "config.parameters.features")
 
 
-def _check_json(value: Any, depth: int, path: str) -> None:
-    """Refuse what JSON cannot say, and what is nested too deeply for a reader's stack."""
+def _not_json(value: Any, depth: int) -> tuple[str, str, str] | None:
+    """Return code, message and path of what JSON cannot express or is nested too deeply.
+
+    The path is put together only where something is at fault: a long key above many members would
+    cost its length for each of them.
+    """
     if depth == 0:
-        raise problem("TOO_DEEP", f"nested deeper than {MAX_CONFIG_DEPTH} levels", path)
+        return "TOO_DEEP", f"nested deeper than {MAX_CONFIG_DEPTH} levels", ""
     match value:
         case dict():
             for key, member in value.items():
                 if not isinstance(key, str):
-                    raise problem("WRONG_TYPE", "keys of a JSON object are strings", path)
-                _check_json(member, depth - 1, f"{path}.{key}")
+                    return "WRONG_TYPE", "keys of a JSON object are strings", ""
+                if (found := _not_json(member, depth - 1)) is not None:
+                    code, message, path = found
+                    return code, message, f".{key[:PATH_CHARACTERS]}{path}"
         case list():
             for index, member in enumerate(value):
-                _check_json(member, depth - 1, f"{path}[{index}]")
+                if (found := _not_json(member, depth - 1)) is not None:
+                    code, message, path = found
+                    return code, message, f"[{index}]{path}"
         case float() if not math.isfinite(value):
-            raise problem("NOT_FINITE", f"{value!r} is not a JSON number", path)
+            return "NOT_FINITE", f"{quoted(value)} is not a JSON number", ""
         case str() | int() | float() | bool() | None:
-            return
+            return None
         case _:
-            raise problem("WRONG_TYPE", f"{type(value).__name__} is not JSON", path)
+            return "WRONG_TYPE", f"{type(value).__name__} is not JSON", ""
+    return None

@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from pydantic import Field
 
-from streams.domain.errors import InputError, TransitionError
+from streams.domain.errors import InputError, TransitionError, quoted
 from streams.domain.events import Command, CommandKind
 from streams.domain.ids import experiment_id, variant_id
 from streams.domain.validation import InputModel, parse
@@ -143,7 +143,7 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
     if experiment is None:
         raise TransitionError(
             "EXPERIMENT_NOT_FOUND",
-            f"there is no experiment {experiment_id(command.experiment)!r}",
+            f"there is no experiment {quoted(experiment_id(command.experiment))}",
             "experimentId",
         )
     if experiment.status not in _ALLOWED[command.kind]:
@@ -246,6 +246,6 @@ def _winner(experiment: Experiment, winner: object) -> int | None:
             return index
     raise InputError(
         "UNKNOWN_VARIANT",
-        f"winnerVariantId == {winner!r}, must be a variant of {experiment.id!r}",
+        f"winnerVariantId == {quoted(winner)}, must be a variant of {experiment.id!r}",
         "winnerVariantId",
     )

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.errors import InputError
+from streams.domain.errors import InputError, quoted
 from streams.domain.receipts import Keyring
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.experiments.lifecycle import Experiment
@@ -85,7 +85,7 @@ def unit_log(
     log = replace(log, cap=plan_of(experiment.definition).caps.get(metric))
     is_declared = metric in {config.primary_metric, *config.secondary_metrics}
     if not (is_declared or log.unmatched or len(log.observed_units)):
-        raise InputError("UNKNOWN_METRIC", f"no unit has a value of {metric!r}", "metric")
+        raise InputError("UNKNOWN_METRIC", f"no unit has a value of {quoted(metric)}", "metric")
     return log
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.errors import EventError
+from streams.domain.errors import EventError, quoted
 from streams.domain.events import Observation, ObservationBatch, VerifiedObservations
 from streams.domain.receipts import (
     CLOCK_SKEW_MS,
@@ -293,7 +293,7 @@ def _salt(ledger: Ledger, metric: str) -> int:
     if len(ledger.salts) >= MAX_METRICS:
         raise EventError(
             "TOO_MANY_METRICS",
-            f"the experiment has {MAX_METRICS} metrics, and {metric!r} is none of them",
+            f"the experiment has {MAX_METRICS} metrics, and {quoted(metric)} is none of them",
             "metric",
         )
     return _hash(metric)

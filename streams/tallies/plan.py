@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from streams.domain.errors import EngineError, InvalidParameterError
+from streams.domain.errors import EngineError, InvalidParameterError, quoted
 from streams.domain.ids import experiment_id
 
 Pair = tuple[str, str]
@@ -59,7 +59,7 @@ class Plan:
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():
             if cap <= 0:
-                raise InvalidParameterError(f"caps[{metric!r}]", cap, "> 0")
+                raise InvalidParameterError(f"caps[{quoted(metric)}]", cap, "> 0")
         for pair in self.pairs:
             if pair[0] >= pair[1]:
                 raise InvalidParameterError("pairs", pair, "of two metrics in order")

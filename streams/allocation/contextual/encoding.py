@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any
 
 from streams.allocation.contextual.features import Feature, FeatureType
-from streams.domain.errors import InputError
+from streams.domain.errors import InputError, quoted
 from streams.domain.vectors import FEATURE_ONE, INTERCEPT, Vector
 
 _HASH_BITS = 63  # of 64, since one is the sign
@@ -83,9 +83,9 @@ def _number(start: int, minimum: float, maximum: float) -> _Entries:
 
     def entries(value: Any, name: str) -> Vector:
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise InputError("WRONG_TYPE", f"{value!r:.100} is not a number", f"features.{name}")
+            raise InputError("WRONG_TYPE", f"{quoted(value)} is not a number", f"features.{name}")
         if value != value or value in {math.inf, -math.inf}:  # noqa: PLR0124  an int may be too large for isfinite
-            raise InputError("NOT_FINITE", f"{value!r} is not finite", f"features.{name}")
+            raise InputError("NOT_FINITE", f"{quoted(value)} is not finite", f"features.{name}")
         within = float(min(max(value, minimum), maximum))
         scaled = round(FEATURE_ONE * (2.0 * ((within - minimum) / width) - 1.0))
         return ((start, scaled),) if scaled else ()

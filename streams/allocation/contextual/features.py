@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from streams.domain.errors import quoted
 from streams.domain.validation import InputModel, problem
 from streams.domain.vectors import MAX_DIMENSION
 
@@ -107,7 +108,9 @@ def check_features(features: Sequence[Feature]) -> None:
     if len(set(names)) < len(names):
         again = next(i for i, name in enumerate(names) if name in names[:i])
         raise problem(
-            "DUPLICATE_NAME", f"two features are named {names[again]!r}", f"features[{again}].name"
+            "DUPLICATE_NAME",
+            f"two features are named {quoted(names[again])}",
+            f"features[{again}].name",
         )
     dimension = 1 + sum(feature.width for feature in features)
     if dimension > MAX_DIMENSION:

@@ -24,7 +24,7 @@ from streams.cli.replay.command import (
 )
 from streams.cli.replay.progress import watched
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, ExperimentId
-from streams.domain.errors import InputError
+from streams.domain.errors import InputError, quoted
 from streams.domain.ids import experiment_number
 from streams.evaluation.report import evaluate_target
 from streams.evaluation.target import (
@@ -147,12 +147,14 @@ def shares_of(text: str, n_arms: int) -> tuple[float, ...]:
     try:
         shares = tuple(map(float, text.split(",")))
     except ValueError as error:
-        raise InputError("WRONG_TYPE", f"{text!r} is not numbers A,B,…", "--weights") from error
+        raise InputError(
+            "WRONG_TYPE", f"{quoted(text)} is not numbers A,B,…", "--weights"
+        ) from error
     if len(shares) != n_arms:
         message = f"{len(shares)} weights, must be one for each of {n_arms} variants"
         raise InputError("WEIGHTS_INCOMPLETE", message, "--weights")
     if not (min(shares) >= 0.0 and abs(sum(shares) - 1.0) <= WEIGHT_TOLERANCE):
-        message = f"{text!r}, must be >= 0 and sum to 1"
+        message = f"{quoted(text)}, must be >= 0 and sum to 1"
         raise InputError("WEIGHTS_DO_NOT_SUM", message, "--weights")
     return shares
 

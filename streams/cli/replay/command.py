@@ -18,7 +18,7 @@ from streams.cli.replay import rebuild
 from streams.cli.replay.progress import watched
 from streams.cli.replay.views import alternatives_json, alternatives_view, report_text
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
-from streams.domain.errors import InputError
+from streams.domain.errors import InputError, quoted
 from streams.domain.ids import experiment_number
 from streams.log.generations import generations_of
 from streams.log.kafka import KafkaSource
@@ -206,7 +206,7 @@ def parameters_of(texts: list[str], path: str = "--parameter") -> dict[str, Any]
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise InputError("WRONG_TYPE", f"{text!r} is not NAME=VALUE", path)
+            raise InputError("WRONG_TYPE", f"{quoted(text)} is not NAME=VALUE", path)
         try:
             found[name] = orjson.loads(value)
         except orjson.JSONDecodeError:
@@ -229,7 +229,9 @@ def prior_of(text: str | None) -> tuple[float, float] | None:
     try:
         alpha, beta = map(float, text.split(","))
     except ValueError as error:
-        raise InputError("WRONG_TYPE", f"{text!r} is not two numbers A,B", "--prior") from error
+        raise InputError(
+            "WRONG_TYPE", f"{quoted(text)} is not two numbers A,B", "--prior"
+        ) from error
     return alpha, beta
 
 
@@ -249,7 +251,7 @@ def caps_of(texts: list[str]) -> dict[str, float | None]:
         try:
             found[name] = None if value == "none" else float(value)
         except ValueError as error:
-            message = f"{text!r} is not METRIC=VALUE or METRIC=none"
+            message = f"{quoted(text)} is not METRIC=VALUE or METRIC=none"
             raise InputError("WRONG_TYPE", message, "--cap") from error
     return found
 
@@ -271,7 +273,7 @@ def until_of(text: str | None) -> int | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        message = f"{text!r} is neither ISO 8601 nor milliseconds"
+        message = f"{quoted(text)} is neither ISO 8601 nor milliseconds"
         raise InputError("WRONG_TYPE", message, "--until") from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(moment.timestamp() * 1000)
