@@ -126,6 +126,13 @@ class Settings(KafkaSettings):
         description="Events remembered per experiment and partition, to count each once. When "
         "full the oldest bucket goes first, and what would need it is refused, not guessed.",
     )
+    recovery_stall_s: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        description="How long a worker that recovers its tables may read nothing before it ends "
+        "with code 70, seconds. A recovery that makes progress may take as long as it needs.",
+    )
     worker_metrics_host: str = Field(
         "127.0.0.1",
         description="Address of a worker's Prometheus page. It holds counts and no events, but "

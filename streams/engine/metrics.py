@@ -20,6 +20,13 @@ LOG_GAPS = Counter(f"{_PREFIX}log_gaps", "Offsets that the log skipped.", ["topi
 DEAD_LETTERS = Counter(f"{_PREFIX}dead_letters", "Events that could not be used.", ["code"])
 DUPLICATES = Counter(f"{_PREFIX}duplicates", "Repeated events that were not counted.", ["topic"])
 RECOVERY_SECONDS = Gauge(f"{_PREFIX}recovery_seconds", "Time the last recovery took.")
+RECOVERED_RECORDS = Gauge(
+    f"{_PREFIX}recovered_records", "Changelog records that the last or running recovery has read."
+)
+RECOVERY_REMAINING = Gauge(
+    f"{_PREFIX}recovery_remaining_records",
+    "Changelog offsets that the running recovery has not read, every 10 seconds; 0 without one.",
+)
 EVALUATIONS = Counter(f"{_PREFIX}evaluations", "Experiments evaluated.")
 EVALUATION_FAILURES = Counter(
     f"{_PREFIX}evaluation_failures",

@@ -44,6 +44,8 @@ class DurableTable(faust.Table[bytes, bytes]):
         self._entries: dict[int, dict[bytes, bytes]] = {}
         self._applied: dict[int, int] = {}
         self._unwritten: defaultdict[int, list[Outgoing]] = defaultdict(list)
+        self.records_read = 0
+        """Changelog records taken since the start, by which a recovery is seen to make progress."""
 
     def entries(self, partition: int) -> Mapping[bytes, bytes]:
         """Return the packed values of a partition by key."""
@@ -100,6 +102,7 @@ class DurableTable(faust.Table[bytes, bytes]):
             elif key not in entries or unpack(value)[0] >= unpack(entries[key])[0]:
                 entries[key] = value
             self._applied[message.partition] = message.offset
+            self.records_read += 1
 
     async def on_rebalance(
         self,

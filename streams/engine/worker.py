@@ -69,7 +69,8 @@ async def run(settings: Settings) -> None:
         if settings.worker_metrics_port:
             metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
         # The app's own tasks wait for recovery.
-        watches = [asyncio.create_task(each) for each in (watch_recovery(app), serving.run())]
+        recovery = watch_recovery(app, settings.recovery_stall_s)
+        watches = [asyncio.create_task(each) for each in (recovery, serving.run())]
         await _run_until_signal(app)
         for watch in watches:
             watch.cancel()
