@@ -15,6 +15,7 @@ from api.outbox import ImpressionRow
 from api.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from streams.domain.errors import EngineError, InputError, ReceiptError
 from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
+from streams.domain.times import unit_hint
 from streams.domain.validation import parse
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind
@@ -135,10 +136,11 @@ class Assigning:
             assignment = self._choose(assigner, self._randomness.draw(), context)
         else:
             key = _unit_key(assigner.unit_kind, context)
+            if assigner.ignores(key):
+                return self._outside(running, Reason.INVALID_UNIT)
             assignment = self._choose(assigner, key, context)
         if not assignment.enrolled:
-            self.answered[Reason.NOT_ENROLLED] += 1
-            return running.rendering.not_enrolled
+            return self._outside(running, Reason.NOT_ENROLLED)
         if assigner.is_remembered:
             return None
         receipt, features = _receipt(running, assignment), assignment.features
@@ -147,6 +149,11 @@ class Assigning:
         self.answered[Reason.ASSIGNED] += 1
         text = self._keyring.sign(receipt, features)
         return running.rendering.assigned(text, assignment.variant, receipt.propensity)
+
+    def _outside(self, running: RunningExperiment, reason: Reason) -> bytes:
+        """Return the answer to a request that does not take part; nothing of it is logged."""
+        self.answered[reason] += 1
+        return running.rendering.outside(reason)
 
     async def _decide_remembered(
         self, running: RunningExperiment, context: AssignmentContext
@@ -178,30 +185,41 @@ class Assigning:
     ) -> Assignment:
         return assigner.assign(
             key,
-            self._time_of(context),
+            self._time_of(assigner, context),
             features=context.features,
             device=context.device,
             location=context.location,
         )
 
-    def _time_of(self, context: AssignmentContext) -> int:
+    def _time_of(self, assigner: Assigner, context: AssignmentContext) -> int:
         """Return when a request was made.
 
         Raises:
-            InputError: that lies ahead of this clock (`OUT_OF_RANGE`). The time goes into the
+            InputError: that lies ahead of this clock (`OUT_OF_RANGE`): the time goes into the
                 receipt, and what is remembered of an experiment is forgotten by the times of its
-                newest receipts.
+                newest receipts. Or before the start of the experiment (`TIMESTAMP_BEFORE_START`):
+                no unit was assigned then, and the duration of an experiment is counted from its
+                oldest event.
         """
         now_ms = self._now_ms()
-        if context.timestamp is None:
+        time_ms = context.timestamp
+        if time_ms is None:
             return now_ms
-        if context.timestamp > now_ms + CLOCK_SKEW_MS:
+        if time_ms > now_ms + CLOCK_SKEW_MS:
             raise InputError(
                 "OUT_OF_RANGE",
-                f"timestamp == {context.timestamp}, must be at most {CLOCK_SKEW_MS} ms ahead",
+                f"timestamp == {time_ms}, must be at most {CLOCK_SKEW_MS} ms ahead of the clock"
+                + unit_hint(time_ms),
                 "timestamp",
             )
-        return context.timestamp
+        if time_ms < assigner.started_at_ms - CLOCK_SKEW_MS:
+            raise InputError(
+                "TIMESTAMP_BEFORE_START",
+                f"timestamp == {time_ms}, must be at most {CLOCK_SKEW_MS} ms before the start of "
+                f"the experiment at {assigner.started_at_ms}" + unit_hint(time_ms),
+                "timestamp",
+            )
+        return time_ms
 
     def _add(self, receipt: Receipt, logged: str, features: bytes, *, is_repeatable: bool) -> None:
         self._log.add_impression(

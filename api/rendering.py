@@ -18,7 +18,7 @@ class Rendering:
     propensity.
     """
 
-    __slots__ = ("_answers", "_assigned", "_not_enrolled", "_propensities")
+    __slots__ = ("_answers", "_assigned", "_outside", "_propensities")
 
     def __init__(self, snapshot: Snapshot) -> None:
         experiment = snapshot.experiment
@@ -39,20 +39,22 @@ class Rendering:
             for index, propensity in enumerate(self._propensities)
         ]
         control = self._answers[experiment.definition.control_index]
-        self._not_enrolled = orjson.dumps(
-            {
-                "id": None,
-                **control,
-                "enrolled": False,
-                "reason": Reason.NOT_ENROLLED,
-                "propensity": None,
-            }
-        )
+        self._outside = {
+            reason: orjson.dumps(
+                {
+                    "id": None,
+                    **control,
+                    "enrolled": False,
+                    "reason": reason,
+                    "propensity": None,
+                }
+            )
+            for reason in (Reason.NOT_ENROLLED, Reason.INVALID_UNIT)
+        }
 
-    @property
-    def not_enrolled(self) -> bytes:
-        """The answer to a unit that does not take part."""
-        return self._not_enrolled
+    def outside(self, reason: Reason) -> bytes:
+        """Return the answer to a request that does not take part, for one of the reasons."""
+        return self._outside[reason]
 
     def assigned(self, receipt: str, variant: int, propensity: int) -> bytes:
         """Return the answer to a unit that the allocation in force gave `variant`.

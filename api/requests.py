@@ -19,7 +19,8 @@ MAX_ASSIGNMENTS = 1_000
 
 TIME_LIMIT_MS = 1 << 48
 
-UnitId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+UnitId = Annotated[str, StringConstraints(max_length=256)]
+"""An empty one is valid input: it is an ignored unit of most experiments, and gets the control."""
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 
 
@@ -29,7 +30,8 @@ class AssignmentContext(InputModel):
     Attributes:
         user_id: The unit of experiments on users.
         session_id: The unit of experiments on sessions.
-        timestamp: Time of the request, in milliseconds since the epoch; now unless given.
+        timestamp: Time of the request, in milliseconds since the epoch; now unless given. At most
+            five minutes ahead of the clock, and before the start of the experiment.
         device: Logged with the impression.
         location: Logged with the impression.
         features: Any JSON object; logged with the impression.
@@ -37,7 +39,7 @@ class AssignmentContext(InputModel):
 
     user_id: UnitId | None = None
     session_id: UnitId | None = None
-    timestamp: int | None = Field(default=None, ge=0, lt=TIME_LIMIT_MS)
+    timestamp: int | None = Field(default=None, ge=0)
     device: ShortText | None = None
     location: ShortText | None = None
     features: dict[str, Any] | None = None

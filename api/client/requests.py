@@ -16,7 +16,8 @@ class Context:
     Attributes:
         user_id: The unit of experiments on users.
         session_id: The unit of experiments on sessions.
-        timestamp: Time of the request, in milliseconds since the epoch; now unless given.
+        timestamp: Time of the request, in milliseconds since the epoch; now unless given. At most
+            five minutes ahead of the API's clock, and before the start of the experiment.
         device, location: What is known of the request; logged with the impression.
         features: More of it, as JSON values.
     """

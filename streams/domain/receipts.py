@@ -49,6 +49,7 @@ from hmac import compare_digest
 from typing import NamedTuple, Self
 
 from streams.domain.errors import ConfigurationError, ReceiptError
+from streams.domain.times import unit_hint
 from streams.domain.vectors import ENTRY_BYTES, MAX_ENTRIES
 
 RECEIPT_LENGTH = 75
@@ -272,14 +273,16 @@ def check_attribution(receipt: Receipt, observed_at_ms: int) -> None:
     if age_ms < -CLOCK_SKEW_MS:
         raise ReceiptError(
             "OBSERVED_BEFORE_ASSIGNMENT",
-            f"observed {-age_ms} ms before the assignment, must be at most {CLOCK_SKEW_MS} ms",
+            f"observed {-age_ms} ms before the assignment, must be at most {CLOCK_SKEW_MS} ms"
+            + unit_hint(observed_at_ms),
             "timestamp",
         )
     window_s = receipt.attribution_window_s
     if window_s and age_ms > window_s * 1000:
         raise ReceiptError(
             "EXPIRED_RECEIPT",
-            f"observed {age_ms} ms after the assignment, must be within {window_s} s",
+            f"observed {age_ms} ms after the assignment, must be within {window_s} s"
+            + unit_hint(observed_at_ms),
             "timestamp",
         )
 

@@ -21,6 +21,7 @@ from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 from streams.domain.vectors import pack
 from streams.experiments.contextual import scorer_of
 from streams.experiments.definition import UnitKind
+from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.promoted import Phase
 from streams.experiments.snapshot import Snapshot
 
@@ -38,6 +39,8 @@ class Reason(StrEnum):
     """Where earlier assignments are kept does not answer: by its hash, and not remembered."""
     NOT_ENROLLED = "NOT_ENROLLED"
     """It does not take part; it sees the control, and nothing is logged."""
+    INVALID_UNIT = "INVALID_UNIT"
+    """Its id stands for no unit (`ignoredUnits`); it sees the control, and nothing is logged."""
 
 
 class Assignment(NamedTuple):
@@ -73,6 +76,7 @@ class Assigner:
             allocation moves meanwhile. In every other case the hash alone gives the same again.
         attribution_window_s: Seconds during which observations count; 0 for no limit.
         first_index: Index of the first variant in receipts (`Experiment.logged_index`).
+        started_at_ms: Start of the experiment; no unit was assigned before.
     """
 
     __slots__ = (
@@ -80,6 +84,7 @@ class Assigner:
         "_contextual",
         "_control",
         "_fixed_time_ms",
+        "_ignored",
         "_is_trial",
         "_propensities",
         "_sums",
@@ -88,6 +93,7 @@ class Assigner:
         "first_index",
         "is_remembered",
         "number",
+        "started_at_ms",
         "unit_kind",
     )
 
@@ -110,6 +116,8 @@ class Assigner:
         self.first_index = experiment.logged_index(0, experiment.phase)
         self._is_trial = experiment.phase is Phase.TRIAL
         self.attribution_window_s = config.attribution_window
+        self.started_at_ms = experiment.started_at_ms
+        self._ignored = comparable_all(config.ignored_units)
         self._control = experiment.definition.control_index
         self._traffic = config.traffic_allocation
         self._sums = cumulative(snapshot.allocation.weights)
@@ -125,6 +133,10 @@ class Assigner:
         # A unit under fixed weights has the same receipt for ever, and nothing is stored for that.
         since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms
         self._fixed_time_ms = since_ms if is_repeated and not is_adaptive else None
+
+    def ignores(self, unit_key: str) -> bool:
+        """Return whether an id stands for no unit; it is the first thing to be decided of one."""
+        return comparable(unit_key) in self._ignored
 
     def assign(
         self,

@@ -14,6 +14,7 @@ from streams.allocation.contextual.features import MAX_COEFFICIENTS
 from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, Policy
 from streams.domain.errors import PATH_CHARACTERS, quoted
 from streams.domain.validation import InputModel, parse, problem
+from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
 from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.inference.kinds import MetricKind
@@ -82,6 +83,8 @@ class ExperimentConfig(InputModel):
             unless stated.
         attribution_window: Seconds after an assignment during which observations count; 0 for no
             limit. A day for impressions, no limit for users and sessions unless stated.
+        ignored_units: Ids that are no unit of an experiment on users or sessions, compared without
+            capitals and blanks around them: they get the control, and nothing is logged.
         parameters: Parameters of the policy.
     """
 
@@ -106,6 +109,7 @@ class ExperimentConfig(InputModel):
     control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
     unit: Annotated[UnitKind, Field(strict=False)]
     attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
+    ignored_units: IgnoredUnits = DEFAULT_IGNORED_UNITS
     parameters: SerializeAsAny[Policy]
 
     @model_validator(mode="before")
@@ -304,6 +308,7 @@ class ExperimentUpdate(InputModel):
     max_expected_loss: float | None = Field(default=None, gt=0.0, le=1.0)
     min_duration: int | None = Field(default=None, ge=0, le=MAX_MIN_DURATION_S)
     control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
+    ignored_units: IgnoredUnits | None = None
     parameters: ParametersUpdate | None = None
 
     @model_validator(mode="before")

@@ -7,6 +7,7 @@ import re
 from streams.domain.errors import EventError
 from streams.domain.events import Observation
 from streams.domain.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
+from streams.domain.times import unit_hint
 from streams.wire.records import TIME_LIMIT_MS, check_range
 
 ASSIGNMENT_ID_LIMIT = 512
@@ -44,7 +45,7 @@ def check_observation(observation: Observation) -> Observation:
     if event_id is not None and not 1 <= len(event_id) <= EVENT_ID_LIMIT:
         raise _wrong_length("eventId", EVENT_ID_LIMIT)
     if observation.observed_at_ms is not None:
-        check_range(observation.observed_at_ms, 0, TIME_LIMIT_MS, "timestamp")
+        _check_time(observation.observed_at_ms)
     return observation
 
 
@@ -69,6 +70,13 @@ def at(index: int, error: EventError) -> EventError:
     """Return `error` with its path below the member `index` of a list."""
     path = f"[{index}].{error.path}" if error.path else f"[{index}]"
     return EventError(error.code, error.message, path)
+
+
+def _check_time(time_ms: int) -> None:
+    try:
+        check_range(time_ms, 0, TIME_LIMIT_MS, "timestamp")
+    except EventError as error:
+        raise EventError(error.code, error.message + unit_hint(time_ms), error.path) from error
 
 
 def _wrong_length(path: str, limit: int) -> EventError:

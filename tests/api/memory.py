@@ -25,6 +25,7 @@ from streams.domain.errors import DependencyError, EngineError
 from streams.domain.events import Answer, Command, ImpressionBatch, Observation
 from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
+from streams.experiments.assignment import Reason
 from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.redis_projection.reader import Projected
@@ -174,6 +175,7 @@ class Api:
     counters: RequestCounters
     clock: Clock
     spool: Spool
+    answered: Mapping[Reason, int]
 
     async def create(self, config: Mapping[str, object] = {}, variants: object = None) -> str:
         body = definition(config, variants)
@@ -250,4 +252,15 @@ async def memory_api(
         edge = Edge(control, assigning, observing, gate, counters, max_body_bytes)
         transport = httpx.ASGITransport(edge)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
-            yield Api(http, edge, worker, topics, sticky, experiments, counters, clock, spool)
+            yield Api(
+                http,
+                edge,
+                worker,
+                topics,
+                sticky,
+                experiments,
+                counters,
+                clock,
+                spool,
+                assigning.answered,
+            )

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from streams.domain.quantities import PROPENSITY_ONE
+from streams.experiments.assignment import Reason
 from streams.experiments.snapshot import Allocation
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api
 
@@ -171,7 +172,7 @@ async def test_an_unknown_experiment_is_404_and_one_that_does_not_run_409(api: A
         ({"unit": "user"}, b'{"sessionId":"s"}', "MISSING_UNIT", "userId"),
         ({"unit": "session"}, b'{"userId":"u"}', "MISSING_UNIT", "sessionId"),
         ({"unit": "user"}, b"", "MISSING_UNIT", "userId"),
-        ({}, b'{"userId":""}', "OUT_OF_RANGE", "userId"),
+        ({}, b'{"userId":"%s"}' % (b"x" * 257), "OUT_OF_RANGE", "userId"),
         ({}, b'{"userId":7}', "WRONG_TYPE", "userId"),
         ({}, b'{"timestamp":-1}', "OUT_OF_RANGE", "timestamp"),
         ({}, b'{"timestamp":1e3}', "WRONG_TYPE", "timestamp"),
@@ -203,6 +204,95 @@ async def test_bad_input_is_422_with_a_code_and_a_path(
     assert (error["code"], error["path"]) == (code, path)
     assert error["message"]
     assert api.topics.records == []
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "code", "hint"),
+    [
+        (0, "TIMESTAMP_BEFORE_START", "seconds?"),
+        (NOW_MS // 1000, "TIMESTAMP_BEFORE_START", "seconds?"),
+        (NOW_MS - 300_001, "TIMESTAMP_BEFORE_START", ""),
+        (NOW_MS * 1000, "OUT_OF_RANGE", "microseconds?"),
+        (NOW_MS * 1_000_000, "OUT_OF_RANGE", "nanoseconds?"),
+        (NOW_MS + 300_001, "OUT_OF_RANGE", ""),
+    ],
+)
+@pytest.mark.parametrize("unit", ["impression", "user"])
+async def test_a_time_that_no_assignment_can_have_is_refused_with_a_hint(
+    api: Api, unit: str, timestamp: int, code: str, hint: str
+) -> None:
+    name = await api.run({"unit": unit})
+
+    single = await assign(api, name, userId="u", timestamp=timestamp)
+    several = await api.http.post(
+        "/assign",
+        json={"experimentIds": [name], "units": [{"userId": "u", "timestamp": timestamp}]},
+    )
+
+    error = single.json()["error"]
+    assert (single.status_code, error["code"], error["path"]) == (422, code, "timestamp")
+    assert hint in error["message"]
+    assert ("?" in error["message"]) == bool(hint)
+    in_list = several.json()["assignments"][0][0]["error"]
+    assert (in_list["code"], in_list["path"]) == (code, "units[0].timestamp")
+    assert api.topics.records == []
+
+
+async def test_a_time_within_the_skew_before_the_start_is_taken(api: Api) -> None:
+    name = await api.run()
+
+    assert (await assign(api, name, timestamp=NOW_MS - 300_000)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "", " ", "null", "NULL", "undefined", "anonymous", "0", "none", "nil", "NaN", "true",
+        "false", "[object Object]", "00000000-0000-0000-0000-000000000000", " Undefined\n",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("config", [{"type": "bayesian_ab"}, {"unit": "user"}])
+async def test_an_id_that_stands_for_no_unit_gets_the_control_and_nothing_is_logged(
+    api: Api, config: dict[str, object], junk: str
+) -> None:
+    name = await api.run(config)
+
+    found = (await assign(api, name, userId=junk)).json()
+
+    assert found == {
+        "id": None,
+        "experimentId": name,
+        "variantId": f"{name}_v0",
+        "variantName": "A",
+        "config": {"adId": "ad_1"},
+        "enrolled": False,
+        "reason": "INVALID_UNIT",
+        "propensity": None,
+    }
+    assert api.topics.records == []
+    assert api.answered[Reason.INVALID_UNIT] == 1
+
+
+async def test_ignored_units_can_be_changed_while_an_experiment_runs(api: Api) -> None:
+    name = await api.run({"unit": "session", "ignoredUnits": ["bot-1"]})
+    junk = (await assign(api, name, sessionId="null")).json()
+    bot = (await assign(api, name, sessionId="BOT-1")).json()
+    changed = await api.http.patch(f"/experiments/{name}", json={"ignoredUnits": []})
+    after = (await assign(api, name, sessionId="bot-1")).json()
+
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["config"]["ignoredUnits"] == []
+    assert [found["reason"] for found in (junk, bot, after)] == [
+        "ASSIGNED",
+        "INVALID_UNIT",
+        "ASSIGNED",
+    ]
+
+
+async def test_ids_of_people_mean_nothing_where_every_impression_is_a_unit(api: Api) -> None:
+    name = await api.run()
+
+    assert (await assign(api, name, userId="null")).json()["reason"] == "ASSIGNED"
 
 
 async def test_a_full_spool_is_503_and_nothing_is_half_taken(tmp_path) -> None:

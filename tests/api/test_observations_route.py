@@ -45,6 +45,25 @@ FORGED = SIGNED[:-3] + ("AAA" if SIGNED[-3:] != "AAA" else "AAE")
 
 
 @pytest.mark.parametrize(
+    ("timestamp", "code", "hint"),
+    [
+        (0, "OBSERVED_BEFORE_ASSIGNMENT", "seconds?"),
+        (NOW_MS // 1000, "OBSERVED_BEFORE_ASSIGNMENT", "seconds?"),
+        (NOW_MS * 1000, "OUT_OF_RANGE", "microseconds?"),
+        (NOW_MS * 1_000_000, "OUT_OF_RANGE", "nanoseconds?"),
+    ],
+)
+async def test_a_time_in_another_unit_is_asked_about(
+    api: Api, timestamp: int, code: str, hint: str
+) -> None:
+    answer = await api.http.post("/observations", json={**CLICK, "timestamp": timestamp})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["path"]) == (422, code, "timestamp")
+    assert hint in error["message"]
+
+
+@pytest.mark.parametrize(
     ("change", "code", "path"),
     [
         ({"assignmentId": FORGED}, "FORGED_RECEIPT", "assignmentId"),

@@ -546,6 +546,7 @@ def test_no_update_changes_what_is_measured():
         "maxExpectedLoss": 0.5,
         "minDuration": 9,
         "controlShare": 0.1,
+        "ignoredUnits": ["bot"],
     }
     assert {to_camel(name) for name in ExperimentUpdate.model_fields} == {*everything, "parameters"}
 
