@@ -31,6 +31,7 @@ from api.spool import Spool
 from api.sticky import StickyReceipts
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.domain.receipts import Keyring
+from streams.process.background import BackgroundTasks
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.reader import ProjectionReader
@@ -97,16 +98,28 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         )
         resources.push_async_callback(command_log.close)
         commands = Commands(command_log, reader, experiments, settings.command_timeout_s, now_ms)
+        background = BackgroundTasks()
         watch = Watch(
             experiments,
             spool,
             delivery,
             _kafka_probe(settings, topics[0]),
             reader.live_workers,
+            background=background,
+            probe_commands=command_log.probe,
         )
         counters = RequestCounters()
         collector = Collector(
-            counters, experiments, assigning, observing, sticky, outbox, spool, delivery, watch
+            counters,
+            experiments,
+            assigning,
+            observing,
+            sticky,
+            outbox,
+            spool,
+            delivery,
+            watch,
+            background,
         )
         control = control_plane(
             Services(
@@ -121,12 +134,10 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             ),
             version("experiment-streams"),
         )
-        background = [
-            asyncio.create_task(experiments.follow()),
-            asyncio.create_task(watch.follow()),
-            asyncio.create_task(_pump(delivery)),
-        ]
-        resources.push_async_callback(_cancel, background)
+        experiments.follow(background)
+        watch.follow(background)
+        background.start("delivery", partial(_pump, delivery))
+        resources.push_async_callback(background.stop)
         yield Edge(control, assigning, observing, gate, counters, settings.max_body_bytes)
 
 
@@ -143,12 +154,6 @@ async def _pump(delivery: Delivery) -> None:
             _log.exception("the spool cannot be read; trying again")
             await asyncio.sleep(1.0)
         await asyncio.sleep(PUMP_S)
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _producer(config: dict[str, str | int | float | bool]) -> Producer:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka import Producer as KafkaProducer
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient
 
+from api.client.producers import RenewableProducer, is_fatal, is_forbidden
 from api.experiments import Experiments
 from streams.domain.errors import DependencyError, EngineError
 from streams.domain.events import Answer, Command, CommandKind
@@ -21,6 +22,13 @@ from streams.experiments.snapshot import Snapshot
 _ID_BYTES = 16
 _NUMBER_BYTES = 8
 RETRY_AFTER_S = 2
+
+PROBE_TIMEOUT_S = 2.0
+"""Longest wait for what the broker says of the topic of commands."""
+
+REFUSAL_S = 10.0
+"""How long a refused command counts against readiness: then the broker's word counts again, or an
+API that gets no commands because it is not ready would never be ready."""
 
 
 class CommandLog(Protocol):
@@ -116,7 +124,7 @@ class Commands:
 
 
 class KafkaCommandLog:
-    """The topic of commands.
+    """The topic of commands. A producer that failed for good is replaced with the next command.
 
     Args:
         config: librdkafka's configuration: where, and as whom.
@@ -132,11 +140,16 @@ class KafkaCommandLog:
         topic: str,
         encode: Callable[[Command], bytes],
         timeout_s: float,
+        make: Callable[[dict[str, Any]], Producer] = Producer,
     ) -> None:
         self._topic = topic
         self._encode = encode
         self._timeout_s = timeout_s
-        self._producer = KafkaProducer(
+        self._admin: AdminClient | None = None
+        self._config = dict(config)
+        self._refused_until_s = 0.0
+        self._refusal = ""
+        self._producer = RenewableProducer(
             {
                 **config,
                 "enable.idempotence": True,
@@ -144,7 +157,8 @@ class KafkaCommandLog:
                 "linger.ms": 0,
                 "partitioner": "murmur2_random",
                 "message.timeout.ms": max(1, int(timeout_s * 1000)),
-            }
+            },
+            make,
         )
 
     async def append(self, command: Command) -> None:
@@ -160,8 +174,10 @@ class KafkaCommandLog:
             if delivered.done():
                 return
             if error is None:
+                self._refused_until_s = 0.0
                 delivered.set_result(None)
             else:
+                self._note(error)
                 delivered.set_exception(_unavailable(error.str()))
 
         try:
@@ -175,11 +191,43 @@ class KafkaCommandLog:
                 while not delivered.done():
                     self._producer.poll(0)
                     await asyncio.sleep(0.002)
-        except (BufferError, KafkaException) as error:
+        except KafkaException as error:
+            self._note(error.args[0])
+            raise _unavailable(str(error)) from error
+        except BufferError as error:
             raise _unavailable(str(error)) from error
         except TimeoutError as error:
             raise _unavailable("no acknowledgement in time") from error
         await delivered
+
+    def probe(self) -> None:
+        """Return if commands can be written, as far as can be told without writing one. Blocks.
+
+        Raises:
+            DependencyError: Kafka does not answer, has no such topic or does not let this user
+                write it, or a command was refused a moment ago.
+        """
+        if time.monotonic() < self._refused_until_s:
+            raise _unavailable(self._refusal)
+        if self._admin is None:
+            self._admin = AdminClient({**self._config, "log_level": 0})
+        try:
+            described = self._admin.describe_topics(
+                TopicCollection([self._topic]),
+                include_authorized_operations=True,
+                request_timeout=PROBE_TIMEOUT_S,
+            )[self._topic].result(2 * PROBE_TIMEOUT_S)
+        except (KafkaException, TimeoutError) as error:
+            raise _unavailable(f"{self._topic}: {error}") from error
+        # A broker without authorization reports either everything or nothing.
+        allowed = described.authorized_operations
+        if allowed and not {AclOperation.WRITE, AclOperation.ALL} & set(allowed):
+            raise _unavailable(f"no right to WRITE on the topic {self._topic}")
+
+    def _note(self, error: KafkaError) -> None:
+        if is_fatal(error) or is_forbidden(error):
+            self._refusal = error.str()
+            self._refused_until_s = time.monotonic() + REFUSAL_S
 
     async def close(self) -> None:
         """Send what is still queued, briefly."""

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
-from api.spool import Place, Spool, SpoolRecord
+from api.client.producers import is_fatal
+from api.spool import DamagedRecordError, Place, Spool, SpoolRecord
 
 MAX_IN_FLIGHT_BYTES = 32 * 2**20
 """What librdkafka may hold; the rest of a backlog waits in the spool, not in memory."""
@@ -148,6 +149,9 @@ class Delivery:
 
     def _hand_over(self, place: Place, record: SpoolRecord) -> bool:
         size = len(record.payload)
+        if record.topic >= len(self._topics):
+            self._quarantine(place, f"topic number {record.topic} is unknown")
+            return True
         if self.in_flight_bytes + size > MAX_IN_FLIGHT_BYTES and self._in_flight:
             return False
         try:
@@ -160,6 +164,9 @@ class Delivery:
         except BufferError:
             return False
         except KafkaException as error:
+            if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                self._quarantine(place, error.args[0].str())
+                return True
             # Refused at once: a broken producer, or a partition that is not known yet.
             self._keep(place, error.args[0])
             place.segment.unsettled += 1
@@ -172,12 +179,15 @@ class Delivery:
     def _delivered(self, place: Place, size: int, error: KafkaError | None, _: object) -> None:
         self._in_flight -= 1
         self.in_flight_bytes -= size
-        if error is not None:
+        segment = place.segment
+        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._quarantine(place, error.str())  # no repetition makes it smaller
+        elif error is not None:
             self._keep(place, error)
             return
-        self.acknowledged += 1
-        self.last_acknowledged_s = self._clock()
-        segment = place.segment
+        else:
+            self.acknowledged += 1
+            self.last_acknowledged_s = self._clock()
         segment.unsettled -= 1
         if not segment.unsettled:
             self._spool.trim(segment)
@@ -186,9 +196,13 @@ class Delivery:
         self.failed += 1
         self._again.append(place)
         self._again_at_s = self._clock() + RETRY_PAUSE_S
-        if error.fatal() and not self._is_broken:
+        if is_fatal(error) and not self._is_broken:
             self._is_broken = True
             _log.error("the producer is broken and will be replaced: %s", error.str())
+
+    def _quarantine(self, place: Place, reason: str) -> None:
+        # Delivery of the rest goes on; the file it is in is kept.
+        self._spool.quarantine(place.segment, place.offset, reason)
 
     def _replace_producer(self) -> None:
         # A broken producer gives everything back; sequences make a repetition harmless.
@@ -199,11 +213,21 @@ class Delivery:
     def _hand_over_again(self) -> None:
         for _ in range(len(self._again)):
             place = self._again.popleft()
-            place.segment.unsettled -= 1
-            if not self._hand_over(place, self._spool.read(place)):
-                place.segment.unsettled += 1
+            segment = place.segment
+            segment.unsettled -= 1
+            try:
+                record = self._spool.read(place)
+            except DamagedRecordError as error:
+                self._quarantine(place, error.message)
+                is_done = True
+            else:
+                is_done = self._hand_over(place, record)
+            if not is_done:
+                segment.unsettled += 1
                 self._again.appendleft(place)
                 return
+            if not segment.unsettled:
+                self._spool.trim(segment)
 
     def _hand_over_backlog(self) -> None:
         for place, record in self._waiting():

@@ -28,6 +28,18 @@ STATUS_OF_CODE: dict[str, HTTPStatus] = {
 }
 """Every code whose status is not 422. What is wrong with the input itself is always a 422."""
 
+_OUTSIDE = {
+    "SPOOL_FULL": "what is to be kept does not fit now; try again",
+    "COMMAND_TIMED_OUT": "no worker has answered in time; repeat the request with the same "
+    "Idempotency-Key to get the answer",
+}
+_OUTSIDE_BY_DEPENDENCY = {
+    "kafka": "the log cannot be written now; try again",
+    "redis": "the experiments cannot be read now; try again",
+    "worker": "no worker has answered in time; try again",
+}
+"""Messages for callers, by code and then by what is missing."""
+
 JSON_HEADER = (b"content-type", b"application/json")
 
 _log = logging.getLogger(__name__)
@@ -47,8 +59,17 @@ def status_of(code: str) -> int:
 
 
 def error_body(error: EngineError) -> dict[str, Any]:
-    """Return the JSON value of an error: {"error": {"code", "message", "path"}}."""
-    return {"error": {"code": error.code, "message": error.message, "path": error.path}}
+    """Return the JSON value of an error: {"error": {"code", "message", "path"}}.
+
+    What a dependency said may name hosts, paths and users, and is for the log alone.
+    """
+    message = _outside(error) if isinstance(error, DependencyError) else error.message
+    return {"error": {"code": error.code, "message": message, "path": error.path}}
+
+
+def _outside(error: DependencyError) -> str:
+    fixed = _OUTSIDE.get(error.code) or _OUTSIDE_BY_DEPENDENCY.get(error.dependency)
+    return fixed or "something the API needs does not answer now; try again"
 
 
 def answer_of(error: Exception) -> tuple[int, bytes, Headers, str]:
@@ -59,6 +80,8 @@ def answer_of(error: Exception) -> tuple[int, bytes, Headers, str]:
     if not isinstance(error, EngineError):
         _log.error("a request failed", exc_info=error)
         error = EngineError("INTERNAL", "the API made a mistake; its log says which")
+    elif isinstance(error, DependencyError):
+        _log.warning("answered %d: %s: %s", status_of(error.code), error.dependency, error)
     body = orjson.dumps(error_body(error))
     headers = [JSON_HEADER, (b"content-length", b"%d" % len(body))]
     if isinstance(error, DependencyError):

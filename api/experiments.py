@@ -20,8 +20,10 @@ from streams.domain.errors import (
     ExperimentNotFoundError,
     ExperimentNotRunningError,
 )
+from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.assignment import Assigner
 from streams.experiments.snapshot import Snapshot
+from streams.process.background import BackgroundTasks
 from streams.redis_projection.reader import Projected
 
 GATHER_S = 0.05
@@ -66,6 +68,14 @@ class RunningExperiment:
     __slots__ = ("assigner", "id", "rendering")
 
     def __init__(self, snapshot: Snapshot) -> None:
+        """Compile a snapshot.
+
+        Raises:
+            ValueError: its weights do not share all units out among its variants.
+        """
+        weights, variants = snapshot.allocation.weights, snapshot.experiment.definition.variants
+        if len(weights) != len(variants) or min(weights) < 0 or sum(weights) != ALLOCATION_TOTAL:
+            raise ValueError(f"{len(weights)} weights of {len(variants)} variants")
         self.id = snapshot.experiment.id
         self.assigner = Assigner(snapshot)
         self.rendering = Rendering(snapshot)
@@ -75,6 +85,8 @@ class Experiments:
     """All experiments by id.
 
     Attributes:
+        unreadable: Experiments whose newest snapshot cannot be used, with the reason. Each keeps
+            its last good one, if there is one.
         conclusions: Conclusions seen since the start of this process.
         winner_confidences: Confidence of each of them that had a winner.
     """
@@ -89,6 +101,7 @@ class Experiments:
             sweep_s: Seconds between two readings of everything, for what no announcement told.
             clock: Seconds that only grow.
         """
+        self.unreadable: dict[str, str] = {}
         self.conclusions = 0
         self.winner_confidences: list[float] = []
         self._source = source
@@ -162,10 +175,12 @@ class Experiments:
             or (before.version == snapshot.version and experiment_id not in self._left_over)
         ):
             return False
+        # Compiled first: a snapshot that cannot be compiled changes nothing.
+        running = RunningExperiment(snapshot) if snapshot.experiment.is_assigning else None
         self._left_over.discard(experiment_id)
         self._snapshots[experiment_id] = snapshot
-        if snapshot.experiment.is_assigning:
-            self._running[experiment_id] = RunningExperiment(snapshot)
+        if running is not None:
+            self._running[experiment_id] = running
         else:
             self._running.pop(experiment_id, None)
         if before is not None and _is_concluded(snapshot) and not _is_concluded(before):
@@ -213,12 +228,11 @@ class Experiments:
             if self._snapshots.get(experiment_id) is known:
                 await asyncio.sleep(LOOK_S)
 
-    async def follow(self) -> None:
-        """Keep up with Redis until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._sweep_for_ever())
-            tasks.create_task(self._listen_for_ever())
-            tasks.create_task(self._fetch_announced())
+    def follow(self, background: BackgroundTasks) -> None:
+        """Keep up with Redis, by tasks of `background`."""
+        background.start("snapshots.sweep", self._sweep_for_ever)
+        background.start("snapshots.listen", self._listen_for_ever)
+        background.start("snapshots.fetch", self._fetch_announced)
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -273,8 +287,21 @@ class Experiments:
             self._left_over = set(self._snapshots)
             self._patient_until_s = self._clock() + SWITCH_PATIENCE_S
             self._has_switched.set()
+        for name, reason in projected.unreadable.items():
+            self._keep_last_good(name, reason)
         for snapshot in projected.snapshots:
-            self.put(snapshot)
+            name = snapshot.experiment.id
+            try:
+                self.put(snapshot)
+            except Exception as error:  # noqa: BLE001 - of one experiment, which keeps its last one
+                self._keep_last_good(name, f"{type(error).__name__}: {error}")
+            else:
+                self.unreadable.pop(name, None)
+
+    def _keep_last_good(self, name: str, reason: str) -> None:
+        if self.unreadable.get(name) != reason:
+            _log.error("the snapshot of %s cannot be used, keeping the last one: %s", name, reason)
+        self.unreadable[name] = reason
 
     def _give_up_left_over(self, projected: Projected) -> None:
         """Take what there is of the new generation, or nothing, instead of what was left over."""

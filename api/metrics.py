@@ -24,6 +24,7 @@ from api.outbox import Outbox
 from api.readiness import Watch
 from api.spool import Spool
 from api.sticky import StickyReceipts
+from streams.process.background import BackgroundTasks
 
 LATENCY_BOUNDS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
@@ -88,6 +89,7 @@ class Collector:
     spool: Spool
     delivery: Delivery
     watch: Watch
+    background: BackgroundTasks
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
@@ -96,6 +98,7 @@ class Collector:
         yield from self._freshness()
         yield from self._delivery()
         yield from self._workers()
+        yield from self._background()
 
     def _traffic(self) -> Iterator[Metric]:
         assignments = CounterMetricFamily(
@@ -195,6 +198,26 @@ class Collector:
             "experiment_delivery_failures",
             "Records Kafka refused, and that are sent again.",
             self.delivery.failed,
+        )
+
+    def _background(self) -> Iterator[Metric]:
+        failures = CounterMetricFamily(
+            "experiment_task_failures",
+            "Failures of background tasks, each of which was restarted.",
+            labels=["task"],
+        )
+        for name, count in self.background.failures.items():
+            failures.add_metric([name], count)
+        yield failures
+        yield GaugeMetricFamily(
+            "experiment_unreadable_snapshots",
+            "Experiments whose newest snapshot cannot be used; each keeps its last good one.",
+            len(self.experiments.unreadable),
+        )
+        yield CounterMetricFamily(
+            "experiment_spool_quarantined",
+            "Places in the spool that could not be read or sent, and were passed by.",
+            self.spool.quarantined,
         )
 
     def _workers(self) -> Iterator[Metric]:

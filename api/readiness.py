@@ -8,11 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from api.delivery import Delivery
 from api.experiments import Experiments
 from api.spool import Spool
-from streams.domain.errors import DependencyError
+from streams.domain.errors import DependencyError, EngineError
+from streams.process.background import BackgroundTasks
 
 PROBE_S = 2.0
 """How often Kafka and the workers are looked for; older news are no news."""
@@ -20,6 +22,9 @@ PROBE_S = 2.0
 PATIENCE_S = 3 * PROBE_S
 SPARE_BYTES = 2**20
 """A spool with less room than this is as good as full."""
+
+SHOWN = 10
+"""Experiments that readiness names at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +58,9 @@ class Watch:
         spool, delivery: Know what waits for Kafka.
         is_kafka_there: Asks Kafka something, in a thread of its own.
         live_workers: Returns the dead letters by code of each worker that lives.
+        background: The tasks of this process; None where there are none.
+        probe_commands: Raises an EngineError unless commands can be written; in a thread of its
+            own. None where nothing is to be probed.
         clock: Seconds that only grow.
     """
 
@@ -64,6 +72,9 @@ class Watch:
         is_kafka_there: Callable[[], bool],
         live_workers: Callable[[], Awaitable[Sequence[Mapping[str, int]]]],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        background: BackgroundTasks | None = None,
+        probe_commands: Callable[[], None] | None = None,
     ) -> None:
         self._experiments = experiments
         self._spool = spool
@@ -75,12 +86,17 @@ class Watch:
         self._workers = 0
         self.dead_letters: Counter[str] = Counter()
         self._has_seen_worker = False
+        self._background = background
+        self._probe_commands = probe_commands
+        self._are_commands_writable = probe_commands is None
+        self._were_commands_writable = probe_commands is None
 
     def readiness(self) -> Readiness:
         """Return what is missing now.
 
-        Redis and a worker are needed once: with what they have told, assignment goes on without
-        them. Kafka is not needed while the spool has room.
+        Redis, a worker and the right to write commands are needed once: with what they have told,
+        assignment goes on without them. Kafka is not needed while the spool has room. A background
+        task that restarts do not heal is missing.
         """
         missing: list[str] = []
         degraded: list[str] = []
@@ -96,13 +112,31 @@ class Watch:
             degraded.append("redis")
         if not self._workers:
             (degraded if self._has_seen_worker else missing).append("worker")
+        if not self._are_commands_writable:
+            (degraded if self._were_commands_writable else missing).append("commands")
+        if self._background is not None:
+            failing = self._background.failing
+            for name in self._background.down:
+                (missing if name in failing else degraded).append(f"task:{name}")
+        unreadable = sorted(self._experiments.unreadable)
+        degraded += [f"snapshot:{name}" for name in unreadable[:SHOWN]]
         return Readiness(tuple(missing), tuple(degraded))
 
-    async def follow(self) -> None:
-        """Keep looking until cancelled."""
+    def follow(self, background: BackgroundTasks) -> None:
+        """Keep looking, by tasks of `background`."""
+        background.start("readiness.kafka", partial(self._repeat, self._look_for_kafka))
+        background.start("readiness.workers", partial(self._repeat, self._look_for_workers))
+        if self._probe_commands is not None:
+            background.start("readiness.commands", partial(self._repeat, self._look_for_commands))
+
+    async def _repeat(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.gather(self._look_for_kafka(), self._look_for_workers())
-            is_complete = self._has_seen_worker and self._kafka_seen_s is not None
+            await look()
+            is_complete = (
+                self._has_seen_worker
+                and self._kafka_seen_s is not None
+                and self._were_commands_writable
+            )
             await asyncio.sleep(PROBE_S if is_complete else PROBE_S / 10)
 
     async def _look_for_kafka(self) -> None:
@@ -123,6 +157,19 @@ class Watch:
             for counted in workers:
                 self.dead_letters.update(counted)
         self._has_seen_worker = self._has_seen_worker or self._workers > 0
+
+    async def _look_for_commands(self) -> None:
+        assert self._probe_commands is not None  # noqa: S101 - else nothing calls this
+        try:
+            await asyncio.to_thread(self._probe_commands)
+        except EngineError as error:
+            if self._are_commands_writable:
+                _log.error("commands cannot be written: %s", error)
+            self._are_commands_writable = False
+        else:
+            if not self._are_commands_writable and self._were_commands_writable:
+                _log.info("commands can be written again")
+            self._are_commands_writable = self._were_commands_writable = True
 
     def _kafka_heard_s(self) -> float | None:
         times = (self._kafka_seen_s, self._delivery.last_acknowledged_s)

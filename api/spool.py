@@ -11,7 +11,8 @@ A file, called segment, holds entries one after the other:
     length of the payload u32, CRC-32 of all that follows u32, topic u8, partition u16, payload
 
 big-endian. A segment is deleted when all of it is acknowledged. An entry cut off at the end of a
-file was never answered, and is left out.
+file was never answered, and is left out. An entry that cannot be read or sent is passed by, and the
+segment it is in is kept as `.damaged` instead of being deleted.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import logging
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, Self
 from zlib import crc32
 
-from streams.domain.errors import ConfigurationError, DependencyError
+from streams.domain.errors import ConfigurationError, DependencyError, EngineError
 
 MAX_SEGMENT_BYTES = 8 * 2**20
 MIN_SEGMENTS = 16
@@ -36,7 +38,16 @@ MIN_SEGMENTS = 16
 _HEADER = struct.Struct(">II")
 _ADDRESS = struct.Struct(">BH")
 _SUFFIX = ".segment"
+_DAMAGED = ".damaged"
+_HEAD = _HEADER.size + _ADDRESS.size
 _CHUNK_BYTES = 2**18
+
+MAX_ENTRY_BYTES = 128 * 2**20
+"""No entry is longer: a request body has at most half of it."""
+
+MAX_TOPIC = 7
+"""Largest topic number that is looked for behind a damaged entry."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -62,15 +73,17 @@ class Segment:
         size: Bytes in it.
         unsettled: Records that were handed out of it and are not acknowledged.
         is_handed_out: Whether all of its records were handed out and no more will be appended.
+        damaged_at: Offsets of entries that were passed by; with any, the file is kept.
     """
 
-    __slots__ = ("is_handed_out", "path", "size", "unsettled")
+    __slots__ = ("damaged_at", "is_handed_out", "path", "size", "unsettled")
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         self.size = size
         self.unsettled = 0
         self.is_handed_out = False
+        self.damaged_at: set[int] = set()
 
 
 class Place(NamedTuple):
@@ -78,6 +91,16 @@ class Place(NamedTuple):
 
     segment: Segment
     offset: int
+
+
+class DamagedRecordError(EngineError):
+    """An entry of the spool cannot be read any more.
+
+    Operator action: look at the disk; what can be read of the file is kept as `.damaged`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("DAMAGED_RECORD", message)
 
 
 class SpoolFullError(DependencyError):
@@ -96,6 +119,7 @@ class Spool:
     Attributes:
         size_bytes: Bytes in all segments.
         max_bytes: Most there may be.
+        quarantined: Places in files that could not be read or sent and were passed by.
     """
 
     def __init__(self, root: Path, name: str, max_bytes: int) -> None:
@@ -106,6 +130,7 @@ class Spool:
         """
         self.max_bytes = max_bytes
         self.size_bytes = 0
+        self.quarantined = 0
         self._segment_bytes = min(MAX_SEGMENT_BYTES, max_bytes // MIN_SEGMENTS)
         self._locks: list[tuple[Path, int]] = []
         self._segments: list[Segment] = []
@@ -161,19 +186,31 @@ class Spool:
         return places
 
     def read(self, place: Place) -> SpoolRecord:
-        """Return the record at a place that was handed out before."""
-        with place.segment.path.open("rb") as file:
-            file.seek(place.offset)
-            length, _ = _HEADER.unpack(file.read(_HEADER.size))
-            topic, partition = _ADDRESS.unpack(file.read(_ADDRESS.size))
-            return SpoolRecord(topic, partition, file.read(length))
+        """Return the record at a place that was handed out before.
+
+        Raises:
+            DamagedRecordError: it is not there any more, or not as it was.
+        """
+        try:
+            with place.segment.path.open("rb") as file:
+                file.seek(place.offset)
+                record, _ = _entry(file.read(_HEAD), file.read)
+        except FileNotFoundError as error:
+            raise DamagedRecordError(f"{place.segment.path} is gone") from error
+        if record is None:
+            raise DamagedRecordError(f"no record at byte {place.offset} any more")
+        return record
 
     def records_from(self, place: Place) -> Iterator[tuple[Place, SpoolRecord]]:
         """Yield what was appended from `place` on; files read to their end are handed out."""
         index = self._segments.index(place.segment)
         offset = place.offset
         for segment in self._segments[index:]:
-            yield from _entries(segment, offset)
+            for found, record in _entries(segment, offset):
+                if record is None:
+                    self.quarantine(segment, found, "no record can be read here")
+                else:
+                    yield Place(segment, found), record
             if segment is not self._active:
                 segment.is_handed_out = True
                 self.trim(segment)
@@ -185,11 +222,28 @@ class Spool:
             return
         self._segments.remove(segment)
         self.size_bytes -= segment.size
-        segment.path.unlink(missing_ok=True)
+        if segment.damaged_at:
+            with contextlib.suppress(FileNotFoundError):
+                segment.path.rename(segment.path.with_suffix(f"{_SUFFIX}{_DAMAGED}"))
+        else:
+            segment.path.unlink(missing_ok=True)
+
+    def quarantine(self, segment: Segment, offset: int, reason: str) -> None:
+        """Pass by what is at `offset`, and keep the file when all else in it is acknowledged."""
+        if offset in segment.damaged_at:
+            return
+        segment.damaged_at.add(offset)
+        self.quarantined += 1
+        _log.error(
+            "%s at byte %d: %s; passed by, and the file is kept as %s",
+            segment.path, offset, reason, _DAMAGED,
+        )  # fmt: skip
 
     def empty_active(self) -> None:
         """Empty the segment being written, when all that was ever appended is acknowledged."""
-        if self._active.size and not self._active.unsettled:
+        if self._active.damaged_at:
+            self._rotate_damaged()
+        elif self._active.size and not self._active.unsettled:
             os.ftruncate(self._file, 0)
             self.size_bytes -= self._active.size
             self._active.size = 0
@@ -250,6 +304,13 @@ class Spool:
             return
         os.close(full)
 
+    def _rotate_damaged(self) -> None:
+        damaged = self._active
+        self._rotate()
+        if self._active is not damaged:
+            damaged.is_handed_out = True
+            self.trim(damaged)
+
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
         try:
@@ -272,27 +333,63 @@ def _lock(directory: Path) -> int:
     return lock
 
 
-def _entries(segment: Segment, offset: int) -> Iterator[tuple[Place, SpoolRecord]]:
-    """Yield the good entries of a segment, and say what is wrong with the rest."""
-    with segment.path.open("rb", buffering=_CHUNK_BYTES) as file:
-        file.seek(offset)
+def _entries(segment: Segment, offset: int) -> Iterator[tuple[int, SpoolRecord | None]]:
+    """Yield (offset, entry) of a segment; None where something lies that is not an entry."""
+    try:
+        file = segment.path.open("rb", buffering=_CHUNK_BYTES)
+    except FileNotFoundError:
+        yield offset, None
+        return
+    with file:
         while offset < segment.size:
-            header = file.read(_HEADER.size + _ADDRESS.size)
-            if len(header) < _HEADER.size + _ADDRESS.size:
-                break
-            length, expected = _HEADER.unpack_from(header)
-            payload = file.read(length)
-            if len(payload) < length:
-                break
-            if crc32(payload, crc32(header[_HEADER.size :])) != expected:
-                _log.error("%s is damaged at byte %d; kept as .damaged", segment.path, offset)
-                shutil.copy2(segment.path, segment.path.with_suffix(f"{_SUFFIX}.damaged"))
+            file.seek(offset)
+            head = file.read(_HEAD)
+            record, length = _entry(head, file.read)
+            if record is not None:
+                yield offset, record
+                offset += length
+                continue
+            left = segment.size - offset
+            later = _next_entry(segment.path, offset + 1, segment.size)
+            if later is None and (len(head) < _HEAD or length > left):
+                _log.info("%s ends in an entry that was never answered", segment.path)
                 return
-            topic, partition = _ADDRESS.unpack_from(header, _HEADER.size)
-            yield Place(segment, offset), SpoolRecord(topic, partition, payload)
-            offset += len(header) + length
-    if offset < segment.size:
-        _log.info("%s ends in an entry that was never answered", segment.path)
+            yield offset, None
+            if later is None:
+                return
+            offset = later
+
+
+def _entry(head: bytes, read: Callable[[int], bytes]) -> tuple[SpoolRecord | None, int]:
+    """Return the entry with this head, and the bytes it takes; no entry if it is not whole."""
+    if len(head) < _HEAD:
+        return None, _HEAD
+    length, expected = _HEADER.unpack_from(head)
+    if length > MAX_ENTRY_BYTES:
+        return None, _HEAD + length
+    payload = read(length)
+    if len(payload) < length or crc32(payload, crc32(head[_HEADER.size :])) != expected:
+        return None, _HEAD + length
+    topic, partition = _ADDRESS.unpack_from(head, _HEADER.size)
+    return SpoolRecord(topic, partition, payload), _HEAD + length
+
+
+def _next_entry(path: Path, offset: int, end: int) -> int | None:
+    """Return where the next good entry of a damaged file begins; None if there is none.
+
+    Nearly every wrong place is ruled out by its length and topic: a checksum is computed at one in
+    several thousand.
+    """
+    data = path.read_bytes()[:end]
+    for start in range(offset, len(data) - _HEAD + 1):
+        length = int.from_bytes(data[start : start + 4])
+        if length > min(MAX_ENTRY_BYTES, len(data) - start - _HEAD) or data[start + 8] > MAX_TOPIC:
+            continue
+        body = start + _HEAD
+        found, _ = _entry(data[start:body], BytesIO(data[body : body + length]).read)
+        if found is not None:
+            return start
+    return None
 
 
 def _is_spool(path: Path) -> bool:

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
+from api.client.producers import RenewableProducer
 from streams.domain.errors import DependencyError, quoted
 
 KafkaConfig = Mapping[str, str | int | float | bool]
 
-DELIVERY = {
+DELIVERY: KafkaConfig = {
     # Each record once and in order, acknowledged by every replica in sync.
     "enable.idempotence": True,
     "acks": "all",
@@ -46,6 +47,9 @@ class DeliveryError(DependencyError):
 class Outbox:
     """Records on their way to one topic.
 
+    After a failure that no producer recovers from, the records it held are reported as not
+    delivered, and what is put after that goes through a fresh one.
+
     Args:
         kafka: Addresses, as `host:port,host:port`, or a configuration of librdkafka.
         topic: Where the records go.
@@ -57,7 +61,7 @@ class Outbox:
     ) -> None:
         chosen: KafkaConfig = {"bootstrap.servers": kafka} if isinstance(kafka, str) else kafka
         self.topic = topic
-        self._producer = Producer({**chosen, **DELIVERY})
+        self._producer = RenewableProducer({**chosen, **DELIVERY})
         self._queue_timeout_s = queue_timeout_s
         self._failed = 0
         self._reason = ""
@@ -91,7 +95,6 @@ class Outbox:
 
     def close(self) -> None:
         """Drop what was not delivered, and the connections."""
-        self._producer.purge()
         self._producer.close()
 
     def count_partitions(self, timeout_s: float) -> int:
@@ -101,7 +104,7 @@ class Outbox:
             DependencyError: Kafka does not answer, or has no such topic.
         """
         try:
-            topic = self._producer.list_topics(self.topic, timeout=timeout_s).topics[self.topic]
+            topic = self._producer.list_topics(self.topic, timeout_s).topics[self.topic]
         except KafkaException as error:
             raise DependencyError("kafka", str(error.args[0])) from error
         if topic.error is not None:

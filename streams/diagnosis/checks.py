@@ -118,6 +118,36 @@ def _workers(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _api(facts: Facts) -> Iterator[Finding]:
+    named = facts.api.missing + facts.api.degraded
+    tasks = [name.removeprefix("task:") for name in named if name.startswith("task:")]
+    if tasks:
+        yield Finding(
+            "TASK_DOWN",
+            Severity.ERROR,
+            f"background tasks of the API fail: {_listed(tasks)}",
+            "Its log says why. The API restarts them, and ends with exit code 70 when that does "
+            "not help.",
+        )
+    if "commands" in named:
+        yield Finding(
+            "COMMANDS_NOT_WRITABLE",
+            Severity.ERROR,
+            "the API cannot write commands: every change of an experiment is answered 503",
+            "Its log says why. It needs the right to DESCRIBE and WRITE the topic of commands.",
+        )
+    others = [
+        name for name in facts.api.missing if name != "commands" and not name.startswith("task:")
+    ]
+    if others:
+        yield Finding(
+            "API_NOT_READY",
+            Severity.ERROR,
+            f"the API is not ready: {_listed(others)}",
+            "See `GET /ready`; what it names is described in docs/operations.md.",
+        )
+
+
 def _lag(facts: Facts) -> Iterator[Finding]:
     stalled: defaultdict[str, list[PartitionFacts]] = defaultdict(list)
     behind: defaultdict[str, int] = defaultdict(int)
@@ -189,7 +219,20 @@ def _beyond(topic: str, partition: int, offset: int, end: int) -> Finding:
 
 
 def _snapshots(facts: Facts) -> Iterator[Finding]:
-    missing = [each.experiment_id for each in facts.snapshots if each.redis_version is None]
+    unreadable = facts.redis.unreadable
+    if unreadable:
+        yield Finding(
+            "SNAPSHOTS_UNREADABLE",
+            Severity.ERROR,
+            f"the snapshots of {_listed(unreadable)} in Redis cannot be decoded",
+            "Workers newer than this program may have written them; else something else has "
+            "written these keys. The API keeps the last good snapshot of each.",
+        )
+    missing = [
+        each.experiment_id
+        for each in facts.snapshots
+        if each.redis_version is None and each.experiment_id not in unreadable
+    ]
     if missing:
         yield Finding(
             "SNAPSHOTS_MISSING",
@@ -253,6 +296,17 @@ def _spool(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _damaged(facts: Facts) -> Iterator[Finding]:
+    if facts.spool_files_damaged:
+        yield Finding(
+            "SPOOL_QUARANTINED",
+            Severity.WARNING,
+            f"{_listed(facts.spool_files_damaged)} hold records that could not be read or sent",
+            "The log of the API says where and why. All other records of these files were sent; "
+            "remove the files when they are of no more use.",
+        )
+
+
 def _clocks(facts: Facts) -> Iterator[Finding]:
     for whose, skew_ms in (("Redis", facts.redis.skew_ms), ("the API", facts.api.skew_ms)):
         if skew_ms is None or abs(skew_ms) <= SKEW_LIMIT_MS:
@@ -281,7 +335,9 @@ _CHECKS = (
     _cells,
     _lag,
     _snapshots,
+    _api,
     _spool,
+    _damaged,
     _clocks,
     _dead_letters,
 )

@@ -77,11 +77,13 @@ class RedisFacts:
         error: Why it did not answer; None when it did, and then the rest is known.
         workers: Workers that are alive.
         skew_ms: Its clock minus this machine's, milliseconds.
+        unreadable: Experiments whose snapshot cannot be decoded.
     """
 
     error: str | None = None
     workers: int = 0
     skew_ms: int = 0
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,12 @@ class ApiFacts:
         error: Why it did not answer; None when it did, and then the rest is known.
         spool_bytes, spool_max_bytes: What its spool holds, and may hold.
         skew_ms: Its clock minus this machine's, milliseconds; None when its answers have no date.
+        missing, degraded: What `GET /ready` names.
     """
 
     error: str | None = None
+    missing: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
     spool_bytes: int = 0
     spool_max_bytes: int = 0
     skew_ms: int | None = None
@@ -110,6 +115,7 @@ class Facts:
         hours: How far back dead letters were counted.
         receipt_keys_error: What is wrong with the receipt keys; None when they can be used.
         spool_files_bytes: Size of the spool's files on this machine.
+        spool_files_damaged: Files of the spool on this machine that hold what could not be sent.
         snapshots: Experiments that have a snapshot; empty unless Kafka and Redis answered.
     """
 
@@ -122,3 +128,4 @@ class Facts:
     redis: RedisFacts
     api: ApiFacts
     snapshots: tuple[SnapshotFacts, ...] = ()
+    spool_files_damaged: tuple[str, ...] = ()

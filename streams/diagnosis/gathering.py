@@ -90,6 +90,7 @@ async def gather(settings: Settings, api: str, hours: int) -> Facts:
         hours=hours,
         receipt_keys_error=_receipt_keys_error(settings),
         spool_files_bytes=_files_bytes(settings),
+        spool_files_damaged=_damaged_files(settings),
         kafka=kafka,
         redis=redis,
         api=await _api(api),
@@ -205,10 +206,11 @@ async def _redis(settings: Settings) -> tuple[RedisFacts, dict[str, int]]:
             seconds, micros = await client.time()
             here_ms = (asked_ms + time.time_ns() / 1e6) / 2
         workers = await reader.live_workers()
-        snapshots = (await reader.newer({})).snapshots
-        versions = {each.experiment.id: each.version for each in snapshots}
+        projected = await reader.newer({})
+        versions = {each.experiment.id: each.version for each in projected.snapshots}
         skew_ms = round(seconds * 1000 + micros / 1000 - here_ms)
-        return RedisFacts(workers=len(workers), skew_ms=skew_ms), versions
+        unreadable = tuple(sorted(projected.unreadable))
+        return RedisFacts(workers=len(workers), skew_ms=skew_ms, unreadable=unreadable), versions
     except DependencyError as error:
         return RedisFacts(error=_said(error)), {}
     finally:
@@ -218,10 +220,11 @@ async def _redis(settings: Settings) -> tuple[RedisFacts, dict[str, int]]:
 async def _api(api: str) -> ApiFacts:
     try:
         async with httpx.AsyncClient(base_url=api, timeout=_API_TIMEOUT_S) as client:
+            ready = (await client.get("/ready")).json()
             answer = await client.get("/metrics")
             here_ms = time.time_ns() // 1_000_000
             answer.raise_for_status()
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ValueError) as error:
         return ApiFacts(error=f"the API at {api}: {str(error) or type(error).__name__}")
     values = {
         sample.name: sample.value
@@ -234,6 +237,8 @@ async def _api(api: str) -> ApiFacts:
     if date is not None:
         skew_ms = round(parsedate_to_datetime(date).timestamp() * 1000) - here_ms
     return ApiFacts(
+        missing=tuple(map(str, ready.get("missing", ()))),
+        degraded=tuple(map(str, ready.get("degraded", ()))),
         spool_bytes=int(values.get("experiment_spool_bytes", 0)),
         spool_max_bytes=int(values.get("experiment_spool_max_bytes", 0)),
         skew_ms=skew_ms,
@@ -250,6 +255,10 @@ def _receipt_keys_error(settings: Settings) -> str | None:
 
 def _files_bytes(settings: Settings) -> int:
     return sum(path.stat().st_size for path in settings.spool_dir.glob("*/*.segment"))
+
+
+def _damaged_files(settings: Settings) -> tuple[str, ...]:
+    return tuple(sorted(map(str, settings.spool_dir.glob("*/*.segment.damaged"))))
 
 
 def _said(error: EngineError | KafkaException) -> str:

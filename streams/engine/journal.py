@@ -31,7 +31,6 @@ from faust.types import TP, EventT, StreamT
 from streams.domain.errors import DependencyError
 from streams.domain.events import Answer, DeadLetter, Decision
 from streams.engine import metrics
-from streams.engine.exits import die
 from streams.engine.tables import DurableTable
 from streams.engine.transport import (
     MAX_BATCH_BYTES,
@@ -40,6 +39,7 @@ from streams.engine.transport import (
     FetchBatch,
     joined,
 )
+from streams.process.exits import die
 from streams.tallies.plan import PlanMissingError
 from streams.wire.registry import Framing
 

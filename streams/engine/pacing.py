@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from aiokafka.errors import KafkaError
 
 from streams.domain.errors import DependencyError
-from streams.engine.exits import die
+from streams.process.exits import die
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0

@@ -23,9 +23,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from schemas import catalogue
 from streams.domain.errors import DependencyError
 from streams.domain.generations import Generations
-from streams.engine.exits import die
 from streams.log.generations import PARTITION, taken
 from streams.log.positions import SHARED_SOURCES, GroupPositions, Positions
+from streams.process.exits import die
 from streams.settings import Settings
 
 LOOK_S = 0.25

@@ -17,9 +17,9 @@ from faust.tables.manager import TableManager
 from faust.types import TP
 
 from streams.engine import metrics
-from streams.engine.exits import die
 from streams.engine.tables import DurableTable
 from streams.engine.transport import BatchingApp
+from streams.process.exits import die
 
 LOG_EVERY_S = 10.0
 """How often the progress of a recovery is logged."""

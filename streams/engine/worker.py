@@ -20,7 +20,6 @@ from streams.domain.generations import Generations
 from streams.domain.receipts import Keyring
 from streams.engine import metrics
 from streams.engine.app import make_app
-from streams.engine.exits import die, leave
 from streams.engine.projector import Projector
 from streams.engine.serving import Serving
 from streams.engine.topology import attach
@@ -29,6 +28,7 @@ from streams.engine.watch import watch_recovery
 from streams.folding.garbage import collect_seldom
 from streams.kafka_admin import create_topics
 from streams.log.generations import generations_of
+from streams.process.exits import die, leave
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.writer import ProjectionWriter

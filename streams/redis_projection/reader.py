@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import orjson
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from streams.domain.errors import MESSAGE_CHARACTERS, DependencyError, EventError, one_line
 from streams.domain.events import Answer
 from streams.domain.generations import FIRST
 from streams.experiments.snapshot import Snapshot
@@ -29,6 +31,8 @@ _POLL_S = 0.25
 
 _SILENCE_S = 1.0
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Projected:
@@ -38,10 +42,22 @@ class Projected:
         epoch: Epoch of the change of generations that made this one served; 0 for the first.
             Of two readings the one with the larger epoch is right.
         snapshots: The snapshots.
+        unreadable: Experiments whose snapshot cannot be decoded, with the reason.
     """
 
     epoch: int
     snapshots: list[Snapshot]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def all(self) -> list[Snapshot]:
+        """Return the snapshots, for readers that need every one.
+
+        Raises:
+            EventError: one cannot be decoded (`UNDECODABLE_RECORD`).
+        """
+        for name, reason in self.unreadable.items():
+            raise EventError("UNDECODABLE_RECORD", f"the snapshot of {name} in Redis: {reason}")
+        return self.snapshots
 
 
 class ProjectionReader:
@@ -71,7 +87,7 @@ class ProjectionReader:
         with redis_errors():
             keys, epoch = await self._served()
             payloads = await self._fields(keys, experiment_ids, "payload")
-        return Projected(epoch, _decoded(payloads))
+        return _decoded(epoch, experiment_ids, payloads)
 
     async def newer(self, known: Mapping[str, int]) -> Projected:
         """Return the snapshots of all experiments whose version is not the `known` one.
@@ -84,15 +100,17 @@ class ProjectionReader:
         """
         with redis_errors():
             keys, epoch = await self._served()
-            ids = sorted(name.decode() for name in await self._members(keys.experiments))
+            ids = sorted(
+                name.decode(errors="replace") for name in await self._members(keys.experiments)
+            )
             versions = await self._fields(keys, ids, "version")
             changed = [
                 name
                 for name, version in zip(ids, versions, strict=True)
-                if version is not None and known.get(name) != int(version)
+                if version is not None and b"%d" % known.get(name, -1) != version
             ]
             payloads = await self._fields(keys, changed, "payload")
-        return Projected(epoch, _decoded(payloads))
+        return _decoded(epoch, changed, payloads)
 
     async def served(self) -> int:
         """Return which generation is served.
@@ -121,8 +139,9 @@ class ProjectionReader:
                     if message is None:
                         yield None
                     else:
-                        name, _, version = message["data"].decode().partition(" ")
-                        yield name, int(version)
+                        name, _, version = message["data"].decode(errors="replace").partition(" ")
+                        if version.isdecimal():  # anything else is for other programs
+                            yield name, int(version)
 
     async def answer(self, command_id: str) -> Answer | None:
         """Return the answer to a command if there is one yet.
@@ -132,7 +151,14 @@ class ProjectionReader:
         """
         with redis_errors():
             payload = await self._client.get(self._keys.answer(command_id))
-        return None if payload is None else decode_answer(command_id, cast(bytes, payload))
+        if payload is None:
+            return None
+        try:
+            return decode_answer(command_id, cast(bytes, payload))
+        except (ValueError, TypeError) as error:
+            # As if it were not there: the worker answers a repeated command again.
+            _log.warning("the answer to command %s cannot be read: %s", command_id, error)
+            return None
 
     async def wait_for_answer(self, command_id: str, timeout_s: float) -> Answer | None:
         """Return the answer to a command, or None if there is none after `timeout_s` seconds.
@@ -163,7 +189,11 @@ class ProjectionReader:
         with redis_errors():
             keys, _ = await self._served()
             signs = await self._signs()
-        return [sign["deadLetters"] for sign in signs if _generation(sign) == keys.generation]
+        return [
+            {str(code): int(count) for code, count in sign.get("deadLetters", {}).items()}
+            for sign in signs
+            if _generation(sign) == keys.generation
+        ]
 
     async def workers_by_generation(self) -> Counter[int]:
         """Return how many live workers each generation has.
@@ -178,8 +208,17 @@ class ProjectionReader:
         ids = await self._members(self._keys.workers)
         if not ids:
             return []
-        signs = await self._client.mget([self._keys.worker(name.decode()) for name in ids])
-        return [orjson.loads(sign) for sign in signs if sign is not None]
+        names = sorted(name.decode(errors="replace") for name in ids)
+        signs = await self._client.mget(map(self._keys.worker, names))
+        found = []
+        for name, sign in zip(names, signs, strict=True):
+            if sign is None:
+                continue
+            try:
+                found.append(dict(orjson.loads(sign)))
+            except (ValueError, TypeError) as error:
+                _log.warning("the heartbeat of worker %s cannot be read: %s", name, error)
+        return found
 
     async def _served(self) -> tuple[Keys, int]:
         if self._is_pinned:
@@ -189,6 +228,8 @@ class ProjectionReader:
             self._client.hmget(self._keys.served, ["generation", "epoch"]),
         )
         if generation is not None and epoch is not None:
+            if not (generation.isdigit() and epoch.isdigit()):
+                raise DependencyError("redis", f"{self._keys.served} holds no generation")
             self._last = replace(self._keys, generation=int(generation)), int(epoch)
         return self._last
 
@@ -205,8 +246,17 @@ class ProjectionReader:
         return found
 
 
-def _decoded(payloads: Sequence[bytes | None]) -> list[Snapshot]:
-    return [decode_snapshot(payload) for payload in payloads if payload is not None]
+def _decoded(epoch: int, ids: Sequence[str], payloads: Sequence[bytes | None]) -> Projected:
+    """Return what can be read; one snapshot that cannot be decoded hides no other."""
+    snapshots, unreadable = [], {}
+    for name, payload in zip(ids, payloads, strict=True):
+        if payload is None:
+            continue
+        try:
+            snapshots.append(decode_snapshot(payload))
+        except Exception as error:  # noqa: BLE001 - whatever a foreign payload does to a decoder
+            unreadable[name] = one_line(f"{type(error).__name__}: {error}", MESSAGE_CHARACTERS)
+    return Projected(epoch, snapshots, unreadable)
 
 
 def _generation(sign: Mapping[str, Any]) -> int:

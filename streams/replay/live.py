@@ -122,7 +122,7 @@ def projection_of(settings: Settings) -> Projection:
         redis = connect(settings.redis_url)
         try:
             keys = Keys(settings.namespace, settings.generation)
-            return (await ProjectionReader(redis, keys, is_pinned=True).newer({})).snapshots
+            return (await ProjectionReader(redis, keys, is_pinned=True).newer({})).all()
         finally:
             await redis.aclose()
 

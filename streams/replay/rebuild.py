@@ -321,7 +321,7 @@ def _versions(settings: Settings, generation: int) -> dict[str, int]:
         async with connect(settings.redis_url) as redis:
             keys = Keys(settings.namespace, generation)
             projected = await ProjectionReader(redis, keys, is_pinned=True).newer({})
-            return {each.experiment.id: each.version for each in projected.snapshots}
+            return {each.experiment.id: each.version for each in projected.all()}
 
     return asyncio.run(read())
 

@@ -189,3 +189,62 @@ def test_draining_ends_when_kafka_has_everything_or_the_time_is_over(spool: Spoo
     assert not delivery.drain(2.0)
     kafka.is_there = True
     assert delivery.drain(2.0)
+
+
+def test_an_unknown_topic_number_is_passed_by_and_the_rest_is_delivered(
+    spool: Spool, tmp_path: Path
+) -> None:
+    spool.append(
+        [
+            SpoolRecord(0, 3, b"one"),
+            SpoolRecord(9, 3, b"of a later version"),
+            SpoolRecord(1, 3, b"two"),
+        ]
+    )
+    kafka = Kafka()
+    delivery = Delivery(spool, lambda: kafka, ["impressions", "observations"], Clock())
+    for _ in range(3):
+        delivery.pump()
+
+    assert kafka.delivered == [b"one", b"two"]
+    assert delivery.is_caught_up
+    assert spool.quarantined == 1
+    assert spool.size_bytes == 0
+    assert len(list(tmp_path.glob("a/*.segment.damaged"))) == 1
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_a_record_no_broker_takes_is_passed_by_and_the_rest_is_delivered(
+    spool: Spool, is_at_once: bool
+) -> None:
+    kafka, clock = Kafka(), Clock()
+    delivery = delivery_of(spool, kafka, clock)
+    too_large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    kafka.refusal, kafka.error = (too_large, None) if is_at_once else (None, too_large)
+    send(spool, delivery, b"large")
+    delivery.pump()
+    kafka.refusal = kafka.error = None
+    send(spool, delivery, b"small")
+    for _ in range(3):
+        clock.now_s += RETRY_PAUSE_S
+        delivery.pump()
+
+    assert kafka.delivered == [b"small"]
+    assert delivery.is_caught_up
+    assert spool.quarantined == 1
+
+
+def test_a_record_damaged_while_it_waits_is_passed_by(spool: Spool) -> None:
+    kafka, clock = Kafka(), Clock()
+    delivery = delivery_of(spool, kafka, clock)
+    kafka.error = KafkaError(KafkaError.NOT_ENOUGH_REPLICAS)
+    send(spool, delivery, b"one", b"two")
+    delivery.pump()
+    kafka.error = None
+    os.truncate(spool.end.segment.path, 5)  # both are gone
+    clock.now_s += RETRY_PAUSE_S
+    delivery.pump()
+
+    assert kafka.delivered == []
+    assert spool.quarantined == 2
+    assert delivery.is_caught_up

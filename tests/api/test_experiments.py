@@ -19,6 +19,8 @@ from streams.domain.ids import experiment_id
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
+from streams.process.background import BackgroundTasks
+from streams.redis_projection.reader import Projected
 from tests.api.memory import MemoryWorker, definition, snapshot_of
 
 
@@ -65,7 +67,8 @@ async def test_before_everything_was_read_nothing_is_said_not_to_exist(monkeypat
     experiments = Experiments(redis, 1.0)
     redis.is_away = True
     monkeypatch.setattr(module, "RECONNECT_S", 0.01)
-    following = asyncio.create_task(experiments.follow())
+    following = BackgroundTasks(pytest.fail)
+    experiments.follow(following)
     redis.channel.put_nowait(None)  # the subscription stands, and nothing has been read
     await asyncio.sleep(0.02)
 
@@ -77,7 +80,7 @@ async def test_before_everything_was_read_nothing_is_said_not_to_exist(monkeypat
     await asyncio.sleep(0.05)
     with pytest.raises(ExperimentNotFoundError):
         experiments.running(experiment_id(1))
-    following.cancel()
+    await following.stop()
 
 
 async def test_what_does_not_run_is_known_and_assigns_nobody() -> None:
@@ -113,7 +116,8 @@ async def test_announcements_bring_snapshots_and_the_sweep_the_rest(monkeypatch)
     experiments = Experiments(redis, 0.01)
     silent = snapshot(number=1)
     redis.snapshots_by_id[silent.experiment.id] = silent
-    following = asyncio.create_task(experiments.follow())
+    following = BackgroundTasks(pytest.fail)
+    experiments.follow(following)
     try:
         await until(lambda: len(experiments.all()) == 1)
         announced = snapshot(number=2)
@@ -122,8 +126,7 @@ async def test_announcements_bring_snapshots_and_the_sweep_the_rest(monkeypatch)
         redis.write(snapshot(number=2, version=7))
         await until(lambda: experiments.snapshot(announced.experiment.id).version == 7)
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        await following.stop()
 
 
 async def test_without_redis_the_known_goes_on_and_its_age_grows(monkeypatch) -> None:
@@ -134,11 +137,11 @@ async def test_without_redis_the_known_goes_on_and_its_age_grows(monkeypatch) ->
     redis.snapshots_by_id["x"] = snapshot()
     await experiments.sweep()
     redis.is_away = True
-    following = asyncio.create_task(experiments.follow())
+    following = BackgroundTasks(pytest.fail)
+    experiments.follow(following)
     await asyncio.sleep(0)
     now_s[0] = 70.0
-    following.cancel()
-    await asyncio.gather(following, return_exceptions=True)
+    await following.stop()
 
     assert (age_before_s, experiments.age_s) == (None, 60.0)
     assert experiments.running(snapshot().experiment.id).id == snapshot().experiment.id
@@ -213,3 +216,54 @@ async def until(condition) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - conditions of values without events
             await asyncio.sleep(0.001)
+
+
+async def test_an_unreadable_snapshot_is_named_keeps_the_last_good_one_and_stops_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    redis = Redis()
+    experiments = Experiments(redis, 1.0)
+    good, other = snapshot(1, version=2), snapshot(2, version=2)
+    name = good.experiment.id
+    redis.snapshots_by_id = {name: good}
+    await experiments.sweep()
+
+    unreadable = {name: "EventError: UNKNOWN_SCHEMA"}
+
+    async def newer(known) -> Projected:
+        return Projected(0, [other], unreadable)
+
+    redis.newer = newer  # type: ignore[method-assign]
+    await experiments.sweep()
+    await experiments.sweep()
+
+    assert experiments.unreadable == unreadable
+    assert experiments.running(name).id == name
+    assert experiments.running(other.experiment.id).id == other.experiment.id
+    assert caplog.text.count("cannot be used, keeping the last one") == 1
+
+    async def healed(known) -> Projected:
+        return Projected(0, [snapshot(1, version=3)])
+
+    redis.newer = healed  # type: ignore[method-assign]
+    await experiments.sweep()
+    assert experiments.unreadable == {}
+    assert experiments.snapshot(name).version == 3
+
+
+async def test_a_snapshot_that_cannot_be_compiled_changes_nothing_of_its_experiment() -> None:
+    redis = Redis()
+    experiments = Experiments(redis, 1.0)
+    good = snapshot(1, version=2)
+    name = good.experiment.id
+    await experiments.sweep()
+    experiments.put(good)
+    broken = replace(good, version=3, allocation=replace(good.allocation, weights=()))
+    other = snapshot(2, version=2)
+    redis.snapshots_by_id = {name: broken, other.experiment.id: other}
+
+    await experiments.sweep()
+
+    assert list(experiments.unreadable) == [name]
+    assert experiments.snapshot(name) is good
+    assert experiments.running(other.experiment.id).id == other.experiment.id

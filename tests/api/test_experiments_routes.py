@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from api.client.results import Experiment, Stats
+from api.errors import answer_of, error_body
+from streams.domain.errors import DependencyError
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import AgainstControl, MetricReport, VariantReport
 from streams.inference.kinds import MetricKind
@@ -295,3 +297,33 @@ async def test_a_key_that_is_too_long_is_422(api: Api) -> None:
     )
 
     assert (answer.status_code, answer.json()["error"]["path"]) == (422, "Idempotency-Key")
+
+
+async def test_what_a_dependency_says_is_for_the_log_alone(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    inside = "10.1.2.3:9092/bootstrap: Connect to kafka-0.internal failed"
+
+    async def append(_: object) -> None:
+        raise DependencyError("kafka", inside)
+
+    name = await api.create()
+    api.worker.append = append  # type: ignore[assignment, method-assign]
+    answer = await api.http.post(f"/experiments/{name}/start")
+
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "DEPENDENCY_UNAVAILABLE"
+    for secret in ("10.1.2.3", "9092", "kafka-0", "Connect"):
+        assert secret not in answer.text
+    assert inside in caplog.text
+
+
+@pytest.mark.parametrize("code", ["DEPENDENCY_UNAVAILABLE", "SPOOL_FULL", "COMMAND_TIMED_OUT"])
+@pytest.mark.parametrize("dependency", ["kafka", "redis", "worker", "spool", "api", "registry"])
+def test_no_message_of_a_dependency_reaches_an_answer(code: str, dependency: str) -> None:
+    error = DependencyError(dependency, "host-7.internal:1234", code=code)
+
+    _, body, _, _ = answer_of(error)
+
+    assert b"host-7" not in body
+    assert "host-7" not in error_body(error)["error"]["message"]

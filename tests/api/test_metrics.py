@@ -40,11 +40,14 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
             encode_impressions=lambda _: b"", encode_observations=lambda _: b"",
         )  # fmt: skip
         experiments = Experiments(MemoryWorker(), 1.0)
+        experiments.unreadable["exp_x"] = "broken"
+        spool.quarantined = 2
         assigning = Assigning(experiments, KEYRING, outbox, MemorySticky(), lambda: 0)
         assigning.answered[Reason.ASSIGNED] += 3
         sticky: Any = SimpleNamespace(unavailable=4)
         delivery: Any = SimpleNamespace(depth=5, acknowledged=6, failed=7)
         watch: Any = SimpleNamespace(dead_letters={"FORGED_RECEIPT": 8})
+        background: Any = SimpleNamespace(failures={"delivery": 9})
         collector = Collector(
             requests,
             experiments,
@@ -55,6 +58,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
             spool,
             delivery,
             watch,
+            background,
         )
         text = rendered(collector).decode()
 
@@ -68,6 +72,9 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
     assert samples["experiment_sticky_unavailable_total",] == 4
     assert samples["experiment_in_flight_records",] == 5
     assert samples["experiment_spool_bytes",] == 12
+    assert samples["experiment_task_failures_total", "delivery"] == 9
+    assert samples["experiment_unreadable_snapshots",] == 1
+    assert samples["experiment_spool_quarantined_total",] == 2
     assert samples["experiment_dead_letters", "FORGED_RECEIPT"] == 8
     assert samples["experiment_redis_age_seconds",] == float("inf")
     assert samples["experiment_observation_latency_seconds_count",] == 0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.spool import Spool, SpoolFullError, SpoolRecord
+from api.spool import DamagedRecordError, Spool, SpoolFullError, SpoolRecord
 from streams.domain.errors import ConfigurationError
 
 records = st.lists(
@@ -55,20 +55,71 @@ def test_what_a_killed_process_left_is_found_up_to_where_it_was_cut(
     assert found == [record for record, end in zip(batch, ends, strict=True) if end <= cut]
 
 
-def test_a_damaged_entry_ends_its_file_and_the_file_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [0, 3, 5, 8, 11, 14], ids=str)
+def test_a_damaged_entry_is_passed_by_and_its_file_is_kept(tmp_path: Path, at: int) -> None:
+    """Whichever of its bytes: of the length, the checksum, the address or the payload."""
     dead = Spool(tmp_path, "dead", MIB)
-    dead.append([SpoolRecord(0, 0, b"good"), SpoolRecord(0, 0, b"later")])
+    good = [SpoolRecord(0, 0, b"first"), SpoolRecord(1, 2, b"later"), SpoolRecord(0, 1, b"last")]
+    dead.append([good[0], SpoolRecord(0, 0, b"damaged"), *good[1:]])
     [file] = (tmp_path / "dead").glob("*.segment")
-    content = file.read_bytes()
-    file.write_bytes(content[:-1] + b"?")
+    content = bytearray(file.read_bytes())
+    content[16 + at] ^= 0x55
+    file.write_bytes(content)
     kill(dead)
 
     with Spool(tmp_path, "living", MIB) as spool:
-        assert [record.payload for _, record in spool.records_from(spool.start)] == [b"good"]
+        assert [record for _, record in spool.records_from(spool.start)] == good
+        assert spool.quarantined == 1
 
     assert [path.name for path in (tmp_path / "dead").glob("*.damaged")] == [
         "000000000001.segment.damaged"
     ]
+
+
+@given(
+    batch=st.lists(
+        st.builds(
+            SpoolRecord, st.integers(0, 1), st.integers(0, 9), st.binary(min_size=1, max_size=60)
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    data=st.data(),
+)
+def test_any_damage_to_one_entry_loses_that_entry_alone(tmp_path_factory, batch, data) -> None:
+    root = tmp_path_factory.mktemp("spool")
+    dead = Spool(root, "dead", MIB)
+    places = dead.append(batch)
+    index = data.draw(st.integers(0, len(batch) - 1))
+    start = places[index].offset
+    end = places[index + 1].offset if index + 1 < len(batch) else dead.size_bytes
+    [file] = (root / "dead").glob("*.segment")
+    content = bytearray(file.read_bytes())
+    noise = data.draw(st.binary(min_size=end - start, max_size=end - start))
+    changed = bytes(content[start:end]) != noise
+    content[start:end] = noise
+    file.write_bytes(content)
+    kill(dead)
+
+    with Spool(root, "living", MIB) as spool:
+        found = [record for _, record in spool.records_from(spool.start)]
+
+    expected = batch if not changed else batch[:index] + batch[index + 1 :]
+    assert found == expected
+
+
+def test_a_file_that_is_gone_or_cut_is_an_error_of_its_records_alone(tmp_path: Path) -> None:
+    with Spool(tmp_path, "a", MIB) as spool:
+        place, later = spool.append([SpoolRecord(0, 0, b"x" * 50), SpoolRecord(0, 0, b"y")])
+        os.truncate(place.segment.path, 20)
+        for each in (place, later):
+            with pytest.raises(DamagedRecordError):
+                spool.read(each)
+        place.segment.path.unlink()
+        with pytest.raises(DamagedRecordError):
+            spool.read(place)
+        assert list(spool.records_from(spool.start)) == []
+        assert spool.quarantined == 1
 
 
 def test_the_directory_of_a_living_process_is_left_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a worker ends that cannot go on."""
+"""How a process ends that cannot go on."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from typing import NoReturn
 
 EXIT_CODE = 70
-"""Exit status of a worker that could not make a batch durable (EX_SOFTWARE); start it again."""
+"""Exit status of a process that cannot go on (EX_SOFTWARE); a process manager starts it again."""
 
 logger = logging.getLogger(__name__)
 
 
 def die(reason: str) -> NoReturn:
-    """End the process at once, without Faust's shutdown, which would acknowledge what it stops."""
+    """End the process at once, without a shutdown: Faust's would acknowledge what it stops."""
     logger.critical("exit %d: %s", EXIT_CODE, reason)
     logging.shutdown()
     os._exit(EXIT_CODE)
