@@ -30,16 +30,19 @@ from api.services import Services
 from api.spool import Spool
 from api.sticky import StickyReceipts
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
+from streams.domain.errors import DependencyError
 from streams.domain.receipts import Keyring
 from streams.process.background import BackgroundTasks
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
+from streams.redis_projection.presence import ApiPresence
 from streams.redis_projection.reader import ProjectionReader
 from streams.settings import Settings
 from streams.wire.commands import encode_command
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch
 from streams.wire.registry import framing
+from streams.wire.schema_levels import SchemaGate, parse_pins
 
 PUMP_S = 0.01
 """How often acknowledgements are taken in."""
@@ -66,10 +69,16 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
     keyring = Keyring.parse(settings.signing_keys)
     keys = Keys(settings.namespace)
     async with AsyncExitStack() as resources:
-        codec = (await resources.enter_async_context(framing(settings.schema_registry_url))).codec
+        schemas = SchemaGate(parse_pins(settings.write_schemas))
         redis = connect(settings.redis_url)
         resources.push_async_callback(redis.aclose)
         incarnation = secrets.randbits(64)
+        presence = ApiPresence(redis, keys, f"{incarnation:016x}", schemas)
+        with contextlib.suppress(DependencyError):  # then it is learnt when Redis answers
+            await presence.look()
+        resources.push_async_callback(presence.sign_off)
+        frames = framing(settings.schema_registry_url, gate=schemas)
+        codec = (await resources.enter_async_context(frames)).codec
         spool = resources.enter_context(
             Spool(settings.spool_dir, f"{incarnation:016x}", settings.spool_max_bytes)
         )
@@ -128,6 +137,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
                 assigning,
                 observing,
                 gate,
+                schemas,
                 counters,
                 watch.readiness,
                 partial(rendered, collector),
@@ -136,6 +146,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         )
         experiments.follow(background)
         watch.follow(background)
+        background.start("presence", presence.follow)
         background.start("delivery", partial(_pump, delivery))
         resources.push_async_callback(background.stop)
         yield Edge(control, assigning, observing, gate, counters, settings.max_body_bytes)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from schemas.errors import SchemaNotEnabledError
 from streams.domain.errors import DependencyError, EngineError
 
 Headers = list[tuple[bytes, bytes]]
@@ -21,6 +22,7 @@ STATUS_OF_CODE: dict[str, HTTPStatus] = {
     "EXPERIMENT_NOT_RUNNING": HTTPStatus.CONFLICT,
     "EXPERIMENT_EXISTS": HTTPStatus.CONFLICT,
     "INVALID_TRANSITION": HTTPStatus.CONFLICT,
+    "SCHEMA_NOT_ENABLED": HTTPStatus.CONFLICT,
     "DEPENDENCY_UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
     "SPOOL_FULL": HTTPStatus.SERVICE_UNAVAILABLE,
     "COMMAND_TIMED_OUT": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -77,6 +79,8 @@ def answer_of(error: Exception) -> tuple[int, bytes, Headers, str]:
 
     What is no error of ours is a bug: it is logged here, and the answer does not tell what it was.
     """
+    if isinstance(error, SchemaNotEnabledError):
+        error = EngineError(error.code, str(error))
     if not isinstance(error, EngineError):
         _log.error("a request failed", exc_info=error)
         error = EngineError("INTERNAL", "the API made a mistake; its log says which")

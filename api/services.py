@@ -16,6 +16,7 @@ from api.experiments import Experiments
 from api.metrics import RequestCounters
 from api.observing import Observing
 from api.readiness import Readiness
+from streams.wire.schema_levels import SchemaGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Services:
     assigning: Assigning
     observing: Observing
     gate: Gate
+    schemas: SchemaGate
     counters: RequestCounters
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]

@@ -163,10 +163,11 @@ DEAD_LETTERS = Topic(
 
 GENERATIONS = Topic(
     name="generations",
-    doc="Which generation of what the workers derive is served, kept for ever.",
+    doc="Which generation of what the workers derive is served, and which versions of schemas may "
+    "be written, kept for ever.",
     key="none",
     partition="0, so that there is one order",
-    schemas=("generation_change",),
+    schemas=("generation_change", "schema_levels"),
     cleanup=Cleanup.DELETE,
 )
 

@@ -20,7 +20,13 @@ from fastavro import schemaless_reader, schemaless_writer
 from fastavro.schema import parse_schema
 
 from schemas import library
-from schemas.errors import UndecodableRecordError, UnexpectedSchemaError, UnknownSchemaError
+from schemas.errors import (
+    SchemaNotEnabledError,
+    UndecodableRecordError,
+    UnexpectedSchemaError,
+    UnknownSchemaError,
+)
+from schemas.narrowing import Loss, loss_of
 from schemas.plain_observation import is_plain, read_plain_observation
 
 Record = dict[str, Any]
@@ -44,35 +50,69 @@ class _Writer:
     is_plain: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Encoder:
+    """How a record is written: its header, its schema, and what the schema cannot hold."""
+
+    header: bytes
+    schema: Any
+    loss: Loss | None = None
+
+
 class Codec:
     """Encodes and decodes records.
 
     It writes single-object encoding, and the Confluent wire format once `use_ids` has told the ids
     that a registry gave our schemas. It reads both in any case, and every version ever released.
+    It writes the newest version of every schema, or the one that `write` has chosen.
     """
 
     def __init__(self) -> None:
-        self._encoders: dict[str, tuple[bytes, Any]] = {}
+        self._ids: dict[tuple[str, int], int] = {}
+        self._written: dict[str, int] = {}
+        self._encoders: dict[str, _Encoder] = {}
         self._writers: dict[bytes, _Writer] = {}
         for name in library.NAMES:
             *older, newest = library.versions(name)
-            header = SINGLE_OBJECT_MARK + newest.fingerprint
-            self._encoders[name] = header, newest.parsed
-            self._writers[header] = _newest_writer(name)
+            self._writers[SINGLE_OBJECT_MARK + newest.fingerprint] = _newest_writer(name)
             for schema in older:
                 header = SINGLE_OBJECT_MARK + schema.fingerprint
                 self._writers[header] = _Writer(name, schema.parsed, newest.parsed)
+        self.write(library.newest_versions())
+
+    @property
+    def written(self) -> Mapping[str, int]:
+        """The version of every schema that is written; 0 for one that is not."""
+        return dict(self._written)
+
+    def write(self, versions: Mapping[str, int]) -> None:
+        """Write these versions of schemas from now on; others as before.
+
+        Args:
+            versions: Version by name of the schema. 0 writes no record of it at all. One above the
+                newest version known here counts as that.
+        """
+        for name in library.NAMES:
+            if name in versions:
+                self._written[name] = min(versions[name], library.current(name).version)
+                self._choose(name)
 
     def encode(self, name: str, record: Mapping[str, Any]) -> bytes:
-        """Return `record` in the newest version of schema `name`, with its header.
+        """Return `record` in the version of schema `name` that is written, with its header.
 
         Raises:
+            SchemaNotEnabledError: that version cannot hold the record without losing something.
             ValueError, TypeError, OverflowError, KeyError: the record does not fit the schema.
         """
-        header, schema = self._encoders[name]
+        encoder = self._encoders.get(name)
+        if encoder is None:
+            raise _not_enabled(name, 0, name)
+        if encoder.loss is not None:
+            for path in encoder.loss(record, name):
+                raise _not_enabled(name, self._written[name], path)
         stream = BytesIO()
-        stream.write(header)
-        schemaless_writer(stream, schema, record)
+        stream.write(encoder.header)
+        schemaless_writer(stream, encoder.schema, record)
         return stream.getvalue()
 
     def decode(self, value: bytes | None) -> tuple[str, Record]:
@@ -117,9 +157,18 @@ class Codec:
     def use_ids(self, ids: Mapping[str, int]) -> None:
         """Write the Confluent wire format from now on, with the id of each schema by name."""
         for name, schema_id in ids.items():
-            header = _confluent_header(schema_id)
-            self._encoders[name] = header, library.current(name).parsed
-            self._writers[header] = _newest_writer(name)
+            self.use_id(library.current(name), schema_id)
+
+    def use_id(self, schema: library.Schema, schema_id: int) -> None:
+        """Write the Confluent wire format where this version of a schema is written."""
+        newest = library.current(schema.name)
+        self._ids[schema.name, schema.version] = schema_id
+        self._writers[_confluent_header(schema_id)] = (
+            _newest_writer(schema.name)
+            if schema is newest
+            else _Writer(schema.name, schema.parsed, newest.parsed)
+        )
+        self._choose(schema.name)
 
     def learn_id(self, schema_id: int, text: str) -> None:
         """Read records written with this registry id from now on.
@@ -146,6 +195,21 @@ class Codec:
             _newest_writer(name) if same else _Writer(name, schema, newest.parsed)
         )
 
+    def _choose(self, name: str) -> None:
+        version = self._written[name]
+        if version == 0:
+            self._encoders.pop(name, None)
+            return
+        schema, newest = library.versions(name)[version - 1], library.current(name)
+        schema_id = self._ids.get((name, version))
+        self._encoders[name] = _Encoder(
+            SINGLE_OBJECT_MARK + schema.fingerprint
+            if schema_id is None
+            else _confluent_header(schema_id),
+            schema.parsed,
+            None if schema is newest else loss_of(newest.parsed, schema.parsed),
+        )
+
     def unknown_ids(self, values: Iterable[bytes | None]) -> set[int]:
         """Return the registry ids that records name and that are not known here."""
         return {
@@ -161,6 +225,13 @@ class Codec:
 def _newest_writer(name: str) -> _Writer:
     schema = library.current(name).parsed
     return _Writer(name, schema, None, is_plain=name == "observation" and is_plain(schema))
+
+
+def _not_enabled(name: str, version: int, path: str) -> SchemaNotEnabledError:
+    return SchemaNotEnabledError(
+        f"{path} needs a newer version of {name} than {version}, which is written until every "
+        "reader reads a newer one"
+    )
 
 
 def _confluent_header(schema_id: int) -> bytes:

@@ -33,5 +33,14 @@ class UnexpectedSchemaError(RecordError):
     code = "UNEXPECTED_SCHEMA"
 
 
+class SchemaNotEnabledError(RecordError):
+    """A record needs a schema version that is not written yet: not every reader reads it.
+
+    Operator action: upgrade every process, then run `experiment schemas enable`.
+    """
+
+    code = "SCHEMA_NOT_ENABLED"
+
+
 class RegistryError(Exception):
     """The schema registry does not answer, or refuses; a later try may succeed."""

@@ -26,6 +26,7 @@ NAMES = (
     "decision",
     "dead_letter",
     "generation_change",
+    "schema_levels",
 )
 """Names of the schemas of records; nested types have no name here."""
 
@@ -56,6 +57,11 @@ class Schema:
 def current(name: str) -> Schema:
     """Return the version of schema `name` that is written, and that readers get."""
     return versions(name)[-1]
+
+
+def newest_versions() -> dict[str, int]:
+    """Return the newest version of every schema, by name: what this process reads."""
+    return {name: current(name).version for name in NAMES}
 
 
 @cache

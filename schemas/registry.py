@@ -58,17 +58,32 @@ class SchemaRegistry:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def register(self) -> dict[str, int]:
-        """Register the newest version of every schema and write with their ids from now on.
+        """Register what is written and what may be enabled, and write with their ids from now on.
+
+        Those are the versions of every schema from the one that the codec writes to the newest.
 
         Returns:
-            The id of each schema, by name.
+            The id of the newest version of each schema, by name.
 
         Raises:
             RegistryError: the registry does not answer, or finds a schema incompatible.
         """
-        registered = await asyncio.gather(*map(self._register, library.NAMES))
-        ids = dict(zip(library.NAMES, registered, strict=True))
-        self._codec.use_ids(ids)
+        written = self._codec.written
+        schemas = [
+            schema
+            for name in library.NAMES
+            for schema in library.versions(name)
+            if schema.version >= written[name]
+        ]
+        ids = {}
+        # Older ones first: a registry compares each version with those before.
+        for version in sorted({schema.version for schema in schemas}):
+            same = [schema for schema in schemas if schema.version == version]
+            for schema, schema_id in zip(
+                same, await asyncio.gather(*map(self._register, same)), strict=True
+            ):
+                self._codec.use_id(schema, schema_id)
+                ids[schema.name] = schema_id
         return ids
 
     async def learn(self, values: Iterable[bytes | None]) -> None:
@@ -88,8 +103,7 @@ class SchemaRegistry:
         ]
         await asyncio.gather(*map(self._learn, due))
 
-    async def _register(self, name: str) -> int:
-        schema = library.current(name)
+    async def _register(self, schema: library.Schema) -> int:
         answer = await self._json(
             "POST",
             f"/subjects/{schema.full_name}/versions",

@@ -143,6 +143,12 @@ class Settings(KafkaSettings):
     )
 
     # Every process.
+    write_schemas: str = Field(
+        "",
+        max_length=2_000,
+        description="Versions of schemas to write at most, as `snapshot:4,tally_cell:5`. Not "
+        "needed in an upgrade: the log says what every process reads (`experiment schemas`).",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe message that is logged."
     )

@@ -19,6 +19,7 @@ from streams.domain.events import CommandKind
 from streams.domain.ids import experiment_number
 from streams.domain.validation import parse
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+from streams.experiments.definition_versions import unused
 
 MAX_IDEMPOTENCY_KEY = 256
 
@@ -48,7 +49,8 @@ def commands(services: Services) -> APIRouter:
     async def create_experiment(request: Request, key: IdempotencyKey = None) -> Response:
         """Create an experiment, as a draft."""
         definition = parse(ExperimentDefinition, decode_object(await request.body()))
-        payload = definition.model_dump(by_alias=True, mode="json")
+        services.schemas.require_definition(definition)
+        payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
         snapshot = await services.commands.create(payload, _checked_key(key))
         return json_answer(experiment_payload(snapshot.experiment), 201)
 
@@ -62,6 +64,7 @@ def commands(services: Services) -> APIRouter:
     ) -> Response:
         """Change the share of traffic or the thresholds; what is left out stays."""
         update = parse(ExperimentUpdate, decode_object(await request.body()))
+        services.schemas.require_definition(update)
         payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
         return await change(experiment_id, CommandKind.UPDATE, payload, key)
 

@@ -11,6 +11,7 @@ from streams.cli import (
     doctor,
     experiments,
     imports,
+    schemas,
     statistics,
     topics,
     up,
@@ -36,6 +37,7 @@ COMMANDS = (
     worker,
     api,
     topics,
+    schemas,
     doctor,
     dead_letters,
 )

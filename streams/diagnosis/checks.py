@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from streams.diagnosis.facts import Facts, PartitionFacts
 from streams.domain.receipts import CLOCK_SKEW_MS
+from streams.domain.schema_levels import listed
 
 LAG_LIMIT = 100_000
 """Records of a topic that workers may be behind while they advance: a second or less of a worker's
@@ -321,6 +322,37 @@ def _clocks(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _schemas(facts: Facts) -> Iterator[Finding]:
+    schemas = facts.schemas
+    if schemas is None:
+        return
+    if schemas.levels.versions is None:
+        if schemas.processes:
+            yield Finding(
+                "SCHEMAS_NOT_LOGGED",
+                Severity.WARNING,
+                "the log does not say which versions of schemas may be written, so a newer release "
+                "would write versions that this one cannot read",
+                "Run `experiment schemas enable` with a user that may write the topic "
+                "`generations`, before the next upgrade.",
+            )
+        return
+    for process, missing in schemas.too_old(schemas.levels.versions):
+        yield Finding(
+            "SCHEMAS_UNREADABLE",
+            Severity.ERROR,
+            f"{process.kind} {process.name} cannot read what may be written: {listed(missing)}",
+            "Replace it by the release that the others have.",
+        )
+    if schemas.raisable:
+        yield Finding(
+            "SCHEMAS_BEHIND",
+            Severity.WARNING,
+            f"every process reads newer versions than are written: {listed(schemas.raisable)}",
+            "When the upgrade is there to stay, run `experiment schemas enable`.",
+        )
+
+
 def _listed(names: list[str] | tuple[str, ...]) -> str:
     shown = ", ".join(names[:_SHOWN])
     return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
@@ -340,4 +372,5 @@ _CHECKS = (
     _damaged,
     _clocks,
     _dead_letters,
+    _schemas,
 )

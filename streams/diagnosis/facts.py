@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from streams.diagnosis.schemas import SchemaFacts
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionFacts:
@@ -117,6 +119,7 @@ class Facts:
         spool_files_bytes: Size of the spool's files on this machine.
         spool_files_damaged: Files of the spool on this machine that hold what could not be sent.
         snapshots: Experiments that have a snapshot; empty unless Kafka and Redis answered.
+        schemas: Which versions are written and read; None unless Kafka and Redis answered.
     """
 
     prefix: str
@@ -129,3 +132,4 @@ class Facts:
     api: ApiFacts
     snapshots: tuple[SnapshotFacts, ...] = ()
     spool_files_damaged: tuple[str, ...] = ()
+    schemas: SchemaFacts | None = None

@@ -36,6 +36,7 @@ from streams.diagnosis.facts import (
     RedisFacts,
     SnapshotFacts,
 )
+from streams.diagnosis.schemas import SchemaFacts
 from streams.domain.errors import DependencyError, EngineError, EventError
 from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
@@ -44,9 +45,11 @@ from streams.kafka_admin import partitions_of_topics
 from streams.log.generations import generations_of
 from streams.log.kafka import KafkaSource
 from streams.log.positions import GroupPositions, Positions
-from streams.log.records import all_records
+from streams.log.records import LogError, all_records
+from streams.log.schema_levels import levels_of
 from streams.redis_projection.connection import connect, redis_errors
 from streams.redis_projection.keys import Keys
+from streams.redis_projection.presence import live_processes
 from streams.redis_projection.reader import ProjectionReader
 from streams.settings import Settings
 from streams.wire.cells import decode_cell
@@ -95,6 +98,7 @@ async def gather(settings: Settings, api: str, hours: int) -> Facts:
         redis=redis,
         api=await _api(api),
         snapshots=tuple(snapshots) if kafka.error is None and redis.error is None else (),
+        schemas=await _schemas(settings) if kafka.error is None and redis.error is None else None,
     )
 
 
@@ -213,6 +217,17 @@ async def _redis(settings: Settings) -> tuple[RedisFacts, dict[str, int]]:
         return RedisFacts(workers=len(workers), skew_ms=skew_ms, unreadable=unreadable), versions
     except DependencyError as error:
         return RedisFacts(error=_said(error)), {}
+    finally:
+        await client.aclose()
+
+
+async def _schemas(settings: Settings) -> SchemaFacts | None:
+    client = connect(settings.redis_url)
+    try:
+        levels = await asyncio.to_thread(levels_of, settings)
+        return SchemaFacts(levels, await live_processes(client, Keys(settings.namespace)))
+    except (DependencyError, LogError):
+        return None
     finally:
         await client.aclose()
 

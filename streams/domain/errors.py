@@ -161,6 +161,20 @@ class DependencyError(EngineError):
         self.retry_after_s = retry_after_s
 
 
+class NewerEntryError(EngineError):
+    """State that a newer release wrote, and this one cannot read: it must not be written over.
+
+    Operator action: start the release that wrote it, or a newer one.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            "NEWER_ENTRY",
+            f"{what} was written by a newer release and is left untouched; start that release, or "
+            "a newer one",
+        )
+
+
 class ConfigurationError(EngineError):
     """A process refuses to start with these settings.
 

@@ -9,29 +9,39 @@ partition its state:
 | `e/{experiment id}` | its last command's offset | `StoredExperiment` as JSON |
 | `t/{experiment id}/{source}/{partition}` | the cell's own `hw` | the record of `tallies` |
 | `d/{experiment id}` | the number of changes | the recommended action last published |
+| `n/{experiment id}/{source}/{partition}` | the offset of its record | a cell of a newer release, \
+which waits for a worker that can read it |
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator, Sequence
 
 from aiokafka.structs import ConsumerRecord
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError
+from streams.domain.errors import EventError, InputError, NewerEntryError, quoted
 from streams.domain.events import Answer
 from streams.domain.ids import experiment_id, experiment_number
+from streams.engine import metrics
 from streams.engine.dead_letters import dead_letter
+from streams.engine.entries import UNKNOWN_SCHEMA, readable_entry
 from streams.engine.journal import Outcome
 from streams.engine.stored import StoredExperiment, decode_stored, encode_stored
 from streams.engine.tables import DurableTable
 from streams.experiments.snapshot import RecommendedAction
 from streams.folding.commands import COMMAND_FAILED, Known
+from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.commands import decode_command
 from streams.wire.records import SINGLE_OBJECT
+
+_TAKEN = b"t/"
+_WAITING = b"n/"
+_PLACE = re.compile(rb"(exp_[^/]{1,64})/([a-z]{1,16})/([0-9]{1,7})")
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +66,8 @@ class ExperimentsStage:
         self._known: dict[int, dict[int, Known]] = {}
         self._touched: dict[int, set[int]] = {}
         self._actions: dict[int, dict[bytes, tuple[int, bytes]]] = {}
+        self._obsolete: dict[int, list[bytes]] = {}
+        self._waiting: dict[int, set[bytes]] = {}
         self.changed = asyncio.Event()
         self.dirty: dict[tuple[int, int], None] = {}
         self.answers: list[Answer] = []
@@ -68,18 +80,59 @@ class ExperimentsStage:
     def restore(self, partition: int, table: DurableTable) -> None:
         """Build the state of `partition` from its table entries; all of it is to be published."""
         known: dict[int, Known] = {}
+        newer: list[bytes] = []
         for key in table.entries(partition):
             entry = table.get_entry(partition, key)
             kind, _, name = key.decode().partition("/")
-            if entry is None or kind not in {"e", "t", "d"}:
+            if entry is None or kind not in {"e", "t", "d", "n"}:
                 continue
-            _restore_entry(known, kind, name, *entry)
+            if kind == "n":
+                newer.append(key)
+                continue
+            with readable_entry(key):
+                _restore_entry(known, kind, name, *entry)
         self._known[partition] = known
+        self._restore_waiting(partition, table, newer)
         self._touched[partition] = set(known)
         self.restorations += 1
 
+    def _restore_waiting(self, partition: int, table: DurableTable, keys: Sequence[bytes]) -> None:
+        """Take the cells that waited for a worker that can read them; keep the others waiting."""
+        self._waiting[partition] = set()
+        for key in keys:
+            entry = table.get_entry(partition, key)
+            if entry is None:
+                continue
+            try:
+                cell = decode_cell(entry[1], self._codec)
+            except EventError:
+                self._waiting[partition].add(key)
+                continue
+            known = self._known[partition].setdefault(cell.experiment, Known(cell.experiment))
+            if known.take_cell(cell):
+                own = _TAKEN + key.removeprefix(_WAITING)
+                self._actions.setdefault(partition, {})[own] = (cell.hw, encode_cell(cell))
+            self._obsolete.setdefault(partition, []).append(key)
+        self._count_waiting()
+
+    def _keep_waiting(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> bool:
+        """Keep a cell that a newer release wrote, and return whether there is a place for it."""
+        place = _place_of(record.key)
+        if place is None or record.value is None:
+            return False
+        key = _WAITING + place
+        outcome.entries[key] = (record.offset, record.value)
+        self._waiting.setdefault(partition, set()).add(key)
+        self._count_waiting()
+        return True
+
+    def _count_waiting(self) -> None:
+        metrics.CELLS_WAITING.set(sum(map(len, self._waiting.values())))
+
     def release(self, partition: int) -> None:
         """Forget a partition that is somebody else's now."""
+        self._obsolete.pop(partition, None)
+        self._waiting.pop(partition, None)
         numbers = self._known.pop(partition, {})
         self._touched.pop(partition, None)
         self._actions.pop(partition, None)
@@ -90,6 +143,7 @@ class ExperimentsStage:
         """Apply commands or take cells, and return what must become durable."""
         outcome = Outcome(events=len(records))
         outcome.entries.update(self._actions.pop(partition, {}))
+        outcome.forgotten += self._obsolete.pop(partition, [])
         apply = self._apply_command if topic == self._commands else self._take_cell
         for record in records:
             try:
@@ -146,7 +200,12 @@ class ExperimentsStage:
             self._touched.setdefault(partition, set()).add(known.number)
 
     def _take_cell(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> None:
-        cell = decode_cell(record.value, self._codec)
+        try:
+            cell = decode_cell(record.value, self._codec)
+        except EventError as error:
+            if error.code == UNKNOWN_SCHEMA and self._keep_waiting(partition, record, outcome):
+                return
+            raise
         experiments = self._known.setdefault(partition, {})
         known = experiments.setdefault(cell.experiment, Known(cell.experiment))
         if not known.take_cell(cell):
@@ -156,6 +215,18 @@ class ExperimentsStage:
         is_stored_so = self._codec is SINGLE_OBJECT
         outcome.entries[key] = (cell.hw, record.value if is_stored_so else encode_cell(cell))
         self._touched.setdefault(partition, set()).add(cell.experiment)
+
+
+def _place_of(key: bytes | None) -> bytes | None:
+    """Return the key of a record of `tallies` if it names a place where a cell can be."""
+    found = None if key is None else _PLACE.fullmatch(key)
+    if found is None or found[2].decode() not in set(Source):
+        return None
+    try:
+        experiment_number(found[1].decode())
+    except InputError:
+        return None
+    return found[0]
 
 
 def _restore_entry(known: dict[int, Known], kind: str, name: str, offset: int, body: bytes) -> None:
@@ -171,5 +242,8 @@ def _restore_entry(known: dict[int, Known], kind: str, name: str, offset: int, b
             cell = decode_cell(body)
             entry.cells[cell.source, cell.partition] = cell
         case _:
-            entry.action = RecommendedAction(body.decode())
+            try:
+                entry.action = RecommendedAction(body.decode())
+            except ValueError as error:
+                raise NewerEntryError(f"the action {quoted(body)}") from error
             entry.n_actions = offset

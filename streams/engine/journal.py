@@ -28,7 +28,7 @@ import faust
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, EventT, StreamT
 
-from streams.domain.errors import DependencyError
+from streams.domain.errors import DependencyError, NewerEntryError
 from streams.domain.events import Answer, DeadLetter, Decision
 from streams.engine import metrics
 from streams.engine.tables import DurableTable
@@ -39,7 +39,7 @@ from streams.engine.transport import (
     FetchBatch,
     joined,
 )
-from streams.process.exits import die
+from streams.process.exits import die, refuse
 from streams.tallies.plan import PlanMissingError
 from streams.wire.registry import Framing
 
@@ -288,6 +288,8 @@ class Journal:
     async def _on_recovered(self) -> None:
         try:
             self._restore()
+        except NewerEntryError as error:
+            refuse(error.message)
         except BaseException:
             # Faust drops the exceptions of recovery callbacks.
             logger.exception("the tables could not be restored")

@@ -41,6 +41,10 @@ EVALUATIONS_WAITING = Gauge(
     f"{_PREFIX}evaluations_waiting",
     "Changed experiments that the last step left to the next, for want of time.",
 )
+CELLS_WAITING = Gauge(
+    f"{_PREFIX}cells_waiting",
+    "Cells of a newer release that are kept until a worker that can read them has the partition.",
+)
 PROJECTIONS = Counter(f"{_PREFIX}projections", "Snapshots and answers written to Redis.")
 PROJECTION_FAILURES = Counter(f"{_PREFIX}projection_failures", "Attempts that Redis refused.")
 PROJECTIONS_PENDING = Gauge(f"{_PREFIX}projections_pending", "What Redis does not have yet.")

@@ -23,10 +23,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from schemas import catalogue
 from streams.domain.errors import DependencyError
 from streams.domain.generations import Generations
+from streams.domain.schema_levels import SchemaLevels
 from streams.log.generations import PARTITION, taken
 from streams.log.positions import SHARED_SOURCES, GroupPositions, Positions
-from streams.process.exits import die
+from streams.log.schema_levels import levels_after
+from streams.process.exits import die, refuse
 from streams.settings import Settings
+from streams.wire.schema_levels import SchemaGate, refusal
 
 LOOK_S = 0.25
 """How often a worker looks for changes of generations, and one that is not served for how far the
@@ -47,6 +50,7 @@ class Serving:
         generations: What the log said at the start.
         offset: Where it goes on.
         changed: Called with what the log says, at the start and after every change.
+        gate: Is told which versions of schemas may be written, as the same log says.
     """
 
     def __init__(
@@ -55,11 +59,14 @@ class Serving:
         generations: Generations,
         offset: int,
         changed: Callable[[Generations], None],
+        gate: SchemaGate | None = None,
     ) -> None:
         self.generation = settings.generation
         self.generations = generations
         self._settings = settings
         self._changed = changed
+        self._gate = gate
+        self._levels = SchemaLevels() if gate is None else gate.levels
         self._positions: Positions = {}
         self._shared = {topic.full_name(settings.topic_prefix) for topic in SHARED_SOURCES}
         self._follower = Consumer(
@@ -120,6 +127,10 @@ class Serving:
         generations = await asyncio.to_thread(self._changed_by_now)
         if generations != self.generations:
             self._take(generations)
+        if self._gate is not None:
+            self._gate.take(self._levels)
+            if self._gate.too_new:
+                refuse(refusal(self._gate.too_new))
         if self._served is not None:
             self._positions = await asyncio.to_thread(self._served.read)
 
@@ -138,9 +149,12 @@ class Serving:
 
     def _changed_by_now(self) -> Generations:
         generations = self.generations
+        levels = self._levels
         for message in self._follower.consume(100, 0):
             if message.error() is None:
                 offset = message.offset()
                 assert offset is not None  # noqa: S101 - a record has one
                 generations = taken(generations, offset, message.value())
+                levels = levels_after(levels, message.value())
+        self._levels = levels
         return generations

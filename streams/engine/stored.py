@@ -1,4 +1,9 @@
-"""An experiment as its table entry: JSON with the definition as its author wrote it."""
+"""An experiment as its table entry: JSON with the definition as its author wrote it.
+
+An entry says the lowest version of this format that holds it, and a worker that does not know that
+version refuses to start over it. A key that comes with a later version is written only where it
+says something.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,10 @@ from typing import Any
 
 import orjson
 
+from streams.domain.errors import NewerEntryError
 from streams.domain.events import Answer
 from streams.experiments.definition import parse_definition
+from streams.experiments.definition_versions import DEFINITION_VERSION, unused, version_of
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promoted import Promotion
 
@@ -29,10 +36,14 @@ class StoredExperiment:
 def encode_stored(stored: StoredExperiment) -> bytes:
     """Return the table entry of an experiment, with the keys of its definition in their order."""
     experiment = stored.experiment
+    definition = experiment.definition
     return orjson.dumps(
         {
+            "format": version_of(definition),
             "number": str(experiment.number),  # beyond what JSON numbers are trusted with
-            "definition": experiment.definition.model_dump(by_alias=True, mode="json"),
+            "definition": definition.model_dump(
+                by_alias=True, mode="json", exclude=unused(definition)
+            ),
             "status": experiment.status.value,
             "version": experiment.version,
             "createdAt": experiment.created_at_ms,
@@ -51,8 +62,14 @@ def encode_stored(stored: StoredExperiment) -> bytes:
 
 
 def decode_stored(body: bytes) -> StoredExperiment:
-    """Return the experiment in a table entry; the inverse of `encode_stored`."""
+    """Return the experiment in a table entry; the inverse of `encode_stored`.
+
+    Raises:
+        NewerEntryError: a newer release wrote it, and this one would lose what it says.
+    """
     entry: dict[str, Any] = orjson.loads(body)
+    if entry["format"] > DEFINITION_VERSION:
+        raise NewerEntryError(f"an experiment in format {entry['format']}")
     number = int(entry["number"])
     definition = entry["definition"]
     promotion = entry.get("promotion")  # older entries have none

@@ -20,6 +20,7 @@ from streams.domain.ids import experiment_id
 from streams.engine import metrics
 from streams.engine.dead_letters import dead_letter
 from streams.engine.emitter import CellEmitter
+from streams.engine.entries import readable_entry
 from streams.engine.journal import Outcome, progress_key
 from streams.engine.tables import DurableTable
 from streams.folding.base import Folding, FoldT
@@ -65,7 +66,8 @@ class TallyStage(Generic[FoldT]):
                 continue
             offset, body = entry
             if key.startswith(_CELL):
-                cells.append(decode_cell(body))
+                with readable_entry(key):
+                    cells.append(decode_cell(body))
             elif key.startswith(_SEGMENT):
                 segments.append(Segment(key.removeprefix(_SEGMENT).decode(), offset, body))
         fold.restore(None if progress is None else Progress(*progress), cells, segments)

@@ -18,6 +18,7 @@ import uvloop
 from streams.domain.errors import ConfigurationError, DependencyError
 from streams.domain.generations import Generations
 from streams.domain.receipts import Keyring
+from streams.domain.schema_levels import SchemaLevels, Versions
 from streams.engine import metrics
 from streams.engine.app import make_app
 from streams.engine.projector import Projector
@@ -28,20 +29,20 @@ from streams.engine.watch import watch_recovery
 from streams.folding.garbage import collect_seldom
 from streams.kafka_admin import create_topics
 from streams.log.generations import generations_of
-from streams.process.exits import die, leave
+from streams.log.schema_levels import settled_levels
+from streams.process.exits import EXIT_CONFIGURATION, die, leave
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.writer import ProjectionWriter
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from streams.wire.registry import framing
+from streams.wire.schema_levels import SchemaGate, parse_pins, refusal
 
 STOP_TIMEOUT_S = 4.0
 """Longest wait for a clean end. What is durable by then is durable, and the rest is read again."""
 
 SIGN_OFF_TIMEOUT_S = 1.0
 """Longest wait for Redis at the end; its record of this worker expires by itself."""
-
-EXIT_CONFIGURATION = 2
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +55,18 @@ async def run(settings: Settings) -> None:
         DependencyError: Kafka or the schema registry has not answered for too long.
     """
     keyring = Keyring.parse(settings.signing_keys)
-    generations, offset = await _wait_for_kafka(settings)
+    gate = SchemaGate(parse_pins(settings.write_schemas))
+    generations, offset, levels = await _wait_for_kafka(settings, gate.reads)
+    gate.take(levels)
+    if gate.too_new:
+        raise ConfigurationError(refusal(gate.too_new))
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     redis = connect(settings.redis_url)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
-        frames = await stack.enter_async_context(framing(settings.schema_registry_url))
-        writer = ProjectionWriter(redis, Keys(settings.namespace, settings.generation))
-        serving = stack.enter_context(Serving(settings, generations, offset, writer.follow))
+        frames = await stack.enter_async_context(framing(settings.schema_registry_url, gate=gate))
+        writer = ProjectionWriter(redis, Keys(settings.namespace, settings.generation), gate)
+        serving = stack.enter_context(Serving(settings, generations, offset, writer.follow, gate))
         projector = Projector(writer, worker_id)
         app = make_app(settings)
         app.loop = asyncio.get_running_loop()
@@ -82,10 +87,15 @@ async def run(settings: Settings) -> None:
         leave()
 
 
-async def _wait_for_kafka(settings: Settings) -> tuple[Generations, int]:
-    """Return what the log says of generations, and where it goes on; the topics are there then."""
+async def _wait_for_kafka(
+    settings: Settings, reads: Versions
+) -> tuple[Generations, int, SchemaLevels]:
+    """Return what the log says of generations, where it goes on, and which schemas are written.
 
-    def prepare() -> tuple[Generations, int]:
+    The topics are there then.
+    """
+
+    def prepare() -> tuple[Generations, int, SchemaLevels]:
         generations, offset = generations_of(settings)
         if settings.generation in generations.dropped:
             raise ConfigurationError(
@@ -94,7 +104,7 @@ async def _wait_for_kafka(settings: Settings) -> tuple[Generations, int]:
                 f"{ENVIRONMENT_PREFIX}GENERATION",
             )
         create_topics(settings)
-        return generations, offset
+        return generations, offset, settled_levels(settings, reads)
 
     async for attempt in stamina.retry_context(
         on=DependencyError,

@@ -59,6 +59,15 @@ def append_change(settings: KafkaSettings, generation: int, kind: ChangeKind) ->
         DependencyError: Kafka has not taken it; it may be there nevertheless.
     """
     change = GenerationChange(generation, kind, time.time_ns() // 1_000_000)
+    append(settings, encode_generation_change(change))
+
+
+def append(settings: KafkaSettings, value: bytes) -> None:
+    """Append a record to the log of generations; return once all in-sync replicas have it.
+
+    Raises:
+        DependencyError: Kafka has not taken it; it may be there nevertheless.
+    """
     failures: list[object] = []
     timeout_ms = round(settings.kafka_timeout_s * 1000)
     producer = Producer(
@@ -73,7 +82,7 @@ def append_change(settings: KafkaSettings, generation: int, kind: ChangeKind) ->
     try:
         producer.produce(
             catalogue.GENERATIONS.full_name(settings.topic_prefix),
-            encode_generation_change(change),
+            value,
             partition=PARTITION,
             on_delivery=lambda error, _: failures.append(error) if error else None,
         )

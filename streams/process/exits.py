@@ -9,6 +9,9 @@ from typing import NoReturn
 EXIT_CODE = 70
 """Exit status of a process that cannot go on (EX_SOFTWARE); a process manager starts it again."""
 
+EXIT_CONFIGURATION = 2
+"""Exit status of a worker that must not run here: its settings or its release do not fit."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -17,6 +20,13 @@ def die(reason: str) -> NoReturn:
     logger.critical("exit %d: %s", EXIT_CODE, reason)
     logging.shutdown()
     os._exit(EXIT_CODE)
+
+
+def refuse(reason: str) -> NoReturn:
+    """End the process at once, as one that must not run here: starting it again does not help."""
+    logger.critical("exit %d: %s", EXIT_CONFIGURATION, reason)
+    logging.shutdown()
+    os._exit(EXIT_CONFIGURATION)
 
 
 def leave() -> NoReturn:

@@ -8,6 +8,9 @@
 | `sticky:{experiment id}:{unit hash, 16 hex digits}` | string, expires | receipt of a unit |
 | `worker:{worker id}` | string, seconds | a worker whose tables are recovered |
 | `workers` | set | ids of the workers that have had such a key |
+| `schemas` | string | JSON: version of every schema that may be written, as the log says |
+| `api:{process id}` | string, seconds | an API process, with what it reads and writes |
+| `apis` | set | ids of the API processes that have had such a key |
 | `projection` | string | drawn when the projection begins; gone or other when Redis was emptied |
 | `generation` | hash | `generation` that is served, `epoch` of the change; never by an older |
 
@@ -67,6 +70,20 @@ class Keys:
     def workers(self) -> str:
         """Set of the ids of all workers, some of which may be gone."""
         return self._name("workers")
+
+    @property
+    def schemas(self) -> str:
+        """JSON of the versions of schemas that may be written."""
+        return self._name("schemas")
+
+    @property
+    def apis(self) -> str:
+        """Set of the ids of all API processes, some of which may be gone."""
+        return self._name("apis")
+
+    def api(self, process_id: str) -> str:
+        """Sign of life of an API process."""
+        return self._name(f"api:{process_id}")
 
     @property
     def projection(self) -> str:

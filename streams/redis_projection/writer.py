@@ -15,6 +15,7 @@ from streams.domain.events import Answer
 from streams.domain.generations import Generations
 from streams.redis_projection.connection import redis_errors
 from streams.redis_projection.keys import Keys
+from streams.wire.schema_levels import SchemaGate
 
 ANSWER_TTL_S = 86_400
 """A command may be repeated with its id for a day and gets its answer without a worker."""
@@ -62,11 +63,13 @@ class ProjectionWriter:
     Args:
         client: A client that does not decode responses.
         keys: Names to use.
+        gate: Which versions of schemas this process reads and writes, for its sign of life.
     """
 
-    def __init__(self, client: Redis, keys: Keys) -> None:
+    def __init__(self, client: Redis, keys: Keys, gate: SchemaGate | None = None) -> None:
         self._client = client
         self._keys = keys
+        self._gate = gate
         self._generations = Generations()
         self._point = client.register_script(_POINT)
         self._set_if_newer = client.register_script(_SET_IF_NEWER)
@@ -131,11 +134,19 @@ class ProjectionWriter:
             DependencyError: Redis does not answer.
         """
         sign = orjson.dumps(
-            {"deadLetters": dict(dead_letters or {}), "generation": self._keys.generation}
+            {
+                "deadLetters": dict(dead_letters or {}),
+                "generation": self._keys.generation,
+                "reads": None if self._gate is None else dict(self._gate.reads),
+                "writes": None if self._gate is None else self._gate.written,
+            }
         )
         with redis_errors():
             pipeline = self._client.pipeline(transaction=False)
             await self._point_to_served(pipeline)
+            if self._gate is not None and (levels := self._gate.levels.versions) is not None:
+                # They only grow, so that of two workers that write them either may be the last.
+                pipeline.set(self._keys.schemas, orjson.dumps(levels))
             pipeline.set(self._keys.worker(worker_id), sign, ex=ttl_s)
             pipeline.sadd(self._keys.workers, worker_id)
             pipeline.set(self._keys.projection, secrets.token_hex(8), nx=True)

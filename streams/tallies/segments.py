@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Self
 
+from streams.domain.errors import NewerEntryError
+
 MAX_ENTRIES = 32_768
 """Entries of one segment: 24 bytes each at most, so that a record stays under a megabyte."""
 
@@ -78,7 +80,13 @@ class Piece:
 
     @classmethod
     def unpack(cls, body: bytes) -> Self:
-        """Return what `pack` has packed."""
+        """Return what `pack` has packed.
+
+        Raises:
+            NewerEntryError: a newer release packed it.
+        """
+        if body[0] > _VERSION:
+            raise NewerEntryError(f"a segment of version {body[0]}")
         _, experiment, deadline, horizon, parts, n, m = _HEADER.unpack_from(body)
         values = _HEADER.size + n * _KEY_BYTES
         marks = values + n * _VALUE_BYTES

@@ -12,6 +12,7 @@ from schemas.errors import RegistryError
 from schemas.registry import SchemaRegistry
 from streams.domain.errors import DependencyError
 from streams.wire.records import SINGLE_OBJECT
+from streams.wire.schema_levels import SchemaGate
 
 
 class Framing:
@@ -40,11 +41,14 @@ class Framing:
 
 
 @asynccontextmanager
-async def framing(registry_url: str | None, *, timeout_s: float = 5.0) -> AsyncIterator[Framing]:
+async def framing(
+    registry_url: str | None, *, gate: SchemaGate | None = None, timeout_s: float = 5.0
+) -> AsyncIterator[Framing]:
     """Open the framing of a process: single objects, or the wire format of a registry.
 
     Args:
         registry_url: Where a Confluent-compatible registry is; None for none.
+        gate: Which versions are written; None for the newest ones.
         timeout_s: Longest wait for one of its answers.
 
     Raises:
@@ -55,6 +59,8 @@ async def framing(registry_url: str | None, *, timeout_s: float = 5.0) -> AsyncI
         return
     async with httpx.AsyncClient(base_url=registry_url, timeout=timeout_s) as client:
         codec = Codec()
+        if gate is not None:
+            gate.govern(codec)
         registry = SchemaRegistry(client, codec)
         with _dependency_errors():
             await registry.register()

@@ -10,6 +10,7 @@ from schemas.codec import Codec, Record
 from streams.domain.ids import experiment_id, experiment_number
 from streams.domain.validation import parse
 from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.definition_versions import unused
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.metrics import MetricRole
 from streams.experiments.promoted import Promotion
@@ -96,7 +97,9 @@ def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapsh
 def _experiment_record(experiment: Experiment) -> Record:
     return {
         "experiment_id": experiment_id(experiment.number),
-        "definition": experiment.definition.model_dump_json(by_alias=True),
+        "definition": experiment.definition.model_dump_json(
+            by_alias=True, exclude=unused(experiment.definition)
+        ),
         "status": experiment.status.value,
         "version": experiment.version,
         "created_at_ms": experiment.created_at_ms,

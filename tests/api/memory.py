@@ -31,6 +31,7 @@ from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot
 from streams.redis_projection.reader import Projected
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
+from streams.wire.schema_levels import SchemaGate
 
 NOW_MS = 1_764_000_000_000
 DAY_MS = 86_400_000
@@ -219,6 +220,7 @@ async def memory_api(
     spool_max_bytes: int = 2**24,
     max_body_bytes: int = 2**16,
     readiness: Readiness | None = None,
+    schemas: SchemaGate | None = None,
 ) -> AsyncIterator[Api]:
     """Yield an API whose ports are in memory, but for the spool, which is real."""
     worker, sticky, topics, clock = MemoryWorker(), MemorySticky(), MemoryTopics(), Clock()
@@ -244,6 +246,7 @@ async def memory_api(
             assigning,
             observing,
             gate,
+            SchemaGate() if schemas is None else schemas,
             counters,
             lambda: readiness or Readiness((), ()),
             lambda: b"",

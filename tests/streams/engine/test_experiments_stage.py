@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 
+from streams.domain.errors import NewerEntryError
 from streams.domain.events import Command, CommandKind
 from streams.domain.ids import experiment_id
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.tables import DurableTable
+from streams.tallies.cell import Cell, Source
+from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 
 TOPIC = "commands"
@@ -104,3 +107,72 @@ def test_what_others_have_told_is_folded_and_not_told():
     assert not outcome.dead_letters
     assert outcome.entries.keys() == {f"e/{experiment_id(EXPERIMENT)}".encode()}
     assert [known.number for _, known in stage.all_known()] == [EXPERIMENT]
+
+
+def newer_cell(offset: int) -> Any:
+    """A cell in a schema version that nobody here has."""
+    value = b"\xc3\x01" + b"\x07" * 8 + b"a newer cell"
+    key = f"{experiment_id(EXPERIMENT)}/impressions/3".encode()
+    return Record(offset, value, topic="tallies", key=key)
+
+
+def test_a_cell_of_a_newer_release_waits_in_the_table_and_is_no_dead_letter():
+    stage = ExperimentsStage(TOPIC)
+
+    outcome = stage.fold("tallies", PARTITION, [newer_cell(5)])
+
+    key = f"n/{experiment_id(EXPERIMENT)}/impressions/3".encode()
+    assert not outcome.dead_letters
+    assert outcome.entries == {key: (5, newer_cell(5).value)}
+
+
+def test_a_waiting_cell_is_taken_by_a_worker_that_can_read_it():
+    cell = Cell(EXPERIMENT, Source.IMPRESSIONS, 3, 9, 1, 2, 0, {})
+    place = f"{experiment_id(EXPERIMENT)}/impressions/3"
+    table = Entries({f"n/{place}".encode(): (5, encode_cell(cell))})
+    stage = ExperimentsStage(TOPIC)
+
+    stage.restore(PARTITION, cast(DurableTable, table))
+    outcome = stage.fold(TOPIC, PARTITION, [])
+
+    known = stage.known(PARTITION, EXPERIMENT)
+    assert known is not None
+    assert list(known.cells.values()) == [cell]
+    assert outcome.entries == {f"t/{place}".encode(): (9, encode_cell(cell))}
+    assert outcome.forgotten == [f"n/{place}".encode()]
+
+
+def test_a_cell_that_still_cannot_be_read_goes_on_waiting():
+    key = f"n/{experiment_id(EXPERIMENT)}/impressions/3".encode()
+    stage = ExperimentsStage(TOPIC)
+
+    stage.restore(PARTITION, cast(DurableTable, Entries({key: (5, newer_cell(5).value)})))
+
+    assert stage.fold(TOPIC, PARTITION, []).forgotten == []
+
+
+@pytest.mark.parametrize(
+    "key", [None, b"", b"exp_0000000000007", b"exp_0000000000007/clicks/1", b"x/impressions/1"]
+)
+def test_an_unknown_schema_without_a_place_is_a_dead_letter(key):
+    record = replace(newer_cell(5), key=key)
+
+    outcome = ExperimentsStage(TOPIC).fold("tallies", PARTITION, [record])
+
+    assert [letter.code for letter in outcome.dead_letters] == ["UNKNOWN_SCHEMA"]
+    assert not outcome.entries
+
+
+@pytest.mark.parametrize(
+    ("key", "body"),
+    [
+        ("e/exp_0000000000007", b'{"format": 99}'),
+        ("t/exp_0000000000007/impressions/3", newer_cell(5).value),
+        ("d/exp_0000000000007", b"an_action_of_tomorrow"),
+    ],
+)
+def test_entries_of_a_newer_release_are_refused_and_not_written_over(key, body):
+    stage = ExperimentsStage(TOPIC)
+
+    with pytest.raises(NewerEntryError, match="newer release"):
+        stage.restore(PARTITION, cast(DurableTable, Entries({key.encode(): (1, body)})))

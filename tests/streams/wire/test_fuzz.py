@@ -20,6 +20,7 @@ from streams.wire import (
     decode_observations,
 )
 from streams.wire.generations import decode_generation_change
+from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot
 
 DECODERS: dict[str, Callable[[bytes], object]] = {
@@ -32,6 +33,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "decision": decode_decision,
     "dead_letter": decode_dead_letter,
     "generation_change": decode_generation_change,
+    "schema_levels": decode_levels_change,
 }
 CODES = {
     "UNDECODABLE_RECORD",
@@ -70,6 +72,8 @@ def values(schema, known=None):
             return known[name]
         case {"type": "array", "items": items}:
             return st.lists(values(items, known), max_size=3)
+        case {"type": "map", "values": each}:
+            return st.dictionaries(texts, values(each, known), max_size=3)
         case list():
             return st.one_of([values(branch, known) for branch in schema])
         case dict():

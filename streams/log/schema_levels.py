@@ -1,0 +1,80 @@
+"""The levels of schemas in the log of generations, and how the first process states its own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+
+from schemas import catalogue
+from streams.domain.errors import DependencyError, EventError
+from streams.domain.schema_levels import LevelsChange, SchemaLevels, Versions
+from streams.kafka_admin import partitions_of_topics
+from streams.kafka_settings import KafkaSettings
+from streams.log.generations import PARTITION, append
+from streams.log.kafka import KafkaSource
+from streams.log.records import LogSource, all_records
+from streams.wire.schema_levels import decode_levels_change, encode_levels_change
+
+logger = logging.getLogger(__name__)
+
+
+def read_levels(source: LogSource) -> SchemaLevels:
+    """Return the levels that the log says.
+
+    Raises:
+        LogError, DependencyError: as `LogSource` does.
+    """
+    levels = SchemaLevels()
+    for partition, record in all_records(source, catalogue.GENERATIONS.name):
+        if partition == PARTITION:
+            levels = levels_after(levels, record.value)
+    return levels
+
+
+def levels_of(settings: KafkaSettings) -> SchemaLevels:
+    """Return the levels of an installation, whose topics need not all be there.
+
+    Raises:
+        LogError, DependencyError: the log of generations cannot be read.
+    """
+    if catalogue.GENERATIONS.full_name(settings.topic_prefix) not in partitions_of_topics(settings):
+        return SchemaLevels()
+    return read_levels(KafkaSource(settings))
+
+
+def levels_after(levels: SchemaLevels, value: bytes | None) -> SchemaLevels:
+    """Return the levels after a record; one that is none of levels changes nothing."""
+    with suppress(EventError):
+        return levels.after(decode_levels_change(value))
+    return levels
+
+
+def append_levels(settings: KafkaSettings, versions: Versions, *, is_initial: bool = False) -> None:
+    """Append a change of levels, and return once all in-sync replicas have it.
+
+    Raises:
+        DependencyError: Kafka has not taken it; it may be there nevertheless.
+    """
+    change = LevelsChange(versions, is_initial, time.time_ns() // 1_000_000)
+    append(settings, encode_levels_change(change))
+
+
+def settled_levels(settings: KafkaSettings, reads: Versions) -> SchemaLevels:
+    """Return the levels of an installation whose topics exist; state our own if there are none.
+
+    Of two processes that do so at once the first one in the log counts. One that may not write the
+    log goes on without levels, and `experiment doctor` says so.
+
+    Raises:
+        LogError, DependencyError: the log of generations cannot be read.
+    """
+    levels = levels_of(settings)
+    if levels.versions is not None:
+        return levels
+    try:
+        append_levels(settings, reads, is_initial=True)
+    except DependencyError as error:
+        logger.warning("the versions of schemas that are written are not logged: %s", error)
+        return levels
+    return levels_of(settings)

@@ -1,0 +1,127 @@
+"""Signs of life: which processes there are, and which schemas each of them reads and writes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+from redis.asyncio import Redis
+
+from streams.domain.errors import DependencyError
+from streams.domain.schema_levels import SchemaLevels, Versions, higher
+from streams.redis_projection.connection import redis_errors
+from streams.redis_projection.keys import Keys
+from streams.wire.schema_levels import SchemaGate, refusal
+
+LOOK_S = 1.0
+"""How often an API process shows a sign of life, and reads which schemas may be written."""
+
+SIGN_TTL_S = 5
+"""Silence after which a process counts as gone."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSchemas:
+    """What a live process reads and writes.
+
+    Attributes:
+        kind: `worker` or `api`.
+        name: Its id.
+        reads: Newest version of each schema that it reads; empty when it does not say.
+        writes: The version of each that it writes.
+    """
+
+    kind: str
+    name: str
+    reads: Versions
+    writes: Versions
+
+
+class ApiPresence:
+    """An API process among the others.
+
+    It learns from Redis which versions of schemas may be written, as workers publish what the log
+    says: an API process needs no right to read that log.
+
+    Args:
+        client: A client that does not decode responses.
+        keys: Names to use.
+        process_id: Name of this process.
+        gate: What this process reads and writes.
+    """
+
+    def __init__(self, client: Redis, keys: Keys, process_id: str, gate: SchemaGate) -> None:
+        self._client = client
+        self._keys = keys
+        self._id = process_id
+        self._gate = gate
+        self._is_warned = False
+
+    async def look(self) -> None:
+        """Show a sign of life, and write what may be written from now on.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        sign = orjson.dumps({"reads": dict(self._gate.reads), "writes": self._gate.written})
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.set(self._keys.api(self._id), sign, ex=SIGN_TTL_S)
+            pipeline.sadd(self._keys.apis, self._id)
+            pipeline.get(self._keys.schemas)
+            *_, published = await pipeline.execute()
+        if published is not None:
+            before = self._gate.levels.versions or {}
+            self._gate.take(SchemaLevels(higher(before, orjson.loads(published))))
+        if self._gate.too_new and not self._is_warned:
+            self._is_warned = True
+            logger.error("%s", refusal(self._gate.too_new))
+
+    async def follow(self) -> None:
+        """Look for ever; without Redis, later."""
+        while True:
+            with suppress(DependencyError):  # readiness says so
+                await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def sign_off(self) -> None:
+        """Say that this process goes; its sign expires in any case."""
+        with suppress(DependencyError), redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.delete(self._keys.api(self._id))
+            pipeline.srem(self._keys.apis, self._id)
+            await pipeline.execute()
+
+
+async def live_processes(client: Redis, keys: Keys) -> list[ProcessSchemas]:
+    """Return every worker and API process that shows a sign of life, of any generation.
+
+    Raises:
+        DependencyError: Redis does not answer.
+    """
+    found = []
+    with redis_errors():
+        for kind, members, key in (
+            ("worker", keys.workers, keys.worker),
+            ("api", keys.apis, keys.api),
+        ):
+            ids = sorted(await cast(Awaitable[set[bytes]], client.smembers(members)))
+            names = [each.decode() for each in ids]
+            signs = await client.mget([key(name) for name in names]) if names else []
+            found += [
+                _process(kind, name, orjson.loads(sign))
+                for name, sign in zip(names, signs, strict=True)
+                if sign is not None
+            ]
+    return found
+
+
+def _process(kind: str, name: str, sign: Mapping[str, Any]) -> ProcessSchemas:
+    return ProcessSchemas(kind, name, sign.get("reads") or {}, sign.get("writes") or {})
