@@ -38,7 +38,7 @@ def allows(gate: Gate, scope: Scope) -> Callable[[Request], Awaitable[None]]:
     """Return a dependency that refuses whoever has no key with this scope."""
 
     async def check(request: Request) -> None:
-        gate.check(request.scope["headers"], scope)
+        request.state.caller = gate.check(request.scope["headers"], scope)
 
     return check
 
