@@ -4,46 +4,80 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, MutableMapping
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 import orjson
 
-from streams.domain.errors import InputError
+from api.errors import RequestError
+from streams.domain.errors import PATH_CHARACTERS, InputError, quoted
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+
+MAX_GZIP_MEMBERS = 64
+"""Members of a gzip stream: a stream of empty ones would cost more time than its size shows."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+_GZIP_NAMES = frozenset({b"gzip", b"x-gzip"})
+_READABLE = frozenset({b"", b"application/json", b"text/json", b"text/plain"})
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 class ClientGoneError(Exception):
     """The caller closed the connection before its request was complete; nobody needs an answer."""
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """Return the body of an ASGI request.
+async def read_body(
+    receive: Receive, limit: int, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> bytes:
+    """Return the body of an ASGI request, without its content encoding.
 
     Raises:
-        InputError: it is longer than `limit` bytes (`BODY_TOO_LARGE`); the rest is not read.
+        InputError: it is longer than `limit` bytes, as it was sent or decoded (`BODY_TOO_LARGE`);
+            the rest is not read.
+        RequestError: it is no JSON (`UNSUPPORTED_MEDIA_TYPE`), in an encoding that is not taken
+            (`UNSUPPORTED_ENCODING`), or not what its encoding says (`INVALID_ENCODING`).
         ClientGoneError: the caller has gone.
     """
+    is_gzip = _check_headers(headers, limit)
     message = await receive()
     body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        if len(body) <= limit:
-            return body
-    parts, size = [body], len(body)
-    while size <= limit and message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        part = message.get("body", b"")
+    if message.get("more_body"):
+        body = await _join(body, receive, limit)
+    elif message["type"] == "http.disconnect":
+        raise ClientGoneError
+    elif len(body) > limit:
+        raise _too_large(limit)
+    return gunzip(body, limit) if is_gzip and body else body
+
+
+def gunzip(body: bytes, limit: int) -> bytes:
+    """Return what a gzip stream holds; never more than `limit` bytes of it are in memory.
+
+    Raises:
+        InputError: it holds more (`BODY_TOO_LARGE`).
+        RequestError: it is no whole gzip stream (`INVALID_ENCODING`).
+    """
+    parts: list[bytes] = []
+    left = limit
+    for _ in range(MAX_GZIP_MEMBERS):
+        member = zlib.decompressobj(_GZIP)
+        try:
+            part = member.decompress(body, left + 1)
+        except zlib.error as error:
+            raise RequestError("INVALID_ENCODING", "the body is not gzip") from error
+        if len(part) > left:
+            raise _too_large(limit)
+        if not member.eof:
+            raise RequestError("INVALID_ENCODING", "the gzip stream of the body is cut short")
         parts.append(part)
-        size += len(part)
-    if size > limit:
-        raise InputError("BODY_TOO_LARGE", f"the body is longer than {limit} bytes")
-    return b"".join(parts)
+        left -= len(part)
+        body = member.unused_data
+        if not body:
+            return b"".join(parts)
+    raise RequestError("INVALID_ENCODING", f"more than {MAX_GZIP_MEMBERS} gzip members")
 
 
 def decode_json(body: bytes) -> Any:
@@ -56,7 +90,7 @@ def decode_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        path = _path_of_not_finite(body)
+        path = path_of_not_finite(decode_loosely(body))
         if path is not None:
             raise InputError("NOT_FINITE", "a number must be finite", path) from error
         raise InputError("INVALID_JSON", f"the body is not JSON: {error}") from error
@@ -74,23 +108,115 @@ def decode_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _path_of_not_finite(body: bytes) -> str | None:
-    """Return where a body that is JSON but for its NaN and infinities has the first of them."""
+def decode_loosely(body: bytes) -> Any:
+    """Return the value of a body that is JSON but for NaN, infinities and lone surrogates.
+
+    None stands for a body that is not even that.
+    """
     try:
-        value = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
         return None
-    # Paths are built while descending, without recursion: the body may be nested deeply.
-    pending = [("", value)]
-    while pending:
-        path, value = pending.pop()
-        match value:
-            case float() if not math.isfinite(value):
-                return path
-            case dict():
-                dot = "." if path else ""
-                pending += [(f"{path}{dot}{key}", value[key]) for key in reversed(value)]
-            case list():
-                members = list(enumerate(value))
-                pending += [(f"{path}[{index}]", member) for index, member in reversed(members)]
+
+
+def path_of_not_finite(value: Any) -> str | None:
+    """Return where a JSON value has its first NaN or infinity, None if nowhere.
+
+    Takes time and memory in proportion to the value: a path is put together once, at the end.
+    """
+    keys: list[str | int] = []
+    levels: list[Iterator[tuple[str | int, Any]]] = [iter([("", value)])]
+    while levels:
+        for key, member in levels[-1]:
+            if type(member) is float:
+                if not math.isfinite(member):
+                    return _path([*keys[1:], key] if keys else [])
+            elif type(member) is dict:
+                keys.append(key)
+                levels.append(iter(member.items()))
+                break
+            elif type(member) is list:
+                keys.append(key)
+                levels.append(iter(enumerate(member)))
+                break
+        else:
+            levels.pop()
+            if keys:
+                keys.pop()
     return None
+
+
+def _path(keys: list[str | int]) -> str:
+    path = ""
+    for key in keys:
+        if isinstance(key, int):
+            path += f"[{key}]"
+        else:
+            path += f"{'.' if path else ''}{key[:PATH_CHARACTERS]}"
+        if len(path) > PATH_CHARACTERS:
+            break
+    return path
+
+
+async def _join(body: bytes, receive: Receive, limit: int) -> bytes:
+    parts, size = [body], len(body)
+    has_more = True
+    while has_more and size <= limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part = message.get("body", b"")
+        if part:
+            parts.append(part)
+            size += len(part)
+        has_more = message.get("more_body", False)
+    if size > limit:
+        raise _too_large(limit)
+    return b"".join(parts)
+
+
+def _check_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> bool:
+    """Return whether a body is compressed, and refuse one that would not be read for nothing."""
+    is_gzip = False
+    for name, value in headers:
+        if name == b"content-type":
+            if value != b"application/json":
+                _check_type(value)
+        elif name == b"content-encoding":
+            coding = value.strip().lower()
+            if coding in _GZIP_NAMES and not is_gzip:
+                is_gzip = True
+            elif coding not in {b"identity", b""}:
+                raise RequestError(
+                    "UNSUPPORTED_ENCODING",
+                    f"the content encoding {quoted(value.decode('latin-1'))} is not taken; gzip is",
+                    "Content-Encoding",
+                )
+        elif name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
+            raise _too_large(limit)
+    return is_gzip
+
+
+def _check_type(value: bytes) -> None:
+    """Refuse a body that says it is something else than JSON in UTF-8.
+
+    `text/plain` is what a browser's `sendBeacon` says of a string.
+    """
+    kind, _, parameters = value.decode("latin-1").partition(";")
+    kind = kind.strip().lower()
+    charset = "utf-8"
+    for parameter in parameters.split(";"):
+        name, _, text = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            charset = text.strip().strip('"').lower()
+    is_json = kind.encode("latin-1") in _READABLE or kind.endswith("+json")
+    if not is_json or charset not in _CHARSETS:
+        raise RequestError(
+            "UNSUPPORTED_MEDIA_TYPE",
+            f"a body is application/json in UTF-8, not {quoted(value.decode('latin-1'))}",
+            "Content-Type",
+        )
+
+
+def _too_large(limit: int) -> InputError:
+    return InputError("BODY_TOO_LARGE", f"the body is longer than {limit} bytes")

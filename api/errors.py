@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,17 +13,28 @@ from schemas.errors import SchemaNotEnabledError
 from streams.domain.errors import DependencyError, EngineError
 
 Headers = list[tuple[bytes, bytes]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 STATUS_OF_CODE: dict[str, HTTPStatus] = {
+    "MALFORMED_REQUEST": HTTPStatus.BAD_REQUEST,
+    "INVALID_ENCODING": HTTPStatus.BAD_REQUEST,
     "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
     "FORBIDDEN": HTTPStatus.FORBIDDEN,
+    "ORIGIN_NOT_ALLOWED": HTTPStatus.FORBIDDEN,
     "NOT_FOUND": HTTPStatus.NOT_FOUND,
     "EXPERIMENT_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "METHOD_NOT_ALLOWED": HTTPStatus.METHOD_NOT_ALLOWED,
+    "REQUEST_TIMEOUT": HTTPStatus.REQUEST_TIMEOUT,
     "EXPERIMENT_NOT_RUNNING": HTTPStatus.CONFLICT,
     "EXPERIMENT_EXISTS": HTTPStatus.CONFLICT,
     "INVALID_TRANSITION": HTTPStatus.CONFLICT,
     "SCHEMA_NOT_ENABLED": HTTPStatus.CONFLICT,
+    "BODY_TOO_LARGE": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "URI_TOO_LONG": HTTPStatus.REQUEST_URI_TOO_LONG,
+    "UNSUPPORTED_MEDIA_TYPE": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "UNSUPPORTED_ENCODING": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "HEADERS_TOO_LARGE": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "TOO_MANY_CONNECTIONS": HTTPStatus.SERVICE_UNAVAILABLE,
     "DEPENDENCY_UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
     "SPOOL_FULL": HTTPStatus.SERVICE_UNAVAILABLE,
     "COMMAND_TIMED_OUT": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -43,6 +55,13 @@ _OUTSIDE_BY_DEPENDENCY = {
 """Messages for callers, by code and then by what is missing."""
 
 JSON_HEADER = (b"content-type", b"application/json")
+NO_STORE = (b"cache-control", b"no-store")
+
+_HEADER_OF_CODE = {
+    "UNAUTHENTICATED": (b"www-authenticate", b"Bearer"),
+    "UNSUPPORTED_ENCODING": (b"accept-encoding", b"gzip"),  # RFC 7694: what would be taken
+    "TOO_MANY_CONNECTIONS": (b"retry-after", b"1"),
+}
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +71,19 @@ class AccessError(EngineError):
 
 
 class RouteError(EngineError):
-    """There is no such route, or it does not take this method."""
+    """There is no such route, or it does not take this method.
+
+    Attributes:
+        allow: The methods it takes, as the header `Allow` has them; empty when there is no route.
+    """
+
+    def __init__(self, code: str, message: str, allow: str = "") -> None:
+        super().__init__(code, message)
+        self.allow = allow
+
+
+class RequestError(EngineError):
+    """A request that breaks the rules of HTTP, or takes more of the API than it may."""
 
 
 def status_of(code: str) -> int:
@@ -87,9 +118,11 @@ def answer_of(error: Exception) -> tuple[int, bytes, Headers, str]:
     elif isinstance(error, DependencyError):
         _log.warning("answered %d: %s: %s", status_of(error.code), error.dependency, error)
     body = orjson.dumps(error_body(error))
-    headers = [JSON_HEADER, (b"content-length", b"%d" % len(body))]
+    headers = [JSON_HEADER, NO_STORE, (b"content-length", b"%d" % len(body))]
     if isinstance(error, DependencyError):
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
-    if error.code == "UNAUTHENTICATED":
-        headers.append((b"www-authenticate", b"Bearer"))
+    elif isinstance(error, RouteError) and error.allow:
+        headers.append((b"allow", error.allow.encode()))
+    elif error.code in _HEADER_OF_CODE:
+        headers.append(_HEADER_OF_CODE[error.code])
     return status_of(error.code), body, headers, error.code

@@ -1,17 +1,26 @@
-"""Takes observations: all of a request or none, and only what the workers will count."""
+"""Takes observations: what of a request the workers will count, all of it at once."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
-from api.bodies import decode_json
+import orjson
+
+from api.bodies import decode_json, decode_loosely, path_of_not_finite
 from streams.domain.errors import EventError, ReceiptError
 from streams.domain.events import Observation
 from streams.domain.receipts import Keyring, check_attribution
 from streams.wire.json_observations import decode_json_observations
-from streams.wire.observation_fields import at
+from streams.wire.observation_fields import at, check_count
+
+TURN = 200
+"""Observations that are checked without a pause; assignments wait for so long."""
+
+MAX_REJECTED_LISTED = 100
+"""Refused observations that an answer names; it counts all of them."""
 
 
 class Log(Protocol):
@@ -29,10 +38,12 @@ class Observing:
 
     Attributes:
         accepted: Observations taken.
+        rejected: Observations of lists that were refused while others of their list were taken.
     """
 
     def __init__(self, keyring: Keyring, log: Log, now_ms: Callable[[], int]) -> None:
         self.accepted = 0
+        self.rejected = 0
         self._keyring = keyring
         self._log = log
         self._now_ms = now_ms
@@ -40,35 +51,35 @@ class Observing:
     async def observe(self, body: bytes) -> bytes:
         """Take the observations in a JSON body, one object or a list, and return the JSON answer.
 
+        The good ones of a list are taken together or not at all; the answer names the others.
+
         Raises:
-            InputError: one of them cannot be used; none was taken. Its path tells which.
+            InputError: none of them can be used. Its path says which is the first.
             SpoolFullError: they cannot be kept; none was taken.
         """
-        observations = self._checked(body)
-        if observations:
-            self._log.add_observations(observations)
-            await self._log.written()
-        self.accepted += len(observations)
-        return b'{"accepted":%d}' % len(observations)
-
-    def _checked(self, body: bytes) -> list[Observation]:
-        try:
-            batch = decode_json_observations(body)
-        except EventError as error:
-            if error.code == "INVALID_JSON":
-                decode_json(body)  # knows the place of a NaN
-            raise
-        is_list = body.lstrip()[:1] == b"["
+        members = await _members(body)
         now_ms = self._now_ms()
-        checked = []
-        for index, member in enumerate(batch.observations):
+        is_list = body.lstrip()[:1] == b"["
+        good: list[Observation] = []
+        bad: list[tuple[int, EventError]] = []
+        for index, member in enumerate(members):
+            if index % TURN == TURN - 1:
+                await asyncio.sleep(0)
             if isinstance(member, EventError):
-                raise member
+                bad.append((index, member))
+                continue
             try:
-                checked.append(self._attributed(member, now_ms))
+                good.append(self._attributed(member, now_ms))
             except ReceiptError as error:
-                raise at(index, error) if is_list else error from error
-        return checked
+                bad.append((index, at(index, error) if is_list else error))
+        if bad and not good:
+            raise bad[0][1]
+        if good:
+            self._log.add_observations(good)
+            await self._log.written()
+        self.accepted += len(good)
+        self.rejected += len(bad)
+        return _answer(len(good), bad) if bad else b'{"accepted":%d}' % len(good)
 
     def _attributed(self, observation: Observation, now_ms: int) -> Observation:
         """Return an observation of a verified assignment, with its time."""
@@ -79,3 +90,53 @@ class Observing:
             observation = replace(observation, observed_at_ms=now_ms)
         check_attribution(self._keyring.verify(observation.assignment_id), observed_at_ms)
         return observation
+
+
+async def _members(body: bytes) -> Sequence[Observation | EventError]:
+    """Return the observations of a body, or the error of each that is none.
+
+    Raises:
+        InputError: it is no list of observations, and no observation.
+    """
+    try:
+        return decode_json_observations(body).observations
+    except EventError as error:
+        if error.code != "INVALID_JSON":
+            raise
+    # One member may hold a NaN or half a character, which is no JSON; the others are good.
+    loose = decode_loosely(body)
+    if not isinstance(loose, list):
+        decode_json(body)
+        raise EventError("INVALID_JSON", "the body is not JSON")
+    check_count(len(loose))
+    members = []
+    for index, member in enumerate(loose):
+        if index % TURN == TURN - 1:
+            await asyncio.sleep(0)
+        members.append(_strictly(index, member))
+    return members
+
+
+def _strictly(index: int, member: Any) -> Observation | EventError:
+    path = path_of_not_finite(member)
+    if path is not None:
+        return at(index, EventError("NOT_FINITE", "a number must be finite", path))
+    try:
+        text = orjson.dumps([member])
+    except TypeError:  # half a character
+        return at(index, EventError("INVALID_JSON", "holds a text that is not Unicode"))
+    [found] = decode_json_observations(text).observations
+    return found if isinstance(found, Observation) else at(index, _inner(found))
+
+
+def _inner(error: EventError) -> EventError:
+    """Return an error of the member [0] as that of the member alone."""
+    return EventError(error.code, error.message, error.path.removeprefix("[0]").lstrip("."))
+
+
+def _answer(n_accepted: int, bad: Sequence[tuple[int, EventError]]) -> bytes:
+    rejected = [
+        {"index": index, "code": error.code, "path": error.path, "message": error.message}
+        for index, error in bad[:MAX_REJECTED_LISTED]
+    ]
+    return orjson.dumps({"accepted": n_accepted, "rejected": rejected, "rejectedCount": len(bad)})

@@ -7,10 +7,11 @@ The publishers stand apart, since they need Kafka's client library: `Observation
 from api.client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient
 from api.client.errors import ApiError, ApiUnreachableError
 from api.client.requests import Context, Observation
-from api.client.results import Assignment, Experiment, Refused, Stats
+from api.client.results import Accepted, Assignment, Experiment, Refused, Rejected, Stats
 
 __all__ = [
     "DEFAULT_URL",
+    "Accepted",
     "ApiError",
     "ApiUnreachableError",
     "Assignment",
@@ -20,5 +21,6 @@ __all__ = [
     "ExperimentClient",
     "Observation",
     "Refused",
+    "Rejected",
     "Stats",
 ]

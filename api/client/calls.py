@@ -272,11 +272,21 @@ def record_observation(
 
 
 def record_observations(observations: Iterable[Observation]) -> Call[Accepted]:
-    """Record several observations in one request: all are taken, or none.
+    """Record several observations in one request: the good ones are taken, all of them or none.
+
+    Returns:
+        How many were taken, and in `rejected` which were not and why.
 
     Raises:
         EventError: a value is not finite or too large; nothing was sent.
-        ApiError: 422 with the path of the first one that is wrong, as in `[1].assignmentId`.
+        ApiError: 422 if none can be taken, with the path of the first, as in `[0].assignmentId`.
+
+    Examples:
+        ```
+        taken = client.record_observations(observations)
+        for each in taken.rejected:
+            log.warning("observation %d: %s %s", each.index, each.code, each.path)
+        ```
     """
     taken = tuple(observations)
     return Call(

@@ -376,10 +376,34 @@ class Stats(Result):
     evidence: Evidence | None = None
 
 
+class Rejected(Result):
+    """An observation of a list that was refused while others of the list were taken.
+
+    Attributes:
+        index: Its place in the list, from 0.
+        code: Stable code.
+        path: Field at fault, as in `[3].value`.
+        message: One sentence for a person.
+    """
+
+    index: int
+    code: str
+    path: str
+    message: str
+
+
 class Accepted(Result):
-    """How many observations were taken."""
+    """How many observations were taken.
+
+    Attributes:
+        accepted: Observations taken.
+        rejected: The refused ones, the first hundred of them; empty if all were taken.
+        rejected_count: Number of refused ones.
+    """
 
     accepted: int
+    rejected: tuple[Rejected, ...] = ()
+    rejected_count: int = 0
 
 
 class Health(Result):

@@ -1,13 +1,14 @@
-"""Observations over HTTP: all of a request or none."""
+"""Observations over HTTP: what is good is taken, what is bad is named."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from streams.domain.receipts import Receipt
-from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api
+from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api
 
 RECEIPT = Receipt(5, 1, 1 << 31, 3, NOW_MS - 1_000, 99, 86_400)
 SIGNED = KEYRING.sign(RECEIPT)
@@ -84,19 +85,84 @@ async def test_a_time_in_another_unit_is_asked_about(
         ({"evenId": "e"}, "UNKNOWN_FIELD", "evenId"),
     ],
 )
-async def test_a_bad_observation_is_422_and_none_of_its_list_is_taken(
+async def test_a_bad_observation_is_422_and_does_not_cost_the_others_of_its_list(
     api: Api, change, code: str, path: str
 ) -> None:
     bad = {**CLICK, **change}
 
     alone = await api.http.post("/observations", content=json.dumps(bad))
+    all_bad = await api.http.post("/observations", content=json.dumps([bad, bad]))
+    assert api.topics.records == []
     in_list = await api.http.post("/observations", content=json.dumps([CLICK, CLICK, bad, CLICK]))
 
-    for answer, expected in ((alone, path), (in_list, f"[2].{path}")):
+    for answer, expected in ((alone, path), (all_bad, f"[0].{path}")):
         assert answer.status_code == 422
         error = answer.json()["error"]
         assert (error["code"], error["path"]) == (code, expected)
-    assert api.topics.records == []
+    assert in_list.status_code == 202
+    told = in_list.json()
+    [rejected] = told["rejected"]
+    assert (told["accepted"], told["rejectedCount"]) == (3, 1)
+    assert (rejected["index"], rejected["code"], rejected["path"]) == (2, code, f"[2].{path}")
+    assert len(api.topics.observations()) == 3
+
+
+async def test_one_bad_event_among_500_is_named_and_499_are_taken(tmp_path: Path) -> None:
+    several = [{**CLICK, "eventId": f"e{index}"} for index in range(500)]
+    several[123] = {**CLICK, "value": "NaN"}
+
+    async with memory_api(tmp_path, max_body_bytes=2**20) as api:
+        answer = await api.http.post("/observations", json=several)
+        n_taken = len(api.topics.observations())
+
+    assert answer.status_code == 202
+    told = answer.json()
+    assert told["accepted"] == 499
+    assert told["rejected"] == [
+        {
+            "index": 123,
+            "code": "WRONG_TYPE",
+            "path": "[123].value",
+            "message": "must be a number",
+        }
+    ]
+    assert n_taken == 499
+
+
+async def test_of_many_bad_observations_a_hundred_are_named_and_all_are_counted(api: Api) -> None:
+    several = [CLICK, *[{**CLICK, "metric": "no spaces"}] * 500]
+
+    told = (await api.http.post("/observations", json=several)).json()
+
+    assert (told["accepted"], told["rejectedCount"]) == (1, 500)
+    assert [each["index"] for each in told["rejected"]] == list(range(1, 101))
+
+
+@pytest.mark.parametrize("event_id", ['"\\ud800"', '"\\udfff\\ud800"'])
+async def test_a_lone_surrogate_is_refused_where_it_stands(api: Api, event_id: str) -> None:
+    bad = json.dumps({**CLICK, "eventId": "?"}).replace('"?"', event_id.replace("\\\\", "\\"))
+
+    alone = await api.http.post("/observations", content=bad)
+    in_list = await api.http.post("/observations", content=f"[{json.dumps(CLICK)}, {bad}]")
+
+    assert (alone.status_code, alone.json()["error"]["code"]) == (422, "INVALID_JSON")
+    assert (in_list.status_code, in_list.json()["accepted"]) == (202, 1)
+    assert in_list.json()["rejected"][0]["code"] == "INVALID_JSON"
+
+
+async def test_a_list_of_which_nothing_can_be_kept_is_taken_not_at_all(tmp_path: Path) -> None:
+    several = [{**CLICK, "eventId": f"e{index}"} for index in range(500)]
+    async with memory_api(tmp_path, spool_max_bytes=2**10, max_body_bytes=2**20) as api:
+        answer = await api.http.post("/observations", json=[*several, {**CLICK, "value": "x"}])
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "SPOOL_FULL")
+        assert api.topics.records == []
+
+
+async def test_a_body_over_the_limit_is_413(api: Api) -> None:
+    answer = await api.http.post("/observations", content=b"x" * 70_000)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "BODY_TOO_LARGE")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +174,6 @@ async def test_a_bad_observation_is_422_and_none_of_its_list_is_taken(
         (b"\xff\xfe", "INVALID_JSON"),
         (b'"click"', "WRONG_TYPE"),
         (b"[1]", "WRONG_TYPE"),
-        (b"x" * 70_000, "BODY_TOO_LARGE"),
     ],
 )
 async def test_what_is_no_observation_is_422(api: Api, body: bytes, code: str) -> None:
