@@ -8,7 +8,7 @@ import sys
 import uvloop
 
 from api.app import running_api
-from api.serving import listening_socket, server_of
+from api.serving import limits_of, listening_socket, server_of
 from streams.domain.errors import ConfigurationError, DependencyError
 from streams.settings import Settings, load_settings
 
@@ -40,7 +40,8 @@ async def _serve(settings: Settings) -> None:
         with listening_socket(settings.api_host, settings.api_port) as listening:
             host, port, *_ = listening.getsockname()
             _log.info("listening on %s port %d", host, port)
-            await server_of(app).serve([listening])
+            server = server_of(app, limits_of(settings), app.counters.errors)
+            await server.serve([listening])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from api.assigning import Assigning
 from api.auth import open_gate
 from api.commands import Commands, KafkaCommandLog
 from api.control import control_plane
+from api.cors import Origins
 from api.delivery import PRODUCER_CONFIG, Delivery, Producer
 from api.edge import Edge
 from api.experiments import Experiments
@@ -130,7 +131,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             watch,
             background,
         )
-        control = control_plane(
+        control, routing = control_plane(
             Services(
                 experiments,
                 commands,
@@ -149,7 +150,16 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         background.start("presence", presence.follow)
         background.start("delivery", partial(_pump, delivery))
         resources.push_async_callback(background.stop)
-        yield Edge(control, assigning, observing, gate, counters, settings.max_body_bytes)
+        yield Edge(
+            control,
+            assigning,
+            observing,
+            gate,
+            counters,
+            settings.max_body_bytes,
+            routing,
+            Origins(settings.cors_origins),
+        )
 
 
 def now_ms() -> int:

@@ -19,6 +19,7 @@ from api.routes.commands import commands
 from api.routes.probes import probes
 from api.routes.reading import reading
 from api.routes.traffic import traffic
+from api.routing import Routing
 from api.services import Services
 from streams.domain.errors import EngineError
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
@@ -26,16 +27,22 @@ from streams.experiments.definition import ExperimentDefinition, ExperimentUpdat
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 
-def control_plane(services: Services, version: str) -> FastAPI:
-    """Return the application with all routes; `/docs` needs nothing from elsewhere."""
+def control_plane(services: Services, version: str) -> tuple[FastAPI, Routing]:
+    """Return the application with all routes, and what is where in it.
+
+    `/docs` needs nothing from elsewhere.
+    """
     app = FastAPIOffline(
         title="Experiment Streams",
         version=version,
         description="Assign variants, record observations, read posteriors, decide.",
         redirect_slashes=False,
     )
-    for router in (commands(services), reading(services), traffic(services), probes(services)):
+    routers = (commands(services), reading(services), traffic(services), probes(services))
+    for router in routers:
         app.include_router(router)
+    routing = Routing()
+    routing.add(app.routes, routers)
     _answer_errors(app, services.counters)
     with_schemas(
         app,
@@ -48,7 +55,7 @@ def control_plane(services: Services, version: str) -> FastAPI:
             ObservationRequest,
         ),
     )
-    return app
+    return app, routing
 
 
 def _answer_errors(app: FastAPI, counters: RequestCounters) -> None:
@@ -64,7 +71,7 @@ def _answer_errors(app: FastAPI, counters: RequestCounters) -> None:
     async def no_route(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
         code = _CODES.get(error.status_code, "INTERNAL")
-        return answer(RouteError(code, error.detail, ""))
+        return answer(RouteError(code, error.detail, (error.headers or {}).get("Allow", "")))
 
     app.add_exception_handler(EngineError, engine_error)
     app.add_exception_handler(HTTPException, no_route)

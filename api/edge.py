@@ -1,7 +1,8 @@
 """The fast path: assignments and observations, answered before any framework sees them.
 
-Everything else goes on to the control plane, its body read and bounded here. The routes are
-declared there too, for the documentation and for whoever embeds the control plane alone.
+Everything else goes on to the control plane once its path, method, key and query are known to be
+good, its body read and bounded here. The routes are declared there too, for the documentation and
+for a program that embeds the control plane alone.
 """
 
 from __future__ import annotations
@@ -14,22 +15,29 @@ from typing import Any
 from api.assigning import Assigning
 from api.auth import Gate, Scope
 from api.bodies import ClientGoneError, Message, Receive, decode_object, read_body
-from api.errors import JSON_HEADER, Headers, answer_of
+from api.cors import Origins
+from api.errors import JSON_HEADER, NO_STORE, Headers, Send, answer_of
 from api.metrics import RequestCounters
 from api.observing import Observing
+from api.query import check_query
+from api.routing import Routing
 
 AsgiScope = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 _EXPERIMENTS = "/experiments/"
 _ASSIGN = "/assign"
 _OBSERVATIONS = "/observations"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Edge:
-    """The ASGI application in front of the control plane."""
+    """The ASGI application in front of the control plane.
+
+    Attributes:
+        counters: Counts of requests.
+    """
 
     def __init__(
         self,
@@ -39,54 +47,53 @@ class Edge:
         gate: Gate,
         counters: RequestCounters,
         max_body_bytes: int,
+        routing: Routing | None = None,
+        origins: Origins | None = None,
     ) -> None:
+        self.counters = counters
         self._control = control
         self._assigning = assigning
         self._observing = observing
         self._gate = gate
-        self._counters = counters
         self._max_body_bytes = max_body_bytes
+        self._routing = routing or Routing()
+        self._origins = origins or Origins()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI 3 has it."""
-        if scope["type"] != "http" or scope["method"] not in _BODY_METHODS:
-            await self._pass_on(scope, receive, send)
+        if scope["type"] != "http":
             return
         began_s = perf_counter()
+        if not self._origins.is_empty:
+            send = self._origins.wrapped(scope["headers"], send)
+        path: str = scope["path"]
+        if path[-1:] == "/" != path:
+            path = path[:-1]
         try:
-            path: str = scope["path"]
             if scope["method"] != "POST":
                 pass
             elif path.endswith(_ASSIGN):
                 experiment_id = _experiment_of(path)
                 if experiment_id is not None:
                     await self._assign(experiment_id, scope, receive, send)
-                    self._counters.assign_latency.add(perf_counter() - began_s)
+                    self.counters.assign_latency.add(perf_counter() - began_s)
                     return
             elif path == _OBSERVATIONS:
                 await self._observe(scope, receive, send)
-                self._counters.observe_latency.add(perf_counter() - began_s)
+                self.counters.observe_latency.add(perf_counter() - began_s)
                 return
-            body = await read_body(receive, self._max_body_bytes)
+            await self._pass_on(path, scope, receive, send)
         except ClientGoneError:
             return
         except Exception as error:  # noqa: BLE001 - answered by the table, and logged if unknown
             status, body, headers, code = answer_of(error)
-            self._counters.errors[code] += 1
-            await _answer(send, status, headers, body)
-            return
-        await self._pass_on(scope, _replaying(body, receive), send)
-
-    async def _pass_on(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        # Starlette answers an unexpected error, by our handler, and then raises it all the same.
-        with suppress(Exception):
-            await self._control(scope, receive, send)
+            self.counters.errors[code] += 1
+            await _answer(send, status, headers, b"" if scope["method"] == "HEAD" else body)
 
     async def _assign(
         self, experiment_id: str, scope: AsgiScope, receive: Receive, send: Send
     ) -> None:
-        self._gate.check(scope["headers"], Scope.ASSIGN)
-        request = decode_object(await read_body(receive, self._max_body_bytes))
+        request = decode_object(await self._body(scope, receive, Scope.ASSIGN))
         if experiment_id:
             answer = await self._assigning.assign(experiment_id, request)
         else:
@@ -94,9 +101,45 @@ class Edge:
         await _answer(send, 200, _headers(answer), answer)
 
     async def _observe(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        self._gate.check(scope["headers"], Scope.OBSERVE)
-        answer = await self._observing.observe(await read_body(receive, self._max_body_bytes))
+        answer = await self._observing.observe(await self._body(scope, receive, Scope.OBSERVE))
         await _answer(send, 202, _headers(answer), answer)
+
+    async def _body(self, scope: AsgiScope, receive: Receive, needed: Scope) -> bytes:
+        """Return the body of a request that may be made and takes no parameters."""
+        headers = scope["headers"]
+        self._gate.check(headers, needed)
+        if self._gate.is_open:
+            self._origins.check_page(headers)
+        if scope.get("query_string"):
+            check_query(scope["query_string"])
+        return await read_body(receive, self._max_body_bytes, headers)
+
+    async def _pass_on(self, path: str, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        method, headers = scope["method"], scope["headers"]
+        if method == "OPTIONS":
+            await self._options(path, scope, send)
+            return
+        rules = self._routing.find(path).of(method)
+        if rules.scope is not None:
+            self._gate.check(headers, rules.scope)
+        if self._gate.is_open and method not in _SAFE_METHODS:
+            self._origins.check_page(headers)
+        if rules.parameters is not None:
+            check_query(scope["query_string"], rules.parameters)
+        if method in _BODY_METHODS:
+            body = await read_body(receive, self._max_body_bytes, headers)
+            receive = _replaying(body, receive)
+        if method == "HEAD":
+            method, send = "GET", _without_body(send)
+        scope = {**scope, "method": method, "path": path, "raw_path": path.encode()}
+        # Starlette answers an unexpected error, by our handler, and then raises it all the same.
+        with suppress(Exception):
+            await self._control(scope, receive, send)
+
+    async def _options(self, path: str, scope: AsgiScope, send: Send) -> None:
+        allow = "GET, HEAD, POST, PATCH, OPTIONS" if path == "*" else self._routing.find(path).allow
+        headers = [(b"allow", allow.encode()), NO_STORE]
+        await _answer(send, 204, headers + self._origins.preflight(scope["headers"]), b"")
 
 
 def _experiment_of(path: str) -> str | None:
@@ -110,7 +153,7 @@ def _experiment_of(path: str) -> str | None:
 
 
 def _headers(body: bytes) -> Headers:
-    return [JSON_HEADER, (b"content-length", b"%d" % len(body))]
+    return [JSON_HEADER, NO_STORE, (b"content-length", b"%d" % len(body))]
 
 
 async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
@@ -126,3 +169,14 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
+
+
+def _without_body(send: Send) -> Send:
+    """Return a `send` for the answer to a HEAD, which has the headers of a GET alone."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head

@@ -1,22 +1,24 @@
-"""What every route uses: the services behind it, who may call it, and how it answers."""
+"""What every route uses: the services behind it, and how it answers."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from fastapi import Request, Response
+from fastapi import Response
 
 from api.assigning import Assigning
-from api.auth import Gate, Scope
+from api.auth import Gate
 from api.commands import Commands
 from api.experiments import Experiments
 from api.metrics import RequestCounters
 from api.observing import Observing
 from api.readiness import Readiness
 from streams.wire.schema_levels import SchemaGate
+
+_HEADERS = {"Cache-Control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +36,6 @@ class Services:
     metrics: Callable[[], bytes]
 
 
-def allows(gate: Gate, scope: Scope) -> Callable[[Request], Awaitable[None]]:
-    """Return a dependency that refuses whoever has no key with this scope."""
-
-    async def check(request: Request) -> None:
-        request.state.caller = gate.check(request.scope["headers"], scope)
-
-    return check
-
-
 def json_answer(payload: Any, status: int = 200) -> Response:
     """Return the JSON of a payload."""
     return answer(orjson.dumps(payload), status)
@@ -50,4 +43,4 @@ def json_answer(payload: Any, status: int = 200) -> Response:
 
 def answer(body: bytes, status: int = 200) -> Response:
     """Return JSON that is rendered already."""
-    return Response(body, status, media_type="application/json")
+    return Response(body, status, _HEADERS, media_type="application/json")

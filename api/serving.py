@@ -1,30 +1,54 @@
-"""uvicorn as it is used here: one write for each answer, and signals that stop instead of kill."""
+"""uvicorn as it is used here: bounded connections, and signals that stop instead of kill."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.connections import SWEEP_S, Connections, HttpLimits
 from api.edge import AsgiApp
+from api.protocol import protocol_factory
 from streams.domain.errors import ConfigurationError
+from streams.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 BACKLOG = 2_048
 GRACE_S = 1
 """How long open requests may take when the process stops, in whole seconds."""
 
 
+TICK_S = 0.1
+"""How often uvicorn calls `on_tick`, in seconds."""
+
+SPARE_FILES = 128
+"""File descriptors for all that is no connection of a client: Kafka, Redis, spool, log."""
+
+
 class Server(uvicorn.Server):
-    """A server that a signal stops and does not kill.
+    """A server that a signal stops and does not kill, and that ends overdue connections.
 
     uvicorn's own raises the signal again at its end, before what is outside of it could drain.
     """
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self.connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look at deadlines from time to time; return whether to stop."""
+        if counter % round(SWEEP_S / TICK_S) == 0:
+            self.connections.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -48,113 +72,58 @@ def listening_socket(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error}", "api_port") from error
 
 
-def server_of(app: AsgiApp) -> Server:
-    """Return a server of `app`, to be given the sockets it serves."""
-    return Server(
-        uvicorn.Config(
-            app,
-            loop="none",
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_level="warning",
-            proxy_headers=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=GRACE_S,
-        )
+def server_of(
+    app: AsgiApp, limits: HttpLimits | None = None, errors: Counter[str] | None = None
+) -> Server:
+    """Return a server of `app`, to be given the sockets it serves.
+
+    Args:
+        app: Answers requests.
+        limits: What clients may take.
+        errors: Where refusals are counted, by code.
+    """
+    limits = within_files(limits or HttpLimits())
+    connections = Connections(limits, Counter() if errors is None else errors)
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http=protocol_factory(connections),  # type: ignore[arg-type]  # it only calls it
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return Server(config, connections)
+
+
+def limits_of(settings: Settings) -> HttpLimits:
+    """Return the limits that an installation has chosen."""
+    return HttpLimits(
+        max_connections=settings.api_max_connections,
+        head_timeout_s=settings.api_head_timeout_s,
+        body_timeout_s=settings.api_body_timeout_s,
+        answer_timeout_s=settings.api_answer_timeout_s,
+        keep_alive_s=settings.api_keep_alive_s,
+        max_head_bytes=settings.api_max_head_bytes,
+        max_url_bytes=settings.api_max_url_bytes,
     )
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, on a transport that joins what it is given, with one idle timer."""
+def within_files(limits: HttpLimits) -> HttpLimits:
+    """Return limits that leave file descriptors to the rest of the process.
 
-    def connection_made(self, transport: Any) -> None:
-        loop = self.loop
-        self.loop = _OneTimer(loop)  # type: ignore[assignment]
-        super().connection_made(_JoinedWrites(transport, loop))  # type: ignore[arg-type]
-
-
-class _OneTimer:
-    """What the protocol uses of an event loop, with one timer for a connection.
-
-    uvicorn sets and cancels a timer after every answer, to close idle connections; a tenth of the
-    time of a small request goes into that. Here the timer that runs already looks, when it ends,
-    whether there was something since.
+    The soft limit is raised first, if the process may.
     """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.create_task = loop.create_task
-        self._loop = loop
-        self._is_running = False
-        self._deadline_s: float | None = None
-        self._callback: Callable[[], object] = _nothing
-
-    def call_later(self, delay_s: float, callback: Callable[[], object]) -> _OneTimer:
-        """Call back after a time unless cancelled; a second call replaces the first."""
-        self._deadline_s = self._loop.time() + delay_s
-        self._callback = callback
-        if not self._is_running:
-            self._is_running = True
-            self._loop.call_later(delay_s, self._look)
-        return self
-
-    def cancel(self) -> None:
-        """Do not call back."""
-        self._deadline_s = None
-
-    def _look(self) -> None:
-        self._is_running = False
-        if self._deadline_s is None:
-            return
-        left_s = self._deadline_s - self._loop.time()
-        if left_s <= 0:
-            self._deadline_s = None
-            self._callback()
-        else:
-            self._is_running = True
-            self._loop.call_later(left_s, self._look)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-
-class _JoinedWrites:
-    """A transport that writes once for all that it was given in one turn of the event loop.
-
-    uvicorn writes head and body of an answer apart, and uvloop passes each to the kernel at once:
-    two system calls and two packets, a sixth of what a small answer costs in all.
-    """
-
-    __slots__ = ("_loop", "_parts", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        """Take data; it is written at the end of the turn."""
-        if not self._parts:
-            self._loop.call_soon(self._flush)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        """Write what was taken, and close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._parts:
-            data = b"".join(self._parts)
-            self._parts.clear()
-            if not self._transport.is_closing():
-                self._transport.write(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-def _nothing() -> None:
-    """Do nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.max_connections + SPARE_FILES
+    if resource.RLIM_INFINITY != soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    _log.warning("%d file descriptors allow %d connections", soft, soft - SPARE_FILES)
+    return replace(limits, max_connections=max(1, soft - SPARE_FILES))

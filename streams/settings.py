@@ -78,7 +78,63 @@ class Settings(KafkaSettings):
         MIB,
         ge=1024,
         le=64 * MIB,
-        description="Largest request body, bytes. One MiB is several thousand observations.",
+        description="Largest request body, bytes, as it is sent and as it is unpacked. One MiB is "
+        "several thousand observations.",
+    )
+    api_max_connections: int = Field(
+        4_096,
+        ge=1,
+        le=65_536,
+        description="Open connections of one API process. One more takes the place of one that "
+        "waits: of the oldest that never sent a whole request, else of the one that is idle for "
+        "the longest time; if every one is being answered, it gets 503. A few KiB each; the limit "
+        "of open files is raised to it where the system lets the process.",
+    )
+    api_head_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="How long a client may take for request line and headers, seconds; then 408. "
+        "A connection that sends nothing at all is closed after this time.",
+    )
+    api_body_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        le=3_600,
+        description="How long a client may take for the body of a request, seconds; then 408.",
+    )
+    api_answer_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        le=3_600,
+        description="How long a client may leave an answer unread, seconds; then its connection "
+        "is closed.",
+    )
+    api_keep_alive_s: float = Field(
+        75.0,
+        gt=0,
+        le=3_600,
+        description="How long a connection may be idle between two requests, seconds. Longer than "
+        "that of the load balancer before it, or that meets closed connections.",
+    )
+    api_max_head_bytes: int = Field(
+        64 * 1024,
+        ge=1024,
+        le=MIB,
+        description="Largest request line with headers, bytes; beyond it 431. At most 100 headers.",
+    )
+    api_max_url_bytes: int = Field(
+        8 * 1024,
+        ge=256,
+        le=64 * 1024,
+        description="Longest request target, bytes; beyond it 414.",
+    )
+    cors_origins: str = Field(
+        "",
+        max_length=4_096,
+        description="Origins of web pages that may call the API from a browser, separated by "
+        "commas, as `https://shop.example`; `*` for all. Empty for none: then a page of another "
+        "origin is refused by an API without keys, and gets no answer to read from one with keys.",
     )
     command_timeout_s: float = Field(
         5.0,

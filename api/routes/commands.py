@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.auth import Scope
 from api.bodies import decode_object
 from api.client.results import Experiment
-from api.commands import IdempotencyKey
 from api.documentation import ERRORS, json_body, keys_documented
 from api.experiments import Experiments
 from api.payloads import experiment_payload
 from api.requests import ConcludeRequest
-from api.services import Services, allows, json_answer
+from api.routing import Requires
+from api.services import Services, json_answer
 from streams.domain.errors import InputError
 from streams.domain.events import CommandKind
 from streams.domain.ids import experiment_number
@@ -24,14 +23,12 @@ from streams.experiments.definition import ExperimentDefinition, ExperimentUpdat
 from streams.experiments.definition_versions import unused
 
 MAX_IDEMPOTENCY_KEY = 256
-_HEADER = "Idempotency-Key"
 
-KeyHeader = Annotated[
+IdempotencyKey = Annotated[
     str | None,
     Header(
-        alias=_HEADER,
-        description="The same key of the same caller, for the same command and body, gives the "
-        "first answer again; with another body it is refused (`IDEMPOTENCY_KEY_REUSED`).",
+        alias="Idempotency-Key",
+        description="The same key, for the same command, gives the first answer again.",
     ),
 ]
 
@@ -40,7 +37,7 @@ def commands(services: Services) -> APIRouter:
     """Return the routes of commands."""
     router = APIRouter(
         tags=["experiments"],
-        dependencies=[Depends(allows(services.gate, Scope.MANAGE)), keys_documented()],
+        dependencies=[Depends(Requires(services.gate, Scope.MANAGE)), keys_documented()],
         responses=ERRORS,
     )
 
@@ -50,13 +47,12 @@ def commands(services: Services) -> APIRouter:
         response_model=Experiment,
         openapi_extra=json_body(ExperimentDefinition),
     )
-    async def create_experiment(request: Request, key: KeyHeader = None) -> Response:
+    async def create_experiment(request: Request, key: IdempotencyKey = None) -> Response:
         """Create an experiment, as a draft."""
-        body = decode_object(await request.body())
-        definition = parse(ExperimentDefinition, body)
+        definition = parse(ExperimentDefinition, decode_object(await request.body()))
         services.schemas.require_definition(definition)
         payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
-        snapshot = await services.commands.create(payload, _key(request, key, body))
+        snapshot = await services.commands.create(payload, _checked_key(key))
         return json_answer(experiment_payload(snapshot.experiment), 201)
 
     @router.patch(
@@ -65,14 +61,13 @@ def commands(services: Services) -> APIRouter:
         openapi_extra=json_body(ExperimentUpdate),
     )
     async def update_experiment(
-        experiment_id: str, request: Request, key: KeyHeader = None
+        experiment_id: str, request: Request, key: IdempotencyKey = None
     ) -> Response:
         """Change the share of traffic or the thresholds; what is left out stays."""
-        body = decode_object(await request.body())
-        update = parse(ExperimentUpdate, body)
+        update = parse(ExperimentUpdate, decode_object(await request.body()))
         services.schemas.require_definition(update)
         payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
-        return await change(experiment_id, CommandKind.UPDATE, payload, _key(request, key, body))
+        return await change(experiment_id, CommandKind.UPDATE, payload, key)
 
     @router.post(
         "/experiments/{experiment_id}/conclude",
@@ -80,23 +75,24 @@ def commands(services: Services) -> APIRouter:
         openapi_extra=json_body(ConcludeRequest, is_required=False),
     )
     async def conclude_experiment(
-        experiment_id: str, request: Request, key: KeyHeader = None
+        experiment_id: str, request: Request, key: IdempotencyKey = None
     ) -> Response:
         """End an experiment, with a winner or without."""
-        body = decode_object(await request.body())
-        conclude = parse(ConcludeRequest, body)
+        conclude = parse(ConcludeRequest, decode_object(await request.body()))
         payload = conclude.model_dump(by_alias=True, exclude_none=True)
         if conclude.winner_variant_id is not None and conclude.control_share is None:
             experiment = services.experiments.snapshot(experiment_id).experiment
             payload["controlShare"] = experiment.definition.config.kept_control_share
-        return await change(experiment_id, CommandKind.CONCLUDE, payload, _key(request, key, body))
+        return await change(experiment_id, CommandKind.CONCLUDE, payload, key)
 
     def bare(kind: CommandKind, does: str) -> None:
-        async def command(experiment_id: str, request: Request, key: KeyHeader = None) -> Response:
+        async def command(
+            experiment_id: str, request: Request, key: IdempotencyKey = None
+        ) -> Response:
             surplus = decode_object(await request.body())
             if surplus:
                 raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
-            return await change(experiment_id, kind, {}, _key(request, key, {}))
+            return await change(experiment_id, kind, {}, key)
 
         router.add_api_route(
             f"/experiments/{{experiment_id}}/{kind}",
@@ -117,13 +113,10 @@ def commands(services: Services) -> APIRouter:
     bare(CommandKind.ARCHIVE, "Put a draft or a concluded experiment away.")
 
     async def change(
-        experiment_id: str,
-        kind: CommandKind,
-        payload: dict[str, Any],
-        key: IdempotencyKey | None,
+        experiment_id: str, kind: CommandKind, payload: dict[str, Any], key: str | None
     ) -> Response:
         number = _number(services.experiments, experiment_id)
-        snapshot = await services.commands.change(number, kind, payload, key)
+        snapshot = await services.commands.change(number, kind, payload, _checked_key(key))
         return json_answer(experiment_payload(snapshot.experiment))
 
     return router
@@ -137,20 +130,9 @@ def _number(experiments: Experiments, experiment_id: str) -> int:
         return experiments.snapshot(experiment_id).experiment.number
 
 
-def _key(request: Request, key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
-    """Return the idempotency key of a request, if it has one.
-
-    Raises:
-        InputError: it is too long or empty (`OUT_OF_RANGE`), or not printable ASCII
-            (`INVALID_NAME`).
-    """
-    if key is None:
-        return None
-    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+def _checked_key(key: str | None) -> str | None:
+    if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
         raise InputError(
-            "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", _HEADER
+            "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", "Idempotency-Key"
         )
-    if not (key.isascii() and key.isprintable()):
-        raise InputError("INVALID_NAME", "must be printable ASCII", _HEADER)
-    spelled = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    return IdempotencyKey(key, request.state.caller, spelled)
+    return key

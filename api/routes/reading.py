@@ -8,7 +8,8 @@ from api.auth import Scope
 from api.client.results import Experiment, Stats
 from api.documentation import ERRORS, ExperimentsPage, keys_documented
 from api.payloads import experiment_payload, stats_payload
-from api.services import Services, allows, json_answer
+from api.routing import Requires
+from api.services import Services, json_answer
 from streams.experiments.snapshot import Snapshot
 
 
@@ -16,7 +17,7 @@ def reading(services: Services) -> APIRouter:
     """Return the routes that read."""
     router = APIRouter(
         tags=["experiments"],
-        dependencies=[Depends(allows(services.gate, Scope.READ)), keys_documented()],
+        dependencies=[Depends(Requires(services.gate, Scope.READ)), keys_documented()],
         responses=ERRORS,
     )
 

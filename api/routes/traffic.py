@@ -9,13 +9,14 @@ from api.bodies import decode_object
 from api.client.results import Accepted, Assignment
 from api.documentation import ERRORS, AssignmentsPage, json_body, keys_documented
 from api.requests import AssignmentContext, AssignmentsRequest, ObservationRequest
-from api.services import Services, allows, answer
+from api.routing import Requires
+from api.services import Services, answer
 
 
 def traffic(services: Services) -> APIRouter:
     """Return the routes that `Edge` answers itself, declared for the documentation."""
     router = APIRouter(tags=["traffic"], responses=ERRORS, dependencies=[keys_documented()])
-    may_assign = [Depends(allows(services.gate, Scope.ASSIGN))]
+    may_assign = [Depends(Requires(services.gate, Scope.ASSIGN))]
 
     @router.post(
         "/experiments/{experiment_id}/assign",
@@ -48,7 +49,7 @@ def traffic(services: Services) -> APIRouter:
         status_code=202,
         response_model=Accepted,
         openapi_extra=json_body(ObservationRequest, is_list_too=True),
-        dependencies=[Depends(allows(services.gate, Scope.OBSERVE))],
+        dependencies=[Depends(Requires(services.gate, Scope.OBSERVE))],
     )
     async def record_observations(request: Request) -> Response:
         """Record what units did after their assignment: one observation or a list, all or none."""

@@ -13,6 +13,7 @@ from api.assigning import Assigning
 from api.auth import Gate
 from api.commands import Commands
 from api.control import control_plane
+from api.cors import Origins
 from api.edge import Edge
 from api.experiments import Experiments
 from api.metrics import RequestCounters
@@ -21,14 +22,13 @@ from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.readiness import Readiness
 from api.services import Services
 from api.spool import Place, Spool, SpoolRecord
-from streams.domain.errors import DependencyError
+from streams.domain.errors import DependencyError, EngineError
 from streams.domain.events import Answer, Command, ImpressionBatch, Observation
 from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
 from streams.experiments.assignment import Reason
-from streams.experiments.lifecycle import Experiment
+from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
-from streams.folding.commands import Known
 from streams.redis_projection.reader import Projected
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
@@ -70,7 +70,6 @@ class MemoryWorker:
     snapshots_by_id: dict[str, Snapshot] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     epoch: int = 0
-    known: dict[str, Known] = field(default_factory=dict)
 
     async def append(self, command: Command) -> None:
         if self.is_kafka_away:
@@ -80,14 +79,18 @@ class MemoryWorker:
             return
         name = experiment_id(command.experiment)
         before = self.snapshots_by_id.get(name)
-        known = self.known.setdefault(name, Known(command.experiment))
-        known.experiment = before.experiment if before else None
-        answer = known.take_command(len(self.commands), command).answer
-        assert answer is not None
-        if answer.accepted and known.experiment is not None:
+        try:
+            after = apply_command(before.experiment if before else None, command)
+        except EngineError as error:
+            version = before.experiment.version if before else 0
+            answer = Answer(
+                command.command_id, command.experiment, False, version,
+                error.code, error.message, error.path,
+            )  # fmt: skip
+        else:
             # What was published in between counts, as the events of a real one do.
-            version = before.version + 1 if before else 1
-            self.snapshots_by_id[name] = snapshot_of(known.experiment, version)
+            self.snapshots_by_id[name] = snapshot_of(after, before.version + 1 if before else 1)
+            answer = Answer(command.command_id, command.experiment, True, after.version)
         self.answers[command.command_id] = answer
 
     async def answer(self, command_id: str) -> Answer | None:
@@ -219,6 +222,7 @@ async def memory_api(
     max_body_bytes: int = 2**16,
     readiness: Readiness | None = None,
     schemas: SchemaGate | None = None,
+    cors_origins: str = "",
 ) -> AsyncIterator[Api]:
     """Yield an API whose ports are in memory, but for the spool, which is real."""
     worker, sticky, topics, clock = MemoryWorker(), MemorySticky(), MemoryTopics(), Clock()
@@ -234,7 +238,7 @@ async def memory_api(
         )
         experiments = Experiments(worker, 1.0)
         await experiments.sweep()
-        commands = Commands(worker, worker, experiments, 0.2, clock)
+        commands = Commands(worker, worker, experiments, 5.0, clock)
         assigning = Assigning(experiments, KEYRING, outbox, sticky, clock)
         observing = Observing(KEYRING, outbox, clock)
         gate = gate or Gate(None)
@@ -249,8 +253,17 @@ async def memory_api(
             lambda: readiness or Readiness((), ()),
             lambda: b"",
         )
-        control = control_plane(services, "0")
-        edge = Edge(control, assigning, observing, gate, counters, max_body_bytes)
+        control, routing = control_plane(services, "0")
+        edge = Edge(
+            control,
+            assigning,
+            observing,
+            gate,
+            counters,
+            max_body_bytes,
+            routing,
+            Origins(cors_origins),
+        )
         transport = httpx.ASGITransport(edge)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
             yield Api(

@@ -27,7 +27,7 @@ async def test_a_body_over_the_limit_is_refused_while_it_arrives(api: Api) -> No
     for path in ("/observations", "/assign", "/experiments"):
         n_read = 0
         sent = await call(api, path, endless)
-        assert sent[0]["status"] == 422
+        assert sent[0]["status"] == 413
         assert b"BODY_TOO_LARGE" in sent[1]["body"]
         assert n_read == 65  # 64 KiB, and the part that is too much
 

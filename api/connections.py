@@ -1,0 +1,145 @@
+"""The connections of a server: how many, for how long, and which one makes room."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Protocol
+
+SWEEP_S = 0.5
+"""How often deadlines are looked at, in seconds."""
+
+UNSENT_LIMIT_BYTES = 2**26
+"""Bytes of answers that may wait for clients that do not read; beyond it the largest is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What a client may take of a server.
+
+    Attributes:
+        max_connections: Open connections at most.
+        head_timeout_s: Seconds for request line and headers, from the first moment a connection
+            is open, or from the first byte of a later request.
+        body_timeout_s: Seconds for the body, from the end of the headers.
+        answer_timeout_s: Seconds in which a client must take what was answered.
+        keep_alive_s: Seconds a connection may stay open between two requests.
+        max_head_bytes: Bytes of request line and headers.
+        max_url_bytes: Bytes of the request target.
+        max_headers: Number of headers.
+        max_pipelined: Requests that may wait behind the one that is being answered.
+    """
+
+    max_connections: int = 4_096
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    answer_timeout_s: float = 60.0
+    keep_alive_s: float = 75.0
+    max_head_bytes: int = 65_536
+    max_url_bytes: int = 8_192
+    max_headers: int = 100
+    max_pipelined: int = 64
+
+
+class Connection(Protocol):
+    """One connection, as the registry sees it.
+
+    Attributes:
+        deadline_s: When what it waits for is overdue, on the clock of the registry.
+        answer_deadline_s: When its client must have taken what was answered.
+    """
+
+    deadline_s: float
+    answer_deadline_s: float
+
+    def expire(self) -> None:
+        """End what is overdue."""
+
+    def evict(self) -> None:
+        """Make room for another connection."""
+
+    def abort(self) -> None:
+        """Close at once, without sending what waits to be sent."""
+
+    def unsent_bytes(self) -> int:
+        """Return how much of its answers its client has not taken."""
+
+
+class Connections:
+    """All connections of a server.
+
+    A connection beyond the limit takes the place of one that waits: first of the oldest that has
+    never sent a whole request, then of the one that is idle for the longest time. Only when each
+    is being answered is the new one refused.
+
+    Attributes:
+        limits: What they may take.
+        now_s: Monotonic time of the last sweep or connection, in seconds; coarse, so that a
+            request costs no clock.
+        errors: Refusals by code.
+        evicted: Connections closed to make room.
+    """
+
+    def __init__(self, limits: HttpLimits, errors: Counter[str]) -> None:
+        self.limits = limits
+        self.now_s = 0.0
+        self.errors = errors
+        self.evicted = 0
+        self._open: set[Connection] = set()
+        # Dictionaries keep the order of insertion: the first has waited for the longest time.
+        self._unserved: dict[Connection, None] = {}
+        self._idle: dict[Connection, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def admit(self, connection: Connection, now_s: float) -> bool:
+        """Take a new connection, in place of another if need be; return whether it was taken."""
+        self.now_s = now_s
+        if len(self._open) >= self.limits.max_connections and not self._make_room():
+            return False
+        self._open.add(connection)
+        self._unserved[connection] = None
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
+        self._open.discard(connection)
+        self._unserved.pop(connection, None)
+        self._idle.pop(connection, None)
+
+    def is_busy(self, connection: Connection) -> None:
+        """Keep a connection whose request is complete until it is idle."""
+        self._unserved.pop(connection, None)
+        self._idle.pop(connection, None)
+
+    def is_idle(self, connection: Connection) -> None:
+        """Note that a connection has been answered, and may be closed to make room."""
+        if connection in self._open:
+            self._idle[connection] = None
+
+    def sweep(self, now_s: float) -> None:
+        """End what is overdue, and bound what waits for clients that do not read."""
+        self.now_s = now_s
+        stalled = []
+        for connection in tuple(self._open):
+            if connection.deadline_s <= now_s or connection.answer_deadline_s <= now_s:
+                connection.expire()
+            elif connection.answer_deadline_s != float("inf"):
+                stalled.append((connection.unsent_bytes(), connection))
+        excess = sum(size for size, _ in stalled) - UNSENT_LIMIT_BYTES
+        for size, connection in sorted(stalled, key=lambda each: each[0], reverse=True):
+            if excess <= 0:
+                break
+            self.errors["ANSWER_NOT_READ"] += 1
+            connection.abort()
+            excess -= size
+
+    def _make_room(self) -> bool:
+        for waiting in (self._unserved, self._idle):
+            for victim in waiting:
+                self.evicted += 1
+                self.forget(victim)
+                victim.evict()
+                return True
+        return False

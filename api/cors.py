@@ -1,0 +1,94 @@
+"""Which web pages of other origins may call the API (CORS), and which may not change anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from api.bodies import Message
+from api.errors import AccessError, Headers, Send
+
+ANY = "*"
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_REQUEST_HEADERS = (
+    b"authorization, content-type, content-encoding, x-api-key, idempotency-key, if-none-match"
+)
+_EXPOSED = b"etag, retry-after, allow"
+_REMEMBERED_S = b"600"
+_NONE: Headers = []
+
+
+class Origins:
+    """The origins of other web pages that may call the API.
+
+    Attributes:
+        is_empty: Whether there are none.
+    """
+
+    def __init__(self, origins: str = "") -> None:
+        """Take them, separated by commas; `*` stands for all."""
+        named = {origin.strip().rstrip("/").encode() for origin in origins.split(",")}
+        self._named = named - {b""}
+        self._is_any = ANY.encode() in named
+        self.is_empty = not self._named
+
+    def headers(self, request_headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Return the headers of an answer to a request with these headers."""
+        origin = _value(request_headers, b"origin")
+        if origin is None or not self._allows(origin):
+            return [(b"vary", b"origin")]
+        return [
+            (b"access-control-allow-origin", b"*" if self._is_any else origin),
+            (b"access-control-expose-headers", _EXPOSED),
+            (b"vary", b"origin"),
+        ]
+
+    def preflight(self, request_headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Return what a browser is told before it sends a request, besides `headers`."""
+        pairs = list(request_headers)
+        origin = _value(pairs, b"origin")
+        if origin is None or not self._allows(origin):
+            return _NONE
+        return [
+            (b"access-control-allow-methods", _METHODS),
+            (b"access-control-allow-headers", _REQUEST_HEADERS),
+            (b"access-control-max-age", _REMEMBERED_S),
+        ]
+
+    def wrapped(self, request_headers: Iterable[tuple[bytes, bytes]], send: Send) -> Send:
+        """Return a `send` that adds the headers to whatever is answered."""
+        added = self.headers(request_headers)
+
+        async def send_with(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *added]}
+            await send(message)
+
+        return send_with
+
+    def check_page(self, request_headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Refuse a web page of another origin that would use an API without keys.
+
+        A browser lets any page post text to this machine without asking; with keys that is
+        harmless, since no page has one.
+
+        Raises:
+            AccessError: the request comes from such a page (`ORIGIN_NOT_ALLOWED`).
+        """
+        pairs = list(request_headers)
+        origin = _value(pairs, b"origin")
+        if origin is None or self._allows(origin):
+            return
+        host = _value(pairs, b"host") or b""
+        if origin.partition(b"://")[2] != host:
+            raise AccessError(
+                "ORIGIN_NOT_ALLOWED",
+                "web pages of other origins may not call this API; see EXPERIMENT_CORS_ORIGINS",
+                "Origin",
+            )
+
+    def _allows(self, origin: bytes) -> bool:
+        return self._is_any or origin in self._named
+
+
+def _value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    return next((value for key, value in headers if key == name), None)

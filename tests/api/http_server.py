@@ -1,0 +1,118 @@
+"""The API of `memory` behind its real server, and clients that write bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from api.connections import Connections, HttpLimits
+from api.serving import listening_socket, server_of
+from tests.api.memory import Api, memory_api
+
+
+@dataclass
+class Answer:
+    """One answer as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        return str(json.loads(self.body)["error"]["code"])
+
+
+@dataclass
+class Served:
+    """An API that listens."""
+
+    api: Api
+    port: int
+    connections: Connections
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @contextlib.asynccontextmanager
+    async def connect(self) -> AsyncIterator[Client]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield Client(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def ask(self, request: bytes) -> Answer:
+        """Return the answer to the bytes of a request, on a connection of its own."""
+        async with self.connect() as client:
+            return await client.ask(request)
+
+
+@dataclass
+class Client:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(self, request: bytes, *, is_head: bool = False) -> Answer:
+        with contextlib.suppress(ConnectionError):
+            self.writer.write(request)
+            await self.writer.drain()
+        return await self.answer(is_head=is_head)
+
+    async def answer(self, *, is_head: bool = False) -> Answer:
+        async with asyncio.timeout(10):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            status, *lines = head.strip().split("\r\n")
+            headers = {
+                name.lower(): value.strip()
+                for name, _, value in (line.partition(":") for line in lines)
+            }
+            length = 0 if is_head else int(headers.get("content-length", 0))
+            return Answer(int(status.split()[1]), headers, await self.reader.readexactly(length))
+
+    async def is_closed(self, within_s: float = 10.0) -> bool:
+        """Return whether the server closes the connection, after whatever it still sends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                with contextlib.suppress(ConnectionError):
+                    while await self.reader.read(65_536):
+                        pass
+                return True
+        return False
+
+
+@contextlib.asynccontextmanager
+async def served(
+    directory: Path, limits: HttpLimits | None = None, **options: Any
+) -> AsyncIterator[Served]:
+    """Serve an API without Kafka and Redis on a free port."""
+    async with memory_api(directory, **options) as api:
+        errors = api.edge.counters.errors
+        server = server_of(api.edge, limits, errors)
+        with listening_socket("127.0.0.1", 0) as listening:
+            task = asyncio.create_task(server.serve([listening]))
+            try:
+                async with asyncio.timeout(10):
+                    while not server.started:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                port = listening.getsockname()[1]
+                yield Served(api, port, server.connections, errors)
+            finally:
+                server.should_exit = True
+                await task
+
+
+def request(
+    method: str = "GET", target: str = "/health", *headers: str, body: bytes = b""
+) -> bytes:
+    """Return the bytes of a request, with its Host and, if it has a body, its length."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: api", *headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
