@@ -39,6 +39,7 @@ from streams.redis_projection.keys import Keys
 from streams.redis_projection.presence import ApiPresence
 from streams.redis_projection.reader import ProjectionReader
 from streams.settings import Settings
+from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch
@@ -94,6 +95,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             partitions=settings.partitions,
             encode_impressions=partial(encode_impression_batch, codec=codec),
             encode_observations=partial(encode_observation_batch, codec=codec),
+            seal=sealer(keyring),
         )
         reader = ProjectionReader(redis, keys)
         experiments = Experiments(reader, settings.snapshot_sweep_s)

@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from aiokafka.partitioner import murmur2
-
 from api.spool import Place, Spool, SpoolRecord
+from schemas import catalogue
 from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
+from streams.domain.partitioning import partition_of
+from streams.wire.batch_tags import Seal
 
 IMPRESSIONS = 0
 OBSERVATIONS = 1
@@ -67,6 +68,7 @@ class Outbox:
         partitions: int,
         encode_impressions: Callable[[ImpressionBatch], bytes],
         encode_observations: Callable[[ObservationBatch], bytes],
+        seal: Seal,
     ) -> None:
         """Take the parts.
 
@@ -77,6 +79,7 @@ class Outbox:
             partitions: Partitions of the two topics.
             encode_impressions: Makes a record of a batch.
             encode_observations: The same.
+            seal: Proves that the batches are of a process with a receipt key.
         """
         self.queued = 0
         self._spool = spool
@@ -85,6 +88,7 @@ class Outbox:
         self._partitions = partitions
         self._encode_impressions = encode_impressions
         self._encode_observations = encode_observations
+        self._seal = seal
         self._sequences: dict[tuple[int, int], int] = {}
         self._rotating: list[ImpressionRow] = []
         self._keyed: defaultdict[int, list[ImpressionRow]] = defaultdict(list)
@@ -105,8 +109,8 @@ class Outbox:
         """Take observations; they are safe when `written` returns."""
         for observation in observations:
             self.queued += 1
-            key = murmur2(observation.assignment_id.encode()) & 0x7FFFFFFF
-            self._observations[key % self._partitions].append(observation)
+            home = partition_of(observation.assignment_id.encode(), self._partitions)
+            self._observations[home].append(observation)
 
     def written(self) -> asyncio.Future[None]:
         """Return what is done when all that was added until now would survive this process.
@@ -161,7 +165,9 @@ class Outbox:
         for part in _split(rows, _size_of_impression):
             sequence = self._next_sequence(IMPRESSIONS, partition)
             batch = ImpressionBatch(self._incarnation, partition, sequence, _groups(part))
-            yield SpoolRecord(IMPRESSIONS, partition, self._encode_impressions(batch))
+            value = self._encode_impressions(batch)
+            sealed = self._seal(catalogue.IMPRESSIONS.name, partition, value)
+            yield SpoolRecord(IMPRESSIONS, partition, sealed)
 
     def _observation_records(
         self, partition: int, observations: list[Observation]
@@ -169,7 +175,9 @@ class Outbox:
         for part in _split(observations, _size_of_observation):
             sequence = self._next_sequence(OBSERVATIONS, partition)
             batch = ObservationBatch(tuple(part), self._incarnation, sequence)
-            yield SpoolRecord(OBSERVATIONS, partition, self._encode_observations(batch))
+            value = self._encode_observations(batch)
+            sealed = self._seal(catalogue.OBSERVATIONS.name, partition, value)
+            yield SpoolRecord(OBSERVATIONS, partition, sealed)
 
     def _next_sequence(self, topic: int, partition: int) -> int:
         sequence = self._sequences.get((topic, partition), 0)

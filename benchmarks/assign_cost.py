@@ -38,6 +38,7 @@ from streams.domain.events import ImpressionBatch
 from streams.domain.receipts import Keyring, Receipt
 from streams.domain.validation import parse
 from streams.domain.vectors import MAX_DIMENSION
+from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch
 
@@ -159,6 +160,7 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
         partitions=4,
         encode_impressions=encode_impression_batch,
         encode_observations=encode_observation_batch,
+        seal=sealer(KEYRING),
     )
     assigning = Assigning(_Some(running), KEYRING, outbox, None, lambda: NOW_MS)  # type: ignore[arg-type]
     edge = _edge(assigning)

@@ -23,6 +23,7 @@ from typing import Any
 
 from schemas.codec import Codec
 from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation
+from streams.domain.partitioning import partition_of
 from streams.domain.quantities import PROPENSITY_ONE
 from streams.domain.receipts import Keyring, Receipt
 from streams.folding.base import Folding
@@ -30,6 +31,7 @@ from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
 from streams.tallies.plan import PeriodPlan, Plan, PlanOf, plain
 from streams.wire import encode_impression_batch, encode_observation
+from streams.wire.batch_tags import sealer
 from streams.wire.observations import decode_observations
 
 NOW_MS = 1_760_000_000_000
@@ -76,10 +78,10 @@ class Cost:
 
 
 def observations(count: int, seed: int = 0) -> list[Logged]:
-    """Return records of single Avro observations, no two of one unit."""
+    """Return records of single Avro observations of partition 0, no two of one unit."""
     draw = random.Random(seed)
-    records = []
-    for number in range(count):
+    records: list[Logged] = []
+    while (number := len(records)) < count:
         at_ms = NOW_MS + number
         receipt = KEYS.sign(
             Receipt(
@@ -92,6 +94,8 @@ def observations(count: int, seed: int = 0) -> list[Logged]:
                 ATTRIBUTION_S,
             )
         )
+        if partition_of(receipt.encode(), PARTITIONS):
+            continue
         metric = "click" if number % 10 else "revenue"
         value = MICRO if number % 10 else number % 997 * 10_000
         event = f"evt-{draw.getrandbits(64):016x}"
@@ -128,7 +132,8 @@ def impressions(count: int, size: int = IMPRESSIONS) -> list[Logged]:
         # A sender counts its batches for every partition by itself.
         partition, sequence = number % PARTITIONS, number // PARTITIONS
         batch = ImpressionBatch(1, partition, sequence, groups)
-        records.append(Logged(number, at_ms, encode_impression_batch(batch)))
+        value = sealer(KEYS)("impressions", 0, encode_impression_batch(batch))  # read there
+        records.append(Logged(number, at_ms, value))
     return records
 
 
@@ -156,8 +161,8 @@ def main() -> None:
         ),
     }
     for measured, plan_of in PLANS.items():
-        counting = ObservationFolding(codec, KEYS, LIMIT, plan_of)
-        assigning = ImpressionFolding(codec, LIMIT, plan_of)
+        counting = ObservationFolding(codec, KEYS, LIMIT, plan_of, PARTITIONS)
+        assigning = ImpressionFolding(codec, KEYS, LIMIT, plan_of)
         runs[f"observation{measured}"] = (
             len(clicks),
             partial(_fold, counting, clicks, arguments.batch),
@@ -179,7 +184,7 @@ def main() -> None:
             print(f"{cost.name:40} {cost.median:7.2f} us  best {cost.best:6.2f}")
     if arguments.profile:
         profile = cProfile.Profile()
-        counting = ObservationFolding(codec, KEYS, LIMIT, plain)
+        counting = ObservationFolding(codec, KEYS, LIMIT, plain, PARTITIONS)
         profile.runcall(lambda: list(_fold(counting, clicks, arguments.batch)))
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 

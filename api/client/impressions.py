@@ -16,6 +16,7 @@ from streams.domain.events import ImpressionBatch, ImpressionGroup
 from streams.domain.ids import experiment_number
 from streams.domain.quantities import to_propensity
 from streams.domain.receipts import Keyring, Receipt
+from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 
 UNIT_KEY_BYTES = 16
@@ -57,6 +58,7 @@ class ImpressionPublisher(Publisher):
     ) -> None:
         super().__init__(Outbox(kafka, topic, queue_timeout_s=queue_timeout_s))
         self._keyring = keyring
+        self._seal = sealer(keyring)
         self._batch_size = batch_size
         self._incarnation = secrets.randbits(64)
         self._n_partitions = self._outbox.count_partitions(metadata_timeout_s)
@@ -141,7 +143,8 @@ class ImpressionPublisher(Publisher):
             ],
         )
         self._sequences[partition] += 1
-        self._outbox.put(encode_impression_batch(batch), partition=partition)
+        sealed = self._seal(IMPRESSIONS.name, partition, encode_impression_batch(batch))
+        self._outbox.put(sealed, partition=partition)
 
 
 @dataclass(slots=True)

@@ -63,6 +63,10 @@ MIN_SECRET_BYTES = 16
 MAX_SECRET_BYTES = 64
 """Bounds of a secret: as long as the MAC, and what BLAKE2b takes."""
 
+TAG_BYTES = 17
+"""Length of what `Keyring.tag` returns: id of the key, and MAC."""
+
+_PURPOSE_OF_TAGS = b"batch tag"  # of another purpose than receipts, so neither passes for the other
 _VERSION = 1
 _VERSION_WITH_FEATURES = 2
 _BODY = struct.Struct(">BBQHIHIHIQI")
@@ -114,7 +118,7 @@ class Keyring:
             too long.
     """
 
-    __slots__ = ("_signer", "_states")
+    __slots__ = ("_signer", "_states", "_tag_states")
 
     def __init__(self, secrets: Mapping[int, bytes]) -> None:
         if not secrets:
@@ -133,6 +137,10 @@ class Keyring:
         # Keyed once: copying a state costs less than keying a new one.
         self._states = {
             key_id: blake2b(key=secret, digest_size=_MAC_BYTES)
+            for key_id, secret in secrets.items()
+        }
+        self._tag_states = {
+            key_id: blake2b(key=secret, digest_size=_MAC_BYTES, person=_PURPOSE_OF_TAGS)
             for key_id, secret in secrets.items()
         }
         self._signer = next(iter(secrets))
@@ -206,6 +214,23 @@ class Keyring:
             state.update(body)
             macs.append(state.digest())
         return b"".join(macs)
+
+    def tag(self, *parts: bytes) -> bytes:
+        """Return the tag of a record, see `streams.wire.batch_tags`: `TAG_BYTES` bytes."""
+        state = self._tag_states[self._signer].copy()
+        for part in parts:
+            state.update(part)
+        return bytes([self._signer]) + state.digest()
+
+    def has_tagged(self, tag: bytes, *parts: bytes) -> bool:
+        """Return whether one of the secrets, the one that the tag names, made it of these parts."""
+        state = self._tag_states.get(tag[0]) if len(tag) == TAG_BYTES else None
+        if state is None:
+            return False
+        state = state.copy()
+        for part in parts:
+            state.update(part)
+        return compare_digest(state.digest(), tag[1:])
 
     def verify(self, text: str) -> Receipt:
         """Return what a receipt says, once it is certain that one of the secrets signed it.

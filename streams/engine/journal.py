@@ -40,6 +40,8 @@ from streams.engine.transport import (
     joined,
 )
 from streams.process.exits import die, refuse
+from streams.process.exits import die
+from streams.tallies.misplaced import Misplaced
 from streams.tallies.plan import PlanMissingError
 from streams.wire.registry import Framing
 
@@ -57,6 +59,7 @@ class Outcome:
         dead_letters: Records, or parts of them, that could not be used.
         decisions: What was decided, for the log of decisions.
         answers: Answers to commands, to be given when the batch is durable.
+        misplaced: Observations to be sent to their own partitions.
         progress: What the progress record remembers besides the offset.
         events: Events folded, for the metrics.
     """
@@ -66,12 +69,13 @@ class Outcome:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    misplaced: list[Misplaced] = field(default_factory=list)
     progress: bytes = b""
     events: int = 0
 
     def keep_to_itself(self) -> None:
         """Drop what others have told already."""
-        self.dead_letters, self.decisions, self.answers = [], [], []
+        self.dead_letters, self.decisions, self.answers, self.misplaced = [], [], [], []
 
 
 class Stage(Protocol):

@@ -18,6 +18,15 @@ BATCH_SECONDS = Histogram(
 LAG = Gauge(f"{_PREFIX}lag_records", "Records a partition is behind.", ["topic", "partition"])
 LOG_GAPS = Counter(f"{_PREFIX}log_gaps", "Offsets that the log skipped.", ["topic"])
 DEAD_LETTERS = Counter(f"{_PREFIX}dead_letters", "Events that could not be used.", ["code"])
+DUPLICATE_BATCHES = Counter(
+    f"{_PREFIX}duplicate_batches",
+    "Batches of an API that were passed by, since their sequences had been seen.",
+    ["topic"],
+)
+MISPLACED = Counter(
+    f"{_PREFIX}misplaced_observations",
+    "Observations read in another partition than their receipt belongs into, and moved there.",
+)
 DUPLICATES = Counter(f"{_PREFIX}duplicates", "Repeated events that were not counted.", ["topic"])
 RECOVERY_SECONDS = Gauge(f"{_PREFIX}recovery_seconds", "Time the last recovery took.")
 RECOVERED_RECORDS = Gauge(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import faust
@@ -14,12 +14,15 @@ from faust.types import RecordMetadata
 class Outgoing:
     """One record; without a value it is a tombstone.
 
-    Without `partition` the key chooses it, by murmur2 as in every Kafka client.
+    Without `partition` the key chooses it, by murmur2 as in every Kafka client; without
+    `timestamp_ms` its time is now.
     """
 
     key: bytes
     value: bytes | None
     partition: int | None = None
+    timestamp_ms: int | None = None
+    headers: Mapping[str, bytes] | None = None
 
 
 async def deliver(
@@ -37,8 +40,20 @@ async def deliver(
     name = topic.get_topic_name()
     async with asyncio.timeout(timeout):
         sent = [
-            await producer.send(name, record.key, record.value, record.partition, None, None)
+            await producer.send(
+                name,
+                record.key,
+                record.value,
+                record.partition,
+                _seconds(record.timestamp_ms),
+                record.headers,
+            )
             for record in records
         ]
         delivered: list[RecordMetadata] = await asyncio.gather(*sent)
     return delivered
+
+
+def _seconds(timestamp_ms: int | None) -> float | None:
+    """Return a time as Faust takes it, which cuts off what is below a millisecond."""
+    return None if timestamp_ms is None else (timestamp_ms + 0.5) / 1000.0

@@ -99,8 +99,11 @@ class TallyStage(Generic[FoldT]):
             outcome = Outcome()
         else:
             records = [record for record in records if record.offset > fold.hw]
+        duplicate_batches = fold.duplicate_batches
         folded = self._folding.fold(fold, records)
+        metrics.DUPLICATE_BATCHES.labels(topic).inc(fold.duplicate_batches - duplicate_batches)
         outcome.events += folded.events
+        outcome.misplaced += folded.misplaced
         for index, refusals in folded.refused:
             outcome.dead_letters += _letters(records[index], refusals)
         if folded.awaits is not None:

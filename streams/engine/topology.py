@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import faust
-from aiokafka.partitioner import murmur2
 from faust.types import StreamT
 
 from schemas import catalogue
 from streams.domain.ids import experiment_id
+from streams.domain.partitioning import partition_of
 from streams.domain.receipts import Keyring
 from streams.engine.dead_letters import send_dead_letters
 from streams.engine.emitter import CellEmitter
@@ -17,6 +17,7 @@ from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.journal import Journal, Outcome, Stage
 from streams.engine.logged_actions import LoggedActions
 from streams.engine.logged_plans import LoggedPlans
+from streams.engine.misplaced import send_to_their_partitions
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.projector import Projector
 from streams.engine.publisher import Outlets, Publisher
@@ -84,21 +85,20 @@ def attach(
     topology.agent(
         "impressions",
         [catalogue.IMPRESSIONS],
-        TallyStage(impressions, ImpressionFolding(codec, limit, plans.get), emitter),
+        TallyStage(impressions, ImpressionFolding(codec, keyring, limit, plans.get), emitter),
     )
     topology.agent(
         "observations",
         [catalogue.OBSERVATIONS],
-        TallyStage(observations, ObservationFolding(codec, keyring, limit, plans.get), emitter),
+        TallyStage(
+            observations,
+            ObservationFolding(codec, keyring, limit, plans.get, settings.partitions),
+            emitter,
+        ),
     )
     topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
     for run in (emitter.run, publisher.run, publisher.take_over, projector.run, projector.watch):
         app.task(run)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Return the partition that every Kafka client's default partitioner gives a key."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 class _Topology:
@@ -114,6 +114,7 @@ class _Topology:
         self.timeout_s = settings.kafka_timeout_s * 3
         self.decisions = self.topic(catalogue.DECISIONS)
         self.dead_letters = self.topic(catalogue.DEAD_LETTERS)
+        self.observations = self.topic(catalogue.OBSERVATIONS)
 
     def topic(self, *topics: catalogue.Topic) -> faust.TopicT:
         """Return topics as raw bytes: Faust must not decode, since it acknowledges what fails."""
@@ -153,6 +154,9 @@ class _Topology:
 
     async def _publish(self, outcome: Outcome) -> None:
         await send_dead_letters(self.dead_letters, outcome.dead_letters, self.timeout_s)
+        await send_to_their_partitions(
+            self.observations, outcome.misplaced, self._framing.codec, self.timeout_s
+        )
         records = [
             Outgoing(
                 experiment_id(decision.experiment).encode(),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from streams.domain.errors import EventError
+from streams.tallies.misplaced import Misplaced
 from streams.tallies.partition import PartitionFold, Refusal
 from streams.tallies.plan import PlanMissingError
 
@@ -39,11 +40,13 @@ class Folded:
         refused: What could not be counted, by the index of its record.
         awaits: Experiment whose plan must be known before the record after `hw` of the partition
             can be folded; None if all are.
+        misplaced: Observations that belong into other partitions, to be sent there.
     """
 
     events: int = 0
     refused: list[tuple[int, Sequence[Refusal]]] = field(default_factory=list)
     awaits: int | None = None
+    misplaced: list[Misplaced] = field(default_factory=list)
 
 
 class Folding(ABC, Generic[FoldT]):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.codec import Codec
+from streams.domain.receipts import Keyring
 from streams.folding.base import Folding, LogRecord
 from streams.tallies.impressions import ImpressionFold
 from streams.tallies.partition import Refusal
 from streams.tallies.plan import PlanOf
+from streams.wire.batch_tags import check_tag
 from streams.wire.impressions import decode_impression_batch
 
 
@@ -17,12 +19,14 @@ class ImpressionFolding(Folding[ImpressionFold]):
 
     Args:
         codec: How records are framed.
+        keyring: Verifies the tags of the batches.
         limit: Units remembered per experiment and partition.
         plan_of: Gives what is kept of every experiment.
     """
 
-    def __init__(self, codec: Codec, limit: int, plan_of: PlanOf) -> None:
+    def __init__(self, codec: Codec, keyring: Keyring, limit: int, plan_of: PlanOf) -> None:
         self._codec = codec
+        self._keyring = keyring
         self._limit = limit
         self._plan_of = plan_of
 
@@ -34,5 +38,7 @@ class ImpressionFolding(Folding[ImpressionFold]):
         self, fold: ImpressionFold, record: LogRecord
     ) -> tuple[int, Sequence[Refusal]]:
         batch = decode_impression_batch(record.value, self._codec)
+        assert record.value is not None  # noqa: S101 - it has been decoded
+        check_tag(self._keyring, fold.source, fold.partition, record.value)
         events = sum(len(group.variants) for group in batch.groups)
         return events, fold.fold(record.offset, batch)

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from schemas.codec import Codec
 from streams.domain.events import VerifiedObservations
+from streams.domain.partitioning import partitions_of_rows
 from streams.domain.receipt_columns import open_columns
 from streams.domain.receipts import CLOCK_SKEW_MS, Keyring
 from streams.folding.base import Folded, Folding, LogRecord
 from streams.tallies.observations import ObservationFold, hash_events
 from streams.tallies.partition import Refusal
 from streams.tallies.plan import PlanMissingError, PlanOf
+from streams.wire.batch_tags import check_tag
 from streams.wire.observations import decode_observations
 from streams.wire.plain_observations import read_plain_observations
 
@@ -37,23 +39,44 @@ class ObservationFolding(Folding[ObservationFold]):
         keyring: Verifies the receipts.
         limit: Events remembered per experiment and partition.
         plan_of: Gives what is kept of every experiment.
+        partitions: Partitions of the topic; None to count observations wherever they are.
     """
 
-    def __init__(self, codec: Codec, keyring: Keyring, limit: int, plan_of: PlanOf) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        keyring: Keyring,
+        limit: int,
+        plan_of: PlanOf,
+        partitions: int | None = None,
+    ) -> None:
         self._codec = codec
         self._keyring = keyring
         self._limit = limit
         self._plan_of = plan_of
+        self._partitions = partitions
 
     def new_fold(self, partition: int) -> ObservationFold:
         """Return the state of a partition that nothing was read of."""
-        return ObservationFold(partition, self._keyring, limit=self._limit, plan_of=self._plan_of)
+        return ObservationFold(
+            partition,
+            self._keyring,
+            limit=self._limit,
+            plan_of=self._plan_of,
+            partitions=self._partitions,
+        )
 
     def fold(self, fold: ObservationFold, records: Sequence[LogRecord]) -> Folded:
         """Fold records that follow each other; those at or below `fold.hw` are passed by."""
         if len(records) < COLUMNS_FROM:
-            return super().fold(fold, records)
-        usual, rows = self._verify(records)
+            folded = super().fold(fold, records)
+        else:
+            folded = self._fold_columns(fold, records)
+        folded.misplaced = fold.take_misplaced()
+        return folded
+
+    def _fold_columns(self, fold: ObservationFold, records: Sequence[LogRecord]) -> Folded:
+        usual, rows = self._verify(records, fold.partition)
         folded = Folded()
         places = np.flatnonzero(usual).tolist()
         row = 0
@@ -72,7 +95,7 @@ class ObservationFolding(Folding[ObservationFold]):
         return folded
 
     def _verify(
-        self, records: Sequence[LogRecord]
+        self, records: Sequence[LogRecord], partition: int
     ) -> tuple[NDArray[np.bool_], VerifiedObservations]:
         """Return which records are usual and will not be refused for what they say, and those."""
         read = read_plain_observations([record.value for record in records])
@@ -84,6 +107,8 @@ class ObservationFolding(Folding[ObservationFold]):
         # As check_attribution does, which would also say what is wrong.
         usual = read.plain & receipts.valid & (age >= -CLOCK_SKEW_MS)
         usual &= (window_ms == 0) | (age <= window_ms)
+        if self._partitions is not None:
+            usual &= partitions_of_rows(read.receipts, self._partitions) == partition
         places = np.flatnonzero(usual)
         offsets = np.fromiter((record.offset for record in records), np.int64, len(records))
         return usual, VerifiedObservations(
@@ -106,4 +131,7 @@ class ObservationFolding(Folding[ObservationFold]):
         self, fold: ObservationFold, record: LogRecord
     ) -> tuple[int, Sequence[Refusal]]:
         batch = decode_observations(record.value, self._codec)
+        if batch.sequence is not None:
+            assert record.value is not None  # noqa: S101 - it has been decoded
+            check_tag(self._keyring, fold.source, fold.partition, record.value)
         return len(batch.observations), fold.fold(record.offset, batch, record.timestamp)

@@ -74,6 +74,7 @@ class AssignmentFolding(ImpressionFolding):
 
     Args:
         codec: How records are framed.
+        keyring: Verifies the tags of the batches.
         limit: Units remembered per experiment and partition.
         experiment: The experiment as a 64-bit number.
 
@@ -81,8 +82,8 @@ class AssignmentFolding(ImpressionFolding):
         found: The units.
     """
 
-    def __init__(self, codec: Codec, limit: int, experiment: int) -> None:
-        super().__init__(codec, limit, plain)
+    def __init__(self, codec: Codec, keyring: Keyring, limit: int, experiment: int) -> None:
+        super().__init__(codec, keyring, limit, plain)
         self._experiment = experiment
         self.found = Assignments()
 
@@ -100,15 +101,23 @@ class ValueFolding(ObservationFolding):
         limit: Events remembered per experiment and partition.
         experiment: The experiment as a 64-bit number.
         metric: The metric.
+        partitions: Partitions of the topic; None where the log is known to be in order.
 
     Attributes:
         found: The observations.
     """
 
     def __init__(
-        self, codec: Codec, keyring: Keyring, limit: int, experiment: int, metric: str
+        self,
+        codec: Codec,
+        keyring: Keyring,
+        limit: int,
+        experiment: int,
+        metric: str,
+        partitions: int | None = None,
     ) -> None:
-        super().__init__(codec, keyring, limit, plain)  # values are noted as they came
+        # Values are noted as they came.
+        super().__init__(codec, keyring, limit, plain, partitions)
         self._experiment = experiment
         self._metric = metric
         self.found = Values()
@@ -122,11 +131,14 @@ class ValueFolding(ObservationFolding):
             self._metric,
             self.found,
             limit=self._limit,
+            partitions=self._partitions,
         )
 
     def fold(self, fold: ObservationFold, records: Sequence[LogRecord]) -> Folded:
         """Fold records that follow each other, one by one: columns do not name the units."""
-        return Folding.fold(self, fold, records)
+        folded = Folding.fold(self, fold, records)
+        fold.take_misplaced()  # the log has their copies
+        return folded
 
 
 class _Noting(CellBuilder):
@@ -205,8 +217,9 @@ class _ValueFold(ObservationFold):
         found: Values,
         *,
         limit: int,
+        partitions: int | None,
     ) -> None:
-        super().__init__(partition, keyring, limit=limit)
+        super().__init__(partition, keyring, limit=limit, partitions=partitions)
         self._wanted = experiment
         self._metric = metric
         self._found = found

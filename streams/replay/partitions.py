@@ -7,7 +7,7 @@ import multiprocessing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from schemas.codec import Codec
@@ -38,6 +38,8 @@ class Inputs:
         until_ms: Records that Kafka took later are left out; None for none.
         plans: Measurement plans of the experiments, as `commands` has them, or as is supposed. One
             without is measured plainly.
+        partitions: Partitions of `observations`, which decide where a receipt belongs; None to
+            have the log asked.
     """
 
     receipt_keys: str = field(repr=False)
@@ -45,6 +47,7 @@ class Inputs:
     registry_url: str | None = None
     until_ms: int | None = None
     plans: Mapping[int, Plan] = field(default_factory=dict)
+    partitions: int | None = None
 
     @classmethod
     def of(cls, settings: Settings, until_ms: int | None = None) -> Inputs:
@@ -187,6 +190,8 @@ def side_by_side(
         LogError: records are missing.
         DependencyError: the source does not answer.
     """
+    if inputs.partitions is None and any(part.source is Source.OBSERVATIONS for part in parts):
+        inputs = replace(inputs, partitions=max(source.spans(Source.OBSERVATIONS.value)) + 1)
     # The longest first: what is left at the end should be short.
     ordered = sorted(parts, key=lambda part: -part.end)
     if processes == 1 or len(parts) <= 1:
@@ -223,10 +228,11 @@ def _folding(inputs: Inputs, source: Source, codec: Codec) -> Folding[PartitionF
     def plan_of(experiment: int) -> Plan:
         return inputs.plans.get(experiment, PLAIN)
 
+    keyring = Keyring.parse(inputs.receipt_keys)
     folding: Any = (
-        ImpressionFolding(codec, inputs.limit, plan_of)
+        ImpressionFolding(codec, keyring, inputs.limit, plan_of)
         if source is Source.IMPRESSIONS
-        else ObservationFolding(codec, Keyring.parse(inputs.receipt_keys), inputs.limit, plan_of)
+        else ObservationFolding(codec, keyring, inputs.limit, plan_of, inputs.partitions)
     )
     return cast(Folding[PartitionFold], folding)
 

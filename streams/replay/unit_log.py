@@ -137,11 +137,13 @@ def _noted(
 ) -> Assignments | Values:
     with inputs.reading(source) as reading:
         folding: AssignmentFolding | ValueFolding
+        keyring = Keyring.parse(inputs.receipt_keys)
         if part.source is Source.IMPRESSIONS:
-            folding = AssignmentFolding(reading.codec, inputs.limit, experiment)
+            folding = AssignmentFolding(reading.codec, keyring, inputs.limit, experiment)
         else:
-            keyring = Keyring.parse(inputs.receipt_keys)
-            folding = ValueFolding(reading.codec, keyring, inputs.limit, experiment, metric)
+            folding = ValueFolding(
+                reading.codec, keyring, inputs.limit, experiment, metric, inputs.partitions
+            )
         records = reading.read(part.source.value, part.partition, 0, part.end)
         capture(cast(Folding[PartitionFold], folding), part.partition, records, {}, advance)
     return folding.found

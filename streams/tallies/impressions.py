@@ -51,6 +51,7 @@ class ImpressionFold(PartitionFold):
         self.hw = offset
         try:
             if not self._guard.admit(batch.incarnation, batch.partition, batch.sequence):
+                self.duplicate_batches += 1
                 return ()
         except EventError as error:
             return (Refusal(0, error),)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streams.domain.errors import EventError, quoted
 from streams.domain.events import Observation, ObservationBatch, VerifiedObservations
+from streams.domain.partitioning import partitions_of
 from streams.domain.receipts import (
     CLOCK_SKEW_MS,
     RECEIPT_LENGTH,
@@ -22,6 +23,7 @@ from streams.domain.receipts import (
 from streams.domain.vectors import unpack
 from streams.tallies.cell import Cell, Source
 from streams.tallies.measuring import Counted, Measurement
+from streams.tallies.misplaced import Misplaced, misplaced
 from streams.tallies.new_units import UnitRows, count_new_units
 from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
@@ -41,6 +43,8 @@ class ObservationFold(PartitionFold):
         keyring: Verifies the receipts.
         limit: Entries that the window of one experiment keeps at most.
         plan_of: Gives what is kept of every experiment; nothing besides sums unless told.
+        partitions: Partitions of the topic, by which an observation is counted only where its
+            receipt belongs; None to count it wherever it is.
     """
 
     source = Source.OBSERVATIONS
@@ -52,9 +56,12 @@ class ObservationFold(PartitionFold):
         *,
         limit: int = DEFAULT_LIMIT,
         plan_of: PlanOf = plain,
+        partitions: int | None = None,
     ) -> None:
         super().__init__(partition, limit=limit, plan_of=plan_of)
         self._open = keyring.open
+        self._partitions = partitions
+        self._misplaced: list[Misplaced] = []
 
     def fold(self, offset: int, batch: ObservationBatch, timestamp_ms: int) -> Sequence[Refusal]:
         """Count the observations of the record at `offset`; a repeated batch changes nothing.
@@ -72,11 +79,16 @@ class ObservationFold(PartitionFold):
         """
         if offset <= self.hw:
             return ()
-        claims = [self._claim(observation) for observation in batch.observations]
+        homes = self._homes(batch.observations)
+        claims = [
+            self._claim(observation, is_here=home == self._partition)
+            for observation, home in zip(batch.observations, homes, strict=True)
+        ]
         self.hw = offset
         if batch.incarnation is not None and batch.sequence is not None:
             try:
                 if not self._guard.admit(batch.incarnation, self._partition, batch.sequence):
+                    self.duplicate_batches += 1
                     return ()
             except EventError as error:
                 return (Refusal(0, error),)
@@ -84,6 +96,10 @@ class ObservationFold(PartitionFold):
         for index, claim in enumerate(claims):
             if isinstance(claim, EventError):
                 refusals.append(Refusal(index, claim))
+                continue
+            if isinstance(claim, Observation):
+                origin = f"{self.source}:{self._partition}:{offset}:{index}"
+                self._misplaced.append(misplaced(claim, homes[index], origin, timestamp_ms))
                 continue
             try:
                 self._count(offset, claim, timestamp_ms)
@@ -204,14 +220,40 @@ class ObservationFold(PartitionFold):
                     )
                     ledger.measurement.count(builder, ledger.window, counted)
 
-    def _claim(self, observation: Observation | EventError) -> Claim | EventError:
-        """Return an observation with what its receipt claims, or what is wrong with either."""
+    def take_misplaced(self) -> list[Misplaced]:
+        """Return what belongs into other partitions, of the records folded since the last call."""
+        found, self._misplaced = self._misplaced, []
+        return found
+
+    def _homes(self, observations: Sequence[Observation | EventError]) -> list[int]:
+        """Return the partitions that observations belong into; this one of what is an error."""
+        if self._partitions is None:
+            return [self._partition] * len(observations)
+        if not any(isinstance(each, EventError) for each in observations):
+            texts = [each.assignment_id.encode() for each in observations]  # type: ignore[union-attr]
+            return partitions_of(texts, self._partitions)
+        homes = [self._partition] * len(observations)
+        good = [n for n, each in enumerate(observations) if isinstance(each, Observation)]
+        found = self._homes([observations[n] for n in good])
+        for n, home in zip(good, found, strict=True):
+            homes[n] = home
+        return homes
+
+    def _claim(
+        self, observation: Observation | EventError, *, is_here: bool
+    ) -> Claim | Observation | EventError:
+        """Return an observation with what its receipt claims, or what is wrong with either.
+
+        One that belongs elsewhere is returned as it is, once its receipt is known to be genuine.
+        """
         if isinstance(observation, EventError):
             return observation
         try:
             receipt, identity = self._open(observation.assignment_id)
         except EventError as error:
             return error
+        if not is_here:
+            return observation
         experiment = receipt.experiment
         ledger = self._touched.get(experiment) or self._ledger(experiment)
         return Claim(observation, receipt, identity, ledger)

@@ -98,6 +98,7 @@ class PartitionFold:
 
     Attributes:
         hw: Last offset folded; -1 for none.
+        duplicate_batches: Batches passed by since this fold was made, as their sequences were seen.
     """
 
     source: ClassVar[Source]
@@ -106,6 +107,7 @@ class PartitionFold:
         self, partition: int, *, limit: int = DEFAULT_LIMIT, plan_of: PlanOf = plain
     ) -> None:
         self.hw = -1
+        self.duplicate_batches = 0
         self._partition = partition
         self._limit = limit
         self._plan_of = plan_of
@@ -141,6 +143,11 @@ class PartitionFold:
             ledger = self._ledgers.get(experiment) or self._new_ledger(experiment)
             ledger.window.restore(pieces)
             self._ledgers[experiment] = self._restored[experiment] = ledger
+
+    @property
+    def partition(self) -> int:
+        """The partition."""
+        return self._partition
 
     @property
     def cells(self) -> Iterator[Cell]:

@@ -11,6 +11,7 @@ from streams.domain.errors import EventError, InvalidParameterError
 from streams.domain.events import ImpressionBatch, ImpressionGroup
 from streams.domain.ids import experiment_id, experiment_number
 from streams.domain.quantities import PROPENSITY_ONE
+from streams.wire.batch_tags import BLANK_TAG
 from streams.wire.records import (
     SINGLE_OBJECT,
     TIME_LIMIT_MS,
@@ -28,7 +29,7 @@ _VERSION_LIMIT = 1 << 48
 
 
 def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT) -> bytes:
-    """Return the record of a batch of impressions.
+    """Return the record of a batch of impressions, to be sealed by `batch_tags`.
 
     Raises:
         InvalidParameterError: the columns of a group differ in length.
@@ -54,6 +55,7 @@ def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT
         "contexts": list(chain.from_iterable([group.contexts for group in groups])),
         "with_features": with_features if any(with_features) else [],
         "features": list(chain.from_iterable([group.features for group in groups])),
+        "tag": BLANK_TAG,
     }
     return codec.encode("impression_batch", record)
 

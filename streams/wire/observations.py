@@ -6,6 +6,7 @@ from schemas.codec import Codec, Record
 from schemas.errors import RecordError
 from streams.domain.errors import EventError, InvalidParameterError
 from streams.domain.events import Observation, ObservationBatch
+from streams.wire.batch_tags import BLANK_TAG
 from streams.wire.json_observations import JSON_FIRST_BYTES, decode_json_observations
 from streams.wire.observation_fields import at, check_count, check_observation
 from streams.wire.records import (
@@ -54,7 +55,7 @@ def encode_observation(observation: Observation, codec: Codec = SINGLE_OBJECT) -
 
 
 def encode_observation_batch(batch: ObservationBatch, codec: Codec = SINGLE_OBJECT) -> bytes:
-    """Return the record of a batch of good observations.
+    """Return the record of a batch of good observations; one with a sequence is to be sealed.
 
     Raises:
         EventError: a field is outside its bounds, or there are too many observations.
@@ -72,7 +73,12 @@ def encode_observation_batch(batch: ObservationBatch, codec: Codec = SINGLE_OBJE
     sender = None if batch.incarnation is None else incarnation_text(batch.incarnation)
     return codec.encode(
         "observation_batch",
-        {"incarnation": sender, "sequence": batch.sequence, "observations": rows},
+        {
+            "incarnation": sender,
+            "sequence": batch.sequence,
+            "observations": rows,
+            "tag": b"" if sender is None else BLANK_TAG,
+        },
     )
 
 

@@ -30,6 +30,7 @@ from streams.experiments.assignment import Reason
 from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.redis_projection.reader import Projected
+from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
 from streams.wire.schema_levels import SchemaGate
@@ -235,6 +236,7 @@ async def memory_api(
             partitions=4,
             encode_impressions=encode_impression_batch,
             encode_observations=encode_observation_batch,
+            seal=sealer(KEYRING),
         )
         experiments = Experiments(worker, 1.0)
         await experiments.sweep()

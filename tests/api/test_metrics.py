@@ -38,6 +38,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
         outbox = Outbox(
             spool, MemoryTopics(), incarnation=1, partitions=1,
             encode_impressions=lambda _: b"", encode_observations=lambda _: b"",
+            seal=lambda _topic, _partition, value: value,
         )  # fmt: skip
         experiments = Experiments(MemoryWorker(), 1.0)
         experiments.unreadable["exp_x"] = "broken"

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from api.outbox import ImpressionRow, Outbox
 from api.spool import Spool
 from streams.domain.events import Observation
+from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch
-from tests.api.memory import MemoryTopics
+from tests.api.memory import KEYRING, MemoryTopics
 
 rows = st.builds(
     ImpressionRow,
@@ -38,6 +39,7 @@ def outbox_of(spool: Spool, topics: MemoryTopics, partitions: int = 4) -> Outbox
         partitions=partitions,
         encode_impressions=encode_impression_batch,
         encode_observations=encode_observation_batch,
+        seal=sealer(KEYRING),
     )
 
 

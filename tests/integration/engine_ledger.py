@@ -31,6 +31,7 @@ from streams.domain.receipts import Keyring, Receipt
 from streams.experiments.snapshot import Snapshot, VariantReport
 from streams.redis_projection.keys import Keys
 from streams.settings import Settings, variables
+from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.impressions import encode_impression_batch
@@ -137,6 +138,7 @@ class Ledger:
         self._settings = settings
         self.keys = Keys(settings.namespace)
         self._keyring = Keyring.parse(settings.signing_keys)
+        self.seal = sealer(self._keyring)
         self._incarnation = secrets.randbits(64)
         self._sequences: Counter[int] = Counter()
         self.redis = redis.Redis.from_url(settings.redis_url)
@@ -210,9 +212,8 @@ class Ledger:
         )
         sequence = self._sequences[partition]
         self._sequences[partition] += 1
-        record = encode_impression_batch(
-            ImpressionBatch(self._incarnation, partition, sequence, [group])
-        )
+        batch = ImpressionBatch(self._incarnation, partition, sequence, [group])
+        record = self.seal("impressions", partition, encode_impression_batch(batch))
         sent = Sent("impressions", record, partition=partition)
         self.batches.append(sent)
         for _ in range(times):

@@ -62,7 +62,8 @@ def test_a_refused_observation_of_a_counted_batch_counts_once_however_often_it_i
             incarnation=1,
             sequence=0,
         )
-        ledger.produce("observations", encode_observation_batch(batch), partition=2)
+        sealed = ledger.seal("observations", 2, encode_observation_batch(batch))
+        ledger.produce("observations", sealed, partition=2)
         ledger.producer.flush()
         [found] = until(lambda: letters(run("list", "--json")))
         assert (found["code"], found["index"], found["partition"]) == ("UNKNOWN_RECEIPT_KEY", 1, 2)

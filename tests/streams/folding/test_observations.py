@@ -106,10 +106,10 @@ values = st.one_of(
 )
 
 
-def outcome(batches_of_records, limit, plans, known, *, by_columns, takes=True):
+def outcome(batches_of_records, limit, plans, known, partitions, *, by_columns, takes=True):
     """Return what comes of every step, as plans are learned when they are asked for."""
     learned = {experiment: plans[experiment] for experiment in known}
-    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit, learned.get)
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit, learned.get, partitions)
     fold = folding.new_fold(0)
     results = []
     for records in batches_of_records:
@@ -120,7 +120,8 @@ def outcome(batches_of_records, limit, plans, known, *, by_columns, takes=True):
                 (rest[place].offset, [(refusal.index, repr(refusal.error)) for refusal in refusals])
                 for place, refusals in folded.refused
             ]
-            results.append((folded.events, refused, folded.awaits, fold.hw))
+            misplaced = folded.misplaced if by_columns else fold.take_misplaced()
+            results.append((folded.events, refused, misplaced, folded.awaits, fold.hw))
             if takes:
                 results.append(meaning(fold.take_changes()))
             if folded.awaits is None:
@@ -157,9 +158,10 @@ plans = st.fixed_dictionaries(
     plans=plans,
     known=st.sets(st.integers(0, 2)),
     takes=st.booleans(),
+    partitions=st.sampled_from([None, 1, 2, 3]),
 )
 def test_columns_give_the_state_and_the_refusals_of_single_records(
-    limit, stream, cuts, again, plans, known, takes
+    limit, stream, cuts, again, plans, known, takes, partitions
 ):
     """Also where plans are missing: the same is awaited, with the same counted before."""
     records = [Record(3 * offset, value) for offset, value in enumerate(stream)]
@@ -169,7 +171,7 @@ def test_columns_give_the_state_and_the_refusals_of_single_records(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(observations, "COLUMNS_FROM", 1)
         columns, singles = (
-            outcome(batches, limit, plans, known, by_columns=by_columns, takes=takes)
+            outcome(batches, limit, plans, known, partitions, by_columns=by_columns, takes=takes)
             for by_columns in (True, False)
         )
         assert columns == singles
@@ -275,15 +277,16 @@ def test_a_plan_learned_in_mid_batch_gives_what_a_known_one_does(by_columns, str
     records = [Record(offset, value) for offset, value in enumerate(stream)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(observations, "COLUMNS_FROM", 1)
-        (events, refused, awaits, hw), *known = outcome(
-            [records], 1_000, plans, plans, by_columns=by_columns, takes=False
+        (events, refused, misplaced, awaits, hw), *known = outcome(
+            [records], 1_000, plans, plans, 2, by_columns=by_columns, takes=False
         )
         *steps, changes, cells = outcome(
-            [records], 1_000, plans, (), by_columns=by_columns, takes=False
+            [records], 1_000, plans, (), 2, by_columns=by_columns, takes=False
         )
 
     assert awaits is None
     assert [changes, cells] == known
     assert sum(step[0] for step in steps) == events
     assert [each for step in steps for each in step[1]] == refused
-    assert steps[-1][2:] == (None, hw)
+    assert [each for step in steps for each in step[2]] == misplaced
+    assert steps[-1][3:] == (None, hw)

@@ -16,6 +16,7 @@ from streams.domain.events import (
     Observation,
 )
 from streams.domain.ids import experiment_id
+from streams.domain.partitioning import partition_of
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.receipts import Keyring, Receipt
 from streams.domain.vectors import pack
@@ -30,6 +31,7 @@ from streams.replay.partitions import Inputs
 from streams.tallies.cell import Cell, Source
 from streams.tallies.partition import PartitionFold, Progress, Segment
 from streams.tallies.plan import Plan
+from streams.wire.batch_tags import sealer
 from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.wire.decisions import encode_decision
@@ -133,8 +135,10 @@ class Installation:
         self.known = {number: Known(number) for number in EXPERIMENTS}
         self._folds: dict[Source, list[PartitionFold]] = {}
         self._foldings: dict[Source, Folding[Any]] = {
-            Source.IMPRESSIONS: ImpressionFolding(SINGLE_OBJECT, LIMIT, self._plan_of),
-            Source.OBSERVATIONS: ObservationFolding(SINGLE_OBJECT, KEYRING, LIMIT, self._plan_of),
+            Source.IMPRESSIONS: ImpressionFolding(SINGLE_OBJECT, KEYRING, LIMIT, self._plan_of),
+            Source.OBSERVATIONS: ObservationFolding(
+                SINGLE_OBJECT, KEYRING, LIMIT, self._plan_of, PARTITIONS
+            ),
         }
         for source, folding in self._foldings.items():
             self._folds[source] = [folding.new_fold(n) for n in range(PARTITIONS)]
@@ -183,7 +187,11 @@ class Installation:
                     )
                     for variant, unit, packed in zip(variants, units, features, strict=True)
                 ]
-            batch = encode_impression_batch(ImpressionBatch(5, partition, sequence, groups))
+            batch = sealer(KEYRING)(
+                "impressions",
+                partition,
+                encode_impression_batch(ImpressionBatch(5, partition, sequence, groups)),
+            )
             for _ in range(random.choice([1, 1, 2])):
                 self.log.append("impressions", partition, batch)
             for _ in range(3):
@@ -191,7 +199,9 @@ class Installation:
                 value = random.choice([MICRO, MICRO, 5 * MICRO // 2])
                 event = Observation(receipt, "click", value, str(random.randrange(4)), NOW_MS + 1)
                 self.log.append(
-                    "observations", ord(receipt[-1]) // 4 % PARTITIONS, noisy(random, event)
+                    "observations",
+                    partition_of(receipt.encode(), PARTITIONS),
+                    noisy(random, event),
                 )
 
     def fold(self, source: Source, partition: int, n_records: int) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from streams.domain.errors import InputError
 from streams.domain.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
+from streams.domain.partitioning import partition_of
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.receipts import Receipt
 from streams.evaluation.progress import Progress
 from streams.experiments.definition import parse_definition
+from streams.replay import unit_log as module
 from streams.replay.history import experiment_of
-from streams.replay.unit_log import unit_log
+from streams.replay.unit_log import joined, unit_log
 from streams.replay.what_if import Assumptions, what_if
 from streams.tallies.cell import Source, merge
+from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
 from tests.streams.evaluation.logs import tallies
@@ -112,7 +116,8 @@ def test_units_that_come_again_are_one_and_observations_find_their_own():
     other = replace(group, experiment=8)
     for sequence in (0, 1, 1):
         batch = ImpressionBatch(1, 0, sequence, [other, group])
-        made.log.append("impressions", 0, encode_impression_batch(batch))
+        record = sealer(KEYRING)("impressions", 0, encode_impression_batch(batch))
+        made.log.append("impressions", 0, record)
     for unit, variant, at_ms, value in (
         (5, 1, NOW_MS, 2),
         (5, 0, NOW_MS + 1, 3),
@@ -121,25 +126,33 @@ def test_units_that_come_again_are_one_and_observations_find_their_own():
         receipt = KEYRING.sign(Receipt(7, variant, QUARTER, 2, at_ms, unit, 60))
         for metric in ("click", "view"):
             event = Observation(receipt, metric, value * MICRO, "e", at_ms + 1)
-            made.log.append("observations", 1, encode_observation(event))
+            home = partition_of(receipt.encode(), PARTITIONS)
+            made.log.append("observations", home, encode_observation(event))
+    made.log.topics["observations", PARTITIONS - 1]  # is there, if empty
 
     log = logged(made)
 
     assert log.n_units == 3
     assert sorted(log.values.tolist()[:2]) == [0.0, 2.0]  # of one millisecond
     assert log.values[2] == 3.0
-    assert log.variants[log.observed_units].tolist() == [1, 0]
+    assert sorted(log.variants[log.observed_units].tolist()) == [0, 1]
     assert log.unmatched == 1
     assert log.propensities.tolist() == [QUARTER] * 3
 
 
-def test_the_order_of_partitions_makes_no_difference():
+def test_the_order_of_partitions_makes_no_difference(monkeypatch):
+    found: list[list[Any]] = []
+
+    def in_order(metric, n_arms, assigned, observed):
+        found.append([metric, n_arms, list(assigned), list(observed)])
+        return joined(*found[-1])
+
+    monkeypatch.setattr(module, "joined", in_order)
     one = logged(installation(4))
-    swapped = installation(4)
-    for topic in ("impressions", "observations"):
-        topics = swapped.log.topics
-        topics[topic, 0], topics[topic, 1] = topics[topic, 1], topics[topic, 0]
-    other = logged(swapped)
+    [(metric, n_arms, assigned, observed)] = found
+    assert len(assigned) > 1
+    assert len(observed) > 1
+    other = joined(metric, n_arms, assigned[::-1], observed[::-1])
 
     assert one.variants.tolist() == other.variants.tolist()
     assert one.values.tolist() == other.values.tolist()

@@ -1,0 +1,53 @@
+"""Observations that another partitioner put into the wrong partition, sent on to theirs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import faust
+
+from schemas.codec import Codec
+from streams.engine import metrics
+from streams.engine.outbox import Outgoing, deliver
+from streams.tallies.misplaced import Misplaced
+from streams.wire.observations import encode_observation
+
+MOVED_FROM = "moved-from"
+"""Header of a copy; its value is where the original was read."""
+
+CHUNK = 2_000
+"""Copies that are on their way at a time."""
+
+logger = logging.getLogger(__name__)
+
+
+async def send_to_their_partitions(
+    topic: faust.TopicT, found: Sequence[Misplaced], codec: Codec, timeout_s: float
+) -> None:
+    """Return once the copies are durable. One sent twice has the same event id, so it counts once.
+
+    Raises:
+        TimeoutError: the broker did not take so many of them in `timeout_s` seconds.
+    """
+    for start in range(0, len(found), CHUNK):
+        copies = [_record(each, codec) for each in found[start : start + CHUNK]]
+        await deliver(topic, copies, timeout_s)
+    if found:
+        metrics.MISPLACED.inc(len(found))
+        logger.warning(
+            "%d observations were in another partition than their receipt belongs into, first %s, "
+            "and were moved; producers must set partitioner=murmur2_random",
+            len(found),
+            found[0].origin,
+        )
+
+
+def _record(each: Misplaced, codec: Codec) -> Outgoing:
+    return Outgoing(
+        key=each.observation.assignment_id.encode(),
+        value=encode_observation(each.observation, codec),
+        partition=each.partition,
+        timestamp_ms=each.timestamp_ms if each.timestamp_ms >= 0 else None,
+        headers={MOVED_FROM: each.origin.encode()},
+    )
