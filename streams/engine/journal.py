@@ -40,7 +40,6 @@ from streams.engine.transport import (
     joined,
 )
 from streams.process.exits import die, refuse
-from streams.process.exits import die
 from streams.tallies.misplaced import Misplaced
 from streams.tallies.plan import PlanMissingError
 from streams.wire.registry import Framing
