@@ -20,12 +20,15 @@ from fastavro import schemaless_reader, schemaless_writer
 from fastavro.schema import parse_schema
 
 from schemas import library
+from schemas.catalogue import STATE_BYTES
 from schemas.errors import (
+    RecordTooLargeError,
     SchemaNotEnabledError,
     UndecodableRecordError,
     UnexpectedSchemaError,
     UnknownSchemaError,
 )
+from schemas.learned import readable_schema
 from schemas.narrowing import Loss, loss_of
 from schemas.plain_observation import is_plain, read_plain_observation
 
@@ -42,12 +45,18 @@ _CONFLUENT_FIRST = CONFLUENT_MARK[0]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Writer:
-    """How to read what one schema wrote; `reader` is None when it is the newest version itself."""
+    """How to read what one schema wrote; `reader` is None when it is the newest version itself.
+
+    What a foreign schema wrote is read whole before it is resolved: to skip a field that ours
+    lacks, fastavro trusts the count of an array of booleans, numbers or fixed bytes, however few
+    follow.
+    """
 
     name: str
     schema: Any
     reader: Any
     is_plain: bool = False
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,10 +128,13 @@ class Codec:
         """Return the schema name of a record and the record, in the newest version's shape.
 
         Raises:
-            RecordError: the bytes are not a record of a schema known here.
+            RecordError: the bytes are not a record of a schema known here, or more of them than any
+                record has.
         """
         if not value:
             raise UndecodableRecordError("the record has no value")
+        if len(value) > STATE_BYTES:
+            raise RecordTooLargeError(f"{len(value)} bytes, must be <= {STATE_BYTES}")
         size = 10 if value[0] == _SINGLE_OBJECT_FIRST else 5
         writer = self._writers.get(value[:size])
         if writer is None:
@@ -132,6 +144,9 @@ class Codec:
         stream = BytesIO(value)
         stream.seek(size)
         try:
+            if writer.is_foreign:
+                schemaless_reader(stream, writer.schema, None)
+                stream.seek(size)
             record = schemaless_reader(stream, writer.schema, writer.reader)
         except Exception as error:
             # fastavro raises whatever the bytes make its primitives raise: EOFError, IndexError,
@@ -177,12 +192,14 @@ class Codec:
             schema_id: Id in the registry, in [0, 2**32).
             text: The writer's schema, JSON. Its record may have another namespace than ours, and
                 fields that ours has not; which schema it stands for is told by the record's name.
+                Logical types are left out: what they annotate is read as its underlying type.
 
         Raises:
-            UnknownSchemaError: it is not a schema, or of no record that is ours.
+            UnknownSchemaError: it is not a schema, of no record that is ours, or one by which a few
+                bytes could take any memory or depth to read.
         """
         try:
-            schema = parse_schema(json.loads(text))
+            schema = parse_schema(readable_schema(text))
             name = library.by_record_name()[schema["name"].rpartition(".")[2]]  # type: ignore[index,call-overload]
         except Exception as error:
             # A registry is shared with others: what it holds under an id may be anything.
@@ -192,7 +209,7 @@ class Codec:
         newest = library.current(name)
         same = library.crc64_avro(json.loads(text)) == newest.fingerprint
         self._writers[_confluent_header(schema_id)] = (
-            _newest_writer(name) if same else _Writer(name, schema, newest.parsed)
+            _newest_writer(name) if same else _Writer(name, schema, newest.parsed, is_foreign=True)
         )
 
     def _choose(self, name: str) -> None:

@@ -21,6 +21,12 @@ class UndecodableRecordError(RecordError):
     code = "UNDECODABLE_RECORD"
 
 
+class RecordTooLargeError(RecordError):
+    """The record is larger than any that its topic takes uncompressed; it was not decoded."""
+
+    code = "RECORD_TOO_LARGE"
+
+
 class UnknownSchemaError(RecordError):
     """The record names a schema, by fingerprint or by id, that nobody knows here."""
 

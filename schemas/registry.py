@@ -27,7 +27,11 @@ MAX_UNKNOWN = 1_024
 MAX_CONCURRENT = 8
 """Requests under way at once."""
 
-_NOT_FOUND = 404
+MAX_ID = (1 << 31) - 1
+"""Largest id that a registry gives: they are Java's ints. A larger one is not asked for."""
+
+_NOT_THERE = frozenset({400, 404, 410, 422})
+"""Answers that no later try changes: there is no schema with such an id."""
 
 T = TypeVar("T")
 
@@ -99,7 +103,7 @@ class SchemaRegistry:
         due = [
             schema_id
             for schema_id in sorted(self._codec.unknown_ids(values))
-            if self._unknown_until.get(schema_id, now) <= now
+            if schema_id <= MAX_ID and self._unknown_until.get(schema_id, now) <= now
         ]
         await asyncio.gather(*map(self._learn, due))
 
@@ -127,7 +131,7 @@ class SchemaRegistry:
         try:
             async with self._slots:
                 response = await self._client.request(method, path, **arguments)
-            if method == "GET" and response.status_code == _NOT_FOUND:
+            if method == "GET" and response.status_code in _NOT_THERE:
                 return None
             response.raise_for_status()
             return response.json()

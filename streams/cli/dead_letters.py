@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,16 +19,21 @@ from streams.cli.failures import EXIT_FAILED
 from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.dead_letters.content import readable
+from streams.dead_letters.originals import Original, originals_of, single
 from streams.dead_letters.place import Place
-from streams.dead_letters.reading import Found, Selection, find_letters, original_records
-from streams.dead_letters.resending import Resend, resend_of
+from streams.dead_letters.reading import Found, Record, Selection, find_letters
+from streams.dead_letters.resending import Resend, resends_of
 from streams.dead_letters.sending import send_again
-from streams.domain.errors import InputError, quoted
+from streams.domain.errors import MESSAGE_CHARACTERS, InputError, one_line, quoted
+from streams.domain.events import DeadLetter
 from streams.settings import Settings
 from streams.wire.registry import framing
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PERIOD = re.compile(r"(\d{1,9})([smhd])").fullmatch
+
+SHOWN_RANGES = 16
+"""Ranges of a letter that are printed; a letter may have thousands."""
 
 Code = Annotated[str | None, typer.Option(help="Only those with this code.")]
 
@@ -57,7 +63,10 @@ def list_all(
     since_ms = None if since is None else now_ms() - 1000 * seconds(since)
     found = find_letters(settings, Selection(code, topic, since_ms))
     if by_code:
-        _print_counts(Counter(each.letter.code for each in found), as_json)
+        counts: Counter[str] = Counter()
+        for each in found:
+            counts[each.letter.code] += each.letter.count
+        _print_counts(counts, as_json)
     elif as_json:
         for each in found[:limit]:
             terminal.print_json(as_object(each))
@@ -80,20 +89,18 @@ def show(
     """Show all that is known of one dead letter, with the record it was read from."""
     settings = terminal.settings_of(api)
     [found] = _of_places(settings, [Place.parse(place)])
-    original = original_records(settings, {found.place.record}).get(found.place.record)
+    original = originals_of(settings, [found])[found.place.record]
     if raw is not None:
-        _write(raw, original, found.place)
+        _write(raw, original)
     if as_json:
-        terminal.print_json(
-            as_object(found) | {"key": _hex(found.letter.key), "value": _hex(original)}
-        )
+        terminal.print_json(as_object(found) | _bytes_of(found.letter, original))
         return
     terminal.out.print(letter_view(found))
-    if original is None:
-        terminal.out.print("no letter holds the bytes of its record", style="dim")
+    if isinstance(original, InputError):
+        terminal.out.print(Text(original.message, "dim"))
     else:
         # Nothing of a record is markup, and its lines are copied whole.
-        terminal.out.print(Text(readable(original)), soft_wrap=True)
+        terminal.out.print(Text(readable(original.value)), soft_wrap=True)
 
 
 def resend(
@@ -107,8 +114,9 @@ def resend(
 ) -> None:
     """Send again what is in dead letters, to the topic and partition it was read from.
 
-    Of a batch that was partly counted only the refused observation goes. Ends with 1 when some
-    letter cannot be sent again; the others are sent.
+    Of a batch that was partly counted only the refused observations go. A letter that holds a part
+    of its record has it read from its topic. Ends with 1 when some event cannot be sent again; the
+    others are sent.
     """
     if bool(places) == (code is not None):
         raise InputError("MISSING_FIELD", "name either places or a --code", "PLACE")
@@ -118,7 +126,8 @@ def resend(
     else:
         found = find_letters(settings, Selection(code=code))
         if found and not yes:
-            typer.confirm(f"Send {len(found):,} again?", abort=True, err=True)
+            events = sum(each.letter.count for each in found)
+            typer.confirm(f"Send {events:,} events again?", abort=True, err=True)
     resends, refused = asyncio.run(_resends(settings, found))
     for error in refused:
         typer.echo(f"experiment: {error}", err=True)
@@ -168,14 +177,17 @@ def as_object(found: Found) -> dict[str, Any]:
         "partition": letter.partition,
         "offset": letter.offset,
         "index": letter.index,
+        "count": letter.count,
+        "ranges": [list(each) for each in letter.ranges[:SHOWN_RANGES]],
         "bytes": found.n_bytes,
+        "sha256": _hex(letter.value_sha256),
     }
 
 
 def letters_table(found: list[Found]) -> Table:
     """Return one line a letter."""
-    table = table_of("written", "place", "code")
-    for column in table.columns[1:]:  # they are copied from here, so nothing of them may be cut
+    table = table_of("written", "place", "code", ">events")
+    for column in table.columns[1:3]:  # they are copied from here, so nothing of them may be cut
         column.no_wrap, column.overflow = False, "fold"
     # Told only as far as there is room: `show` has all of it.
     table.add_column("message", no_wrap=True, overflow="ellipsis", ratio=1)
@@ -183,9 +195,10 @@ def letters_table(found: list[Found]) -> Table:
     for each in found:
         table.add_row(
             moment(each.written_at_ms),
-            Text(str(each.place)),
-            Text(each.letter.code, "yellow"),
-            Text(each.letter.message),
+            Text(shown(str(each.place))),
+            Text(shown(each.letter.code), "yellow"),
+            f"{each.letter.count:,}",
+            Text(shown(each.letter.message)),
         )
     return table
 
@@ -197,44 +210,77 @@ def letter_view(found: Found) -> Table:
     for name, value in (
         ("place", str(found.place)),
         ("code", letter.code),
+        ("events", _events(letter)),
         ("message", letter.message),
         ("path", letter.path),
         ("written", moment(found.written_at_ms)),
         ("record of", moment(letter.timestamp_ms) if letter.timestamp_ms >= 0 else ""),
         ("key", "" if letter.key is None else readable(letter.key)),
     ):
-        table.add_row(Text(name, "dim"), Text(value))
+        table.add_row(Text(name, "dim"), Text(shown(value)))
     return table
 
 
+def shown(text: str) -> str:
+    """Return a text of somebody else's record on one line, without control characters."""
+    return one_line(text, MESSAGE_CHARACTERS)
+
+
+def _bytes_of(letter: DeadLetter, original: Original | InputError) -> dict[str, Any]:
+    if isinstance(original, InputError):
+        return {"key": _hex(letter.key), "value": None, "missing": original.code}
+    return {"key": _hex(original.key), "value": _hex(original.value), "missing": None}
+
+
+def _events(letter: DeadLetter) -> str:
+    ranges = [
+        f"{first}" if first == last else f"{first}-{last}"
+        for first, last in letter.ranges[:SHOWN_RANGES]
+    ]
+    if len(letter.ranges) > SHOWN_RANGES:
+        ranges.append("…")
+    return f"{letter.count:,}" + (f" at {', '.join(ranges)}" if ranges else "")
+
+
 async def _resends(settings: Settings, found: list[Found]) -> tuple[list[Resend], list[InputError]]:
-    originals = original_records(settings, {each.place.record for each in found}) if found else {}
-    resends, refused = [], []
+    originals = originals_of(settings, found) if found else {}
+    resends: list[Resend] = []
+    refused: list[InputError] = []
+    whole = [each.value for each in originals.values() if isinstance(each, Original)]
     async with framing(settings.schema_registry_url) as frames:
-        await frames.prepare(originals.values())
+        await frames.prepare(whole)
         for each in reversed(found):  # in the order they were refused in
-            try:
-                resends.append(
-                    resend_of(
-                        each.letter,
-                        originals.get(each.place.record),
-                        settings.topic_prefix,
-                        frames.codec,
-                    )
-                )
-            except InputError as error:
-                refused.append(error)
+            original = originals[each.place.record]
+            if isinstance(original, InputError):
+                refused.append(original)
+                continue
+            sent, unsent = resends_of(
+                replace(each.letter, key=original.key),
+                original.value,
+                settings.topic_prefix,
+                frames.codec,
+            )
+            resends += sent
+            refused += unsent
     return resends, refused
 
 
 def _of_places(settings: Settings, places: list[Place]) -> list[Found]:
-    known = {found.place: found for found in find_letters(settings, Selection())}
-    missing = [place for place in places if place not in known]
-    if missing:
-        raise InputError(
-            "DEAD_LETTER_NOT_FOUND", "no dead letter is of this place", str(missing[0])
-        )
-    return [known[place] for place in dict.fromkeys(places)]
+    known: defaultdict[Record, list[Found]] = defaultdict(list)
+    for found in find_letters(settings, Selection()):
+        known[found.place.record].append(found)
+    return [_of_place(known[place.record], place) for place in dict.fromkeys(places)]
+
+
+def _of_place(found: list[Found], place: Place) -> Found:
+    """Return the letter of a place, or of one event of a letter."""
+    for each in found:
+        if each.place == place:
+            return each
+    for each in found:
+        if any(first <= place.index <= last for first, last in each.letter.ranges):
+            return replace(each, letter=single(each.letter, place.index))
+    raise InputError("DEAD_LETTER_NOT_FOUND", "no dead letter is of this place", str(place))
 
 
 def _print_counts(counts: Counter[str], as_json: bool) -> None:
@@ -242,17 +288,17 @@ def _print_counts(counts: Counter[str], as_json: bool) -> None:
         for code, count in counts.most_common():
             terminal.print_json({"code": code, "count": count})
         return
-    table = table_of("code", ">letters")
+    table = table_of("code", ">events")
     for code, count in counts.most_common():
         table.add_row(Text(code, "yellow"), f"{count:,}")
     terminal.out.print(table)
 
 
-def _write(file: Path, original: bytes | None, place: Place) -> None:
-    if original is None:
-        raise InputError("NOTHING_TO_WRITE", "no letter holds the bytes of its record", str(place))
+def _write(file: Path, original: Original | InputError) -> None:
+    if isinstance(original, InputError):
+        raise InputError("NOTHING_TO_WRITE", original.message, original.path)
     try:
-        file.write_bytes(original)
+        file.write_bytes(original.value)
     except OSError as error:
         raise InputError("UNWRITABLE_FILE", str(error), str(file)) from error
 

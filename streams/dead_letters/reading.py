@@ -1,12 +1,12 @@
 """Reads the topic `dead-letters` from its beginning to its end.
 
-Records may be large and letters many, so a look keeps no bytes. Of the letters of one record only
-the first holds its bytes; `original_records` finds them for all.
+Letters may be many, so a look keeps no bytes of their records; `streams.dead_letters.originals`
+has those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from schemas.catalogue import DEAD_LETTERS
@@ -29,7 +29,7 @@ class Found:
     Attributes:
         letter: Its `value` is None.
         written_at_ms: When it was written, in milliseconds since the epoch.
-        n_bytes: Size of the value it holds; None when it holds none.
+        n_bytes: Size of the record's value; None when it has none.
     """
 
     letter: DeadLetter
@@ -76,28 +76,21 @@ def find_letters(settings: KafkaSettings, selection: Selection) -> list[Found]:
         DependencyError: Kafka does not answer, or does not have the topic.
     """
     newest: dict[Place, Found] = {}
-    for letter, written_at_ms in _letters(settings):
-        n_bytes = None if letter.value is None else len(letter.value)
+    for letter, written_at_ms in letters(settings):
+        held = None if letter.value is None else len(letter.value)
+        n_bytes = held if letter.value_bytes is None else letter.value_bytes
         found = Found(replace(letter, value=None), written_at_ms, n_bytes)
         if selection.has(found, settings.topic_prefix):
             newest[found.place] = found
     return sorted(newest.values(), key=lambda found: (-found.written_at_ms, found.place))
 
 
-def original_records(settings: KafkaSettings, records: Collection[Record]) -> dict[Record, bytes]:
-    """Return the values of those records whose bytes some letter holds.
+def letters(settings: KafkaSettings) -> Iterator[tuple[DeadLetter, int]]:
+    """Yield every letter, and when it was written, in milliseconds since the epoch.
 
     Raises:
         DependencyError: Kafka does not answer, or does not have the topic.
     """
-    return {
-        (letter.topic, letter.partition, letter.offset): letter.value
-        for letter, _ in _letters(settings)
-        if letter.value is not None and (letter.topic, letter.partition, letter.offset) in records
-    }
-
-
-def _letters(settings: KafkaSettings) -> Iterator[tuple[DeadLetter, int]]:
     for _, record in all_records(KafkaSource(settings), DEAD_LETTERS.name):
         try:
             letter = decode_dead_letter(record.value)

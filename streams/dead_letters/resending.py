@@ -10,14 +10,17 @@ the original record, so that attribution decides as it would have.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 
 from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
 from schemas.codec import Codec
 from streams.dead_letters.place import Place
 from streams.domain.errors import EventError, InputError
-from streams.domain.events import DeadLetter
+from streams.domain.events import DeadLetter, ObservationBatch
 from streams.wire.impressions import decode_impression_batch
+from streams.wire.observation_fields import MAX_OBSERVATIONS
 from streams.wire.observations import decode_observations, encode_observation
 from streams.wire.records import SINGLE_OBJECT
 
@@ -33,6 +36,8 @@ _OF_RECORDS = frozenset(
         "INVALID_JSON",
         "TOO_MANY_OBSERVATIONS",
         "UNEQUAL_COLUMNS",
+        "RECORD_TOO_LARGE",
+        "EMPTY_RECORD",
     }
 )
 _PATHS_OF_BATCHES = frozenset({"incarnation", "sequence"})
@@ -55,10 +60,40 @@ class Resend:
     timestamp_ms: int | None
 
 
+def resends_of(
+    letter: DeadLetter, original: bytes | None, topic_prefix: str, codec: Codec = SINGLE_OBJECT
+) -> tuple[list[Resend], list[InputError]]:
+    """Return what may be sent again for each event of `letter`, and why others may not.
+
+    Args:
+        letter, original, topic_prefix, codec: As of `resend_of`.
+    """
+    resends: list[Resend] = []
+    refused: dict[str, tuple[InputError, int]] = {}
+    for index in islice(letter.indexes, MAX_OBSERVATIONS):
+        try:
+            resend = resend_of(
+                replace(letter, index=index, count=1, ranges=()), original, topic_prefix, codec
+            )
+        except InputError as error:
+            first, count = refused.get(error.code, (error, 0))
+            refused[error.code] = first, count + 1
+            continue
+        if resend.value == original:
+            return [resend], []
+        resends.append(resend)
+    return resends, [
+        first
+        if count == 1
+        else InputError(code, f"{count} events, first: {first.message}", first.path)
+        for code, (first, count) in refused.items()
+    ]
+
+
 def resend_of(
     letter: DeadLetter, original: bytes | None, topic_prefix: str, codec: Codec = SINGLE_OBJECT
 ) -> Resend:
-    """Return what may be sent again for `letter`.
+    """Return what may be sent again for the first event of `letter`.
 
     Args:
         letter: The letter; its own `value` is not looked at.
@@ -100,9 +135,14 @@ def _check_was_refused_whole(place: Place, original: bytes, codec: Codec) -> Non
     )
 
 
+@lru_cache(maxsize=4)  # each event of a letter asks for its record
+def _decoded(value: bytes, codec: Codec) -> ObservationBatch:
+    return decode_observations(value, codec)
+
+
 def _observation(letter: DeadLetter, whole: Resend, codec: Codec) -> Resend:
     try:
-        batch = decode_observations(whole.value, codec)
+        batch = _decoded(whole.value, codec)
     except EventError:
         return whole  # a single observation, refused for one of its fields
     if len(batch.observations) == 1 and batch.sequence is None:

@@ -149,7 +149,9 @@ async def _kafka(
         for topic, parts in spans.items()
         for number, span in parts.items()
     )
-    codes = Counter(each.letter.code for each in letters)
+    codes: Counter[str] = Counter()
+    for each in letters:
+        codes[each.letter.code] += each.letter.count
     return (
         KafkaFacts(partitions=found, positions=positions, dead_letters=codes),
         snapshots,

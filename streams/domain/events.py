@@ -6,7 +6,7 @@ over 2**32, times in milliseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
@@ -219,16 +219,34 @@ class Decision:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
+LETTER_VALUE_BYTES = 65_536
+"""Bytes of a record's value that a dead letter holds at most: all of a usual batch. A larger record
+is read from its topic by its place."""
+
+LETTER_KEY_BYTES = 1_024
+"""Bytes of a record's key that a dead letter holds at most; an assignment id has 512."""
+
+MAX_RANGES = 5_000
+"""Ranges of one dead letter at most: enough for any 10,000 observations. Of the groups of a batch
+of impressions, what is beyond is in the last range."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that could not be used, with its place and its bytes.
+    """Events of one record that could not be used for one reason, with their place and bytes.
 
     Attributes:
-        topic, partition, offset: Where it was read.
-        index: Place within its batch; 0 for a single record.
+        topic, partition, offset: Where the record was read.
+        index: Place of the first event within its batch; 0 for a single record.
         timestamp_ms: Kafka timestamp of the record.
-        code, message, path: Why, as in `EngineError`.
-        key, value: The original bytes of the whole record.
+        code: Why, as in `EngineError`.
+        message, path: Of the first event, as in `EngineError`.
+        key, value: The first bytes of the record's, at most `LETTER_KEY_BYTES` and
+            `LETTER_VALUE_BYTES`. Of the letters of one record only the first has the value.
+        count: Number of events.
+        ranges: First and last index of each run of such events, ascending; empty for one event.
+        key_bytes, value_bytes: Size of the record's key and value; None where there is none.
+        value_sha256: SHA-256 of the whole value; None where there is none.
     """
 
     topic: str
@@ -241,3 +259,22 @@ class DeadLetter:
     path: str
     key: bytes | None
     value: bytes | None
+    count: int = 1
+    ranges: tuple[tuple[int, int], ...] = ()
+    key_bytes: int | None = None
+    value_bytes: int | None = None
+    value_sha256: bytes | None = None
+
+    @property
+    def indexes(self) -> Iterator[int]:
+        """Places of its events within their record, ascending."""
+        for first, last in self.ranges or ((self.index, self.index),):
+            yield from range(first, last + 1)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `key` and `value` are all of the record's bytes."""
+        has_key = self.key_bytes is None or self.key_bytes == len(self.key or b"")
+        if self.value is None:
+            return False
+        return has_key and (self.value_bytes is None or self.value_bytes == len(self.value))

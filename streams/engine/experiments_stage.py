@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from aiokafka.structs import ConsumerRecord
 
@@ -27,14 +27,16 @@ from streams.domain.errors import EventError, InputError, NewerEntryError, quote
 from streams.domain.events import Answer
 from streams.domain.ids import experiment_id, experiment_number
 from streams.engine import metrics
-from streams.engine.dead_letters import dead_letter
+from streams.engine.dead_letters import dead_letter, log_failure
 from streams.engine.entries import UNKNOWN_SCHEMA, readable_entry
-from streams.engine.journal import Outcome
+from streams.engine.journal import FoldPausedError, Outcome
 from streams.engine.stored import StoredExperiment, decode_stored, encode_stored
 from streams.engine.tables import DurableTable
 from streams.experiments.snapshot import RecommendedAction
-from streams.folding.commands import COMMAND_FAILED, Known
+from streams.folding.base import never
+from streams.folding.commands import Known
 from streams.tallies.cell import Source
+from streams.tallies.refusals import refusal
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.commands import decode_command
 from streams.wire.records import SINGLE_OBJECT
@@ -68,6 +70,7 @@ class ExperimentsStage:
         self._actions: dict[int, dict[bytes, tuple[int, bytes]]] = {}
         self._obsolete: dict[int, list[bytes]] = {}
         self._waiting: dict[int, set[bytes]] = {}
+        self._begun: dict[tuple[str, int], tuple[Outcome, int]] = {}
         self.changed = asyncio.Event()
         self.dirty: dict[tuple[int, int], None] = {}
         self.answers: list[Answer] = []
@@ -136,22 +139,42 @@ class ExperimentsStage:
         numbers = self._known.pop(partition, {})
         self._touched.pop(partition, None)
         self._actions.pop(partition, None)
+        for place in [place for place in self._begun if place[1] == partition]:
+            del self._begun[place]
         for number in numbers:
             self.dirty.pop((partition, number), None)
 
-    def fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
-        """Apply commands or take cells, and return what must become durable."""
-        outcome = Outcome(events=len(records))
-        outcome.entries.update(self._actions.pop(partition, {}))
-        outcome.forgotten += self._obsolete.pop(partition, [])
+    def fold(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[ConsumerRecord],
+        is_due: Callable[[], bool] = never,
+    ) -> Outcome:
+        """Apply commands or take cells, and return what must become durable.
+
+        Raises:
+            FoldPausedError: it stops because a pause is due. To be called again with the same
+                records; it goes on where it stopped.
+        """
+        outcome, begin = self._begun.pop((topic, partition), (None, 0))
+        if outcome is None:
+            outcome = Outcome(events=len(records))
+            outcome.entries.update(self._actions.pop(partition, {}))
+            outcome.forgotten += self._obsolete.pop(partition, [])
         apply = self._apply_command if topic == self._commands else self._take_cell
         for record in records:
+            if record.offset < begin:
+                continue
             try:
                 apply(partition, record, outcome)
-            except EventError as error:
-                if error.code == COMMAND_FAILED:
-                    logger.exception("a command cannot be applied")
-                outcome.dead_letters.append(dead_letter(record, error))
+            except Exception as error:  # noqa: BLE001 - one record must not end a process
+                refused = refusal(0, error).error
+                log_failure(record, refused)
+                outcome.dead_letters.append(dead_letter(record, refused))
+            if is_due() and record is not records[-1]:
+                self._begun[topic, partition] = outcome, record.offset + 1
+                raise FoldPausedError
         return outcome
 
     def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:

@@ -9,23 +9,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Generic
 
 from aiokafka.structs import ConsumerRecord
 
-from streams.domain.events import Answer, DeadLetter
+from streams.domain.events import Answer
 from streams.domain.ids import experiment_id
 from streams.engine import metrics
-from streams.engine.dead_letters import dead_letter
+from streams.engine.dead_letters import dead_letters, log_failure
 from streams.engine.emitter import CellEmitter
 from streams.engine.entries import readable_entry
-from streams.engine.journal import Outcome, progress_key
+from streams.engine.journal import FoldPausedError, Outcome, progress_key
 from streams.engine.tables import DurableTable
-from streams.folding.base import Folding, FoldT
+from streams.folding.base import Folding, FoldT, never
 from streams.tallies.cell import Cell
-from streams.tallies.partition import Progress, Refusal, Segment
+from streams.tallies.partition import Progress, Segment
 from streams.tallies.plan import PlanMissingError
 from streams.wire.cells import decode_cell, encode_cell
 
@@ -86,12 +85,19 @@ class TallyStage(Generic[FoldT]):
             for cell in fold.cells:
                 self._duplicates.pop((partition, cell.experiment), None)
 
-    def fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
+    def fold(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[ConsumerRecord],
+        is_due: Callable[[], bool] = never,
+    ) -> Outcome:
         """Fold records that follow each other, and return what must become durable.
 
         Raises:
             PlanMissingError: it stops before a record of an experiment whose plan is not known. To
                 be called again with the same records once it is; it goes on where it stopped.
+            FoldPausedError: it stops because a pause is due; to be called again likewise.
         """
         fold = self._folds[partition]
         outcome = self._begun.pop(partition, None)
@@ -100,15 +106,20 @@ class TallyStage(Generic[FoldT]):
         else:
             records = [record for record in records if record.offset > fold.hw]
         duplicate_batches = fold.duplicate_batches
-        folded = self._folding.fold(fold, records)
+        folded = self._folding.fold(fold, records, is_due)
         metrics.DUPLICATE_BATCHES.labels(topic).inc(fold.duplicate_batches - duplicate_batches)
         outcome.events += folded.events
         outcome.misplaced += folded.misplaced
         for index, refusals in folded.refused:
-            outcome.dead_letters += _letters(records[index], refusals)
+            outcome.dead_letters += dead_letters(records[index], refusals)
+            for refusal in refusals:
+                log_failure(records[index], refusal.error)
         if folded.awaits is not None:
             self._begun[partition] = outcome
             raise PlanMissingError(folded.awaits)
+        if folded.is_paused:
+            self._begun[partition] = outcome
+            raise FoldPausedError
         changes = fold.take_changes()
         outcome.progress = changes.progress.sequences
         outcome.forgotten = [_SEGMENT + key.encode() for key in changes.forgotten]
@@ -132,9 +143,3 @@ class TallyStage(Generic[FoldT]):
         place = cell.partition, cell.experiment
         metrics.DUPLICATES.labels(topic).inc(cell.duplicates - self._duplicates.get(place, 0))
         self._duplicates[place] = cell.duplicates
-
-
-def _letters(record: ConsumerRecord, refusals: Sequence[Refusal]) -> list[DeadLetter]:
-    """Return a dead letter of every refusal; the first one has the bytes of the record."""
-    first, *others = (dead_letter(record, refusal.error, refusal.index) for refusal in refusals)
-    return [first, *(replace(letter, value=None) for letter in others)]

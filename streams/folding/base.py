@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -11,8 +11,11 @@ from streams.domain.errors import EventError
 from streams.tallies.misplaced import Misplaced
 from streams.tallies.partition import PartitionFold, Refusal
 from streams.tallies.plan import PlanMissingError
+from streams.tallies.refusals import by_code, refusal
+from streams.wire.records import event_error
 
 FoldT = TypeVar("FoldT", bound=PartitionFold)
+BatchT = TypeVar("BatchT")
 
 
 class LogRecord(Protocol):
@@ -37,31 +40,55 @@ class Folded:
 
     Attributes:
         events: How many events they had, repeated and refused ones too.
-        refused: What could not be counted, by the index of its record.
+        refused: What could not be counted, by the index of its record: one refusal for each code.
         awaits: Experiment whose plan must be known before the record after `hw` of the partition
             can be folded; None if all are.
         misplaced: Observations that belong into other partitions, to be sent there.
+        is_paused: Whether it stopped because a pause was due; the records after `hw` are left.
     """
 
     events: int = 0
     refused: list[tuple[int, Sequence[Refusal]]] = field(default_factory=list)
     awaits: int | None = None
     misplaced: list[Misplaced] = field(default_factory=list)
+    is_paused: bool = False
+
+
+def never() -> bool:
+    """Return that no pause is due."""
+    return False
 
 
 class Folding(ABC, Generic[FoldT]):
-    """How records of one topic become the state of their partition; has no state of its own."""
+    """How records of one topic become the state of their partition; has no state of its own.
+
+    Any exception while a record is decoded or folded is the error of that record, or of the event
+    in it that raised it: it is refused, and the others count. What was remembered of it before it
+    failed stays so, which is the same in every process that folds the same log.
+    """
 
     @abstractmethod
     def new_fold(self, partition: int) -> FoldT:
         """Return the state of a partition that nothing was read of."""
 
-    def fold(self, fold: FoldT, records: Sequence[LogRecord]) -> Folded:
-        """Fold records that follow each other; those at or below `fold.hw` are passed by."""
+    def fold(
+        self, fold: FoldT, records: Sequence[LogRecord], is_due: Callable[[], bool] = never
+    ) -> Folded:
+        """Fold records that follow each other; those at or below `fold.hw` are passed by.
+
+        Args:
+            fold: State of their partition.
+            records: The records.
+            is_due: Asked after every record whether to pause. It changes nothing of what is
+                counted, since any batches give the same.
+        """
         folded = Folded()
         try:
             for index, record in enumerate(records):
                 self._fold_one(fold, index, record, folded)
+                if is_due():
+                    folded.is_paused = index + 1 < len(records)
+                    break
         except PlanMissingError as error:
             folded.awaits = error.experiment
         return folded
@@ -70,17 +97,37 @@ class Folding(ABC, Generic[FoldT]):
         """Fold the record at `index`, and add to `folded` what came of it."""
         try:
             events, refusals = self._fold_record(fold, record)
-        except EventError as error:
+        except PlanMissingError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one record must not end a process
             fold.skip(record.offset)
-            events, refusals = 1, (Refusal(0, error),)
+            events, refusals = 1, (refusal(0, error),)
         folded.events += events
         if refusals:
-            folded.refused.append((index, refusals))
+            folded.refused.append((index, by_code(refusals)))
 
     @abstractmethod
     def _fold_record(self, fold: FoldT, record: LogRecord) -> tuple[int, Sequence[Refusal]]:
         """Fold one record; return how many events it has, and which were refused.
 
         Raises:
-            EventError: nothing of the record can be used.
+            PlanMissingError: the plan of one of its experiments is not known.
+            Exception: nothing of the record can be used.
         """
+
+
+def decoded(decode: Callable[[bytes | None], BatchT], record: LogRecord) -> BatchT:
+    """Return what a record was decoded to.
+
+    Raises:
+        EventError: it cannot be, for whatever reason.
+    """
+    try:
+        return decode(record.value)
+    except Exception as error:
+        raise event_error(error) from error
+
+
+def empty() -> EventError:
+    """Return the error of a record without an event."""
+    return EventError("EMPTY_RECORD", "there is no event in it")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.codec import Codec
+from streams.domain.events import ImpressionBatch
 from streams.domain.receipts import Keyring
-from streams.folding.base import Folding, LogRecord
+from streams.folding.base import Folding, LogRecord, decoded, empty
 from streams.tallies.impressions import ImpressionFold
 from streams.tallies.partition import Refusal
 from streams.tallies.plan import PlanOf
@@ -30,6 +31,9 @@ class ImpressionFolding(Folding[ImpressionFold]):
         self._limit = limit
         self._plan_of = plan_of
 
+    def _decode(self, value: bytes | None) -> ImpressionBatch:
+        return decode_impression_batch(value, self._codec)
+
     def new_fold(self, partition: int) -> ImpressionFold:
         """Return the state of a partition that nothing was read of."""
         return ImpressionFold(partition, limit=self._limit, plan_of=self._plan_of)
@@ -37,8 +41,10 @@ class ImpressionFolding(Folding[ImpressionFold]):
     def _fold_record(
         self, fold: ImpressionFold, record: LogRecord
     ) -> tuple[int, Sequence[Refusal]]:
-        batch = decode_impression_batch(record.value, self._codec)
+        batch = decoded(self._decode, record)
         assert record.value is not None  # noqa: S101 - it has been decoded
         check_tag(self._keyring, fold.source, fold.partition, record.value)
         events = sum(len(group.variants) for group in batch.groups)
+        if not events:
+            raise empty()
         return events, fold.fold(record.offset, batch)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.codec import Codec
-from streams.domain.events import VerifiedObservations
+from streams.domain.events import ObservationBatch, VerifiedObservations
 from streams.domain.partitioning import partitions_of_rows
 from streams.domain.receipt_columns import open_columns
 from streams.domain.receipts import CLOCK_SKEW_MS, Keyring
-from streams.folding.base import Folded, Folding, LogRecord
+from streams.folding.base import Folded, Folding, LogRecord, decoded, empty, never
 from streams.tallies.observations import ObservationFold, hash_events
 from streams.tallies.partition import Refusal
 from streams.tallies.plan import PlanMissingError, PlanOf
+from streams.tallies.refusals import by_code
 from streams.wire.batch_tags import check_tag
 from streams.wire.observations import decode_observations
 from streams.wire.plain_observations import read_plain_observations
@@ -66,33 +67,61 @@ class ObservationFolding(Folding[ObservationFold]):
             partitions=self._partitions,
         )
 
-    def fold(self, fold: ObservationFold, records: Sequence[LogRecord]) -> Folded:
-        """Fold records that follow each other; those at or below `fold.hw` are passed by."""
+    def fold(
+        self,
+        fold: ObservationFold,
+        records: Sequence[LogRecord],
+        is_due: Callable[[], bool] = never,
+    ) -> Folded:
+        """Fold records that follow each other; those at or below `fold.hw` are passed by.
+
+        Args:
+            fold: State of their partition.
+            records: The records.
+            is_due: Asked after every unusual record whether to pause.
+        """
         if len(records) < COLUMNS_FROM:
-            folded = super().fold(fold, records)
+            folded = super().fold(fold, records, is_due)
         else:
-            folded = self._fold_columns(fold, records)
+            folded = self._fold_columns(fold, records, is_due)
         folded.misplaced = fold.take_misplaced()
         return folded
 
-    def _fold_columns(self, fold: ObservationFold, records: Sequence[LogRecord]) -> Folded:
-        usual, rows = self._verify(records, fold.partition)
+    def _fold_columns(
+        self, fold: ObservationFold, records: Sequence[LogRecord], is_due: Callable[[], bool]
+    ) -> Folded:
+        try:
+            usual, rows = self._verify(records, fold.partition)
+        except Exception:  # noqa: BLE001 - one by one it is seen which record it is
+            return super().fold(fold, records, is_due)
         folded = Folded()
         places = np.flatnonzero(usual).tolist()
         row = 0
         try:
             # The k-th unusual record, at `place`, comes after `place - k` rows.
             for k, place in enumerate([*np.flatnonzero(~usual).tolist(), len(records)]):
-                for refused, refusals in fold.fold_verified(rows, row, place - k):
-                    folded.refused.append((places[refused], refusals))
-                folded.events += place - k - row
+                try:
+                    for refused, refusals in fold.fold_verified(rows, row, place - k):
+                        folded.refused.append((places[refused], by_code(refusals)))
+                    folded.events += place - k - row
+                except PlanMissingError:
+                    raise
+                except Exception:  # noqa: BLE001 - nothing of them was counted
+                    for single in places[row : place - k]:
+                        self._fold_one(fold, single, records[single], folded)
                 row = place - k
                 if place < len(records):
                     self._fold_one(fold, place, records[place], folded)
+                    if is_due():
+                        folded.is_paused = place + 1 < len(records)
+                        break
         except PlanMissingError as error:
-            folded.events += bisect_right(rows.offsets, fold.hw, row) - row
+            folded.events += max(0, bisect_right(rows.offsets, fold.hw, row) - row)
             folded.awaits = error.experiment
         return folded
+
+    def _decode(self, value: bytes | None) -> ObservationBatch:
+        return decode_observations(value, self._codec)
 
     def _verify(
         self, records: Sequence[LogRecord], partition: int
@@ -130,8 +159,10 @@ class ObservationFolding(Folding[ObservationFold]):
     def _fold_record(
         self, fold: ObservationFold, record: LogRecord
     ) -> tuple[int, Sequence[Refusal]]:
-        batch = decode_observations(record.value, self._codec)
+        batch = decoded(self._decode, record)
         if batch.sequence is not None:
             assert record.value is not None  # noqa: S101 - it has been decoded
             check_tag(self._keyring, fold.source, fold.partition, record.value)
+        if not batch.observations:
+            raise empty()
         return len(batch.observations), fold.fold(record.offset, batch, record.timestamp)

@@ -9,16 +9,15 @@ by.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError
 from streams.domain.events import ImpressionGroup
 from streams.domain.receipts import Keyring
-from streams.folding.base import Folded, Folding, LogRecord
+from streams.folding.base import Folded, Folding, LogRecord, never
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
 from streams.tallies.builder import CellBuilder
@@ -134,9 +133,14 @@ class ValueFolding(ObservationFolding):
             partitions=self._partitions,
         )
 
-    def fold(self, fold: ObservationFold, records: Sequence[LogRecord]) -> Folded:
+    def fold(
+        self,
+        fold: ObservationFold,
+        records: Sequence[LogRecord],
+        is_due: Callable[[], bool] = never,
+    ) -> Folded:
         """Fold records that follow each other, one by one: columns do not name the units."""
-        folded = Folding.fold(self, fold, records)
+        folded = Folding.fold(self, fold, records, is_due)
         fold.take_misplaced()  # the log has their copies
         return folded
 
@@ -191,7 +195,7 @@ class _AssignmentFold(ImpressionFold):
         for variant, propensity, version, assigned_at_ms, unit in rows:
             row = [variant], [propensity], [version], [assigned_at_ms], [unit]
             # One that cannot be remembered does not count, and the others do.
-            with suppress(EventError):
+            with suppress(Exception):
                 super()._fold_group(
                     offset, ImpressionGroup(group.experiment, group.repeatable, *row)
                 )

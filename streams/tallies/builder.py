@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from operator import attrgetter
+from operator import add, attrgetter
 from types import MappingProxyType
 
 from streams.domain.vectors import Vector
@@ -187,19 +187,25 @@ class CellBuilder:
             values: The observations, in micro-units.
             times_ms: Times of the observations.
         """
-        self._hw = max(self._hw, offset)
-        known = self._metrics
+        # All of it before any of it is added: what fails must leave nothing behind.
+        first_at_ms, last_at_ms = min(times_ms), max(times_ms)
+        added: dict[tuple[int, int, str], list[int]] = {}
         for key, value in zip(keys, values, strict=True):
-            sums = known.get(key)
+            sums = added.get(key)
             if sums is None:
-                known[key] = [1, 1, value, value * value]
+                added[key] = [1, 1, value, value * value]
                 continue
             sums[0] += 1
             sums[1] += 1
             sums[2] += value
             sums[3] += value * value
-        self._first_at_ms = min(self._first_at_ms, *times_ms)
-        self._last_at_ms = max(self._last_at_ms, *times_ms)
+        self._hw = max(self._hw, offset)
+        known = self._metrics
+        for key, sums in added.items():
+            before = known.get(key)
+            known[key] = sums if before is None else [*map(add, before, sums)]
+        self._first_at_ms = min(self._first_at_ms, first_at_ms)
+        self._last_at_ms = max(self._last_at_ms, last_at_ms)
 
     def add_duplicate(self, offset: int) -> None:
         """Count an observation of the record at `offset` that had been counted before."""

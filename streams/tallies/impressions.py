@@ -13,6 +13,7 @@ from streams.domain.vectors import Vector, unpack
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold, Refusal
 from streams.tallies.periods import tick_of
+from streams.tallies.refusals import refusal
 from streams.tallies.window import KEY_MASK, Window
 
 MAX_VARIANT = (1 << 16) - 1
@@ -60,8 +61,8 @@ class ImpressionFold(PartitionFold):
         for group in batch.groups:
             try:
                 self._fold_group(offset, group)
-            except EventError as error:
-                refusals.append(Refusal(index, error))
+            except Exception as error:  # noqa: BLE001 - one group's must not cost the others
+                refusals.append(refusal(index, error))
             index += len(group.variants)
         return refusals
 

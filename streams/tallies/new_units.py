@@ -7,7 +7,7 @@ be a repetition needs its place among the others, and is left to be looked at by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -99,13 +99,18 @@ def count_new_units(batch: UnitRows, ledger_of: Callable[[int], Ledger]) -> NDAr
                 left += known
                 chosen = [row for row in range(piece.start, piece.stop) if row not in known]
             if len(known) < piece.stop - piece.start:
-                ledger.window.add(piece.deadline, _column(units, chosen), _column(entries, chosen))
-                ledger.builder.add_first_values(
-                    _column(offsets, chosen)[-1],
-                    _column(keys, chosen),
-                    _column(values, chosen),
-                    _column(times, chosen),
-                )
+                new = _column(units, chosen), _column(entries, chosen)
+                try:
+                    ledger.builder.add_first_values(
+                        _column(offsets, chosen)[-1],
+                        _column(keys, chosen),
+                        _column(values, chosen),
+                        _column(times, chosen),
+                    )
+                except Exception:  # noqa: BLE001 - nothing was added, and one by one it is seen why
+                    left += _places(chosen)
+                else:
+                    ledger.window.add(piece.deadline, *new)
     return np.sort(order[left])
 
 
@@ -116,6 +121,10 @@ def _pieces(experiments: NDArray[np.uint64], by_bucket: NDArray[np.int64]) -> It
     stops = np.append(starts[1:], len(experiments))
     columns = experiments[starts], by_bucket[starts], starts, stops
     return map(_Piece, *(column.tolist() for column in columns))
+
+
+def _places(chosen: slice | list[int]) -> Iterable[int]:
+    return range(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
 
 
 def _column(column: list[T], chosen: slice | list[int]) -> list[T]:

@@ -27,6 +27,7 @@ from streams.tallies.misplaced import Misplaced, misplaced
 from streams.tallies.new_units import UnitRows, count_new_units
 from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
+from streams.tallies.refusals import refusal
 from streams.tallies.window import KEY_MASK, SEEN
 
 MAX_METRICS = 64
@@ -94,8 +95,8 @@ class ObservationFold(PartitionFold):
                 return (Refusal(0, error),)
         refusals = []
         for index, claim in enumerate(claims):
-            if isinstance(claim, EventError):
-                refusals.append(Refusal(index, claim))
+            if isinstance(claim, Exception):
+                refusals.append(refusal(index, claim))
                 continue
             if isinstance(claim, Observation):
                 origin = f"{self.source}:{self._partition}:{offset}:{index}"
@@ -103,8 +104,8 @@ class ObservationFold(PartitionFold):
                 continue
             try:
                 self._count(offset, claim, timestamp_ms)
-            except EventError as error:
-                refusals.append(Refusal(index, error))
+            except Exception as error:  # noqa: BLE001 - one event's must not cost the others
+                refusals.append(refusal(index, error))
         return refusals
 
     def fold_verified(
@@ -184,41 +185,40 @@ class ObservationFold(PartitionFold):
             event,
             observed_at_ms,
         ) in zip(*(column.tolist() for column in columns), strict=True):
-            ledger = self._touched.get(experiment) or self._ledger(experiment)
-            name = rows.names[metric]
-            is_known = name in ledger.salts
             try:
+                ledger = self._touched.get(experiment) or self._ledger(experiment)
+                name = rows.names[metric]
+                is_known = name in ledger.salts
                 salt = ledger.salts[name] if is_known else _salt(ledger, name)
                 before = ledger.window.observe(
                     assigned_at_ms, window_s, unit, event, value, timestamp_ms + CLOCK_SKEW_MS
                 )
-            except EventError as error:
-                yield row, (Refusal(0, error),)
-                continue
-            builder = ledger.builder
-            if before is SEEN:
+                builder = ledger.builder
+                if before is SEEN:
+                    if offset > builder.folded:
+                        builder.add_duplicate(offset)
+                    continue
+                if not is_known:
+                    ledger.salts[name] = salt
                 if offset > builder.folded:
-                    builder.add_duplicate(offset)
-                continue
-            if not is_known:
-                ledger.salts[name] = salt
-            if offset > builder.folded:
-                key = (variant, propensity, name)
-                if ledger.measurement is None:
-                    builder.add_value(offset, key, before, value, observed_at_ms)
-                else:
-                    counted = Counted(
-                        offset,
-                        key,
-                        before,
-                        value,
-                        observed_at_ms,
-                        None,
-                        identity,
-                        assigned_at_ms,
-                        window_s,
-                    )
-                    ledger.measurement.count(builder, ledger.window, counted)
+                    key = (variant, propensity, name)
+                    if ledger.measurement is None:
+                        builder.add_value(offset, key, before, value, observed_at_ms)
+                    else:
+                        counted = Counted(
+                            offset,
+                            key,
+                            before,
+                            value,
+                            observed_at_ms,
+                            None,
+                            identity,
+                            assigned_at_ms,
+                            window_s,
+                        )
+                        ledger.measurement.count(builder, ledger.window, counted)
+            except Exception as error:  # noqa: BLE001 - one event's must not cost the others
+                yield row, (refusal(0, error),)
 
     def take_misplaced(self) -> list[Misplaced]:
         """Return what belongs into other partitions, of the records folded since the last call."""
@@ -241,7 +241,7 @@ class ObservationFold(PartitionFold):
 
     def _claim(
         self, observation: Observation | EventError, *, is_here: bool
-    ) -> Claim | Observation | EventError:
+    ) -> Claim | Observation | Exception:
         """Return an observation with what its receipt claims, or what is wrong with either.
 
         One that belongs elsewhere is returned as it is, once its receipt is known to be genuine.
@@ -250,7 +250,7 @@ class ObservationFold(PartitionFold):
             return observation
         try:
             receipt, identity = self._open(observation.assignment_id)
-        except EventError as error:
+        except Exception as error:  # noqa: BLE001 - one event's must not cost the others
             return error
         if not is_here:
             return observation

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from streams.domain.errors import EventError
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, Source
 from streams.tallies.measuring import Measurement
 from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
+from streams.tallies.refusals import Refusal
 from streams.tallies.segments import Piece, Segment
 from streams.tallies.sequences import SequenceGuard
 from streams.tallies.window import Window
@@ -27,19 +27,6 @@ __all__ = ["Changes", "PartitionFold", "Progress", "Refusal", "Segment"]
 
 DEFAULT_LIMIT = 1_000_000
 """Entries that a window of one experiment and partition keeps at most, unless told otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An event that was not counted, and why.
-
-    Attributes:
-        index: Its place within the record; impressions count through all groups.
-        error: What is wrong with it.
-    """
-
-    index: int
-    error: EventError
 
 
 @dataclass(frozen=True, slots=True)

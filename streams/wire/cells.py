@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec, Record
 from streams.domain.ids import experiment_id, experiment_number
 from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
@@ -42,7 +43,7 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
     Raises:
         EventError: it cannot be read, or a field of it cannot be used.
     """
-    record = read("tally_cell", value, codec)
+    record = read("tally_cell", value, codec, STATE_BYTES)
     with event_errors():
         return Cell(
             experiment=experiment_number(record["experiment_id"]),

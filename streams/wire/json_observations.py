@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from streams.domain.errors import EventError
+from streams.domain.errors import QUOTED_CHARACTERS, EventError
 from streams.domain.events import Observation, ObservationBatch
 from streams.domain.quantities import to_micro
 from streams.wire.observation_fields import at, check_count, check_observation
@@ -20,7 +20,6 @@ JSON_FIRST_BYTES = frozenset(b"{[ \t\r\n")
 
 _REQUIRED = ("assignmentId", "metric", "value")
 _FIELDS = frozenset({*_REQUIRED, "eventId", "timestamp"})
-_SHOWN_CHARACTERS = 64
 
 
 def decode_json_observations(body: bytes) -> ObservationBatch:
@@ -56,7 +55,7 @@ def _observation(fields: Any) -> Observation:
         raise EventError("WRONG_TYPE", "an observation must be an object")
     if not fields.keys() <= _FIELDS:
         # A misspelt eventId must not silently cost the protection against repetition.
-        unknown = min(fields.keys() - _FIELDS)[:_SHOWN_CHARACTERS]
+        unknown = min(fields.keys() - _FIELDS)[:QUOTED_CHARACTERS]
         raise EventError("UNKNOWN_FIELD", "an observation has no such field", unknown)
     for name in _REQUIRED:
         if name not in fields:

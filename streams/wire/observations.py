@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from schemas.codec import Codec, Record
-from schemas.errors import RecordError
 from streams.domain.errors import EventError, InvalidParameterError
 from streams.domain.events import Observation, ObservationBatch
 from streams.wire.batch_tags import BLANK_TAG
@@ -12,9 +11,10 @@ from streams.wire.observation_fields import at, check_count, check_observation
 from streams.wire.records import (
     SINGLE_OBJECT,
     check_range,
+    check_size,
+    event_error,
     incarnation,
     incarnation_text,
-    unreadable,
 )
 
 _SEQUENCE_LIMIT = 1 << 63
@@ -27,19 +27,20 @@ def decode_observations(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Ob
 
     Raises:
         EventError: nothing of the record can be used (`UNDECODABLE_RECORD`, `UNKNOWN_SCHEMA`,
-            `UNEXPECTED_SCHEMA`, `TOO_MANY_OBSERVATIONS`, `INVALID_JSON`), or it is a single bad
-            observation.
+            `UNEXPECTED_SCHEMA`, `TOO_MANY_OBSERVATIONS`, `INVALID_JSON`, `RECORD_TOO_LARGE`), or it
+            is a single bad observation.
     """
-    if value and value[0] in JSON_FIRST_BYTES:
-        return decode_json_observations(value)
-    try:
+    try:  # not by `event_errors`, which costs as much as the rest
+        check_size(value)
+        if value and value[0] in JSON_FIRST_BYTES:
+            return decode_json_observations(value)
         name, record = codec.decode(value)
-    except RecordError as error:
-        raise unreadable(error) from error
-    if name == "observation":
-        return ObservationBatch((_observation(record),))
-    if name == "observation_batch":
-        return _batch(record)
+        if name == "observation":
+            return ObservationBatch((_observation(record),))
+        if name == "observation_batch":
+            return _batch(record)
+    except Exception as error:
+        raise event_error(error) from error
     raise EventError(
         "UNEXPECTED_SCHEMA", f"schema == {name}, must be observation or observation_batch"
     )

@@ -32,6 +32,9 @@ _PREFIX = np.frombuffer(_START, np.uint8)
 _PREFIX_COLUMNS = np.arange(len(_START))
 _METRIC = len(_START) + RECEIPT_LENGTH
 _SLACK = bytes(1024)  # so that what a wrong length points at can be looked at
+PLAIN_BYTES = 256
+"""Bytes that a plain observation has at most; what is longer is not copied."""
+
 _MORE = 0x80
 _MORE_OR_ODD = 0x81  # of a length: it goes on in the next byte, or is negative
 _SECOND_BRANCH = 2
@@ -63,9 +66,12 @@ class PlainObservations:
 
 def read_plain_observations(values: Sequence[bytes | None]) -> PlainObservations:
     """Return the observations that stand in records by themselves."""
+    sizes = np.fromiter((len(value or b"") for value in values), np.int64, len(values))
+    if sizes.max(initial=0) > PLAIN_BYTES:
+        values = [value if value and len(value) <= PLAIN_BYTES else None for value in values]
+        sizes[sizes > PLAIN_BYTES] = 0
     joined = b"".join(value or b"" for value in values) + _SLACK
     data = np.frombuffer(joined, np.uint8)
-    sizes = np.fromiter((len(value or b"") for value in values), np.int64, len(values))
     ends = sizes.cumsum()
     starts = ends - sizes
     plain = (data[starts[:, None] + _PREFIX_COLUMNS] == _PREFIX).all(axis=1) & _READABLE

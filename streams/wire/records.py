@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from schemas.catalogue import EVENT_BYTES
 from schemas.codec import Codec, Record
 from schemas.errors import RecordError
 from streams.domain.errors import EventError, InputError
@@ -24,37 +25,70 @@ TIME_LIMIT_MS = 1 << 48
 
 INCARNATION_DIGITS = 16
 
+UNDECODABLE = "UNDECODABLE_RECORD"
+TOO_LARGE = "RECORD_TOO_LARGE"
+
+MAX_JSON_DEPTH = 32
+"""Deepest nesting of JSON in a record: a definition needs 20, and writers of JSON stop at 254."""
+
 E = TypeVar("E", bound=StrEnum)
 
 
 @contextmanager
 def event_errors() -> Iterator[None]:
-    """Turn what is wrong with a record or its fields into an `EventError` of the same code."""
-    try:
-        yield
-    except EventError:
-        raise
-    except InputError as error:
-        raise EventError(error.code, error.message, error.path) from error
-    except RecordError as error:
-        raise unreadable(error) from error
+    """Turn any exception into an `EventError`: of the same code where it has one.
 
-
-def unreadable(error: RecordError) -> EventError:
-    """Return the event's error of a record that cannot be read."""
-    return EventError(error.code, str(error))
-
-
-def read(name: str, value: bytes | None, codec: Codec) -> Record:
-    """Return the record of schema `name` in `value`.
-
-    Raises:
-        EventError: there is none (`UNDECODABLE_RECORD`, `UNKNOWN_SCHEMA`, `UNEXPECTED_SCHEMA`).
+    A decoder runs in it, so whatever a record makes the code raise that reads it is an error of
+    that record (`UNDECODABLE_RECORD`) and of nothing else.
     """
     try:
+        yield
+    except Exception as error:
+        raise event_error(error) from error
+
+
+def event_error(error: Exception) -> EventError:
+    """Return what reading a record raised as the error of its event."""
+    match error:
+        case EventError():
+            return error
+        case InputError():
+            return EventError(error.code, error.message, error.path)
+        case RecordError():
+            return EventError(error.code, str(error))
+        case _:
+            return EventError(UNDECODABLE, f"cannot be read: {type(error).__name__}")
+
+
+def check_size(value: bytes | None, limit: int = EVENT_BYTES) -> None:
+    """Refuse a value that is larger than any its topic takes uncompressed, before it is decoded.
+
+    A broker bounds what it stores, and that may be compressed a thousand times. Producers bound a
+    record before they compress it, at 1 MB unless told otherwise, and ours do.
+
+    Raises:
+        EventError: it is larger (`RECORD_TOO_LARGE`).
+    """
+    if value is not None and len(value) > limit:
+        raise EventError(TOO_LARGE, f"{len(value)} bytes, must be <= {limit}")
+
+
+def read(name: str, value: bytes | None, codec: Codec, limit: int = EVENT_BYTES) -> Record:
+    """Return the record of schema `name` in `value`.
+
+    Args:
+        name: Name of the schema.
+        value: The bytes; None of a tombstone.
+        codec: How records are framed.
+        limit: Bytes that are decoded at most.
+
+    Raises:
+        EventError: there is none (`UNDECODABLE_RECORD`, `UNKNOWN_SCHEMA`, `UNEXPECTED_SCHEMA`), or
+            it is larger than `limit` (`RECORD_TOO_LARGE`).
+    """
+    with event_errors():
+        check_size(value, limit)
         return codec.decode_as(name, value)
-    except RecordError as error:
-        raise unreadable(error) from error
 
 
 def integer_bytes(number: int) -> bytes:
@@ -113,7 +147,8 @@ def json_object(text: str, path: str) -> dict[str, Any]:
     """Return the JSON object in `text`.
 
     Raises:
-        EventError: it is not JSON (`INVALID_JSON`) or not an object (`WRONG_TYPE`).
+        EventError: it is not JSON (`INVALID_JSON`), not an object (`WRONG_TYPE`), or nested deeper
+            than `MAX_JSON_DEPTH` (`TOO_DEEP`).
     """
     try:
         value = orjson.loads(text)
@@ -121,7 +156,28 @@ def json_object(text: str, path: str) -> dict[str, Any]:
         raise EventError("INVALID_JSON", f"not JSON: {error}", path) from error
     if not isinstance(value, dict):
         raise EventError("WRONG_TYPE", "not a JSON object", path)
+    if not is_shallow(value):
+        raise EventError("TOO_DEEP", f"nested deeper than {MAX_JSON_DEPTH} levels", path)
     return value
+
+
+def is_shallow(value: Any, depth: int = MAX_JSON_DEPTH) -> bool:
+    """Return whether a JSON value is nested no deeper than `depth`; a scalar has depth 0.
+
+    >>> is_shallow([[1], {}], 2), is_shallow([[1], {"a": []}], 2), is_shallow(1, 0)
+    (True, False, True)
+    """
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(depth):
+        level = [
+            member
+            for each in level
+            for member in (each.values() if isinstance(each, dict) else each)
+            if isinstance(member, dict | list)
+        ]
+        if not level:
+            return True
+    return not level
 
 
 def member(kind: type[E], text: str, path: str) -> E:

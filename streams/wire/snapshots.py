@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 
+from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec, Record
 from streams.domain.ids import experiment_id, experiment_number
 from streams.domain.validation import parse
@@ -70,7 +71,7 @@ def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapsh
     Raises:
         EventError: it cannot be read, or a field of it cannot be used.
     """
-    record = read("snapshot", value, codec)
+    record = read("snapshot", value, codec, STATE_BYTES)
     with event_errors():
         return Snapshot(
             experiment=_experiment(record["experiment"]),
