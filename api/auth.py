@@ -17,7 +17,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import orjson
 from pydantic import Field, StringConstraints
@@ -48,7 +48,7 @@ class ApiKey(InputModel):
     """One key, as the file holds it.
 
     Attributes:
-        name: Whose it is; for people.
+        name: Whose it is. Keys of one name are one caller, as while one replaces the other.
         blake2b: BLAKE2b-256 of the key, hexadecimal. A fast hash is enough: keys are random and
             256 bits long, so there is nothing to guess.
         scopes: What it allows.
@@ -65,37 +65,50 @@ class ApiKeyFile(InputModel):
     keys: Annotated[tuple[ApiKey, ...], Field(min_length=1, strict=False)]
 
 
+class _Known(NamedTuple):
+    name: str
+    scopes: frozenset[Scope]
+
+
 class Gate:
     """Decides whether a request may pass."""
 
     def __init__(self, keys: Iterable[ApiKey] | None) -> None:
         """Take the keys; None opens the gate to everyone."""
         self.is_open = keys is None
-        self._keys = [(bytes.fromhex(key.blake2b), key.scopes) for key in keys or ()]
-        self._verified: dict[bytes, frozenset[Scope]] = {}
+        self._keys = [
+            (bytes.fromhex(key.blake2b), _Known(key.name, key.scopes)) for key in keys or ()
+        ]
+        self._verified: dict[bytes, _Known] = {}
 
-    def check(self, headers: Iterable[tuple[bytes, bytes]], scope: Scope) -> None:
-        """Return if a request with these headers may do what `scope` names.
+    def check(self, headers: Iterable[tuple[bytes, bytes]], *scopes: Scope) -> str:
+        """Return who sends a request with these headers, if it may do what one of `scopes` names.
+
+        Returns:
+            The name of the API key; empty where the API asks for none.
 
         Raises:
             AccessError: it shows no known key (`UNAUTHENTICATED`), or one without the scope
                 (`FORBIDDEN`).
         """
         if self.is_open:
-            return
+            return ""
         presented = _presented_key(headers)
-        scopes = self._verified.get(presented)
-        if scopes is None:
-            scopes = self._verify(presented)
-        if scope not in scopes:
-            raise AccessError("FORBIDDEN", f"the API key does not have the scope {scope}")
+        known = self._verified.get(presented)
+        if known is None:
+            known = self._verify(presented)
+        if known.scopes.isdisjoint(scopes):
+            raise AccessError(
+                "FORBIDDEN", f"the API key does not have the scope {' or '.join(scopes)}"
+            )
+        return known.name
 
-    def _verify(self, presented: bytes) -> frozenset[Scope]:
+    def _verify(self, presented: bytes) -> _Known:
         digest = _digest(presented)
-        found: frozenset[Scope] | None = None
-        for known, scopes in self._keys:  # all of them, so that the time tells nothing
+        found: _Known | None = None
+        for known, holder in self._keys:  # all of them, so that the time tells nothing
             if hmac.compare_digest(known, digest):
-                found = scopes
+                found = holder
         if found is None:
             raise AccessError("UNAUTHENTICATED", "the request carries no valid API key")
         if len(self._verified) >= MAX_CACHED:

@@ -6,21 +6,21 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 
 from api.client.producers import RenewableProducer, is_fatal, is_forbidden
 from api.experiments import Experiments
+from streams.domain.command_ids import key_digest, keyed_command_id
 from streams.domain.errors import DependencyError, EngineError
 from streams.domain.events import Answer, Command, CommandKind
 from streams.domain.ids import experiment_id
 from streams.experiments.snapshot import Snapshot
 
 _ID_BYTES = 16
-_NUMBER_BYTES = 8
+_NUMBER_BITS = 64
 RETRY_AFTER_S = 2
 
 PROBE_TIMEOUT_S = 2.0
@@ -29,6 +29,21 @@ PROBE_TIMEOUT_S = 2.0
 REFUSAL_S = 10.0
 """How long a refused command counts against readiness: then the broker's word counts again, or an
 API that gets no commands because it is not ready would never be ready."""
+
+
+class IdempotencyKey(NamedTuple):
+    """What a caller sent to have a command applied once.
+
+    Attributes:
+        key: The header's text.
+        caller: Name of the API key it came with; empty where the API asks for none. A key of one
+            caller is independent of the same text of another.
+        body: The request's body in one spelling: the same key with another body is refused.
+    """
+
+    key: str
+    caller: str
+    body: bytes
 
 
 class CommandLog(Protocol):
@@ -65,14 +80,17 @@ class Commands:
         self._timeout_s = timeout_s
         self._now_ms = now_ms
 
-    async def create(self, payload: Mapping[str, Any], idempotency_key: str | None) -> Snapshot:
-        """Create an experiment; the same key gives the same one again.
+    async def create(self, payload: Mapping[str, Any], key: IdempotencyKey | None) -> Snapshot:
+        """Create an experiment; the same key of the same caller gives the same one again.
 
         Raises:
             EngineError: as `change`.
         """
-        key = idempotency_key or secrets.token_hex(_ID_BYTES)
-        number = int.from_bytes(_digest(_NUMBER_BYTES, "experiment", key))
+        number = (
+            secrets.randbits(_NUMBER_BITS)
+            if key is None
+            else int.from_bytes(key_digest("experiment", key.caller, key.key))
+        )
         return await self._send(number, CommandKind.CREATE, payload, key)
 
     async def change(
@@ -80,7 +98,7 @@ class Commands:
         number: int,
         kind: CommandKind,
         payload: Mapping[str, Any],
-        idempotency_key: str | None,
+        key: IdempotencyKey | None,
     ) -> Snapshot:
         """Send a command to an experiment and return it as the command left it.
 
@@ -89,16 +107,19 @@ class Commands:
             DependencyError: the log cannot be written (`DEPENDENCY_UNAVAILABLE`), or the answer did
                 not come in time (`COMMAND_TIMED_OUT`); the same key later gives the answer.
         """
-        return await self._send(number, kind, payload, idempotency_key)
+        return await self._send(number, kind, payload, key)
 
     async def _send(
-        self, number: int, kind: CommandKind, payload: Mapping[str, Any], key: str | None
+        self,
+        number: int,
+        kind: CommandKind,
+        payload: Mapping[str, Any],
+        key: IdempotencyKey | None,
     ) -> Snapshot:
-        subject = "create" if kind is CommandKind.CREATE else experiment_id(number)
         command_id = (
             secrets.token_hex(_ID_BYTES)
             if key is None
-            else _digest(_ID_BYTES, key, kind, subject).hex()
+            else keyed_command_id(key.body, key.caller, key.key, kind, experiment_id(number))
         )
         deadline = time.monotonic() + self._timeout_s
         # A repeated command that was answered does not trouble the log again.
@@ -238,8 +259,3 @@ def _unavailable(reason: str) -> DependencyError:
     return DependencyError(
         "kafka", f"the command could not be written: {reason}", retry_after_s=RETRY_AFTER_S
     )
-
-
-def _digest(size: int, *parts: str) -> bytes:
-    """Return a digest of texts that no other list of texts shares."""
-    return blake2b("\0".join(parts).encode(), digest_size=size).digest()

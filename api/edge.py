@@ -120,8 +120,8 @@ class Edge:
             await self._options(path, scope, send)
             return
         rules = self._routing.find(path).of(method)
-        if rules.scope is not None:
-            self._gate.check(headers, rules.scope)
+        if rules.scopes:
+            self._gate.check(headers, *rules.scopes)
         if self._gate.is_open and method not in _SAFE_METHODS:
             self._origins.check_page(headers)
         if rules.parameters is not None:

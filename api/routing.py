@@ -26,21 +26,27 @@ class Requires:
 
     gate: Gate
     scope: Scope
+    other: Scope | None = None
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The scopes of which one is enough."""
+        return (self.scope,) if self.other is None else (self.scope, self.other)
 
     async def __call__(self, request: Request) -> None:
-        """Refuse a request whose key does not have the scope."""
-        self.gate.check(request.scope["headers"], self.scope)
+        """Refuse a request whose key does not have the scope, and note whose the key is."""
+        request.state.caller = self.gate.check(request.scope["headers"], *self.scopes)
 
 
 class Rules(NamedTuple):
     """What one method of a path asks for.
 
     Attributes:
-        scope: Scope of the key it needs; None for none.
+        scopes: Scopes of which its key needs one; empty where it needs no key.
         parameters: Names of its query parameters; None for any.
     """
 
-    scope: Scope | None = None
+    scopes: tuple[Scope, ...] = ()
     parameters: frozenset[str] | None = frozenset()
 
 
@@ -88,7 +94,7 @@ class Routing:
             for route in router.routes:
                 if isinstance(route, APIRoute):
                     known = frozenset(each.alias for each in route.dependant.query_params)
-                    self._put(route, Rules(_scope(route), known))
+                    self._put(route, Rules(_scopes(route), known))
         for route in routes:
             if isinstance(route, Mount):
                 self._prefixes[route.path + "/"] = Resource({"GET": Rules()})
@@ -125,8 +131,8 @@ class Routing:
                 resource.rules[method] = rules
 
 
-def _scope(route: APIRoute) -> Scope | None:
+def _scopes(route: APIRoute) -> tuple[Scope, ...]:
     for dependency in route.dependencies:
         if isinstance(dependency.dependency, Requires):
-            return dependency.dependency.scope
-    return None
+            return dependency.dependency.scopes
+    return ()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.auth import Scope
 from api.bodies import decode_object
 from api.client.results import Experiment
+from api.commands import IdempotencyKey
 from api.documentation import ERRORS, json_body, keys_documented
 from api.experiments import Experiments
 from api.payloads import experiment_payload
@@ -23,12 +25,14 @@ from streams.experiments.definition import ExperimentDefinition, ExperimentUpdat
 from streams.experiments.definition_versions import unused
 
 MAX_IDEMPOTENCY_KEY = 256
+_HEADER = "Idempotency-Key"
 
-IdempotencyKey = Annotated[
+KeyHeader = Annotated[
     str | None,
     Header(
-        alias="Idempotency-Key",
-        description="The same key, for the same command, gives the first answer again.",
+        alias=_HEADER,
+        description="The same key of the same caller, for the same command and body, gives the "
+        "first answer again; with another body it is refused (`IDEMPOTENCY_KEY_REUSED`).",
     ),
 ]
 
@@ -47,12 +51,13 @@ def commands(services: Services) -> APIRouter:
         response_model=Experiment,
         openapi_extra=json_body(ExperimentDefinition),
     )
-    async def create_experiment(request: Request, key: IdempotencyKey = None) -> Response:
+    async def create_experiment(request: Request, key: KeyHeader = None) -> Response:
         """Create an experiment, as a draft."""
-        definition = parse(ExperimentDefinition, decode_object(await request.body()))
+        body = decode_object(await request.body())
+        definition = parse(ExperimentDefinition, body)
         services.schemas.require_definition(definition)
         payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
-        snapshot = await services.commands.create(payload, _checked_key(key))
+        snapshot = await services.commands.create(payload, _key(request, key, body))
         return json_answer(experiment_payload(snapshot.experiment), 201)
 
     @router.patch(
@@ -61,13 +66,14 @@ def commands(services: Services) -> APIRouter:
         openapi_extra=json_body(ExperimentUpdate),
     )
     async def update_experiment(
-        experiment_id: str, request: Request, key: IdempotencyKey = None
+        experiment_id: str, request: Request, key: KeyHeader = None
     ) -> Response:
         """Change the share of traffic or the thresholds; what is left out stays."""
-        update = parse(ExperimentUpdate, decode_object(await request.body()))
+        body = decode_object(await request.body())
+        update = parse(ExperimentUpdate, body)
         services.schemas.require_definition(update)
         payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
-        return await change(experiment_id, CommandKind.UPDATE, payload, key)
+        return await change(experiment_id, CommandKind.UPDATE, payload, _key(request, key, body))
 
     @router.post(
         "/experiments/{experiment_id}/conclude",
@@ -75,24 +81,23 @@ def commands(services: Services) -> APIRouter:
         openapi_extra=json_body(ConcludeRequest, is_required=False),
     )
     async def conclude_experiment(
-        experiment_id: str, request: Request, key: IdempotencyKey = None
+        experiment_id: str, request: Request, key: KeyHeader = None
     ) -> Response:
         """End an experiment, with a winner or without."""
-        conclude = parse(ConcludeRequest, decode_object(await request.body()))
+        body = decode_object(await request.body())
+        conclude = parse(ConcludeRequest, body)
         payload = conclude.model_dump(by_alias=True, exclude_none=True)
         if conclude.winner_variant_id is not None and conclude.control_share is None:
             experiment = services.experiments.snapshot(experiment_id).experiment
             payload["controlShare"] = experiment.definition.config.kept_control_share
-        return await change(experiment_id, CommandKind.CONCLUDE, payload, key)
+        return await change(experiment_id, CommandKind.CONCLUDE, payload, _key(request, key, body))
 
     def bare(kind: CommandKind, does: str) -> None:
-        async def command(
-            experiment_id: str, request: Request, key: IdempotencyKey = None
-        ) -> Response:
+        async def command(experiment_id: str, request: Request, key: KeyHeader = None) -> Response:
             surplus = decode_object(await request.body())
             if surplus:
                 raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
-            return await change(experiment_id, kind, {}, key)
+            return await change(experiment_id, kind, {}, _key(request, key, {}))
 
         router.add_api_route(
             f"/experiments/{{experiment_id}}/{kind}",
@@ -113,10 +118,13 @@ def commands(services: Services) -> APIRouter:
     bare(CommandKind.ARCHIVE, "Put a draft or a concluded experiment away.")
 
     async def change(
-        experiment_id: str, kind: CommandKind, payload: dict[str, Any], key: str | None
+        experiment_id: str,
+        kind: CommandKind,
+        payload: dict[str, Any],
+        key: IdempotencyKey | None,
     ) -> Response:
         number = _number(services.experiments, experiment_id)
-        snapshot = await services.commands.change(number, kind, payload, _checked_key(key))
+        snapshot = await services.commands.change(number, kind, payload, key)
         return json_answer(experiment_payload(snapshot.experiment))
 
     return router
@@ -130,9 +138,20 @@ def _number(experiments: Experiments, experiment_id: str) -> int:
         return experiments.snapshot(experiment_id).experiment.number
 
 
-def _checked_key(key: str | None) -> str | None:
-    if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+def _key(request: Request, key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
+    """Return the idempotency key of a request, if it has one.
+
+    Raises:
+        InputError: it is too long or empty (`OUT_OF_RANGE`), or not printable ASCII
+            (`INVALID_NAME`).
+    """
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
         raise InputError(
-            "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", "Idempotency-Key"
+            "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", _HEADER
         )
-    return key
+    if not (key.isascii() and key.isprintable()):
+        raise InputError("INVALID_NAME", "must be printable ASCII", _HEADER)
+    spelled = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return IdempotencyKey(key, request.state.caller, spelled)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from streams.domain.errors import EngineError, EventError
+from streams.domain.command_ids import reuses_key
+from streams.domain.errors import EngineError, EventError, InputError
 from streams.domain.events import Answer, Command, CommandKind, Decision
 from streams.domain.generations import FIRST
 from streams.experiments.lifecycle import Experiment, apply_command
@@ -15,9 +16,12 @@ from streams.experiments.statement import evidence_json
 from streams.tallies.cell import Cell, Source, merge
 
 REMEMBERED_ANSWERS = 64
-"""Answers kept per experiment: how many commands later a repeated one is still recognised."""
+"""Answers kept per experiment: how many commands later a repeated one is still recognised. That of
+its creation is always kept."""
 
 _GENERATION = "generation"
+
+IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 
 COMMAND_FAILED = "COMMAND_FAILED"
 """Code of a command that broke the code that applies it: a fault of ours, not of its sender."""
@@ -82,13 +86,14 @@ class Known:
         if changed:
             self.hw = offset
             self.answers[answer.command_id] = answer
-            while len(self.answers) > REMEMBERED_ANSWERS:
-                del self.answers[next(iter(self.answers))]
+            if len(self.answers) > REMEMBERED_ANSWERS:
+                del self.answers[_oldest_to_forget(self.answers)]
         return Taken(answer, _decided(command, answer), changed=changed)
 
     def _apply(self, command: Command) -> Answer:
         refusal: dict[str, str] = {}
         try:
+            self._check_key(command)
             self.experiment = apply_command(self.experiment, command)
         except EngineError as error:
             refusal = {"code": error.code, "message": error.message, "path": error.path}
@@ -103,6 +108,22 @@ class Known:
             status=self.experiment.status.value if self.experiment else None,
             **refusal,
         )
+
+    def _check_key(self, command: Command) -> None:
+        earlier = (
+            name for name, answer in self.answers.items() if answer.code != IDEMPOTENCY_KEY_REUSED
+        )
+        if reuses_key(command.command_id, earlier):
+            raise InputError(
+                IDEMPOTENCY_KEY_REUSED,
+                "this key was sent before with another body; a new request needs a new key",
+                "Idempotency-Key",
+            )
+
+
+def _oldest_to_forget(answers: Mapping[str, Answer]) -> str:
+    """Return the oldest answer but that of the creation, whose version is 1 as no other's."""
+    return next(name for name, answer in answers.items() if answer.version != 1 or answer.code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,14 @@ from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.readiness import Readiness
 from api.services import Services
 from api.spool import Place, Spool, SpoolRecord
-from streams.domain.errors import DependencyError, EngineError
+from streams.domain.errors import DependencyError
 from streams.domain.events import Answer, Command, ImpressionBatch, Observation
 from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
 from streams.experiments.assignment import Reason
-from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
+from streams.folding.commands import Known
 from streams.redis_projection.reader import Projected
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
@@ -71,6 +72,7 @@ class MemoryWorker:
     snapshots_by_id: dict[str, Snapshot] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     epoch: int = 0
+    known: dict[str, Known] = field(default_factory=dict)
 
     async def append(self, command: Command) -> None:
         if self.is_kafka_away:
@@ -80,18 +82,14 @@ class MemoryWorker:
             return
         name = experiment_id(command.experiment)
         before = self.snapshots_by_id.get(name)
-        try:
-            after = apply_command(before.experiment if before else None, command)
-        except EngineError as error:
-            version = before.experiment.version if before else 0
-            answer = Answer(
-                command.command_id, command.experiment, False, version,
-                error.code, error.message, error.path,
-            )  # fmt: skip
-        else:
+        known = self.known.setdefault(name, Known(command.experiment))
+        known.experiment = before.experiment if before else None
+        answer = known.take_command(len(self.commands), command).answer
+        assert answer is not None
+        if answer.accepted and known.experiment is not None:
             # What was published in between counts, as the events of a real one do.
-            self.snapshots_by_id[name] = snapshot_of(after, before.version + 1 if before else 1)
-            answer = Answer(command.command_id, command.experiment, True, after.version)
+            version = before.version + 1 if before else 1
+            self.snapshots_by_id[name] = snapshot_of(known.experiment, version)
         self.answers[command.command_id] = answer
 
     async def answer(self, command_id: str) -> Answer | None:

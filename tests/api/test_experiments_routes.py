@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from api.auth import Gate, new_key
 from api.client.results import Experiment, Stats
 from api.errors import answer_of, error_body
 from streams.domain.errors import DependencyError
@@ -14,7 +18,7 @@ from streams.experiments.report import evaluate
 from streams.experiments.snapshot import AgainstControl, MetricReport, VariantReport
 from streams.inference.kinds import MetricKind
 from streams.tallies.cell import Tally
-from tests.api.memory import NOW_MS, Api, definition
+from tests.api.memory import NOW_MS, Api, definition, memory_api
 
 
 async def test_create_answers_with_all_defaults_filled_in(api: Api) -> None:
@@ -155,6 +159,62 @@ async def test_an_idempotency_key_gives_the_first_answer_again(api: Api) -> None
     assert other.json()["id"] != name
     assert [answer.status_code for answer in starts] == [200, 200]
     assert len(api.worker.commands) == 3
+
+
+async def test_an_idempotency_key_with_another_body_is_422(api: Api) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first = await api.http.post("/experiments", json=definition(), headers=key)
+    changed = definition({"name": "Another"})
+    refused = await api.http.post("/experiments", json=changed, headers=key)
+    again = await api.http.post("/experiments", json=definition(), headers=key)
+    path = f"/experiments/{first.json()['id']}"
+    update: dict[str, Any] = {"headers": {"Idempotency-Key": "k2"}}
+    await api.http.patch(path, json={"trafficAllocation": 0.5}, **update)
+    other = await api.http.patch(path, json={"trafficAllocation": 0.6}, **update)
+
+    for answer in (refused, other):
+        assert answer.status_code == 422
+        assert answer.json()["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
+        assert answer.json()["error"]["path"] == "Idempotency-Key"
+    assert again.json() == first.json()
+    assert (await api.http.get(path)).json()["config"]["trafficAllocation"] == 0.5
+
+
+async def test_the_order_of_fields_is_no_other_body(api: Api) -> None:
+    key = {"Idempotency-Key": "k1"}
+    body = definition()
+    first = await api.http.post("/experiments", json=body, headers=key)
+    again = await api.http.post("/experiments", json=dict(reversed(body.items())), headers=key)
+
+    assert (first.status_code, again.json()) == (201, first.json())
+
+
+async def test_idempotency_keys_of_two_callers_are_independent(tmp_path: Path) -> None:
+    keys = dict(new_key(name, ["manage", "read"]) for name in ("ads", "web", "ads"))
+    ads, web, ads_rotated = keys
+    async with memory_api(tmp_path, gate=Gate(keys.values())) as api:
+
+        async def create(api_key: str, name: str) -> httpx.Response:
+            headers = {"X-API-Key": api_key, "Idempotency-Key": "order-1"}
+            return await api.http.post(
+                "/experiments", json=definition({"name": name}), headers=headers
+            )
+
+        first = await create(ads, "one")
+        other = await create(web, "two")
+        rotated = await create(ads_rotated, "one")
+
+    assert [first.status_code, other.status_code] == [201, 201]
+    assert first.json()["id"] != other.json()["id"]
+    assert rotated.json() == first.json()  # a key of the same name is the same caller
+
+
+@pytest.mark.parametrize("key", ["", "k" * 257, "k\x7f", "caf\xe9", "a\tb"])
+async def test_an_idempotency_key_is_bounded_and_printable(api: Api, key: str) -> None:
+    headers = [(b"Idempotency-Key", key.encode("latin-1"))]
+    answer = await api.http.post("/experiments", json=definition(), headers=headers)
+
+    assert (answer.status_code, answer.json()["error"]["path"]) == (422, "Idempotency-Key")
 
 
 async def test_a_command_the_status_forbids_is_409(api: Api) -> None:
