@@ -10,6 +10,7 @@ import uvloop
 from api.app import running_api
 from api.serving import limits_of, listening_socket, server_of
 from streams.domain.errors import ConfigurationError, DependencyError
+from streams.process.logs import configure_logging
 from streams.settings import Settings, load_settings
 
 EXIT_CONFIGURATION = 2
@@ -22,9 +23,7 @@ def main() -> int:
     """Serve, and return the exit code."""
     try:
         settings = load_settings()
-        logging.basicConfig(
-            level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-        )
+        configure_logging(settings.log_level)
         uvloop.run(_serve(settings))
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")

@@ -24,6 +24,7 @@ from api.delivery import PRODUCER_CONFIG, Delivery, Producer
 from api.edge import Edge
 from api.experiments import Experiments
 from api.metrics import Collector, RequestCounters, rendered
+from api.metrics_port import metrics_port
 from api.observing import Observing
 from api.outbox import Outbox
 from api.readiness import PROBE_S, Watch
@@ -34,6 +35,7 @@ from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.domain.errors import DependencyError
 from streams.domain.receipts import Keyring
 from streams.process.background import BackgroundTasks
+from streams.process.watchdog import LoopWatchdog
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.presence import ApiPresence
@@ -71,6 +73,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
     keyring = Keyring.parse(settings.signing_keys)
     keys = Keys(settings.namespace)
     async with AsyncExitStack() as resources:
+        watchdog = resources.enter_context(LoopWatchdog(settings.api_loop_stall_s))
         schemas = SchemaGate(parse_pins(settings.write_schemas))
         redis = connect(settings.redis_url)
         resources.push_async_callback(redis.aclose)
@@ -132,6 +135,10 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             delivery,
             watch,
             background,
+            watchdog,
+        )
+        resources.enter_context(
+            metrics_port(settings.api_metrics_host, settings.api_metrics_port, collector.collect)
         )
         control, routing = control_plane(
             Services(

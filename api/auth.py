@@ -42,6 +42,7 @@ class Scope(StrEnum):
     OBSERVE = "observe"
     MANAGE = "manage"
     READ = "read"
+    METRICS = "metrics"
 
 
 class ApiKey(InputModel):

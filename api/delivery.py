@@ -212,16 +212,16 @@ class Delivery:
 
     def _hand_over_again(self) -> None:
         for _ in range(len(self._again)):
-            place = self._again.popleft()
+            place = self._again[0]  # stays if the disk fails
             segment = place.segment
-            segment.unsettled -= 1
             try:
                 record = self._spool.read(place)
             except DamagedRecordError as error:
+                record = None
                 self._quarantine(place, error.message)
-                is_done = True
-            else:
-                is_done = self._hand_over(place, record)
+            self._again.popleft()
+            segment.unsettled -= 1
+            is_done = record is None or self._hand_over(place, record)
             if not is_done:
                 segment.unsettled += 1
                 self._again.appendleft(place)

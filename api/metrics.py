@@ -25,6 +25,7 @@ from api.readiness import Watch
 from api.spool import Spool
 from api.sticky import StickyReceipts
 from streams.process.background import BackgroundTasks
+from streams.process.watchdog import LoopWatchdog
 
 LATENCY_BOUNDS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
@@ -90,6 +91,7 @@ class Collector:
     delivery: Delivery
     watch: Watch
     background: BackgroundTasks
+    watchdog: LoopWatchdog
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
@@ -201,6 +203,11 @@ class Collector:
         )
 
     def _background(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "experiment_event_loop_lag_seconds",
+            "Longest delay of a timer of the event loop within the last minute.",
+            self.watchdog.lag_s,
+        )
         failures = CounterMetricFamily(
             "experiment_task_failures",
             "Failures of background tasks, each of which was restarted.",

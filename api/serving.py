@@ -92,6 +92,7 @@ def server_of(
         lifespan="off",
         access_log=False,
         log_level="warning",
+        log_config=None,  # it logs as everything here does
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,

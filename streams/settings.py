@@ -69,6 +69,18 @@ class Settings(KafkaSettings):
         description="Address the API listens on. Any other than loopback needs `api_keys_file`.",
     )
     api_port: int = Field(8080, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
+    api_metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of the API's own port of metrics. It holds counts and ids of "
+        "experiments, but asks for no key: open it only inside a trusted network.",
+    )
+    api_metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of metrics that asks for no key; 0 is none. `GET /metrics` on the port "
+        "of the API needs the scope `metrics` or `read` where there are keys.",
+    )
     api_keys_file: Path | None = Field(
         None,
         description="File of hashed API keys with their scopes. Without it the API is open, and "
@@ -167,7 +179,22 @@ class Settings(KafkaSettings):
         description="Most the spool may hold, bytes; then the API answers 503 and drops nothing.",
     )
 
+    api_loop_stall_s: float = Field(
+        20.0,
+        ge=2,
+        le=3_600,
+        description="Longest time the event loop of the API may be blocked, seconds, before the "
+        "process logs where and ends with exit code 70. Requests take milliseconds.",
+    )
+
     # Worker.
+    worker_loop_stall_s: float = Field(
+        120.0,
+        ge=2,
+        le=3_600,
+        description="The same of a worker. The longest work in one piece is reading back a "
+        "partition with a million remembered events, a few seconds.",
+    )
     tally_emit_interval_ms: int = Field(
         100,
         ge=1,

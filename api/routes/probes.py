@@ -1,18 +1,20 @@
-"""Routes for whoever operates the API; they need no key."""
+"""Routes for who operates the API: probes, which need no key, and metrics, which do."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
+from api.auth import Scope
 from api.client.results import Health
-from api.documentation import ReadinessPage
+from api.documentation import ERRORS, ReadinessPage, keys_documented
+from api.routing import Requires
 from api.services import Services, json_answer
 
 PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def probes(services: Services) -> APIRouter:
-    """Return the routes that need no key."""
+    """Return the routes of operation."""
     router = APIRouter(tags=["operation"])
 
     @router.get("/health", response_model=Health)
@@ -31,7 +33,15 @@ def probes(services: Services) -> APIRouter:
         }
         return json_answer(payload, 200 if found.is_ready else 503)
 
-    @router.get("/metrics", response_class=Response)
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        dependencies=[
+            Depends(Requires(services.gate, Scope.METRICS, Scope.READ)),
+            keys_documented(),
+        ],
+        responses={status: ERRORS[status] for status in (401, 403)},
+    )
     async def metrics() -> Response:
         """Return what Prometheus scrapes."""
         return Response(services.metrics(), media_type=PROMETHEUS_TYPE)

@@ -130,7 +130,7 @@ def resend(
             typer.confirm(f"Send {events:,} events again?", abort=True, err=True)
     resends, refused = asyncio.run(_resends(settings, found))
     for error in refused:
-        typer.echo(f"experiment: {error}", err=True)
+        terminal.echo(f"experiment: {error}", err=True)
     send_again(settings, resends)
     if as_json:
         for each in resends:

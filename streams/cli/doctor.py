@@ -13,7 +13,7 @@ from rich.text import Text
 
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
-from streams.cli.terminal import API_DEFAULT, Api, AsJson
+from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
 from streams.diagnosis.checks import Finding, Severity, findings
 from streams.diagnosis.gathering import gather
 
@@ -31,6 +31,7 @@ def doctor(
     ] = 24,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
 ) -> None:
     """Say what is wrong and what to do: Kafka, Redis, workers, lag, snapshots, spool, clocks.
 
@@ -39,7 +40,7 @@ def doctor(
     """
     settings = terminal.settings_of(api)
     with terminal.err.status("looking twice, a few seconds apart"):
-        found = findings(asyncio.run(gather(settings, api, hours)))
+        found = findings(asyncio.run(gather(settings, api, hours, api_key)))
     if as_json:
         for each in found:
             terminal.print_json(asdict(each))

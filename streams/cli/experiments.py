@@ -69,7 +69,7 @@ def create(
         if as_json:
             terminal.print_json(experiment.model_dump(by_alias=True))
         else:
-            typer.echo(experiment.id)
+            terminal.echo(experiment.id)
 
 
 def list_all(as_json: AsJson = False, api: Api = API_DEFAULT, api_key: ApiKey = None) -> None:
@@ -238,4 +238,4 @@ def _report(experiment: Experiment, as_json: bool) -> None:
     if as_json:
         terminal.print_json(experiment.model_dump(by_alias=True))
     else:
-        typer.echo(f"{experiment.id} is {experiment.status}")
+        terminal.echo(f"{experiment.id} is {experiment.status}")

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from streams.cli import terminal
 from streams.domain.errors import ConfigurationError, DependencyError, EngineError
 
 EXIT_FAILED = 1
@@ -22,7 +23,7 @@ class PlainFailures(TyperGroup):
         try:
             return super().invoke(ctx)
         except EngineError as error:
-            typer.echo(f"experiment: {error}", err=True)
+            terminal.echo(f"experiment: {error}", err=True)
             raise typer.Exit(_exit_code(error)) from error
 
 

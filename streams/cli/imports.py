@@ -84,7 +84,7 @@ def open_bandit(
                 f"{totals.impressions:,} impressions and {totals.clicks:,} clicks of "
                 f"{sample.n_items} items counted; see: experiment stats {experiment.id}"
             )
-            typer.echo(experiment.id)
+            terminal.echo(experiment.id)
 
 
 @dataclass(frozen=True, slots=True)

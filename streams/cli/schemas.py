@@ -54,16 +54,18 @@ def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
         )
         return
     if facts.levels.versions is None:
-        typer.echo("No version is logged: every process writes its newest.")
+        terminal.echo("No version is logged: every process writes its newest.")
     names = sorted(levels.keys() | readable().keys())
     width = max(map(len, names))
-    typer.echo(f"{'schema':{width}}  enabled  this release")
+    terminal.echo(f"{'schema':{width}}  enabled  this release")
     for name in names:
-        typer.echo(f"{name:{width}}  {levels.get(name, '-'):>7}  {readable().get(name, '-'):>12}")
+        terminal.echo(
+            f"{name:{width}}  {levels.get(name, '-'):>7}  {readable().get(name, '-'):>12}"
+        )
     for process in facts.processes:
-        typer.echo(_described(process, facts))
+        terminal.echo(_described(process, facts))
     if facts.raisable:
-        typer.echo("Every process reads newer versions: run `experiment schemas enable`.")
+        terminal.echo("Every process reads newer versions: run `experiment schemas enable`.")
 
 
 def enable(
@@ -81,16 +83,16 @@ def enable(
     facts = _facts(settings)
     wanted = higher(facts.levels.versions or {}, readable())
     if wanted == facts.levels.versions:
-        typer.echo("The newest versions are written already.")
+        terminal.echo("The newest versions are written already.")
         return
     found = blockers(facts, wanted)
     if found and not force:
         for sentence in found:
-            typer.echo(f"Not enabled: {sentence}.", err=True)
-        typer.echo("Upgrade every process first, or say --force.", err=True)
+            terminal.echo(f"Not enabled: {sentence}.", err=True)
+        terminal.echo("Upgrade every process first, or say --force.", err=True)
         raise typer.Exit(EXIT_FAILED)
     append_levels(settings, wanted)
-    typer.echo("Enabled. Processes write the newest versions within seconds.")
+    terminal.echo("Enabled. Processes write the newest versions within seconds.")
 
 
 def _facts(settings: Settings) -> SchemaFacts:

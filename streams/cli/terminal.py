@@ -11,10 +11,12 @@ from typing import Annotated, Any
 import httpx
 import orjson
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from api.client import DEFAULT_URL, ApiError, ExperimentClient
 from streams.domain.errors import ConfigurationError, DependencyError, quoted
+from streams.domain.text import LINE_BREAK, json_printable, printable
 from streams.embedded.registry import find_stack
 from streams.settings import Settings, load_settings
 
@@ -26,8 +28,27 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 PIPE_WIDTH = 140
 """Columns of a table that no terminal bounds."""
 
-out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-err = Console(stderr=True)
+
+class SafeConsole(Console):
+    """A console that shows text as it is: no markup in it, no control characters from it.
+
+    Names, reasons and the bytes of dead letters were chosen by others. Every piece of text that is
+    shown passes `render`, whatever it is part of; the console's own colours come after that.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield what is shown of something, with what is not printable escaped."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text, LINE_BREAK), style, control)
+
+
+out = SafeConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err = SafeConsole(stderr=True)
 
 Api = Annotated[
     str,
@@ -63,9 +84,14 @@ def connected(api: str, api_key: str | None) -> Iterator[ExperimentClient]:
         raise DependencyError("api", error.message, code=error.code) from error
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Write lines of text, in which all but the line breaks is escaped that is not printable."""
+    typer.echo(printable(text, LINE_BREAK), err=err)
+
+
 def print_json(value: Any) -> None:
-    """Write `value` to stdout as one line of JSON."""
-    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+    """Write `value` to stdout as one line of JSON, in printable characters."""
+    sys.stdout.write(json_printable(orjson.dumps(value).decode()) + LINE_BREAK)
     sys.stdout.flush()
 
 

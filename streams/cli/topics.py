@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from streams.cli import terminal
 from streams.kafka_admin import create_topics
 from streams.settings import load_settings
 
@@ -21,6 +22,6 @@ def create() -> None:
     """Create the topics that are missing, and check the partitions of those that exist."""
     created = create_topics(load_settings())
     for name in created:
-        typer.echo(f"created {name}")
+        terminal.echo(f"created {name}")
     if not created:
-        typer.echo("every topic exists")
+        terminal.echo("every topic exists")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.embedded.children import ChildFailedError, free_port
 from streams.embedded.plan import Plan
@@ -54,10 +55,10 @@ def up(
     try:
         asyncio.run(_run_until_signal(plan))
     except ChildFailedError as error:
-        typer.echo(f"experiment: {error}\n{error.tail}", err=True)
+        terminal.echo(f"experiment: {error}\n{error.tail}", err=True)
         raise typer.Exit(EXIT_FAILED) from error
     except LogLostError as error:
-        typer.echo(f"experiment: {error}", err=True)
+        terminal.echo(f"experiment: {error}", err=True)
         raise typer.Exit(EXIT_LOG_LOST) from error
 
 
@@ -95,7 +96,7 @@ async def _run_until_signal(plan: Plan) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     supervisor = Supervisor(
-        plan, os.environ, report=lambda line: typer.echo(f"experiment: {line}", err=True)
+        plan, os.environ, report=lambda line: terminal.echo(f"experiment: {line}", err=True)
     )
     await supervisor.run(stop, announce=_announce)
 

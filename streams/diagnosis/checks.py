@@ -137,6 +137,13 @@ def _api(facts: Facts) -> Iterator[Finding]:
             "the API cannot write commands: every change of an experiment is answered 503",
             "Its log says why. It needs the right to DESCRIBE and WRITE the topic of commands.",
         )
+    if facts.api.are_metrics_refused:
+        yield Finding(
+            "METRICS_REFUSED",
+            Severity.WARNING,
+            "the API does not show its metrics without a key, so its spool is not checked",
+            "Give a key with the scope `metrics` or `read`: EXPERIMENT_API_KEY, or --api-key.",
+        )
     others = [
         name for name in facts.api.missing if name != "commands" and not name.startswith("task:")
     ]

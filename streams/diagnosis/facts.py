@@ -97,11 +97,14 @@ class ApiFacts:
         spool_bytes, spool_max_bytes: What its spool holds, and may hold.
         skew_ms: Its clock minus this machine's, milliseconds; None when its answers have no date.
         missing, degraded: What `GET /ready` names.
+        are_metrics_refused: Whether `GET /metrics` asks for another key; then nothing is known of
+            the spool.
     """
 
     error: str | None = None
     missing: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
+    are_metrics_refused: bool = False
     spool_bytes: int = 0
     spool_max_bytes: int = 0
     skew_ms: int | None = None

@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 
 import httpx
 from confluent_kafka import KafkaException
@@ -67,13 +68,14 @@ Offsets = dict[tuple[str, int], int]
 """Last offset folded, by source and partition."""
 
 
-async def gather(settings: Settings, api: str, hours: int) -> Facts:
+async def gather(settings: Settings, api: str, hours: int, api_key: str | None = None) -> Facts:
     """Return what is there now; takes a few commit intervals.
 
     Args:
         settings: Where Kafka and Redis are.
         api: Address of the API.
         hours: How far back dead letters are counted.
+        api_key: Key for the API's metrics, where it asks for one.
     """
     kafka, newest, tallies = await _kafka(settings, hours)
     redis, versions = await _redis(settings)
@@ -96,7 +98,7 @@ async def gather(settings: Settings, api: str, hours: int) -> Facts:
         spool_files_damaged=_damaged_files(settings),
         kafka=kafka,
         redis=redis,
-        api=await _api(api),
+        api=await _api(api, api_key),
         snapshots=tuple(snapshots) if kafka.error is None and redis.error is None else (),
         schemas=await _schemas(settings) if kafka.error is None and redis.error is None else None,
     )
@@ -234,18 +236,21 @@ async def _schemas(settings: Settings) -> SchemaFacts | None:
         await client.aclose()
 
 
-async def _api(api: str) -> ApiFacts:
+async def _api(api: str, api_key: str | None) -> ApiFacts:
     try:
         async with httpx.AsyncClient(base_url=api, timeout=_API_TIMEOUT_S) as client:
             ready = (await client.get("/ready")).json()
-            answer = await client.get("/metrics")
+            headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+            answer = await client.get("/metrics", headers=headers)
             here_ms = time.time_ns() // 1_000_000
-            answer.raise_for_status()
+            is_refused = answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+            if not is_refused:
+                answer.raise_for_status()
     except (httpx.HTTPError, ValueError) as error:
         return ApiFacts(error=f"the API at {api}: {str(error) or type(error).__name__}")
     values = {
         sample.name: sample.value
-        for family in text_string_to_metric_families(answer.text)
+        for family in text_string_to_metric_families("" if is_refused else answer.text)
         for sample in family.samples
         if not sample.labels
     }
@@ -256,6 +261,7 @@ async def _api(api: str) -> ApiFacts:
     return ApiFacts(
         missing=tuple(map(str, ready.get("missing", ()))),
         degraded=tuple(map(str, ready.get("degraded", ()))),
+        are_metrics_refused=is_refused,
         spool_bytes=int(values.get("experiment_spool_bytes", 0)),
         spool_max_bytes=int(values.get("experiment_spool_max_bytes", 0)),
         skew_ms=skew_ms,

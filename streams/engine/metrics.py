@@ -58,6 +58,10 @@ PROJECTIONS = Counter(f"{_PREFIX}projections", "Snapshots and answers written to
 PROJECTION_FAILURES = Counter(f"{_PREFIX}projection_failures", "Attempts that Redis refused.")
 PROJECTIONS_PENDING = Gauge(f"{_PREFIX}projections_pending", "What Redis does not have yet.")
 
+LOOP_LAG = Gauge(
+    "experiment_engine_event_loop_lag_seconds",
+    "Longest delay of a timer of the event loop within the last minute.",
+)
 LAST_PROJECTION = Gauge(
     f"{_PREFIX}last_projection_timestamp_seconds", "Time of the last write to Redis, Unix seconds."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import faust
 from faust.types import StreamT
@@ -28,6 +29,7 @@ from streams.engine.transport import BatchingApp
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
 from streams.log.kafka import KafkaSource
+from streams.process.background import vital
 from streams.settings import Settings
 from streams.wire.decisions import encode_decision
 from streams.wire.registry import Framing
@@ -97,8 +99,15 @@ def attach(
         ),
     )
     topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
-    for run in (emitter.run, publisher.run, publisher.take_over, projector.run, projector.watch):
-        app.task(run)
+    tasks = {
+        "emitter": emitter.run,
+        "publisher": publisher.run,
+        "take-over": publisher.take_over,
+        "projector": projector.run,
+        "heartbeat": projector.watch,
+    }
+    for name, run in tasks.items():
+        app.task(partial(vital, name, run))
 
 
 class _Topology:

@@ -30,7 +30,10 @@ from streams.folding.garbage import collect_seldom
 from streams.kafka_admin import create_topics
 from streams.log.generations import generations_of
 from streams.log.schema_levels import settled_levels
+from streams.process.background import vital
 from streams.process.exits import EXIT_CONFIGURATION, die, leave
+from streams.process.logs import configure_logging
+from streams.process.watchdog import LoopWatchdog
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.writer import ProjectionWriter
@@ -64,6 +67,8 @@ async def run(settings: Settings) -> None:
     redis = connect(settings.redis_url)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
+        watchdog = stack.enter_context(LoopWatchdog(settings.worker_loop_stall_s))
+        metrics.LOOP_LAG.set_function(lambda: watchdog.lag_s)
         frames = await stack.enter_async_context(framing(settings.schema_registry_url, gate=gate))
         writer = ProjectionWriter(redis, Keys(settings.namespace, settings.generation), gate)
         serving = stack.enter_context(Serving(settings, generations, offset, writer.follow, gate))
@@ -75,7 +80,10 @@ async def run(settings: Settings) -> None:
             metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
         # The app's own tasks wait for recovery.
         recovery = watch_recovery(app, settings.recovery_stall_s)
-        watches = [asyncio.create_task(each) for each in (recovery, serving.run())]
+        watches = [
+            asyncio.create_task(vital("recovery", lambda: recovery)),
+            asyncio.create_task(vital("generations", serving.run)),
+        ]
         await _run_until_signal(app)
         for watch in watches:
             watch.cancel()
@@ -160,11 +168,7 @@ def main() -> None:
     """Run a worker, and exit 2 if it cannot run with these settings."""
     try:
         settings = load_settings()
-        logging.basicConfig(
-            level=settings.log_level,
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            stream=sys.stderr,
-        )
+        configure_logging(settings.log_level)
         collect_seldom()
         uvloop.run(run(settings))
     except (ConfigurationError, DependencyError) as error:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SerializeAsAny, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
 from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.features import MAX_COEFFICIENTS
 from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, Policy
 from streams.domain.errors import PATH_CHARACTERS, quoted
+from streams.domain.text import has_controls
 from streams.domain.validation import InputModel, parse, problem
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
@@ -41,7 +42,26 @@ the worse variants get so few units that being certain takes several times as ma
 MAX_MIN_DURATION_S = 366 * 86_400
 _MAX_METRICS = 32
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+_LAYOUT = "\n\t"
+
+
+def _shown(text: str) -> str:
+    if has_controls(text):
+        raise problem("INVALID_NAME", "has control characters")
+    return text
+
+
+def _shown_in_lines(text: str) -> str:
+    if has_controls(text, _LAYOUT):
+        raise problem("INVALID_NAME", "has control characters other than line breaks and tabs")
+    return text
+
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
+    AfterValidator(_shown),
+]
 
 
 class UnitKind(StrEnum):
@@ -89,7 +109,9 @@ class ExperimentConfig(InputModel):
     """
 
     name: Name
-    description: str = Field(default="", max_length=2_000)
+    description: Annotated[str, AfterValidator(_shown_in_lines)] = Field(
+        default="", max_length=2_000
+    )
     type: str
     primary_metric: MetricName
     secondary_metrics: Annotated[

@@ -35,6 +35,16 @@ Run = Callable[[], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 
+async def vital(name: str, run: Run) -> None:
+    """Run a task without which the process must not go on: when it ends, the process ends."""
+    try:
+        await run()
+    except Exception:
+        logger.exception("the task %s failed", name)
+        die(f"the task {name} failed")
+    die(f"the task {name} returned")
+
+
 class BackgroundTasks:
     """Supervisor of tasks that are meant to run until the process stops.
 

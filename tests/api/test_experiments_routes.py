@@ -387,3 +387,24 @@ def test_no_message_of_a_dependency_reaches_an_answer(code: str, dependency: str
 
     assert b"host-7" not in body
     assert "host-7" not in error_body(error)["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\x9b", "a\nb", "a\u202eb", "a\x00"])
+async def test_names_with_control_characters_are_refused(api: Api, name: str) -> None:
+    variants = [{"name": "A", "isControl": True}, {"name": name}]
+    answers = {
+        "config.name": await api.http.post("/experiments", json=definition({"name": name})),
+        "variants[1].name": await api.http.post("/experiments", json=definition(variants=variants)),
+    }
+    for path, answer in answers.items():
+        assert answer.status_code == 422
+        error = answer.json()["error"]
+        assert (error["code"], error["path"]) == ("INVALID_NAME", path)
+        assert answer.text.isprintable()
+
+
+async def test_a_description_may_have_lines_and_no_other_controls(api: Api) -> None:
+    lines = await api.http.post("/experiments", json=definition({"description": "a\n\tb"}))
+    escape = await api.http.post("/experiments", json=definition({"description": "a\x1b"}))
+
+    assert (lines.status_code, escape.status_code) == (201, 422)

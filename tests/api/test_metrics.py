@@ -48,6 +48,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
         sticky: Any = SimpleNamespace(unavailable=4)
         delivery: Any = SimpleNamespace(depth=5, acknowledged=6, failed=7)
         watch: Any = SimpleNamespace(dead_letters={"FORGED_RECEIPT": 8})
+        watchdog: Any = SimpleNamespace(lag_s=0.25)
         background: Any = SimpleNamespace(failures={"delivery": 9})
         collector = Collector(
             requests,
@@ -60,6 +61,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
             delivery,
             watch,
             background,
+            watchdog,
         )
         text = rendered(collector).decode()
 
@@ -73,6 +75,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
     assert samples["experiment_sticky_unavailable_total",] == 4
     assert samples["experiment_in_flight_records",] == 5
     assert samples["experiment_spool_bytes",] == 12
+    assert samples["experiment_event_loop_lag_seconds",] == 0.25
     assert samples["experiment_task_failures_total", "delivery"] == 9
     assert samples["experiment_unreadable_snapshots",] == 1
     assert samples["experiment_spool_quarantined_total",] == 2

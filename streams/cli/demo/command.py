@@ -51,10 +51,10 @@ def demo(
     try:
         report = asyncio.run(_run(seconds, rate, seed, is_quiet=as_json))
     except ChildFailedError as error:
-        typer.echo(f"experiment: {error}\n{error.tail}", err=True)
+        terminal.echo(f"experiment: {error}\n{error.tail}", err=True)
         raise typer.Exit(EXIT_FAILED) from error
     except LogLostError as error:
-        typer.echo(f"experiment: {error}", err=True)
+        terminal.echo(f"experiment: {error}", err=True)
         raise typer.Exit(EXIT_FAILED) from error
     except asyncio.CancelledError as error:
         raise typer.Exit(EXIT_TERMINATED) from error
@@ -99,7 +99,7 @@ async def _stack(directory: Path) -> AsyncIterator[str]:
     plan = planned(host=HOST, port=0, data_dir=directory)
     stop = asyncio.Event()
     ready: asyncio.Queue[str] = asyncio.Queue()
-    supervisor = Supervisor(plan, os.environ, report=lambda line: typer.echo(line, err=True))
+    supervisor = Supervisor(plan, os.environ, report=lambda line: terminal.echo(line, err=True))
     stack = asyncio.create_task(supervisor.run(stop, announce=ready.put_nowait))
     announced = asyncio.create_task(ready.get())
     try:

@@ -107,7 +107,7 @@ def verify(
         speed = {"events": watcher.events, "seconds": round(watcher.seconds, 3)}
         terminal.print_json(report.to_json() | speed)
     else:
-        typer.echo(report_text(report, watcher))
+        terminal.echo(report_text(report, watcher))
     if not report.is_equal:
         raise typer.Exit(EXIT_FAILED)
 

@@ -74,13 +74,13 @@ def start(
     """
     settings = rebuild.start(terminal.settings_of(api), generation)
     number = settings.generation
-    typer.echo(f"Generation {number} is being built.", err=True)
+    terminal.echo(f"Generation {number} is being built.", err=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C, workers and all
     try:
         with running_workers(settings, workers, _complain) as keeping:
             _build(settings, keeping, timeout, processes, and_switch=and_switch)
     except ChildFailedError as error:
-        typer.echo(f"experiment: {error}\n{error.tail}", err=True)
+        terminal.echo(f"experiment: {error}\n{error.tail}", err=True)
         raise typer.Exit(EXIT_FAILED) from error
 
 
@@ -110,7 +110,7 @@ def switch(
 def drop(generation: Generation, api: Api = API_DEFAULT) -> None:
     """Remove the topics and snapshots of a generation that is not served, for good."""
     removed = rebuild.drop(terminal.settings_of(api), generation)
-    typer.echo(f"Generation {generation} is dropped: {removed} topics removed.")
+    terminal.echo(f"Generation {generation} is dropped: {removed} topics removed.")
 
 
 def _build(
@@ -127,17 +127,17 @@ def _build(
         rebuild.catch_up(settings, number, None, advance)  # recovery may take minutes
     if not and_switch:
         report, watcher = _compared(settings, processes)
-        typer.echo(report_text(report, watcher))
+        terminal.echo(report_text(report, watcher))
         if not report.is_equal:
             raise typer.Exit(EXIT_FAILED)
-        typer.echo(
+        terminal.echo(
             f"Generation {number} is built. To serve it, start its workers with "
             f"EXPERIMENT_GENERATION={number} experiment worker, and then run "
             f"experiment replay rebuild switch {number}"
         )
         return
     _switch(settings, number, timeout_s, processes)
-    typer.echo(
+    terminal.echo(
         "Its workers are those of this command. Before you end it with Ctrl-C, start others with "
         f"EXPERIMENT_GENERATION={number} experiment worker"
     )
@@ -148,14 +148,14 @@ def _build(
 def _switch(settings: Settings, generation: int, timeout_s: float, processes: int) -> None:
     def compare(of_generation: Settings) -> Report:
         report, watcher = _compared(of_generation, processes)
-        typer.echo(report_text(report, watcher))
+        terminal.echo(report_text(report, watcher))
         return report
 
     rebuild.check_candidate(settings, generation)
     with catching_up() as advance:
         rebuild.catch_up(settings, generation, timeout_s, advance)
     rebuild.switch(settings, generation, compare, timeout_s)
-    typer.echo(f"Generation {generation} is served.")
+    terminal.echo(f"Generation {generation} is served.")
 
 
 def _compared(settings: Settings, processes: int) -> tuple[Report, Bar]:
@@ -173,4 +173,4 @@ def _compared(settings: Settings, processes: int) -> tuple[Report, Bar]:
 
 
 def _complain(line: str) -> None:
-    typer.echo(f"experiment: {line}", err=True)
+    terminal.echo(f"experiment: {line}", err=True)

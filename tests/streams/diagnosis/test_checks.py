@@ -80,6 +80,7 @@ def test_nothing_is_found_where_all_is_well(facts):
         (with_kafka(partitions={"t": 3}), "PARTITIONS_DIFFER", "error", "t has 3"),
         (with_api(degraded=("task:delivery",)), "TASK_DOWN", "error", "delivery"),
         (with_api(missing=("commands",)), "COMMANDS_NOT_WRITABLE", "error", "503"),
+        (with_api(are_metrics_refused=True), "METRICS_REFUSED", "warning", "spool"),
         (with_api(missing=("clock",)), "API_NOT_READY", "error", "clock"),
         (with_redis(unreadable=("exp_9",)), "SNAPSHOTS_UNREADABLE", "error", "exp_9"),
         (

@@ -1,0 +1,58 @@
+"""Every task of a worker is vital: one that fails ends the process, and it is started again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streams.kafka_admin import create_topics
+from streams.settings import Settings
+from tests.integration.engine_ledger import environment
+
+PROGRAM = """
+import importlib, sys
+module, name, method, how = sys.argv[1:]
+
+async def broken(*_):
+    if how == "raises":
+        raise ZeroDivisionError("injected")
+
+owner = importlib.import_module(module)
+setattr(getattr(owner, name) if name else owner, method, broken)
+from streams.engine.worker import main
+main()
+"""
+
+TASKS = {
+    "emitter": ("streams.engine.emitter", "CellEmitter", "run"),
+    "publisher": ("streams.engine.publisher", "Publisher", "run"),
+    "take-over": ("streams.engine.publisher", "Publisher", "take_over"),
+    "projector": ("streams.engine.projector", "Projector", "run"),
+    "heartbeat": ("streams.engine.projector", "Projector", "watch"),
+    "generations": ("streams.engine.serving", "Serving", "run"),
+    "recovery": ("streams.engine.watch", "", "watch_recovery"),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_worker_whose_task_fails_ends_with_70_and_says_which(
+    settings: Settings, tmp_path: Path, task: str
+) -> None:
+    create_topics(settings)
+    how = "returns" if task in {"emitter", "recovery"} else "raises"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *TASKS[task], how],
+        env=environment(settings) | {"PYTHONPATH": str(Path.cwd())},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+    assert done.returncode == 70, done.stderr[-2000:]
+    verb = "returned" if how == "returns" else "failed"
+    assert f"the task {task} {verb}" in done.stderr

@@ -1,0 +1,86 @@
+"""A hung event loop ends its process; a stopped process does not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from streams.process.watchdog import BEAT_S, LoopWatchdog
+
+PROGRAM = """
+import asyncio, sys, time
+from streams.process.logs import configure_logging
+from streams.process.watchdog import LoopWatchdog
+
+def stuck_in_nan():
+    low = float("nan")
+    while not low > 1.0:
+        low = low + 1.0
+
+async def main():
+    with LoopWatchdog(2.0):
+        print("up", flush=True)
+        await asyncio.sleep(float(sys.argv[1]))
+        if sys.argv[2] == "hang":
+            stuck_in_nan()
+        elif sys.argv[2] == "work":
+            time.sleep(1.2)
+            await asyncio.sleep(1)
+            time.sleep(1.2)
+
+configure_logging("INFO")
+asyncio.run(main())
+"""
+
+
+def start(sleep_s: float, then: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(sleep_s), then],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    return process
+
+
+def test_a_loop_stuck_in_nan_is_ended_with_its_place_in_the_log() -> None:
+    process = start(1.0, "hang")
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode == 70
+    assert "in stuck_in_nan" in said
+    assert "the event loop has not turned for 2 s" in said
+
+
+def test_work_shorter_than_the_limit_ends_nothing() -> None:
+    process = start(0.5, "work")
+    process.communicate(timeout=30)
+
+    assert process.returncode == 0
+
+
+def test_a_process_that_was_stopped_for_longer_than_the_limit_goes_on() -> None:
+    process = start(7.0, "end")
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(4.5)
+    os.kill(process.pid, signal.SIGCONT)
+    process.communicate(timeout=30)
+
+    assert process.returncode == 0
+
+
+async def test_the_lag_of_the_loop_is_measured() -> None:
+    with LoopWatchdog(60.0, pytest.fail) as watchdog:
+        await asyncio.sleep(BEAT_S / 5)
+        time.sleep(2 * BEAT_S)  # noqa: ASYNC251 - what is measured
+        await asyncio.sleep(0.05)
+
+        assert 0.5 * BEAT_S < watchdog.lag_s < 20 * BEAT_S
