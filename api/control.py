@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
@@ -21,7 +22,8 @@ from api.routes.reading import reading
 from api.routes.traffic import traffic
 from api.routing import Routing
 from api.services import Services
-from streams.domain.errors import EngineError
+from streams.domain.errors import EngineError, InputError
+from streams.domain.validation import code_of
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
@@ -73,6 +75,19 @@ def _answer_errors(app: FastAPI, counters: RequestCounters) -> None:
         code = _CODES.get(error.status_code, "INTERNAL")
         return answer(RouteError(code, error.detail, (error.headers or {}).get("Allow", "")))
 
+    async def parameter_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
+        return answer(_parameter_error(error))
+
+    app.add_exception_handler(RequestValidationError, parameter_error)
     app.add_exception_handler(EngineError, engine_error)
     app.add_exception_handler(HTTPException, no_route)
     app.add_exception_handler(Exception, engine_error)
+
+
+def _parameter_error(error: RequestValidationError) -> InputError:
+    """Return what is wrong with a parameter, in our own words."""
+    details = error.errors()[0]
+    place, *names = details["loc"]
+    path = ".".join(str(part) for part in ((place, *names) if place == "query" else names))
+    return InputError(code_of(details["type"]), str(details["msg"]), path)

@@ -34,9 +34,14 @@ class ErrorPage(BaseModel):
 
 
 class ExperimentsPage(BaseModel):
-    """All experiments."""
+    """A page of the experiments, newest first.
+
+    Attributes:
+        nextCursor: Leads to the next page; null on the last one.
+    """
 
     experiments: tuple[Experiment, ...]
+    nextCursor: str | None = None  # noqa: N815 - as it stands in the JSON
 
 
 class AssignmentsPage(BaseModel):

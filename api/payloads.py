@@ -40,7 +40,10 @@ def experiment_payload(experiment: Experiment) -> JsonObject:
 
 
 def stats_payload(snapshot: Snapshot) -> JsonObject:
-    """Return what is known of an experiment: counts, posteriors, allocation, recommendation."""
+    """Return what is known of an experiment as a whole; `variant_payload` has the rest.
+
+    Counts, recommendation, and what it follows from.
+    """
     experiment = snapshot.experiment
     config = experiment.definition.config
     return {
@@ -55,13 +58,24 @@ def stats_payload(snapshot: Snapshot) -> JsonObject:
         "totalAssignments": sum(report.assignments for report in snapshot.variants),
         "totalObservations": sum(report.observations for report in snapshot.variants),
         "duplicates": snapshot.duplicates,
-        "variants": [_variant(snapshot, index) for index in range(len(snapshot.variants))],
         "winner": _winner(snapshot),
         "confidence": snapshot.confidence,
         "recommendedAction": snapshot.recommended_action,
         "reason": snapshot.reason,
         "metrics": metrics_json(snapshot),
         "evidence": _evidence(snapshot),
+    }
+
+
+def variant_payload(snapshot: Snapshot, index: int) -> JsonObject:
+    """Return what is known of one variant."""
+    variant = snapshot.experiment.definition.variants[index]
+    return {
+        "id": snapshot.experiment.variant_id(index),
+        "name": variant.name,
+        "isControl": variant.is_control,
+        "config": variant.config,
+        "stats": _statistics(snapshot.variants[index], snapshot.allocation.weights[index]),
     }
 
 
@@ -79,17 +93,6 @@ def _promotion(experiment: Experiment) -> JsonObject | None:
         "controlShare": found.control_weight / ALLOCATION_TOTAL,
         "isAutomatic": found.is_automatic,
         "rolledBackAt": found.began_at_ms if found.is_rolled_back else None,
-    }
-
-
-def _variant(snapshot: Snapshot, index: int) -> JsonObject:
-    variant = snapshot.experiment.definition.variants[index]
-    return {
-        "id": snapshot.experiment.variant_id(index),
-        "name": variant.name,
-        "isControl": variant.is_control,
-        "config": variant.config,
-        "stats": _statistics(snapshot.variants[index], snapshot.allocation.weights[index]),
     }
 
 

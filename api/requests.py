@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import orjson
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from streams.domain.errors import InputError
-from streams.domain.validation import InputModel
+from streams.domain.errors import InputError, quoted
+from streams.domain.validation import InputModel, problem
 from streams.experiments.promoted import MAX_CONTROL_SHARE
 
 MAX_CONTEXT_BYTES = 16_384
@@ -22,6 +23,24 @@ TIME_LIMIT_MS = 1 << 48
 UnitId = Annotated[str, StringConstraints(max_length=256)]
 """An empty one is valid input: it is an ignored unit of most experiments, and gets the control."""
 ShortText = Annotated[str, StringConstraints(max_length=256)]
+
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""What could be the id of an experiment, or a key that stands for one."""
+
+_looks_like_id = re.compile(ID_PATTERN).fullmatch
+
+
+def _experiment_id(name: str) -> str:
+    if _looks_like_id(name) is None:
+        raise problem("INVALID_EXPERIMENT_ID", f"{quoted(name)} is not an experiment id")
+    return name
+
+
+ExperimentId = Annotated[
+    str, AfterValidator(_experiment_id), Field(json_schema_extra={"pattern": ID_PATTERN})
+]
+"""An id by its form: what could not be one is refused before anything is looked up or repeated."""
 
 
 class AssignmentContext(InputModel):
@@ -76,7 +95,9 @@ class AssignmentsRequest(InputModel):
         units: A context for each unit.
     """
 
-    experiment_ids: Annotated[tuple[str, ...], Field(min_length=1, max_length=256, strict=False)]
+    experiment_ids: Annotated[
+        tuple[ExperimentId, ...], Field(min_length=1, max_length=256, strict=False)
+    ]
     units: Annotated[
         tuple[AssignmentContext, ...],
         Field(min_length=1, max_length=MAX_ASSIGNMENTS, strict=False),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from api.client.errors import ApiError, ApiUnreachableError
 from api.client.requests import Context, Observation
@@ -19,6 +19,7 @@ from api.client.results import (
     Accepted,
     Assignment,
     Experiment,
+    ExperimentsPage,
     Health,
     Readiness,
     Refused,
@@ -28,6 +29,9 @@ from api.client.results import (
 )
 
 T = TypeVar("T")
+
+PAGE_LIMIT = 200
+"""Experiments of one page: as many as the API gives at most."""
 
 MAX_WAIT_S = 5.0
 """Longest pause before a repetition, whatever the API asks for, in seconds."""
@@ -46,6 +50,8 @@ class Call(Generic[T]):
         is_repeatable: Whether sending it twice does no more than sending it once. Only then is it
             sent again after a failure that leaves open whether it arrived.
         accepts: Statuses besides 2xx whose body is a result and not an error.
+        next_page: Returns the call for the rest of a list of which a result is the beginning, None
+            if there is no rest. Absent for what is no list.
     """
 
     method: Literal["GET", "POST", "PATCH"]
@@ -55,6 +61,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] | None = None
     is_repeatable: bool = True
     accepts: frozenset[int] = frozenset()
+    next_page: Callable[[Any], Call[T] | None] | None = None
 
     def is_worth_repeating(self, error: Exception) -> bool | float:
         """Return whether to send the call again after `error`, or after how many seconds to."""
@@ -171,9 +178,26 @@ def get_experiment(experiment_id: str) -> Call[Experiment]:
     return Call("GET", _place(experiment_id), Experiment.model_validate)
 
 
-def list_experiments() -> Call[tuple[Experiment, ...]]:
-    """Return all experiments."""
-    return Call("GET", "/experiments", experiments)
+def list_experiments(*statuses: str) -> Call[tuple[Experiment, ...]]:
+    """Return all experiments, newest first; as many requests are sent as the list has pages.
+
+    Args:
+        *statuses: Only experiments with one of these: `draft`, `running`, `paused`, `concluded`,
+            `archived`; all unless given.
+    """
+    return _experiments_page(statuses, None)
+
+
+def _experiments_page(
+    statuses: tuple[str, ...], cursor: str | None
+) -> Call[tuple[Experiment, ...]]:
+    parameters = {"limit": PAGE_LIMIT, "status": ",".join(statuses) or None, "cursor": cursor}
+    query = urlencode({name: value for name, value in parameters.items() if value is not None})
+
+    def next_page(page: ExperimentsPage) -> Call[tuple[Experiment, ...]] | None:
+        return _experiments_page(statuses, page.next_cursor) if page.next_cursor else None
+
+    return Call("GET", f"/experiments?{query}", experiments, next_page=next_page)
 
 
 def get_experiment_stats(experiment_id: str) -> Call[Stats]:

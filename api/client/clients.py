@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 import stamina
@@ -67,7 +67,13 @@ class ExperimentClient(Methods):
         Raises:
             ApiError: the API refused it, or was not reached in any of the attempts.
         """
-        return self._retrying(call.is_worth_repeating, self._send_once, call)
+        result: Any = self._retrying(call.is_worth_repeating, self._send_once, call)
+        following = call.next_page and call.next_page(result)
+        while following:
+            page: Any = self._retrying(following.is_worth_repeating, self._send_once, following)
+            result += page
+            following = following.next_page and following.next_page(page)
+        return cast("T", result)
 
     def _send_once(self, call: Call[T]) -> T:
         try:
@@ -137,7 +143,15 @@ class AsyncExperimentClient(Methods):
         Raises:
             ApiError: the API refused it, or was not reached in any of the attempts.
         """
-        return await self._retrying(call.is_worth_repeating, self._send_once, call)
+        result: Any = await self._retrying(call.is_worth_repeating, self._send_once, call)
+        following = call.next_page and call.next_page(result)
+        while following:
+            page: Any = await self._retrying(
+                following.is_worth_repeating, self._send_once, following
+            )
+            result += page
+            following = following.next_page and following.next_page(page)
+        return cast("T", result)
 
     async def _send_once(self, call: Call[T]) -> T:
         try:

@@ -423,17 +423,31 @@ class Readiness(Result):
     missing: tuple[str, ...] = ()
 
 
+class ExperimentsPage(tuple[Experiment, ...]):  # noqa: SLOT001 - a tuple that knows one thing more
+    """Experiments of one answer.
+
+    Attributes:
+        next_cursor: Leads to the next page; None on the last one.
+    """
+
+    next_cursor: str | None = None
+
+
 class _Experiments(Result):
     experiments: tuple[Experiment, ...]
+    next_cursor: str | None = None
 
 
 class _Assignments(Result):
     assignments: tuple[tuple[Assignment | Refused, ...], ...]
 
 
-def experiments(payload: Any) -> tuple[Experiment, ...]:
+def experiments(payload: Any) -> ExperimentsPage:
     """Return the experiments of a `GET /experiments`."""
-    return _Experiments.model_validate(payload).experiments
+    found = _Experiments.model_validate(payload)
+    page = ExperimentsPage(found.experiments)
+    page.next_cursor = found.next_cursor
+    return page
 
 
 def assignments(payload: Any) -> tuple[tuple[Assignment | Refused, ...], ...]:

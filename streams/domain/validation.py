@@ -80,6 +80,11 @@ def parse(model: type[M], data: Mapping[str, Any], root: str = "") -> M:
         raise _input_error(error.errors(include_url=False)[0], root) from error
 
 
+def code_of(kind: str) -> str:
+    """Return the stable code of a kind of pydantic's errors."""
+    return kind if kind.isupper() else _CODES.get(kind, "WRONG_TYPE")
+
+
 def _input_error(details: ErrorDetails, root: str) -> InputError:
     kind = details["type"]
     path = root
@@ -93,5 +98,4 @@ def _input_error(details: ErrorDetails, root: str) -> InputError:
         )
     if kind == "extra_forbidden" and ".parameters." in f".{path}":
         return InputError("UNKNOWN_PARAMETER", "the policy has no such parameter", path)
-    code = kind if kind.isupper() else _CODES.get(kind, "WRONG_TYPE")
-    return InputError(code, details["msg"], path)
+    return InputError(code_of(kind), details["msg"], path)

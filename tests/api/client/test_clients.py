@@ -318,3 +318,43 @@ def test_both_clients_have_every_method_with_its_help_and_parameters() -> None:
                 inspect.signature(described).parameters.keys()
                 == inspect.signature(getattr(client(), name)).parameters.keys()
             )
+
+
+def test_a_list_is_read_page_by_page() -> None:
+    second = {**EXPERIMENT, "id": "exp_0000000000002"}
+    server = Server(
+        ok({"experiments": [EXPERIMENT], "nextCursor": "c1"}),
+        ok({"experiments": [second], "nextCursor": None}),
+    )
+
+    found = client_of(server).list_experiments("running", "paused")
+
+    assert [each.id for each in found] == [EXPERIMENT_ID, "exp_0000000000002"]
+    queries = [dict(request.url.params) for request in server.requests]
+    assert queries == [
+        {"limit": "200", "status": "running,paused"},
+        {"limit": "200", "status": "running,paused", "cursor": "c1"},
+    ]
+
+
+async def test_a_list_is_read_page_by_page_asynchronously_too() -> None:
+    server = Server(
+        ok({"experiments": [EXPERIMENT], "nextCursor": "c1"}),
+        ok({"experiments": [EXPERIMENT]}),  # of an engine that knows no pages
+    )
+    transport = httpx.MockTransport(server)
+
+    async with AsyncExperimentClient("http://api", transport=transport) as client:
+        assert len(await client.list_experiments()) == 2
+
+
+def test_refused_observations_of_a_list_are_named() -> None:
+    rejected = {"index": 1, "code": "FORGED_RECEIPT", "path": "[1].assignmentId", "message": "no"}
+    server = Server(
+        httpx.Response(202, json={"accepted": 1, "rejected": [rejected], "rejectedCount": 1})
+    )
+
+    taken = client_of(server).record_observations([Observation("AQ", "click", 1)] * 2)
+
+    assert (taken.accepted, taken.rejected_count) == (1, 1)
+    assert (taken.rejected[0].index, taken.rejected[0].code) == (1, "FORGED_RECEIPT")

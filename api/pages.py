@@ -1,0 +1,136 @@
+"""Answers that may be large: lists in pages, and JSON rendered in pieces.
+
+Rendering runs on the event loop that assigns, so it pauses after each piece of work that takes
+about a millisecond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import heapq
+import struct
+import time
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+import orjson
+
+from api.payloads import experiment_payload, stats_payload, variant_payload
+from streams.domain.errors import InputError
+from streams.experiments.snapshot import Snapshot
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+MAX_PAGE_BYTES = 2**20
+"""A page ends before this size, unless its first experiment alone exceeds it."""
+
+PIECE_S = 0.001
+"""About how long rendering keeps the event loop, in seconds."""
+
+CURSOR_PATTERN = "^[A-Za-z0-9_-]{22}$"
+
+_PLACE = struct.Struct(">QQ")
+
+
+class Place(NamedTuple):
+    """A place in the list of experiments, newest first: the last one that was listed.
+
+    Experiments that are created later stand before it, so they do not move what follows.
+
+    Attributes:
+        created_at_ms: When it was created.
+        number: The experiment as a number, which orders those of one millisecond.
+    """
+
+    created_at_ms: int
+    number: int
+
+    def cursor(self) -> str:
+        """Return the text that stands for it; callers do not look into it."""
+        return base64.urlsafe_b64encode(_PLACE.pack(*self)).decode().rstrip("=")
+
+
+def place_of(cursor: str) -> Place:
+    """Return the place a cursor stands for.
+
+    Raises:
+        InputError: it is none of ours (`INVALID_CURSOR`).
+    """
+    try:
+        place = Place(*_PLACE.unpack(base64.urlsafe_b64decode(f"{cursor}==")))
+    except (ValueError, struct.error) as error:
+        raise InputError(
+            "INVALID_CURSOR", "not the nextCursor of an earlier answer", "query.cursor"
+        ) from error
+    if place.cursor() != cursor:
+        raise InputError(
+            "INVALID_CURSOR", "not the nextCursor of an earlier answer", "query.cursor"
+        )
+    return place
+
+
+async def experiments_page(
+    snapshots: Iterable[Snapshot], limit: int, after: Place | None, statuses: Collection[str]
+) -> bytes:
+    """Return the JSON of `limit` experiments at most, newest first.
+
+    Args:
+        snapshots: All of them, in any order.
+        limit: Experiments of the page, >= 1.
+        after: The last one of the page before; None for the first page.
+        statuses: Only those with one of these; empty for all.
+    """
+    wanted = (
+        (-found.experiment.created_at_ms, found.experiment.number, found)
+        for found in snapshots
+        if not statuses or found.experiment.status in statuses
+    )
+    if after is not None:
+        start = (-after.created_at_ms, after.number)
+        wanted = (each for each in wanted if each[:2] > start)
+    page = heapq.nsmallest(limit + 1, wanted, key=lambda each: each[:2])
+    parts: list[bytes] = []
+    size = 0
+    budget = _Budget()
+    for _, _, found in page[:limit]:
+        part = orjson.dumps(experiment_payload(found.experiment))
+        if parts and size + len(part) > MAX_PAGE_BYTES:
+            break
+        parts.append(part)
+        size += len(part)
+        await budget.pause()
+    cursor = b"null"
+    if len(parts) < len(page):
+        last = page[len(parts) - 1][2].experiment
+        cursor = b'"%b"' % Place(last.created_at_ms, last.number).cursor().encode()
+    return b'{"experiments":[%b],"nextCursor":%b}' % (b",".join(parts), cursor)
+
+
+async def stats_page(snapshot: Snapshot) -> bytes:
+    """Return the JSON of what is known of an experiment."""
+    budget = _Budget()
+    parts = []
+    for part in _variants(snapshot):
+        parts.append(part)
+        await budget.pause()
+    rest = orjson.dumps(stats_payload(snapshot))
+    return b'%b,"variants":[%b]}' % (rest[:-1], b",".join(parts))
+
+
+def _variants(snapshot: Snapshot) -> Iterator[bytes]:
+    for index in range(len(snapshot.variants)):
+        yield orjson.dumps(variant_payload(snapshot, index))
+
+
+class _Budget:
+    """Lets others run after each piece of work."""
+
+    def __init__(self) -> None:
+        self._began_s = time.perf_counter()
+
+    async def pause(self) -> None:
+        """Let others run if this piece has taken long enough."""
+        if time.perf_counter() - self._began_s > PIECE_S:
+            await asyncio.sleep(0)
+            self._began_s = time.perf_counter()

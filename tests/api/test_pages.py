@@ -1,0 +1,176 @@
+"""Lists in pages, and what a query may say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from itertools import pairwise
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.pages import Place, experiments_page, place_of, stats_page
+from streams.domain.errors import InputError
+from streams.experiments.snapshot import MetricReport, VariantReport
+from streams.inference.kinds import MetricKind
+from tests.api.memory import Api
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_a_cursor_is_the_place_it_came_from(created_at_ms: int, number: int) -> None:
+    place = Place(created_at_ms, number)
+
+    assert place_of(place.cursor()) == place
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_cursor_or_refused(text: str) -> None:
+    try:
+        place = place_of(text)
+    except InputError:
+        return
+    assert place.cursor() == text
+
+
+async def test_pages_hold_everything_once_although_experiments_are_added(api: Api) -> None:
+    made = []
+    for index in range(12):
+        api.clock.now_ms += index % 2  # some of the same millisecond
+        made.append(await api.create())
+
+    seen, target, n_pages = [], "/experiments?limit=5", 0
+    while target:
+        page = (await api.http.get(target)).json()
+        assert len(page["experiments"]) <= 5
+        seen += [each["id"] for each in page["experiments"]]
+        cursor = page["nextCursor"]
+        target = cursor and f"/experiments?limit=5&cursor={cursor}"
+        n_pages += 1
+        api.clock.now_ms += 1
+        await api.create()  # newer than the place of the cursor
+
+    assert n_pages == 3
+    assert sorted(seen) == sorted(made)
+    created = [api.worker.snapshots_by_id[name].experiment.created_at_ms for name in seen]
+    assert all(earlier >= later for earlier, later in pairwise(created))
+
+
+async def test_a_list_is_filtered_by_status(api: Api) -> None:
+    draft, running = await api.create(), await api.run()
+
+    async def listed(status: str) -> set[str]:
+        page = (await api.http.get(f"/experiments?status={status}")).json()
+        return {each["id"] for each in page["experiments"]}
+
+    assert await listed("draft") == {draft}
+    assert await listed("running,draft") == {draft, running}
+    assert await listed("archived") == set()
+
+
+async def test_a_page_is_bounded_in_bytes(api: Api) -> None:
+    big = [
+        {"name": "A", "isControl": True, "config": {"text": "x" * 30_000}},
+        {"name": "B", "config": {"text": "y" * 30_000}},
+    ]
+    for _ in range(30):
+        await api.create(variants=big)
+
+    page = await api.http.get("/experiments")
+
+    assert len(page.content) < 1.1 * 2**20
+    assert 1 < len(page.json()["experiments"]) < 30
+    assert page.json()["nextCursor"]
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "path"),
+    [
+        ("page=2", "UNKNOWN_PARAMETER", "query.page"),
+        ("limit=1&limit=2", "DUPLICATE_PARAMETER", "query.limit"),
+        ("limit=0", "OUT_OF_RANGE", "query.limit"),
+        ("limit=201", "OUT_OF_RANGE", "query.limit"),
+        ("limit=many", "WRONG_TYPE", "query.limit"),
+        ("limit=", "WRONG_TYPE", "query.limit"),
+        ("cursor=AAAA", "INVALID_CURSOR", "query.cursor"),
+        ("cursor=" + "A" * 5_000, "INVALID_CURSOR", "query.cursor"),
+        ("status=alive", "UNKNOWN_VALUE", "query.status"),
+        ("status=", "UNKNOWN_VALUE", "query.status"),
+        ("limit", "INVALID_QUERY", "query"),
+        ("limit=%ff", "INVALID_QUERY", "query"),
+        ("&".join(f"a{number}=1" for number in range(100)), "INVALID_QUERY", "query"),
+        ("x" * 3_000 + "=1", "UNKNOWN_PARAMETER", "query." + "x" * 64),
+    ],
+)
+async def test_a_query_that_says_something_else_is_422(
+    api: Api, query: str, code: str, path: str
+) -> None:
+    answer = await api.http.get(f"/experiments?{query}")
+
+    assert answer.status_code == 422
+    assert (answer.json()["error"]["code"], answer.json()["error"]["path"]) == (code, path)
+
+
+async def test_every_route_refuses_unknown_parameters(api: Api) -> None:
+    name = await api.run()
+    document = (await api.http.get("/openapi.json")).json()
+
+    for path, methods in document["paths"].items():
+        for method in methods:
+            target = path.replace("{experiment_id}", name) + "?nonsense=1"
+            answer = await api.http.request(method, target)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"]) == (422, "UNKNOWN_PARAMETER"), target
+            assert error["path"] == "query.nonsense"
+
+
+async def test_400_experiments_are_listed_without_keeping_the_loop(api: Api) -> None:
+    name = await api.create()
+    one = api.worker.snapshots_by_id[name]
+    many = [
+        replace(one, experiment=replace(one.experiment, number=number)) for number in range(400)
+    ]
+
+    page = await longest_pause_s(experiments_page(many, 200, None, ()))
+
+    assert len(orjson.loads(page.result)["experiments"]) == 200
+    assert page.longest_s < 0.05
+
+
+async def test_large_statistics_are_rendered_without_keeping_the_loop(api: Api) -> None:
+    n_variants, n_metrics = 256, 64
+    name = await api.run(variants=[
+        {"name": f"V{number}", "isControl": number == 0} for number in range(n_variants)
+    ])  # fmt: skip
+    metrics = tuple(
+        MetricReport(f"m{number}", MetricKind.BINARY, 10, 4, 4_000_000, 0.4, 0.2, 0.6, None)
+        for number in range(n_metrics)
+    )
+    snapshot = replace(
+        api.worker.snapshots_by_id[name],
+        variants=(VariantReport(10, 4, 0.4, 0.2, 0.6, 0.75, 0.01, metrics),) * n_variants,
+    )
+
+    page = await longest_pause_s(stats_page(snapshot))
+
+    assert len(orjson.loads(page.result)["variants"]) == n_variants
+    assert page.longest_s < 0.05
+
+
+class Watched:
+    def __init__(self, result: bytes, longest_s: float) -> None:
+        self.result = result
+        self.longest_s = longest_s
+
+
+async def longest_pause_s(rendering) -> Watched:
+    """Run a coroutine, and return for how long at most it kept others of its loop waiting."""
+    task = asyncio.ensure_future(rendering)
+    longest_s, last_s = 0.0, time.thread_time()  # of this thread alone: the machine is shared
+    while not task.done():
+        await asyncio.sleep(0)
+        now_s = time.thread_time()
+        longest_s, last_s = max(longest_s, now_s - last_s), now_s
+    return Watched(await task, longest_s)
