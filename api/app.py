@@ -40,6 +40,7 @@ from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.presence import ApiPresence
 from streams.redis_projection.reader import ProjectionReader
+from streams.redis_projection.receipts import ReceiptStore
 from streams.settings import Settings
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
@@ -102,7 +103,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         )
         reader = ProjectionReader(redis, keys)
         experiments = Experiments(reader, settings.snapshot_sweep_s)
-        sticky = StickyReceipts(redis, keys, settings.sticky_ttl_s)
+        sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         assigning = Assigning(experiments, keyring, outbox, sticky, now_ms)
         observing = Observing(keyring, outbox, now_ms)
         command_log = KafkaCommandLog(
@@ -158,6 +159,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         watch.follow(background)
         background.start("presence", presence.follow)
         background.start("delivery", partial(_pump, delivery))
+        background.start("receipts", sticky.follow)
         resources.push_async_callback(background.stop)
         yield Edge(
             control,

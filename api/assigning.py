@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Any, Protocol
 
 import orjson
@@ -13,15 +13,25 @@ from api.errors import error_body
 from api.experiments import Experiments, RunningExperiment
 from api.outbox import ImpressionRow
 from api.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
+from api.sticky import Ask, Remembered
 from streams.domain.errors import EngineError, InputError, ReceiptError
 from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
 from streams.domain.times import unit_hint
 from streams.domain.validation import parse
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind
+from streams.redis_projection.receipts import Place, Standing
 
 _RANDOM_BYTES = 16
 _POOL_BYTES = 4_096
+
+_REASONS = {
+    Standing.FIRST: Reason.ASSIGNED,
+    Standing.KNOWN: Reason.STICKY,
+    Standing.PROVISIONAL: Reason.STICKY_UNAVAILABLE,
+    Standing.FULL: Reason.STICKY_UNAVAILABLE,
+    Standing.UNKNOWN: Reason.ASSIGNED,
+}
 
 
 class Log(Protocol):
@@ -37,10 +47,14 @@ class Log(Protocol):
 class FirstReceipts(Protocol):
     """Where the first receipt of a unit is kept."""
 
-    async def first(self, experiment_id: str, unit: int, receipt: str, ttl_s: int) -> str | None:
-        """Return the receipt a unit got first, or None when that cannot be told."""
+    @property
+    def aliased(self) -> Container[str]:
+        """Experiments in which units have two ids."""
 
-    async def replace(self, experiment_id: str, unit: int, receipt: str, ttl_s: int) -> None:
+    async def first(self, ask: Ask, standby: Callable[[], str | None]) -> Remembered:
+        """Return the receipt a unit got first; `standby` gives it one where that is not known."""
+
+    async def replace(self, place: Place, receipt: str) -> None:
         """Keep another receipt."""
 
 
@@ -131,18 +145,22 @@ class Assigning:
     def _decide(self, running: RunningExperiment, context: AssignmentContext) -> bytes | None:
         """Return the answer, or None if it depends on what the unit got before."""
         assigner = running.assigner
-        logged = context.logged()
         if assigner.unit_kind is UnitKind.IMPRESSION:
             assignment = self._choose(assigner, self._randomness.draw(), context)
         else:
             key = _unit_key(assigner.unit_kind, context)
             if assigner.ignores(key):
                 return self._outside(running, Reason.INVALID_UNIT)
+            if (
+                assigner.is_remembered
+                or context.fallback_unit_id is not None
+                or running.id in self._sticky.aliased
+            ):
+                return None
             assignment = self._choose(assigner, key, context)
         if not assignment.enrolled:
             return self._outside(running, Reason.NOT_ENROLLED)
-        if assigner.is_remembered:
-            return None
+        logged = context.logged()
         receipt, features = _receipt(running, assignment), assignment.features
         is_repeatable = assigner.unit_kind is not UnitKind.IMPRESSION
         self._add(receipt, logged, features, is_repeatable=is_repeatable)
@@ -158,27 +176,49 @@ class Assigning:
     async def _decide_remembered(
         self, running: RunningExperiment, context: AssignmentContext
     ) -> bytes:
+        assigner = running.assigner
         logged = context.logged()
-        key = _unit_key(running.assigner.unit_kind, context)
-        assignment = self._choose(running.assigner, key, context)
+        key = _unit_key(assigner.unit_kind, context)
+        fallback = _fallback_key(assigner, key, context)
+        # Where neither id is known, the fallback decides: it is the one that was there before.
+        assignment = self._choose(assigner, fallback or key, context)
+        unit, other = assignment.unit, None
+        if fallback is not None:
+            unit, other = assigner.unit(key), unit
+        elif not assignment.enrolled and running.id not in self._sticky.aliased:
+            return self._outside(running, Reason.NOT_ENROLLED)
         receipt, features = _receipt(running, assignment), assignment.features
-        text = self._keyring.sign(receipt, features)
-        window_s = receipt.attribution_window_s
-        first = await self._sticky.first(running.id, receipt.unit, text, window_s)
-        reason = Reason.ASSIGNED
-        if first is None:
-            reason = Reason.STICKY_UNAVAILABLE
+        is_kept = assignment.enrolled and (assigner.is_remembered or other is not None)
+        text = self._keyring.sign(receipt, features) if is_kept else None
+
+        def standby() -> str | None:
+            at_ms = assigner.standby_time_ms(receipt.assigned_at_ms)
+            if text is None or not assigner.is_remembered or at_ms == receipt.assigned_at_ms:
+                return text
+            return self._keyring.sign(receipt._replace(assigned_at_ms=at_ms), features)
+
+        place = Place(running.id, assigner.phase, unit)
+        first, standing, is_shared = await self._sticky.first(Ask(place, text, other), standby)
+        if first is None and not assignment.enrolled:
+            return self._outside(running, Reason.NOT_ENROLLED)
+        reason = _REASONS[standing]
+        if first is None:  # what the hash gives is all there is
+            first = self._keyring.sign(receipt, features)
         elif first != text:
             try:
-                receipt, text = self._keyring.verify(first), first
+                receipt = self._keyring.verify(first)
                 features = features_of(first)  # and not those of this request: it decided by them
-                reason = Reason.STICKY
             except ReceiptError:  # its key was taken out of the ring
-                await self._sticky.replace(running.id, receipt.unit, text, window_s)
+                first, reason = self._keyring.sign(receipt, features), Reason.ASSIGNED
+                await self._sticky.replace(place, first)
+        ids = (unit, other) if is_shared else (unit,)
+        aliases = [each for each in ids if each is not None and each != receipt.unit]
         # Logged each time: the process that wrote the first may have died before it could.
+        logged = context.logged(aliases) if aliases else logged
         self._add(receipt, logged, features, is_repeatable=True)
         self.answered[reason] += 1
-        return running.rendering.otherwise(text, receipt.variant, reason, receipt.propensity)
+        variant = receipt.variant - assigner.first_index
+        return running.rendering.otherwise(first, variant, reason, receipt.propensity)
 
     def _choose(
         self, assigner: Assigner, key: str | bytes, context: AssignmentContext
@@ -264,6 +304,14 @@ def _unit_key(kind: UnitKind, context: AssignmentContext) -> str:
             "userId" if is_user else "sessionId",
         )
     return key
+
+
+def _fallback_key(assigner: Assigner, key: str, context: AssignmentContext) -> str | None:
+    """Return the other id of a unit; None if there is none, or it stands for no unit."""
+    fallback = context.fallback_unit_id
+    if fallback is None or fallback == key or assigner.ignores(fallback):
+        return None
+    return fallback
 
 
 def _receipt(running: RunningExperiment, assignment: Assignment) -> Receipt:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, Field, StringConstraints
 
 from streams.domain.errors import InputError, quoted
+from streams.domain.events import ALIASES
 from streams.domain.validation import InputModel, problem
+from streams.experiments.ignored_units import MAX_UNIT_ID
 from streams.experiments.promoted import MAX_CONTROL_SHARE
 
 MAX_CONTEXT_BYTES = 16_384
@@ -20,7 +23,7 @@ MAX_ASSIGNMENTS = 1_000
 
 TIME_LIMIT_MS = 1 << 48
 
-UnitId = Annotated[str, StringConstraints(max_length=256)]
+UnitId = Annotated[str, StringConstraints(max_length=MAX_UNIT_ID)]
 """An empty one is valid input: it is an ignored unit of most experiments, and gets the control."""
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 
@@ -49,6 +52,8 @@ class AssignmentContext(InputModel):
     Attributes:
         user_id: The unit of experiments on users.
         session_id: The unit of experiments on sessions.
+        fallback_unit_id: Another id of the same unit, as the one it had before it logged in. The
+            first receipt of either id is that of both.
         timestamp: Time of the request, in milliseconds since the epoch; now unless given. At most
             five minutes ahead of the clock, and before the start of the experiment.
         device: Logged with the impression.
@@ -58,24 +63,33 @@ class AssignmentContext(InputModel):
 
     user_id: UnitId | None = None
     session_id: UnitId | None = None
+    fallback_unit_id: UnitId | None = None
     timestamp: int | None = Field(default=None, ge=0)
     device: ShortText | None = None
     location: ShortText | None = None
     features: dict[str, Any] | None = None
 
-    def logged(self) -> str:
+    def logged(self, aliases: Sequence[int] = ()) -> str:
         """Return what is logged of it: JSON, empty if there is nothing.
 
         The ids of user and session are not: the log knows a unit by its hash.
 
+        Args:
+            aliases: Unit hashes of other ids of the unit; its first receipts are rebuilt from them.
+
         Raises:
             InputError: it is too long (`OUT_OF_RANGE`) or nested too deeply (`TOO_DEEP`).
         """
-        if self.device is None and self.location is None and not self.features:
+        if self.device is None and self.location is None and not self.features and not aliases:
             return ""
-        told = {"device": self.device, "location": self.location, "features": self.features}
+        context = {
+            "device": self.device,
+            "location": self.location,
+            "features": self.features,
+            ALIASES: [f"{alias:016x}" for alias in aliases],
+        }
         try:
-            text = orjson.dumps({name: value for name, value in told.items() if value})
+            text = orjson.dumps({name: value for name, value in context.items() if value})
         except orjson.JSONEncodeError as error:
             raise InputError("TOO_DEEP", f"cannot be logged: {error}", "features") from error
         if len(text) > MAX_CONTEXT_BYTES:

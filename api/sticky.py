@@ -1,7 +1,9 @@
-"""The first receipt of a unit, kept in Redis: the first write wins, and everyone gets that one.
+"""The first receipt of a unit: the first write wins, and every request of the unit gets that one.
 
-Look-ups of one turn of the event loop travel together. When Redis does not answer, units are
-decided by their hash until it does; that is told and counted, and blocks no assignment for long.
+Redis keeps them (`streams.redis_projection.receipts`). Look-ups of one turn of the event loop
+travel together. While Redis does not answer, a unit gets what this process has given it before, and
+else a receipt that every process would give it (`Assigner.standby_time_ms`); when Redis is back it
+is offered those receipts, and the first write wins as ever. No assignment waits for long.
 """
 
 from __future__ import annotations
@@ -9,125 +11,238 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import NamedTuple, Protocol
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from streams.redis_projection.keys import Keys
+from api.receipt_memory import ReceiptMemory
+from streams.domain.errors import DependencyError
+from streams.domain.receipts import raw_of, text_of
+from streams.redis_projection.receipts import Answer, Place, Question, Standing
 
 TIMEOUT_S = 0.25
 """Longest an assignment waits for Redis."""
 
-REST_S = 1.0
+COOLDOWN_S = 1.0
 """Pause after a failure, in which Redis is not asked."""
+
+LOOK_S = 1.0
+"""How often it is looked for experiments whose units have two ids, and for receipts to be saved."""
+
+TOGETHER = 500
+"""Units of one call of Redis, at most: it does nothing else for a millisecond or two."""
 
 _log = logging.getLogger(__name__)
 
 
-class _Question(NamedTuple):
-    key: str
-    receipt: str
-    ttl_s: int
-    answer: asyncio.Future[str | None]
+class Ask(NamedTuple):
+    """A unit whose receipt is wanted.
+
+    Attributes:
+        place: The unit.
+        receipt: What it gets if it has none; None if it then gets none.
+        other: Unit hash of its other id; None if there is none.
+    """
+
+    place: Place
+    receipt: str | None
+    other: int | None = None
+
+
+class Remembered(NamedTuple):
+    """The receipt of a unit.
+
+    Attributes:
+        receipt: Its text; None if it has none.
+        standing: What is certain of it; PROVISIONAL also where Redis did not answer.
+        is_shared: Whether both ids of the unit have it.
+    """
+
+    receipt: str | None
+    standing: Standing
+    is_shared: bool = False
+
+
+class Store(Protocol):
+    """What Redis holds: `ReceiptStore`, or a twin of it."""
+
+    async def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Return the first receipts of units."""
+
+    async def replace(self, place: Place, receipt: bytes) -> None:
+        """Keep another receipt."""
+
+    async def aliased(self) -> frozenset[str]:
+        """Return the experiments in which units have two ids."""
+
+    async def alias(self, experiment_ids: Iterable[str]) -> None:
+        """Note that units of experiments have two ids."""
+
+
+_Outcome = Answer | Exception
+
+
+class _Waiting(NamedTuple):
+    question: Question
+    answer: asyncio.Future[_Outcome]
 
 
 class StickyReceipts:
-    """First receipts by experiment and unit.
+    """First receipts by experiment, phase and unit.
 
     Attributes:
         unavailable: Assignments that were decided without what Redis holds.
+        aliased: Experiments in which units have two ids: all their units must be asked for.
     """
 
     def __init__(
         self,
-        client: Redis,
-        keys: Keys,
-        default_ttl_s: int,
+        store: Store,
+        memory: ReceiptMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the parts.
 
         Args:
-            client: A client that does not decode responses.
-            keys: Names to use.
-            default_ttl_s: How long a receipt without an attribution window is kept.
+            store: What Redis holds.
+            memory: What this process has given out.
             clock: Seconds that only grow.
         """
         self.unavailable = 0
-        self._client = client
-        self._keys = keys
-        self._default_ttl_s = default_ttl_s
+        self.aliased: set[str] = set()
+        self._store = store
+        self._memory = memory or ReceiptMemory()
         self._clock = clock
-        self._waiting: list[_Question] = []
+        self._waiting: list[_Waiting] = []
+        self._offered: dict[Place, str] = {}
         self._asking: set[asyncio.Task[None]] = set()
-        self._rests_until_s = 0.0
+        self._cooldown_until_s = 0.0
 
-    async def first(self, experiment_id: str, unit: int, receipt: str, ttl_s: int) -> str | None:
-        """Return the receipt a unit got first: `receipt` itself, if it is that.
+    async def first(self, ask: Ask, standby: Callable[[], str | None]) -> Remembered:
+        """Return the receipt of a unit.
 
         Args:
-            experiment_id: The experiment.
-            unit: Unit hash.
-            receipt: What the unit gets if it has none.
-            ttl_s: Seconds to keep it; 0 for the default.
-
-        Returns:
-            The receipt, or None when Redis does not answer.
+            ask: The unit, and what it gets if it has none.
+            standby: Gives what it gets if Redis does not answer, and this process does not know it.
         """
-        if self._clock() < self._rests_until_s:
+        place, other = ask.place, ask.other
+        if other is not None:
+            self.aliased.add(place.experiment_id)
+        if self._clock() < self._cooldown_until_s:
+            return self._without_redis(ask, standby)
+        held = self._memory.find(place, other)
+        offered = ask.receipt if held is None else held.receipt
+        is_mine = False
+        if offered is not None and held is None:
+            # Requests that are under way at the same time offer the same.
+            is_mine = place not in self._offered
+            offered = self._offered.setdefault(place, offered)
+        is_sure = held is not None and held.is_sure
+        raw = b"" if offered is None else raw_of(offered)
+        outcome = await self._answered(Question(place, raw, is_sure, other))
+        if is_mine:
+            self._offered.pop(place, None)
+        if isinstance(outcome, TimeoutError | RedisTimeoutError):
+            # Redis may have kept what was offered, or may still do so.
+            return self._without_redis(ask, lambda: offered)
+        if isinstance(outcome, Exception):
+            return self._without_redis(ask, standby)
+        if outcome.standing is Standing.UNKNOWN:
+            return Remembered(None, Standing.UNKNOWN)
+        text = offered if outcome.receipt == raw and offered else text_of(outcome.receipt)
+        is_sure = outcome.standing <= Standing.KNOWN
+        self._memory.keep(place, text, is_sure=is_sure)
+        if outcome.is_shared and other is not None:
+            self._memory.keep(place._replace(unit=other), text, is_sure=is_sure)
+        if not is_sure:
             self.unavailable += 1
-            return None
+        return Remembered(text, outcome.standing, outcome.is_shared)
+
+    async def replace(self, place: Place, receipt: str) -> None:
+        """Keep another receipt for a unit, whose first one no key verifies any more."""
+        self._memory.keep(place, receipt, is_sure=True)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await self._store.replace(place, raw_of(receipt))
+        except (RedisError, OSError) as error:
+            self._rest(error)
+
+    async def follow(self) -> None:
+        """Learn which experiments have units with two ids, and save what waits, until cancelled."""
+        while True:
+            # What fails is tried again, and each request says what it was decided without.
+            with suppress(DependencyError, RedisError, OSError):
+                self.aliased |= await self._store.aliased()
+                if self._memory.has_unsaved:
+                    await self._save()
+            await asyncio.sleep(LOOK_S)
+
+    def _without_redis(self, ask: Ask, standby: Callable[[], str | None]) -> Remembered:
+        """Return what a unit gets while Redis does not answer: the same each time."""
+        self.unavailable += 1
+        place, other = ask.place, ask.other
+        held = self._memory.find(place, other)
+        receipt = standby() if held is None else held.receipt
+        if receipt is None:
+            return Remembered(None, Standing.UNKNOWN)
+        is_sure = held is not None and held.is_sure
+        is_shared = False
+        for unit in (place.unit, other):
+            if unit is None:
+                continue
+            known = self._memory.find(place._replace(unit=unit))
+            if known is None:
+                self._memory.keep_unsaved(place._replace(unit=unit), receipt)
+            if unit == other:
+                is_shared = known is None or known.receipt == receipt
+        return Remembered(receipt, Standing.KNOWN if is_sure else Standing.PROVISIONAL, is_shared)
+
+    async def _answered(self, question: Question) -> _Outcome:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[str | None] = loop.create_future()
+        answer: asyncio.Future[_Outcome] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._ask_soon)
-        key = self._keys.sticky(experiment_id, unit)
-        self._waiting.append(_Question(key, receipt, ttl_s or self._default_ttl_s, answer))
-        first = await answer
-        if first is None:
-            self.unavailable += 1
-        return first
-
-    async def replace(self, experiment_id: str, unit: int, receipt: str, ttl_s: int) -> None:
-        """Keep another receipt for a unit, whose first one no key verifies any more."""
-        key = self._keys.sticky(experiment_id, unit)
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await self._client.set(key, receipt, ex=ttl_s or self._default_ttl_s)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._rest(error)
+        self._waiting.append(_Waiting(question, answer))
+        return await answer
 
     def _ask_soon(self) -> None:
-        questions, self._waiting = self._waiting, []
-        task = asyncio.create_task(self._ask(questions))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), TOGETHER):
+            task = asyncio.create_task(self._ask(waiting[start : start + TOGETHER]))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
 
-    async def _ask(self, questions: list[_Question]) -> None:
-        found: list[bytes | None] | None = None
+    async def _ask(self, waiting: list[_Waiting]) -> None:
+        outcomes: list[_Outcome] = [TimeoutError()] * len(waiting)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                pipeline = self._client.pipeline(transaction=False)
-                for question in questions:
-                    pipeline.set(
-                        question.key, question.receipt, ex=question.ttl_s, nx=True, get=True
-                    )
-                found = await pipeline.execute()
-        except (RedisError, OSError, TimeoutError) as error:
+                outcomes = list(await self._store.ask([question for question, _ in waiting]))
+        except (RedisError, OSError) as error:  # a TimeoutError is an OSError
             self._rest(error)
+            outcomes = [error] * len(waiting)
         finally:
-            for index, question in enumerate(questions):
-                if question.answer.done():
-                    continue
-                if found is None:
-                    question.answer.set_result(None)
-                else:
-                    first = found[index]
-                    question.answer.set_result(first.decode() if first else question.receipt)
+            for (_, answer), outcome in zip(waiting, outcomes, strict=True):
+                if not answer.done():
+                    answer.set_result(outcome)
+
+    async def _save(self) -> None:
+        """Offer Redis what it was not there to keep; the first write wins."""
+        await self._store.alias(self.aliased)
+        while self._memory.has_unsaved:
+            waiting = list(self._memory.unsaved(TOGETHER))
+            questions = [Question(place, raw_of(text)) for place, text in waiting]
+            async with asyncio.timeout(TIMEOUT_S):
+                answers = await self._store.ask(questions)
+            for (place, _), (receipt, standing, _) in zip(waiting, answers, strict=True):
+                is_sure = standing <= Standing.KNOWN
+                self._memory.keep(place, text_of(receipt), is_sure=is_sure)
 
     def _rest(self, error: Exception) -> None:
-        if self._clock() >= self._rests_until_s:
-            _log.warning("units are decided without what Redis holds: %s", error)
-        self._rests_until_s = self._clock() + REST_S
+        if self._clock() >= self._cooldown_until_s:
+            _log.warning(
+                "units are decided without what Redis holds: %s", str(error) or "no answer"
+            )
+        self._cooldown_until_s = self._clock() + COOLDOWN_S

@@ -47,11 +47,12 @@ class Settings(KafkaSettings):
         "beside the live state.",
     )
     sticky_ttl_s: int = Field(
-        2_592_000,
+        34_560_000,
         ge=60,
-        le=31_536_000,
-        description="How long Redis remembers the variant of a user or session under an adaptive "
-        "policy, seconds. 30 days, the retention of the impressions.",
+        le=315_360_000,
+        description="How long Redis keeps first receipts that are not used, seconds. They are kept "
+        "as long as their experiment, and each use begins the time anew; this removes what no "
+        "worker has removed after an archive. 400 days.",
     )
 
     # Receipts.

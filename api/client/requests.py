@@ -16,6 +16,8 @@ class Context:
     Attributes:
         user_id: The unit of experiments on users.
         session_id: The unit of experiments on sessions.
+        fallback_unit_id: Another id of the same unit, as the one it had before logging in; the
+            first receipt of either id is that of both.
         timestamp: Time of the request, in milliseconds since the epoch; now unless given. At most
             five minutes ahead of the API's clock, and before the start of the experiment.
         device, location: What is known of the request; logged with the impression.
@@ -28,6 +30,7 @@ class Context:
     device: str | None = None
     location: str | None = None
     features: Mapping[str, Any] = field(default_factory=dict)
+    fallback_unit_id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of the HTTP API; what is not known is left out.
@@ -38,6 +41,7 @@ class Context:
         named = {
             "userId": self.user_id,
             "sessionId": self.session_id,
+            "fallbackUnitId": self.fallback_unit_id,
             "timestamp": self.timestamp,
             "device": self.device,
             "location": self.location,

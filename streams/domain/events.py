@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from streams.domain.errors import EventError
 
+ALIASES = "aliases"
+"""Member of an impression's context: unit hashes of other ids of its unit, 16 hex digits each."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImpressionGroup:
@@ -30,8 +33,8 @@ class ImpressionGroup:
         allocation_versions: Version of the allocation that decided.
         assigned_at_ms: Time of the assignment.
         units: 64-bit unit hash, unsigned.
-        contexts: JSON of what the caller told about the request; as long as the other columns, or
-            empty when no impression of the group has one.
+        contexts: JSON of what the caller told about the request, and other ids of the unit
+            (`ALIASES`); as long as the other columns, or empty when no impression has one.
         features: What a contextual policy has seen of the request, packed as in the receipt (see
             `streams.domain.vectors`), empty where nothing was known; as long as the other columns,
             or empty when no impression of the group has any.

@@ -182,6 +182,10 @@ class Keyring:
             receipt: What it says.
             features: The packed vector a contextual policy has seen, see `streams.domain.vectors`.
         """
+        return _to_text(self.sign_bytes(receipt, features))
+
+    def sign_bytes(self, receipt: Receipt, features: bytes = b"") -> bytes:
+        """Return the bytes that `sign` returns the text of."""
         experiment, variant, propensity, allocation, assigned, unit, window = receipt
         body = _BODY.pack(
             _VERSION_WITH_FEATURES if features else _VERSION,
@@ -199,7 +203,7 @@ class Keyring:
         body += features
         state = self._states[self._signer].copy()
         state.update(body)
-        return _to_text(body + state.digest())
+        return body + state.digest()
 
     def macs(self, bodies: Iterable[bytes]) -> bytes:
         """Return the MACs of receipts' first 40 bytes, one after the other.
@@ -310,6 +314,20 @@ def check_attribution(receipt: Receipt, observed_at_ms: int) -> None:
             + unit_hint(observed_at_ms),
             "timestamp",
         )
+
+
+def raw_of(text: str) -> bytes:
+    """Return the bytes that a receipt is the text of; three quarters of its length.
+
+    Raises:
+        ReceiptError: as `check_form`.
+    """
+    return _to_bytes(text)
+
+
+def text_of(raw: bytes) -> str:
+    """Return the text of a receipt; the inverse of `raw_of`."""
+    return _to_text(raw)
 
 
 def check_form(text: str) -> None:

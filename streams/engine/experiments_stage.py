@@ -32,6 +32,7 @@ from streams.engine.entries import UNKNOWN_SCHEMA, readable_entry
 from streams.engine.journal import FoldPausedError, Outcome
 from streams.engine.stored import StoredExperiment, decode_stored, encode_stored
 from streams.engine.tables import DurableTable
+from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction
 from streams.folding.base import never
 from streams.folding.commands import Known
@@ -191,6 +192,14 @@ class ExperimentsStage:
         for partition, numbers in self._known.items():
             for known in numbers.values():
                 yield partition, known
+
+    def archived(self) -> list[str]:
+        """Return the ids of the archived experiments of the partitions that are here."""
+        return [
+            known.experiment.id
+            for _, known in self.all_known()
+            if known.experiment is not None and known.experiment.status is Status.ARCHIVED
+        ]
 
     def touch_all(self) -> None:
         """Mark all that is known for evaluation."""

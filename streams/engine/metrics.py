@@ -62,6 +62,9 @@ LOOP_LAG = Gauge(
     "experiment_engine_event_loop_lag_seconds",
     "Longest delay of a timer of the event loop within the last minute.",
 )
+RECEIPT_REBUILDS = Counter(
+    f"{_PREFIX}receipt_rebuilds", "Times the first receipts in Redis were rebuilt from the log."
+)
 LAST_PROJECTION = Gauge(
     f"{_PREFIX}last_projection_timestamp_seconds", "Time of the last write to Redis, Unix seconds."
 )

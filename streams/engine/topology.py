@@ -42,8 +42,11 @@ def attach(
     keyring: Keyring,
     projector: Projector,
     serving: Serving,
-) -> None:
+) -> ExperimentsStage:
     """Give `app` its three agents and what they feed; before the app starts.
+
+    Returns:
+        What is known of the experiments of this worker.
 
     Args:
         app: From `make_app`.
@@ -108,6 +111,7 @@ def attach(
     }
     for name, run in tasks.items():
         app.task(partial(vital, name, run))
+    return experiments
 
 
 class _Topology:

@@ -22,6 +22,7 @@ from streams.domain.schema_levels import SchemaLevels, Versions
 from streams.engine import metrics
 from streams.engine.app import make_app
 from streams.engine.projector import Projector
+from streams.engine.receipts import ReceiptKeeper
 from streams.engine.serving import Serving
 from streams.engine.topology import attach
 from streams.engine.transport import BatchingApp
@@ -29,6 +30,7 @@ from streams.engine.watch import watch_recovery
 from streams.folding.garbage import collect_seldom
 from streams.kafka_admin import create_topics
 from streams.log.generations import generations_of
+from streams.log.kafka import KafkaSource
 from streams.log.schema_levels import settled_levels
 from streams.process.background import vital
 from streams.process.exits import EXIT_CONFIGURATION, die, leave
@@ -36,7 +38,10 @@ from streams.process.logs import configure_logging
 from streams.process.watchdog import LoopWatchdog
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
+from streams.redis_projection.receipts import ReceiptStore
 from streams.redis_projection.writer import ProjectionWriter
+from streams.replay.partitions import Inputs
+from streams.replay.receipts import ReceiptLog
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from streams.wire.registry import framing
 from streams.wire.schema_levels import SchemaGate, parse_pins, refusal
@@ -75,7 +80,13 @@ async def run(settings: Settings) -> None:
         projector = Projector(writer, worker_id)
         app = make_app(settings)
         app.loop = asyncio.get_running_loop()
-        attach(app, settings, frames, keyring, projector, serving)
+        experiments = attach(app, settings, frames, keyring, projector, serving)
+        keeper = ReceiptKeeper(
+            ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s),
+            lambda: ReceiptLog(KafkaSource(settings), Inputs.of(settings)),
+            worker_id,
+            experiments.archived,
+        )
         if settings.worker_metrics_port:
             metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
         # The app's own tasks wait for recovery.
@@ -83,6 +94,7 @@ async def run(settings: Settings) -> None:
         watches = [
             asyncio.create_task(vital("recovery", lambda: recovery)),
             asyncio.create_task(vital("generations", serving.run)),
+            asyncio.create_task(vital("receipts", keeper.run)),
         ]
         await _run_until_signal(app)
         for watch in watches:

@@ -22,8 +22,15 @@ from streams.domain.vectors import pack
 from streams.experiments.contextual import scorer_of
 from streams.experiments.definition import UnitKind
 from streams.experiments.ignored_units import comparable, comparable_all
+from streams.experiments.lifecycle import Experiment
 from streams.experiments.promoted import Phase
 from streams.experiments.snapshot import Snapshot
+
+SLOTS_PER_WINDOW = 8
+"""A receipt that nobody remembers loses at most this part of its window."""
+
+ALLOCATION_SLOT_MS = 3_600_000
+"""Processes that hold different snapshots of one hour give out receipts of one time: an hour."""
 
 _PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
 
@@ -36,7 +43,8 @@ class Reason(StrEnum):
     STICKY = "STICKY"
     """It was assigned before, and keeps its variant."""
     STICKY_UNAVAILABLE = "STICKY_UNAVAILABLE"
-    """Where earlier assignments are kept does not answer: by its hash, and not remembered."""
+    """Where first receipts are kept does not answer, or has not been rebuilt: by its hash, or as
+    this process has decided before, and kept as soon as that is possible."""
     NOT_ENROLLED = "NOT_ENROLLED"
     """It does not take part; it sees the control, and nothing is logged."""
     INVALID_UNIT = "INVALID_UNIT"
@@ -66,14 +74,28 @@ class Assignment(NamedTuple):
     features: bytes = b""
 
 
+def is_remembered(experiment: Experiment, phase: Phase) -> bool:
+    """Return whether the first receipt of a unit must be kept in a phase of an experiment.
+
+    It must where the unit comes again and the receipt would then be another one: because the
+    allocation moves, or because the attribution window begins at the first assignment.
+    """
+    config = experiment.definition.config
+    if config.unit is UnitKind.IMPRESSION:
+        return False
+    is_adaptive = config.parameters.adaptive and phase is Phase.TRIAL
+    return is_adaptive or config.attribution_window > 0
+
+
 class Assigner:
     """An experiment that assigns, compiled: everything that does not depend on the unit is done.
 
     Attributes:
         number: The experiment as a 64-bit integer.
         unit_kind: Who is randomised.
-        is_remembered: Whether a unit's first receipt must be kept: its unit comes again, and the
-            allocation moves meanwhile. In every other case the hash alone gives the same again.
+        is_remembered: Whether a unit's first receipt must be kept (`is_remembered`). In every other
+            case the hash alone gives the same again.
+        phase: Phase of the experiment; units are assigned afresh in each.
         attribution_window_s: Seconds during which observations count; 0 for no limit.
         first_index: Index of the first variant in receipts (`Experiment.logged_index`).
         started_at_ms: Start of the experiment; no unit was assigned before.
@@ -87,12 +109,16 @@ class Assigner:
         "_ignored",
         "_is_trial",
         "_propensities",
+        "_since_ms",
+        "_slot_ms",
+        "_standby_ms",
         "_sums",
         "_traffic",
         "attribution_window_s",
         "first_index",
         "is_remembered",
         "number",
+        "phase",
         "started_at_ms",
         "unit_kind",
     )
@@ -109,10 +135,10 @@ class Assigner:
             raise ExperimentNotRunningError(experiment.id, experiment.status)
         promotion = experiment.promotion
         is_repeated = config.unit is not UnitKind.IMPRESSION
-        is_adaptive = config.parameters.adaptive and promotion is None
         self.number = experiment.number
         self.unit_kind = config.unit
-        self.is_remembered = is_repeated and is_adaptive
+        self.phase = experiment.phase
+        self.is_remembered = is_remembered(experiment, experiment.phase)
         self.first_index = experiment.logged_index(0, experiment.phase)
         self._is_trial = experiment.phase is Phase.TRIAL
         self.attribution_window_s = config.attribution_window
@@ -130,9 +156,31 @@ class Assigner:
             space = FeatureSpace(policy.features)
             self._contextual = space, scorer_of(policy, snapshot.model)
         self._allocation_version = snapshot.allocation.version
-        # A unit under fixed weights has the same receipt for ever, and nothing is stored for that.
+        # A unit under fixed weights and without a window has the same receipt for ever, and nothing
+        # is stored for that.
         since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms
-        self._fixed_time_ms = since_ms if is_repeated and not is_adaptive else None
+        self._fixed_time_ms = since_ms if is_repeated and not self.is_remembered else None
+        window_ms = config.attribution_window * 1000
+        self._slot_ms = window_ms // SLOTS_PER_WINDOW
+        allocated_ms = snapshot.as_of_ms - snapshot.as_of_ms % ALLOCATION_SLOT_MS
+        self._since_ms = since_ms
+        self._standby_ms = max(since_ms, allocated_ms)
+
+    def unit(self, unit_key: str) -> int:
+        """Return the unit hash of an id."""
+        return draws(self.number, unit_key).unit
+
+    def standby_time_ms(self, now_ms: int) -> int:
+        """Return the time of a receipt that is given out where none can be remembered.
+
+        It is the same for all requests of a unit, in every process: without a window, the hour of
+        the newest event that the allocation in force knows, which stands still without Redis. With
+        one, the beginning of the current eighth of a window, so that the rest of the window is
+        there for observations, however long Redis is away.
+        """
+        if self._slot_ms:
+            return max(self._since_ms, now_ms - now_ms % self._slot_ms)
+        return self._standby_ms
 
     def ignores(self, unit_key: str) -> bool:
         """Return whether an id stands for no unit; it is the first thing to be decided of one."""

@@ -5,7 +5,12 @@
 | `snapshot:{experiment id}` | hash | `version`, `payload` (Avro Snapshot), never by an older one |
 | `experiments` | set | ids of the experiments that have a snapshot |
 | `answer:{command id}` | string, 1 day | JSON answer to a command |
-| `sticky:{experiment id}:{unit hash, 16 hex digits}` | string, expires | receipt of a unit |
+| `receipts:{experiment id}:{phase}:{shard, 4 hex digits}` | hash, expires | first receipts |
+| the same, then `:new` | hash, expires | those given out while the memory was not complete |
+| `receipts:complete` | string | the server for which it is complete; gone when it was emptied |
+| `receipts:lease` | string, seconds | the worker that rebuilds it |
+| `receipts:places` | set | experiments and phases that have receipts, as `{id}/{phase}` |
+| `receipts:aliases` | set | ids of experiments with units that have two ids |
 | `worker:{worker id}` | string, seconds | a worker whose tables are recovered |
 | `workers` | set | ids of the workers that have had such a key |
 | `schemas` | string | JSON: version of every schema that may be written, as the log says |
@@ -98,9 +103,29 @@ class Keys:
         """Answer to a command."""
         return self._name(f"answer:{command_id}")
 
-    def sticky(self, experiment_id: str, unit_hash: int) -> str:
-        """Receipt of a unit."""
-        return self._name(f"sticky:{experiment_id}:{unit_hash:016x}")
+    def receipts(self, experiment_id: str, phase: int, shard: int) -> str:
+        """Hash of the first receipts of a shard of the units of an experiment."""
+        return self._name(f"receipts:{experiment_id}:{phase}:{shard:04x}")
+
+    @property
+    def receipts_complete(self) -> str:
+        """Mark that no first receipt is missing."""
+        return self._name("receipts:complete")
+
+    @property
+    def receipts_lease(self) -> str:
+        """Which worker rebuilds the first receipts."""
+        return self._name("receipts:lease")
+
+    @property
+    def receipt_places(self) -> str:
+        """Set of the experiments and phases that have first receipts."""
+        return self._name("receipts:places")
+
+    @property
+    def receipt_aliases(self) -> str:
+        """Set of the ids of experiments in which units have two ids."""
+        return self._name("receipts:aliases")
 
     def worker(self, worker_id: str) -> str:
         """Sign of life of a worker."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,9 @@ from api.observing import Observing
 from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.readiness import Readiness
 from api.services import Services
-from api.spool import Place, Spool, SpoolRecord
+from api.spool import Place as SpoolPlace
+from api.spool import Spool, SpoolRecord
+from api.sticky import StickyReceipts
 from streams.domain.errors import DependencyError
 from streams.domain.events import Answer, Command, ImpressionBatch, Observation
 from streams.domain.ids import experiment_id
@@ -31,6 +33,8 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.folding.commands import Known
 from streams.redis_projection.reader import Projected
+from streams.redis_projection.receipts import Answer as ReceiptAnswer
+from streams.redis_projection.receipts import Place, Question, Standing
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
@@ -119,17 +123,75 @@ class MemoryWorker:
 
 
 @dataclass
-class MemorySticky:
-    """First receipts in a dictionary."""
+class MemoryReceipts:
+    """First receipts in dictionaries: a twin of `ReceiptStore`."""
 
-    is_away: bool = False
-    receipts: dict[tuple[str, int], str] = field(default_factory=dict)
+    error: Exception | None = None
+    is_complete: bool = True
+    receipts: dict[Place, bytes] = field(default_factory=dict)
+    new: dict[Place, bytes] = field(default_factory=dict)
+    aliases: set[str] = field(default_factory=set)
+    calls: list[int] = field(default_factory=list)
 
-    async def first(self, name: str, unit: int, receipt: str, ttl_s: int) -> str | None:
-        return None if self.is_away else self.receipts.setdefault((name, unit), receipt)
+    async def ask(self, questions: Sequence[Question]) -> list[ReceiptAnswer]:
+        self.calls.append(len(questions))
+        if self.error is not None:
+            raise self.error
+        return [self._answer(*question) for question in questions]
 
-    async def replace(self, name: str, unit: int, receipt: str, ttl_s: int) -> None:
-        self.receipts[name, unit] = receipt
+    def _keep(self, place: Place, receipt: bytes, *, is_sure: bool) -> Standing:
+        if self.is_complete or is_sure:
+            self.receipts[place] = receipt
+            return Standing.FIRST
+        self.new[place] = receipt
+        return Standing.PROVISIONAL
+
+    def _find(self, place: Place) -> tuple[bytes, Standing]:
+        if place in self.receipts:
+            return self.receipts[place], Standing.KNOWN
+        if place not in self.new:
+            return b"", Standing.UNKNOWN
+        if not self.is_complete:
+            return self.new[place], Standing.PROVISIONAL
+        self.receipts[place] = self.new.pop(place)
+        return self.receipts[place], Standing.KNOWN
+
+    def _answer(
+        self, place: Place, receipt: bytes, is_sure: bool, other: int | None
+    ) -> ReceiptAnswer:
+        found, standing = self._find(place)
+        if is_sure and standing is not Standing.KNOWN:
+            self._keep(place, receipt, is_sure=True)
+            found, standing = receipt, Standing.KNOWN
+        if other is None:
+            if not found and receipt:
+                found, standing = receipt, self._keep(place, receipt, is_sure=False)
+            return ReceiptAnswer(found, standing, is_shared=False)
+        second = place._replace(unit=other)
+        found2, standing2 = self._find(second)
+        if not found and found2:
+            found, standing = found2, standing2
+            self._keep(place, found, is_sure=standing is Standing.KNOWN)
+        elif not found and receipt:
+            found, standing = receipt, self._keep(place, receipt, is_sure=False)
+        if found and not found2:
+            self._keep(second, found, is_sure=standing is Standing.KNOWN)
+            found2 = found
+        is_shared = bool(found) and found == found2
+        if is_shared:
+            self.aliases.add(place.experiment_id)
+        return ReceiptAnswer(found, standing, is_shared)
+
+    async def replace(self, place: Place, receipt: bytes) -> None:
+        self.receipts[place] = receipt
+
+    async def aliased(self) -> frozenset[str]:
+        if self.error is not None:
+            raise DependencyError("redis", "away")
+        return frozenset(self.aliases)
+
+    async def alias(self, experiment_ids: Iterable[str]) -> None:
+        self.aliases.update(experiment_ids)
 
 
 @dataclass
@@ -138,7 +200,7 @@ class MemoryTopics:
 
     records: list[SpoolRecord] = field(default_factory=list)
 
-    def offer(self, places: Sequence[Place], records: Sequence[SpoolRecord]) -> None:
+    def offer(self, places: Sequence[SpoolPlace], records: Sequence[SpoolRecord]) -> None:
         self.records += records
 
     def impressions(self) -> list[ImpressionBatch]:
@@ -171,7 +233,8 @@ class Api:
     edge: Edge
     worker: MemoryWorker
     topics: MemoryTopics
-    sticky: MemorySticky
+    receipts: MemoryReceipts
+    sticky: StickyReceipts
     experiments: Experiments
     counters: RequestCounters
     clock: Clock
@@ -224,7 +287,8 @@ async def memory_api(
     cors_origins: str = "",
 ) -> AsyncIterator[Api]:
     """Yield an API whose ports are in memory, but for the spool, which is real."""
-    worker, sticky, topics, clock = MemoryWorker(), MemorySticky(), MemoryTopics(), Clock()
+    worker, receipts, topics, clock = MemoryWorker(), MemoryReceipts(), MemoryTopics(), Clock()
+    sticky = StickyReceipts(receipts, clock=lambda: clock.now_ms / 1000)
     counters = RequestCounters()
     with Spool(directory, "own", spool_max_bytes) as spool:
         outbox = Outbox(
@@ -271,6 +335,7 @@ async def memory_api(
                 edge,
                 worker,
                 topics,
+                receipts,
                 sticky,
                 experiments,
                 counters,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streams.domain.quantities import PROPENSITY_ONE
+from streams.domain.receipts import Keyring, raw_of, text_of
 from streams.experiments.assignment import Reason
 from streams.experiments.snapshot import Allocation
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api
@@ -87,7 +89,7 @@ async def test_a_user_under_a_bandit_keeps_the_variant_when_the_allocation_moves
 
 async def test_without_redis_a_user_is_decided_by_the_hash_and_that_is_told(api: Api) -> None:
     name = await api.run({"unit": "session"})
-    api.sticky.is_away = True
+    api.receipts.error = RedisConnectionError("away")
 
     found = (await assign(api, name, sessionId="s")).json()
 
@@ -98,13 +100,14 @@ async def test_without_redis_a_user_is_decided_by_the_hash_and_that_is_told(api:
 async def test_a_receipt_whose_key_was_taken_out_is_replaced(api: Api) -> None:
     name = await api.run({"unit": "user"})
     await assign(api, name, userId="u")
-    [place] = api.sticky.receipts
-    api.sticky.receipts[place] = "signed-by-nobody"
+    [place] = api.receipts.receipts
+    old = Keyring({9: bytes(16)}).sign(KEYRING.verify(text_of(api.receipts.receipts[place])))
+    api.receipts.receipts[place] = raw_of(old)
 
     found = (await assign(api, name, userId="u")).json()
 
     assert found["reason"] == "ASSIGNED"
-    assert api.sticky.receipts[place] == found["id"]
+    assert api.receipts.receipts[place] == raw_of(found["id"])
 
 
 async def test_a_unit_outside_sees_the_control_and_nothing_is_logged(api: Api) -> None:

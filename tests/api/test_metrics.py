@@ -16,9 +16,10 @@ from api.observing import Observing
 from api.outbox import Outbox
 from api.readiness import PATIENCE_S, Watch
 from api.spool import Spool, SpoolRecord
+from api.sticky import StickyReceipts
 from streams.domain.errors import DependencyError
 from streams.experiments.assignment import Reason
-from tests.api.memory import KEYRING, MemorySticky, MemoryTopics, MemoryWorker
+from tests.api.memory import KEYRING, MemoryReceipts, MemoryTopics, MemoryWorker
 
 
 def test_buckets_are_cumulative() -> None:
@@ -43,7 +44,9 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
         experiments = Experiments(MemoryWorker(), 1.0)
         experiments.unreadable["exp_x"] = "broken"
         spool.quarantined = 2
-        assigning = Assigning(experiments, KEYRING, outbox, MemorySticky(), lambda: 0)
+        assigning = Assigning(
+            experiments, KEYRING, outbox, StickyReceipts(MemoryReceipts()), lambda: 0
+        )
         assigning.answered[Reason.ASSIGNED] += 3
         sticky: Any = SimpleNamespace(unavailable=4)
         delivery: Any = SimpleNamespace(depth=5, acknowledged=6, failed=7)

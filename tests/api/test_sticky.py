@@ -1,64 +1,181 @@
-"""First receipts without Redis: decided at once, told, and asked again after a rest."""
+"""First receipts without Redis: the same each time, and kept once Redis is back."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Any
 
+import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from api.sticky import REST_S, StickyReceipts
-from streams.redis_projection.keys import Keys
+from api.receipt_memory import ReceiptMemory
+from api.sticky import COOLDOWN_S, Ask, Remembered, StickyReceipts
+from streams.domain.receipts import Receipt, raw_of
+from streams.redis_projection.receipts import Place, Standing
+from tests.api.memory import KEYRING, NOW_MS, MemoryReceipts
+
+AWAY = RedisConnectionError("away")
 
 
-@dataclass
-class Client:
-    """What is used of a Redis client: one pipeline of `SET NX GET`."""
+def place(unit: int) -> Place:
+    return Place("exp_0000000000001", 0, unit)
 
-    is_away: bool = False
-    values: dict[str, bytes] = field(default_factory=dict)
-    pipelines: list[int] = field(default_factory=list)
 
-    def pipeline(self, *, transaction: bool) -> Client:
-        self._asked: list[tuple[str, bytes]] = []
-        return self
+def receipt(unit: int, at_ms: int = NOW_MS) -> str:
+    return KEYRING.sign(Receipt(1, 0, 1 << 31, 1, at_ms, unit, 0))
 
-    def set(self, key: str, value: str, **_: Any) -> None:
-        self._asked.append((key, value.encode()))
 
-    async def execute(self) -> list[bytes | None]:
-        self.pipelines.append(len(self._asked))
-        if self.is_away:
-            raise RedisConnectionError("away")
-        found = [self.values.get(key) for key, _ in self._asked]
-        for key, value in self._asked:
-            self.values.setdefault(key, value)
-        return found
+class Sticky:
+    """First receipts of a process, over a store that others may share."""
+
+    def __init__(self, store: MemoryReceipts, capacity: int = 100) -> None:
+        self.now_s = 0.0
+        self.sticky = StickyReceipts(store, ReceiptMemory(capacity), lambda: self.now_s)
+
+    async def first(
+        self, unit: int, at_ms: int = NOW_MS, other: int | None = None
+    ) -> tuple[str | None, Standing]:
+        ask = Ask(place(unit), receipt(unit, at_ms), other)
+        found = await self.sticky.first(ask, lambda: receipt(unit, 7))
+        return found.receipt, found.standing
 
 
 async def test_questions_of_one_turn_travel_together() -> None:
-    client = Client()
-    sticky = StickyReceipts(client, Keys("n"), 60)  # type: ignore[arg-type]
+    store = MemoryReceipts()
+    process = Sticky(store)
 
-    answers = await asyncio.gather(
-        *(sticky.first("exp_0000000000001", unit, f"r{unit}", 0) for unit in range(50))
-    )
-    again = await sticky.first("exp_0000000000001", 7, "other", 0)
+    answers = await asyncio.gather(*(process.first(unit) for unit in range(50)))
+    again = await process.first(7, NOW_MS + 1)
 
-    assert answers == [f"r{unit}" for unit in range(50)]
-    assert again == "r7"
-    assert client.pipelines == [50, 1]
+    assert answers == [(receipt(unit), Standing.FIRST) for unit in range(50)]
+    assert again == (receipt(7), Standing.KNOWN)
+    assert store.calls == [50, 1]
 
 
 async def test_redis_is_left_alone_for_a_while_after_it_failed() -> None:
-    client, now_s = Client(is_away=True), [0.0]
-    sticky = StickyReceipts(client, Keys("n"), 60, clock=lambda: now_s[0])  # type: ignore[arg-type]
+    store = MemoryReceipts(error=AWAY)
+    process = Sticky(store)
 
-    assert await sticky.first("e", 1, "r", 0) is None
-    client.is_away = False
-    assert await sticky.first("e", 1, "r", 0) is None
-    assert (client.pipelines, sticky.unavailable) == ([1], 2)
+    assert await process.first(1) == (receipt(1, 7), Standing.PROVISIONAL)
+    store.error = None
+    assert await process.first(2) == (receipt(2, 7), Standing.PROVISIONAL)
+    assert (store.calls, process.sticky.unavailable) == ([1], 2)
 
-    now_s[0] = REST_S
-    assert await sticky.first("e", 1, "r", 0) == "r"
+    process.now_s = COOLDOWN_S
+    assert await process.first(3) == (receipt(3), Standing.FIRST)
+
+
+async def test_a_unit_has_one_receipt_during_an_outage_in_every_process() -> None:
+    store = MemoryReceipts(error=AWAY)
+    processes = [Sticky(store) for _ in range(3)]
+
+    found = [
+        await process.first(1, NOW_MS + 1_000 * number)
+        for number in range(20)
+        for process in processes
+    ]
+
+    assert set(found) == {(receipt(1, 7), Standing.PROVISIONAL)}
+
+
+async def test_what_was_given_out_in_an_outage_is_kept_afterwards_and_the_first_write_wins() -> (
+    None
+):
+    store = MemoryReceipts(error=AWAY)
+    mine, other = Sticky(store), Sticky(store)
+    await mine.first(1)
+    store.error = None
+    store.receipts[place(2)] = raw_of(receipt(2))
+    mine.now_s = 0.5
+    await mine.first(2)  # still in the cooldown, though Redis has another receipt
+    following = asyncio.create_task(mine.sticky.follow())
+    await asyncio.sleep(0.01)
+    following.cancel()
+    mine.now_s = COOLDOWN_S
+
+    assert store.receipts[place(1)] == raw_of(receipt(1, 7))
+    assert await other.first(1, NOW_MS + 9) == (receipt(1, 7), Standing.KNOWN)
+    assert await mine.first(2) == (receipt(2), Standing.KNOWN)
+
+
+async def test_what_redis_may_have_kept_before_it_fell_silent_is_what_the_unit_gets() -> None:
+    store = MemoryReceipts(error=TimeoutError())
+    process = Sticky(store)
+
+    found = await asyncio.gather(*(process.first(1, NOW_MS + number) for number in range(20)))
+    process.now_s = COOLDOWN_S
+    store.error = None
+    later = await process.first(1, NOW_MS + 99)
+
+    assert set(found) == {(receipt(1), Standing.PROVISIONAL)}
+    assert later == (receipt(1), Standing.FIRST)
+
+
+async def test_a_receipt_that_is_known_is_given_out_without_redis_and_after_it_was_emptied() -> (
+    None
+):
+    store = MemoryReceipts()
+    process = Sticky(store)
+    await process.first(1)
+    store.receipts.clear()
+    store.is_complete = False
+
+    emptied = await process.first(1, NOW_MS + 1)
+    store.error = AWAY
+    away = await process.first(1, NOW_MS + 2)
+
+    assert emptied == away == (receipt(1), Standing.KNOWN)
+    assert store.receipts == {place(1): raw_of(receipt(1))}
+
+
+async def test_until_the_memory_is_complete_receipts_are_provisional_and_the_log_wins() -> None:
+    store = MemoryReceipts(is_complete=False)
+    first, second = Sticky(store), Sticky(store)
+
+    new = await first.first(1)
+    elsewhere = await second.first(1, NOW_MS + 5)
+    old = await first.first(2)
+    store.receipts[place(2)] = raw_of(receipt(2, 3))  # as the rebuild finds it
+    store.is_complete = True
+
+    assert new == elsewhere == (receipt(1), Standing.PROVISIONAL)
+    assert old == (receipt(2), Standing.PROVISIONAL)
+    assert await second.first(1, NOW_MS + 6) == (receipt(1), Standing.KNOWN)
+    assert await first.first(2, NOW_MS + 6) == (receipt(2, 3), Standing.KNOWN)
+
+
+async def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
+    store = MemoryReceipts(error=AWAY)
+    process = Sticky(store, capacity=2)
+    for unit in (1, 2, 1, 3):
+        await process.first(unit)
+    following = asyncio.create_task(process.sticky.follow())
+    store.error = None
+    await asyncio.sleep(0.01)
+    following.cancel()
+
+    assert set(store.receipts) <= {place(1), place(3), place(2)}
+    assert {place(1), place(3)} & set(store.receipts)
+    assert len(process.sticky._memory._held) == 2
+    assert len(process.sticky._memory._unsaved) == 0
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_the_first_receipt_of_either_id_is_that_of_both(is_away: bool) -> None:
+    store = MemoryReceipts(error=AWAY if is_away else None)
+    process = Sticky(store)
+    anonymous = await process.first(1)
+
+    logged_in, _ = await process.first(2, NOW_MS + 1, other=1)
+    later, _ = await process.first(2, NOW_MS + 2)
+
+    assert anonymous[0] == logged_in == later
+
+
+async def test_of_two_ids_with_receipts_the_one_of_the_unit_itself_holds() -> None:
+    process = Sticky(MemoryReceipts())
+    mine, other = await process.first(1), await process.first(2)
+
+    found = await process.sticky.first(Ask(place(1), receipt(1), 2), lambda: None)
+
+    assert found == Remembered(mine[0], Standing.KNOWN, is_shared=False)
+    assert await process.first(2) == (other[0], Standing.KNOWN)

@@ -26,6 +26,7 @@ from streams.experiments.snapshot import Snapshot
 from streams.kafka_admin import create_topics
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
+from streams.redis_projection.receipts import ReceiptStore
 from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import Settings
 from streams.wire.snapshots import encode_snapshot
@@ -47,6 +48,9 @@ async def publish(settings: Settings, *found: Snapshot) -> None:
     client = connect(settings.redis_url)
     writer = ProjectionWriter(client, Keys(settings.namespace))
     await writer.sign_of_life("test", 600)
+    store = ReceiptStore(client, Keys(settings.namespace), 600)
+    await store.lease("test")
+    await store.declare_complete("test")
     await writer.write_snapshots(
         [SnapshotRecord(each.experiment.id, each.version, encode_snapshot(each)) for each in found]
     )
@@ -273,12 +277,14 @@ async def test_users_under_a_bandit_are_remembered_by_redis_and_assigned_without
         together = await asyncio.gather(*(http.post(path, json={"userId": "v"}) for _ in range(20)))
         again = await http.post(path, json={"userId": "u"})
         client = connect(settings.redis_url)
-        kept = [key async for key in client.scan_iter(f"{settings.namespace}:v1:sticky:*")]
+        kept = [key async for key in client.scan_iter(f"{settings.namespace}:v1:receipts:exp_*")]
         lives_s = [await client.ttl(key) for key in kept]
         await client.aclose()
         os.kill(valkey.pid, signal.SIGSTOP)
         try:
             without = await http.post(path, json={"userId": "w"})
+            more = await asyncio.gather(*(http.post(path, json={"userId": "w"}) for _ in range(19)))
+            held = await http.post(path, json={"userId": "u"})
             unavailable = await metric(http, "experiment_sticky_unavailable_total")
         finally:
             os.kill(valkey.pid, signal.SIGCONT)
@@ -287,9 +293,11 @@ async def test_users_under_a_bandit_are_remembered_by_redis_and_assigned_without
     assert again.json() == {**first.json(), "reason": "STICKY"}
     assert len({answer.json()["id"] for answer in together}) == 1
     assert len(kept) == 2
-    assert all(0 < life_s <= settings.sticky_ttl_s for life_s in lives_s)
+    assert all(366 * 86_400 < life_s <= settings.sticky_ttl_s for life_s in lives_s)
     assert (without.status_code, without.json()["reason"]) == (200, "STICKY_UNAVAILABLE")
-    assert unavailable == 1
+    assert {answer.json()["id"] for answer in more} == {without.json()["id"]}
+    assert held.json() == again.json()
+    assert unavailable == 21
 
 
 @pytest.mark.parametrize(

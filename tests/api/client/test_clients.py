@@ -149,13 +149,20 @@ def test_every_command_draws_its_own_key_and_its_retries_keep_it() -> None:
 
 def test_assign_sends_the_context_and_returns_the_variant() -> None:
     server = Server(ok(ASSIGNMENT))
-    context = Context(user_id="user_123", timestamp=5, device="mobile", features={"age": 35})
+    context = Context(
+        user_id="user_123",
+        fallback_unit_id="anonymous_4",
+        timestamp=5,
+        device="mobile",
+        features={"age": 35},
+    )
 
     assignment = client_of(server).assign_variant(EXPERIMENT_ID, context)
 
     assert server.requests[0].url.path == f"/experiments/{EXPERIMENT_ID}/assign"
     assert server.body == {
         "userId": "user_123",
+        "fallbackUnitId": "anonymous_4",
         "timestamp": 5,
         "device": "mobile",
         "features": {"age": 35},

@@ -1,0 +1,289 @@
+"""First receipts in Redis: what gives a unit its variant again, as long as its experiment lives.
+
+The receipts of an experiment are kept in 65,536 hashes for each phase of its life, by the first 16
+bits of the unit hash: their names follow from the experiment, so that they can be removed without a
+search, and a hash of a hundred receipts takes half of the memory of as many keys. Nothing expires
+while the experiment is used: a shard that no unit has asked for in `idle_s` seconds does, so that
+what nobody removes goes at last. `ROOM` bounds what one experiment can take.
+
+Receipts can be rebuilt from the log. Until they have been, units that are not found may have a
+receipt all the same; what those get meanwhile stands apart (`PROVISIONAL`), and counts as their
+first only when the memory is complete and has none for them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+
+from streams.redis_projection import receipt_scripts
+from streams.redis_projection.connection import redis_errors
+from streams.redis_projection.keys import Keys
+
+SHARD_BITS = 16
+N_SHARDS = 1 << SHARD_BITS
+
+ROOM = 1_024
+"""Receipts of one shard, at most: 67 million units of one experiment and phase, about 6 GB. A unit
+beyond is decided by its hash on the allocation in force, as without Redis."""
+
+NEW_IDLE_S = 7 * 86_400
+"""How long a provisional receipt is kept that is not asked for."""
+
+LEASE_S = 30
+"""How long a worker that has died keeps others from rebuilding."""
+
+_UNIT = struct.Struct(">Q")
+_SHIFT = 64 - SHARD_BITS
+_UNLINKED_TOGETHER = 1_024
+
+
+class Place(NamedTuple):
+    """Where a receipt is kept.
+
+    Attributes:
+        experiment_id: The experiment.
+        phase: Phase of its life: units are assigned afresh in each.
+        unit: Unit hash.
+    """
+
+    experiment_id: str
+    phase: int
+    unit: int
+
+
+class Standing(IntEnum):
+    """What is certain of a receipt."""
+
+    FIRST = 0
+    """It was kept now: the unit had none."""
+    KNOWN = 1
+    """The unit had it before."""
+    PROVISIONAL = 2
+    """The memory is not complete, and the unit may have had another one before."""
+    FULL = 3
+    """There is no room: it is not remembered."""
+    UNKNOWN = 4
+    """The unit has none, and none was offered."""
+
+
+class Question(NamedTuple):
+    """One unit whose first receipt is asked for.
+
+    Attributes:
+        place: The unit.
+        receipt: What it gets if it has none, as bytes; empty to keep nothing.
+        is_sure: Whether `receipt` is known to be its first.
+        other: Unit hash of a second id of the same unit; None if there is none.
+    """
+
+    place: Place
+    receipt: bytes
+    is_sure: bool = False
+    other: int | None = None
+
+
+class Answer(NamedTuple):
+    """The first receipt of a unit.
+
+    Attributes:
+        receipt: Its bytes; empty if the unit has none.
+        standing: What is certain of it.
+        is_shared: Whether both ids of the unit have this receipt.
+    """
+
+    receipt: bytes
+    standing: Standing
+    is_shared: bool
+
+
+class ReceiptStore:
+    """First receipts by experiment, phase and unit.
+
+    Args:
+        client: A client that does not decode responses.
+        keys: Names to use.
+        idle_s: Seconds after which a shard expires that is not used.
+        room: Receipts of one shard, at most.
+    """
+
+    def __init__(self, client: Redis, keys: Keys, idle_s: int, *, room: int = ROOM) -> None:
+        self._client = client
+        self._keys = keys
+        self._idle_s = idle_s
+        self._room = room
+        self._ask = client.register_script(receipt_scripts.ASK)
+        self._add = client.register_script(receipt_scripts.ADD)
+        self._declare = client.register_script(receipt_scripts.DECLARE)
+        self._renew = client.register_script(receipt_scripts.RENEW)
+
+    async def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Return the first receipts of units; that of the unit itself before that of its other id.
+
+        Raises:
+            RedisError, OSError: Redis does not answer. It may have kept what was offered.
+        """
+        keys = self._keys
+        names = [keys.receipts_complete, keys.receipt_places, keys.receipt_aliases]
+        args: list[str | int | bytes] = [self._idle_s, NEW_IDLE_S, self._room]
+        for place, receipt, is_sure, other in questions:
+            name = self._shard(*place)
+            names += (name, name + ":new")
+            second = b""
+            if other is not None:
+                second = _UNIT.pack(other)
+                name = self._shard(place.experiment_id, place.phase, other)
+                names += (name, name + ":new")
+            args += (
+                f"{place.experiment_id}/{place.phase}",
+                place.experiment_id,
+                _UNIT.pack(place.unit),
+                receipt,
+                b"1" if is_sure else b"0",
+                second,
+            )
+        found = await self._ask(keys=names, args=args)
+        return [Answer(receipt, Standing(standing), bool(s)) for receipt, standing, s in found]
+
+    async def replace(self, place: Place, receipt: bytes) -> None:
+        """Keep another receipt for a unit, whose first one no key verifies any more.
+
+        Raises:
+            RedisError, OSError: Redis does not answer.
+        """
+        name = self._shard(*place)
+        await self._command("HSET", name, _UNIT.pack(place.unit), receipt)
+
+    async def aliased(self) -> frozenset[str]:
+        """Return the ids of the experiments in which units have two ids.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            found = await self._command("SMEMBERS", self._keys.receipt_aliases)
+        return frozenset(name.decode() for name in found)
+
+    async def alias(self, experiment_ids: Iterable[str]) -> None:
+        """Note that units of experiments have two ids.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        names = sorted(experiment_ids)
+        if names:
+            with redis_errors():
+                await self._command("SADD", self._keys.receipt_aliases, *names)
+
+    async def add(self, receipts: Mapping[Place, bytes]) -> int:
+        """Keep receipts from the log for units that have none; return how many had none.
+
+        Raises:
+            DependencyError: Redis does not answer; some may have been kept.
+        """
+        if not receipts:
+            return 0
+        names = [self._shard(*place) for place in receipts]
+        args: list[int | bytes] = [self._idle_s, self._room]
+        for place, receipt in receipts.items():
+            args += (_UNIT.pack(place.unit), receipt)
+        places = sorted({f"{place.experiment_id}/{place.phase}" for place in receipts})
+        with redis_errors():
+            await self._command("SADD", self._keys.receipt_places, *places)
+            return int(await self._add(keys=names, args=args))
+
+    async def is_complete(self) -> bool:
+        """Return whether the memory is complete; if it was so for another server, it is no longer.
+
+        A server that was restarted may have lost the newest of what it held.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            mark = await self._client.get(self._keys.receipts_complete)
+            if mark is None:
+                return False
+            if mark == (await self._server()).encode():
+                return True
+            await self._client.delete(self._keys.receipts_complete)
+        return False
+
+    async def lease(self, worker_id: str) -> bool:
+        """Take or keep the right to rebuild; return whether it is this worker's.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            held = await self._renew(keys=[self._keys.receipts_lease], args=[worker_id, LEASE_S])
+        return bool(held)
+
+    async def declare_complete(self, worker_id: str) -> bool:
+        """Declare that no receipt is missing; return False if the lease is another worker's.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        keys = [self._keys.receipts_complete, self._keys.receipts_lease]
+        with redis_errors():
+            return bool(await self._declare(keys=keys, args=[worker_id, await self._server()]))
+
+    async def release(self, worker_id: str) -> None:
+        """Give the lease back, if it is held.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            if await self._client.get(self._keys.receipts_lease) == worker_id.encode():
+                await self._client.delete(self._keys.receipts_lease)
+
+    async def forget_completeness(self) -> None:
+        """Have the memory rebuilt.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            await self._client.delete(self._keys.receipts_complete)
+
+    async def places(self) -> list[tuple[str, int]]:
+        """Return (experiment id, phase) of all that have receipts.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            found = await self._command("SMEMBERS", self._keys.receipt_places)
+        pairs = (name.decode().rpartition("/") for name in found)
+        return sorted((experiment_id, int(phase)) for experiment_id, _, phase in pairs)
+
+    async def free(self, experiment_id: str, phase: int) -> None:
+        """Remove the receipts of a phase of an experiment.
+
+        Raises:
+            DependencyError: Redis does not answer; it can be called again.
+        """
+        with redis_errors():
+            for start in range(0, N_SHARDS, _UNLINKED_TOGETHER):
+                names = [
+                    self._keys.receipts(experiment_id, phase, shard)
+                    for shard in range(start, start + _UNLINKED_TOGETHER)
+                ]
+                await self._client.unlink(*names, *(f"{name}:new" for name in names))
+            await self._command("SREM", self._keys.receipt_places, f"{experiment_id}/{phase}")
+            await self._command("SREM", self._keys.receipt_aliases, experiment_id)
+
+    async def _server(self) -> str:
+        return str((await self._client.info("server"))["run_id"])
+
+    async def _command(self, *words: str | bytes) -> Any:
+        return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    def _shard(self, experiment_id: str, phase: int, unit: int) -> str:
+        return self._keys.receipts(experiment_id, phase, unit >> _SHIFT)

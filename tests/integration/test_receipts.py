@@ -1,0 +1,297 @@
+"""First receipts on real servers: kept by Redis, rebuilt from the log, one a unit without it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from streams.domain.receipts import Keyring, Receipt, raw_of
+from streams.embedded.children import Child
+from streams.embedded.valkey import answers_redis, start_valkey
+from streams.kafka_admin import create_topics
+from streams.redis_projection.connection import connect
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.receipts import (
+    N_SHARDS,
+    Answer,
+    Place,
+    Question,
+    ReceiptStore,
+    Standing,
+)
+from streams.settings import Settings
+from tests.api.memory import MemoryReceipts
+from tests.integration.api_process import api_of, logged_batches, run_experiment, until
+from tests.integration.engine_ledger import Workers, workers_of
+
+EXPERIMENT = "exp_0000000000001"
+SPREAD = 0x9E3779B97F4A7C15
+KEYRING = Keyring({1: bytes(32)})
+
+
+@pytest.fixture
+def given(settings: Settings) -> Settings:
+    return settings
+
+
+@pytest.fixture
+async def client(settings):
+    async with connect(settings.redis_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def store(client, settings) -> ReceiptStore:
+    return ReceiptStore(client, Keys(settings.namespace), 3600, room=4)
+
+
+def place(unit: int, phase: int = 0) -> Place:
+    return Place(EXPERIMENT, phase, unit * SPREAD % 2**64)
+
+
+def receipt(unit: int, at_ms: int = 0) -> bytes:
+    return raw_of(KEYRING.sign(Receipt(1, 0, 1 << 31, 1, at_ms, unit, 0)))
+
+
+async def test_redis_decides_as_its_twin_in_memory(store: ReceiptStore, client) -> None:
+    twin = MemoryReceipts()
+    draw = random.Random(7)
+    for step in range(300):
+        if step % 60 == 0:
+            twin.is_complete = not twin.is_complete
+            await (declare(store) if twin.is_complete else store.forget_completeness())
+        questions = [
+            Question(
+                place(draw.randrange(12)),
+                receipt(draw.randrange(12), step) if draw.random() < 0.7 else b"",
+                other=place(draw.randrange(12)).unit if draw.random() < 0.4 else None,
+            )
+            for _ in range(3)
+        ]
+        questions = [
+            each._replace(is_sure=bool(each.receipt) and draw.random() < 0.2)
+            for each in questions
+            if each.other != each.place.unit
+        ]
+        if questions:
+            assert await store.ask(questions) == await twin.ask(questions), step
+    assert await store.aliased() == frozenset(twin.aliases)
+
+
+async def test_a_shard_has_room_for_so_many_and_no_more(store: ReceiptStore) -> None:
+    await declare(store)
+    units = [Place(EXPERIMENT, 0, number) for number in range(6)]  # all of the first shard
+
+    answers = await store.ask([Question(each, receipt(each.unit)) for each in units])
+
+    assert [answer.standing for answer in answers] == [Standing.FIRST] * 4 + [Standing.FULL] * 2
+    assert await store.add({units[5]: receipt(5)}) == 0
+
+
+async def test_receipts_are_freed_by_experiment_and_expire_only_unused(
+    store: ReceiptStore, client, settings: Settings
+) -> None:
+    await declare(store)
+    await store.ask(
+        [Question(place(unit, phase), receipt(unit)) for unit in range(50) for phase in (0, 1)]
+    )
+    names = [name async for name in client.scan_iter(f"{settings.namespace}:v1:receipts:exp_*")]
+    lives_s = {await client.ttl(name) for name in names}
+
+    await store.free(EXPERIMENT, 0)
+
+    left = [name async for name in client.scan_iter(f"{settings.namespace}:v1:receipts:exp_*")]
+    assert lives_s <= {3600, 3599, 3598}
+    assert len(left) < len(names) <= N_SHARDS
+    assert await store.places() == [(EXPERIMENT, 1)]
+    [answer] = await store.ask([Question(place(7, 1), b"")])
+    assert answer == Answer(receipt(7), Standing.KNOWN, is_shared=False)
+
+
+async def declare(store: ReceiptStore) -> None:
+    assert await store.lease("w")
+    assert await store.declare_complete("w")
+
+
+@contextlib.asynccontextmanager
+async def stack(
+    settings: Settings, directory: Path, n_apis: int = 2
+) -> AsyncIterator[tuple[Settings, Child, Workers, list[httpx.AsyncClient]]]:
+    """A worker and API processes, and a Valkey of their own."""
+    create_topics(settings)
+    valkey, url = await start_valkey(directory / "own")
+    settings = settings.model_copy(update={"redis_url": url})
+    try:
+        async with contextlib.AsyncExitStack() as resources:
+            workers = resources.enter_context(workers_of(settings, directory))
+            workers.start()
+            clients = []
+            for number in range(n_apis):
+                own = settings.model_copy(
+                    update={
+                        "data_dir": directory / f"api-{number}",
+                        "spool_dir": directory / f"spool-{number}",
+                    }
+                )
+                opened = api_of(own, directory / f"api-{number}", name=f"api-{number}")
+                clients.append((await resources.enter_async_context(opened))[1])
+            await until(lambda: is_complete(settings))
+            yield settings, valkey, workers, clients
+    finally:
+        await valkey.stop()
+
+
+async def is_complete(settings: Settings) -> bool:
+    async with connect(settings.redis_url) as redis:
+        return bool(await redis.exists(Keys(settings.namespace).receipts_complete))
+
+
+async def assign(http: httpx.AsyncClient, name: str, **context: Any) -> dict[str, Any]:
+    answer = await http.post(f"/experiments/{name}/assign", json=context)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def counted(http: httpx.AsyncClient, name: str, units: int) -> None:
+    """Return once an experiment has so many units, and make sure that there are no more."""
+
+    async def total() -> int:
+        return int((await http.get(f"/experiments/{name}/stats")).json()["totalAssignments"])
+
+    async def is_there() -> bool:
+        return await total() >= units
+
+    await until(is_there, 60)
+    await asyncio.sleep(1.0)
+    assert await total() == units
+
+
+async def test_an_emptied_redis_gets_the_first_receipts_back_from_the_log(
+    given: Settings, tmp_path: Path
+) -> None:
+    async with stack(given, tmp_path) as (settings, _, workers, (http, other)):
+        names = [
+            await run_experiment(http, unit="user", type="thompson_sampling"),
+            await run_experiment(http, unit="session", attributionWindow=3600, type="bayesian_ab"),
+        ]
+        units = [{"userId": f"u{number}", "sessionId": f"s{number}"} for number in range(60)]
+
+        async def everywhere(client: httpx.AsyncClient) -> dict[tuple[str, str], dict[str, Any]]:
+            return {
+                (name, unit["userId"]): await assign(client, name, **unit)
+                for name in names
+                for unit in units
+            }
+
+        await until(lambda: known_to(other, names))
+        first = await everywhere(http)
+        receipts = {key: found["id"] for key, found in first.items()}
+
+        async with connect(settings.redis_url) as redis:
+            await until(lambda: is_logged(settings, len(first)))
+            await redis.flushall()
+        # The process that has given them out knows them still.
+        at_once = await everywhere(http)
+        # Those of its memory are in Redis again; the rebuild has to bring the rest.
+        async with connect(settings.redis_url) as redis:
+            await redis.flushall()
+        await until(lambda: is_complete(settings))
+        elsewhere = await everywhere(other)
+
+        assert {found["reason"] for found in first.values()} == {"ASSIGNED"}
+        for again in (at_once, elsewhere):
+            assert {key: found["id"] for key, found in again.items()} == receipts
+            assert {found["reason"] for found in again.values()} == {"STICKY"}
+        for name in names:
+            await counted(http, name, len(units))
+        assert "first receipts are complete: 120 kept" in workers.log()
+
+
+async def test_without_redis_a_unit_has_one_receipt_in_all_processes(
+    given: Settings, tmp_path: Path
+) -> None:
+    async with stack(given, tmp_path) as (settings, valkey, _, clients):
+        http = clients[0]
+        names = [
+            await run_experiment(http, unit="user", type="thompson_sampling"),
+            await run_experiment(http, unit="user", type="bayesian_ab", attributionWindow=86_400),
+        ]
+        await until(lambda: known_to(clients[1], names))
+        before = {name: (await assign(http, name, userId="before"))["id"] for name in names}
+        psutil.Process(valkey.pid).kill()
+        await valkey.ended()
+
+        without = {
+            name: [
+                await assign(client, name, userId="during") for _ in range(10) for client in clients
+            ]
+            for name in names
+        }
+        held = {name: await assign(http, name, userId="before") for name in names}
+
+        await valkey.start()
+        await valkey.ready(lambda: answers_redis(settings.redis_url), timeout_s=20)
+        await until(lambda: is_complete(settings), 60)
+        await asyncio.sleep(2.0)
+        after = {
+            (name, client): await assign(client, name, userId="during")
+            for name in names
+            for client in clients
+        }
+
+        for name in names:
+            assert len({found["id"] for found in without[name]}) == 1
+            assert {found["reason"] for found in without[name]} == {"STICKY_UNAVAILABLE"}
+            assert held[name]["id"] == before[name]
+            assert held[name]["reason"] == "STICKY"
+            for client in clients:
+                assert after[name, client]["id"] == without[name][0]["id"]
+                assert after[name, client]["reason"] == "STICKY"
+            await counted(http, name, 2)
+
+
+async def test_a_unit_with_two_ids_is_one_unit_also_after_a_flush(
+    given: Settings, tmp_path: Path
+) -> None:
+    async with stack(given, tmp_path) as (settings, _, _, (http, other)):
+        names = [
+            await run_experiment(http, unit="user", type="thompson_sampling"),
+            await run_experiment(http, unit="user", type="bayesian_ab"),
+        ]
+        await until(lambda: known_to(other, names))
+        for name in names:
+            found = []
+            for number in range(10):
+                anonymous, user = f"anonymous-{number}", f"user-{number}"
+                first = await assign(http, name, userId=anonymous)
+                found.append((first["id"], user, anonymous))
+                both = await assign(http, name, userId=user, fallbackUnitId=anonymous)
+                assert both["id"] == first["id"]
+            await until(lambda: is_logged(settings, 20))
+            async with connect(settings.redis_url) as redis:
+                await redis.flushall()
+            await until(lambda: is_complete(settings), 60)
+            await asyncio.sleep(1.5)  # every process looks for such experiments once a second
+            for text, user, anonymous in found:
+                assert (await assign(other, name, userId=user))["id"] == text
+                assert (await assign(other, name, userId=anonymous))["id"] == text
+            await counted(http, name, 10)
+
+
+async def known_to(http: httpx.AsyncClient, names: list[str]) -> bool:
+    answers = [await http.get(f"/experiments/{name}") for name in names]
+    return all(answer.is_success and answer.json()["status"] == "running" for answer in answers)
+
+
+async def is_logged(settings: Settings, impressions: int) -> bool:
+    batches = await asyncio.to_thread(logged_batches, settings)
+    return sum(len(group.units) for batch in batches for group in batch.groups) >= impressions
