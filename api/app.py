@@ -113,7 +113,14 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             0.8 * settings.command_timeout_s,
         )
         resources.push_async_callback(command_log.close)
-        commands = Commands(command_log, reader, experiments, settings.command_timeout_s, now_ms)
+        commands = Commands(
+            command_log,
+            reader,
+            experiments,
+            settings.command_timeout_s,
+            now_ms,
+            settings.max_experiments,
+        )
         background = BackgroundTasks()
         watch = Watch(
             experiments,

@@ -63,6 +63,9 @@ class Answers(Protocol):
         """Return an answer, or None if there is none after a while."""
 
 
+DEFAULT_MAX_EXPERIMENTS = 1_000
+
+
 class Commands:
     """Sends commands and waits for what becomes of them."""
 
@@ -73,12 +76,14 @@ class Commands:
         experiments: Experiments,
         timeout_s: float,
         now_ms: Callable[[], int],
+        max_experiments: int = DEFAULT_MAX_EXPERIMENTS,
     ) -> None:
         self._log = log
         self._answers = answers
         self._experiments = experiments
         self._timeout_s = timeout_s
         self._now_ms = now_ms
+        self._max_experiments = max_experiments
 
     async def create(self, payload: Mapping[str, Any], key: IdempotencyKey | None) -> Snapshot:
         """Create an experiment; the same key of the same caller gives the same one again.
@@ -91,6 +96,7 @@ class Commands:
             if key is None
             else int.from_bytes(key_digest("experiment", key.caller, key.key))
         )
+        self._experiments.check_room(experiment_id(number), self._max_experiments)
         return await self._send(number, CommandKind.CREATE, payload, key)
 
     async def change(

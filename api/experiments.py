@@ -10,18 +10,20 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 from api.rendering import Rendering
 from streams.domain.errors import (
     DependencyError,
+    EngineError,
     ExperimentNotFoundError,
     ExperimentNotRunningError,
 )
 from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.assignment import Assigner
+from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.process.background import BackgroundTasks
 from streams.redis_projection.reader import Projected
@@ -158,6 +160,22 @@ class Experiments:
             key=lambda snapshot: (-snapshot.experiment.created_at_ms, snapshot.experiment.id),
         )
 
+    def check_room(self, experiment_id: str, limit: int) -> None:
+        """Return if there may be one more experiment, or this one is there already.
+
+        Raises:
+            EngineError: there are `limit` that are not archived (`TOO_MANY_EXPERIMENTS`).
+        """
+        statuses = self.by_status()
+        if experiment_id not in self._snapshots and (
+            statuses.total() - statuses[Status.ARCHIVED] >= limit
+        ):
+            raise EngineError(
+                "TOO_MANY_EXPERIMENTS",
+                f"there are {limit} experiments that are not archived, and there may be no more; "
+                "archive some, or raise EXPERIMENT_MAX_EXPERIMENTS",
+            )
+
     def by_status(self) -> Counter[str]:
         """Return how many experiments there are in every status."""
         return Counter(str(found.experiment.status) for found in self._snapshots.values())
@@ -204,8 +222,25 @@ class Experiments:
         is_of_known = projected.epoch == self._epoch
         self._take(projected)
         self._has_all = True
+        if is_of_known and projected.names is not None:
+            self._drop_ended(projected.names)
         if is_of_known and self._left_over and self._clock() > self._patient_until_s:
             self._give_up_left_over(projected)
+
+    def _drop_ended(self, names: Collection[str]) -> None:
+        """Forget archived experiments that Redis does not have any more: they have ended.
+
+        Others are kept, as Redis may have been emptied.
+        """
+        ended = [
+            name
+            for name, snapshot in self._snapshots.items()
+            if name not in names and snapshot.experiment.status is Status.ARCHIVED
+        ]
+        for name in ended:
+            del self._snapshots[name]
+            self._left_over.discard(name)
+            self.unreadable.pop(name, None)
 
     async def at_version(self, experiment_id: str, version: int, timeout_s: float) -> Snapshot:
         """Return an experiment once `version` commands have been applied to it.

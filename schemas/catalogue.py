@@ -102,7 +102,7 @@ IMPRESSIONS = Topic(
     doc="Logged assignments, in batches of one API process, partition and flush.",
     key="none",
     partition="chosen by the sender: unit_hash * N >> 64 for users and sessions, else any",
-    schemas=("impression_batch",),
+    schemas=("impression_batch", "experiment_end"),
     cleanup=Cleanup.DELETE,
     retention_ms=30 * DAY_MS,
 )
@@ -111,7 +111,7 @@ OBSERVATIONS = Topic(
     doc="Metric values tied to assignments, from the API and from pipelines; JSON is read too.",
     key="assignment id of a single observation, none of a batch",
     partition="murmur2(assignment id) % N",
-    schemas=("observation", "observation_batch"),
+    schemas=("observation", "observation_batch", "experiment_end"),
     cleanup=Cleanup.DELETE,
     retention_ms=30 * DAY_MS,
 )

@@ -27,6 +27,7 @@ NAMES = (
     "dead_letter",
     "generation_change",
     "schema_levels",
+    "experiment_end",
 )
 """Names of the schemas of records; nested types have no name here."""
 

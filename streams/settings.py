@@ -87,6 +87,13 @@ class Settings(KafkaSettings):
         description="File of hashed API keys with their scopes. Without it the API is open, and "
         "starts on loopback only.",
     )
+    max_experiments: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Experiments that are not archived, at most; `create` is refused beyond. API "
+        "processes count what they know, so that several at once may go beyond by a few.",
+    )
     max_body_bytes: int = Field(
         MIB,
         ge=1024,
@@ -216,6 +223,15 @@ class Settings(KafkaSettings):
         le=86_400,
         description="How long a worker that recovers its tables may read nothing before it ends "
         "with code 70, seconds. A recovery that makes progress may take as long as it needs.",
+    )
+    archived_keep_s: int = Field(
+        2_592_000,
+        ge=0,
+        le=366 * 86_400,
+        description="How long an archived experiment is kept when its attribution window has "
+        "passed, seconds. Then it ends: its late events are refused (`EXPERIMENT_ARCHIVED`), and "
+        "it takes neither memory nor a place in Redis. Where there is no window, events count as "
+        "long as this.",
     )
     worker_metrics_host: str = Field(
         "127.0.0.1",

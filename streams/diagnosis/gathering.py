@@ -41,6 +41,7 @@ from streams.diagnosis.schemas import SchemaFacts
 from streams.domain.errors import DependencyError, EngineError, EventError
 from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
+from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.kafka_admin import partitions_of_topics
 from streams.log.generations import generations_of
@@ -88,6 +89,8 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
             tallies=tallies.get(name, {}),
         )
         for name, snapshot in sorted(newest.items())
+        # What was archived and is not in Redis has ended.
+        if name in versions or snapshot.experiment.status is not Status.ARCHIVED
     )
     return Facts(
         prefix=settings.topic_prefix,

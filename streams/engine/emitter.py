@@ -43,7 +43,15 @@ class CellEmitter:
         self._interval = interval_s
         self._timeout = timeout_s
         self._unsent: dict[Place, Cell] = {}
+        self._removed: dict[Place, None] = {}
         self._changed = asyncio.Event()
+
+    def remove(self, experiment: int, source: str, partition: int) -> None:
+        """Have a cell removed whose experiment has ended, durably."""
+        place = experiment, source, partition
+        self._unsent.pop(place, None)
+        self._removed[place] = None
+        self._changed.set()
 
     def offer(self, cell: Cell) -> None:
         """Have a durable cell sent, instead of older ones of its place."""
@@ -54,6 +62,8 @@ class CellEmitter:
         """Leave the cells of a source partition to the worker that has it now."""
         for place in [place for place in self._unsent if place[1:] == (source, partition)]:
             del self._unsent[place]
+        for place in [place for place in self._removed if place[1:] == (source, partition)]:
+            del self._removed[place]
 
     async def run(self) -> None:
         """Send what is offered, for ever."""
@@ -61,13 +71,23 @@ class CellEmitter:
 
     async def _send(self) -> None:
         cells, self._unsent = self._unsent, {}
+        removed, self._removed = self._removed, {}
+        records = [self._record(cell) for cell in cells.values()]
         try:
-            await deliver(
-                self._topic, [self._record(cell) for cell in cells.values()], self._timeout
-            )
+            await deliver(self._topic, records + list(map(self._tombstone, removed)), self._timeout)
         except BaseException:
             self._unsent = cells | self._unsent
+            self._removed = removed | self._removed
             raise
+
+    def _tombstone(self, place: Place) -> Outgoing:
+        number, source, partition = place
+        name = experiment_id(number)
+        return Outgoing(
+            key=f"{name}/{source}/{partition}".encode(),
+            value=None,
+            partition=self._partition_of(name.encode()),
+        )
 
     def _record(self, cell: Cell) -> Outgoing:
         name = experiment_id(cell.experiment)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from aiokafka.structs import ConsumerRecord
 
@@ -60,6 +60,8 @@ class ExperimentsStage:
         changed: Set when there is something in `dirty` or `answers`.
         dirty: Experiments to evaluate, by (partition, number), in order of their first change.
         answers: Answers whose commands are durable, to be published.
+        ended: Experiments that have ended, to be removed from what is published.
+        on_release: Called with the experiments of a partition that is somebody else's now.
         restorations: How often a partition was taken over, from another worker or from none.
     """
 
@@ -72,10 +74,13 @@ class ExperimentsStage:
         self._obsolete: dict[int, list[bytes]] = {}
         self._waiting: dict[int, set[bytes]] = {}
         self._begun: dict[tuple[str, int], tuple[Outcome, int]] = {}
+        self._newly_ended: dict[int, list[str]] = {}
         self.changed = asyncio.Event()
         self.dirty: dict[tuple[int, int], None] = {}
         self.answers: list[Answer] = []
+        self.ended: list[str] = []
         self.restorations = 0
+        self.on_release: Callable[[Iterable[str]], None] = _nothing
 
     def known(self, partition: int, number: int) -> Known | None:
         """Return what is known of an experiment, None if its partition is somebody else's."""
@@ -97,7 +102,10 @@ class ExperimentsStage:
                 _restore_entry(known, kind, name, *entry)
         self._known[partition] = known
         self._restore_waiting(partition, table, newer)
-        self._touched[partition] = set(known)
+        self._touched[partition] = {n for n, each in known.items() if not each.is_ended}
+        for each in known.values():
+            if each.is_ended:
+                self._drop(partition, each)
         self.restorations += 1
 
     def _restore_waiting(self, partition: int, table: DurableTable, keys: Sequence[bytes]) -> None:
@@ -142,8 +150,10 @@ class ExperimentsStage:
         self._actions.pop(partition, None)
         for place in [place for place in self._begun if place[1] == partition]:
             del self._begun[place]
+        self._newly_ended.pop(partition, None)
         for number in numbers:
             self.dirty.pop((partition, number), None)
+        self.on_release([experiment_id(number) for number in numbers])
 
     def fold(
         self,
@@ -184,7 +194,8 @@ class ExperimentsStage:
         for number in sorted(self._touched.pop(partition, ())):
             self.dirty[partition, number] = None
         self.answers += answers
-        if self.dirty or self.answers:
+        self.ended += self._newly_ended.pop(partition, [])
+        if self.dirty or self.answers or self.ended:
             self.changed.set()
 
     def all_known(self) -> Iterator[tuple[int, Known]]:
@@ -204,7 +215,8 @@ class ExperimentsStage:
     def touch_all(self) -> None:
         """Mark all that is known for evaluation."""
         for partition, known in self.all_known():
-            self.dirty[partition, known.number] = None
+            if not known.is_ended:
+                self.dirty[partition, known.number] = None
         if self.dirty:
             self.changed.set()
 
@@ -226,12 +238,46 @@ class ExperimentsStage:
             outcome.answers.append(taken.answer)
         if taken.changed and known.experiment is not None:
             experiments[known.number] = known
-            stored = StoredExperiment(known.experiment, tuple(known.answers.values()))
-            key = f"e/{known.experiment.id}".encode()
-            outcome.entries[key] = (record.offset, encode_stored(stored))
-            self._touched.setdefault(partition, set()).add(known.number)
+            self._store(known, outcome)
+            if not known.is_ended:
+                self._touched.setdefault(partition, set()).add(known.number)
+
+    def _store(self, known: Known, outcome: Outcome) -> None:
+        assert known.experiment is not None  # noqa: S101 - there is nothing to be kept before
+        stored = StoredExperiment(
+            known.experiment, tuple(known.answers.values()), known.archived_at_ms, known.is_ended
+        )
+        key = f"e/{known.experiment.id}".encode()
+        outcome.entries[key] = (known.hw, encode_stored(stored))
+
+    def _end(self, partition: int, place: bytes, outcome: Outcome) -> None:
+        """Forget an archived experiment: a worker has removed a cell of it, which it had ended."""
+        number = experiment_number(place.partition(b"/")[0].decode())
+        known = self._known.get(partition, {}).get(number)
+        if known is None or known.archived_at_ms is None or known.is_ended:
+            return
+        cells = [f"{source}/{number}" for source, number in known.cells]
+        known.end()
+        self._store(known, outcome)
+        name = experiment_id(number)
+        outcome.forgotten += [f"t/{name}/{cell}".encode() for cell in cells]
+        outcome.forgotten.append(f"d/{name}".encode())
+        self._touched.get(partition, set()).discard(number)
+        self.dirty.pop((partition, number), None)
+        self._newly_ended.setdefault(partition, []).append(name)
+
+    def _drop(self, partition: int, known: Known) -> None:
+        """Remove what a worker that died had not removed of an experiment that has ended."""
+        name = experiment_id(known.number)
+        obsolete = self._obsolete.setdefault(partition, [])
+        obsolete += [f"t/{name}/{source}/{number}".encode() for source, number in known.cells]
+        known.cells.clear()
+        self._newly_ended.setdefault(partition, []).append(name)
 
     def _take_cell(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> None:
+        if record.value is None and (place := _place_of(record.key)) is not None:
+            self._end(partition, place, outcome)
+            return
         try:
             cell = decode_cell(record.value, self._codec)
         except EventError as error:
@@ -247,6 +293,10 @@ class ExperimentsStage:
         is_stored_so = self._codec is SINGLE_OBJECT
         outcome.entries[key] = (cell.hw, record.value if is_stored_so else encode_cell(cell))
         self._touched.setdefault(partition, set()).add(cell.experiment)
+
+
+def _nothing(_: Iterable[str]) -> None:
+    """Do nothing."""
 
 
 def _place_of(key: bytes | None) -> bytes | None:
@@ -270,6 +320,8 @@ def _restore_entry(known: dict[int, Known], kind: str, name: str, offset: int, b
             entry.hw = offset
             entry.experiment = stored.experiment
             entry.answers = {answer.command_id: answer for answer in stored.answers}
+            entry.archived_at_ms = stored.archived_at_ms
+            entry.is_ended = stored.is_ended
         case "t":
             cell = decode_cell(body)
             entry.cells[cell.source, cell.partition] = cell

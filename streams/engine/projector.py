@@ -34,6 +34,7 @@ class Projector:
         self._worker_id = worker_id
         self._newest: dict[str, SnapshotRecord] = {}
         self._unwritten: dict[str, SnapshotRecord] = {}
+        self._removed: dict[str, None] = {}
         self._answers: list[Answer] = []
         self._identity: str | None = None
         self._changed = asyncio.Event()
@@ -53,6 +54,13 @@ class Projector:
         for name in experiment_ids:
             self._newest.pop(name, None)
             self._unwritten.pop(name, None)
+
+    def remove(self, experiment_ids: Iterable[str]) -> None:
+        """Have the snapshots of experiments that have ended removed."""
+        names = list(experiment_ids)
+        self.forget(names)
+        self._removed.update(dict.fromkeys(names))
+        self._changed.set()
 
     async def run(self) -> None:
         """Write what is offered, for ever."""
@@ -86,15 +94,19 @@ class Projector:
     async def _write(self) -> None:
         records, self._unwritten = self._unwritten, {}
         answers, self._answers = self._answers, []
+        removed, self._removed = self._removed, {}
         try:
             if records:
                 await self._writer.write_snapshots(list(records.values()))
             if answers:
                 await self._writer.write_answers(answers)
+            if removed:
+                await self._writer.remove(list(removed))
         except BaseException:
             metrics.PROJECTION_FAILURES.inc()
             self._unwritten = records | self._unwritten
             self._answers = answers + self._answers
+            self._removed = removed | self._removed
             raise
         else:
             metrics.PROJECTIONS.inc(len(records) + len(answers))

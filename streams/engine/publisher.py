@@ -132,6 +132,9 @@ class Publisher:
             await self._take_note()
             self._is_taking_over = False
         answers, stage.answers = stage.answers, []
+        if stage.ended:
+            ended, stage.ended = stage.ended, []
+            self._projector.remove(ended)
         dirty, stage.dirty = stage.dirty, {}
         commanded = {answer.experiment for answer in answers}
         waiting = deque(sorted(dirty, key=lambda place: place[1] not in commanded))

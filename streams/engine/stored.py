@@ -16,7 +16,7 @@ from streams.domain.errors import NewerEntryError
 from streams.domain.events import Answer
 from streams.experiments.definition import parse_definition
 from streams.experiments.definition_versions import DEFINITION_VERSION, unused, version_of
-from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.lifecycle import Experiment, Status, ended
 from streams.experiments.promoted import Promotion
 
 
@@ -27,15 +27,31 @@ class StoredExperiment:
     Attributes:
         experiment: Definition and lifecycle.
         answers: Answers to the last commands, oldest first.
+        archived_at_ms: When it was archived; None before.
+        is_ended: Whether it has ended; then nothing else is kept of it.
     """
 
     experiment: Experiment
     answers: tuple[Answer, ...]
+    archived_at_ms: int | None = None
+    is_ended: bool = False
 
 
 def encode_stored(stored: StoredExperiment) -> bytes:
     """Return the table entry of an experiment, with the keys of its definition in their order."""
     experiment = stored.experiment
+    if stored.is_ended:
+        return orjson.dumps(
+            {
+                "format": 1,
+                "number": str(experiment.number),
+                "status": experiment.status.value,
+                "version": experiment.version,
+                "createdAt": experiment.created_at_ms,
+                "archivedAt": stored.archived_at_ms,
+                "isEnded": True,
+            }
+        )
     definition = experiment.definition
     return orjson.dumps(
         {
@@ -51,6 +67,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "startedVersion": experiment.started_version,
             "plannedUnits": experiment.planned_units,
             "concludedAt": experiment.concluded_at_ms,
+            "archivedAt": stored.archived_at_ms,
             "winner": experiment.winner,
             "promotion": None if experiment.promotion is None else asdict(experiment.promotion),
             "answers": [
@@ -71,6 +88,13 @@ def decode_stored(body: bytes) -> StoredExperiment:
     if entry["format"] > DEFINITION_VERSION:
         raise NewerEntryError(f"an experiment in format {entry['format']}")
     number = int(entry["number"])
+    if entry.get("isEnded", False):
+        return StoredExperiment(
+            ended(number, Status(entry["status"]), entry["version"], entry["createdAt"]),
+            (),
+            entry["archivedAt"],
+            is_ended=True,
+        )
     definition = entry["definition"]
     promotion = entry.get("promotion")  # older entries have none
     return StoredExperiment(
@@ -87,5 +111,6 @@ def decode_stored(body: bytes) -> StoredExperiment:
             winner=entry["winner"],
             promotion=None if promotion is None else Promotion(**promotion),
         ),
+        archived_at_ms=entry["archivedAt"],
         answers=tuple(Answer(experiment=number, **answer) for answer in entry["answers"]),
     )

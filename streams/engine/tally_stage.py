@@ -4,6 +4,7 @@
 |---|---|---|
 | `c/{experiment id}` | the cell's `hw` | the cell, Avro |
 | `w/{segment}` | the segment's `hw` | a packed piece of a window |
+| `r/{experiment id}` | the offset of its end | nothing: its events are refused from there on |
 | `p/{topic}/{partition}` | the last offset folded | sequences of the senders |
 """
 
@@ -15,7 +16,7 @@ from typing import Generic
 from aiokafka.structs import ConsumerRecord
 
 from streams.domain.events import Answer
-from streams.domain.ids import experiment_id
+from streams.domain.ids import experiment_id, experiment_number
 from streams.engine import metrics
 from streams.engine.dead_letters import dead_letters, log_failure
 from streams.engine.emitter import CellEmitter
@@ -30,6 +31,7 @@ from streams.wire.cells import decode_cell, encode_cell
 
 _CELL = b"c/"
 _SEGMENT = b"w/"
+_ENDED = b"r/"
 
 
 class TallyStage(Generic[FoldT]):
@@ -49,6 +51,7 @@ class TallyStage(Generic[FoldT]):
         self._unsettled: dict[int, dict[int, Cell]] = {}
         self._duplicates: dict[tuple[int, int], int] = {}
         self._begun: dict[int, Outcome] = {}
+        self._removed: dict[int, list[int]] = {}
 
     def restore(self, partition: int, table: DurableTable) -> None:
         """Build the state of `partition` from its table entries.
@@ -59,6 +62,7 @@ class TallyStage(Generic[FoldT]):
         progress = table.get_entry(partition, progress_key(self._topic, partition))
         cells: list[Cell] = []
         segments: list[Segment] = []
+        ended: list[tuple[int, int]] = []
         for key in table.entries(partition):
             entry = table.get_entry(partition, key)
             if entry is None:
@@ -69,8 +73,16 @@ class TallyStage(Generic[FoldT]):
                     cells.append(decode_cell(body))
             elif key.startswith(_SEGMENT):
                 segments.append(Segment(key.removeprefix(_SEGMENT).decode(), offset, body))
-        fold.restore(None if progress is None else Progress(*progress), cells, segments)
+            elif key.startswith(_ENDED):
+                name = key.removeprefix(_ENDED).decode()
+                ended.append((experiment_number(name), offset))
+        fold.restore(None if progress is None else Progress(*progress), cells, segments, ended)
         self._folds[partition] = fold
+        # Of what has ended and was not removed yet, others may not have been told either.
+        self._removed[partition] = [
+            cell.experiment for cell in cells if fold.has_ended(cell.experiment)
+        ]
+        cells = [cell for cell in cells if not fold.has_ended(cell.experiment)]
         self._unsettled[partition] = {cell.experiment: cell for cell in cells}
         for cell in cells:
             self._duplicates[partition, cell.experiment] = cell.duplicates
@@ -80,6 +92,7 @@ class TallyStage(Generic[FoldT]):
         fold = self._folds.pop(partition, None)
         self._unsettled.pop(partition, None)
         self._begun.pop(partition, None)
+        self._removed.pop(partition, None)
         if fold is not None:
             self._emitter.forget(fold.source, partition)
             for cell in fold.cells:
@@ -131,6 +144,13 @@ class TallyStage(Generic[FoldT]):
             outcome.entries[key] = (cell.hw, encode_cell(cell))
             unsettled[cell.experiment] = cell
             self._count_duplicates(topic, cell)
+        for experiment, offset in changes.ended:
+            name = experiment_id(experiment).encode()
+            outcome.entries[_ENDED + name] = (offset, b"")
+            outcome.forgotten.append(_CELL + name)
+            unsettled.pop(experiment, None)
+            self._duplicates.pop((partition, experiment), None)
+            self._removed.setdefault(partition, []).append(experiment)
         return outcome
 
     def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
@@ -138,6 +158,9 @@ class TallyStage(Generic[FoldT]):
         del topic, answers
         for cell in self._unsettled.pop(partition, {}).values():
             self._emitter.offer(cell)
+        removed = self._removed.pop(partition, ())
+        for experiment in removed:
+            self._emitter.remove(experiment, self._folds[partition].source, partition)
 
     def _count_duplicates(self, topic: str, cell: Cell) -> None:
         place = cell.partition, cell.experiment

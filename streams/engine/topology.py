@@ -14,6 +14,7 @@ from streams.domain.partitioning import partition_of
 from streams.domain.receipts import Keyring
 from streams.engine.dead_letters import send_dead_letters
 from streams.engine.emitter import CellEmitter
+from streams.engine.endings import Endings
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.journal import Journal, Outcome, Stage
 from streams.engine.logged_actions import LoggedActions
@@ -102,12 +103,26 @@ def attach(
         ),
     )
     topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
+    experiments.on_release = projector.forget
+    endings = Endings(
+        experiments,
+        {
+            each.name: topology.topic(each)
+            for each in (catalogue.IMPRESSIONS, catalogue.OBSERVATIONS)
+        },
+        keyring,
+        serving,
+        partitions=settings.partitions,
+        keep_s=settings.archived_keep_s,
+        timeout_s=topology.timeout_s,
+    )
     tasks = {
         "emitter": emitter.run,
         "publisher": publisher.run,
         "take-over": publisher.take_over,
         "projector": projector.run,
         "heartbeat": projector.watch,
+        "endings": endings.run,
     }
     for name, run in tasks.items():
         app.task(partial(vital, name, run))

@@ -126,6 +126,21 @@ class _Rollback(InputModel):
     because: dict[str, Any] | None = None
 
 
+_ENDED = parse(
+    ExperimentDefinition,
+    {
+        "config": {"name": "ended", "type": "bayesian_ab", "primaryMetric": "ended"},
+        "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
+    },
+)
+"""Definition of all experiments that have ended, in the place of their own."""
+
+
+def ended(number: int, status: Status, version: int, created_at_ms: int) -> Experiment:
+    """Return what is kept of an archived experiment that has ended: every command is refused."""
+    return Experiment(number, _ENDED, status, version, created_at_ms)
+
+
 def apply_command(experiment: Experiment | None, command: Command) -> Experiment:
     """Return the experiment after `command`.
 

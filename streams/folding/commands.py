@@ -9,7 +9,7 @@ from streams.domain.command_ids import reuses_key
 from streams.domain.errors import EngineError, EventError, InputError
 from streams.domain.events import Answer, Command, CommandKind, Decision
 from streams.domain.generations import FIRST
-from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.lifecycle import Experiment, apply_command, ended
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
 from streams.experiments.statement import evidence_json
@@ -38,6 +38,8 @@ class Known:
         answers: The last answers by command id, oldest first.
         cells: Newest cell of every source partition.
         action: The recommended action last published, and how often it has changed.
+        archived_at_ms: When it was archived; None before.
+        is_ended: Whether its end was logged and all but the refusal of commands is forgotten.
     """
 
     number: int
@@ -47,21 +49,45 @@ class Known:
     cells: dict[tuple[Source, int], Cell] = field(default_factory=dict)
     action: RecommendedAction = RecommendedAction.CONTINUE
     n_actions: int = 0
+    archived_at_ms: int | None = None
+    is_ended: bool = False
 
     def snapshot(self) -> Snapshot | None:
-        """Return what is to be published; None before the experiment was created."""
-        if self.experiment is None:
+        """Return what is to be published; None before its creation and after its end."""
+        if self.experiment is None or self.is_ended:
             return None
         return snapshot_of(self.experiment, self.cells.values())
 
     def take_cell(self, cell: Cell) -> bool:
         """Keep a cell if it is newer than the one of its place; return whether it is."""
+        if self.is_ended:
+            return False
         place = cell.source, cell.partition
         before = self.cells.get(place)
         if before is not None and before.hw >= cell.hw:
             return False
         self.cells[place] = cell
         return True
+
+    def due_at_ms(self, keep_ms: int) -> int | None:
+        """Return when an archived experiment may end; None for one that may not, or has ended.
+
+        Args:
+            keep_ms: How long it is kept when none of its assignments can be observed any more.
+        """
+        if self.archived_at_ms is None or self.experiment is None or self.is_ended:
+            return None
+        window_s = self.experiment.definition.config.attribution_window
+        return self.archived_at_ms + window_s * 1000 + keep_ms
+
+    def end(self) -> None:
+        """Forget all but what refuses further commands."""
+        assert self.experiment is not None  # noqa: S101 - only an archived one ends
+        found = self.experiment
+        self.experiment = ended(found.number, found.status, found.version, found.created_at_ms)
+        self.is_ended = True
+        self.cells.clear()
+        self.answers.clear()
 
     def take_command(self, offset: int, command: Command) -> Taken:
         """Apply the command at `offset`, unless that was done before.
@@ -100,6 +126,9 @@ class Known:
         except Exception as error:
             # One command must not stop a partition for ever, whatever is wrong with it.
             raise EventError(COMMAND_FAILED, f"{type(error).__name__}: {error}") from error
+        else:
+            if command.kind is CommandKind.ARCHIVE:
+                self.archived_at_ms = command.issued_at_ms
         return Answer(
             command_id=command.command_id,
             experiment=command.experiment,

@@ -12,6 +12,7 @@ from streams.tallies.impressions import ImpressionFold
 from streams.tallies.partition import Refusal
 from streams.tallies.plan import PlanOf
 from streams.wire.batch_tags import check_tag
+from streams.wire.experiment_ends import decode_experiment_end, is_experiment_end
 from streams.wire.impressions import decode_impression_batch
 
 
@@ -41,6 +42,10 @@ class ImpressionFolding(Folding[ImpressionFold]):
     def _fold_record(
         self, fold: ImpressionFold, record: LogRecord
     ) -> tuple[int, Sequence[Refusal]]:
+        if is_experiment_end(record.value):
+            ended = decode_experiment_end(record.value, self._keyring, fold.source, fold.partition)
+            fold.end(record.offset, ended)
+            return 1, ()
         batch = decoded(self._decode, record)
         assert record.value is not None  # noqa: S101 - it has been decoded
         check_tag(self._keyring, fold.source, fold.partition, record.value)

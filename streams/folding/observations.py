@@ -19,6 +19,7 @@ from streams.tallies.partition import Refusal
 from streams.tallies.plan import PlanMissingError, PlanOf
 from streams.tallies.refusals import by_code
 from streams.wire.batch_tags import check_tag
+from streams.wire.experiment_ends import decode_experiment_end, is_experiment_end
 from streams.wire.observations import decode_observations
 from streams.wire.plain_observations import read_plain_observations
 
@@ -159,6 +160,10 @@ class ObservationFolding(Folding[ObservationFold]):
     def _fold_record(
         self, fold: ObservationFold, record: LogRecord
     ) -> tuple[int, Sequence[Refusal]]:
+        if is_experiment_end(record.value):
+            ended = decode_experiment_end(record.value, self._keyring, fold.source, fold.partition)
+            fold.end(record.offset, ended)
+            return 1, ()
         batch = decoded(self._decode, record)
         if batch.sequence is not None:
             assert record.value is not None  # noqa: S101 - it has been decoded

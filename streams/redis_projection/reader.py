@@ -43,11 +43,13 @@ class Projected:
             Of two readings the one with the larger epoch is right.
         snapshots: The snapshots.
         unreadable: Experiments whose snapshot cannot be decoded, with the reason.
+        names: All experiments that there are; None where only some were asked for.
     """
 
     epoch: int
     snapshots: list[Snapshot]
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    names: frozenset[str] | None = None
 
     def all(self) -> list[Snapshot]:
         """Return the snapshots, for readers that need every one.
@@ -110,7 +112,7 @@ class ProjectionReader:
                 if version is not None and b"%d" % known.get(name, -1) != version
             ]
             payloads = await self._fields(keys, changed, "payload")
-        return _decoded(epoch, changed, payloads)
+        return replace(_decoded(epoch, changed, payloads), names=frozenset(ids))
 
     async def served(self) -> int:
         """Return which generation is served.

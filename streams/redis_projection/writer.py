@@ -102,6 +102,19 @@ class ProjectionWriter:
             results = await pipeline.execute()
             return sum(results[2::2])
 
+    async def remove(self, experiment_ids: Sequence[str]) -> None:
+        """Remove the snapshots of experiments that have ended.
+
+        Raises:
+            DependencyError: Redis does not answer; some may have been removed.
+        """
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for name in experiment_ids:
+                pipeline.unlink(self._keys.snapshot(name))
+                pipeline.srem(self._keys.experiments, name)
+            await pipeline.execute()
+
     async def write_answers(self, answers: Iterable[Answer]) -> None:
         """Write and announce answers to commands.
 

@@ -9,6 +9,7 @@ from schemas import catalogue
 from streams.domain.events import Decision
 from streams.domain.generations import FIRST
 from streams.domain.ids import experiment_id
+from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import generation_of, recommended, snapshot_of
 from streams.replay.difference import Difference, compare
@@ -134,6 +135,9 @@ class Checks:
         if self._live.projected is None:
             return
         for number in sorted(self._live.snapshots.keys() - self._live.projected.keys()):
+            newest = self._live.newest(number)
+            if newest is not None and newest.experiment.status is Status.ARCHIVED:
+                continue  # it has ended, and Redis keeps nothing of what has
             self._note(Difference("redis", experiment_id(number), "", None, "a snapshot"))
 
     def _compare_commands(self, experiments: Collection[int]) -> int:

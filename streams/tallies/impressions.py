@@ -48,7 +48,8 @@ class ImpressionFold(PartitionFold):
         if offset <= self.hw:
             return ()
         for group in batch.groups:
-            self._ledger(group.experiment)
+            if group.experiment not in self._ended:
+                self._ledger(group.experiment)
         self.hw = offset
         try:
             if not self._guard.admit(batch.incarnation, batch.partition, batch.sequence):
@@ -67,6 +68,7 @@ class ImpressionFold(PartitionFold):
         return refusals
 
     def _fold_group(self, offset: int, group: ImpressionGroup) -> None:
+        self._check_going_on(group.experiment)
         units = _counted(zip(group.variants, group.propensities, strict=False))
         _check(group, units)
         vectors = _vectors(group)

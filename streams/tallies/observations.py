@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from streams.tallies.cell import Cell, Source
 from streams.tallies.measuring import Counted, Measurement
 from streams.tallies.misplaced import Misplaced, misplaced
 from streams.tallies.new_units import UnitRows, count_new_units
-from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal
+from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal, archived
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
 from streams.tallies.refusals import refusal
 from streams.tallies.window import KEY_MASK, SEEN
@@ -126,6 +127,9 @@ class ObservationFold(PartitionFold):
         start += int(rows.offsets[start:stop].searchsorted(self.hw, "right"))
         if start >= stop:
             return
+        if self._ended and not self._ended.isdisjoint(rows.experiments[start:stop].tolist()):
+            yield from self._fold_runs(rows, start, stop)
+            return
         batch = UnitRows(rows[start:stop], [_hash(name) for name in rows.names])
         try:
             others = count_new_units(batch, self._ledger)
@@ -138,6 +142,22 @@ class ObservationFold(PartitionFold):
         for row, refusals in self._count_one_by_one(batch, others):
             yield start + row, refusals
         self.hw = int(rows.offsets[stop - 1])
+
+    def _fold_runs(
+        self, rows: VerifiedObservations, start: int, stop: int
+    ) -> Iterator[tuple[int, Sequence[Refusal]]]:
+        """Fold the rows in [start, stop), some of them of experiments that have ended."""
+        experiments = rows.experiments[start:stop].tolist()
+        for has_ended, run in groupby(
+            range(start, stop), lambda row: experiments[row - start] in self._ended
+        ):
+            places = list(run)
+            if not has_ended:
+                yield from self.fold_verified(rows, places[0], places[-1] + 1)
+                continue
+            for row in places:
+                yield row, (Refusal(0, archived(experiments[row - start])),)
+            self.hw = int(rows.offsets[places[-1]])
 
     def _planned(self, experiments: Sequence[int]) -> int:
         """Return how many experiments come before the first one whose plan is not known."""
@@ -255,6 +275,8 @@ class ObservationFold(PartitionFold):
         if not is_here:
             return observation
         experiment = receipt.experiment
+        if experiment in self._ended:
+            return archived(experiment)
         ledger = self._touched.get(experiment) or self._ledger(experiment)
         return Claim(observation, receipt, identity, ledger)
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from streams.domain.errors import EventError
+from streams.domain.ids import experiment_id
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, Source
 from streams.tallies.measuring import Measurement
@@ -51,12 +53,24 @@ class Changes:
         cells: Cells that changed, in order of their experiments.
         segments: New segments of windows.
         forgotten: Keys of segments no longer needed; to be removed only when `progress` is durable.
+        ended: Experiments that have ended, with the offset where they did. Their cells are not
+            needed any more, and to be removed only when `progress` is durable.
     """
 
     progress: Progress
     cells: tuple[Cell, ...]
     segments: tuple[Segment, ...]
     forgotten: tuple[str, ...]
+    ended: tuple[tuple[int, int], ...] = ()
+
+
+def archived(experiment: int) -> EventError:
+    """Return the error of an event of an experiment that has ended."""
+    return EventError(
+        "EXPERIMENT_ARCHIVED",
+        f"{experiment_id(experiment)} was archived, and its time for late events has passed",
+        "experimentId",
+    )
 
 
 class Ledger:
@@ -103,9 +117,15 @@ class PartitionFold:
         self._touched: dict[int, Ledger] = {}
         self._restored: dict[int, Ledger] = {}
         self._obsolete: list[str] = []
+        self._ended: set[int] = set()
+        self._newly_ended: dict[int, int] = {}
 
     def restore(
-        self, progress: Progress | None, cells: Iterable[Cell], segments: Iterable[Segment]
+        self,
+        progress: Progress | None,
+        cells: Iterable[Cell],
+        segments: Iterable[Segment],
+        ended: Iterable[tuple[int, int]] = (),
     ) -> None:
         """Go on where `progress` was written; the fold must be new.
 
@@ -113,11 +133,17 @@ class PartitionFold:
             progress: The progress record; None if there is none yet.
             cells: All cells kept of this partition, also those ahead of the progress.
             segments: All segments kept of this partition, also those ahead of the progress.
+            ended: All experiments that have ended, also those that did so ahead of the progress.
         """
         if progress is not None:
             self.hw = progress.hw
             self._guard = SequenceGuard.decode(progress.sequences)
+        ends = {experiment: offset for experiment, offset in ended if offset <= self.hw}
+        self._ended.update(ends)
         for cell in cells:
+            if cell.experiment in ends:  # it was not removed yet
+                self._newly_ended[cell.experiment] = ends[cell.experiment]
+                continue
             self._ledgers[cell.experiment] = self._new_ledger(cell.experiment, cell)
         read: dict[int, list[tuple[Segment, Piece]]] = {}
         for segment in segments:
@@ -125,6 +151,9 @@ class PartitionFold:
                 self._obsolete.append(segment.key)
                 continue
             piece = Piece.unpack(segment.body)
+            if piece.experiment in ends:
+                self._obsolete.append(segment.key)
+                continue
             read.setdefault(piece.experiment, []).append((segment, piece))
         for experiment, pieces in read.items():
             ledger = self._ledgers.get(experiment) or self._new_ledger(experiment)
@@ -147,6 +176,36 @@ class PartitionFold:
         """Pass by the record at `offset`, which holds nothing that could be folded."""
         self.hw = max(self.hw, offset)
 
+    def end(self, offset: int, experiment: int) -> None:
+        """End an experiment at the record at `offset`: forget it, and refuse all that follows.
+
+        So state does not grow with the experiments there ever were. What is refused follows from
+        the log alone, since the end is a record of the partition.
+        """
+        if offset <= self.hw:
+            return
+        self.hw = offset
+        self._ended.add(experiment)
+        self._newly_ended[experiment] = offset
+        self._touched.pop(experiment, None)
+        self._restored.pop(experiment, None)
+        ledger = self._ledgers.pop(experiment, None)
+        if ledger is not None:
+            self._obsolete += ledger.window.segment_keys
+
+    def has_ended(self, experiment: int) -> bool:
+        """Return whether an experiment has ended in this partition."""
+        return experiment in self._ended
+
+    def _check_going_on(self, experiment: int) -> None:
+        """Return if an experiment has not ended.
+
+        Raises:
+            EventError: it has (`EXPERIMENT_ARCHIVED`).
+        """
+        if experiment in self._ended:
+            raise archived(experiment)
+
     def take_changes(self) -> Changes:
         """Return what changed since the last call; a second call returns no cells or segments."""
         cells: list[Cell] = []
@@ -161,6 +220,7 @@ class PartitionFold:
             obsolete += unneeded
         self._restored.clear()
         self._touched.clear()
+        ended, self._newly_ended = self._newly_ended, {}
         # What was left out at the restore may have been written anew since.
         live = {segment.key for segment in segments}
         return Changes(
@@ -168,6 +228,7 @@ class PartitionFold:
             tuple(cells),
             tuple(segments),
             tuple(key for key in obsolete if key not in live),
+            tuple(sorted(ended.items())),
         )
 
     def take_cells(self) -> list[Cell]:

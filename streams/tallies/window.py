@@ -229,6 +229,13 @@ class Window:
         obsolete, self._obsolete = self._obsolete, []
         return segments, obsolete
 
+    @property
+    def segment_keys(self) -> list[str]:
+        """Keys of all segments that were given out and are not forgotten yet."""
+        return self._obsolete + [
+            key for bucket in self._buckets.values() for key in bucket.segments
+        ]
+
     def discard_changes(self) -> None:
         """Give out nothing of what changed since the last `take`: nobody will restore it."""
         for bucket in self._buckets.values():

@@ -25,12 +25,24 @@ QUIET_POLLS = 3
 
 @contextlib.asynccontextmanager
 async def api_of(
-    settings: Settings, directory: Path, *, name: str = "api", until_ready: bool = True
+    settings: Settings,
+    directory: Path,
+    *,
+    name: str = "api",
+    until_ready: bool = True,
+    release: Path | None = None,
 ) -> AsyncIterator[tuple[Child, httpx.AsyncClient]]:
-    """Start an API and yield its process and a client; both are gone afterwards."""
+    """Start an API, of another release if asked; yield its process and a client.
+
+    Both are gone afterwards.
+    """
     port = free_port()
     variables = os.environ | environment(settings) | {"EXPERIMENT_API_PORT": str(port)}
-    process = Child(name, (sys.executable, "-m", "api"), variables, directory, 5.0)
+    command: tuple[str, ...] = (sys.executable, "-m", "api")
+    if release is not None:
+        command = (sys.executable, "-P", "-m", "api")
+        variables |= {"PYTHONPATH": str(release)}
+    process = Child(name, command, variables, directory, 5.0)
     await process.start()
     # Not through a proxy: the address is on this machine.
     async with httpx.AsyncClient(

@@ -60,14 +60,14 @@ class Workers:
         self._environment = os.environ | environment(settings)
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start a worker; it needs some seconds to be ready."""
+    def start(self, release: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker, of another release if asked; it needs some seconds to be ready."""
         self._directory.mkdir(parents=True, exist_ok=True)
         log = self._directory / f"worker-{len(self._running)}.log"
         with log.open("wb") as output:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "streams.engine.worker"],
-                env=self._environment,
+                [sys.executable, *(["-P"] if release else []), "-m", "streams.engine.worker"],
+                env=self._environment | ({"PYTHONPATH": str(release)} if release else {}),
                 stdout=output,
                 stderr=output,
             )

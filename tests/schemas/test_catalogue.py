@@ -27,7 +27,7 @@ def configs(prefix="dev.", generation=1):
 
 
 def test_every_schema_has_a_topic_and_every_topic_known_schemas():
-    used = [name for topic in CATALOGUE for name in topic.schemas]
+    used = {name for topic in CATALOGUE for name in topic.schemas}
 
     assert sorted(used) == sorted(library.NAMES)
     assert all(topic.schemas for topic in TOPICS)

@@ -176,3 +176,79 @@ def test_entries_of_a_newer_release_are_refused_and_not_written_over(key, body):
 
     with pytest.raises(NewerEntryError, match="newer release"):
         stage.restore(PARTITION, cast(DurableTable, Entries({key.encode(): (1, body)})))
+
+
+def tombstone(offset: int) -> Any:
+    return replace(newer_cell(offset), value=None)
+
+
+def archived_stage() -> tuple[ExperimentsStage, Entries]:
+    """An archived experiment with a cell, and the table of its partition."""
+    stage = ExperimentsStage(TOPIC)
+    cell = Cell(EXPERIMENT, Source.IMPRESSIONS, 3, 9, 1, 2, 0, {})
+    key = f"{experiment_id(EXPERIMENT)}/impressions/3".encode()
+    table = Entries()
+    for topic, batch in (
+        (TOPIC, records("create", "archive")),
+        ("tallies", [Record(0, encode_cell(cell), topic="tallies", key=key)]),
+    ):
+        table.values |= stage.fold(topic, PARTITION, batch).entries
+        stage.settle(topic, PARTITION)
+    return stage, table
+
+
+def test_what_has_ended_is_forgotten_but_for_the_refusal_of_commands():
+    stage, table = archived_stage()
+    before = len(table.values[f"e/{experiment_id(EXPERIMENT)}".encode()][1])
+
+    outcome = stage.fold("tallies", PARTITION, [tombstone(1)])
+    stage.settle("tallies", PARTITION)
+
+    name = experiment_id(EXPERIMENT)
+    assert outcome.forgotten == [f"t/{name}/impressions/3".encode(), f"d/{name}".encode()]
+    assert len(outcome.entries[f"e/{name}".encode()][1]) < before / 4
+    assert stage.ended == [name]
+    assert not stage.dirty
+    known = stage.known(PARTITION, EXPERIMENT)
+    assert known is not None
+    assert known.snapshot() is None
+    command = Command(f"{9:032x}", EXPERIMENT, CommandKind.START, 9, {})
+    again = stage.fold(TOPIC, PARTITION, [Record(9, encode_command(command))])
+    assert [answer.code for answer in again.answers] == ["INVALID_TRANSITION"]
+
+
+def test_an_experiment_that_is_not_archived_is_not_ended_by_a_tombstone():
+    stage = ExperimentsStage(TOPIC)
+    stage.fold(TOPIC, PARTITION, records("create", "start"))
+
+    outcome = stage.fold("tallies", PARTITION, [tombstone(1)])
+
+    assert (outcome.entries, outcome.forgotten, stage.ended) == ({}, [], [])
+
+
+def test_the_end_of_an_experiment_survives_a_crash_with_cells_that_were_not_removed():
+    stage, table = archived_stage()
+    table.values |= stage.fold("tallies", PARTITION, [tombstone(1)]).entries
+    again = ExperimentsStage(TOPIC)
+
+    again.restore(PARTITION, cast(DurableTable, table))
+    outcome = again.fold(TOPIC, PARTITION, [])
+    again.settle(TOPIC, PARTITION)
+
+    name = experiment_id(EXPERIMENT)
+    assert outcome.forgotten == [f"t/{name}/impressions/3".encode()]
+    assert again.ended == [name]
+    known = again.known(PARTITION, EXPERIMENT)
+    assert known is not None
+    assert known.is_ended
+    assert not again.dirty
+
+
+def test_a_released_partition_is_left_to_whoever_has_it_now():
+    stage, _ = archived_stage()
+    left: list[str] = []
+    stage.on_release = left.extend
+
+    stage.release(PARTITION)
+
+    assert left == [experiment_id(EXPERIMENT)]

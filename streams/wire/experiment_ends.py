@@ -1,0 +1,53 @@
+"""Ends of experiments in the logs of events. Always single objects, whatever frames the others."""
+
+from __future__ import annotations
+
+from schemas import library
+from schemas.codec import SINGLE_OBJECT_MARK
+from streams.domain.ids import experiment_id, experiment_number
+from streams.domain.receipts import Keyring
+from streams.wire.batch_tags import BLANK_TAG, check_tag, sealer
+from streams.wire.records import SINGLE_OBJECT, TIME_LIMIT_MS, check_range, event_errors, read
+
+_NAME = "experiment_end"
+_HEADERS = tuple(SINGLE_OBJECT_MARK + each.fingerprint for each in library.versions(_NAME))
+
+
+def is_experiment_end(value: bytes | None) -> bool:
+    """Return whether a record says that it is the end of an experiment."""
+    return value is not None and value.startswith(_HEADERS)
+
+
+def encode_experiment_end(
+    experiment: int, archived_at_ms: int, keyring: Keyring, topic: str, partition: int
+) -> bytes:
+    """Return the record that ends an experiment in a partition.
+
+    Args:
+        experiment: The experiment as a 64-bit number.
+        archived_at_ms: When it was archived.
+        keyring: Signs the record.
+        topic: Name of the topic in the catalogue.
+        partition: The partition; in another one the record is not valid.
+    """
+    record = {
+        "experiment_id": experiment_id(experiment),
+        "archived_at_ms": archived_at_ms,
+        "tag": BLANK_TAG,
+    }
+    return sealer(keyring)(topic, partition, SINGLE_OBJECT.encode(_NAME, record))
+
+
+def decode_experiment_end(value: bytes | None, keyring: Keyring, topic: str, partition: int) -> int:
+    """Return the experiment that a record ends, as a 64-bit number.
+
+    Raises:
+        EventError: it cannot be read, or no process with a receipt key made it for this place.
+    """
+    record = read(_NAME, value, SINGLE_OBJECT)
+    with event_errors():
+        check_range(record["archived_at_ms"], 0, TIME_LIMIT_MS, "archived_at_ms")
+        experiment = experiment_number(record["experiment_id"])
+        assert value is not None  # noqa: S101 - it has been decoded
+        check_tag(keyring, topic, partition, value)
+        return experiment

@@ -1,0 +1,66 @@
+"""What was archived ends: its late events are refused for ever, and nothing is kept of it."""
+
+from __future__ import annotations
+
+import signal
+
+from streams.domain.events import CommandKind
+from streams.domain.ids import experiment_id
+from streams.kafka_admin import create_topics
+from tests.integration.engine_ledger import Ledger, until, workers_of
+from tests.integration.test_replay import replayed
+
+ENDING, OTHER = 7, 8
+
+
+def test_an_archived_experiment_ends_in_every_partition_and_a_replay_refuses_the_same(
+    settings, tmp_path
+):
+    """A worker is killed around the end; its late events are the only dead letters."""
+    settings = settings.model_copy(update={"archived_keep_s": 0})
+    create_topics(settings)
+    ledger = Ledger(settings)
+    with workers_of(settings, tmp_path) as workers:
+        worker = workers.start()
+        for experiment in (ENDING, OTHER):
+            ledger.start_experiment(experiment, attributionWindow=2)
+        receipts = [
+            receipt
+            for experiment in (ENDING, OTHER)
+            for partition in range(4)
+            for receipt in ledger.assign(experiment, partition)
+        ]
+        for receipt in receipts:
+            ledger.observe(receipt)
+        ledger.producer.flush()
+        until(lambda: ledger.is_exact(ENDING) and ledger.is_exact(OTHER))
+        ledger.command(ENDING, CommandKind.CONCLUDE)
+        assert ledger.command(ENDING, CommandKind.ARCHIVE)["accepted"]
+
+        until(lambda: ledger.snapshot(ENDING) is None)
+        worker.send_signal(signal.SIGKILL)
+        workers.start()
+
+        assert ledger.redis.sismember(ledger.keys.experiments, experiment_id(ENDING)) == 0
+        late = ledger.receipt(ENDING, 0, 1)
+        for _ in range(100):  # some by columns, some one by one
+            ledger.observe(late, delay_ms=0)
+        ledger.assign(ENDING, 1)
+        for receipt in receipts[-40:]:
+            ledger.observe(receipt)
+        ledger.producer.flush()
+        until(lambda: len(ledger.dead_letters()) == 101, 90)
+        assert set(ledger.dead_letters().values()) == {"EXPERIMENT_ARCHIVED"}
+        until(lambda: ledger.is_exact(OTHER))
+        assert ledger.command(ENDING, CommandKind.START)["code"] == "INVALID_TRANSITION"
+        places = {
+            f"{experiment_id(ENDING)}/{source}/{partition}".encode()
+            for source in ("impressions", "observations")
+            for partition in range(4)
+        }
+        until(lambda: places <= {key for key, value in ledger.read("tallies") if value is None})
+
+        code, report = replayed(settings, "verify")
+
+        assert code == 0, report
+        assert workers.stop()[-1] == 0
