@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import partial
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from schemas import library
 from schemas.codec import Codec
 from streams.domain.errors import EventError
+from streams.domain.receipts import Keyring
 from streams.wire import (
     decode_cell,
     decode_command,
@@ -19,6 +21,7 @@ from streams.wire import (
     decode_impression_batch,
     decode_observations,
 )
+from streams.wire.experiment_ends import decode_experiment_end
 from streams.wire.generations import decode_generation_change
 from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot
@@ -34,6 +37,9 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "dead_letter": decode_dead_letter,
     "generation_change": decode_generation_change,
     "schema_levels": decode_levels_change,
+    "experiment_end": partial(
+        decode_experiment_end, keyring=Keyring({1: b"k" * 32}), topic="impressions", partition=1
+    ),
 }
 CODES = {
     "UNDECODABLE_RECORD",
@@ -49,6 +55,7 @@ CODES = {
     "UNKNOWN_FIELD",
     "UNKNOWN_VALUE",
     "VALUE_OUT_OF_RANGE",
+    "SEQUENCE_NOT_AUTHENTIC",
     "WRONG_TYPE",
 }
 
