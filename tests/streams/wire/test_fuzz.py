@@ -2,8 +2,8 @@
 
 import json
 import random
-from functools import partial
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import example, given
