@@ -13,8 +13,9 @@ from streams.domain.validation import InputModel, problem
 from streams.inference.direction import Direction
 from streams.inference.families import Priors
 from streams.inference.kinds import MetricKind
-from streams.inference.normal import NormalPrior
+from streams.inference.normal import FEWEST_DEGREES, NormalPrior
 from streams.inference.periods import Reading
+from streams.inference.posterior import LARGEST_PRIOR, SMALLEST_PRIOR
 
 MetricName = Annotated[
     str,
@@ -50,24 +51,26 @@ class PriorSpec(InputModel):
     """What is believed of a metric before it is observed; what is left out is weak.
 
     Attributes:
-        alpha: Pseudo-units with a value, > 0 (`binary`, `revenue`).
-        beta: Pseudo-units without, > 0 (`binary`, `revenue`).
-        events: Pseudo-events of a rate, > 0 (`count`).
-        event_units: Pseudo-units of a rate, > 0 (`count`).
+        alpha: Pseudo-units with a value (`binary`, `revenue`); as all weights of a prior in
+            [0.01, 1e9].
+        beta: Pseudo-units without (`binary`, `revenue`).
+        events: Pseudo-events of a rate (`count`).
+        event_units: Pseudo-units of a rate (`count`).
         mean: Expected mean of the values (`continuous`), or of those units have (`revenue`).
         variance: Expected variance of those values, > 0; stated together with the mean.
-        units: How many units that mean weighs, > 0; 1 unless stated.
-        degrees: How many units that variance weighs, > 2; 3 unless stated.
+        units: How many units that mean weighs; 1 unless stated.
+        degrees: How many units that variance weighs, in [2.1, 1e9]; 3 unless stated. At 2 and below
+            the mean has no variance.
     """
 
-    alpha: float | None = Field(default=None, gt=0.0, le=1e9)
-    beta: float | None = Field(default=None, gt=0.0, le=1e9)
-    events: float | None = Field(default=None, gt=0.0, le=1e9)
-    event_units: float | None = Field(default=None, gt=0.0, le=1e9)
+    alpha: float | None = Field(default=None, ge=SMALLEST_PRIOR, le=LARGEST_PRIOR)
+    beta: float | None = Field(default=None, ge=SMALLEST_PRIOR, le=LARGEST_PRIOR)
+    events: float | None = Field(default=None, ge=SMALLEST_PRIOR, le=LARGEST_PRIOR)
+    event_units: float | None = Field(default=None, ge=SMALLEST_PRIOR, le=LARGEST_PRIOR)
     mean: float | None = Field(default=None, ge=-_LARGEST, le=_LARGEST)
     variance: float | None = Field(default=None, ge=_SMALLEST, le=_LARGEST**2)
-    units: float | None = Field(default=None, gt=0.0, le=1e9)
-    degrees: float | None = Field(default=None, gt=2.0, le=1e9)
+    units: float | None = Field(default=None, ge=SMALLEST_PRIOR, le=LARGEST_PRIOR)
+    degrees: float | None = Field(default=None, ge=FEWEST_DEGREES, le=LARGEST_PRIOR)
 
     @property
     def stated(self) -> frozenset[str]:

@@ -22,6 +22,7 @@ from scipy import special
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray
+from streams.inference.stirling import stirling_correction
 
 PLANNED_UNITS = 5_000
 """Units at which the asymptotic sequence is made narrowest; it is valid for any other number."""
@@ -32,6 +33,8 @@ PLANNED_EVENTS = 500.0
 _TUNED_ERROR = 0.025  # one side of 5 %; e-values cannot know the error they will be held against
 _MAX_NEWTON_STEPS = 100
 _NEWTON_TOLERANCE = 1e-9
+_MAX_DOUBLINGS = 200
+_SMALL_RATIO = 1e-3  # the fifth-order series errs by 2e-16 of u^2 / 2 there
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,10 @@ def bounded_radius(
     wanted = -math.log(alpha)
     rho = _rho(alpha, planned_events)
     radius = np.full_like(events, 2.0 * wanted)
-    while np.any(low := log_mixture(radius, events, rho)[0] < wanted):
+    for _ in range(_MAX_DOUBLINGS):
+        low = log_mixture(radius, events, rho)[0] < wanted
+        if not np.any(low):
+            break
         radius = np.where(low, 2.0 * radius, radius)
     # Newton from the right on a convex increasing function: every iterate is still wide enough.
     for _ in range(_MAX_NEWTON_STEPS):
@@ -220,11 +226,21 @@ def log_mixture(
     """
     shape, rate = events + rho, deviations + events + rho
     prior = rho * math.log(rho) - special.gammaln(rho) - math.log(special.gammainc(rho, rho))
-    log_gamma = np.log(special.gammainc(shape, rate)) + special.gammaln(shape)
-    log_rate = np.log(rate)
-    value = prior + log_gamma - shape * log_rate + deviations + events
-    slope = 1.0 - shape / rate + np.exp((shape - 1.0) * log_rate - rate - log_gamma)
+    log_below = np.log(special.gammainc(shape, rate))
+    # By Stirling's series: in gammaln(shape) - shape log(rate) + deviations + events, numbers of
+    # the size of `events` would cancel, and with them all digits of the evidence beyond 1e15.
+    rise = shape * _minus_log1p(deviations / shape)
+    factor = 0.5 * np.log(2.0 * math.pi / shape) + stirling_correction(shape)
+    value = prior - rho + log_below + factor + rise
+    slope = deviations / rate + np.exp(-rise - factor - log_below) / rate
     return value, slope
+
+
+def _minus_log1p(ratios: FloatArray) -> FloatArray:
+    """Return u - log(1 + u) for u >= 0, without the cancellation near 0."""
+    u = np.minimum(ratios, _SMALL_RATIO)
+    series = u * u * (1.0 / 2.0 - u * (1.0 / 3.0 - u * (1.0 / 4.0 - u / 5.0)))
+    return np.where(ratios < _SMALL_RATIO, series, ratios - np.log1p(ratios))
 
 
 def _rho(alpha: float, planned_events: float) -> float:

@@ -31,6 +31,7 @@ from streams.inference.posterior import FloatArray
 
 _OVERLAP_OF_EVEN = 0.5
 _INVERSE_OF_EVEN = 2.0
+_SMALLEST_BOUND = 1e-6  # of the other side's; the most uneven weights come to 1.5e-5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,8 +170,9 @@ def _contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray, weight_of_even: f
         scale=np.broadcast_to(scale, weights.shape),
         total=a.total - b.total,
         squares=a.total_squared + b.total_squared,
-        deepest_fall=np.broadcast_to(b.largest, weights.shape),
-        highest_rise=np.broadcast_to(a.largest, weights.shape),
+        # A bound may be larger than it need be, and never 0: control times no tolerated rest is 0.
+        deepest_fall=np.maximum(b.largest, _SMALLEST_BOUND * a.largest),
+        highest_rise=np.maximum(a.largest, _SMALLEST_BOUND * b.largest),
         difference=np.divide(centred_total, harmonic, out=np.zeros_like(weights), where=comparable),
         standard_error=np.divide(
             np.sqrt(centred_squares),

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from streams.domain.errors import InvalidParameterError
-from streams.inference.posterior import Arms, FloatArray
+from streams.inference.posterior import LARGEST_SIZE, Arms, FloatArray
 from streams.inference.stirling import stirling_correction
 
 PRIOR_EVENTS = 1.0
@@ -17,6 +17,7 @@ PRIOR_EVENTS = 1.0
 
 _DEPTH = 28.0  # the log-density of the log-rate is concave: beyond lie 7e-13 of either side's mass
 _SUPPORT_TOLERANCE = 0.01
+_MAX_NEWTON_STEPS = 64  # six do; stopping early is safe
 _STANDARD_DEVIATIONS_PER_PANEL = 2.0
 _EFOLDS_PER_PANEL = 16.0
 
@@ -87,6 +88,7 @@ class GammaPosterior:
         if prior_units is None:
             total = float(counts.sum())
             prior_units = prior_events * (float(exposure.sum()) / total if total else 1.0)
+        spread = np.maximum(spread, counts / LARGEST_SIZE)
         return cls(prior_events + counts / spread, prior_units + exposure / spread)
 
     @property
@@ -156,13 +158,17 @@ def _reach(depth: FloatArray) -> tuple[FloatArray, FloatArray]:
     """
     left = depth + 1.0  # t + e^-t - 1 >= t - 1
     right = np.minimum(np.sqrt(2.0 * depth), np.log1p(2.0 * depth + 0.4))  # e^t - 1 - t >= t^2 / 2
-    while True:
-        steps = (
-            (left + np.expm1(-left) - depth) / -np.expm1(-left),
-            (np.expm1(right) - right - depth) / np.expm1(right),
-        )
-        left, right = left - steps[0], right - steps[1]
-        if np.all(steps[0] <= _SUPPORT_TOLERANCE * left) and np.all(
-            steps[1] <= _SUPPORT_TOLERANCE * right
+    for _ in range(_MAX_NEWTON_STEPS):
+        left_step = _inwards((left + np.expm1(-left) - depth) / -np.expm1(-left), left)
+        right_step = _inwards((np.expm1(right) - right - depth) / np.expm1(right), right)
+        left, right = left - left_step, right - right_step
+        if np.all(np.abs(left_step) <= _SUPPORT_TOLERANCE * left) and np.all(
+            np.abs(right_step) <= _SUPPORT_TOLERANCE * right
         ):
-            return left, right
+            break
+    return left, right
+
+
+def _inwards(step: FloatArray, reach: FloatArray) -> FloatArray:
+    """Return a step of Newton, and none where rounding has made it lead beyond the peak."""
+    return np.where(np.isfinite(step) & (step < reach), step, 0.0)

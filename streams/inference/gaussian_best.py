@@ -7,8 +7,9 @@ import math
 import numpy as np
 from scipy import special
 
-from streams.inference.posterior import FloatArray
+from streams.inference.posterior import NARROWEST, FloatArray
 
+_SMALLEST = 1e-150  # of a deviation, whose inverse squared is a machine number
 _REACH = 5.0  # standard deviations; 6e-7 of a Normal value lies beyond
 _WIDTH = 1.25  # of a panel, in standard deviations of the narrowest value in it
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
@@ -34,10 +35,26 @@ def gaussian_best(means: FloatArray, deviations: FloatArray) -> FloatArray:
         >>> gaussian_best(np.array([0.0, 0.0, -9.0]), np.array([1.0, 1.0, 1.0])).round(6)
         array([0.5, 0.5, 0. ])
     """
+    probability = _by_quadrature(means, deviations)
+    if math.isfinite(probability.sum()):
+        return probability
+    # Some value is so certain that its deviation is lost in the digits of the means.
+    finite = np.nan_to_num(means)
+    size = float(np.abs(finite).max())
+    narrowest = max(size, _SMALLEST) * NARROWEST
+    widest = max(size, 1.0) / NARROWEST
+    return _by_quadrature(finite, np.clip(np.nan_to_num(deviations), narrowest, widest))
+
+
+def _by_quadrature(means: FloatArray, deviations: FloatArray) -> FloatArray:
+    """Return the same; not numbers where the deviations are too small beside the means."""
     reach = _REACH * deviations
     start = (means - reach).max()  # below it, some value is surely above
     alive = means + reach > start
     probability = np.zeros(len(means))
+    if not alive.any():
+        probability[:] = np.nan
+        return probability
     mean, deviation = means[alive, None], deviations[alive, None]
     points = _points(start, (means + reach)[alive], _WIDTH * deviations[alive])
     width = (points[1:] - points[:-1])[:, None]
@@ -45,9 +62,11 @@ def gaussian_best(means: FloatArray, deviations: FloatArray) -> FloatArray:
     z = (nodes - mean) / deviation
     below = special.ndtr(z)  # at least ndtr(-5): no node is below `start`
     all_below = np.multiply.reduce(below, axis=0) * (width * _WEIGHTS).ravel()
-    density = np.exp(-0.5 * z * z) / (math.sqrt(2.0 * math.pi) * deviation)
+    with np.errstate(over="ignore", invalid="ignore"):
+        density = np.exp(-0.5 * z * z) / (math.sqrt(2.0 * math.pi) * deviation)
     wins = np.add.reduce(density / below * all_below, axis=1)
-    probability[alive] = wins / wins.sum()
+    total = wins.sum()
+    probability[alive] = wins / total if total > 0.0 else np.nan
     return probability
 
 

@@ -11,13 +11,16 @@ from scipy import special
 
 from streams.domain.errors import InvalidParameterError
 from streams.domain.quantities import MICRO
-from streams.inference.posterior import Arms, FloatArray
+from streams.inference.posterior import NARROWEST, Arms, FloatArray
 
 PRIOR_UNITS = 1.0
 """How many units the prior of a mean weighs: one, as in a unit-information prior."""
 
 PRIOR_DEGREES = 3.0
 """Degrees of freedom of the prior: the fewest whole ones with a finite mean and variance."""
+
+FEWEST_DEGREES = 2.1
+"""Fewest degrees of freedom of a declared prior: a variance that exists, and can be divided by."""
 
 SMALLEST_VARIANCE = MICRO**-2.0
 """Variance below which values cannot be told apart: that of one micro-unit."""
@@ -148,9 +151,11 @@ class NormalPosterior:
         sum_of_squares = (
             prior.degrees * prior.variance + deviations + between * (prior.units / weight)
         )
+        location = (prior.units * prior.mean + total) / weight
         return cls(
-            location=(prior.units * prior.mean + total) / weight,
-            scale=np.sqrt(sum_of_squares / degrees / weight),
+            location=location,
+            # A mean of which all digits are certain is certain to as many as a float has.
+            scale=np.maximum(np.sqrt(sum_of_squares / degrees / weight), NARROWEST * abs(location)),
             degrees=degrees,
         )
 

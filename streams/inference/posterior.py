@@ -9,6 +9,20 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+SMALLEST_PRIOR, LARGEST_PRIOR = 0.01, 1e9
+"""Pseudo-units and pseudo-events that a prior may weigh. With fewer than the smallest, all of the
+mass lies beyond the smallest machine number: a mean of 0 and one of 1e-300 are not told apart, and
+neither are the variants. A hundredth of a unit is gone with the first one."""
+
+LARGEST_SIZE = 1e18
+"""Largest shape of a posterior, in units or events: its deviation is 1e-9 of the mean, which double
+precision resolves with seven digits. More evidence counts as this much, which errs to the side of
+caution."""
+
+NARROWEST = 1e-12
+"""Smallest scale of a posterior over the absolute value of its location: double precision then
+resolves it to one ten-thousandth."""
+
 Arms = NDArray[np.bool_] | NDArray[np.intp]
 """Which arms: a mask of shape (n_arms,), or their indices, which may repeat."""
 

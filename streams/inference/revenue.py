@@ -10,11 +10,13 @@ import numpy as np
 from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
 from streams.inference.normal import NormalPosterior, NormalPrior
-from streams.inference.posterior import Arms, FloatArray
+from streams.inference.posterior import LARGEST_SIZE, Arms, FloatArray
 from streams.inference.sample import Sample
 
 _PRIOR_CONVERSIONS = 1.0
 _FINITE_VARIANCE = 2.0  # an inverse-Gamma variable has a variance above this shape
+_SMALLEST_VALUE_SHAPE = 2.0 + 2.0**-20  # of a variance a million times the mean squared
+_SMALLEST_SHAPE = 1e-3  # of a deviation thirty times the mean
 _NOTHING_SEEN = NormalPrior(mean=1.0, variance=1.0)
 
 
@@ -112,6 +114,10 @@ class RevenuePosterior:
         # the variance scale^2 degrees / (degrees - 2).
         precision = (values.location / values.scale) ** 2
         value_shape = 2.0 + precision * (values.degrees - 2.0) / values.degrees
+        # The mean below is exact for every shape; only the width is that of the nearest one that
+        # can be integrated. Values of either sign whose sum nearly cancels come to the lower end.
+        share_shape = np.clip(share_shape, _SMALLEST_SHAPE, LARGEST_SIZE)
+        value_shape = np.clip(value_shape, _SMALLEST_VALUE_SHAPE, LARGEST_SIZE)
         means = shares.means * values.location
         return cls(
             BetaPosterior(share_shape, value_shape),
@@ -130,8 +136,7 @@ class RevenuePosterior:
 
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every mean at `probability`."""
-        odds = self.shape.coordinates(self.shape.quantiles(probability))
-        quantiles: FloatArray = np.exp(self.log_scale + odds)
+        quantiles: FloatArray = np.exp(self.log_scale + self.shape.logit_quantiles(probability))
         return quantiles
 
     def support(self) -> tuple[FloatArray, FloatArray]:

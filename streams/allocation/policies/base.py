@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from streams.domain.validation import InputModel, problem
+from streams.inference.posterior import LARGEST_PRIOR, SMALLEST_PRIOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,13 @@ class BetaPolicy(Policy):
     """A policy with a Beta prior of a binary metric.
 
     Attributes:
-        prior_alpha: Pseudo-successes of the Beta prior, > 0. Used while the metric is binary;
-            other metrics have the weak Normal prior of `NormalPosterior.observed`.
-        prior_beta: Pseudo-failures of the Beta prior, > 0.
+        prior_alpha: Pseudo-successes of the Beta prior, in [0.01, 1e9]. Used while the metric is
+            binary; other metrics have the weak Normal prior of `NormalPosterior.observed`.
+        prior_beta: Pseudo-failures of the Beta prior, in [0.01, 1e9].
     """
 
-    prior_alpha: float = Field(default=1.0, gt=0.0, le=1e9)
-    prior_beta: float = Field(default=1.0, gt=0.0, le=1e9)
+    prior_alpha: float = Field(default=1.0, ge=SMALLEST_PRIOR, le=LARGEST_PRIOR)
+    prior_beta: float = Field(default=1.0, ge=SMALLEST_PRIOR, le=LARGEST_PRIOR)
 
     def mirrored(self) -> Self:
         """Return the policy with successes and failures of the prior exchanged."""

@@ -1,0 +1,80 @@
+"""What every evaluation must give, whatever it is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from schemas.catalogue import STATE_BYTES
+from streams.allocation.weights import smallest_weight
+from streams.domain.quantities import ALLOCATION_TOTAL
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.report import evaluate
+from streams.experiments.snapshot import CellPlace, Snapshot
+from streams.experiments.statement import evidence_json
+from streams.tallies.cell import Tally
+from streams.wire.snapshots import decode_snapshot, encode_snapshot
+
+
+def numbers(value: Any, path: str = "snapshot") -> Iterator[tuple[str, float]]:
+    """Yield every float of a snapshot with its path."""
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, (tuple, list)):
+        for index, each in enumerate(value):
+            yield from numbers(each, f"{path}[{index}]")
+    elif is_dataclass(value):
+        for each in fields(value):
+            if each.name != "experiment":
+                yield from numbers(getattr(value, each.name), f"{path}.{each.name}")
+
+
+def check(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> Snapshot:
+    """Evaluate, and hold every law of a snapshot."""
+    snapshot = evaluate(experiment, tally, cells)
+    endless = [(path, value) for path, value in numbers(snapshot) if not math.isfinite(value)]
+    assert not endless, f"not finite: {endless[:3]}"
+    probabilities = [variant.probability_best for variant in snapshot.variants]
+    assert all(0.0 <= p <= 1.0 for p in probabilities), f"P(best): {probabilities[:4]}"
+    assert abs(math.fsum(probabilities) - 1.0) < 1e-6, f"sum: {math.fsum(probabilities)}"
+    for variant in snapshot.variants:
+        assert variant.expected_loss >= 0.0, "expected loss"
+        for metric in variant.metrics:
+            assert metric.lower <= metric.upper, f"interval {metric.kind}"
+            against = metric.against_control
+            if against is not None:
+                assert 0.0 <= against.probability_better <= 1.0, "P(better)"
+                assert 0.0 <= against.p_value <= 1.0, "p-value"
+                assert against.expected_loss >= 0.0, "loss against control"
+                assert against.difference_lower <= against.difference_upper, (
+                    f"difference {metric.kind}"
+                )
+                if against.relative_lower is not None and against.relative_upper is not None:
+                    assert against.relative_lower <= against.relative_upper, (
+                        f"relative {metric.kind}"
+                    )
+    weights = snapshot.allocation.weights
+    assert sum(weights) == ALLOCATION_TOTAL, "sum of weights"
+    assert min(weights) >= 0, "negative weight"
+    definition = experiment.definition
+    if experiment.promotion is None and definition.policy.adaptive:
+        least = definition.policy.min_allocation
+        floor = smallest_weight(definition.policy, len(weights)) if least != 0.0 else 0
+        assert min(weights) >= floor, f"floor {least}"
+    found = snapshot.evidence
+    assert found is not None
+    p_values = [each.p_value for each in found.guardrails]
+    p_values += [each.p_value for each in found.comparisons]
+    for p_value in p_values:
+        assert 0.0 <= p_value <= 1.0, "p-value of evidence"
+    assert 0.0 <= found.sample_ratio.p_value <= 1.0, "p-value of the sample ratio"
+    for comparison in found.comparisons:
+        if comparison.lower is not None and comparison.upper is not None:
+            assert comparison.lower <= comparison.upper, "comparison"
+    payload = encode_snapshot(snapshot)
+    assert len(payload) <= STATE_BYTES, f"{len(payload)} bytes"
+    assert decode_snapshot(payload) == snapshot, "round trip"
+    evidence_json(snapshot)
+    return snapshot
