@@ -10,7 +10,7 @@ from hashlib import sha256
 import faust
 from aiokafka.structs import ConsumerRecord
 
-from streams.domain.errors import EventError
+from streams.domain.errors import EventError, quoted
 from streams.domain.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
 from streams.engine import metrics
 from streams.engine.outbox import Outgoing, deliver
@@ -56,6 +56,13 @@ def dead_letter(record: ConsumerRecord, error: EventError) -> DeadLetter:
     """Return the letter of a record that cannot be used as a whole."""
     [letter] = dead_letters(record, [Refusal(0, error)])
     return letter
+
+
+def encoding_failed(error: Exception) -> EventError:
+    """Return the error of a record that was folded, and of which something cannot be written."""
+    failure = EventError(ENCODING_FAILED, f"{type(error).__name__}: {quoted(str(error))}")
+    failure.__cause__ = error
+    return failure
 
 
 def log_failure(record: ConsumerRecord, error: EventError) -> None:

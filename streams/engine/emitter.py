@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import faust
 
@@ -13,6 +15,8 @@ from streams.engine.outbox import Outgoing, deliver
 from streams.engine.pacing import follow
 from streams.tallies.cell import Cell
 from streams.wire.cells import encode_cell
+
+logger = logging.getLogger(__name__)
 
 Place = tuple[int, str, int]
 
@@ -72,9 +76,9 @@ class CellEmitter:
     async def _send(self) -> None:
         cells, self._unsent = self._unsent, {}
         removed, self._removed = self._removed, {}
-        records = [self._record(cell) for cell in cells.values()]
+        records = chain(self._records(cells.values()), map(self._tombstone, removed))
         try:
-            await deliver(self._topic, records + list(map(self._tombstone, removed)), self._timeout)
+            await deliver(self._topic, records, self._timeout)
         except BaseException:
             self._unsent = cells | self._unsent
             self._removed = removed | self._removed
@@ -88,6 +92,14 @@ class CellEmitter:
             value=None,
             partition=self._partition_of(name.encode()),
         )
+
+    def _records(self, cells: Iterable[Cell]) -> Iterator[Outgoing]:
+        """Yield the records of cells; one that cannot be written is logged, and the others go."""
+        for cell in cells:
+            try:
+                yield self._record(cell)
+            except Exception:
+                logger.exception("a cell of %s cannot be written", experiment_id(cell.experiment))
 
     def _record(self, cell: Cell) -> Outgoing:
         name = experiment_id(cell.experiment)

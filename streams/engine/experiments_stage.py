@@ -27,11 +27,11 @@ from streams.domain.errors import EventError, InputError, NewerEntryError, quote
 from streams.domain.events import Answer
 from streams.domain.ids import experiment_id, experiment_number
 from streams.engine import metrics
-from streams.engine.dead_letters import dead_letter, log_failure
+from streams.engine.dead_letters import dead_letter, encoding_failed, log_failure
 from streams.engine.entries import UNKNOWN_SCHEMA, readable_entry
 from streams.engine.journal import FoldPausedError, Outcome
 from streams.engine.stored import StoredExperiment, decode_stored, encode_stored
-from streams.engine.tables import DurableTable
+from streams.engine.tables import DurableTable, check_entry
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction
 from streams.folding.base import never
@@ -40,6 +40,7 @@ from streams.tallies.cell import Source
 from streams.tallies.refusals import refusal
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.commands import decode_command
+from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT
 
 _TAKEN = b"t/"
@@ -231,24 +232,33 @@ class ExperimentsStage:
         command = decode_command(record.value, self._codec)
         experiments = self._known.setdefault(partition, {})
         known = experiments.get(command.experiment) or Known(command.experiment)
-        taken = known.take_command(record.offset, command)
+        after = known.copy()
+        try:
+            taken = after.take_command(record.offset, command)
+            if taken.decision is not None:
+                encode_decision(taken.decision, self._codec)
+            body = _entry(after) if taken.changed else None
+        except Exception as error:
+            failure = error if isinstance(error, EventError) else encoding_failed(error)
+            outcome.answers.append(known.refuse(command, failure))
+            if failure is error:
+                raise
+            raise failure from error
         if taken.decision is not None:
             outcome.decisions.append(taken.decision)
         if taken.answer is not None:
             outcome.answers.append(taken.answer)
-        if taken.changed and known.experiment is not None:
+        if body is not None:
+            known.adopt(after)
             experiments[known.number] = known
-            self._store(known, outcome)
+            outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (record.offset, body)
             if not known.is_ended:
                 self._touched.setdefault(partition, set()).add(known.number)
 
     def _store(self, known: Known, outcome: Outcome) -> None:
-        assert known.experiment is not None  # noqa: S101 - there is nothing to be kept before
-        stored = StoredExperiment(
-            known.experiment, tuple(known.answers.values()), known.archived_at_ms, known.is_ended
-        )
-        key = f"e/{known.experiment.id}".encode()
-        outcome.entries[key] = (known.hw, encode_stored(stored))
+        body = _entry(known)
+        assert body is not None  # noqa: S101 - there is nothing to be kept before
+        outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (known.hw, body)
 
     def _end(self, partition: int, place: bytes, outcome: Outcome) -> None:
         """Forget an archived experiment: a worker has removed a cell of it, which it had ended."""
@@ -285,18 +295,33 @@ class ExperimentsStage:
                 return
             raise
         experiments = self._known.setdefault(partition, {})
-        known = experiments.setdefault(cell.experiment, Known(cell.experiment))
+        known = experiments.get(cell.experiment) or Known(cell.experiment)
+        # Cells are encoded canonically, so the bytes that came are those that would be written.
+        body = record.value if self._codec is SINGLE_OBJECT else encode_cell(cell)
+        check_entry(body)
         if not known.take_cell(cell):
             return
+        experiments[cell.experiment] = known
         key = f"t/{experiment_id(cell.experiment)}/{cell.source}/{cell.partition}".encode()
-        # Cells are encoded canonically, so the bytes that came are those that would be written.
-        is_stored_so = self._codec is SINGLE_OBJECT
-        outcome.entries[key] = (cell.hw, record.value if is_stored_so else encode_cell(cell))
+        outcome.entries[key] = (cell.hw, body)
         self._touched.setdefault(partition, set()).add(cell.experiment)
 
 
 def _nothing(_: Iterable[str]) -> None:
     """Do nothing."""
+
+
+def _entry(known: Known) -> bytes | None:
+    """Return the table entry of an experiment; None of one that was not created."""
+    if known.experiment is None:
+        return None
+    body = encode_stored(
+        StoredExperiment(
+            known.experiment, tuple(known.answers.values()), known.archived_at_ms, known.is_ended
+        )
+    )
+    check_entry(body)
+    return body
 
 
 def _place_of(key: bytes | None) -> bytes | None:

@@ -23,6 +23,7 @@ from streams.engine.outbox import Outgoing, deliver
 from streams.engine.pacing import Share, follow
 from streams.engine.projector import Projector
 from streams.engine.serving import LOOK_S, Serving
+from streams.engine.tables import check_entry
 from streams.experiments.automatic import due_command
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
@@ -146,7 +147,8 @@ class Publisher:
                 snapshot = None if known is None else _evaluated(known)
                 if known is not None and snapshot is not None:
                     record = self._offered(snapshot)
-                    published.append((partition, known, snapshot, record))
+                    if record is not None:
+                        published.append((partition, known, snapshot, record))
             # One evaluation takes milliseconds: let batches and heartbeats in between.
             await asyncio.sleep(0)
         self._leave(waiting, answers)
@@ -158,13 +160,22 @@ class Publisher:
             stage.dirty = dirty | stage.dirty
             raise
 
-    def _offered(self, snapshot: Snapshot) -> Outgoing:
-        """Offer a snapshot to the projector, and return its record."""
-        payload = encode_snapshot(snapshot)
+    def _offered(self, snapshot: Snapshot) -> Outgoing | None:
+        """Offer a snapshot to the projector, and return its record; None if it cannot be written.
+
+        Then the experiment keeps its last one, and the others go on.
+        """
         name = snapshot.experiment.id
-        self._projector.offer(SnapshotRecord(name, snapshot.version, payload))
-        if self._codec is not SINGLE_OBJECT:
-            payload = encode_snapshot(snapshot, self._codec)
+        try:
+            payload = single = encode_snapshot(snapshot)
+            if self._codec is not SINGLE_OBJECT:
+                payload = encode_snapshot(snapshot, self._codec)
+            check_entry(payload)
+        except Exception:
+            logger.exception("the snapshot of %s cannot be written", name)
+            metrics.EVALUATION_FAILURES.inc()
+            return None
+        self._projector.offer(SnapshotRecord(name, snapshot.version, single))
         return Outgoing(name.encode(), payload)
 
     def _leave(self, waiting: Collection[tuple[int, int]], answers: Sequence[Answer]) -> None:

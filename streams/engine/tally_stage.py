@@ -15,14 +15,15 @@ from typing import Generic
 
 from aiokafka.structs import ConsumerRecord
 
+from streams.domain.errors import EventError
 from streams.domain.events import Answer
 from streams.domain.ids import experiment_id, experiment_number
 from streams.engine import metrics
-from streams.engine.dead_letters import dead_letters, log_failure
+from streams.engine.dead_letters import dead_letter, dead_letters, encoding_failed, log_failure
 from streams.engine.emitter import CellEmitter
 from streams.engine.entries import readable_entry
 from streams.engine.journal import FoldPausedError, Outcome, progress_key
-from streams.engine.tables import DurableTable
+from streams.engine.tables import DurableTable, check_entry
 from streams.folding.base import Folding, FoldT, never
 from streams.tallies.cell import Cell
 from streams.tallies.partition import Progress, Segment
@@ -140,8 +141,17 @@ class TallyStage(Generic[FoldT]):
             outcome.entries[_SEGMENT + segment.key.encode()] = (segment.hw, segment.body)
         unsettled = self._unsettled.setdefault(partition, {})
         for cell in changes.cells:
-            key = _CELL + experiment_id(cell.experiment).encode()
-            outcome.entries[key] = (cell.hw, encode_cell(cell))
+            try:
+                body = encode_cell(cell)
+                check_entry(body)
+            except Exception as error:  # noqa: BLE001 - the other experiments go on
+                # The last cell that could be written stands; the log has all of it.
+                failure = error if isinstance(error, EventError) else encoding_failed(error)
+                record = _record_at(records, cell.hw)
+                log_failure(record, failure)
+                outcome.dead_letters.append(dead_letter(record, failure))
+                continue
+            outcome.entries[_CELL + experiment_id(cell.experiment).encode()] = (cell.hw, body)
             unsettled[cell.experiment] = cell
             self._count_duplicates(topic, cell)
         for experiment, offset in changes.ended:
@@ -166,3 +176,8 @@ class TallyStage(Generic[FoldT]):
         place = cell.partition, cell.experiment
         metrics.DUPLICATES.labels(topic).inc(cell.duplicates - self._duplicates.get(place, 0))
         self._duplicates[place] = cell.duplicates
+
+
+def _record_at(records: Sequence[ConsumerRecord], offset: int) -> ConsumerRecord:
+    """Return the record at an offset, or the last one where that was folded before."""
+    return next((record for record in records if record.offset == offset), records[-1])

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 from streams.domain.events import Command, CommandKind
+from streams.experiments.evidence_size import bounded
 from streams.experiments.lifecycle import Status
 from streams.experiments.promotion import obstacles
 from streams.experiments.snapshot import RecommendedAction, Snapshot
@@ -57,11 +58,13 @@ def _is_harmful(snapshot: Snapshot) -> bool:
 def _command(snapshot: Snapshot, kind: CommandKind, payload: dict[str, Any]) -> Command:
     experiment = snapshot.experiment
     seed = f"{_VERBS[kind]}/{experiment.id}/{experiment.version}".encode()
-    because = {
-        "version": snapshot.version,
-        "reason": snapshot.reason,
-        "evidence": evidence_json(snapshot),
-    }
+    because = bounded(
+        {
+            "version": snapshot.version,
+            "reason": snapshot.reason,
+            "evidence": evidence_json(snapshot),
+        }
+    )
     return Command(
         command_id=blake2b(seed, digest_size=_ID_BYTES).hexdigest(),
         experiment=experiment.number,

@@ -24,6 +24,11 @@ MAX_VARIANTS = 256
 """Variants of one experiment, at most; P(best) by quadrature costs time in proportion."""
 
 MAX_CONFIG_DEPTH = 16
+
+MAX_DEFINITION_BYTES = 1_000_000
+"""Largest definition, as JSON with all defaults. Its command must fit a record of `commands`, and
+its snapshot and table entry have room for the rest."""
+
 WEIGHT_TOLERANCE = 1e-6
 """How far declared weights may miss the sum 1: room for thirds in decimals, not for errors."""
 
@@ -289,6 +294,10 @@ class ExperimentDefinition(InputModel):
             message = f"weights sum to {math.fsum(weights)!r}, not to 1"
             raise problem("WEIGHTS_DO_NOT_SUM", message, "variants")
         _check_policy(self.config.parameters, len(names))
+        size = len(self.model_dump_json(by_alias=True).encode())
+        if size > MAX_DEFINITION_BYTES:
+            message = f"{size} bytes as JSON with all defaults, must be <= {MAX_DEFINITION_BYTES}"
+            raise problem("DEFINITION_TOO_LARGE", message)
         return self
 
     @property

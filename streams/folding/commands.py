@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streams.domain.command_ids import reuses_key
-from streams.domain.errors import EngineError, EventError, InputError
+from streams.domain.errors import EngineError, EventError, InputError, quoted
 from streams.domain.events import Answer, Command, CommandKind, Decision
 from streams.domain.generations import FIRST
+from streams.experiments.evidence_size import bounded
 from streams.experiments.lifecycle import Experiment, apply_command, ended
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
@@ -89,6 +90,28 @@ class Known:
         self.cells.clear()
         self.answers.clear()
 
+    def copy(self) -> Known:
+        """Return a copy that commands do not change."""
+        return replace(self, answers=dict(self.answers), cells=dict(self.cells))
+
+    def adopt(self, after: Known) -> None:
+        """Take what a command has made of a copy."""
+        self.hw, self.experiment, self.answers = after.hw, after.experiment, after.answers
+        self.archived_at_ms, self.is_ended = after.archived_at_ms, after.is_ended
+
+    def refuse(self, command: Command, error: EventError) -> Answer:
+        """Return the answer to a command that has changed nothing."""
+        return Answer(
+            command_id=command.command_id,
+            experiment=command.experiment,
+            accepted=False,
+            version=self.experiment.version if self.experiment else 0,
+            status=self.experiment.status.value if self.experiment else None,
+            code=error.code,
+            message=error.message,
+            path=error.path,
+        )
+
     def take_command(self, offset: int, command: Command) -> Taken:
         """Apply the command at `offset`, unless that was done before.
 
@@ -125,7 +148,7 @@ class Known:
             refusal = {"code": error.code, "message": error.message, "path": error.path}
         except Exception as error:
             # One command must not stop a partition for ever, whatever is wrong with it.
-            raise EventError(COMMAND_FAILED, f"{type(error).__name__}: {error}") from error
+            raise failed(error) from error
         else:
             if command.kind is CommandKind.ARCHIVE:
                 self.archived_at_ms = command.issued_at_ms
@@ -153,6 +176,11 @@ class Known:
 def _oldest_to_forget(answers: Mapping[str, Answer]) -> str:
     """Return the oldest answer but that of the creation, whose version is 1 as no other's."""
     return next(name for name, answer in answers.items() if answer.version != 1 or answer.code)
+
+
+def failed(error: Exception) -> EventError:
+    """Return the error of a command that our own code has failed on."""
+    return EventError(COMMAND_FAILED, f"{type(error).__name__}: {quoted(str(error))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +219,18 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
         kind=snapshot.recommended_action.value,
         at_ms=snapshot.as_of_ms,
         version=snapshot.version,
-        evidence={
-            "reason": snapshot.reason,
-            "winner": snapshot.winner,
-            "confidence": snapshot.confidence,
-            "probabilityBest": [variant.probability_best for variant in snapshot.variants],
-            "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
-            "assignments": [variant.assignments for variant in snapshot.variants],
-            "evidence": evidence_json(snapshot),
-            **own,
-        },
+        evidence=bounded(
+            {
+                "reason": snapshot.reason,
+                "winner": snapshot.winner,
+                "confidence": snapshot.confidence,
+                "probabilityBest": [variant.probability_best for variant in snapshot.variants],
+                "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
+                "assignments": [variant.assignments for variant in snapshot.variants],
+                "evidence": evidence_json(snapshot),
+                **own,
+            }
+        ),
     )
 
 
@@ -219,12 +249,14 @@ def _decided(command: Command, answer: Answer) -> Decision:
         kind="command",
         at_ms=command.issued_at_ms,
         version=answer.version,
-        evidence={
-            "commandId": command.command_id,
-            "command": command.kind.value,
-            "accepted": answer.accepted,
-            "code": answer.code,
-            "status": answer.status,
-            **({} if because is None else {"because": because}),
-        },
+        evidence=bounded(
+            {
+                "commandId": command.command_id,
+                "command": command.kind.value,
+                "accepted": answer.accepted,
+                "code": answer.code,
+                "status": answer.status,
+                **({} if because is None else {"because": because}),
+            }
+        ),
     )

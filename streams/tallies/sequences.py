@@ -21,6 +21,10 @@ MAX_GAPS = 256
 """Gaps remembered per sender. Beyond, the oldest is given up: a batch that arrives in it after all
 is refused (`SEQUENCE_WINDOW_PASSED`), since nothing tells it from a repetition."""
 
+MAX_GAPS_OF_ALL = 16_384
+"""Gaps remembered of all senders, so that the progress record stays below 300 kB. Beyond, the
+sender that is silent for longest gives up its oldest one."""
+
 MAX_SEQUENCE = (1 << 63) - 1
 
 _COUNT = struct.Struct(">H")
@@ -31,11 +35,12 @@ _GAP = struct.Struct(">QQ")
 class SequenceGuard:
     """Tells new batches from repeated ones. Equal guards decide alike for ever."""
 
-    __slots__ = ("_senders",)
+    __slots__ = ("_gaps", "_senders")
 
     def __init__(self) -> None:
         # In order of their last batch, the one silent for longest first.
         self._senders: dict[tuple[int, int], _Sender] = {}
+        self._gaps = 0
 
     def admit(self, incarnation: int, partition: int, sequence: int) -> bool:
         """Remember a batch, and return whether it is new.
@@ -59,8 +64,16 @@ class SequenceGuard:
         sender = self._senders.pop(key, None) or _Sender()
         self._senders[key] = sender
         if len(self._senders) > MAX_SENDERS:
-            del self._senders[next(iter(self._senders))]
-        return sender.admit(sequence)
+            forgotten = self._senders.pop(next(iter(self._senders)))
+            self._gaps -= len(forgotten.gaps)
+        before = len(sender.gaps)
+        is_new = sender.admit(sequence)
+        self._gaps += len(sender.gaps) - before
+        if self._gaps > MAX_GAPS_OF_ALL:
+            silent = next(each for each in self._senders.values() if each.gaps)
+            silent.give_up_oldest()
+            self._gaps -= 1
+        return is_new
 
     def encode(self) -> bytes:
         """Return the guard as bytes; equal guards give equal bytes."""
@@ -84,6 +97,7 @@ class SequenceGuard:
             end = place + n_gaps * _GAP.size
             gaps = list(_GAP.iter_unpack(data[place:end]))
             guard._senders[incarnation, partition] = _Sender(upcoming, floor, gaps)
+            guard._gaps += n_gaps
             place = end
         return guard
 
@@ -137,4 +151,8 @@ class _Sender:
 
     def _give_up(self) -> None:
         if len(self.gaps) > MAX_GAPS:
-            self.floor = self.gaps.pop(0)[1]
+            self.give_up_oldest()
+
+    def give_up_oldest(self) -> None:
+        """Take what is missing in the oldest gap for passed."""
+        self.floor = self.gaps.pop(0)[1]

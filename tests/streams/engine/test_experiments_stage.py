@@ -20,7 +20,7 @@ from streams.wire.commands import encode_command
 TOPIC = "commands"
 PARTITION = 1
 EXPERIMENT = 7
-DEFINITION = {
+DEFINITION: dict[str, Any] = {
     "config": {"name": "test", "type": "ucb", "primaryMetric": "click"},
     "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
 }
