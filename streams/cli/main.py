@@ -11,6 +11,7 @@ from streams.cli import (
     doctor,
     experiments,
     imports,
+    receipts,
     schemas,
     statistics,
     topics,
@@ -40,6 +41,7 @@ COMMANDS = (
     schemas,
     doctor,
     dead_letters,
+    receipts,
 )
 
 app = typer.Typer(

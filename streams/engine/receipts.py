@@ -98,7 +98,7 @@ class ReceiptKeeper:
         log = self._log()
         kept = await self._keep_all(log)
         if kept is None or not await self._store.declare_complete(self._worker_id):
-            return  # another worker has taken over
+            return  # another worker has taken over, or Redis was emptied once more
         self._followed, self._follow_until_s = log, self._clock() + SETTLE_S
         took_s = self._clock() - began_s
         metrics.RECEIPT_REBUILDS.inc()
@@ -117,7 +117,7 @@ class ReceiptKeeper:
         try:
             while (chunk := await loop.run_in_executor(self._pool, next, chunks, None)) is not None:
                 kept += await self._store.add(chunk)
-                if not await self._store.lease(self._worker_id):
+                if not await self._store.keep_lease(self._worker_id):
                     return None
         finally:
             await loop.run_in_executor(self._pool, chunks.close)

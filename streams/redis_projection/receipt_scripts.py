@@ -109,11 +109,10 @@ return 1
 """
 """Declares the memory complete, by the holder of the lease alone."""
 
-RENEW = """
+KEEP_LEASE = """
 -- KEYS: the lease. ARGV: who holds it, for how many seconds.
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
-"""Takes the lease, or keeps it."""
+"""Keeps the lease. If it is gone, so is perhaps what was kept under it: Redis was emptied."""

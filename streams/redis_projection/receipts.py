@@ -119,7 +119,7 @@ class ReceiptStore:
         self._ask = client.register_script(receipt_scripts.ASK)
         self._add = client.register_script(receipt_scripts.ADD)
         self._declare = client.register_script(receipt_scripts.DECLARE)
-        self._renew = client.register_script(receipt_scripts.RENEW)
+        self._keep_lease = client.register_script(receipt_scripts.KEEP_LEASE)
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """Return the first receipts of units; that of the unit itself before that of its other id.
@@ -214,14 +214,26 @@ class ReceiptStore:
         return False
 
     async def lease(self, worker_id: str) -> bool:
-        """Take or keep the right to rebuild; return whether it is this worker's.
+        """Take the right to rebuild; return whether it was free, or is this worker's already.
 
         Raises:
             DependencyError: Redis does not answer.
         """
+        name = self._keys.receipts_lease
         with redis_errors():
-            held = await self._renew(keys=[self._keys.receipts_lease], args=[worker_id, LEASE_S])
-        return bool(held)
+            if await self._client.set(name, worker_id, nx=True, ex=LEASE_S):
+                return True
+        return await self.keep_lease(worker_id)
+
+    async def keep_lease(self, worker_id: str) -> bool:
+        """Keep the right to rebuild; return False if it was lost, as when Redis was emptied.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        args: list[str | int] = [worker_id, LEASE_S]
+        with redis_errors():
+            return bool(await self._keep_lease(keys=[self._keys.receipts_lease], args=args))
 
     async def declare_complete(self, worker_id: str) -> bool:
         """Declare that no receipt is missing; return False if the lease is another worker's.

@@ -1,0 +1,102 @@
+"""`experiment receipts`: the first receipts of users and sessions in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streams.archive.joined import JoinedSource
+from streams.archive.source import ArchiveSource
+from streams.cli import terminal
+from streams.cli.failures import EXIT_FAILED
+from streams.cli.terminal import API_DEFAULT, Api, AsJson, print_json
+from streams.log.kafka import KafkaSource
+from streams.log.records import LogSource
+from streams.redis_projection.connection import connect
+from streams.redis_projection.keys import Keys
+from streams.redis_projection.receipts import ReceiptStore
+from streams.replay.partitions import Inputs
+from streams.replay.receipts import ReceiptLog
+from streams.settings import Settings
+
+Archive = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        help="What `experiment archive` has kept, for impressions that Kafka no longer has.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to `app`."""
+    receipts = typer.Typer(
+        no_args_is_help=True, help="The first receipts of users and sessions, kept in Redis."
+    )
+    receipts.command()(status)
+    receipts.command()(rebuild)
+    app.add_typer(receipts, name="receipts")
+
+
+def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
+    """Say whether Redis holds all first receipts, and of which experiments it holds any."""
+    found = asyncio.run(_status(terminal.settings_of(api)))
+    if as_json:
+        print_json(found)
+        return
+    typer.echo("complete" if found["complete"] else "not complete: a worker rebuilds them")
+    for name in found["experiments"]:
+        typer.echo(name)
+
+
+def rebuild(archive: Archive = None, as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
+    """Keep the first receipt of every unit that Redis has none of, from the log.
+
+    Workers do that when Redis was emptied. This is for what they do not see (keys that were evicted
+    or deleted), and for units whose impressions are in an archive alone. Nothing that is there is
+    changed, so it may run at any time.
+    """
+    settings = terminal.settings_of(api)
+    kafka = KafkaSource(settings)
+    source = kafka if archive is None else JoinedSource(ArchiveSource(archive), kafka)
+    found = asyncio.run(_rebuild(settings, source))
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"{found['kept']:,} receipts kept, from {found['impressions']:,} impressions")
+    if not found["complete"]:
+        typer.echo("another process rebuilds them at this moment", err=True)
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _status(settings: Settings) -> dict[str, Any]:
+    async with connect(settings.redis_url) as redis:
+        store = ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s)
+        places = await store.places()
+        return {
+            "complete": await store.is_complete(),
+            "experiments": sorted({experiment_id for experiment_id, _ in places}),
+        }
+
+
+async def _rebuild(settings: Settings, source: LogSource) -> dict[str, Any]:
+    holder = f"{socket.gethostname()}-{os.getpid()}-receipts"
+    log = ReceiptLog(source, Inputs.of(settings))
+    kept = 0
+    async with connect(settings.redis_url) as redis:
+        store = ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s)
+        chunks = log.new()
+        is_held = await store.lease(holder)
+        while is_held and (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            kept += await store.add(chunk)
+            is_held = await store.keep_lease(holder)
+        if is_held:
+            is_held = await store.declare_complete(holder)
+            await store.release(holder)
+    return {"kept": kept, "impressions": log.impressions, "complete": is_held}

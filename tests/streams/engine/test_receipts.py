@@ -1,0 +1,144 @@
+"""Keeping first receipts: rebuilt by one worker, followed for a while, freed after archives."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+import pytest
+
+from streams.engine.receipts import FREE_S, RETENTION_S, SETTLE_S, ReceiptKeeper
+from streams.redis_projection.receipts import Place
+
+FIRST = Place("exp_0000000000001", 0, 1)
+SECOND = Place("exp_0000000000001", 0, 2)
+
+
+@dataclass
+class Store:
+    """What the keeper uses of Redis."""
+
+    complete: bool = False
+    holder: str | None = None
+    receipts: dict[Place, bytes] = field(default_factory=dict)
+    freed: list[tuple[str, int]] = field(default_factory=list)
+
+    async def is_complete(self) -> bool:
+        return self.complete
+
+    async def lease(self, worker_id: str) -> bool:
+        self.holder = self.holder or worker_id
+        return self.holder == worker_id
+
+    async def keep_lease(self, worker_id: str) -> bool:
+        return self.holder == worker_id
+
+    async def release(self, worker_id: str) -> None:
+        self.holder = None if self.holder == worker_id else self.holder
+
+    async def declare_complete(self, worker_id: str) -> bool:
+        self.complete = self.holder == worker_id
+        return self.complete
+
+    async def add(self, receipts: dict[Place, bytes]) -> int:
+        before = len(self.receipts)
+        self.receipts = receipts | self.receipts
+        return len(self.receipts) - before
+
+    async def places(self) -> list[tuple[str, int]]:
+        return sorted({(place.experiment_id, place.phase) for place in self.receipts})
+
+    async def free(self, experiment_id: str, phase: int) -> None:
+        self.freed.append((experiment_id, phase))
+        self.receipts = {}
+
+
+@dataclass
+class Log:
+    """Receipts that come to the log one after the other."""
+
+    waiting: list[dict[Place, bytes]]
+    impressions: int = 0
+
+    def new(self) -> Generator[dict[Place, bytes], None, None]:
+        while self.waiting:
+            self.impressions += 1
+            yield self.waiting.pop(0)
+
+
+class Case:
+    """A keeper with its parts."""
+
+    def __init__(self, *waiting: dict[Place, bytes], store: Store | None = None) -> None:
+        self.now_s = 1_000.0
+        self.store = store or Store()
+        self.log = Log(list(waiting))
+        self.archived: list[str] = []
+        self.keeper = ReceiptKeeper(
+            self.store,  # type: ignore[arg-type]
+            lambda: self.log,  # type: ignore[arg-type, return-value]
+            "me",
+            lambda: self.archived,
+            lambda: self.now_s,
+        )
+
+
+async def test_what_redis_has_lost_is_rebuilt_and_the_first_receipt_of_a_unit_holds() -> None:
+    case = Case({FIRST: b"one"}, {}, {FIRST: b"later", SECOND: b"two"})
+
+    await case.keeper.look()
+
+    assert case.store.receipts == {FIRST: b"one", SECOND: b"two"}
+    assert (case.store.complete, case.store.holder) == (True, "me")
+
+
+async def test_the_log_is_followed_for_a_while_after_the_rebuild() -> None:
+    case = Case({FIRST: b"one"})
+    await case.keeper.look()
+
+    case.log.waiting.append({SECOND: b"two"})  # given out meanwhile, and logged late
+    await case.keeper.look()
+    followed = dict(case.store.receipts)
+    case.now_s += SETTLE_S
+    await case.keeper.look()
+
+    assert followed == {FIRST: b"one", SECOND: b"two"}
+    assert case.store.holder is None
+
+
+async def test_one_worker_rebuilds_and_the_others_wait() -> None:
+    case = Case({FIRST: b"one"}, store=Store(holder="other"))
+
+    await case.keeper.look()
+
+    assert not case.store.receipts
+    assert not case.store.complete
+
+
+@pytest.mark.parametrize("holder", ["other", None])
+async def test_a_worker_that_has_lost_its_lease_declares_nothing(holder: str | None) -> None:
+    """Another has taken it, or Redis was emptied in the middle of it."""
+    case = Case({FIRST: b"one"}, {SECOND: b"two"})
+
+    async def lose(receipts: dict[Place, bytes]) -> int:
+        case.store.holder = holder
+        return len(receipts)
+
+    case.store.add = lose  # type: ignore[method-assign]
+    await case.keeper.look()
+
+    assert not case.store.complete
+
+
+async def test_receipts_of_an_archived_experiment_go_after_a_while() -> None:
+    case = Case(store=Store(complete=True, receipts={FIRST: b"one"}))
+    await case.keeper.look()
+    case.archived = [FIRST.experiment_id]
+    case.now_s += FREE_S
+    await case.keeper.look()
+    at_once = list(case.store.freed)
+    case.now_s += RETENTION_S
+    await case.keeper.look()
+
+    assert at_once == []
+    assert case.store.freed == [(FIRST.experiment_id, 0)]
