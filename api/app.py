@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import Producer as KafkaProducer
 
 from api.assigning import Assigning
-from api.auth import open_gate
+from api.auth import open_gate, reload_gate
 from api.commands import Commands, KafkaCommandLog
 from api.control import control_plane
 from api.cors import Origins
@@ -33,9 +33,11 @@ from api.spool import Spool
 from api.sticky import StickyReceipts
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.domain.errors import DependencyError
-from streams.domain.receipts import Keyring
+from streams.experiments.snapshot import Snapshot
 from streams.process.background import BackgroundTasks
+from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
+from streams.receipt_keys import keyring_of, reload_keyring
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.presence import ApiPresence
@@ -71,7 +73,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         DependencyError: the schema registry does not answer.
     """
     gate = open_gate(settings.api_host, settings.api_keys_file)
-    keyring = Keyring.parse(settings.signing_keys)
+    keyring = keyring_of(settings)
     keys = Keys(settings.namespace)
     async with AsyncExitStack() as resources:
         watchdog = resources.enter_context(LoopWatchdog(settings.api_loop_stall_s))
@@ -102,7 +104,12 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             seal=sealer(keyring),
         )
         reader = ProjectionReader(redis, keys)
-        experiments = Experiments(reader, settings.snapshot_sweep_s)
+
+        def note_key(snapshot: Snapshot) -> None:
+            experiment = snapshot.experiment
+            keyring.sign_with(experiment.number, experiment.definition.config.receipt_key)
+
+        experiments = Experiments(reader, settings.snapshot_sweep_s, taken=note_key)
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         assigning = Assigning(experiments, keyring, outbox, sticky, now_ms)
         observing = Observing(keyring, outbox, now_ms)
@@ -159,9 +166,14 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
                 counters,
                 watch.readiness,
                 partial(rendered, collector),
+                lambda: keyring.ids[0],
             ),
             version("experiment-streams"),
         )
+        reloads = {"receipt keys": partial(reload_keyring, keyring, settings)}
+        if settings.api_keys_file is not None:
+            reloads["API keys"] = partial(reload_gate, gate, settings.api_keys_file)
+        on_hangup(reloads)
         experiments.follow(background)
         watch.follow(background)
         background.start("presence", presence.follow)

@@ -77,10 +77,14 @@ class Gate:
     def __init__(self, keys: Iterable[ApiKey] | None) -> None:
         """Take the keys; None opens the gate to everyone."""
         self.is_open = keys is None
-        self._keys = [
-            (bytes.fromhex(key.blake2b), _Known(key.name, key.scopes)) for key in keys or ()
-        ]
+        self._keys: list[tuple[bytes, _Known]] = []
         self._verified: dict[bytes, _Known] = {}
+        self.take(keys or ())
+
+    def take(self, keys: Iterable[ApiKey]) -> None:
+        """Have these keys from now on, instead of those before."""
+        self._keys = [(bytes.fromhex(key.blake2b), _Known(key.name, key.scopes)) for key in keys]
+        self._verified = {}
 
     def check(self, headers: Iterable[tuple[bytes, bytes]], *scopes: Scope) -> str:
         """Return who sends a request with these headers, if it may do what one of `scopes` names.
@@ -133,6 +137,17 @@ def open_gate(host: str, file: Path | None) -> Gate:
             _VARIABLE,
         )
     return Gate(None)
+
+
+def reload_gate(gate: Gate, file: Path) -> str:
+    """Take the keys that a file holds now; return what is to be logged of them.
+
+    Raises:
+        ConfigurationError: as `read_keys`; the gate is as it was.
+    """
+    keys = read_keys(file)
+    gate.take(keys)
+    return f"{len(keys)} keys"
 
 
 def read_keys(file: Path) -> tuple[ApiKey, ...]:

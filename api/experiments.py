@@ -94,7 +94,12 @@ class Experiments:
     """
 
     def __init__(
-        self, source: SnapshotSource, sweep_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        source: SnapshotSource,
+        sweep_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        taken: Callable[[Snapshot], object] | None = None,
     ) -> None:
         """Begin with none.
 
@@ -102,7 +107,9 @@ class Experiments:
             source: Where snapshots come from.
             sweep_s: Seconds between two readings of everything, for what no announcement told.
             clock: Seconds that only grow.
+            taken: Called with every snapshot before it is used.
         """
+        self._taken = taken
         self.unreadable: dict[str, str] = {}
         self.conclusions = 0
         self.winner_confidences: list[float] = []
@@ -195,6 +202,8 @@ class Experiments:
             return False
         # Compiled first: a snapshot that cannot be compiled changes nothing.
         running = RunningExperiment(snapshot) if snapshot.experiment.is_assigning else None
+        if self._taken is not None:
+            self._taken(snapshot)
         self._left_over.discard(experiment_id)
         self._snapshots[experiment_id] = snapshot
         if running is not None:

@@ -34,6 +34,7 @@ class Services:
     counters: RequestCounters
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
+    receipt_key: Callable[[], int]
 
 
 def json_answer(payload: Any, status: int = 200) -> Response:

@@ -59,9 +59,13 @@ class Settings(KafkaSettings):
     receipt_keys: SecretStr | None = Field(
         None,
         description="Keys that sign assignment ids: `id:hex` separated by commas, id 0 to 255, "
-        "16 to 64 bytes. The first signs, all verify, so a new key goes first and the old one is "
-        "kept until its receipts have expired. Required by api and worker; `experiment up` makes "
-        "one.",
+        "16 to 64 bytes. The first signs, all verify; docs/production.md says how to replace one. "
+        "Required by api and worker, here or in `receipt_keys_file`; `experiment up` makes one.",
+    )
+    receipt_keys_file: Path | None = Field(
+        None,
+        description="File of the same keys, separated by commas or line breaks, read again at "
+        "SIGHUP.",
     )
 
     # API.
@@ -255,17 +259,29 @@ class Settings(KafkaSettings):
 
     @property
     def signing_keys(self) -> str:
-        """Receipt keys in clear, as `id:hex,id:hex`.
+        """Receipt keys in clear, as `id:hex,id:hex` or in lines.
 
         Raises:
-            ConfigurationError: none are set.
+            ConfigurationError: none are set, or their file cannot be read.
         """
-        if self.receipt_keys is None or not self.receipt_keys.get_secret_value():
+        variable = f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS"
+        given = "" if self.receipt_keys is None else self.receipt_keys.get_secret_value()
+        if self.receipt_keys_file is None:
+            if not given:
+                raise ConfigurationError(
+                    f"{variable} is not set; it signs assignment ids", variable
+                )
+            return given
+        if given:
             raise ConfigurationError(
-                f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS is not set; it signs assignment ids",
-                f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS",
+                f"{variable} and {variable}_FILE are set, must be one", variable
             )
-        return self.receipt_keys.get_secret_value()
+        try:
+            return self.receipt_keys_file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"{self.receipt_keys_file} cannot be read: {error}", f"{variable}_FILE"
+            ) from error
 
 
 def variables(settings: Settings) -> dict[str, str]:

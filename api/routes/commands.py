@@ -97,7 +97,9 @@ def commands(services: Services) -> APIRouter:
             surplus = decode_object(await request.body())
             if surplus:
                 raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
-            return await change(experiment_id, kind, {}, _key(request, key, {}))
+            # Its receipts are signed by one key from its start to its end.
+            payload = {"receiptKey": services.receipt_key()} if kind is CommandKind.START else {}
+            return await change(experiment_id, kind, payload, _key(request, key, {}))
 
         router.add_api_route(
             f"/experiments/{{experiment_id}}/{kind}",

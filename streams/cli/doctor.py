@@ -17,7 +17,7 @@ from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
 from streams.diagnosis.checks import Finding, Severity, findings
 from streams.diagnosis.gathering import gather
 
-_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow"}
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold"}
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def doctor(
     """Say what is wrong and what to do: Kafka, Redis, workers, lag, snapshots, spool, clocks.
 
     Takes some seconds, since it looks twice. Ends with 0 when all is well and with 1 when there
-    are findings. With --json, one object a line.
+    are findings other than notes. With --json, one object a line.
     """
     settings = terminal.settings_of(api)
     with terminal.err.status("looking twice, a few seconds apart"):
@@ -48,7 +48,7 @@ def doctor(
         terminal.out.print(Group(*map(view, found)))
     else:
         terminal.out.print("Nothing is wrong.", style="green")
-    if found:
+    if any(each.severity is not Severity.NOTE for each in found):
         raise typer.Exit(EXIT_FAILED)
 
 

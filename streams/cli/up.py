@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -98,7 +99,24 @@ async def _run_until_signal(plan: Plan) -> None:
     supervisor = Supervisor(
         plan, os.environ, report=lambda line: terminal.echo(f"experiment: {line}", err=True)
     )
+    loop.add_signal_handler(signal.SIGHUP, partial(_hang_up, supervisor, stop, _has_terminal()))
     await supervisor.run(stop, announce=_announce)
+
+
+def _hang_up(supervisor: Supervisor, stop: asyncio.Event, had_terminal: bool) -> None:
+    """Have keys read again; or stop, if the signal came because the terminal was closed."""
+    if had_terminal and not _has_terminal():
+        stop.set()
+    else:
+        supervisor.hang_up()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _announce(url: str) -> None:

@@ -25,10 +25,11 @@ _SHOWN = 3
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """How bad a finding is; a note is no fault."""
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Finding:
 
     Attributes:
         code: Stable name, upper snake case.
-        severity: An error loses or delays answers now; a warning may.
+        severity: An error loses or delays answers now; a warning may; a note is for information.
         what: What was seen, one sentence.
         advice: What to do about it.
     """
@@ -51,7 +52,7 @@ class Finding:
 def findings(facts: Facts) -> list[Finding]:
     """Return everything that is wrong, errors first; empty when all is well."""
     found = [finding for check in _CHECKS for finding in check(facts)]
-    return sorted(found, key=lambda finding: finding.severity is not Severity.ERROR)
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
 def _reachable(facts: Facts) -> Iterator[Finding]:
@@ -84,6 +85,45 @@ def _receipt_keys(facts: Facts) -> Iterator[Finding]:
             facts.receipt_keys_error,
             "Set EXPERIMENT_RECEIPT_KEYS to the same keys for API and workers.",
         )
+
+
+def _keys_in_use(facts: Facts) -> Iterator[Finding]:
+    if not facts.receipt_keys:
+        return
+    signs, *retiring = facts.receipt_keys
+    used: defaultdict[int, list[str]] = defaultdict(list)
+    for each in facts.snapshots:
+        if each.has_receipts:
+            # Where the key is not noted, it may be any.
+            for key_id in retiring if each.receipt_key is None else (each.receipt_key,):
+                used[key_id].append(each.experiment_id)
+    for key_id, names in sorted(used.items()):
+        if key_id not in facts.receipt_keys:
+            yield Finding(
+                "RECEIPT_KEY_MISSING",
+                Severity.ERROR,
+                f"receipt key {key_id} signed the receipts of {_listed(names)}, and is not among "
+                "the keys",
+                "Their observations are refused (UNKNOWN_RECEIPT_KEY). Put the key behind the "
+                "first one, for API and workers.",
+            )
+    for key_id in retiring:
+        if used[key_id]:
+            yield Finding(
+                "RECEIPT_KEY_IN_USE",
+                Severity.NOTE,
+                f"receipt key {key_id} no longer signs for new experiments, and still does for "
+                f"{_listed(used[key_id])}",
+                "Keep it until they are archived.",
+            )
+        elif facts.kafka.error is None and facts.redis.error is None:
+            yield Finding(
+                "RECEIPT_KEY_UNUSED",
+                Severity.NOTE,
+                f"receipt key {key_id} does not sign, and no experiment has receipts of it",
+                f"If it is to replace key {signs}, put it first now; if it was replaced, it can be "
+                "removed. Keep it where you keep secrets: a replay needs it.",
+            )
 
 
 def _topics(facts: Facts) -> Iterator[Finding]:
@@ -368,6 +408,7 @@ def _listed(names: list[str] | tuple[str, ...]) -> str:
 _CHECKS = (
     _reachable,
     _receipt_keys,
+    _keys_in_use,
     _topics,
     _workers,
     _log,

@@ -43,6 +43,8 @@ class SnapshotFacts:
         redis_version: Of its snapshot in Redis; None when Redis has none.
         cells: Last offset folded, by (source, partition), in that newest snapshot.
         tallies: The same in the newest cells of `tallies`, read before the snapshot.
+        has_receipts: Whether it was started and is not archived, so that its receipts count.
+        receipt_key: Id of the key that signs them; None where that is not known.
     """
 
     experiment_id: str
@@ -50,6 +52,8 @@ class SnapshotFacts:
     redis_version: int | None
     cells: Mapping[tuple[str, int], int]
     tallies: Mapping[tuple[str, int], int]
+    has_receipts: bool = False
+    receipt_key: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class Facts:
         receipt_keys_error: What is wrong with the receipt keys; None when they can be used.
         spool_files_bytes: Size of the spool's files on this machine.
         spool_files_damaged: Files of the spool on this machine that hold what could not be sent.
+        receipt_keys: Ids of the receipt keys; the first signs.
         snapshots: Experiments that have a snapshot; empty unless Kafka and Redis answered.
         schemas: Which versions are written and read; None unless Kafka and Redis answered.
     """
@@ -135,4 +140,5 @@ class Facts:
     api: ApiFacts
     snapshots: tuple[SnapshotFacts, ...] = ()
     spool_files_damaged: tuple[str, ...] = ()
+    receipt_keys: tuple[int, ...] = ()
     schemas: SchemaFacts | None = None

@@ -40,7 +40,6 @@ from streams.diagnosis.facts import (
 from streams.diagnosis.schemas import SchemaFacts
 from streams.domain.errors import DependencyError, EngineError, EventError
 from streams.domain.ids import experiment_id
-from streams.domain.receipts import Keyring
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.kafka_admin import partitions_of_topics
@@ -49,6 +48,7 @@ from streams.log.kafka import KafkaSource
 from streams.log.positions import GroupPositions, Positions
 from streams.log.records import LogError, all_records
 from streams.log.schema_levels import levels_of
+from streams.receipt_keys import keyring_of
 from streams.redis_projection.connection import connect, redis_errors
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.presence import live_processes
@@ -87,16 +87,21 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
             redis_version=versions.get(name),
             cells={(cell.source, cell.partition): cell.hw for cell in snapshot.cells},
             tallies=tallies.get(name, {}),
+            has_receipts=snapshot.experiment.started_at_ms is not None
+            and snapshot.experiment.status is not Status.ARCHIVED,
+            receipt_key=snapshot.experiment.definition.config.receipt_key,
         )
         for name, snapshot in sorted(newest.items())
         # What was archived and is not in Redis has ended.
         if name in versions or snapshot.experiment.status is not Status.ARCHIVED
     )
+    keys, keys_error = _receipt_keys(settings)
     return Facts(
         prefix=settings.topic_prefix,
         wanted_partitions=settings.partitions,
         hours=hours,
-        receipt_keys_error=_receipt_keys_error(settings),
+        receipt_keys_error=keys_error,
+        receipt_keys=keys,
         spool_files_bytes=_files_bytes(settings),
         spool_files_damaged=_damaged_files(settings),
         kafka=kafka,
@@ -271,12 +276,11 @@ async def _api(api: str, api_key: str | None) -> ApiFacts:
     )
 
 
-def _receipt_keys_error(settings: Settings) -> str | None:
+def _receipt_keys(settings: Settings) -> tuple[tuple[int, ...], str | None]:
     try:
-        Keyring.parse(settings.signing_keys)
+        return keyring_of(settings).ids, None
     except EngineError as error:
-        return _said(error)
-    return None
+        return (), _said(error)
 
 
 def _files_bytes(settings: Settings) -> int:

@@ -110,15 +110,20 @@ class Keyring:
     """Secrets that sign and verify receipts, by key id.
 
     Args:
-        secrets: Secret by key id, ids in 0..255; the first signs, all verify. To rotate, put the
-            new one first and keep the old one until its receipts have expired.
+        secrets: Secret by key id, ids in 0..255; the first signs, all verify. To rotate, add the
+            new one behind the others everywhere, and only then put it first: nobody then meets a
+            receipt that it cannot verify.
+
+    The receipts of one experiment are all signed by one key, the one that signed when it started
+    (`sign_with`), whichever signs now: the text of a receipt chooses its partition and identifies
+    its unit, so signing a unit's receipt again with another key would count the unit twice.
 
     Raises:
         ConfigurationError: there is no secret, an id is out of range, or a secret is too short or
             too long.
     """
 
-    __slots__ = ("_signer", "_states", "_tag_states")
+    __slots__ = ("_chosen", "_signer", "_states", "_tag_states")
 
     def __init__(self, secrets: Mapping[int, bytes]) -> None:
         if not secrets:
@@ -144,16 +149,19 @@ class Keyring:
             for key_id, secret in secrets.items()
         }
         self._signer = next(iter(secrets))
+        self._chosen: dict[int, int] = {}
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the keyring written as `1:hex,2:hex`; the first signs.
+        """Return the keyring written as `1:hex,2:hex`, or in lines; the first signs.
+
+        Empty lines and what stands behind a `#` do not count.
 
         Raises:
             ConfigurationError: it is not written so, or as above. The error never quotes `text`.
         """
         secrets: dict[int, bytes] = {}
-        for number, entry in enumerate(text.split(","), 1):
+        for number, entry in enumerate(_entries(text), 1):
             name, _, digits = entry.strip().partition(":")
             try:
                 key_id, secret = int(name), bytes.fromhex(digits)
@@ -166,6 +174,31 @@ class Keyring:
                 raise ConfigurationError(f"key id {key_id} is given twice", "receipt_keys")
             secrets[key_id] = secret
         return cls(secrets)
+
+    def take(self, other: Keyring) -> None:
+        """Have the secrets of another keyring from now on, all at once."""
+        self._states, self._tag_states, self._signer = (
+            other._states,
+            other._tag_states,
+            other._signer,
+        )
+
+    def sign_with(self, experiment: int, key_id: int | None) -> None:
+        """Sign the receipts of an experiment with this key, as long as it is here.
+
+        Args:
+            experiment: The experiment as a 64-bit number.
+            key_id: The key that signed when it started; None where that is not known.
+        """
+        if key_id is None:
+            self._chosen.pop(experiment, None)
+        else:
+            self._chosen[experiment] = key_id
+
+    def signer_of(self, experiment: int) -> int:
+        """Return the id of the key that signs the receipts of an experiment."""
+        key_id = self._chosen.get(experiment, self._signer)
+        return key_id if key_id in self._states else self._signer
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -187,9 +220,14 @@ class Keyring:
     def sign_bytes(self, receipt: Receipt, features: bytes = b"") -> bytes:
         """Return the bytes that `sign` returns the text of."""
         experiment, variant, propensity, allocation, assigned, unit, window = receipt
+        signer = self._chosen.get(experiment, self._signer) if self._chosen else self._signer
+        state = self._states.get(signer)
+        if state is None:  # taken out of the ring before its experiments were archived
+            signer = self._signer
+            state = self._states[signer]
         body = _BODY.pack(
             _VERSION_WITH_FEATURES if features else _VERSION,
-            self._signer,
+            signer,
             experiment,
             variant,
             propensity - 1,
@@ -201,7 +239,7 @@ class Keyring:
             window,
         )
         body += features
-        state = self._states[self._signer].copy()
+        state = state.copy()
         state.update(body)
         return body + state.digest()
 
@@ -280,6 +318,11 @@ class Keyring:
         assigned = assigned_high << 32 | assigned_low
         fields = (experiment, variant, propensity + 1, allocation, assigned, unit, window)
         return _new_tuple(Receipt, fields), identity
+
+
+def _entries(text: str) -> list[str]:
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    return [part for line in lines if line.strip() for part in line.strip().split(",")]
 
 
 def features_of(text: str) -> bytes:

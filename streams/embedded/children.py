@@ -117,6 +117,13 @@ class Child:
             await self._process.wait()
         return self._ending()
 
+    def hang_up(self) -> None:
+        """Send SIGHUP, at which a process of this project reads its files of keys again."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGHUP)
+
     async def stop(self) -> None:
         """Ask the program to end, and kill it, with what it started, when its grace is over."""
         process = self._process

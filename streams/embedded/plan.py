@@ -121,8 +121,9 @@ class Plan:
                 "REPLICATION_FACTOR": "1",
                 "MIN_INSYNC_REPLICAS": "1",
             }
-        if f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS" not in environment:
-            names["RECEIPT_KEYS"] = generated_receipt_keys(self.directory)
+        variable = f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS"
+        if variable not in environment and f"{variable}_FILE" not in environment:
+            names["RECEIPT_KEYS_FILE"] = str(generated_receipt_keys(self.directory))
         return names
 
     def worker_environments(self, environment: Mapping[str, str]) -> list[dict[str, str]]:
@@ -135,16 +136,16 @@ class Plan:
         ]
 
 
-def generated_receipt_keys(directory: Path) -> str:
-    """Return the receipt key of `directory`, made and written with mode 0600 the first time."""
+def generated_receipt_keys(directory: Path) -> Path:
+    """Return the file of receipt keys of `directory`, made with one key and mode 0600 if absent."""
     path = directory / "receipt-keys"
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        return path.read_text().strip()
+        return path
     with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor carries the mode
         file.write(f"1:{secrets.token_hex(RECEIPT_KEY_BYTES)}\n")
-    return path.read_text().strip()
+    return path
 
 
 def _bracketed(host: str) -> str:

@@ -19,7 +19,7 @@ from platformdirs import user_state_path
 
 from schemas.catalogue import APP
 from streams.domain.errors import ConfigurationError
-from streams.embedded.plan import Plan, generated_receipt_keys
+from streams.embedded.plan import Plan
 from streams.settings import Settings
 
 _CLOCK_ROUNDING_S = 1.0
@@ -38,7 +38,6 @@ class RunningStack:
             process with the same id.
         directory: Its data directory.
         settings: What its children were told, by setting name in lower case, without secrets.
-        has_generated_key: Whether its receipt key is the one in its directory.
     """
 
     url: str
@@ -47,13 +46,12 @@ class RunningStack:
     started_at: float
     directory: str
     settings: dict[str, str]
-    has_generated_key: bool
 
     def as_settings(self) -> Settings:
         """Return this process's settings with those of the stack over them."""
         chosen: dict[str, Any] = dict(self.settings)
-        if self.has_generated_key:
-            chosen["receipt_keys"] = generated_receipt_keys(Path(self.directory))
+        if "receipt_keys_file" in chosen:
+            chosen["receipt_keys"] = None  # those of this process are of another installation
         return Settings(**chosen)
 
     def runs(self) -> bool:
@@ -100,7 +98,6 @@ def registered(plan: Plan, overrides: Mapping[str, str]) -> Iterator[None]:
         started_at=psutil.Process(pid).create_time(),
         directory=str(plan.directory),
         settings={name.lower(): value for name, value in overrides.items() if name not in _SECRETS},
-        has_generated_key="RECEIPT_KEYS" in overrides,
     )
     path = registry_directory() / f"{plan.port}.json"
     try:

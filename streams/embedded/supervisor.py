@@ -64,6 +64,12 @@ class Supervisor:
         self._report = report
         # Children of one stage are stopped together, stages in the reverse order of their start.
         self._stages: list[list[Child]] = []
+        self._own: list[Child] = []  # the programs of this project among them
+
+    def hang_up(self) -> None:
+        """Have workers and API read their files of keys again."""
+        for child in self._own:
+            child.hang_up()
 
     async def run(self, stop: asyncio.Event, announce: Callable[[str], None]) -> None:
         """Run the stack until `stop` is set; nothing is left running afterwards.
@@ -118,6 +124,7 @@ class Supervisor:
             self._stages.append(stage)
             for child in stage:
                 await child.start()
+                self._own.append(child)
                 watches.append(partial(self._keep, child))
         [api] = self._stages[-1]
         await api.ready(self._answers_ready, READY_TIMEOUT_S)
@@ -155,7 +162,10 @@ class Supervisor:
             self._report(f"{child.name} {ending}; starting it again (log: {child.log})")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            await child.start()
+            try:
+                await child.start()
+            except (ChildFailedError, OSError) as error:  # no room for a process or its log now
+                self._report(f"{child.name} cannot be started: {error}")
 
     async def _must_live(self, broker: Child) -> None:
         ending = await broker.ended()

@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import stamina
@@ -17,7 +18,6 @@ import uvloop
 
 from streams.domain.errors import ConfigurationError, DependencyError
 from streams.domain.generations import Generations
-from streams.domain.receipts import Keyring
 from streams.domain.schema_levels import SchemaLevels, Versions
 from streams.engine import metrics
 from streams.engine.app import make_app
@@ -35,7 +35,9 @@ from streams.log.schema_levels import settled_levels
 from streams.process.background import vital
 from streams.process.exits import EXIT_CONFIGURATION, die, leave
 from streams.process.logs import configure_logging
+from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
+from streams.receipt_keys import keyring_of, reload_keyring
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.receipts import ReceiptStore
@@ -62,7 +64,8 @@ async def run(settings: Settings) -> None:
         ConfigurationError: it cannot run with these settings.
         DependencyError: Kafka or the schema registry has not answered for too long.
     """
-    keyring = Keyring.parse(settings.signing_keys)
+    keyring = keyring_of(settings)
+    on_hangup({"receipt keys": partial(reload_keyring, keyring, settings)})
     gate = SchemaGate(parse_pins(settings.write_schemas))
     generations, offset, levels = await _wait_for_kafka(settings, gate.reads)
     gate.take(levels)

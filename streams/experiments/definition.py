@@ -13,6 +13,7 @@ from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.features import MAX_COEFFICIENTS
 from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, Policy
 from streams.domain.errors import PATH_CHARACTERS, quoted
+from streams.domain.receipts import MAX_KEY_ID
 from streams.domain.text import has_controls
 from streams.domain.validation import InputModel, parse, problem
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
@@ -110,6 +111,8 @@ class ExperimentConfig(InputModel):
             limit. A day for impressions, no limit for users and sessions unless stated.
         ignored_units: Ids that are no unit of an experiment on users or sessions, compared without
             capitals and blanks around them: they get the control, and nothing is logged.
+        receipt_key: Id of the key that signs its receipts, noted when it starts; None before, and
+            where that is not known.
         parameters: Parameters of the policy.
     """
 
@@ -137,6 +140,7 @@ class ExperimentConfig(InputModel):
     unit: Annotated[UnitKind, Field(strict=False)]
     attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
     ignored_units: IgnoredUnits = DEFAULT_IGNORED_UNITS
+    receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
     parameters: SerializeAsAny[Policy]
 
     @model_validator(mode="before")

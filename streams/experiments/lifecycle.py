@@ -15,6 +15,7 @@ from pydantic import Field
 from streams.domain.errors import InputError, TransitionError, quoted
 from streams.domain.events import Command, CommandKind
 from streams.domain.ids import experiment_id, variant_id
+from streams.domain.receipts import MAX_KEY_ID
 from streams.domain.validation import InputModel, parse
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate, updated
 from streams.experiments.promoted import MAX_CONTROL_SHARE, Phase, Promotion, weight_of_share
@@ -99,6 +100,16 @@ _ALLOWED: dict[CommandKind, frozenset[Status]] = {
 }
 
 
+class _Start(InputModel):
+    """What `start` says.
+
+    Attributes:
+        receipt_key: Key that signs receipts at this time; None in commands of before it was said.
+    """
+
+    receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
+
+
 class _Conclusion(InputModel):
     """What `conclude` says.
 
@@ -173,6 +184,7 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
         case CommandKind.START:
             return replace(
                 after,
+                definition=_signed_with(experiment.definition, parse(_Start, command.payload)),
                 status=Status.RUNNING,
                 started_at_ms=command.issued_at_ms,
                 started_version=after.version,
@@ -193,6 +205,12 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
             return replace(after, status=Status.ARCHIVED)
         case _:
             assert_never(command.kind)
+
+
+def _signed_with(definition: ExperimentDefinition, start: _Start) -> ExperimentDefinition:
+    """Return a definition that notes the key of its receipts."""
+    config = definition.config.model_copy(update={"receipt_key": start.receipt_key})
+    return definition.model_copy(update={"config": config})
 
 
 def _created(experiment: Experiment | None, command: Command) -> Experiment:

@@ -63,6 +63,8 @@ class ReceiptLog:
         topic = catalogue.IMPRESSIONS.name
         with self._inputs.reading(self._source) as reading:
             experiments = _assigning(reading)
+            for number, experiment in experiments.items():
+                self._keyring.sign_with(number, experiment.definition.config.receipt_key)
             for partition, span in sorted(reading.spans(topic).items()):
                 begin = max(span.begin, self._ends.get(partition, 0))
                 chunk: dict[Place, bytes] = {}

@@ -316,6 +316,7 @@ async def memory_api(
             counters,
             lambda: readiness or Readiness((), ()),
             lambda: b"",
+            lambda: KEYRING.ids[0],
         )
         control, routing = control_plane(services, "0")
         edge = Edge(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from scripts.render_settings import PAGE, render
 from streams.domain.errors import ConfigurationError
+from streams.receipt_keys import keyring_of, reload_keyring
 from streams.settings import Settings, load_settings
 
 
@@ -117,3 +118,26 @@ def test_the_spool_lies_in_the_data_directory_unless_told(tmp_path):
 def test_receipt_keys_that_are_missing_are_named():
     with pytest.raises(ConfigurationError, match="EXPERIMENT_RECEIPT_KEYS"):
         _ = Settings().signing_keys
+
+
+def test_receipt_keys_come_from_a_file_and_not_from_two_places(tmp_path, monkeypatch):
+    file = tmp_path / "keys"
+    file.write_text("1:" + "ab" * 16 + "\n")
+    settings = Settings(receipt_keys_file=file)
+    assert settings.signing_keys == file.read_text()
+
+    keyring = keyring_of(settings)
+    file.write_text("2:" + "cd" * 16 + "\n1:" + "ab" * 16)
+    assert reload_keyring(keyring, settings) == "key 2 signs, 1 besides verifies"
+    for broken in ("", "2:zz", "2:00"):
+        file.write_text(broken)
+        with pytest.raises(ConfigurationError):
+            reload_keyring(keyring, settings)
+    assert keyring.ids == (2, 1)
+
+    file.unlink()
+    with pytest.raises(ConfigurationError) as caught:
+        reload_keyring(keyring, settings)
+    assert caught.value.path == "EXPERIMENT_RECEIPT_KEYS_FILE"
+    with pytest.raises(ConfigurationError, match="must be one"):
+        _ = settings.model_copy(update={"receipt_keys": SecretStr("1:ab")}).signing_keys

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from streams.cli.terminal import connected, settings_of
@@ -24,7 +26,7 @@ def test_the_port_of_an_embedded_stack_is_enough_to_find_its_kafka_and_key(tmp_p
         settings = settings_of(f"http://{host}:{plan.port}")
 
     assert settings.kafka_url == "127.0.0.1:1234"
-    assert settings.signing_keys == overrides["RECEIPT_KEYS"]
+    assert settings.signing_keys == Path(overrides["RECEIPT_KEYS_FILE"]).read_text()
 
 
 @pytest.mark.parametrize("api", ["http://127.0.0.1:1", "https://experiments.example"])

@@ -89,6 +89,12 @@ def test_nothing_is_found_where_all_is_well(facts):
             "warning",
             "/s/a.damaged",
         ),
+        (
+            replace(with_snapshot(has_receipts=True, receipt_key=1), receipt_keys=(3,)),
+            "RECEIPT_KEY_MISSING",
+            "error",
+            "key 1",
+        ),
         (with_redis(workers=0), "NO_WORKER", "error", "no worker"),
         (with_position(committed_later=90), "STALLED", "error", "10 records wait"),
         (with_position(committed=None, committed_later=None), "STALLED", "error", "100 records"),
@@ -143,3 +149,18 @@ def test_errors_stand_before_warnings():
     facts = replace(with_kafka(dead_letters={"X": 1}), redis=RedisFacts(workers=0))
 
     assert [finding.severity for finding in findings(facts)] == [Severity.ERROR, Severity.WARNING]
+
+
+def test_keys_that_do_not_sign_are_named_with_who_uses_them():
+    retiring = replace(with_snapshot(has_receipts=True, receipt_key=1), receipt_keys=(2, 1))
+    unknown = replace(with_snapshot(has_receipts=True), receipt_keys=(2, 1))
+    archived = replace(with_snapshot(receipt_key=1), receipt_keys=(2, 1))
+
+    for facts, code, said in (
+        (retiring, "RECEIPT_KEY_IN_USE", "key 1 no longer signs for new experiments, and"),
+        (unknown, "RECEIPT_KEY_IN_USE", "exp_1"),
+        (archived, "RECEIPT_KEY_UNUSED", "key 1 does not sign"),
+    ):
+        [finding] = findings(facts)
+        assert (finding.code, finding.severity) == (code, Severity.NOTE)
+        assert said in finding.what

@@ -268,3 +268,36 @@ def test_observations_count_from_the_assignment_until_the_window_ends():
 
 def test_without_a_window_observations_count_for_ever():
     check_attribution(GOLDEN_RECEIPT._replace(attribution_window_s=0), 1 << 47)
+
+
+ROTATED = Receipt(7, 1, 2**30, 3, 1_700_000_000_000, 5, 0)
+
+
+def test_an_experiment_is_signed_by_the_key_of_its_start_whichever_signs_now() -> None:
+    old, new = bytes(range(32)), bytes(range(1, 33))
+    ring = Keyring({1: old})
+    ring.sign_with(7, 1)
+    before = ring.sign(ROTATED)
+    ring.take(Keyring({1: old, 2: new}))
+    between = ring.sign(ROTATED)
+    ring.take(Keyring({2: new, 1: old}))
+    ring.sign_with(8, 2)
+
+    assert before == between == ring.sign(ROTATED)
+    assert (ring.signer_of(7), ring.signer_of(8), ring.signer_of(9)) == (1, 2, 2)
+    assert ring.verify(before) == ROTATED
+    assert ring.sign(ROTATED._replace(experiment=9)) == Keyring({2: new}).sign(
+        ROTATED._replace(experiment=9)
+    )
+
+    ring.take(Keyring({2: new}))  # an emergency: the old one is gone
+    assert ring.sign(ROTATED) == Keyring({2: new}).sign(ROTATED)
+    with pytest.raises(ReceiptError, match="no key 1"):
+        ring.verify(before)
+
+
+def test_keys_may_stand_in_lines_with_comments() -> None:
+    text = "# rotated in May\n2:" + "ab" * 16 + "\n\n1:" + "cd" * 16 + "  # old\n"
+
+    assert Keyring.parse(text).ids == (2, 1)
+    assert Keyring.parse("2:" + "ab" * 16 + ",1:" + "cd" * 16 + "\n").ids == (2, 1)

@@ -49,7 +49,7 @@ def test_the_receipt_key_is_made_once_and_for_its_owner_alone(tmp_path):
     first = generated_receipt_keys(tmp_path)
 
     assert generated_receipt_keys(tmp_path) == first
-    key_id, _, secret = first.partition(":")
+    key_id, _, secret = first.read_text().partition(":")
     assert key_id == "1"
     assert len(bytes.fromhex(secret)) == 32
     assert stat.S_IMODE((tmp_path / "receipt-keys").stat().st_mode) == 0o600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_a_registered_stack_is_found_with_its_servers_and_its_key(plan, override
         assert settings.kafka_url == "127.0.0.1:1234"
         assert settings.redis_url == "redis://127.0.0.1:5678/0"
         assert settings.partitions == 4
-        assert settings.signing_keys == overrides["RECEIPT_KEYS"]
+        assert settings.signing_keys == Path(overrides["RECEIPT_KEYS_FILE"]).read_text()
         assert running_stacks() == [stack]
 
 
@@ -69,7 +70,8 @@ def test_an_entry_holds_no_secret_and_is_for_its_owner_alone(plan, overrides):
     with registered(plan, overrides):
         path = registry_directory() / f"{PORT}.json"
 
-        assert overrides["RECEIPT_KEYS"].partition(":")[2] not in path.read_text()
+        secret = Path(overrides["RECEIPT_KEYS_FILE"]).read_text().partition(":")[2]
+        assert secret.strip() not in path.read_text()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -1,0 +1,34 @@
+"""SIGHUP: secrets in files are read again, while everything goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Mapping
+
+from streams.domain.errors import EngineError
+
+logger = logging.getLogger(__name__)
+
+
+def on_hangup(reloads: Mapping[str, Callable[[], str]]) -> None:
+    """Have files read again at each SIGHUP of this process, on the running event loop.
+
+    What cannot be read or used changes nothing; the log says so.
+
+    Args:
+        reloads: By name, each reads one file, takes what is in it, and returns what is to be
+            logged: never a secret.
+    """
+
+    def reload_all() -> None:
+        for name, reload in reloads.items():
+            try:
+                logger.info("%s read again: %s", name, reload())
+            except EngineError as error:
+                logger.error("%s cannot be read again, keeping what there was: %s", name, error)  # noqa: TRY400 - the message says all
+            except Exception:
+                logger.exception("%s cannot be read again, keeping what there was", name)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_all)
