@@ -64,6 +64,15 @@ def stats_payload(snapshot: Snapshot) -> JsonObject:
         "reason": snapshot.reason,
         "metrics": metrics_json(snapshot),
         "evidence": _evidence(snapshot),
+        "features": [
+            {
+                "name": use.name,
+                "units": use.units,
+                "unknownUnits": use.unknown,
+                "unknownShare": use.unknown / use.units if use.units else 0.0,
+            }
+            for use in snapshot.features
+        ],
     }
 
 

@@ -341,6 +341,21 @@ class Evidence(Result):
     promotion_obstacles: tuple[str, ...]
 
 
+class FeatureUse(Result):
+    """How often a feature of a contextual experiment said something.
+
+    Attributes:
+        units: Units assigned.
+        unknown_units: Those for which it had none of its declared values, or none at all.
+        unknown_share: Their share of the units, in [0, 1].
+    """
+
+    name: str
+    units: int
+    unknown_units: int
+    unknown_share: float
+
+
 class Stats(Result):
     """What is known of an experiment.
 
@@ -354,6 +369,7 @@ class Stats(Result):
         reason: One sentence that says why.
         metrics: How every metric was read, by name.
         evidence: What the action follows from; None for a moment after an upgrade of the workers.
+        features: Features whose values are texts; empty unless the policy is contextual.
     """
 
     experiment_id: str
@@ -374,6 +390,7 @@ class Stats(Result):
     reason: str
     metrics: dict[str, MetricModel] = Field(default_factory=dict)
     evidence: Evidence | None = None
+    features: tuple[FeatureUse, ...] = ()
 
 
 class Rejected(Result):

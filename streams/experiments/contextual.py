@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.allocation.contextual.encoding import FeatureSpace
+from streams.allocation.contextual.features import FeatureType
 from streams.allocation.contextual.model import LinearModel
 from streams.allocation.contextual.scoring import Scorer
 from streams.allocation.policies import Arm, ContextualPolicy, Policy
 from streams.allocation.policies.base import pooled_deviation
 from streams.allocation.weights import allocate
-from streams.domain.vectors import INTERCEPT
-from streams.experiments.snapshot import PublishedModel
+from streams.domain.vectors import FEATURE_ONE, INTERCEPT
+from streams.experiments.snapshot import FeatureUse, PublishedModel
 from streams.tallies.cell import MetricTally, VariantTally
-from streams.tallies.linear import LinearTally
+from streams.tallies.linear import LinearTally, diagonal
 
 
 def weigh(
@@ -61,6 +62,31 @@ def weigh(
         tuple(map(tuple, model.triangles())),
     )
     return Scorer(policy, model).weights(INTERCEPT), published
+
+
+def feature_uses(policy: Policy, variants: Sequence[VariantTally]) -> tuple[FeatureUse, ...]:
+    """Return how often the features of a contextual policy had a value that they know.
+
+    What a text adds to a vector is one entry of plus or minus 1, so the diagonal of the sum of
+    x x^T counts the units that had it, and no event is looked up. Of a text that is not declared,
+    as `Mobile` for `mobile`, nothing is added, as if nothing had been said.
+    """
+    if not isinstance(policy, ContextualPolicy):
+        return ()
+    units = sum(variant.units for variant in variants)
+    found = []
+    start = 1
+    for feature in policy.features:
+        if feature.type is not FeatureType.NUMBER:
+            known = sum(
+                variant.gram[place]
+                for variant in variants
+                for place in map(diagonal, range(start, start + feature.width))
+                if place < len(variant.gram)
+            )
+            found.append(FeatureUse(feature.name, units, units - known // FEATURE_ONE**2))
+        start += feature.width
+    return tuple(found)
 
 
 def scorer_of(policy: ContextualPolicy, model: PublishedModel) -> Scorer:

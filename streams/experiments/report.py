@@ -11,7 +11,7 @@ import numpy as np
 from streams.allocation.policies import Arm, BetaPolicy, Policy
 from streams.allocation.policies.posteriors import best_arm
 from streams.experiments.comparing import Traffic
-from streams.experiments.contextual import weigh
+from streams.experiments.contextual import feature_uses, weigh
 from streams.experiments.decision import decide
 from streams.experiments.evidence import gather
 from streams.experiments.guarding import since_conclusion
@@ -117,6 +117,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
         model=model,
         metrics=tuple(metric.model for metric in metrics.values()),
         evidence=evidence,
+        features=feature_uses(policy, variants),
     )
 
 

@@ -275,6 +275,21 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureUse:
+    """How often a feature of a contextual experiment said something.
+
+    Attributes:
+        name: Its name.
+        units: Units assigned, in all variants.
+        unknown: Those for which it had none of its declared values, or none at all.
+    """
+
+    name: str
+    units: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that is published of an experiment.
 
@@ -296,6 +311,7 @@ class Snapshot:
         model: What a contextual policy decides by; None under every other one.
         metrics: How every metric declared or seen was read, by name. Empty in old snapshots.
         evidence: What the recommended action follows from. None in old snapshots.
+        features: Features whose values are texts, in order of their declaration.
     """
 
     experiment: Experiment
@@ -312,3 +328,4 @@ class Snapshot:
     model: PublishedModel | None = None
     metrics: tuple[MetricModel, ...] = ()
     evidence: Evidence | None = None
+    features: tuple[FeatureUse, ...] = ()

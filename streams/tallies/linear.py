@@ -99,6 +99,15 @@ def triangle(dimension: int) -> int:
     return dimension * (dimension + 1) // 2
 
 
+def diagonal(index: int) -> int:
+    """Return the place of entry (index, index) of a `gram`.
+
+    >>> [diagonal(index) for index in range(4)]
+    [0, 2, 5, 9]
+    """
+    return triangle(index) + index
+
+
 def add_entries(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
     """Return the sums of the entries, where those that are missing are 0."""
     if not left or not right:

@@ -21,6 +21,7 @@ from streams.experiments.snapshot import (
     CellPlace,
     Comparison,
     Evidence,
+    FeatureUse,
     GuardrailFinding,
     MetricModel,
     MetricReport,
@@ -61,6 +62,7 @@ def encode_snapshot(snapshot: Snapshot, codec: Codec = SINGLE_OBJECT) -> bytes:
         "model": None if snapshot.model is None else _published_record(snapshot.model),
         "metrics": [asdict(model) for model in snapshot.metrics],
         "evidence": None if snapshot.evidence is None else asdict(snapshot.evidence),
+        "features": [asdict(use) for use in snapshot.features],
     }
     return codec.encode("snapshot", record)
 
@@ -92,6 +94,7 @@ def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapsh
             model=None if record["model"] is None else _published_model(record["model"]),
             metrics=tuple(map(_metric_model, record["metrics"])),
             evidence=None if record["evidence"] is None else _evidence(record["evidence"]),
+            features=tuple(FeatureUse(**use) for use in record["features"]),
         )
 
 

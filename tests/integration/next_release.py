@@ -41,9 +41,12 @@ def next_release(directory: Path) -> Path:
     for name in RAISED:
         newest = library.current(name)
         schema = json.loads(newest.text)
-        schema["fields"] += [
+        tag = schema["fields"][-1:] if schema["fields"][-1]["name"] == "tag" else []
+        schema["fields"] = [
+            *schema["fields"][: len(schema["fields"]) - len(tag)],
             {"name": "next_release", "type": "long", "default": 0, "droppable": True, "doc": "."},
             {"name": "next_feature", "type": "long", "default": 0, "doc": "."},
+            *tag,  # always the last field
         ]
         text = json.dumps(schema)
         (directory / "schemas" / f"{name}.avsc").write_text(text)

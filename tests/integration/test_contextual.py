@@ -23,6 +23,7 @@ FEATURES = [
     {"name": "campaign", "type": "hashed", "buckets": 8},
 ]
 N_EACH = 150
+N_MISSPELT = 9
 BEST = {"mobile": "A", "desktop": "B"}
 
 
@@ -75,10 +76,19 @@ async def test_variants_follow_the_context_and_a_replay_is_equal(
                         assert receipt.propensity == each["propensity"] * PROPENSITY_ONE
                         assert features_of(each["id"])
                 await until(is_known)
+            for _ in range(N_MISSPELT):
+                await http.post(f"/experiments/{name}/assign", json={"device": "Mobile"})
+            n_shown += N_MISSPELT
+            await until(is_known)
+            features = (await http.get(f"/experiments/{name}/stats")).json()["features"]
         assert workers.stop()[-1] == 0
 
     code, report = replayed(settings, "verify", "--experiment", name)
 
+    assert [(each["name"], each["units"], each["unknownUnits"]) for each in features] == [
+        ("device", 6 * N_EACH + N_MISSPELT, N_MISSPELT),
+        ("campaign", 6 * N_EACH + N_MISSPELT, N_MISSPELT),
+    ]
     # At first nothing is known: a half of 150, and 30 more or less are five deviations. In the end
     # 99 % on either device, and fewer than 90 % of 150 happens once in 10**9 times.
     assert 0.3 < shares["mobile"][0] < 0.7

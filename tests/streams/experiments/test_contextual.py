@@ -14,11 +14,11 @@ from streams.domain.errors import InputError
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.domain.vectors import INTERCEPT, unpack
 from streams.experiments.assignment import Assigner
-from streams.experiments.contextual import scorer_of, weigh
+from streams.experiments.contextual import feature_uses, scorer_of, weigh
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
-from streams.experiments.snapshot import PublishedModel, Snapshot
+from streams.experiments.snapshot import FeatureUse, PublishedModel, Snapshot
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.linear import LinearSums, LinearTally
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
@@ -205,3 +205,26 @@ def test_other_policies_publish_no_model():
 
     assert plain.model is None
     assert Assigner(plain).assign("u", 9, features={"age": "old"}).features == b""
+
+
+def test_the_share_of_units_with_an_unknown_value_is_counted_exactly():
+    """By hand: 800 units were on a known device, 30 and 50 said something else, or nothing."""
+    found = evaluate(experiment(), Tally(1, 2, 0, {0: variant_of(0, 30), 1: variant_of(1, 50)}), ())
+
+    assert found.features == (FeatureUse("device", 880, 80),)  # a number has no unknown values
+    assert decode_snapshot(encode_snapshot(found)).features == found.features
+
+
+def test_a_misspelt_category_is_unknown_and_a_declared_one_is_not():
+    """Oracle: the requests themselves, encoded as an assignment does and counted one by one."""
+    policy = experiment().definition.policy
+    assert isinstance(policy, ContextualPolicy)
+    space = FeatureSpace(policy.features)
+    requests = ["mobile"] * 5 + ["Mobile"] * 3 + ["desktop"] * 2 + [None] + ["tablet"]
+    sums = LinearSums()
+    for device in requests:
+        sums.add_unit(space.encode({"age": 30}, device=device))
+    variants = [VariantTally(units=len(requests), gram=sums.freeze().gram)]
+
+    assert feature_uses(policy, variants) == (FeatureUse("device", 12, 5),)
+    assert feature_uses(policy, [VariantTally()]) == (FeatureUse("device", 0, 0),)
