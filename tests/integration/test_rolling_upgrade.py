@@ -218,6 +218,7 @@ async def is_exact(
     assert ledger.dead_letters() == {}
 
 
+@pytest.mark.timeout(600)  # ten processes are started one after the other
 @pytest.mark.parametrize("first", ["workers", "api"])
 async def test_every_count_is_exact_while_one_release_replaces_another(
     settings, tmp_path, release, first
