@@ -33,11 +33,10 @@ from api.spool import Spool
 from api.sticky import StickyReceipts
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.domain.errors import DependencyError
-from streams.experiments.snapshot import Snapshot
 from streams.process.background import BackgroundTasks
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
-from streams.receipt_keys import keyring_of, reload_keyring
+from streams.receipt_keys import ReceiptKeys
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.presence import ApiPresence
@@ -73,7 +72,8 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         DependencyError: the schema registry does not answer.
     """
     gate = open_gate(settings.api_host, settings.api_keys_file)
-    keyring = keyring_of(settings)
+    receipt_keys = ReceiptKeys(settings)
+    keyring = receipt_keys.keyring
     keys = Keys(settings.namespace)
     async with AsyncExitStack() as resources:
         watchdog = resources.enter_context(LoopWatchdog(settings.api_loop_stall_s))
@@ -104,12 +104,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             seal=sealer(keyring),
         )
         reader = ProjectionReader(redis, keys)
-
-        def note_key(snapshot: Snapshot) -> None:
-            experiment = snapshot.experiment
-            keyring.sign_with(experiment.number, experiment.definition.config.receipt_key)
-
-        experiments = Experiments(reader, settings.snapshot_sweep_s, taken=note_key)
+        experiments = Experiments(reader, settings.snapshot_sweep_s, taken=receipt_keys.note)
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         assigning = Assigning(experiments, keyring, outbox, sticky, now_ms)
         observing = Observing(keyring, outbox, now_ms)
@@ -170,7 +165,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             ),
             version("experiment-streams"),
         )
-        reloads = {"receipt keys": partial(reload_keyring, keyring, settings)}
+        reloads = {"receipt keys": receipt_keys.reload}
         if settings.api_keys_file is not None:
             reloads["API keys"] = partial(reload_gate, gate, settings.api_keys_file)
         on_hangup(reloads)

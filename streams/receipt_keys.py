@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import SecretStr
+
 from streams.domain.receipts import Keyring
+from streams.experiments.snapshot import Snapshot
 from streams.settings import Settings
 
 
@@ -15,12 +18,40 @@ def keyring_of(settings: Settings) -> Keyring:
     return Keyring.parse(settings.signing_keys)
 
 
-def reload_keyring(keyring: Keyring, settings: Settings) -> str:
-    """Take the keys that the settings give now; return what is to be logged of them.
+class ReceiptKeys:
+    """The keys that this process has, whatever their file holds by now.
+
+    Attributes:
+        keyring: Signs and verifies with them.
 
     Raises:
-        ConfigurationError: they cannot be read or used; the keyring is as it was.
+        ConfigurationError: there are no keys, or they cannot be used.
     """
-    keyring.take(keyring_of(settings))
-    signs, *verify = keyring.ids
-    return f"key {signs} signs, {', '.join(map(str, verify)) or 'none'} besides verifies"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._text = settings.signing_keys
+        self.keyring = Keyring.parse(self._text)
+
+    def note(self, snapshot: Snapshot) -> None:
+        """Have the receipts of an experiment signed by the key that signed when it started."""
+        experiment = snapshot.experiment
+        self.keyring.sign_with(experiment.number, experiment.definition.config.receipt_key)
+
+    def reload(self) -> str:
+        """Take the keys that the settings give now; return what is to be logged of them.
+
+        Raises:
+            ConfigurationError: they cannot be read or used; everything is as it was.
+        """
+        text = self._settings.signing_keys
+        self.keyring.take(Keyring.parse(text))
+        self._text = text
+        signs, *verify = self.keyring.ids
+        return f"key {signs} signs, {', '.join(map(str, verify)) or 'none'} besides verifies"
+
+    def as_settings(self) -> Settings:
+        """Return the settings with the keys of this process, for what reads them on its own."""
+        return self._settings.model_copy(
+            update={"receipt_keys": SecretStr(self._text), "receipt_keys_file": None}
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+from streams.domain.errors import ConfigurationError
+
 _PREFIX = "experiment_engine_"
 
 RECORDS = Counter(f"{_PREFIX}records", "Kafka records made durable.", ["topic"])
@@ -79,8 +81,17 @@ def batch(topic: str, records: int, events: int, seconds: float) -> None:
 
 
 def serve(host: str, port: int) -> None:
-    """Serve the metrics of this process."""
-    start_http_server(port, addr=host)
+    """Serve the metrics of this process.
+
+    Raises:
+        ConfigurationError: another process listens there, or the address is not this machine's.
+    """
+    try:
+        start_http_server(port, addr=host)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error}", "EXPERIMENT_WORKER_METRICS_PORT"
+        ) from error
 
 
 def dead_letters() -> dict[str, int]:

@@ -10,7 +10,6 @@ import secrets
 import signal
 import socket
 import sys
-from functools import partial
 from pathlib import Path
 
 import stamina
@@ -37,7 +36,7 @@ from streams.process.exits import EXIT_CONFIGURATION, die, leave
 from streams.process.logs import configure_logging
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
-from streams.receipt_keys import keyring_of, reload_keyring
+from streams.receipt_keys import ReceiptKeys
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.receipts import ReceiptStore
@@ -64,8 +63,8 @@ async def run(settings: Settings) -> None:
         ConfigurationError: it cannot run with these settings.
         DependencyError: Kafka or the schema registry has not answered for too long.
     """
-    keyring = keyring_of(settings)
-    on_hangup({"receipt keys": partial(reload_keyring, keyring, settings)})
+    keys = ReceiptKeys(settings)
+    on_hangup({"receipt keys": keys.reload})
     gate = SchemaGate(parse_pins(settings.write_schemas))
     generations, offset, levels = await _wait_for_kafka(settings, gate.reads)
     gate.take(levels)
@@ -83,10 +82,10 @@ async def run(settings: Settings) -> None:
         projector = Projector(writer, worker_id)
         app = make_app(settings)
         app.loop = asyncio.get_running_loop()
-        experiments = attach(app, settings, frames, keyring, projector, serving)
+        experiments = attach(app, settings, frames, keys.keyring, projector, serving)
         keeper = ReceiptKeeper(
             ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s),
-            lambda: ReceiptLog(KafkaSource(settings), Inputs.of(settings)),
+            lambda: ReceiptLog(KafkaSource(settings), Inputs.of(keys.as_settings())),
             worker_id,
             experiments.archived,
         )

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import sys
 from pathlib import Path
 
+import httpx
+import pytest
+
 from api.spool import Spool, SpoolRecord
+from streams.embedded.children import Child, free_port
 from streams.kafka_admin import create_topics
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
@@ -12,6 +20,7 @@ from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import Settings
 from streams.wire.snapshots import encode_snapshot
 from tests.integration.api_process import api_of, logged_batches, logged_units, metric, until
+from tests.integration.engine_ledger import environment
 from tests.integration.test_api_durability import publish, running_experiment
 
 
@@ -92,3 +101,64 @@ async def test_records_that_cannot_be_sent_or_read_are_passed_by_and_the_rest_is
 
     assert len(list(settings.spool_dir.glob("dead/*.damaged"))) == 1
     assert len(logged_units(logged_batches(settings))) == 1
+
+
+PROGRAM = """
+import asyncio, sys, time
+from api import app
+from streams.process import background
+
+background.LONGEST_PAUSE_S = 0.2
+
+async def broken(*_):
+    await asyncio.sleep(1)
+    if sys.argv[1] == "hangs":
+        stuck()
+    raise ZeroDivisionError("injected")
+
+def stuck():
+    while True:
+        pass
+
+app._pump = broken
+from api.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("hangs", ("the event loop has not turned for 2 s", "in stuck")),
+        ("raises", ("ZeroDivisionError: injected", "the task delivery failed 12 times in a row")),
+    ],
+)
+async def test_an_api_whose_loop_hangs_or_whose_task_never_heals_ends_with_70(
+    settings: Settings, tmp_path: Path, how: str, said: tuple[str, str]
+) -> None:
+    create_topics(settings)
+    await publish(settings, running_experiment(1))
+    port = free_port()
+    variables = (
+        os.environ
+        | environment(settings)
+        | {
+            "EXPERIMENT_API_PORT": str(port),
+            "EXPERIMENT_API_LOOP_STALL_S": "2",
+            "PYTHONPATH": str(Path.cwd()),
+        }
+    )
+    process = Child("api", (sys.executable, "-c", PROGRAM, how), variables, tmp_path)
+    await process.start()
+    named: set[str] = set()
+    async with httpx.AsyncClient(trust_env=False, timeout=2) as http:
+        while process.pid is not None:
+            with contextlib.suppress(httpx.TransportError):
+                answer = await http.get(f"http://127.0.0.1:{port}/ready")
+                named.update(answer.json()["missing"])
+            await asyncio.sleep(0.1)
+
+    assert await process.ended() == "exited with code 70"
+    log = process.log.read_text()
+    assert all(each in log for each in said)
+    assert how == "hangs" or "task:delivery" in named

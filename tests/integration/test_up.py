@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from streams.embedded.children import free_port
+from tests.integration.engine_ledger import until
 
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 10
@@ -190,3 +191,16 @@ def has_child(stack: Up, name: str) -> bool:
 
 def survivors(family: list[psutil.Process]) -> list[psutil.Process]:
     return [process for process in family if process.is_running()]
+
+
+def test_sighup_has_every_process_read_the_receipt_keys_again(tmp_path):
+    with up(tmp_path) as stack:
+        file = stack.data / "receipt-keys"
+        file.write_text(f"2:{'c3' * 32}\n{file.read_text()}")
+        stack.process.send_signal(signal.SIGHUP)
+        logs = [stack.data / f"{name}.log" for name in ("api", "worker-1", "worker-2")]
+        said = "receipt keys read again: key 2 signs, 1 besides verifies"
+        until(lambda: all(said in log.read_text() for log in logs))
+
+        assert stack.is_ready()
+        assert stack.process.poll() is None

@@ -7,7 +7,7 @@ from pydantic import SecretStr, ValidationError
 
 from scripts.render_settings import PAGE, render
 from streams.domain.errors import ConfigurationError
-from streams.receipt_keys import keyring_of, reload_keyring
+from streams.receipt_keys import ReceiptKeys, keyring_of
 from streams.settings import Settings, load_settings
 
 
@@ -126,18 +126,19 @@ def test_receipt_keys_come_from_a_file_and_not_from_two_places(tmp_path, monkeyp
     settings = Settings(receipt_keys_file=file)
     assert settings.signing_keys == file.read_text()
 
-    keyring = keyring_of(settings)
+    keys = ReceiptKeys(settings)
     file.write_text("2:" + "cd" * 16 + "\n1:" + "ab" * 16)
-    assert reload_keyring(keyring, settings) == "key 2 signs, 1 besides verifies"
+    assert keys.reload() == "key 2 signs, 1 besides verifies"
     for broken in ("", "2:zz", "2:00"):
         file.write_text(broken)
         with pytest.raises(ConfigurationError):
-            reload_keyring(keyring, settings)
-    assert keyring.ids == (2, 1)
+            keys.reload()
+    assert keys.keyring.ids == (2, 1)
+    assert keyring_of(keys.as_settings()).ids == (2, 1)  # and not what the file holds
 
     file.unlink()
     with pytest.raises(ConfigurationError) as caught:
-        reload_keyring(keyring, settings)
+        keys.reload()
     assert caught.value.path == "EXPERIMENT_RECEIPT_KEYS_FILE"
     with pytest.raises(ConfigurationError, match="must be one"):
         _ = settings.model_copy(update={"receipt_keys": SecretStr("1:ab")}).signing_keys
