@@ -305,6 +305,30 @@ class SinceConclusion(Result):
     guardrails: tuple[Guardrail, ...]
 
 
+class Miscounts(Result):
+    """What could not be counted, or not as it should.
+
+    Attributes:
+        unremembered_units, unremembered_observations: Events not counted because the memory that
+            tells them from repetitions was full.
+        is_memory_full: Whether that is so large a share that nothing is concluded.
+        units_in_several_variants: Units assigned to more than one variant.
+        is_in_several_variants: Whether that is so large a share that nothing is concluded.
+        most_events: Observations of the unit that has most of one metric; 0 while none has several.
+        full_units: Units with so many observations of one metric that further ones do not count.
+        is_heavy: Whether one unit has so large a share of the observations that it is a finding.
+    """
+
+    unremembered_units: int
+    unremembered_observations: int
+    is_memory_full: bool
+    units_in_several_variants: int
+    is_in_several_variants: bool
+    most_events: int
+    full_units: int
+    is_heavy: bool
+
+
 class Evidence(Result):
     """What the recommended action follows from.
 
@@ -338,6 +362,7 @@ class Evidence(Result):
     sample_ratio: SampleRatio
     guardrails: tuple[Guardrail, ...]
     since_conclusion: SinceConclusion | None = None
+    miscounts: Miscounts | None = None
     promotion_obstacles: tuple[str, ...]
 
 

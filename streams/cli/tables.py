@@ -13,6 +13,7 @@ from api.client.results import (
     AgainstControl,
     Experiment,
     MetricStats,
+    Miscounts,
     Stats,
     VariantResult,
 )
@@ -251,7 +252,29 @@ def _findings(stats: Stats) -> list[str]:
     ]
     if stats.evidence.sample_ratio.is_mismatch:
         found.append("Units do not arrive as they were shared out (sample ratio mismatch).")
-    return found
+    return found + _miscounts(stats.evidence.miscounts)
+
+
+def _miscounts(found: Miscounts | None) -> list[str]:
+    """Return what could not be counted, or not as it should."""
+    if found is None:
+        return []
+    said = []
+    if found.unremembered_units or found.unremembered_observations:
+        said.append(
+            f"{found.unremembered_units:,} assignments and {found.unremembered_observations:,} "
+            "observations were not counted, because the memory of units or events was full."
+        )
+    if found.units_in_several_variants:
+        said.append(
+            f"{found.units_in_several_variants:,} units were assigned to more than one variant."
+        )
+    if found.is_heavy:
+        said.append(
+            f"One unit has {found.most_events:,} observations of one metric; {found.full_units:,} "
+            "have as many as count."
+        )
+    return said
 
 
 def _against(variant: VariantResult, name: str) -> AgainstControl | None:

@@ -27,7 +27,7 @@ class UnitLog:
         observed_values: Its value in micro-units; shape (m,).
         observed_at_ms: Its time; shape (m,).
         unmatched: Observations counted whose assignment is not in the log.
-        cap: Largest value of a unit, in micro-units; None for no cap.
+        cap, floor: Largest and smallest value of a unit, in micro-units; None for no bound.
         by_period: Whether tallies of it are to be kept by period of assignment, too.
     """
 
@@ -41,6 +41,7 @@ class UnitLog:
     observed_at_ms: IntArray
     unmatched: int = 0
     cap: int | None = None
+    floor: int | None = None
     by_period: bool = False
 
     def __post_init__(self) -> None:
@@ -72,8 +73,11 @@ class UnitLog:
     def values(self) -> NDArray[np.float64]:
         """Value of each unit: the sum of its observations, in units of the metric; shape (n,).
 
-        Of a capped metric the cap, where the sum is larger.
+        Of a bounded metric the cap where the sum is larger, and the floor where it is less.
         """
         values = np.zeros(self.n_units)
         np.add.at(values, self.observed_units, self.observed_values / MICRO)
+        if self.floor is not None:  # a unit without an observation has the value 0
+            observed = np.unique(self.observed_units)
+            values[observed] = np.maximum(values[observed], self.floor / MICRO)
         return values if self.cap is None else np.minimum(values, self.cap / MICRO)

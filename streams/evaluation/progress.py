@@ -13,7 +13,7 @@ from streams.evaluation.logged import IntArray, UnitLog
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge
 from streams.tallies.periods import tick_of
-from streams.tallies.plan import capped
+from streams.tallies.plan import clamped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,10 +101,10 @@ class Progress:
         for unit, variant, propensity, value, assigned_at_ms, at_ms in rows:
             before = self._values.get(unit)
             total = self._values[unit] = value + (before or 0)
-            worth = None if before is None else capped(before, log.cap)
-            change = capped(total, log.cap) - (worth or 0)
+            worth = None if before is None else clamped(before, log.floor, log.cap)
+            change = clamped(total, log.floor, log.cap) - (worth or 0)
             key = variant, propensity, log.metric
-            self._observed.add_value(self._next(), key, worth, change, at_ms)
+            self._observed.add_value(self._next(), key, worth, change, at_ms, None, value)
             if log.by_period:
                 self._observed.add_period_value(variant, worth, change, assigned_at_ms, at_ms)
 

@@ -35,8 +35,9 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
 
     While it is running or paused, the first of these that holds:
 
-    1. `investigate`: units do not arrive as they were shared out, or values of the primary metric
-       are not of the declared kind. Nothing is concluded from such data.
+    1. `investigate`: units do not arrive as they were shared out, some could not be remembered or
+       are in several variants, or values of the primary metric are not of the declared kind.
+       Nothing is concluded from such data.
     2. `stop_guardrail`: a variant harms a guardrail metric by more than is tolerated, by
        always-valid p-values that hold for all guardrails and variants together.
     3. `conclude_winner`: every variant has `min_sample_size` units; the leader's P(best) reaches
@@ -87,6 +88,9 @@ class _Rule:
         ratio = self._evidence.sample_ratio
         if ratio.is_mismatch:
             return Verdict(None, RecommendedAction.INVESTIGATE, self._mismatch())
+        miscounted = self._miscounted()
+        if miscounted is not None:
+            return Verdict(None, RecommendedAction.INVESTIGATE, miscounted)
         contradiction = self._primary.contradiction
         if contradiction is not None:
             name, variant = self._primary.name, self._names[contradiction.variant]
@@ -172,6 +176,24 @@ class _Rule:
         if isinstance(policy, BayesianAB):
             return max(self._config.significance_threshold, policy.early_stopping_threshold)
         return self._config.significance_threshold
+
+    def _miscounted(self) -> str | None:
+        """Return what is wrong with the counts, if it is too much to conclude anything."""
+        found = self._evidence.miscounts
+        if found is None:
+            return None
+        if found.is_memory_full:
+            return (
+                f"{found.unremembered_units:,} assignments and {found.unremembered_observations:,} "
+                f"observations were not counted, because the memory that tells them from repeated "
+                f"ones was full: give the workers more of it; until then nothing is concluded."
+            )
+        if found.is_crossed:
+            return (
+                f"{found.crossed_units:,} units were assigned to more than one variant: find out "
+                f"who assigns them; until then nothing is concluded."
+            )
+        return None
 
     def _mismatch(self) -> str:
         ratio = self._evidence.sample_ratio

@@ -20,6 +20,7 @@ from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnit
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
 from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.inference.kinds import MetricKind
+from streams.tallies.plan import MAX_DECLARED
 
 MAX_VARIANTS = 256
 """Variants of one experiment, at most; P(best) by quadrature costs time in proportion."""
@@ -99,8 +100,8 @@ class ExperimentConfig(InputModel):
             (`DECIDING_SHARE`).
         max_expected_loss: Expected loss of a winner, as a share of its mean, above which it is not
             promoted by itself.
-        min_duration: Seconds of events, from the oldest to the newest, before a winner is promoted
-            by itself; 0 for none. None: whole weeks, once there is one
+        min_duration: Seconds of events, from the start or the first event to the newest one, before
+            a winner is promoted by itself; 0 for none. None: whole weeks, once there is one
             (`promotion.has_lasted`).
         control_share: Share that the control keeps beside a winner that the experiment is concluded
             with, until it is archived; in [0, 0.5]. None: `DEFAULT_CONTROL_SHARE` if it concludes
@@ -176,6 +177,12 @@ class ExperimentConfig(InputModel):
         if len(set(named)) < len(named):
             raise problem("DUPLICATE_METRIC", "a metric is named twice", "guardrailMetrics")
         components = self._check_ratios()
+        n_counted = len(self.counted_metrics)
+        if n_counted > MAX_DECLARED:
+            message = (
+                f"{n_counted} metrics have values of their own, must be at most {MAX_DECLARED}"
+            )
+            raise problem("TOO_MANY_METRICS", message, "metrics")
         if self.periods is not None:
             self._check_periods()
         for name, spec in self.metrics.items():
@@ -218,9 +225,16 @@ class ExperimentConfig(InputModel):
             message = f"{name} is no guardrail, and only those have a tolerated harm"
             raise problem("NOT_A_GUARDRAIL", message, f"{path}.toleratedHarm")
         is_of_policy = role is MetricRole.PRIMARY and isinstance(self.parameters, BetaPolicy)
-        if spec.prior is not None and spec.kind is MetricKind.BINARY and is_of_policy:
+        if spec.prior is not None and spec.model_kind is MetricKind.BINARY and is_of_policy:
             message = f"{self.type} has the prior of {name}: priorAlpha and priorBeta"
             raise problem("PRIOR_OF_POLICY", message, f"{path}.prior")
+
+    @property
+    def counted_metrics(self) -> tuple[str, ...]:
+        """Metrics that have values of their own, sorted: all that are named but the ratios."""
+        named = {self.primary_metric, *self.secondary_metrics, *self.guardrail_metrics}
+        named.update(*(spec.components or () for spec in self.metrics.values()))
+        return tuple(sorted(name for name in named if self.spec(name).components is None))
 
     def role(self, name: str) -> MetricRole:
         """Return what a metric is for."""

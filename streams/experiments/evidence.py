@@ -12,6 +12,7 @@ from streams.experiments.modelled import Modelled
 from streams.experiments.snapshot import (
     Comparison,
     Evidence,
+    Miscounts,
     SampleRatioFinding,
     SinceConclusion,
 )
@@ -40,6 +41,7 @@ def gather(
     guardrails: Sequence[Modelled],
     best: Best,
     duration_ms: int,
+    miscounts: Miscounts | None = None,
     since: SinceConclusion | None = None,
 ) -> Evidence:
     """Return what the recommended action follows from.
@@ -50,7 +52,8 @@ def gather(
         primary: The primary metric.
         guardrails: The guardrail metrics.
         best: Who is best by the primary metric.
-        duration_ms: Time from the oldest to the newest event.
+        duration_ms: Time from the start, or from the first event after it, to the newest event.
+        miscounts: What could not be counted, or not as it should.
         since: How a promoted winner does.
     """
     definition = experiment.definition
@@ -77,6 +80,7 @@ def gather(
         sample_ratio=_sample_ratio(traffic),
         guardrails=find_harm(definition.config, guardrails, control, others, error),
         since_conclusion=since,
+        miscounts=miscounts,
     )
 
 

@@ -11,6 +11,7 @@ from streams.experiments.comparing import Traffic
 from streams.experiments.guardrails import find_harm
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.modelled import model_metric
+from streams.experiments.once import read_once
 from streams.experiments.promoted import Phase
 from streams.experiments.snapshot import SinceConclusion
 from streams.tallies.cell import Tally, VariantTally
@@ -35,10 +36,13 @@ def since_conclusion(experiment: Experiment, tally: Tally) -> SinceConclusion | 
         return None
     definition = experiment.definition
     config = definition.config
-    variants = [
-        tally.variants.get(experiment.logged_index(index, Phase.PROMOTED), VariantTally())
-        for index in (promotion.variant, definition.control_index)
-    ]
+    variants = read_once(
+        config,
+        [
+            tally.variants.get(experiment.logged_index(index, Phase.PROMOTED), VariantTally())
+            for index in (promotion.variant, definition.control_index)
+        ],
+    )
     share = promotion.control_weight / ALLOCATION_TOTAL
     arms = arms_of(variants, config.primary_metric, (1.0 - share, share))
     traffic = Traffic.of(BayesianAB(min_allocation=0.0), arms, variants)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from streams.domain.quantities import MICRO
-from streams.experiments.definition import ExperimentDefinition
-from streams.tallies.plan import PeriodPlan, Plan, pair_of
+from streams.domain.quantities import MICRO, VALUE_LIMIT
+from streams.experiments.definition import ExperimentConfig, ExperimentDefinition
+from streams.experiments.metrics import MetricSpec
+from streams.inference.kinds import MetricKind
+from streams.tallies.plan import Accepted, PeriodPlan, Plan, pair_of
+
+_NOT_NEGATIVE = frozenset({MetricKind.BINARY, MetricKind.COUNT, MetricKind.REVENUE})
 
 
 def plan_of(definition: ExperimentDefinition) -> Plan:
@@ -13,12 +17,56 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
     No update changes it: `ExperimentUpdate` has no field that it depends on.
     """
     config = definition.config
-    caps = {
-        name: round(spec.cap * MICRO)
-        for name, spec in sorted(config.metrics.items())
-        if spec.cap is not None
-    }
     ratios = (spec.components for spec in config.metrics.values())
-    pairs = {pair_of(*components) for components in ratios if components is not None}
-    kept = PeriodPlan(config.primary_metric, len(definition.variants))
-    return Plan(caps, tuple(sorted(pairs)), None if config.periods is None else kept)
+    components = [each for each in ratios if each is not None]
+    denominators = {denominator for _, denominator in components}
+    n_variants = len(definition.variants)
+    caps: dict[str, int] = {}
+    floors: dict[str, int] = {}
+    accepted: dict[str, Accepted] = {}
+    names = config.counted_metrics
+    for name in names:
+        spec = config.spec(name)
+        if (cap := _cap(spec)) is not None:
+            caps[name] = cap
+        if (floor := _floor(spec, is_denominator=name in denominators)) is not None:
+            floors[name] = floor
+        if (values := accepted_of(config, name)) is not None:
+            accepted[name] = values
+    return Plan(
+        caps,
+        tuple(sorted({pair_of(*each) for each in components})),
+        None if config.periods is None else PeriodPlan(config.primary_metric, n_variants),
+        floors,
+        accepted,
+        frozenset(names),
+        n_variants,
+    )
+
+
+def accepted_of(config: ExperimentConfig, metric: str) -> Accepted | None:
+    """Return which single values of a metric are counted; None for all that can be sent."""
+    spec = config.spec(metric)
+    if spec.kind is MetricKind.BINARY:
+        return Accepted(0, MICRO, is_whole=True)
+    is_whole = spec.kind is MetricKind.COUNT
+    if spec.min_value is None and spec.max_value is None and not is_whole:
+        return None
+    return Accepted(
+        round((-VALUE_LIMIT if spec.min_value is None else spec.min_value) * MICRO),
+        round((VALUE_LIMIT if spec.max_value is None else spec.max_value) * MICRO),
+        is_whole,
+    )
+
+
+def _cap(spec: MetricSpec) -> int | None:
+    if spec.model_kind is MetricKind.BINARY:
+        return MICRO  # a second click of a unit is no second conversion
+    return None if spec.cap is None else round(spec.cap * MICRO)
+
+
+def _floor(spec: MetricSpec, *, is_denominator: bool) -> int | None:
+    if spec.floor is not None:
+        return round(spec.floor * MICRO)
+    is_default = spec.kind in _NOT_NEGATIVE or (spec.kind is None and is_denominator)
+    return 0 if is_default else None

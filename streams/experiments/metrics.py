@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from streams.domain.quantities import METRIC_NAME_LIMIT, MICRO
+from streams.domain.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
 from streams.domain.validation import InputModel, problem
 from streams.inference.direction import Direction
 from streams.inference.families import Priors
@@ -45,6 +45,15 @@ class MetricRole(StrEnum):
     """It must not be harmed."""
     OBSERVED = "observed"
     """Nobody has declared it; it was observed."""
+
+
+class Counting(StrEnum):
+    """What several observations of a binary metric by one unit are."""
+
+    UNIQUE = "unique"
+    """As good as one: a unit has the value 1 if one of its observations is 1."""
+    SUM = "sum"
+    """Counts: a unit has as many as its observations of 1, and the metric is read as a count."""
 
 
 class PriorSpec(InputModel):
@@ -151,8 +160,16 @@ class MetricSpec(InputModel):
         cap: Largest value of a unit, in units of the metric, > 0: a unit whose observations sum to
             more has this value (winsorisation). None for no cap; a binary metric has none, and that
             of counts is a whole number.
+        floor: Smallest value of a unit, in units of the metric: a unit whose observations sum to
+            less has this value. 0 for `binary`, `count` and `revenue` unless stated, and never less
+            there; None for no floor. Without one, a single unit can move a mean down without bound.
+        min_value, max_value: Bounds of single observations; others are refused. Those of a binary
+            metric are 0 and 1. None for +-10**9.
+        counting: What several observations of a unit are, of a binary metric alone; `unique` unless
+            stated.
         numerator, denominator: The metrics that a ratio is of: the sum of the one over the sum of
-            the other. Of ratios alone. Their own caps hold in it.
+            the other. Of ratios alone. Their own floors and caps hold in it; the floor of a
+            denominator is 0 unless it is declared.
     """
 
     kind: Annotated[MetricKind, Field(strict=False)] | None = None
@@ -160,8 +177,18 @@ class MetricSpec(InputModel):
     tolerated_harm: float | None = Field(default=None, ge=0.0, le=1.0)
     prior: PriorSpec | None = None
     cap: float | None = Field(default=None, ge=1.0 / MICRO, le=_LARGEST)
+    floor: float | None = Field(default=None, ge=-_LARGEST, le=_LARGEST)
+    min_value: float | None = Field(default=None, ge=-VALUE_LIMIT, le=VALUE_LIMIT)
+    max_value: float | None = Field(default=None, ge=-VALUE_LIMIT, le=VALUE_LIMIT)
+    counting: Annotated[Counting, Field(strict=False)] | None = None
     numerator: MetricName | None = None
     denominator: MetricName | None = None
+
+    @property
+    def model_kind(self) -> MetricKind | None:
+        """The kind that the values of its units are declared to have; None if none is."""
+        is_count = self.kind is MetricKind.BINARY and self.counting is Counting.SUM
+        return MetricKind.COUNT if is_count else self.kind
 
     @property
     def components(self) -> tuple[str, str] | None:
@@ -198,16 +225,49 @@ class MetricSpec(InputModel):
         return self
 
     @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        if self.counting is not None and self.kind is not MetricKind.BINARY:
+            message = "counting says how often a unit of a binary metric counts, and it is none"
+            raise problem("COUNTING_NOT_USED", message, "counting")
+        if self.kind in {MetricKind.RATIO, MetricKind.BINARY}:
+            for name, bound in (("minValue", self.min_value), ("maxValue", self.max_value)):
+                if bound is not None:
+                    message = f"the values of a {self.kind.value} metric follow from its kind"
+                    raise problem("BOUNDS_NOT_USED", message, name)
+            if self.floor is not None:
+                message = f"a {self.kind.value} metric has no floor of its own"
+                raise problem("FLOOR_NOT_USED", message, "floor")
+        least = -VALUE_LIMIT if self.min_value is None else self.min_value
+        if self.max_value is not None and self.max_value < least:
+            message = f"maxValue == {self.max_value}, must be at least minValue"
+            raise problem("OUT_OF_RANGE", message, "maxValue")
+        if self.floor is not None:
+            self._check_floor(self.floor)
+        return self
+
+    def _check_floor(self, floor: float) -> None:
+        if self.kind in {MetricKind.COUNT, MetricKind.REVENUE} and floor < 0.0:
+            message = f"floor == {floor}, must be >= 0 for a {self.kind.value} metric"
+            raise problem("OUT_OF_RANGE", message, "floor")
+        if self.kind is MetricKind.COUNT and not floor.is_integer():
+            message = f"floor == {floor}, must be a whole number, as counts are"
+            raise problem("FLOOR_NOT_WHOLE", message, "floor")
+        if self.cap is not None and floor >= self.cap:
+            message = f"floor == {floor}, must be below the cap"
+            raise problem("OUT_OF_RANGE", message, "floor")
+
+    @model_validator(mode="after")
     def _check(self) -> Self:
         if self.prior is None:
             return self
-        if self.kind is None:
+        kind = self.model_kind
+        if kind is None:
             message = "a prior belongs to a kind, and the metric declares none"
             raise problem("KIND_NOT_DECLARED", message, "kind")
-        unused = sorted(self.prior.stated - _PRIORS[self.kind])
+        unused = sorted(self.prior.stated - _PRIORS[kind])
         if unused:
             alias = type(self.prior).model_fields[unused[0]].alias
-            message = f"a metric of kind {self.kind.value} has no such prior"
+            message = f"a metric that is read as {kind.value} has no such prior"
             raise problem("PRIOR_NOT_USED", message, f"prior.{alias}")
         mean = self.prior.mean
         if self.kind is MetricKind.REVENUE and mean is not None and mean <= 0.0:

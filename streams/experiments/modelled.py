@@ -79,7 +79,7 @@ def model_metric(
     tallies = tuple(variant.metrics.get(name, _NONE) for variant in variants)
     parts = [()] * len(variants) if read is None else read.parts
     found = find_kind(
-        spec.kind,
+        spec.model_kind,
         [
             VariantMetric(variant.units, metric, of_periods)
             for variant, metric, of_periods in zip(variants, tallies, parts, strict=True)

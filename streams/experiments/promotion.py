@@ -24,6 +24,10 @@ class Obstacle(StrEnum):
     """It is a draft, paused, or has ended."""
     SAMPLE_RATIO_MISMATCH = "SAMPLE_RATIO_MISMATCH"
     """Units do not arrive as they were shared out."""
+    DEDUPLICATION_FULL = "DEDUPLICATION_FULL"
+    """Events were not counted, because the memory that tells them from repetitions was full."""
+    UNITS_IN_SEVERAL_VARIANTS = "UNITS_IN_SEVERAL_VARIANTS"
+    """Too many units were assigned to more than one variant."""
     KIND_CONTRADICTED = "KIND_CONTRADICTED"
     """A declared metric has values that are not of its kind."""
     GUARDRAIL_TRIPPED = "GUARDRAIL_TRIPPED"
@@ -55,10 +59,12 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
     )
     if evidence is None:
         return (Obstacle.NO_WINNER,)
-    loss = evidence.relative_loss
+    loss, miscounts = evidence.relative_loss, evidence.miscounts
     holds = {
         Obstacle.NOT_RUNNING: experiment.status is not Status.RUNNING,
         Obstacle.SAMPLE_RATIO_MISMATCH: evidence.sample_ratio.is_mismatch,
+        Obstacle.DEDUPLICATION_FULL: miscounts is not None and miscounts.is_memory_full,
+        Obstacle.UNITS_IN_SEVERAL_VARIANTS: miscounts is not None and miscounts.is_crossed,
         Obstacle.KIND_CONTRADICTED: any(each.contradiction for each in snapshot.metrics),
         Obstacle.GUARDRAIL_TRIPPED: any(each.is_tripped for each in evidence.guardrails),
         Obstacle.MIN_SAMPLE_SIZE: min(evidence.units) < config.min_sample_size,
@@ -79,7 +85,7 @@ def has_lasted(config: ExperimentConfig, duration_ms: int) -> bool:
 
     Args:
         config: The configuration.
-        duration_ms: Time from the oldest to the newest event.
+        duration_ms: Time from the start, or from the first event after it, to the newest event.
 
     Examples:
         >>> from streams.experiments.definition import parse_definition

@@ -18,12 +18,14 @@ from streams.experiments.guarding import since_conclusion
 from streams.experiments.guardrails import corrected
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.metrics import MetricRole
+from streams.experiments.miscounts import find_miscounts
 from streams.experiments.modelled import (
     Modelled,
     arms_of_primary,
     model_metric,
     primary_by_period,
 )
+from streams.experiments.once import read_once
 from streams.experiments.snapshot import (
     AgainstControl,
     Allocation,
@@ -57,7 +59,9 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     definition = experiment.definition
     config = definition.config
     n_variants = len(definition.variants)
-    variants = [tally.variants.get(index, VariantTally()) for index in range(n_variants)]
+    variants = read_once(
+        config, [tally.variants.get(index, VariantTally()) for index in range(n_variants)]
+    )
     policy = definition.policy
     read = primary_by_period(config, variants, tally.last_at_ms)
     arms = arms_of_primary(config, variants, definition.weights, read)
@@ -78,9 +82,20 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     primary = metrics[config.primary_metric]
     winner = _best(primary, policy, arms)
     guardrails = [metrics[name] for name in config.guardrail_metrics]
-    duration_ms = tally.last_at_ms - tally.first_at_ms
+    # What claims to be of before the start makes no experiment older.
+    begun_at_ms = max(tally.first_at_ms, experiment.started_at_ms or 0)
+    duration_ms = max(tally.last_at_ms - begun_at_ms, 0)
     since = since_conclusion(experiment, tally)
-    evidence = gather(experiment, traffic, primary, guardrails, winner, duration_ms, since)
+    evidence = gather(
+        experiment,
+        traffic,
+        primary,
+        guardrails,
+        winner,
+        duration_ms,
+        find_miscounts(tally, variants),
+        since,
+    )
     decision = decide(experiment, primary.model, evidence)
     columns = _reports(metrics, definition.control_index)
     weights, model = weigh(policy, variants, primary.model.name, arms, is_mirrored=is_mirrored)

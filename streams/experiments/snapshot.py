@@ -234,6 +234,32 @@ class SinceConclusion:
 
 
 @dataclass(frozen=True, slots=True)
+class Miscounts:
+    """What could not be counted, or not as it should: a fault of the data, not of the variants.
+
+    Attributes:
+        unremembered_units: Assignments not counted because the memory of units was full.
+        unremembered_observations: Observations not counted because that of events was.
+        is_memory_full: Whether either is so large a share that nothing is concluded: numerator and
+            denominator of a mean no longer are of the same units.
+        crossed_units: Units assigned to more than one variant.
+        is_crossed: Whether they are so large a share of the units that nothing is concluded.
+        most_events: Observations of the unit that has most of one metric; 0 while none has several.
+        full_units: Units with so many observations of one metric that further ones do not count.
+        is_heavy: Whether one unit has so large a share of the observations that it is a finding.
+    """
+
+    unremembered_units: int
+    unremembered_observations: int
+    is_memory_full: bool
+    crossed_units: int
+    is_crossed: bool
+    most_events: int
+    full_units: int
+    is_heavy: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that the recommended action follows from, besides the definition.
 
@@ -250,11 +276,12 @@ class Evidence:
         units: Units of every variant.
         units_with_value: Those with a value of the primary metric.
         negligible: Lead below which there is none, in units of the metric.
-        duration_ms: Time from the oldest to the newest event.
+        duration_ms: Time from the start, or from the first event after it, to the newest event.
         comparisons: The leader against every other variant, in their order.
         sample_ratio: Whether units arrive as they were shared out.
         guardrails: Every guardrail metric of every variant but the control.
         since_conclusion: How a promoted winner does; None where there is none.
+        miscounts: What could not be counted, or not as it should. None in old snapshots.
     """
 
     leader: int
@@ -272,6 +299,7 @@ class Evidence:
     sample_ratio: SampleRatioFinding
     guardrails: tuple[GuardrailFinding, ...]
     since_conclusion: SinceConclusion | None = None
+    miscounts: Miscounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from streams.experiments.snapshot import (
     Comparison,
     GuardrailFinding,
     MetricModel,
+    Miscounts,
     SinceConclusion,
     Snapshot,
 )
@@ -44,6 +45,7 @@ def evidence_json(snapshot: Snapshot) -> JsonObject | None:
         },
         "guardrails": [_guardrail(each, names) for each in found.guardrails],
         "promotionObstacles": [obstacle.value for obstacle in obstacles(snapshot)],
+        **_miscounts(found.miscounts),
         **_since_conclusion(snapshot, found.since_conclusion, names),
     }
 
@@ -76,6 +78,24 @@ def _guardrail(found: GuardrailFinding, names: list[str]) -> JsonObject:
         "harm": found.harm,
         "pValue": found.p_value,
         "isTripped": found.is_tripped,
+    }
+
+
+def _miscounts(found: Miscounts | None) -> JsonObject:
+    """Return what is said of miscounts; nothing where a snapshot says nothing of them."""
+    if found is None:
+        return {}
+    return {
+        "miscounts": {
+            "unrememberedUnits": found.unremembered_units,
+            "unrememberedObservations": found.unremembered_observations,
+            "isMemoryFull": found.is_memory_full,
+            "unitsInSeveralVariants": found.crossed_units,
+            "isInSeveralVariants": found.is_crossed,
+            "mostEvents": found.most_events,
+            "fullUnits": found.full_units,
+            "isHeavy": found.is_heavy,
+        }
     }
 
 

@@ -52,4 +52,4 @@ class ImpressionFolding(Folding[ImpressionFold]):
         events = sum(len(group.variants) for group in batch.groups)
         if not events:
             raise empty()
-        return events, fold.fold(record.offset, batch)
+        return events, fold.fold(record.offset, batch, record.timestamp)

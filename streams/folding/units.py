@@ -25,7 +25,7 @@ from streams.tallies.cell import Cell
 from streams.tallies.impressions import ImpressionFold
 from streams.tallies.observations import Claim, ObservationFold
 from streams.tallies.partition import Ledger
-from streams.tallies.plan import plain
+from streams.tallies.plan import PLAIN, Accepted, Plan, PlanOf, plain
 
 
 def _integers() -> array[int]:
@@ -101,6 +101,7 @@ class ValueFolding(ObservationFolding):
         experiment: The experiment as a 64-bit number.
         metric: The metric.
         partitions: Partitions of the topic; None where the log is known to be in order.
+        accepted: Which single values of it are counted; None for all.
 
     Attributes:
         found: The observations.
@@ -114,9 +115,18 @@ class ValueFolding(ObservationFolding):
         experiment: int,
         metric: str,
         partitions: int | None = None,
+        accepted: Accepted | None = None,
     ) -> None:
-        # Values are noted as they came.
-        super().__init__(codec, keyring, limit, plain, partitions)
+        # Values are noted as they came, and those that are not counted are not noted.
+        of_metric = {} if accepted is None else {metric: accepted}
+        plan = Plan(accepted=of_metric, declared=frozenset({metric}))
+        super().__init__(
+            codec,
+            keyring,
+            limit,
+            lambda number: plan if number == experiment else PLAIN,
+            partitions,
+        )
         self._experiment = experiment
         self._metric = metric
         self.found = Values()
@@ -131,6 +141,7 @@ class ValueFolding(ObservationFolding):
             self.found,
             limit=self._limit,
             partitions=self._partitions,
+            plan_of=self._plan_of,
         )
 
     def fold(
@@ -180,7 +191,8 @@ class _AssignmentFold(ImpressionFold):
         self._found = found
         self._noting = _Noting(experiment, self.source, partition)
 
-    def _fold_group(self, offset: int, group: ImpressionGroup) -> None:
+    def _fold_group(self, offset: int, group: ImpressionGroup, latest_ms: int = 0) -> None:
+        del latest_ms  # no clock is read here
         if group.experiment != self._wanted:
             return
         rows = zip(
@@ -222,8 +234,9 @@ class _ValueFold(ObservationFold):
         *,
         limit: int,
         partitions: int | None,
+        plan_of: PlanOf,
     ) -> None:
-        super().__init__(partition, keyring, limit=limit, partitions=partitions)
+        super().__init__(partition, keyring, limit=limit, partitions=partitions, plan_of=plan_of)
         self._wanted = experiment
         self._metric = metric
         self._found = found

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.domain.errors import InputError, quoted
+from streams.domain.quantities import MICRO
 from streams.domain.receipts import Keyring
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.measured import plan_of
+from streams.experiments.measured import accepted_of, plan_of
 from streams.folding.base import Folding
 from streams.folding.units import AssignmentFolding, Assignments, ValueFolding, Values
 from streams.log.records import LogSource
@@ -24,6 +25,7 @@ from streams.replay.partitions import Inputs, Part, side_by_side
 from streams.replay.verify import Watcher
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold
+from streams.tallies.plan import Accepted
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, as the folds have it
 _VARIANT_BITS = np.uint64(16)
@@ -70,7 +72,8 @@ def unit_log(
         for partition, span in source.spans(topic.value).items()
     ]
     watcher.begin(sum(part.end for part in parts))
-    work = partial(_noted, experiment.number, metric)
+    config = experiment.definition.config
+    work = partial(_noted, experiment.number, metric, accepted_of(config, metric))
     found = side_by_side(work, source, inputs, parts, processes, watcher.advance)
     by_partition = [noted for _, noted in sorted(found.items())]
     log = joined(
@@ -81,8 +84,10 @@ def unit_log(
     )
     if not log.n_units:
         raise InputError("NO_UNITS", f"{experiment.id} has assigned nobody by then", "until")
-    config = experiment.definition.config
-    log = replace(log, cap=plan_of(experiment.definition).caps.get(metric))
+    plan = plan_of(experiment.definition)
+    log = replace(log, cap=plan.caps.get(metric), floor=plan.floors.get(metric))
+    if config.spec(metric).kind is None and np.isin(log.observed_values, (0, MICRO)).all():
+        log = replace(log, cap=MICRO)  # as `streams.experiments.once` reads it
     is_declared = metric in {config.primary_metric, *config.secondary_metrics}
     if not (is_declared or log.unmatched or len(log.observed_units)):
         raise InputError("UNKNOWN_METRIC", f"no unit has a value of {quoted(metric)}", "metric")
@@ -133,7 +138,13 @@ def joined(
 
 
 def _noted(
-    experiment: int, metric: str, source: LogSource, inputs: Inputs, part: Part, advance: Advance
+    experiment: int,
+    metric: str,
+    accepted: Accepted | None,
+    source: LogSource,
+    inputs: Inputs,
+    part: Part,
+    advance: Advance,
 ) -> Assignments | Values:
     with inputs.reading(source) as reading:
         folding: AssignmentFolding | ValueFolding
@@ -142,7 +153,13 @@ def _noted(
             folding = AssignmentFolding(reading.codec, keyring, inputs.limit, experiment)
         else:
             folding = ValueFolding(
-                reading.codec, keyring, inputs.limit, experiment, metric, inputs.partitions
+                reading.codec,
+                keyring,
+                inputs.limit,
+                experiment,
+                metric,
+                inputs.partitions,
+                accepted,
             )
         records = reading.read(part.source.value, part.partition, 0, part.end)
         capture(cast(Folding[PartitionFold], folding), part.partition, records, {}, advance)

@@ -8,6 +8,7 @@ from dataclasses import fields
 from operator import add, attrgetter
 from types import MappingProxyType
 
+from streams.domain.quantities import MICRO
 from streams.domain.vectors import Vector
 from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.tallies.linear import LinearSums, add_entries
@@ -20,10 +21,15 @@ _NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
 _NOBODY = VariantTally()
 _NO_VALUES = MetricTally()
 _NO_PRODUCT = ProductTally()
+_SQUARE = MICRO * MICRO
+_N_SUMS = 7
+# Of `_metrics`. Units whose first value is 1 are in the last one alone.
+_UNITS, _FURTHER, _TOTAL, _SQUARED, _POSITIVE, _BINARY, _ONES = range(_N_SUMS)
 _unit_sums = attrgetter(
     "units", "weight", "weight_squared", "overlap_units", "overlap", "overlap_squared"
 )
-_value_sums = attrgetter(*[each.name for each in fields(MetricTally) if each.name != "moment"])
+_MOMENTS = frozenset({"moment", "positive_moment"})
+_value_sums = attrgetter(*[each.name for each in fields(MetricTally) if each.name not in _MOMENTS])
 _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
 
 
@@ -46,16 +52,21 @@ class CellBuilder:
 
     __slots__ = (
         "_contexts",
+        "_conversions",
+        "_crossed_units",
         "_duplicates",
         "_first_at_ms",
+        "_full_units",
         "_hw",
         "_last_at_ms",
         "_metrics",
+        "_most_events",
         "_periods",
         "_place",
         "_products",
         "_rewards",
         "_units",
+        "_unremembered",
         "cell",
         "folded",
     )
@@ -66,6 +77,11 @@ class CellBuilder:
     _metrics: dict[tuple[int, int, str], list[int]]
     _contexts: dict[tuple[int, Vector], int]
     _rewards: dict[tuple[int, str, Vector], int]
+    _conversions: dict[tuple[int, str, Vector], int]
+    _crossed_units: int
+    _most_events: int
+    _full_units: int
+    _unremembered: int
     _products: dict[tuple[int, int, Pair], int]
     _periods: PeriodSums
 
@@ -110,6 +126,7 @@ class CellBuilder:
         value: int,
         at_ms: int,
         vector: Vector | None = None,
+        observed: int | None = None,
     ) -> None:
         """Add an observation of the record at `offset`.
 
@@ -117,25 +134,38 @@ class CellBuilder:
             offset: Offset of the record.
             key: Variant, propensity and metric.
             before: What the unit's value was before it, in micro-units; None if it had none.
-            value: The observation, in micro-units.
+            value: What the observation adds to it, in micro-units.
             at_ms: Time of the observation.
             vector: Features of the unit; None if it has none.
+            observed: The observation, where it adds something else.
         """
         self._hw = max(self._hw, offset)  # units counted together may be of later records
         sums = self._metrics.get(key)
         if sums is None:
-            sums = self._metrics[key] = [0, 0, 0, 0]
+            sums = self._metrics[key] = [0] * _N_SUMS
+        if observed is None:
+            observed = value
+        if observed in (0, MICRO):
+            sums[_BINARY] += 1
+        converted = 0
         if before is None:
-            sums[0] += 1
-            sums[3] += value * value
+            sums[_UNITS] += 1
+            sums[_SQUARED] += value * value
+            if value > 0:
+                sums[_POSITIVE] += 1
+                converted = 1
         else:
-            sums[3] += value * (2 * before + value)  # (before + value)**2 - before**2
-        sums[1] += 1
-        sums[2] += value
+            sums[_FURTHER] += 1
+            sums[_SQUARED] += value * (2 * before + value)  # (before + value)**2 - before**2
+            converted = (before + value > 0) - (before > 0)
+            if converted:
+                sums[_POSITIVE] += converted
+        sums[_TOTAL] += value
         if vector is not None:
             variant, _, metric = key
             reward = variant, metric, vector
             self._rewards[reward] = self._rewards.get(reward, 0) + value
+            self._conversions[reward] = self._conversions.get(reward, 0) + converted
         # For every event: a call of min or max costs several times as much.
         if at_ms < self._first_at_ms:  # noqa: PLR1730
             self._first_at_ms = at_ms
@@ -193,12 +223,17 @@ class CellBuilder:
         for key, value in zip(keys, values, strict=True):
             sums = added.get(key)
             if sums is None:
-                added[key] = [1, 1, value, value * value]
+                sums = added[key] = [0] * _N_SUMS
+            if value == MICRO:  # most are: one sum stands for all
+                sums[_ONES] += 1
                 continue
-            sums[0] += 1
-            sums[1] += 1
-            sums[2] += value
-            sums[3] += value * value
+            sums[_UNITS] += 1
+            sums[_TOTAL] += value
+            sums[_SQUARED] += value * value
+            if value > 0:
+                sums[_POSITIVE] += 1
+            elif not value:
+                sums[_BINARY] += 1
         self._hw = max(self._hw, offset)
         known = self._metrics
         for key, sums in added.items():
@@ -212,6 +247,26 @@ class CellBuilder:
         self._hw = max(self._hw, offset)
         self._duplicates += 1
 
+    def add_unremembered(self, offset: int, count: int = 1) -> None:
+        """Count events of the record at `offset` for which the memory was too small."""
+        self._hw = max(self._hw, offset)
+        self._unremembered += count
+
+    def add_crossed(self, offset: int, count: int) -> None:
+        """Count units that the record at `offset` has in a second variant."""
+        self._hw = max(self._hw, offset)
+        self._crossed_units += count
+
+    def add_events(self, events: int, *, is_full: bool) -> None:
+        """Take note of how many observations of a metric the unit just observed again has.
+
+        Args:
+            events: So many.
+            is_full: Whether no further ones count.
+        """
+        self._most_events = max(self._most_events, events)
+        self._full_units += is_full
+
     def freeze(self) -> Cell | None:
         """Return the cell with all that was added; None if nothing was added since the last one."""
         if self._hw < 0:
@@ -223,6 +278,10 @@ class CellBuilder:
             self._first_at_ms = min(self._first_at_ms, old.first_at_ms)
             self._last_at_ms = max(self._last_at_ms, old.last_at_ms)
             self._duplicates += old.duplicates
+            self._unremembered += old.unremembered
+            self._crossed_units += old.crossed_units
+            self._most_events = max(self._most_events, old.most_events)
+            self._full_units += old.full_units
         self.cell = Cell(
             experiment,
             source,
@@ -232,6 +291,10 @@ class CellBuilder:
             self._last_at_ms,
             self._duplicates,
             variants,
+            self._unremembered,
+            self._crossed_units,
+            self._most_events,
+            self._full_units,
         )
         self._reset()
         return self.cell
@@ -241,10 +304,15 @@ class CellBuilder:
         self._first_at_ms = _NEVER
         self._last_at_ms = -_NEVER
         self._duplicates = 0
+        self._unremembered = 0
+        self._crossed_units = 0
+        self._most_events = 0
+        self._full_units = 0
         self._units = {}
         self._metrics = {}
         self._contexts = {}
         self._rewards = {}
+        self._conversions = {}
         self._products = {}
         self._periods = PeriodSums()
 
@@ -298,7 +366,14 @@ class CellBuilder:
     def _values_of(self, known: Mapping[int, VariantTally]) -> dict[int, dict[str, MetricTally]]:
         """Return the metrics that have new values, by variant and name."""
         values: dict[tuple[int, str], list[int]] = {}
-        for (variant, propensity, name), (n_units, n, total, squared) in self._metrics.items():
+        for (variant, propensity, name), found in self._metrics.items():
+            n_units, further, total, squared, positive, binary, ones = found
+            n_units += ones
+            n = n_units + further
+            total += ones * MICRO
+            squared += ones * _SQUARE
+            positive += ones
+            binary += ones
             inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
             sums = values.get((variant, name))
             if sums is None:
@@ -314,14 +389,16 @@ class CellBuilder:
             sums[8] += overlap_squared * total
             sums[9] += overlap_squared * squared
             sums[10] += inverse_squared * total
-        moments: defaultdict[tuple[int, str], LinearSums] = defaultdict(LinearSums)
-        for (variant, name, vector), value in self._rewards.items():
-            moments[variant, name].add_value(vector, value)
+            sums[11] += binary
+            sums[12] += positive
+            sums[13] += inverse * positive
+            sums[14] += inverse_squared * positive
+            sums[15] += overlap * positive
+            sums[16] += overlap_squared * positive
+        moments, positive_moments = _moments(self._rewards), _moments(self._conversions)
         metrics: defaultdict[int, dict[str, MetricTally]] = defaultdict(dict)
         for (variant, name), sums in values.items():
-            moment = _metric(known, variant, name).moment
-            if (variant, name) in moments:
-                moment = add_entries(moment, moments[variant, name].freeze().moment)
+            old = _metric(known, variant, name)
             (
                 n_units,
                 n,
@@ -334,6 +411,12 @@ class CellBuilder:
                 overlap_cross,
                 overlap_squared,
                 weighted_cross,
+                binary,
+                positive,
+                positive_weight,
+                positive_weight_squared,
+                positive_overlap,
+                positive_overlap_squared,
             ) = sums
             metrics[variant][name] = MetricTally(
                 n_units,
@@ -342,12 +425,19 @@ class CellBuilder:
                 squared,
                 weighted,
                 weighted_squared,
-                moment,
+                add_entries(old.moment, moments.get((variant, name), ())),
                 overlap_units,
                 overlap_total,
                 overlap_cross,
                 overlap_squared,
                 weighted_cross,
+                binary,
+                positive,
+                positive_weight,
+                positive_weight_squared,
+                positive_overlap,
+                positive_overlap_squared,
+                add_entries(old.positive_moment, positive_moments.get((variant, name), ())),
             )
         return metrics
 
@@ -375,6 +465,16 @@ class CellBuilder:
             variant: add_entries(known.get(variant, _NOBODY).gram, sums.freeze().gram)
             for variant, sums in grams.items()
         }
+
+
+def _moments(
+    values: Mapping[tuple[int, str, Vector], int],
+) -> dict[tuple[int, str], tuple[int, ...]]:
+    """Return the sums of vector times value, by variant and metric."""
+    moments: defaultdict[tuple[int, str], LinearSums] = defaultdict(LinearSums)
+    for (variant, name, vector), value in values.items():
+        moments[variant, name].add_value(vector, value)
+    return {key: sums.freeze().moment for key, sums in moments.items()}
 
 
 def _metric(known: Mapping[int, VariantTally], variant: int, name: str) -> MetricTally:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from streams.domain.errors import InvalidParameterError
+from streams.domain.quantities import MICRO
 from streams.tallies.linear import add_entries
 from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair
@@ -47,6 +48,13 @@ class MetricTally:
         overlap_cross: Sum of v**2 * unit value; likewise.
         overlap_total_squared: Sum of (v * unit value) squared; likewise.
         weighted_cross: Sum of unit value / propensity squared; micro-units to the 3rd.
+        binary_observations: Observations that are 0 or 1. Cells of older versions have none.
+        positive_units: Units whose value is above 0.
+        positive_weight: Sum of 1 / propensity over them, in micro-units.
+        positive_weight_squared: Sum of (1 / propensity) squared, in micro-units squared.
+        positive_overlap: Sum of v over them, in 1 / 2**32.
+        positive_overlap_squared: Sum of v squared, in 1 / 2**64.
+        positive_moment: Sum of their vectors, in 1 / FEATURE_ONE, as in `moment`.
     """
 
     units: int = 0
@@ -61,6 +69,37 @@ class MetricTally:
     overlap_cross: int = 0
     overlap_total_squared: int = 0
     weighted_cross: int = 0
+    binary_observations: int = 0
+    positive_units: int = 0
+    positive_weight: int = 0
+    positive_weight_squared: int = 0
+    positive_overlap: int = 0
+    positive_overlap_squared: int = 0
+    positive_moment: tuple[int, ...] = ()
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether every observation is known to be 0 or 1."""
+        return self.binary_observations == self.observations
+
+    def once(self) -> MetricTally:
+        """Return the tally of the same units, each with the value 1 if its own is above 0, else 0.
+
+        If all observations are 0 or 1, it counts the units with at least one observation of 1.
+        """
+        one, square = MICRO, MICRO * MICRO
+        return replace(
+            self,
+            total=one * self.positive_units,
+            total_squared=square * self.positive_units,
+            weighted_total=one * self.positive_weight,
+            weighted_total_squared=square * self.positive_weight_squared,
+            moment=tuple(one * entry for entry in self.positive_moment),
+            overlap_total=one * self.positive_overlap,
+            overlap_cross=one * self.positive_overlap_squared,
+            overlap_total_squared=square * self.positive_overlap_squared,
+            weighted_cross=one * self.positive_weight_squared,
+        )
 
     def without_overlap(self) -> MetricTally:
         """Return the tally as a version without the overlap sums would have counted it."""
@@ -71,6 +110,13 @@ class MetricTally:
             overlap_cross=0,
             overlap_total_squared=0,
             weighted_cross=0,
+            binary_observations=0,
+            positive_units=0,
+            positive_weight=0,
+            positive_weight_squared=0,
+            positive_overlap=0,
+            positive_overlap_squared=0,
+            positive_moment=(),
         )
 
     def __add__(self, other: MetricTally) -> MetricTally:
@@ -87,6 +133,13 @@ class MetricTally:
             self.overlap_cross + other.overlap_cross,
             self.overlap_total_squared + other.overlap_total_squared,
             self.weighted_cross + other.weighted_cross,
+            self.binary_observations + other.binary_observations,
+            self.positive_units + other.positive_units,
+            self.positive_weight + other.positive_weight,
+            self.positive_weight_squared + other.positive_weight_squared,
+            self.positive_overlap + other.positive_overlap,
+            self.positive_overlap_squared + other.positive_overlap_squared,
+            add_entries(self.positive_moment, other.positive_moment),
         )
 
 
@@ -196,6 +249,12 @@ class Cell:
         last_at_ms: Time of the newest event in it.
         duplicates: Observations not counted because they had been counted before.
         variants: Tally of every variant seen, by index, in order of the indices.
+        unremembered: Events not counted because the memory was too small to tell them from
+            repetitions.
+        crossed_units: Units assigned to more than one variant.
+        most_events: Observations of the unit that has most of one metric, where it has several.
+        full_units: Units with so many observations of one metric that further ones do not count;
+            once for each metric.
     """
 
     experiment: int
@@ -206,6 +265,10 @@ class Cell:
     last_at_ms: int
     duplicates: int
     variants: Mapping[int, VariantTally]
+    unremembered: int = 0
+    crossed_units: int = 0
+    most_events: int = 0
+    full_units: int = 0
 
     @property
     def has_overlap(self) -> bool:
@@ -228,6 +291,9 @@ class Tally:
         duplicates: Observations not counted because they had been counted before.
         variants: Tally of every variant seen, by index, in order of the indices.
         cells: The cells it is the sum of, in order of source and partition.
+        unremembered_units: Assignments not counted because the memory of units was full.
+        unremembered: Observations not counted because the memory of events was full.
+        crossed_units, most_events, full_units: As in `Cell`.
     """
 
     first_at_ms: int = 0
@@ -235,6 +301,11 @@ class Tally:
     duplicates: int = 0
     variants: Mapping[int, VariantTally] = field(default_factory=dict)
     cells: tuple[Cell, ...] = ()
+    unremembered_units: int = 0
+    unremembered: int = 0
+    crossed_units: int = 0
+    most_events: int = 0
+    full_units: int = 0
 
 
 def join(left: Cell, right: Cell) -> Cell:
@@ -276,6 +347,15 @@ def merge(cells: Iterable[Cell]) -> Tally:
         duplicates=sum(cell.duplicates for cell in chosen),
         variants=add_variants(*(cell.variants for cell in chosen)),
         cells=chosen,
+        unremembered_units=sum(
+            cell.unremembered for cell in chosen if cell.source is Source.IMPRESSIONS
+        ),
+        unremembered=sum(
+            cell.unremembered for cell in chosen if cell.source is Source.OBSERVATIONS
+        ),
+        crossed_units=sum(cell.crossed_units for cell in chosen),
+        most_events=max(cell.most_events for cell in chosen),
+        full_units=sum(cell.full_units for cell in chosen),
     )
 
 

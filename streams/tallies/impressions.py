@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import compress
 from typing import TypeVar
 
 from streams.domain.errors import EventError
 from streams.domain.events import ImpressionBatch, ImpressionGroup
 from streams.domain.quantities import PROPENSITY_ONE
+from streams.domain.receipts import CLOCK_SKEW_MS
 from streams.domain.vectors import Vector, unpack
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold, Refusal
 from streams.tallies.periods import tick_of
 from streams.tallies.refusals import refusal
-from streams.tallies.window import KEY_MASK, Window
+from streams.tallies.window import KEY_MASK, Admission, MemoryFullError, Window
 
 MAX_VARIANT = (1 << 16) - 1
 """Largest index of a variant that a receipt can carry."""
 
-# 2**64 over the golden ratio: odd, so distinct assignments of one unit stay distinct.
-_SPREAD = 0x9E3779B97F4A7C15
-_VARIANT_BITS = 16
+_NEVER = 1 << 63
 
 H = TypeVar("H", bound=Hashable)
 
@@ -31,12 +31,16 @@ class ImpressionFold(PartitionFold):
 
     source = Source.IMPRESSIONS
 
-    def fold(self, offset: int, batch: ImpressionBatch) -> Sequence[Refusal]:
+    def fold(
+        self, offset: int, batch: ImpressionBatch, timestamp_ms: int | None = None
+    ) -> Sequence[Refusal]:
         """Count the impressions of the record at `offset`; a repeated batch changes nothing.
 
         Args:
             offset: Offset of the record; at or below `hw` it is passed by.
             batch: The record.
+            timestamp_ms: Kafka timestamp of the record. An assignment that claims to be of a later
+                time moves no clock; None if that is not asked.
 
         Returns:
             What could not be counted: a sequence or a group that cannot be used, or units for which
@@ -57,17 +61,18 @@ class ImpressionFold(PartitionFold):
                 return ()
         except EventError as error:
             return (Refusal(0, error),)
+        latest_ms = _NEVER if timestamp_ms is None else timestamp_ms + CLOCK_SKEW_MS
         refusals = []
         index = 0
         for group in batch.groups:
             try:
-                self._fold_group(offset, group)
+                self._fold_group(offset, group, latest_ms)
             except Exception as error:  # noqa: BLE001 - one group's must not cost the others
                 refusals.append(refusal(index, error))
             index += len(group.variants)
         return refusals
 
-    def _fold_group(self, offset: int, group: ImpressionGroup) -> None:
+    def _fold_group(self, offset: int, group: ImpressionGroup, latest_ms: int = _NEVER) -> None:
         self._check_going_on(group.experiment)
         units = _counted(zip(group.variants, group.propensities, strict=False))
         _check(group, units)
@@ -77,19 +82,28 @@ class ImpressionFold(PartitionFold):
         refused: EventError | None = None
         variants: Sequence[int] = group.variants
         seen: Iterable[tuple[int, Vector]] = zip(group.variants, vectors, strict=False)
+        builder = ledger.builder
         if group.repeatable:
-            is_new, refused = _admit(ledger.window, group)
+            n_variants = 0 if ledger.plan is None else ledger.plan.n_variants
+            admitted = _admit(ledger.window, group, n_variants or MAX_VARIANT + 1)
+            is_new, refused = admitted.is_new, admitted.refused
+            if offset > builder.folded:
+                if admitted.crossed:
+                    builder.add_crossed(offset, admitted.crossed)
+                if admitted.unremembered:
+                    builder.add_unremembered(offset, admitted.unremembered)
             units = _counted(compress(zip(group.variants, group.propensities, strict=True), is_new))
             times = list(compress(group.assigned_at_ms, is_new))
             variants = list(compress(variants, is_new))
             seen = compress(seen, is_new)
-        if units and offset > ledger.builder.folded:
+        if units and offset > builder.folded:
             contexts = _counted(seen)
-            ledger.builder.add_units(offset, units, min(times), max(times), contexts)
+            last_ms = min(max(times), latest_ms)
+            builder.add_units(offset, units, min(*times, last_ms), last_ms, contexts)
             periods = None if ledger.plan is None else ledger.plan.by_period
             if periods is not None:
                 counts = _counted(zip(variants, map(tick_of, times), strict=True))
-                ledger.builder.add_assigned(
+                builder.add_assigned(
                     {key: n for key, n in counts.items() if key[0] < periods.n_variants}
                 )
         if refused is not None:
@@ -133,21 +147,39 @@ def _vectors(group: ImpressionGroup) -> Sequence[Vector]:
     return [known[packed] for packed in group.features]
 
 
-def _admit(window: Window, group: ImpressionGroup) -> tuple[list[bool], EventError | None]:
-    """Return which assignments are new, and why some could not be remembered, if so.
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """What the memory of units says of a group.
 
-    A unit that is assigned anew, at another time or to another variant, is another assignment; so
-    it counts for the variant that its observations will count for.
+    Attributes:
+        is_new: Which assignments count.
+        crossed: How many units are in a second variant by one of them.
+        unremembered: How many could not be remembered, and so do not count.
+        refused: Why; None if all could.
     """
+
+    is_new: Sequence[bool]
+    crossed: int
+    unremembered: int
+    refused: EventError | None
+
+
+def _admit(window: Window, group: ImpressionGroup, n_variants: int) -> _Admitted:
     refused: EventError | None = None
-    is_new = []
+    answers = []
+    unremembered = 0
     for unit, variant, assigned_at_ms in zip(
         group.units, group.variants, group.assigned_at_ms, strict=True
     ):
-        place = (assigned_at_ms << _VARIANT_BITS | variant) * _SPREAD
         try:
-            is_new.append(window.admit((unit ^ place) & KEY_MASK))
-        except EventError as error:
-            is_new.append(False)
+            answers.append(window.admit(unit & KEY_MASK, assigned_at_ms, variant, n_variants))
+        except MemoryFullError as error:
+            answers.append(Admission.REPEATED)
+            unremembered += 1
             refused = error
-    return is_new, refused
+    return _Admitted(
+        [answer is not Admission.REPEATED for answer in answers],
+        answers.count(Admission.CROSSED),
+        unremembered,
+        refused,
+    )

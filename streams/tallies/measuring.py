@@ -1,4 +1,4 @@
-"""Observations counted as a plan wants them: capped, by period, and with products of two metrics.
+"""Observations counted as a plan wants them: bounded, by period, and with products of two metrics.
 
 Each change is the difference of what the unit is worth after an event and before it. So the sums
 are those of the units as they are in the end, in whatever order their events came.
@@ -7,13 +7,13 @@ are those of the units as they are in the end, in whatever order their events ca
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from streams.domain.vectors import Vector
 from streams.tallies.builder import CellBuilder
-from streams.tallies.plan import Pair, Plan, capped
+from streams.tallies.plan import Pair, Plan, clamped
 from streams.tallies.window import KEY_MASK, Window
 
 
@@ -60,15 +60,52 @@ class Measurement:
         salts: Hash of every metric of its pairs, as in the keys of the window.
     """
 
-    __slots__ = ("_by_period", "_caps", "_partners")
+    __slots__ = ("_accepted", "_by_period", "_caps", "_floors", "_partners")
 
     def __init__(self, plan: Plan, salts: Mapping[str, int]) -> None:
         self._caps = plan.caps
+        self._floors = plan.floors
+        self._accepted = plan.accepted
         self._by_period = plan.by_period
         self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)
         for pair in plan.pairs:
             for own, other in (pair, pair[::-1]):
                 self._partners[own].append(_Partner(other, salts[other], pair))
+
+    def check(self, metric: str, value: int) -> None:
+        """Refuse a single value, in micro-units, that the metric is declared not to have.
+
+        Raises:
+            EventError: as `Accepted.check`.
+        """
+        accepted = self._accepted.get(metric)
+        if accepted is not None and value not in accepted:
+            accepted.check(metric, value)
+
+    def are_single(self, metrics: Iterable[str]) -> bool:
+        """Return whether a first value of these metrics changes nothing but their own sums."""
+        kept = None if self._by_period is None else self._by_period.metric
+        return not any(metric == kept or metric in self._partners for metric in metrics)
+
+    def refused(self, metrics: Sequence[str], values: Sequence[int]) -> list[int]:
+        """Return the places of single values that `check` would refuse."""
+        if not self._accepted:
+            return []
+        accepted = self._accepted
+        return [
+            place
+            for place, (metric, value) in enumerate(zip(metrics, values, strict=True))
+            if metric in accepted and value not in accepted[metric]
+        ]
+
+    def worths(self, metrics: Sequence[str], values: list[int]) -> list[int]:
+        """Return what units are worth of which these are the only values."""
+        if not (self._caps or self._floors):
+            return values
+        return [self._worth(metric, value) for metric, value in zip(metrics, values, strict=True)]
+
+    def _worth(self, metric: str, total: int) -> int:
+        return clamped(total, self._floors.get(metric), self._caps.get(metric))
 
     def count(self, builder: CellBuilder, window: Window, counted: Counted) -> None:
         """Add an observation to a cell.
@@ -80,9 +117,8 @@ class Measurement:
         """
         variant, propensity, metric = counted.key
         before = counted.before
-        cap = self._caps.get(metric)
-        known = 0 if before is None else capped(before, cap)
-        change = capped((before or 0) + counted.value, cap) - known
+        known = 0 if before is None else self._worth(metric, before)
+        change = self._worth(metric, (before or 0) + counted.value) - known
         builder.add_value(
             counted.offset,
             counted.key,
@@ -90,6 +126,7 @@ class Measurement:
             change,
             counted.at_ms,
             counted.vector,
+            counted.value,
         )
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
@@ -107,5 +144,5 @@ class Measurement:
                 (counted.identity ^ partner.salt) & KEY_MASK,
             )
             if total is not None:
-                value = capped(total, self._caps.get(partner.metric))
+                value = self._worth(partner.metric, total)
                 builder.add_product((variant, propensity, partner.pair), change * value)

@@ -60,7 +60,8 @@ def count_new_units(batch: UnitRows, ledger_of: Callable[[int], Ledger]) -> NDAr
         ledger_of: Returns the ledger of an experiment, to be changed.
 
     Returns:
-        The rows that were not counted, ascending; all of an experiment whose plan is not plain.
+        The rows that were not counted, ascending; all of an experiment where one of them changes
+        something besides the sums of its metric.
 
     Raises:
         PlanMissingError: from `ledger_of`; nothing has been counted.
@@ -81,9 +82,10 @@ def count_new_units(batch: UnitRows, ledger_of: Callable[[int], Ledger]) -> NDAr
     by_ledger = [(ledger_of(experiment), list(group)) for experiment, group in grouped]
     for ledger, found in by_ledger:
         first, last = found[0].start, found[-1].stop
+        measurement, metrics = ledger.measurement, set(names[first:last])
         is_settled = (
-            ledger.measurement is None
-            and ledger.salts.keys() >= set(names[first:last])
+            (measurement is None or measurement.are_single(metrics))
+            and ledger.salts.keys() >= metrics
             and min(offsets[piece.start] for piece in found) > ledger.builder.folded
             and ledger.window.has_room({piece.deadline for piece in found}, last - first)
         )
@@ -92,19 +94,23 @@ def count_new_units(batch: UnitRows, ledger_of: Callable[[int], Ledger]) -> NDAr
             continue
         for piece in found:
             chosen: slice | list[int] = slice(piece.start, piece.stop)
-            known = {
-                piece.start + row for row in ledger.window.known(piece.deadline, units[chosen])
-            }
+            known = set(ledger.window.known(piece.deadline, units[chosen]))
+            if measurement is not None:
+                known.update(measurement.refused(_column(names, chosen), _column(values, chosen)))
             if known:
+                known = {piece.start + row for row in known}
                 left += known
                 chosen = [row for row in range(piece.start, piece.stop) if row not in known]
             if len(known) < piece.stop - piece.start:
                 new = _column(units, chosen), _column(entries, chosen)
                 try:
+                    worths = _column(values, chosen)
+                    if measurement is not None:
+                        worths = measurement.worths(_column(names, chosen), worths)
                     ledger.builder.add_first_values(
                         _column(offsets, chosen)[-1],
                         _column(keys, chosen),
-                        _column(values, chosen),
+                        worths,
                         _column(times, chosen),
                     )
                 except Exception:  # noqa: BLE001 - nothing was added, and one by one it is seen why

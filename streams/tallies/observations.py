@@ -22,17 +22,28 @@ from streams.domain.receipts import (
     features_of,
 )
 from streams.domain.vectors import unpack
-from streams.tallies.cell import Cell, Source
+from streams.tallies.cell import Source
 from streams.tallies.measuring import Counted, Measurement
 from streams.tallies.misplaced import Misplaced, misplaced
 from streams.tallies.new_units import UnitRows, count_new_units
-from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal, archived
-from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
+from streams.tallies.partition import (
+    DEFAULT_LIMIT,
+    Ledger,
+    PartitionFold,
+    Refusal,
+    archived,
+)
+from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
 from streams.tallies.refusals import refusal
-from streams.tallies.window import KEY_MASK, SEEN
+from streams.tallies.window import KEY_MASK, MAX_EVENTS, SEEN
 
 MAX_METRICS = 64
-"""Metrics of one experiment in one partition; an experiment declares 33 at most."""
+"""Metrics of one experiment in one partition. Those that are declared have their places, and
+`MAX_DECLARED` leaves 16 to others."""
+
+MAX_OPENED = 8
+"""Metrics that are not declared and that one assignment may be the first to bring. So no single
+receipt takes up the places of all."""
 
 _BLANK = blake2b(digest_size=8)  # copying it costs less than making a new one
 
@@ -209,7 +220,11 @@ class ObservationFold(PartitionFold):
                 ledger = self._touched.get(experiment) or self._ledger(experiment)
                 name = rows.names[metric]
                 is_known = name in ledger.salts
-                salt = ledger.salts[name] if is_known else _salt(ledger, name)
+                if not is_known:
+                    _check_room(ledger, name, identity)
+                measurement = ledger.measurement
+                if measurement is not None:
+                    measurement.check(name, value)
                 before = ledger.window.observe(
                     assigned_at_ms, window_s, unit, event, value, timestamp_ms + CLOCK_SKEW_MS
                 )
@@ -219,10 +234,13 @@ class ObservationFold(PartitionFold):
                         builder.add_duplicate(offset)
                     continue
                 if not is_known:
-                    ledger.salts[name] = salt
+                    _open_metric(ledger, name, identity)
                 if offset > builder.folded:
                     key = (variant, propensity, name)
-                    if ledger.measurement is None:
+                    if before is not None:
+                        events = ledger.window.events
+                        builder.add_events(events, is_full=events == MAX_EVENTS)
+                    if measurement is None:
                         builder.add_value(offset, key, before, value, observed_at_ms)
                     else:
                         counted = Counted(
@@ -236,8 +254,9 @@ class ObservationFold(PartitionFold):
                             assigned_at_ms,
                             window_s,
                         )
-                        ledger.measurement.count(builder, ledger.window, counted)
+                        measurement.count(builder, ledger.window, counted)
             except Exception as error:  # noqa: BLE001 - one event's must not cost the others
+                self._refused(ledger, offset, error)
                 yield row, (refusal(0, error),)
 
     def take_misplaced(self) -> list[Misplaced]:
@@ -292,24 +311,37 @@ class ObservationFold(PartitionFold):
         # What claims to be of a time that has not come moves no clock.
         observed_at_ms = min(observed_at_ms, timestamp_ms + CLOCK_SKEW_MS)
         metric, value, event_id = observation.metric, observation.value, observation.event_id
-        salt = ledger.salts.get(metric) or _salt(ledger, metric)
-        before = ledger.window.observe(
-            assigned_at_ms,
-            window_s,
-            (identity ^ salt) & KEY_MASK,
-            0 if event_id is None else _hash(event_id),
-            value,
-            timestamp_ms + CLOCK_SKEW_MS,
-        )
+        salt = ledger.salts.get(metric)
+        if salt is None:
+            _check_room(ledger, metric, identity)
+        measurement = ledger.measurement
+        if measurement is not None:
+            measurement.check(metric, value)
+        try:
+            before = ledger.window.observe(
+                assigned_at_ms,
+                window_s,
+                (identity ^ (salt or _hash(metric))) & KEY_MASK,
+                0 if event_id is None else _hash(event_id),
+                value,
+                timestamp_ms + CLOCK_SKEW_MS,
+            )
+        except EventError as error:
+            self._refused(ledger, offset, error)
+            raise
         builder = ledger.builder
         if before is SEEN:
             if offset > builder.folded:
                 builder.add_duplicate(offset)
             return
-        ledger.salts[metric] = salt
+        if salt is None:
+            _open_metric(ledger, metric, identity)
         if offset > builder.folded:
             key = (variant, propensity, metric)
-            if ledger.measurement is None:
+            if before is not None:
+                events = ledger.window.events
+                builder.add_events(events, is_full=events == MAX_EVENTS)
+            if measurement is None:
                 builder.add_value(offset, key, before, value, observed_at_ms, vector)
             else:
                 counted = Counted(
@@ -323,20 +355,25 @@ class ObservationFold(PartitionFold):
                     assigned_at_ms,
                     window_s,
                 )
-                ledger.measurement.count(builder, ledger.window, counted)
+                measurement.count(builder, ledger.window, counted)
+
+    def _recall(self, ledger: Ledger) -> None:
+        cell = ledger.builder.cell
+        tallies = () if cell is None else cell.variants.values()
+        for metric in sorted({metric for tally in tallies for metric in tally.metrics}):
+            # A cell may be ahead of the log, and the marks are not: so it is decided again, and as
+            # before, which metrics had a place when.
+            opener = ledger.window.marked(_hash(metric))
+            if opener is not None:
+                ledger.salts[metric] = _hash(metric)
+                ledger.openers[metric] = opener
 
     def _follow(self, ledger: Ledger, plan: Plan) -> None:
         super()._follow(ledger, plan)
-        if plan != PLAIN:
+        ledger.salts.update((metric, _hash(metric)) for metric in plan.declared)
+        if not plan.is_sums_alone:
             salts = {metric: _hash(metric) for pair in plan.pairs for metric in pair}
             ledger.measurement = Measurement(plan, salts)
-
-    def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
-        ledger = super()._new_ledger(experiment, cell)
-        if cell is not None:
-            for tally in cell.variants.values():
-                ledger.salts.update((metric, _hash(metric)) for metric in tally.metrics)
-        return ledger
 
 
 class Claim(NamedTuple):
@@ -348,11 +385,12 @@ class Claim(NamedTuple):
     ledger: Ledger
 
 
-def _salt(ledger: Ledger, metric: str) -> int:
-    """Return the hash of a metric that is not in the cell yet.
+def _check_room(ledger: Ledger, metric: str, identity: int) -> None:
+    """Refuse a metric that is neither declared nor counted yet, if there is no place for it.
 
-    A cell that is ahead of the log only has metrics that came first when they came, so it decides
-    as the cell at this place of the log did.
+    Raises:
+        EventError: all places are taken, or the assignment has brought as many metrics as it may
+            (`TOO_MANY_METRICS`).
     """
     if len(ledger.salts) >= MAX_METRICS:
         raise EventError(
@@ -360,7 +398,20 @@ def _salt(ledger: Ledger, metric: str) -> int:
             f"the experiment has {MAX_METRICS} metrics, and {quoted(metric)} is none of them",
             "metric",
         )
-    return _hash(metric)
+    if list(ledger.openers.values()).count(identity & KEY_MASK) >= MAX_OPENED:
+        raise EventError(
+            "TOO_MANY_METRICS",
+            f"{quoted(metric)} is not declared, and this assignment was the first with "
+            f"{MAX_OPENED} such metrics",
+            "metric",
+        )
+
+
+def _open_metric(ledger: Ledger, metric: str, identity: int) -> None:
+    """Give a place to a metric that is not declared, for an observation that counts."""
+    salt = ledger.salts[metric] = _hash(metric)
+    ledger.openers[metric] = identity & KEY_MASK
+    ledger.window.mark(salt, identity & KEY_MASK)
 
 
 def hash_events(event_ids: Sequence[bytes]) -> NDArray[np.uint64]:

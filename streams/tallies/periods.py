@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from streams.domain.quantities import MICRO
 from streams.tallies.linear import add_entries
 
 FINEST_SHIFT = 18
@@ -83,6 +84,7 @@ class PeriodTally:
         total_squared: Sum of their squares, in micro-units squared.
         arrivals: Observations by `delay_bucket` of the time since their assignment, up to the last
             bucket with any.
+        positive_units: Units whose value is above 0.
     """
 
     units: int = 0
@@ -90,6 +92,15 @@ class PeriodTally:
     total: int = 0
     total_squared: int = 0
     arrivals: tuple[int, ...] = ()
+    positive_units: int = 0
+
+    def once(self) -> PeriodTally:
+        """Return the tally of the same units, whose value is 1 if it is above 0, and else 0."""
+        return replace(
+            self,
+            total=MICRO * self.positive_units,
+            total_squared=MICRO * MICRO * self.positive_units,
+        )
 
     def __add__(self, other: PeriodTally) -> PeriodTally:
         return PeriodTally(
@@ -98,6 +109,7 @@ class PeriodTally:
             self.total + other.total,
             self.total_squared + other.total_squared,
             add_entries(self.arrivals, other.arrivals),
+            self.positive_units + other.positive_units,
         )
 
 
@@ -167,11 +179,12 @@ class PeriodSums:
         """
         sums = self._values.get(key)
         if sums is None:
-            sums = self._values[key] = [0, 0, 0]
+            sums = self._values[key] = [0, 0, 0, 0]
             self._arrivals[key] = []
         sums[0] += before is None
         sums[1] += change
         sums[2] += change * (2 * (before or 0) + change)
+        sums[3] += ((before or 0) + change > 0) - ((before or 0) > 0)
         arrivals, bucket = self._arrivals[key], delay_bucket(delay_ms)
         if bucket >= len(arrivals):
             arrivals += [0] * (bucket + 1 - len(arrivals))
@@ -184,13 +197,14 @@ class PeriodSums:
         new: defaultdict[int, dict[Period, PeriodTally]] = defaultdict(dict)
         for variant, tick in self._units.keys() | self._values.keys():
             key = variant, tick
-            with_value, total, total_squared = self._values.get(key, (0, 0, 0))
+            with_value, total, total_squared, positive = self._values.get(key, (0, 0, 0, 0))
             new[variant][Period(FINEST_SHIFT, tick)] = PeriodTally(
                 self._units.get(key, 0),
                 with_value,
                 total,
                 total_squared,
                 tuple(self._arrivals.get(key, ())),
+                positive,
             )
         newest = newest_tick([*known.values(), *new.values()])
         return {

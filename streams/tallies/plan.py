@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from streams.domain.errors import EngineError, InvalidParameterError, quoted
+from streams.domain.errors import EngineError, EventError, InvalidParameterError, quoted
 from streams.domain.ids import experiment_id
+from streams.domain.quantities import MICRO, VALUE_LIMIT
 
 Pair = tuple[str, str]
 """Two metrics in order of their names, of which the sum of the products over the units is kept."""
@@ -39,43 +40,106 @@ class PeriodPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """Which single values of a metric are counted; others are refused one by one.
+
+    Attributes:
+        least, most: Bounds of a value, in micro-units, both included.
+        is_whole: Whether a value is a whole number of units of the metric.
+    """
+
+    least: int = -VALUE_LIMIT * MICRO
+    most: int = VALUE_LIMIT * MICRO
+    is_whole: bool = False
+
+    def __contains__(self, value: int) -> bool:
+        """Return whether a value, in micro-units, is counted."""
+        return self.least <= value <= self.most and not (self.is_whole and value % MICRO)
+
+    def check(self, metric: str, value: int) -> None:
+        """Refuse a value, in micro-units, that is not counted.
+
+        Raises:
+            EventError: it is outside the bounds (`VALUE_OUT_OF_BOUNDS`), or is not whole
+                (`VALUE_NOT_WHOLE`).
+        """
+        if not self.least <= value <= self.most:
+            raise EventError(
+                "VALUE_OUT_OF_BOUNDS",
+                f"value == {value / MICRO:.12g}, and {quoted(metric)} is declared to have values "
+                f"from {self.least / MICRO:.12g} to {self.most / MICRO:.12g}",
+                "value",
+            )
+        if self.is_whole and value % MICRO:
+            raise EventError(
+                "VALUE_NOT_WHOLE",
+                f"value == {value / MICRO:.12g}, and {quoted(metric)} is declared to have whole "
+                "values",
+                "value",
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is kept of one experiment.
 
     Attributes:
         caps: Largest value of a unit by metric, in micro-units, > 0: a unit whose observations sum
             to more has this value.
-        pairs: Metrics whose products are kept; of capped values where there is a cap.
+        pairs: Metrics whose products are kept; of the values between floor and cap.
         by_period: What is also kept by period of assignment; None if nothing is.
+        floors: Smallest value of a unit by metric, in micro-units: a unit whose observations sum to
+            less has this value.
+        accepted: Which single values are counted, by metric; all of a metric that is not here.
+        declared: Metrics that the definition names. They always have their place in a cell.
+        n_variants: Variants of the experiment; 0 if that is not known.
 
     Raises:
-        InvalidParameterError: a cap is not positive, or a pair is not of two metrics in order.
+        InvalidParameterError: a cap is not positive or not above its floor, or a pair is not of two
+            metrics in order.
     """
 
     caps: Mapping[str, int] = field(default_factory=dict)
     pairs: tuple[Pair, ...] = ()
     by_period: PeriodPlan | None = None
+    floors: Mapping[str, int] = field(default_factory=dict)
+    accepted: Mapping[str, Accepted] = field(default_factory=dict)
+    declared: frozenset[str] = frozenset()
+    n_variants: int = 0
 
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():
-            if cap <= 0:
-                raise InvalidParameterError(f"caps[{quoted(metric)}]", cap, "> 0")
+            if cap <= max(0, self.floors.get(metric, 0)):
+                raise InvalidParameterError(
+                    f"caps[{quoted(metric)}]", cap, "> 0 and above the floor"
+                )
         for pair in self.pairs:
             if pair[0] >= pair[1]:
                 raise InvalidParameterError("pairs", pair, "of two metrics in order")
 
+    @property
+    def is_sums_alone(self) -> bool:
+        """Whether values are added up as they come, and nothing else is kept."""
+        return not (self.caps or self.floors or self.accepted or self.pairs or self.by_period)
 
-def capped(total: int, cap: int | None) -> int:
-    """Return what a unit is worth whose observations sum to `total`, both in micro-units.
 
-    >>> capped(7, 5), capped(-7, 5), capped(7, None)
-    (5, -7, 7)
+def clamped(total: int, floor: int | None, cap: int | None) -> int:
+    """Return what a unit is worth whose observations sum to `total`, all in micro-units.
+
+    >>> clamped(7, 0, 5), clamped(-7, 0, 5), clamped(-7, None, 5), clamped(7, None, None)
+    (5, 0, -7, 7)
     """
+    if floor is not None and total < floor:
+        return floor
     return total if cap is None or total < cap else cap
 
 
+MAX_DECLARED = 48
+"""Metrics with values of their own that one experiment may declare, so that some places are left to
+others (`streams.tallies.observations.MAX_METRICS`)."""
+
 PLAIN = Plan()
-"""Nothing besides the sums; the plan of most experiments, and of those that nobody has created."""
+"""Nothing besides the sums; the plan of experiments that were never created."""
 
 PlanOf = Callable[[int], Plan | None]
 """Gives the plan of an experiment, a 64-bit number; None while it is not known.

@@ -4,14 +4,14 @@ A segment holds what some entries were at one offset, not what was added, so rea
 changes nothing. A segment is never changed; once the segments of a bucket cost twice what the
 bucket itself would, it is written whole and they are forgotten. Layout, big-endian:
 
-    version u8 (1) | experiment u64 | deadline i64 | horizon i64 | parts u16 | n u32 | m u32
-    n keys u64 | their n values i128 | m keys u64 of value 0
+    version u8 (2) | experiment u64 | deadline i64 | horizon i64 | parts u16 | n u32 | m u32
+    width u8 | n keys u64 | their n values, u64 (width 8) or i128 (width 16) | m keys u64 of value 0
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Self
@@ -21,10 +21,14 @@ from streams.domain.errors import NewerEntryError
 MAX_ENTRIES = 32_768
 """Entries of one segment: 24 bytes each at most, so that a record stays under a megabyte."""
 
-_VERSION = 1
-_HEADER = struct.Struct(">BQqqHII")
+_VERSION = 2
+_HEADER = struct.Struct(">BQqqHIIB")
+_HEADER_1 = struct.Struct(">BQqqHII")
+_EVENT_MASK = (1 << 60) - 1
 _KEY_BYTES = 8
 _VALUE_BYTES = 16
+_SMALL_BYTES = 8
+_SMALL_LIMIT = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,39 +71,60 @@ class Piece:
             totals = {key: value for key, value in self.entries.items() if value}
             marks = [key for key, value in self.entries.items() if not value]
         n, m = len(totals), len(marks)
+        is_small = _are_small(totals)
+        width = _SMALL_BYTES if is_small else _VALUE_BYTES
+        values = (
+            [struct.pack(f">{n}Q", *totals.values())]
+            if is_small
+            else [value.to_bytes(_VALUE_BYTES, "big", signed=True) for value in totals.values()]
+        )
         return b"".join(
             (
                 _HEADER.pack(
-                    _VERSION, self.experiment, self.deadline, self.horizon, self.parts, n, m
+                    _VERSION, self.experiment, self.deadline, self.horizon, self.parts, n, m, width
                 ),
                 struct.pack(f">{n}Q", *totals),
-                *[value.to_bytes(_VALUE_BYTES, "big", signed=True) for value in totals.values()],
+                *values,
                 struct.pack(f">{m}Q", *marks),
             )
         )
 
     @classmethod
     def unpack(cls, body: bytes) -> Self:
-        """Return what `pack` has packed.
+        """Return what `pack` has packed, also of the version before.
 
         Raises:
             NewerEntryError: a newer release packed it.
         """
-        if body[0] > _VERSION:
-            raise NewerEntryError(f"a segment of version {body[0]}")
-        _, experiment, deadline, horizon, parts, n, m = _HEADER.unpack_from(body)
-        values = _HEADER.size + n * _KEY_BYTES
-        marks = values + n * _VALUE_BYTES
-        entries = {
-            key: int.from_bytes(body[place : place + _VALUE_BYTES], "big", signed=True)
-            for key, place in zip(
-                struct.unpack_from(f">{n}Q", body, _HEADER.size),
-                range(values, marks, _VALUE_BYTES),
-                strict=True,
-            )
-        }
+        version = body[0]
+        if version > _VERSION:
+            raise NewerEntryError(f"a segment of version {version}")
+        header = _HEADER if version == _VERSION else _HEADER_1
+        _, experiment, deadline, horizon, parts, n, m, *widths = header.unpack_from(body)
+        width = widths[0] if widths else _VALUE_BYTES
+        start = header.size + n * _KEY_BYTES
+        marks = start + n * width
+        values: Sequence[int] = (
+            struct.unpack_from(f">{n}Q", body, start)
+            if width == _SMALL_BYTES
+            else [
+                int.from_bytes(body[place : place + _VALUE_BYTES], "big", signed=True)
+                for place in range(start, marks, _VALUE_BYTES)
+            ]
+        )
+        if version < _VERSION:  # it had no room for the number of events
+            values = [(value >> 60) << 70 | (value & _EVENT_MASK) for value in values]
+        entries = dict(zip(struct.unpack_from(f">{n}Q", body, header.size), values, strict=True))
         entries.update(dict.fromkeys(struct.unpack_from(f">{m}Q", body, marks), 0))
         return cls(experiment, deadline, horizon, parts, entries)
+
+
+def _are_small(entries: Mapping[int, int]) -> bool:
+    """Return whether all values fit 64 bits; those of one window mostly are of one size."""
+    first = next(iter(entries.values()), 0)
+    if not 0 <= first < _SMALL_LIMIT:
+        return False
+    return min(entries.values(), default=0) >= 0 and max(entries.values(), default=0) < _SMALL_LIMIT
 
 
 def chunks(entries: dict[int, int]) -> list[dict[int, int]]:

@@ -1,8 +1,12 @@
 """Which events have been counted, and what the value of every unit is so far.
 
 One dictionary entry answers both for a unit that was observed once, as most are: its key stands
-for (assignment, metric), its value holds the unit's total and the id of the first event. A further
-event of the same unit gets an entry of its own. Keys and event ids are 60 bits of uniform hashes,
+for (assignment, metric), its value holds the unit's total, how many events came after the first,
+and the id of the first. A further event of the same unit gets an entry of its own, and at most
+`MAX_EVENTS` of them count, so no unit can fill the memory of the others. The entry of a unit that
+was assigned holds time and variant of its first assignment; a further one gets its own.
+
+Keys and event ids are 60 bits of uniform hashes,
 which Python keeps in 32 bytes instead of the 48 that 64 bits take. Among ten million entries of one
 window any two collide with a probability of 4.3e-5 (n**2 / 2**61); then two units are one, or one
 event is taken for a repetition.
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Final
 
 import numpy as np
@@ -31,17 +35,31 @@ from streams.tallies.segments import Piece, Segment, chunks
 KEY_MASK = (1 << 60) - 1
 """Keys and event ids are in 0..KEY_MASK; event id 0 stands for none."""
 
+_MARKS = (1 << 63) - 2  # stands where a segment of a bucket has its deadline
 NO_DEADLINE = (1 << 63) - 1
 """Deadline of assignments that may be observed for ever."""
 
-UNIT_TOTAL_LIMIT = 1 << 66
-"""Bound of the absolute value of a unit, in micro-units: 7.4e13 units of its metric."""
+UNIT_TOTAL_LIMIT = 1 << 56
+"""Bound of the absolute value of a unit, in micro-units: 7.2e10 units of its metric."""
+
+MAX_EVENTS = 1_000
+"""Observations of one metric by one assignment that count. What clicks or pays more often is a
+program; and so one receipt takes up a thousandth of the memory of a partition at most."""
 
 BUCKETS_PER_WINDOW = 8
 """An attribution window is cut into so many buckets: an entry is kept at most by this part of the
 window longer than needed, and this part goes first when the memory is full."""
 
 _EVENT_BITS = 60
+_COUNT_BITS = 10
+_COUNT_MASK = (1 << _COUNT_BITS) - 1
+_TOTAL_SHIFT = _EVENT_BITS + _COUNT_BITS
+_ONE_MORE = 1 << _EVENT_BITS
+_VARIANT_BITS = 16
+_VARIANT_MASK = (1 << _VARIANT_BITS) - 1
+# 2**64 over the golden ratio: odd, so distinct assignments of one unit stay distinct.
+_SPREAD = 0x9E3779B97F4A7C15
+_EVICTED = 1  # the mark of the last deadline that was forgotten for lack of room
 _SEGMENT_COST = 8  # of a segment besides its entries, in entries: key, header and record
 _SLACK = 512  # entries that segments may cost beyond twice the bucket, so that small ones rest
 
@@ -56,7 +74,7 @@ def deadlines(assigned_at_ms: NDArray[np.int64], windows_s: NDArray[np.int64]) -
 
 def entry(value: int, event: int) -> int:
     """Return what stands for a unit whose only observation is this one."""
-    return value << _EVENT_BITS | event
+    return value << _TOTAL_SHIFT | event
 
 
 class Repetition(Enum):
@@ -68,6 +86,21 @@ class Repetition(Enum):
 SEEN: Final = Repetition.SEEN
 
 
+class Admission(IntEnum):
+    """Answer for an assignment."""
+
+    REPEATED = 0
+    """It has been counted before."""
+    NEW = 1
+    """It counts."""
+    CROSSED = 2
+    """It counts, and with it its unit is in a second variant."""
+
+
+class MemoryFullError(EventError):
+    """An event cannot be counted because the memory was too small for all that must be kept."""
+
+
 class Window:
     """Memory of one experiment in one partition.
 
@@ -77,12 +110,25 @@ class Window:
 
     Attributes:
         horizon: Buckets with a deadline at or before it are forgotten.
+        events: Observations of the unit and metric that were last observed once more.
     """
 
-    __slots__ = ("_buckets", "_experiment", "_first", "_limit", "_obsolete", "_size", "horizon")
+    __slots__ = (
+        "_buckets",
+        "_experiment",
+        "_first",
+        "_limit",
+        "_marks",
+        "_obsolete",
+        "_size",
+        "events",
+        "horizon",
+    )
 
     def __init__(self, experiment: int, limit: int) -> None:
         self.horizon = -1
+        self.events = 0
+        self._marks = _Bucket()
         self._experiment = experiment
         self._limit = limit
         self._size = 0
@@ -109,8 +155,9 @@ class Window:
 
         Raises:
             EventError: the bucket has been forgotten (`DEDUPLICATION_WINDOW_PASSED`), nothing older
-                is left to make room (`DEDUPLICATION_WINDOW_FULL`), or the value of the unit would
-                leave its bound (`UNIT_TOTAL_OUT_OF_RANGE`).
+                is left to make room (`DEDUPLICATION_WINDOW_FULL`), the unit has as many events as
+                count (`TOO_MANY_EVENTS`), or its value would leave its bound
+                (`UNIT_TOTAL_OUT_OF_RANGE`). A `MemoryFullError` if more memory would have helped.
         """
         deadline = _deadline(assigned_at_ms, window_s)
         bucket = self._buckets.get(deadline)
@@ -127,11 +174,19 @@ class Window:
         further = unit ^ event
         if event and (known & KEY_MASK == event or further in entries):
             return SEEN
-        before = known >> _EVENT_BITS
+        events = (known >> _EVENT_BITS & _COUNT_MASK) + 2
+        if events > MAX_EVENTS:
+            raise EventError(
+                "TOO_MANY_EVENTS",
+                f"{MAX_EVENTS:,} observations of the metric count for one assignment, "
+                "and this one has them",
+                "assignmentId",
+            )
+        before = known >> _TOTAL_SHIFT
         if abs(before + value) > UNIT_TOTAL_LIMIT:
             raise EventError(
                 "UNIT_TOTAL_OUT_OF_RANGE",
-                f"the unit's total would be {before + value}, must be within +-2**66 micro-units",
+                f"the unit's total would be {before + value}, must be within +-2**56 micro-units",
                 "value",
             )
         if event:
@@ -139,7 +194,8 @@ class Window:
                 self._make_room(deadline)
             entries[further] = bucket.changed[further] = 0
             self._size += 1
-        entries[unit] = bucket.changed[unit] = known + (value << _EVENT_BITS)
+        entries[unit] = bucket.changed[unit] = known + (value << _TOTAL_SHIFT) + _ONE_MORE
+        self.events = events
         return before
 
     def total(self, assigned_at_ms: int, window_s: int, unit: int) -> int | None:
@@ -152,7 +208,7 @@ class Window:
         """
         bucket = self._buckets.get(_deadline(assigned_at_ms, window_s))
         known = None if bucket is None else bucket.entries.get(unit)
-        return None if known is None else known >> _EVENT_BITS
+        return None if known is None else known >> _TOTAL_SHIFT
 
     def has_room(self, deadlines: Iterable[int], entries: int) -> bool:
         """Return whether these buckets are open and so many entries can come without forgetting."""
@@ -180,22 +236,56 @@ class Window:
         bucket.changed.update(new)
         self._size += len(new)
 
-    def admit(self, key: int) -> bool:
-        """Remember an assignment without deadline, and return whether it is new.
+    def admit(self, unit: int, assigned_at_ms: int, variant: int, n_variants: int) -> Admission:
+        """Remember an assignment without deadline, unless it is a repetition.
+
+        A unit that is assigned anew, at another time or to another variant, is another assignment;
+        so it counts for the variant that its observations will count for.
+
+        Args:
+            unit: Key of the unit.
+            assigned_at_ms: Time of the assignment.
+            variant: Index of the variant, in [0, 2**16).
+            n_variants: Variants of the experiment. Larger indices are of another phase of its life,
+                and a unit may be in one of each phase.
 
         Raises:
-            EventError: the memory is full (`DEDUPLICATION_WINDOW_FULL`).
+            MemoryFullError: there is no room (`DEDUPLICATION_WINDOW_FULL`).
         """
         bucket = self._buckets.get(NO_DEADLINE)
         if bucket is None:
             bucket = self._open(NO_DEADLINE, self.horizon)
-        if key in bucket.entries:
-            return False
+        entries = bucket.entries
+        place = assigned_at_ms << _VARIANT_BITS | variant
+        further = (unit ^ place * _SPREAD) & KEY_MASK
+        known = entries.get(unit)
+        if (known is not None and known >> 1 == place) or further in entries:
+            return Admission.REPEATED
         if self._size >= self._limit:
             self._make_room(NO_DEADLINE)
-        bucket.entries[key] = bucket.changed[key] = 0
         self._size += 1
-        return True
+        if known is None:
+            entries[unit] = bucket.changed[unit] = place << 1
+            return Admission.NEW
+        entries[further] = bucket.changed[further] = 0
+        first = known >> 1 & _VARIANT_MASK
+        if known & 1 or first == variant or max(first, variant) >= n_variants:
+            return Admission.NEW
+        entries[unit] = bucket.changed[unit] = known | 1
+        return Admission.CROSSED
+
+    def mark(self, key: int, value: int) -> None:
+        """Keep a number for good; there are few such, and they take up no room.
+
+        Args:
+            key: In 1..KEY_MASK.
+            value: In [-2**126, 2**126].
+        """
+        self._marks.entries[key] = self._marks.changed[key] = value
+
+    def marked(self, key: int) -> int | None:
+        """Return the number that was kept for good; None if there is none."""
+        return self._marks.entries.get(key)
 
     @property
     def buckets(self) -> Mapping[int, Mapping[int, int]]:
@@ -209,7 +299,7 @@ class Window:
             hw: Offset up to which events were remembered.
         """
         segments = []
-        for deadline, bucket in self._buckets.items():
+        for deadline, bucket in (*self._buckets.items(), (_MARKS, self._marks)):
             if not bucket.changed:
                 continue
             costs = bucket.cost + len(bucket.changed) + _SEGMENT_COST
@@ -238,7 +328,7 @@ class Window:
 
     def discard_changes(self) -> None:
         """Give out nothing of what changed since the last `take`: nobody will restore it."""
-        for bucket in self._buckets.values():
+        for bucket in (*self._buckets.values(), self._marks):
             bucket.changed = {}
         self._obsolete.clear()
 
@@ -258,7 +348,10 @@ class Window:
             if piece.deadline <= self.horizon:
                 self._obsolete.append(segment.key)
                 continue
-            bucket = self._buckets.setdefault(piece.deadline, _Bucket())
+            is_marks = piece.deadline == _MARKS
+            bucket = (
+                self._marks if is_marks else self._buckets.setdefault(piece.deadline, _Bucket())
+            )
             whole = (piece.deadline, segment.hw, piece.parts)
             n_parts[whole] += 1
             bucket.entries.update(piece.entries)
@@ -275,7 +368,8 @@ class Window:
     def _open(self, deadline: int, time_ms: int) -> _Bucket:
         """Return a new bucket, whose first assignment also tells that its time has come."""
         if deadline <= self.horizon:
-            raise EventError(
+            is_evicted = deadline <= (self.marked(_EVICTED) or -1)
+            raise (MemoryFullError if is_evicted else EventError)(
                 "DEDUPLICATION_WINDOW_PASSED",
                 "the assignment is so old that its events are no longer remembered, "
                 "and this one cannot be told from a repetition",
@@ -293,7 +387,7 @@ class Window:
     def _make_room(self, deadline: int) -> None:
         """Forget older buckets than the one with `deadline`, the oldest first."""
         if self._first >= deadline:
-            raise EventError(
+            raise MemoryFullError(
                 "DEDUPLICATION_WINDOW_FULL",
                 f"{self._size} events of the experiment are remembered in this partition, "
                 "and none is older than this one",
@@ -301,6 +395,7 @@ class Window:
             )
         while self._size >= self._limit and self._first < deadline:
             self.horizon = self._first
+            self.mark(_EVICTED, self._first)
             self._forget()
 
     def _forget(self) -> None:

@@ -30,6 +30,10 @@ def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
         "first_at_ms": cell.first_at_ms,
         "last_at_ms": cell.last_at_ms,
         "duplicates": cell.duplicates,
+        "unremembered": cell.unremembered,
+        "crossed_units": cell.crossed_units,
+        "most_events": cell.most_events,
+        "full_units": cell.full_units,
         "variants": [
             _variant_record(index, tally) for index, tally in sorted(cell.variants.items())
         ],
@@ -54,6 +58,10 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
             last_at_ms=record["last_at_ms"],
             duplicates=record["duplicates"],
             variants={variant["index"]: _variant(variant) for variant in record["variants"]},
+            unremembered=record["unremembered"],
+            crossed_units=record["crossed_units"],
+            most_events=record["most_events"],
+            full_units=record["full_units"],
         )
 
 
@@ -87,6 +95,7 @@ def _variant_record(index: int, tally: VariantTally) -> Record:
                 "total": integer_bytes(each.total),
                 "total_squared": integer_bytes(each.total_squared),
                 "arrivals": each.arrivals,
+                "positive_units": each.positive_units,
             }
             for period, each in sorted(tally.periods.items())
         ],
@@ -108,6 +117,13 @@ def _metric_record(name: str, tally: MetricTally) -> Record:
         "overlap_cross": integer_bytes(tally.overlap_cross),
         "overlap_total_squared": integer_bytes(tally.overlap_total_squared),
         "weighted_cross": integer_bytes(tally.weighted_cross),
+        "binary_observations": tally.binary_observations,
+        "positive_units": tally.positive_units,
+        "positive_weight": integer_bytes(tally.positive_weight),
+        "positive_weight_squared": integer_bytes(tally.positive_weight_squared),
+        "positive_overlap": integer_bytes(tally.positive_overlap),
+        "positive_overlap_squared": integer_bytes(tally.positive_overlap_squared),
+        "positive_moment": [integer_bytes(entry) for entry in tally.positive_moment],
     }
 
 
@@ -136,6 +152,7 @@ def _variant(record: Record) -> VariantTally:
                 integer(period["total"], "total"),
                 integer(period["total_squared"], "total_squared"),
                 tuple(period["arrivals"]),
+                period["positive_units"],
             )
             for period in record["periods"]
         },
@@ -162,6 +179,17 @@ def _metric(record: Record) -> MetricTally:
         overlap_cross=integer(record["overlap_cross"], "overlap_cross"),
         overlap_total_squared=integer(record["overlap_total_squared"], "overlap_total_squared"),
         weighted_cross=integer(record["weighted_cross"], "weighted_cross"),
+        binary_observations=record["binary_observations"],
+        positive_units=record["positive_units"],
+        positive_weight=integer(record["positive_weight"], "positive_weight"),
+        positive_weight_squared=integer(
+            record["positive_weight_squared"], "positive_weight_squared"
+        ),
+        positive_overlap=integer(record["positive_overlap"], "positive_overlap"),
+        positive_overlap_squared=integer(
+            record["positive_overlap_squared"], "positive_overlap_squared"
+        ),
+        positive_moment=_integers(record, "positive_moment"),
         moment=_integers(record, "moment"),
     )
 

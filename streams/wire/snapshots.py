@@ -25,6 +25,7 @@ from streams.experiments.snapshot import (
     GuardrailFinding,
     MetricModel,
     MetricReport,
+    Miscounts,
     PublishedModel,
     RecommendedAction,
     SampleRatioFinding,
@@ -212,6 +213,7 @@ def _evidence(record: Record) -> Evidence:
             "sample_ratio": SampleRatioFinding(**ratio | {"ratios": tuple(ratio["ratios"])}),
             "guardrails": _guardrails(record["guardrails"]),
             "since_conclusion": _since_conclusion(record["since_conclusion"]),
+            "miscounts": None if record["miscounts"] is None else Miscounts(**record["miscounts"]),
         }
     )
 

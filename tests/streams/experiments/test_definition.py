@@ -20,7 +20,7 @@ from streams.inference.direction import Direction
 from streams.inference.families import Priors
 from streams.inference.kinds import MetricKind
 from streams.inference.normal import NormalPrior
-from streams.tallies.plan import PLAIN, Plan
+from streams.tallies.plan import MAX_DECLARED, Accepted, Plan
 
 CONFIG = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"}
 FIXED = CONFIG | {"type": "bayesian_ab"}
@@ -532,8 +532,82 @@ def test_a_plan_has_the_caps_and_one_pair_of_each_ratio():
 
     plan = plan_of(parse_definition(config, VARIANTS))
 
-    assert plan == Plan({"clicks": 20_000_000, "spent": 500_000}, (("clicks", "views"),))
-    assert plan_of(parse_definition(CONFIG, VARIANTS)) == PLAIN
+    primary = CONFIG["primaryMetric"]
+    assert plan == Plan(
+        {"clicks": 20_000_000, "spent": 500_000},
+        (("clicks", "views"),),
+        floors={"clicks": 0, "views": 0},  # of a count, and of what is only a denominator
+        accepted={"clicks": Accepted(is_whole=True)},
+        declared=frozenset({"clicks", "spent", "views"}),
+        n_variants=len(VARIANTS),
+    )
+    assert plan_of(parse_definition(CONFIG, VARIANTS)) == Plan(
+        declared=frozenset({primary}), n_variants=len(VARIANTS)
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "cap", "floor", "accepted"),
+    [
+        ({}, None, None, None),
+        ({"kind": "continuous"}, None, None, None),
+        ({"kind": "continuous", "floor": -5}, None, -5_000_000, None),
+        ({"kind": "binary"}, 1_000_000, 0, Accepted(0, 1_000_000, is_whole=True)),
+        (
+            {"kind": "binary", "counting": "sum"},
+            None,
+            0,
+            Accepted(0, 1_000_000, is_whole=True),
+        ),
+        ({"kind": "count"}, None, 0, Accepted(is_whole=True)),
+        ({"kind": "revenue", "cap": 500}, 500_000_000, 0, None),
+        (
+            {"kind": "revenue", "minValue": -20, "maxValue": 200.5, "floor": 2},
+            None,
+            2_000_000,
+            Accepted(-20_000_000, 200_500_000),
+        ),
+    ],
+)
+def test_what_bounds_the_values_of_a_metric(spec, cap, floor, accepted):
+    plan = plan_of(
+        parse_definition(declared(spent=spec) | {"guardrailMetrics": ["spent"]}, VARIANTS)
+    )
+
+    assert plan.caps.get("spent") == cap
+    assert plan.floors.get("spent") == floor
+    assert plan.accepted.get("spent") == accepted
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "field"),
+    [
+        ({"kind": "binary", "floor": 0}, "FLOOR_NOT_USED", "floor"),
+        ({"kind": "binary", "maxValue": 1}, "BOUNDS_NOT_USED", "maxValue"),
+        ({"kind": "count", "counting": "unique"}, "COUNTING_NOT_USED", "counting"),
+        ({"counting": "sum"}, "COUNTING_NOT_USED", "counting"),
+        ({"kind": "count", "floor": -1}, "OUT_OF_RANGE", "floor"),
+        ({"kind": "count", "floor": 0.5}, "FLOOR_NOT_WHOLE", "floor"),
+        ({"kind": "revenue", "floor": -0.01}, "OUT_OF_RANGE", "floor"),
+        ({"floor": 5, "cap": 5}, "OUT_OF_RANGE", "floor"),
+        ({"minValue": 2, "maxValue": 1}, "OUT_OF_RANGE", "maxValue"),
+        ({"maxValue": 1e10}, "OUT_OF_RANGE", "maxValue"),
+        ({"kind": "binary", "counting": "twice"}, "UNKNOWN_VALUE", "counting"),
+    ],
+)
+def test_bounds_that_do_not_fit_a_metric_are_refused(spec, code, field):
+    config = declared(spent=spec) | {"guardrailMetrics": ["spent"]}
+
+    assert refusal(config, VARIANTS) == (code, f"config.metrics.spent.{field}")
+
+
+def test_more_metrics_than_have_a_place_are_refused():
+    names = [f"m{n}" for n in range(MAX_DECLARED)]
+    fits = CONFIG | {"secondaryMetrics": names[:24], "guardrailMetrics": names[24:-1]}
+    parse_definition(fits, VARIANTS)
+
+    more = CONFIG | {"secondaryMetrics": names[:24], "guardrailMetrics": names[24:]}
+    assert refusal(more, VARIANTS) == ("TOO_MANY_METRICS", "config.metrics")
 
 
 def test_no_update_changes_what_is_measured():

@@ -13,7 +13,9 @@ from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.folding import observations
 from streams.folding.base import Folding
 from streams.folding.observations import ObservationFolding
-from streams.tallies.plan import PLAIN, PeriodPlan, Plan, plain
+from streams.tallies import observations as tallied
+from streams.tallies import window as remembered
+from streams.tallies.plan import PLAIN, Accepted, PeriodPlan, Plan, plain
 from streams.tallies.segments import Piece
 from streams.wire.observations import encode_observation, encode_observation_batch
 from streams.wire.plain_observations import read_plain_observations
@@ -139,10 +141,16 @@ def meaning(changes):
     return replace(changes, segments=segments)
 
 
+BOUNDED = Plan(
+    {"click": 100},
+    floors={"click": 0, "m" * 63: -50},
+    accepted={"click": Accepted(0, 10**6), "m" * 63: Accepted(most=200)},
+    declared=frozenset({"click"}),
+)
 plans = st.fixed_dictionaries(
     {
         experiment: st.sampled_from(
-            [PLAIN, PLAN, Plan(PLAN.caps), Plan(by_period=PeriodPlan("click", 1))]
+            [PLAIN, PLAN, Plan(PLAN.caps), Plan(by_period=PeriodPlan("click", 1)), BOUNDED]
         )
         for experiment in range(3)
     }
@@ -159,9 +167,10 @@ plans = st.fixed_dictionaries(
     known=st.sets(st.integers(0, 2)),
     takes=st.booleans(),
     partitions=st.sampled_from([None, 1, 2, 3]),
+    is_strict=st.booleans(),
 )
 def test_columns_give_the_state_and_the_refusals_of_single_records(
-    limit, stream, cuts, again, plans, known, takes, partitions
+    limit, stream, cuts, again, plans, known, takes, partitions, is_strict
 ):
     """Also where plans are missing: the same is awaited, with the same counted before."""
     records = [Record(3 * offset, value) for offset, value in enumerate(stream)]
@@ -170,6 +179,10 @@ def test_columns_give_the_state_and_the_refusals_of_single_records(
         batches.append(records)  # all of them at or below the last offset
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(observations, "COLUMNS_FROM", 1)
+        if is_strict:
+            patch.setattr(tallied, "MAX_OPENED", 1)
+            patch.setattr(tallied, "MAX_EVENTS", 2)
+            patch.setattr(remembered, "MAX_EVENTS", 2)
         columns, singles = (
             outcome(batches, limit, plans, known, partitions, by_columns=by_columns, takes=takes)
             for by_columns in (True, False)

@@ -16,14 +16,16 @@ from streams.domain.events import (
     Observation,
     ObservationBatch,
 )
-from streams.domain.quantities import PROPENSITY_ONE, inverse_propensity
-from streams.domain.receipts import Keyring, Receipt, features_of
+from streams.domain.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
+from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
 from streams.domain.vectors import pack, unpack
 from streams.tallies import observations as observations_module
 from streams.tallies import segments, window
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge
 from streams.tallies.impressions import MAX_VARIANT, ImpressionFold
-from streams.tallies.observations import MAX_METRICS, ObservationFold
+from streams.tallies.observations import MAX_METRICS, MAX_OPENED, ObservationFold
+from streams.tallies.plan import Accepted, Plan
+from streams.tallies.window import MAX_EVENTS
 
 KEYRING = Keyring({1: bytes(32)})
 HALF, QUARTER = PROPENSITY_ONE // 2, PROPENSITY_ONE // 4
@@ -125,6 +127,11 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         overlap_total=29 * QUARTER,
         overlap_cross=73 * QUARTER**2,
         overlap_total_squared=421 * QUARTER**2,
+        positive_units=2,
+        positive_weight=6 * 10**6,
+        positive_weight_squared=20 * 10**12,
+        positive_overlap=5 * QUARTER,
+        positive_overlap_squared=13 * QUARTER**2,
     )
     assert cell == Cell(
         experiment=1,
@@ -135,6 +142,7 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         last_at_ms=NOW_MS + 9,
         duplicates=1,
         variants={0: VariantTally(metrics={"click": clicks})},
+        most_events=2,
     )
 
 
@@ -193,8 +201,11 @@ def test_what_cannot_be_counted_is_refused_in_its_place_and_the_rest_counts():
 
 def test_only_so_many_metrics_are_taken_also_after_a_restart():
     fold = ObservationFold(0, KEYRING)
+    names = [(f"m{n}", n // MAX_OPENED) for n in range(MAX_METRICS)]
     fold.fold(
-        0, ObservationBatch([observation(1, metric=f"m{n}") for n in range(MAX_METRICS)]), NOW_MS
+        0,
+        ObservationBatch([observation(1, metric=name, unit=unit) for name, unit in names]),
+        NOW_MS,
     )
     changes = fold.take_changes()
     again = ObservationFold(0, KEYRING)
@@ -207,6 +218,149 @@ def test_only_so_many_metrics_are_taken_also_after_a_restart():
             NOW_MS,
         )
         assert codes(refusals) == [(0, "TOO_MANY_METRICS")]
+
+
+def test_no_invented_metric_takes_the_place_of_a_declared_one():
+    """One receipt with 64 invented names before the declared ones; others still have places."""
+    declared = Plan(declared=frozenset({"click", "revenue"}))
+    fold = ObservationFold(0, KEYRING, plan_of=lambda _: declared)
+    invented = [observation(1, metric=f"x{n}", unit=1) for n in range(64)]
+
+    refusals = fold.fold(0, ObservationBatch(invented), NOW_MS)
+    others = [observation(MICRO, metric=name, unit=2) for name in ("click", "revenue", "y")]
+
+    assert codes(refusals) == [(n, "TOO_MANY_METRICS") for n in range(MAX_OPENED, 64)]
+    assert not fold.fold(1, ObservationBatch(others), NOW_MS)
+    (cell,) = fold.take_changes().cells
+    assert set(cell.variants[0].metrics) >= {"click", "revenue", "y", "x0"}
+    assert len(cell.variants[0].metrics) == MAX_OPENED + 3
+
+
+def test_many_receipts_cannot_take_the_place_of_a_declared_metric_either():
+    declared = Plan(declared=frozenset({"click"}))
+    fold = ObservationFold(0, KEYRING, plan_of=lambda _: declared)
+    batch = [observation(1, metric=f"x{n}", unit=n) for n in range(200)]
+
+    refusals = fold.fold(0, ObservationBatch([*batch, observation(1, unit=1)]), NOW_MS)
+
+    assert codes(refusals) == [(n, "TOO_MANY_METRICS") for n in range(MAX_METRICS - 1, 200)]
+
+
+def test_a_unit_has_so_many_events_and_the_others_all_of_theirs():
+    """A receipt with more distinct event ids than the memory of the partition has room for."""
+    fold = ObservationFold(0, KEYRING, limit=3 * MAX_EVENTS)
+    batch = [observation(1, f"e{n}", unit=1) for n in range(4 * MAX_EVENTS)]
+
+    refusals = fold.fold(0, ObservationBatch(batch), NOW_MS)
+    others = [observation(1, f"e{unit}", unit=unit) for unit in range(2, MAX_EVENTS)]
+
+    assert codes(refusals) == [(n, "TOO_MANY_EVENTS") for n in range(MAX_EVENTS, 4 * MAX_EVENTS)]
+    assert not fold.fold(1, ObservationBatch(others), NOW_MS)
+    (cell,) = fold.take_changes().cells
+    assert (cell.most_events, cell.full_units, cell.unremembered) == (MAX_EVENTS, 1, 0)
+    assert cell.variants[0].metrics["click"].units == MAX_EVENTS - 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([-(10**9)], 0),
+        ([30, -(10**9)], 0),
+        ([-(10**9), 10**9, 30], 30),  # what cancels leaves what is left
+        ([700, -50], 500),
+        ([700, -250], 450),
+        ([120, -120], 0),  # a refund brings the total back, and no further
+        ([120, -200], 0),
+    ],
+)
+def test_no_single_unit_leaves_its_floor_and_its_cap(values, expected):
+    plan = Plan({"spent": 500 * MICRO}, floors={"spent": 0})
+    for order in (values, values[::-1]):
+        fold = ObservationFold(0, KEYRING, plan_of=lambda _: plan)
+        batch = [observation(value * MICRO, metric="spent", unit=1) for value in order]
+        batch.append(observation(20 * MICRO, metric="spent", unit=2))
+
+        assert not fold.fold(0, ObservationBatch(batch), NOW_MS)
+        (cell,) = fold.take_changes().cells
+        spent = cell.variants[0].metrics["spent"]
+        assert spent.total == (expected + 20) * MICRO
+        assert spent.total_squared == (expected**2 + 20**2) * MICRO**2
+        assert spent.positive_units == (expected > 0) + 1
+
+
+def test_a_value_that_is_declared_impossible_is_refused_and_the_rest_counts():
+    plan = Plan(
+        {"click": MICRO},
+        floors={"click": 0},
+        accepted={
+            "click": Accepted(0, MICRO, is_whole=True),
+            "visits": Accepted(is_whole=True),
+            "spent": Accepted(least=-10 * MICRO, most=200 * MICRO),
+        },
+    )
+    fold = ObservationFold(0, KEYRING, plan_of=lambda _: plan)
+    bad = [("click", 2 * MICRO), ("click", -1), ("click", 1), ("visits", 1), ("spent", 201 * MICRO)]
+    good = [("click", 0), ("click", MICRO), ("visits", 3 * MICRO), ("spent", -10 * MICRO)]
+    batch = [observation(value, metric=metric, unit=1) for metric, value in [*bad, *good]]
+
+    refusals = fold.fold(0, ObservationBatch(batch), NOW_MS)
+
+    assert codes(refusals) == [
+        (0, "VALUE_OUT_OF_BOUNDS"),
+        (1, "VALUE_OUT_OF_BOUNDS"),
+        (2, "VALUE_NOT_WHOLE"),
+        (3, "VALUE_NOT_WHOLE"),
+        (4, "VALUE_OUT_OF_BOUNDS"),
+    ]
+    (cell,) = fold.take_changes().cells
+    totals = {name: metric.total for name, metric in cell.variants[0].metrics.items()}
+    assert totals == {"click": MICRO, "visits": 3 * MICRO, "spent": -10 * MICRO}
+
+
+def test_both_readings_of_a_second_click_are_there():
+    """Unit 1 clicks twice and unit 2 once; unit 3 is observed and does not click."""
+    fold = ObservationFold(0, KEYRING)
+    clicks = [(1, 1), (1, 1), (2, 1), (3, 0), (3, 0)]
+    batch = [
+        observation(value * MICRO, f"e{n}", unit=unit) for n, (unit, value) in enumerate(clicks)
+    ]
+
+    fold.fold(0, ObservationBatch(batch), NOW_MS)
+
+    (cell,) = fold.take_changes().cells
+    click = cell.variants[0].metrics["click"]
+    once = click.once()
+    assert (click.total, click.total_squared) == (3 * MICRO, 5 * MICRO**2)
+    assert click.is_binary
+    assert (once.units, once.observations) == (3, 5)
+    assert (once.total, once.total_squared) == (2 * MICRO, 2 * MICRO**2)
+    assert (once.weighted_total, once.weighted_cross) == (4 * MICRO**2, 8 * MICRO**3)
+    assert (once.overlap_total, once.overlap_cross) == (2 * HALF * MICRO, 2 * HALF**2 * MICRO)
+
+
+def test_what_the_memory_had_no_room_for_is_counted_on_either_side():
+    impressions, observations = ImpressionFold(0, limit=2), ObservationFold(0, KEYRING, limit=2)
+    rows = [(0, HALF, 5, unit) for unit in (1, 2, 3, 4, 1)]
+
+    impressions.fold(0, ImpressionBatch(9, 0, 0, [group(*rows, repeatable=True)]))
+    observations.fold(
+        0, ObservationBatch([observation(1, "e", unit=unit) for unit in (1, 2, 3, 4, 1)]), NOW_MS
+    )
+
+    cells = [*impressions.take_changes().cells, *observations.take_changes().cells]
+    assert [cell.unremembered for cell in cells] == [2, 2]
+    tally = merge(cells)
+    assert (tally.unremembered_units, tally.unremembered) == (2, 2)
+
+
+def test_an_assignment_of_a_time_that_has_not_come_moves_no_clock():
+    fold = ImpressionFold(0)
+    ahead = NOW_MS + 10**10
+
+    fold.fold(0, ImpressionBatch(9, 0, 0, [group((0, HALF, ahead, 1))]), NOW_MS)
+
+    (cell,) = fold.take_changes().cells
+    assert cell.first_at_ms == cell.last_at_ms == NOW_MS + CLOCK_SKEW_MS
 
 
 @pytest.mark.parametrize(
@@ -324,21 +478,48 @@ def naive_observations(records):
                             overlap_total_squared=sum((v * sum(unit)) ** 2 for _, v, unit in units),
                             weighted_cross=sum(w * w * sum(unit) for w, _, unit in units),
                             moment=naive_moment(values, experiment, variant, metric),
+                            **naive_positive(units),
+                            positive_moment=naive_moment(
+                                values, experiment, variant, metric, worth=lambda x: x > 0
+                            ),
                         )
                         for metric, units in sorted(metrics.items())
                     }
                 )
                 for variant, metrics in sorted(variants[experiment].items())
             },
+            most_events=max(
+                (
+                    len(unit)
+                    for metrics in variants[experiment].values()
+                    for units in metrics.values()
+                    for _, _, unit in units
+                    if len(unit) > 1
+                ),
+                default=0,
+            ),
         )
         for experiment in sorted(variants)
     ]
 
 
-def naive_moment(values, experiment, variant, metric):
+def naive_positive(units):
+    """Return what is kept of the units with a value above 0, and of observations of 0 and 1."""
+    positive = [(w, v) for w, v, unit in units if sum(unit) > 0]
+    return {
+        "binary_observations": sum(value in (0, MICRO) for _, _, unit in units for value in unit),
+        "positive_units": len(positive),
+        "positive_weight": sum(w for w, _ in positive),
+        "positive_weight_squared": sum(w * w for w, _ in positive),
+        "positive_overlap": sum(v for _, v in positive),
+        "positive_overlap_squared": sum(v * v for _, v in positive),
+    }
+
+
+def naive_moment(values, experiment, variant, metric, worth=lambda value: value):
     """Return the sum of vector times value over the receipts with features."""
     rows = [
-        (dict(unpack(features_of(text))), sum(unit_values))
+        (dict(unpack(features_of(text))), worth(sum(unit_values)))
         for (text, name), unit_values in values.items()
         if features_of(text)
         and KEYRING.verify(text)[:2] == (experiment, variant)
@@ -360,6 +541,7 @@ def naive_gram(features):
 def naive_impressions(records):
     """Return the cells of impressions that nothing forgets."""
     seen, batches, rows, hw = set(), set(), defaultdict(list), {}
+    naive_repeatable = defaultdict(list)
     for offset, batch in enumerate(records):
         if (batch.incarnation, batch.sequence) in batches:
             continue
@@ -373,6 +555,7 @@ def naive_impressions(records):
                     continue
                 if each.repeatable:
                     seen.add(assignment)
+                    naive_repeatable[each.experiment].append(row)
                 rows[each.experiment].append(row)
                 hw[each.experiment] = offset
     cells = []
@@ -395,6 +578,9 @@ def naive_impressions(records):
                 sum(overlap**2 for overlap in overlaps),
             )
         times = [row[2] for row in mine]
+        variants_of = defaultdict(set)
+        for row in naive_repeatable[experiment]:
+            variants_of[row[3]].add(row[0])
         cells.append(
             Cell(
                 experiment,
@@ -405,6 +591,7 @@ def naive_impressions(records):
                 max(times),
                 0,
                 variants,
+                crossed_units=sum(len(found) > 1 for found in variants_of.values()),
             )
         )
     return cells
@@ -439,7 +626,7 @@ def observation_records(window_s=0, hours=NOW):
         Observation,
         texts(window_s, hours),
         st.sampled_from(["click", "revenue"]),
-        st.integers(-3, 3),
+        st.integers(-3, 3) | st.sampled_from([MICRO, -MICRO]),
         st.none() | st.sampled_from("ab"),
         st.none() if window_s else st.none() | st.integers(NOW_MS, NOW_MS + 9),
     )
@@ -557,7 +744,7 @@ def state(fold):
             if ledger.builder.cell is not None
         },
         {
-            experiment: set(ledger.salts)
+            experiment: ledger.openers
             for experiment, ledger in fold._ledgers.items()
             if ledger.builder.cell is not None
         },
@@ -649,6 +836,46 @@ def test_crashes_do_not_change_the_result(kind, data, plan):
     assert [answers[offset] for offset in range(len(records))] == refused
     if records:
         assert state(store.start(make)) == expected
+
+
+@given(
+    records=st.lists(
+        st.builds(
+            lambda unit, metric, value, event: (
+                ObservationBatch([observation(value, event, metric, unit=unit)]),
+                NOW_MS,
+            ),
+            st.integers(1, 3),
+            st.sampled_from(["a", "b", "c", "d", "e", "f"]),
+            st.integers(0, 2).map(lambda value: value * MICRO),
+            st.none() | st.sampled_from("uvwxyz"),
+        ),
+        max_size=24,
+    ),
+    plan=PLANS,
+)
+@settings(max_examples=200)
+def test_crashes_do_not_change_what_a_sender_is_refused(records, plan):
+    """Places for metrics and events of a unit, where cells are ahead of what is remembered."""
+
+    def make():
+        declared = Plan(declared=frozenset({"a"}), accepted={"a": Accepted(0, MICRO)})
+        return ObservationFold(0, KEYRING, plan_of=lambda _: declared)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(observations_module, "MAX_METRICS", 4)
+        patch.setattr(observations_module, "MAX_OPENED", 2)
+        patch.setattr(observations_module, "MAX_EVENTS", 2)
+        patch.setattr(window, "MAX_EVENTS", 2)
+        whole, refused = run(make, records)
+
+        fold, store, answers = run_through_crashes(make, records, plan)
+
+        expected = state(whole)
+        assert state(fold) == expected
+        assert [answers[offset] for offset in range(len(records))] == refused
+        if records:
+            assert state(store.start(make)) == expected
 
 
 @given(observation_records(86_400, HOURS))

@@ -8,7 +8,7 @@ from streams.domain.quantities import MICRO
 from streams.domain.receipts import Keyring
 from streams.tallies.new_units import UnitRows, count_new_units
 from streams.tallies.observations import ObservationFold
-from streams.tallies.plan import PLAIN, Plan, PlanMissingError, plain
+from streams.tallies.plan import PLAIN, Accepted, PeriodPlan, Plan, PlanMissingError, plain
 
 NOW_MS = 1_700_000_000_000
 SALT = 7
@@ -77,11 +77,27 @@ def test_everything_is_left_of_an_experiment_that_has_not_the_metric_yet():
     assert count(fold, rows_of(4)) == [0]
 
 
-def test_everything_is_left_of_an_experiment_that_is_measured_by_a_plan():
-    capped = Plan({"click": MICRO})
-    fold, _ = fold_with(plan_of=lambda experiment: capped if experiment == 1 else PLAIN)
+@pytest.mark.parametrize(
+    "plan",
+    [Plan(pairs=(("click", "order"),)), Plan(by_period=PeriodPlan("click", 2))],
+    ids=["products", "periods"],
+)
+def test_everything_is_left_of_an_experiment_where_a_value_changes_other_sums(plan):
+    fold, _ = fold_with(plan_of=lambda experiment: plan if experiment == 1 else PLAIN)
     assert count(fold, rows_of(4, 5)) == [0, 1]
     assert fold.take_cells() == []
+
+
+def test_bounds_hold_for_units_that_are_counted_together():
+    """A cap is applied, and a single value out of bounds is left to be refused in its place."""
+    plan = Plan({"click": 2 * MICRO}, accepted={"click": Accepted(least=0, most=3 * MICRO)})
+    fold, _ = fold_with(plan_of=lambda _: plan)
+    rows = rows_of(4, 5, 5, 6)
+    rows.values[1] = 4 * MICRO
+    assert count(fold, rows) == [1, 2]  # the second value of unit 5 is its first that counts
+    (cell,) = fold.take_cells()
+    tally = cell.variants[0].metrics["click"]
+    assert (tally.units, tally.total, tally.total_squared) == (2, 4 * MICRO, 8 * MICRO**2)
 
 
 def test_nothing_is_counted_where_the_plan_of_one_experiment_is_missing():

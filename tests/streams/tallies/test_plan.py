@@ -73,24 +73,44 @@ def test_a_worked_example():
 
 
 units, metrics = st.integers(0, 5), st.sampled_from(METRICS)
-observed = st.tuples(units, metrics, st.integers(-400 * MICRO, 400 * MICRO), st.integers(0, 3))
+observed = st.tuples(
+    units,
+    metrics,
+    st.sampled_from([0, MICRO]) | st.integers(-400 * MICRO, 400 * MICRO),
+    st.integers(0, 3),
+)
+FLOORED = Plan(
+    {"spent": 500 * MICRO}, (("orders", "spent"),), floors={"spent": 0, "orders": -3 * MICRO}
+)
+ONCE = Plan({"spent": MICRO}, floors={"spent": 0, "visits": 2 * MICRO})
 
 
 def by_units(events, plan):
     """Return the sums over the units as they are in the end."""
     values: defaultdict[tuple[int, str], int] = defaultdict(int)
     counts: defaultdict[tuple[int, str], int] = defaultdict(int)
+    binary: defaultdict[tuple[int, str], int] = defaultdict(int)
     for unit, metric, value, _ in events:
+        binary[unit, metric] += value in (0, MICRO)
         values[unit, metric] += value
         counts[unit, metric] += 1
     worth = {
-        (unit, metric): min(value, plan.caps.get(metric, value))
+        (unit, metric): max(
+            min(value, plan.caps.get(metric, value)), plan.floors.get(metric, -(1 << 99))
+        )
         for (unit, metric), value in values.items()
     }
     tallies: dict[tuple[int, str], MetricTally] = defaultdict(MetricTally)
     for (unit, metric), x in worth.items():
         propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
-        counted = MetricTally(1, counts[unit, metric], x, x * x)
+        counted = MetricTally(
+            1,
+            counts[unit, metric],
+            x,
+            x * x,
+            binary_observations=binary[unit, metric],
+            positive_units=int(x > 0),
+        )
         tallies[unit % 2, metric] += weighted(1, {metric: counted}, propensity).metrics[metric]
     products: dict[tuple[int, tuple[str, str]], ProductTally] = defaultdict(ProductTally)
     for pair in plan.pairs:
@@ -108,7 +128,9 @@ def by_units(events, plan):
     events=st.lists(observed, min_size=1, max_size=30),
     random=st.randoms(use_true_random=False),
     size=st.integers(1, 7),
-    plan=st.sampled_from([PLAN, PLAIN, Plan({"spent": 1}), Plan({}, (("orders", "visits"),))]),
+    plan=st.sampled_from(
+        [PLAN, PLAIN, FLOORED, ONCE, Plan({"spent": 1}), Plan({}, (("orders", "visits"),))]
+    ),
 )
 def test_any_order_repetition_and_batching_gives_the_sums_over_units(events, random, size, plan):
     # Events with one id are one event, so the first of them is the one that counts.

@@ -5,8 +5,18 @@ from hypothesis import strategies as st
 from streams.domain.errors import EventError
 from streams.tallies import segments
 from streams.tallies.segments import MAX_ENTRIES, Piece, Segment, chunks
-from streams.tallies.window import KEY_MASK, NO_DEADLINE, SEEN, UNIT_TOTAL_LIMIT, Window
+from streams.tallies.window import (
+    KEY_MASK,
+    MAX_EVENTS,
+    NO_DEADLINE,
+    SEEN,
+    UNIT_TOTAL_LIMIT,
+    Admission,
+    MemoryFullError,
+    Window,
+)
 
+NEW, CROSSED, REPEATED = Admission.NEW, Admission.CROSSED, Admission.REPEATED
 DAY_S = 86_400
 HOUR_MS = 3_600_000
 FAR = 1 << 47
@@ -131,11 +141,67 @@ def test_a_unit_has_a_bound():
 def test_assignments_are_admitted_once_until_the_window_is_full():
     window = Window(1, 2)
 
-    assert [window.admit(key) for key in (1, 2, 1)] == [True, True, False]
-    with pytest.raises(EventError) as caught:
-        window.admit(3)
+    assert [window.admit(unit, 5, 0, 2) for unit in (1, 2, 1)] == [NEW, NEW, REPEATED]
+    with pytest.raises(MemoryFullError) as caught:
+        window.admit(3, 5, 0, 2)
     assert caught.value.code == "DEDUPLICATION_WINDOW_FULL"
     assert set(window.buckets) == {NO_DEADLINE}
+
+
+def test_a_unit_in_a_second_variant_is_found_once():
+    window = Window(1, 10)
+
+    answers = [
+        window.admit(8, 5, 0, 2),
+        window.admit(8, 6, 0, 2),  # the same variant at another time
+        window.admit(8, 6, 1, 2),
+        window.admit(8, 6, 1, 2),
+        window.admit(8, 7, 1, 2),
+        window.admit(9, 5, 0, 2),
+        window.admit(9, 8, 3, 2),  # another phase of the experiment
+    ]
+
+    assert answers == [NEW, NEW, CROSSED, REPEATED, NEW, NEW, NEW]
+
+
+def test_a_unit_has_so_many_events_and_leaves_the_memory_to_others():
+    window = Window(1, 10 * MAX_EVENTS)
+    for event in range(1, MAX_EVENTS + 1):
+        assert observe(window, 0, unit=1 << 40, event=event) == (event - 1 or None)
+    assert window.events == MAX_EVENTS
+    size = sum(map(len, window.buckets.values()))
+
+    assert observe(window, 0, unit=1 << 40, event=MAX_EVENTS + 1) == "TOO_MANY_EVENTS"
+    assert observe(window, 0, unit=1 << 40) == "TOO_MANY_EVENTS"
+    assert observe(window, 0, unit=1 << 40, event=7) is SEEN
+    assert observe(window, 0, unit=1 << 41, event=7) is None
+    assert sum(map(len, window.buckets.values())) == size + 1
+    taken, _ = window.take(1)
+    again = restored({segment.key: segment for segment in taken})
+    assert observe(again, 0, unit=1 << 40, event=MAX_EVENTS + 1) == "TOO_MANY_EVENTS"
+
+
+def test_what_lack_of_room_has_forgotten_is_known_as_such_also_after_a_restart():
+    window = Window(1, 3)
+    for hour in (0, 1, 6):
+        observe(window, hour * HOUR_MS, unit=hour + 1, event=1)
+    observe(window, 12 * HOUR_MS, unit=20)
+    taken, _ = window.take(1)
+
+    for each in (window, restored({segment.key: segment for segment in taken})):
+        with pytest.raises(MemoryFullError) as caught:
+            each.observe(2 * HOUR_MS, DAY_S, 1, 1, 1, FAR)
+        assert caught.value.code == "DEDUPLICATION_WINDOW_PASSED"
+
+
+def test_what_time_has_forgotten_is_no_lack_of_room():
+    window = Window(1, 100)
+    observe(window, 0, unit=1, event=1)
+    observe(window, 27 * HOUR_MS, unit=3)
+
+    with pytest.raises(EventError) as caught:
+        window.observe(0, DAY_S, 1, 1, 1, FAR)
+    assert not isinstance(caught.value, MemoryFullError)
 
 
 entries = st.dictionaries(
@@ -150,13 +216,15 @@ def test_a_piece_is_read_as_it_was_packed(some, time_ms, experiment, parts):
     assert Piece.unpack(piece.pack()) == piece
 
 
-def test_an_entry_takes_24_bytes_and_a_mark_8():
+def test_an_entry_takes_24_bytes_or_16_and_a_mark_8():
     def size(some):
         return len(Piece(1, 2, 3, 0, some).pack())
 
-    assert size({}) == 35
-    assert size(dict.fromkeys(range(100), 1)) == 35 + 2400
-    assert size(dict.fromkeys(range(100), 0)) == 35 + 800
+    assert size({}) == 36
+    assert size(dict.fromkeys(range(100), 1 << 64)) == 36 + 2400
+    assert size(dict.fromkeys(range(100), -1)) == 36 + 2400
+    assert size(dict.fromkeys(range(100), 1)) == 36 + 1600
+    assert size(dict.fromkeys(range(100), 0)) == 36 + 800
 
 
 def test_chunks_are_bounded_and_lose_nothing():

@@ -89,7 +89,9 @@ def test_a_decoded_cell_is_in_order(cell):
     assert all(list(t.products) == sorted(t.products) for t in decoded.variants.values())
 
 
-@pytest.mark.parametrize(("version", "is_kept"), [(1, False), (2, False), (3, True), (4, True)])
+@pytest.mark.parametrize(
+    ("version", "is_kept"), [(1, False), (2, False), (3, True), (4, True), (5, True), (6, True)]
+)
 def test_a_cell_of_an_older_version_is_known_to_lack_the_overlap_sums(version, is_kept):
     sample = files("schemas") / "golden" / f"tally_cell.{version}.json"
     cell = decode_cell(bytes.fromhex(json.loads(sample.read_text())["encoded"]))

@@ -1,0 +1,56 @@
+"""What could not be counted, or not as it should, and when that is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.experiments.snapshot import Miscounts
+from streams.tallies.cell import Tally, VariantTally
+from streams.tallies.window import MAX_EVENTS
+
+UNREMEMBERED_SHARE = 0.001
+"""Share of the assignments or observations that may be missing because a memory was full, before
+nothing is concluded any more: a rate is wrong by that share at most."""
+
+CROSSED_SHARE = 0.01
+"""Share of the units that may be in more than one variant before nothing is concluded any more.
+They pull the variants together by that share of the difference."""
+
+HEAVY_SHARE = 0.05
+"""Share of all observations of a metric that one unit may have before it is a finding."""
+
+MIN_HEAVY_EVENTS = 100
+"""Observations of one unit below which its share says nothing: there are few in all."""
+
+
+def find_miscounts(tally: Tally, variants: Sequence[VariantTally]) -> Miscounts:
+    """Return what could not be counted, or not as it should.
+
+    Args:
+        tally: The sum of all cells.
+        variants: The variants of the experiment.
+    """
+    units = sum(variant.units for variant in variants)
+    observations = sum(
+        metric.observations for variant in variants for metric in variant.metrics.values()
+    )
+    return Miscounts(
+        unremembered_units=tally.unremembered_units,
+        unremembered_observations=tally.unremembered,
+        is_memory_full=(
+            _is_above(tally.unremembered_units, units, UNREMEMBERED_SHARE)
+            or _is_above(tally.unremembered, observations, UNREMEMBERED_SHARE)
+        ),
+        crossed_units=tally.crossed_units,
+        is_crossed=tally.crossed_units > CROSSED_SHARE * units,
+        most_events=tally.most_events,
+        full_units=tally.full_units,
+        is_heavy=tally.most_events >= MAX_EVENTS
+        or (
+            tally.most_events >= MIN_HEAVY_EVENTS and tally.most_events > HEAVY_SHARE * observations
+        ),
+    )
+
+
+def _is_above(missing: int, counted: int, share: float) -> bool:
+    return missing > share * (missing + counted)

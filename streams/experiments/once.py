@@ -1,0 +1,51 @@
+"""Metrics of which every observation is 0 or 1: a unit that clicks twice has converted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from streams.domain.quantities import MICRO
+from streams.experiments.definition import ExperimentConfig
+from streams.inference.kinds import MetricKind
+from streams.tallies.cell import VariantTally
+
+
+def read_once(config: ExperimentConfig, variants: Sequence[VariantTally]) -> list[VariantTally]:
+    """Return tallies in which the units of binary metrics have the value 0 or 1.
+
+    So are those that are declared `binary`, unless they are declared to be summed, and those of no
+    declared kind as long as nothing but 0 and 1 is observed of them. A second click of one unit
+    would else turn a conversion rate into a count. Parts of ratios stay sums, as their products
+    are.
+
+    Args:
+        config: What is declared.
+        variants: The tallies.
+    """
+    names = sorted(set(_read_once(config, variants)))
+    if not names:
+        return list(variants)
+    return [
+        replace(
+            variant,
+            metrics=dict(variant.metrics)
+            | {name: variant.metrics[name].once() for name in names if name in variant.metrics},
+            periods={period: each.once() for period, each in variant.periods.items()}
+            if config.primary_metric in names
+            else variant.periods,
+        )
+        for variant in variants
+    ]
+
+
+def _read_once(config: ExperimentConfig, variants: Sequence[VariantTally]) -> Iterator[str]:
+    """Yield the names of binary metrics that some unit has observed several times."""
+    parts = {part for spec in config.metrics.values() for part in spec.components or ()}
+    for name in {name for variant in variants for name in variant.metrics}:
+        if name in parts or config.spec(name).model_kind not in {None, MetricKind.BINARY}:
+            continue
+        tallies = [variant.metrics[name] for variant in variants if name in variant.metrics]
+        is_once = all(tally.total_squared == tally.total * MICRO for tally in tallies)
+        if not is_once and all(tally.is_binary for tally in tallies):
+            yield name
