@@ -107,7 +107,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         experiments = Experiments(reader, settings.snapshot_sweep_s, taken=receipt_keys.note)
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         assigning = Assigning(experiments, keyring, outbox, sticky, now_ms)
-        observing = Observing(keyring, outbox, now_ms)
+        observing = Observing(keyring, outbox, now_ms, experiments.check_value)
         command_log = KafkaCommandLog(
             settings.confluent_config(),
             COMMANDS.full_name(settings.topic_prefix),

@@ -21,9 +21,11 @@ from streams.domain.errors import (
     ExperimentNotFoundError,
     ExperimentNotRunningError,
 )
+from streams.domain.ids import experiment_id
 from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.assignment import Assigner
 from streams.experiments.lifecycle import Status
+from streams.experiments.measured import accepted_of
 from streams.experiments.snapshot import Snapshot
 from streams.process.background import BackgroundTasks
 from streams.redis_projection.reader import Projected
@@ -159,6 +161,26 @@ class Experiments:
         if found is None:
             raise ExperimentNotFoundError(experiment_id)
         return found
+
+    def check_value(self, experiment: int, metric: str, value: int) -> None:
+        """Refuse a value, in micro-units, that a metric is declared not to have.
+
+        Of an experiment that is not known here nothing is refused.
+
+        Args:
+            experiment: The experiment as a 64-bit number.
+            metric: Name of the metric.
+            value: The value.
+
+        Raises:
+            EventError: as `Accepted.check`.
+        """
+        found = self._snapshots.get(experiment_id(experiment))
+        if found is None:
+            return
+        accepted = accepted_of(found.experiment.definition.config, metric)
+        if accepted is not None:
+            accepted.check(metric, value)
 
     def all(self) -> list[Snapshot]:
         """Return what is known of every experiment, newest first."""

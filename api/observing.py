@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import orjson
 
 from api.bodies import decode_json, decode_loosely, path_of_not_finite
-from streams.domain.errors import EventError, ReceiptError
+from streams.domain.errors import EventError
 from streams.domain.events import Observation
 from streams.domain.receipts import Keyring, check_attribution
 from streams.wire.json_observations import decode_json_observations
@@ -33,6 +33,10 @@ class Log(Protocol):
         """Return what is done when all that was added would survive."""
 
 
+def _accept(experiment: int, metric: str, value: int) -> None:
+    del experiment, metric, value
+
+
 class Observing:
     """Takes observations.
 
@@ -41,12 +45,28 @@ class Observing:
         rejected: Observations of lists that were refused while others of their list were taken.
     """
 
-    def __init__(self, keyring: Keyring, log: Log, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        log: Log,
+        now_ms: Callable[[], int],
+        check_value: Callable[[int, str, int], None] = _accept,
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            keyring: Verifies the receipts.
+            log: Takes the observations.
+            now_ms: Milliseconds since the epoch.
+            check_value: Refuses a value, in micro-units, that an experiment's metric is declared
+                not to have. Workers refuse it in any case; here its sender hears of it.
+        """
         self.accepted = 0
         self.rejected = 0
         self._keyring = keyring
         self._log = log
         self._now_ms = now_ms
+        self._check_value = check_value
 
     async def observe(self, body: bytes) -> bytes:
         """Take the observations in a JSON body, one object or a list, and return the JSON answer.
@@ -70,7 +90,7 @@ class Observing:
                 continue
             try:
                 good.append(self._attributed(member, now_ms))
-            except ReceiptError as error:
+            except EventError as error:
                 bad.append((index, at(index, error) if is_list else error))
         if bad and not good:
             raise bad[0][1]
@@ -88,7 +108,9 @@ class Observing:
             # Its record may reach Kafka much later, so the time is stated now.
             observed_at_ms = now_ms
             observation = replace(observation, observed_at_ms=now_ms)
-        check_attribution(self._keyring.verify(observation.assignment_id), observed_at_ms)
+        receipt = self._keyring.verify(observation.assignment_id)
+        check_attribution(receipt, observed_at_ms)
+        self._check_value(receipt.experiment, observation.metric, observation.value)
         return observation
 
 

@@ -315,6 +315,38 @@ def _snapshots(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _miscounts(facts: Facts) -> Iterator[Finding]:
+    full = [each.experiment_id for each in facts.snapshots if each.is_memory_full]
+    if full:
+        yield Finding(
+            "DEDUPLICATION_FULL",
+            Severity.ERROR,
+            f"events of {_listed(full)} are not counted, because a partition cannot remember more",
+            "Raise EXPERIMENT_DEDUPLICATION_MAX_ENTRIES or the partitions. What was refused is "
+            "among the dead letters and can be sent again; until then nothing is concluded.",
+        )
+    crossed = [each for each in facts.snapshots if each.crossed_units]
+    if crossed:
+        units = sum(each.crossed_units for each in crossed)
+        yield Finding(
+            "UNITS_IN_SEVERAL_VARIANTS",
+            Severity.WARNING,
+            f"{units:,} units were assigned to several variants, of "
+            f"{_listed([each.experiment_id for each in crossed])}",
+            "See whether somebody assigns besides the API, or whether Redis has lost the receipts "
+            "of units that return.",
+        )
+    heavy = [each.experiment_id for each in facts.snapshots if each.is_heavy]
+    if heavy:
+        yield Finding(
+            "HEAVY_UNIT",
+            Severity.WARNING,
+            f"one unit has a large share of the observations of {_listed(heavy)}",
+            "It is a program, or many users behind one id. See `mostEvents` in the statistics; its "
+            "observations beyond 1,000 of a metric do not count.",
+        )
+
+
 def _dead_letters(facts: Facts) -> Iterator[Finding]:
     for code, count in sorted((facts.kafka.dead_letters or {}).items()):
         yield Finding(
@@ -415,6 +447,7 @@ _CHECKS = (
     _cells,
     _lag,
     _snapshots,
+    _miscounts,
     _api,
     _spool,
     _damaged,

@@ -45,6 +45,10 @@ class SnapshotFacts:
         tallies: The same in the newest cells of `tallies`, read before the snapshot.
         has_receipts: Whether it was started and is not archived, so that its receipts count.
         receipt_key: Id of the key that signs them; None where that is not known.
+        is_memory_full: Whether so many of its events could not be remembered that nothing is
+            concluded.
+        crossed_units: Units assigned to more than one variant.
+        is_heavy: Whether one unit has a large share of its observations.
     """
 
     experiment_id: str
@@ -54,6 +58,9 @@ class SnapshotFacts:
     tallies: Mapping[tuple[str, int], int]
     has_receipts: bool = False
     receipt_key: int | None = None
+    is_memory_full: bool = False
+    crossed_units: int = 0
+    is_heavy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

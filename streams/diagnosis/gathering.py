@@ -90,10 +90,14 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
             has_receipts=snapshot.experiment.started_at_ms is not None
             and snapshot.experiment.status is not Status.ARCHIVED,
             receipt_key=snapshot.experiment.definition.config.receipt_key,
+            is_memory_full=found is not None and found.is_memory_full,
+            crossed_units=0 if found is None else found.crossed_units,
+            is_heavy=found is not None and found.is_heavy,
         )
         for name, snapshot in sorted(newest.items())
         # What was archived and is not in Redis has ended.
         if name in versions or snapshot.experiment.status is not Status.ARCHIVED
+        for found in [None if snapshot.evidence is None else snapshot.evidence.miscounts]
     )
     keys, keys_error = _receipt_keys(settings)
     return Facts(

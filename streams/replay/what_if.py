@@ -31,6 +31,7 @@ class Assumptions:
         prior: Pseudo-successes and pseudo-failures of the Beta prior, each > 0.
         metric: The metric that decides. The one that did is reported besides.
         caps: Largest value of a unit by metric; None for no cap. Others stay.
+        floors: Smallest value of a unit by metric; None for the floor of its kind. Others stay.
         periods: Fields of `config.periods`, over those it has; empty for all units alike, None for
             as it was.
     """
@@ -41,6 +42,7 @@ class Assumptions:
     metric: str | None = None
     caps: Mapping[str, float | None] = field(default_factory=dict)
     periods: Mapping[str, Any] | None = None
+    floors: Mapping[str, float | None] = field(default_factory=dict)
 
     def applied_to(self, definition: ExperimentDefinition) -> ExperimentDefinition:
         """Return the definition with these assumptions.
@@ -63,8 +65,9 @@ class Assumptions:
         if self.periods is not None:
             stated = {to_camel(name): value for name, value in self.periods.items()}
             config["periods"] = {**(config["periods"] or {}), **stated} if stated else None
-        if self.caps:
-            config["metrics"] = _capped(config["metrics"], self.caps)
+        for bound, values in (("cap", self.caps), ("floor", self.floors)):
+            if values:
+                config["metrics"] = _bounded(config["metrics"], bound, values)
         supposed = parse_definition(config, [each | {"weight": None} for each in variants])
         if supposed.config.parameters.adaptive:  # it chooses the weights itself
             return supposed
@@ -110,13 +113,13 @@ def _decided_by(config: Mapping[str, Any], metric: str) -> dict[str, Any]:
     }
 
 
-def _capped(
-    declared: Mapping[str, Mapping[str, Any]], caps: Mapping[str, float | None]
+def _bounded(
+    declared: Mapping[str, Mapping[str, Any]], bound: str, values: Mapping[str, float | None]
 ) -> dict[str, Any]:
-    """Return what is declared of the metrics, with other caps."""
+    """Return what is declared of the metrics, with another `cap` or `floor`."""
     return {
         **declared,
-        **{name: {**declared.get(name, {}), "cap": cap} for name, cap in caps.items()},
+        **{name: {**declared.get(name, {}), bound: value} for name, value in values.items()},
     }
 
 

@@ -304,7 +304,7 @@ async def memory_api(
         await experiments.sweep()
         commands = Commands(worker, worker, experiments, 5.0, clock)
         assigning = Assigning(experiments, KEYRING, outbox, sticky, clock)
-        observing = Observing(KEYRING, outbox, clock)
+        observing = Observing(KEYRING, outbox, clock, experiments.check_value)
         gate = gate or Gate(None)
         services = Services(
             experiments,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.domain.ids import experiment_number
 from streams.domain.receipts import Receipt
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api
 
@@ -188,3 +189,40 @@ async def test_an_observation_after_the_window_is_refused_by_the_api_clock(api: 
     answer = await api.http.post("/observations", json=CLICK)
 
     assert answer.json()["error"]["code"] == "EXPIRED_RECEIPT"
+
+
+async def test_a_value_that_is_declared_impossible_is_refused_where_its_sender_hears_of_it(
+    api: Api,
+) -> None:
+    metrics = {"click": {"kind": "binary"}, "spent": {"minValue": -20, "maxValue": 200}}
+    made = await api.create(
+        {"primaryMetric": "click", "guardrailMetrics": ["spent"], "metrics": metrics}
+    )
+    number = experiment_number(made)
+    signed = KEYRING.sign(RECEIPT._replace(experiment=number))
+    several = [
+        {"assignmentId": signed, "metric": metric, "value": value}
+        for metric, value in [
+            ("click", 1),
+            ("click", 2),
+            ("click", 0.5),
+            ("spent", -20),
+            ("spent", -1e9),
+            ("other", -1e9),
+        ]
+    ]
+
+    answer = await api.http.post("/observations", json=several)
+
+    rejected = [(each["index"], each["code"], each["path"]) for each in answer.json()["rejected"]]
+    assert rejected == [
+        (1, "VALUE_OUT_OF_BOUNDS", "[1].value"),
+        (2, "VALUE_NOT_WHOLE", "[2].value"),
+        (4, "VALUE_OUT_OF_BOUNDS", "[4].value"),
+    ]
+    alone = await api.http.post("/observations", json=several[1])
+    assert (alone.status_code, alone.json()["error"]["code"], alone.json()["error"]["path"]) == (
+        422,
+        "VALUE_OUT_OF_BOUNDS",
+        "value",
+    )

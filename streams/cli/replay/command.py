@@ -132,6 +132,13 @@ def what_if(
             help="Another cap of a metric's units, or none: revenue=500. Repeat for more.",
         ),
     ] = None,
+    floor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="Another floor of a metric's units, or none: margin=-20. Repeat for more.",
+        ),
+    ] = None,
     periods: Periods = None,
     until: Until = None,
     archive: Archive = None,
@@ -149,8 +156,9 @@ def what_if(
         parameters_of(parameter or []),
         prior_of(prior),
         metric,
-        caps_of(cap or []),
+        bounds_of(cap or []),
         periods_of(periods),
+        bounds_of(floor or [], "--floor"),
     )
     with watched() as watcher:
         found = alternatives_of(
@@ -235,14 +243,14 @@ def prior_of(text: str | None) -> tuple[float, float] | None:
     return alpha, beta
 
 
-def caps_of(texts: list[str]) -> dict[str, float | None]:
-    """Return caps written as `metric=value`; None for `none`.
+def bounds_of(texts: list[str], option: str = "--cap") -> dict[str, float | None]:
+    """Return bounds written as `metric=value`; None for `none`.
 
     Raises:
         InputError: one is not written so.
 
     Examples:
-        >>> caps_of(["revenue=500", "visits=none"])
+        >>> bounds_of(["revenue=500", "visits=none"])
         {'revenue': 500.0, 'visits': None}
     """
     found: dict[str, float | None] = {}
@@ -252,7 +260,7 @@ def caps_of(texts: list[str]) -> dict[str, float | None]:
             found[name] = None if value == "none" else float(value)
         except ValueError as error:
             message = f"{quoted(text)} is not METRIC=VALUE or METRIC=none"
-            raise InputError("WRONG_TYPE", message, "--cap") from error
+            raise InputError("WRONG_TYPE", message, option) from error
     return found
 
 

@@ -164,3 +164,20 @@ def test_keys_that_do_not_sign_are_named_with_who_uses_them():
         [finding] = findings(facts)
         assert (finding.code, finding.severity) == (code, Severity.NOTE)
         assert said in finding.what
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "severity"),
+    [
+        ({"is_memory_full": True}, "DEDUPLICATION_FULL", Severity.ERROR),
+        ({"crossed_units": 12}, "UNITS_IN_SEVERAL_VARIANTS", Severity.WARNING),
+        ({"is_heavy": True}, "HEAVY_UNIT", Severity.WARNING),
+    ],
+)
+def test_what_could_not_be_counted_as_it_should_is_named(
+    changes: dict[str, Any], code: str, severity: Severity
+) -> None:
+    [found] = findings(replace(HEALTHY, snapshots=(replace(CURRENT, **changes),)))
+
+    assert (found.code, found.severity) == (code, severity)
+    assert "exp_1" in found.what

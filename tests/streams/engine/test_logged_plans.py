@@ -18,7 +18,9 @@ from streams.wire.commands import encode_command
 from streams.wire.registry import framing
 from tests.streams.replay.memory import DEFINITION, MEASURED_DEFINITION, NOW_MS, Memory
 
-CAPPED = Plan({"click": 3_000_000}, by_period=PeriodPlan("click", 2))
+CLICK = frozenset({"click"})
+CAPPED = Plan({"click": 3_000_000}, by_period=PeriodPlan("click", 2), declared=CLICK, n_variants=2)
+SIMPLE = Plan(declared=CLICK, n_variants=2)
 
 
 class Counting(Memory):
@@ -58,7 +60,7 @@ async def test_a_plan_is_that_of_the_first_creation_that_was_accepted(frames):
     assert plans.get(7) is None
     await plans.learn(7)
 
-    assert (plans.get(7), plans.get(8)) == (CAPPED, PLAIN)
+    assert (plans.get(7), plans.get(8)) == (CAPPED, SIMPLE)
     assert log.readings == 1
 
 

@@ -127,6 +127,16 @@ def test_another_cap_measures_the_units_of_the_log_anew(made):
     assert totals(Assumptions(caps={"click": 1}))[1] < capped < free
 
 
+def test_another_floor_measures_the_units_of_the_log_anew(made):
+    def totals(assumptions):
+        both = what_if(made.log, INPUTS, MEASURED, assumptions)
+        return [sum(v.metrics[0].total for v in s.variants) for s in (both.actual, both.supposed)]
+
+    free = Assumptions(caps={"click": None})
+    floored = Assumptions(caps={"click": None}, floors={"click": 1.5})
+    assert totals(floored)[1] > totals(free)[1]
+
+
 def test_units_of_different_times_count_otherwise(made):
     def interval(snapshot):
         return snapshot.variants[0].lower, snapshot.variants[0].upper
