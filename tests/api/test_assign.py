@@ -75,6 +75,113 @@ async def test_a_user_under_fixed_weights_gets_the_same_receipt_for_ever(api: Ap
     assert len({batch.partition for batch in api.topics.impressions()}) == 1
 
 
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+async def test_the_window_of_a_late_user_begins_at_the_first_assignment(
+    api: Api, kind: str
+) -> None:
+    name = await api.run({"type": kind, "unit": "user", "attributionWindow": 7 * 86_400})
+    api.clock.now_ms += 8 * DAY_MS
+
+    first = await assigned_id(api, name, userId="late")
+    click = {"assignmentId": first, "metric": "click", "value": 1}
+    counted = await api.http.post("/observations", json=click)
+    api.clock.now_ms += 8 * DAY_MS
+    again = (await assign(api, name, userId="late")).json()
+
+    assert KEYRING.verify(first).assigned_at_ms == NOW_MS + 8 * DAY_MS
+    assert counted.status_code == 202
+    assert (again["id"], again["reason"]) == (first, "STICKY")
+    rows = {
+        (group.units[0], group.variants[0], group.assigned_at_ms[0])
+        for batch in api.topics.impressions()
+        for group in batch.groups
+    }
+    assert len(rows) == 1
+
+
+async def test_the_windows_of_a_promoted_winner_are_remembered_apart(api: Api) -> None:
+    name = await api.run({"type": "bayesian_ab", "attributionWindow": 3600, "controlShare": 0.5})
+    before = await assigned_id(api, name, userId="u")
+    body = {"winnerVariantId": f"{name}_v1", "controlShare": 0.5}
+    assert (await api.http.post(f"/experiments/{name}/conclude", json=body)).is_success
+    api.clock.now_ms += 8 * DAY_MS
+
+    first = (await assign(api, name, userId="u")).json()
+    again = (await assign(api, name, userId="u")).json()
+
+    assert first["id"] == again["id"] != before
+    receipt = KEYRING.verify(first["id"])
+    assert receipt.assigned_at_ms == NOW_MS + 8 * DAY_MS
+    assert first["variantId"] == f"{name}_v{receipt.variant - 2}"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"type": "thompson_sampling", "unit": "user"},
+        {"type": "bayesian_ab", "attributionWindow": 80_000},
+        {"type": "bayesian_ab"},
+    ],
+)
+async def test_twenty_requests_without_redis_are_one_unit(
+    api: Api, config: dict[str, object]
+) -> None:
+    name = await api.run(config)
+    api.receipts.error = RedisConnectionError("away")
+
+    ids = set()
+    for _ in range(20):
+        api.clock.now_ms += 1_200_000
+        ids.add(await assigned_id(api, name, userId="u"))
+
+    assert len(ids) == 1
+    receipt = KEYRING.verify(ids.pop())
+    assert receipt.assigned_at_ms <= NOW_MS + 1_200_000
+    assert receipt.assigned_at_ms >= NOW_MS
+
+
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+async def test_anonymous_and_then_logged_in_is_one_unit(api: Api, kind: str) -> None:
+    name = await api.run({"type": kind, "unit": "user"})
+
+    for number in range(20):
+        user, anonymous = f"user-{number}", f"anonymous-{number}"
+        first = await assigned_id(api, name, userId=anonymous)
+        both = await assigned_id(api, name, userId=user, fallbackUnitId=anonymous)
+        alone = await assigned_id(api, name, userId=user)
+        out = await assigned_id(api, name, userId=anonymous)
+
+        assert first == both == alone == out
+    units = {unit for batch in api.topics.impressions() for unit in batch.groups[0].units}
+    assert len(units) == 20
+
+
+async def test_who_was_in_by_one_id_is_in_by_the_other(api: Api) -> None:
+    name = await api.run({"unit": "user", "trafficAllocation": 0.5})
+    pairs = [(f"user-{number}", f"anonymous-{number}") for number in range(40)]
+    first = {anonymous: await assign(api, name, userId=anonymous) for _, anonymous in pairs}
+
+    for user, anonymous in pairs:
+        alone = await assign(api, name, userId=f"{user}-elsewhere")
+        both = await assign(api, name, userId=user, fallbackUnitId=anonymous)
+        later = await assign(api, name, userId=user)
+
+        assert alone.status_code == 200
+        assert both.json()["id"] == first[anonymous].json()["id"]
+        if both.json()["enrolled"]:
+            assert later.json()["id"] == both.json()["id"]
+
+
+async def test_a_fallback_that_is_junk_or_the_same_is_left_out(api: Api) -> None:
+    name = await api.run({"type": "bayesian_ab"})
+    alone = await assigned_id(api, name, userId="u")
+
+    for fallback in ("u", "null", ""):
+        assert await assigned_id(api, name, userId="u", fallbackUnitId=fallback) == alone
+    junk = (await assign(api, name, userId="null", fallbackUnitId="u")).json()
+    assert junk["reason"] == "INVALID_UNIT"
+
+
 async def test_a_user_under_a_bandit_keeps_the_variant_when_the_allocation_moves(api: Api) -> None:
     name = await api.run({"unit": "user"})
     first = (await assign(api, name, userId="user_1")).json()

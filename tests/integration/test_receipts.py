@@ -287,6 +287,33 @@ async def test_without_redis_a_unit_has_one_receipt_in_all_processes(
             await counted(http, name, 2)
 
 
+@pytest.mark.parametrize("kind", ["thompson_sampling", "bayesian_ab"])
+async def test_a_late_user_counts_from_the_first_assignment_and_once_after_the_window(
+    given: Settings, tmp_path: Path, kind: str
+) -> None:
+    async with stack(given, tmp_path, n_apis=1) as (_, _, _, (http,)):
+        name = await run_experiment(http, unit="user", type=kind, attributionWindow=3)
+        await asyncio.sleep(4.0)  # more than a window after the start
+        first = await assign(http, name, userId="late")
+        click = {"assignmentId": first["id"], "metric": "click", "value": 1}
+        taken = await http.post("/observations", json=click)
+        await asyncio.sleep(4.0)
+        again = await assign(http, name, userId="late")
+        refused = await http.post("/observations", json=click)
+
+        assert taken.status_code == 202, taken.text
+        assert (again["id"], again["reason"]) == (first["id"], "STICKY")
+        assert refused.status_code == 422
+        assert refused.json()["error"]["code"] == "EXPIRED_RECEIPT"
+        await counted(http, name, 1)
+
+        async def observations() -> bool:
+            stats = (await http.get(f"/experiments/{name}/stats")).json()
+            return int(stats["totalObservations"]) == 1
+
+        await until(observations)
+
+
 async def test_a_unit_with_two_ids_is_one_unit_also_after_a_flush(
     given: Settings, tmp_path: Path
 ) -> None:
