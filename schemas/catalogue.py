@@ -31,6 +31,19 @@ APP = "experiment-streams"
 """Application id, behind the topic prefix; the changelogs are named after it."""
 
 
+AHEAD_MS = 300_000
+"""How far the time of an observation's record may be ahead of the broker's clock, which refuses it
+beyond: five minutes, as receipts allow between two clocks. The memory of events is kept so much
+longer, so that no sender's clock makes it forget what may still come."""
+
+
+class Clock(StrEnum):
+    """Whose clock gives a record its time."""
+
+    BROKER = "LogAppendTime"
+    SENDER = "CreateTime"
+
+
 class Cleanup(StrEnum):
     """What the broker removes."""
 
@@ -52,6 +65,7 @@ class Topic:
         cleanup: What the broker removes.
         retention_ms: Age after which a record may go, in milliseconds; None for never.
         max_message_bytes: Largest record (after compression, with its batch's header).
+        clock: Whose clock gives its records their times.
     """
 
     name: str
@@ -62,6 +76,7 @@ class Topic:
     cleanup: Cleanup
     retention_ms: int | None = None
     max_message_bytes: int = EVENT_BYTES
+    clock: Clock = Clock.BROKER
 
     def full_name(self, prefix: str) -> str:
         """Return the name in a deployment that puts `prefix` before its topics."""
@@ -69,7 +84,12 @@ class Topic:
 
     def config(self) -> dict[str, str]:
         """Return Kafka's own settings of the topic."""
-        size = {"max.message.bytes": str(self.max_message_bytes)}
+        size = {
+            "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": self.clock.value,
+        }
+        if self.clock is Clock.SENDER:
+            size["message.timestamp.after.max.ms"] = str(AHEAD_MS)
         if self.cleanup is Cleanup.COMPACT:
             return size | {
                 "cleanup.policy": "compact",
@@ -77,7 +97,11 @@ class Topic:
                 "segment.ms": str(SEGMENT_MS),
             }
         retention_ms = -1 if self.retention_ms is None else self.retention_ms
-        return size | {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+        return size | {
+            "cleanup.policy": "delete",
+            "retention.ms": str(retention_ms),
+            "retention.bytes": "-1",  # a broker's own default may delete by size
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +138,7 @@ OBSERVATIONS = Topic(
     schemas=("observation", "observation_batch", "experiment_end"),
     cleanup=Cleanup.DELETE,
     retention_ms=30 * DAY_MS,
+    clock=Clock.SENDER,  # when a click happened; one that is sent again keeps its time
 )
 COMMANDS = Topic(
     name="commands",

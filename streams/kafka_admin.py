@@ -2,79 +2,151 @@
 
 Partition counts are part of the design: every stage maps partition to partition, and a Faust table
 must have as many changelog partitions as its source has. So nothing is created by accident here or
-elsewhere, and a topic with another count stops the start instead of corrupting the tables.
+elsewhere, and a topic with another count, or with settings by which events would be lost, stops the
+start instead of corrupting the tables.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from schemas.catalogue import TopicConfig, projections, topic_configs
+from streams.cluster.answers import admin_client, denied, explained, is_denied
+from streams.cluster.requirements import deviations
+from streams.cluster.topics import Described, describe
 from streams.domain.errors import ConfigurationError, DependencyError
-from streams.kafka_settings import KafkaSettings
+from streams.kafka_settings import ENVIRONMENT_PREFIX, KafkaSettings
 
 LOOK_S = 0.05
-"""How often is looked whether a topic that was created is shown."""
+"""How often is looked whether a topic that was created is there."""
+
+logger = logging.getLogger(__name__)
 
 
-def create_topics(settings: KafkaSettings) -> list[str]:
-    """Create what is missing and return the names of what was created, once Kafka shows all of it.
-
-    Several processes may do this at once.
-
-    Raises:
-        ConfigurationError: a topic exists with another number of partitions, or Kafka refuses one.
-        DependencyError: Kafka does not answer, or does not show what it has created.
-    """
-    required = topic_configs(
+def required_topics(settings: KafkaSettings) -> tuple[TopicConfig, ...]:
+    """Return every topic that a generation of the workers uses, as the cluster should have it."""
+    return topic_configs(
         prefix=settings.topic_prefix,
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
         min_insync_replicas=settings.min_insync_replicas,
         generation=settings.generation,
     )
-    there = partitions_of_topics(settings)
-    _check(required, there, settings)
-    missing = [topic for topic in required if topic.name not in there]
+
+
+def create_topics(settings: KafkaSettings) -> list[str]:
+    """Create what is missing and return the names of what was created, once all of it can be used.
+
+    Several processes may do this at once.
+
+    Raises:
+        ConfigurationError: a topic exists with another number of partitions or with settings by
+            which events would be lost, Kafka refuses one, or a right is missing.
+        DependencyError: Kafka does not answer, or does not show what it has created.
+    """
+    required = required_topics(settings)
+    names = [topic.name for topic in required]
+    client = admin_client(settings)
+    there = describe(settings, names, client=client)
+    if there.denied:
+        raise denied(settings, f"DESCRIBE on topics {', '.join(sorted(there.denied))}")
+    check_topics(required, there)
+    missing = [topic for topic in required if topic.name in there.missing]
     if missing:
-        _create(missing, settings)
+        _create(client, missing, settings)
         # Another process may have been faster, with another number.
-        _check(required, _shown(missing, settings), settings)
+        check_topics(required, _usable(client, missing, settings))
     return [topic.name for topic in missing]
 
 
-def _check(
-    required: Sequence[TopicConfig], partitions: Mapping[str, int], settings: KafkaSettings
-) -> None:
-    wrong = [
-        f"{topic.name} has {partitions[topic.name]}"
-        for topic in required
-        if partitions.get(topic.name, topic.partitions) != topic.partitions
-    ]
-    if wrong:
-        raise ConfigurationError(
-            f"partitions == {settings.partitions}, must be what the topics have: "
-            f"{', '.join(wrong)}",
-            "EXPERIMENT_PARTITIONS",
-        )
+def check_topics(required: Sequence[TopicConfig], described: Described) -> None:
+    """Return if the topics that are there can be used; what harms less is logged.
+
+    Raises:
+        ConfigurationError: they cannot; the message names every setting and the advice.
+    """
+    found = deviations(required, described)
+    refused = [each for each in found if each.is_refused]
+    if refused:
+        wrong = [each for each in refused if each.setting == "partitions"]
+        path = f"{ENVIRONMENT_PREFIX}PARTITIONS" if wrong else "topics"
+        listed = "; ".join(f"{each}. {each.advice}" for each in wrong or refused)
+        raise ConfigurationError(listed, path)
+    for each in found:
+        logger.warning("%s. %s", each, each.advice)
 
 
-def _shown(created: Sequence[TopicConfig], settings: KafkaSettings) -> Mapping[str, int]:
-    """Return the partitions of all topics; a broker hears of new ones from the controller."""
+def _usable(
+    client: AdminClient, created: Sequence[TopicConfig], settings: KafkaSettings
+) -> Described:
+    """Return what the topics are once every broker knows them and every partition answers.
+
+    A broker hears of new topics from the controller, and partitions get their leaders after that.
+    """
+    names = [topic.name for topic in created]
+    places = [TopicPartition(topic.name, n) for topic in created for n in range(topic.partitions)]
     deadline = time.monotonic() + settings.kafka_timeout_s
-    while (
-        unseen := {topic.name for topic in created}
-        - (there := partitions_of_topics(settings)).keys()
-    ):
+    while True:
+        described = describe(settings, names, client=client)
+        unseen = sorted({*described.missing, *described.denied}) or sorted(
+            name for name, topic in described.topics.items() if topic.without_leader
+        )
+        if not unseen:
+            unseen = _unanswered(client, places, settings) or _unknown_to_a_broker(
+                client, names, settings
+            )
+        if not unseen:
+            return described
         if time.monotonic() > deadline:
-            raise DependencyError("kafka", f"does not show {', '.join(sorted(unseen))} yet")
+            raise DependencyError("kafka", f"does not show {', '.join(unseen)} yet")
         time.sleep(LOOK_S)
-    return there
+
+
+def _unanswered(
+    client: AdminClient, places: Sequence[TopicPartition], settings: KafkaSettings
+) -> list[str]:
+    """Return the topics of which a partition cannot be read yet."""
+    answers = client.list_offsets(
+        {place: OffsetSpec.earliest() for place in places},  # type: ignore[no-untyped-call]
+        request_timeout=settings.kafka_timeout_s,
+    )
+    unseen = set()
+    for place, answer in answers.items():
+        try:
+            answer.result()
+        except KafkaException as error:
+            if is_denied(error.args[0]):
+                continue  # whoever may create and not read knows as much as it can
+            unseen.add(place.topic)
+    return sorted(unseen)
+
+
+def _unknown_to_a_broker(
+    client: AdminClient, names: Sequence[str], settings: KafkaSettings
+) -> list[str]:
+    """Return the topics that some broker does not know yet; a client may ask any of them first."""
+    try:
+        brokers = client.list_topics("", timeout=settings.kafka_timeout_s).brokers.values()
+        if len(brokers) == 1:
+            return []
+        for broker in brokers:
+            config = settings.confluent_config() | {
+                "bootstrap.servers": f"{broker.host}:{broker.port}",
+                "log_level": 0,
+            }
+            known = AdminClient(config).list_topics(timeout=settings.kafka_timeout_s).topics
+            unseen = sorted(set(names) - known.keys())
+            if unseen:
+                return unseen
+    except KafkaException:
+        return list(names[:1])  # a broker is away; others may be asked the next time
+    return []
 
 
 def delete_projections(settings: KafkaSettings) -> int:
@@ -90,7 +162,7 @@ def delete_projections(settings: KafkaSettings) -> int:
     there = partitions_of_topics(settings)
     own = (topic.full_name(settings.topic_prefix) for topic in projections(settings.generation))
     names = [name for name in own if name in there]
-    admin = _admin(settings)  # its answers come as long as somebody holds it
+    admin = admin_client(settings)  # its answers come as long as somebody holds it
     answers = dict(admin.delete_topics(names)) if names else {}
     groups = admin.delete_consumer_groups([settings.faust_app_id])
     for name, answer in answers.items():
@@ -117,28 +189,18 @@ def partitions_of_topics(settings: KafkaSettings) -> dict[str, int]:
     Raises:
         DependencyError: Kafka does not answer.
     """
-    try:
-        metadata = _admin(settings).list_topics(timeout=settings.kafka_timeout_s)
-    except KafkaException as error:
-        reason = error.args[0].str()
-        raise DependencyError("kafka", f"Kafka at {settings.kafka_url}: {reason}") from error
+    metadata = admin_client(settings).list_topics(timeout=settings.kafka_timeout_s)
     return {
         name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.partitions
     }
 
 
-def _admin(settings: KafkaSettings) -> AdminClient:
-    # The exceptions say what failed, once; librdkafka would say it twenty times a second.
-    return AdminClient(settings.confluent_config() | {"log_level": 0})
-
-
-def _create(topics: list[TopicConfig], settings: KafkaSettings) -> None:
+def _create(client: AdminClient, topics: list[TopicConfig], settings: KafkaSettings) -> None:
     wanted = [
         NewTopic(topic.name, topic.partitions, topic.replication_factor, config=topic.config)
         for topic in topics
     ]
-    admin = _admin(settings)  # its answers come as long as somebody holds it
-    answers = admin.create_topics(wanted, request_timeout=settings.kafka_timeout_s)
+    answers = client.create_topics(wanted, request_timeout=settings.kafka_timeout_s)
     for name, answer in answers.items():
         try:
             answer.result()
@@ -146,6 +208,12 @@ def _create(topics: list[TopicConfig], settings: KafkaSettings) -> None:
             reason = error.args[0]
             if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another process was faster
                 continue
+            if is_denied(reason):
+                raise denied(
+                    settings,
+                    f"CREATE on topic {name}, which does not exist; run `experiment topics create` "
+                    "as a user that may",
+                ) from error
             if reason.retriable():
-                raise DependencyError("kafka", f"creating {name}: {reason.str()}") from error
+                raise explained(settings, reason, f"creating topic {name}") from error
             raise ConfigurationError(f"Kafka refuses topic {name}: {reason.str()}") from error

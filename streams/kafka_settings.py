@@ -178,6 +178,8 @@ class KafkaSettings(BaseSettings):
         config: dict[str, str | int | float | bool] = {
             "bootstrap.servers": self.kafka_url,
             "security.protocol": self.security_protocol,
+            # A topic that a broker makes by itself has its defaults, and not what counts need.
+            "allow.auto.create.topics": False,
         }
         if self.security_protocol.startswith("SASL"):
             assert self.sasl_password is not None  # noqa: S101 - _check_combinations saw to it

@@ -28,7 +28,7 @@ import faust
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, EventT, StreamT
 
-from streams.domain.errors import DependencyError, NewerEntryError
+from streams.domain.errors import ConfigurationError, DependencyError, NewerEntryError
 from streams.domain.events import Answer, DeadLetter, Decision
 from streams.engine import metrics
 from streams.engine.tables import DurableTable
@@ -257,6 +257,10 @@ class Journal:
             table.forget(partition, key)
         for key, (true_to, body) in outcome.entries.items():
             table.put(partition, key, true_to, body)
+        topic_id = self._app.identities.get(topic)
+        key = identity_key(topic, partition)
+        if topic_id is not None and table.get_entry(partition, key) is None:
+            table.put(partition, key, offset, topic_id.encode())
         await asyncio.gather(table.barrier(partition, self._timeout), self._publish(outcome))
         table.put(partition, progress_key(topic, partition), offset, outcome.progress)
         await table.barrier(partition, self._timeout)
@@ -316,7 +320,7 @@ class Journal:
     async def _on_recovered(self) -> None:
         try:
             self._restore()
-        except NewerEntryError as error:
+        except (NewerEntryError, ConfigurationError) as error:
             refuse(error.message)
         except BaseException:
             # Faust drops the exceptions of recovery callbacks.
@@ -332,6 +336,7 @@ class Journal:
         for partition in self._done.keys() - mine:
             self._release(partition)
         for partition in sorted(mine):
+            self._check_identities(partition)
             progress = {topic: self._progress(topic, partition) for topic in self._topics}
             if self._done.get(partition) != progress:
                 # New here, or somebody else's for a while without this process having noticed.
@@ -340,6 +345,12 @@ class Journal:
                 self._done[partition] = progress
             for topic in self._topics:
                 self._stage.settle(topic, partition)
+
+    def _check_identities(self, partition: int) -> None:
+        for topic in self._topics:
+            kept = self._table.get_entry(partition, identity_key(topic, partition))
+            if kept is not None:
+                self._app.identities.check(topic, kept[1].decode())
 
     def _release(self, partition: int) -> None:
         if self._done.pop(partition, None) is not None:
@@ -356,6 +367,11 @@ def _elapsed(seconds: float) -> Callable[[], bool]:
     """Return a function that returns whether so many seconds have passed since now."""
     until = time.monotonic() + seconds
     return lambda: time.monotonic() >= until
+
+
+def identity_key(topic: str, partition: int) -> bytes:
+    """Return the table key of the id that the source topic of a partition had."""
+    return f"i/{topic}/{partition}".encode()
 
 
 def _batch(event: EventT[Any]) -> FetchBatch:

@@ -102,3 +102,8 @@ def dead_letters() -> dict[str, int]:
         for sample in family.samples
         if sample.name.endswith("_total")
     }
+
+
+def misplaced() -> int:
+    """Return how many observations this worker has moved to their own partitions."""
+    return int(sum(sample.value for family in MISPLACED.collect() for sample in family.samples[:1]))

@@ -71,7 +71,10 @@ class Projector:
         while True:
             try:
                 identity = await self._writer.sign_of_life(
-                    self._worker_id, SIGN_OF_LIFE_TTL_S, metrics.dead_letters()
+                    self._worker_id,
+                    SIGN_OF_LIFE_TTL_S,
+                    metrics.dead_letters(),
+                    misplaced=metrics.misplaced(),
                 )
             except DependencyError as error:
                 metrics.PROJECTION_FAILURES.inc()

@@ -16,6 +16,7 @@ from streams.engine.dead_letters import send_dead_letters
 from streams.engine.emitter import CellEmitter
 from streams.engine.endings import Endings
 from streams.engine.experiments_stage import ExperimentsStage
+from streams.engine.identities import TopicIdentities
 from streams.engine.journal import Journal, Outcome, Stage
 from streams.engine.logged_actions import LoggedActions
 from streams.engine.logged_plans import LoggedPlans
@@ -43,6 +44,7 @@ def attach(
     keyring: Keyring,
     projector: Projector,
     serving: Serving,
+    identities: TopicIdentities,
 ) -> ExperimentsStage:
     """Give `app` its three agents and what they feed; before the app starts.
 
@@ -56,10 +58,12 @@ def attach(
         keyring: Verifies the receipts.
         projector: Writes to Redis.
         serving: Whether the workers of this generation tell what follows.
+        identities: Knows which topics the source topics are.
     """
     app.fence = serving.fence
     source = KafkaSource(settings)
     plans = LoggedPlans(source, framing)
+    app.identities = identities
     topology = _Topology(app, settings, framing, plans)
     codec = framing.codec
     emitter = CellEmitter(

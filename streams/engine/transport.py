@@ -27,6 +27,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
 from faust.types.transports import ConsumerT, TransportT
 
+from streams.engine.identities import TopicIdentities
+
 MAX_BATCH_RECORDS = 20_000
 """Records of one event at most: a fetch can bring 100,000, and folding them without a pause would
 hold up everything else, a rebalance above all. 20,000 single observations take some 0.1 s. Every
@@ -133,15 +135,21 @@ class BatchingApp(faust.App):
         resume: How the position of a source partition follows from the tables, by topic. Topics in
             it are batched; set it before the app starts.
         fence: How far a source partition may be read now.
+        identities: Knows which topics the source topics are; to be set before the app starts.
+        rewound: Called with a source partition and the offset that reading stood at, when records
+            before it come: the log may have lost its end.
     """
 
     resume: Mapping[str, Resume]
     fence: Fence
+    rewound: Callable[[TP, int], None]
+    identities: TopicIdentities
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.resume = {}
         self.fence = lambda _topic, _partition: None
+        self.rewound = lambda _tp, _position: None
 
     def _new_transport(self) -> TransportT:
         return BatchingTransport(self.conf.broker_consumer, cast(AppT, self))
@@ -151,6 +159,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - hard-coded to 1500 above us
+        # Faust reads aborted transactions unless it runs its own, which it must not.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001
         return consumer
 
 
@@ -249,6 +259,8 @@ class BatchingConsumer(driver.Consumer):
         records = before(fence, fetched)
         if not records:
             return []
+        if records[0].offset < self._position[tp]:
+            cast(BatchingApp, self.app).rewound(tp, self._position[tp])
         begin = min(self._position[tp], records[0].offset)
         batches = list(split(begin, records, is_told=fence is not None))
         self._position[tp] = batches[-1].end

@@ -15,11 +15,14 @@ from pathlib import Path
 import stamina
 import uvloop
 
-from streams.domain.errors import ConfigurationError, DependencyError
+from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS, TALLIES
+from streams.cluster.rights import check_worker
+from streams.domain.errors import ConfigurationError, DependencyError, EngineError
 from streams.domain.generations import Generations
 from streams.domain.schema_levels import SchemaLevels, Versions
 from streams.engine import metrics
 from streams.engine.app import make_app
+from streams.engine.identities import LogEnds, TopicIdentities
 from streams.engine.projector import Projector
 from streams.engine.receipts import ReceiptKeeper
 from streams.engine.serving import Serving
@@ -32,7 +35,7 @@ from streams.log.generations import generations_of
 from streams.log.kafka import KafkaSource
 from streams.log.schema_levels import settled_levels
 from streams.process.background import vital
-from streams.process.exits import EXIT_CONFIGURATION, die, leave
+from streams.process.exits import EXIT_CONFIGURATION, die, leave, refuse
 from streams.process.logs import configure_logging
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
@@ -40,6 +43,7 @@ from streams.receipt_keys import ReceiptKeys
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.receipts import ReceiptStore
+from streams.redis_projection.refusals import note_refusal
 from streams.redis_projection.writer import ProjectionWriter
 from streams.replay.partitions import Inputs
 from streams.replay.receipts import ReceiptLog
@@ -66,7 +70,13 @@ async def run(settings: Settings) -> None:
     keys = ReceiptKeys(settings)
     on_hangup({"receipt keys": keys.reload})
     gate = SchemaGate(parse_pins(settings.write_schemas))
-    generations, offset, levels = await _wait_for_kafka(settings, gate.reads)
+    sources = (IMPRESSIONS, OBSERVATIONS, COMMANDS, TALLIES)
+    identities = TopicIdentities(settings, [settings.topic_name(topic) for topic in sources])
+    try:
+        generations, offset, levels = await _wait_for_kafka(settings, gate.reads, identities)
+    except ConfigurationError as error:
+        await _note(settings, error)
+        raise
     gate.take(levels)
     if gate.too_new:
         raise ConfigurationError(refusal(gate.too_new))
@@ -82,13 +92,21 @@ async def run(settings: Settings) -> None:
         projector = Projector(writer, worker_id)
         app = make_app(settings)
         app.loop = asyncio.get_running_loop()
-        experiments = attach(app, settings, frames, keys.keyring, projector, serving)
+        experiments = attach(
+            app, settings, frames, keys.keyring, projector, serving, identities
+        )
         keeper = ReceiptKeeper(
             ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s),
             lambda: ReceiptLog(KafkaSource(settings), Inputs.of(keys.as_settings())),
             worker_id,
             experiments.archived,
         )
+
+        async def refuse_topic(error: EngineError) -> None:
+            await _note(settings, error)
+            refuse(str(error))
+
+        app.rewound = LogEnds(settings, refuse_topic).rewound
         if settings.worker_metrics_port:
             metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
         # The app's own tasks wait for recovery.
@@ -97,6 +115,7 @@ async def run(settings: Settings) -> None:
             asyncio.create_task(vital("recovery", lambda: recovery)),
             asyncio.create_task(vital("generations", serving.run)),
             asyncio.create_task(vital("receipts", keeper.run)),
+            asyncio.create_task(vital("topics", lambda: identities.watch(refuse_topic))),
         ]
         await _run_until_signal(app)
         for watch in watches:
@@ -109,8 +128,19 @@ async def run(settings: Settings) -> None:
         leave()
 
 
+async def _note(settings: Settings, error: EngineError) -> None:
+    """Leave why this worker does not run where `experiment doctor` finds it, if Redis answers."""
+    redis = connect(settings.redis_url)
+    try:
+        with contextlib.suppress(DependencyError, TimeoutError):
+            async with asyncio.timeout(SIGN_OFF_TIMEOUT_S):
+                await note_refusal(redis, Keys(settings.namespace, settings.generation), error)
+    finally:
+        await redis.aclose()
+
+
 async def _wait_for_kafka(
-    settings: Settings, reads: Versions
+    settings: Settings, reads: Versions, identities: TopicIdentities
 ) -> tuple[Generations, int, SchemaLevels]:
     """Return what the log says of generations, where it goes on, and which schemas are written.
 
@@ -118,6 +148,7 @@ async def _wait_for_kafka(
     """
 
     def prepare() -> tuple[Generations, int, SchemaLevels]:
+        check_worker(settings)  # of what is there; a right that is missing must not be waited for
         generations, offset = generations_of(settings)
         if settings.generation in generations.dropped:
             raise ConfigurationError(
@@ -125,7 +156,9 @@ async def _wait_for_kafka(
                 f"{generations.served} is served",
                 f"{ENVIRONMENT_PREFIX}GENERATION",
             )
-        create_topics(settings)
+        if create_topics(settings):
+            check_worker(settings)
+        identities.look()
         return generations, offset, settled_levels(settings, reads)
 
     async for attempt in stamina.retry_context(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import stamina
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.cluster.answers import explained
+from streams.cluster.rights import log_group
 from streams.domain.errors import DependencyError
 from streams.kafka_settings import KafkaSettings
 from streams.log.records import Span, StoredRecord, incomplete, truncated
@@ -37,7 +39,7 @@ class KafkaSource:
     def spans(self, topic: str) -> Mapping[int, Span]:
         """Return what is there of every partition, by reading the last batch of each."""
         name = self.settings.topic_prefix + topic
-        with self._consumer() as consumer:
+        with self._consumer(name) as consumer:
             spans: dict[int, Span] = {}
             for partition in self._partitions(consumer, name):
                 low, high = self._watermarks(consumer, name, partition)
@@ -58,7 +60,7 @@ class KafkaSource:
         name = self.settings.topic_prefix + topic
         if begin >= end:
             return
-        with self._consumer() as consumer:
+        with self._consumer(name) as consumer:
             low, _ = self._watermarks(consumer, name, partition)
             if low > begin:
                 raise truncated(topic, partition, begin, low)
@@ -141,16 +143,16 @@ class KafkaSource:
         )
 
     @contextmanager
-    def _consumer(self) -> Iterator[Consumer]:
+    def _consumer(self, topic: str) -> Iterator[Consumer]:
         consumer = Consumer(
             self.settings.confluent_config()
             | {
-                "group.id": f"{self.settings.topic_prefix}log-{secrets.token_hex(8)}",
+                "group.id": f"{log_group(self.settings)}{secrets.token_hex(8)}",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
-                # As the workers do, or what they have counted would be missing here.
-                "isolation.level": "read_uncommitted",
+                # As the workers do: what a transaction has aborted was never said.
+                "isolation.level": "read_committed",
                 "max.partition.fetch.bytes": 8 * 2**20,
                 # The end of a partition is worth no wait, and neither is a queue that was full: the
                 # default of a second would be half of the time it takes to read a million records.
@@ -162,9 +164,8 @@ class KafkaSource:
         try:
             yield consumer
         except KafkaException as error:
-            raise DependencyError(
-                "kafka", f"Kafka at {self.settings.kafka_url}: {error.args[0].str()}"
-            ) from error
+            what = f"reading {topic} by a group {log_group(self.settings)}..."
+            raise explained(self.settings, error.args[0], what) from error
         finally:
             consumer.close()
 

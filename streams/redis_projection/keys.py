@@ -77,6 +77,11 @@ class Keys:
         return self._name("workers")
 
     @property
+    def refusal(self) -> str:
+        """String: why a worker would not run lately, JSON."""
+        return self._name("refusal")
+
+    @property
     def schemas(self) -> str:
         """JSON of the versions of schemas that may be written."""
         return self._name("schemas")

@@ -197,6 +197,15 @@ class ProjectionReader:
             if _generation(sign) == keys.generation
         ]
 
+    async def misplaced(self) -> int:
+        """Return how many observations the live workers have moved to their own partitions.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            return sum(int(sign.get("misplaced", 0)) for sign in await self._signs())
+
     async def workers_by_generation(self) -> Counter[int]:
         """Return how many live workers each generation has.
 

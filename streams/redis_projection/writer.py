@@ -131,7 +131,12 @@ class ProjectionWriter:
             await pipeline.execute()
 
     async def sign_of_life(
-        self, worker_id: str, ttl_s: int, dead_letters: Mapping[str, int] | None = None
+        self,
+        worker_id: str,
+        ttl_s: int,
+        dead_letters: Mapping[str, int] | None = None,
+        *,
+        misplaced: int = 0,
     ) -> str:
         """Say that a worker is ready, and return the identity of what Redis holds.
 
@@ -142,6 +147,7 @@ class ProjectionWriter:
             worker_id: Who lives.
             ttl_s: Seconds until it counts as dead.
             dead_letters: How many it has written since its start, by code.
+            misplaced: Observations it has moved to their own partitions since its start.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -149,6 +155,7 @@ class ProjectionWriter:
         sign = orjson.dumps(
             {
                 "deadLetters": dict(dead_letters or {}),
+                "misplaced": misplaced,
                 "generation": self._keys.generation,
                 "reads": None if self._gate is None else dict(self._gate.reads),
                 "writes": None if self._gate is None else self._gate.written,

@@ -83,7 +83,7 @@ class KafkaCluster:
 
     def __init__(self, directory: Path, n_brokers: int = 1) -> None:
         self._directory = directory
-        ports = iter(_free_ports(2 * n_brokers))
+        ports = iter(free_ports(2 * n_brokers))
         self._ports = list(zip(ports, ports, strict=True))
         self._brokers: list[Child] = []
 
@@ -118,7 +118,9 @@ class KafkaCluster:
         for index in range(len(self._ports)):
             configuration = self._configure(index)
             storage = (*java, "kafka.tools.StorageTool", "format")
-            await asyncio.to_thread(_run, (*storage, "-t", cluster, "-c", str(configuration)))
+            await asyncio.to_thread(
+                _run, (*storage, "-t", cluster, "-c", str(configuration), *self._format_options())
+            )
             command = (*java, "kafka.Kafka", str(configuration))
             broker = Child(f"kafka-{index}", command, os.environ, self._directory, grace_s=15.0)
             self._brokers.append(broker)
@@ -171,6 +173,10 @@ class KafkaCluster:
         address = self.addresses[index]
         await self._brokers[index].ready(lambda: answers_kafka(address), START_TIMEOUT_S)
 
+    def _format_options(self) -> tuple[str, ...]:
+        """Return further options of the tool that formats the data directories."""
+        return ()
+
     def _configure(self, index: int) -> Path:
         client, controller = self._ports[index]
         voters = ",".join(f"{n}@{HOST}:{port}" for n, (_, port) in enumerate(self._ports))
@@ -206,7 +212,7 @@ def _run(command: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return different ports that nobody listened on a moment ago."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]

@@ -1,0 +1,71 @@
+"""Which rights a process needs, by the table in docs/security.md, and whether it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from schemas import catalogue
+from schemas.catalogue import projections
+from streams.cluster.answers import admin_client, denied
+from streams.cluster.requirements import missing_rights
+from streams.cluster.topics import describe, missing_group_rights
+from streams.kafka_settings import KafkaSettings
+
+READ, WRITE, DESCRIBE = "READ", "WRITE", "DESCRIBE"
+
+
+def rights_of_worker(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
+    """Return the operations that a worker needs, by full name of the topic."""
+    read = (
+        catalogue.IMPRESSIONS,
+        catalogue.OBSERVATIONS,
+        catalogue.COMMANDS,
+        catalogue.TALLIES,
+        catalogue.POSTERIORS,
+        catalogue.DECISIONS,
+        catalogue.GENERATIONS,
+    )
+    write = (
+        catalogue.TALLIES,
+        catalogue.POSTERIORS,
+        catalogue.DECISIONS,
+        catalogue.DEAD_LETTERS,
+        catalogue.OBSERVATIONS,
+    )
+    needed: dict[str, frozenset[str]] = {}
+    for operation, topics in ((READ, read), (WRITE, write)):
+        for topic in topics:
+            name = settings.topic_name(topic)
+            needed[name] = needed.get(name, frozenset()) | {operation}
+    for topic in projections(settings.generation):
+        if not topic.schemas:  # a changelog
+            needed[topic.full_name(settings.topic_prefix)] = frozenset({READ, WRITE})
+    return needed
+
+
+def rights_of_api(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
+    """Return the operations that an API process needs, by full name of the topic."""
+    topics = (catalogue.COMMANDS, catalogue.IMPRESSIONS, catalogue.OBSERVATIONS)
+    return {settings.topic_name(topic): frozenset({WRITE}) for topic in topics}
+
+
+def log_group(settings: KafkaSettings) -> str:
+    """Return the beginning of the names of the groups by which the log is read."""
+    return f"{settings.topic_prefix}log-"
+
+
+def check_worker(settings: KafkaSettings) -> None:
+    """Return if this process may do what a worker does.
+
+    Raises:
+        ClusterError: it may not (`KAFKA_ACCESS_DENIED`); the message names each topic and group
+            with the missing right.
+        DependencyError: Kafka does not answer.
+    """
+    client = admin_client(settings)
+    needed = rights_of_worker(settings)
+    missing = missing_rights(needed, describe(settings, needed, client=client))
+    groups = {settings.faust_app_id: READ, f"{log_group(settings)}worker": DESCRIBE}
+    missing += missing_group_rights(settings, groups, client=client)
+    if missing:
+        raise denied(settings, "; ".join(missing))

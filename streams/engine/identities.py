@@ -1,0 +1,127 @@
+"""Whether the source topics are those whose records are in the tables.
+
+A topic that was deleted and made anew has its old name, and other records at its old offsets: read
+on, its new records would be taken for old ones and passed by. So the id that Kafka gives a topic is
+kept in the table beside the progress, and a worker does not run over a topic with another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from faust.types import TP
+
+from streams.cluster.topics import describe
+from streams.domain.errors import ConfigurationError, EngineError
+from streams.kafka_settings import KafkaSettings
+from streams.log.kafka import KafkaSource
+
+LOOK_S = 2.0
+"""How often is looked whether the topics are still the same."""
+
+logger = logging.getLogger(__name__)
+
+
+class TopicIdentities:
+    """The ids of the source topics, as they are now.
+
+    Args:
+        settings: Where Kafka is.
+        topics: Full names of the source topics.
+    """
+
+    def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._ids: dict[str, str] = {}
+
+    def look(self) -> None:
+        """Ask Kafka, and take note of the ids.
+
+        Raises:
+            ConfigurationError: a topic has another id than before.
+            DependencyError: Kafka does not answer.
+        """
+        for name, topic in describe(self._settings, self._topics).topics.items():
+            if topic.topic_id is not None:
+                self.check(name, self._ids.setdefault(name, topic.topic_id), topic.topic_id)
+
+    def get(self, topic: str) -> str | None:
+        """Return the id of a topic; None where the broker gives none."""
+        return self._ids.get(topic)
+
+    def check(self, topic: str, kept: str, found: str | None = None) -> None:
+        """Return if a topic has the id that was kept of it.
+
+        Raises:
+            ConfigurationError: it has another one.
+        """
+        found = found or self._ids.get(topic)
+        if found is not None and found != kept:
+            raise made_anew(topic, f"it has the id {found}, and was {kept}")
+
+    async def watch(self, refuse: Callable[[EngineError], Awaitable[None]]) -> None:
+        """Keep looking until cancelled; `refuse` is called when a topic is another one."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await asyncio.to_thread(self.look)
+            except ConfigurationError as error:
+                if error.code == "TOPIC_MADE_ANEW":
+                    await refuse(error)
+                logger.warning("the topics cannot be described: %s", error)
+            except EngineError as error:
+                logger.warning("the topics cannot be described: %s", error)
+
+
+def made_anew(topic: str, what: str) -> ConfigurationError:
+    """Return the error of a topic that is not the one that was folded."""
+    error = ConfigurationError(
+        f"{topic} was made anew, or has lost its end: {what}. What is counted is of other records, "
+        "and new ones would be passed by. Restore the topic, or start with a new "
+        "EXPERIMENT_TOPIC_PREFIX and EXPERIMENT_NAMESPACE",
+        topic,
+    )
+    error.code = "TOPIC_MADE_ANEW"
+    return error
+
+
+class LogEnds:
+    """Looks whether a log from which older records came than were expected has lost its end.
+
+    Args:
+        settings: Where Kafka is.
+        refuse: Called when it has.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, refuse: Callable[[EngineError], Awaitable[None]]
+    ) -> None:
+        self._settings = settings
+        self._refuse = refuse
+        self._looking: set[asyncio.Task[None]] = set()
+
+    def rewound(self, tp: TP, position: int) -> None:
+        """Look, in the background, whether a partition ends before `position`."""
+        if not self._looking:  # one partition that has lost its end is enough
+            task = asyncio.get_running_loop().create_task(self._look(tp, position))
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
+
+    async def _look(self, tp: TP, position: int) -> None:
+        name = tp.topic.removeprefix(self._settings.topic_prefix)
+        try:
+            spans = await asyncio.to_thread(KafkaSource(self._settings).spans, name)
+        except EngineError as error:
+            logger.warning("%s went back to before %d: %s", tp, position, error)
+            return
+        end = spans[tp.partition].end
+        if end < position:
+            await self._refuse(
+                made_anew(
+                    tp.topic,
+                    f"partition {tp.partition} ends at {end}, and was folded to {position}",
+                )
+            )

@@ -1,0 +1,57 @@
+"""Why a worker would not run: kept for a while where `experiment doctor` finds it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import orjson
+from redis.asyncio import Redis
+
+from streams.domain.errors import EngineError
+from streams.redis_projection.connection import redis_errors
+from streams.redis_projection.keys import Keys
+
+KEPT_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A worker that would not run.
+
+    Attributes:
+        code, message: Why.
+        at_ms: When, in milliseconds since the epoch.
+    """
+
+    code: str
+    message: str
+    at_ms: int
+
+
+async def note_refusal(client: Redis, keys: Keys, error: EngineError) -> None:
+    """Keep why a worker will not run.
+
+    Raises:
+        DependencyError: Redis does not answer.
+    """
+    noted = {"code": error.code, "message": error.message, "atMs": time.time_ns() // 1_000_000}
+    with redis_errors():
+        await client.set(keys.refusal, orjson.dumps(noted), ex=KEPT_S)
+
+
+async def last_refusal(client: Redis, keys: Keys) -> Refusal | None:
+    """Return why a worker would not run lately; None if none has said so.
+
+    Raises:
+        DependencyError: Redis does not answer.
+    """
+    with redis_errors():
+        noted = await client.get(keys.refusal)
+    if noted is None:
+        return None
+    try:
+        found = orjson.loads(noted)
+        return Refusal(str(found["code"]), str(found["message"]), int(found["atMs"]))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
