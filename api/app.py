@@ -7,12 +7,11 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 
-from confluent_kafka import KafkaException
 from confluent_kafka import Producer as KafkaProducer
 
 from api.assigning import Assigning
@@ -23,6 +22,7 @@ from api.cors import Origins
 from api.delivery import PRODUCER_CONFIG, Delivery, Producer
 from api.edge import Edge
 from api.experiments import Experiments
+from api.kafka_probe import KafkaProbe
 from api.metrics import Collector, RequestCounters, rendered
 from api.metrics_port import metrics_port
 from api.observing import Observing
@@ -128,7 +128,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             experiments,
             spool,
             delivery,
-            _kafka_probe(settings, topics[0]),
+            KafkaProbe(settings.model_copy(update={"kafka_timeout_s": PROBE_S})),
             reader.live_workers,
             background=background,
             probe_commands=command_log.probe,
@@ -205,16 +205,3 @@ async def _pump(delivery: Delivery) -> None:
 def _producer(config: dict[str, str | int | float | bool]) -> Producer:
     producer: Producer = KafkaProducer(config)
     return producer
-
-
-def _kafka_probe(settings: Settings, topic: str) -> Callable[[], bool]:
-    """Return what asks Kafka for the topic of impressions, with a client of its own."""
-    probe = KafkaProducer(settings.confluent_config())
-
-    def is_there() -> bool:
-        with contextlib.suppress(KafkaException):
-            found = probe.list_topics(topic, timeout=PROBE_S).topics.get(topic)
-            return found is not None and found.error is None
-        return False
-
-    return is_there

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
 
 from api.client.producers import is_fatal
 from api.spool import DamagedRecordError, Place, Spool, SpoolRecord
@@ -19,6 +19,9 @@ MAX_IN_FLIGHT_BYTES = 32 * 2**20
 
 RETRY_PAUSE_S = 1.0
 """Pause before records that librdkafka gave up are handed to it again."""
+
+SAY_EVERY_S = 10.0
+"""How often a refusal of Kafka is logged."""
 
 DRAIN_STEP_S = 0.1
 """How long a stopping process waits before it looks again."""
@@ -67,6 +70,12 @@ class Delivery:
         failed: Records that librdkafka gave back, and that were queued again.
         in_flight_bytes: Bytes handed over and not acknowledged.
         last_acknowledged_s: Monotonic time of the newest acknowledgement; None before the first.
+        clock_refusals: Records that Kafka refused since their time, which is this machine's, is too
+            far ahead of its own; they stay in the spool and are sent again.
+        skew_ms: This machine's clock minus Kafka's, at the newest acknowledgement that had Kafka's
+            time; None before, or where Kafka gives none.
+        refused_s: Monotonic time of the newest refusal for its time; None without one, or after an
+            acknowledgement of the topic that refused.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class Delivery:
         new_producer: Callable[[], Producer],
         topics: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Take the parts.
 
@@ -83,16 +93,23 @@ class Delivery:
             new_producer: Makes a producer; again after an error from which none recovers.
             topics: Full names, by the small number the spool has for each.
             clock: Seconds that only grow.
+            now_ms: The time that this machine takes it to be, in milliseconds since the epoch.
         """
         self.acknowledged = 0
         self.failed = 0
         self.in_flight_bytes = 0
         self.last_acknowledged_s: float | None = None
+        self.clock_refusals = 0
+        self.skew_ms: int | None = None
+        self.refused_s: float | None = None
+        self._refusing_topic: int | None = None
+        self._said_at_s = -SAY_EVERY_S
         self._spool = spool
         self._new_producer = new_producer
         self._producer = new_producer()
         self._topics = topics
         self._clock = clock
+        self._now_ms = now_ms
         self._in_flight = 0
         # What is before this place was handed over; None when everything was.
         self._backlog: Place | None = spool.start
@@ -159,7 +176,7 @@ class Delivery:
                 self._topics[record.topic],
                 record.payload,
                 partition=record.partition,
-                on_delivery=partial(self._delivered, place, size),
+                on_delivery=partial(self._delivered, place, size, record.topic),
             )
         except BufferError:
             return False
@@ -176,21 +193,49 @@ class Delivery:
         self.in_flight_bytes += size
         return True
 
-    def _delivered(self, place: Place, size: int, error: KafkaError | None, _: object) -> None:
+    def _delivered(
+        self, place: Place, size: int, topic: int, error: KafkaError | None, message: object
+    ) -> None:
         self._in_flight -= 1
         self.in_flight_bytes -= size
         segment = place.segment
         if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             self._quarantine(place, error.str())  # no repetition makes it smaller
         elif error is not None:
+            self._say(topic, error)
             self._keep(place, error)
             return
         else:
             self.acknowledged += 1
             self.last_acknowledged_s = self._clock()
+            if topic == self._refusing_topic:
+                self.refused_s = self._refusing_topic = None
+            self._take_time(message)
         segment.unsettled -= 1
         if not segment.unsettled:
             self._spool.trim(segment)
+
+    def _say(self, topic: int, error: KafkaError) -> None:
+        """Log what Kafka refuses, not more often than people read it."""
+        if error.code() == KafkaError.INVALID_TIMESTAMP:
+            self.clock_refusals += 1
+            self.refused_s, self._refusing_topic = self._clock(), topic
+        if self._clock() - self._said_at_s >= SAY_EVERY_S:
+            self._said_at_s = self._clock()
+            _log.error(
+                "Kafka refused a record for %s, which is sent again: %s",
+                self._topics[topic],
+                error.str(),
+            )
+
+    def _take_time(self, message: object) -> None:
+        """Compare the clocks, where Kafka has put its own time on a record."""
+        timestamp = getattr(message, "timestamp", None)
+        if timestamp is None:
+            return
+        kind, broker_ms = timestamp()
+        if kind == TIMESTAMP_LOG_APPEND_TIME:
+            self.skew_ms = self._now_ms() - broker_ms
 
     def _keep(self, place: Place, error: KafkaError) -> None:
         self.failed += 1

@@ -187,6 +187,17 @@ class Collector:
             "Records handed to Kafka and not acknowledged.",
             self.delivery.depth,
         )
+        if self.delivery.skew_ms is not None:
+            yield GaugeMetricFamily(
+                "experiment_clock_skew_seconds",
+                "This machine's clock minus Kafka's.",
+                self.delivery.skew_ms / 1000,
+            )
+        yield CounterMetricFamily(
+            "experiment_clock_refusals",
+            "Records that Kafka refused for times ahead of its clock; they are sent again.",
+            self.delivery.clock_refusals,
+        )
         yield GaugeMetricFamily("experiment_spool_bytes", "Bytes spooled.", self.spool.size_bytes)
         yield GaugeMetricFamily(
             "experiment_spool_max_bytes", "Most bytes the spool may hold.", self.spool.max_bytes

@@ -14,6 +14,7 @@ from api.delivery import Delivery
 from api.experiments import Experiments
 from api.spool import Spool
 from streams.domain.errors import DependencyError, EngineError
+from streams.domain.receipts import CLOCK_SKEW_MS
 from streams.process.background import BackgroundTasks
 
 PROBE_S = 2.0
@@ -56,7 +57,8 @@ class Watch:
     Args:
         experiments: Knows when Redis was last heard.
         spool, delivery: Know what waits for Kafka.
-        is_kafka_there: Asks Kafka something, in a thread of its own.
+        kafka_problem: Asks Kafka something, in a thread of its own, and returns what keeps records
+            from being taken: `kafka`, `topics` or `rights`; None for nothing.
         live_workers: Returns the dead letters by code of each worker that lives.
         background: The tasks of this process; None where there are none.
         probe_commands: Raises an EngineError unless commands can be written; in a thread of its
@@ -69,7 +71,7 @@ class Watch:
         experiments: Experiments,
         spool: Spool,
         delivery: Delivery,
-        is_kafka_there: Callable[[], bool],
+        kafka_problem: Callable[[], str | None],
         live_workers: Callable[[], Awaitable[Sequence[Mapping[str, int]]]],
         clock: Callable[[], float] = time.monotonic,
         *,
@@ -79,7 +81,8 @@ class Watch:
         self._experiments = experiments
         self._spool = spool
         self._delivery = delivery
-        self._is_kafka_there = is_kafka_there
+        self._kafka_problem = kafka_problem
+        self._problem: str | None = None
         self._live_workers = live_workers
         self._clock = clock
         self._kafka_seen_s: float | None = None
@@ -103,6 +106,10 @@ class Watch:
         has_room = self._spool.max_bytes - self._spool.size_bytes > SPARE_BYTES
         if not self._is_recent(self._kafka_heard_s()):
             (degraded if has_room else missing).append("kafka")
+        if self._problem not in {None, "kafka"}:
+            # Where no record was ever taken something was forgotten; later the spool keeps them.
+            is_new = self._kafka_heard_s() is None
+            (missing if is_new or not has_room else degraded).append(self._problem)
         if not has_room:
             missing.append("spool")
         age_s = self._experiments.age_s
@@ -110,6 +117,8 @@ class Watch:
             missing.append("redis")
         elif age_s > PATIENCE_S:
             degraded.append("redis")
+        if self._is_clock_wrong():
+            degraded.append("clock")
         if not self._workers:
             (degraded if self._has_seen_worker else missing).append("worker")
         if not self._are_commands_writable:
@@ -140,10 +149,8 @@ class Watch:
             await asyncio.sleep(PROBE_S if is_complete else PROBE_S / 10)
 
     async def _look_for_kafka(self) -> None:
-        acknowledged_s = self._delivery.last_acknowledged_s
-        if acknowledged_s is not None and self._clock() - acknowledged_s < PROBE_S:
-            return
-        if await asyncio.to_thread(self._is_kafka_there):
+        self._problem = await asyncio.to_thread(self._kafka_problem)
+        if self._problem is None:
             self._kafka_seen_s = self._clock()
 
     async def _look_for_workers(self) -> None:
@@ -174,6 +181,12 @@ class Watch:
     def _kafka_heard_s(self) -> float | None:
         times = (self._kafka_seen_s, self._delivery.last_acknowledged_s)
         return max((seen for seen in times if seen is not None), default=None)
+
+    def _is_clock_wrong(self) -> bool:
+        skew_ms = self._delivery.skew_ms
+        if skew_ms is not None and abs(skew_ms) > CLOCK_SKEW_MS:
+            return True
+        return self._is_recent(self._delivery.refused_s)
 
     def _is_recent(self, seen_s: float | None) -> bool:
         return seen_s is not None and self._clock() - seen_s < PATIENCE_S

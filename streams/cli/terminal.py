@@ -98,14 +98,26 @@ def print_json(value: Any) -> None:
 def settings_of(api: str) -> Settings:
     """Return the settings of the stack behind `api`.
 
-    They are those of the embedded stack with that port on this machine, or else this process's.
+    An address other than the default names the embedded stack with that port on this machine, if it
+    runs. Without one this process's settings hold where they name a Kafka, and else those of an
+    embedded stack on the default port. Which Kafka that is is said on stderr.
 
     Raises:
         ConfigurationError: `api` is not an address, or a setting is outside its domain.
     """
     url = _address(api)
+    own = load_settings()
     stack = find_stack(url.port) if url.port and url.host in LOOPBACK else None
-    return load_settings() if stack is None else stack.as_settings()
+    is_chosen = api == API_DEFAULT and "kafka_url" in own.model_fields_set
+    if stack is None or is_chosen:
+        settings, whose = own, "of the EXPERIMENT_ settings"
+    else:
+        settings, whose = stack.as_settings(), f"of the embedded stack on port {url.port}"
+    prefix = f', topics "{settings.topic_prefix}..."' if settings.topic_prefix else ""
+    err.print(
+        f"Kafka {settings.kafka_url} {whose}{prefix}", style="dim", highlight=False, soft_wrap=True
+    )
+    return settings
 
 
 def _address(api: str) -> httpx.URL:

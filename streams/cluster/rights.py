@@ -49,6 +49,20 @@ def rights_of_api(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
     return {settings.topic_name(topic): frozenset({WRITE}) for topic in topics}
 
 
+def rights_of_doctor(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
+    """Return the operations that `experiment doctor` needs, by full name of the topic."""
+    topics = (
+        catalogue.IMPRESSIONS,
+        catalogue.OBSERVATIONS,
+        catalogue.COMMANDS,
+        catalogue.TALLIES,
+        catalogue.POSTERIORS,
+        catalogue.GENERATIONS,
+        catalogue.DEAD_LETTERS,
+    )
+    return {settings.topic_name(topic): frozenset({READ}) for topic in topics}
+
+
 def log_group(settings: KafkaSettings) -> str:
     """Return the beginning of the names of the groups by which the log is read."""
     return f"{settings.topic_prefix}log-"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
+from streams.diagnosis.cluster import CLUSTER_CHECKS
 from streams.diagnosis.facts import Facts, PartitionFacts
+from streams.diagnosis.finding import Finding, Severity
 from streams.domain.receipts import CLOCK_SKEW_MS
 from streams.domain.schema_levels import listed
 
@@ -24,31 +24,6 @@ SPOOL_SHARE = 0.5
 _SHOWN = 3
 
 
-class Severity(StrEnum):
-    """How bad a finding is; a note is no fault."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not as it should be.
-
-    Attributes:
-        code: Stable name, upper snake case.
-        severity: An error loses or delays answers now; a warning may; a note is for information.
-        what: What was seen, one sentence.
-        advice: What to do about it.
-    """
-
-    code: str
-    severity: Severity
-    what: str
-    advice: str
-
-
 def findings(facts: Facts) -> list[Finding]:
     """Return everything that is wrong, errors first; empty when all is well."""
     found = [finding for check in _CHECKS for finding in check(facts)]
@@ -59,7 +34,7 @@ def _reachable(facts: Facts) -> Iterator[Finding]:
     for code, error, advice in (
         (
             "KAFKA_UNREACHABLE",
-            facts.kafka.error,
+            None if facts.kafka.code.startswith("KAFKA_") else facts.kafka.error,
             "Start it, or correct EXPERIMENT_KAFKA_URL. The API spools what it answers meanwhile.",
         ),
         (
@@ -439,6 +414,7 @@ def _listed(names: list[str] | tuple[str, ...]) -> str:
 
 _CHECKS = (
     _reachable,
+    *CLUSTER_CHECKS,
     _receipt_keys,
     _keys_in_use,
     _topics,

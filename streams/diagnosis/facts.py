@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from streams.cluster.requirements import Deviation
 from streams.diagnosis.schemas import SchemaFacts
+from streams.redis_projection.refusals import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,10 @@ class KafkaFacts:
         partitions: Number of partitions of those it has, by topic.
         positions: The partitions that workers read.
         dead_letters: Letters written in the last `Facts.hours`, by code.
+        code: Code of the error.
+        deviations: Settings of topics that are not what they should be.
+        without_settings: Topics whose settings this user may not see.
+        denied: Rights that are missing.
     """
 
     error: str | None = None
@@ -80,6 +86,10 @@ class KafkaFacts:
     partitions: Mapping[str, int] | None = None
     positions: tuple[PartitionFacts, ...] = ()
     dead_letters: Mapping[str, int] | None = None
+    code: str = ""
+    deviations: tuple[Deviation, ...] = ()
+    without_settings: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +100,15 @@ class RedisFacts:
         error: Why it did not answer; None when it did, and then the rest is known.
         workers: Workers that are alive.
         skew_ms: Its clock minus this machine's, milliseconds.
+        misplaced: Observations that live workers have moved to their own partitions.
+        refusal: Why a worker would not run lately; None if none has said so.
         unreadable: Experiments whose snapshot cannot be decoded.
     """
 
     error: str | None = None
     workers: int = 0
+    misplaced: int = 0
+    refusal: Refusal | None = None
     skew_ms: int = 0
     unreadable: tuple[str, ...] = ()
 
@@ -107,6 +121,8 @@ class ApiFacts:
         error: Why it did not answer; None when it did, and then the rest is known.
         spool_bytes, spool_max_bytes: What its spool holds, and may hold.
         skew_ms: Its clock minus this machine's, milliseconds; None when its answers have no date.
+        kafka_skew_ms: Its clock minus Kafka's; None when it has not seen Kafka's.
+        clock_refusals: Records that Kafka has refused since their time is ahead.
         missing, degraded: What `GET /ready` names.
         are_metrics_refused: Whether `GET /metrics` asks for another key; then nothing is known of
             the spool.
@@ -119,6 +135,8 @@ class ApiFacts:
     spool_bytes: int = 0
     spool_max_bytes: int = 0
     skew_ms: int | None = None
+    kafka_skew_ms: int | None = None
+    clock_refusals: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ import contextlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import httpx
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.catalogue import (
@@ -26,8 +28,11 @@ from schemas.catalogue import (
     TALLIES,
     Topic,
     of_generation,
-    topic_configs,
 )
+from streams.cluster.answers import ClusterError, admin_client
+from streams.cluster.requirements import deviations, missing_rights
+from streams.cluster.rights import log_group, rights_of_doctor
+from streams.cluster.topics import Described, describe, missing_group_rights
 from streams.dead_letters.reading import Selection, find_letters
 from streams.diagnosis.facts import (
     ApiFacts,
@@ -42,7 +47,7 @@ from streams.domain.errors import DependencyError, EngineError, EventError
 from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
-from streams.kafka_admin import partitions_of_topics
+from streams.kafka_admin import required_topics
 from streams.log.generations import generations_of
 from streams.log.kafka import KafkaSource
 from streams.log.positions import GroupPositions, Positions
@@ -53,6 +58,7 @@ from streams.redis_projection.connection import connect, redis_errors
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.presence import live_processes
 from streams.redis_projection.reader import ProjectionReader
+from streams.redis_projection.refusals import last_refusal
 from streams.settings import Settings
 from streams.wire.cells import decode_cell
 from streams.wire.registry import framing
@@ -120,20 +126,27 @@ async def _kafka(
     settings: Settings, hours: int
 ) -> tuple[KafkaFacts, dict[str, Snapshot], dict[str, Offsets]]:
     try:
-        partitions = await asyncio.to_thread(partitions_of_topics, settings)
+        client = await asyncio.to_thread(admin_client, settings)
         generations, _ = await asyncio.to_thread(generations_of, settings)
         settings = settings.model_copy(update={"generation": generations.served})
-        wanted = topic_configs(
-            prefix=settings.topic_prefix,
-            partitions=settings.partitions,
-            replication_factor=settings.replication_factor,
-            min_insync_replicas=settings.min_insync_replicas,
-            generation=settings.generation,
+        wanted = required_topics(settings)
+        names = [topic.name for topic in wanted]
+        described = await asyncio.to_thread(describe, settings, names, client=client)
+        missing = described.missing
+        found = {name: topic.partitions for name, topic in described.topics.items()}
+        needed = dict(rights_of_doctor(settings))
+        lacking = await asyncio.to_thread(_lacking, settings, needed, described, client)
+        known = KafkaFacts(
+            missing=missing,
+            partitions=found,
+            deviations=tuple(deviations(wanted, described)),
+            without_settings=tuple(
+                name for name, topic in described.topics.items() if topic.config is None
+            ),
+            denied=tuple(lacking),
         )
-        missing = tuple(topic.name for topic in wanted if topic.name not in partitions)
-        found = {topic.name: partitions[topic.name] for topic in wanted if topic.name in partitions}
-        if missing:
-            return KafkaFacts(missing=missing, partitions=found), {}, {}
+        if missing or lacking:
+            return known, {}, {}
         before = await asyncio.to_thread(_committed, settings, found)
         tallies = await _newest_cells(settings)
         spans = {
@@ -149,8 +162,8 @@ async def _kafka(
         snapshots = await _newest_snapshots(settings)
         after = await asyncio.to_thread(_committed, settings, found)
         await asyncio.sleep(_SETTLE_S)
-    except (DependencyError, KafkaException) as error:
-        return KafkaFacts(error=_said(error)), {}, {}
+    except (DependencyError, ClusterError, KafkaException) as error:
+        return KafkaFacts(error=_said(error), code=getattr(error, "code", "")), {}, {}
     positions = tuple(
         PartitionFacts(
             topic,
@@ -167,10 +180,20 @@ async def _kafka(
     for each in letters:
         codes[each.letter.code] += each.letter.count
     return (
-        KafkaFacts(partitions=found, positions=positions, dead_letters=codes),
+        replace(known, positions=positions, dead_letters=codes),
         snapshots,
         tallies,
     )
+
+
+def _lacking(
+    settings: Settings,
+    needed: Mapping[str, frozenset[str]],
+    described: Described,
+    client: AdminClient,
+) -> list[str]:
+    groups = {settings.faust_app_id: "READ", f"{log_group(settings)}doctor": "DESCRIBE"}
+    return missing_rights(needed, described) + missing_group_rights(settings, groups, client=client)
 
 
 def _committed(settings: Settings, partitions: Mapping[str, int]) -> Positions:
@@ -229,8 +252,16 @@ async def _redis(settings: Settings) -> tuple[RedisFacts, dict[str, int]]:
         projected = await reader.newer({})
         versions = {each.experiment.id: each.version for each in projected.snapshots}
         skew_ms = round(seconds * 1000 + micros / 1000 - here_ms)
-        unreadable = tuple(sorted(projected.unreadable))
-        return RedisFacts(workers=len(workers), skew_ms=skew_ms, unreadable=unreadable), versions
+        return (
+            RedisFacts(
+                workers=len(workers),
+                skew_ms=skew_ms,
+                unreadable=tuple(sorted(projected.unreadable)),
+                misplaced=await reader.misplaced(),
+                refusal=await last_refusal(client, Keys(settings.namespace)),
+            ),
+            versions,
+        )
     except DependencyError as error:
         return RedisFacts(error=_said(error)), {}
     finally:
@@ -277,6 +308,8 @@ async def _api(api: str, api_key: str | None) -> ApiFacts:
         spool_bytes=int(values.get("experiment_spool_bytes", 0)),
         spool_max_bytes=int(values.get("experiment_spool_max_bytes", 0)),
         skew_ms=skew_ms,
+        kafka_skew_ms=_milliseconds(values.get("experiment_clock_skew_seconds")),
+        clock_refusals=int(values.get("experiment_clock_refusals_total", 0)),
     )
 
 
@@ -297,3 +330,7 @@ def _damaged_files(settings: Settings) -> tuple[str, ...]:
 
 def _said(error: EngineError | KafkaException) -> str:
     return error.message if isinstance(error, EngineError) else str(error.args[0].str())
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)

@@ -92,9 +92,7 @@ async def run(settings: Settings) -> None:
         projector = Projector(writer, worker_id)
         app = make_app(settings)
         app.loop = asyncio.get_running_loop()
-        experiments = attach(
-            app, settings, frames, keys.keyring, projector, serving, identities
-        )
+        experiments = attach(app, settings, frames, keys.keyring, projector, serving, identities)
         keeper = ReceiptKeeper(
             ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s),
             lambda: ReceiptLog(KafkaSource(settings), Inputs.of(keys.as_settings())),

@@ -226,7 +226,7 @@ class ObservationFold(PartitionFold):
                 if measurement is not None:
                     measurement.check(name, value)
                 before = ledger.window.observe(
-                    assigned_at_ms, window_s, unit, event, value, timestamp_ms + CLOCK_SKEW_MS
+                    assigned_at_ms, window_s, unit, event, value, timestamp_ms - CLOCK_SKEW_MS
                 )
                 builder = ledger.builder
                 if before is SEEN:
@@ -324,7 +324,7 @@ class ObservationFold(PartitionFold):
                 (identity ^ (salt or _hash(metric))) & KEY_MASK,
                 0 if event_id is None else _hash(event_id),
                 value,
-                timestamp_ms + CLOCK_SKEW_MS,
+                timestamp_ms - CLOCK_SKEW_MS,
             )
         except EventError as error:
             self._refused(ledger, offset, error)

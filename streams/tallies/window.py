@@ -147,8 +147,8 @@ class Window:
             unit: Key of the unit and the metric.
             event: Id of the event; 0 for none, and then it cannot be a repetition.
             value: The observation, in micro-units.
-            now_ms: Time the log itself has reached. An assignment that claims to be of a later
-                time lets nothing be forgotten for that.
+            now_ms: Time that the broker's clock has reached at least. An assignment that claims to
+                be of a later time lets nothing be forgotten for that.
 
         Returns:
             The unit's value before; None if it had none; `SEEN` for a repetition.

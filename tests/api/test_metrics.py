@@ -49,7 +49,9 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
         )
         assigning.answered[Reason.ASSIGNED] += 3
         sticky: Any = SimpleNamespace(unavailable=4)
-        delivery: Any = SimpleNamespace(depth=5, acknowledged=6, failed=7)
+        delivery: Any = SimpleNamespace(
+            depth=5, acknowledged=6, failed=7, skew_ms=1500, clock_refusals=2
+        )
         watch: Any = SimpleNamespace(dead_letters={"FORGED_RECEIPT": 8})
         watchdog: Any = SimpleNamespace(lag_s=0.25)
         background: Any = SimpleNamespace(failures={"delivery": 9})
@@ -100,9 +102,14 @@ async def test_what_is_needed_once_is_missing_only_until_then(tmp_path: Path) ->
 
     with Spool(tmp_path, "a", 2**24) as spool:
         experiments = Experiments(MemoryWorker(), 1.0, clock=lambda: now_s[0])
-        delivery: Any = SimpleNamespace(last_acknowledged_s=None)
+        delivery: Any = SimpleNamespace(last_acknowledged_s=None, skew_ms=None, refused_s=None)
         watch = Watch(
-            experiments, spool, delivery, lambda: is_kafka_there[0], live_workers, lambda: now_s[0]
+            experiments,
+            spool,
+            delivery,
+            lambda: None if is_kafka_there[0] else "kafka",
+            live_workers,
+            lambda: now_s[0],
         )
         before = watch.readiness()
         assert (before.missing, before.degraded) == (("redis", "worker"), ("kafka",))

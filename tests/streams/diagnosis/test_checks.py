@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streams.diagnosis.checks import Severity, findings
+from streams.diagnosis.checks import findings
 from streams.diagnosis.facts import (
     ApiFacts,
     Facts,
@@ -14,6 +14,7 @@ from streams.diagnosis.facts import (
     RedisFacts,
     SnapshotFacts,
 )
+from streams.diagnosis.finding import Severity
 
 GIB = 2**30
 READ = PartitionFacts("eu-observations", 0, 0, 100, 90, 100)

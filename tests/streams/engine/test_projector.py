@@ -25,7 +25,7 @@ class Writer:
         for name in names:
             self.snapshots.pop(name, None)
 
-    async def sign_of_life(self, *_: Any) -> str:
+    async def sign_of_life(self, *_: Any, **__: Any) -> str:
         return self.identity
 
 

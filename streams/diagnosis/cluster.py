@@ -1,0 +1,111 @@
+"""Findings about the cluster: who may do what, settings of topics, clocks, wrong partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streams.diagnosis.facts import Facts
+from streams.diagnosis.finding import Finding, Severity
+from streams.domain.receipts import CLOCK_SKEW_MS
+
+SKEW_WARNING_MS = 5_000
+_SHOWN = 3
+
+_ADVICE = {
+    "KAFKA_TLS_FAILED": "Correct EXPERIMENT_SSL_CAFILE, EXPERIMENT_SSL_CERTFILE, "
+    "EXPERIMENT_SSL_KEYFILE.",
+    "KAFKA_AUTHENTICATION_FAILED": "Correct EXPERIMENT_SASL_USERNAME, EXPERIMENT_SASL_PASSWORD or "
+    "EXPERIMENT_SASL_MECHANISM.",
+    "KAFKA_PROTOCOL_MISMATCH": "Correct EXPERIMENT_SECURITY_PROTOCOL, or the port.",
+    "KAFKA_UNKNOWN_HOST": "Correct EXPERIMENT_KAFKA_URL, or the names that this machine resolves.",
+    "KAFKA_ACCESS_DENIED": "Grant it; docs/security.md has the table of rights.",
+}
+
+
+def _refused(facts: Facts) -> Iterator[Finding]:
+    """The cluster does not let this program in."""
+    advice = _ADVICE.get(facts.kafka.code)
+    if advice is not None and facts.kafka.error is not None:
+        yield Finding(facts.kafka.code, Severity.ERROR, facts.kafka.error, advice)
+    if facts.kafka.denied:
+        yield Finding(
+            "KAFKA_ACCESS_DENIED",
+            Severity.ERROR,
+            f"this user lacks {_listed(facts.kafka.denied)}",
+            _ADVICE["KAFKA_ACCESS_DENIED"],
+        )
+
+
+def _settings(facts: Facts) -> Iterator[Finding]:
+    for each in facts.kafka.deviations:
+        if each.setting != "partitions":  # which has a finding of its own
+            yield Finding(
+                "TOPIC_SETTINGS",
+                Severity.ERROR if each.is_refused else Severity.WARNING,
+                str(each),
+                each.advice,
+            )
+    if facts.kafka.without_settings:
+        yield Finding(
+            "TOPIC_SETTINGS_UNKNOWN",
+            Severity.WARNING,
+            f"the settings of {_listed(facts.kafka.without_settings)} cannot be checked",
+            "Grant DESCRIBE_CONFIGS on the topics, to this user and to the workers.",
+        )
+
+
+def _refusal(facts: Facts) -> Iterator[Finding]:
+    refusal = facts.redis.refusal
+    if refusal is not None:
+        is_named = refusal.code == "TOPIC_MADE_ANEW"
+        yield Finding(
+            refusal.code if is_named else "WORKER_REFUSED",
+            Severity.ERROR,
+            f"a worker would not run: {refusal.message}",
+            "Restore the topic, or start with a new EXPERIMENT_TOPIC_PREFIX and "
+            "EXPERIMENT_NAMESPACE."
+            if is_named
+            else "Correct what it says; it is forgotten 15 minutes after the last such start.",
+        )
+
+
+def _misplaced(facts: Facts) -> Iterator[Finding]:
+    if facts.redis.misplaced:
+        yield Finding(
+            "MISPLACED_OBSERVATIONS",
+            Severity.WARNING,
+            f"{facts.redis.misplaced:,} observations were in another partition than their "
+            "assignment id belongs into, and were moved there by a worker",
+            "Set partitioner=murmur2_random in the producers that use librdkafka, and the "
+            "assignment id as the key; the header `moved-from` of a record says where it was.",
+        )
+
+
+def _kafka_clock(facts: Facts) -> Iterator[Finding]:
+    skew_ms = facts.api.kafka_skew_ms
+    if skew_ms is not None and abs(skew_ms) > SKEW_WARNING_MS:
+        side = "ahead of" if skew_ms > 0 else "behind"
+        yield Finding(
+            "CLOCK_SKEW",
+            Severity.ERROR if abs(skew_ms) > CLOCK_SKEW_MS else Severity.WARNING,
+            f"the clock of the API is {abs(skew_ms) / 1000:,.0f} s {side} Kafka's",
+            "Keep all machines on NTP. Kafka refuses observations whose time is more than "
+            f"{CLOCK_SKEW_MS // 60_000} minutes ahead; the spool keeps them until the clock is "
+            "right.",
+        )
+    elif "clock" in facts.api.degraded:
+        yield Finding(
+            "CLOCK_SKEW",
+            Severity.ERROR,
+            f"Kafka has refused {facts.api.clock_refusals:,} records of the API, since their time "
+            f"is more than {CLOCK_SKEW_MS // 60_000} minutes ahead of its clock",
+            "Set the clock of the API's machine; the spool keeps the records until then.",
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
+
+
+CLUSTER_CHECKS = (_refused, _settings, _refusal, _misplaced, _kafka_clock)

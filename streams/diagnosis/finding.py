@@ -1,0 +1,31 @@
+"""What a check finds. Codes are part of the public contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad a finding is; a note is no fault."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Attributes:
+        code: Stable name, upper snake case.
+        severity: An error loses or delays answers now; a warning may; a note is for information.
+        what: What was seen, one sentence.
+        advice: What to do about it.
+    """
+
+    code: str
+    severity: Severity
+    what: str
+    advice: str
