@@ -16,7 +16,7 @@ LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emi
 	--no-annotate --quiet --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-kafka soak lint format types contracts compose check bench calibrate lock clean
+.PHONY: help demo up test test-kafka soak lint format types contracts compose fuzz check bench calibrate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: $(INSTALLED) ## every test, also those against the real embedded broker an
 
 test-kafka: $(INSTALLED) ## the same joints on Apache Kafka 4; needs Java 17 and Maven
 	$(BIN)/pytest --stack=kafka $(PARALLEL) $(ON_KAFKA) $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED) ## every decoder against any bytes, by coverage, for MINUTES in all
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(FUZZ_ARGS)
 
 soak: $(INSTALLED) ## random schedules of faults for MINUTES=30; SOAK_ARGS=--stack=kafka for Apache Kafka
 	$(BIN)/pytest tests/faults/test_soak.py -s --timeout=0 --soak-minutes=$(MINUTES) $(SOAK_ARGS)

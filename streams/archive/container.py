@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from fastavro import block_reader
 from fastavro.schema import parse_schema
 from fastavro.write import Writer
 
+from schemas.library import structure
 from streams.archive.errors import ArchiveError
 from streams.archive.layout import ArchiveFile
 from streams.log.records import StoredRecord
@@ -144,7 +145,7 @@ def read_head(path: Path) -> Head:
         ArchiveError: `ARCHIVE_UNREADABLE`.
     """
     with _reading(path), path.open("rb") as stream:
-        return _head(block_reader(stream))
+        return _head(_blocks(stream))
 
 
 def read_blocks(path: Path) -> Iterator[Sequence[StoredRecord]]:
@@ -154,7 +155,7 @@ def read_blocks(path: Path) -> Iterator[Sequence[StoredRecord]]:
         ArchiveError: `ARCHIVE_UNREADABLE`.
     """
     with _reading(path), path.open("rb") as stream:
-        for block in block_reader(stream):
+        for block in _blocks(stream):
             yield [_stored(record) for record in block]
 
 
@@ -166,12 +167,24 @@ def read_last(path: Path) -> StoredRecord:
     """
     with _reading(path), path.open("rb") as stream:
         last = None
-        for block in block_reader(stream):
+        for block in _blocks(stream):
             last = block
         if last is None:
             raise ArchiveError("ARCHIVE_UNREADABLE", f"{path} holds no record", str(path))
         *_, record = last
         return _stored(record)
+
+
+def _blocks(stream: BinaryIO) -> Any:
+    """Return the blocks of a file, once its schema is known to be that of the archive.
+
+    By another one, a few bytes could take any memory or depth to read (`schemas.learned`).
+    """
+    reader = block_reader(stream)
+    if structure(reader.writer_schema) != structure(SCHEMA):
+        message = "its schema is not that of an archived record"
+        raise ArchiveError("ARCHIVE_UNREADABLE", message)
+    return reader
 
 
 def _stored(record: Any) -> StoredRecord:

@@ -175,6 +175,17 @@ class NewerEntryError(EngineError):
         )
 
 
+class DamagedEntryError(EngineError):
+    """A table entry is not one that any worker has written.
+
+    Operator action: rebuild the tables from the log (`experiment replay rebuild`).
+    """
+
+    def __init__(self, what: str, error: Exception | None = None) -> None:
+        reason = "" if error is None else f": {type(error).__name__}: {quoted(str(error))}"
+        super().__init__("DAMAGED_ENTRY", f"{what} cannot be read{reason}")
+
+
 class ConfigurationError(EngineError):
     """A process refuses to start with these settings.
 

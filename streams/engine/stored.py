@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from streams.domain.errors import NewerEntryError
+from streams.domain.errors import DamagedEntryError, EngineError, NewerEntryError
 from streams.domain.events import Answer
 from streams.experiments.definition import parse_definition
 from streams.experiments.definition_versions import DEFINITION_VERSION, unused, version_of
@@ -83,7 +83,18 @@ def decode_stored(body: bytes) -> StoredExperiment:
 
     Raises:
         NewerEntryError: a newer release wrote it, and this one would lose what it says.
+        InputError: its definition cannot be used.
+        DamagedEntryError: it is no such entry.
     """
+    try:
+        return _decoded(body)
+    except EngineError:
+        raise
+    except Exception as error:
+        raise DamagedEntryError("the entry of an experiment", error) from error
+
+
+def _decoded(body: bytes) -> StoredExperiment:
     entry: dict[str, Any] = orjson.loads(body)
     if entry["format"] > DEFINITION_VERSION:
         raise NewerEntryError(f"an experiment in format {entry['format']}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Self
 
-from streams.domain.errors import NewerEntryError
+from streams.domain.errors import DamagedEntryError, NewerEntryError
 
 MAX_ENTRIES = 32_768
 """Entries of one segment: 24 bytes each at most, so that a record stays under a megabyte."""
@@ -95,15 +95,25 @@ class Piece:
 
         Raises:
             NewerEntryError: a newer release packed it.
+            DamagedEntryError: nothing was packed so.
         """
+        if body[:1] > bytes([_VERSION]):
+            raise NewerEntryError(f"a segment of version {body[0]}")
+        try:
+            return cls._unpacked(body)
+        except (struct.error, IndexError, ValueError) as error:
+            raise DamagedEntryError("a segment of a window", error) from error
+
+    @classmethod
+    def _unpacked(cls, body: bytes) -> Self:
         version = body[0]
-        if version > _VERSION:
-            raise NewerEntryError(f"a segment of version {version}")
         header = _HEADER if version == _VERSION else _HEADER_1
         _, experiment, deadline, horizon, parts, n, m, *widths = header.unpack_from(body)
         width = widths[0] if widths else _VALUE_BYTES
         start = header.size + n * _KEY_BYTES
         marks = start + n * width
+        if marks + m * _KEY_BYTES != len(body):  # before a count is believed
+            raise struct.error("its counts do not fit its size")
         values: Sequence[int] = (
             struct.unpack_from(f">{n}Q", body, start)
             if width == _SMALL_BYTES

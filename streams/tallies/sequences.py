@@ -11,7 +11,7 @@ import struct
 from bisect import bisect_right
 from typing import Self
 
-from streams.domain.errors import EventError
+from streams.domain.errors import DamagedEntryError, EventError
 
 MAX_SENDERS = 1024
 """Senders remembered. Beyond, the one silent for longest is forgotten, and a batch it sends again
@@ -87,7 +87,21 @@ class SequenceGuard:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Return the guard that `encode` gave these bytes for."""
+        """Return the guard that `encode` gave these bytes for.
+
+        Raises:
+            DamagedEntryError: it gave them for none.
+        """
+        try:
+            guard = cls._decoded(data)
+        except struct.error as error:
+            raise DamagedEntryError("the sequences of a progress record", error) from error
+        if guard.encode() != data:
+            raise DamagedEntryError("the sequences of a progress record")
+        return guard
+
+    @classmethod
+    def _decoded(cls, data: bytes) -> Self:
         guard = cls()
         (count,) = _COUNT.unpack_from(data)
         place = _COUNT.size

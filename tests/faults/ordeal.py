@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx
 
-from streams.domain.events import CommandKind, Observation
+from schemas import library
+from streams.domain.events import Command, CommandKind, Observation
 from streams.domain.ids import experiment_number
 from streams.domain.quantities import MICRO
 from streams.embedded.children import Child
@@ -30,6 +31,7 @@ from streams.replay.partitions import Inputs
 from streams.replay.report import Report
 from streams.replay.verify import verify
 from streams.settings import Settings
+from streams.wire.commands import encode_command
 from streams.wire.observations import encode_observation
 from tests.faults.schedule import Fault, Step
 from tests.integration.api_process import api_of, run_experiment
@@ -302,9 +304,29 @@ class Ordeal:
             b"[" * 100_000: "INVALID_JSON",
             b'{"a":' * 100_000: "INVALID_JSON",
         }
+        many = b"\xc3\x01" + library.current("observation_batch").fingerprint + b"\0\0"
+        poison |= {
+            b"[" + b"0," * 9_999 + b"0]": "WRONG_TYPE",
+            b"[" + b"0," * 400_000 + b"0]": "TOO_MANY_OBSERVATIONS",
+            b"[]": "EMPTY_RECORD",
+            b"": "UNDECODABLE_RECORD",
+            many + b"\x80" * 7 + b"\x02": "UNDECODABLE_RECORD",  # 2**56 observations, none there
+            many + b"\x02" + b"\xfe" * 8 + b"\x01": "UNDECODABLE_RECORD",  # a text of 2**62 bytes
+            b"\0\x7f\xff\xff\xff" + good[10:]: "UNKNOWN_SCHEMA",
+        }
         for value, code in poison.items():
             ledger.poison("observations", value, code)
         self._send()
+        for topic in ("observations", "impressions", "commands", "tallies"):
+            # 17 kB on their way, and 17 MB unpacked.
+            ledger.poison(topic, bytes(17 * 2**20), "RECORD_TOO_LARGE", "any", packed=True)
+        command = Command(secrets.token_hex(16), EXPERIMENTS[0], CommandKind.CONCLUDE, 1)
+        deep = b"\xa4\x05" + b'{"because":' + b"[" * 163 + b"]" * 163 + b"}"
+        ledger.poison("commands", encode_command(command)[:-3] + deep, "TOO_DEEP", "any")
+        for _ in range(5):  # refused, and never a part of the state
+            ledger.append(
+                EXPERIMENTS[0], CommandKind.CONCLUDE, {"winnerVariantId": "v" * NOISE_BYTES}
+            )
         ledger.poison("impressions", b"\xc3\x01" + secrets.token_bytes(30), "UNKNOWN_SCHEMA")
         ledger.poison("commands", b"\xc3\x01 no command", "UNKNOWN_SCHEMA", "no experiment")
 

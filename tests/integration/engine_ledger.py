@@ -340,18 +340,32 @@ class Ledger:
             sender.join()
             assert self.producer.flush(60) == 0
 
-    def poison(self, topic: str, value: bytes, code: str, key: str | None = None) -> None:
-        """Send a record that must become a dead letter with this code, at the place it gets."""
+    def poison(
+        self, topic: str, value: bytes, code: str, key: str | None = None, *, packed: bool = False
+    ) -> None:
+        """Send a record that must become a dead letter with this code, at the place it gets.
+
+        Packed, it is small on its way, and may be larger than any producer takes by default.
+        """
 
         def note(error: KafkaError | None, message: Message) -> None:
             assert error is None, error
             place = message.topic(), message.partition(), message.offset()
             self.letters[cast(tuple[str, int, int], place)] = code
 
-        self.producer.produce(
+        producer = self._packing() if packed else self.producer
+        producer.produce(
             f"{self._settings.topic_prefix}{topic}", value=value, key=key, on_delivery=note
         )
-        self.producer.poll(0)
+        producer.poll(0)
+        if packed:
+            assert producer.flush(60) == 0
+
+    def _packing(self) -> Producer:
+        return Producer(
+            self._settings.confluent_config()
+            | {"compression.type": "gzip", "message.max.bytes": 64 * 2**20}
+        )
 
     def dead_letters(self) -> dict[tuple[str, int, int], str]:
         """Return the code of every dead letter by (topic, partition, offset); doubles are one."""

@@ -1,0 +1,218 @@
+"""What is fuzzed: every decoder, with the errors that it documents, and what must hold of it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from api.bodies import decode_object
+from api.requests import AssignmentContext, AssignmentsRequest
+from schemas import library
+from schemas.codec import CONFLUENT_MARK, Codec
+from schemas.errors import RecordError
+from streams.archive.container import read_blocks, read_head
+from streams.archive.errors import ArchiveError
+from streams.domain.errors import (
+    MESSAGE_CHARACTERS,
+    PATH_CHARACTERS,
+    EngineError,
+    EventError,
+    InputError,
+)
+from streams.domain.receipt_columns import open_columns
+from streams.domain.receipts import RECEIPT_LENGTH, Keyring, Receipt
+from streams.domain.validation import parse
+from streams.domain.vectors import pack, unpack
+from streams.engine.stored import decode_stored, encode_stored
+from streams.tallies.segments import Piece
+from streams.tallies.sequences import SequenceGuard
+from streams.wire import (
+    decode_cell,
+    decode_command,
+    decode_dead_letter,
+    decode_decision,
+    decode_impression_batch,
+    decode_observations,
+    encode_cell,
+    encode_command,
+    encode_dead_letter,
+    encode_decision,
+    encode_impression_batch,
+)
+from streams.wire.experiment_ends import decode_experiment_end
+from streams.wire.generations import decode_generation_change
+from streams.wire.plain_observations import read_plain_observations
+from streams.wire.schema_levels import decode_levels_change
+from streams.wire.snapshots import decode_snapshot, encode_snapshot
+
+MAX_S = 5.0
+"""Longest that one input may take, on a machine that does other things too."""
+
+MAX_BYTES = 256 * 2**20
+"""Most memory that one input may take: 200,000 small observations in one record take 80 MB."""
+
+KEYRING = Keyring({1: bytes(range(16))})
+ID = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A decoder.
+
+    Attributes:
+        decode: Takes bytes; asserts what must hold of what it returns.
+        refuses: The errors it documents; any other one is a finding.
+    """
+
+    decode: Callable[[bytes], Any]
+    refuses: tuple[type[Exception], ...] = (EventError,)
+
+
+def check(decoder: Decoder, data: bytes) -> None:
+    """Return if a decoder takes or refuses `data` as it documents, in bounded time.
+
+    Raises:
+        Exception: a finding.
+    """
+    started = time.perf_counter()
+    try:
+        decoder.decode(data)
+    except decoder.refuses as error:
+        assert str(error).encode()
+        if isinstance(error, EngineError):
+            assert error.code.replace("_", "").isupper()
+            assert len(error.message) <= MESSAGE_CHARACTERS
+            assert len(error.path) <= PATH_CHARACTERS
+            assert str(error).isprintable()
+    took_s = time.perf_counter() - started
+    assert took_s < MAX_S, f"{len(data)} bytes took {took_s:.1f} s"
+
+
+def _again(
+    decode: Callable[[bytes], Any], encode: Callable[[Any], bytes]
+) -> Callable[[bytes], Any]:
+    """Decode, encode, decode: the value must be the same, since tables and topics hold it."""
+
+    def run(data: bytes) -> None:
+        value = decode(data)
+        again = decode(encode(value))
+        assert repr(again) == repr(value)  # NaN is no NaN
+
+    return run
+
+
+def _command(data: bytes) -> None:
+    command = decode_command(data)
+    assert decode_command(encode_command(command)).command_id == command.command_id
+
+
+def _plain_observation(data: bytes) -> None:
+    """Compare columns with the general decoder: what they take, it reads the same."""
+    read = read_plain_observations([data, None, data])
+    assert read.plain[0] == read.plain[2]
+    if read.plain[0]:
+        [observation] = decode_observations(data).observations
+        assert not isinstance(observation, EventError)
+        assert observation.assignment_id.encode() == read.receipts[0].tobytes()
+        assert observation.metric == read.names[read.metrics[0]]
+        assert observation.value == read.values[0]
+        assert (observation.event_id or "").encode() == read.event_ids[0]
+        at = -1 if observation.observed_at_ms is None else observation.observed_at_ms
+        assert at == read.observed_at_ms[0]
+    else:
+        decode_observations(data)
+
+
+def _receipt(data: bytes) -> None:
+    """Compare one receipt with columns of receipts."""
+    text = data.decode("latin-1")
+    try:
+        receipt, identity = KEYRING.open(text)
+    finally:
+        if len(data) == RECEIPT_LENGTH:
+            columns = open_columns(KEYRING, np.frombuffer(data, np.uint8).reshape(1, -1))
+            valid = bool(columns.valid[0])
+    if len(data) == RECEIPT_LENGTH:
+        assert valid
+        assert (columns.experiment[0], columns.identity[0]) == (receipt.experiment, identity)
+        assert columns.assigned_at_ms[0] == receipt.assigned_at_ms
+
+
+def _signed_receipt(data: bytes) -> None:
+    """Change a receipt that is signed with these features: nothing but itself opens."""
+    features, at, byte = data[2:], *(data[:2] + b"\0\0")[:2]
+    text = KEYRING.sign(Receipt(1, 2, 3, 4, 5, 6, 7), features)
+    assert KEYRING.verify(text) == Receipt(1, 2, 3, 4, 5, 6, 7)
+    raw = bytearray(text.encode())
+    raw[at % len(raw)] = byte
+    changed = raw.decode("latin-1")
+    if changed != text:
+        try:
+            KEYRING.open(changed)
+        except EventError:
+            return
+        raise AssertionError(changed)
+
+
+def _vector(data: bytes) -> None:
+    assert pack(unpack(data)) == data
+
+
+def _learned(data: bytes) -> None:
+    """Learn a schema, its length first, and read a record that it is said to have written."""
+    size = int.from_bytes(data[:2], "big")
+    codec = Codec()
+    codec.learn_id(ID, data[2 : 2 + size].decode())
+    codec.decode(CONFLUENT_MARK + ID.to_bytes(4, "big") + data[2 + size :])
+
+
+def _archived(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as file:
+        file.write(data)
+        file.flush()
+        read_head(Path(file.name))
+        for records in read_blocks(Path(file.name)):
+            assert records is not None
+
+
+def _assignment(data: bytes) -> None:
+    parse(AssignmentContext, decode_object(data)).logged()
+
+
+DECODERS: Mapping[str, Decoder] = {
+    "observations": Decoder(decode_observations),
+    "plain_observation": Decoder(_plain_observation),
+    "impression_batch": Decoder(_again(decode_impression_batch, encode_impression_batch)),
+    "command": Decoder(_command),
+    "tally_cell": Decoder(_again(decode_cell, encode_cell)),
+    "snapshot": Decoder(_again(decode_snapshot, encode_snapshot)),
+    "decision": Decoder(_again(decode_decision, encode_decision)),
+    "dead_letter": Decoder(_again(decode_dead_letter, encode_dead_letter)),
+    "generation_change": Decoder(decode_generation_change),
+    "schema_levels": Decoder(decode_levels_change),
+    "experiment_end": Decoder(
+        partial(decode_experiment_end, keyring=KEYRING, topic="impressions", partition=1)
+    ),
+    "receipt": Decoder(_receipt),
+    "signed_receipt": Decoder(_signed_receipt),
+    "vector": Decoder(_vector),
+    "registry_schema": Decoder(_learned, (RecordError, UnicodeDecodeError)),
+    "stored_experiment": Decoder(_again(decode_stored, encode_stored), (EngineError,)),
+    "segment": Decoder(lambda data: Piece.unpack(data).pack(), (EngineError, OverflowError)),
+    "sequences": Decoder(SequenceGuard.decode, (EngineError,)),
+    "archive": Decoder(_archived, (ArchiveError,)),
+    "assignment": Decoder(_assignment, (InputError,)),
+    "assignments": Decoder(
+        lambda data: parse(AssignmentsRequest, decode_object(data)), (InputError,)
+    ),
+}
+"""By name, which is also the folder of its corpus."""
+
+assert {name for name in library.NAMES if "observation" not in name} <= DECODERS.keys()
