@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from typing import NoReturn
 
 EXIT_CODE = 70
@@ -12,11 +13,18 @@ EXIT_CODE = 70
 EXIT_CONFIGURATION = 2
 """Exit status of a worker that must not run here: its settings or its release do not fit."""
 
+LOG_PATIENCE_S = 3.0
+"""Longest wait for the last lines of the log."""
+
 logger = logging.getLogger(__name__)
 
 
 def die(reason: str) -> NoReturn:
-    """End the process at once, without a shutdown: Faust's would acknowledge what it stops."""
+    """End the process at once, without a shutdown: Faust's would acknowledge what it stops.
+
+    It ends even if nothing can be logged, as when nobody reads the pipe that the log goes to.
+    """
+    end_soon()
     logger.critical("exit %d: %s", EXIT_CODE, reason)
     logging.shutdown()
     os._exit(EXIT_CODE)
@@ -27,6 +35,13 @@ def refuse(reason: str) -> NoReturn:
     logger.critical("exit %d: %s", EXIT_CONFIGURATION, reason)
     logging.shutdown()
     os._exit(EXIT_CONFIGURATION)
+
+
+def end_soon() -> None:
+    """Have the process end within `LOG_PATIENCE_S`, whatever its threads wait for meanwhile."""
+    timer = threading.Timer(LOG_PATIENCE_S, os._exit, (EXIT_CODE,))
+    timer.daemon = True
+    timer.start()
 
 
 def leave() -> NoReturn:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from streams.process.exits import die
+from streams.process.exits import die, end_soon
 
 BEAT_S = 0.5
 """How often the loop shows that it turns."""
@@ -41,9 +41,16 @@ class LoopWatchdog:
     Args:
         limit_s: Longest time that the loop may be blocked, in seconds, >= 1.
         end: Ends the process, called from the thread with the reason.
+        before_end: Called before the place is logged, since the loop may hang in its log.
     """
 
-    def __init__(self, limit_s: float, end: Callable[[str], object] = die) -> None:
+    def __init__(
+        self,
+        limit_s: float,
+        end: Callable[[str], object] = die,
+        before_end: Callable[[], object] = end_soon,
+    ) -> None:
+        self._before_end = before_end
         self._limit_s = limit_s
         self._end = end
         self._beats = 0
@@ -104,6 +111,7 @@ class LoopWatchdog:
                 continue
             missed_s += TICK_S
             if missed_s >= self._limit_s:
+                self._before_end()
                 for line in self._stack():
                     logger.critical("the event loop hangs: %s", line)
                 self._end(f"the event loop has not turned for {missed_s:.0f} s")

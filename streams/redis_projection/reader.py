@@ -31,6 +31,9 @@ _POLL_S = 0.25
 
 _SILENCE_S = 1.0
 
+_TURN = 10
+"""Snapshots that are decoded in one turn of the event loop: some milliseconds."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +92,7 @@ class ProjectionReader:
         with redis_errors():
             keys, epoch = await self._served()
             payloads = await self._fields(keys, experiment_ids, "payload")
-        return _decoded(epoch, experiment_ids, payloads)
+        return await _decoded(epoch, experiment_ids, payloads)
 
     async def newer(self, known: Mapping[str, int]) -> Projected:
         """Return the snapshots of all experiments whose version is not the `known` one.
@@ -112,7 +115,7 @@ class ProjectionReader:
                 if version is not None and b"%d" % known.get(name, -1) != version
             ]
             payloads = await self._fields(keys, changed, "payload")
-        return replace(_decoded(epoch, changed, payloads), names=frozenset(ids))
+        return replace(await _decoded(epoch, changed, payloads), names=frozenset(ids))
 
     async def served(self) -> int:
         """Return which generation is served.
@@ -257,12 +260,14 @@ class ProjectionReader:
         return found
 
 
-def _decoded(epoch: int, ids: Sequence[str], payloads: Sequence[bytes | None]) -> Projected:
+async def _decoded(epoch: int, ids: Sequence[str], payloads: Sequence[bytes | None]) -> Projected:
     """Return what can be read; one snapshot that cannot be decoded hides no other."""
     snapshots, unreadable = [], {}
-    for name, payload in zip(ids, payloads, strict=True):
+    for number, (name, payload) in enumerate(zip(ids, payloads, strict=True)):
         if payload is None:
             continue
+        if number % _TURN == _TURN - 1:
+            await asyncio.sleep(0)  # requests go on meanwhile
         try:
             snapshots.append(decode_snapshot(payload))
         except Exception as error:  # noqa: BLE001 - whatever a foreign payload does to a decoder

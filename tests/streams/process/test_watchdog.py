@@ -14,7 +14,7 @@ import pytest
 from streams.process.watchdog import BEAT_S, LoopWatchdog
 
 PROGRAM = """
-import asyncio, sys, time
+import asyncio, logging, sys, time
 from streams.process.logs import configure_logging
 from streams.process.watchdog import LoopWatchdog
 
@@ -33,6 +33,9 @@ async def main():
             time.sleep(1.2)
             await asyncio.sleep(1)
             time.sleep(1.2)
+        elif sys.argv[2] == "log":
+            while True:
+                logging.info("x" * 10_000)
 
 configure_logging("INFO")
 asyncio.run(main())
@@ -58,6 +61,12 @@ def test_a_loop_stuck_in_nan_is_ended_with_its_place_in_the_log() -> None:
     assert process.returncode == 70
     assert "in stuck_in_nan" in said
     assert "the event loop has not turned for 2 s" in said
+
+
+def test_a_loop_that_hangs_in_its_log_is_ended_although_nobody_reads_it() -> None:
+    process = start(0.2, "log")
+
+    assert process.wait(timeout=30) == 70
 
 
 def test_work_shorter_than_the_limit_ends_nothing() -> None:
