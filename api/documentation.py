@@ -73,11 +73,55 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_ANYWHERE = (
+    (400, "Not a request of HTTP/1.1, or a body that is not in its encoding."),
+    (404, "There is no such resource."),
+    (405, "The resource does not take this method; `Allow` says which it takes."),
+    (408, "The request took too long to arrive."),
+    (414, "The request target is too long."),
+    (422, "The input cannot be used; `path` says which field."),
+    (431, "Too many headers, or too large ones."),
+    (503, "Something is not there now; `Retry-After` says when to come again."),
+)
+_WITH_BODY = (
+    (403, "A web page of another origin may not call an API without keys."),
+    (413, "The body is too large."),
+    (415, "The body is neither JSON in UTF-8 nor that in gzip."),
+)
+_BODY_METHODS = frozenset({"post", "put", "patch"})
+
+
 def keys_documented() -> SecurityParameter:
     """Return a dependency that does nothing but tell that a route may want a bearer key."""
     bearer = HTTPBearer(auto_error=False, description="An API key, if the API has any.")
     documented: SecurityParameter = Security(bearer)
     return documented
+
+
+EXAMPLES: dict[str, Any] = {
+    "ExperimentDefinition": {
+        "config": {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"},
+        "variants": [
+            {"name": "A", "isControl": True, "config": {"adId": "ad_1"}},
+            {"name": "B", "config": {"adId": "ad_2"}},
+        ],
+    },
+    "ExperimentUpdate": {"trafficAllocation": 0.5},
+    "ConcludeRequest": {},
+    "AssignmentContext": {"userId": "user_123", "device": "mobile", "features": {"age": 35}},
+    "AssignmentsRequest": {
+        "experimentIds": ["exp_0000000000001"],
+        "units": [{"userId": "user_123"}, {"userId": "user_456"}],
+    },
+    "ObservationRequest": {
+        "assignmentId": "AQEBI0VniavN7wACP____wAAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDU"
+        "wCDcMcvE",
+        "metric": "click",
+        "value": 1,
+        "eventId": "click-1",
+    },
+}
+"""A body of each call, by the name of its model, to try and to test."""
 
 
 def json_body(
@@ -87,7 +131,7 @@ def json_body(
     schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
     if is_list_too:
         schema = {"anyOf": [schema, {"type": "array", "items": schema}]}
-    content = {"application/json": {"schema": schema}}
+    content = {"application/json": {"schema": schema, "example": EXAMPLES[model.__name__]}}
     return {"requestBody": {"required": is_required, "content": content}}
 
 
@@ -101,8 +145,21 @@ def with_schemas(app: FastAPI, models: Sequence[type[BaseModel]]) -> None:
             _, found = models_json_schema(
                 [(model, "validation") for model in models], ref_template=_REFERENCE
             )
-            document.setdefault("components", {}).setdefault("schemas", {}).update(found["$defs"])
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(found["$defs"])
+            _document_errors(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
+
+
+def _document_errors(document: dict[str, Any]) -> None:
+    """Add what any route may answer, before its own code runs, to each of them."""
+    content = {"application/json": {"schema": {"$ref": _REFERENCE.format(model="ErrorPage")}}}
+    for methods in document["paths"].values():
+        for method, operation in methods.items():
+            answers = _ANYWHERE + (_WITH_BODY if method in _BODY_METHODS else ())
+            for status, description in answers:
+                answer = {"description": description, "content": content}
+                operation["responses"].setdefault(str(status), answer)

@@ -8,13 +8,14 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 import httpx
 
+from api.auth import ApiKey, ApiKeyFile
 from streams.allocation.contextual.encoding import FeatureSpace
 from streams.domain.ids import experiment_id
 from streams.domain.quantities import MICRO
@@ -57,10 +58,21 @@ class Stack:
 
 
 @contextlib.asynccontextmanager
-async def running_stack(n_experiments: int, unit: str = "impression") -> AsyncIterator[Stack]:
-    """Start everything, with `n_experiments` running experiments of three variants each."""
-    with tempfile.TemporaryDirectory(prefix="experiment-benchmark-") as name:
-        directory = Path(name)
+async def running_stack(
+    n_experiments: int,
+    unit: str = "impression",
+    *,
+    keys: Sequence[ApiKey] = (),
+) -> AsyncIterator[Stack]:
+    """Start everything, with `n_experiments` running experiments of three variants each.
+
+    Args:
+        n_experiments: Number of experiments.
+        unit: What they randomise.
+        keys: API keys; none for an API without keys.
+    """
+    with tempfile.TemporaryDirectory(prefix="experiment-benchmark-") as place:
+        directory = Path(place)
         async with contextlib.AsyncExitStack() as resources:
             broker, kafka_url = await start_tansu(directory)
             resources.push_async_callback(broker.stop)
@@ -74,10 +86,14 @@ async def running_stack(n_experiments: int, unit: str = "impression") -> AsyncIt
                 "DATA_DIR": str(directory / "data"),
                 "RECEIPT_KEYS": f"1:{secrets.token_hex(32)}",
             }
-            settings = Settings(**{key.lower(): value for key, value in overrides.items()})  # type: ignore[arg-type]
+            if keys:
+                file = directory / "keys.json"
+                file.write_text(ApiKeyFile(keys=tuple(keys)).model_dump_json())
+                overrides["API_KEYS_FILE"] = str(file)
+            settings = Settings(**{name.lower(): value for name, value in overrides.items()})  # type: ignore[arg-type]
             await asyncio.to_thread(create_topics, settings)
             await publish(settings, [snapshot(number, unit) for number in range(n_experiments)])
-            variables = {f"{ENVIRONMENT_PREFIX}{key}": value for key, value in overrides.items()}
+            variables = {f"{ENVIRONMENT_PREFIX}{name}": value for name, value in overrides.items()}
             api = Child(
                 "api", (sys.executable, "-m", "api"), {**os.environ, **variables}, directory, 5.0
             )

@@ -63,7 +63,7 @@ def commands(services: Services) -> APIRouter:
     @router.patch(
         "/experiments/{experiment_id}",
         response_model=Experiment,
-        openapi_extra=json_body(ExperimentUpdate),
+        openapi_extra=json_body(ExperimentUpdate, is_required=False),
     )
     async def update_experiment(
         experiment_id: str, request: Request, key: KeyHeader = None

@@ -21,7 +21,7 @@ def traffic(services: Services) -> APIRouter:
     @router.post(
         "/experiments/{experiment_id}/assign",
         response_model=Assignment,
-        openapi_extra=json_body(AssignmentContext),
+        openapi_extra=json_body(AssignmentContext, is_required=False),
         dependencies=may_assign,
     )
     async def assign_variant(experiment_id: str, request: Request) -> Response:

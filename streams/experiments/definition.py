@@ -148,8 +148,11 @@ class ExperimentConfig(InputModel):
     @classmethod
     def _complete(cls, data: Any) -> Any:
         """Choose the policy by `type`, and the defaults that depend on it."""
-        if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
+        if not isinstance(data, Mapping):
             return data
+        if not isinstance(data.get("type"), str):
+            # Which parameters there are is not known, so none of them can be looked at.
+            return {**data, "parameters": None}
         policy = POLICIES.get(data["type"])
         if policy is None:
             known = ", ".join(sorted(POLICIES))

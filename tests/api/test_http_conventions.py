@@ -282,3 +282,21 @@ async def test_any_page_may_call_where_all_may(tmp_path: Path) -> None:
         answer = await api.http.post("/observations", json=[], headers=PAGE)
 
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_no_call_takes_an_address(api: Api) -> None:
+    """Nothing that the API is sent makes it connect to something else."""
+    document = (await api.http.get("/openapi.json")).json()
+
+    def formats(value: Any) -> set[str]:
+        if isinstance(value, list):
+            return {found for member in value for found in formats(member)}
+        if isinstance(value, dict):
+            own = {str(value["format"])} if isinstance(value.get("format"), str) else set()
+            names = {name for name in value.get("properties", {}) if "url" in name.lower()}
+            return own | names | {found for each in value.values() for found in formats(each)}
+        return set()
+
+    assert not {"uri", "url", "hostname", "ipv4", "ipv6"} & {
+        found.lower() for found in formats(document)
+    }
