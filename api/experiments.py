@@ -182,6 +182,15 @@ class Experiments:
         if accepted is not None:
             accepted.check(metric, value)
 
+    @property
+    def not_evaluated(self) -> dict[str, str]:
+        """Experiments whose last evaluation failed, with the code; they keep their last weights."""
+        return {
+            name: snapshot.failure.code
+            for name, snapshot in self._snapshots.items()
+            if snapshot.failure is not None and snapshot.experiment.status is not Status.ARCHIVED
+        }
+
     def all(self) -> list[Snapshot]:
         """Return what is known of every experiment, newest first."""
         return sorted(

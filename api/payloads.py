@@ -7,7 +7,7 @@ from typing import Any
 from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import AgainstControl, MetricReport, Snapshot, VariantReport
-from streams.experiments.statement import evidence_json, metrics_json
+from streams.experiments.statement import evidence_json, failure_json, metrics_json
 
 JsonObject = dict[str, Any]
 
@@ -73,6 +73,7 @@ def stats_payload(snapshot: Snapshot) -> JsonObject:
             }
             for use in snapshot.features
         ],
+        "failure": None if snapshot.failure is None else failure_json(snapshot.failure),
     }
 
 

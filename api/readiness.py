@@ -129,6 +129,8 @@ class Watch:
                 (missing if name in failing else degraded).append(f"task:{name}")
         unreadable = sorted(self._experiments.unreadable)
         degraded += [f"snapshot:{name}" for name in unreadable[:SHOWN]]
+        failed = sorted(self._experiments.not_evaluated)
+        degraded += [f"evaluation:{name}" for name in failed[:SHOWN]]
         return Readiness(tuple(missing), tuple(degraded))
 
     def follow(self, background: BackgroundTasks) -> None:

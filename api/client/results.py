@@ -381,6 +381,22 @@ class FeatureUse(Result):
     unknown_share: float
 
 
+class Failure(Result):
+    """Why the statistics are older than the experiment's version.
+
+    Attributes:
+        code: `EVALUATION_FAILED` or `SNAPSHOT_TOO_LARGE`.
+        error: Class of the error.
+        message: One sentence for a person.
+        statistics_version: Version that the statistics and weights are of; 0 if there were none.
+    """
+
+    code: str
+    error: str
+    message: str
+    statistics_version: int
+
+
 class Stats(Result):
     """What is known of an experiment.
 
@@ -395,6 +411,7 @@ class Stats(Result):
         metrics: How every metric was read, by name.
         evidence: What the action follows from; None for a moment after an upgrade of the workers.
         features: Features whose values are texts; empty unless the policy is contextual.
+        failure: Why the statistics are older than the version; None if they are not.
     """
 
     experiment_id: str
@@ -416,6 +433,7 @@ class Stats(Result):
     metrics: dict[str, MetricModel] = Field(default_factory=dict)
     evidence: Evidence | None = None
     features: tuple[FeatureUse, ...] = ()
+    failure: Failure | None = None
 
 
 class Rejected(Result):

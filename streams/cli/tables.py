@@ -235,6 +235,8 @@ def _findings(stats: Stats) -> list[str]:
         for name, model in stats.metrics.items()
         if model.contradiction is not None
     ]
+    if stats.failure is not None:
+        found.insert(0, f"{stats.failure.code}: {stats.failure.message}")
     if stats.evidence is None:
         return found
     names = {variant.id: variant.name for variant in stats.variants}

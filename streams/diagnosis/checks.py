@@ -241,6 +241,20 @@ def _beyond(topic: str, partition: int, offset: int, end: int) -> Finding:
     )
 
 
+def _evaluations(facts: Facts) -> Iterator[Finding]:
+    for each in facts.snapshots:
+        if each.failure is not None:
+            code, error = each.failure
+            yield Finding(
+                code,
+                Severity.ERROR,
+                f"the evaluation of {each.experiment_id} fails ({error}): it keeps its last "
+                "weights and statistics",
+                "Commands take effect all the same. The log of the workers has the error; report "
+                "it, as every accepted definition can be evaluated.",
+            )
+
+
 def _snapshots(facts: Facts) -> Iterator[Finding]:
     unreadable = facts.redis.unreadable
     if unreadable:
@@ -424,6 +438,7 @@ _CHECKS = (
     _lag,
     _snapshots,
     _miscounts,
+    _evaluations,
     _api,
     _spool,
     _damaged,

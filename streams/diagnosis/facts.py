@@ -51,6 +51,7 @@ class SnapshotFacts:
             concluded.
         crossed_units: Units assigned to more than one variant.
         is_heavy: Whether one unit has a large share of its observations.
+        failure: Stable code and error class of an evaluation that failed; None if it did not.
     """
 
     experiment_id: str
@@ -63,6 +64,7 @@ class SnapshotFacts:
     is_memory_full: bool = False
     crossed_units: int = 0
     is_heavy: bool = False
+    failure: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

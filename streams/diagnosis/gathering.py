@@ -99,6 +99,9 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
             is_memory_full=found is not None and found.is_memory_full,
             crossed_units=0 if found is None else found.crossed_units,
             is_heavy=found is not None and found.is_heavy,
+            failure=None
+            if snapshot.failure is None
+            else (snapshot.failure.code, snapshot.failure.error),
         )
         for name, snapshot in sorted(newest.items())
         # What was archived and is not in Redis has ended.

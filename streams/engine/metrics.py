@@ -43,6 +43,10 @@ EVALUATION_FAILURES = Counter(
     f"{_PREFIX}evaluation_failures",
     "Evaluations that failed by an error of the engine; the experiment keeps its last snapshot.",
 )
+EVALUATIONS_FAILING = Gauge(
+    f"{_PREFIX}evaluations_failing",
+    "Experiments whose last evaluation failed: they report `investigate` and keep their weights.",
+)
 EVALUATION_SECONDS = Histogram(
     f"{_PREFIX}evaluation_seconds",
     "Posteriors, tests and allocation of one experiment.",

@@ -18,6 +18,7 @@ from streams.domain.events import Answer
 from streams.domain.ids import experiment_id
 from streams.engine import metrics
 from streams.engine.experiments_stage import ExperimentsStage
+from streams.engine.last_snapshots import LastSnapshots
 from streams.engine.logged_actions import LoggedActions
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.pacing import Share, follow
@@ -27,6 +28,7 @@ from streams.engine.tables import check_entry
 from streams.experiments.automatic import due_command
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
+from streams.folding.failed import failed_snapshot
 from streams.log.records import LogError
 from streams.redis_projection.writer import SnapshotRecord
 from streams.wire.commands import encode_command
@@ -64,6 +66,16 @@ class Outlets:
     commands: faust.TopicT
 
 
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A snapshot on its way to the log, and what it is of."""
+
+    partition: int
+    known: Known
+    snapshot: Snapshot
+    record: Outgoing
+
+
 class Publisher:
     """Evaluates experiments that have changed, and tells the world.
 
@@ -80,6 +92,7 @@ class Publisher:
         timeout_s: Longest wait for the broker.
         serving: Whether to decide.
         logged: Reads the actions that were logged.
+        last: Reads the last snapshots of experiments that cannot be evaluated.
     """
 
     def __init__(
@@ -91,6 +104,7 @@ class Publisher:
         timeout_s: float,
         serving: Serving,
         logged: LoggedActions,
+        last: LastSnapshots,
     ) -> None:
         self._stage = stage
         self._outlets = outlets
@@ -100,6 +114,8 @@ class Publisher:
         self._commanded: set[str] = set()
         self._serving = serving
         self._logged = logged
+        self._last = last
+        self._failing: dict[int, Snapshot | None] = {}
         self._is_taking_over = False
         self._share = Share(EVALUATION_SHARE, EVALUATION_BURST_S)
 
@@ -139,42 +155,93 @@ class Publisher:
         dirty, stage.dirty = stage.dirty, {}
         commanded = {answer.experiment for answer in answers}
         waiting = deque(sorted(dirty, key=lambda place: place[1] not in commanded))
-        published: list[tuple[int, Known, Snapshot, Outgoing]] = []
+        published: list[_Published] = []
+        failed: list[tuple[int, Known, Exception]] = []
         while waiting and self._share.is_left:
             partition, number = waiting.popleft()
             known = stage.known(partition, number)
-            with self._share.spent():
-                snapshot = None if known is None else _evaluated(known)
-                if known is not None and snapshot is not None:
-                    record = self._offered(snapshot)
-                    if record is not None:
-                        published.append((partition, known, snapshot, record))
+            if known is not None:
+                with self._share.spent():
+                    self._evaluate(partition, known, published, failed)
             # One evaluation takes milliseconds: let batches and heartbeats in between.
             await asyncio.sleep(0)
+        try:
+            published += await self._without_statistics(failed)
+        except BaseException:
+            stage.dirty = dirty | stage.dirty
+            stage.answers = answers + stage.answers
+            raise
         self._leave(waiting, answers)
         try:
-            await deliver(self._outlets.posteriors, [p[3] for p in published], self._timeout)
-            for partition, known, snapshot, _ in published:
-                await self._decide(partition, known, snapshot)
+            await deliver(self._outlets.posteriors, [p.record for p in published], self._timeout)
+            for each in published:
+                await self._decide(each.partition, each.known, each.snapshot)
         except BaseException:
             stage.dirty = dirty | stage.dirty
             raise
 
-    def _offered(self, snapshot: Snapshot) -> Outgoing | None:
-        """Offer a snapshot to the projector, and return its record; None if it cannot be written.
+    def _evaluate(
+        self,
+        partition: int,
+        known: Known,
+        published: list[_Published],
+        failed: list[tuple[int, Known, Exception]],
+    ) -> None:
+        """Add an experiment to what is published, or to what has failed."""
+        try:
+            snapshot = _evaluated(known)
+            if snapshot is None:
+                return
+            record = self._offered(snapshot)
+        except Exception as error:
+            metrics.EVALUATION_FAILURES.inc()
+            if known.number not in self._failing:  # once, and not at every event
+                logger.exception("%s cannot be evaluated", experiment_id(known.number))
+            failed.append((partition, known, error))
+            return
+        published.append(_Published(partition, known, snapshot, record))
+        if self._failing.pop(known.number, self) is not self:
+            logger.info("%s can be evaluated again", experiment_id(known.number))
+            metrics.EVALUATIONS_FAILING.set(len(self._failing))
 
-        Then the experiment keeps its last one, and the others go on.
+    async def _without_statistics(
+        self, failed: Sequence[tuple[int, Known, Exception]]
+    ) -> list[_Published]:
+        """Return what is published of experiments whose evaluation failed: their new lifecycle.
+
+        Statistics and weights are those that were published last, by whichever worker.
+        """
+        new = [known.number for _, known, _ in failed if known.number not in self._failing]
+        if new:
+            last = await self._last.read(new)
+            self._failing |= {number: _statistics(last.get(number)) for number in new}
+            metrics.EVALUATIONS_FAILING.set(len(self._failing))
+        published = []
+        for partition, known, error in failed:
+            if known.experiment is None:
+                continue
+            kept = self._failing[known.number]
+            try:
+                snapshot = failed_snapshot(known.experiment, known.cells.values(), error, kept)
+                record = self._offered(snapshot)
+            except Exception:
+                # Its last snapshot stands, and the others go on.
+                logger.exception("%s cannot be published", experiment_id(known.number))
+                continue
+            published.append(_Published(partition, known, snapshot, record))
+        return published
+
+    def _offered(self, snapshot: Snapshot) -> Outgoing:
+        """Offer a snapshot to the projector, and return its record.
+
+        Raises:
+            EventError: it is larger than its topic takes.
         """
         name = snapshot.experiment.id
-        try:
-            payload = single = encode_snapshot(snapshot)
-            if self._codec is not SINGLE_OBJECT:
-                payload = encode_snapshot(snapshot, self._codec)
-            check_entry(payload)
-        except Exception:
-            logger.exception("the snapshot of %s cannot be written", name)
-            metrics.EVALUATION_FAILURES.inc()
-            return None
+        payload = single = encode_snapshot(snapshot)
+        if self._codec is not SINGLE_OBJECT:
+            payload = encode_snapshot(snapshot, self._codec)
+        check_entry(payload)
         self._projector.offer(SnapshotRecord(name, snapshot.version, single))
         return Outgoing(name.encode(), payload)
 
@@ -219,17 +286,16 @@ class Publisher:
 
 
 def _evaluated(known: Known) -> Snapshot | None:
-    """Return the snapshot of an experiment; None if it has not been created, or by an error.
-
-    One that cannot be evaluated keeps its last snapshot, and the others go on.
-    """
+    """Return the snapshot of an experiment; None if it has not been created."""
     started = time.perf_counter()
-    try:
-        snapshot = known.snapshot()
-    except Exception:
-        logger.exception("%s cannot be evaluated", experiment_id(known.number))
-        metrics.EVALUATION_FAILURES.inc()
-        return None
+    snapshot = known.snapshot()
     metrics.EVALUATIONS.inc()
     metrics.EVALUATION_SECONDS.observe(time.perf_counter() - started)
     return snapshot
+
+
+def _statistics(last: Snapshot | None) -> Snapshot | None:
+    """Return a snapshot if it has statistics of any version."""
+    if last is None or (last.failure is not None and not last.failure.statistics_version):
+        return None
+    return last

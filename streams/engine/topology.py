@@ -18,6 +18,7 @@ from streams.engine.endings import Endings
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.identities import TopicIdentities
 from streams.engine.journal import Journal, Outcome, Stage
+from streams.engine.last_snapshots import LastSnapshots
 from streams.engine.logged_actions import LoggedActions
 from streams.engine.logged_plans import LoggedPlans
 from streams.engine.misplaced import send_to_their_partitions
@@ -90,6 +91,11 @@ def attach(
         topology.timeout_s,
         serving,
         LoggedActions(source, framing),
+        LastSnapshots(
+            source,
+            catalogue.of_generation(catalogue.POSTERIORS, serving.generation).name,
+            framing,
+        ),
     )
 
     topology.agent(

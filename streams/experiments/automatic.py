@@ -25,6 +25,8 @@ def due_command(snapshot: Snapshot) -> Command | None:
     Args:
         snapshot: What is known.
     """
+    if snapshot.failure is not None:
+        return None  # its statistics are of an older state
     experiment = snapshot.experiment
     config = experiment.definition.config
     if experiment.status is Status.CONCLUDED:

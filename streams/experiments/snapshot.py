@@ -318,6 +318,24 @@ class FeatureUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """An evaluation that failed; lifecycle and version of its snapshot are new all the same.
+
+    Attributes:
+        code: Stable name: `EVALUATION_FAILED`, or `SNAPSHOT_TOO_LARGE`.
+        error: Class of the error that ended it, or its own stable code.
+        message: One sentence for a person, at most 200 characters.
+        statistics_version: Version of the snapshot that statistics and weights are of; 0 if there
+            was none, and then they are those of an experiment of which nothing is known.
+    """
+
+    code: str
+    error: str
+    message: str
+    statistics_version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that is published of an experiment.
 
@@ -340,6 +358,7 @@ class Snapshot:
         metrics: How every metric declared or seen was read, by name. Empty in old snapshots.
         evidence: What the recommended action follows from. None in old snapshots.
         features: Features whose values are texts, in order of their declaration.
+        failure: Why the statistics are not those of this version; None if they are.
     """
 
     experiment: Experiment
@@ -357,3 +376,4 @@ class Snapshot:
     metrics: tuple[MetricModel, ...] = ()
     evidence: Evidence | None = None
     features: tuple[FeatureUse, ...] = ()
+    failure: Failure | None = None

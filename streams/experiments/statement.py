@@ -8,6 +8,7 @@ from streams.experiments.metrics import MetricRole
 from streams.experiments.promotion import obstacles
 from streams.experiments.snapshot import (
     Comparison,
+    Failure,
     GuardrailFinding,
     MetricModel,
     Miscounts,
@@ -47,6 +48,16 @@ def evidence_json(snapshot: Snapshot) -> JsonObject | None:
         "promotionObstacles": [obstacle.value for obstacle in obstacles(snapshot)],
         **_miscounts(found.miscounts),
         **_since_conclusion(snapshot, found.since_conclusion, names),
+    }
+
+
+def failure_json(failure: Failure) -> JsonObject:
+    """Return why the statistics of a snapshot are older than it is."""
+    return {
+        "code": failure.code,
+        "error": failure.error,
+        "message": failure.message,
+        "statisticsVersion": failure.statistics_version,
     }
 
 

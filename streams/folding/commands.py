@@ -13,7 +13,7 @@ from streams.experiments.evidence_size import bounded
 from streams.experiments.lifecycle import Experiment, apply_command, ended
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
-from streams.experiments.statement import evidence_json
+from streams.experiments.statement import evidence_json, failure_json
 from streams.tallies.cell import Cell, Source, merge
 
 REMEMBERED_ANSWERS = 64
@@ -214,6 +214,8 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
             same version.
     """
     own = {} if generation == FIRST else {_GENERATION: generation}
+    failed = snapshot.failure
+    failure = {} if failed is None else {"failure": failure_json(failed)}
     return Decision(
         experiment=snapshot.experiment.number,
         kind=snapshot.recommended_action.value,
@@ -228,6 +230,7 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
                 "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
                 "assignments": [variant.assignments for variant in snapshot.variants],
                 "evidence": evidence_json(snapshot),
+                **failure,
                 **own,
             }
         ),

@@ -12,6 +12,7 @@ from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import generation_of, recommended, snapshot_of
+from streams.folding.failed import failed_snapshot
 from streams.replay.difference import Difference, compare
 from streams.replay.history import Decided, History
 from streams.replay.live import COMMAND, Live, Placed
@@ -103,7 +104,14 @@ class Checks:
         cells = [
             self._cell(number, place.source, place.partition, place.hw) for place in live.cells
         ]
-        return snapshot_of(state.experiment, [cell for cell in cells if cell is not None])
+        found = [cell for cell in cells if cell is not None]
+        try:
+            return snapshot_of(state.experiment, found)
+        except Exception as error:  # noqa: BLE001 - any class of it is what the worker published
+            # What is published then follows from the log but for the statistics of before.
+            failure = live.failure
+            has_statistics = failure is not None and failure.statistics_version > 0
+            return failed_snapshot(state.experiment, found, error, live if has_statistics else None)
 
     def _compare_cells(self) -> None:
         for (number, source, partition), cells in sorted(self._live.cells.items()):
@@ -128,7 +136,10 @@ class Checks:
             newest = str(max(known)) if known else None
             self._note(Difference(placed.place, subject, "experiment.version", version, newest))
         else:
-            self._note(compare(placed.place, subject, live, replayed, encode_snapshot))
+            self._note(
+                _failures(placed, replayed)
+                or compare(placed.place, subject, live, replayed, encode_snapshot)
+            )
 
     def _compare_projection(self) -> None:
         """Look for what Redis does not have at all."""
@@ -232,3 +243,12 @@ class Checks:
                 live = self._live.cells.get((number, source, partition))
                 behind += live is None or live[0].value.hw < cell.hw
         return behind
+
+
+def _failures(placed: Placed[Snapshot], replayed: Snapshot) -> Difference | None:
+    """Return that one of two evaluations failed; None if both did, or neither."""
+    live = placed.value
+    codes = [None if each.failure is None else each.failure.code for each in (live, replayed)]
+    if codes[0] == codes[1]:
+        return None
+    return Difference(placed.place, live.experiment.id, "failure", *codes)

@@ -21,6 +21,7 @@ from streams.experiments.snapshot import (
     CellPlace,
     Comparison,
     Evidence,
+    Failure,
     FeatureUse,
     GuardrailFinding,
     MetricModel,
@@ -64,6 +65,7 @@ def encode_snapshot(snapshot: Snapshot, codec: Codec = SINGLE_OBJECT) -> bytes:
         "metrics": [asdict(model) for model in snapshot.metrics],
         "evidence": None if snapshot.evidence is None else asdict(snapshot.evidence),
         "features": [asdict(use) for use in snapshot.features],
+        "failure": None if snapshot.failure is None else asdict(snapshot.failure),
     }
     return codec.encode("snapshot", record)
 
@@ -96,6 +98,7 @@ def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapsh
             metrics=tuple(map(_metric_model, record["metrics"])),
             evidence=None if record["evidence"] is None else _evidence(record["evidence"]),
             features=tuple(FeatureUse(**use) for use in record["features"]),
+            failure=None if record["failure"] is None else Failure(**record["failure"]),
         )
 
 

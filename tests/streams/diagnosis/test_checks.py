@@ -112,6 +112,12 @@ def test_nothing_is_found_where_all_is_well(facts):
             "5 records were deleted unread",
         ),
         (
+            with_snapshot(failure=("EVALUATION_FAILED", "ZeroDivisionError")),
+            "EVALUATION_FAILED",
+            "error",
+            "exp_1 fails (ZeroDivisionError)",
+        ),
+        (
             with_snapshot(tallies={("observations", 0): 100}, cells={("observations", 0): 100}),
             "COUNTED_BEYOND_LOG",
             "error",

@@ -15,16 +15,20 @@ from streams.domain.ids import experiment_id
 from streams.engine import metrics
 from streams.engine import publisher as module
 from streams.engine.experiments_stage import ExperimentsStage
+from streams.engine.last_snapshots import LastSnapshots
 from streams.engine.logged_actions import LoggedActions
 from streams.engine.outbox import Outgoing
 from streams.engine.pacing import Share
 from streams.engine.publisher import Outlets, Publisher
+from streams.engine.tables import MAX_ENTRY_BYTES
+from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, generation_of
 from streams.redis_projection.writer import SnapshotRecord
 from streams.wire.commands import decode_command, encode_command
 from streams.wire.decisions import decode_decision
 from streams.wire.records import SINGLE_OBJECT
+from streams.wire.snapshots import decode_snapshot
 from tests.streams.engine.test_experiments_stage import DEFINITION, Record
 
 evaluated_by_itself = module._evaluated
@@ -53,6 +57,20 @@ class Logged:
         return self.actions
 
 
+@dataclass
+class Last:
+    """The snapshots that were published last."""
+
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    asked: list[set[int]] = field(default_factory=list)
+
+    async def read(self, experiments: Iterable[int]) -> dict[int, Snapshot]:
+        self.asked.append(set(experiments))
+        return {
+            number: self.snapshots[number] for number in experiments if number in self.snapshots
+        }
+
+
 class Projected:
     """A projector that nobody reads, and what it was given in order."""
 
@@ -75,6 +93,7 @@ class World:
     logged: Logged
     publisher: Publisher
     projected: Projected
+    last: Last = field(default_factory=Last)
     sent: dict[str, list[bytes]] = field(default_factory=dict)
 
     async def step(self) -> None:
@@ -102,7 +121,7 @@ def world(monkeypatch) -> World:
         )
     ]
     stage.fold("commands", PARTITION, records)
-    serving, logged, projected = Serving(), Logged(), Projected()
+    serving, logged, projected, last = Serving(), Logged(), Projected(), Last()
     topics: list[Any] = ["posteriors", "decisions", "commands"]
     outlets = Outlets(*topics)
     publisher = Publisher(
@@ -113,9 +132,10 @@ def world(monkeypatch) -> World:
         1.0,
         cast(Any, serving),
         cast(LoggedActions, logged),
+        cast(LastSnapshots, last),
     )
     publisher._share = Share(0.5, 3_600.0)  # however slow the machine is
-    world = World(stage, serving, logged, publisher, projected)
+    world = World(stage, serving, logged, publisher, projected, last)
 
     async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:
         world.sent.setdefault(topic, []).extend(cast(bytes, each.value) for each in records)
@@ -132,17 +152,119 @@ def world(monkeypatch) -> World:
     return world
 
 
-async def test_one_that_cannot_be_evaluated_stops_no_other(world, monkeypatch, caplog):
+def snapshots(world: World) -> list[Snapshot]:
+    return [decode_snapshot(value) for value in world.sent.get("posteriors", [])]
+
+
+def command(world: World, offset: int, kind: CommandKind, payload: dict[str, Any]) -> None:
+    sent = Command(f"{100 + offset:032x}", EXPERIMENT, kind, offset, payload)
+    outcome = world.stage.fold(
+        "commands", PARTITION, cast(Any, [Record(offset, encode_command(sent))])
+    )
+    assert [answer.accepted for answer in outcome.answers] == [True]
+    world.stage.settle("commands", PARTITION, outcome.answers)
+
+
+async def test_one_that_cannot_be_evaluated_says_so_and_stops_no_other(world, monkeypatch, caplog):
     failures = metrics.EVALUATION_FAILURES._value.get()
     monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
     monkeypatch.setattr(Known, "snapshot", lambda _: 1 / 0)
 
     await world.step()
+    await world.step()
 
-    assert world.sent.get("posteriors") == []
-    assert world.known().action is CONTINUE
-    assert metrics.EVALUATION_FAILURES._value.get() == failures + 1
-    assert f"{experiment_id(EXPERIMENT)} cannot be evaluated" in caplog.text
+    first, second = snapshots(world)
+    assert first.failure is not None
+    assert (first.failure.code, first.failure.error) == ("EVALUATION_FAILED", "ZeroDivisionError")
+    assert first.failure.statistics_version == 0
+    assert first == second
+    assert sum(first.allocation.weights) == 65_536
+    assert first.recommended_action is RecommendedAction.INVESTIGATE
+    assert world.decided() == [("investigate", 2)]
+    assert world.last.asked == [{EXPERIMENT}]  # once
+    assert metrics.EVALUATION_FAILURES._value.get() == failures + 2
+    assert metrics.EVALUATIONS_FAILING._value.get() == 1
+    assert caplog.text.count(f"{experiment_id(EXPERIMENT)} cannot be evaluated") == 1
+
+
+async def test_commands_take_visible_effect_whatever_the_statistics_do(world, monkeypatch):
+    """Pause, resume, conclude with a winner and archive, with the weights that were published."""
+    await world.step()
+    (good,) = snapshots(world)
+    world.last.snapshots = {EXPERIMENT: good}
+    monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
+    monkeypatch.setattr(Known, "snapshot", lambda _: 1 / 0)
+    winner = good.experiment.variant_id(1)
+    steps = [
+        (CommandKind.PAUSE, {}, Status.PAUSED),
+        (CommandKind.RESUME, {}, Status.RUNNING),
+        (CommandKind.CONCLUDE, {"winnerVariantId": winner, "controlShare": 0.05}, Status.CONCLUDED),
+        (CommandKind.ARCHIVE, {}, Status.ARCHIVED),
+    ]
+
+    for offset, (kind, payload, status) in enumerate(steps, 10):
+        command(world, offset, kind, payload)
+        await world.publisher._step()
+
+        newest = snapshots(world)[-1]
+        assert newest.experiment.status is status
+        assert newest.failure is not None
+        assert newest.failure.statistics_version == good.version
+        assert newest.variants == good.variants
+        if status in {Status.PAUSED, Status.RUNNING}:
+            assert newest.allocation == good.allocation
+            assert newest.recommended_action is RecommendedAction.INVESTIGATE
+        assert world.projected.given[-1] == f"answer to {experiment_id(EXPERIMENT)}"
+    assert newest.winner == 1
+    assert newest.allocation.weights[0] == 3_277  # the share that the control keeps
+    assert "investigate" in [kind for kind, _ in world.decided()]
+
+
+async def test_one_that_can_be_evaluated_again_is_no_longer_failing(world, monkeypatch):
+    evaluated = module._evaluated
+    monkeypatch.setattr(module, "_evaluated", lambda _: 1 / 0)
+    await world.step()
+    monkeypatch.setattr(module, "_evaluated", evaluated)
+
+    await world.step()
+
+    assert snapshots(world)[-1].failure is None
+    assert metrics.EVALUATIONS_FAILING._value.get() == 0
+
+
+async def test_a_snapshot_that_does_not_fit_its_topic_is_a_failure_with_its_own_code(
+    world, monkeypatch
+):
+    evaluated = module._evaluated
+
+    def large(known: Known) -> Snapshot:
+        snapshot = evaluated(known)
+        assert snapshot is not None
+        return replace(snapshot, reason="x" * (2 * MAX_ENTRY_BYTES))
+
+    monkeypatch.setattr(module, "_evaluated", large)
+
+    await world.step()
+
+    (found,) = snapshots(world)
+    assert found.failure is not None
+    assert found.failure.code == "SNAPSHOT_TOO_LARGE"
+
+
+async def test_weights_are_not_replaced_while_the_last_ones_cannot_be_read(world, monkeypatch):
+    async def fail(_: Iterable[int]) -> dict[int, Snapshot]:
+        raise TimeoutError
+
+    monkeypatch.setattr(module, "_evaluated", lambda _: 1 / 0)
+    world.last.read = fail
+    world.stage.answers = [Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)]
+
+    with pytest.raises(TimeoutError):
+        await world.step()
+
+    assert world.sent.get("posteriors", []) == []
+    assert world.stage.dirty
+    assert len(world.stage.answers) == 1
 
 
 async def test_one_that_is_not_served_publishes_and_decides_nothing(world):

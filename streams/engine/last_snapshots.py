@@ -1,0 +1,55 @@
+"""The newest snapshots as they stand in `posteriors`, for experiments that cannot be evaluated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+
+from streams.domain.errors import EventError
+from streams.domain.ids import experiment_id
+from streams.experiments.snapshot import Snapshot
+from streams.log.records import LogSource
+from streams.wire.registry import Framing
+from streams.wire.snapshots import decode_snapshot
+
+
+class LastSnapshots:
+    """Reads the last snapshots of a few experiments from the compacted topic.
+
+    Workers keep none of them: one may have a megabyte, and almost no experiment ever needs it.
+
+    Args:
+        source: The log.
+        topic: The topic's name in the catalogue.
+        framing: Learns the schemas of records before they are decoded.
+    """
+
+    def __init__(self, source: LogSource, topic: str, framing: Framing) -> None:
+        self._source = source
+        self._topic = topic
+        self._framing = framing
+
+    async def read(self, experiments: Collection[int]) -> dict[int, Snapshot]:
+        """Return the newest snapshot of each experiment that has one.
+
+        Raises:
+            LogError, DependencyError: the log cannot be read.
+        """
+        wanted = {experiment_id(number).encode(): number for number in experiments}
+        found = await asyncio.to_thread(self._newest, wanted)
+        await self._framing.prepare(found.values())
+        snapshots = {}
+        for number, value in found.items():
+            with suppress(EventError):  # what cannot be read is no statistics
+                snapshots[number] = decode_snapshot(value, self._framing.codec)
+        return snapshots
+
+    def _newest(self, wanted: dict[bytes, int]) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        for partition, span in sorted(self._source.spans(self._topic).items()):
+            for records in self._source.read(self._topic, partition, span.begin, span.end):
+                for record in records:
+                    if record.key in wanted and record.value is not None:
+                        found[wanted[record.key]] = record.value
+        return found

@@ -1,0 +1,111 @@
+"""Snapshots of experiments whose evaluation has failed: a new lifecycle, and the last statistics.
+
+What commands do to an experiment follows from the commands alone, and is published whatever the
+statistics do. Nothing here computes any: a failure of the code that does must not be met again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from streams.allocation.weights import integer_weights
+from streams.domain.errors import EngineError, one_line
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.snapshot import (
+    Allocation,
+    CellPlace,
+    Failure,
+    RecommendedAction,
+    Snapshot,
+    VariantReport,
+)
+from streams.tallies.cell import Cell
+
+EVALUATION_FAILED = "EVALUATION_FAILED"
+SNAPSHOT_TOO_LARGE = "SNAPSHOT_TOO_LARGE"
+_ENTRY_TOO_LARGE = "ENTRY_TOO_LARGE"
+_MESSAGE_CHARACTERS = 200
+
+
+def failed_snapshot(
+    experiment: Experiment, cells: Iterable[Cell], error: Exception, last: Snapshot | None
+) -> Snapshot:
+    """Return what is published of an experiment that cannot be evaluated.
+
+    Args:
+        experiment: As the commands have left it.
+        cells: Its newest cells.
+        error: What ended the evaluation.
+        last: The newest snapshot published before; None if there is none, or if that had no
+            statistics either.
+    """
+    chosen = sorted(cells, key=lambda cell: (cell.source, cell.partition))
+    places = tuple(CellPlace(cell.source, cell.partition, cell.hw) for cell in chosen)
+    version = experiment.version + sum(place.hw + 1 for place in places)
+    if last is None:
+        last = _unknown(experiment)
+    failure = _failure(error, last)
+    is_over = experiment.status is Status.ARCHIVED
+    action = RecommendedAction.CONTINUE if is_over else RecommendedAction.INVESTIGATE
+    return replace(
+        last,
+        experiment=experiment,
+        version=version,
+        allocation=_allocation(experiment, last),
+        model=None if experiment.promotion is not None else last.model,
+        winner=experiment.winner,
+        recommended_action=action,
+        reason=failure.message,
+        duplicates=sum(cell.duplicates for cell in chosen),
+        cells=places,
+        as_of_ms=max((cell.last_at_ms for cell in chosen), default=0),
+        failure=failure,
+    )
+
+
+def _failure(error: Exception, last: Snapshot) -> Failure:
+    is_large = isinstance(error, EngineError) and error.code == _ENTRY_TOO_LARGE
+    code = SNAPSHOT_TOO_LARGE if is_large else EVALUATION_FAILED
+    kind = type(error).__name__
+    since = last.version if last.failure is None else last.failure.statistics_version
+    kept = f"those of version {since} stand" if since else "there are none"
+    message = f"The statistics of this version failed ({code}, {kind}): {kept}."
+    return Failure(code, kind, one_line(message, _MESSAGE_CHARACTERS), since)
+
+
+def _allocation(experiment: Experiment, last: Snapshot) -> Allocation:
+    """Return the weights in force: the last ones, unless a command has decided others."""
+    definition, promotion = experiment.definition, experiment.promotion
+    if promotion is not None:
+        n_variants = len(definition.variants)
+        return Allocation(
+            promotion.version, promotion.weights(n_variants, definition.control_index)
+        )
+    if definition.config.parameters.adaptive:
+        return last.allocation
+    # A fixed allocation has the version of the start, and with it every unit keeps its receipt.
+    return Allocation(experiment.started_version, last.allocation.weights)
+
+
+def _unknown(experiment: Experiment) -> Snapshot:
+    """Return the snapshot of an experiment of which no statistics were ever published."""
+    definition = experiment.definition
+    n_variants = len(definition.variants)
+    share = 1.0 / n_variants
+    nothing = VariantReport(0, 0, 0.0, 0.0, 0.0, share, 0.0, ())
+    none_yet = Failure(EVALUATION_FAILED, "", "", 0)
+    return Snapshot(
+        experiment=experiment,
+        version=experiment.version,
+        allocation=Allocation(experiment.version, integer_weights(definition.weights, 1)),
+        variants=(nothing,) * n_variants,
+        winner=None,
+        confidence=share,
+        recommended_action=RecommendedAction.INVESTIGATE,
+        reason="",
+        duplicates=0,
+        cells=(),
+        as_of_ms=0,
+        failure=none_yet,
+    )
