@@ -85,7 +85,8 @@ class SecureCluster(KafkaCluster):
     def grant(self, user: str, rights: Iterable[Right]) -> None:
         """Allow a user what the rights say."""
         bindings = [each for right in rights for each in _bindings(user, right)]
-        for done in self.admin().create_acls(bindings).values():
+        admin = self.admin()  # held until it has answered
+        for done in admin.create_acls(bindings).values():
             done.result(20)
 
     def revoke(self, user: str, right: Right) -> None:
@@ -102,7 +103,8 @@ class SecureCluster(KafkaCluster):
             )
             for each in _bindings(user, right)
         ]
-        for done in self.admin().delete_acls(filters).values():
+        admin = self.admin()
+        for done in admin.delete_acls(filters).values():
             assert done.result(20), f"{user} did not have {right}"
 
     def _make_certificates(self) -> None:
