@@ -30,7 +30,6 @@ def rights_of_worker(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
         catalogue.POSTERIORS,
         catalogue.DECISIONS,
         catalogue.DEAD_LETTERS,
-        catalogue.OBSERVATIONS,
     )
     needed: dict[str, frozenset[str]] = {}
     for operation, topics in ((READ, read), (WRITE, write)):
@@ -68,8 +67,8 @@ def log_group(settings: KafkaSettings) -> str:
     return f"{settings.topic_prefix}log-"
 
 
-def check_worker(settings: KafkaSettings) -> None:
-    """Return if this process may do what a worker does.
+def check_worker(settings: KafkaSettings) -> bool:
+    """Return whether this process may move observations, if it may do all else a worker does.
 
     Raises:
         ClusterError: it may not (`KAFKA_ACCESS_DENIED`); the message names each topic and group
@@ -78,8 +77,12 @@ def check_worker(settings: KafkaSettings) -> None:
     """
     client = admin_client(settings)
     needed = rights_of_worker(settings)
-    missing = missing_rights(needed, describe(settings, needed, client=client))
+    described = describe(settings, needed, client=client)
+    missing = missing_rights(needed, described)
     groups = {settings.faust_app_id: READ, f"{log_group(settings)}worker": DESCRIBE}
     missing += missing_group_rights(settings, groups, client=client)
     if missing:
         raise denied(settings, "; ".join(missing))
+    return not missing_rights(
+        {settings.topic_name(catalogue.OBSERVATIONS): frozenset({WRITE})}, described
+    )

@@ -195,7 +195,7 @@ def _lacking(
     described: Described,
     client: AdminClient,
 ) -> list[str]:
-    groups = {settings.faust_app_id: "READ", f"{log_group(settings)}doctor": "DESCRIBE"}
+    groups = {settings.faust_app_id: "DESCRIBE", f"{log_group(settings)}doctor": "DESCRIBE"}
     return missing_rights(needed, described) + missing_group_rights(settings, groups, client=client)
 
 

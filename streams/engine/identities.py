@@ -30,12 +30,16 @@ class TopicIdentities:
     Args:
         settings: Where Kafka is.
         topics: Full names of the source topics.
+
+    Attributes:
+        may_move: Whether this process may write `observations`.
     """
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
         self._settings = settings
         self._topics = topics
         self._ids: dict[str, str] = {}
+        self.may_move = True
 
     def look(self) -> None:
         """Ask Kafka, and take note of the ids.

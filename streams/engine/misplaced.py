@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import faust
 
 from schemas.codec import Codec
+from streams.domain.events import DeadLetter
 from streams.engine import metrics
 from streams.engine.outbox import Outgoing, deliver
 from streams.tallies.misplaced import Misplaced
@@ -41,6 +42,35 @@ async def send_to_their_partitions(
             len(found),
             found[0].origin,
         )
+
+
+def letters_of(found: Sequence[Misplaced], topic: str, codec: Codec) -> list[DeadLetter]:
+    """Return what becomes of observations that this worker has no right to move.
+
+    Args:
+        found: The observations.
+        topic: Full name of the topic of observations.
+        codec: How records are framed.
+    """
+    letters = []
+    for each in found:
+        _, partition, offset, index = each.origin.rsplit(":", 3)
+        letters.append(
+            DeadLetter(
+                topic=topic,
+                partition=int(partition),
+                offset=int(offset),
+                index=int(index),
+                timestamp_ms=each.timestamp_ms,
+                code="MISPLACED",
+                message=f"the assignment id belongs into partition {each.partition}, and this "
+                f"worker may not write {topic}",
+                path="assignmentId",
+                key=each.observation.assignment_id.encode(),
+                value=encode_observation(each.observation, codec),
+            )
+        )
+    return letters
 
 
 def _record(each: Misplaced, codec: Codec) -> Outgoing:

@@ -21,7 +21,7 @@ from streams.engine.journal import Journal, Outcome, Stage
 from streams.engine.last_snapshots import LastSnapshots
 from streams.engine.logged_actions import LoggedActions
 from streams.engine.logged_plans import LoggedPlans
-from streams.engine.misplaced import send_to_their_partitions
+from streams.engine.misplaced import letters_of, send_to_their_partitions
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.projector import Projector
 from streams.engine.publisher import Outlets, Publisher
@@ -191,9 +191,13 @@ class _Topology:
         self._app.agent(self.topic(*sources), name=name)(run)
 
     async def _publish(self, outcome: Outcome) -> None:
-        await send_dead_letters(self.dead_letters, outcome.dead_letters, self.timeout_s)
+        moved, letters = outcome.misplaced, outcome.dead_letters
+        if not self._app.identities.may_move:
+            topic = self._settings.topic_name(catalogue.OBSERVATIONS)
+            moved, letters = [], letters + letters_of(moved, topic, self._framing.codec)
+        await send_dead_letters(self.dead_letters, letters, self.timeout_s)
         await send_to_their_partitions(
-            self.observations, outcome.misplaced, self._framing.codec, self.timeout_s
+            self.observations, moved, self._framing.codec, self.timeout_s
         )
         records = [
             Outgoing(

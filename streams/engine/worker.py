@@ -154,8 +154,8 @@ async def _wait_for_kafka(
                 f"{generations.served} is served",
                 f"{ENVIRONMENT_PREFIX}GENERATION",
             )
-        if create_topics(settings):
-            check_worker(settings)
+        create_topics(settings)
+        identities.may_move = check_worker(settings)
         identities.look()
         return generations, offset, settled_levels(settings, reads)
 

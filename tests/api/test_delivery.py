@@ -248,3 +248,36 @@ def test_a_record_damaged_while_it_waits_is_passed_by(spool: Spool) -> None:
     assert kafka.delivered == []
     assert spool.quarantined == 2
     assert delivery.is_caught_up
+
+
+def test_a_record_refused_for_its_time_stays_is_counted_and_goes_once_the_clock_is_right(tmp_path):
+    class Message:
+        def timestamp(self):
+            return 2, 1_000
+
+    spool = Spool(tmp_path, "own", 2**20)
+    calls = []
+
+    class Refusing:
+        def produce(self, topic, value, *, partition, on_delivery):
+            calls.append(on_delivery)
+
+        def poll(self, timeout):
+            return 0
+
+        def flush(self, timeout):
+            return 0
+
+    now_s = [0.0]
+    delivery = Delivery(spool, Refusing, ["i", "o"], lambda: now_s[0], lambda: 8_000)
+    record = SpoolRecord(1, 0, b"x")
+    delivery.offer(spool.append([record]), [record])
+    delivery.pump()
+    calls.pop()(KafkaError(KafkaError.INVALID_TIMESTAMP), None)
+    assert (delivery.clock_refusals, delivery.refused_s, delivery.is_caught_up) == (1, 0.0, False)
+
+    now_s[0] = 5.0
+    delivery.pump()
+    calls.pop()(None, Message())
+    assert (delivery.clock_refusals, delivery.refused_s, delivery.is_caught_up) == (1, None, True)
+    assert delivery.skew_ms == 7_000

@@ -303,3 +303,31 @@ def test_a_plan_learned_in_mid_batch_gives_what_a_known_one_does(by_columns, str
     assert [each for step in steps for each in step[1]] == refused
     assert [each for step in steps for each in step[2]] == misplaced
     assert steps[-1][3:] == (None, hw)
+
+
+@pytest.mark.parametrize("by_columns", [True, False])
+def test_a_clock_five_minutes_ahead_has_no_honest_click_refused(by_columns):
+    """Kafka takes no record further ahead, so the horizon never passes the broker's clock."""
+    window_s, ahead_ms = 900, CLOCK_SKEW_MS
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 10_000, plain)
+    fold = folding.new_fold(0)
+
+    def click(unit, assigned_ms, at_ms):
+        receipt = KEYRING.sign(Receipt(1, 0, 1 << 31, 1, assigned_ms, unit, window_s))
+        return encode_observation(Observation(receipt, "click", MICRO, "e", at_ms), SINGLE_OBJECT)
+
+    # An API ahead assigns in the future; its records are ahead by what Kafka takes.
+    early = [
+        Record(n, click(n, NOW_MS + 3_000_000, NOW_MS + 3_000_000), NOW_MS + ahead_ms)
+        for n in range(100)
+    ]
+    # Honest clicks come within the attribution window of their assignment.
+    honest = [
+        Record(100 + n, click(1_000 + n, NOW_MS - 9_000 * n, NOW_MS), NOW_MS) for n in range(100)
+    ]
+    refused = []
+    for records in (early, honest):
+        size = len(records) if by_columns else 1
+        for start in range(0, len(records), size):
+            refused += folding.fold(fold, records[start : start + size]).refused
+    assert not refused
