@@ -69,6 +69,11 @@ class SecureCluster(KafkaCluster):
         """Where clients authenticate by their certificate."""
         return f"{HOST}:{self._mutual}"
 
+    @property
+    def internal_url(self) -> str:
+        """Where whoever comes may do everything."""
+        return f"{HOST}:{self._internal}"
+
     def certificate(self, name: str) -> tuple[Path, Path]:
         """Return the certificate and the key of a client that was made by `start`."""
         return self._pki / f"{name}.crt", self._pki / f"{name}.key"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from streams.cli.main import app
@@ -114,6 +115,17 @@ async def test_every_process_works_with_its_rights_and_names_the_one_that_is_tak
                 done = await run(monkeypatch, installation.of(user), *arguments)
                 assert done.exit_code == 0, (user, arguments, done.output)
 
+            poison = Producer({"bootstrap.servers": installation.cluster.internal_url})
+            poison.produce(f"{PREFIX}observations", b"{")
+            assert poison.flush(20) == 0
+
+            async def is_listed() -> bool:
+                listed = await run(
+                    monkeypatch, installation.of("operator"), "dead-letters", "list", "--json"
+                )
+                return "INVALID_JSON" in listed.stdout
+
+            await until(is_listed, 60.0)
             taken_from: tuple[tuple[str, str, tuple[str, ...]], ...] = (
                 ("archive", "commands", ("archive", "run", "--to", str(tmp_path / "a"))),
                 ("replay", "tallies", ("replay", "verify")),
