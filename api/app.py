@@ -133,6 +133,7 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             background=background,
             probe_commands=command_log.probe,
         )
+        watch.schemas = schemas
         counters = RequestCounters()
         collector = Collector(
             counters,

@@ -16,6 +16,7 @@ from api.spool import Spool
 from streams.domain.errors import DependencyError, EngineError
 from streams.domain.receipts import CLOCK_SKEW_MS
 from streams.process.background import BackgroundTasks
+from streams.wire.schema_levels import SchemaGate
 
 PROBE_S = 2.0
 """How often Kafka and the workers are looked for; older news are no news."""
@@ -53,6 +54,7 @@ class Watch:
 
     Attributes:
         dead_letters: What the live workers could not use since their start, by code.
+        schemas: Knows whether this process reads what others may write; None for yes.
 
     Args:
         experiments: Knows when Redis was last heard.
@@ -90,6 +92,7 @@ class Watch:
         self.dead_letters: Counter[str] = Counter()
         self._has_seen_worker = False
         self._background = background
+        self.schemas: SchemaGate | None = None
         self._probe_commands = probe_commands
         self._are_commands_writable = probe_commands is None
         self._were_commands_writable = probe_commands is None
@@ -127,6 +130,8 @@ class Watch:
             failing = self._background.failing
             for name in self._background.down:
                 (missing if name in failing else degraded).append(f"task:{name}")
+        if self.schemas is not None and self.schemas.too_new:
+            degraded.append("schemas")
         unreadable = sorted(self._experiments.unreadable)
         degraded += [f"snapshot:{name}" for name in unreadable[:SHOWN]]
         failed = sorted(self._experiments.not_evaluated)

@@ -12,6 +12,7 @@ from api import experiments as module
 from api.experiments import Experiments
 from streams.domain.errors import (
     DependencyError,
+    EngineError,
     ExperimentNotFoundError,
     ExperimentNotRunningError,
 )
@@ -267,3 +268,34 @@ async def test_a_snapshot_that_cannot_be_compiled_changes_nothing_of_its_experim
     assert list(experiments.unreadable) == [name]
     assert experiments.snapshot(name) is good
     assert experiments.running(other.experiment.id).id == other.experiment.id
+
+
+async def test_archived_experiments_that_redis_does_not_have_any_more_are_forgotten() -> None:
+    """Those that assign are not: a Redis that was emptied gets them again."""
+    redis = Redis()
+    experiments = Experiments(redis, 1.0)
+    archived, running = snapshot(1, status=Status.ARCHIVED), snapshot(2)
+    redis.snapshots_by_id = {each.experiment.id: each for each in (archived, running)}
+    await experiments.sweep()
+
+    async def ended(known) -> Projected:
+        return Projected(0, [], names=frozenset())
+
+    redis.newer = ended  # type: ignore[method-assign]
+    await experiments.sweep()
+
+    assert [each.experiment.id for each in experiments.all()] == [running.experiment.id]
+    with pytest.raises(ExperimentNotFoundError):
+        experiments.snapshot(archived.experiment.id)
+
+
+async def test_there_may_be_so_many_experiments_that_are_not_archived() -> None:
+    experiments = Experiments(Redis(), 1.0)
+    experiments.put(snapshot(1))
+    experiments.put(snapshot(2, status=Status.ARCHIVED))
+    new = experiment_id(3)
+
+    experiments.check_room(new, 2)
+    with pytest.raises(EngineError, match="TOO_MANY_EXPERIMENTS"):
+        experiments.check_room(new, 1)
+    experiments.check_room(experiment_id(1), 1)  # the same request again

@@ -15,6 +15,9 @@ from streams.diagnosis.facts import (
     SnapshotFacts,
 )
 from streams.diagnosis.finding import Severity
+from streams.diagnosis.schemas import SchemaFacts, blockers
+from streams.domain.schema_levels import SchemaLevels
+from streams.redis_projection.presence import ProcessSchemas
 
 GIB = 2**30
 READ = PartitionFacts("eu-observations", 0, 0, 100, 90, 100)
@@ -52,6 +55,14 @@ def with_snapshot(**changes: Any) -> Facts:
     return replace(HEALTHY, snapshots=(replace(CURRENT, **changes),))
 
 
+def with_schemas(versions: dict[str, int] | None, *processes: ProcessSchemas) -> Facts:
+    return replace(HEALTHY, schemas=SchemaFacts(SchemaLevels(versions), processes))
+
+
+WORKER = ProcessSchemas("worker", "w", {"snapshot": 4}, {"snapshot": 3})
+OLD_API = ProcessSchemas("api", "a", {"snapshot": 3}, {"snapshot": 3})
+
+
 @pytest.mark.parametrize(
     "facts",
     [
@@ -64,6 +75,8 @@ def with_snapshot(**changes: Any) -> Facts:
         with_redis(skew_ms=4_000),
         with_api(skew_ms=None),
         with_api(spool_bytes=GIB // 2),
+        with_schemas({"snapshot": 3}, WORKER, OLD_API),  # in the middle of an upgrade
+        with_schemas({"snapshot": 4}, WORKER),
     ],
 )
 def test_nothing_is_found_where_all_is_well(facts):
@@ -129,6 +142,14 @@ def test_nothing_is_found_where_all_is_well(facts):
         (with_api(spool_bytes=GIB // 2 + 1), "SPOOL_FILLS", "warning", "536,870,913 of"),
         (with_redis(skew_ms=-6_000), "CLOCK_SKEW", "warning", "Redis is 6 s behind"),
         (with_api(skew_ms=301_000), "CLOCK_SKEW", "error", "the API is 301 s ahead of"),
+        (
+            with_schemas({"snapshot": 4}, WORKER, OLD_API),
+            "SCHEMAS_UNREADABLE",
+            "error",
+            "api a cannot read what may be written: snapshot 4",
+        ),
+        (with_schemas({"snapshot": 3}, WORKER), "SCHEMAS_BEHIND", "warning", "snapshot 4"),
+        (with_schemas(None, WORKER), "SCHEMAS_NOT_LOGGED", "warning", "newer release"),
         (with_kafka(dead_letters={"X": 2}), "DEAD_LETTERS", "warning", "2 events of the last 24 h"),
     ],
 )
@@ -188,3 +209,15 @@ def test_what_could_not_be_counted_as_it_should_is_named(
 
     assert (found.code, found.severity) == (code, severity)
     assert "exp_1" in found.what
+
+
+def test_newer_versions_are_not_enabled_while_a_process_cannot_read_them():
+    facts = with_schemas({"snapshot": 3}, WORKER, OLD_API).schemas
+    assert facts is not None
+
+    assert blockers(facts, {"snapshot": 4}) == ["api a cannot read snapshot 4"]
+    assert blockers(replace(facts, processes=(WORKER,)), {"snapshot": 4}) == []
+    assert "no process" in blockers(replace(facts, processes=()), {"snapshot": 4})[0]
+    assert blockers(replace(facts, processes=(OLD_API,)), {"snapshot": 3}) == [
+        "no worker shows a sign of life"
+    ]
