@@ -4,7 +4,8 @@
 
 The whole stack of `experiment up`. Each round creates and starts experiments, assigns units and
 observes one click of each, concludes and archives them, and waits until all have ended. With a
-`--keep-s` longer than the run nothing ends, which is what it was like before.
+`--keep-s` longer than the run nothing ends, which is what it was like before. Units are impressions:
+the receipts of users that an API holds besides are bounded apart (`api/receipt_memory.py`).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ async def _round(session: aiohttp.ClientSession, experiments: int, units: int) -
     for name in names:
         body = {
             "experimentIds": [name],
-            "units": [{"userId": f"{name}-user-{number}"} for number in range(units)],
+            "units": [{}] * units,
         }
         answer = await _posted(session, "/assign", body)
         clicks = [
@@ -104,7 +105,6 @@ async def _experiment(session: aiohttp.ClientSession) -> str:
         "name": "archived",
         "type": "thompson_sampling",
         "primaryMetric": "click",
-        "unit": "user",
         "attributionWindow": 5,
     }
     variants = [{"name": "A", "isControl": True}, {"name": "B"}]
