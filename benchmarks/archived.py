@@ -4,7 +4,7 @@
 
 The whole stack of `experiment up`. Each round creates and starts experiments, assigns units and
 observes one click of each, concludes and archives them, and waits until all have ended. With a
-`--keep-s` longer than the run nothing ends, which is what it was like before. Units are impressions:
+`--keep-s` longer than the run nothing ends. Units are impressions:
 the receipts of users that an API holds besides are bounded apart (`api/receipt_memory.py`).
 """
 

@@ -138,7 +138,7 @@ class ObservationFold(PartitionFold):
         start += int(rows.offsets[start:stop].searchsorted(self.hw, "right"))
         if start >= stop:
             return
-        if self._ended and not self._ended.isdisjoint(rows.experiments[start:stop].tolist()):
+        if self._ended and not self._ended.keys().isdisjoint(rows.experiments[start:stop].tolist()):
             yield from self._fold_runs(rows, start, stop)
             return
         batch = UnitRows(rows[start:stop], [_hash(name) for name in rows.names])

@@ -119,7 +119,7 @@ class PartitionFold:
         self._touched: dict[int, Ledger] = {}
         self._restored: dict[int, Ledger] = {}
         self._obsolete: list[str] = []
-        self._ended: set[int] = set()
+        self._ended: dict[int, int] = {}
         self._newly_ended: dict[int, int] = {}
 
     def restore(
@@ -192,8 +192,9 @@ class PartitionFold:
         if offset <= self.hw:
             return
         self.hw = offset
-        self._ended.add(experiment)
-        self._newly_ended[experiment] = offset
+        # Of an end that is logged again the first one holds: an entry that says the second offset
+        # would be passed by as ahead of a progress before it.
+        self._newly_ended[experiment] = self._ended.setdefault(experiment, offset)
         self._touched.pop(experiment, None)
         self._restored.pop(experiment, None)
         ledger = self._ledgers.pop(experiment, None)

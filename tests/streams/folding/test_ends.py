@@ -174,3 +174,21 @@ def test_a_process_that_dies_at_any_place_goes_on_as_if_it_had_not(data):
     assert [records[index].offset for index, _ in found.refused] == [
         offset for offset in sorted(refused) if progress is None or offset > progress.hw
     ]
+
+
+def test_an_end_that_is_logged_again_ahead_of_the_progress_holds_from_the_first(topic):
+    """By hand: progress is at 1, the second end at 3 is durable, and the event at 2 is refused."""
+    folding, event = FOLDINGS[topic]
+    records = [event(0, 7), end(1, 7, topic), event(2, 7, 5), end(3, 7, topic)]
+    fold = folding.new_fold(PARTITION)
+    folding.fold(fold, records[:2])
+    progress = fold.take_changes().progress
+    folding.fold(fold, records[2:])
+    ahead = fold.take_changes()
+
+    restored = folding.new_fold(PARTITION)
+    restored.restore(progress, ahead.cells, ahead.segments, ahead.ended)
+    found = folding.fold(restored, records)
+
+    assert ahead.ended == ((7, 1),)
+    assert [records[index].offset for index, _ in found.refused] == [2]
