@@ -13,11 +13,15 @@ from confluent_kafka.admin import AclOperation, AdminClient
 
 from api.client.producers import RenewableProducer, is_fatal, is_forbidden
 from api.experiments import Experiments
+from schemas.catalogue import EVENT_BYTES
 from streams.domain.command_ids import key_digest, keyed_command_id
-from streams.domain.errors import DependencyError, EngineError
+from streams.domain.errors import DependencyError, EngineError, InputError
 from streams.domain.events import Answer, Command, CommandKind
 from streams.domain.ids import experiment_id
 from streams.experiments.snapshot import Snapshot
+
+MAX_COMMAND_BYTES = EVENT_BYTES - 4_096
+"""Largest command: a record of its topic without its key and the headers of Kafka."""
 
 _ID_BYTES = 16
 _NUMBER_BITS = 64
@@ -182,6 +186,7 @@ class KafkaCommandLog:
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": 0,
+                "message.max.bytes": EVENT_BYTES,
                 "partitioner": "murmur2_random",
                 "message.timeout.ms": max(1, int(timeout_s * 1000)),
             },
@@ -193,7 +198,12 @@ class KafkaCommandLog:
 
         Raises:
             DependencyError: Kafka did not acknowledge it in time.
+            InputError: it is too large for a record (`COMMAND_TOO_LARGE`).
         """
+        value = self._encode(command)
+        if len(value) > MAX_COMMAND_BYTES:
+            message = f"{len(value)} bytes as a command, must be <= {MAX_COMMAND_BYTES}"
+            raise InputError("COMMAND_TOO_LARGE", message)
         loop = asyncio.get_running_loop()
         delivered: asyncio.Future[None] = loop.create_future()
 
@@ -210,7 +220,7 @@ class KafkaCommandLog:
         try:
             self._producer.produce(
                 self._topic,
-                self._encode(command),
+                value,
                 key=experiment_id(command.experiment).encode(),
                 on_delivery=settle,
             )

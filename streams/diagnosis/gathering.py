@@ -226,7 +226,10 @@ async def _newest_snapshots(settings: Settings) -> dict[str, Snapshot]:
     async with framing(settings.schema_registry_url) as frames:
         records = await _newest_records(settings, POSTERIORS)
         await frames.prepare(records.values())
-        snapshots = [decode_snapshot(value, frames.codec) for value in records.values()]
+        snapshots = []
+        for value in records.values():
+            with contextlib.suppress(EventError):  # one that cannot be read hides no other
+                snapshots.append(decode_snapshot(value, frames.codec))
     return {snapshot.experiment.id: snapshot for snapshot in snapshots}
 
 

@@ -41,6 +41,13 @@ MAX_METRICS = 64
 """Metrics of one experiment in one partition. Those that are declared have their places, and
 `MAX_DECLARED` leaves 16 to others."""
 
+PHASES = 3
+"""Phases of an experiment, `streams.experiments.promoted.Phase`; a variant has an index in each."""
+
+MAX_CELL_METRICS = 8_192
+"""Metrics of all variants in all phases that a cell may have before one that is not declared is
+refused: with 350 bytes for each of them a cell fits its topic."""
+
 MAX_OPENED = 8
 """Metrics that are not declared and that one assignment may be the first to bring. So no single
 receipt takes up the places of all."""
@@ -392,10 +399,12 @@ def _check_room(ledger: Ledger, metric: str, identity: int) -> None:
         EventError: all places are taken, or the assignment has brought as many metrics as it may
             (`TOO_MANY_METRICS`).
     """
-    if len(ledger.salts) >= MAX_METRICS:
+    places = _places(0 if ledger.plan is None else ledger.plan.n_variants)
+    if len(ledger.salts) >= places:
         raise EventError(
             "TOO_MANY_METRICS",
-            f"the experiment has {MAX_METRICS} metrics, and {quoted(metric)} is none of them",
+            f"the experiment has {len(ledger.salts)} metrics, at most {places} with those that are "
+            f"not declared, and {quoted(metric)} is none of them",
             "metric",
         )
     if list(ledger.openers.values()).count(identity & KEY_MASK) >= MAX_OPENED:
@@ -405,6 +414,17 @@ def _check_room(ledger: Ledger, metric: str, identity: int) -> None:
             f"{MAX_OPENED} such metrics",
             "metric",
         )
+
+
+def _places(n_variants: int) -> int:
+    """Return how many metrics an experiment has place for before one is refused.
+
+    >>> _places(2), _places(42), _places(256), _places(0)
+    (64, 64, 10, 64)
+    """
+    if not n_variants:
+        return MAX_METRICS
+    return min(MAX_METRICS, MAX_CELL_METRICS // (PHASES * n_variants))
 
 
 def _open_metric(ledger: Ledger, metric: str, identity: int) -> None:

@@ -13,8 +13,8 @@ from confluent_kafka import KafkaError, KafkaException
 from api.client import outbox as client_module
 from api.client.outbox import DeliveryError, Outbox
 from api.client.producers import RenewableProducer
-from api.commands import KafkaCommandLog
-from streams.domain.errors import DependencyError
+from api.commands import MAX_COMMAND_BYTES, KafkaCommandLog
+from streams.domain.errors import DependencyError, InputError
 from streams.domain.events import Command, CommandKind
 
 FATAL = KafkaError(KafkaError._FATAL)
@@ -93,6 +93,17 @@ async def test_commands_are_written_again_once_the_right_is_granted(refusal: Kaf
 
     assert broker.delivered == [b"a" * 32]
     assert len(broker.producers) == 3
+
+
+async def test_a_command_that_no_record_can_hold_is_refused_before_it_is_sent() -> None:
+    broker = Broker()
+    log = KafkaCommandLog({}, "commands", lambda _: bytes(MAX_COMMAND_BYTES + 1), 1.0, broker.make)
+
+    with pytest.raises(InputError) as caught:
+        await log.append(Command("a" * 32, 1, CommandKind.CREATE, 5))
+
+    assert caught.value.code == "COMMAND_TOO_LARGE"
+    assert broker.delivered == []
 
 
 def test_a_producer_that_turned_fatal_while_idle_is_replaced_with_the_next_record() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, cast
 
 import orjson
@@ -19,14 +19,23 @@ from streams.engine.dead_letters import dead_letters
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.journal import FoldPausedError, Outcome
 from streams.engine.tables import MAX_ENTRY_BYTES, DurableTable
+from streams.experiments.promoted import Phase
+from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.observations import PHASES, _places
 from streams.tallies.refusals import Refusal, by_code
 from streams.tallies.sequences import MAX_GAPS_OF_ALL, MAX_SENDERS, SequenceGuard
 from streams.tallies.window import Window
+from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
 from streams.wire.decisions import encode_decision
 from tests.streams.engine.test_experiments_stage import DEFINITION, Entries, Record
 
+SUMS = [
+    each.name
+    for each in fields(MetricTally)
+    if "total" in each.name or "weight" in each.name or "cross" in each.name
+]
 TOPIC, PARTITION, EXPERIMENT = "commands", 1, 7
 NOISY = '"\\\x1b\u20ac' * 250_000
 deep: Any = {}
@@ -252,3 +261,25 @@ def test_what_is_remembered_of_64_refusals_is_bounded():
 
     assert len(orjson.loads(body)["answers"]) == 64
     assert len(body) < 150_000
+
+
+def test_the_largest_cell_that_invented_metrics_can_make_fits():
+    """Of 256 variants in three phases, with amounts that no sender can exceed."""
+    sums: Any = dict.fromkeys(SUMS, 1 << 200)
+    metrics = {
+        f"{'m' * 60}{number:04}": replace(MetricTally(1 << 40, 1 << 40), **sums)
+        for number in range(_places(256))
+    }
+    cell = Cell(
+        experiment=1,
+        source=Source.OBSERVATIONS,
+        partition=0,
+        hw=1 << 40,
+        first_at_ms=1 << 41,
+        last_at_ms=1 << 41,
+        duplicates=1 << 40,
+        variants={index: VariantTally(metrics=metrics) for index in range(3 * 256)},
+    )
+
+    assert len(Phase) == PHASES
+    assert len(encode_cell(cell)) <= MAX_ENTRY_BYTES
