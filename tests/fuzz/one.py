@@ -15,7 +15,7 @@ except ImportError:
 def by_coverage(name: str, arguments: list[str]) -> None:
     """Fuzz with libFuzzer's arguments; does not return."""
     with atheris.instrument_imports(include=["schemas", "streams.wire", "streams.domain", "api"]):
-        from tests.fuzz.decoders import DECODERS, check
+        from tests.fuzz.decoders import DECODERS, check  # noqa: PLC0415 - so it is instrumented
 
     decoder = DECODERS[name]
     atheris.Setup([sys.argv[0], *arguments], lambda data: check(decoder, data))
@@ -24,8 +24,8 @@ def by_coverage(name: str, arguments: list[str]) -> None:
 
 def by_chance(name: str, seconds: float, artifacts: Path) -> int:
     """Fuzz with mutations of the corpus that hypothesis draws; return 1 if something was found."""
-    from tests.fuzz.decoders import DECODERS
-    from tests.fuzz.mutations import find
+    from tests.fuzz.decoders import DECODERS  # noqa: PLC0415 - not before it is instrumented
+    from tests.fuzz.mutations import find  # noqa: PLC0415 - likewise
 
     until = time.monotonic() + seconds
     while time.monotonic() < until:
