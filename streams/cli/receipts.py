@@ -50,9 +50,9 @@ def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
     if as_json:
         print_json(found)
         return
-    typer.echo("complete" if found["complete"] else "not complete: a worker rebuilds them")
+    terminal.echo("complete" if found["complete"] else "not complete: a worker rebuilds them")
     for name in found["experiments"]:
-        typer.echo(name)
+        terminal.echo(name)
 
 
 def rebuild(archive: Archive = None, as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
@@ -69,9 +69,9 @@ def rebuild(archive: Archive = None, as_json: AsJson = False, api: Api = API_DEF
     if as_json:
         print_json(found)
     else:
-        typer.echo(f"{found['kept']:,} receipts kept, from {found['impressions']:,} impressions")
+        terminal.echo(f"{found['kept']:,} receipts kept, from {found['impressions']:,} impressions")
     if not found["complete"]:
-        typer.echo("another process rebuilds them at this moment", err=True)
+        terminal.echo("another process rebuilds them at this moment", err=True)
         raise typer.Exit(EXIT_FAILED)
 
 
