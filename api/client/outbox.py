@@ -61,7 +61,9 @@ class Outbox:
     ) -> None:
         chosen: KafkaConfig = {"bootstrap.servers": kafka} if isinstance(kafka, str) else kafka
         self.topic = topic
-        self._producer = RenewableProducer({**chosen, **DELIVERY})
+        # A topic that a broker makes by itself has not the settings that counts need.
+        made = {"allow.auto.create.topics": False}
+        self._producer = RenewableProducer({**made, **chosen, **DELIVERY})
         self._queue_timeout_s = queue_timeout_s
         self._failed = 0
         self._reason = ""

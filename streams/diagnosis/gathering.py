@@ -51,7 +51,7 @@ from streams.kafka_admin import required_topics
 from streams.log.generations import generations_of
 from streams.log.kafka import KafkaSource
 from streams.log.positions import GroupPositions, Positions
-from streams.log.records import LogError, all_records
+from streams.log.records import LogError, Span, all_records
 from streams.log.schema_levels import levels_of
 from streams.receipt_keys import keyring_of
 from streams.redis_projection.connection import connect, redis_errors
@@ -165,6 +165,7 @@ async def _kafka(
         snapshots = await _newest_snapshots(settings)
         after = await asyncio.to_thread(_committed, settings, found)
         await asyncio.sleep(_SETTLE_S)
+        after = await asyncio.to_thread(_past_markers, settings, spans, after)
     except (DependencyError, ClusterError, KafkaException) as error:
         return KafkaFacts(error=_said(error), code=getattr(error, "code", "")), {}, {}
     positions = tuple(
@@ -208,6 +209,27 @@ def _committed(settings: Settings, partitions: Mapping[str, int]) -> Positions:
     ]
     with GroupPositions(settings) as positions:
         return positions.read(asked)
+
+
+def _past_markers(
+    settings: Settings, spans: Mapping[str, Mapping[int, Span]], committed: Positions
+) -> Positions:
+    """Return where the workers go on, behind what holds no records for them.
+
+    The marks of transactions and what they have aborted take offsets, and nothing is committed
+    behind them before the next record comes.
+    """
+    found = dict(committed)
+    source = KafkaSource(settings)
+    for name, parts in spans.items():
+        topic = name.removeprefix(settings.topic_prefix)
+        for number, span in parts.items():
+            position = found.get((name, number))
+            if position is None or not span.begin <= position < span.end:
+                continue
+            if not any(source.read(topic, number, position, span.end)):
+                found[name, number] = span.end
+    return found
 
 
 async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
