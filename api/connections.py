@@ -139,6 +139,7 @@ class Connections:
         for waiting in (self._unserved, self._idle):
             for victim in waiting:
                 self.evicted += 1
+                self.errors["CONNECTION_EVICTED"] += 1
                 self.forget(victim)
                 victim.evict()
                 return True

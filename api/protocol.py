@@ -266,12 +266,11 @@ class BoundedProtocol(HttpToolsProtocol):
         Raises:
             RequestError: it is no request that can be answered.
         """
+        parsed = None
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # An upgrade is declined by answering as if it had not been asked for (RFC 9110, 7.8).
-            # The parser takes the body for the other protocol, so another one is to read it.
-            self._resume_without_upgrade(data[upgrade.args[0] :])
+            parsed = upgrade.args[0]
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, RequestError):
@@ -279,6 +278,11 @@ class BoundedProtocol(HttpToolsProtocol):
             if isinstance(error, httptools.HttpParserCallbackError):
                 raise  # a bug of ours
             raise malformed("not a request of HTTP/1.1") from error
+        # An upgrade is declined by answering as if it had not been asked for (RFC 9110, 7.8). The
+        # parser takes the body for the other protocol, so another one is to read it. It is fed
+        # here, since an error inside the `except` above would lose its own cause.
+        if parsed is not None:
+            self._resume_without_upgrade(data[parsed:])
 
     def _resume_without_upgrade(self, rest: bytes) -> None:
         length = b"".join(

@@ -226,6 +226,16 @@ async def test_an_upgrade_is_declined_and_its_body_read(server: Served, framing:
     assert (first.status, again.status, last.status) == (200, 200, 200)
 
 
+async def test_a_bad_request_behind_an_upgrade_is_400(server: Served) -> None:
+    upgrade = request("GET", "/health", "Connection: Upgrade", "Upgrade: h2c")
+
+    async with server.connect() as client:
+        client.writer.write(upgrade + b"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        assert [(await client.answer()).status for _ in range(2)] == [200, 400]
+        assert await client.is_closed()
+
+
 async def test_pipelined_requests_are_answered_in_order(server: Served) -> None:
     async with server.connect() as client:
         client.writer.write(GET + request("GET", "/nowhere") + GET)

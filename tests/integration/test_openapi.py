@@ -19,6 +19,8 @@ from tests.integration.engine_ledger import workers_of
 SECONDS = 35
 """For all operations together, with ids made up and with those of real experiments; each."""
 
+SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
+
 EXCLUDED = (
     # What a schema cannot say (weights sum to 1, one control) makes a 422 of what fits it.
     "positive_data_acceptance",
@@ -69,7 +71,7 @@ def fuzz(url: str, key: str, directory: Path) -> subprocess.CompletedProcess[str
         *("--header", f"Authorization: Bearer {key}"),
         *("--phases", "examples,coverage,fuzzing,stateful", "--max-time", str(SECONDS)),
         *("--checks", "all", "--exclude-checks", ",".join(EXCLUDED)),
-        *("--max-examples", "40", "--request-timeout", "25", "--seed", "1"),
+        *("--max-examples", "40", "--request-timeout", "25", "--seed", SEED),
         *("--generation-database", "none", "--no-color"),
     )
     return subprocess.run(
