@@ -51,13 +51,19 @@ class Share:
         return self._credit_s > 0.0
 
     @contextmanager
-    def spent(self) -> Iterator[None]:
-        """Charge for what is done inside, without any `await`."""
+    def spent(self) -> Iterator[Callable[[], float]]:
+        """Charge for what is done inside, without any `await`; gives its seconds afterwards."""
         began = self._clock()
+        took_s = 0.0
         try:
-            yield
+            yield lambda: took_s
         finally:
-            self._credit_s -= self._clock() - began
+            took_s = self._clock() - began
+            self.charge(took_s)
+
+    def charge(self, seconds: float) -> None:
+        """Take credit for work that was done, or give it back if negative."""
+        self._credit_s -= seconds
 
 
 async def follow(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +41,13 @@ EVALUATION_INTERVAL_S = 0.1
 EVALUATION_SHARE = 0.25
 """Share of the time that evaluations may take from folding. When more has changed than fits, what
 changed first comes first, and is evaluated as often as it can be."""
+
+LARGE_EVALUATION_S = 0.25
+"""Evaluations that take longer have a share of their own: their experiments are evaluated more
+rarely, and not those of others."""
+
+LARGE_SHARE = 0.1
+"""Share of the time that all of them may take together."""
 
 EVALUATION_BURST_S = 0.1
 """How long a worker may evaluate at once after a pause, before it is held to that share."""
@@ -118,6 +124,8 @@ class Publisher:
         self._failing: dict[int, Snapshot | None] = {}
         self._is_taking_over = False
         self._share = Share(EVALUATION_SHARE, EVALUATION_BURST_S)
+        self._large_share = Share(LARGE_SHARE, EVALUATION_BURST_S)
+        self._large: set[int] = set()
 
     async def run(self) -> None:
         """Publish what changes, for ever."""
@@ -154,15 +162,21 @@ class Publisher:
             self._projector.remove(ended)
         dirty, stage.dirty = stage.dirty, {}
         commanded = {answer.experiment for answer in answers}
-        waiting = deque(sorted(dirty, key=lambda place: place[1] not in commanded))
+        waiting: list[tuple[int, int]] = []
         published: list[_Published] = []
         failed: list[tuple[int, Known, Exception]] = []
-        while waiting and self._share.is_left:
-            partition, number = waiting.popleft()
+        for partition, number in sorted(
+            dirty, key=lambda place: (place[1] not in commanded, place[1] in self._large)
+        ):
+            share = self._large_share if number in self._large else self._share
+            if number not in commanded and not share.is_left:  # commands are few, and do not wait
+                waiting.append((partition, number))
+                continue
             known = stage.known(partition, number)
             if known is not None:
-                with self._share.spent():
+                with share.spent() as spent:
                     self._evaluate(partition, known, published, failed)
+                self._note_cost(number, share, spent())
             # One evaluation takes milliseconds: let batches and heartbeats in between.
             await asyncio.sleep(0)
         try:
@@ -203,6 +217,15 @@ class Publisher:
         if self._failing.pop(known.number, self) is not self:
             logger.info("%s can be evaluated again", experiment_id(known.number))
             metrics.EVALUATIONS_FAILING.set(len(self._failing))
+
+    def _note_cost(self, number: int, share: Share, cost_s: float) -> None:
+        """Remember which experiments are large; the first evaluation is charged to their share."""
+        if cost_s <= LARGE_EVALUATION_S:
+            self._large.discard(number)
+        elif number not in self._large:
+            self._large.add(number)
+            share.charge(-cost_s)
+            self._large_share.charge(cost_s)
 
     async def _without_statistics(
         self, failed: Sequence[tuple[int, Known, Exception]]

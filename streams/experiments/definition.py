@@ -20,10 +20,23 @@ from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnit
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
 from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.inference.kinds import MetricKind
+from streams.tallies.observations import MAX_METRICS
 from streams.tallies.plan import MAX_DECLARED
 
 MAX_VARIANTS = 256
 """Variants of one experiment, at most; P(best) by quadrature costs time in proportion."""
+
+MAX_COMPARED = 4_096
+"""Variants times declared metrics, at most: 256 variants with 16 metrics, or 124 with 33. One
+evaluation takes about a quarter of a millisecond for each, during which its worker does nothing
+else; a snapshot has 300 bytes for each."""
+
+MAX_COUNTED = 17_408
+"""Variants times what a cell may keep of each: 64 metrics, declared or not, products of ratios, and
+`MAX_PERIODS`. At 235 bytes each a cell fits its topic (`STATE_BYTES`), whatever is counted."""
+
+MAX_PERIODS = 144
+"""Periods that ten years of units come to."""
 
 MAX_CONFIG_DEPTH = 16
 
@@ -315,11 +328,28 @@ class ExperimentDefinition(InputModel):
             message = f"weights sum to {math.fsum(weights)!r}, not to 1"
             raise problem("WEIGHTS_DO_NOT_SUM", message, "variants")
         _check_policy(self.config.parameters, len(names))
+        self._check_size(len(names))
         size = len(self.model_dump_json(by_alias=True).encode())
         if size > MAX_DEFINITION_BYTES:
             message = f"{size} bytes as JSON with all defaults, must be <= {MAX_DEFINITION_BYTES}"
             raise problem("DEFINITION_TOO_LARGE", message)
         return self
+
+    def _check_size(self, n_variants: int) -> None:
+        """Refuse more than one worker can evaluate beside others, or one cell can hold."""
+        config = self.config
+        n_metrics = 1 + len(config.secondary_metrics) + len(config.guardrail_metrics)
+        if n_variants * n_metrics > MAX_COMPARED:
+            message = f"variants * metrics == {n_variants * n_metrics}, must be <= {MAX_COMPARED}"
+            raise problem("EXPERIMENT_TOO_LARGE", message, "variants")
+        n_ratios = sum(spec.components is not None for spec in config.metrics.values())
+        n_periods = 0 if config.periods is None else MAX_PERIODS
+        n_counted = n_variants * (MAX_METRICS + n_ratios + n_periods)
+        if n_counted > MAX_COUNTED and (n_ratios or n_periods):
+            message = (
+                f"variants * (metrics + ratios + periods) == {n_counted}, must be <= {MAX_COUNTED}"
+            )
+            raise problem("EXPERIMENT_TOO_LARGE", message, "variants")
 
     @property
     def weights(self) -> tuple[float, ...]:

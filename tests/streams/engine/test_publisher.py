@@ -372,7 +372,7 @@ async def test_what_does_not_fit_waits_its_turn_and_its_answers_with_it(world):
     assert projected.given[4:] == [first, last, second]
 
 
-async def test_an_answer_waits_for_the_snapshot_with_its_command(world):
+async def test_a_command_waits_for_no_share_and_its_answer_follows_its_snapshot(world):
     world.stage.touch_all()
     answer = Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)
     world.stage.answers = [answer]
@@ -381,5 +381,32 @@ async def test_an_answer_waits_for_the_snapshot_with_its_command(world):
 
     await world.publisher._step()
 
-    assert world.projected.given == []
-    assert world.stage.answers == [answer]
+    name = experiment_id(EXPERIMENT)
+    assert world.projected.given == [name, f"answer to {name}"]
+    assert world.stage.answers == []
+
+
+async def test_a_large_experiment_is_evaluated_rarely_and_delays_no_small_one(world, monkeypatch):
+    """One evaluation takes a second; at a tenth of the time it comes every ten seconds."""
+    stage = world.stage
+    create = Record(11, encode_command(Command(f"{1:032x}", 1, CommandKind.CREATE, 1, DEFINITION)))
+    stage.fold("commands", PARTITION, cast(Any, [create]))
+    now_s = [0.0]
+    evaluated = module._evaluated
+
+    def slow(known: Known) -> Snapshot | None:
+        now_s[0] += 1.0 if known.number == EXPERIMENT else 0.001
+        return evaluated(known)
+
+    monkeypatch.setattr(module, "_evaluated", slow)
+    world.publisher._share = Share(0.25, 0.1, lambda: now_s[0])
+    world.publisher._large_share = Share(0.1, 0.1, lambda: now_s[0])
+
+    for _ in range(200):
+        now_s[0] += 0.1
+        stage.touch_all()
+        await world.publisher._step()
+
+    given = [each for each in world.projected.given if not each.startswith("answer")]
+    assert given.count(experiment_id(1)) == 200
+    assert 2 <= given.count(experiment_id(EXPERIMENT)) <= 4

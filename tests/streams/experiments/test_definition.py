@@ -647,3 +647,42 @@ def test_who_promotes_by_itself_explores_with_half_of_its_units(config, floor):
     assert definition.policy.min_allocation == floor
     # What the author has written stays as it is.
     assert definition.config.parameters.min_allocation in {None, 0.02}
+
+
+def sized(n_variants, n_metrics, **config):
+    names = [f"m{index}" for index in range(n_metrics - 1)]
+    return parse_definition(
+        {
+            "name": "Hero",
+            "type": "thompson_sampling",
+            "primaryMetric": "click",
+            "secondaryMetrics": names[:30],
+            "guardrailMetrics": names[30:],
+            **config,
+        },
+        [{"name": f"V{index}", "isControl": index == 0} for index in range(n_variants)],
+    )
+
+
+@pytest.mark.parametrize(("n_variants", "n_metrics"), [(256, 16), (124, 33), (2, 33)])
+def test_an_experiment_as_large_as_its_bound_is_accepted(n_variants, n_metrics):
+    assert len(sized(n_variants, n_metrics).variants) == n_variants
+
+
+@pytest.mark.parametrize(
+    ("n_variants", "n_metrics", "config"),
+    [
+        (256, 17, {}),
+        (125, 33, {}),
+        (84, 1, {"periods": {"stratified": True}}),
+        (256, 1, {"periods": {"delayed": True}}),
+    ],
+)
+def test_an_experiment_that_would_delay_others_or_fill_its_cells_is_refused(
+    n_variants, n_metrics, config
+):
+    with pytest.raises(InputError) as error:
+        sized(n_variants, n_metrics, **config)
+
+    assert (error.value.code, error.value.path) == ("EXPERIMENT_TOO_LARGE", "variants")
+    assert "must be <=" in error.value.message
