@@ -219,8 +219,13 @@ class StickyReceipts:
         outcomes: list[_Outcome] = [TimeoutError()] * len(waiting)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                outcomes = list(await self._store.ask([question for question, _ in waiting]))
+                found = list(await self._store.ask([question for question, _ in waiting]))
+            outcomes = [answer for answer, _ in zip(found, waiting, strict=True)]
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError
+            self._rest(error)
+            outcomes = [error] * len(waiting)
+        except Exception as error:  # noqa: BLE001 - what Redis holds cannot be read: as if it were not there
+            _log.exception("first receipts cannot be read")
             self._rest(error)
             outcomes = [error] * len(waiting)
         finally:

@@ -121,6 +121,9 @@ class LogEnds:
         except EngineError as error:
             logger.warning("%s went back to before %d: %s", tp, position, error)
             return
+        except Exception:
+            logger.exception("%s went back to before %d, and its end cannot be read", tp, position)
+            return
         end = spans[tp.partition].end
         if end < position:
             await self._refuse(

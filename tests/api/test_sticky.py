@@ -179,3 +179,21 @@ async def test_of_two_ids_with_receipts_the_one_of_the_unit_itself_holds() -> No
 
     assert found == Remembered(mine[0], Standing.KNOWN, is_shared=False)
     assert await process.first(2) == (other[0], Standing.KNOWN)
+
+
+@pytest.mark.parametrize("answers", [ValueError("not a receipt"), []], ids=["raises", "too few"])
+async def test_what_redis_holds_and_nobody_can_read_delays_no_assignment(
+    answers: Exception | list[object], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryReceipts()
+
+    async def ask(_: object) -> list[object]:
+        if isinstance(answers, Exception):
+            raise answers
+        return answers
+
+    store.ask = ask  # type: ignore[assignment, method-assign]
+    async with asyncio.timeout(5):
+        assert await Sticky(store).first(1) == (receipt(1, 7), Standing.PROVISIONAL)
+
+    assert "first receipts cannot be read" in caplog.text
