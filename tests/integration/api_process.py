@@ -46,7 +46,7 @@ async def api_of(
     await process.start()
     # Not through a proxy: the address is on this machine.
     async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=15
+        base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=40
     ) as http:
 
         async def answers() -> bool:

@@ -224,6 +224,7 @@ async def test_every_count_is_exact_while_one_release_replaces_another(
     settings, tmp_path, release, first
 ):
     """Two workers and an API are replaced one by one, in either order, under traffic."""
+    settings = settings.model_copy(update={"command_timeout_s": 30.0})
     create_topics(settings)
     ledger = Ledger(settings)
     async with AsyncExitStack() as stack:
