@@ -28,7 +28,6 @@ from streams.tallies.partition import PartitionFold
 from streams.tallies.plan import Accepted
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, as the folds have it
-_VARIANT_BITS = np.uint64(16)
 
 
 def unit_log(
@@ -108,7 +107,7 @@ def joined(
     assigned, observed = list(assigned), list(observed)
     variants = _column(each.variants for each in assigned)
     times = _column(each.assigned_at_ms for each in assigned)
-    keys = _keys(_column(each.units for each in assigned), times, variants)
+    keys = _keys(_column(each.units for each in assigned), variants)
     order = np.lexsort((keys, times))  # of the same millisecond in an order that no partition makes
     order = order[variants[order] < n_arms]
     by_key = order[np.argsort(keys[order], kind="stable")]
@@ -116,11 +115,7 @@ def joined(
     places[order] = np.arange(len(order))
 
     wanted = _column(each.variants for each in observed)
-    wanted_keys = _keys(
-        _column(each.units for each in observed),
-        _column(each.assigned_at_ms for each in observed),
-        wanted,
-    )
+    wanted_keys = _keys(_column(each.units for each in observed), wanted)
     found = np.searchsorted(keys[by_key], wanted_keys)
     is_there = found < len(by_key)
     is_there[is_there] = keys[by_key[found[is_there]]] == wanted_keys[is_there]
@@ -172,10 +167,9 @@ def _column(columns: Iterable[array[int]]) -> IntArray:
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-def _keys(units: IntArray, times: IntArray, variants: IntArray) -> NDArray[np.uint64]:
+def _keys(units: IntArray, variants: IntArray) -> NDArray[np.uint64]:
     """Return what stands for assignments, as where the folds remember them.
 
     Among ten million, any two collide with a probability of 2.7e-6 (n**2 / 2**65).
     """
-    place = times.astype(np.uint64) << _VARIANT_BITS | variants.astype(np.uint64)
-    return units.view(np.uint64) ^ place * _SPREAD
+    return units.view(np.uint64) ^ (variants.astype(np.uint64) + np.uint64(1)) * _SPREAD

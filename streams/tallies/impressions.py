@@ -168,11 +168,9 @@ def _admit(window: Window, group: ImpressionGroup, n_variants: int) -> _Admitted
     refused: EventError | None = None
     answers = []
     unremembered = 0
-    for unit, variant, assigned_at_ms in zip(
-        group.units, group.variants, group.assigned_at_ms, strict=True
-    ):
+    for unit, variant in zip(group.units, group.variants, strict=True):
         try:
-            answers.append(window.admit(unit & KEY_MASK, assigned_at_ms, variant, n_variants))
+            answers.append(window.admit(unit & KEY_MASK, variant, n_variants))
         except MemoryFullError as error:
             answers.append(Admission.REPEATED)
             unremembered += 1

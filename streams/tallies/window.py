@@ -4,7 +4,7 @@ One dictionary entry answers both for a unit that was observed once, as most are
 for (assignment, metric), its value holds the unit's total, how many events came after the first,
 and the id of the first. A further event of the same unit gets an entry of its own, and at most
 `MAX_EVENTS` of them count, so no unit can fill the memory of the others. The entry of a unit that
-was assigned holds time and variant of its first assignment; a further one gets its own.
+was assigned holds the variant of its first assignment; each further variant gets its own.
 
 Keys and event ids are 60 bits of uniform hashes,
 which Python keeps in 32 bytes instead of the 48 that 64 bits take. Among ten million entries of one
@@ -55,8 +55,6 @@ _COUNT_BITS = 10
 _COUNT_MASK = (1 << _COUNT_BITS) - 1
 _TOTAL_SHIFT = _EVENT_BITS + _COUNT_BITS
 _ONE_MORE = 1 << _EVENT_BITS
-_VARIANT_BITS = 16
-_VARIANT_MASK = (1 << _VARIANT_BITS) - 1
 # 2**64 over the golden ratio: odd, so distinct assignments of one unit stay distinct.
 _SPREAD = 0x9E3779B97F4A7C15
 _EVICTED = 1  # the mark of the last deadline that was forgotten for lack of room
@@ -236,15 +234,15 @@ class Window:
         bucket.changed.update(new)
         self._size += len(new)
 
-    def admit(self, unit: int, assigned_at_ms: int, variant: int, n_variants: int) -> Admission:
+    def admit(self, unit: int, variant: int, n_variants: int) -> Admission:
         """Remember an assignment without deadline, unless it is a repetition.
 
-        A unit that is assigned anew, at another time or to another variant, is another assignment;
-        so it counts for the variant that its observations will count for.
+        A unit counts once for every variant it was assigned to, whatever the times of its receipts:
+        it has a second one of the same variant only if the first could not be looked up, and then
+        what is observed by either is observed of the same unit.
 
         Args:
             unit: Key of the unit.
-            assigned_at_ms: Time of the assignment.
             variant: Index of the variant, in [0, 2**16).
             n_variants: Variants of the experiment. Larger indices are of another phase of its life,
                 and a unit may be in one of each phase.
@@ -256,20 +254,18 @@ class Window:
         if bucket is None:
             bucket = self._open(NO_DEADLINE, self.horizon)
         entries = bucket.entries
-        place = assigned_at_ms << _VARIANT_BITS | variant
-        further = (unit ^ place * _SPREAD) & KEY_MASK
+        further = (unit ^ (variant + 1) * _SPREAD) & KEY_MASK
         known = entries.get(unit)
-        if (known is not None and known >> 1 == place) or further in entries:
+        if (known is not None and known >> 1 == variant) or further in entries:
             return Admission.REPEATED
         if self._size >= self._limit:
             self._make_room(NO_DEADLINE)
         self._size += 1
         if known is None:
-            entries[unit] = bucket.changed[unit] = place << 1
+            entries[unit] = bucket.changed[unit] = variant << 1
             return Admission.NEW
         entries[further] = bucket.changed[further] = 0
-        first = known >> 1 & _VARIANT_MASK
-        if known & 1 or first == variant or max(first, variant) >= n_variants:
+        if known & 1 or max(known >> 1, variant) >= n_variants:
             return Admission.NEW
         entries[unit] = bucket.changed[unit] = known | 1
         return Admission.CROSSED

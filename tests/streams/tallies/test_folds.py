@@ -146,10 +146,10 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
     )
 
 
-def test_the_assignment_of_a_user_counts_once_and_a_new_assignment_again():
+def test_a_user_counts_once_for_every_variant_whatever_the_times_of_the_receipts():
     fold = ImpressionFold(0)
     twice = group((0, HALF, 50, 1), (0, HALF, 50, 1), (1, HALF, 50, 2), repeatable=True)
-    later = group((0, HALF, 50, 1), (1, HALF, 70, 1), repeatable=True)
+    later = group((0, HALF, 60, 1), (1, HALF, 70, 1), repeatable=True)
 
     fold.fold(0, ImpressionBatch(9, 0, 0, [twice]))
     fold.fold(1, ImpressionBatch(9, 0, 1, [later]))
@@ -550,7 +550,7 @@ def naive_impressions(records):
             features = each.features or [None] * len(each.units)
             columns = (each.variants, each.propensities, each.assigned_at_ms, each.units, features)
             for row in zip(*columns, strict=True):
-                assignment = (each.experiment, row[0], row[2], row[3])
+                assignment = (each.experiment, row[0], row[3])
                 if each.repeatable and assignment in seen:
                     continue
                 if each.repeatable:

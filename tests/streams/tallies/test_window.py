@@ -141,9 +141,9 @@ def test_a_unit_has_a_bound():
 def test_assignments_are_admitted_once_until_the_window_is_full():
     window = Window(1, 2)
 
-    assert [window.admit(unit, 5, 0, 2) for unit in (1, 2, 1)] == [NEW, NEW, REPEATED]
+    assert [window.admit(unit, 0, 2) for unit in (1, 2, 1)] == [NEW, NEW, REPEATED]
     with pytest.raises(MemoryFullError) as caught:
-        window.admit(3, 5, 0, 2)
+        window.admit(3, 0, 2)
     assert caught.value.code == "DEDUPLICATION_WINDOW_FULL"
     assert set(window.buckets) == {NO_DEADLINE}
 
@@ -152,16 +152,17 @@ def test_a_unit_in_a_second_variant_is_found_once():
     window = Window(1, 10)
 
     answers = [
-        window.admit(8, 5, 0, 2),
-        window.admit(8, 6, 0, 2),  # the same variant at another time
-        window.admit(8, 6, 1, 2),
-        window.admit(8, 6, 1, 2),
-        window.admit(8, 7, 1, 2),
-        window.admit(9, 5, 0, 2),
-        window.admit(9, 8, 3, 2),  # another phase of the experiment
+        window.admit(8, 0, 3),
+        window.admit(8, 0, 3),
+        window.admit(8, 1, 3),
+        window.admit(8, 1, 3),
+        window.admit(8, 2, 3),
+        window.admit(9, 0, 3),
+        window.admit(9, 4, 3),  # another phase of the experiment
+        window.admit(9, 4, 3),
     ]
 
-    assert answers == [NEW, NEW, CROSSED, REPEATED, NEW, NEW, NEW]
+    assert answers == [NEW, REPEATED, CROSSED, REPEATED, NEW, NEW, NEW, REPEATED]
 
 
 def test_a_unit_has_so_many_events_and_leaves_the_memory_to_others():
