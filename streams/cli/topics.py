@@ -19,8 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def create() -> None:
-    """Create the topics that are missing, and check the partitions of those that exist."""
-    created = create_topics(load_settings())
+    """Create the topics that are missing, and check those that exist."""
+    settings = load_settings()
+    typer.echo(f"Kafka {settings.kafka_url}", err=True)
+    created = create_topics(settings)
     for name in created:
         terminal.echo(f"created {name}")
     if not created:
