@@ -252,7 +252,8 @@ class MetricSpec(InputModel):
         if self.kind is MetricKind.COUNT and not floor.is_integer():
             message = f"floor == {floor}, must be a whole number, as counts are"
             raise problem("FLOOR_NOT_WHOLE", message, "floor")
-        if self.cap is not None and floor >= self.cap:
+        # In micro-units, as values are counted: two numbers may round to the same one.
+        if self.cap is not None and round(floor * MICRO) >= round(self.cap * MICRO):
             message = f"floor == {floor}, must be below the cap"
             raise problem("OUT_OF_RANGE", message, "floor")
 

@@ -16,7 +16,7 @@ from streams.inference.stirling import stirling_correction
 # variable has a log-concave density, so the mass beyond is below exp(-28) = 7e-13 of its side.
 _DEPTH = 28.0
 _LIMIT_SIZE, _NORMAL_SIZE = 1e12, 1e8
-_PLAIN_LEAST, _PLAIN_SIZE = 0.5, 1e6
+_PLAIN_LEAST, _PLAIN_SIZE = 0.5, 1e7
 _QUANTILE_TOLERANCE = 1e-12  # of a deviation
 _MAX_HALVINGS = 100
 _SUPPORT_TOLERANCE = 0.01
@@ -255,9 +255,11 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
 
 def _log_mix(share: FloatArray, distance: FloatArray) -> FloatArray:
     """Return log(1 - share + share e^distance) without overflow or cancellation."""
-    small = np.minimum(distance, 1.0)
+    # As long as the exponential is a machine number the first form keeps its digits; the second one
+    # loses those of a share of 1e-18, times a size of 1e18.
+    small = np.minimum(distance, _NEAR)
     mixed: FloatArray = np.where(
-        distance < 1.0,
+        distance < _NEAR,
         np.log1p(share * np.expm1(small)),
         distance + np.log(share + (1.0 - share) * np.exp(-np.maximum(distance, 0.0))),
     )

@@ -57,7 +57,7 @@ def test_every_accepted_definition_can_be_evaluated(data):
             check(*found)
 
 
-FOUND = (8, 13, 64, 77, 383, 408, 437, 539, 725, 1294, 1568)
+FOUND = (8, 13, 64, 77, 383, 1324, 408, 437, 539, 725, 1294, 1568)
 """Seeds of evaluations that a long search found to raise, to hang, or to say what is no number."""
 
 
@@ -152,3 +152,13 @@ def test_units_of_the_metric_do_not_change_who_is_best():
     assert [each.probability_best for each in first.variants] == pytest.approx(
         [each.probability_best for each in second.variants], abs=1e-6
     )
+
+
+def test_a_cap_that_rounds_to_its_floor_is_refused():
+    """Both are kept in micro-units, and a plan whose cap is no larger than its floor is invalid."""
+    spec = {"kind": "continuous", "floor": 1e-6, "cap": 1.1e-6}
+
+    with pytest.raises(InputError) as error:
+        experiment(metrics={"click": spec})
+
+    assert (error.value.code, error.value.path) == ("OUT_OF_RANGE", "config.metrics.click.floor")
