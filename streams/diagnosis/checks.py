@@ -311,8 +311,8 @@ def _miscounts(facts: Facts) -> Iterator[Finding]:
             "DEDUPLICATION_FULL",
             Severity.ERROR,
             f"events of {_listed(full)} are not counted, because a partition cannot remember more",
-            "Raise EXPERIMENT_DEDUPLICATION_MAX_ENTRIES or the partitions. What was refused is "
-            "among the dead letters and can be sent again; until then nothing is concluded.",
+            "Raise EXPERIMENT_DEDUPLICATION_MAX_ENTRIES, and count the log anew with "
+            "`experiment replay rebuild`; until then nothing is concluded.",
         )
     crossed = [each for each in facts.snapshots if each.crossed_units]
     if crossed:

@@ -15,9 +15,9 @@ def read_once(config: ExperimentConfig, variants: Sequence[VariantTally]) -> lis
     """Return tallies in which the units of binary metrics have the value 0 or 1.
 
     So are those that are declared `binary`, unless they are declared to be summed, and those of no
-    declared kind as long as nothing but 0 and 1 is observed of them. A second click of one unit
-    would else turn a conversion rate into a count. Parts of ratios stay sums, as their products
-    are.
+    declared kind, floor and cap as long as nothing but 0 and 1 is observed of them. A second click
+    of one unit would else turn a conversion rate into a count. Parts of ratios stay sums, as their
+    products are.
 
     Args:
         config: What is declared.
@@ -43,7 +43,9 @@ def _read_once(config: ExperimentConfig, variants: Sequence[VariantTally]) -> It
     """Yield the names of binary metrics that some unit has observed several times."""
     parts = {part for spec in config.metrics.values() for part in spec.components or ()}
     for name in {name for variant in variants for name in variant.metrics}:
-        if name in parts or config.spec(name).model_kind not in {None, MetricKind.BINARY}:
+        spec = config.spec(name)
+        is_bounded = spec.floor is not None or spec.cap is not None
+        if name in parts or is_bounded or spec.model_kind not in {None, MetricKind.BINARY}:
             continue
         tallies = [variant.metrics[name] for variant in variants if name in variant.metrics]
         is_once = all(tally.total_squared == tally.total * MICRO for tally in tallies)

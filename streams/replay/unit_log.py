@@ -85,7 +85,9 @@ def unit_log(
         raise InputError("NO_UNITS", f"{experiment.id} has assigned nobody by then", "until")
     plan = plan_of(experiment.definition)
     log = replace(log, cap=plan.caps.get(metric), floor=plan.floors.get(metric))
-    if config.spec(metric).kind is None and np.isin(log.observed_values, (0, MICRO)).all():
+    spec = config.spec(metric)
+    is_plain = spec.kind is None and spec.cap is None and spec.floor is None
+    if is_plain and np.isin(log.observed_values, (0, MICRO)).all():
         log = replace(log, cap=MICRO)  # as `streams.experiments.once` reads it
     is_declared = metric in {config.primary_metric, *config.secondary_metrics}
     if not (is_declared or log.unmatched or len(log.observed_units)):

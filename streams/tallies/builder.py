@@ -22,6 +22,7 @@ _NOBODY = VariantTally()
 _NO_VALUES = MetricTally()
 _NO_PRODUCT = ProductTally()
 _SQUARE = MICRO * MICRO
+_BINARIES = (0, MICRO)
 _N_SUMS = 7
 # Of `_metrics`. Units whose first value is 1 are in the last one alone.
 _UNITS, _FURTHER, _TOTAL, _SQUARED, _POSITIVE, _BINARY, _ONES = range(_N_SUMS)
@@ -143,24 +144,22 @@ class CellBuilder:
         sums = self._metrics.get(key)
         if sums is None:
             sums = self._metrics[key] = [0] * _N_SUMS
-        if observed is None:
-            observed = value
-        if observed in (0, MICRO):
-            sums[_BINARY] += 1
-        converted = 0
         if before is None:
             sums[_UNITS] += 1
             sums[_SQUARED] += value * value
-            if value > 0:
-                sums[_POSITIVE] += 1
-                converted = 1
+            converted = int(value > 0)
         else:
             sums[_FURTHER] += 1
-            sums[_SQUARED] += value * (2 * before + value)  # (before + value)**2 - before**2
-            converted = (before + value > 0) - (before > 0)
-            if converted:
-                sums[_POSITIVE] += converted
+            after = before + value
+            sums[_SQUARED] += value * (before + after)  # after**2 - before**2
+            converted = (after > 0) - (before > 0)
+        if converted:
+            sums[_POSITIVE] += converted
         sums[_TOTAL] += value
+        if observed is None:
+            observed = value
+        if observed == MICRO or not observed:
+            sums[_BINARY] += 1
         if vector is not None:
             variant, _, metric = key
             reward = variant, metric, vector
@@ -208,14 +207,16 @@ class CellBuilder:
         keys: Sequence[tuple[int, int, str]],
         values: Sequence[int],
         times_ms: Sequence[int],
+        observed: Sequence[int] | None = None,
     ) -> None:
         """Add the first observations of units, of records up to the one at `offset`.
 
         Args:
             offset: Offset of the last record.
             keys: Variant, propensity and metric of each.
-            values: The observations, in micro-units.
+            values: What the observations add, in micro-units.
             times_ms: Times of the observations.
+            observed: The observations, where they add something else.
         """
         # All of it before any of it is added: what fails must leave nothing behind.
         first_at_ms, last_at_ms = min(times_ms), max(times_ms)
@@ -234,6 +235,8 @@ class CellBuilder:
                 sums[_POSITIVE] += 1
             elif not value:
                 sums[_BINARY] += 1
+        for key, value, each in zip(keys, values, observed or (), strict=False):
+            added[key][_BINARY] += (each in _BINARIES) - (value in _BINARIES)
         self._hw = max(self._hw, offset)
         known = self._metrics
         for key, sums in added.items():
@@ -391,10 +394,12 @@ class CellBuilder:
             sums[10] += inverse_squared * total
             sums[11] += binary
             sums[12] += positive
-            sums[13] += inverse * positive
-            sums[14] += inverse_squared * positive
-            sums[15] += overlap * positive
-            sums[16] += overlap_squared * positive
+            surplus = total - positive * MICRO
+            if surplus and binary == n:  # what is not binary has no such sums in the end
+                sums[13] += inverse * surplus
+                sums[14] += inverse_squared * surplus
+                sums[15] += overlap * surplus
+                sums[16] += overlap_squared * surplus
         moments, positive_moments = _moments(self._rewards), _moments(self._conversions)
         metrics: defaultdict[int, dict[str, MetricTally]] = defaultdict(dict)
         for (variant, name), sums in values.items():
@@ -413,11 +418,14 @@ class CellBuilder:
                 weighted_cross,
                 binary,
                 positive,
-                positive_weight,
-                positive_weight_squared,
-                positive_overlap,
-                positive_overlap_squared,
+                surplus_weighted_total,
+                surplus_weighted_cross,
+                surplus_overlap_total,
+                surplus_overlap_cross,
             ) = sums
+            if binary != n:
+                surplus_weighted_total = surplus_weighted_cross = 0
+                surplus_overlap_total = surplus_overlap_cross = 0
             metrics[variant][name] = MetricTally(
                 n_units,
                 n,
@@ -433,10 +441,10 @@ class CellBuilder:
                 weighted_cross,
                 binary,
                 positive,
-                positive_weight,
-                positive_weight_squared,
-                positive_overlap,
-                positive_overlap_squared,
+                surplus_weighted_total,
+                surplus_weighted_cross,
+                surplus_overlap_total,
+                surplus_overlap_cross,
                 add_entries(old.positive_moment, positive_moments.get((variant, name), ())),
             )
         return metrics

@@ -50,10 +50,9 @@ class MetricTally:
         weighted_cross: Sum of unit value / propensity squared; micro-units to the 3rd.
         binary_observations: Observations that are 0 or 1. Cells of older versions have none.
         positive_units: Units whose value is above 0.
-        positive_weight: Sum of 1 / propensity over them, in micro-units.
-        positive_weight_squared: Sum of (1 / propensity) squared, in micro-units squared.
-        positive_overlap: Sum of v over them, in 1 / 2**32.
-        positive_overlap_squared: Sum of v squared, in 1 / 2**64.
+        surplus_weighted_total: What of `weighted_total` is beyond the value 1 of each of them; 0
+            unless every observation is 0 or 1.
+        surplus_weighted_cross, surplus_overlap_total, surplus_overlap_cross: Likewise.
         positive_moment: Sum of their vectors, in 1 / FEATURE_ONE, as in `moment`.
     """
 
@@ -71,10 +70,10 @@ class MetricTally:
     weighted_cross: int = 0
     binary_observations: int = 0
     positive_units: int = 0
-    positive_weight: int = 0
-    positive_weight_squared: int = 0
-    positive_overlap: int = 0
-    positive_overlap_squared: int = 0
+    surplus_weighted_total: int = 0
+    surplus_weighted_cross: int = 0
+    surplus_overlap_total: int = 0
+    surplus_overlap_cross: int = 0
     positive_moment: tuple[int, ...] = ()
 
     @property
@@ -85,20 +84,21 @@ class MetricTally:
     def once(self) -> MetricTally:
         """Return the tally of the same units, each with the value 1 if its own is above 0, else 0.
 
-        If all observations are 0 or 1, it counts the units with at least one observation of 1.
+        It counts the units with at least one observation of 1. For tallies that are `is_binary`.
         """
-        one, square = MICRO, MICRO * MICRO
+        weighted_cross = self.weighted_cross - self.surplus_weighted_cross
+        overlap_cross = self.overlap_cross - self.surplus_overlap_cross
         return replace(
             self,
-            total=one * self.positive_units,
-            total_squared=square * self.positive_units,
-            weighted_total=one * self.positive_weight,
-            weighted_total_squared=square * self.positive_weight_squared,
-            moment=tuple(one * entry for entry in self.positive_moment),
-            overlap_total=one * self.positive_overlap,
-            overlap_cross=one * self.positive_overlap_squared,
-            overlap_total_squared=square * self.positive_overlap_squared,
-            weighted_cross=one * self.positive_weight_squared,
+            total=MICRO * self.positive_units,
+            total_squared=MICRO * MICRO * self.positive_units,
+            weighted_total=self.weighted_total - self.surplus_weighted_total,
+            weighted_total_squared=MICRO * weighted_cross,  # x**2 = x for 0 and 1
+            moment=tuple(MICRO * entry for entry in self.positive_moment),
+            overlap_total=self.overlap_total - self.surplus_overlap_total,
+            overlap_cross=overlap_cross,
+            overlap_total_squared=MICRO * overlap_cross,
+            weighted_cross=weighted_cross,
         )
 
     def without_overlap(self) -> MetricTally:
@@ -112,10 +112,10 @@ class MetricTally:
             weighted_cross=0,
             binary_observations=0,
             positive_units=0,
-            positive_weight=0,
-            positive_weight_squared=0,
-            positive_overlap=0,
-            positive_overlap_squared=0,
+            surplus_weighted_total=0,
+            surplus_weighted_cross=0,
+            surplus_overlap_total=0,
+            surplus_overlap_cross=0,
             positive_moment=(),
         )
 
@@ -135,10 +135,10 @@ class MetricTally:
             self.weighted_cross + other.weighted_cross,
             self.binary_observations + other.binary_observations,
             self.positive_units + other.positive_units,
-            self.positive_weight + other.positive_weight,
-            self.positive_weight_squared + other.positive_weight_squared,
-            self.positive_overlap + other.positive_overlap,
-            self.positive_overlap_squared + other.positive_overlap_squared,
+            self.surplus_weighted_total + other.surplus_weighted_total,
+            self.surplus_weighted_cross + other.surplus_weighted_cross,
+            self.surplus_overlap_total + other.surplus_overlap_total,
+            self.surplus_overlap_cross + other.surplus_overlap_cross,
             add_entries(self.positive_moment, other.positive_moment),
         )
 

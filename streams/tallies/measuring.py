@@ -117,8 +117,12 @@ class Measurement:
         """
         variant, propensity, metric = counted.key
         before = counted.before
-        known = 0 if before is None else self._worth(metric, before)
-        change = self._worth(metric, (before or 0) + counted.value) - known
+        known, change = before or 0, counted.value
+        floor, cap = self._floors.get(metric), self._caps.get(metric)
+        if floor is not None or cap is not None:
+            worth = clamped(known + change, floor, cap)
+            known = 0 if before is None else clamped(known, floor, cap)
+            change = worth - known
         builder.add_value(
             counted.offset,
             counted.key,

@@ -104,14 +104,15 @@ def count_new_units(batch: UnitRows, ledger_of: Callable[[int], Ledger]) -> NDAr
             if len(known) < piece.stop - piece.start:
                 new = _column(units, chosen), _column(entries, chosen)
                 try:
-                    worths = _column(values, chosen)
+                    observed = worths = _column(values, chosen)
                     if measurement is not None:
-                        worths = measurement.worths(_column(names, chosen), worths)
+                        worths = measurement.worths(_column(names, chosen), observed)
                     ledger.builder.add_first_values(
                         _column(offsets, chosen)[-1],
                         _column(keys, chosen),
                         worths,
                         _column(times, chosen),
+                        None if worths is observed else observed,
                     )
                 except Exception:  # noqa: BLE001 - nothing was added, and one by one it is seen why
                     left += _places(chosen)

@@ -183,8 +183,10 @@ class PeriodSums:
             self._arrivals[key] = []
         sums[0] += before is None
         sums[1] += change
-        sums[2] += change * (2 * (before or 0) + change)
-        sums[3] += ((before or 0) + change > 0) - ((before or 0) > 0)
+        known = before or 0
+        after = known + change
+        sums[2] += change * (known + after)
+        sums[3] += (after > 0) - (known > 0)
         arrivals, bucket = self._arrivals[key], delay_bucket(delay_ms)
         if bucket >= len(arrivals):
             arrivals += [0] * (bucket + 1 - len(arrivals))

@@ -46,10 +46,6 @@ def weighted(units: int, metrics: Mapping[str, MetricTally], propensity: int) ->
                 overlap_total=overlap * metric.total,
                 overlap_cross=overlap_squared * metric.total,
                 overlap_total_squared=overlap_squared * metric.total_squared,
-                positive_weight=inverse * metric.positive_units,
-                positive_weight_squared=inverse_squared * metric.positive_units,
-                positive_overlap=overlap * metric.positive_units,
-                positive_overlap_squared=overlap_squared * metric.positive_units,
             )
             for name, metric in sorted(metrics.items())
         },

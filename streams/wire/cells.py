@@ -119,10 +119,10 @@ def _metric_record(name: str, tally: MetricTally) -> Record:
         "weighted_cross": integer_bytes(tally.weighted_cross),
         "binary_observations": tally.binary_observations,
         "positive_units": tally.positive_units,
-        "positive_weight": integer_bytes(tally.positive_weight),
-        "positive_weight_squared": integer_bytes(tally.positive_weight_squared),
-        "positive_overlap": integer_bytes(tally.positive_overlap),
-        "positive_overlap_squared": integer_bytes(tally.positive_overlap_squared),
+        "surplus_weighted_total": integer_bytes(tally.surplus_weighted_total),
+        "surplus_weighted_cross": integer_bytes(tally.surplus_weighted_cross),
+        "surplus_overlap_total": integer_bytes(tally.surplus_overlap_total),
+        "surplus_overlap_cross": integer_bytes(tally.surplus_overlap_cross),
         "positive_moment": [integer_bytes(entry) for entry in tally.positive_moment],
     }
 
@@ -181,14 +181,10 @@ def _metric(record: Record) -> MetricTally:
         weighted_cross=integer(record["weighted_cross"], "weighted_cross"),
         binary_observations=record["binary_observations"],
         positive_units=record["positive_units"],
-        positive_weight=integer(record["positive_weight"], "positive_weight"),
-        positive_weight_squared=integer(
-            record["positive_weight_squared"], "positive_weight_squared"
-        ),
-        positive_overlap=integer(record["positive_overlap"], "positive_overlap"),
-        positive_overlap_squared=integer(
-            record["positive_overlap_squared"], "positive_overlap_squared"
-        ),
+        surplus_weighted_total=integer(record["surplus_weighted_total"], "surplus_weighted_total"),
+        surplus_weighted_cross=integer(record["surplus_weighted_cross"], "surplus_weighted_cross"),
+        surplus_overlap_total=integer(record["surplus_overlap_total"], "surplus_overlap_total"),
+        surplus_overlap_cross=integer(record["surplus_overlap_cross"], "surplus_overlap_cross"),
         positive_moment=_integers(record, "positive_moment"),
         moment=_integers(record, "moment"),
     )

@@ -214,6 +214,12 @@ def test_a_full_memory_of_events_refuses_visibly_and_counts_later_what_is_sent_a
         assert snapshot is not None
         assert snapshot.variants[0].observations == 4_000  # 4 partitions remember 1,000 each
         assert set(ledger.dead_letters().values()) == {"DEDUPLICATION_WINDOW_FULL"}
+        assert snapshot.recommended_action == "investigate"
+        assert snapshot.evidence is not None
+        miscounts = snapshot.evidence.miscounts
+        assert miscounts is not None
+        assert miscounts.is_memory_full
+        assert miscounts.unremembered_observations == len(ledger.dead_letters())
 
     with workers_of(settings, tmp_path / "large") as workers:
         workers.start()

@@ -143,7 +143,7 @@ def meaning(changes):
 
 BOUNDED = Plan(
     {"click": 100},
-    floors={"click": 0, "m" * 63: -50},
+    floors={"click": 0, "m" * 63: 0},
     accepted={"click": Accepted(0, 10**6), "m" * 63: Accepted(most=200)},
     declared=frozenset({"click"}),
 )

@@ -128,10 +128,6 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         overlap_cross=73 * QUARTER**2,
         overlap_total_squared=421 * QUARTER**2,
         positive_units=2,
-        positive_weight=6 * 10**6,
-        positive_weight_squared=20 * 10**12,
-        positive_overlap=5 * QUARTER,
-        positive_overlap_squared=13 * QUARTER**2,
     )
     assert cell == Cell(
         experiment=1,
@@ -504,15 +500,16 @@ def naive_observations(records):
 
 
 def naive_positive(units):
-    """Return what is kept of the units with a value above 0, and of observations of 0 and 1."""
-    positive = [(w, v) for w, v, unit in units if sum(unit) > 0]
+    """Return what is kept of units above 0, and of those above 1 if no value is but 0 and 1."""
+    is_binary = all(value in (0, MICRO) for _, _, unit in units for value in unit)
+    surplus = [(w, v, sum(unit) - MICRO * (sum(unit) > 0)) for w, v, unit in units if is_binary]
     return {
         "binary_observations": sum(value in (0, MICRO) for _, _, unit in units for value in unit),
-        "positive_units": len(positive),
-        "positive_weight": sum(w for w, _ in positive),
-        "positive_weight_squared": sum(w * w for w, _ in positive),
-        "positive_overlap": sum(v for _, v in positive),
-        "positive_overlap_squared": sum(v * v for _, v in positive),
+        "positive_units": sum(sum(unit) > 0 for _, _, unit in units),
+        "surplus_weighted_total": sum(w * x for w, _, x in surplus),
+        "surplus_weighted_cross": sum(w * w * x for w, _, x in surplus),
+        "surplus_overlap_total": sum(v * x for _, v, x in surplus),
+        "surplus_overlap_cross": sum(v * v * x for _, v, x in surplus),
     }
 
 

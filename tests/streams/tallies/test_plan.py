@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -101,8 +102,13 @@ def by_units(events, plan):
         for (unit, metric), value in values.items()
     }
     tallies: dict[tuple[int, str], MetricTally] = defaultdict(MetricTally)
+    others = {
+        (unit % 2, metric) for (unit, metric), n in counts.items() if binary[unit, metric] < n
+    }
     for (unit, metric), x in worth.items():
         propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
+        w, v = inverse_propensity(propensity), PROPENSITY_ONE - propensity
+        beyond = 0 if (unit % 2, metric) in others else x - MICRO * (x > 0)
         counted = MetricTally(
             1,
             counts[unit, metric],
@@ -111,7 +117,13 @@ def by_units(events, plan):
             binary_observations=binary[unit, metric],
             positive_units=int(x > 0),
         )
-        tallies[unit % 2, metric] += weighted(1, {metric: counted}, propensity).metrics[metric]
+        tallies[unit % 2, metric] += replace(
+            weighted(1, {metric: counted}, propensity).metrics[metric],
+            surplus_weighted_total=w * beyond,
+            surplus_weighted_cross=w * w * beyond,
+            surplus_overlap_total=v * beyond,
+            surplus_overlap_cross=v * v * beyond,
+        )
     products: dict[tuple[int, tuple[str, str]], ProductTally] = defaultdict(ProductTally)
     for pair in plan.pairs:
         for unit in range(6):
