@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate, special
+from scipy import integrate, special, stats
 
 from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
