@@ -28,6 +28,7 @@ LINGER_S = 2.0
 unread bytes is reset, and the client may lose the answer."""
 
 _NEVER_S = float("inf")
+_LOOKED_AT = frozenset({b"host", b"expect", b"transfer-encoding"})
 
 
 class Wait(IntEnum):
@@ -55,11 +56,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.answer_deadline_s = _NEVER_S
         self._connections = connections
         self._limits = connections.limits
+        self._max_head_bytes = connections.limits.max_head_bytes
         self._waits_for = Wait.FIRST_HEAD
         self._is_in_head = True
         self._has_begun = False
         self._head_bytes = 0
-        self._n_hosts = 0
         self._is_upgrade = False
         self._is_resuming = False
         self._farewell: bytes | None = None
@@ -130,7 +131,6 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._has_begun = True
         self._head_bytes = 0
-        self._n_hosts = 0
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request target."""
@@ -147,18 +147,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_resuming:
             return
         self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > self._limits.max_head_bytes:
-            raise _too_large_a_head(self._limits.max_head_bytes)
-        if not self._is_in_head:
-            return
-        name = name.lower()
-        if name == b"host":
-            self._n_hosts += 1
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-        if len(self.headers) > self._limits.max_headers:
-            raise RequestError("HEADERS_TOO_LARGE", f"more than {self._limits.max_headers} headers")
+        if self._head_bytes > self._max_head_bytes:
+            raise _too_large_a_head(self._max_head_bytes)
+        if self._is_in_head:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application, or put it behind the one being answered."""
@@ -168,9 +160,7 @@ class BoundedProtocol(HttpToolsProtocol):
         version: str = parser.get_http_version()
         if version not in {"1.1", "1.0"}:
             raise malformed(f"HTTP/{version} is not spoken here")
-        if self._n_hosts > 1 or (not self._n_hosts and version == "1.1"):
-            raise malformed("a request must name one Host")
-        self._check_transfer(version)
+        self._check_head(version)
         scope["http_version"] = version
         scope["method"] = parser.get_method().decode("ascii")
         scope["path"], scope["raw_path"], scope["query_string"] = target_of(self.url)
@@ -300,11 +290,22 @@ class BoundedProtocol(HttpToolsProtocol):
         if rest:
             self._feed(rest)
 
-    def _check_transfer(self, version: str) -> None:
-        """Refuse a body whose end proxies may see elsewhere (request smuggling)."""
+    def _check_head(self, version: str) -> None:
+        """Refuse what proxies may read otherwise, and note who waits for a word before a body."""
+        if len(self.headers) > self._limits.max_headers:
+            raise RequestError("HEADERS_TOO_LARGE", f"more than {self._limits.max_headers} headers")
+        n_hosts = 0
         for name, value in self.headers:
-            if name == b"transfer-encoding" and (value.lower() != b"chunked" or version == "1.0"):
+            if name not in _LOOKED_AT:
+                continue
+            if name == b"host":
+                n_hosts += 1
+            elif name == b"expect":
+                self.expect_100_continue = value.lower() == b"100-continue"
+            elif value.lower() != b"chunked" or version == "1.0":
                 raise malformed("the only transfer encoding is chunked, of HTTP/1.1")
+        if n_hosts != 1 and (n_hosts or version == "1.1"):
+            raise malformed("a request must name one Host")
 
     def _answering(self) -> RequestResponseCycle | None:
         """Return the newest request that is not answered yet."""
