@@ -107,7 +107,8 @@ class Watch:
         missing: list[str] = []
         degraded: list[str] = []
         has_room = self._spool.max_bytes - self._spool.size_bytes > SPARE_BYTES
-        if not self._is_recent(self._kafka_heard_s()):
+        has_kafka = self._is_recent(self._kafka_heard_s())
+        if not has_kafka:
             (degraded if has_room else missing).append("kafka")
         if self._problem not in {None, "kafka"}:
             # Where no record was ever taken something was forgotten; later the spool keeps them.
@@ -124,7 +125,7 @@ class Watch:
             degraded.append("clock")
         if not self._workers:
             (degraded if self._has_seen_worker else missing).append("worker")
-        if not self._are_commands_writable:
+        if has_kafka and not self._are_commands_writable:  # without Kafka that says it all
             (degraded if self._were_commands_writable else missing).append("commands")
         if self._background is not None:
             failing = self._background.failing
