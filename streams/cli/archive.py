@@ -84,8 +84,8 @@ def run(
     Run it more often than retention ends: records that Kafka deletes before are gone, and the next
     run refuses to go on behind them unless it is told to.
 
-    The Kafka is that of the embedded stack on this machine with the port of --api, or that of the
-    EXPERIMENT_ variables.
+    The Kafka is that of the EXPERIMENT_ variables where these name a Kafka or a Redis, or else that
+    of the embedded stack on this machine with the port of --api.
     """
     settings = terminal.settings_of(api)
     with _progress(MofNCompleteColumn(), _Rate()) as progress:

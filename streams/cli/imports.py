@@ -65,8 +65,9 @@ def open_bandit(
     """Import the sample of the Open Bandit Dataset: real impressions and clicks of a fashion shop.
 
     One variant an item, with the propensities and times that were logged. Needs the Kafka and the
-    receipt key of the installation: those of an embedded stack on this machine are found by the
-    port of its API, others come from the EXPERIMENT_ variables.
+    receipt key of the installation: they come from the EXPERIMENT_ variables where these name a
+    Kafka or a Redis; else those of an embedded stack on this machine are found by the port of its
+    API.
     """
     settings = terminal.settings_of(api)
     with terminal.connected(api, api_key) as client:

@@ -18,7 +18,8 @@ from api.client import DEFAULT_URL, ApiError, ExperimentClient
 from streams.domain.errors import ConfigurationError, DependencyError, quoted
 from streams.domain.text import LINE_BREAK, json_printable, printable
 from streams.embedded.registry import find_stack
-from streams.settings import Settings, load_settings
+from streams.redis_projection.connection import address_of
+from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 
 NO_ANSWER = 0
 """Status of an `ApiError` without an answer."""
@@ -65,6 +66,11 @@ ExperimentId = Annotated[str, typer.Argument(metavar="ID", help="As `experiment 
 
 API_DEFAULT = DEFAULT_URL
 
+NAMING = ("kafka_url", "redis_url")
+"""Settings that name an installation: with one of them the environment describes all of it."""
+
+OF_ENVIRONMENT = "of the EXPERIMENT_ settings"
+
 
 @contextmanager
 def connected(api: str, api_key: str | None) -> Iterator[ExperimentClient]:
@@ -96,28 +102,40 @@ def print_json(value: Any) -> None:
 
 
 def settings_of(api: str) -> Settings:
-    """Return the settings of the stack behind `api`.
+    """Return the settings of the installation that a command is about, and say on stderr which.
 
-    An address other than the default names the embedded stack with that port on this machine, if it
-    runs. Without one this process's settings hold where they name a Kafka, and else those of an
-    embedded stack on the default port. Which Kafka that is is said on stderr.
+    Where the environment names a Kafka or a Redis, its settings hold, all of them, whatever `api`
+    is: two installations are never mixed. Else they are those of the embedded stack on this machine
+    whose API has the port of `api`, if it runs.
 
     Raises:
         ConfigurationError: `api` is not an address, or a setting is outside its domain.
     """
     url = _address(api)
     own = load_settings()
+    named = [name for name in NAMING if name in own.model_fields_set]
     stack = find_stack(url.port) if url.port and url.host in LOOPBACK else None
-    is_chosen = api == API_DEFAULT and "kafka_url" in own.model_fields_set
-    if stack is None or is_chosen:
-        settings, whose = own, "of the EXPERIMENT_ settings"
+    if stack is None:
+        settings, whose = own, OF_ENVIRONMENT
+    elif named:
+        variables = " and ".join(f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in named)
+        settings = own
+        whose = f"{OF_ENVIRONMENT}, not the embedded stack on port {url.port}: {variables} set"
     else:
         settings, whose = stack.as_settings(), f"of the embedded stack on port {url.port}"
+    say_servers(settings, whose)
+    return settings
+
+
+def say_servers(settings: Settings, whose: str = OF_ENVIRONMENT) -> None:
+    """Say on stderr which servers a command asks, without their passwords."""
     prefix = f', topics "{settings.topic_prefix}..."' if settings.topic_prefix else ""
     err.print(
-        f"Kafka {settings.kafka_url} {whose}{prefix}", style="dim", highlight=False, soft_wrap=True
+        f"Kafka {settings.kafka_url}{prefix}, Redis {address_of(settings.redis_url)} {whose}",
+        style="dim",
+        highlight=False,
+        soft_wrap=True,
     )
-    return settings
 
 
 def _address(api: str) -> httpx.URL:

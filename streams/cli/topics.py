@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 def create() -> None:
     """Create the topics that are missing, and check those that exist."""
     settings = load_settings()
-    typer.echo(f"Kafka {settings.kafka_url}", err=True)
+    terminal.say_servers(settings)
     created = create_topics(settings)
     for name in created:
         terminal.echo(f"created {name}")

@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 from streams.cli.main import app
 from streams.domain.events import Observation, ObservationBatch
 from streams.domain.quantities import MICRO
+from streams.embedded.plan import Plan
+from streams.embedded.registry import registered
 from streams.kafka_admin import create_topics
 from streams.wire.observations import encode_observation_batch
 from tests.integration.engine_ledger import Ledger, environment, until, workers_of
@@ -86,7 +88,17 @@ def test_a_refused_observation_of_a_counted_batch_counts_once_however_often_it_i
         assert len(letters(run("list", "--json"))) == 1
 
 
-def test_poison_is_listed_shown_and_refused_again_when_it_is_sent_again(settings, tmp_path, run):
+def beside_a_stack(tmp_path, monkeypatch) -> Result:
+    """List the letters without --api, where a stack of another Kafka runs on the default port."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    plan = Plan("127.0.0.1", 8080, 1, tmp_path)
+    with registered(plan, plan.overrides("127.0.0.1:1", "redis://127.0.0.1:2/0", {})):
+        return CliRunner().invoke(app, ["dead-letters", "list", "--json"])
+
+
+def test_poison_is_listed_shown_and_refused_again_when_it_is_sent_again(
+    settings, tmp_path, run, monkeypatch
+):
     ledger = Ledger(settings)
     noise, forged = b"\xc3\x01\x00\xff", b'{"assignmentId":"x","metric":"click","value":1}'
     with workers_of(settings, tmp_path) as workers:
@@ -96,6 +108,7 @@ def test_poison_is_listed_shown_and_refused_again_when_it_is_sent_again(settings
         ledger.producer.flush()
         workers.start()
         until(lambda: len(letters(run("list", "--json"))) == 3)
+        assert letters(beside_a_stack(tmp_path, monkeypatch)) == letters(run("list", "--json"))
         prefix = settings.topic_prefix
 
         assert [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ import pytest
 from streams.cli.demo.scenario import TRIALS
 
 DEMO_TIMEOUT_S = 150
+OTHERS = {"EXPERIMENT_KAFKA_URL": "127.0.0.1:1", "EXPERIMENT_REDIS_URL": "redis://127.0.0.1:2"}
+"""An installation of the environment, which the demo leaves alone."""
 
 
 def demo(*options: str) -> subprocess.CompletedProcess[str]:
@@ -21,6 +24,7 @@ def demo(*options: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         timeout=DEMO_TIMEOUT_S,
+        env=os.environ | OTHERS,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -26,7 +27,9 @@ from streams.cli.terminal import AsJson
 from streams.cli.up import planned
 from streams.domain.receipts import Keyring
 from streams.embedded.children import ChildFailedError
+from streams.embedded.registry import find_stack
 from streams.embedded.supervisor import LogLostError, Supervisor
+from streams.settings import Settings
 
 HOST = "127.0.0.1"
 EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -75,7 +78,7 @@ async def _run(seconds: float, rate: float, seed: int, *, is_quiet: bool) -> Rep
         if not is_quiet:
             terminal.err.print("Starting broker, Valkey, worker and API.")
         async with _stack(Path(directory)) as url, AsyncExperimentClient(url) as client:
-            settings = terminal.settings_of(url)
+            settings = _settings_of(url)  # whatever installation the environment names
             trial_of = await create_experiments(client)
             async with ObservationPublisher(
                 settings.confluent_config(),
@@ -87,6 +90,12 @@ async def _run(seconds: float, rate: float, seed: int, *, is_quiet: bool) -> Rep
                 async with Screen(client, trial_of, ledger, is_quiet=is_quiet):
                     await pipeline.run(seconds, rate)
                     return await settled(client, list(trial_of), ledger)
+
+
+def _settings_of(url: str) -> Settings:
+    stack = find_stack(urlsplit(url).port or 0)
+    assert stack is not None  # noqa: S101 - it was registered before it was announced
+    return stack.as_settings()
 
 
 @asynccontextmanager

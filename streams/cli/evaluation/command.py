@@ -90,8 +90,8 @@ def evaluate(
     """Estimate what another policy would have earned on the units of this experiment.
 
     The policy is replayed over the log, and every unit is weighed by its share over the logged
-    propensity. It reads only: Kafka and the receipt keys are those of the embedded stack with the
-    port of --api, or else come from the EXPERIMENT_ variables.
+    propensity. It reads only. Kafka and the receipt keys come from the EXPERIMENT_ variables where
+    they name a Kafka or a Redis, or else are those of the embedded stack with the port of --api.
     """
     settings = terminal.settings_of(api)
     source, inputs = log_of(settings, archive), Inputs.of(settings, until_ms=until_of(until))

@@ -84,8 +84,9 @@ def verify(
     """Fold the log and compare every cell, snapshot and decision with the live ones, to the byte.
 
     Ends with 0 when all are equal, and with 1 and the first difference when not. It disturbs
-    nobody: workers and API go on meanwhile. Kafka, Redis and the receipt keys are those of the
-    embedded stack with the port of --api, or else come from the EXPERIMENT_ variables.
+    nobody: workers and API go on meanwhile. Kafka, Redis and the receipt keys come from the
+    EXPERIMENT_ variables where these name a Kafka or a Redis, or else are those of the embedded
+    stack with the port of --api.
     """
     settings = terminal.settings_of(api)
     generations, _ = generations_of(settings)

@@ -14,7 +14,6 @@ from streams.embedded.registry import registered
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("EXPERIMENT_KAFKA_URL", "kafka.example:9092")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -30,7 +29,9 @@ def test_the_port_of_an_embedded_stack_is_enough_to_find_its_kafka_and_key(tmp_p
 
 
 @pytest.mark.parametrize("api", ["http://127.0.0.1:1", "https://experiments.example"])
-def test_another_api_has_the_settings_of_the_environment(api):
+def test_another_api_has_the_settings_of_the_environment(api, monkeypatch):
+    monkeypatch.setenv("EXPERIMENT_KAFKA_URL", "kafka.example:9092")
+
     assert settings_of(api).kafka_url == "kafka.example:9092"
 
 
