@@ -6,10 +6,15 @@ from typing import Any
 
 from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.snapshot import AgainstControl, MetricReport, Snapshot, VariantReport
+from streams.experiments.snapshot import AgainstControl, MetricReport, Snapshot
 from streams.experiments.statement import evidence_json, failure_json, metrics_json
 
 JsonObject = dict[str, Any]
+
+_NO_DENOMINATOR = {
+    "code": "NO_DENOMINATOR",
+    "message": "the denominator of this variant sums to 0: there is no ratio yet",
+}
 
 
 def experiment_payload(experiment: Experiment) -> JsonObject:
@@ -85,7 +90,7 @@ def variant_payload(snapshot: Snapshot, index: int) -> JsonObject:
         "name": variant.name,
         "isControl": variant.is_control,
         "config": variant.config,
-        "stats": _statistics(snapshot.variants[index], snapshot.allocation.weights[index]),
+        "stats": _statistics(snapshot, index),
     }
 
 
@@ -106,16 +111,18 @@ def _promotion(experiment: Experiment) -> JsonObject | None:
     }
 
 
-def _statistics(report: VariantReport, weight: int) -> JsonObject:
+def _statistics(snapshot: Snapshot, index: int) -> JsonObject:
+    report = snapshot.variants[index]
+    mean, lower, upper = snapshot.primary_mean(index)
     return {
         "assignments": report.assignments,
         "observations": report.observations,
-        "mean": report.mean,
-        "lower": report.lower,
-        "upper": report.upper,
+        "mean": mean,
+        "lower": lower,
+        "upper": upper,
         "probabilityBest": report.probability_best,
         "expectedLoss": report.expected_loss,
-        "allocation": weight / ALLOCATION_TOTAL,
+        "allocation": snapshot.allocation.weights[index] / ALLOCATION_TOTAL,
         "metrics": {metric.name: _metric(metric) for metric in report.metrics},
     }
 
@@ -126,9 +133,10 @@ def _metric(report: MetricReport) -> JsonObject:
         "units": report.units,
         "observations": report.observations,
         "sumMicro": report.total,
-        "mean": report.mean,
-        "lower": report.lower,
-        "upper": report.upper,
+        "mean": report.mean if report.is_defined else None,
+        "lower": report.lower if report.is_defined else None,
+        "upper": report.upper if report.is_defined else None,
+        "undefined": None if report.is_defined else dict(_NO_DENOMINATOR),
         "againstControl": None
         if report.against_control is None
         else _against_control(report.against_control),

@@ -138,27 +138,36 @@ class AgainstControl(Result):
     p_value: float
 
 
+class Undefined(Result):
+    """Why the mean of a metric does not exist, as a stable code and one sentence."""
+
+    code: str
+    message: str
+
+
 class MetricStats(Result):
     """One metric of one variant.
 
     Attributes:
-        kind: `binary`, `count`, `revenue` or `continuous`.
-        units: Units with at least one observation.
+        kind: `binary`, `count`, `revenue`, `continuous` or `ratio`.
+        units: Units with at least one observation; of a ratio, those with a denominator.
         observations: Observations counted.
         sum_micro: Exact sum, in micro-units of the metric.
-        mean: Posterior mean per assigned unit.
-        lower, upper: Equal-tailed 95 % credible interval of the mean.
-        against_control: The variant against the control; None of the control itself and of a metric
-            that the experiment does not name.
+        mean: Posterior mean per assigned unit; None where it does not exist.
+        lower, upper: Equal-tailed 95 % credible interval of the mean; None where it does not exist.
+        undefined: Why the mean does not exist; None where it does.
+        against_control: The variant against the control; None of the control itself, of a metric
+            that the experiment does not name, and where the mean of either does not exist.
     """
 
     kind: str
     units: int
     observations: int
     sum_micro: int
-    mean: float
-    lower: float
-    upper: float
+    mean: float | None
+    lower: float | None
+    upper: float | None
+    undefined: Undefined | None = None
     against_control: AgainstControl | None = None
 
 
@@ -168,8 +177,8 @@ class VariantStats(Result):
     Attributes:
         assignments: Units assigned; impressions where the unit is the impression.
         observations: Observations of all metrics.
-        mean: Mean of the primary metric per assigned unit.
-        lower, upper: Equal-tailed 95 % credible interval of that mean.
+        mean: Mean of the primary metric per assigned unit; None of a ratio without a denominator.
+        lower, upper: Equal-tailed 95 % credible interval of that mean; None where it has none.
         probability_best: Posterior probability that its mean is the best.
         expected_loss: Expected amount by which the best mean exceeds its mean.
         allocation: Share of the traffic it gets now, in [0, 1].
@@ -178,9 +187,9 @@ class VariantStats(Result):
 
     assignments: int
     observations: int
-    mean: float
-    lower: float
-    upper: float
+    mean: float | None
+    lower: float | None
+    upper: float | None
     probability_best: float
     expected_loss: float
     allocation: float

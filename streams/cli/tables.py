@@ -139,8 +139,10 @@ def lift(against: AgainstControl) -> str:
     return f"{relative:+.1%} [{lower:+.1%}, {upper:+.1%}]"
 
 
-def interval(mean: float, lower: float, upper: float) -> str:
-    """Return a mean with its interval, as in `0.0512 [0.0431, 0.0603]`."""
+def interval(mean: float | None, lower: float | None, upper: float | None) -> str:
+    """Return a mean with its interval, as in `0.0512 [0.0431, 0.0603]`; `-` where there is none."""
+    if mean is None or lower is None or upper is None:
+        return "-"
     return f"{mean:.3g} [{lower:.3g}, {upper:.3g}]"
 
 
@@ -234,6 +236,12 @@ def _findings(stats: Stats) -> list[str]:
         f"{name} was {model.contradiction.message}; it is modelled as {model.kind}."
         for name, model in stats.metrics.items()
         if model.contradiction is not None
+    ]
+    found += [
+        f"{name} of {variant.name}: {metric.undefined.message}."
+        for variant in stats.variants
+        for name, metric in variant.stats.metrics.items()
+        if metric.undefined is not None and metric.observations
     ]
     if stats.failure is not None:
         found.insert(0, f"{stats.failure.code}: {stats.failure.message}")

@@ -8,6 +8,7 @@ from streams.experiments.definition import ExperimentConfig
 from streams.experiments.modelled import Modelled
 from streams.experiments.snapshot import GuardrailFinding
 from streams.inference.comparison import p_values
+from streams.inference.kinds import MetricKind
 from streams.inference.multiplicity import holm
 
 
@@ -76,7 +77,8 @@ def _p_values_of_harm(
 def _harm(guardrail: Modelled, variant: int, control: int) -> float | None:
     """Return by how much a variant is worse, as a share of the control's observed mean."""
     mean = guardrail.samples[control].mean
-    if not mean:
+    is_ratio = guardrail.model.kind is MetricKind.RATIO
+    if not mean or (is_ratio and not guardrail.tallies[variant].units):
         return None
     better = guardrail.model.direction.sign * (guardrail.samples[variant].mean - mean)
     return -better / abs(mean)

@@ -103,10 +103,11 @@ class RatioTallies:
         """The kind, with what contradicts it.
 
         A denominator counts something that there is: it is never below 0 in sum, and above once as
-        many units have one as a comparison needs.
+        many units have one, or a numerator, as a comparison needs.
         """
-        for index, y in enumerate(self.denominators):
-            if y.total < 0 or (y.total == 0 and y.units >= MIN_UNITS_WITH_VALUE):
+        for index, (x, y) in enumerate(zip(self.numerators, self.denominators, strict=True)):
+            seen = max(x.units, y.units)
+            if y.total < 0 or (y.total == 0 and seen >= MIN_UNITS_WITH_VALUE):
                 message = f"the denominator of variant {index} sums to {y.total / MICRO:g}, not > 0"
                 found = Contradiction("DENOMINATOR_NOT_POSITIVE", index, message)
                 return FoundKind(MetricKind.RATIO, is_declared=True, contradiction=found)
@@ -114,9 +115,12 @@ class RatioTallies:
 
     @property
     def tallies(self) -> tuple[MetricTally, ...]:
-        """What is reported as counted: units with a denominator, and the sum of the numerator."""
+        """What is reported as counted: units with a denominator, and the sum of the numerator.
+
+        Where the denominators sum to 0 or less, no unit has one that a ratio could have.
+        """
         return tuple(
-            MetricTally(y.units, x.observations + y.observations, x.total)
+            MetricTally(y.units if y.total > 0 else 0, x.observations + y.observations, x.total)
             for x, y in zip(self.numerators, self.denominators, strict=True)
         )
 

@@ -176,6 +176,8 @@ def _report(
     metric: Modelled, against: Sequence[AgainstControl | None] | None
 ) -> list[MetricReport]:
     """Return the report of one metric of every variant; `against` is None if none is compared."""
+    if against is not None and metric.model.kind is MetricKind.RATIO:
+        against = _defined(against, [tally.units > 0 for tally in metric.tallies])
     lower, upper = equal_tailed(metric.posteriors)
     columns = metric.posteriors.means.tolist(), lower.tolist(), upper.tolist()
     return [
@@ -193,6 +195,19 @@ def _report(
         for tally, mean, low, high, compared in zip(
             metric.tallies, *columns, against or [None] * len(metric.tallies), strict=True
         )
+    ]
+
+
+def _defined(
+    against: Sequence[AgainstControl | None], has_denominator: Sequence[bool]
+) -> list[AgainstControl | None]:
+    """Return how ratios compare with the control, None where either of the two does not exist."""
+    is_control_defined = all(
+        known for known, found in zip(has_denominator, against, strict=True) if found is None
+    )
+    return [
+        found if known and is_control_defined else None
+        for known, found in zip(has_denominator, against, strict=True)
     ]
 
 

@@ -89,13 +89,15 @@ class MetricReport:
     Attributes:
         name: The metric.
         kind: How it is modelled.
-        units: Units with at least one observation.
+        units: Units with at least one observation; of a ratio, those with a denominator, and 0
+            while the denominators sum to 0 or less.
         observations: Observations counted.
         total: Exact sum, in micro-units.
         mean: Posterior mean per assigned unit, in units of the metric.
         lower, upper: Equal-tailed 95 % credible interval of the mean.
-        against_control: The variant against the control; None of the control itself, and of a
-            metric that is not compared, because nobody has declared it.
+        against_control: The variant against the control; None of the control itself, of a metric
+            that is not compared, because nobody has declared it, and of a ratio without a
+            denominator in either of the two.
     """
 
     name: str
@@ -107,6 +109,11 @@ class MetricReport:
     lower: float
     upper: float
     against_control: AgainstControl | None = None
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether the mean exists: a ratio without a denominator is a prior and no result."""
+        return self.kind is not MetricKind.RATIO or self.units > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,10 @@ class VariantReport:
     probability_best: float
     expected_loss: float
     metrics: tuple[MetricReport, ...]
+
+    def is_defined(self, name: str) -> bool:
+        """Return whether the mean of a metric exists; True of one that is not reported."""
+        return all(metric.is_defined for metric in self.metrics if metric.name == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +212,7 @@ class GuardrailFinding:
         variant: Index of the variant.
         tolerated_harm: Harm that is tolerated, as a share of the control's mean.
         harm: Observed harm, as a share of the control's mean; below 0 if the variant is better.
-            None while the control's mean is 0.
+            None while the control's mean is 0, and of a ratio without a denominator.
         p_value: Always-valid p-value of "the harm is what is tolerated, or less", corrected for the
             number of guardrails and variants (Holm); 1 while there is not enough to ask.
         is_tripped: Whether the harm is beyond what is tolerated.
@@ -377,3 +388,10 @@ class Snapshot:
     evidence: Evidence | None = None
     features: tuple[FeatureUse, ...] = ()
     failure: Failure | None = None
+
+    def primary_mean(self, index: int) -> tuple[float | None, float | None, float | None]:
+        """Return mean, lower and upper end of a variant's primary metric; None where undefined."""
+        report = self.variants[index]
+        if not report.is_defined(self.experiment.definition.config.primary_metric):
+            return None, None, None
+        return report.mean, report.lower, report.upper

@@ -25,8 +25,10 @@ from streams.inference.confseq import log_e_values
 from streams.inference.posterior import FloatArray
 
 CONCENTRATION = 10_000.0
-"""Units that the prior is worth: deviations of about one in a hundred of a share are expected when
-there is a mismatch. It changes how soon one is seen, not how often there is a false alarm."""
+"""Units that one half of the prior is worth: deviations of about one in a hundred of a share are
+expected when there is a mismatch. The other half is worth one unit a variant: any shares are as
+likely, so that a variant that never reports is seen in tens of units, and not in hundreds. Both
+change how soon a mismatch is seen, not how often there is a false alarm."""
 
 _SHARE_TOLERANCE = 1e-6
 
@@ -47,18 +49,19 @@ class SampleRatio:
 
 
 def under_fixed_weights(
-    counts: ArrayLike, shares: ArrayLike, concentration: float = CONCENTRATION
+    counts: ArrayLike, shares: ArrayLike, concentration: float | None = None
 ) -> SampleRatio:
     """Compare counts with shares that never changed.
 
     The Bayes factor of "the shares are Dirichlet(concentration * shares)" against "they are as
-    declared" is a martingale under the latter; by Ville's inequality it ever exceeds 1 / p with
-    probability p at most.
+    declared" is a martingale under the latter, and so is the mean of two such factors; by Ville's
+    inequality it ever exceeds 1 / p with probability p at most.
 
     Args:
         counts: Units of each variant; shape (..., n_arms), >= 0.
         shares: Declared shares; shape (n_arms,), > 0, sum to 1.
-        concentration: Units that the prior is worth, > 0.
+        concentration: Units that the prior is worth, > 0; None for the mean of the factors of
+            `CONCENTRATION` and of one unit a variant.
 
     Raises:
         InvalidParameterError: an argument is outside its domain.
@@ -68,6 +71,11 @@ def under_fixed_weights(
     Examples:
         >>> bool(under_fixed_weights([50_700, 49_300], [0.5, 0.5]).p_value < 0.01)
         True
+
+        A variant that never reports, after 12 and after 20 units of the other:
+
+        >>> under_fixed_weights([[12, 0], [20, 0]], [0.5, 0.5]).p_value.round(6).tolist()
+        [0.006327, 4e-05]
     """
     expected = np.asarray(shares, dtype=np.float64)
     observed = np.asarray(counts, dtype=np.float64)
@@ -75,17 +83,29 @@ def under_fixed_weights(
         raise InvalidParameterError("shares", expected.tolist(), "> 0 and sum to 1")
     if observed.shape[-1:] != expected.shape or not np.all(observed >= 0.0):
         raise InvalidParameterError("counts", observed.tolist(), ">= 0, as many as shares")
-    if not 0.0 < concentration < math.inf:
+    if concentration is not None and not 0.0 < concentration < math.inf:
         raise InvalidParameterError("concentration", concentration, "finite and > 0")
-    total = observed.sum(axis=-1)
+    if concentration is not None:
+        log_factor = _log_bayes_factor(observed, expected, concentration)
+    else:
+        near = _log_bayes_factor(observed, expected, CONCENTRATION)
+        anywhere = _log_bayes_factor(observed, expected, float(len(expected)))
+        log_factor = np.logaddexp(near, anywhere) - math.log(2.0)
+    p_value = np.exp(-np.maximum(log_factor, 0.0))
+    return SampleRatio(p_value, _ratios(observed, expected * observed.sum(axis=-1)[..., None]))
+
+
+def _log_bayes_factor(
+    observed: FloatArray, expected: FloatArray, concentration: float
+) -> FloatArray:
+    """Return the logarithm of the factor for Dirichlet(concentration * expected); shape (...)."""
     prior = concentration * expected
-    log_factor = (
+    factor: FloatArray = (
         (special.gammaln(prior + observed) - special.gammaln(prior)).sum(axis=-1)
-        - (special.gammaln(concentration + total) - special.gammaln(concentration))
+        - (special.gammaln(concentration + observed.sum(axis=-1)) - special.gammaln(concentration))
         - (observed * np.log(expected)).sum(axis=-1)
     )
-    p_value = np.exp(-np.maximum(log_factor, 0.0))
-    return SampleRatio(p_value, _ratios(observed, expected * total[..., None]))
+    return factor
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -114,7 +114,7 @@ def _variant(snapshot: Snapshot, index: int) -> tuple[str, str, str]:
     report = snapshot.variants[index]
     return (
         share(snapshot.allocation.weights[index] / ALLOCATION_TOTAL),
-        interval(report.mean, report.lower, report.upper),
+        interval(*snapshot.primary_mean(index)),
         f"{report.probability_best:.1%}",
     )
 
@@ -144,9 +144,7 @@ def _snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
                 "name": definition.variants[index].name,
                 "assignments": report.assignments,
                 "weight": weight,
-                "mean": report.mean,
-                "lower": report.lower,
-                "upper": report.upper,
+                **dict(zip(("mean", "lower", "upper"), snapshot.primary_mean(index), strict=True)),
                 "probabilityBest": report.probability_best,
                 "expectedLoss": report.expected_loss,
             }
