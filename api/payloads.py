@@ -6,6 +6,7 @@ from typing import Any
 
 from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.misspelt import misspelt_metrics
 from streams.experiments.snapshot import AgainstControl, MetricReport, Snapshot
 from streams.experiments.statement import evidence_json, failure_json, metrics_json
 
@@ -77,6 +78,14 @@ def stats_payload(snapshot: Snapshot) -> JsonObject:
                 "unknownShare": use.unknown / use.units if use.units else 0.0,
             }
             for use in snapshot.features
+        ],
+        "misspelt": [
+            {
+                "metric": found.metric,
+                "observed": found.observed,
+                "observations": found.observations,
+            }
+            for found in misspelt_metrics(snapshot)
         ],
         "failure": None if snapshot.failure is None else failure_json(snapshot.failure),
     }

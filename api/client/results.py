@@ -406,6 +406,20 @@ class Failure(Result):
     statistics_version: int
 
 
+class MisspeltMetric(Result):
+    """A declared metric without an observation, and an undeclared one like it that has some.
+
+    Attributes:
+        metric: Name that is declared.
+        observed: Name that is observed.
+        observations: How often, in all variants.
+    """
+
+    metric: str
+    observed: str
+    observations: int
+
+
 class Stats(Result):
     """What is known of an experiment.
 
@@ -420,6 +434,7 @@ class Stats(Result):
         metrics: How every metric was read, by name.
         evidence: What the action follows from; None for a moment after an upgrade of the workers.
         features: Features whose values are texts; empty unless the policy is contextual.
+        misspelt: Declared metrics that are probably observed under another name.
         failure: Why the statistics are older than the version; None if they are not.
     """
 
@@ -442,6 +457,7 @@ class Stats(Result):
     metrics: dict[str, MetricModel] = Field(default_factory=dict)
     evidence: Evidence | None = None
     features: tuple[FeatureUse, ...] = ()
+    misspelt: tuple[MisspeltMetric, ...] = ()
     failure: Failure | None = None
 
 

@@ -243,6 +243,11 @@ def _findings(stats: Stats) -> list[str]:
         for name, metric in variant.stats.metrics.items()
         if metric.undefined is not None and metric.observations
     ]
+    found += [
+        f"{each.metric} has no observation, but {each.observed} has {each.observations:,}: is it "
+        "misspelt?"
+        for each in stats.misspelt
+    ]
     if stats.failure is not None:
         found.insert(0, f"{stats.failure.code}: {stats.failure.message}")
     if stats.evidence is None:

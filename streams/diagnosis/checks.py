@@ -336,6 +336,20 @@ def _miscounts(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _misspelt(facts: Facts) -> Iterator[Finding]:
+    for each in facts.snapshots:
+        if each.misspelt:
+            pairs = [f"{observed} for {metric}" for metric, observed in each.misspelt]
+            yield Finding(
+                "METRIC_MISSPELT",
+                Severity.WARNING,
+                f"observations of {each.experiment_id} seem to name the wrong metric: "
+                f"{_listed(pairs)}",
+                "The declared one has no observation. Send that name: what was sent under another "
+                "is not counted for it.",
+            )
+
+
 def _dead_letters(facts: Facts) -> Iterator[Finding]:
     for code, count in sorted((facts.kafka.dead_letters or {}).items()):
         yield Finding(
@@ -438,6 +452,7 @@ _CHECKS = (
     _lag,
     _snapshots,
     _miscounts,
+    _misspelt,
     _evaluations,
     _api,
     _spool,

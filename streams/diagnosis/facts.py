@@ -51,6 +51,8 @@ class SnapshotFacts:
             concluded.
         crossed_units: Units assigned to more than one variant.
         is_heavy: Whether one unit has a large share of its observations.
+        misspelt: Names of declared metrics without an observation, and of undeclared ones like
+            them that have some.
         failure: Stable code and error class of an evaluation that failed; None if it did not.
     """
 
@@ -64,6 +66,7 @@ class SnapshotFacts:
     is_memory_full: bool = False
     crossed_units: int = 0
     is_heavy: bool = False
+    misspelt: tuple[tuple[str, str], ...] = ()
     failure: tuple[str, str] | None = None
 
 

@@ -46,6 +46,7 @@ from streams.diagnosis.schemas import SchemaFacts
 from streams.domain.errors import DependencyError, EngineError, EventError
 from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import Status
+from streams.experiments.misspelt import misspelt_metrics
 from streams.experiments.snapshot import Snapshot
 from streams.kafka_admin import required_topics
 from streams.log.generations import generations_of
@@ -99,6 +100,7 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
             is_memory_full=found is not None and found.is_memory_full,
             crossed_units=0 if found is None else found.crossed_units,
             is_heavy=found is not None and found.is_heavy,
+            misspelt=tuple((each.metric, each.observed) for each in misspelt_metrics(snapshot)),
             failure=None
             if snapshot.failure is None
             else (snapshot.failure.code, snapshot.failure.error),

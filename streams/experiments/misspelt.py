@@ -1,0 +1,95 @@
+"""Metrics that are declared under one name and observed under another one like it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from streams.experiments.snapshot import Snapshot
+
+MIN_LETTERS = 4
+"""Letters of a name below which one edit makes another word of it: `add` is no misspelt `ad`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MisspeltMetric:
+    """A declared metric without an observation, and an undeclared one like it that has some.
+
+    Attributes:
+        metric: Name that is declared.
+        observed: Name that is observed.
+        observations: How often, in all variants.
+    """
+
+    metric: str
+    observed: str
+    observations: int
+
+
+def misspelt_metrics(snapshot: Snapshot) -> tuple[MisspeltMetric, ...]:
+    """Return declared metrics that are probably observed under another name, in order of names.
+
+    A ratio has no observations of its own; its numerator and denominator are declared metrics.
+    """
+    declared = snapshot.experiment.definition.config.counted_metrics
+    observations: Counter[str] = Counter()
+    for variant in snapshot.variants:
+        for report in variant.metrics:
+            observations[report.name] += report.observations
+    known = {*declared, *snapshot.experiment.definition.config.metrics}
+    others = sorted(name for name, n in observations.items() if n and name not in known)
+    return tuple(
+        MisspeltMetric(name, other, observations[other])
+        for name in declared
+        if not observations[name]
+        for other in others
+        if is_like(name, other)
+    )
+
+
+def is_like(name: str, other: str) -> bool:
+    """Return whether a name is probably another one misspelt.
+
+    Case and everything but letters and digits make no difference. Of names of four characters or
+    more, neither does one edit: a character that is missing, added or another one, or two
+    neighbours that are swapped. Digits must be the same ones, as `step1` and `step2` are two
+    metrics.
+
+    Source: Damerau (1964), "A technique for computer detection and correction of spelling errors":
+        four in five misspelt words are one such edit away.
+
+    >>> is_like("click", "Click"), is_like("add_to_cart", "add-to-cart"), is_like("click", "clikc")
+    (True, True, True)
+    >>> is_like("step1", "step2"), is_like("click", "view")
+    (False, False)
+    """
+    first, second = _plain(name), _plain(other)
+    if first == second:
+        return bool(first)
+    if min(len(first), len(second)) < MIN_LETTERS or _digits(first) != _digits(second):
+        return False
+    return _is_one_edit(first, second)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+def _digits(name: str) -> str:
+    return "".join(filter(str.isdigit, name))
+
+
+def _is_one_edit(first: str, second: str) -> bool:
+    """Return whether two names that differ do so by one edit; its time is linear."""
+    begin = _shared(first, second)
+    first, second = first[begin:], second[begin:]
+    end = _shared(first[::-1], second[::-1])
+    first, second = first[: len(first) - end], second[: len(second) - end]
+    is_swapped = len(first) == len(second) == 2 and first == second[::-1]  # noqa: PLR2004 - a pair
+    return is_swapped or max(len(first), len(second)) == 1
+
+
+def _shared(first: str, second: str) -> int:
+    """Return how many characters two names begin with alike."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(first), len(second)))
