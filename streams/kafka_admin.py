@@ -76,7 +76,7 @@ def check_topics(required: Sequence[TopicConfig], described: Described) -> None:
     if refused:
         wrong = [each for each in refused if each.setting == "partitions"]
         path = f"{ENVIRONMENT_PREFIX}PARTITIONS" if wrong else "topics"
-        listed = "; ".join(f"{each}. {each.advice}" for each in wrong or refused)
+        listed = "; ".join(f"{each}. {each.advice}" for each in refused)
         raise ConfigurationError(listed, path)
     for each in found:
         logger.warning("%s. %s", each, each.advice)
