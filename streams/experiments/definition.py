@@ -332,8 +332,15 @@ class ExperimentDefinition(InputModel):
         size = len(self.model_dump_json(by_alias=True).encode())
         if size > MAX_DEFINITION_BYTES:
             message = f"{size} bytes as JSON with all defaults, must be <= {MAX_DEFINITION_BYTES}"
-            raise problem("DEFINITION_TOO_LARGE", message)
+            raise problem("DEFINITION_TOO_LARGE", message, self._largest_part())
         return self
+
+    def _largest_part(self) -> str:
+        """Return the path of what takes most of the definition."""
+        sizes = {"config": len(self.config.model_dump_json(by_alias=True))}
+        for index, variant in enumerate(self.variants):
+            sizes[f"variants[{index}].config"] = len(variant.model_dump_json(by_alias=True))
+        return max(sizes, key=lambda path: sizes[path])
 
     def _check_size(self, n_variants: int) -> None:
         """Refuse more than one worker can evaluate beside others, or one cell can hold."""
