@@ -11,6 +11,7 @@ from types import MappingProxyType
 from streams.domain.quantities import MICRO
 from streams.domain.vectors import Vector
 from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
+from streams.tallies.drafts import maker_of
 from streams.tallies.linear import LinearSums, add_entries
 from streams.tallies.periods import PeriodSums, tick_of
 from streams.tallies.plan import Pair
@@ -18,14 +19,15 @@ from streams.tallies.weights import unit_weights
 
 _NEVER = 1 << 63
 _NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
+_new_metric = maker_of(MetricTally)
+_new_variant = maker_of(VariantTally)
 _NOBODY = VariantTally()
 _NO_VALUES = MetricTally()
 _NO_PRODUCT = ProductTally()
 _SQUARE = MICRO * MICRO
 _BINARIES = (0, MICRO)
-_N_SUMS = 7
-# Of `_metrics`. Units whose first value is 1 are in the last one alone.
-_UNITS, _FURTHER, _TOTAL, _SQUARED, _POSITIVE, _BINARY, _ONES = range(_N_SUMS)
+_N_SUMS = 6
+_UNITS, _FURTHER, _TOTAL, _SQUARED, _POSITIVE, _BINARY = range(_N_SUMS)  # of `_metrics`
 _unit_sums = attrgetter(
     "units", "weight", "weight_squared", "overlap_units", "overlap", "overlap_squared"
 )
@@ -62,6 +64,7 @@ class CellBuilder:
         "_last_at_ms",
         "_metrics",
         "_most_events",
+        "_ones",
         "_periods",
         "_place",
         "_products",
@@ -76,6 +79,7 @@ class CellBuilder:
     _last_at_ms: int
     _units: dict[tuple[int, int], int]
     _metrics: dict[tuple[int, int, str], list[int]]
+    _ones: dict[tuple[int, int, str], int]  # new units whose first value is 1, as most have
     _contexts: dict[tuple[int, Vector], int]
     _rewards: dict[tuple[int, str, Vector], int]
     _conversions: dict[tuple[int, str, Vector], int]
@@ -141,6 +145,16 @@ class CellBuilder:
             observed: The observation, where it adds something else.
         """
         self._hw = max(self._hw, offset)  # units counted together may be of later records
+        # For every event: a call of min or max costs several times as much.
+        if at_ms < self._first_at_ms:  # noqa: PLR1730
+            self._first_at_ms = at_ms
+        if at_ms > self._last_at_ms:  # noqa: PLR1730
+            self._last_at_ms = at_ms
+        if observed is None:
+            observed = value
+        if before is None and value == observed == MICRO and vector is None:
+            self._ones[key] = self._ones.get(key, 0) + 1
+            return
         sums = self._metrics.get(key)
         if sums is None:
             sums = self._metrics[key] = [0] * _N_SUMS
@@ -156,8 +170,6 @@ class CellBuilder:
         if converted:
             sums[_POSITIVE] += converted
         sums[_TOTAL] += value
-        if observed is None:
-            observed = value
         if observed == MICRO or not observed:
             sums[_BINARY] += 1
         if vector is not None:
@@ -165,11 +177,6 @@ class CellBuilder:
             reward = variant, metric, vector
             self._rewards[reward] = self._rewards.get(reward, 0) + value
             self._conversions[reward] = self._conversions.get(reward, 0) + converted
-        # For every event: a call of min or max costs several times as much.
-        if at_ms < self._first_at_ms:  # noqa: PLR1730
-            self._first_at_ms = at_ms
-        if at_ms > self._last_at_ms:  # noqa: PLR1730
-            self._last_at_ms = at_ms
 
     def add_product(self, key: tuple[int, int, Pair], change: int) -> None:
         """Add to the products of a pair what the observation that was just added changes of them.
@@ -220,14 +227,15 @@ class CellBuilder:
         """
         # All of it before any of it is added: what fails must leave nothing behind.
         first_at_ms, last_at_ms = min(times_ms), max(times_ms)
+        ones: dict[tuple[int, int, str], int] = {}
         added: dict[tuple[int, int, str], list[int]] = {}
         for key, value in zip(keys, values, strict=True):
+            if value == MICRO:  # most are: one number stands for all sums
+                ones[key] = ones.get(key, 0) + 1
+                continue
             sums = added.get(key)
             if sums is None:
                 sums = added[key] = [0] * _N_SUMS
-            if value == MICRO:  # most are: one sum stands for all
-                sums[_ONES] += 1
-                continue
             sums[_UNITS] += 1
             sums[_TOTAL] += value
             sums[_SQUARED] += value * value
@@ -236,8 +244,14 @@ class CellBuilder:
             elif not value:
                 sums[_BINARY] += 1
         for key, value, each in zip(keys, values, observed or (), strict=False):
-            added[key][_BINARY] += (each in _BINARIES) - (value in _BINARIES)
+            if each != value and (differs := (each in _BINARIES) - (value in _BINARIES)):
+                added.setdefault(key, [0] * _N_SUMS)[_BINARY] += differs
         self._hw = max(self._hw, offset)
+        if self._ones:
+            for key, count in ones.items():
+                self._ones[key] = self._ones.get(key, 0) + count
+        else:
+            self._ones = ones
         known = self._metrics
         for key, sums in added.items():
             before = known.get(key)
@@ -313,6 +327,7 @@ class CellBuilder:
         self._full_units = 0
         self._units = {}
         self._metrics = {}
+        self._ones = {}
         self._contexts = {}
         self._rewards = {}
         self._conversions = {}
@@ -336,7 +351,7 @@ class CellBuilder:
             sums = units.get(variant) or _unit_sums(old)
             n_units, weight, weight_squared, overlap_units, overlap, overlap_squared = sums
             named = {**old.metrics, **metrics.get(variant, {})}
-            variants[variant] = VariantTally(
+            variants[variant] = _new_variant(
                 n_units,
                 weight,
                 weight_squared,
@@ -368,38 +383,7 @@ class CellBuilder:
 
     def _values_of(self, known: Mapping[int, VariantTally]) -> dict[int, dict[str, MetricTally]]:
         """Return the metrics that have new values, by variant and name."""
-        values: dict[tuple[int, str], list[int]] = {}
-        for (variant, propensity, name), found in self._metrics.items():
-            n_units, further, total, squared, positive, binary, ones = found
-            n_units += ones
-            n = n_units + further
-            total += ones * MICRO
-            squared += ones * _SQUARE
-            positive += ones
-            binary += ones
-            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
-            sums = values.get((variant, name))
-            if sums is None:
-                sums = values[variant, name] = list(_value_sums(_metric(known, variant, name)))
-            sums[0] += n_units
-            sums[1] += n
-            sums[2] += total
-            sums[3] += squared
-            sums[4] += inverse * total
-            sums[5] += inverse_squared * squared
-            sums[6] += n_units
-            sums[7] += overlap * total
-            sums[8] += overlap_squared * total
-            sums[9] += overlap_squared * squared
-            sums[10] += inverse_squared * total
-            sums[11] += binary
-            sums[12] += positive
-            surplus = total - positive * MICRO
-            if surplus and binary == n:  # what is not binary has no such sums in the end
-                sums[13] += inverse * surplus
-                sums[14] += inverse_squared * surplus
-                sums[15] += overlap * surplus
-                sums[16] += overlap_squared * surplus
+        values = self._sums_of(known)
         moments, positive_moments = _moments(self._rewards), _moments(self._conversions)
         metrics: defaultdict[int, dict[str, MetricTally]] = defaultdict(dict)
         for (variant, name), sums in values.items():
@@ -426,14 +410,16 @@ class CellBuilder:
             if binary != n:
                 surplus_weighted_total = surplus_weighted_cross = 0
                 surplus_overlap_total = surplus_overlap_cross = 0
-            metrics[variant][name] = MetricTally(
+            metrics[variant][name] = _new_metric(
                 n_units,
                 n,
                 total,
                 squared,
                 weighted,
                 weighted_squared,
-                add_entries(old.moment, moments.get((variant, name), ())),
+                add_entries(old.moment, moments[variant, name])
+                if (variant, name) in moments
+                else old.moment,
                 overlap_units,
                 overlap_total,
                 overlap_cross,
@@ -445,9 +431,75 @@ class CellBuilder:
                 surplus_weighted_cross,
                 surplus_overlap_total,
                 surplus_overlap_cross,
-                add_entries(old.positive_moment, positive_moments.get((variant, name), ())),
+                add_entries(old.positive_moment, positive_moments[variant, name])
+                if (variant, name) in positive_moments
+                else old.positive_moment,
             )
         return metrics
+
+    def _sums_of(self, known: Mapping[int, VariantTally]) -> dict[tuple[int, str], list[int]]:
+        """Return the `_value_sums` of the metrics that have new values, by variant and name."""
+        values: dict[tuple[int, str], list[int]] = {}
+        for (variant, propensity, name), found in self._metrics.items():
+            n_units, further, total, squared, positive, binary = found
+            n = n_units + further
+            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
+            sums = values.get((variant, name))
+            if sums is None:
+                sums = values[variant, name] = list(_value_sums(_metric(known, variant, name)))
+            sums[0] += n_units
+            sums[1] += n
+            sums[2] += total
+            sums[3] += squared
+            sums[4] += inverse * total
+            sums[5] += inverse_squared * squared
+            sums[6] += n_units
+            sums[7] += overlap * total
+            sums[8] += overlap_squared * total
+            sums[9] += overlap_squared * squared
+            sums[10] += inverse_squared * total
+            sums[11] += binary
+            sums[12] += positive
+            surplus = total - positive * MICRO
+            if surplus and binary == n:  # what is not binary has no such sums in the end
+                sums[13] += inverse * surplus
+                sums[14] += inverse_squared * surplus
+                sums[15] += overlap * surplus
+                sums[16] += overlap_squared * surplus
+        for (variant, name), weights in self._weights_of_ones().items():
+            n, inverse, inverse_squared, overlap, overlap_squared = weights
+            sums = values.get((variant, name))
+            if sums is None:
+                sums = values[variant, name] = list(_value_sums(_metric(known, variant, name)))
+            sums[0] += n
+            sums[1] += n
+            sums[2] += n * MICRO
+            sums[3] += n * _SQUARE
+            sums[4] += inverse * MICRO
+            sums[5] += inverse_squared * _SQUARE
+            sums[6] += n
+            sums[7] += overlap * MICRO
+            sums[8] += overlap_squared * MICRO
+            sums[9] += overlap_squared * _SQUARE
+            sums[10] += inverse_squared * MICRO
+            sums[11] += n
+            sums[12] += n
+        return values
+
+    def _weights_of_ones(self) -> dict[tuple[int, str], list[int]]:
+        """Return the number and the sums of `unit_weights` of `_ones`, by variant and metric."""
+        weights: dict[tuple[int, str], list[int]] = {}
+        for (variant, propensity, name), n in self._ones.items():
+            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
+            sums = weights.get((variant, name))
+            if sums is None:
+                sums = weights[variant, name] = [0, 0, 0, 0, 0]
+            sums[0] += n
+            sums[1] += inverse * n
+            sums[2] += inverse_squared * n
+            sums[3] += overlap * n
+            sums[4] += overlap_squared * n
+        return weights
 
     def _products_of(
         self, known: Mapping[int, VariantTally]

@@ -60,11 +60,13 @@ class Measurement:
         salts: Hash of every metric of its pairs, as in the keys of the window.
     """
 
-    __slots__ = ("_accepted", "_by_period", "_caps", "_floors", "_partners")
+    __slots__ = ("_accepted", "_bounds", "_by_period", "_partners")
 
     def __init__(self, plan: Plan, salts: Mapping[str, int]) -> None:
-        self._caps = plan.caps
-        self._floors = plan.floors
+        self._bounds = {
+            metric: (plan.floors.get(metric), plan.caps.get(metric))
+            for metric in plan.floors.keys() | plan.caps.keys()
+        }
         self._accepted = plan.accepted
         self._by_period = plan.by_period
         self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)
@@ -100,12 +102,13 @@ class Measurement:
 
     def worths(self, metrics: Sequence[str], values: list[int]) -> list[int]:
         """Return what units are worth of which these are the only values."""
-        if not (self._caps or self._floors):
+        if not self._bounds:
             return values
         return [self._worth(metric, value) for metric, value in zip(metrics, values, strict=True)]
 
     def _worth(self, metric: str, total: int) -> int:
-        return clamped(total, self._floors.get(metric), self._caps.get(metric))
+        bounds = self._bounds.get(metric)
+        return total if bounds is None else clamped(total, *bounds)
 
     def count(self, builder: CellBuilder, window: Window, counted: Counted) -> None:
         """Add an observation to a cell.
@@ -118,8 +121,9 @@ class Measurement:
         variant, propensity, metric = counted.key
         before = counted.before
         known, change = before or 0, counted.value
-        floor, cap = self._floors.get(metric), self._caps.get(metric)
-        if floor is not None or cap is not None:
+        bounds = self._bounds.get(metric)
+        if bounds is not None:
+            floor, cap = bounds
             worth = clamped(known + change, floor, cap)
             known = 0 if before is None else clamped(known, floor, cap)
             change = worth - known

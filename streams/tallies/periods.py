@@ -181,12 +181,15 @@ class PeriodSums:
         if sums is None:
             sums = self._values[key] = [0, 0, 0, 0]
             self._arrivals[key] = []
-        sums[0] += before is None
         sums[1] += change
-        known = before or 0
-        after = known + change
-        sums[2] += change * (known + after)
-        sums[3] += (after > 0) - (known > 0)
+        if before is None:
+            sums[0] += 1
+            sums[2] += change * change
+            sums[3] += change > 0
+        else:
+            after = before + change
+            sums[2] += change * (before + after)  # after**2 - before**2
+            sums[3] += (after > 0) - (before > 0)
         arrivals, bucket = self._arrivals[key], delay_bucket(delay_ms)
         if bucket >= len(arrivals):
             arrivals += [0] * (bucket + 1 - len(arrivals))
