@@ -21,6 +21,7 @@ from confluent_kafka import Producer
 from schemas import catalogue
 from streams.domain.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
 from streams.domain.quantities import PROPENSITY_ONE
+from streams.domain.receipts import Keyring
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
 from streams.engine.receipts import ReceiptKeeper
@@ -32,6 +33,7 @@ from streams.redis_projection.receipts import ReceiptStore
 from streams.replay.partitions import Inputs
 from streams.replay.receipts import ReceiptLog
 from streams.settings import Settings
+from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
 from streams.wire.impressions import encode_impression_batch
 
@@ -89,6 +91,7 @@ def _fill(settings: Settings, units: int) -> None:
         command = Command(f"{index:032x}", NUMBER, kind, NOW_MS, payload)
         producer.produce(commands, encode_command(command), partition=0)
     impressions = catalogue.IMPRESSIONS.full_name(settings.topic_prefix)
+    seal = sealer(Keyring.parse(settings.signing_keys))
     for sequence in range(units // BATCH):
         group = ImpressionGroup(
             experiment=NUMBER,
@@ -101,7 +104,8 @@ def _fill(settings: Settings, units: int) -> None:
         )
         partition = sequence % settings.partitions
         batch = ImpressionBatch(1, partition, sequence, (group,))
-        producer.produce(impressions, encode_impression_batch(batch), partition=partition)
+        value = seal(catalogue.IMPRESSIONS.name, partition, encode_impression_batch(batch))
+        producer.produce(impressions, value, partition=partition)
         producer.poll(0)
     producer.flush()
 

@@ -24,6 +24,7 @@ from streams.log.records import LogSource
 from streams.redis_projection.receipts import Place
 from streams.replay.history import history_of
 from streams.replay.partitions import Inputs, Reading
+from streams.wire.batch_tags import check_tag
 from streams.wire.impressions import decode_impression_batch
 
 CHUNK = 2_000
@@ -71,7 +72,7 @@ class ReceiptLog:
                 seen: set[Place] = set()
                 for records in reading.read(topic, partition, begin, span.end):
                     for record in records:
-                        self._take(record.value, reading, experiments, chunk, seen)
+                        self._take(partition, record.value, reading, experiments, chunk, seen)
                         if len(chunk) >= CHUNK:
                             yield chunk
                             chunk = {}
@@ -82,6 +83,7 @@ class ReceiptLog:
 
     def _take(
         self,
+        partition: int,
         value: bytes | None,
         reading: Reading,
         experiments: Mapping[int, Experiment],
@@ -90,6 +92,9 @@ class ReceiptLog:
     ) -> None:
         try:
             batch = decode_impression_batch(value, reading.codec)
+            assert value is not None  # noqa: S101 - it has been decoded
+            # A receipt is signed again only for what a process with a key has logged.
+            check_tag(self._keyring, catalogue.IMPRESSIONS.name, partition, value)
         except EventError:
             return  # a dead letter
         for group in batch.groups:

@@ -14,6 +14,7 @@ from streams.domain.receipts import Receipt, raw_of
 from streams.domain.vectors import pack
 from streams.redis_projection.receipts import Place
 from streams.replay.receipts import ReceiptLog
+from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
 from streams.wire.impressions import encode_impression_batch
 from tests.streams.replay.memory import DEFINITION, INPUTS, KEYRING, NOW_MS, Memory
@@ -43,6 +44,7 @@ def assign(
     contexts: tuple[str, ...] = (),
     features: tuple[bytes, ...] = (),
     repeatable: bool = True,
+    is_sealed: bool = True,
 ) -> None:
     group = ImpressionGroup(
         experiment=receipts[0].experiment,
@@ -56,7 +58,10 @@ def assign(
         features=features,
     )
     batch = ImpressionBatch(1, partition, 0, (group,))
-    log.append("impressions", partition, encode_impression_batch(batch))
+    value = encode_impression_batch(batch)
+    if is_sealed:
+        value = sealer(KEYRING)("impressions", partition, value)
+    log.append("impressions", partition, value)
 
 
 def receipt(unit: int, at_ms: int = NOW_MS, variant: int = 0, window_s: int = 0) -> Receipt:
@@ -85,6 +90,14 @@ def test_the_first_impression_of_a_unit_gives_the_receipt_that_it_got() -> None:
         Place(NAME, 0, 1): signed(first, FEATURES),
         Place(NAME, 0, 2): signed(second),
     }
+
+
+def test_impressions_that_no_process_with_a_key_has_logged_give_no_receipts() -> None:
+    log = log_of()
+    assign(log, receipt(1), is_sealed=False)
+    assign(log, receipt(2))
+
+    assert set(rebuilt(ReceiptLog(log, INPUTS))) == {Place(NAME, 0, 2)}
 
 
 def test_a_second_reading_goes_on_where_the_first_ended() -> None:
