@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -146,36 +145,56 @@ class ObservationFold(PartitionFold):
         if start >= stop:
             return
         if self._ended and not self._ended.keys().isdisjoint(rows.experiments[start:stop].tolist()):
-            yield from self._fold_runs(rows, start, stop)
+            yield from self._fold_going_on(rows, start, stop)
             return
-        batch = UnitRows(rows[start:stop], [_hash(name) for name in rows.names])
         try:
-            others = count_new_units(batch, self._ledger)
+            for row, refusals in self._fold_together(rows[start:stop]):
+                yield start + row, refusals
         except PlanMissingError:
             known = self._planned(rows.experiments[start:stop].tolist())
             yield from self.fold_verified(rows, start, start + known)
             if start + known < stop:
                 raise PlanMissingError(int(rows.experiments[start + known])) from None
             return
-        for row, refusals in self._count_one_by_one(batch, others):
-            yield start + row, refusals
         self.hw = int(rows.offsets[stop - 1])
 
-    def _fold_runs(
+    def _fold_together(self, rows: VerifiedObservations) -> Iterator[tuple[int, Sequence[Refusal]]]:
+        """Count rows, and yield what could not be counted.
+
+        Raises:
+            PlanMissingError: the plan of an experiment is not known; nothing has been counted.
+        """
+        batch = UnitRows(rows, [_hash(name) for name in rows.names])
+        others = count_new_units(batch, self._ledger)
+        yield from self._count_one_by_one(batch, others)
+
+    def _fold_going_on(
         self, rows: VerifiedObservations, start: int, stop: int
     ) -> Iterator[tuple[int, Sequence[Refusal]]]:
-        """Fold the rows in [start, stop), some of them of experiments that have ended."""
-        experiments = rows.experiments[start:stop].tolist()
-        for has_ended, run in groupby(
-            range(start, stop), lambda row: experiments[row - start] in self._ended
-        ):
-            places = list(run)
-            if not has_ended:
-                yield from self.fold_verified(rows, places[0], places[-1] + 1)
-                continue
-            for row in places:
-                yield row, (Refusal(0, archived(experiments[row - start])),)
-            self.hw = int(rows.offsets[places[-1]])
+        """Fold the rows in [start, stop), and refuse those of experiments that have ended.
+
+        All others are counted together, however they lie: late events would otherwise cut what is
+        counted at a time into pieces of single rows.
+        """
+        ended = np.fromiter(self._ended, np.uint64, len(self._ended))
+        experiments = rows.experiments[start:stop]
+        has_ended = np.isin(experiments, ended)
+        places = start + np.flatnonzero(~has_ended)
+        known = self._planned(rows.experiments[places].tolist())
+        cut = stop if known == len(places) else int(places[known])
+        refused: dict[int, Sequence[Refusal]] = {
+            row: (Refusal(0, archived(int(rows.experiments[row]))),)
+            for row in (start + np.flatnonzero(has_ended[: cut - start])).tolist()
+        }
+        if known:
+            chosen = places[:known]
+            for place, refusals in self._fold_together(rows[chosen]):
+                refused[int(chosen[place])] = refusals
+        yield from sorted(refused.items())
+        if cut > start:
+            self.hw = int(rows.offsets[cut - 1])
+        if cut < stop:
+            raise PlanMissingError(int(rows.experiments[cut]))
 
     def _planned(self, experiments: Sequence[int]) -> int:
         """Return how many experiments come before the first one whose plan is not known."""

@@ -319,7 +319,7 @@ class Window:
     def segment_keys(self) -> list[str]:
         """Keys of all segments that were given out and are not forgotten yet."""
         return self._obsolete + [
-            key for bucket in self._buckets.values() for key in bucket.segments
+            key for bucket in (*self._buckets.values(), self._marks) for key in bucket.segments
         ]
 
     def discard_changes(self) -> None:

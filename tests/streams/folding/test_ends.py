@@ -14,7 +14,9 @@ from streams.domain.quantities import PROPENSITY_ONE
 from streams.domain.receipts import Keyring, Receipt
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import COLUMNS_FROM, ObservationFolding
-from streams.tallies.plan import plain
+from streams.tallies import observations
+from streams.tallies.new_units import count_new_units
+from streams.tallies.plan import PLAIN, plain
 from streams.wire.batch_tags import sealer
 from streams.wire.experiment_ends import encode_experiment_end
 from streams.wire.impressions import encode_impression_batch
@@ -192,3 +194,61 @@ def test_an_end_that_is_logged_again_ahead_of_the_progress_holds_from_the_first(
 
     assert ahead.ended == ((7, 1),)
     assert [records[index].offset for index, _ in found.refused] == [2]
+
+
+def test_an_experiment_that_ends_leaves_none_of_its_segments(topic):
+    """Those of a metric that was not declared too, which are no part of any bucket."""
+    folding, event = FOLDINGS[topic]
+    fold = folding.new_fold(PARTITION)
+    folding.fold(fold, [event(0, 7)])
+    written = {segment.key for segment in fold.take_changes().segments}
+    folding.fold(fold, [end(1, 7, topic)])
+
+    assert set(fold.take_changes().forgotten) == written
+
+
+def test_late_events_among_others_do_not_cut_these_into_single_ones(monkeypatch):
+    """By hand: of every two events one is of the experiment that has ended."""
+    counted = []
+
+    def count(batch, ledger_of):
+        counted.append(len(batch.rows.offsets))
+        return count_new_units(batch, ledger_of)
+
+    monkeypatch.setattr(observations, "count_new_units", count)
+    records = [end(0, 7, "observations")]
+    records += [observation(n, 7 + n % 2, n) for n in range(1, 2 * COLUMNS_FROM + 1)]
+
+    fold, refused = folded("observations", records)
+
+    assert counted == [COLUMNS_FROM]
+    assert list(refused) == list(range(2, 2 * COLUMNS_FROM + 1, 2))
+    assert fold.hw == 2 * COLUMNS_FROM
+
+
+def test_a_plan_that_is_missing_among_late_events_is_waited_for_at_its_place():
+    """By hand: the plan of 9 comes when all before its first event at 11 was folded."""
+    plans = {8: PLAIN}
+    folding = ObservationFolding(SINGLE_OBJECT, KEYS, 1000, plans.get)
+    numbers = {11: 9, 13: 9}
+    records = [end(0, 7, "observations")]
+    records += [
+        observation(n, numbers.get(n, 7 + n % 2), n) for n in range(1, 2 * COLUMNS_FROM + 1)
+    ]
+    fold = folding.new_fold(PARTITION)
+
+    first = folding.fold(fold, records)
+    assert (first.awaits, fold.hw, first.events) == (9, 10, 11)
+    assert [records[index].offset for index, _ in first.refused] == [2, 4, 6, 8, 10]
+
+    plans[9] = PLAIN
+    second = folding.fold(fold, records[11:])
+    assert first.events + second.events == len(records)
+    assert [records[11 + index].offset for index, _ in second.refused] == list(
+        range(12, 2 * COLUMNS_FROM + 1, 2)
+    )
+    cells = {cell.experiment: cell for cell in fold.take_changes().cells}
+    assert {n: cell.variants[0].metrics["click"].units for n, cell in cells.items()} == {
+        8: COLUMNS_FROM - 2,
+        9: 2,
+    }
