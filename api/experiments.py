@@ -221,14 +221,14 @@ class Experiments:
     def put(self, snapshot: Snapshot) -> bool:
         """Take a snapshot unless a newer one is here; return whether it was taken.
 
-        One of the same version is taken instead of one of the generation served before: it may
-        say something else.
+        One of the same version is taken instead of one of the generation served before, as it may
+        say something else, and instead of one whose evaluation failed, if its own did not.
         """
         experiment_id = snapshot.experiment.id
         before = self._snapshots.get(experiment_id)
         if before is not None and (
-            before.version > snapshot.version
-            or (before.version == snapshot.version and experiment_id not in self._left_over)
+            _order(before) > _order(snapshot)
+            or (_order(before) == _order(snapshot) and experiment_id not in self._left_over)
         ):
             return False
         # Compiled first: a snapshot that cannot be compiled changes nothing.
@@ -256,7 +256,7 @@ class Experiments:
         known = {
             name: snapshot.version
             for name, snapshot in self._snapshots.items()
-            if name not in self._left_over
+            if name not in self._left_over and snapshot.failure is None
         }
         projected = await self._source.newer(known)
         is_of_known = projected.epoch == self._epoch
@@ -344,7 +344,7 @@ class Experiments:
             wanted = [
                 name
                 for name, version in announced.items()
-                if name not in self._snapshots or self._snapshots[name].version < version
+                if name not in self._snapshots or _order(self._snapshots[name]) < (version, True)
             ]
             try:
                 found = await self._source.snapshots(wanted)
@@ -386,6 +386,11 @@ class Experiments:
             self._running.pop(name, None)
         self._left_over.clear()
         self._take(projected)
+
+
+def _order(snapshot: Snapshot) -> tuple[int, bool]:
+    """Return what makes a snapshot newer: its version, then statistics that are of that version."""
+    return snapshot.version, snapshot.failure is None
 
 
 def _is_concluded(snapshot: Snapshot) -> bool:

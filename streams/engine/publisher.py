@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import faust
+from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec
 from streams.domain.errors import DependencyError
@@ -29,6 +30,7 @@ from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
 from streams.folding.failed import failed_snapshot
 from streams.log.records import LogError
+from streams.process.exits import die
 from streams.redis_projection.writer import SnapshotRecord
 from streams.wire.commands import encode_command
 from streams.wire.decisions import encode_decision
@@ -43,8 +45,11 @@ EVALUATION_SHARE = 0.25
 changed first comes first, and is evaluated as often as it can be."""
 
 LARGE_EVALUATION_S = 0.25
-"""Evaluations that take longer have a share of their own: their experiments are evaluated more
-rarely, and not those of others."""
+"""Evaluations that take longer are done one at a time in a thread, and have a share of their own:
+their experiments are evaluated more rarely, and the others meanwhile."""
+
+LARGE_COMPARED = 1_024
+"""Variants times declared metrics whose first evaluation is expected to take so long."""
 
 LARGE_SHARE = 0.1
 """Share of the time that all of them may take together."""
@@ -70,6 +75,15 @@ class Outlets:
     posteriors: faust.TopicT
     decisions: faust.TopicT
     commands: faust.TopicT
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """A snapshot, as its topic has it and as a single object."""
+
+    snapshot: Snapshot
+    payload: bytes
+    single: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +140,7 @@ class Publisher:
         self._share = Share(EVALUATION_SHARE, EVALUATION_BURST_S)
         self._large_share = Share(LARGE_SHARE, EVALUATION_BURST_S)
         self._large: set[int] = set()
+        self._large_task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Publish what changes, for ever."""
@@ -163,17 +178,25 @@ class Publisher:
         dirty, stage.dirty = stage.dirty, {}
         commanded = {answer.experiment for answer in answers}
         waiting: list[tuple[int, int]] = []
+        begun: set[int] = set()
         published: list[_Published] = []
         failed: list[tuple[int, Known, Exception]] = []
         for partition, number in sorted(
             dirty, key=lambda place: (place[1] not in commanded, place[1] in self._large)
         ):
-            share = self._large_share if number in self._large else self._share
-            if number not in commanded and not share.is_left:  # commands are few, and do not wait
+            known = stage.known(partition, number)
+            is_large = known is not None and self._is_large(known)
+            share = self._large_share if is_large else self._share
+            is_busy = is_large and self._large_task is not None
+            # Commands are few, and do not wait for a share.
+            if is_busy or (number not in commanded and not share.is_left):
                 waiting.append((partition, number))
                 continue
-            known = stage.known(partition, number)
-            if known is not None:
+            if known is not None and is_large:
+                own = [answer for answer in answers if answer.experiment == number]
+                begun.add(number)
+                self._large_task = asyncio.create_task(self._publish_large(partition, known, own))
+            elif known is not None:
                 with share.spent() as spent:
                     self._evaluate(partition, known, published, failed)
                 self._note_cost(number, share, spent())
@@ -183,16 +206,65 @@ class Publisher:
             published += await self._without_statistics(failed)
         except BaseException:
             stage.dirty = dirty | stage.dirty
-            stage.answers = answers + stage.answers
+            kept = [answer for answer in answers if answer.experiment not in begun]
+            stage.answers = kept + stage.answers
             raise
-        self._leave(waiting, answers)
+        self._leave(waiting, [answer for answer in answers if answer.experiment not in begun])
         try:
-            await deliver(self._outlets.posteriors, [p.record for p in published], self._timeout)
-            for each in published:
-                await self._decide(each.partition, each.known, each.snapshot)
+            await self._deliver(published)
         except BaseException:
             stage.dirty = dirty | stage.dirty
             raise
+
+    async def _deliver(self, published: Sequence[_Published]) -> None:
+        """Write snapshots to the log, and what is decided on them."""
+        await deliver(self._outlets.posteriors, [p.record for p in published], self._timeout)
+        for each in published:
+            await self._decide(each.partition, each.known, each.snapshot)
+
+    def _is_large(self, known: Known) -> bool:
+        if known.number in self._large:
+            return True
+        if known.experiment is None:
+            return False
+        definition = known.experiment.definition
+        config = definition.config
+        n_metrics = 1 + len(config.secondary_metrics) + len(config.guardrail_metrics)
+        return len(definition.variants) * n_metrics >= LARGE_COMPARED
+
+    async def _publish_large(self, partition: int, known: Known, answers: Sequence[Answer]) -> None:
+        """Evaluate a large experiment in a thread, publish it, and then the answers about it.
+
+        Steps go on meanwhile: numpy lets other threads run, and nothing but this task evaluates a
+        large experiment, so that its snapshots are published in order.
+        """
+        stage = self._stage
+        self._large.add(known.number)
+        try:
+            published: list[_Published] = []
+            failed: list[tuple[int, Known, Exception]] = []
+            with self._large_share.spent() as spent:  # also what others did meanwhile
+                computed = await asyncio.to_thread(_attempted, known.copy(), self._codec)
+            if stage.known(partition, known.number) is not known:
+                return  # it is another worker's, or was restored and is to be evaluated again
+            self._take(partition, known, computed, published, failed)
+            if spent() <= LARGE_EVALUATION_S:
+                self._large.discard(known.number)
+            published += await self._without_statistics(failed)
+            self._projector.answer(answers)
+            answers = ()
+            await self._deliver(published)
+        except (DependencyError, KafkaError, TimeoutError) as error:
+            logger.warning("%s, trying again", error or type(error).__name__)
+            stage.dirty[partition, known.number] = None
+            stage.answers = [*answers, *stage.answers]
+        except Exception:
+            logger.exception("work after a batch failed")
+            die("work after a batch failed")
+        finally:
+            self._large_task = None
+            if stage.dirty or stage.answers:
+                stage.changed.set()
 
     def _evaluate(
         self,
@@ -202,18 +274,28 @@ class Publisher:
         failed: list[tuple[int, Known, Exception]],
     ) -> None:
         """Add an experiment to what is published, or to what has failed."""
-        try:
-            snapshot = _evaluated(known)
-            if snapshot is None:
-                return
-            record = self._offered(snapshot)
-        except Exception as error:
+        self._take(partition, known, _attempted(known, self._codec), published, failed)
+
+    def _take(
+        self,
+        partition: int,
+        known: Known,
+        computed: _Computed | Exception | None,
+        published: list[_Published],
+        failed: list[tuple[int, Known, Exception]],
+    ) -> None:
+        """Add what was computed to what is published, or to what has failed."""
+        if computed is None:
+            return
+        if isinstance(computed, Exception):
             metrics.EVALUATION_FAILURES.inc()
             if known.number not in self._failing:  # once, and not at every event
-                logger.exception("%s cannot be evaluated", experiment_id(known.number))
-            failed.append((partition, known, error))
+                name = experiment_id(known.number)
+                logger.error("%s cannot be evaluated", name, exc_info=computed)
+            failed.append((partition, known, computed))
             return
-        published.append(_Published(partition, known, snapshot, record))
+        record = self._offer(computed)
+        published.append(_Published(partition, known, computed.snapshot, record))
         if self._failing.pop(known.number, self) is not self:
             logger.info("%s can be evaluated again", experiment_id(known.number))
             metrics.EVALUATIONS_FAILING.set(len(self._failing))
@@ -246,7 +328,7 @@ class Publisher:
             kept = self._failing[known.number]
             try:
                 snapshot = failed_snapshot(known.experiment, known.cells.values(), error, kept)
-                record = self._offered(snapshot)
+                record = self._offer(_encoded(snapshot, self._codec))
             except Exception:
                 # Its last snapshot stands, and the others go on.
                 logger.exception("%s cannot be published", experiment_id(known.number))
@@ -254,19 +336,12 @@ class Publisher:
             published.append(_Published(partition, known, snapshot, record))
         return published
 
-    def _offered(self, snapshot: Snapshot) -> Outgoing:
-        """Offer a snapshot to the projector, and return its record.
-
-        Raises:
-            EventError: it is larger than its topic takes.
-        """
-        name = snapshot.experiment.id
-        payload = single = encode_snapshot(snapshot)
-        if self._codec is not SINGLE_OBJECT:
-            payload = encode_snapshot(snapshot, self._codec)
-        check_entry(payload)
-        self._projector.offer(SnapshotRecord(name, snapshot.version, single))
-        return Outgoing(name.encode(), payload)
+    def _offer(self, computed: _Computed) -> Outgoing:
+        """Offer a snapshot to the projector, and return its record."""
+        snapshot = computed.snapshot
+        name, is_failed = snapshot.experiment.id, snapshot.failure is not None
+        self._projector.offer(SnapshotRecord(name, snapshot.version, computed.single, is_failed))
+        return Outgoing(name.encode(), computed.payload)
 
     def _leave(self, waiting: Collection[tuple[int, int]], answers: Sequence[Answer]) -> None:
         """Leave experiments to the next step, and publish the answers about all others.
@@ -306,6 +381,28 @@ class Publisher:
             record = Outgoing(snapshot.experiment.id.encode(), encode_command(command, self._codec))
             await deliver(self._outlets.commands, [record], self._timeout)
             self._commanded.add(command.command_id)
+
+
+def _attempted(known: Known, codec: Codec) -> _Computed | Exception | None:
+    """Return the snapshot of an experiment or what ended its evaluation; None if there is none."""
+    try:
+        snapshot = _evaluated(known)
+        return None if snapshot is None else _encoded(snapshot, codec)
+    except Exception as error:  # noqa: BLE001 - the next snapshot says that it failed
+        return error
+
+
+def _encoded(snapshot: Snapshot, codec: Codec) -> _Computed:
+    """Return a snapshot with its bytes.
+
+    Raises:
+        EventError: it is larger than its topic takes.
+    """
+    payload = single = encode_snapshot(snapshot)
+    if codec is not SINGLE_OBJECT:
+        payload = encode_snapshot(snapshot, codec)
+    check_entry(payload)
+    return _Computed(snapshot, payload, single)
 
 
 def _evaluated(known: Known) -> Snapshot | None:

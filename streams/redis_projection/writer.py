@@ -20,11 +20,16 @@ from streams.wire.schema_levels import SchemaGate
 ANSWER_TTL_S = 86_400
 """A command may be repeated with its id for a day and gets its answer without a worker."""
 
-# Two workers may write one experiment around a rebalance; the older write must lose.
+# Two workers may write one experiment around a rebalance; the older write must lose. Of the same
+# version, statistics replace a failed evaluation: a mended worker evaluates the same cells again.
 _SET_IF_NEWER = """
-local current = redis.call('HGET', KEYS[1], 'version')
-if current and tonumber(current) >= tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'payload', ARGV[2])
+local current, failed = unpack(redis.call('HMGET', KEYS[1], 'version', 'failed'))
+if current then
+  local known, new = tonumber(current), tonumber(ARGV[1])
+  local is_mended = known == new and failed == '1' and ARGV[5] == '0'
+  if known >= new and not is_mended then return 0 end
+end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'payload', ARGV[2], 'failed', ARGV[5])
 redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
 return 1
 """
@@ -47,11 +52,13 @@ class SnapshotRecord:
         experiment_id: The experiment.
         version: Snapshot version, below 2**53.
         payload: Avro Snapshot.
+        is_failed: Whether its evaluation failed, so that one of the same version may replace it.
     """
 
     experiment_id: str
     version: int
     payload: bytes
+    is_failed: bool = False
 
 
 class ProjectionWriter:
@@ -96,6 +103,7 @@ class ProjectionWriter:
                         record.payload,
                         self._keys.announce,
                         record.experiment_id,
+                        int(record.is_failed),
                     ],
                     client=pipeline,
                 )

@@ -19,7 +19,7 @@ from streams.domain.errors import (
 from streams.domain.ids import experiment_id
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import Snapshot
+from streams.experiments.snapshot import Failure, Snapshot
 from streams.process.background import BackgroundTasks
 from streams.redis_projection.reader import Projected
 from tests.api.memory import MemoryWorker, definition, snapshot_of
@@ -61,6 +61,28 @@ def test_an_older_snapshot_never_replaces_a_newer_one() -> None:
     assert not experiments.put(snapshot(version=5, status=Status.PAUSED))
 
     assert experiments.snapshot(newer.experiment.id) is newer
+
+
+async def test_statistics_replace_a_failed_evaluation_of_the_same_version(monkeypatch) -> None:
+    """As they are announced, or by the next sweep; and never the other way round."""
+    failure = Failure("EVALUATION_FAILED", "ZeroDivisionError", "", 0)
+    mended = snapshot(version=5)
+    failed = replace(mended, failure=failure)
+    redis = Redis()
+    experiments = Experiments(redis, 1.0)
+    for is_announced in (True, False):
+        assert experiments.put(failed) is is_announced
+        experiments._snapshots[failed.experiment.id] = failed
+        redis.write(mended)
+        if is_announced:
+            following = BackgroundTasks(pytest.fail)
+            experiments.follow(following)
+            await asyncio.sleep(0.3)
+            await following.stop()
+        else:
+            await experiments.sweep()
+        assert experiments.snapshot(mended.experiment.id).failure is None
+        assert not experiments.put(failed)
 
 
 async def test_before_everything_was_read_nothing_is_said_not_to_exist(monkeypatch) -> None:

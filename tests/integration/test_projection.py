@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,22 @@ async def test_an_older_snapshot_never_replaces_a_newer_one(writer, reader):
 
     (snapshot,) = (await reader.snapshots([NAMES[0]])).snapshots
     assert snapshot.experiment.definition.config.name == "new"
+
+
+async def test_statistics_replace_a_failed_evaluation_of_the_same_version_and_never_back(
+    writer, reader
+):
+    """A mended worker evaluates the cells again on which another one had failed."""
+    failed = replace(record(1, 5, "failed"), is_failed=True)
+    mended, late = record(1, 5, "mended"), replace(record(1, 5, "late"), is_failed=True)
+
+    written = [await writer.write_snapshots([each]) for each in (failed, failed, mended, late)]
+
+    assert written == [1, 0, 1, 0]
+    (snapshot,) = (await reader.snapshots([NAMES[0]])).snapshots
+    assert snapshot.experiment.definition.config.name == "mended"
+    assert await writer.write_snapshots([record(1, 5, "again")]) == 0
+    assert await writer.write_snapshots([replace(record(1, 6, "next"), is_failed=True)]) == 1
 
 
 async def test_only_what_is_not_known_is_read_again(writer, reader):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -406,7 +408,64 @@ async def test_a_large_experiment_is_evaluated_rarely_and_delays_no_small_one(wo
         now_s[0] += 0.1
         stage.touch_all()
         await world.publisher._step()
+        if world.publisher._large_task is not None:  # its time is not that of the small one
+            await world.publisher._large_task
 
     given = [each for each in world.projected.given if not each.startswith("answer")]
     assert given.count(experiment_id(1)) == 200
     assert 2 <= given.count(experiment_id(EXPERIMENT)) <= 4
+
+
+async def test_small_ones_are_published_while_a_large_one_is_evaluated(world, monkeypatch):
+    """Its command is answered after its own snapshot, and theirs do not wait for that."""
+    stage, evaluated = world.stage, module._evaluated
+    create = Record(11, encode_command(Command(f"{1:032x}", 1, CommandKind.CREATE, 1, DEFINITION)))
+    stage.fold("commands", PARTITION, cast(Any, [create]))
+    going_on = threading.Event()
+
+    def slow(known: Known) -> Snapshot | None:
+        assert known.number != EXPERIMENT or going_on.wait(10)
+        return evaluated(known)
+
+    monkeypatch.setattr(module, "_evaluated", slow)
+    world.publisher._large.add(EXPERIMENT)
+    large, small = (experiment_id(number) for number in (EXPERIMENT, 1))
+    stage.answers = [
+        Answer(f"{number:032x}", number, accepted=True, version=1) for number in (EXPERIMENT, 1)
+    ]
+
+    for _ in range(3):
+        await world.step()
+    assert world.projected.given == [small, f"answer to {small}", small, small]
+    assert (PARTITION, EXPERIMENT) in stage.dirty  # it has changed since, and comes again
+
+    going_on.set()
+    await world.publisher._large_task
+    assert world.projected.given[4:] == [large, f"answer to {large}"]
+    assert stage.changed.is_set()
+
+
+async def test_a_large_one_whose_partition_is_lost_meanwhile_is_not_published(world, monkeypatch):
+    world.publisher._large.add(EXPERIMENT)
+
+    await world.step()
+    world.stage.release(PARTITION)
+    await world.publisher._large_task
+
+    assert world.projected.given == []
+    assert "posteriors" not in {topic for topic, values in world.sent.items() if values}
+
+
+async def test_a_large_one_is_evaluated_again_when_kafka_was_away(world, monkeypatch):
+    async def away(*_: Any) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(module, "deliver", away)
+    world.publisher._large.add(EXPERIMENT)
+    world.stage.touch_all()
+    with contextlib.suppress(TimeoutError):
+        await world.publisher._step()
+    await world.publisher._large_task
+
+    assert (PARTITION, EXPERIMENT) in world.stage.dirty
+    assert world.stage.changed.is_set()
