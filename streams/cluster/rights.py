@@ -42,6 +42,21 @@ def rights_of_worker(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
     return needed
 
 
+def spared_rights_of_worker(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
+    """Return the operations that a worker can do without, by full name of the topic.
+
+    Without the first no winner is promoted, without the next two archived experiments do not end,
+    without that on `observations` none is moved, and without the last no schema is enabled.
+    """
+    topics = (
+        catalogue.COMMANDS,
+        catalogue.IMPRESSIONS,
+        catalogue.OBSERVATIONS,
+        catalogue.GENERATIONS,
+    )
+    return {settings.topic_name(topic): frozenset({WRITE}) for topic in topics}
+
+
 def rights_of_api(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
     """Return the operations that an API process needs, by full name of the topic."""
     topics = (catalogue.COMMANDS, catalogue.IMPRESSIONS, catalogue.OBSERVATIONS)
@@ -67,8 +82,8 @@ def log_group(settings: KafkaSettings) -> str:
     return f"{settings.topic_prefix}log-"
 
 
-def check_worker(settings: KafkaSettings) -> bool:
-    """Return whether this process may move observations, if it may do all else a worker does.
+def check_worker(settings: KafkaSettings) -> None:
+    """Return if this process may do what a worker cannot do without.
 
     Raises:
         ClusterError: it may not (`KAFKA_ACCESS_DENIED`); the message names each topic and group
@@ -77,12 +92,23 @@ def check_worker(settings: KafkaSettings) -> bool:
     """
     client = admin_client(settings)
     needed = rights_of_worker(settings)
-    described = describe(settings, needed, client=client)
-    missing = missing_rights(needed, described)
+    missing = missing_rights(needed, describe(settings, needed, client=client))
     groups = {settings.faust_app_id: READ, f"{log_group(settings)}worker": DESCRIBE}
     missing += missing_group_rights(settings, groups, client=client)
     if missing:
         raise denied(settings, "; ".join(missing))
-    return not missing_rights(
-        {settings.topic_name(catalogue.OBSERVATIONS): frozenset({WRITE})}, described
-    )
+
+
+def check_readable(settings: KafkaSettings, topic: str) -> None:
+    """Return if this process may read a topic, by its full name.
+
+    An empty topic must be asked: its reader is refused nothing, since it reads nothing.
+
+    Raises:
+        ClusterError: it may not (`KAFKA_ACCESS_DENIED`).
+        DependencyError: Kafka does not answer.
+    """
+    needed = {topic: frozenset({READ})}
+    missing = missing_rights(needed, describe(settings, needed))
+    if missing:
+        raise denied(settings, "; ".join(missing))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.catalogue import STATE_BYTES
+from streams.cluster.answers import denied, is_denied
 from streams.dead_letters.place import Place
 from streams.dead_letters.resending import RESENT_FROM, Resend
 from streams.domain.errors import DependencyError
@@ -19,6 +20,7 @@ def send_again(settings: KafkaSettings, resends: Sequence[Resend]) -> None:
     Raises:
         DependencyError: Kafka did not take them all; the message names the first that is not
             acknowledged, and those before it may be.
+        ClusterError: the right to write a topic is missing (`KAFKA_ACCESS_DENIED`).
     """
     producer = Producer(
         settings.confluent_config()
@@ -31,12 +33,15 @@ def send_again(settings: KafkaSettings, resends: Sequence[Resend]) -> None:
         }
     )
     waiting = {resend.place: "not acknowledged in time" for resend in resends}
+    refused: set[str] = set()
     try:
         for resend in resends:
-            _send(producer, resend, waiting)
+            _send(producer, resend, waiting, refused)
         producer.flush(settings.kafka_timeout_s * 2)
     except (KafkaException, BufferError) as error:
         raise DependencyError("kafka", f"Kafka at {settings.kafka_url}: {error}") from error
+    if refused:
+        raise denied(settings, "; ".join(f"WRITE on topic {name}" for name in sorted(refused)))
     if waiting:
         place, reason = next(iter(waiting.items()))
         raise DependencyError(
@@ -46,12 +51,14 @@ def send_again(settings: KafkaSettings, resends: Sequence[Resend]) -> None:
         )
 
 
-def _send(producer: Producer, resend: Resend, waiting: dict[Place, str]) -> None:
+def _send(producer: Producer, resend: Resend, waiting: dict[Place, str], refused: set[str]) -> None:
     def delivered(error: KafkaError | None, _: Message) -> None:
         if error is None:
             del waiting[resend.place]
         else:
             waiting[resend.place] = error.str()
+            if is_denied(error):
+                refused.add(resend.place.topic)
 
     place = resend.place
     producer.produce(

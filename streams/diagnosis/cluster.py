@@ -69,6 +69,18 @@ def _refusal(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _lacking(facts: Facts) -> Iterator[Finding]:
+    if facts.redis.lacking:
+        yield Finding(
+            "WORKER_LACKS_RIGHTS",
+            Severity.WARNING,
+            f"a worker lacks {_listed(facts.redis.lacking)}, and does without",
+            "Grant it, and the worker takes it up within seconds; docs/security.md says what is "
+            "not done without it: winners are not promoted, archived experiments keep their "
+            "memory, observations in a wrong partition are dead letters.",
+        )
+
+
 def _misplaced(facts: Facts) -> Iterator[Finding]:
     if facts.redis.misplaced:
         yield Finding(
@@ -108,4 +120,4 @@ def _listed(names: tuple[str, ...]) -> str:
     return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
 
 
-CLUSTER_CHECKS = (_refused, _settings, _refusal, _misplaced, _kafka_clock)
+CLUSTER_CHECKS = (_refused, _settings, _refusal, _lacking, _misplaced, _kafka_clock)

@@ -106,6 +106,7 @@ class RedisFacts:
         workers: Workers that are alive.
         skew_ms: Its clock minus this machine's, milliseconds.
         misplaced: Observations that live workers have moved to their own partitions.
+        lacking: Rights that live workers do without, as `WRITE on topic NAME`.
         refusal: Why a worker would not run lately; None if none has said so.
         unreadable: Experiments whose snapshot cannot be decoded.
     """
@@ -113,6 +114,7 @@ class RedisFacts:
     error: str | None = None
     workers: int = 0
     misplaced: int = 0
+    lacking: tuple[str, ...] = ()
     refusal: Refusal | None = None
     skew_ms: int = 0
     unreadable: tuple[str, ...] = ()

@@ -288,6 +288,7 @@ async def _redis(settings: Settings) -> tuple[RedisFacts, dict[str, int]]:
                 skew_ms=skew_ms,
                 unreadable=tuple(sorted(projected.unreadable)),
                 misplaced=await reader.misplaced(),
+                lacking=await reader.lacking(),
                 refusal=await last_refusal(client, Keys(settings.namespace)),
             ),
             versions,

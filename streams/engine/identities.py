@@ -13,6 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from faust.types import TP
 
+from schemas.catalogue import Topic
+from streams.cluster.requirements import missing_rights
+from streams.cluster.rights import spared_rights_of_worker
 from streams.cluster.topics import describe
 from streams.domain.errors import ConfigurationError, EngineError
 from streams.kafka_settings import KafkaSettings
@@ -25,32 +28,46 @@ logger = logging.getLogger(__name__)
 
 
 class TopicIdentities:
-    """The ids of the source topics, as they are now.
+    """The ids of the source topics and the rights on them, as they are now.
 
     Args:
         settings: Where Kafka is.
         topics: Full names of the source topics.
 
     Attributes:
-        may_move: Whether this process may write `observations`.
+        lacking: Rights that this process does without, as `WRITE on topic NAME`.
     """
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
         self._settings = settings
         self._topics = topics
         self._ids: dict[str, str] = {}
-        self.may_move = True
+        self._spared = spared_rights_of_worker(settings)
+        self.lacking: tuple[str, ...] = ()
 
     def look(self) -> None:
-        """Ask Kafka, and take note of the ids.
+        """Ask Kafka, and take note of ids and rights.
 
         Raises:
             ConfigurationError: a topic has another id than before.
             DependencyError: Kafka does not answer.
         """
-        for name, topic in describe(self._settings, self._topics).topics.items():
-            if topic.topic_id is not None:
+        described = describe(self._settings, {*self._topics, *self._spared})
+        for name in self._topics:
+            topic = described.topics.get(name)
+            if topic is not None and topic.topic_id is not None:
                 self.check(name, self._ids.setdefault(name, topic.topic_id), topic.topic_id)
+        lacking = tuple(missing_rights(self._spared, described))
+        if lacking and lacking != self.lacking:
+            logger.warning(
+                "this worker lacks %s; docs/security.md says what it does without",
+                "; ".join(lacking),
+            )
+        self.lacking = lacking
+
+    def may_write(self, topic: Topic) -> bool:
+        """Return whether this process may write a topic that it can do without."""
+        return f"WRITE on topic {self._settings.topic_name(topic)}" not in self.lacking
 
     def get(self, topic: str) -> str | None:
         """Return the id of a topic; None where the broker gives none."""

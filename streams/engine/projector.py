@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from streams.domain.errors import DependencyError
 from streams.domain.events import Answer
@@ -27,9 +27,16 @@ class Projector:
     Args:
         writer: How to write.
         worker_id: Name of this worker.
+        lacking: Returns the rights that this worker does without.
     """
 
-    def __init__(self, writer: ProjectionWriter, worker_id: str) -> None:
+    def __init__(
+        self,
+        writer: ProjectionWriter,
+        worker_id: str,
+        lacking: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        self._lacking = lacking
         self._writer = writer
         self._worker_id = worker_id
         self._newest: dict[str, SnapshotRecord] = {}
@@ -75,6 +82,7 @@ class Projector:
                     SIGN_OF_LIFE_TTL_S,
                     metrics.dead_letters(),
                     misplaced=metrics.misplaced(),
+                    lacking=self._lacking(),
                 )
             except DependencyError as error:
                 metrics.PROJECTION_FAILURES.inc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -75,6 +75,7 @@ class Outlets:
     posteriors: faust.TopicT
     decisions: faust.TopicT
     commands: faust.TopicT
+    may_command: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +377,9 @@ class Publisher:
                 )
                 await deliver(self._outlets.decisions, [record], self._timeout)
             self._stage.note_action(partition, known, action)
-        command = due_command(snapshot) if self._serving.is_served else None
+        # Without the right no winner is promoted, and all else goes on.
+        is_asked = self._serving.is_served and self._outlets.may_command()
+        command = due_command(snapshot) if is_asked else None
         if command is not None and command.command_id not in self._commanded:
             record = Outgoing(snapshot.experiment.id.encode(), encode_command(command, self._codec))
             await deliver(self._outlets.commands, [record], self._timeout)

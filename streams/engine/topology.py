@@ -82,6 +82,7 @@ def attach(
         posteriors=topology.topic(catalogue.POSTERIORS),
         decisions=topology.decisions,
         commands=topology.topic(catalogue.COMMANDS),
+        may_command=lambda: identities.may_write(catalogue.COMMANDS),
     )
     publisher = Publisher(
         experiments,
@@ -192,7 +193,7 @@ class _Topology:
 
     async def _publish(self, outcome: Outcome) -> None:
         moved, letters = outcome.misplaced, outcome.dead_letters
-        if not self._app.identities.may_move:
+        if not self._app.identities.may_write(catalogue.OBSERVATIONS):
             topic = self._settings.topic_name(catalogue.OBSERVATIONS)
             moved, letters = [], letters + letters_of(moved, topic, self._framing.codec)
         await send_dead_letters(self.dead_letters, letters, self.timeout_s)

@@ -89,7 +89,7 @@ async def run(settings: Settings) -> None:
         frames = await stack.enter_async_context(framing(settings.schema_registry_url, gate=gate))
         writer = ProjectionWriter(redis, Keys(settings.namespace, settings.generation), gate)
         serving = stack.enter_context(Serving(settings, generations, offset, writer.follow, gate))
-        projector = Projector(writer, worker_id)
+        projector = Projector(writer, worker_id, lambda: identities.lacking)
         app = make_app(settings)
         app.loop = asyncio.get_running_loop()
         experiments = attach(app, settings, frames, keys.keyring, projector, serving, identities)
@@ -155,7 +155,7 @@ async def _wait_for_kafka(
                 f"{ENVIRONMENT_PREFIX}GENERATION",
             )
         create_topics(settings)
-        identities.may_move = check_worker(settings)
+        check_worker(settings)
         identities.look()
         return generations, offset, settled_levels(settings, reads)
 

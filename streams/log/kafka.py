@@ -12,7 +12,7 @@ import stamina
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.cluster.answers import explained
-from streams.cluster.rights import log_group
+from streams.cluster.rights import check_readable, log_group
 from streams.domain.errors import DependencyError
 from streams.kafka_settings import KafkaSettings
 from streams.log.records import Span, StoredRecord, incomplete, truncated
@@ -49,6 +49,8 @@ class KafkaSource:
                 for partition, span in spans.items()
                 if span.end > span.begin
             }
+            if not tails:
+                check_readable(self.settings, name)
             for partition, end in self._ends(consumer, name, tails).items():
                 spans[partition] = Span(spans[partition].begin, max(spans[partition].end, end))
         return spans

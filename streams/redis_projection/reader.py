@@ -209,6 +209,16 @@ class ProjectionReader:
         with redis_errors():
             return sum(int(sign.get("misplaced", 0)) for sign in await self._signs())
 
+    async def lacking(self) -> tuple[str, ...]:
+        """Return the rights that live workers do without, as `WRITE on topic NAME`.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            signs = await self._signs()
+        return tuple(sorted({str(each) for sign in signs for each in sign.get("lacking", ())}))
+
     async def workers_by_generation(self) -> Counter[int]:
         """Return how many live workers each generation has.
 

@@ -145,6 +145,7 @@ class ProjectionWriter:
         dead_letters: Mapping[str, int] | None = None,
         *,
         misplaced: int = 0,
+        lacking: Sequence[str] = (),
     ) -> str:
         """Say that a worker is ready, and return the identity of what Redis holds.
 
@@ -156,6 +157,7 @@ class ProjectionWriter:
             ttl_s: Seconds until it counts as dead.
             dead_letters: How many it has written since its start, by code.
             misplaced: Observations it has moved to their own partitions since its start.
+            lacking: Rights that it does without.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -164,6 +166,7 @@ class ProjectionWriter:
             {
                 "deadLetters": dict(dead_letters or {}),
                 "misplaced": misplaced,
+                "lacking": list(lacking),
                 "generation": self._keys.generation,
                 "reads": None if self._gate is None else dict(self._gate.reads),
                 "writes": None if self._gate is None else self._gate.written,

@@ -24,7 +24,10 @@ from tests.brokers.kafka import HOST, START_TIMEOUT_S, KafkaCluster, free_ports
 
 ADMIN = "admin"
 PASSWORD = "correct-horse-battery"
-USERS = (ADMIN, "topics", "worker", "api", "ads", "operator", "archive", "replay", "resend")
+USERS = (
+    ADMIN, "topics", "worker", "api", "ads", "operator", "archive", "replay", "resend", "rebuild",
+    "drop",
+)  # fmt: skip
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 _MODULE = "org.apache.kafka.common.security"
 

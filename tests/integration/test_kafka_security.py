@@ -25,6 +25,8 @@ from streams.settings import Settings
 from tests.brokers.secure import ADMIN, PASSWORD, Right, SecureCluster, secure_cluster
 from tests.integration.api_process import api_of, run_experiment, until
 from tests.integration.engine_ledger import environment, workers_of
+from tests.integration.test_promotion import CONFIG as PROMOTING
+from tests.integration.test_promotion import show
 
 pytestmark = pytest.mark.kafka
 
@@ -105,11 +107,16 @@ async def test_every_process_works_with_its_rights_and_names_the_one_that_is_tak
                 return bool(sum(each["stats"]["observations"] for each in stats["variants"]) == 1)
 
             await until(counted, 60.0)
+            # It has no letter yet, so nothing but its right keeps anybody from saying so.
+            await _names_what_is_taken(
+                monkeypatch, installation, "operator", "dead-letters", ("dead-letters", "list")
+            )
             commands: tuple[tuple[str, tuple[str, ...]], ...] = (
                 ("operator", ("doctor", "--json", "--api", api)),
                 ("operator", ("dead-letters", "list", "--json")),
                 ("archive", ("archive", "run", "--to", str(tmp_path / "archive"), "--json")),
                 ("replay", ("replay", "verify", "--json")),
+                ("replay", ("replay", "what-if", "--experiment", name, "--prior", "1,9")),
             )
             for user, arguments in commands:
                 done = await run(monkeypatch, installation.of(user), *arguments)
@@ -126,21 +133,52 @@ async def test_every_process_works_with_its_rights_and_names_the_one_that_is_tak
                 return "INVALID_JSON" in listed.stdout
 
             await until(is_listed, 60.0)
+            resend = ("dead-letters", "resend", "--code", "INVALID_JSON", "--yes")
+            resent = await run(monkeypatch, installation.of("resend"), *resend)
+            assert resent.exit_code == 0, resent.output
+            assert "1 sent again" in resent.stderr
             taken_from: tuple[tuple[str, str, tuple[str, ...]], ...] = (
                 ("archive", "commands", ("archive", "run", "--to", str(tmp_path / "a"))),
                 ("replay", "tallies", ("replay", "verify")),
+                ("replay", "commands", ("replay", "what-if", "--experiment", name)),
                 ("operator", "dead-letters", ("dead-letters", "list")),
+                ("resend", "dead-letters", resend),
+                ("resend", "observations", resend),
             )
             for user, right, arguments in taken_from:
-                taken = next(
-                    each for each in rights_table()[user] if each.name == f"{PREFIX}{right}"
-                )
-                installation.cluster.revoke(user, taken)
-                refused = await _refused(monkeypatch, installation.of(user), arguments)
-                assert refused.exit_code == 2, refused.output
-                assert "KAFKA_ACCESS_DENIED" in refused.stderr
-                assert f"{PREFIX}{right}" in refused.stderr
-                installation.cluster.grant(user, [taken])
+                await _names_what_is_taken(monkeypatch, installation, user, right, arguments)
+            await _rebuilds_and_drops_a_generation(installation)
+
+
+async def _names_what_is_taken(monkeypatch, installation, user, topic, arguments):
+    """Take a right on a topic from a user, see it named with the topic, and give it back."""
+    [taken] = [each for each in rights_table()[user] if each.name == f"{PREFIX}{topic}"]
+    installation.cluster.revoke(user, taken)
+    refused = await _refused(monkeypatch, installation.of(user), arguments)
+    assert refused.exit_code == 2, refused.output
+    assert "KAFKA_ACCESS_DENIED" in refused.stderr
+    assert taken.operations[0] in refused.stderr.upper()
+    assert f"{PREFIX}{topic}" in refused.stderr
+    installation.cluster.grant(user, [taken])
+
+
+async def _rebuilds_and_drops_a_generation(installation):
+    for user, arguments in (
+        ("rebuild", ("start", "--processes", "1")),
+        ("drop", ("drop", "2")),
+    ):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "streams.cli", "replay", "rebuild", *arguments],
+            env=os.environ | environment(installation.of(user)),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    left = installation.cluster.admin().list_topics(timeout=10).topics
+    assert not [each for each in left if "g2-" in each or "-v2-" in each]
 
 
 async def _refused(monkeypatch, settings, arguments):
@@ -183,6 +221,68 @@ async def test_a_worker_without_a_right_does_not_start_and_names_it(
     assert f"{kind} {name}" in done.stderr
 
 
+async def test_a_worker_says_what_it_does_without_and_takes_it_up_once_it_may(
+    installation, tmp_path, monkeypatch
+):
+    created = await run(monkeypatch, installation.of("topics"), "topics", "create")
+    assert created.exit_code == 0, created.output
+    without = ("commands", "impressions", "observations")
+    for topic in without:
+        [both] = [each for each in rights_table()["worker"] if each.name == f"{PREFIX}{topic}"]
+        installation.cluster.revoke("worker", both)
+        installation.cluster.grant("worker", [Right("topic", both.name, ("READ",))])
+
+    with workers_of(installation.of("worker"), tmp_path) as workers:
+        workers.start()
+        async with api_of(installation.of("api"), tmp_path) as (_, http):
+            name = await run_experiment(http, **PROMOTING)
+            beside = await run_experiment(http, type="bayesian_ab")
+            await show(http, name, "click")
+
+            async def stats(of: str) -> Any:
+                return (await http.get(f"/experiments/{of}/stats")).json()
+
+            async def waits_for_promotion() -> bool:
+                return bool((await stats(name))["recommendedAction"] == "conclude_winner")
+
+            await until(waits_for_promotion, 60.0)
+            # All else goes on: a step that fails for one experiment would hold up the others.
+            await http.post(f"/experiments/{beside}/assign", json={"userId": "u"})
+
+            async def goes_on() -> bool:
+                return bool((await stats(beside))["totalAssignments"] == 1)
+
+            await until(goes_on, 60.0)
+            experiment = (await http.get(f"/experiments/{name}")).json()
+            assert experiment["promotion"] is None
+
+            doctor = ("doctor", "--json", "--api", str(http.base_url))
+            found = await run(monkeypatch, installation.of("operator"), *doctor)
+            [finding] = [
+                each
+                for each in map(json.loads, found.stdout.splitlines())
+                if each["code"] == "WORKER_LACKS_RIGHTS"
+            ]
+            for topic in without:
+                assert f"WRITE on topic {PREFIX}{topic}" in finding["what"]
+                assert f"WRITE on topic {PREFIX}{topic}" in workers.log()
+            assert "again in" not in workers.log()  # nothing is tried in vain
+
+            for topic in without:
+                installation.cluster.grant(
+                    "worker", [Right("topic", f"{PREFIX}{topic}", ("WRITE",))]
+                )
+
+            async def is_promoted() -> bool:
+                await http.post(f"/experiments/{name}/assign", json={})
+                shown = (await http.get(f"/experiments/{name}")).json()
+                return shown["promotion"] is not None
+
+            await until(is_promoted, 60.0)
+            well = await run(monkeypatch, installation.of("operator"), *doctor)
+            assert "WORKER_LACKS_RIGHTS" not in well.stdout
+
+
 async def test_every_cause_of_no_entry_has_its_code_within_seconds(installation):
     cluster = installation.cluster
     certificate, key = cluster.certificate("worker")
@@ -220,6 +320,7 @@ async def test_every_cause_of_no_entry_has_its_code_within_seconds(installation)
 
 def test_the_page_has_a_row_for_every_user():
     assert rights_table().keys() == {
-        "topics", "worker", "api", "ads", "operator", "archive", "replay", "resend",
+        "topics", "worker", "api", "ads", "operator", "archive", "replay", "resend", "rebuild",
+        "drop",
     }  # fmt: skip
     assert json.dumps([each.name for each in rights_table()["ads"]]) == f'["{PREFIX}observations"]'

@@ -98,6 +98,12 @@ def test_nothing_is_found_where_all_is_well(facts):
         (with_api(missing=("clock",)), "API_NOT_READY", "error", "clock"),
         (with_redis(unreadable=("exp_9",)), "SNAPSHOTS_UNREADABLE", "error", "exp_9"),
         (
+            with_redis(lacking=("WRITE on topic p-commands",)),
+            "WORKER_LACKS_RIGHTS",
+            "warning",
+            "WRITE on topic p-commands",
+        ),
+        (
             replace(HEALTHY, spool_files_damaged=("/s/a.damaged",)),
             "SPOOL_QUARANTINED",
             "warning",

@@ -289,6 +289,19 @@ async def test_the_served_one_decides_once_and_says_which_it_is(world):
     assert world.logged.readings == 0
 
 
+async def test_without_the_right_to_write_commands_all_but_the_promotion_goes_on(world):
+    may = [False]
+    world.publisher._outlets = replace(world.publisher._outlets, may_command=lambda: may[0])
+
+    await world.step()
+    assert world.decided() == [("conclude_winner", 2)]
+    assert "commands" not in world.sent
+
+    may[0] = True
+    await world.step()
+    assert len(world.sent["commands"]) == 1
+
+
 @pytest.mark.parametrize(
     ("logged", "decided"),
     [({}, [("conclude_winner", 2)]), ({EXPERIMENT: CONCLUDE}, [])],
