@@ -8,8 +8,6 @@ say, a handshake finds out.
 from __future__ import annotations
 
 import contextlib
-import socket
-import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from streams.cluster.listeners import asks_for_sasl, speaks_tls
 from streams.domain.errors import ConfigurationError, DependencyError, EngineError
 from streams.kafka_settings import ENVIRONMENT_PREFIX, KafkaSettings
 
@@ -27,7 +26,6 @@ SLICE_S = 0.4
 RESOLVE_PATIENCE_S = 2.0
 """How long a name may be unknown: that of a container that starts soon is."""
 
-_HANDSHAKE_S = 1.0
 _DENIED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -109,6 +107,10 @@ def _cause(
 ) -> EngineError | None:
     """Return why the cluster does not let this process in; None while that is not known."""
     by_code = {error.code(): error for error in causes}
+    # First, since a listener that asks for no SASL is reported as one that refuses the password.
+    mismatch = _protocol_mismatch(settings)
+    if mismatch is not None:
+        return mismatch
     if KafkaError._AUTHENTICATION in by_code:  # noqa: SLF001 - its public name
         return ClusterError(
             "KAFKA_AUTHENTICATION_FAILED",
@@ -116,9 +118,6 @@ def _cause(
             f"{settings.sasl_username!r} with this password by {settings.sasl_mechanism}",
             "SASL_PASSWORD",
         )
-    mismatch = _protocol_mismatch(settings)
-    if mismatch is not None:
-        return mismatch
     if KafkaError._SSL in by_code:  # noqa: SLF001
         return ClusterError(
             "KAFKA_TLS_FAILED",
@@ -147,39 +146,27 @@ def _cause(
 def _protocol_mismatch(settings: KafkaSettings) -> ClusterError | None:
     """Return the error of a listener that speaks another protocol; None if that is not seen."""
     wants_tls = settings.security_protocol.endswith("SSL")
+    wants_sasl = settings.security_protocol.startswith("SASL")
     for address in settings.kafka_url.split(","):
         speaks = speaks_tls(address)
-        if speaks is None or speaks == wants_tls:
+        if speaks is None:
             continue
-        has, needs = ("does not speak", "without") if wants_tls else ("speaks", "with")
-        return ClusterError(
-            "KAFKA_PROTOCOL_MISMATCH",
-            f"{address} {has} TLS, so it must be asked {needs} it; the protocol is "
-            f"{settings.security_protocol}",
-            "SECURITY_PROTOCOL",
-        )
+        if speaks != wants_tls:
+            has, needs = ("does not speak", "without") if wants_tls else ("speaks", "with")
+            return _mismatch(
+                settings, f"{address} {has} TLS, so it must be asked {needs} it; the protocol is"
+            )
+        asks = asks_for_sasl(address, by_tls=wants_tls)
+        if asks is not None and asks != wants_sasl:
+            says = "asks its clients for SASL" if asks else "does not ask for SASL"
+            return _mismatch(settings, f"{address} {says}; the protocol is")
     return None
 
 
-def speaks_tls(address: str) -> bool | None:
-    """Return whether a listener answers a TLS handshake; None if nobody listens there."""
-    host, _, port = address.rpartition(":")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # it is asked what it speaks, and told nothing
-    try:
-        plain = socket.create_connection((host.strip("[]"), int(port)), _HANDSHAKE_S)
-    except (OSError, ValueError):
-        return None
-    with plain:
-        try:
-            with context.wrap_socket(plain, server_hostname=host.strip("[]")):
-                return True
-        except ssl.SSLError as error:
-            # An alert is an answer in TLS; whatever else came is none, and so is the end.
-            return "ALERT" in (error.reason or "")
-        except OSError:
-            return False
+def _mismatch(settings: KafkaSettings, what: str) -> ClusterError:
+    return ClusterError(
+        "KAFKA_PROTOCOL_MISMATCH", f"{what} {settings.security_protocol}", "SECURITY_PROTOCOL"
+    )
 
 
 def _unreachable(

@@ -293,7 +293,18 @@ async def test_every_cause_of_no_entry_has_its_code_within_seconds(installation)
         "KAFKA_PROTOCOL_MISMATCH": installation.of("worker", security_protocol="PLAINTEXT"),
         "KAFKA_UNKNOWN_HOST": installation.of("worker", kafka_url="kafka.invalid:9092"),
     }
-    for code, settings in causes.items():
+    protocols = (
+        installation.of("worker", security_protocol="SSL"),
+        installation.of("worker", security_protocol="SASL_PLAINTEXT"),
+        installation.of("worker", kafka_url=cluster.internal_url),
+        installation.of(
+            "worker", kafka_url=cluster.internal_url, security_protocol="SASL_PLAINTEXT"
+        ),
+    )
+    for code, settings in (
+        *causes.items(),
+        *(("KAFKA_PROTOCOL_MISMATCH", settings) for settings in protocols),
+    ):
         started = time.monotonic()
         with pytest.raises(EngineError) as refusal:
             admin_client(settings)

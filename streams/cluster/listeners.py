@@ -1,0 +1,88 @@
+"""What a listener speaks, found out by the first bytes of a connection that says nothing secret."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+
+_PATIENCE_S = 1.0
+_SASL_HANDSHAKE = 17
+_MECHANISM = b"PLAIN"
+_REQUEST = struct.Struct(f">ihhihh{len(_MECHANISM)}s")
+_ANSWER = struct.Struct(">iih")
+_NO_SASL = 34
+"""Kafka's code of a handshake where none is asked for, `ILLEGAL_SASL_STATE`."""
+
+_MAX_ANSWER_BYTES = 4096
+
+
+def speaks_tls(address: str) -> bool | None:
+    """Return whether a listener answers a TLS handshake; None if nobody listens there."""
+    plain = _connected(address)
+    if plain is None:
+        return None
+    with plain:
+        try:
+            with _context().wrap_socket(plain, server_hostname=_host(address)):
+                return True
+        except ssl.SSLError as error:
+            # An alert is an answer in TLS; whatever else came is none, and so is the end.
+            return "ALERT" in (error.reason or "")
+        except OSError:
+            return False
+
+
+def asks_for_sasl(address: str, *, by_tls: bool) -> bool | None:
+    """Return whether a listener asks its clients for SASL; None if it does not say.
+
+    It is asked for a SASL handshake, which comes before every proof: where SASL is asked for, the
+    answer names its mechanisms, and elsewhere it is an error of its own. Any other request a
+    listener that asks for SASL answers by closing the connection, which has many causes.
+    """
+    plain = _connected(address)
+    if plain is None:
+        return None
+    with plain:
+        try:
+            if not by_tls:
+                return _is_sasl_offered(plain)
+            with _context().wrap_socket(plain, server_hostname=_host(address)) as covered:
+                return _is_sasl_offered(covered)
+        except (OSError, struct.error):  # of TLS, too; it may ask for a certificate
+            return None
+
+
+def _is_sasl_offered(connection: socket.socket) -> bool | None:
+    length = _REQUEST.size - 4
+    # Version 1, correlation id 1, and no name of a client.
+    request = _REQUEST.pack(length, _SASL_HANDSHAKE, 1, 1, -1, len(_MECHANISM), _MECHANISM)
+    connection.sendall(request)
+    answer = b""
+    while len(answer) < _ANSWER.size:
+        received = connection.recv(_MAX_ANSWER_BYTES)
+        if not received:
+            return None
+        answer += received
+    _, correlation, code = _ANSWER.unpack_from(answer)
+    return code != _NO_SASL if correlation == 1 else None
+
+
+def _connected(address: str) -> socket.socket | None:
+    try:
+        return socket.create_connection(
+            (_host(address), int(address.rpartition(":")[2])), _PATIENCE_S
+        )
+    except (OSError, ValueError):
+        return None
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # it is asked what it speaks, and told nothing
+    return context
