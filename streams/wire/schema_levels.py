@@ -29,6 +29,10 @@ _MAX_NAME = 64
 _INT_LIMIT = 1 << 31
 _SETTING = "EXPERIMENT_WRITE_SCHEMAS"
 
+OLDEST_WRITTEN = {"impression_batch": 3, "observation_batch": 2, "snapshot": 3, "tally_cell": 3}
+"""Oldest versions that hold what every record of a schema has now: a batch its tag, a snapshot the
+models of its metrics, a cell its overlap sums. Pinned below, no record of it could be written."""
+
 
 def readable() -> dict[str, int]:
     """Return the newest version of every schema that this process reads, by name."""
@@ -82,9 +86,13 @@ def parse_pins(text: str) -> dict[str, int]:
             raise ConfigurationError(
                 f"{name[:_MAX_NAME]!r} is no schema, must be one of {', '.join(known)}", _SETTING
             )
-        if not version.isascii() or not version.isdigit() or not 1 <= int(version) <= known[name]:
+        oldest = OLDEST_WRITTEN.get(name, 1)
+        is_number = version.isascii() and version.isdigit() and len(version) <= len("1024")
+        if not is_number or not oldest <= int(version) <= known[name]:
+            older = "; an older one cannot hold what is written" if oldest > 1 else ""
             raise ConfigurationError(
-                f"{name}: {version[:_MAX_NAME]!r} must be in 1..{known[name]}", _SETTING
+                f"{name}: {version[:_MAX_NAME]!r} must be in {oldest}..{known[name]}{older}",
+                _SETTING,
             )
         pins[name] = int(version)
     return pins

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -54,6 +55,31 @@ def test_the_pieces_become_the_process_that_the_supervisor_starts(monkeypatch, c
     CliRunner().invoke(app, [command])
 
     assert become == [[sys.executable, "-m", module]]
+
+
+@pytest.mark.parametrize("module", ["api", "streams.engine.worker"])
+def test_a_process_that_could_write_no_batch_does_not_start(module):
+    variables = {
+        "EXPERIMENT_WRITE_SCHEMAS": "impression_batch:2",
+        "EXPERIMENT_RECEIPT_KEYS": f"1:{'5a' * 32}",
+        "EXPERIMENT_KAFKA_URL": "127.0.0.1:1",
+        "EXPERIMENT_REDIS_URL": "redis://127.0.0.1:2",
+        "EXPERIMENT_API_PORT": "0",
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2, done.stderr
+    assert "EXPERIMENT_WRITE_SCHEMAS" in done.stderr
+    assert "impression_batch: '2' must be in 3..3; an older one cannot hold" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_plan_takes_from_the_environment_what_no_option_says(monkeypatch, tmp_path):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import library
 from schemas.codec import Codec
+from schemas.errors import SchemaNotEnabledError
 from streams.domain.errors import ConfigurationError, EngineError, EventError
+from streams.domain.events import ImpressionBatch, ObservationBatch
 from streams.domain.schema_levels import LevelsChange, SchemaLevels
+from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.wire.cells import encode_cell
+from streams.wire.impressions import encode_impression_batch
+from streams.wire.observations import encode_observation_batch
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.schema_levels import (
+    OLDEST_WRITTEN,
     SchemaGate,
     decode_levels_change,
     encode_levels_change,
@@ -106,9 +115,38 @@ def test_a_schema_that_the_levels_do_not_name_is_not_written():
 
 
 def test_the_setting_bounds_what_is_written():
-    gate = SchemaGate(parse_pins("snapshot:1, tally_cell:2"))
+    gate = SchemaGate(parse_pins("snapshot:3, tally_cell:4"))
 
-    assert gate.written | {"snapshot": 1, "tally_cell": 2} == gate.written
+    assert gate.written | {"snapshot": 3, "tally_cell": 4} == gate.written
+
+
+@pytest.mark.parametrize(("name", "oldest"), OLDEST_WRITTEN.items())
+def test_a_version_by_which_nothing_could_be_written_is_refused(name, oldest):
+    assert parse_pins(f"{name}:{oldest}") == {name: oldest}
+
+    with pytest.raises(ConfigurationError, match=rf"must be in {oldest}\.\..* cannot hold"):
+        parse_pins(f"{name}:{oldest - 1}")
+
+
+@pytest.mark.parametrize("version", range(1, OLDEST_WRITTEN["impression_batch"] + 1))
+def test_the_oldest_version_of_a_sealed_batch_is_the_one_that_has_the_tag(version):
+    codec = Codec()
+    codec.write({"impression_batch": version, "observation_batch": version - 1})
+    with nullcontext() if version == 3 else pytest.raises(SchemaNotEnabledError):
+        encode_impression_batch(ImpressionBatch(1, 0, 0, []), codec)
+    with nullcontext() if version == 3 else pytest.raises(SchemaNotEnabledError):
+        encode_observation_batch(ObservationBatch([], 1, 0), codec)
+
+
+@pytest.mark.parametrize("version", range(1, OLDEST_WRITTEN["tally_cell"] + 1))
+def test_the_oldest_version_of_a_cell_is_the_one_that_has_the_overlap_sums(version):
+    tally = MetricTally(units=1, observations=1, overlap_units=1)
+    variants = {0: VariantTally(metrics={"click": tally})}
+    cell = Cell(7, Source.OBSERVATIONS, 0, 1, 1, 1, 0, variants)
+    codec = Codec()
+    codec.write({"tally_cell": version})
+    with nullcontext() if version == 3 else pytest.raises(SchemaNotEnabledError):
+        encode_cell(cell, codec)
 
 
 @pytest.mark.parametrize(
