@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from aiokafka.errors import KafkaError
 
 from streams.domain.errors import DependencyError
+from streams.log.records import LogError
 from streams.process.exits import die
 
 FIRST_PAUSE_S = 0.1
@@ -81,8 +82,9 @@ async def follow(
 
     Args:
         changed: Set by whoever has work for `step`.
-        step: Does all the work there is. What it raises because Kafka or Redis is away is logged,
-            and it runs again after a pause that doubles; so it must not lose work when it fails.
+        step: Does all the work there is. What it raises because Kafka or Redis is away, or a log
+            could not be read to its end, is logged, and it runs again after a pause that doubles;
+            so it must not lose work when it fails.
         interval_s: Shortest time from the start of one step to the next.
         at_most: Largest share of the time from the start of one to the next, in (0, 1).
     """
@@ -94,7 +96,7 @@ async def follow(
         started = loop.time()
         try:
             await step()
-        except (DependencyError, KafkaError, TimeoutError) as error:
+        except (DependencyError, KafkaError, LogError, TimeoutError) as error:
             logger.warning("%s, trying again in %.1f s", error or type(error).__name__, pause)
             changed.set()
             await asyncio.sleep(pause)

@@ -172,6 +172,7 @@ class Publisher:
         if self._is_taking_over:
             await self._take_note()
             self._is_taking_over = False
+        self._forget_others()
         answers, stage.answers = stage.answers, []
         if stage.ended:
             ended, stage.ended = stage.ended, []
@@ -246,16 +247,18 @@ class Publisher:
             failed: list[tuple[int, Known, Exception]] = []
             with self._large_share.spent() as spent:  # also what others did meanwhile
                 computed = await asyncio.to_thread(_attempted, known.copy(), self._codec)
-            if stage.known(partition, known.number) is not known:
-                return  # it is another worker's, or was restored and is to be evaluated again
+            if stage.known(partition, known.number) is not known or known.is_ended:
+                # It is another worker's, was restored and will be evaluated again, or has ended.
+                stage.answers = [*answers, *stage.answers]
+                return
             self._take(partition, known, computed, published, failed)
-            if spent() <= LARGE_EVALUATION_S:
-                self._large.discard(known.number)
             published += await self._without_statistics(failed)
             self._projector.answer(answers)
             answers = ()
             await self._deliver(published)
-        except (DependencyError, KafkaError, TimeoutError) as error:
+            if spent() <= LARGE_EVALUATION_S:  # a step before would overtake what is on its way
+                self._large.discard(known.number)
+        except (DependencyError, KafkaError, LogError, TimeoutError) as error:
             logger.warning("%s, trying again", error or type(error).__name__)
             stage.dirty[partition, known.number] = None
             stage.answers = [*answers, *stage.answers]
@@ -266,6 +269,19 @@ class Publisher:
             self._large_task = None
             if stage.dirty or stage.answers:
                 stage.changed.set()
+
+    def _forget_others(self) -> None:
+        """Forget what was noted of experiments that have ended, or are another worker's now.
+
+        When one comes back, another worker may have published newer statistics of it.
+        """
+        if not (self._failing or self._large):
+            return
+        own = {known.number for _, known in self._stage.all_known() if not known.is_ended}
+        self._large &= own
+        if not self._failing.keys() <= own:
+            self._failing = {n: last for n, last in self._failing.items() if n in own}
+            metrics.EVALUATIONS_FAILING.set(len(self._failing))
 
     def _evaluate(
         self,

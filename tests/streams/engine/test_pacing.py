@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.domain.errors import DependencyError
+from streams.engine import pacing
 from streams.engine.pacing import Share, follow
+from streams.log.records import LogError
 
 SHARE, BURST_S = 0.25, 0.1
 STEPS = 4
@@ -100,3 +103,29 @@ async def test_steps_that_take_long_rest(at_most, rest_s):
 
     rests = [start - end for start, end in zip(begun[1:], ended, strict=False)]
     assert min(rests) >= 0.9 * rest_s
+
+
+@pytest.mark.parametrize(
+    "error",
+    [LogError("LOG_INCOMPLETE", "silent"), DependencyError("kafka", "away"), TimeoutError()],
+)
+async def test_a_step_that_cannot_reach_what_it_needs_is_tried_again(error, monkeypatch):
+    ended = []
+    monkeypatch.setattr(pacing, "die", ended.append)
+    changed, again = asyncio.Event(), asyncio.Event()
+    steps = 0
+
+    async def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 1:
+            raise error
+        again.set()
+
+    changed.set()
+    async with asyncio.timeout(30):
+        following = asyncio.create_task(follow(changed, step, interval_s=0.01))
+        await again.wait()
+        following.cancel()
+
+    assert ended == []

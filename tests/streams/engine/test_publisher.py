@@ -234,6 +234,19 @@ async def test_one_that_can_be_evaluated_again_is_no_longer_failing(world, monke
     assert metrics.EVALUATIONS_FAILING._value.get() == 0
 
 
+async def test_one_that_is_another_workers_now_is_no_longer_failing_here(world, monkeypatch):
+    """Its statistics of before are not kept: the other worker may publish newer ones."""
+    monkeypatch.setattr(module, "_evaluated", lambda _: 1 / 0)
+    await world.step()
+    assert metrics.EVALUATIONS_FAILING._value.get() == 1
+
+    world.stage.release(PARTITION)
+    await world.step()
+
+    assert metrics.EVALUATIONS_FAILING._value.get() == 0
+    assert not world.publisher._failing
+
+
 async def test_a_snapshot_that_does_not_fit_its_topic_is_a_failure_with_its_own_code(
     world, monkeypatch
 ):
@@ -467,6 +480,43 @@ async def test_a_large_one_whose_partition_is_lost_meanwhile_is_not_published(wo
 
     assert world.projected.given == []
     assert "posteriors" not in {topic for topic, values in world.sent.items() if values}
+
+
+async def test_a_large_one_that_ends_meanwhile_is_not_published_and_its_answers_are(
+    world, monkeypatch
+):
+    """They belong to commands that are durable, so their sender must not wait for nothing."""
+    world.publisher._large.add(EXPERIMENT)
+    await world.step()
+    assert world.publisher._large_task is not None
+    world.stage.answers = []
+    world.known().archived_at_ms = 1
+    world.known().end()
+    await world.publisher._large_task
+
+    assert snapshots(world) == []
+    answer = Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)
+    await world.publisher._publish_large(PARTITION, world.known(), [answer])
+    assert world.stage.answers == [answer]
+
+
+async def test_a_large_one_that_was_cheap_is_no_small_one_before_it_is_published(world):
+    """Else a step would publish a newer snapshot before the older one that is on its way."""
+    order: list[str] = []
+    world.publisher._large.add(EXPERIMENT)
+    deliver = world.publisher._deliver
+
+    async def delivered(published: Any) -> None:
+        order.append(f"large: {EXPERIMENT in world.publisher._large}")
+        await deliver(published)
+
+    world.publisher._deliver = delivered
+    await world.step()
+    await world.publisher._large_task
+
+    assert "large: True" in order
+    assert "large: False" not in order[order.index("large: True") :]
+    assert EXPERIMENT not in world.publisher._large
 
 
 async def test_a_large_one_is_evaluated_again_when_kafka_was_away(world, monkeypatch):
