@@ -25,6 +25,8 @@ from streams.log.records import StoredRecord
 # schema, so every version is kept and every schema has a topic and an id in the registry. This
 # record is on no topic, and each file carries its schema whole, so that no older one is needed.
 SCHEMA = parse_schema(json.loads((files(__package__) / "archived_record.avsc").read_text("utf-8")))
+# As a file has it: without the two members that fastavro adds to a schema it has parsed.
+_WRITTEN = {key: part for key, part in SCHEMA.items() if not key.startswith("__")}  # type: ignore[union-attr]
 
 BLOCK_BYTES = 2**18
 """Bytes before compression after which a block ends: as much is in memory of a file that is read,
@@ -181,7 +183,7 @@ def _blocks(stream: BinaryIO) -> Any:
     By another one, a few bytes could take any memory or depth to read (`schemas.learned`).
     """
     reader = block_reader(stream)
-    if structure(reader.writer_schema) != structure(SCHEMA):
+    if structure(reader.writer_schema) != structure(_WRITTEN):
         message = "its schema is not that of an archived record"
         raise ArchiveError("ARCHIVE_UNREADABLE", message)
     return reader

@@ -251,9 +251,17 @@ async def test_topics_that_come_later_get_what_waited_for_them(own_servers, tmp_
     later = settings.model_copy(update={"topic_prefix": "later-", "namespace": "later"})
     found = running_experiment(1)
     await publish(later, found)
-    async with api_of(later, tmp_path) as (_, http):
-        answer = await http.post(f"/experiments/{found.experiment.id}/assign", json={})
-        assert answer.status_code == 200
+    async with api_of(later, tmp_path, until_ready=False) as (_, http):
+
+        async def assigned() -> bool:
+            answer = await http.post(f"/experiments/{found.experiment.id}/assign", json={})
+            return answer.status_code == 200
+
+        async def names_topics() -> bool:
+            return "topics" in (await http.get("/ready")).json()["missing"]
+
+        await until(assigned)
+        await until(names_topics)
         await asyncio.sleep(RETRY_PAUSE_S)  # so that librdkafka has looked for the topic in vain
         await asyncio.to_thread(create_topics, later)
 

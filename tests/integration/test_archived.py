@@ -6,6 +6,7 @@ import signal
 
 from streams.domain.events import CommandKind
 from streams.domain.ids import experiment_id
+from streams.domain.quantities import MICRO
 from streams.kafka_admin import create_topics
 from tests.integration.engine_ledger import Ledger, until, workers_of
 from tests.integration.test_replay import replayed
@@ -47,7 +48,7 @@ def test_an_archived_experiment_ends_in_every_partition_and_a_replay_refuses_the
             ledger.observe(late, delay_ms=0)
         ledger.assign(ENDING, 1)
         for receipt in receipts[-40:]:
-            ledger.observe(receipt)
+            ledger.observe(receipt, metric="visits", value=2 * MICRO)  # a second click counts once
         ledger.producer.flush()
         until(lambda: len(ledger.dead_letters()) == 101, 90)
         assert set(ledger.dead_letters().values()) == {"EXPERIMENT_ARCHIVED"}
