@@ -60,11 +60,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self.answer_deadline_s = _NEVER_S
         self._connections = connections
         self._limits = connections.limits
-        self._max_head_bytes = connections.limits.max_head_bytes
         self._waits_for = _FIRST_HEAD
         self._is_in_head = True
         self._has_begun = False
         self._head_bytes = 0
+        self._read_bytes = 0
+        self._is_split = False
         self._is_upgrade = False
         self._is_resuming = False
         self._farewell: bytes | None = None
@@ -100,6 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._waits_for is _END or self._farewell is not None:
             return
         had_begun = self._has_begun
+        self._read_bytes = len(data)
         try:
             self._feed(data)
         except RequestError as refusal:
@@ -107,6 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._is_in_head:
             if self._has_begun:
+                self._is_split = True
                 # What came with the end of another message is not counted; it is one read at most.
                 self._head_bytes += len(data) if had_begun else 0
                 if self._head_bytes > self._limits.max_head_bytes:
@@ -134,6 +137,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         super().on_message_begin()
         self._has_begun = True
+        self._is_split = False
         self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -148,13 +152,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; those after a body are counted and dropped."""
-        if self._is_resuming:
-            return
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > self._max_head_bytes:
-            raise _too_large_a_head(self._max_head_bytes)
         if self._is_in_head:
             self.headers.append((name.lower(), value))
+        elif not self._is_resuming:
+            self._head_bytes += len(name) + len(value) + 4
+            if self._head_bytes > self._limits.max_head_bytes:
+                raise _too_large_a_head(self._limits.max_head_bytes)
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application, or put it behind the one being answered."""
@@ -172,6 +175,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not is_free and len(self.pipeline) >= self._limits.max_pipelined:
             raise malformed("too many requests wait for the answer to an earlier one")
         self._is_in_head = False
+        self._head_bytes = 0
         self._is_upgrade = parser.should_upgrade()
         self.cycle = JoinedAnswer(
             scope=scope,
@@ -296,6 +300,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _check_head(self, version: str) -> None:
         """Refuse what proxies may read otherwise, and note who waits for a word before a body."""
+        limit = self._limits.max_head_bytes
+        if self._is_split or self._read_bytes > limit:  # any other is within it
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > limit:
+                raise _too_large_a_head(limit)
         if len(self.headers) > self._limits.max_headers:
             raise RequestError("HEADERS_TOO_LARGE", f"more than {self._limits.max_headers} headers")
         n_hosts = 0

@@ -58,6 +58,30 @@ async def test_a_head_of_64_kib_is_taken(server: Served) -> None:
     assert answer.status == 200
 
 
+async def test_a_head_of_60_kib_is_taken_in_however_many_parts_it_comes(server: Served) -> None:
+    head = request("GET", "/health", *[f"X-{n}: {'x' * 990}" for n in range(60)])
+    async with server.connect() as client:
+        for start in range(0, len(head), 1_000):
+            client.writer.write(head[start : start + 1_000])
+            await asyncio.sleep(0.001)
+
+        assert (await client.answer()).status == 200
+
+
+async def test_a_head_beyond_the_limit_that_comes_at_once_is_431(tmp_path: Path) -> None:
+    async with served(tmp_path, HttpLimits(max_head_bytes=1_024)) as server:
+        answer = await server.ask(request("GET", "/health", f"X: {'x' * 1_024}"))
+        good = await server.ask(request("GET", "/health", f"X: {'x' * 512}"))
+        async with server.connect() as client:
+            client.writer.write(request("GET", "/health", f"X: {'x' * 1_000}")[:-4])
+            await asyncio.sleep(0.1)
+            in_two = await client.ask(b"x" * 100 + b"\r\n\r\n")
+
+    assert (in_two.status, in_two.code) == (431, "HEADERS_TOO_LARGE")
+    assert (answer.status, answer.code) == (431, "HEADERS_TOO_LARGE")
+    assert good.status == 200
+
+
 async def test_too_many_headers_are_431(server: Served) -> None:
     answer = await server.ask(request("GET", "/health", *[f"X-{n}: 1" for n in range(101)]))
 
