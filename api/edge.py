@@ -7,7 +7,7 @@ for a program that embeds the control plane alone.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -29,6 +29,8 @@ _EXPERIMENTS = "/experiments/"
 _ASSIGN = "/assign"
 _OBSERVATIONS = "/observations"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+# A member that is looked up in its class costs 0.1 us.
+_MAY_ASSIGN, _MAY_OBSERVE = Scope.ASSIGN, Scope.OBSERVE
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -93,7 +95,8 @@ class Edge:
     async def _assign(
         self, experiment_id: str, scope: AsgiScope, receive: Receive, send: Send
     ) -> None:
-        request = decode_object(await self._body(scope, receive, Scope.ASSIGN))
+        headers = self._checked(scope, _MAY_ASSIGN)
+        request = decode_object(await read_body(receive, self._max_body_bytes, headers))
         if experiment_id:
             answer = await self._assigning.assign(experiment_id, request)
         else:
@@ -101,18 +104,21 @@ class Edge:
         await _answer(send, 200, _headers(answer), answer)
 
     async def _observe(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        answer = await self._observing.observe(await self._body(scope, receive, Scope.OBSERVE))
+        headers = self._checked(scope, _MAY_OBSERVE)
+        body = await read_body(receive, self._max_body_bytes, headers)
+        answer = await self._observing.observe(body)
         await _answer(send, 202, _headers(answer), answer)
 
-    async def _body(self, scope: AsgiScope, receive: Receive, needed: Scope) -> bytes:
-        """Return the body of a request that may be made and takes no parameters."""
-        headers = scope["headers"]
-        self._gate.check(headers, needed)
+    def _checked(self, scope: AsgiScope, needed: Scope) -> Sequence[tuple[bytes, bytes]]:
+        """Return the headers of a request that may be made and takes no parameters."""
+        headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         if self._gate.is_open:
             self._origins.check_page(headers)
+        else:
+            self._gate.check(headers, needed)
         if scope.get("query_string"):
             check_query(scope["query_string"])
-        return await read_body(receive, self._max_body_bytes, headers)
+        return headers
 
     async def _pass_on(self, path: str, scope: AsgiScope, receive: Receive, send: Send) -> None:
         method, headers = scope["method"], scope["headers"]

@@ -80,16 +80,19 @@ class AssignmentContext(InputModel):
         Raises:
             InputError: it is too long (`OUT_OF_RANGE`) or nested too deeply (`TOO_DEEP`).
         """
-        if self.device is None and self.location is None and not self.features and not aliases:
+        context: dict[str, Any] = {}
+        if self.device:
+            context["device"] = self.device
+        if self.location:
+            context["location"] = self.location
+        if self.features:
+            context["features"] = self.features
+        if aliases:
+            context[ALIASES] = [f"{alias:016x}" for alias in aliases]
+        if not context:
             return ""
-        context = {
-            "device": self.device,
-            "location": self.location,
-            "features": self.features,
-            ALIASES: [f"{alias:016x}" for alias in aliases],
-        }
         try:
-            text = orjson.dumps({name: value for name, value in context.items() if value})
+            text = orjson.dumps(context)
         except orjson.JSONEncodeError as error:
             raise InputError("TOO_DEEP", f"cannot be logged: {error}", "features") from error
         if len(text) > MAX_CONTEXT_BYTES:

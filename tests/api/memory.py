@@ -28,7 +28,6 @@ from streams.domain.errors import DependencyError
 from streams.domain.events import Answer, Command, ImpressionBatch, Observation
 from streams.domain.ids import experiment_id
 from streams.domain.receipts import Keyring
-from streams.experiments.assignment import Reason
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.folding.commands import Known
@@ -239,7 +238,7 @@ class Api:
     counters: RequestCounters
     clock: Clock
     spool: Spool
-    answered: Mapping[Reason, int]
+    answered: Mapping[str, int]
 
     async def create(self, config: Mapping[str, object] = {}, variants: object = None) -> str:
         body = definition(config, variants)
