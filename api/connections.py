@@ -68,8 +68,9 @@ class Connection(Protocol):
 class Connections:
     """All connections of a server.
 
-    A connection beyond the limit takes the place of one that waits: first of the oldest that has
-    never sent a whole request, then of the one that is idle for the longest time. Only when each
+    A connection beyond the limit takes the place of one that waits: first of one that is closing,
+    then of the oldest that has never sent a whole request, then of the one that is idle for the
+    longest time. Only when each
     is being answered is the new one refused.
 
     Attributes:
@@ -87,6 +88,7 @@ class Connections:
         self.evicted = 0
         self._open: set[Connection] = set()
         # Dictionaries keep the order of insertion: the first has waited for the longest time.
+        self._closing: dict[Connection, None] = {}
         self._unserved: dict[Connection, None] = {}
         self._idle: dict[Connection, None] = {}
 
@@ -105,6 +107,7 @@ class Connections:
     def forget(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
         self._open.discard(connection)
+        self._closing.pop(connection, None)
         self._unserved.pop(connection, None)
         self._idle.pop(connection, None)
 
@@ -117,6 +120,12 @@ class Connections:
         """Note that a connection has been answered, and may be closed to make room."""
         if connection in self._open:
             self._idle[connection] = None
+
+    def is_closing(self, connection: Connection) -> None:
+        """Note that a connection has had its last answer, and only waits for its client."""
+        self.is_busy(connection)
+        if connection in self._open:
+            self._closing[connection] = None
 
     def sweep(self, now_s: float) -> None:
         """End what is overdue, and bound what waits for clients that do not read."""
@@ -136,7 +145,7 @@ class Connections:
             excess -= size
 
     def _make_room(self) -> bool:
-        for waiting in (self._unserved, self._idle):
+        for waiting in (self._closing, self._unserved, self._idle):
             for victim in waiting:
                 self.evicted += 1
                 self.errors["CONNECTION_EVICTED"] += 1

@@ -356,7 +356,7 @@ class BoundedProtocol(HttpToolsProtocol):
         is_sending = not self._is_in_head or self._has_begun
         is_read = not self.transport.get_write_buffer_size()
         self._wait(_END, LINGER_S if is_read else self._limits.answer_timeout_s)
-        self._connections.is_busy(self)
+        self._connections.is_closing(self)
         return is_sending
 
 

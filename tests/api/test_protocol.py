@@ -369,6 +369,22 @@ async def test_a_connection_beyond_the_limit_takes_the_place_of_one_that_waits(
         assert server.connections.evicted == 2
 
 
+async def test_connections_that_are_closing_make_room_before_any_other(tmp_path: Path) -> None:
+    async with (
+        served(tmp_path, HttpLimits(max_connections=3)) as server,
+        server.connect() as used,
+        server.connect() as one,
+        server.connect() as two,
+    ):
+        assert (await used.ask(GET)).status == 200
+        for refused in (one, two):  # refused within a body, and kept for what is still sent
+            assert (await refused.ask(POST + b"Content-Length: 99999999\r\n\r\n")).status == 413
+        assert len(server.connections) == 3
+        for _ in range(2):
+            assert (await server.ask(GET)).status == 200
+        assert (await used.ask(GET)).status == 200
+
+
 async def test_a_connection_is_refused_when_every_other_is_being_answered(
     tmp_path: Path,
 ) -> None:
