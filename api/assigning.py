@@ -58,8 +58,8 @@ class FirstReceipts(Protocol):
     async def first(self, ask: Ask, standby: Callable[[], str | None]) -> Remembered:
         """Return the receipt a unit got first; `standby` gives it one where that is not known."""
 
-    async def replace(self, place: Place, receipt: str) -> None:
-        """Keep another receipt."""
+    async def replace(self, place: Place, before: str, receipt: str) -> str:
+        """Keep another receipt instead of `before`, and return the one that is kept."""
 
 
 class Assigning:
@@ -213,8 +213,10 @@ class Assigning:
                 receipt = self._keyring.verify(first)
                 features = features_of(first)  # and not those of this request: it decided by them
             except ReceiptError:  # its key was taken out of the ring
-                first, reason = self._keyring.sign(receipt, features), Reason.ASSIGNED
-                await self._sticky.replace(place, first)
+                renewed, reason = self._keyring.sign(receipt, features), Reason.ASSIGNED
+                first = await self._sticky.replace(place, first, renewed)
+                if first != renewed:  # another request of the unit was faster
+                    receipt, features = self._keyring.verify(first), features_of(first)
         ids = (unit, other) if is_shared else (unit,)
         aliases = [each for each in ids if each is not None and each != receipt.unit]
         # Logged each time: the process that wrote the first may have died before it could.

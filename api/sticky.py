@@ -72,8 +72,8 @@ class Store(Protocol):
     async def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """Return the first receipts of units."""
 
-    async def replace(self, place: Place, receipt: bytes) -> None:
-        """Keep another receipt."""
+    async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
+        """Keep another receipt instead of `before`, and return what is kept."""
 
     async def aliased(self) -> frozenset[str]:
         """Return the experiments in which units have two ids."""
@@ -161,14 +161,20 @@ class StickyReceipts:
             self.unavailable += 1
         return Remembered(text, outcome.standing, outcome.is_shared)
 
-    async def replace(self, place: Place, receipt: str) -> None:
-        """Keep another receipt for a unit, whose first one no key verifies any more."""
-        self._memory.keep(place, receipt, is_sure=True)
+    async def replace(self, place: Place, before: str, receipt: str) -> str:
+        """Keep another receipt for a unit, whose first one no key verifies any more.
+
+        Returns:
+            What the unit has now: that of the first request that replaced it.
+        """
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await self._store.replace(place, raw_of(receipt))
+                kept = await self._store.replace(place, raw_of(before), raw_of(receipt))
+            receipt = text_of(kept)
         except (RedisError, OSError) as error:
             self._rest(error)
+        self._memory.keep(place, receipt, is_sure=True)
+        return receipt
 
     async def follow(self) -> None:
         """Learn which experiments have units with two ids, and save what waits, until cancelled."""

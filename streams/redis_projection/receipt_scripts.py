@@ -17,6 +17,7 @@ local idle, new_idle, room = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 local function keep(place, main, new, unit, receipt, is_sure)
   if not (complete or is_sure) then
+    if redis.call('HLEN', new) >= room then return FULL end
     redis.call('HSET', new, unit, receipt)
     redis.call('EXPIRE', new, new_idle)
     return PROVISIONAL
@@ -84,6 +85,20 @@ end
 return answers
 """
 """Finds the first receipts of units, and keeps one for every unit that has none."""
+
+REPLACE = """
+-- KEYS: the shard of a unit, and its new shard. ARGV: unit, the receipt it has, another one.
+for _, shard in ipairs(KEYS) do
+  local found = redis.call('HGET', shard, ARGV[1])
+  if found == ARGV[2] then
+    redis.call('HSET', shard, ARGV[1], ARGV[3])
+    return ARGV[3]
+  end
+  if found then return found end
+end
+return ARGV[3]
+"""
+"""Keeps another receipt for a unit unless it has got another one meanwhile; returns what it has."""
 
 ADD = """
 -- KEYS: the shard of every unit. ARGV: seconds to keep a shard, most entries of one; then for every

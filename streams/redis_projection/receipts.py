@@ -117,6 +117,7 @@ class ReceiptStore:
         self._idle_s = idle_s
         self._room = room
         self._ask = client.register_script(receipt_scripts.ASK)
+        self._replace = client.register_script(receipt_scripts.REPLACE)
         self._add = client.register_script(receipt_scripts.ADD)
         self._declare = client.register_script(receipt_scripts.DECLARE)
         self._keep_lease = client.register_script(receipt_scripts.KEEP_LEASE)
@@ -149,14 +150,18 @@ class ReceiptStore:
         found = await self._ask(keys=names, args=args)
         return [Answer(receipt, Standing(standing), bool(s)) for receipt, standing, s in found]
 
-    async def replace(self, place: Place, receipt: bytes) -> None:
+    async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
         """Keep another receipt for a unit, whose first one no key verifies any more.
+
+        Returns:
+            What the unit has now: another one still if a different process was faster.
 
         Raises:
             RedisError, OSError: Redis does not answer.
         """
         name = self._shard(*place)
-        await self._command("HSET", name, _UNIT.pack(place.unit), receipt)
+        args = [_UNIT.pack(place.unit), before, receipt]
+        return bytes(await self._replace(keys=[name, name + ":new"], args=args))
 
     async def aliased(self) -> frozenset[str]:
         """Return the ids of the experiments in which units have two ids.

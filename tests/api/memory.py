@@ -181,8 +181,13 @@ class MemoryReceipts:
             self.aliases.add(place.experiment_id)
         return ReceiptAnswer(found, standing, is_shared)
 
-    async def replace(self, place: Place, receipt: bytes) -> None:
-        self.receipts[place] = receipt
+    async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
+        for kept in (self.receipts, self.new):
+            if kept.get(place) == before:
+                kept[place] = receipt
+            if place in kept:
+                return kept[place]
+        return receipt
 
     async def aliased(self) -> frozenset[str]:
         if self.error is not None:

@@ -99,6 +99,28 @@ async def test_a_shard_has_room_for_so_many_and_no_more(store: ReceiptStore) -> 
     assert await store.add({units[5]: receipt(5)}) == 0
 
 
+async def test_a_shard_of_provisional_receipts_has_the_same_room(store: ReceiptStore) -> None:
+    units = [Place(EXPERIMENT, 0, number) for number in range(6)]
+    questions = [Question(each, receipt(each.unit)) for each in units]
+
+    before = [answer.standing for answer in await store.ask(questions)]
+    again = [answer.standing for answer in await store.ask(questions)]
+
+    assert before == again == [Standing.PROVISIONAL] * 4 + [Standing.FULL] * 2
+
+
+async def test_of_two_replacements_of_one_receipt_the_first_holds(store: ReceiptStore) -> None:
+    await declare(store)
+    await store.ask([Question(place(1), receipt(1))])
+
+    first = await store.replace(place(1), receipt(1), receipt(1, 5))
+    second = await store.replace(place(1), receipt(1), receipt(1, 9))
+
+    assert first == second == receipt(1, 5)
+    [answer] = await store.ask([Question(place(1), b"")])
+    assert answer == Answer(receipt(1, 5), Standing.KNOWN, is_shared=False)
+
+
 async def test_receipts_are_freed_by_experiment_and_expire_only_unused(
     store: ReceiptStore, client, settings: Settings
 ) -> None:
