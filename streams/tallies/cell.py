@@ -120,6 +120,8 @@ class MetricTally:
         )
 
     def __add__(self, other: MetricTally) -> MetricTally:
+        # As in one cell with the observations of both.
+        is_binary = self.is_binary and other.is_binary
         return MetricTally(
             self.units + other.units,
             self.observations + other.observations,
@@ -135,10 +137,10 @@ class MetricTally:
             self.weighted_cross + other.weighted_cross,
             self.binary_observations + other.binary_observations,
             self.positive_units + other.positive_units,
-            self.surplus_weighted_total + other.surplus_weighted_total,
-            self.surplus_weighted_cross + other.surplus_weighted_cross,
-            self.surplus_overlap_total + other.surplus_overlap_total,
-            self.surplus_overlap_cross + other.surplus_overlap_cross,
+            self.surplus_weighted_total + other.surplus_weighted_total if is_binary else 0,
+            self.surplus_weighted_cross + other.surplus_weighted_cross if is_binary else 0,
+            self.surplus_overlap_total + other.surplus_overlap_total if is_binary else 0,
+            self.surplus_overlap_cross + other.surplus_overlap_cross if is_binary else 0,
             add_entries(self.positive_moment, other.positive_moment),
         )
 

@@ -64,6 +64,26 @@ def test_a_sum_with_units_that_an_older_version_counted_is_not_whole(old, new, p
     assert (kept + lacking).without_overlap() == (kept.without_overlap() + lacking)
 
 
+def test_a_sum_with_values_other_than_0_and_1_has_no_surplus_as_in_one_cell():
+    """By hand: a unit that clicked twice, and in the other partition one with the value 2.5."""
+    binary = MetricTally(
+        units=1,
+        observations=2,
+        binary_observations=2,
+        surplus_weighted_total=4,
+        surplus_weighted_cross=8,
+        surplus_overlap_total=2,
+        surplus_overlap_cross=1,
+    )
+    other = MetricTally(units=1, observations=1)
+
+    for total in (binary + other, other + binary):
+        assert not total.is_binary
+        assert (total.surplus_weighted_total, total.surplus_weighted_cross) == (0, 0)
+        assert (total.surplus_overlap_total, total.surplus_overlap_cross) == (0, 0)
+    assert (binary + binary).surplus_weighted_total == 8
+
+
 def test_without_units_every_sum_is_whole():
     assert VariantTally().has_overlap
     assert Cell(7, Source.IMPRESSIONS, 0, 4, 10, 20, 0, {0: VariantTally()}).has_overlap
