@@ -11,12 +11,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas.codec import Codec
 from streams.domain.events import ImpressionGroup
-from streams.domain.receipts import Keyring
+from streams.domain.receipts import CLOCK_SKEW_MS, Keyring
 from streams.folding.base import Folded, Folding, LogRecord, never
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
@@ -25,7 +25,7 @@ from streams.tallies.cell import Cell
 from streams.tallies.impressions import ImpressionFold
 from streams.tallies.observations import Claim, ObservationFold
 from streams.tallies.partition import Ledger
-from streams.tallies.plan import PLAIN, Accepted, Plan, PlanOf, plain
+from streams.tallies.plan import PLAIN, Plan, PlanOf, plain
 
 
 def _integers() -> array[int]:
@@ -101,7 +101,7 @@ class ValueFolding(ObservationFolding):
         experiment: The experiment as a 64-bit number.
         metric: The metric.
         partitions: Partitions of the topic; None where the log is known to be in order.
-        accepted: Which single values of it are counted; None for all.
+        plan: What is kept of the experiment, by which single values and metrics are refused.
 
     Attributes:
         found: The observations.
@@ -115,11 +115,10 @@ class ValueFolding(ObservationFolding):
         experiment: int,
         metric: str,
         partitions: int | None = None,
-        accepted: Accepted | None = None,
+        plan: Plan = PLAIN,
     ) -> None:
         # Values are noted as they came, and those that are not counted are not noted.
-        of_metric = {} if accepted is None else {metric: accepted}
-        plan = Plan(accepted=of_metric, declared=frozenset({metric}))
+        plan = replace(plan, caps={}, floors={}, pairs=(), by_period=None)
         super().__init__(
             codec,
             keyring,
@@ -254,7 +253,9 @@ class _ValueFold(ObservationFold):
             found.assigned_at_ms.append(receipt.assigned_at_ms)
             found.values.append(observation.value)
             found.observed_at_ms.append(
-                timestamp_ms if observation.observed_at_ms is None else observation.observed_at_ms
+                timestamp_ms
+                if observation.observed_at_ms is None
+                else min(observation.observed_at_ms, timestamp_ms + CLOCK_SKEW_MS)
             )
 
     def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:

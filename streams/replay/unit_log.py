@@ -16,7 +16,7 @@ from streams.domain.quantities import MICRO
 from streams.domain.receipts import Keyring
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.measured import accepted_of, plan_of
+from streams.experiments.measured import plan_of
 from streams.folding.base import Folding
 from streams.folding.units import AssignmentFolding, Assignments, ValueFolding, Values
 from streams.log.records import LogSource
@@ -25,7 +25,7 @@ from streams.replay.partitions import Inputs, Part, side_by_side
 from streams.replay.verify import Watcher
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold
-from streams.tallies.plan import Accepted
+from streams.tallies.plan import Plan
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, as the folds have it
 
@@ -72,7 +72,8 @@ def unit_log(
     ]
     watcher.begin(sum(part.end for part in parts))
     config = experiment.definition.config
-    work = partial(_noted, experiment.number, metric, accepted_of(config, metric))
+    plan = plan_of(experiment.definition)
+    work = partial(_noted, experiment.number, metric, plan)
     found = side_by_side(work, source, inputs, parts, processes, watcher.advance)
     by_partition = [noted for _, noted in sorted(found.items())]
     log = joined(
@@ -83,10 +84,11 @@ def unit_log(
     )
     if not log.n_units:
         raise InputError("NO_UNITS", f"{experiment.id} has assigned nobody by then", "until")
-    plan = plan_of(experiment.definition)
     log = replace(log, cap=plan.caps.get(metric), floor=plan.floors.get(metric))
     spec = config.spec(metric)
+    components = {part for each in config.metrics.values() for part in each.components or ()}
     is_plain = spec.kind is None and spec.cap is None and spec.floor is None
+    is_plain &= metric not in components  # those are summed, as the products with them are
     if is_plain and np.isin(log.observed_values, (0, MICRO)).all():
         log = replace(log, cap=MICRO)  # as `streams.experiments.once` reads it
     is_declared = metric in {config.primary_metric, *config.secondary_metrics}
@@ -137,7 +139,7 @@ def joined(
 def _noted(
     experiment: int,
     metric: str,
-    accepted: Accepted | None,
+    plan: Plan,
     source: LogSource,
     inputs: Inputs,
     part: Part,
@@ -156,7 +158,7 @@ def _noted(
                 experiment,
                 metric,
                 inputs.partitions,
-                accepted,
+                plan,
             )
         records = reading.read(part.source.value, part.partition, 0, part.end)
         capture(cast(Folding[PartitionFold], folding), part.partition, records, {}, advance)

@@ -13,13 +13,14 @@ from streams.domain.errors import InputError
 from streams.domain.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
 from streams.domain.partitioning import partition_of
 from streams.domain.quantities import MICRO, PROPENSITY_ONE
-from streams.domain.receipts import Receipt
+from streams.domain.receipts import CLOCK_SKEW_MS, Receipt
 from streams.evaluation.progress import Progress
 from streams.experiments.definition import parse_definition
 from streams.replay import unit_log as module
 from streams.replay.history import experiment_of
 from streams.replay.unit_log import joined, unit_log
 from streams.replay.what_if import Assumptions, what_if
+from streams.tallies import observations
 from streams.tallies.cell import Source, merge
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
@@ -206,3 +207,56 @@ def test_a_ratio_is_refused():
         unit_log(made.log, INPUTS, replace(actual, definition=definition), "click-rate")
 
     assert (refused.value.code, refused.value.path) == ("RATIO_METRIC", "metric")
+
+
+def test_what_the_tallies_refuse_or_move_is_refused_and_moved(monkeypatch):
+    """By hand: the places of all metrics but the declared ones are taken, and a clock is ahead."""
+    monkeypatch.setattr(observations, "MAX_METRICS", 2)
+    made = Installation()
+    made.command(7, CommandKind.CREATE)
+    made.command(7, CommandKind.START)
+    group = ImpressionGroup(7, True, [0], [QUARTER], [2], [NOW_MS], [5])
+    batch = ImpressionBatch(1, 0, 0, [group])
+    record = sealer(KEYRING)("impressions", 0, encode_impression_batch(batch))
+    made.log.append("impressions", 0, record)
+    text = KEYRING.sign(Receipt(7, 0, QUARTER, 2, NOW_MS, 5, 0))
+    home = partition_of(text.encode(), PARTITIONS)
+    for metric, at_ms in (("first", NOW_MS + 1), ("second", NOW_MS + 1), ("click", 2 * NOW_MS)):
+        event = Observation(text, metric, MICRO, "e", at_ms)
+        offset = made.log.append("observations", home, encode_observation(event))
+    made.log.append("observations", 1 - home, b"noise")
+    made.log.append("impressions", 1, b"noise")
+
+    assert logged(made, metric="first").values.tolist() == [1.0]
+    with pytest.raises(InputError) as raised:
+        logged(made, metric="second")
+    assert raised.value.code == "UNKNOWN_METRIC"
+    assert logged(made).observed_at_ms.tolist() == [NOW_MS + offset + CLOCK_SKEW_MS]
+
+
+def test_a_component_of_a_ratio_is_summed_as_in_the_tallies():
+    """Of nothing but 0 and 1 another metric without a kind is read once, and this one is not."""
+    made = Installation()
+    made.command(7, CommandKind.CREATE)
+    made.command(7, CommandKind.START)
+    group = ImpressionGroup(7, True, [0], [QUARTER], [2], [NOW_MS], [5])
+    record = encode_impression_batch(ImpressionBatch(1, 0, 0, [group]))
+    made.log.append("impressions", 0, sealer(KEYRING)("impressions", 0, record))
+    text = KEYRING.sign(Receipt(7, 0, QUARTER, 2, NOW_MS, 5, 0))
+    for partition in range(PARTITIONS):
+        made.log.append("observations", partition, b"noise")
+    for event_id in "ab":
+        event = Observation(text, "click", MICRO, event_id, NOW_MS + 1)
+        home = partition_of(text.encode(), PARTITIONS)
+        made.log.append("observations", home, encode_observation(event))
+    actual = experiment_of(made.log, INPUTS, 7)
+    config = actual.definition.config.model_dump(by_alias=True, mode="json")
+    variants = [each.model_dump(by_alias=True, mode="json") for each in actual.definition.variants]
+    ratio = {"kind": "ratio", "numerator": "click", "denominator": "view"}
+    definition = parse_definition(
+        config | {"metrics": {"click-rate": ratio}, "primaryMetric": "click-rate"}, variants
+    )
+
+    assert logged(made).values.tolist() == [1.0]
+    log = unit_log(made.log, INPUTS, replace(actual, definition=definition), "click")
+    assert log.values.tolist() == [2.0]
