@@ -48,8 +48,9 @@ LARGE_EVALUATION_S = 0.25
 """Evaluations that take longer are done one at a time in a thread, and have a share of their own:
 their experiments are evaluated more rarely, and the others meanwhile."""
 
-LARGE_COMPARED = 1_024
-"""Variants times declared metrics whose first evaluation is expected to take so long."""
+LARGE_COMPARED = 512
+"""Variants times declared metrics that are evaluated in a thread from the first time on: on a busy
+machine they may take as long."""
 
 LARGE_SHARE = 0.1
 """Share of the time that all of them may take together."""

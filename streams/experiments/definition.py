@@ -26,10 +26,11 @@ from streams.tallies.plan import MAX_DECLARED
 MAX_VARIANTS = 256
 """Variants of one experiment, at most; P(best) by quadrature costs time in proportion."""
 
-MAX_COMPARED = 4_096
-"""Variants times declared metrics, at most: 256 variants with 16 metrics, or 124 with 33. One
-evaluation takes about a quarter of a millisecond for each, during which its worker does nothing
-else; a snapshot has 300 bytes for each."""
+MAX_COMPARED = 1_024
+"""Variants times declared metrics, at most: 256 variants with 4 metrics, 64 with 16, or 31 with 33.
+For each, an evaluation takes a tenth of a millisecond, a snapshot 120 bytes, and every batch of
+every partition that counts some of its units 12 us and 100 bytes of a cell, twice: four times as
+many delay the other experiments of a worker by seconds (`benchmarks/large_beside_small.py`)."""
 
 MAX_COUNTED = 17_408
 """Variants times what a cell may keep of each: 64 metrics, declared or not, products of ratios, and

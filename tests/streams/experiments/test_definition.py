@@ -664,7 +664,7 @@ def sized(n_variants, n_metrics, **config):
     )
 
 
-@pytest.mark.parametrize(("n_variants", "n_metrics"), [(256, 16), (124, 33), (2, 33)])
+@pytest.mark.parametrize(("n_variants", "n_metrics"), [(256, 4), (64, 16), (31, 33), (2, 33)])
 def test_an_experiment_as_large_as_its_bound_is_accepted(n_variants, n_metrics):
     assert len(sized(n_variants, n_metrics).variants) == n_variants
 
@@ -672,8 +672,9 @@ def test_an_experiment_as_large_as_its_bound_is_accepted(n_variants, n_metrics):
 @pytest.mark.parametrize(
     ("n_variants", "n_metrics", "config"),
     [
-        (256, 17, {}),
-        (125, 33, {}),
+        (256, 5, {}),
+        (32, 33, {}),
+        (256, 16, {}),
         (84, 1, {"periods": {"stratified": True}}),
         (256, 1, {"periods": {"delayed": True}}),
     ],
