@@ -18,7 +18,7 @@ _MAX_ANSWER_BYTES = 4096
 
 
 def speaks_tls(address: str) -> bool | None:
-    """Return whether a listener answers a TLS handshake; None if nobody listens there."""
+    """Return whether a listener answers a TLS handshake; None if nobody answers there at all."""
     plain = _connected(address)
     if plain is None:
         return None
@@ -29,6 +29,8 @@ def speaks_tls(address: str) -> bool | None:
         except ssl.SSLError as error:
             # An alert is an answer in TLS; whatever else came is none, and so is the end.
             return "ALERT" in (error.reason or "")
+        except TimeoutError:
+            return None  # a broker that is busy or frozen: one without TLS ends the connection
         except OSError:
             return False
 
