@@ -11,7 +11,7 @@ from typing import Protocol
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
 
-from api.client.producers import is_fatal
+from api.client.producers import Retirable, is_fatal, retire
 from api.spool import DamagedRecordError, Place, Spool, SpoolRecord
 
 MAX_IN_FLIGHT_BYTES = 32 * 2**20
@@ -42,7 +42,7 @@ PRODUCER_CONFIG: Mapping[str, str | int | bool] = {
 """How the records of the API are sent, besides where to and as whom."""
 
 
-class Producer(Protocol):
+class Producer(Retirable, Protocol):
     """What is needed of `confluent_kafka.Producer`."""
 
     def produce(
@@ -54,9 +54,6 @@ class Producer(Protocol):
         on_delivery: Callable[[KafkaError | None, object], None],
     ) -> None:
         """Queue a record; raise BufferError when the queue is full."""
-
-    def poll(self, timeout: float) -> int:
-        """Call what has been delivered."""
 
     def flush(self, timeout: float) -> int:
         """Wait for everything queued, and return how much is left."""
@@ -250,8 +247,8 @@ class Delivery:
         self._spool.quarantine(place.segment, place.offset, reason)
 
     def _replace_producer(self) -> None:
-        # A broken producer gives everything back; sequences make a repetition harmless.
-        self._producer.flush(RETRY_PAUSE_S)
+        # It gives everything back; sequences make a repetition harmless.
+        retire(self._producer)
         self._producer = self._new_producer()
         self._is_broken = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -46,6 +46,27 @@ def is_fatal(error: KafkaError) -> bool:
 def is_forbidden(error: KafkaError) -> bool:
     """Return whether the broker refused the producer's user; rights may be granted later."""
     return error.code() in _FORBIDDEN
+
+
+class Retirable(Protocol):
+    """What is needed of a `confluent_kafka.Producer` that is given up."""
+
+    def purge(self) -> None:
+        """Fail everything queued or under way."""
+
+    def poll(self, timeout: float) -> int:
+        """Call what has been delivered, or failed."""
+
+    def close(self) -> object:
+        """Drop the connections."""
+
+
+def retire(producer: Retirable) -> None:
+    """Have a producer give back all that it holds, also what no broker answers, and close it."""
+    producer.purge()
+    producer.poll(0)
+    # Closing joins threads of librdkafka, which may wait for a broker.
+    threading.Thread(target=producer.close, name="old-producer", daemon=True).start()
 
 
 class RenewableProducer:
@@ -127,9 +148,6 @@ class RenewableProducer:
         old, self._is_broken = self._producer, False
         _log.warning("a Kafka producer cannot be used any more and is replaced")
         self.renewals += 1
-        old.purge()
-        old.poll(0)  # the callbacks of what it held
-        self._is_broken = False  # they may have set it again
+        retire(old)
+        self._is_broken = False  # what it gave back may have set it again
         self._producer = self._make(dict(self._config))
-        # Closing joins threads of librdkafka, which may wait for a broker.
-        threading.Thread(target=old.close, name="old-producer", daemon=True).start()

@@ -49,6 +49,14 @@ class Kafka:
     def flush(self, timeout: float) -> int:
         return self.poll(timeout)
 
+    def purge(self) -> None:
+        """Give everything back at the next `poll`, what a broker may have, too."""
+        self.error = KafkaError(KafkaError._PURGE_INFLIGHT)
+        self.is_there = True
+
+    def close(self) -> None:
+        """Do nothing."""
+
 
 @dataclass
 class Clock:
@@ -176,6 +184,23 @@ def test_a_broken_producer_is_replaced_and_nothing_is_lost(spool: Spool) -> None
     assert (delivery.is_caught_up, spool.size_bytes, producers) == (True, 0, [])
 
 
+def test_a_broken_producer_gives_back_what_its_broker_does_not_answer(spool: Spool) -> None:
+    broken, good, clock = Kafka(is_there=False), Kafka(), Clock()
+    producers = [broken, good]
+    delivery = Delivery(spool, lambda: producers.pop(0), ["impressions"], clock)
+    delivery.pump()
+    send(spool, delivery, b"a", b"b")
+    _, on_delivery = broken.queue.popleft()
+    on_delivery(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "broken", True), None)
+    delivery.pump()
+    clock.now_s += RETRY_PAUSE_S
+    delivery.pump()
+    delivery.pump()
+
+    assert sorted(good.delivered) == [b"a", b"b"]
+    assert (delivery.is_caught_up, spool.size_bytes) == (True, 0)
+
+
 def test_draining_ends_when_kafka_has_everything_or_the_time_is_over(spool: Spool) -> None:
     kafka, clock = Kafka(is_there=False), Clock()
     delivery = delivery_of(spool, kafka, clock)
@@ -267,6 +292,12 @@ def test_a_record_refused_for_its_time_stays_is_counted_and_goes_once_the_clock_
 
         def flush(self, timeout):
             return 0
+
+        def purge(self):
+            pass
+
+        def close(self):
+            pass
 
     now_s = [0.0]
     delivery = Delivery(spool, Refusing, ["i", "o"], lambda: now_s[0], lambda: 8_000)
