@@ -25,7 +25,7 @@ class Origins:
     """
 
     def __init__(self, origins: str = "") -> None:
-        """Take them, separated by commas; `*` stands for all."""
+        """Take them, separated by commas; `*` means all."""
         named = {origin.strip().rstrip("/").encode() for origin in origins.split(",")}
         self._named = named - {b""}
         self._is_any = ANY.encode() in named
@@ -43,7 +43,7 @@ class Origins:
         ]
 
     def preflight(self, request_headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """Return what a browser is told before it sends a request, besides `headers`."""
+        """Return the headers of an answer to a preflight request, besides `headers`."""
         pairs = list(request_headers)
         origin = _value(pairs, b"origin")
         if origin is None or not self._allows(origin):

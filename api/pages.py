@@ -47,15 +47,15 @@ class Place(NamedTuple):
     number: int
 
     def cursor(self) -> str:
-        """Return the text that stands for it; callers do not look into it."""
+        """Return it as an opaque text."""
         return base64.urlsafe_b64encode(_PLACE.pack(*self)).decode().rstrip("=")
 
 
 def place_of(cursor: str) -> Place:
-    """Return the place a cursor stands for.
+    """Return the place that a cursor encodes.
 
     Raises:
-        InputError: it is none of ours (`INVALID_CURSOR`).
+        InputError: it is not a cursor of this API (`INVALID_CURSOR`).
     """
     try:
         place = Place(*_PLACE.unpack(base64.urlsafe_b64decode(f"{cursor}==")))

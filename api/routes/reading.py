@@ -87,10 +87,10 @@ def _statuses(text: str) -> frozenset[str]:
     """Return the statuses named, separated by commas.
 
     Raises:
-        InputError: one of them is none (`UNKNOWN_VALUE`).
+        InputError: one of them is no status (`UNKNOWN_VALUE`).
     """
     named = frozenset(text.split(","))
     for each in sorted(named - set(Status)):
         known = ", ".join(Status)
-        raise InputError("UNKNOWN_VALUE", f"{quoted(each)} is none of {known}", "query.status")
+        raise InputError("UNKNOWN_VALUE", f"{quoted(each)} is not one of {known}", "query.status")
     return named

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def die(reason: str) -> NoReturn:
     """End the process at once, without a shutdown: Faust's would acknowledge what it stops.
 
-    It ends even if nothing can be logged, as when nobody reads the pipe that the log goes to.
+    It ends even if nothing can be logged, as when the pipe that the log goes to is not read.
     """
     end_soon()
     logger.critical("exit %d: %s", EXIT_CODE, reason)

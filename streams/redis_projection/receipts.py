@@ -4,10 +4,10 @@ The receipts of an experiment are kept in 65,536 hashes for each phase of its li
 bits of the unit hash: their names follow from the experiment, so that they can be removed without a
 search, and a hash of a hundred receipts takes half of the memory of as many keys. Nothing expires
 while the experiment is used: a shard that no unit has asked for in `idle_s` seconds does, so that
-what nobody removes goes at last. `ROOM` bounds what one experiment can take.
+what is never removed expires. `ROOM` bounds what one experiment can take.
 
 Receipts can be rebuilt from the log. Until they have been, units that are not found may have a
-receipt all the same; what those get meanwhile stands apart (`PROVISIONAL`), and counts as their
+receipt all the same; what those get meanwhile is kept apart (`PROVISIONAL`), and counts as their
 first only when the memory is complete and has none for them.
 """
 

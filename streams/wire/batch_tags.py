@@ -1,6 +1,6 @@
 """Proof that a numbered batch is of a process that has one of the installation's receipt keys.
 
-A batch whose sequence was seen before is passed by, so whoever could make up sequences could have
+A batch whose sequence was seen before is passed by, so a producer that made up sequences could have
 the batches of others passed by. A numbered batch therefore ends with a tag: the id of a receipt key
 and the MAC, by a key derived from it, over the topic, the partition, and every byte of the record
 before the tag. So neither can a sequence be given to other contents, nor can a batch be copied to
