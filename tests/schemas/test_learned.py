@@ -132,3 +132,37 @@ def test_a_named_type_is_read_where_it_is_used_again():
     )
 
     assert codec.decode(HEADER + b"ab" + b"\x02\x02kcd\x00" + BODY)[1]["kind"] == "k"
+
+
+def doubling(levels, least):
+    """Return types of which each is the one before twice; the first takes so many bytes."""
+    first = {"type": "fixed", "name": "R0", "size": least}
+    types = [first] + [
+        {
+            "type": "record",
+            "name": f"R{level}",
+            "fields": [{"name": name, "type": f"R{level - 1}"} for name in "ab"],
+        }
+        for level in range(1, levels)
+    ]
+    return [{"name": f"f{level}", "type": each} for level, each in enumerate(types)]
+
+
+@pytest.mark.parametrize("least", [0, 1])
+def test_types_that_say_more_than_can_be_read_are_not_learned(least):
+    """By hand: 13 levels say 2**13 - 1 values in the last one, and 2**14 - 15 in all."""
+    learned(decision(*doubling(11, least)))
+    with pytest.raises(UnknownSchemaError):
+        learned(decision(*doubling(30, least))).decode(HEADER + BODY)
+
+
+def test_items_that_say_much_in_few_bytes_are_not_learned():
+    nulls = [{"name": f"n{number}", "type": "null"} for number in range(20)]
+    byte = {"name": "one", "type": "boolean"}
+    items = {"type": "record", "name": "I", "fields": [byte, *nulls]}
+    array = {"name": "extra", "type": {"type": "array", "items": items}}
+
+    with pytest.raises(UnknownSchemaError):
+        learned(decision(array)).decode(HEADER + b"\x00" + BODY)
+    items["fields"] = [byte, *nulls[:10]]
+    assert learned(decision(array)).decode(HEADER + b"\x00" + BODY)[1]["kind"] == "k"
