@@ -110,7 +110,7 @@ async def test_steps_that_take_long_rest(at_most, rest_s):
     [LogError("LOG_INCOMPLETE", "silent"), DependencyError("kafka", "away"), TimeoutError()],
 )
 async def test_a_step_that_cannot_reach_what_it_needs_is_tried_again(error, monkeypatch):
-    ended = []
+    ended: list[str] = []
     monkeypatch.setattr(pacing, "die", ended.append)
     changed, again = asyncio.Event(), asyncio.Event()
     steps = 0
