@@ -19,7 +19,7 @@ EXPERIMENT_ID = "exp_0000000000000"
 
 @dataclass(slots=True)
 class ScriptedApi:
-    """What is answered to `METHOD path`, and what was asked."""
+    """What is answered to `METHOD path`, with its query or without, and what was asked."""
 
     url: str = ""
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
@@ -40,7 +40,8 @@ def api() -> Iterator[ScriptedApi]:
             size = int(self.headers.get("Content-Length", 0))
             scripted.requests.append((line, json.loads(self.rfile.read(size) or b"null")))
             unknown = {"error": {"code": "NOT_FOUND", "message": line, "path": ""}}
-            status, payload = scripted.answers.get(line, (404, unknown))
+            named = line if line in scripted.answers else line.partition("?")[0]
+            status, payload = scripted.answers.get(named, (404, unknown))
             body = json.dumps(payload).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
