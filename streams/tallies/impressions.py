@@ -98,8 +98,8 @@ class ImpressionFold(PartitionFold):
             seen = compress(seen, is_new)
         if units and offset > builder.folded:
             contexts = _counted(seen)
-            last_ms = min(max(times), latest_ms)
-            builder.add_units(offset, units, min(*times, last_ms), last_ms, contexts)
+            first_ms, last_ms = min(times), min(max(times), latest_ms)
+            builder.add_units(offset, units, min(first_ms, last_ms), last_ms, contexts)
             periods = None if ledger.plan is None else ledger.plan.by_period
             if periods is not None:
                 counts = _counted(zip(variants, map(tick_of, times), strict=True))
