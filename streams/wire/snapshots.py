@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -38,6 +38,7 @@ from streams.inference.direction import Direction
 from streams.inference.kinds import Contradiction, MetricKind
 from streams.wire.records import (
     SINGLE_OBJECT,
+    check_range,
     event_errors,
     integer,
     integer_bytes,
@@ -45,6 +46,8 @@ from streams.wire.records import (
     member,
     read,
 )
+
+_INT_LIMIT = 1 << 31
 
 
 def encode_snapshot(snapshot: Snapshot, codec: Codec = SINGLE_OBJECT) -> bytes:
@@ -78,6 +81,8 @@ def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapsh
     """
     record = read("snapshot", value, codec, STATE_BYTES)
     with event_errors():
+        for number in _narrow_integers(record):
+            check_range(number, -_INT_LIMIT, _INT_LIMIT, "snapshot")
         return Snapshot(
             experiment=_experiment(record["experiment"]),
             version=record["version"],
@@ -100,6 +105,24 @@ def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapsh
             features=tuple(FeatureUse(**use) for use in record["features"]),
             failure=None if record["failure"] is None else Failure(**record["failure"]),
         )
+
+
+def _narrow_integers(record: Record) -> Iterator[int]:
+    """Yield what the schema has as 32 bits: a reader takes more, and no writer could write it."""
+    experiment, evidence = record["experiment"], record["evidence"]
+    numbers = [record["winner"], experiment["winner"], *record["allocation"]["weights"]]
+    numbers += [cell["partition"] for cell in record["cells"]]
+    found = [metric["contradiction"] for metric in record["metrics"]]
+    if experiment["promotion"] is not None:
+        found.append(experiment["promotion"])
+        numbers.append(experiment["promotion"]["control_weight"])
+    if evidence is not None:
+        since = evidence["since_conclusion"]
+        numbers.append(evidence["leader"])
+        found += [*evidence["comparisons"], *evidence["guardrails"], since]
+        found += since["guardrails"] if since is not None else []
+    numbers += [each["variant"] for each in found if each is not None]
+    return (number for number in numbers if number is not None)
 
 
 def _experiment_record(experiment: Experiment) -> Record:

@@ -74,7 +74,7 @@ def test_topics_are_created_once_with_their_partitions(settings):
 def test_topics_with_other_partitions_stop_the_start(settings):
     create_topics(settings)
 
-    with pytest.raises(ConfigurationError, match="impressions has 4") as refusal:
+    with pytest.raises(ConfigurationError, match="impressions has partitions=4") as refusal:
         create_topics(settings.model_copy(update={"partitions": 8}))
 
     assert refusal.value.path == "EXPERIMENT_PARTITIONS"
