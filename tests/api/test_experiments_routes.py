@@ -108,6 +108,7 @@ async def test_statistics_have_the_documented_shape(api: Api) -> None:
                 "mean": 0.3,
                 "lower": 0.1,
                 "upper": 0.5,
+                "undefined": None,
                 "againstControl": {
                     "probabilityBetter": 0.9,
                     "expectedLoss": 0.01,
