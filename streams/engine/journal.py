@@ -242,12 +242,18 @@ class Journal:
 
     async def _fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
         while True:
-            try:
-                return self._stage.fold(topic, partition, records, _elapsed(FOLD_WITHOUT_PAUSE_S))
-            except PlanMissingError as error:
-                await self._learn_plan(error.experiment)
-            except FoldPausedError:
-                await asyncio.sleep(0)
+            # Kept over the pause: else every partition would fold between two looks of the event
+            # loop, and heartbeats, which need several, would wait for all of them each time.
+            async with self._app.turn_to_fold:
+                try:
+                    is_due = _elapsed(FOLD_WITHOUT_PAUSE_S)
+                    return self._stage.fold(topic, partition, records, is_due)
+                except FoldPausedError:
+                    await asyncio.sleep(0)
+                    continue
+                except PlanMissingError as error:
+                    missing = error.experiment
+            await self._learn_plan(missing)
 
     async def _make_durable(
         self, topic: str, partition: int, offset: int, outcome: Outcome

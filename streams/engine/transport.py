@@ -138,15 +138,18 @@ class BatchingApp(faust.App):
         identities: Knows which topics the source topics are; to be set before the app starts.
         rewound: Called with a source partition and the offset that reading stood at, when records
             before it come: the log may have lost its end.
+        turn_to_fold: Held by the partition that folds, one at a time in this process.
     """
 
     resume: Mapping[str, Resume]
     fence: Fence
     rewound: Callable[[TP, int], None]
     identities: TopicIdentities
+    turn_to_fold: asyncio.Lock
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.turn_to_fold = asyncio.Lock()
         self.resume = {}
         self.fence = lambda _topic, _partition: None
         self.rewound = lambda _tp, _position: None
