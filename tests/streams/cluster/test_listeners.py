@@ -78,7 +78,9 @@ def test_an_end_is_no_tls_and_silence_may_be_a_broker_that_is_busy():
         assert speaks_tls(address) is None
 
 
-@pytest.mark.parametrize("address", ["nowhere.invalid:1", "no-port", f"127.0.0.1:{free_port()}"])
+@pytest.mark.parametrize("address", ["nowhere.invalid:1", "no-port", "127.0.0.1:{port}"])
 def test_where_nobody_listens_nothing_is_known(address):
+    address = address.format(port=free_port())
+
     assert speaks_tls(address) is None
     assert asks_for_sasl(address, by_tls=False) is None
