@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from streams.domain.errors import DependencyError
 from streams.engine import metrics
 from streams.log.records import LogError
-from streams.redis_projection.receipts import ReceiptStore
+from streams.redis_projection.receipts import LEASE_S, ReceiptStore
 from streams.replay.receipts import ReceiptLog
 
 LOOK_S = 1.0
@@ -39,6 +39,8 @@ class ReceiptKeeper:
         log: Gives the receipts of the log, from its beginning.
         worker_id: Name of this worker.
         archived: Gives the ids of the archived experiments that are this worker's.
+        clock: Seconds that only grow.
+        renew_s: Seconds between two renewals of the lease, well below `LEASE_S`.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class ReceiptKeeper:
         worker_id: str,
         archived: Callable[[], Iterable[str]],
         clock: Callable[[], float] = time.monotonic,
+        renew_s: float = LEASE_S / 5,
     ) -> None:
+        self._renew_s = renew_s
         self._store = store
         self._log = log
         self._worker_id = worker_id
@@ -115,13 +119,20 @@ class ReceiptKeeper:
         chunks = log.new()
         kept = 0
         try:
-            while (chunk := await loop.run_in_executor(self._pool, next, chunks, None)) is not None:
+            while True:
+                reading = loop.run_in_executor(self._pool, next, chunks, None)
+                while not reading.done():
+                    # Before the first chunk all commands are read, which may take longer than the
+                    # lease lasts.
+                    await asyncio.wait({reading}, timeout=self._renew_s)
+                    if not await self._store.keep_lease(self._worker_id):
+                        return None
+                chunk = reading.result()
+                if chunk is None:
+                    return kept
                 kept += await self._store.add(chunk)
-                if not await self._store.keep_lease(self._worker_id):
-                    return None
         finally:
             await loop.run_in_executor(self._pool, chunks.close)
-        return kept
 
     async def _free(self) -> None:
         """Remove the receipts of experiments that were archived a while ago."""

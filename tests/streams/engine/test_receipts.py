@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ class Store:
     holder: str | None = None
     receipts: dict[Place, bytes] = field(default_factory=dict)
     freed: list[tuple[str, int]] = field(default_factory=list)
+    renewals: int = 0
 
     async def is_complete(self) -> bool:
         return self.complete
@@ -31,6 +33,7 @@ class Store:
         return self.holder == worker_id
 
     async def keep_lease(self, worker_id: str) -> bool:
+        self.renewals += 1
         return self.holder == worker_id
 
     async def release(self, worker_id: str) -> None:
@@ -59,8 +62,10 @@ class Log:
 
     waiting: list[dict[Place, bytes]]
     impressions: int = 0
+    silence_s: float = 0.0
 
     def new(self) -> Generator[dict[Place, bytes], None, None]:
+        time.sleep(self.silence_s)
         while self.waiting:
             self.impressions += 1
             yield self.waiting.pop(0)
@@ -80,6 +85,7 @@ class Case:
             "me",
             lambda: self.archived,
             lambda: self.now_s,
+            0.01,
         )
 
 
@@ -90,6 +96,17 @@ async def test_what_redis_has_lost_is_rebuilt_and_the_first_receipt_of_a_unit_ho
 
     assert case.store.receipts == {FIRST: b"one", SECOND: b"two"}
     assert (case.store.complete, case.store.holder) == (True, "me")
+
+
+async def test_the_lease_is_kept_while_the_log_is_silent() -> None:
+    """All commands are read before the first receipt, and that may take longer than a lease."""
+    case = Case({FIRST: b"one"})
+    case.log.silence_s = 0.3
+
+    await case.keeper.look()
+
+    assert case.store.renewals > 5
+    assert case.store.receipts == {FIRST: b"one"}
 
 
 async def test_the_log_is_followed_for_a_while_after_the_rebuild() -> None:
