@@ -335,7 +335,9 @@ class Ordeal:
         receipts = self._draws.sample(self._receipts, 10)
         for index, receipt in enumerate(receipts):
             # The last moment of the window first, then ever earlier ones.
-            sent = ledger.observe(receipt, metric="late", delay_ms=DAY_MS - index * 1000)
+            # Of 2: a unit may come twice, and a second value of 1 would not change its sum.
+            delay_ms = DAY_MS - index * 1000
+            sent = ledger.observe(receipt, metric="late", value=2 * MICRO, delay_ms=delay_ms)
             self._sent.append(sent)
         for receipt in receipts:
             after = Observation(receipt, "late", MICRO, "x", ledger.now_ms + DAY_MS + 1)
