@@ -132,12 +132,12 @@ async def send(target: Target, name: str, sent: bytes) -> None:
 
 
 async def new_paths(target: Target) -> None:
-    """Ask with an id, a user and a key that were never seen: caches must not grow for ever."""
+    """Ask with an id, fields and a key that were never seen: caches must not grow for ever."""
     number = time.monotonic_ns()
     path = f"/experiments/exp_{number:013d}"[:30]
     await send(target, "ever new paths", target.head("GET", path))
     body = json.dumps({"userId": f"u{number}", "features": {f"f{number}": number}}).encode()
-    await send(target, "ever new users", target.post("/assign", body))
+    await send(target, "bodies of ever new fields", target.post("/assign", body))
     head = f"GET /experiments HTTP/1.1\r\nHost: a\r\nX-API-Key: {number}\r\n\r\n"
     await send(target, "ever new keys", head.encode())
 
