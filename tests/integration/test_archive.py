@@ -79,7 +79,10 @@ def test_what_is_read_back_is_what_was_sent(log, tmp_path):
     archived(log, tmp_path)
 
     for (topic, partition), sent in log.sent.items():
-        assert read_back(tmp_path, topic, partition) == sent
+        found = read_back(tmp_path, topic, partition)
+        if topic == COMMANDS.name:  # Kafka gives its records the broker's time
+            found = [record._replace(timestamp=DAY) for record in found]
+        assert found == sent
     assert read_back(tmp_path, "observations", 3) == []
 
 
