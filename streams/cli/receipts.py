@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,10 @@ def register(app: typer.Typer) -> None:
     receipts.command()(status)
     receipts.command()(rebuild)
     app.add_typer(receipts, name="receipts")
+
+
+PATIENCE_S = 60.0
+"""How long a rebuild waits for a worker that keeps receipts: it follows the log for 15 s after."""
 
 
 def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
@@ -92,7 +97,9 @@ async def _rebuild(settings: Settings, source: LogSource) -> dict[str, Any]:
     async with connect(settings.redis_url) as redis:
         store = ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s)
         chunks = log.new()
-        is_held = await store.lease(holder)
+        until_s = time.monotonic() + PATIENCE_S
+        while not (is_held := await store.lease(holder)) and time.monotonic() < until_s:  # noqa: ASYNC110 - in Redis
+            await asyncio.sleep(1.0)
         while is_held and (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             kept += await store.add(chunk)
             is_held = await store.keep_lease(holder)
