@@ -1,7 +1,8 @@
-"""A log in memory, which can lose its beginning."""
+"""An archive of a log in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,32 +10,10 @@ import pytest
 
 from streams.archive.archiving import archive
 from streams.archive.source import ArchiveSource
-from streams.log.records import Span, StoredRecord
+from streams.log.records import StoredRecord
+from tests.twins.log import MemoryLog
 
 TOPIC = "observations"
-
-
-@dataclass(slots=True)
-class MemoryLog:
-    """Partitions of one topic; `fail_at` ends a reading after so many records."""
-
-    partitions: dict[int, list[StoredRecord]] = field(default_factory=dict)
-    fail_at: int | None = None
-
-    def spans(self, topic):
-        return {
-            partition: Span(records[0].offset, records[-1].offset + 1) if records else Span(0, 0)
-            for partition, records in self.partitions.items()
-        }
-
-    def read(self, topic, partition, begin, end):
-        for record in self.partitions[partition]:
-            if begin <= record.offset < end:
-                if self.fail_at == 0:
-                    raise KeyboardInterrupt
-                if self.fail_at is not None:
-                    self.fail_at -= 1
-                yield [record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +21,11 @@ class Archive:
     """An archive of a log in memory."""
 
     directory: Path
-    log: MemoryLog
+    log: MemoryLog = field(default_factory=MemoryLog)
+
+    def hold(self, records: list[StoredRecord], partition: int = 0) -> None:
+        """Have the log hold these records of a partition alone."""
+        self.log.replace(TOPIC, partition, records)
 
     def run(self, **options):
         return archive(self.log, self.directory, [TOPIC], **options)
@@ -54,8 +37,15 @@ class Archive:
         return [record for piece in pieces for record in piece]
 
 
-def records(timestamps, first=0):
-    """Records with these timestamps and values that tell them apart."""
+def log_of(records: list[StoredRecord]) -> MemoryLog:
+    """Return a log that holds these records in one partition."""
+    log = MemoryLog()
+    log.replace(TOPIC, 0, records)
+    return log
+
+
+def records(timestamps: Iterable[int], first: int = 0) -> list[StoredRecord]:
+    """Return records with these timestamps and values that differ."""
     return [
         StoredRecord(first + index, timestamp, None, b"%d" % (first + index))
         for index, timestamp in enumerate(timestamps)
@@ -63,5 +53,7 @@ def records(timestamps, first=0):
 
 
 @pytest.fixture
-def kept(tmp_path):
-    return Archive(tmp_path / "archive", MemoryLog({0: []}))
+def kept(tmp_path: Path) -> Archive:
+    made = Archive(tmp_path / "archive")
+    made.hold([])
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from streams.archive.lock import owned
 from streams.archive.verification import verify
 from streams.domain.errors import ConfigurationError, DependencyError
 from streams.log.records import StoredRecord
-from tests.streams.archive.conftest import TOPIC, Archive, MemoryLog, records
+from tests.streams.archive.conftest import TOPIC, Archive, log_of, records
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 
@@ -38,7 +39,7 @@ a_log = st.lists(
 )
 
 
-def log_of(rows, first):
+def stored(rows, first):
     offset, found = first, []
     for step, timestamp, key, value in rows:
         found.append(StoredRecord(offset, timestamp, key, value))
@@ -48,11 +49,11 @@ def log_of(rows, first):
 
 @given(rows=a_log, first=st.integers(0, 2**40), runs=st.lists(st.integers(0, 30), max_size=4))
 def test_any_log_archived_in_any_runs_is_read_back_equal(rows, first, runs):
-    whole = log_of(rows, first)
+    whole = stored(rows, first)
     with tempfile.TemporaryDirectory() as directory:
-        kept = Archive(Path(directory), MemoryLog())
+        kept = Archive(Path(directory))
         for end in [*sorted(runs), len(whole)]:
-            kept.log.partitions[0] = whole[:end]
+            kept.hold(whole[:end])
             kept.run()
 
         assert kept.read() == whole
@@ -63,9 +64,7 @@ def test_any_log_archived_in_any_runs_is_read_back_equal(rows, first, runs):
 @given(st.lists(st.integers(-1, 3), min_size=1, max_size=20))
 def test_days_of_a_runs_files_rise_and_no_record_is_of_a_later_day(days):
     with tempfile.TemporaryDirectory() as directory:
-        kept = Archive(
-            Path(directory), MemoryLog({0: records([NOON + day * DAY_MS for day in days])})
-        )
+        kept = Archive(Path(directory), log_of(records([NOON + day * DAY_MS for day in days])))
         kept.run()
 
         files = files_of(Path(directory), TOPIC, 0)
@@ -79,7 +78,7 @@ def test_days_of_a_runs_files_rise_and_no_record_is_of_a_later_day(days):
 
 def test_midnight_begins_a_file_and_a_late_record_does_not(kept):
     midnight = 20_001 * DAY_MS
-    kept.log.partitions[0] = records([midnight - 1, midnight, midnight - 1, midnight + 1])
+    kept.hold(records([midnight - 1, midnight, midnight - 1, midnight + 1]))
 
     kept.run()
 
@@ -88,14 +87,11 @@ def test_midnight_begins_a_file_and_a_late_record_does_not(kept):
         "2024-10-04-00000000000000000000.avro",
         "2024-10-05-00000000000000000001.avro",
     ]
-    assert kept.read() == kept.log.partitions[0]
+    assert kept.read() == kept.log.topics[TOPIC, 0]
 
 
 def test_a_file_is_read_by_any_avro_reader(kept):
-    kept.log.partitions[0] = [
-        StoredRecord(7, NOON, b"key", b"\xc3\x01value"),
-        StoredRecord(8, NOON, None, None),
-    ]
+    kept.hold([StoredRecord(7, NOON, b"key", b"\xc3\x01value"), StoredRecord(8, NOON, None, None)])
     kept.run()
     (file,) = files_of(kept.directory, TOPIC, 0)
 
@@ -129,7 +125,7 @@ def test_every_field_of_the_schema_is_documented():
 
 
 def test_a_run_without_news_writes_nothing(kept):
-    kept.log.partitions[0] = records([NOON] * 3)
+    kept.hold(records([NOON] * 3))
     kept.run()
     before = sorted(kept.directory.rglob("*"))
 
@@ -139,18 +135,23 @@ def test_a_run_without_news_writes_nothing(kept):
     assert sorted(kept.directory.rglob("*")) == before
 
 
-def test_a_run_that_is_interrupted_keeps_finished_files_and_no_others(kept):
-    kept.log.partitions[0] = records([NOON, NOON, NOON + DAY_MS, NOON + DAY_MS])
-    kept.log.fail_at = 3
+def test_a_run_that_is_interrupted_keeps_finished_files_and_no_others(kept, monkeypatch):
+    kept.hold(records([NOON, NOON, NOON + DAY_MS, NOON + DAY_MS]))
+    read = kept.log.read
 
-    with pytest.raises(KeyboardInterrupt):
-        kept.run()
+    def interrupted(*place):
+        yield from itertools.islice(read(*place), 1)  # three records
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.log, "read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            kept.run()
     finished = kept.read()
-    kept.log.fail_at = None
     kept.run()
 
-    assert finished == kept.log.partitions[0][:2]
-    assert kept.read() == kept.log.partitions[0]
+    assert finished == kept.log.topics[TOPIC, 0][:2]
+    assert kept.read() == kept.log.topics[TOPIC, 0]
     assert not list(kept.directory.rglob("*.partial"))
 
 
@@ -159,7 +160,7 @@ import os, sys
 from pathlib import Path
 from streams.archive.archiving import archive
 from streams.archive.container import ContainerWriter
-from tests.streams.archive.conftest import MemoryLog, TOPIC, records
+from tests.streams.archive.conftest import TOPIC, log_of, records
 
 original = ContainerWriter.seal
 
@@ -172,7 +173,7 @@ def seal(self):
 
 ContainerWriter.seal = seal
 day = 86_400_000
-archive(MemoryLog({0: records([0, 0, day, day])}), Path(sys.argv[1]), [TOPIC])
+archive(log_of(records([0, 0, day, day])), Path(sys.argv[1]), [TOPIC])
 """
 
 
@@ -180,14 +181,14 @@ def test_what_a_run_that_died_left_is_seen_by_nobody_and_removed_by_the_next(kep
     died = subprocess.run([sys.executable, "-c", CRASH, kept.directory], check=False)
     assert died.returncode == 9
     (left,) = kept.directory.rglob("*.partial")
-    kept.log.partitions[0] = records([0, 0, DAY_MS, DAY_MS])
+    kept.hold(records([0, 0, DAY_MS, DAY_MS]))
     before = kept.read()
 
     kept.run()
 
-    assert before == kept.log.partitions[0][:2]
+    assert before == kept.log.topics[TOPIC, 0][:2]
     assert not left.exists()
-    assert kept.read() == kept.log.partitions[0]
+    assert kept.read() == kept.log.topics[TOPIC, 0]
 
 
 def test_a_file_is_synced_before_it_has_its_name(kept, monkeypatch):
@@ -200,7 +201,7 @@ def test_a_file_is_synced_before_it_has_its_name(kept, monkeypatch):
 
     monkeypatch.setattr("os.fsync", lambda descriptor: seen.append("sync"))
     monkeypatch.setattr(Path, "rename", renamed)
-    kept.log.partitions[0] = records([NOON])
+    kept.hold(records([NOON]))
 
     kept.run()
 
@@ -215,9 +216,11 @@ def test_two_runs_exclude_each_other(kept):
 
 
 def test_deleted_records_stop_the_run_before_it_writes(kept):
-    kept.log.partitions = {0: records([NOON] * 3), 1: records([NOON])}
+    kept.hold(records([NOON] * 3))
+    kept.hold(records([NOON]), partition=1)
     kept.run()
-    kept.log.partitions = {0: records([NOON] * 2, first=5), 1: records([NOON] * 2)}
+    kept.hold(records([NOON] * 2, first=5))
+    kept.hold(records([NOON] * 2), partition=1)
     before = sorted(kept.directory.rglob("*"))
 
     with pytest.raises(ArchiveError, match="2 of observations/0") as refusal:
@@ -228,23 +231,23 @@ def test_deleted_records_stop_the_run_before_it_writes(kept):
 
 
 def test_an_accepted_gap_is_written_down_and_reading_begins_behind_it(kept):
-    kept.log.partitions[0] = records([NOON] * 3)
+    kept.hold(records([NOON] * 3))
     kept.run()
-    kept.log.partitions[0] = records([NOON] * 2, first=5)
+    kept.hold(records([NOON] * 2, first=5))
 
     (accepted,) = kept.run(accept_gap=True)
 
     assert (accepted.records, accepted.missing) == (2, 2)
-    assert kept.read() == kept.log.partitions[0]
+    assert kept.read() == kept.log.topics[TOPIC, 0]
     (report,) = verify(kept.directory)
     assert (report.records, report.missing, report.problems) == (5, 2, [])
 
 
 @pytest.mark.parametrize("other", [[], [NOON] * 2, [NOON + 1] * 9], ids=["empty", "short", "other"])
 def test_a_log_without_the_last_archived_record_is_refused(kept, other):
-    kept.log.partitions[0] = records([NOON] * 4)
+    kept.hold(records([NOON] * 4))
     kept.run()
-    kept.log.partitions[0] = records(other)
+    kept.hold(records(other))
 
     with pytest.raises(ArchiveError) as refusal:
         kept.run(accept_gap=True)
@@ -254,9 +257,9 @@ def test_a_log_without_the_last_archived_record_is_refused(kept, other):
 
 
 def test_a_log_whose_archived_records_are_all_deleted_goes_on(kept):
-    kept.log.partitions[0] = records([NOON] * 3)
+    kept.hold(records([NOON] * 3))
     kept.run()
-    kept.log.partitions[0] = records([NOON] * 2, first=3)
+    kept.hold(records([NOON] * 2, first=3))
 
     kept.run()
 
@@ -267,9 +270,9 @@ def test_a_disk_that_takes_no_more_leaves_the_archive_as_it_was(kept, monkeypatc
     def full(self):
         raise OSError(28, "No space left on device", str(self.file.partial))
 
-    kept.log.partitions[0] = records([NOON])
+    kept.hold(records([NOON]))
     kept.run()
-    kept.log.partitions[0] = records([NOON] * 3)
+    kept.hold(records([NOON] * 3))
     monkeypatch.setattr(ContainerWriter, "seal", full)
 
     with pytest.raises(DependencyError, match="No space left") as failure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from streams.archive.layout import files_of
 from streams.archive.source import ArchiveSource
 from streams.archive.verification import verify
 from streams.log.records import LogError, Span
-from tests.streams.archive.conftest import TOPIC, Archive, MemoryLog, records
+from tests.streams.archive.conftest import TOPIC, Archive, log_of, records
 
 N = 100
 
@@ -29,7 +28,8 @@ def source(kept, monkeypatch):
     """Ten files of ten records, offsets 50 to 149, in blocks of a few."""
     monkeypatch.setattr(container, "BLOCK_BYTES", 20)
     days = [index // 10 * DAY_MS for index in range(N)]
-    kept.log.partitions = {0: records(days, first=50), 3: []}
+    kept.hold(records(days, first=50))
+    kept.hold([], partition=3)
     kept.run()
     return ArchiveSource(kept.directory)
 
@@ -57,25 +57,6 @@ def test_spans_are_those_of_every_partition(source):
 )
 def test_any_part_is_read_exactly(source, begin, end):
     assert offsets(source, begin, end) == list(range(begin, end))
-
-
-def test_it_reads_from_another_process_too(source):
-    assert offsets(pickle.loads(pickle.dumps(source)), 50, 150) == list(range(50, 150))
-
-
-@pytest.mark.parametrize(
-    ("begin", "end", "code"), [(49, 60, "LOG_TRUNCATED"), (140, 151, "LOG_INCOMPLETE")]
-)
-def test_what_is_not_there_is_an_error(source, begin, end, code):
-    with pytest.raises(LogError) as refusal:
-        offsets(source, begin, end)
-
-    assert refusal.value.code == code
-
-
-def test_a_partition_without_records_is_an_error_when_they_are_wanted(source):
-    with pytest.raises(LogError):
-        list(source.read(TOPIC, 3, 0, 1))
 
 
 def test_a_file_that_is_gone_is_not_passed_by(source):
@@ -117,7 +98,7 @@ def test_verify_counts_what_is_there(source):
 @given(st.data())
 def test_any_changed_bit_is_found(data):
     with tempfile.TemporaryDirectory() as directory:
-        kept = Archive(Path(directory), MemoryLog({0: records(range(50))}))
+        kept = Archive(Path(directory), log_of(records(range(50))))
         kept.run()
         (file,) = files_of(Path(directory), TOPIC, 0)
         whole = bytearray(file.path.read_bytes())
@@ -152,8 +133,8 @@ def test_an_archive_and_its_kafka_are_one_log(size, archived, deleted, data):
     whole = records(range(size))
     archived, deleted = min(archived, size), min(deleted, archived, size)
     with tempfile.TemporaryDirectory() as directory:
-        Archive(Path(directory), MemoryLog({0: whole[:archived]})).run()
-        kafka = MemoryLog({0: whole[deleted:] or whole[-1:]})
+        Archive(Path(directory), log_of(whole[:archived])).run()
+        kafka = log_of(whole[deleted:] or whole[-1:])
         joined = JoinedSource(ArchiveSource(Path(directory)), kafka)
         begin = data.draw(st.integers(0, size))
         end = data.draw(st.integers(begin, size))

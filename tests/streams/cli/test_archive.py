@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from streams.archive.archiving import archive
 from streams.cli.main import app
-from tests.streams.archive.conftest import TOPIC, MemoryLog, records
+from tests.streams.archive.conftest import TOPIC, log_of, records
 from tests.streams.cli.conftest import EXPERIMENT_ID
 
 
@@ -20,7 +20,7 @@ def invoke(*arguments):
 @pytest.fixture
 def directory(tmp_path):
     made = tmp_path / "archive"
-    archive(MemoryLog({0: records([0, 2**62, 0])}), made, [TOPIC])
+    archive(log_of(records([0, 2**62, 0])), made, [TOPIC])
     return made
 
 

@@ -7,11 +7,11 @@ from streams.engine.logged_actions import LoggedActions
 from streams.experiments.snapshot import RecommendedAction
 from streams.wire.decisions import encode_decision
 from streams.wire.registry import framing
-from tests.streams.replay.memory import Memory
+from tests.twins.log import MemoryLog
 
 
 async def test_the_last_action_of_each_experiment_is_read_and_later_ones_after_it():
-    log = Memory()
+    log = MemoryLog()
 
     def decide(experiment: int, kind: str) -> None:
         log.append("decisions", experiment % 2, encode_decision(Decision(experiment, kind, 1, 2)))

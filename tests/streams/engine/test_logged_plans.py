@@ -16,14 +16,15 @@ from streams.log.records import Span, StoredRecord, incomplete
 from streams.tallies.plan import PLAIN, PeriodPlan, Plan
 from streams.wire.commands import encode_command
 from streams.wire.registry import framing
-from tests.streams.replay.memory import DEFINITION, MEASURED_DEFINITION, NOW_MS, Memory
+from tests.streams.replay.memory import DEFINITION, MEASURED_DEFINITION, NOW_MS
+from tests.twins.log import MemoryLog
 
 CLICK = frozenset({"click"})
 CAPPED = Plan({"click": 3_000_000}, by_period=PeriodPlan("click", 2), declared=CLICK, n_variants=2)
 SIMPLE = Plan(declared=CLICK, n_variants=2)
 
 
-class Counting(Memory):
+class Counting(MemoryLog):
     """A log that counts how often it is read, and does not answer when told so."""
 
     def __init__(self) -> None:

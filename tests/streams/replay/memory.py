@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -26,7 +26,6 @@ from streams.folding.base import Folding
 from streams.folding.commands import Known, recommended
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
-from streams.log.records import Span, StoredRecord, incomplete, truncated
 from streams.replay.partitions import Inputs
 from streams.tallies.cell import Cell, Source
 from streams.tallies.partition import PartitionFold, Progress, Segment
@@ -39,12 +38,13 @@ from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
+from tests.twins.log import START_MS, MemoryLog
 
 KEYS = f"1:{bytes(range(32)).hex()}"
 KEYRING = Keyring.parse(KEYS)
 LIMIT = 1_000
 INPUTS = Inputs(KEYS, LIMIT)
-NOW_MS = 1_700_000_000_000
+NOW_MS = START_MS
 PARTITIONS = 2
 EXPERIMENTS = (7, 8, 9)
 CONTEXTUAL = 8
@@ -82,42 +82,6 @@ DEFINITIONS = {CONTEXTUAL: CONTEXTUAL_DEFINITION, MEASURED: MEASURED_DEFINITION}
 
 
 @dataclass
-class Memory:
-    """A log in memory, read in pieces of `piece` records."""
-
-    topics: dict[tuple[str, int], list[StoredRecord]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    first: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
-    piece: int = 3
-
-    def append(self, topic: str, partition: int, value: bytes | None, key: bytes = b"") -> int:
-        records = self.topics[topic, partition]
-        offset = records[-1].offset + 1 if records else 0
-        records.append(StoredRecord(offset, NOW_MS + offset, key, value))
-        return offset
-
-    def spans(self, topic: str) -> Mapping[int, Span]:
-        return {
-            partition: Span(self.first[name, partition], records[-1].offset + 1 if records else 0)
-            for (name, partition), records in list(self.topics.items())
-            if name == topic
-        }
-
-    def read(
-        self, topic: str, partition: int, begin: int, end: int
-    ) -> Iterator[Sequence[StoredRecord]]:
-        if begin < self.first[topic, partition]:
-            raise truncated(topic, partition, begin, self.first[topic, partition])
-        records = [r for r in self.topics[topic, partition] if begin <= r.offset < end]
-        for start in range(0, len(records), self.piece):
-            yield records[start : start + self.piece]
-        last = self.topics[topic, partition][-1].offset + 1
-        if last < end:
-            raise incomplete(topic, partition, end, last)
-
-
-@dataclass
 class Kept:
     """What workers have written of one partition, to go on from."""
 
@@ -130,7 +94,7 @@ class Installation:
     """Workers that fold, emit and publish when they are told to, over a log in memory."""
 
     def __init__(self) -> None:
-        self.log = Memory()
+        self.log = MemoryLog()
         self.redis: dict[int, Snapshot] = {}
         self.known = {number: Known(number) for number in EXPERIMENTS}
         self._folds: dict[Source, list[PartitionFold]] = {}

@@ -17,15 +17,16 @@ from streams.replay.receipts import ReceiptLog
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
 from streams.wire.impressions import encode_impression_batch
-from tests.streams.replay.memory import DEFINITION, INPUTS, KEYRING, NOW_MS, Memory
+from tests.streams.replay.memory import DEFINITION, INPUTS, KEYRING, NOW_MS
+from tests.twins.log import MemoryLog
 
 NUMBER = 7
 NAME = experiment_id(NUMBER)
 FEATURES = pack(((0, 1024), (1, 1024)))
 
 
-def log_of(*kinds: CommandKind, **config: Any) -> Memory:
-    log = Memory()
+def log_of(*kinds: CommandKind, **config: Any) -> MemoryLog:
+    log = MemoryLog()
     definition = DEFINITION | {"config": DEFINITION["config"] | {"unit": "user"} | config}
     for index, kind in enumerate((CommandKind.CREATE, CommandKind.START, *kinds)):
         payload = {
@@ -38,7 +39,7 @@ def log_of(*kinds: CommandKind, **config: Any) -> Memory:
 
 
 def assign(
-    log: Memory,
+    log: MemoryLog,
     *receipts: Receipt,
     partition: int = 0,
     contexts: tuple[str, ...] = (),
