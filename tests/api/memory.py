@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,12 +32,11 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.folding.commands import Known
 from streams.redis_projection.reader import Projected
-from streams.redis_projection.receipts import Answer as ReceiptAnswer
-from streams.redis_projection.receipts import Place, Question, Standing
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
 from streams.wire.schema_levels import SchemaGate
+from tests.twins.receipts import MemoryReceiptStore
 
 NOW_MS = 1_764_000_000_000
 DAY_MS = 86_400_000
@@ -122,83 +121,6 @@ class MemoryWorker:
 
 
 @dataclass
-class MemoryReceipts:
-    """First receipts in dictionaries: a twin of `ReceiptStore`."""
-
-    error: Exception | None = None
-    is_complete: bool = True
-    receipts: dict[Place, bytes] = field(default_factory=dict)
-    new: dict[Place, bytes] = field(default_factory=dict)
-    aliases: set[str] = field(default_factory=set)
-    calls: list[int] = field(default_factory=list)
-
-    async def ask(self, questions: Sequence[Question]) -> list[ReceiptAnswer]:
-        self.calls.append(len(questions))
-        if self.error is not None:
-            raise self.error
-        return [self._answer(*question) for question in questions]
-
-    def _keep(self, place: Place, receipt: bytes, *, is_sure: bool) -> Standing:
-        if self.is_complete or is_sure:
-            self.receipts[place] = receipt
-            return Standing.FIRST
-        self.new[place] = receipt
-        return Standing.PROVISIONAL
-
-    def _find(self, place: Place) -> tuple[bytes, Standing]:
-        if place in self.receipts:
-            return self.receipts[place], Standing.KNOWN
-        if place not in self.new:
-            return b"", Standing.UNKNOWN
-        if not self.is_complete:
-            return self.new[place], Standing.PROVISIONAL
-        self.receipts[place] = self.new.pop(place)
-        return self.receipts[place], Standing.KNOWN
-
-    def _answer(
-        self, place: Place, receipt: bytes, is_sure: bool, other: int | None
-    ) -> ReceiptAnswer:
-        found, standing = self._find(place)
-        if is_sure and standing is not Standing.KNOWN:
-            self._keep(place, receipt, is_sure=True)
-            found, standing = receipt, Standing.KNOWN
-        if other is None:
-            if not found and receipt:
-                found, standing = receipt, self._keep(place, receipt, is_sure=False)
-            return ReceiptAnswer(found, standing, is_shared=False)
-        second = place._replace(unit=other)
-        found2, standing2 = self._find(second)
-        if not found and found2:
-            found, standing = found2, standing2
-            self._keep(place, found, is_sure=standing is Standing.KNOWN)
-        elif not found and receipt:
-            found, standing = receipt, self._keep(place, receipt, is_sure=False)
-        if found and not found2:
-            self._keep(second, found, is_sure=standing is Standing.KNOWN)
-            found2 = found
-        is_shared = bool(found) and found == found2
-        if is_shared:
-            self.aliases.add(place.experiment_id)
-        return ReceiptAnswer(found, standing, is_shared)
-
-    async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
-        for kept in (self.receipts, self.new):
-            if kept.get(place) == before:
-                kept[place] = receipt
-            if place in kept:
-                return kept[place]
-        return receipt
-
-    async def aliased(self) -> frozenset[str]:
-        if self.error is not None:
-            raise DependencyError("redis", "away")
-        return frozenset(self.aliases)
-
-    async def alias(self, experiment_ids: Iterable[str]) -> None:
-        self.aliases.update(experiment_ids)
-
-
-@dataclass
 class MemoryTopics:
     """What was handed on to Kafka."""
 
@@ -237,7 +159,7 @@ class Api:
     edge: Edge
     worker: MemoryWorker
     topics: MemoryTopics
-    receipts: MemoryReceipts
+    receipts: MemoryReceiptStore
     sticky: StickyReceipts
     experiments: Experiments
     counters: RequestCounters
@@ -291,7 +213,7 @@ async def memory_api(
     cors_origins: str = "",
 ) -> AsyncIterator[Api]:
     """Yield an API whose ports are in memory, but for the spool, which is real."""
-    worker, receipts, topics, clock = MemoryWorker(), MemoryReceipts(), MemoryTopics(), Clock()
+    worker, receipts, topics, clock = MemoryWorker(), MemoryReceiptStore(), MemoryTopics(), Clock()
     sticky = StickyReceipts(receipts, clock=lambda: clock.now_ms / 1000)
     counters = RequestCounters()
     with Spool(directory, "own", spool_max_bytes) as spool:

@@ -19,7 +19,8 @@ from api.spool import Spool, SpoolRecord
 from api.sticky import StickyReceipts
 from streams.domain.errors import DependencyError
 from streams.experiments.assignment import Reason
-from tests.api.memory import KEYRING, MemoryReceipts, MemoryTopics, MemoryWorker
+from tests.api.memory import KEYRING, MemoryTopics, MemoryWorker
+from tests.twins.receipts import MemoryReceiptStore
 
 
 def test_buckets_are_cumulative() -> None:
@@ -45,7 +46,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
         experiments.unreadable["exp_x"] = "broken"
         spool.quarantined = 2
         assigning = Assigning(
-            experiments, KEYRING, outbox, StickyReceipts(MemoryReceipts()), lambda: 0
+            experiments, KEYRING, outbox, StickyReceipts(MemoryReceiptStore()), lambda: 0
         )
         assigning.answered[Reason.ASSIGNED] += 3
         sticky: Any = SimpleNamespace(unavailable=4)

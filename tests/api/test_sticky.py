@@ -11,7 +11,8 @@ from api.receipt_memory import ReceiptMemory
 from api.sticky import COOLDOWN_S, Ask, Remembered, StickyReceipts
 from streams.domain.receipts import Receipt, raw_of
 from streams.redis_projection.receipts import Place, Standing
-from tests.api.memory import KEYRING, NOW_MS, MemoryReceipts
+from tests.api.memory import KEYRING, NOW_MS
+from tests.twins.receipts import MemoryReceiptStore
 
 AWAY = RedisConnectionError("away")
 
@@ -27,7 +28,7 @@ def receipt(unit: int, at_ms: int = NOW_MS) -> str:
 class Sticky:
     """First receipts of a process, over a store that others may share."""
 
-    def __init__(self, store: MemoryReceipts, capacity: int = 100) -> None:
+    def __init__(self, store: MemoryReceiptStore, capacity: int = 100) -> None:
         self.now_s = 0.0
         self.sticky = StickyReceipts(store, ReceiptMemory(capacity), lambda: self.now_s)
 
@@ -40,7 +41,7 @@ class Sticky:
 
 
 async def test_questions_of_one_turn_travel_together() -> None:
-    store = MemoryReceipts()
+    store = MemoryReceiptStore()
     process = Sticky(store)
 
     answers = await asyncio.gather(*(process.first(unit) for unit in range(50)))
@@ -52,7 +53,7 @@ async def test_questions_of_one_turn_travel_together() -> None:
 
 
 async def test_redis_is_left_alone_for_a_while_after_it_failed() -> None:
-    store = MemoryReceipts(error=AWAY)
+    store = MemoryReceiptStore(error=AWAY)
     process = Sticky(store)
 
     assert await process.first(1) == (receipt(1, 7), Standing.PROVISIONAL)
@@ -65,7 +66,7 @@ async def test_redis_is_left_alone_for_a_while_after_it_failed() -> None:
 
 
 async def test_a_unit_has_one_receipt_during_an_outage_in_every_process() -> None:
-    store = MemoryReceipts(error=AWAY)
+    store = MemoryReceiptStore(error=AWAY)
     processes = [Sticky(store) for _ in range(3)]
 
     found = [
@@ -80,7 +81,7 @@ async def test_a_unit_has_one_receipt_during_an_outage_in_every_process() -> Non
 async def test_what_was_given_out_in_an_outage_is_kept_afterwards_and_the_first_write_wins() -> (
     None
 ):
-    store = MemoryReceipts(error=AWAY)
+    store = MemoryReceiptStore(error=AWAY)
     mine, other = Sticky(store), Sticky(store)
     await mine.first(1)
     store.error = None
@@ -98,7 +99,7 @@ async def test_what_was_given_out_in_an_outage_is_kept_afterwards_and_the_first_
 
 
 async def test_what_redis_may_have_kept_before_it_fell_silent_is_what_the_unit_gets() -> None:
-    store = MemoryReceipts(error=TimeoutError())
+    store = MemoryReceiptStore(error=TimeoutError())
     process = Sticky(store)
 
     found = await asyncio.gather(*(process.first(1, NOW_MS + number) for number in range(20)))
@@ -113,11 +114,11 @@ async def test_what_redis_may_have_kept_before_it_fell_silent_is_what_the_unit_g
 async def test_a_receipt_that_is_known_is_given_out_without_redis_and_after_it_was_emptied() -> (
     None
 ):
-    store = MemoryReceipts()
+    store = MemoryReceiptStore()
     process = Sticky(store)
     await process.first(1)
     store.receipts.clear()
-    store.is_complete = False
+    store.complete = False
 
     emptied = await process.first(1, NOW_MS + 1)
     store.error = AWAY
@@ -128,14 +129,14 @@ async def test_a_receipt_that_is_known_is_given_out_without_redis_and_after_it_w
 
 
 async def test_until_the_memory_is_complete_receipts_are_provisional_and_the_log_wins() -> None:
-    store = MemoryReceipts(is_complete=False)
+    store = MemoryReceiptStore(complete=False)
     first, second = Sticky(store), Sticky(store)
 
     new = await first.first(1)
     elsewhere = await second.first(1, NOW_MS + 5)
     old = await first.first(2)
     store.receipts[place(2)] = raw_of(receipt(2, 3))  # as the rebuild finds it
-    store.is_complete = True
+    store.complete = True
 
     assert new == elsewhere == (receipt(1), Standing.PROVISIONAL)
     assert old == (receipt(2), Standing.PROVISIONAL)
@@ -144,7 +145,7 @@ async def test_until_the_memory_is_complete_receipts_are_provisional_and_the_log
 
 
 async def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
-    store = MemoryReceipts(error=AWAY)
+    store = MemoryReceiptStore(error=AWAY)
     process = Sticky(store, capacity=2)
     for unit in (1, 2, 1, 3):
         await process.first(unit)
@@ -161,7 +162,7 @@ async def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> Non
 
 @pytest.mark.parametrize("is_away", [False, True])
 async def test_the_first_receipt_of_either_id_is_that_of_both(is_away: bool) -> None:
-    store = MemoryReceipts(error=AWAY if is_away else None)
+    store = MemoryReceiptStore(error=AWAY if is_away else None)
     process = Sticky(store)
     anonymous = await process.first(1)
 
@@ -172,7 +173,7 @@ async def test_the_first_receipt_of_either_id_is_that_of_both(is_away: bool) -> 
 
 
 async def test_of_two_ids_with_receipts_the_one_of_the_unit_itself_holds() -> None:
-    process = Sticky(MemoryReceipts())
+    process = Sticky(MemoryReceiptStore())
     mine, other = await process.first(1), await process.first(2)
 
     found = await process.sticky.first(Ask(place(1), receipt(1), 2), lambda: None)
@@ -185,7 +186,7 @@ async def test_of_two_ids_with_receipts_the_one_of_the_unit_itself_holds() -> No
 async def test_what_redis_holds_and_nobody_can_read_delays_no_assignment(
     answers: Exception | list[object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = MemoryReceipts()
+    store = MemoryReceiptStore()
 
     async def ask(_: object) -> list[object]:
         if isinstance(answers, Exception):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,134 +15,20 @@ import httpx
 import psutil
 import pytest
 
-from streams.domain.receipts import Keyring, Receipt, raw_of
 from streams.embedded.children import Child
 from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka_admin import create_topics
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
-from streams.redis_projection.receipts import (
-    N_SHARDS,
-    Answer,
-    Place,
-    Question,
-    ReceiptStore,
-    Standing,
-)
+from streams.redis_projection.receipts import ReceiptStore
 from streams.settings import Settings
-from tests.api.memory import MemoryReceipts
 from tests.integration.api_process import api_of, logged_batches, run_experiment, until
 from tests.integration.engine_ledger import Workers, environment, workers_of
-
-EXPERIMENT = "exp_0000000000001"
-SPREAD = 0x9E3779B97F4A7C15
-KEYRING = Keyring({1: bytes(32)})
 
 
 @pytest.fixture
 def given(settings: Settings) -> Settings:
     return settings
-
-
-@pytest.fixture
-async def client(settings):
-    async with connect(settings.redis_url) as connection:
-        yield connection
-
-
-@pytest.fixture
-def store(client, settings) -> ReceiptStore:
-    return ReceiptStore(client, Keys(settings.namespace), 3600, room=4)
-
-
-def place(unit: int, phase: int = 0) -> Place:
-    return Place(EXPERIMENT, phase, unit * SPREAD % 2**64)
-
-
-def receipt(unit: int, at_ms: int = 0) -> bytes:
-    return raw_of(KEYRING.sign(Receipt(1, 0, 1 << 31, 1, at_ms, unit, 0)))
-
-
-async def test_redis_decides_as_its_twin_in_memory(store: ReceiptStore, client) -> None:
-    twin = MemoryReceipts()
-    draw = random.Random(7)
-    for step in range(300):
-        if step % 60 == 0:
-            twin.is_complete = not twin.is_complete
-            await (declare(store) if twin.is_complete else store.forget_completeness())
-        questions = [
-            Question(
-                place(draw.randrange(12)),
-                receipt(draw.randrange(12), step) if draw.random() < 0.7 else b"",
-                other=place(draw.randrange(12)).unit if draw.random() < 0.4 else None,
-            )
-            for _ in range(3)
-        ]
-        questions = [
-            each._replace(is_sure=bool(each.receipt) and draw.random() < 0.2)
-            for each in questions
-            if each.other != each.place.unit
-        ]
-        if questions:
-            assert await store.ask(questions) == await twin.ask(questions), step
-    assert await store.aliased() == frozenset(twin.aliases)
-
-
-async def test_a_shard_has_room_for_so_many_and_no_more(store: ReceiptStore) -> None:
-    await declare(store)
-    units = [Place(EXPERIMENT, 0, number) for number in range(6)]  # all of the first shard
-
-    answers = await store.ask([Question(each, receipt(each.unit)) for each in units])
-
-    assert [answer.standing for answer in answers] == [Standing.FIRST] * 4 + [Standing.FULL] * 2
-    assert await store.add({units[5]: receipt(5)}) == 0
-
-
-async def test_a_shard_of_provisional_receipts_has_the_same_room(store: ReceiptStore) -> None:
-    units = [Place(EXPERIMENT, 0, number) for number in range(6)]
-    questions = [Question(each, receipt(each.unit)) for each in units]
-
-    before = [answer.standing for answer in await store.ask(questions)]
-    again = [answer.standing for answer in await store.ask(questions)]
-
-    assert before == again == [Standing.PROVISIONAL] * 4 + [Standing.FULL] * 2
-
-
-async def test_of_two_replacements_of_one_receipt_the_first_holds(store: ReceiptStore) -> None:
-    await declare(store)
-    await store.ask([Question(place(1), receipt(1))])
-
-    first = await store.replace(place(1), receipt(1), receipt(1, 5))
-    second = await store.replace(place(1), receipt(1), receipt(1, 9))
-
-    assert first == second == receipt(1, 5)
-    [answer] = await store.ask([Question(place(1), b"")])
-    assert answer == Answer(receipt(1, 5), Standing.KNOWN, is_shared=False)
-
-
-async def test_receipts_are_freed_by_experiment_and_expire_only_unused(
-    store: ReceiptStore, client, settings: Settings
-) -> None:
-    await declare(store)
-    await store.ask(
-        [Question(place(unit, phase), receipt(unit)) for unit in range(50) for phase in (0, 1)]
-    )
-    names = [name async for name in client.scan_iter(f"{settings.namespace}:v1:receipts:exp_*")]
-    lives_s = {await client.ttl(name) for name in names}
-
-    await store.free(EXPERIMENT, 0)
-
-    left = [name async for name in client.scan_iter(f"{settings.namespace}:v1:receipts:exp_*")]
-    assert lives_s <= {3600, 3599, 3598}
-    assert len(left) < len(names) <= N_SHARDS
-    assert await store.places() == [(EXPERIMENT, 1)]
-    [answer] = await store.ask([Question(place(7, 1), b"")])
-    assert answer == Answer(receipt(7), Standing.KNOWN, is_shared=False)
-
-
-async def declare(store: ReceiptStore) -> None:
-    assert await store.lease("w")
-    assert await store.declare_complete("w")
 
 
 @contextlib.asynccontextmanager

@@ -4,56 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
 from streams.engine.receipts import FREE_S, RETENTION_S, SETTLE_S, ReceiptKeeper
 from streams.redis_projection.receipts import Place
+from tests.twins.receipts import MemoryReceiptStore
 
 FIRST = Place("exp_0000000000001", 0, 1)
 SECOND = Place("exp_0000000000001", 0, 2)
-
-
-@dataclass
-class Store:
-    """What the keeper uses of Redis."""
-
-    complete: bool = False
-    holder: str | None = None
-    receipts: dict[Place, bytes] = field(default_factory=dict)
-    freed: list[tuple[str, int]] = field(default_factory=list)
-    renewals: int = 0
-
-    async def is_complete(self) -> bool:
-        return self.complete
-
-    async def lease(self, worker_id: str) -> bool:
-        self.holder = self.holder or worker_id
-        return self.holder == worker_id
-
-    async def keep_lease(self, worker_id: str) -> bool:
-        self.renewals += 1
-        return self.holder == worker_id
-
-    async def release(self, worker_id: str) -> None:
-        self.holder = None if self.holder == worker_id else self.holder
-
-    async def declare_complete(self, worker_id: str) -> bool:
-        self.complete = self.holder == worker_id
-        return self.complete
-
-    async def add(self, receipts: dict[Place, bytes]) -> int:
-        before = len(self.receipts)
-        self.receipts = receipts | self.receipts
-        return len(self.receipts) - before
-
-    async def places(self) -> list[tuple[str, int]]:
-        return sorted({(place.experiment_id, place.phase) for place in self.receipts})
-
-    async def free(self, experiment_id: str, phase: int) -> None:
-        self.freed.append((experiment_id, phase))
-        self.receipts = {}
 
 
 @dataclass
@@ -74,9 +34,10 @@ class Log:
 class Case:
     """A keeper with its parts."""
 
-    def __init__(self, *waiting: dict[Place, bytes], store: Store | None = None) -> None:
+    def __init__(self, *waiting: dict[Place, bytes], holder: str | None = None) -> None:
         self.now_s = 1_000.0
-        self.store = store or Store()
+        self.store = MemoryReceiptStore(complete=False)
+        self.store.holder = holder
         self.log = Log(list(waiting))
         self.archived: list[str] = []
         self.keeper = ReceiptKeeper(
@@ -102,10 +63,16 @@ async def test_the_lease_is_kept_while_the_log_is_silent() -> None:
     """All commands are read before the first receipt, and that may take longer than a lease."""
     case = Case({FIRST: b"one"})
     case.log.silence_s = 0.3
+    renewals, keep_lease = [], case.store.keep_lease
 
+    async def renewed(worker_id: str) -> bool:
+        renewals.append(worker_id)
+        return await keep_lease(worker_id)
+
+    case.store.keep_lease = renewed  # type: ignore[method-assign]
     await case.keeper.look()
 
-    assert case.store.renewals > 5
+    assert len(renewals) > 5
     assert case.store.receipts == {FIRST: b"one"}
 
 
@@ -124,7 +91,7 @@ async def test_the_log_is_followed_for_a_while_after_the_rebuild() -> None:
 
 
 async def test_one_worker_rebuilds_and_the_others_wait() -> None:
-    case = Case({FIRST: b"one"}, store=Store(holder="other"))
+    case = Case({FIRST: b"one"}, holder="other")
 
     await case.keeper.look()
 
@@ -141,21 +108,23 @@ async def test_a_worker_that_has_lost_its_lease_declares_nothing(holder: str | N
         case.store.holder = holder
         return len(receipts)
 
-    case.store.add = lose  # type: ignore[method-assign]
+    case.store.add = lose  # type: ignore[assignment, method-assign]
     await case.keeper.look()
 
     assert not case.store.complete
 
 
 async def test_receipts_of_an_archived_experiment_go_after_a_while() -> None:
-    case = Case(store=Store(complete=True, receipts={FIRST: b"one"}))
+    case = Case()
+    case.store.complete = True
+    await case.store.add({FIRST: b"one"})
     await case.keeper.look()
     case.archived = [FIRST.experiment_id]
     case.now_s += FREE_S
     await case.keeper.look()
-    at_once = list(case.store.freed)
+    at_once = await case.store.places()
     case.now_s += RETENTION_S
     await case.keeper.look()
 
-    assert at_once == []
-    assert case.store.freed == [(FIRST.experiment_id, 0)]
+    assert at_once == [(FIRST.experiment_id, 0)]
+    assert await case.store.places() == []
