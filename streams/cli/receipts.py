@@ -22,6 +22,7 @@ from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.receipts import ReceiptStore
 from streams.replay.partitions import Inputs
+from streams.replay.receipt_rebuild import keep_new
 from streams.replay.receipts import ReceiptLog
 from streams.settings import Settings
 
@@ -93,17 +94,12 @@ async def _status(settings: Settings) -> dict[str, Any]:
 async def _rebuild(settings: Settings, source: LogSource) -> dict[str, Any]:
     holder = f"{socket.gethostname()}-{os.getpid()}-receipts"
     log = ReceiptLog(source, Inputs.of(settings))
-    kept = 0
     async with connect(settings.redis_url) as redis:
         store = ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s)
-        chunks = log.new()
         until_s = time.monotonic() + PATIENCE_S
         while not (is_held := await store.lease(holder)) and time.monotonic() < until_s:  # noqa: ASYNC110 - in Redis
             await asyncio.sleep(1.0)
-        while is_held and (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            kept += await store.add(chunk)
-            is_held = await store.keep_lease(holder)
-        if is_held:
-            is_held = await store.declare_complete(holder)
-            await store.release(holder)
-    return {"kept": kept, "impressions": log.impressions, "complete": is_held}
+        kept = await keep_new(log, store, holder) if is_held else None
+        is_complete = kept is not None and await store.declare_complete(holder)
+        await store.release(holder)
+    return {"kept": kept or 0, "impressions": log.impressions, "complete": is_complete}

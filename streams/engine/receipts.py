@@ -6,12 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from streams.domain.errors import DependencyError
 from streams.engine import metrics
 from streams.log.records import LogError
-from streams.redis_projection.receipts import LEASE_S, ReceiptStore
+from streams.redis_projection.receipts import ReceiptStore
+from streams.replay.receipt_rebuild import RENEW_S, keep_new
 from streams.replay.receipts import ReceiptLog
 
 LOOK_S = 1.0
@@ -40,7 +40,7 @@ class ReceiptKeeper:
         worker_id: Name of this worker.
         archived: Gives the ids of the archived experiments that are this worker's.
         clock: Seconds that only grow.
-        renew_s: Seconds between two renewals of the lease, well below `LEASE_S`.
+        renew_s: Seconds between two renewals of the lease.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ReceiptKeeper:
         worker_id: str,
         archived: Callable[[], Iterable[str]],
         clock: Callable[[], float] = time.monotonic,
-        renew_s: float = LEASE_S / 5,
+        renew_s: float = RENEW_S,
     ) -> None:
         self._renew_s = renew_s
         self._store = store
@@ -62,8 +62,6 @@ class ReceiptKeeper:
         self._follow_until_s = 0.0
         self._free_at_s = 0.0
         self._archived_at_s: dict[str, float] = {}
-        # Of its own, so that a log that takes long holds up nobody who needs a thread.
-        self._pool = ThreadPoolExecutor(1, "receipts")
 
     async def run(self) -> None:
         """Look for ever."""
@@ -88,7 +86,7 @@ class ReceiptKeeper:
             if await self._store.lease(self._worker_id):
                 await self._rebuild()
         elif self._followed is not None:
-            await self._keep_all(self._followed)
+            await self._keep_new(self._followed)
             if self._clock() >= self._follow_until_s:
                 self._followed = None
                 await self._store.release(self._worker_id)
@@ -100,7 +98,7 @@ class ReceiptKeeper:
         began_s = self._clock()
         logger.warning("Redis does not hold all first receipts: rebuilding them from the log")
         log = self._log()
-        kept = await self._keep_all(log)
+        kept = await self._keep_new(log)
         if kept is None or not await self._store.declare_complete(self._worker_id):
             return  # another worker has taken over, or Redis was emptied once more
         self._followed, self._follow_until_s = log, self._clock() + SETTLE_S
@@ -113,26 +111,8 @@ class ReceiptKeeper:
             took_s,
         )
 
-    async def _keep_all(self, log: ReceiptLog) -> int | None:
-        """Keep what is new in the log; return how many, or None if the lease was lost."""
-        loop = asyncio.get_running_loop()
-        chunks = log.new()
-        kept = 0
-        try:
-            while True:
-                reading = loop.run_in_executor(self._pool, next, chunks, None)
-                while not reading.done():
-                    # Before the first chunk all commands are read, which may take longer than the
-                    # lease lasts.
-                    await asyncio.wait({reading}, timeout=self._renew_s)
-                    if not await self._store.keep_lease(self._worker_id):
-                        return None
-                chunk = reading.result()
-                if chunk is None:
-                    return kept
-                kept += await self._store.add(chunk)
-        finally:
-            await loop.run_in_executor(self._pool, chunks.close)
+    async def _keep_new(self, log: ReceiptLog) -> int | None:
+        return await keep_new(log, self._store, self._worker_id, self._renew_s)
 
     async def _free(self) -> None:
         """Remove the receipts of experiments that were archived a while ago."""
