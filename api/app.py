@@ -104,7 +104,12 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
             seal=sealer(keyring),
         )
         reader = ProjectionReader(redis, keys)
-        experiments = Experiments(reader, settings.snapshot_sweep_s, taken=receipt_keys.note)
+        experiments = Experiments(
+            reader,
+            settings.snapshot_sweep_s,
+            taken=receipt_keys.note,
+            dropped=receipt_keys.forget,
+        )
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         assigning = Assigning(experiments, keyring, outbox, sticky, now_ms)
         observing = Observing(keyring, outbox, now_ms, experiments.check_value)

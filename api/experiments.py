@@ -102,6 +102,7 @@ class Experiments:
         clock: Callable[[], float] = time.monotonic,
         *,
         taken: Callable[[Snapshot], object] | None = None,
+        dropped: Callable[[Snapshot], object] | None = None,
     ) -> None:
         """Begin with none.
 
@@ -110,8 +111,10 @@ class Experiments:
             sweep_s: Seconds between two readings of everything, for what no announcement told.
             clock: Seconds that only grow.
             taken: Called with every snapshot before it is used.
+            dropped: Called with the last snapshot of every experiment that is forgotten.
         """
         self._taken = taken
+        self._dropped = dropped
         self.unreadable: dict[str, str] = {}
         self.conclusions = 0
         self.winner_confidences: list[float] = []
@@ -278,9 +281,15 @@ class Experiments:
             if name not in names and snapshot.experiment.status is Status.ARCHIVED
         ]
         for name in ended:
-            del self._snapshots[name]
+            self._drop(name)
             self._left_over.discard(name)
             self.unreadable.pop(name, None)
+
+    def _drop(self, name: str) -> None:
+        snapshot = self._snapshots.pop(name)
+        self._running.pop(name, None)
+        if self._dropped is not None:
+            self._dropped(snapshot)
 
     async def at_version(self, experiment_id: str, version: int, timeout_s: float) -> Snapshot:
         """Return an experiment once `version` commands have been applied to it.
@@ -382,8 +391,7 @@ class Experiments:
         """Take what there is of the new generation, or nothing, instead of what was left over."""
         _log.warning("%d experiments are not what they were before", len(self._left_over))
         for name in self._left_over:
-            del self._snapshots[name]
-            self._running.pop(name, None)
+            self._drop(name)
         self._left_over.clear()
         self._take(projected)
 

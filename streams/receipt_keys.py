@@ -38,6 +38,10 @@ class ReceiptKeys:
         experiment = snapshot.experiment
         self.keyring.sign_with(experiment.number, experiment.definition.config.receipt_key)
 
+    def forget(self, snapshot: Snapshot) -> None:
+        """Forget the key of an experiment that has ended."""
+        self.keyring.sign_with(snapshot.experiment.number, None)
+
     def reload(self) -> str:
         """Take the keys that the settings give now; return what is to be logged of them.
 

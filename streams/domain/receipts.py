@@ -188,7 +188,8 @@ class Keyring:
 
         Args:
             experiment: The experiment as a 64-bit number.
-            key_id: The key that signed when it started; None where that is not known.
+            key_id: The key that signed when it started; None where that is not known, and once the
+                experiment has ended.
         """
         if key_id is None:
             self._chosen.pop(experiment, None)

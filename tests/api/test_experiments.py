@@ -21,7 +21,9 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Failure, Snapshot
 from streams.process.background import BackgroundTasks
+from streams.receipt_keys import ReceiptKeys
 from streams.redis_projection.reader import Projected
+from streams.settings import Settings
 from tests.api.memory import MemoryWorker, definition, snapshot_of
 
 
@@ -321,3 +323,40 @@ async def test_there_may_be_so_many_experiments_that_are_not_archived() -> None:
     with pytest.raises(EngineError, match="TOO_MANY_EXPERIMENTS"):
         experiments.check_room(new, 1)
     experiments.check_room(experiment_id(1), 1)  # the same request again
+
+
+class Listing(Redis):
+    """One that names all of its snapshots, by which is seen what has ended."""
+
+    async def newer(self, known):
+        return replace(await super().newer(known), names=frozenset(self.snapshots_by_id))
+
+
+async def test_what_is_noted_of_an_experiment_goes_with_it() -> None:
+    """When it has ended, and when it is not of the generation that is served now."""
+    keys = ReceiptKeys(Settings(receipt_keys=f"1:{'ab' * 16},2:{'cd' * 16}"))  # type: ignore[arg-type]
+    redis, now_s = Listing(), [0.0]
+    experiments = Experiments(redis, 1.0, lambda: now_s[0], taken=keys.note, dropped=keys.forget)
+    for number in range(1, 51):
+        kept = snapshot(number, status=Status.ARCHIVED if number % 2 else Status.RUNNING)
+        definition = kept.experiment.definition
+        config = definition.config.model_copy(update={"receipt_key": 2})
+        definition = definition.model_copy(update={"config": config})
+        redis.write(replace(kept, experiment=replace(kept.experiment, definition=definition)))
+    await experiments.sweep()
+    assert {keys.keyring.signer_of(number) for number in range(1, 51)} == {2}
+
+    redis.snapshots_by_id = {
+        name: found
+        for name, found in redis.snapshots_by_id.items()
+        if found.experiment.status is Status.RUNNING
+    }
+    await experiments.sweep()
+    assert len(keys.keyring._chosen) == 25
+    redis.snapshots_by_id, redis.epoch = {}, 1
+    await experiments.sweep()
+    now_s[0] += module.SWITCH_PATIENCE_S + 1
+    await experiments.sweep()
+
+    assert not keys.keyring._chosen
+    assert experiments.all() == []
