@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
-import uvloop
-
-from api.app import running_api
-from api.serving import limits_of, listening_socket, server_of
-from streams.domain.errors import ConfigurationError, DependencyError
-from streams.process.logs import configure_logging
-from streams.settings import Settings, load_settings
-
-EXIT_CONFIGURATION = 2
-EXIT_DEPENDENCY = 1
-
-_log = logging.getLogger(__name__)
+from streams.process.reload import ignore_hangups
 
 
 def main() -> int:
     """Serve, and return the exit code."""
-    try:
-        settings = load_settings()
-        configure_logging(settings.log_level)
-        uvloop.run(_serve(settings))
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIGURATION
-    except DependencyError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_DEPENDENCY
-    return 0
+    ignore_hangups()
+    from api.process import main as serve  # noqa: PLC0415 - takes seconds
 
-
-async def _serve(settings: Settings) -> None:
-    async with running_api(settings) as app:
-        with listening_socket(settings.api_host, settings.api_port) as listening:
-            host, port, *_ = listening.getsockname()
-            _log.info("listening on %s port %d", host, port)
-            server = server_of(app, limits_of(settings), app.counters.errors)
-            await server.serve([listening])
+    return serve()
 
 
 if __name__ == "__main__":

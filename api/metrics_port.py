@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
-from streams.domain.errors import ConfigurationError
+from streams.process.metrics_server import start_metrics_server
 from streams.settings import ENVIRONMENT_PREFIX
 
 TIMEOUT_S = 5.0
@@ -52,12 +52,7 @@ def metrics_port(host: str, port: int, collect: Callable[[], Iterable[Metric]]) 
         return
     registry = CollectorRegistry()
     registry.register(_OnLoop(collect, asyncio.get_running_loop()))
-    try:
-        server, _ = start_http_server(port, host, registry)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error}", f"{ENVIRONMENT_PREFIX}API_METRICS_PORT"
-        ) from error
+    server = start_metrics_server(host, port, f"{ENVIRONMENT_PREFIX}API_METRICS_PORT", registry)
     try:
         yield
     finally:

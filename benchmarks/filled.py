@@ -161,7 +161,7 @@ def worker(installation: Filled, name: str) -> Child:
     environment = {f"{ENVIRONMENT_PREFIX}{key}": value for key, value in variables.items()}
     return Child(
         name,
-        (sys.executable, "-m", "streams.engine.worker"),
+        (sys.executable, "-m", "streams.engine"),
         os.environ | environment | {"PYTHONPATH": str(ROOT)},
         installation.directory,
         WORKER_GRACE_S,

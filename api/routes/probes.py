@@ -44,6 +44,8 @@ def probes(services: Services) -> APIRouter:
     )
     async def metrics() -> Response:
         """Return what Prometheus scrapes."""
-        return Response(services.metrics(), media_type=PROMETHEUS_TYPE)
+        return Response(
+            services.metrics(), media_type=PROMETHEUS_TYPE, headers={"Cache-Control": "no-store"}
+        )
 
     return router

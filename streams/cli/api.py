@@ -7,6 +7,8 @@ import sys
 
 import typer
 
+from streams.process.reload import ignore_hangups
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
@@ -15,4 +17,5 @@ def register(app: typer.Typer) -> None:
 
 def api() -> None:
     """Run one API process. It keeps no state of its own; add processes to share the load."""
+    ignore_hangups()  # also while the interpreter starts
     os.execv(sys.executable, [sys.executable, "-m", "api"])  # noqa: S606 - no shell meant

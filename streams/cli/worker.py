@@ -7,6 +7,8 @@ import sys
 
 import typer
 
+from streams.process.reload import ignore_hangups
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
@@ -16,4 +18,5 @@ def register(app: typer.Typer) -> None:
 def worker() -> None:
     """Run one worker: tallies, posteriors, allocations. Add processes to share the load."""
     # The same process as under the supervisor, signals and all, and no import of Faust from here.
-    os.execv(sys.executable, [sys.executable, "-m", "streams.engine.worker"])  # noqa: S606 - no shell meant
+    ignore_hangups()  # also while the interpreter starts
+    os.execv(sys.executable, [sys.executable, "-m", "streams.engine"])  # noqa: S606 - no shell meant

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
-
-from streams.domain.errors import ConfigurationError
+from prometheus_client import Counter, Gauge, Histogram
 
 _PREFIX = "experiment_engine_"
 
@@ -82,20 +80,6 @@ def batch(topic: str, records: int, events: int, seconds: float) -> None:
     RECORDS.labels(topic).inc(records)
     EVENTS.labels(topic).inc(events)
     BATCH_SECONDS.labels(topic).observe(seconds)
-
-
-def serve(host: str, port: int) -> None:
-    """Serve the metrics of this process.
-
-    Raises:
-        ConfigurationError: another process listens there, or the address is not this machine's.
-    """
-    try:
-        start_http_server(port, addr=host)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error}", "EXPERIMENT_WORKER_METRICS_PORT"
-        ) from error
 
 
 def dead_letters() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""One worker process: `python -m streams.engine.worker`, configured by the environment alone."""
+"""One worker process, configured by the environment alone."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from streams.log.schema_levels import settled_levels
 from streams.process.background import vital
 from streams.process.exits import EXIT_CONFIGURATION, die, leave, refuse
 from streams.process.logs import configure_logging
+from streams.process.metrics_server import start_metrics_server
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
 from streams.receipt_keys import ReceiptKeys
@@ -106,7 +107,11 @@ async def run(settings: Settings) -> None:
 
         app.rewound = LogEnds(settings, refuse_topic).rewound
         if settings.worker_metrics_port:
-            metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
+            start_metrics_server(
+                settings.worker_metrics_host,
+                settings.worker_metrics_port,
+                f"{ENVIRONMENT_PREFIX}WORKER_METRICS_PORT",
+            )
         # The app's own tasks wait for recovery.
         recovery = watch_recovery(app, settings.recovery_stall_s)
         watches = [
@@ -219,7 +224,3 @@ def main() -> None:
     except (ConfigurationError, DependencyError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else 1)
-
-
-if __name__ == "__main__":
-    main()

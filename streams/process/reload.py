@@ -12,6 +12,15 @@ from streams.domain.errors import EngineError
 logger = logging.getLogger(__name__)
 
 
+def ignore_hangups() -> None:
+    """Ignore SIGHUP until `on_hangup` handles it: by default it ends a process.
+
+    To be called before the imports that take seconds. Files are read after it, so nothing that a
+    SIGHUP announces meanwhile is missed.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def on_hangup(reloads: Mapping[str, Callable[[], str]]) -> None:
     """Have files read again at each SIGHUP of this process, on the running event loop.
 

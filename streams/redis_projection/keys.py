@@ -12,10 +12,10 @@
 | `receipts:places` | set | experiments and phases that have receipts, as `{id}/{phase}` |
 | `receipts:aliases` | set | ids of experiments with units that have two ids |
 | `worker:{worker id}` | string, seconds | a worker whose tables are recovered |
-| `workers` | set | ids of the workers that have had such a key |
+| `workers` | set | ids of the workers that have such a key, or had one a moment ago |
 | `schemas` | string | JSON: version of every schema that may be written, as the log says |
 | `api:{process id}` | string, seconds | an API process, with what it reads and writes |
-| `apis` | set | ids of the API processes that have had such a key |
+| `apis` | set | ids of the API processes that have such a key, or had one a moment ago |
 | `projection` | string | drawn when the projection begins; gone or other when Redis was emptied |
 | `generation` | hash | `generation` that is served, `epoch` of the change; never by an older |
 
@@ -73,7 +73,7 @@ class Keys:
 
     @property
     def workers(self) -> str:
-        """Set of the ids of all workers, some of which may be gone."""
+        """Set of the ids of all workers; each sign of life removes some that are gone."""
         return self._name("workers")
 
     @property
@@ -88,7 +88,7 @@ class Keys:
 
     @property
     def apis(self) -> str:
-        """Set of the ids of all API processes, some of which may be gone."""
+        """Set of the ids of all API processes; each sign of life removes some that are gone."""
         return self._name("apis")
 
     def api(self, process_id: str) -> str:

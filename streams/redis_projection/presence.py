@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from streams.domain.errors import DependencyError
 from streams.domain.schema_levels import SchemaLevels, Versions, higher
 from streams.redis_projection.connection import redis_errors
+from streams.redis_projection.heartbeat_script import HEARTBEAT, LOOKED_AT
 from streams.redis_projection.keys import Keys
 from streams.wire.schema_levels import SchemaGate, refusal
 
@@ -59,6 +60,7 @@ class ApiPresence:
 
     def __init__(self, client: Redis, keys: Keys, process_id: str, gate: SchemaGate) -> None:
         self._client = client
+        self._heartbeat = client.register_script(HEARTBEAT)
         self._keys = keys
         self._id = process_id
         self._gate = gate
@@ -73,8 +75,11 @@ class ApiPresence:
         sign = orjson.dumps({"reads": dict(self._gate.reads), "writes": self._gate.written})
         with redis_errors():
             pipeline = self._client.pipeline(transaction=False)
-            pipeline.set(self._keys.api(self._id), sign, ex=SIGN_TTL_S)
-            pipeline.sadd(self._keys.apis, self._id)
+            await self._heartbeat(
+                keys=[self._keys.api(self._id), self._keys.apis],
+                args=[self._id, sign, SIGN_TTL_S, self._keys.api(""), LOOKED_AT],
+                client=pipeline,
+            )
             pipeline.get(self._keys.schemas)
             *_, published = await pipeline.execute()
         if published is not None:

@@ -14,6 +14,7 @@ from redis.asyncio.client import Pipeline
 from streams.domain.events import Answer
 from streams.domain.generations import Generations
 from streams.redis_projection.connection import redis_errors
+from streams.redis_projection.heartbeat_script import HEARTBEAT, LOOKED_AT
 from streams.redis_projection.keys import Keys
 from streams.wire.schema_levels import SchemaGate
 
@@ -78,6 +79,7 @@ class ProjectionWriter:
         self._keys = keys
         self._gate = gate
         self._generations = Generations()
+        self._heartbeat = client.register_script(HEARTBEAT)
         self._point = client.register_script(_POINT)
         self._set_if_newer = client.register_script(_SET_IF_NEWER)
 
@@ -178,8 +180,11 @@ class ProjectionWriter:
             if self._gate is not None and (levels := self._gate.levels.versions) is not None:
                 # They only grow, so that of two workers that write them either may be the last.
                 pipeline.set(self._keys.schemas, orjson.dumps(levels))
-            pipeline.set(self._keys.worker(worker_id), sign, ex=ttl_s)
-            pipeline.sadd(self._keys.workers, worker_id)
+            await self._heartbeat(
+                keys=[self._keys.worker(worker_id), self._keys.workers],
+                args=[worker_id, sign, ttl_s, self._keys.worker(""), LOOKED_AT],
+                client=pipeline,
+            )
             pipeline.set(self._keys.projection, secrets.token_hex(8), nx=True)
             pipeline.get(self._keys.projection)
             pipeline.info("server")

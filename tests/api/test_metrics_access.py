@@ -31,6 +31,7 @@ async def test_metrics_need_a_scope_where_there_are_keys(
         probes = [(await api.http.get(path)).status_code for path in ("/health", "/ready")]
 
     assert answer.status_code == status
+    assert answer.headers["cache-control"] == "no-store"
     assert probes == [200, 200]
 
 
@@ -63,6 +64,7 @@ async def test_the_port_of_metrics_collects_on_the_loop_and_asks_for_no_key() ->
             pass
 
     assert "experiment_x 7.0" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_port_0_serves_no_metrics() -> None:

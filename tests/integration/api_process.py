@@ -85,9 +85,9 @@ async def run_experiment(http: httpx.AsyncClient, **config: Any) -> str:
 
 
 async def metric(http: httpx.AsyncClient, name: str) -> float:
-    """Return a metric without labels."""
+    """Return a metric without labels; NaN if there is none of this name yet."""
     lines = (await http.get("/metrics")).text.splitlines()
-    return float(next(line.split()[1] for line in lines if line.split()[0] == name))
+    return float(next((line.split()[1] for line in lines if line.split()[0] == name), "nan"))
 
 
 def logged_batches(settings: Settings) -> list[ImpressionBatch]:

@@ -15,9 +15,11 @@ from streams.experiments.lifecycle import apply_command
 from streams.experiments.report import evaluate
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
+from streams.redis_projection.presence import ApiPresence, live_processes
 from streams.redis_projection.reader import ProjectionReader
 from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
 from streams.tallies.cell import Tally
+from streams.wire.schema_levels import SchemaGate
 from streams.wire.snapshots import encode_snapshot
 
 NAMES = [experiment_id(number) for number in (1, 2)]
@@ -116,6 +118,27 @@ async def test_workers_are_counted_while_they_show_signs_of_life(writer, reader)
     await writer.sign_off("one")
 
     assert await reader.live_workers() == [{"FORGED_RECEIPT": 3}]
+
+
+async def test_processes_that_were_killed_are_forgotten_and_the_living_are_not(
+    client, writer, settings
+):
+    keys = Keys(settings.namespace)
+    killed = [f"killed-{number}" for number in range(100)]
+    await client.sadd(keys.workers, *killed)
+    await client.sadd(keys.apis, *killed)
+    presences = [ApiPresence(client, keys, name, SchemaGate()) for name in ("a", "b")]
+
+    for _ in range(200):  # 3 minutes of two processes
+        for presence in presences:
+            await presence.look()
+        await writer.sign_of_life("one", 60)
+        await writer.sign_of_life("two", 60)
+
+    assert await client.smembers(keys.workers) == {b"one", b"two"}
+    assert await client.smembers(keys.apis) == {b"a", b"b"}
+    living = await live_processes(client, keys)
+    assert [each.name for each in living] == ["one", "two", "a", "b"]
 
 
 async def test_an_emptied_redis_is_another(client, writer, settings):

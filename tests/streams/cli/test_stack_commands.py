@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -45,19 +46,22 @@ def test_topics_without_kafka_exits_as_unavailable(monkeypatch):
     assert "Kafka at 127.0.0.1" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("command", "module"), [("worker", "streams.engine.worker"), ("api", "api")]
-)
+@pytest.mark.parametrize(("command", "module"), [("worker", "streams.engine"), ("api", "api")])
 def test_the_pieces_become_the_process_that_the_supervisor_starts(monkeypatch, command, module):
     become: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda _program, arguments: become.append(arguments))
+    before = signal.getsignal(signal.SIGHUP)
 
-    CliRunner().invoke(app, [command])
+    try:
+        CliRunner().invoke(app, [command])
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
     assert become == [[sys.executable, "-m", module]]
 
 
-@pytest.mark.parametrize("module", ["api", "streams.engine.worker"])
+@pytest.mark.parametrize("module", ["api", "streams.engine"])
 def test_a_process_that_could_write_no_batch_does_not_start(module):
     variables = {
         "EXPERIMENT_WRITE_SCHEMAS": "impression_batch:2",

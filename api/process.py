@@ -1,0 +1,43 @@
+"""One API process, configured by the environment alone."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import uvloop
+
+from api.app import running_api
+from api.serving import limits_of, listening_socket, server_of
+from streams.domain.errors import ConfigurationError, DependencyError
+from streams.process.logs import configure_logging
+from streams.settings import Settings, load_settings
+
+EXIT_CONFIGURATION = 2
+EXIT_DEPENDENCY = 1
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Serve until SIGTERM, drain, and return the exit code: 2 if it must not start."""
+    try:
+        settings = load_settings()
+        configure_logging(settings.log_level)
+        uvloop.run(_serve(settings))
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CONFIGURATION
+    except DependencyError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_DEPENDENCY
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    async with running_api(settings) as app:
+        with listening_socket(settings.api_host, settings.api_port) as listening:
+            host, port, *_ = listening.getsockname()
+            _log.info("listening on %s port %d", host, port)
+            server = server_of(app, limits_of(settings), app.counters.errors)
+            await server.serve([listening])
