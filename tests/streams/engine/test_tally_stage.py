@@ -1,4 +1,4 @@
-"""A crash between any two writes of a batch changes no count, however it is batched again."""
+"""What a tally stage makes of records, and what of them cannot be used."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from streams.domain.events import Observation
 from streams.domain.receipts import Keyring, Receipt
 from streams.engine.emitter import CellEmitter
-from streams.engine.journal import Outcome, progress_key
+from streams.engine.journal import Outcome
 from streams.engine.tables import DurableTable
 from streams.engine.tally_stage import TallyStage
 from streams.folding.observations import ObservationFolding
@@ -47,7 +44,7 @@ class Record:
 
 @dataclass
 class Entries:
-    """A table whose writes are durable in the order in which they are made."""
+    """A table of one partition."""
 
     values: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
 
@@ -58,17 +55,6 @@ class Entries:
     def get_entry(self, partition: int, key: bytes) -> tuple[int, bytes] | None:
         assert partition == PARTITION
         return self.values.get(key)
-
-    def write(self, outcome: Outcome, forgotten: list[bytes], last: int, n_writes: int) -> bool:
-        """Do the first `n_writes` writes of a batch; return whether its progress was among them."""
-        for key in forgotten:
-            self.values.pop(key, None)
-        for key, entry in list(outcome.entries.items())[:n_writes]:
-            self.values[key] = entry
-        if n_writes <= len(outcome.entries):
-            return False
-        self.values[progress_key(TOPIC, PARTITION)] = (last, outcome.progress)
-        return True
 
 
 @dataclass
@@ -100,34 +86,6 @@ def record(offset: int, experiment: int, unit: int, event: int) -> Record:
     return Record(offset, encode_observation(observation))
 
 
-def fold_with_crashes(
-    records: list[Record], lengths: list[int], writes: list[int]
-) -> dict[int, Cell]:
-    """Fold `records` in batches of `lengths`; batch i makes `writes[i]` writes and then crashes."""
-    table, emitted = Entries(), Emitted()
-    plans: dict[int, Plan] = {}
-    running = stage(emitted, plans.get)
-    running.restore(PARTITION, cast(DurableTable, table))
-    position, forgotten = 0, list[bytes]()
-    plan = list(zip(lengths, writes, strict=False))
-    while position < len(records):
-        length, n_writes = plan.pop(0) if plan else (len(records), 1_000)
-        batch = records[position : position + length]
-        outcome = learning(running, batch, plans)
-        if table.write(outcome, forgotten, batch[-1].offset, n_writes):
-            forgotten = outcome.forgotten
-            position += len(batch)
-            running.settle(TOPIC, PARTITION)
-        else:
-            emitted = Emitted()
-            forgotten = []
-            plans = {}
-            running = stage(emitted, plans.get)
-            running.restore(PARTITION, cast(DurableTable, table))
-            running.settle(TOPIC, PARTITION)
-    return emitted.cells
-
-
 def learning(
     running: TallyStage[ObservationFold], batch: list[Record], plans: dict[int, Plan]
 ) -> Outcome:
@@ -137,23 +95,6 @@ def learning(
             return running.fold(TOPIC, PARTITION, batch)
         except PlanMissingError as error:
             plans[error.experiment] = PLANS[error.experiment]
-
-
-events = st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(0, 4))
-
-
-@settings(max_examples=150)
-@given(
-    stream=st.lists(events, min_size=1, max_size=40),
-    lengths=st.lists(st.integers(1, 10), max_size=20),
-    writes=st.lists(st.integers(0, 12), max_size=20),
-)
-def test_crashes_between_writes_change_no_count(stream, lengths, writes):
-    records = [record(offset, *event) for offset, event in enumerate(stream)]
-
-    crashed = fold_with_crashes(records, lengths, writes)
-
-    assert crashed == fold_with_crashes(records, [], [])
 
 
 def test_what_cannot_be_used_is_a_dead_letter_with_its_bytes_once():
