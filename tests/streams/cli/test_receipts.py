@@ -11,12 +11,13 @@ from typing import Any
 from streams.cli import receipts as module
 from streams.replay.receipt_rebuild import keep_new
 from streams.settings import Settings
-from tests.streams.engine.test_receipts import FIRST, SECOND, Log, Store
+from tests.streams.engine.test_receipts import FIRST, SECOND, Log
+from tests.twins.receipts import MemoryReceiptStore
 
 LEASE_S = 0.3
 
 
-class Expiring(Store):
+class Expiring(MemoryReceiptStore):
     """A lease that another worker takes once it was not renewed for `LEASE_S`."""
 
     until_s = 0.0
@@ -34,7 +35,8 @@ class Expiring(Store):
 
 async def test_a_lease_outlives_a_log_that_is_silent_for_longer(monkeypatch):
     """All commands are read before the first receipt, and that may take longer than a lease."""
-    store, log = Expiring(), Log([{FIRST: b"one"}, {SECOND: b"two"}], silence_s=3 * LEASE_S)
+    store = Expiring(complete=False)
+    log = Log([{FIRST: b"one"}, {SECOND: b"two"}], silence_s=3 * LEASE_S)
 
     @contextlib.asynccontextmanager
     async def connect(_: str) -> AsyncIterator[None]:
