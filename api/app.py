@@ -32,7 +32,7 @@ from api.services import Services
 from api.spool import Spool
 from api.sticky import StickyReceipts
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
-from streams.domain.errors import DependencyError
+from streams.model.errors import DependencyError
 from streams.process.background import BackgroundTasks
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog

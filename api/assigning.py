@@ -14,12 +14,12 @@ from api.experiments import Experiments, RunningExperiment
 from api.outbox import ImpressionRow
 from api.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.sticky import Ask, Remembered
-from streams.domain.errors import EngineError, InputError, ReceiptError
-from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
-from streams.domain.times import unit_hint
-from streams.domain.validation import parse
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind
+from streams.model.errors import EngineError, InputError, ReceiptError
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
+from streams.model.times import unit_hint
+from streams.model.validation import parse
 from streams.redis_projection.receipts import Place, Standing
 
 _RANDOM_BYTES = 16

@@ -23,8 +23,8 @@ import orjson
 from pydantic import Field, StringConstraints
 
 from api.errors import AccessError
-from streams.domain.errors import ConfigurationError, InputError, quoted
-from streams.domain.validation import InputModel, parse
+from streams.model.errors import ConfigurationError, InputError, quoted
+from streams.model.validation import InputModel, parse
 from streams.settings import ENVIRONMENT_PREFIX
 
 DIGEST_BYTES = 32

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from api.errors import RequestError
-from streams.domain.errors import PATH_CHARACTERS, InputError, quoted
+from streams.model.errors import PATH_CHARACTERS, InputError, quoted
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -14,11 +14,11 @@ from confluent_kafka.admin import AclOperation, AdminClient
 from api.client.producers import RenewableProducer, is_fatal, is_forbidden
 from api.experiments import Experiments
 from schemas.catalogue import EVENT_BYTES
-from streams.domain.command_ids import key_digest, keyed_command_id
-from streams.domain.errors import DependencyError, EngineError, InputError
-from streams.domain.events import Answer, Command, CommandKind
-from streams.domain.ids import experiment_id
 from streams.experiments.snapshot import Snapshot
+from streams.model.command_ids import key_digest, keyed_command_id
+from streams.model.errors import DependencyError, EngineError, InputError
+from streams.model.events import Answer, Command, CommandKind
+from streams.model.ids import experiment_id
 
 MAX_COMMAND_BYTES = EVENT_BYTES - 4_096
 """Largest command: a record of its topic without its key and the headers of Kafka."""

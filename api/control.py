@@ -22,9 +22,9 @@ from api.routes.reading import reading
 from api.routes.traffic import traffic
 from api.routing import Routing
 from api.services import Services
-from streams.domain.errors import EngineError, InputError
-from streams.domain.validation import code_of
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+from streams.model.errors import EngineError, InputError
+from streams.model.validation import code_of
 
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import SchemaNotEnabledError
-from streams.domain.errors import DependencyError, EngineError
+from streams.model.errors import DependencyError, EngineError
 
 Headers = list[tuple[bytes, bytes]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

@@ -15,18 +15,18 @@ from contextlib import aclosing
 from typing import Protocol
 
 from api.rendering import Rendering
-from streams.domain.errors import (
+from streams.experiments.assignment import Assigner
+from streams.experiments.lifecycle import Status
+from streams.experiments.measured import accepted_of
+from streams.experiments.snapshot import Snapshot
+from streams.model.errors import (
     DependencyError,
     EngineError,
     ExperimentNotFoundError,
     ExperimentNotRunningError,
 )
-from streams.domain.ids import experiment_id
-from streams.domain.quantities import ALLOCATION_TOTAL
-from streams.experiments.assignment import Assigner
-from streams.experiments.lifecycle import Status
-from streams.experiments.measured import accepted_of
-from streams.experiments.snapshot import Snapshot
+from streams.model.ids import experiment_id
+from streams.model.quantities import ALLOCATION_TOTAL
 from streams.process.background import BackgroundTasks
 from streams.redis_projection.reader import Projected
 

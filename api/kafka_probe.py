@@ -11,9 +11,9 @@ from streams.cluster.answers import admin_client, denied
 from streams.cluster.requirements import deviations, missing_rights
 from streams.cluster.rights import rights_of_api
 from streams.cluster.topics import describe
-from streams.domain.errors import EngineError
 from streams.kafka_admin import required_topics
 from streams.kafka_settings import KafkaSettings
+from streams.model.errors import EngineError
 
 _log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import orjson
 
 from api.bodies import decode_json, decode_loosely, path_of_not_finite
-from streams.domain.errors import EventError
-from streams.domain.events import Observation
-from streams.domain.receipts import Keyring, check_attribution
+from streams.model.errors import EventError
+from streams.model.events import Observation
+from streams.model.receipts import Keyring, check_attribution
 from streams.wire.json_observations import decode_json_observations
 from streams.wire.observation_fields import at, check_count
 

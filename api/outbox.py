@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from api.spool import Place, Spool, SpoolRecord
 from schemas import catalogue
-from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
-from streams.domain.partitioning import partition_of
+from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
+from streams.model.partitioning import partition_of
 from streams.wire.batch_tags import Seal
 
 IMPRESSIONS = 0

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import orjson
 
 from api.payloads import experiment_payload, stats_payload, variant_payload
-from streams.domain.errors import InputError
 from streams.experiments.snapshot import Snapshot
+from streams.model.errors import InputError
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.misspelt import misspelt_metrics
 from streams.experiments.snapshot import AgainstControl, MetricReport, Snapshot
 from streams.experiments.statement import evidence_json, failure_json, metrics_json
+from streams.model.quantities import ALLOCATION_TOTAL
 
 JsonObject = dict[str, Any]
 

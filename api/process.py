@@ -9,7 +9,7 @@ import uvloop
 
 from api.app import running_api
 from api.serving import limits_of, listening_socket, server_of
-from streams.domain.errors import ConfigurationError, DependencyError
+from streams.model.errors import ConfigurationError, DependencyError
 from streams.process.logs import configure_logging
 from streams.settings import Settings, load_settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import parse_qsl
 
-from streams.domain.errors import InputError
+from streams.model.errors import InputError
 
 MAX_PARAMETERS = 32
 

@@ -13,8 +13,8 @@ from functools import partial
 from api.delivery import Delivery
 from api.experiments import Experiments
 from api.spool import Spool
-from streams.domain.errors import DependencyError, EngineError
-from streams.domain.receipts import CLOCK_SKEW_MS
+from streams.model.errors import DependencyError, EngineError
+from streams.model.receipts import CLOCK_SKEW_MS
 from streams.process.background import BackgroundTasks
 from streams.wire.schema_levels import SchemaGate
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 from streams.experiments.assignment import Reason
 from streams.experiments.snapshot import Snapshot
+from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 
 
 class Rendering:

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import orjson
 from pydantic import AfterValidator, Field, StringConstraints
 
-from streams.domain.errors import InputError, quoted
-from streams.domain.events import ALIASES
-from streams.domain.validation import InputModel, problem
 from streams.experiments.ignored_units import MAX_UNIT_ID
 from streams.experiments.promoted import MAX_CONTROL_SHARE
+from streams.model.errors import InputError, quoted
+from streams.model.events import ALIASES
+from streams.model.validation import InputModel, problem
 
 MAX_CONTEXT_BYTES = 16_384
 """What may be logged about one request, as JSON."""

@@ -17,7 +17,7 @@ import uvicorn
 from api.connections import SWEEP_S, Connections, HttpLimits
 from api.edge import AsgiApp
 from api.protocol import protocol_factory
-from streams.domain.errors import ConfigurationError
+from streams.model.errors import ConfigurationError
 from streams.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 from zlib import crc32
 
-from streams.domain.errors import ConfigurationError, DependencyError, EngineError
+from streams.model.errors import ConfigurationError, DependencyError, EngineError
 
 MAX_SEGMENT_BYTES = 8 * 2**20
 MIN_SEGMENTS = 16

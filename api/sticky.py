@@ -19,8 +19,8 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api.receipt_memory import ReceiptMemory
-from streams.domain.errors import DependencyError
-from streams.domain.receipts import raw_of, text_of
+from streams.model.errors import DependencyError
+from streams.model.receipts import raw_of, text_of
 from streams.redis_projection.receipts import Answer, Place, Question, Standing
 
 TIMEOUT_S = 0.25

@@ -18,7 +18,6 @@ from dataclasses import replace
 
 from benchmarks.posteriors import tallied
 from streams.allocation.policies.posteriors import best_arm
-from streams.domain.quantities import inverse_propensity
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
@@ -27,6 +26,7 @@ from streams.inference.kinds import MetricKind
 from streams.inference.remaining import relative_value_remaining
 from streams.inference.sample import Sample
 from streams.inference.versus import versus
+from streams.model.quantities import inverse_propensity
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 _NAMES = ("click", "visits", "revenue", "latency")

@@ -19,14 +19,14 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.fold import EXPERIMENTS, NOW_MS, PARTITIONS, VARIANTS, Logged
 from schemas import catalogue
-from streams.domain.events import Command, CommandKind
-from streams.domain.ids import experiment_id
 from streams.embedded.children import Child
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
 from streams.engine.journal import progress_key
 from streams.engine.tables import unpack
 from streams.kafka_admin import create_topics
+from streams.model.events import Command, CommandKind
+from streams.model.ids import experiment_id
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 from streams.wire.commands import encode_command
 

@@ -22,13 +22,13 @@ from functools import partial
 from typing import Any
 
 from schemas.codec import Codec
-from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation
-from streams.domain.partitioning import partition_of
-from streams.domain.quantities import PROPENSITY_ONE
-from streams.domain.receipts import Keyring, Receipt
 from streams.folding.base import Folding
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
+from streams.model.events import ImpressionBatch, ImpressionGroup, Observation
+from streams.model.partitioning import partition_of
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import Keyring, Receipt
 from streams.tallies.plan import PeriodPlan, Plan, PlanOf, plain
 from streams.wire import encode_impression_batch, encode_observation
 from streams.wire.batch_tags import sealer

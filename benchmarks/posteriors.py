@@ -20,7 +20,6 @@ from functools import partial
 
 import numpy as np
 
-from streams.domain.quantities import MICRO
 from streams.inference.best import best
 from streams.inference.credible import equal_tailed
 from streams.inference.direction import Direction
@@ -31,6 +30,7 @@ from streams.inference.ratio import RatioSample, ratio_posteriors
 from streams.inference.remaining import value_remaining
 from streams.inference.sample import Sample
 from streams.inference.versus import versus, versus_of_each
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally
 
 _SEED = 2026

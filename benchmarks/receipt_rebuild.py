@@ -19,14 +19,14 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from schemas import catalogue
-from streams.domain.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
-from streams.domain.quantities import PROPENSITY_ONE
-from streams.domain.receipts import Keyring
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
 from streams.engine.receipts import ReceiptKeeper
 from streams.kafka_admin import create_topics
 from streams.log.kafka import KafkaSource
+from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import Keyring
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.receipts import ReceiptStore

@@ -17,9 +17,6 @@ import httpx
 
 from api.auth import ApiKey, ApiKeyFile
 from streams.allocation.contextual.encoding import FeatureSpace
-from streams.domain.ids import experiment_id
-from streams.domain.quantities import MICRO
-from streams.domain.vectors import FEATURE_ONE
 from streams.embedded.children import Child, free_port
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
@@ -28,6 +25,9 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.kafka_admin import create_topics
+from streams.model.ids import experiment_id
+from streams.model.quantities import MICRO
+from streams.model.vectors import FEATURE_ONE
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord

@@ -15,8 +15,8 @@ from fastavro import schemaless_reader
 
 from schemas import library
 from schemas.codec import Codec
-from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
-from streams.domain.quantities import PROPENSITY_ONE
+from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
+from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.cell import Cell, MetricTally, Source
 from streams.tallies.weights import weighted
 from streams.wire import (

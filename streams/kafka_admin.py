@@ -20,8 +20,8 @@ from schemas.catalogue import TopicConfig, projections, topic_configs
 from streams.cluster.answers import admin_client, denied, explained, is_denied
 from streams.cluster.requirements import deviations
 from streams.cluster.topics import Described, describe
-from streams.domain.errors import ConfigurationError, DependencyError
 from streams.kafka_settings import ENVIRONMENT_PREFIX, KafkaSettings
+from streams.model.errors import ConfigurationError, DependencyError
 
 LOOK_S = 0.05
 """How often is looked whether a topic that was created is there."""

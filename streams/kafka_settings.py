@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.catalogue import Topic, app_id, of_generation
-from streams.domain.errors import ConfigurationError
+from streams.model.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "EXPERIMENT_"
 

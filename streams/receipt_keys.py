@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from streams.domain.receipts import Keyring
 from streams.experiments.snapshot import Snapshot
+from streams.model.receipts import Keyring
 from streams.settings import Settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streams.domain.errors import EngineError
+from streams.model.errors import EngineError
 
 
 class ApiError(EngineError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from api.client.outbox import DeliveryError, KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import OBSERVATIONS
-from streams.domain.events import Observation
-from streams.domain.quantities import to_micro
-from streams.domain.receipts import Keyring, check_attribution, check_form
+from streams.model.events import Observation
+from streams.model.quantities import to_micro
+from streams.model.receipts import Keyring, check_attribution, check_form
 from streams.wire.observations import encode_observation
 
 __all__ = ["DeliveryError", "ObservationPublisher"]

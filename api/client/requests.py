@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.domain.quantities import to_micro
+from streams.model.quantities import to_micro
 
 
 @dataclass(frozen=True, slots=True)

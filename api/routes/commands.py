@@ -17,12 +17,12 @@ from api.payloads import experiment_payload
 from api.requests import ConcludeRequest
 from api.routing import Requires
 from api.services import Services, json_answer
-from streams.domain.errors import InputError
-from streams.domain.events import CommandKind
-from streams.domain.ids import experiment_number
-from streams.domain.validation import parse
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.experiments.definition_versions import unused
+from streams.model.errors import InputError
+from streams.model.events import CommandKind
+from streams.model.ids import experiment_number
+from streams.model.validation import parse
 
 MAX_IDEMPOTENCY_KEY = 256
 _HEADER = "Idempotency-Key"

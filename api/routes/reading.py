@@ -20,9 +20,9 @@ from api.pages import (
 from api.payloads import experiment_payload
 from api.routing import Requires
 from api.services import Services, answer, json_answer
-from streams.domain.errors import InputError, quoted
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
+from streams.model.errors import InputError, quoted
 
 _STATUS = "|".join(Status)
 

@@ -17,8 +17,8 @@ from streams.calibration.lives import Life, live, running, together
 from streams.calibration.proportion import Proportion
 from streams.calibration.stopping import Reading, Rule, happened_by, judge
 from streams.calibration.traffic import Traffic, Weights
-from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.definition import DECIDING_SHARE
+from streams.model.quantities import ALLOCATION_TOTAL
 
 _SEED = 2026_25
 _RATES = (0.05, 0.04)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.allocation.policies.base import Arm
-from streams.domain.quantities import MICRO
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally, VariantTally
 
 

@@ -20,7 +20,7 @@ from hashlib import blake2b
 from itertools import accumulate
 from typing import NamedTuple
 
-from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
+from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 
 _DIGEST = struct.Struct(">QQQ")
 _KEY = struct.Struct(">Q")

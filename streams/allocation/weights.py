@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from streams.allocation.policies import Arm, Policy
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import ALLOCATION_TOTAL
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import ALLOCATION_TOTAL
 
 DEFAULT_FLOOR = 0.01
 """Smallest share under an adaptive policy: 1 %, or a tenth of an equal share if that is less.

@@ -9,8 +9,8 @@ from pathlib import Path
 from streams.archive.errors import ArchiveError
 from streams.archive.lock import owned
 from streams.archive.partition import Appended, PartitionArchive
-from streams.domain.errors import DependencyError
 from streams.log.records import LogSource, Span
+from streams.model.errors import DependencyError
 
 
 class Watcher:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.domain.errors import EngineError
+from streams.model.errors import EngineError
 
 
 class ArchiveError(EngineError):

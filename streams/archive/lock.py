@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streams.archive.layout import PARTIAL
-from streams.domain.errors import ConfigurationError
+from streams.model.errors import ConfigurationError
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
+from streams.model.errors import InvalidParameterError
 
 
 @dataclass(frozen=True, slots=True)

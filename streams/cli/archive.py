@@ -34,8 +34,8 @@ from streams.archive.verification import TopicReport, bytes_of, verify
 from streams.cli import experiments, terminal
 from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
-from streams.domain.errors import ConfigurationError
 from streams.log.kafka import KafkaSource
+from streams.model.errors import ConfigurationError
 
 
 class ArchivedTopic(StrEnum):

@@ -24,8 +24,8 @@ from streams.dead_letters.place import Place
 from streams.dead_letters.reading import Found, Record, Selection, find_letters
 from streams.dead_letters.resending import Resend, resends_of
 from streams.dead_letters.sending import send_again
-from streams.domain.errors import MESSAGE_CHARACTERS, InputError, one_line, quoted
-from streams.domain.events import DeadLetter
+from streams.model.errors import MESSAGE_CHARACTERS, InputError, one_line, quoted
+from streams.model.events import DeadLetter
 from streams.settings import Settings
 from streams.wire.registry import framing
 

@@ -14,8 +14,8 @@ from api.client import Experiment
 from streams.cli import terminal
 from streams.cli.tables import experiments_table
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
-from streams.domain.errors import InputError, quoted
 from streams.experiments.promoted import MAX_CONTROL_SHARE
+from streams.model.errors import InputError, quoted
 
 STDIN = Path("-")
 

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from streams.cli import terminal
-from streams.domain.errors import ConfigurationError, DependencyError, EngineError
+from streams.model.errors import ConfigurationError, DependencyError, EngineError
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2

@@ -24,8 +24,8 @@ from streams.cli.open_bandit.dataset import (
     read_sample,
 )
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
-from streams.domain.errors import DependencyError
-from streams.domain.receipts import Keyring
+from streams.model.errors import DependencyError
+from streams.model.receipts import Keyring
 from streams.settings import Settings
 
 CLICK = "click"

@@ -17,7 +17,7 @@ from api.client.results import (
     Stats,
     VariantResult,
 )
-from streams.domain.quantities import MICRO
+from streams.model.quantities import MICRO
 
 BAR_WIDTH = 8
 

@@ -15,9 +15,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from api.client import DEFAULT_URL, ApiError, ExperimentClient
-from streams.domain.errors import ConfigurationError, DependencyError, quoted
-from streams.domain.text import LINE_BREAK, json_printable, printable
 from streams.embedded.registry import find_stack
+from streams.model.errors import ConfigurationError, DependencyError, quoted
+from streams.model.text import LINE_BREAK, json_printable, printable
 from streams.redis_projection.connection import address_of
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 

@@ -17,8 +17,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.cluster.listeners import asks_for_sasl, speaks_tls
-from streams.domain.errors import ConfigurationError, DependencyError, EngineError
 from streams.kafka_settings import ENVIRONMENT_PREFIX, KafkaSettings
+from streams.model.errors import ConfigurationError, DependencyError, EngineError
 
 SLICE_S = 0.4
 """How long one question may take before the reported causes are looked at."""

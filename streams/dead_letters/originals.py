@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from streams.dead_letters.reading import Found, Record, letters
-from streams.domain.errors import InputError
-from streams.domain.events import DeadLetter
 from streams.kafka_settings import KafkaSettings
 from streams.log.kafka import KafkaSource
 from streams.log.records import LogError, StoredRecord
+from streams.model.errors import InputError
+from streams.model.events import DeadLetter
 
 
 @dataclass(frozen=True, slots=True)

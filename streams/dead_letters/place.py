@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from streams.domain.errors import InputError, quoted
-from streams.domain.events import DeadLetter
+from streams.model.errors import InputError, quoted
+from streams.model.events import DeadLetter
 
 _NUMBERS = 3
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from schemas.catalogue import DEAD_LETTERS
 from streams.dead_letters.place import Place
-from streams.domain.errors import EventError
-from streams.domain.events import DeadLetter
 from streams.kafka_settings import KafkaSettings
 from streams.log.kafka import KafkaSource
 from streams.log.records import all_records
+from streams.model.errors import EventError
+from streams.model.events import DeadLetter
 from streams.wire.dead_letters import decode_dead_letter
 
 Record = tuple[str, int, int]

@@ -10,8 +10,8 @@ from schemas.catalogue import STATE_BYTES
 from streams.cluster.answers import denied, is_denied
 from streams.dead_letters.place import Place
 from streams.dead_letters.resending import RESENT_FROM, Resend
-from streams.domain.errors import DependencyError
 from streams.kafka_settings import KafkaSettings
+from streams.model.errors import DependencyError
 
 
 def send_again(settings: KafkaSettings, resends: Sequence[Resend]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from streams.diagnosis.cluster import CLUSTER_CHECKS
 from streams.diagnosis.facts import Facts, PartitionFacts
 from streams.diagnosis.finding import Finding, Severity
-from streams.domain.receipts import CLOCK_SKEW_MS
-from streams.domain.schema_levels import listed
+from streams.model.receipts import CLOCK_SKEW_MS
+from streams.model.schema_levels import listed
 
 LAG_LIMIT = 100_000
 """Records of a topic that workers may be behind while they advance: a second or less of a worker's

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from streams.diagnosis.facts import Facts
 from streams.diagnosis.finding import Finding, Severity
-from streams.domain.receipts import CLOCK_SKEW_MS
+from streams.model.receipts import CLOCK_SKEW_MS
 
 SKEW_WARNING_MS = 5_000
 _SHOWN = 3

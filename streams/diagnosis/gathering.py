@@ -43,8 +43,6 @@ from streams.diagnosis.facts import (
     SnapshotFacts,
 )
 from streams.diagnosis.schemas import SchemaFacts
-from streams.domain.errors import DependencyError, EngineError, EventError
-from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import Status
 from streams.experiments.misspelt import misspelt_metrics
 from streams.experiments.snapshot import Snapshot
@@ -54,6 +52,8 @@ from streams.log.kafka import KafkaSource
 from streams.log.positions import GroupPositions, Positions
 from streams.log.records import LogError, Span, all_records
 from streams.log.schema_levels import levels_of
+from streams.model.errors import DependencyError, EngineError, EventError
+from streams.model.ids import experiment_id
 from streams.receipt_keys import keyring_of
 from streams.redis_projection.connection import connect, redis_errors
 from streams.redis_projection.keys import Keys

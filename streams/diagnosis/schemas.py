@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from streams.domain.schema_levels import SchemaLevels, Versions, above, listed
+from streams.model.schema_levels import SchemaLevels, Versions, above, listed
 from streams.redis_projection.presence import ProcessSchemas
 
 

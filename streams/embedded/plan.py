@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.domain.errors import ConfigurationError
+from streams.model.errors import ConfigurationError
 from streams.settings import ENVIRONMENT_PREFIX
 
 RECEIPT_KEY_BYTES = 32

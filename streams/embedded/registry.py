@@ -18,8 +18,8 @@ import psutil
 from platformdirs import user_state_path
 
 from schemas.catalogue import APP
-from streams.domain.errors import ConfigurationError
 from streams.embedded.plan import Plan
+from streams.model.errors import ConfigurationError
 from streams.settings import Settings
 
 _CLOCK_ROUNDING_S = 1.0

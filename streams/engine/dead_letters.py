@@ -10,11 +10,11 @@ from hashlib import sha256
 import faust
 from aiokafka.structs import ConsumerRecord
 
-from streams.domain.errors import EventError, quoted
-from streams.domain.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
 from streams.engine import metrics
 from streams.engine.outbox import Outgoing, deliver
 from streams.folding.commands import COMMAND_FAILED
+from streams.model.errors import EventError, quoted
+from streams.model.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
 from streams.tallies.refusals import FOLD_FAILED, Refusal
 from streams.wire.dead_letters import encode_dead_letter
 

@@ -10,9 +10,9 @@ from itertools import chain
 import faust
 
 from schemas.codec import Codec
-from streams.domain.ids import experiment_id
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.pacing import Share, follow
+from streams.model.ids import experiment_id
 from streams.tallies.cell import Cell
 from streams.wire.cells import encode_cell
 

@@ -18,12 +18,12 @@ import faust
 from aiokafka.errors import KafkaError
 
 from schemas.errors import SchemaNotEnabledError
-from streams.domain.ids import experiment_id
-from streams.domain.receipts import Keyring
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.serving import Serving
 from streams.folding.commands import Known
+from streams.model.ids import experiment_id
+from streams.model.receipts import Keyring
 from streams.wire.experiment_ends import encode_experiment_end
 
 LOOK_S = 1.0

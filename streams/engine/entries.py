@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from streams.domain.errors import EventError, InputError, NewerEntryError, quoted
+from streams.model.errors import EventError, InputError, NewerEntryError, quoted
 
 UNKNOWN_SCHEMA = "UNKNOWN_SCHEMA"
 """Code of a record in a schema, or a version of one, that this process does not have."""

@@ -23,9 +23,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from aiokafka.structs import ConsumerRecord
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError, InputError, NewerEntryError, quoted
-from streams.domain.events import Answer
-from streams.domain.ids import experiment_id, experiment_number
 from streams.engine import metrics
 from streams.engine.dead_letters import dead_letter, encoding_failed, log_failure
 from streams.engine.entries import UNKNOWN_SCHEMA, readable_entry
@@ -36,6 +33,9 @@ from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction
 from streams.folding.base import never
 from streams.folding.commands import Known
+from streams.model.errors import EventError, InputError, NewerEntryError, quoted
+from streams.model.events import Answer
+from streams.model.ids import experiment_id, experiment_number
 from streams.tallies.cell import Source
 from streams.tallies.refusals import refusal
 from streams.wire.cells import decode_cell, encode_cell

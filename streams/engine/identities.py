@@ -17,9 +17,9 @@ from schemas.catalogue import Topic
 from streams.cluster.requirements import missing_rights
 from streams.cluster.rights import spared_rights_of_worker
 from streams.cluster.topics import describe
-from streams.domain.errors import ConfigurationError, EngineError
 from streams.kafka_settings import KafkaSettings
 from streams.log.kafka import KafkaSource
+from streams.model.errors import ConfigurationError, EngineError
 
 LOOK_S = 2.0
 """How often is looked whether the topics are still the same."""

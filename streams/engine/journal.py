@@ -28,8 +28,6 @@ import faust
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, EventT, StreamT
 
-from streams.domain.errors import ConfigurationError, DependencyError, NewerEntryError
-from streams.domain.events import Answer, DeadLetter, Decision
 from streams.engine import metrics
 from streams.engine.tables import DurableTable
 from streams.engine.transport import (
@@ -40,6 +38,8 @@ from streams.engine.transport import (
     joined,
 )
 from streams.folding.base import never
+from streams.model.errors import ConfigurationError, DependencyError, NewerEntryError
+from streams.model.events import Answer, DeadLetter, Decision
 from streams.process.exits import die, refuse
 from streams.tallies.misplaced import Misplaced
 from streams.tallies.plan import PlanMissingError

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Collection
 from contextlib import suppress
 
-from streams.domain.errors import EventError
-from streams.domain.ids import experiment_id
 from streams.experiments.snapshot import Snapshot
 from streams.log.records import LogSource
+from streams.model.errors import EventError
+from streams.model.ids import experiment_id
 from streams.wire.registry import Framing
 from streams.wire.snapshots import decode_snapshot
 

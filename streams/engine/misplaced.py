@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import faust
 
 from schemas.codec import Codec
-from streams.domain.events import DeadLetter
 from streams.engine import metrics
 from streams.engine.outbox import Outgoing, deliver
+from streams.model.events import DeadLetter
 from streams.tallies.misplaced import Misplaced
 from streams.wire.observations import encode_observation
 

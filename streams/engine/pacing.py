@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from aiokafka.errors import KafkaError
 
-from streams.domain.errors import DependencyError
 from streams.log.records import LogError
+from streams.model.errors import DependencyError
 from streams.process.exits import die
 
 FIRST_PAUSE_S = 0.1

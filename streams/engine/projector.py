@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from streams.domain.errors import DependencyError
-from streams.domain.events import Answer
 from streams.engine import metrics
 from streams.engine.pacing import follow
+from streams.model.errors import DependencyError
+from streams.model.events import Answer
 from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
 
 SIGN_OF_LIFE_S = 1.0

@@ -13,9 +13,6 @@ import faust
 from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec
-from streams.domain.errors import DependencyError
-from streams.domain.events import Answer
-from streams.domain.ids import experiment_id
 from streams.engine import metrics
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.last_snapshots import LastSnapshots
@@ -30,6 +27,9 @@ from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
 from streams.folding.failed import failed_snapshot
 from streams.log.records import LogError
+from streams.model.errors import DependencyError
+from streams.model.events import Answer
+from streams.model.ids import experiment_id
 from streams.process.exits import die
 from streams.redis_projection.writer import SnapshotRecord
 from streams.wire.commands import encode_command

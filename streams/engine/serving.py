@@ -21,12 +21,12 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas import catalogue
-from streams.domain.errors import DependencyError
-from streams.domain.generations import Generations
-from streams.domain.schema_levels import SchemaLevels
 from streams.log.generations import PARTITION, taken
 from streams.log.positions import SHARED_SOURCES, GroupPositions, Positions
 from streams.log.schema_levels import levels_after
+from streams.model.errors import DependencyError
+from streams.model.generations import Generations
+from streams.model.schema_levels import SchemaLevels
 from streams.process.exits import die, refuse
 from streams.settings import Settings
 from streams.wire.schema_levels import SchemaGate, refusal

@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 
-from streams.domain.errors import DamagedEntryError, EngineError, NewerEntryError
-from streams.domain.events import Answer
 from streams.experiments.definition import parse_definition
 from streams.experiments.definition_versions import DEFINITION_VERSION, unused, version_of
 from streams.experiments.lifecycle import Experiment, Status, ended
 from streams.experiments.promoted import Promotion
+from streams.model.errors import DamagedEntryError, EngineError, NewerEntryError
+from streams.model.events import Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ import faust
 from faust.types import TP, EventT
 
 from schemas.catalogue import STATE_BYTES
-from streams.domain.errors import EventError
 from streams.engine.outbox import Outgoing, deliver
+from streams.model.errors import EventError
 
 _OFFSET = struct.Struct(">q")
 

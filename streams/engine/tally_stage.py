@@ -15,9 +15,6 @@ from typing import Generic
 
 from aiokafka.structs import ConsumerRecord
 
-from streams.domain.errors import EventError
-from streams.domain.events import Answer
-from streams.domain.ids import experiment_id, experiment_number
 from streams.engine import metrics
 from streams.engine.dead_letters import dead_letter, dead_letters, encoding_failed, log_failure
 from streams.engine.emitter import CellEmitter
@@ -25,6 +22,9 @@ from streams.engine.entries import readable_entry
 from streams.engine.journal import FoldPausedError, Outcome, progress_key
 from streams.engine.tables import DurableTable, check_entry
 from streams.folding.base import Folding, FoldT, never
+from streams.model.errors import EventError
+from streams.model.events import Answer
+from streams.model.ids import experiment_id, experiment_number
 from streams.tallies.cell import Cell
 from streams.tallies.partition import Progress, Segment
 from streams.tallies.plan import PlanMissingError

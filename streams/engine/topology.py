@@ -9,9 +9,6 @@ import faust
 from faust.types import StreamT
 
 from schemas import catalogue
-from streams.domain.ids import experiment_id
-from streams.domain.partitioning import partition_of
-from streams.domain.receipts import Keyring
 from streams.engine.dead_letters import send_dead_letters
 from streams.engine.emitter import CellEmitter
 from streams.engine.endings import Endings
@@ -32,6 +29,9 @@ from streams.engine.transport import BatchingApp
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
 from streams.log.kafka import KafkaSource
+from streams.model.ids import experiment_id
+from streams.model.partitioning import partition_of
+from streams.model.receipts import Keyring
 from streams.process.background import vital
 from streams.settings import Settings
 from streams.wire.decisions import encode_decision

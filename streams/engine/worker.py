@@ -17,9 +17,6 @@ import uvloop
 
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS, TALLIES
 from streams.cluster.rights import check_worker
-from streams.domain.errors import ConfigurationError, DependencyError, EngineError
-from streams.domain.generations import Generations
-from streams.domain.schema_levels import SchemaLevels, Versions
 from streams.engine import metrics
 from streams.engine.app import make_app
 from streams.engine.identities import LogEnds, TopicIdentities
@@ -34,6 +31,9 @@ from streams.kafka_admin import create_topics
 from streams.log.generations import generations_of
 from streams.log.kafka import KafkaSource
 from streams.log.schema_levels import settled_levels
+from streams.model.errors import ConfigurationError, DependencyError, EngineError
+from streams.model.generations import Generations
+from streams.model.schema_levels import SchemaLevels, Versions
 from streams.process.background import vital
 from streams.process.exits import EXIT_CONFIGURATION, die, leave, refuse
 from streams.process.logs import configure_logging

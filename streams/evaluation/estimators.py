@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
+from streams.model.errors import InvalidParameterError
 
 FloatArray = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO, PROPENSITY_ONE
 
 IntArray = NDArray[np.int64]
 

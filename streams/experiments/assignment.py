@@ -16,15 +16,15 @@ from streams.allocation.bucketing import (
 from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.scoring import Scorer
 from streams.allocation.policies import ContextualPolicy
-from streams.domain.errors import ExperimentNotRunningError
-from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
-from streams.domain.vectors import pack
 from streams.experiments.contextual import scorer_of
 from streams.experiments.definition import UnitKind
 from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promoted import Phase
 from streams.experiments.snapshot import Snapshot
+from streams.model.errors import ExperimentNotRunningError
+from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
+from streams.model.vectors import pack
 
 SLOTS_PER_WINDOW = 8
 """A receipt that nobody remembers loses at most this part of its window."""

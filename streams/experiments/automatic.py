@@ -5,12 +5,12 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
-from streams.domain.events import Command, CommandKind
 from streams.experiments.evidence_size import bounded
 from streams.experiments.lifecycle import Status
 from streams.experiments.promotion import obstacles
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.experiments.statement import evidence_json
+from streams.model.events import Command, CommandKind
 
 _ID_BYTES = 16
 

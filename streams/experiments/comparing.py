@@ -25,12 +25,6 @@ from numpy.typing import NDArray
 
 from streams.allocation.policies import Arm, Policy
 from streams.allocation.weights import allocate, smallest_weight
-from streams.domain.quantities import (
-    ALLOCATION_TOTAL,
-    MICRO,
-    PROPENSITY_ONE,
-    inverse_propensity,
-)
 from streams.inference.comparison import p_values
 from streams.inference.contrasts import (
     Contrast,
@@ -49,6 +43,12 @@ from streams.inference.sample_ratio import (
     under_fixed_weights,
     under_moving_weights,
     under_overlap_weights,
+)
+from streams.model.quantities import (
+    ALLOCATION_TOTAL,
+    MICRO,
+    PROPENSITY_ONE,
+    inverse_propensity,
 )
 from streams.tallies.cell import MetricTally, VariantTally
 

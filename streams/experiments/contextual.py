@@ -14,8 +14,8 @@ from streams.allocation.contextual.scoring import Scorer
 from streams.allocation.policies import Arm, ContextualPolicy, Policy
 from streams.allocation.policies.base import pooled_deviation
 from streams.allocation.weights import allocate
-from streams.domain.vectors import FEATURE_ONE, INTERCEPT
 from streams.experiments.snapshot import FeatureUse, PublishedModel
+from streams.model.vectors import FEATURE_ONE, INTERCEPT
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.linear import LinearTally, diagonal
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from streams.allocation.policies import BayesianAB
-from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.comparing import MIN_UNITS_WITH_VALUE
 from streams.experiments.evidence import NEGLIGIBLE_DIFFERENCE
 from streams.experiments.lifecycle import Experiment, Status
@@ -19,6 +18,7 @@ from streams.experiments.snapshot import (
 )
 from streams.inference.direction import Direction
 from streams.inference.kinds import MetricKind
+from streams.model.quantities import ALLOCATION_TOTAL
 
 
 @dataclass(frozen=True, slots=True)

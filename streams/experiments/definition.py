@@ -12,14 +12,14 @@ from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, m
 from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.features import MAX_COEFFICIENTS
 from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, Policy
-from streams.domain.errors import PATH_CHARACTERS, quoted
-from streams.domain.receipts import MAX_KEY_ID
-from streams.domain.text import has_controls
-from streams.domain.validation import InputModel, parse, problem
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
 from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.inference.kinds import MetricKind
+from streams.model.errors import PATH_CHARACTERS, quoted
+from streams.model.receipts import MAX_KEY_ID
+from streams.model.text import has_controls
+from streams.model.validation import InputModel, parse, problem
 from streams.tallies.observations import MAX_METRICS
 from streams.tallies.plan import MAX_DECLARED
 

@@ -12,13 +12,13 @@ from typing import Any, assert_never
 
 from pydantic import Field
 
-from streams.domain.errors import InputError, TransitionError, quoted
-from streams.domain.events import Command, CommandKind
-from streams.domain.ids import experiment_id, variant_id
-from streams.domain.receipts import MAX_KEY_ID
-from streams.domain.validation import InputModel, parse
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate, updated
 from streams.experiments.promoted import MAX_CONTROL_SHARE, Phase, Promotion, weight_of_share
+from streams.model.errors import InputError, TransitionError, quoted
+from streams.model.events import Command, CommandKind
+from streams.model.ids import experiment_id, variant_id
+from streams.model.receipts import MAX_KEY_ID
+from streams.model.validation import InputModel, parse
 
 
 class Status(StrEnum):

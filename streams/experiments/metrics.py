@@ -8,14 +8,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from streams.domain.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
-from streams.domain.validation import InputModel, problem
 from streams.inference.direction import Direction
 from streams.inference.families import Priors
 from streams.inference.kinds import MetricKind
 from streams.inference.normal import FEWEST_DEGREES, NormalPrior
 from streams.inference.periods import Reading
 from streams.inference.posterior import LARGEST_PRIOR, SMALLEST_PRIOR
+from streams.model.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
+from streams.model.validation import InputModel, problem
 
 MetricName = Annotated[
     str,

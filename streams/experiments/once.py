@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from streams.domain.quantities import MICRO
 from streams.experiments.definition import ExperimentConfig
 from streams.inference.kinds import MetricKind
+from streams.model.quantities import MICRO
 from streams.tallies.cell import VariantTally
 
 

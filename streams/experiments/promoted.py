@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from streams.domain.quantities import ALLOCATION_TOTAL
+from streams.model.quantities import ALLOCATION_TOTAL
 
 DEFAULT_CONTROL_SHARE = 0.05
 """Share that the control keeps when an experiment promotes its winner by itself: one unit in twenty

@@ -15,7 +15,6 @@ from typing import Self
 import numpy as np
 
 from streams.allocation.policies import Arm
-from streams.domain.quantities import MICRO
 from streams.experiments.comparing import MIN_UNITS_WITH_VALUE, Compared, Traffic
 from streams.experiments.metrics import MetricSpec
 from streams.inference.contrasts import Contrast
@@ -24,6 +23,7 @@ from streams.inference.normal import NormalPosterior
 from streams.inference.posterior import FloatArray
 from streams.inference.ratio import RatioSample, ratio_posteriors
 from streams.inference.sample import Sample
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally, ProductTally, VariantTally
 from streams.tallies.combined import combine
 from streams.tallies.plan import pair_of

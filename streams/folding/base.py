@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from streams.domain.errors import EventError
+from streams.model.errors import EventError
 from streams.tallies.misplaced import Misplaced
 from streams.tallies.partition import PartitionFold, Refusal
 from streams.tallies.plan import PlanMissingError

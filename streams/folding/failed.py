@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from streams.allocation.weights import integer_weights
-from streams.domain.errors import EngineError, one_line
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import (
     Allocation,
@@ -20,6 +19,7 @@ from streams.experiments.snapshot import (
     Snapshot,
     VariantReport,
 )
+from streams.model.errors import EngineError, one_line
 from streams.tallies.cell import Cell
 
 EVALUATION_FAILED = "EVALUATION_FAILED"

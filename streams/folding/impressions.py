@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.codec import Codec
-from streams.domain.events import ImpressionBatch
-from streams.domain.receipts import Keyring
 from streams.folding.base import Folding, LogRecord, decoded, empty
+from streams.model.events import ImpressionBatch
+from streams.model.receipts import Keyring
 from streams.tallies.impressions import ImpressionFold
 from streams.tallies.partition import Refusal
 from streams.tallies.plan import PlanOf

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.codec import Codec
-from streams.domain.events import ObservationBatch, VerifiedObservations
-from streams.domain.partitioning import partitions_of_rows
-from streams.domain.receipt_columns import open_columns
-from streams.domain.receipts import CLOCK_SKEW_MS, Keyring
 from streams.folding.base import Folded, Folding, LogRecord, decoded, empty, never
+from streams.model.events import ObservationBatch, VerifiedObservations
+from streams.model.partitioning import partitions_of_rows
+from streams.model.receipt_columns import open_columns
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring
 from streams.tallies.observations import ObservationFold, hash_events
 from streams.tallies.partition import Refusal
 from streams.tallies.plan import PlanMissingError, PlanOf

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError
-from streams.domain.events import CommandKind
 from streams.experiments.measured import plan_of
 from streams.folding.base import LogRecord
 from streams.folding.commands import Known
+from streams.model.errors import EventError
+from streams.model.events import CommandKind
 from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command
 

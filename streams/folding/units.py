@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas.codec import Codec
-from streams.domain.events import ImpressionGroup
-from streams.domain.receipts import CLOCK_SKEW_MS, Keyring
 from streams.folding.base import Folded, Folding, LogRecord, never
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
+from streams.model.events import ImpressionGroup
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell
 from streams.tallies.impressions import ImpressionFold

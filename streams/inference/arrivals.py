@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray
 from streams.inference.samples import Samples, mean_of
+from streams.model.errors import InvalidParameterError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import Arms, FloatArray
 from streams.inference.stirling import stirling_correction
+from streams.model.errors import InvalidParameterError
 
 # The density falls by exp(-28) from its peak to the end of the support. The logit of a Beta
 # variable has a log-concave density, so the mass beyond is below exp(-28) = 7e-13 of its side.

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.confseq import (
     PLANNED_UNITS,
     asymptotic_radius,
@@ -29,6 +28,7 @@ from streams.inference.confseq import (
 )
 from streams.inference.contrasts import Contrast
 from streams.inference.posterior import FloatArray
+from streams.model.errors import InvalidParameterError
 
 PLANNED_SHARE = 0.75
 """Share of the error that the planned reading has, when there is one."""

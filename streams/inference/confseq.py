@@ -20,9 +20,9 @@ from typing import overload
 import numpy as np
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray
 from streams.inference.stirling import stirling_correction
+from streams.model.errors import InvalidParameterError
 
 PLANNED_UNITS = 5_000
 """Units at which the asymptotic sequence is made narrowest; it is valid for any other number."""

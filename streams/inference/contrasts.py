@@ -26,8 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray
+from streams.model.errors import InvalidParameterError
 
 _OVERLAP_OF_EVEN = 0.5
 _INVERSE_OF_EVEN = 2.0

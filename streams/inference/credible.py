@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray, Posteriors
+from streams.model.errors import InvalidParameterError
 
 
 def equal_tailed(posteriors: Posteriors, level: float = 0.95) -> tuple[FloatArray, FloatArray]:

@@ -8,7 +8,6 @@ from typing import assert_never
 
 import numpy as np
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
 from streams.inference.gamma import PRIOR_EVENTS, GammaPosterior
 from streams.inference.kinds import MetricKind
@@ -16,6 +15,7 @@ from streams.inference.normal import NormalPosterior, NormalPrior
 from streams.inference.posterior import FloatArray, Posteriors
 from streams.inference.revenue import RevenuePosterior
 from streams.inference.sample import Sample
+from streams.model.errors import InvalidParameterError
 
 _PRIOR_UNITS_OF_DISPERSION = 3.0  # as many as the prior of a variance weighs
 

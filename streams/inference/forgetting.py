@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.samples import Samples
+from streams.model.errors import InvalidParameterError
 
 _MOST_HALVINGS = 60.0
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import LARGEST_SIZE, Arms, FloatArray
 from streams.inference.stirling import stirling_correction
+from streams.model.errors import InvalidParameterError
 
 PRIOR_EVENTS = 1.0
 """How many events the prior of a rate weighs."""

@@ -15,8 +15,8 @@ from enum import StrEnum
 import numpy as np
 from scipy import optimize, special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray
+from streams.model.errors import InvalidParameterError
 
 MAX_LOOKS = 200
 """Looks of one test, at most: the work grows with their square."""

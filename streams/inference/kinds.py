@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from streams.domain.quantities import MICRO
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally
 
 _SQUARE = MICRO * MICRO

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray
+from streams.model.errors import InvalidParameterError
 
 
 def holm(p_values: Sequence[float]) -> FloatArray:

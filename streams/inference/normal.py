@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO
 from streams.inference.posterior import NARROWEST, Arms, FloatArray
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO
 
 PRIOR_UNITS = 1.0
 """How many units the prior of a mean weighs: one, as in a unit-information prior."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.confseq import PLANNED_UNITS
 from streams.inference.posterior import FloatArray
+from streams.model.errors import InvalidParameterError
 
 _HALVINGS = 60
 _LEAST_CONCENTRATION = 1e-3

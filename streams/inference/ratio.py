@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO
 from streams.inference.normal import NormalPosterior, NormalPrior
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally
 
 _ROUNDING = 1e-9  # of the sums put together: how far below 0 rounding may bring their difference

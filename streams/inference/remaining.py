@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.posterior import FloatArray, Posteriors
 from streams.inference.solving import solve_increasing
 from streams.inference.tabulated import Tabulated
+from streams.model.errors import InvalidParameterError
 
 _N_NODES = 8
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_N_NODES)

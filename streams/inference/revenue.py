@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
 from streams.inference.normal import NormalPosterior, NormalPrior
 from streams.inference.posterior import LARGEST_SIZE, Arms, FloatArray
 from streams.inference.sample import Sample
+from streams.model.errors import InvalidParameterError
 
 _PRIOR_CONVERSIONS = 1.0
 _FINITE_VARIANCE = 2.0  # an inverse-Gamma variable has a variance above this shape

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally
 
 

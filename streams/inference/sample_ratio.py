@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.confseq import log_e_values
 from streams.inference.posterior import FloatArray
+from streams.model.errors import InvalidParameterError
 
 CONCENTRATION = 10_000.0
 """Units that one half of the prior is worth: deviations of about one in a hundred of a share are

@@ -9,10 +9,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO
 from streams.inference.posterior import FloatArray
 from streams.inference.sample import Sample, squared_deviations
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO
 from streams.tallies.periods import PeriodTally
 
 _SUMS = ("units", "units_with_value", "total", "squared_deviations", "value_squared_deviations")

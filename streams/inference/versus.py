@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.direction import Direction
 from streams.inference.posterior import FloatArray, Posteriors
 from streams.inference.solving import solve_increasing
 from streams.inference.tabulated import Tabulated
+from streams.model.errors import InvalidParameterError
 
 _RULES = tuple(np.polynomial.legendre.leggauss(n_nodes) for n_nodes in (40, 64, 128, 256))
 # In units of s, for all rules but the last; 6.5 suffices for all but a few small counts.

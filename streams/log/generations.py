@@ -8,12 +8,12 @@ from contextlib import suppress
 from confluent_kafka import KafkaException, Producer
 
 from schemas import catalogue
-from streams.domain.errors import DependencyError, EventError
-from streams.domain.generations import ChangeKind, GenerationChange, Generations
 from streams.kafka_admin import partitions_of_topics
 from streams.kafka_settings import KafkaSettings
 from streams.log.kafka import KafkaSource
 from streams.log.records import LogSource, all_records
+from streams.model.errors import DependencyError, EventError
+from streams.model.generations import ChangeKind, GenerationChange, Generations
 from streams.wire.generations import decode_generation_change, encode_generation_change
 
 PARTITION = 0

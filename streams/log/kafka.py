@@ -13,9 +13,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streams.cluster.answers import explained
 from streams.cluster.rights import check_readable, log_group
-from streams.domain.errors import DependencyError
 from streams.kafka_settings import KafkaSettings
 from streams.log.records import Span, StoredRecord, incomplete, truncated
+from streams.model.errors import DependencyError
 
 BATCH_RECORDS = 10_000
 _PASSING = {KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION}

@@ -9,8 +9,8 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
-from streams.domain.errors import DependencyError
 from streams.kafka_settings import KafkaSettings
+from streams.model.errors import DependencyError
 
 SHARED_SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS)
 """What every generation is made from."""

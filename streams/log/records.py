@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from streams.domain.errors import EngineError
+from streams.model.errors import EngineError
 
 
 class LogError(EngineError):

@@ -7,13 +7,13 @@ import time
 from contextlib import suppress
 
 from schemas import catalogue
-from streams.domain.errors import DependencyError, EventError
-from streams.domain.schema_levels import LevelsChange, SchemaLevels, Versions
 from streams.kafka_admin import partitions_of_topics
 from streams.kafka_settings import KafkaSettings
 from streams.log.generations import PARTITION, append
 from streams.log.kafka import KafkaSource
 from streams.log.records import LogSource, all_records
+from streams.model.errors import DependencyError, EventError
+from streams.model.schema_levels import LevelsChange, SchemaLevels, Versions
 from streams.wire.schema_levels import decode_levels_change, encode_levels_change
 
 logger = logging.getLogger(__name__)

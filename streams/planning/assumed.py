@@ -9,8 +9,8 @@ from enum import StrEnum
 import numpy as np
 from scipy import stats
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO, VALUE_LIMIT
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO, VALUE_LIMIT
 
 LARGEST_COUNT = 1_000_000
 """Largest baseline of a count."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from scipy import optimize, special
 
-from streams.domain.errors import InvalidParameterError
+from streams.model.errors import InvalidParameterError
 from streams.planning.assumed import Assumed, ValueKind
 
 _SMALLEST_LIFT = 1e-6

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.group_sequential import MAX_LOOKS, Spending, boundaries, crossing
+from streams.model.errors import InvalidParameterError
 from streams.planning.fixed import Design
 
 _LARGEST_RATIO = 4.0

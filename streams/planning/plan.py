@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.domain.errors import InvalidParameterError
 from streams.experiments.lifecycle import Experiment
+from streams.model.errors import InvalidParameterError
 from streams.planning.assumed import Assumed
 from streams.planning.fixed import Design
 from streams.planning.simulation import Run, run

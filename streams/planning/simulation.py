@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from streams.allocation.policies import POLICIES, ContextualPolicy
-from streams.domain.errors import InputError, InvalidParameterError
-from streams.domain.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
+from streams.model.errors import InputError, InvalidParameterError
+from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 from streams.planning.assumed import Assumed, Values
 from streams.planning.fixed import Design
 from streams.tallies.cell import MetricTally, Tally, VariantTally

@@ -6,7 +6,7 @@ import logging
 import sys
 from types import TracebackType
 
-from streams.domain.text import LINE_BREAK, printable
+from streams.model.text import LINE_BREAK, printable
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 

@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Mapping
 
-from streams.domain.errors import EngineError
+from streams.model.errors import EngineError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.domain.errors import DependencyError
+from streams.model.errors import DependencyError
 
 TIMEOUT_S = 5.0
 """Longest wait for one answer of Redis."""

@@ -12,8 +12,8 @@ from typing import Any, cast
 import orjson
 from redis.asyncio import Redis
 
-from streams.domain.errors import DependencyError
-from streams.domain.schema_levels import SchemaLevels, Versions, higher
+from streams.model.errors import DependencyError
+from streams.model.schema_levels import SchemaLevels, Versions, higher
 from streams.redis_projection.connection import redis_errors
 from streams.redis_projection.heartbeat_script import HEARTBEAT, LOOKED_AT
 from streams.redis_projection.keys import Keys

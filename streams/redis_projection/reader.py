@@ -14,10 +14,10 @@ import orjson
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from streams.domain.errors import MESSAGE_CHARACTERS, DependencyError, EventError, one_line
-from streams.domain.events import Answer
-from streams.domain.generations import FIRST
 from streams.experiments.snapshot import Snapshot
+from streams.model.errors import MESSAGE_CHARACTERS, DependencyError, EventError, one_line
+from streams.model.events import Answer
+from streams.model.generations import FIRST
 from streams.redis_projection.connection import redis_errors
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.writer import decode_answer

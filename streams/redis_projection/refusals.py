@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 from redis.asyncio import Redis
 
-from streams.domain.errors import EngineError
+from streams.model.errors import EngineError
 from streams.redis_projection.connection import redis_errors
 from streams.redis_projection.keys import Keys
 

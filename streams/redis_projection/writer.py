@@ -11,8 +11,8 @@ import orjson
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from streams.domain.events import Answer
-from streams.domain.generations import Generations
+from streams.model.events import Answer
+from streams.model.generations import Generations
 from streams.redis_projection.connection import redis_errors
 from streams.redis_projection.heartbeat_script import HEARTBEAT, LOOKED_AT
 from streams.redis_projection.keys import Keys

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from schemas import catalogue
-from streams.domain.events import Decision
-from streams.domain.generations import FIRST
-from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import generation_of, recommended, snapshot_of
 from streams.folding.failed import failed_snapshot
+from streams.model.events import Decision
+from streams.model.generations import FIRST
+from streams.model.ids import experiment_id
 from streams.replay.difference import Difference, compare
 from streams.replay.history import Decided, History
 from streams.replay.live import COMMAND, Live, Placed

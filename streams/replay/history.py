@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from schemas import catalogue
 from schemas.codec import Codec
-from streams.domain.errors import EventError, ExperimentNotFoundError
-from streams.domain.events import Decision
-from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measured import plan_of
 from streams.folding.commands import Known
 from streams.log.records import LogSource, StoredRecord
+from streams.model.errors import EventError, ExperimentNotFoundError
+from streams.model.events import Decision
+from streams.model.ids import experiment_id
 from streams.replay.partitions import Inputs
 from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command

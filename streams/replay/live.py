@@ -14,11 +14,11 @@ from typing import Generic, TypeVar
 
 from schemas import catalogue
 from schemas.codec import Codec
-from streams.domain.errors import EventError
-from streams.domain.events import Decision
-from streams.domain.generations import FIRST
 from streams.experiments.snapshot import Snapshot
 from streams.folding.commands import generation_of
+from streams.model.errors import EventError
+from streams.model.events import Decision
+from streams.model.generations import FIRST
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.reader import ProjectionReader

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from schemas.codec import Codec
-from streams.domain.receipts import Keyring
 from streams.folding.base import Folding
 from streams.folding.garbage import collect_seldom
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
 from streams.log.records import LogSource, Span, StoredRecord, all_records
+from streams.model.receipts import Keyring
 from streams.replay.captures import Advance, Captured, capture
 from streams.settings import Settings
 from streams.tallies.cell import Source

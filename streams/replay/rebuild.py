@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from streams.domain.errors import DependencyError, EngineError
-from streams.domain.generations import ChangeKind, Generations
 from streams.kafka_admin import create_topics, delete_projections
 from streams.log.generations import append_change, generations_of
 from streams.log.positions import GroupPositions
+from streams.model.errors import DependencyError, EngineError
+from streams.model.generations import ChangeKind, Generations
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.reader import ProjectionReader

@@ -14,13 +14,13 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 import orjson
 
 from schemas import catalogue
-from streams.domain.errors import EventError
-from streams.domain.events import ALIASES, ImpressionGroup
-from streams.domain.receipts import Keyring, Receipt
 from streams.experiments.assignment import is_remembered
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promoted import Phase
 from streams.log.records import LogSource
+from streams.model.errors import EventError
+from streams.model.events import ALIASES, ImpressionGroup
+from streams.model.receipts import Keyring, Receipt
 from streams.redis_projection.receipts import Place
 from streams.replay.history import history_of
 from streams.replay.partitions import Inputs, Reading

@@ -11,15 +11,15 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.errors import InputError, quoted
-from streams.domain.quantities import MICRO
-from streams.domain.receipts import Keyring
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measured import plan_of
 from streams.folding.base import Folding
 from streams.folding.units import AssignmentFolding, Assignments, ValueFolding, Values
 from streams.log.records import LogSource
+from streams.model.errors import InputError, quoted
+from streams.model.quantities import MICRO
+from streams.model.receipts import Keyring
 from streams.replay.captures import Advance, capture
 from streams.replay.partitions import Inputs, Part, side_by_side
 from streams.replay.verify import Watcher

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from schemas import catalogue
-from streams.domain.generations import FIRST
 from streams.log.records import LogSource
+from streams.model.generations import FIRST
 from streams.replay.checks import Checks
 from streams.replay.history import history_of
 from streams.replay.live import Live, Projection, read_live

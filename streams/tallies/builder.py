@@ -8,8 +8,8 @@ from dataclasses import fields
 from operator import add, attrgetter
 from types import MappingProxyType
 
-from streams.domain.quantities import MICRO
-from streams.domain.vectors import Vector
+from streams.model.quantities import MICRO
+from streams.model.vectors import Vector
 from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.tallies.drafts import maker_of
 from streams.tallies.linear import LinearSums, add_entries

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO
 from streams.tallies.linear import add_entries
 from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import TypeVar
 
-from streams.domain.errors import EventError
-from streams.domain.events import ImpressionBatch, ImpressionGroup
-from streams.domain.quantities import PROPENSITY_ONE
-from streams.domain.receipts import CLOCK_SKEW_MS
-from streams.domain.vectors import Vector, unpack
+from streams.model.errors import EventError
+from streams.model.events import ImpressionBatch, ImpressionGroup
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import CLOCK_SKEW_MS
+from streams.model.vectors import Vector, unpack
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold, Refusal
 from streams.tallies.periods import tick_of

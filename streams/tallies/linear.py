@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from streams.domain.vectors import FEATURE_ONE, Vector
+from streams.model.vectors import FEATURE_ONE, Vector
 
 
 @dataclass(frozen=True, slots=True)

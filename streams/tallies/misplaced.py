@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from streams.domain.events import Observation
+from streams.model.events import Observation
 
 
 @dataclass(frozen=True, slots=True)

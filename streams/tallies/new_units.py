@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.events import VerifiedObservations
+from streams.model.events import VerifiedObservations
 from streams.tallies.partition import Ledger
 from streams.tallies.window import KEY_MASK, deadlines, entry
 

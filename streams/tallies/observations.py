@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.errors import EventError, quoted
-from streams.domain.events import Observation, ObservationBatch, VerifiedObservations
-from streams.domain.partitioning import partitions_of
-from streams.domain.receipts import (
+from streams.model.errors import EventError, quoted
+from streams.model.events import Observation, ObservationBatch, VerifiedObservations
+from streams.model.partitioning import partitions_of
+from streams.model.receipts import (
     CLOCK_SKEW_MS,
     RECEIPT_LENGTH,
     Keyring,
@@ -20,7 +20,7 @@ from streams.domain.receipts import (
     check_attribution,
     features_of,
 )
-from streams.domain.vectors import unpack
+from streams.model.vectors import unpack
 from streams.tallies.cell import Source
 from streams.tallies.measuring import Counted, Measurement
 from streams.tallies.misplaced import Misplaced, misplaced

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from streams.domain.errors import EventError
-from streams.domain.ids import experiment_id
+from streams.model.errors import EventError
+from streams.model.ids import experiment_id
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, Source
 from streams.tallies.measuring import Measurement

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from streams.domain.quantities import MICRO
+from streams.model.quantities import MICRO
 from streams.tallies.linear import add_entries
 
 FINEST_SHIFT = 18

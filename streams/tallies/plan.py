@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from streams.domain.errors import EngineError, EventError, InvalidParameterError, quoted
-from streams.domain.ids import experiment_id
-from streams.domain.quantities import MICRO, VALUE_LIMIT
+from streams.model.errors import EngineError, EventError, InvalidParameterError, quoted
+from streams.model.ids import experiment_id
+from streams.model.quantities import MICRO, VALUE_LIMIT
 
 Pair = tuple[str, str]
 """Two metrics in order of their names, of which the sum of the products over the units is kept."""

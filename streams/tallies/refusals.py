@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from streams.domain.errors import EventError, quoted
-from streams.domain.events import MAX_RANGES
+from streams.model.errors import EventError, quoted
+from streams.model.events import MAX_RANGES
 
 FOLD_FAILED = "FOLD_FAILED"
 """Code of an event on which the code that counts it broke: a fault of ours, not of its sender."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Self
 
-from streams.domain.errors import DamagedEntryError, NewerEntryError
+from streams.model.errors import DamagedEntryError, NewerEntryError
 
 MAX_ENTRIES = 32_768
 """Entries of one segment: 24 bytes each at most, so that a record stays under a megabyte."""

@@ -11,7 +11,7 @@ import struct
 from bisect import bisect_right
 from typing import Self
 
-from streams.domain.errors import DamagedEntryError, EventError
+from streams.model.errors import DamagedEntryError, EventError
 
 MAX_SENDERS = 1024
 """Senders remembered. Beyond, the one silent for longest is forgotten, and a batch it sends again

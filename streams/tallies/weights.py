@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from streams.domain.quantities import inverse_propensity, overlap_weight
+from streams.model.quantities import inverse_propensity, overlap_weight
 from streams.tallies.cell import MetricTally, VariantTally
 
 _PROPENSITIES_REMEMBERED = 4_096

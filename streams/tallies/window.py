@@ -28,8 +28,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.errors import EventError
-from streams.domain.ids import experiment_id
+from streams.model.errors import EventError
+from streams.model.ids import experiment_id
 from streams.tallies.segments import Piece, Segment, chunks
 
 KEY_MASK = (1 << 60) - 1

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streams.domain.errors import EventError
-from streams.domain.receipts import TAG_BYTES, Keyring
+from streams.model.errors import EventError
+from streams.model.receipts import TAG_BYTES, Keyring
 
 BLANK_TAG = bytes(TAG_BYTES)
 """Stands where `seal` puts the tag."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec, Record
-from streams.domain.ids import experiment_id, experiment_number
+from streams.model.ids import experiment_id, experiment_number
 from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally
 from streams.wire.records import (

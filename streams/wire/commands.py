@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError
-from streams.domain.events import Command, CommandKind
-from streams.domain.ids import experiment_id, experiment_number
+from streams.model.errors import EventError
+from streams.model.events import Command, CommandKind
+from streams.model.ids import experiment_id, experiment_number
 from streams.wire.records import (
     SINGLE_OBJECT,
     TIME_LIMIT_MS,

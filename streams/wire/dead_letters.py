@@ -6,7 +6,7 @@ from itertools import chain
 
 from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec
-from streams.domain.events import DeadLetter
+from streams.model.events import DeadLetter
 from streams.wire.records import SINGLE_OBJECT, event_errors, read
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from schemas.codec import Codec
-from streams.domain.events import Decision
-from streams.domain.ids import experiment_id, experiment_number
+from streams.model.events import Decision
+from streams.model.ids import experiment_id, experiment_number
 from streams.wire.records import SINGLE_OBJECT, event_errors, json_object, json_text, read
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from schemas import library
 from schemas.codec import SINGLE_OBJECT_MARK
-from streams.domain.ids import experiment_id, experiment_number
-from streams.domain.receipts import Keyring
+from streams.model.ids import experiment_id, experiment_number
+from streams.model.receipts import Keyring
 from streams.wire.batch_tags import BLANK_TAG, check_tag, sealer
 from streams.wire.records import SINGLE_OBJECT, TIME_LIMIT_MS, check_range, event_errors, read
 

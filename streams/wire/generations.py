@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from streams.domain.generations import ChangeKind, GenerationChange
+from streams.model.generations import ChangeKind, GenerationChange
 from streams.wire.records import (
     SINGLE_OBJECT,
     TIME_LIMIT_MS,

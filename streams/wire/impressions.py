@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from schemas.codec import Codec, Record
-from streams.domain.errors import EventError, InvalidParameterError
-from streams.domain.events import ImpressionBatch, ImpressionGroup
-from streams.domain.ids import experiment_id, experiment_number
-from streams.domain.quantities import PROPENSITY_ONE
+from streams.model.errors import EventError, InvalidParameterError
+from streams.model.events import ImpressionBatch, ImpressionGroup
+from streams.model.ids import experiment_id, experiment_number
+from streams.model.quantities import PROPENSITY_ONE
 from streams.wire.batch_tags import BLANK_TAG
 from streams.wire.records import (
     SINGLE_OBJECT,

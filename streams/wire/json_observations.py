@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from streams.domain.errors import QUOTED_CHARACTERS, EventError
-from streams.domain.events import Observation, ObservationBatch
-from streams.domain.quantities import to_micro
+from streams.model.errors import QUOTED_CHARACTERS, EventError
+from streams.model.events import Observation, ObservationBatch
+from streams.model.quantities import to_micro
 from streams.wire.observation_fields import at, check_count, check_observation
 
 JSON_FIRST_BYTES = frozenset(b"{[ \t\r\n")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from streams.domain.errors import EventError
-from streams.domain.events import Observation
-from streams.domain.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
-from streams.domain.times import unit_hint
+from streams.model.errors import EventError
+from streams.model.events import Observation
+from streams.model.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
+from streams.model.times import unit_hint
 from streams.wire.records import TIME_LIMIT_MS, check_range
 
 ASSIGNMENT_ID_LIMIT = 512

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from schemas.codec import Codec, Record
-from streams.domain.errors import EventError, InvalidParameterError
-from streams.domain.events import Observation, ObservationBatch
+from streams.model.errors import EventError, InvalidParameterError
+from streams.model.events import Observation, ObservationBatch
 from streams.wire.batch_tags import BLANK_TAG
 from streams.wire.json_observations import JSON_FIRST_BYTES, decode_json_observations
 from streams.wire.observation_fields import at, check_count, check_observation

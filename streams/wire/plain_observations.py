@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from schemas import library
 from schemas.codec import SINGLE_OBJECT_MARK
 from schemas.plain_observation import is_plain
-from streams.domain.quantities import MICRO, VALUE_LIMIT
-from streams.domain.receipts import RECEIPT_LENGTH
+from streams.model.quantities import MICRO, VALUE_LIMIT
+from streams.model.receipts import RECEIPT_LENGTH
 from streams.wire.observation_fields import is_metric_name
 from streams.wire.records import TIME_LIMIT_MS
 

@@ -12,7 +12,7 @@ import orjson
 from schemas.catalogue import EVENT_BYTES
 from schemas.codec import Codec, Record
 from schemas.errors import RecordError
-from streams.domain.errors import EventError, InputError
+from streams.model.errors import EventError, InputError
 
 SINGLE_OBJECT = Codec()
 """Codec of every process without a schema registry; with one, pass a codec of your own instead."""

@@ -10,7 +10,7 @@ import httpx
 from schemas.codec import Codec
 from schemas.errors import RegistryError
 from schemas.registry import SchemaRegistry
-from streams.domain.errors import DependencyError
+from streams.model.errors import DependencyError
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.schema_levels import SchemaGate
 

@@ -8,15 +8,15 @@ from pydantic import BaseModel
 
 from schemas import library
 from schemas.codec import Codec
-from streams.domain.errors import ConfigurationError, EngineError, EventError
-from streams.domain.schema_levels import (
+from streams.experiments.definition_versions import DEFINITION, DEFINITION_VERSION, later_fields
+from streams.model.errors import ConfigurationError, EngineError, EventError
+from streams.model.schema_levels import (
     MAX_LEVELS,
     LevelsChange,
     SchemaLevels,
     Versions,
     listed,
 )
-from streams.experiments.definition_versions import DEFINITION, DEFINITION_VERSION, later_fields
 from streams.wire.records import (
     SINGLE_OBJECT,
     TIME_LIMIT_MS,

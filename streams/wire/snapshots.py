@@ -8,8 +8,6 @@ from functools import lru_cache
 
 from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec, Record
-from streams.domain.ids import experiment_id, experiment_number
-from streams.domain.validation import parse
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.definition_versions import unused
 from streams.experiments.lifecycle import Experiment, Status
@@ -36,6 +34,8 @@ from streams.experiments.snapshot import (
 )
 from streams.inference.direction import Direction
 from streams.inference.kinds import Contradiction, MetricKind
+from streams.model.ids import experiment_id, experiment_number
+from streams.model.validation import parse
 from streams.wire.records import (
     SINGLE_OBJECT,
     check_range,

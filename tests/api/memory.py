@@ -24,13 +24,13 @@ from api.services import Services
 from api.spool import Place as SpoolPlace
 from api.spool import Spool, SpoolRecord
 from api.sticky import StickyReceipts
-from streams.domain.errors import DependencyError
-from streams.domain.events import Answer, Command, ImpressionBatch, Observation
-from streams.domain.ids import experiment_id
-from streams.domain.receipts import Keyring
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.folding.commands import Known
+from streams.model.errors import DependencyError
+from streams.model.events import Answer, Command, ImpressionBatch, Observation
+from streams.model.ids import experiment_id
+from streams.model.receipts import Keyring
 from streams.redis_projection.reader import Projected
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch

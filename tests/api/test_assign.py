@@ -6,10 +6,10 @@ import orjson
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from streams.domain.quantities import PROPENSITY_ONE
-from streams.domain.receipts import Keyring, raw_of, text_of
 from streams.experiments.assignment import Reason
 from streams.experiments.snapshot import Allocation
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import Keyring, raw_of, text_of
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api
 
 

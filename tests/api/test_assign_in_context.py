@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.domain.quantities import PROPENSITY_ONE
-from streams.domain.receipts import RECEIPT_LENGTH, features_of
-from streams.domain.vectors import unpack
 from streams.experiments.snapshot import Allocation, PublishedModel
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import RECEIPT_LENGTH, features_of
+from streams.model.vectors import unpack
 from tests.api.memory import KEYRING, Api
 
 FEATURES = [

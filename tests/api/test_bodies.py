@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.bodies import decode_json, gunzip, path_of_not_finite
-from streams.domain.errors import PATH_CHARACTERS, InputError
+from streams.model.errors import PATH_CHARACTERS, InputError
 
 MIB = 2**20
 FINITE = st.none() | st.booleans() | st.integers() | st.text(max_size=5)

@@ -12,7 +12,7 @@ import pytest
 from api.auth import Gate, Scope, is_loopback, new_key, open_gate, read_keys
 from api.readiness import Readiness
 from api.spool import Place, SpoolRecord
-from streams.domain.errors import ConfigurationError
+from streams.model.errors import ConfigurationError
 from tests.api.memory import Api, definition, memory_api
 
 

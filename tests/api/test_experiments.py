@@ -10,16 +10,16 @@ import pytest
 
 from api import experiments as module
 from api.experiments import Experiments
-from streams.domain.errors import (
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.snapshot import Failure, Snapshot
+from streams.model.errors import (
     DependencyError,
     EngineError,
     ExperimentNotFoundError,
     ExperimentNotRunningError,
 )
-from streams.domain.ids import experiment_id
-from streams.experiments.definition import parse_definition
-from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import Failure, Snapshot
+from streams.model.ids import experiment_id
 from streams.process.background import BackgroundTasks
 from streams.receipt_keys import ReceiptKeys
 from streams.redis_projection.reader import Projected

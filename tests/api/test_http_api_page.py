@@ -6,9 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from streams.domain.receipts import features_of
-from streams.domain.vectors import unpack
 from streams.experiments.report import evaluate
+from streams.model.receipts import features_of
+from streams.model.vectors import unpack
 from streams.tallies.cell import Tally
 from tests.api.memory import Api
 

@@ -17,8 +17,8 @@ from api.outbox import Outbox
 from api.readiness import PATIENCE_S, Watch
 from api.spool import Spool, SpoolRecord
 from api.sticky import StickyReceipts
-from streams.domain.errors import DependencyError
 from streams.experiments.assignment import Reason
+from streams.model.errors import DependencyError
 from tests.api.memory import KEYRING, MemoryTopics, MemoryWorker
 from tests.twins.receipts import MemoryReceiptStore
 

@@ -12,8 +12,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from api.auth import Gate, new_key
 from api.metrics_port import metrics_port
-from streams.domain.errors import ConfigurationError
 from streams.embedded.children import free_port
+from streams.model.errors import ConfigurationError
 from tests.api.memory import Api, memory_api
 
 

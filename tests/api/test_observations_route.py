@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.domain.ids import experiment_number
-from streams.domain.receipts import Receipt
+from streams.model.ids import experiment_number
+from streams.model.receipts import Receipt
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api
 
 RECEIPT = Receipt(5, 1, 1 << 31, 3, NOW_MS - 1_000, 99, 86_400)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from api.outbox import ImpressionRow, Outbox
 from api.spool import Spool
-from streams.domain.events import Observation
+from streams.model.events import Observation
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch

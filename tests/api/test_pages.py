@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.pages import Place, experiments_page, place_of, stats_page
-from streams.domain.errors import InputError
 from streams.experiments.snapshot import MetricReport, VariantReport
 from streams.inference.kinds import MetricKind
+from streams.model.errors import InputError
 from tests.api.memory import Api
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from api.client.results import Experiment, Stats
-from streams.domain.quantities import PROPENSITY_ONE
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import Snapshot
+from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.cell import Tally
 from tests.api.memory import DAY_MS, KEYRING, Api
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.spool import DamagedRecordError, Spool, SpoolFullError, SpoolRecord
-from streams.domain.errors import ConfigurationError
+from streams.model.errors import ConfigurationError
 
 records = st.lists(
     st.builds(

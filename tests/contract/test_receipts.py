@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from redis.asyncio import Redis
 
-from streams.domain.receipts import Keyring, Receipt, raw_of
+from streams.model.receipts import Keyring, Receipt, raw_of
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.receipts import (

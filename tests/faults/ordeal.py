@@ -19,13 +19,13 @@ from typing import Any
 import httpx
 
 from schemas import library
-from streams.domain.events import Command, CommandKind, Observation
-from streams.domain.ids import experiment_number
-from streams.domain.quantities import MICRO
 from streams.embedded.children import Child
 from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka_admin import create_topics
 from streams.log.kafka import KafkaSource
+from streams.model.events import Command, CommandKind, Observation
+from streams.model.ids import experiment_number
+from streams.model.quantities import MICRO
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.report import Report

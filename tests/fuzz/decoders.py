@@ -19,18 +19,18 @@ from schemas.codec import CONFLUENT_MARK, Codec
 from schemas.errors import RecordError
 from streams.archive.container import read_blocks, read_head
 from streams.archive.errors import ArchiveError
-from streams.domain.errors import (
+from streams.engine.stored import decode_stored, encode_stored
+from streams.model.errors import (
     MESSAGE_CHARACTERS,
     PATH_CHARACTERS,
     EngineError,
     EventError,
     InputError,
 )
-from streams.domain.receipt_columns import open_columns
-from streams.domain.receipts import RECEIPT_LENGTH, Keyring, Receipt
-from streams.domain.validation import parse
-from streams.domain.vectors import pack, unpack
-from streams.engine.stored import decode_stored, encode_stored
+from streams.model.receipt_columns import open_columns
+from streams.model.receipts import RECEIPT_LENGTH, Keyring, Receipt
+from streams.model.validation import parse
+from streams.model.vectors import pack, unpack
 from streams.tallies.segments import Piece
 from streams.tallies.sequences import SequenceGuard
 from streams.wire import (

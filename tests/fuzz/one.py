@@ -14,7 +14,7 @@ except ImportError:
 
 def by_coverage(name: str, arguments: list[str]) -> None:
     """Fuzz with libFuzzer's arguments; does not return."""
-    with atheris.instrument_imports(include=["schemas", "streams.wire", "streams.domain", "api"]):
+    with atheris.instrument_imports(include=["schemas", "streams.wire", "streams.model", "api"]):
         from tests.fuzz.decoders import DECODERS, check  # noqa: PLC0415 - so it is instrumented
 
     decoder = DECODERS[name]

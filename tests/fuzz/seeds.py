@@ -15,8 +15,8 @@ from fastavro import writer
 from fastavro.schema import parse_schema
 
 from schemas import library
-from streams.domain.events import Observation, ObservationBatch
-from streams.domain.receipts import Receipt
+from streams.model.events import Observation, ObservationBatch
+from streams.model.receipts import Receipt
 from streams.tallies.segments import Piece
 from streams.tallies.sequences import SequenceGuard
 from streams.wire.observations import encode_observation, encode_observation_batch

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.domain.events import ImpressionBatch
 from streams.embedded.children import Child, free_port
+from streams.model.events import ImpressionBatch
 from streams.settings import Settings
 from streams.wire.impressions import decode_impression_batch
 from tests.integration.engine_ledger import environment

@@ -18,17 +18,17 @@ from typing import Any, NamedTuple, TypeVar, cast
 import redis
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from streams.domain.events import (
+from streams.experiments.snapshot import Snapshot, VariantReport
+from streams.model.events import (
     Command,
     CommandKind,
     ImpressionBatch,
     ImpressionGroup,
     Observation,
 )
-from streams.domain.ids import experiment_id
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
-from streams.domain.receipts import Keyring, Receipt
-from streams.experiments.snapshot import Snapshot, VariantReport
+from streams.model.ids import experiment_id
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.receipts import Keyring, Receipt
 from streams.redis_projection.keys import Keys
 from streams.settings import Settings, variables
 from streams.wire.batch_tags import sealer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 
-from streams.domain.events import CommandKind
-from streams.domain.ids import experiment_id
-from streams.domain.quantities import MICRO
 from streams.kafka_admin import create_topics
+from streams.model.events import CommandKind
+from streams.model.ids import experiment_id
+from streams.model.quantities import MICRO
 from tests.integration.engine_ledger import Ledger, until, workers_of
 from tests.integration.test_replay import replayed
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.domain.quantities import PROPENSITY_ONE
-from streams.domain.receipts import Keyring, features_of
 from streams.kafka_admin import create_topics
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import Keyring, features_of
 from streams.settings import Settings
 from tests.integration.api_process import api_of, run_experiment, until
 from tests.integration.engine_ledger import workers_of

@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from streams.cli.main import app
-from streams.domain.events import Observation, ObservationBatch
-from streams.domain.quantities import MICRO
 from streams.embedded.plan import Plan
 from streams.embedded.registry import registered
 from streams.kafka_admin import create_topics
+from streams.model.events import Observation, ObservationBatch
+from streams.model.quantities import MICRO
 from streams.wire.observations import encode_observation_batch
 from tests.integration.engine_ledger import Ledger, environment, until, workers_of
 

@@ -7,9 +7,9 @@ import signal
 import psutil
 import pytest
 
-from streams.domain.events import CommandKind
 from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka_admin import create_topics
+from streams.model.events import CommandKind
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.decisions import decode_decision
 from tests.integration.engine_ledger import Ledger, until, workers_of

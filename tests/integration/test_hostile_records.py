@@ -12,11 +12,11 @@ from confluent_kafka import KafkaError, Message, Producer
 from typer.testing import CliRunner
 
 from streams.cli.main import app
-from streams.domain.events import Command, CommandKind, Observation, ObservationBatch
-from streams.domain.ids import experiment_id
-from streams.domain.partitioning import partitions_of
-from streams.domain.quantities import MICRO
 from streams.kafka_admin import create_topics
+from streams.model.events import Command, CommandKind, Observation, ObservationBatch
+from streams.model.ids import experiment_id
+from streams.model.partitioning import partitions_of
+from streams.model.quantities import MICRO
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.observations import encode_observation_batch

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from api.commands import REFUSAL_S, KafkaCommandLog
 from schemas.catalogue import COMMANDS
-from streams.domain.errors import DependencyError
-from streams.domain.events import Command, CommandKind
 from streams.kafka_admin import create_topics
+from streams.model.errors import DependencyError
+from streams.model.events import Command, CommandKind
 from streams.settings import Settings
 from streams.wire.commands import encode_command
 from tests.brokers.secure import ADMIN, PASSWORD, Right, SecureCluster, secure_cluster

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from streams.cli.main import app
 from streams.cluster.answers import admin_client
-from streams.domain.errors import EngineError
+from streams.model.errors import EngineError
 from streams.settings import Settings
 from tests.brokers.secure import ADMIN, PASSWORD, Right, SecureCluster, secure_cluster
 from tests.integration.api_process import api_of, run_experiment, until

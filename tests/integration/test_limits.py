@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.domain.events import Observation
-from streams.domain.quantities import MICRO
 from streams.kafka_admin import create_topics
+from streams.model.events import Observation
+from streams.model.quantities import MICRO
 from streams.settings import Settings
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.observations import encode_observation

@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from streams.domain.partitioning import partition_of
-from streams.domain.quantities import MICRO
 from streams.kafka_admin import create_topics
 from streams.log.kafka import KafkaSource
+from streams.model.partitioning import partition_of
+from streams.model.quantities import MICRO
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify

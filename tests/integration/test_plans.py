@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from streams.domain.events import CommandKind
-from streams.domain.ids import experiment_id
-from streams.domain.quantities import MICRO
 from streams.kafka_admin import create_topics
+from streams.model.events import CommandKind
+from streams.model.ids import experiment_id
+from streams.model.quantities import MICRO
 from streams.tallies.cell import ProductTally, Tally, merge
 from streams.tallies.periods import PeriodTally
 from streams.wire.cells import decode_cell

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from streams.domain.errors import DependencyError
-from streams.domain.events import Answer, Command, CommandKind
-from streams.domain.generations import Generations
-from streams.domain.ids import experiment_id
 from streams.experiments.lifecycle import apply_command
 from streams.experiments.report import evaluate
+from streams.model.errors import DependencyError
+from streams.model.events import Answer, Command, CommandKind
+from streams.model.generations import Generations
+from streams.model.ids import experiment_id
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.presence import ApiPresence, live_processes

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.domain.events import Decision
-from streams.domain.receipts import Keyring
 from streams.kafka_admin import create_topics
+from streams.model.events import Decision
+from streams.model.receipts import Keyring
 from streams.settings import Settings
 from streams.wire.decisions import decode_decision
 from tests.integration.api_process import api_of, run_experiment, until

@@ -12,11 +12,11 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from api.client.impressions import ImpressionPublisher
 from api.client.publisher import ObservationPublisher
 from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
-from streams.domain.errors import ReceiptError
-from streams.domain.events import Observation
-from streams.domain.ids import experiment_id
-from streams.domain.receipts import Keyring, Receipt
 from streams.kafka_admin import create_topics
+from streams.model.errors import ReceiptError
+from streams.model.events import Observation
+from streams.model.ids import experiment_id
+from streams.model.receipts import Keyring, Receipt
 from streams.settings import Settings
 from streams.wire.impressions import decode_impression_batch
 from streams.wire.observations import decode_observations

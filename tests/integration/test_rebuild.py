@@ -18,10 +18,10 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from streams.domain.events import CommandKind
-from streams.domain.generations import ChangeKind
 from streams.kafka_admin import create_topics, partitions_of_topics
 from streams.log.generations import append_change
+from streams.model.events import CommandKind
+from streams.model.generations import ChangeKind
 from streams.redis_projection.keys import Keys
 from streams.settings import Settings
 from streams.wire.cells import decode_cell, encode_cell

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from streams.domain.events import CommandKind
-from streams.domain.ids import experiment_id
 from streams.kafka_admin import create_topics
 from streams.log.kafka import KafkaSource
 from streams.log.records import Span
+from streams.model.events import CommandKind
+from streams.model.ids import experiment_id
 from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell
 from tests.integration.engine_ledger import Ledger, environment, until, workers_of

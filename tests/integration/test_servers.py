@@ -8,11 +8,11 @@ import redis.asyncio
 from confluent_kafka.admin import AdminClient
 
 from schemas.catalogue import CATALOGUE
-from streams.domain.errors import ConfigurationError, DependencyError
 from streams.embedded.children import free_port
 from streams.embedded.tansu import answers_kafka, start_tansu
 from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka_admin import create_topics
+from streams.model.errors import ConfigurationError, DependencyError
 
 
 async def test_a_broker_answers_until_it_is_stopped(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from scripts.render_settings import PAGE, render
-from streams.domain.errors import ConfigurationError
+from streams.model.errors import ConfigurationError
 from streams.receipt_keys import ReceiptKeys, keyring_of
 from streams.settings import Settings, load_settings
 

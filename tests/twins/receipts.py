@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from streams.domain.errors import DependencyError
+from streams.model.errors import DependencyError
 from streams.redis_projection.receipts import ROOM, SHARD_BITS, Answer, Place, Question, Standing
 
 Shard = tuple[str, int, int]

@@ -11,8 +11,8 @@ from hashlib import blake2b
 from typing import Any
 
 from streams.allocation.contextual.features import Feature, FeatureType
-from streams.domain.errors import InputError, quoted
-from streams.domain.vectors import FEATURE_ONE, INTERCEPT, Vector
+from streams.model.errors import InputError, quoted
+from streams.model.vectors import FEATURE_ONE, INTERCEPT, Vector
 
 _HASH_BITS = 63  # of 64, since one is the sign
 

@@ -8,9 +8,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from streams.domain.errors import quoted
-from streams.domain.validation import InputModel, problem
-from streams.domain.vectors import MAX_DIMENSION
+from streams.model.errors import quoted
+from streams.model.validation import InputModel, problem
+from streams.model.vectors import MAX_DIMENSION
 
 MAX_COEFFICIENTS = 1_024
 """Variants times dimension, at most: sixteen variants of the longest vectors, or more of shorter

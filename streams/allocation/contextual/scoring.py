@@ -6,7 +6,7 @@ from streams.allocation.bucketing import choose_cumulative, cumulative
 from streams.allocation.contextual.model import LinearModel
 from streams.allocation.policies.contextual import ContextualPolicy
 from streams.allocation.weights import floor, weights_of
-from streams.domain.vectors import Vector
+from streams.model.vectors import Vector
 
 REMEMBERED = 4_096
 """Contexts of which the weights are kept, so that one that comes again costs a look-up. When there

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self, assert_never
 from pydantic import Field, model_validator
 
 from streams.allocation.policies.base import Arm, Policy, leaders, pooled_deviation
-from streams.domain.validation import problem
+from streams.model.validation import problem
 
 LARGEST_VARIANCE = 0.25
 """Variance that values in [0, 1] cannot exceed."""

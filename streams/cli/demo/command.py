@@ -25,10 +25,10 @@ from streams.cli.demo.screen import Screen
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import AsJson
 from streams.cli.up import planned
-from streams.domain.receipts import Keyring
 from streams.embedded.children import ChildFailedError
 from streams.embedded.registry import find_stack
 from streams.embedded.supervisor import LogLostError, Supervisor
+from streams.model.receipts import Keyring
 from streams.settings import Settings
 
 HOST = "127.0.0.1"

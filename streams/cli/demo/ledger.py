@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from api.client import Assignment, Observation, Stats
-from streams.domain.quantities import to_micro
+from streams.model.quantities import to_micro
 
 ASSIGNMENTS = "assignments"
 """Stands in the column of the metric for the units themselves; no metric of the demo."""

@@ -24,8 +24,6 @@ from streams.cli.replay.command import (
 )
 from streams.cli.replay.progress import watched
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, ExperimentId
-from streams.domain.errors import InputError, quoted
-from streams.domain.ids import experiment_number
 from streams.evaluation.report import evaluate_target
 from streams.evaluation.target import (
     WEIGHT_TOLERANCE,
@@ -37,6 +35,8 @@ from streams.evaluation.target import (
     replayed,
 )
 from streams.experiments.lifecycle import Experiment
+from streams.model.errors import InputError, quoted
+from streams.model.ids import experiment_number
 from streams.replay.history import experiment_of
 from streams.replay.partitions import Inputs
 from streams.replay.unit_log import unit_log

@@ -25,7 +25,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from schemas.catalogue import APP
-from streams.domain.errors import DependencyError, InputError
+from streams.model.errors import DependencyError, InputError
 
 REQUIREMENT = "obp==0.4.1"
 WHEEL = "obp-0.4.1-py3-none-any.whl"

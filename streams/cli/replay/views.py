@@ -10,8 +10,8 @@ from rich.text import Text
 
 from streams.cli.replay.progress import Bar
 from streams.cli.tables import INTERVALS, interval, moment, share, table_of
-from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.snapshot import Snapshot
+from streams.model.quantities import ALLOCATION_TOTAL
 from streams.replay.rebuild import GenerationStatus
 from streams.replay.report import Report
 from streams.replay.what_if import Alternatives

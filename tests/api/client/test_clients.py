@@ -20,7 +20,7 @@ from api.client import (
     Observation,
 )
 from api.client.methods import Method, Methods
-from streams.domain.errors import EventError
+from streams.model.errors import EventError
 
 EXPERIMENT_ID = "exp_0000000000000"
 VARIANTS: list[dict[str, Any]] = [{"name": "A", "isControl": True}, {"name": "B"}]

@@ -14,8 +14,8 @@ from api.client import outbox as client_module
 from api.client.outbox import DeliveryError, Outbox
 from api.client.producers import RenewableProducer
 from api.commands import MAX_COMMAND_BYTES, KafkaCommandLog
-from streams.domain.errors import DependencyError, InputError
-from streams.domain.events import Command, CommandKind
+from streams.model.errors import DependencyError, InputError
+from streams.model.events import Command, CommandKind
 
 FATAL = KafkaError(KafkaError._FATAL)
 

@@ -8,8 +8,8 @@ import pytest
 
 from api.client.impressions import ImpressionPublisher
 from api.client.publisher import DeliveryError, ObservationPublisher
-from streams.domain.errors import DependencyError, EventError, ReceiptError
-from streams.domain.receipts import Keyring, Receipt
+from streams.model.errors import DependencyError, EventError, ReceiptError
+from streams.model.receipts import Keyring, Receipt
 
 # Nobody listens on the port of tcpmux; a record is given up after a moment.
 NOWHERE: dict[str, str | int | float | bool] = {

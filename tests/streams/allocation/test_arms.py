@@ -4,7 +4,7 @@ import pytest
 
 from streams.allocation.arms import arms_of
 from streams.allocation.policies import Arm
-from streams.domain.quantities import MICRO
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally, VariantTally
 
 

@@ -10,8 +10,8 @@ from streams.allocation.contextual.scoring import Scorer
 from streams.allocation.policies import UCB, Arm, ThompsonSampling
 from streams.allocation.policies.lin_ts import LinTS
 from streams.allocation.policies.lin_ucb import LinUCB
-from streams.domain.quantities import MICRO
-from streams.domain.vectors import FEATURE_ONE
+from streams.model.quantities import MICRO
+from streams.model.vectors import FEATURE_ONE
 from streams.tallies.linear import LinearSums
 
 N_ARMS = 3

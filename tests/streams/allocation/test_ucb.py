@@ -8,8 +8,8 @@ from scipy.optimize import brentq
 
 from streams.allocation.policies import UCB, Arm, UCBVariant
 from streams.allocation.policies.ucb import bernoulli_reach
-from streams.domain.errors import InputError
-from streams.domain.validation import parse
+from streams.model.errors import InputError
+from streams.model.validation import parse
 
 
 def binary(*pairs):

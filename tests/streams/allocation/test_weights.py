@@ -11,7 +11,7 @@ from streams.allocation.weights import (
     smallest_weight,
     with_floor,
 )
-from streams.domain.errors import InvalidParameterError
+from streams.model.errors import InvalidParameterError
 
 
 @st.composite

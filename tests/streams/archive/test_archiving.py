@@ -21,8 +21,8 @@ from streams.archive.errors import ArchiveError
 from streams.archive.layout import files_of
 from streams.archive.lock import owned
 from streams.archive.verification import verify
-from streams.domain.errors import ConfigurationError, DependencyError
 from streams.log.records import StoredRecord
+from streams.model.errors import ConfigurationError, DependencyError
 from tests.streams.archive.conftest import TOPIC, Archive, log_of, records
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2

@@ -11,7 +11,7 @@ from streams.calibration.critical_values import (
 )
 from streams.calibration.stopping import Reading, Rule
 from streams.calibration.traffic import Traffic, Weights
-from streams.domain.errors import InvalidParameterError
+from streams.model.errors import InvalidParameterError
 
 NULL = Traffic((0.1, 0.1), looks=200, units_per_look=200)
 

@@ -7,8 +7,8 @@ import pytest
 
 from streams.calibration.drift import World, go_through
 from streams.calibration.lives import running
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO
 
 HOUR_MS = 3_600_000
 STEADY = np.tile([0.3, 0.2], (30, 1))

@@ -8,8 +8,8 @@ import pytest
 from streams.calibration.lives import live, running, together
 from streams.calibration.stopping import Reading, Rule, judge
 from streams.calibration.traffic import Traffic, Weights
-from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.snapshot import RecommendedAction
+from streams.model.quantities import ALLOCATION_TOTAL
 
 LOOKS, UNITS, LIVES = 50, 120, 4
 FLOOR = int(0.05 * ALLOCATION_TOTAL) / ALLOCATION_TOTAL  # as the integer weights have it

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from streams.calibration.proportion import Proportion
-from streams.domain.errors import InvalidParameterError
+from streams.model.errors import InvalidParameterError
 
 counts = st.integers(1, 5_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

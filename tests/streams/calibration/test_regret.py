@@ -18,7 +18,7 @@ from streams.calibration.regret import (
     regret,
     regret_of_a_run,
 )
-from streams.domain.errors import InvalidParameterError
+from streams.model.errors import InvalidParameterError
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from streams.cli.experiments import read_definition
-from streams.domain.errors import InputError
+from streams.model.errors import InputError
 from tests.streams.cli.conftest import EXPERIMENT_ID
 
 DEFINITION = {

@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from streams.cli.failures import PlainFailures
-from streams.domain.errors import (
+from streams.model.errors import (
     ConfigurationError,
     DependencyError,
     EngineError,

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from streams.cli.terminal import connected, settings_of
-from streams.domain.errors import ConfigurationError, DependencyError
 from streams.embedded.children import free_port
 from streams.embedded.plan import Plan
 from streams.embedded.registry import registered
+from streams.model.errors import ConfigurationError, DependencyError
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,15 @@ import pytest
 
 from streams.dead_letters.place import Place
 from streams.dead_letters.resending import resend_of
-from streams.domain.errors import InputError
-from streams.domain.events import (
+from streams.model.errors import InputError
+from streams.model.events import (
     DeadLetter,
     ImpressionBatch,
     ImpressionGroup,
     Observation,
     ObservationBatch,
 )
-from streams.domain.quantities import PROPENSITY_ONE
+from streams.model.quantities import PROPENSITY_ONE
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import (
     decode_observations,

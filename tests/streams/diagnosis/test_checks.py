@@ -16,7 +16,7 @@ from streams.diagnosis.facts import (
 )
 from streams.diagnosis.finding import Severity
 from streams.diagnosis.schemas import SchemaFacts, blockers
-from streams.domain.schema_levels import SchemaLevels
+from streams.model.schema_levels import SchemaLevels
 from streams.redis_projection.presence import ProcessSchemas
 
 GIB = 2**30

@@ -7,9 +7,9 @@ import stat
 
 import pytest
 
-from streams.domain.errors import ConfigurationError
 from streams.embedded.children import free_port
 from streams.embedded.plan import Plan, generated_receipt_keys
+from streams.model.errors import ConfigurationError
 
 
 def plan(tmp_path, **changes) -> Plan:

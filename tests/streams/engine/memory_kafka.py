@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, RecordMetadata
 
-from streams.domain.partitioning import partition_of
+from streams.model.partitioning import partition_of
 
 
 class Crash(BaseException):

@@ -23,9 +23,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import catalogue
-from streams.domain.events import Answer, Command, CommandKind, DeadLetter, Observation
-from streams.domain.ids import experiment_id
-from streams.domain.receipts import Keyring, Receipt
 from streams.engine import journal
 from streams.engine.app import make_app
 from streams.engine.emitter import CellEmitter
@@ -38,6 +35,9 @@ from streams.engine.topology import _Topology
 from streams.engine.transport import BatchingApp, FetchBatch
 from streams.folding.base import never
 from streams.folding.observations import ObservationFolding
+from streams.model.events import Answer, Command, CommandKind, DeadLetter, Observation
+from streams.model.ids import experiment_id
+from streams.model.receipts import Keyring, Receipt
 from streams.settings import Settings
 from streams.tallies.cell import Cell, Source
 from streams.tallies.plan import PLAIN, Plan

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.catalogue import EVENT_BYTES, STATE_BYTES
-from streams.domain.errors import EventError
-from streams.domain.events import Command, CommandKind, DeadLetter
 from streams.engine import experiments_stage as module
 from streams.engine.dead_letters import dead_letters
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.journal import FoldPausedError, Outcome
 from streams.engine.tables import MAX_ENTRY_BYTES, DurableTable
 from streams.experiments.promoted import Phase
+from streams.model.errors import EventError
+from streams.model.events import Command, CommandKind, DeadLetter
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
 from streams.tallies.observations import PHASES, _places
 from streams.tallies.refusals import Refusal, by_code

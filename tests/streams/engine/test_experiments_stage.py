@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from streams.domain.errors import NewerEntryError
-from streams.domain.events import Command, CommandKind
-from streams.domain.ids import experiment_id
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.tables import DurableTable
+from streams.model.errors import NewerEntryError
+from streams.model.events import Command, CommandKind
+from streams.model.ids import experiment_id
 from streams.tallies.cell import Cell, Source
 from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streams.domain.events import Decision
 from streams.engine.logged_actions import LoggedActions
 from streams.experiments.snapshot import RecommendedAction
+from streams.model.events import Decision
 from streams.wire.decisions import encode_decision
 from streams.wire.registry import framing
 from tests.twins.log import MemoryLog

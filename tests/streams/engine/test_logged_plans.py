@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from streams.domain.errors import DependencyError
-from streams.domain.events import Command, CommandKind
 from streams.engine import logged_plans
 from streams.engine.logged_plans import LoggedPlans
 from streams.log.records import Span, StoredRecord, incomplete
+from streams.model.errors import DependencyError
+from streams.model.events import Command, CommandKind
 from streams.tallies.plan import PLAIN, PeriodPlan, Plan
 from streams.wire.commands import encode_command
 from streams.wire.registry import framing

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import DependencyError
 from streams.engine import pacing
 from streams.engine.pacing import Share, follow
 from streams.log.records import LogError
+from streams.model.errors import DependencyError
 
 SHARE, BURST_S = 0.25, 0.1
 STEPS = 4

@@ -11,9 +11,6 @@ from typing import Any, cast
 
 import pytest
 
-from streams.domain.events import Answer, Command, CommandKind
-from streams.domain.generations import Generations
-from streams.domain.ids import experiment_id
 from streams.engine import metrics
 from streams.engine import publisher as module
 from streams.engine.experiments_stage import ExperimentsStage
@@ -26,6 +23,9 @@ from streams.engine.tables import MAX_ENTRY_BYTES
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, generation_of
+from streams.model.events import Answer, Command, CommandKind
+from streams.model.generations import Generations
+from streams.model.ids import experiment_id
 from streams.redis_projection.writer import SnapshotRecord
 from streams.wire.commands import decode_command, encode_command
 from streams.wire.decisions import decode_decision

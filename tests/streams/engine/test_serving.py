@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from streams.domain.errors import DependencyError
-from streams.domain.generations import ChangeKind, GenerationChange, Generations
 from streams.engine import serving as module
 from streams.engine.serving import Serving
+from streams.model.errors import DependencyError
+from streams.model.generations import ChangeKind, GenerationChange, Generations
 from streams.settings import Settings
 from streams.wire.generations import encode_generation_change
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from streams.domain.events import Observation
-from streams.domain.receipts import Keyring, Receipt
 from streams.engine.emitter import CellEmitter
 from streams.engine.journal import Outcome
 from streams.engine.tables import DurableTable
 from streams.engine.tally_stage import TallyStage
 from streams.folding.observations import ObservationFolding
+from streams.model.events import Observation
+from streams.model.receipts import Keyring, Receipt
 from streams.tallies.cell import Cell
 from streams.tallies.observations import ObservationFold
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from streams.cli.open_bandit.dataset import fetch_wheel
-from streams.domain.errors import InvalidParameterError
 from streams.evaluation.estimators import (
     UNKNOWN,
     Estimate,
@@ -32,6 +31,7 @@ from streams.evaluation.estimators import (
     switch_dr,
     variant_means,
 )
+from streams.model.errors import InvalidParameterError
 
 # Four units: variants 0, 1, 0, 1 by even chances; the target gives variant 1 three quarters.
 WEIGHTS = np.array([0.5, 1.5, 0.5, 1.5])

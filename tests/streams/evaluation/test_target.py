@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streams.domain.errors import InputError, InvalidParameterError
-from streams.domain.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.evaluation.logged import UnitLog
 from streams.evaluation.report import evaluate_target
 from streams.evaluation.target import OwnRun, fixed, policy_of, replayed
+from streams.model.errors import InputError, InvalidParameterError
+from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.tallies.cell import Tally
 from tests.streams.evaluation.logs import HALF, experiment_of, log_of, tallies
 

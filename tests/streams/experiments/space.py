@@ -18,16 +18,6 @@ from pydantic import BaseModel
 from streams.allocation.contextual.features import Feature
 from streams.allocation.policies import POLICIES, ContextualPolicy
 from streams.allocation.weights import allocate
-from streams.domain.errors import InputError
-from streams.domain.quantities import (
-    ALLOCATION_TOTAL,
-    MICRO,
-    PROPENSITY_ONE,
-    VALUE_LIMIT,
-    inverse_propensity,
-    overlap_weight,
-)
-from streams.domain.vectors import FEATURE_ONE, Vector
 from streams.experiments.definition import ExperimentConfig, ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measured import plan_of
@@ -37,6 +27,16 @@ from streams.experiments.promoted import Promotion
 from streams.experiments.snapshot import CellPlace
 from streams.inference.direction import Direction
 from streams.inference.kinds import MetricKind
+from streams.model.errors import InputError
+from streams.model.quantities import (
+    ALLOCATION_TOTAL,
+    MICRO,
+    PROPENSITY_ONE,
+    VALUE_LIMIT,
+    inverse_propensity,
+    overlap_weight,
+)
+from streams.model.vectors import FEATURE_ONE, Vector
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally, add_variants
 from streams.tallies.linear import LinearSums
 from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally

@@ -10,15 +10,15 @@ from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.model import LinearModel
 from streams.allocation.contextual.scoring import Scorer
 from streams.allocation.policies import Arm, ContextualPolicy
-from streams.domain.errors import InputError
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
-from streams.domain.vectors import INTERCEPT, unpack
 from streams.experiments.assignment import Assigner
 from streams.experiments.contextual import feature_uses, scorer_of, weigh
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import FeatureUse, PublishedModel, Snapshot
+from streams.model.errors import InputError
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.vectors import INTERCEPT, unpack
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.linear import LinearSums, LinearTally
 from streams.wire.snapshots import decode_snapshot, encode_snapshot

@@ -6,8 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic.alias_generators import to_camel
 
-from streams.domain.errors import InputError
-from streams.domain.validation import parse
 from streams.experiments.definition import (
     ExperimentUpdate,
     UnitKind,
@@ -20,6 +18,8 @@ from streams.inference.direction import Direction
 from streams.inference.families import Priors
 from streams.inference.kinds import MetricKind
 from streams.inference.normal import NormalPrior
+from streams.model.errors import InputError
+from streams.model.validation import parse
 from streams.tallies.plan import MAX_DECLARED, Accepted, Plan
 
 CONFIG = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"}

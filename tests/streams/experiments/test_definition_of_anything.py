@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from streams.domain.errors import PATH_CHARACTERS, InputError
-from streams.domain.validation import parse
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+from streams.model.errors import PATH_CHARACTERS, InputError
+from streams.model.validation import parse
 
 Place = tuple[str | int, ...]
 

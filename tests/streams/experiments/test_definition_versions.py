@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from streams.domain.validation import InputModel, parse
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.definition_versions import (
     DEFINITION_VERSION,
@@ -13,6 +12,7 @@ from streams.experiments.definition_versions import (
     unused,
     version_of,
 )
+from streams.model.validation import InputModel, parse
 
 
 class Part(InputModel):

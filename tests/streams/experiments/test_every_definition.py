@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from streams.allocation.policies import ThompsonSampling
-from streams.domain.errors import InputError
+from streams.model.errors import InputError
 from tests.streams.experiments.laws import check
 from tests.streams.experiments.space import asked, near_bounds
 from tests.streams.experiments.test_report import experiment, tally, variant

@@ -12,9 +12,9 @@ from rich.console import Console
 from api.client.results import Stats
 from api.payloads import stats_payload, variant_payload
 from streams.cli.tables import stats_view
-from streams.domain.quantities import PROPENSITY_ONE
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import MetricReport, RecommendedAction, Snapshot
+from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.cell import Tally
 from streams.tallies.weights import weighted
 from tests.streams.experiments.laws import check

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.domain.events import CommandKind
-from streams.domain.quantities import MICRO, inverse_propensity
 from streams.experiments.automatic import due_command
 from streams.experiments.lifecycle import Status, apply_command
 from streams.experiments.promoted import Phase, Promotion
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
 from streams.experiments.statement import evidence_json
+from streams.model.events import CommandKind
+from streams.model.quantities import MICRO, inverse_propensity
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from tests.streams.experiments.test_decision import EVEN, experiment, tallied
 

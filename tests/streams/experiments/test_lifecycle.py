@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import EngineError, InputError, TransitionError
-from streams.domain.events import Command, CommandKind
 from streams.experiments.lifecycle import Status, apply_command
+from streams.model.errors import EngineError, InputError, TransitionError
+from streams.model.events import Command, CommandKind
 
 NUMBER = 7
 PAYLOAD = {

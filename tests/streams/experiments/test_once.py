@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import EventError
-from streams.domain.events import Observation, ObservationBatch
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
-from streams.domain.receipts import Keyring, Receipt
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measured import plan_of
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
 from streams.inference.kinds import MetricKind
+from streams.model.errors import EventError
+from streams.model.events import Observation, ObservationBatch
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.receipts import Keyring, Receipt
 from streams.tallies.cell import VariantTally, merge
 from streams.tallies.observations import ObservationFold
 from streams.tallies.weights import weighted

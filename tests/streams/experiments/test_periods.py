@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from streams.domain.errors import InputError
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measured import plan_of
 from streams.experiments.report import evaluate
 from streams.experiments.statement import metrics_json
 from streams.inference.kinds import MetricKind
+from streams.model.errors import InputError
+from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, VariantTally, merge
 from streams.tallies.periods import FINEST_SHIFT, tick_of

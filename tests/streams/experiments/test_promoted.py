@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InputError, TransitionError
-from streams.domain.quantities import ALLOCATION_TOTAL
 from streams.experiments.lifecycle import Status, apply_command
 from streams.experiments.promoted import (
     MAX_CONTROL_SHARE,
@@ -17,6 +15,8 @@ from streams.experiments.promoted import (
     Promotion,
     weight_of_share,
 )
+from streams.model.errors import InputError, TransitionError
+from streams.model.quantities import ALLOCATION_TOTAL
 from tests.streams.experiments.test_lifecycle import command, reached
 
 WINNER = {"winnerVariantId": "exp_0000000000007_v1"}

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.experiments.comparing import Traffic, Weighting
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
@@ -20,6 +19,7 @@ from streams.experiments.ratios import RatioTallies
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
 from streams.inference.kinds import MetricKind
+from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally
 from streams.tallies.weights import unit_weights, weighted
 

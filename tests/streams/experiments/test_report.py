@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from streams.domain.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace
 from streams.inference.kinds import MetricKind
+from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.command_ids import key_digest, keyed_command_id, reuses_key
-from streams.domain.events import Command, CommandKind
 from streams.folding.commands import IDEMPOTENCY_KEY_REUSED, REMEMBERED_ANSWERS, Known
+from streams.model.command_ids import key_digest, keyed_command_id, reuses_key
+from streams.model.events import Command, CommandKind
 
 NUMBER = 7
 DEFINITION: dict[str, Any] = {

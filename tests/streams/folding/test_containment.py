@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
-from streams.domain.quantities import PROPENSITY_ONE
-from streams.domain.receipts import Keyring, Receipt
 from streams.folding import impressions, observations
 from streams.folding.base import Folding
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
+from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import Keyring, Receipt
 from streams.tallies.builder import CellBuilder
 from streams.tallies.observations import ObservationFold
 from streams.tallies.plan import PLAIN, Plan, plain

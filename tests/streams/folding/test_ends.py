@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation
-from streams.domain.quantities import PROPENSITY_ONE
-from streams.domain.receipts import Keyring, Receipt
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import COLUMNS_FROM, ObservationFolding
+from streams.model.events import ImpressionBatch, ImpressionGroup, Observation
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import Keyring, Receipt
 from streams.tallies import observations
 from streams.tallies.new_units import count_new_units
 from streams.tallies.plan import PLAIN, plain

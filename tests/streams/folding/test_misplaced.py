@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.events import Observation, ObservationBatch
-from streams.domain.partitioning import partition_of
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
-from streams.domain.receipts import Keyring, Receipt
 from streams.folding import observations
 from streams.folding.observations import ObservationFolding
+from streams.model.events import Observation, ObservationBatch
+from streams.model.partitioning import partition_of
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.receipts import Keyring, Receipt
 from streams.tallies.partition import Progress
 from streams.tallies.plan import plain
 from streams.wire.batch_tags import sealer

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.domain.events import Observation, ObservationBatch
-from streams.domain.quantities import MICRO, VALUE_LIMIT
-from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.folding import observations
 from streams.folding.base import Folding
 from streams.folding.observations import ObservationFolding
+from streams.model.events import Observation, ObservationBatch
+from streams.model.quantities import MICRO, VALUE_LIMIT
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.tallies import observations as tallied
 from streams.tallies import window as remembered
 from streams.tallies.plan import PLAIN, Accepted, PeriodPlan, Plan, plain

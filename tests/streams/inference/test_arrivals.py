@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference import arrivals
 from streams.inference.arrivals import ArrivalCurve
 from streams.inference.beta import BetaPosterior
 from streams.inference.sample import Sample
 from streams.inference.samples import Samples
+from streams.model.errors import InvalidParameterError
 
 N_DAYS = 20
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
+from streams.model.errors import InvalidParameterError
 
 parameters = st.floats(0.01, 1e9)
 

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.comparison import (
     MIN_PLANNED_UNITS,
     PLANNED_SHARE,
@@ -16,6 +15,7 @@ from streams.inference.comparison import (
 )
 from streams.inference.confseq import Interval, asymptotic_radius
 from streams.inference.contrasts import PlainSums, fixed_contrast
+from streams.model.errors import InvalidParameterError
 
 conversions = st.integers(0, 5_000)
 errors = st.floats(1e-6, 0.5)

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.confseq import (
     WeightedSums,
     asymptotic_radius,
@@ -15,6 +14,7 @@ from streams.inference.confseq import (
     log_e_values,
     log_mixture,
 )
+from streams.model.errors import InvalidParameterError
 
 
 def radius(sum_of_squares, bound=1.0, alpha=0.05, **options):

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.contrasts import (
     PlainSums,
     TiltedSums,
@@ -13,6 +12,7 @@ from streams.inference.contrasts import (
     inverse_contrast,
     overlap_contrast,
 )
+from streams.model.errors import InvalidParameterError
 
 counts = st.integers(0, 10_000)
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
 from streams.inference.credible import equal_tailed
+from streams.model.errors import InvalidParameterError
 
 
 def test_uniform_arm_worked_by_hand():

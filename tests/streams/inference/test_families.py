@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
 from streams.inference.families import Priors, dispersions, posteriors_of
 from streams.inference.gamma import GammaPosterior
@@ -9,6 +8,7 @@ from streams.inference.kinds import MetricKind
 from streams.inference.normal import NormalPosterior, NormalPrior
 from streams.inference.revenue import RevenuePosterior
 from streams.inference.sample import Sample
+from streams.model.errors import InvalidParameterError
 
 
 def sampled(values, without=0):

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
 from streams.inference.forgetting import faded
 from streams.inference.sample import Sample
 from streams.inference.samples import Samples
+from streams.model.errors import InvalidParameterError
 
 DAY = 86_400.0
 

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.best import best
 from streams.inference.direction import mirrored
 from streams.inference.gamma import GammaPosterior
+from streams.model.errors import InvalidParameterError
 
 
 def gammas(*pairs):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.group_sequential import MAX_LOOKS, Spending, boundaries, crossing, spent
+from streams.model.errors import InvalidParameterError
 
 EVEN = (0.2, 0.4, 0.6, 0.8, 1.0)
 look_times = st.lists(st.integers(1, 100), min_size=1, max_size=6, unique=True).map(

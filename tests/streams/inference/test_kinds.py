@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.quantities import MICRO
 from streams.inference.kinds import MetricKind, VariantMetric, find_kind, infer_kind
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally
 
 

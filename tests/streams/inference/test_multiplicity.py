@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.multiplicity import e_bh, holm
+from streams.model.errors import InvalidParameterError
 
 probabilities = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12)
 

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.best import best
 from streams.inference.direction import mirrored
 from streams.inference.normal import NormalPosterior, NormalPrior
+from streams.model.errors import InvalidParameterError
 
 
 def observed(*samples):

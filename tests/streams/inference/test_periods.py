@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.quantities import MICRO
 from streams.inference.best import best
 from streams.inference.families import posteriors_of
 from streams.inference.kinds import MetricKind
 from streams.inference.periods import MIN_UNITS_OF_STRATUM, Reading, in_buckets, read_periods
 from streams.inference.sample import Sample
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.periods import (
     FINEST_SHIFT,

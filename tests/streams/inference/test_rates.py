@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.rates import rate_sequences
+from streams.model.errors import InvalidParameterError
 
 tallies = st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO
 from streams.inference.normal import NormalPosterior, NormalPrior
 from streams.inference.ratio import RatioSample, ratio_posteriors
 from streams.inference.versus import versus
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally
 
 

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.beta import BetaPosterior
 from streams.inference.direction import mirrored
 from streams.inference.gamma import GammaPosterior
@@ -16,6 +15,7 @@ from streams.inference.remaining import (
 )
 from streams.inference.tabulated import Tabulated
 from streams.inference.versus import versus
+from streams.model.errors import InvalidParameterError
 
 
 def betas(*pairs):

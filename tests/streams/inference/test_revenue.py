@@ -4,13 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.best import best
 from streams.inference.beta import BetaPosterior
 from streams.inference.normal import NormalPosterior, NormalPrior
 from streams.inference.posterior import Posteriors
 from streams.inference.revenue import RevenuePosterior
 from streams.inference.sample import Sample
+from streams.model.errors import InvalidParameterError
 
 
 def sampled(values, without):

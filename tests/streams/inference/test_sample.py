@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import MICRO
 from streams.inference.sample import Sample
 from streams.inference.samples import Samples
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally
 
 

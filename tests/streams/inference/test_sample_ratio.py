@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.sample_ratio import (
     Assigned,
     SampleRatio,
@@ -12,6 +11,7 @@ from streams.inference.sample_ratio import (
     under_moving_weights,
     under_overlap_weights,
 )
+from streams.model.errors import InvalidParameterError
 
 
 @pytest.mark.parametrize(

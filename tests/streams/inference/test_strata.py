@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.best import best
 from streams.inference.families import posteriors_of
 from streams.inference.kinds import MetricKind
 from streams.inference.sample import Sample
 from streams.inference.samples import Samples
 from streams.inference.strata import stratified
+from streams.model.errors import InvalidParameterError
 
 
 def binary(units, conversions):

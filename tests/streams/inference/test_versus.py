@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.best import best
 from streams.inference.beta import BetaPosterior
 from streams.inference.direction import Direction, oriented
@@ -13,6 +12,7 @@ from streams.inference.normal import NormalPosterior
 from streams.inference.posterior import Posteriors
 from streams.inference.tabulated import Tabulated
 from streams.inference.versus import Versus, _Lines, _Pairs, versus, versus_of_each
+from streams.model.errors import InvalidParameterError
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
 LEVELS = np.concatenate(

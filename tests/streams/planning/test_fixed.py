@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
+from streams.model.errors import InvalidParameterError
 from streams.planning.assumed import Assumed, ValueKind
 from streams.planning.fixed import Design, detectable_lift, units_per_variant
 

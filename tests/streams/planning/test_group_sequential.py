@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from streams.domain.errors import InvalidParameterError
 from streams.inference.group_sequential import Spending
+from streams.model.errors import InvalidParameterError
 from streams.planning.fixed import Design
 from streams.planning.group_sequential import group_sequential
 

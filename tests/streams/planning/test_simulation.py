@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InputError, InvalidParameterError
-from streams.domain.quantities import MICRO
+from streams.model.errors import InputError, InvalidParameterError
+from streams.model.quantities import MICRO
 from streams.planning.assumed import Assumed, ValueKind, Values
 from streams.planning.fixed import Design
 from streams.planning.plan import lost_by_fixed_size, outlook, simulated

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.text import LINE_BREAK, has_controls, json_printable, printable
+from streams.model.text import LINE_BREAK, has_controls, json_printable, printable
 from streams.process.logs import FORMAT, EscapingFormatter
 
 HOSTILE = "x\x1b[2J\x1b]0;owned\x07\r\n2026-01-01 INFO api: forged\x9b31m\u202eabc\u2028"

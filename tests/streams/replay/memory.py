@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from streams.domain.events import (
-    Command,
-    CommandKind,
-    ImpressionBatch,
-    ImpressionGroup,
-    Observation,
-)
-from streams.domain.ids import experiment_id
-from streams.domain.partitioning import partition_of
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
-from streams.domain.receipts import Keyring, Receipt
-from streams.domain.vectors import pack
 from streams.experiments.measured import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.folding.base import Folding
 from streams.folding.commands import Known, recommended
 from streams.folding.impressions import ImpressionFolding
 from streams.folding.observations import ObservationFolding
+from streams.model.events import (
+    Command,
+    CommandKind,
+    ImpressionBatch,
+    ImpressionGroup,
+    Observation,
+)
+from streams.model.ids import experiment_id
+from streams.model.partitioning import partition_of
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.receipts import Keyring, Receipt
+from streams.model.vectors import pack
 from streams.replay.partitions import Inputs
 from streams.tallies.cell import Cell, Source
 from streams.tallies.partition import PartitionFold, Progress, Segment

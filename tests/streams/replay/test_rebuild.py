@@ -8,7 +8,7 @@ from typing import Self
 
 import pytest
 
-from streams.domain.generations import ChangeKind, GenerationChange, Generations
+from streams.model.generations import ChangeKind, GenerationChange, Generations
 from streams.replay import rebuild
 from streams.replay.difference import Difference
 from streams.replay.rebuild import GenerationError

@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.domain.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
-from streams.domain.ids import experiment_id
-from streams.domain.quantities import PROPENSITY_ONE
-from streams.domain.receipts import Receipt, raw_of
-from streams.domain.vectors import pack
+from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
+from streams.model.ids import experiment_id
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import Receipt, raw_of
+from streams.model.vectors import pack
 from streams.redis_projection.receipts import Place
 from streams.replay.receipts import ReceiptLog
 from streams.wire.batch_tags import sealer

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.domain.errors import InputError
-from streams.domain.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
-from streams.domain.partitioning import partition_of
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
-from streams.domain.receipts import CLOCK_SKEW_MS, Receipt
 from streams.evaluation.progress import Progress
 from streams.experiments.definition import parse_definition
+from streams.model.errors import InputError
+from streams.model.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
+from streams.model.partitioning import partition_of
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.receipts import CLOCK_SKEW_MS, Receipt
 from streams.replay import unit_log as module
 from streams.replay.history import experiment_of
 from streams.replay.unit_log import joined, unit_log

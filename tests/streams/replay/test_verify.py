@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.events import CommandKind, Decision
 from streams.experiments.snapshot import RecommendedAction
 from streams.log.records import LogError
+from streams.model.events import CommandKind, Decision
 from streams.replay.verify import verify
 from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from streams.domain.errors import ExperimentNotFoundError, InputError
-from streams.domain.events import CommandKind
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Status
 from streams.experiments.metrics import MetricSpec
 from streams.experiments.snapshot import RecommendedAction
 from streams.inference.direction import Direction
 from streams.inference.kinds import MetricKind
+from streams.model.errors import ExperimentNotFoundError, InputError
+from streams.model.events import CommandKind
 from streams.replay.what_if import Assumptions, what_if
 from streams.tallies.cell import Source
 from tests.streams.replay.memory import INPUTS, MEASURED, NOW_MS, Installation, installation

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.quantities import PROPENSITY_ONE
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, MetricTally, Source, Tally, VariantTally, join, merge
 from streams.tallies.weights import weighted

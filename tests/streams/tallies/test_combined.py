@@ -7,7 +7,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.quantities import to_propensity
+from streams.model.quantities import to_propensity
 from streams.tallies.cell import MetricTally, ProductTally
 from streams.tallies.combined import combine
 from streams.tallies.weights import unit_weights, weighted

@@ -2,10 +2,10 @@
 
 import pytest
 
-from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
-from streams.domain.receipts import Keyring, Receipt
-from streams.domain.vectors import pack
+from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.receipts import Keyring, Receipt
+from streams.model.vectors import pack
 from streams.tallies.impressions import ImpressionFold
 from streams.tallies.linear import LinearSums
 from streams.tallies.observations import ObservationFold

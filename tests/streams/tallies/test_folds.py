@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.errors import EventError
-from streams.domain.events import (
+from streams.model.errors import EventError
+from streams.model.events import (
     ImpressionBatch,
     ImpressionGroup,
     Observation,
     ObservationBatch,
 )
-from streams.domain.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
-from streams.domain.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
-from streams.domain.vectors import pack, unpack
+from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
+from streams.model.vectors import pack, unpack
 from streams.tallies import observations as observations_module
 from streams.tallies import segments, window
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge

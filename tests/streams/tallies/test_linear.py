@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.vectors import INTERCEPT
+from streams.model.vectors import INTERCEPT
 from streams.tallies.linear import LinearSums, LinearTally, triangle
 
 MICRO = 10**6

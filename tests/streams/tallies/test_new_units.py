@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from streams.domain.events import VerifiedObservations
-from streams.domain.quantities import MICRO
-from streams.domain.receipts import Keyring
+from streams.model.events import VerifiedObservations
+from streams.model.quantities import MICRO
+from streams.model.receipts import Keyring
 from streams.tallies.new_units import UnitRows, count_new_units
 from streams.tallies.observations import ObservationFold
 from streams.tallies.plan import PLAIN, Accepted, PeriodPlan, Plan, PlanMissingError, plain

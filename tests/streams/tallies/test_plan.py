@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.errors import InvalidParameterError
-from streams.domain.events import Observation, ObservationBatch
-from streams.domain.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
-from streams.domain.receipts import Keyring, Receipt
+from streams.model.errors import InvalidParameterError
+from streams.model.events import Observation, ObservationBatch
+from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
+from streams.model.receipts import Keyring, Receipt
 from streams.tallies.cell import MetricTally, ProductTally
 from streams.tallies.observations import ObservationFold
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError

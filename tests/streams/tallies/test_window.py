@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import EventError
+from streams.model.errors import EventError
 from streams.tallies import segments
 from streams.tallies.segments import MAX_ENTRIES, Piece, Segment, chunks
 from streams.tallies.window import (

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError
-from streams.domain.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
-from streams.domain.receipts import TAG_BYTES, Keyring, Receipt
+from streams.model.errors import EventError
+from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
+from streams.model.receipts import TAG_BYTES, Keyring, Receipt
 from streams.wire.batch_tags import check_tag, sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from schemas import library
 from schemas.codec import Codec
-from streams.domain.errors import EventError
-from streams.domain.receipts import Keyring
+from streams.model.errors import EventError
+from streams.model.receipts import Keyring
 from streams.wire import (
     decode_cell,
     decode_command,

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError, InvalidParameterError
-from streams.domain.events import ImpressionBatch, ImpressionGroup
-from streams.domain.ids import experiment_id
+from streams.model.errors import EventError, InvalidParameterError
+from streams.model.events import ImpressionBatch, ImpressionGroup
+from streams.model.ids import experiment_id
 from streams.wire import decode_impression_batch, encode_impression_batch
 
 GROUP = ImpressionGroup(7, True, [0, 1], [1, 2**32], [0, 3], [5, 6], [0, 2**64 - 1], [])

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError, InvalidParameterError
-from streams.domain.events import Decision, Observation, ObservationBatch
+from streams.model.errors import EventError, InvalidParameterError
+from streams.model.events import Decision, Observation, ObservationBatch
 from streams.wire import (
     decode_json_observations,
     decode_observations,

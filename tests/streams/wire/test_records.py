@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import EventError
+from streams.model.errors import EventError
 from streams.wire.records import incarnation, incarnation_text, integer, integer_bytes
 
 

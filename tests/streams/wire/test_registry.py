@@ -1,8 +1,8 @@
 import pytest
 
 from schemas.codec import Codec
-from streams.domain.errors import DependencyError, EventError
-from streams.domain.events import Observation
+from streams.model.errors import DependencyError, EventError
+from streams.model.events import Observation
 from streams.wire import decode_observations, encode_observation
 from streams.wire.registry import framing
 

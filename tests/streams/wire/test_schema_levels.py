@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from schemas import library
 from schemas.codec import Codec
 from schemas.errors import SchemaNotEnabledError
-from streams.domain.errors import ConfigurationError, EngineError, EventError
-from streams.domain.events import ImpressionBatch, ObservationBatch
-from streams.domain.schema_levels import LevelsChange, SchemaLevels
+from streams.model.errors import ConfigurationError, EngineError, EventError
+from streams.model.events import ImpressionBatch, ObservationBatch
+from streams.model.schema_levels import LevelsChange, SchemaLevels
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
 from streams.wire.cells import encode_cell
 from streams.wire.impressions import encode_impression_batch

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError
-from streams.domain.events import Command, CommandKind, DeadLetter, Decision
-from streams.domain.generations import ChangeKind, GenerationChange
-from streams.domain.ids import experiment_id
+from streams.model.errors import EventError
+from streams.model.events import Command, CommandKind, DeadLetter, Decision
+from streams.model.generations import ChangeKind, GenerationChange
+from streams.model.ids import experiment_id
 from streams.wire import (
     decode_command,
     decode_dead_letter,

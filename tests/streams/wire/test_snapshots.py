@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.domain.errors import EventError
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.metrics import MetricRole
@@ -30,6 +29,7 @@ from streams.experiments.snapshot import (
 )
 from streams.inference.direction import Direction
 from streams.inference.kinds import Contradiction, MetricKind
+from streams.model.errors import EventError
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
 DEFINITION = parse_definition(

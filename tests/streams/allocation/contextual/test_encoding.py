@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from streams.allocation.contextual.encoding import FeatureSpace
 from streams.allocation.contextual.features import Feature, FeatureType
-from streams.domain.errors import InputError
-from streams.domain.vectors import INTERCEPT, pack, unpack
+from streams.model.errors import InputError
+from streams.model.vectors import INTERCEPT, pack, unpack
 
 SPACE = FeatureSpace(
     [

@@ -2,9 +2,9 @@ import pytest
 
 from streams.allocation.contextual.features import Feature
 from streams.allocation.policies.lin_ucb import LinUCB
-from streams.domain.errors import InputError
-from streams.domain.validation import parse
-from streams.domain.vectors import MAX_DIMENSION
+from streams.model.errors import InputError
+from streams.model.validation import parse
+from streams.model.vectors import MAX_DIMENSION
 
 AGE = {"name": "age", "type": "number", "minimum": 0, "maximum": 100.0}
 DEVICE = {"name": "device", "type": "category", "values": ["mobile", "desktop"]}

@@ -9,7 +9,7 @@ from streams.allocation.contextual.model import LinearModel
 from streams.allocation.contextual.scoring import Scorer
 from streams.allocation.policies.lin_ts import LinTS
 from streams.allocation.policies.lin_ucb import LinUCB
-from streams.domain.quantities import MICRO
+from streams.model.quantities import MICRO
 from streams.tallies.linear import LinearSums
 
 DEVICES = ("mobile", "desktop")

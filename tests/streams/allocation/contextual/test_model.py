@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.allocation.contextual.model import LinearModel
-from streams.domain.errors import InvalidParameterError
+from streams.model.errors import InvalidParameterError
 from streams.tallies.linear import LinearSums, LinearTally
 
 MICRO = 10**6

@@ -11,14 +11,14 @@ from rich.console import Console
 
 from streams.cli.evaluation.command import own_run, shares_of
 from streams.cli.evaluation.views import Asked, evaluation_json, evaluation_view
-from streams.domain.errors import InputError
-from streams.domain.quantities import MICRO, PROPENSITY_ONE
 from streams.evaluation.estimators import UNKNOWN
 from streams.evaluation.logged import UnitLog
 from streams.evaluation.report import Evaluation, evaluate_target
 from streams.evaluation.target import fixed, replayed
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
+from streams.model.errors import InputError
+from streams.model.quantities import MICRO, PROPENSITY_ONE
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from streams.cli.imports import definition
 from streams.cli.open_bandit import dataset
 from streams.cli.open_bandit.dataset import Campaign, LoggedEvent, LoggingPolicy, read_sample
-from streams.domain.errors import InputError
 from streams.experiments.definition import parse_definition
+from streams.model.errors import InputError
 
 HEADER = (
     ",timestamp,item_id,position,click,propensity_score,"

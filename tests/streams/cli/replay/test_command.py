@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.cli.replay.command import parameters_of, prior_of, until_of
-from streams.domain.errors import InputError
+from streams.model.errors import InputError
 
 
 def test_options_are_read():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.receipts import RECEIPT_LENGTH, Keyring
+from streams.model.receipts import RECEIPT_LENGTH, Keyring
 
 _VERSION = 1
 _BODY_BYTES = 40

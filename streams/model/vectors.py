@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from streams.domain.errors import ReceiptError
+from streams.model.errors import ReceiptError
 
 FEATURE_ONE = 1 << 10
 """What the entry 1 of a vector is as an integer."""

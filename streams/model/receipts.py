@@ -48,9 +48,9 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import NamedTuple, Self
 
-from streams.domain.errors import ConfigurationError, ReceiptError
-from streams.domain.times import unit_hint
-from streams.domain.vectors import ENTRY_BYTES, MAX_ENTRIES
+from streams.model.errors import ConfigurationError, ReceiptError
+from streams.model.times import unit_hint
+from streams.model.vectors import ENTRY_BYTES, MAX_ENTRIES
 
 RECEIPT_LENGTH = 75
 """Characters of a receipt without features, which nearly all are."""
@@ -214,7 +214,7 @@ class Keyring:
 
         Args:
             receipt: What it says.
-            features: The packed vector a contextual policy has seen, see `streams.domain.vectors`.
+            features: The packed vector a contextual policy has seen, see `streams.model.vectors`.
         """
         return _to_text(self.sign_bytes(receipt, features))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from streams.domain.errors import EventError, InvalidParameterError, quoted
+from streams.model.errors import EventError, InvalidParameterError, quoted
 
 MICRO = 1_000_000
 """Micro-units in one unit of a metric."""

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import ReceiptError
-from streams.domain.vectors import INTERCEPT, MAX_DIMENSION, MAX_ENTRIES, pack, unpack
+from streams.model.errors import ReceiptError
+from streams.model.vectors import INTERCEPT, MAX_DIMENSION, MAX_ENTRIES, pack, unpack
 
 vectors = st.dictionaries(
     st.integers(1, MAX_DIMENSION - 1),

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import EngineError, InputError
-from streams.domain.ids import experiment_id, experiment_number, variant_id, variant_index
+from streams.model.errors import EngineError, InputError
+from streams.model.ids import experiment_id, experiment_number, variant_id, variant_index
 
 numbers = st.integers(0, 2**64 - 1)
 

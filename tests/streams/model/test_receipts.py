@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain import receipts
-from streams.domain.errors import ConfigurationError, ReceiptError
-from streams.domain.receipts import (
+from streams.model import receipts
+from streams.model.errors import ConfigurationError, ReceiptError
+from streams.model.receipts import (
     CLOCK_SKEW_MS,
     RECEIPT_LENGTH,
     Keyring,
@@ -16,7 +16,7 @@ from streams.domain.receipts import (
     check_form,
     features_of,
 )
-from streams.domain.vectors import ENTRY_BYTES, MAX_ENTRIES
+from streams.model.vectors import ENTRY_BYTES, MAX_ENTRIES
 
 SECRET = bytes(range(32))
 KEYRING = Keyring({1: SECRET})

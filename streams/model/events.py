@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.domain.errors import EventError
+from streams.model.errors import EventError
 
 ALIASES = "aliases"
 """Member of an impression's context: unit hashes of other ids of its unit, 16 hex digits each."""
@@ -36,7 +36,7 @@ class ImpressionGroup:
         contexts: JSON of what the caller told about the request, and other ids of the unit
             (`ALIASES`); as long as the other columns, or empty when no impression has one.
         features: What a contextual policy has seen of the request, packed as in the receipt (see
-            `streams.domain.vectors`), empty where nothing was known; as long as the other columns,
+            `streams.model.vectors`), empty where nothing was known; as long as the other columns,
             or empty when no impression of the group has any.
     """
 

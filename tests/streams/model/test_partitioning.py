@@ -5,7 +5,7 @@ from aiokafka.partitioner import murmur2 as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.partitioning import murmur2, partition_of, partitions_of, partitions_of_rows
+from streams.model.partitioning import murmur2, partition_of, partitions_of, partitions_of_rows
 
 
 @given(st.binary(max_size=200))

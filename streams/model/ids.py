@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import NewType
 
-from streams.domain.errors import InputError, quoted
+from streams.model.errors import InputError, quoted
 
 ExperimentNumber = NewType("ExperimentNumber", int)
 """An experiment as a 64-bit unsigned integer: what receipts, tallies and hashes carry."""

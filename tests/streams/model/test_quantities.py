@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import EventError, InvalidParameterError
-from streams.domain.quantities import (
+from streams.model.errors import EventError, InvalidParameterError
+from streams.model.quantities import (
     MICRO,
     PROPENSITY_ONE,
     VALUE_LIMIT,

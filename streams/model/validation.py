@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from streams.domain.errors import PATH_CHARACTERS, InputError
+from streams.model.errors import PATH_CHARACTERS, InputError
 
 
 class InputModel(BaseModel):

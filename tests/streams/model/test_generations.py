@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.generations import ChangeKind, GenerationChange, Generations
+from streams.model.generations import ChangeKind, GenerationChange, Generations
 
 
 def made(*changes: tuple[int, str]) -> Generations:

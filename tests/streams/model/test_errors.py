@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.domain.errors import (
+from streams.model.errors import (
     MESSAGE_CHARACTERS,
     PATH_CHARACTERS,
     QUOTED_CHARACTERS,

@@ -3,8 +3,8 @@ from typing import Literal
 import pytest
 from pydantic import Field, field_validator
 
-from streams.domain.errors import InputError
-from streams.domain.validation import InputModel, parse, problem
+from streams.model.errors import InputError
+from streams.model.validation import InputModel, parse, problem
 
 
 class Inner(InputModel):
