@@ -21,12 +21,12 @@ from streams.allocation.policies.posteriors import best_arm
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
-from streams.inference.families import posteriors_of
-from streams.inference.kinds import MetricKind
-from streams.inference.remaining import relative_value_remaining
-from streams.inference.sample import Sample
-from streams.inference.versus import versus
 from streams.model.quantities import inverse_propensity
+from streams.stats.bayes.lift import versus
+from streams.stats.bayes.value_remaining import relative_value_remaining
+from streams.stats.kinds import MetricKind
+from streams.stats.posteriors.families import posteriors_of
+from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 _NAMES = ("click", "visits", "revenue", "latency")

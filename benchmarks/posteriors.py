@@ -20,17 +20,18 @@ from functools import partial
 
 import numpy as np
 
-from streams.inference.best import best
-from streams.inference.credible import equal_tailed
-from streams.inference.direction import Direction
-from streams.inference.families import posteriors_of
-from streams.inference.kinds import MetricKind, VariantMetric, find_kind
-from streams.inference.posterior import FloatArray, Posteriors
-from streams.inference.ratio import RatioSample, ratio_posteriors
-from streams.inference.remaining import value_remaining
-from streams.inference.sample import Sample
-from streams.inference.versus import versus, versus_of_each
 from streams.model.quantities import MICRO
+from streams.stats.arrays import FloatArray
+from streams.stats.bayes.best import best
+from streams.stats.bayes.credible import equal_tailed
+from streams.stats.bayes.lift import versus, versus_of_each
+from streams.stats.bayes.value_remaining import value_remaining
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind, VariantMetric, find_kind
+from streams.stats.posteriors.base import Posteriors
+from streams.stats.posteriors.families import posteriors_of
+from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
+from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally
 
 _SEED = 2026

@@ -17,8 +17,8 @@ from scipy import special
 
 from streams.calibration.stopping import Judged, Outcome, outcome
 from streams.calibration.traffic import Arrivals, Traffic, arrivals
-from streams.inference.posterior import FloatArray
 from streams.model.errors import InvalidParameterError
+from streams.stats.arrays import FloatArray
 
 _TWO_SIDED_95 = float(special.ndtri(0.975))
 _ONE_SIDED_95 = float(special.ndtri(0.95))

@@ -16,9 +16,9 @@ from streams.calibration.lives import METRIC, NUMBER, PROPENSITY_PER_WEIGHT
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import Snapshot
-from streams.inference.posterior import FloatArray
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO
+from streams.stats.arrays import FloatArray
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, Source, Tally, merge
 from streams.tallies.periods import tick_of

@@ -9,7 +9,11 @@ import numpy as np
 
 from streams.calibration.proportion import Proportion
 from streams.calibration.traffic import Traffic, arrivals
-from streams.inference.sample_ratio import Assigned, under_fixed_weights, under_moving_weights
+from streams.stats.sequential.sample_ratio import (
+    Assigned,
+    under_fixed_weights,
+    under_moving_weights,
+)
 
 
 @dataclass(frozen=True, slots=True)

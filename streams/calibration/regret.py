@@ -25,9 +25,9 @@ from streams.allocation.policies import (
     UCBVariant,
 )
 from streams.allocation.weights import allocate
-from streams.inference.posterior import FloatArray
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
+from streams.stats.arrays import FloatArray
 from streams.tallies.cell import MetricTally, VariantTally
 
 CLICK = "click"

@@ -20,8 +20,9 @@ from scipy import special
 
 from streams.calibration.proportion import Proportion
 from streams.calibration.traffic import Arrivals, Traffic, arrivals
-from streams.inference.comparison import intervals, pairwise_error
-from streams.inference.contrasts import (
+from streams.stats.arrays import FloatArray
+from streams.stats.sequential.comparison import intervals, pairwise_error
+from streams.stats.sequential.contrasts import (
     Contrast,
     PlainSums,
     TiltedSums,
@@ -29,7 +30,6 @@ from streams.inference.contrasts import (
     inverse_contrast,
     overlap_contrast,
 )
-from streams.inference.posterior import FloatArray
 
 
 class Reading(StrEnum):

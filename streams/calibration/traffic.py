@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from streams.allocation.weights import DEFAULT_FLOOR
-from streams.inference.posterior import FloatArray
+from streams.stats.arrays import FloatArray
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
 _LEAST_VARIANCE = 1e-12

@@ -25,8 +25,16 @@ from numpy.typing import NDArray
 
 from streams.allocation.policies import Arm, Policy
 from streams.allocation.weights import allocate, smallest_weight
-from streams.inference.comparison import p_values
-from streams.inference.contrasts import (
+from streams.model.quantities import (
+    ALLOCATION_TOTAL,
+    MICRO,
+    PROPENSITY_ONE,
+    inverse_propensity,
+)
+from streams.stats.arrays import FloatArray
+from streams.stats.sample import Sample
+from streams.stats.sequential.comparison import p_values
+from streams.stats.sequential.contrasts import (
     Contrast,
     PlainSums,
     TiltedSums,
@@ -34,21 +42,13 @@ from streams.inference.contrasts import (
     inverse_contrast,
     overlap_contrast,
 )
-from streams.inference.posterior import FloatArray
-from streams.inference.sample import Sample
-from streams.inference.sample_ratio import (
+from streams.stats.sequential.sample_ratio import (
     Assigned,
     SampleRatio,
     sharper,
     under_fixed_weights,
     under_moving_weights,
     under_overlap_weights,
-)
-from streams.model.quantities import (
-    ALLOCATION_TOTAL,
-    MICRO,
-    PROPENSITY_ONE,
-    inverse_propensity,
 )
 from streams.tallies.cell import MetricTally, VariantTally
 

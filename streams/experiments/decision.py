@@ -16,9 +16,9 @@ from streams.experiments.snapshot import (
     MetricModel,
     RecommendedAction,
 )
-from streams.inference.direction import Direction
-from streams.inference.kinds import MetricKind
 from streams.model.quantities import ALLOCATION_TOTAL
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind
 
 
 @dataclass(frozen=True, slots=True)

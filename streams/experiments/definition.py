@@ -15,11 +15,11 @@ from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, 
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
 from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
-from streams.inference.kinds import MetricKind
 from streams.model.errors import PATH_CHARACTERS, quoted
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.text import has_controls
 from streams.model.validation import InputModel, parse, problem
+from streams.stats.kinds import MetricKind
 from streams.tallies.observations import MAX_METRICS
 from streams.tallies.plan import MAX_DECLARED
 

@@ -16,15 +16,15 @@ from streams.experiments.snapshot import (
     SampleRatioFinding,
     SinceConclusion,
 )
-from streams.inference.best import Best
-from streams.inference.comparison import (
+from streams.stats.bayes.best import Best
+from streams.stats.bayes.value_remaining import relative_value_remaining
+from streams.stats.direction import Direction
+from streams.stats.sequential.comparison import (
     MIN_PLANNED_UNITS,
     intervals,
     p_values,
     pairwise_error,
 )
-from streams.inference.direction import Direction
-from streams.inference.remaining import relative_value_remaining
 
 MISMATCH_ERROR = 0.001
 """P-value of the sample ratio at which nothing is concluded any more: one experiment in a thousand,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from streams.experiments.definition import ExperimentConfig
 from streams.experiments.modelled import Modelled
 from streams.experiments.snapshot import GuardrailFinding
-from streams.inference.comparison import p_values
-from streams.inference.kinds import MetricKind
-from streams.inference.multiplicity import holm
+from streams.stats.kinds import MetricKind
+from streams.stats.sequential.comparison import p_values
+from streams.stats.sequential.multiplicity import holm
 
 
 def find_harm(

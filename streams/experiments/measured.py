@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from streams.experiments.definition import ExperimentConfig, ExperimentDefinition
 from streams.experiments.metrics import MetricSpec
-from streams.inference.kinds import MetricKind
 from streams.model.quantities import MICRO, VALUE_LIMIT
+from streams.stats.kinds import MetricKind
 from streams.tallies.plan import Accepted, PeriodPlan, Plan, pair_of
 
 _NOT_NEGATIVE = frozenset({MetricKind.BINARY, MetricKind.COUNT, MetricKind.REVENUE})

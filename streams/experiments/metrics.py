@@ -8,14 +8,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from streams.inference.direction import Direction
-from streams.inference.families import Priors
-from streams.inference.kinds import MetricKind
-from streams.inference.normal import FEWEST_DEGREES, NormalPrior
-from streams.inference.periods import Reading
-from streams.inference.posterior import LARGEST_PRIOR, SMALLEST_PRIOR
 from streams.model.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
 from streams.model.validation import InputModel, problem
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind
+from streams.stats.nonstationary.periods import Reading
+from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
+from streams.stats.posteriors.families import Priors
+from streams.stats.posteriors.normal import FEWEST_DEGREES, NormalPrior
 
 MetricName = Annotated[
     str,

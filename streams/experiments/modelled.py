@@ -12,12 +12,12 @@ from streams.experiments.definition import ExperimentConfig
 from streams.experiments.metrics import MetricRole, MetricSpec
 from streams.experiments.ratios import RatioTallies
 from streams.experiments.snapshot import MetricModel
-from streams.inference.direction import oriented
-from streams.inference.families import Priors, posteriors_of
-from streams.inference.kinds import FoundKind, MetricKind, VariantMetric, find_kind, is_binary
-from streams.inference.periods import read_periods
-from streams.inference.posterior import Posteriors
-from streams.inference.sample import Sample
+from streams.stats.direction import oriented
+from streams.stats.kinds import FoundKind, MetricKind, VariantMetric, find_kind, is_binary
+from streams.stats.nonstationary.periods import read_periods
+from streams.stats.posteriors.base import Posteriors
+from streams.stats.posteriors.families import Priors, posteriors_of
+from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally, VariantTally
 
 _NONE = MetricTally()

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from streams.experiments.definition import ExperimentConfig
-from streams.inference.kinds import MetricKind
 from streams.model.quantities import MICRO
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import VariantTally
 
 

@@ -17,13 +17,13 @@ import numpy as np
 from streams.allocation.policies import Arm
 from streams.experiments.comparing import MIN_UNITS_WITH_VALUE, Compared, Traffic
 from streams.experiments.metrics import MetricSpec
-from streams.inference.contrasts import Contrast
-from streams.inference.kinds import Contradiction, FoundKind, MetricKind
-from streams.inference.normal import NormalPosterior
-from streams.inference.posterior import FloatArray
-from streams.inference.ratio import RatioSample, ratio_posteriors
-from streams.inference.sample import Sample
 from streams.model.quantities import MICRO
+from streams.stats.arrays import FloatArray
+from streams.stats.kinds import Contradiction, FoundKind, MetricKind
+from streams.stats.posteriors.normal import NormalPosterior
+from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
+from streams.stats.sample import Sample
+from streams.stats.sequential.contrasts import Contrast
 from streams.tallies.cell import MetricTally, ProductTally, VariantTally
 from streams.tallies.combined import combine
 from streams.tallies.plan import pair_of

@@ -34,12 +34,12 @@ from streams.experiments.snapshot import (
     Snapshot,
     VariantReport,
 )
-from streams.inference.best import Best, best
-from streams.inference.credible import equal_tailed
-from streams.inference.direction import Direction
-from streams.inference.kinds import MetricKind
-from streams.inference.posterior import FloatArray
-from streams.inference.versus import Versus, versus_of_each
+from streams.stats.arrays import FloatArray
+from streams.stats.bayes.best import Best, best
+from streams.stats.bayes.credible import equal_tailed
+from streams.stats.bayes.lift import Versus, versus_of_each
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Tally, VariantTally
 
 

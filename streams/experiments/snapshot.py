@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.metrics import MetricRole
-from streams.inference.direction import Direction
-from streams.inference.kinds import Contradiction, MetricKind
+from streams.stats.direction import Direction
+from streams.stats.kinds import Contradiction, MetricKind
 
 
 class RecommendedAction(StrEnum):

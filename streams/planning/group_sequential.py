@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from streams.inference.group_sequential import MAX_LOOKS, Spending, boundaries, crossing
 from streams.model.errors import InvalidParameterError
 from streams.planning.fixed import Design
+from streams.stats.sequential.group_sequential import MAX_LOOKS, Spending, boundaries, crossing
 
 _LARGEST_RATIO = 4.0
 

@@ -13,11 +13,11 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measured import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.folding.commands import snapshot_of
-from streams.inference.kinds import MetricKind
 from streams.log.records import LogSource
 from streams.replay.history import experiment_of
 from streams.replay.partitions import Inputs, Part, fold_parts
 from streams.replay.verify import Watcher
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Source
 
 

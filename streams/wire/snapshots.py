@@ -32,10 +32,10 @@ from streams.experiments.snapshot import (
     Snapshot,
     VariantReport,
 )
-from streams.inference.direction import Direction
-from streams.inference.kinds import Contradiction, MetricKind
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.validation import parse
+from streams.stats.direction import Direction
+from streams.stats.kinds import Contradiction, MetricKind
 from streams.wire.records import (
     SINGLE_OBJECT,
     check_range,

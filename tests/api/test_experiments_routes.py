@@ -15,8 +15,8 @@ from api.client.results import Experiment, Stats
 from api.errors import answer_of, error_body
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import AgainstControl, MetricReport, VariantReport
-from streams.inference.kinds import MetricKind
 from streams.model.errors import DependencyError
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Tally
 from tests.api.memory import NOW_MS, Api, definition, memory_api
 

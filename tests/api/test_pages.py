@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from api.pages import Place, experiments_page, place_of, stats_page
 from streams.experiments.snapshot import MetricReport, VariantReport
-from streams.inference.kinds import MetricKind
 from streams.model.errors import InputError
+from streams.stats.kinds import MetricKind
 from tests.api.memory import Api
 
 

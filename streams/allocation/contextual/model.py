@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.inference.posterior import FloatArray
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE, Vector
+from streams.stats.arrays import FloatArray
 from streams.tallies.linear import LinearTally, triangle
 
 

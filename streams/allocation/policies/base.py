@@ -10,8 +10,8 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from streams.inference.posterior import LARGEST_PRIOR, SMALLEST_PRIOR
 from streams.model.validation import InputModel, problem
+from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from streams.allocation.contextual.features import Feature, check_features
 from streams.allocation.policies.base import Arm, Policy
-from streams.inference.posterior import FloatArray
 from streams.model.vectors import MAX_ENTRIES
+from streams.stats.arrays import FloatArray
 
 
 class ContextualPolicy(Policy):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from streams.allocation.policies.contextual import ContextualPolicy
-from streams.inference.gaussian_best import gaussian_best
-from streams.inference.posterior import FloatArray
+from streams.stats.arrays import FloatArray
+from streams.stats.bayes.gaussian_best import gaussian_best
 
 
 class LinTS(ContextualPolicy):

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from streams.allocation.policies.base import leaders
 from streams.allocation.policies.contextual import ContextualPolicy
-from streams.inference.posterior import FloatArray
+from streams.stats.arrays import FloatArray
 
 
 class LinUCB(ContextualPolicy):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from streams.allocation.policies.base import Arm
-from streams.inference.best import Best, best
-from streams.inference.beta import BetaPosterior
-from streams.inference.normal import NormalPosterior
-from streams.inference.posterior import Posteriors
+from streams.stats.bayes.best import Best, best
+from streams.stats.posteriors.base import Posteriors
+from streams.stats.posteriors.beta import BetaPosterior
+from streams.stats.posteriors.normal import NormalPosterior
 
 
 def arm_posteriors(

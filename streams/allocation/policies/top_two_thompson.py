@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from streams.allocation.policies.base import Arm, BetaPolicy
 from streams.allocation.policies.posteriors import arm_posteriors, best_arm
-from streams.inference.best import best
+from streams.stats.bayes.best import best
 
 LEADER_SHARE = 0.5
 """Share of the first draw, beta: with 1/2 no instance needs more than twice the units that the best

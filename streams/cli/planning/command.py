@@ -13,13 +13,13 @@ from streams.cli.planning.views import Plan, plan_json, plan_view
 from streams.cli.replay.command import parameters_of
 from streams.cli.terminal import AsJson
 from streams.experiments.definition import MAX_VARIANTS
-from streams.inference.group_sequential import MAX_LOOKS, Spending
 from streams.model.errors import InputError
 from streams.planning.assumed import Assumed, ValueKind
 from streams.planning.fixed import Design, units_per_variant
 from streams.planning.group_sequential import group_sequential
 from streams.planning.plan import HORIZON_FACTOR, outlook, simulated
 from streams.planning.simulation import planned_experiment
+from streams.stats.sequential.group_sequential import MAX_LOOKS, Spending
 
 MAX_UNITS = 10**12
 

@@ -25,8 +25,6 @@ from streams.experiments.metrics import MetricSpec, PeriodSpec, PriorSpec
 from streams.experiments.modelled import arms_of_primary
 from streams.experiments.promoted import Promotion
 from streams.experiments.snapshot import CellPlace
-from streams.inference.direction import Direction
-from streams.inference.kinds import MetricKind
 from streams.model.errors import InputError
 from streams.model.quantities import (
     ALLOCATION_TOTAL,
@@ -37,6 +35,8 @@ from streams.model.quantities import (
     overlap_weight,
 )
 from streams.model.vectors import FEATURE_ONE, Vector
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally, add_variants
 from streams.tallies.linear import LinearSums
 from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally

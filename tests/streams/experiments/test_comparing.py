@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from streams.allocation.arms import arms_of
 from streams.allocation.policies import BayesianAB, ThompsonSampling
 from streams.experiments.comparing import Compared, Traffic, Weighting
-from streams.inference.comparison import intervals, p_values
-from streams.inference.sample import Sample
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, to_propensity
+from streams.stats.sample import Sample
+from streams.stats.sequential.comparison import intervals, p_values
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.weights import weighted
 

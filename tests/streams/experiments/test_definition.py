@@ -14,12 +14,12 @@ from streams.experiments.definition import (
 )
 from streams.experiments.measured import plan_of
 from streams.experiments.metrics import MetricRole, MetricSpec
-from streams.inference.direction import Direction
-from streams.inference.families import Priors
-from streams.inference.kinds import MetricKind
-from streams.inference.normal import NormalPrior
 from streams.model.errors import InputError
 from streams.model.validation import parse
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind
+from streams.stats.posteriors.families import Priors
+from streams.stats.posteriors.normal import NormalPrior
 from streams.tallies.plan import MAX_DECLARED, Accepted, Plan
 
 CONFIG = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"}

@@ -13,11 +13,11 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measured import plan_of
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
-from streams.inference.kinds import MetricKind
 from streams.model.errors import EventError
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import VariantTally, merge
 from streams.tallies.observations import ObservationFold
 from streams.tallies.weights import weighted

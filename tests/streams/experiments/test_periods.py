@@ -11,9 +11,9 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measured import plan_of
 from streams.experiments.report import evaluate
 from streams.experiments.statement import metrics_json
-from streams.inference.kinds import MetricKind
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.stats.kinds import MetricKind
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, VariantTally, merge
 from streams.tallies.periods import FINEST_SHIFT, tick_of

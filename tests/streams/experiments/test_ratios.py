@@ -18,8 +18,8 @@ from streams.experiments.modelled import arms_of_primary
 from streams.experiments.ratios import RatioTallies
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
-from streams.inference.kinds import MetricKind
 from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally
 from streams.tallies.weights import unit_weights, weighted
 

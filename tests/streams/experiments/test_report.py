@@ -10,8 +10,8 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace
-from streams.inference.kinds import MetricKind
 from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from streams.inference.group_sequential import Spending
 from streams.model.errors import InvalidParameterError
 from streams.planning.fixed import Design
 from streams.planning.group_sequential import group_sequential
+from streams.stats.sequential.group_sequential import Spending
 
 OBRIEN_FLEMING, POCOCK = Spending
 

@@ -10,11 +10,11 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Status
 from streams.experiments.metrics import MetricSpec
 from streams.experiments.snapshot import RecommendedAction
-from streams.inference.direction import Direction
-from streams.inference.kinds import MetricKind
 from streams.model.errors import ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
 from streams.replay.what_if import Assumptions, what_if
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Source
 from tests.streams.replay.memory import INPUTS, MEASURED, NOW_MS, Installation, installation
 

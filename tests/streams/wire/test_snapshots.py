@@ -27,9 +27,9 @@ from streams.experiments.snapshot import (
     Snapshot,
     VariantReport,
 )
-from streams.inference.direction import Direction
-from streams.inference.kinds import Contradiction, MetricKind
 from streams.model.errors import EventError
+from streams.stats.direction import Direction
+from streams.stats.kinds import Contradiction, MetricKind
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
 DEFINITION = parse_definition(

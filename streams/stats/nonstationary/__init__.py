@@ -1,0 +1,1 @@
+"""Rates that change and conversions that are late: decay, delays, stratification. Pure."""

@@ -1,0 +1,137 @@
+"""One sample a variant from its units by period of assignment.
+
+Three questions are asked of the periods, together or apart: how much of what they will tell has
+arrived (`arrivals`), how much they still matter (`forgetting`), and which of them can be compared
+(`strata`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streams.stats.arrays import FloatArray
+from streams.stats.nonstationary.decay import faded
+from streams.stats.nonstationary.delayed_conversions import ArrivalCurve, matured
+from streams.stats.nonstationary.period_samples import Samples
+from streams.stats.nonstationary.stratification import stratified
+from streams.stats.sample import Sample
+from streams.tallies.cell import VariantTally
+from streams.tallies.periods import FINEST_DELAY_SHIFT, Period, PeriodTally
+
+MIN_UNITS_OF_STRATUM = 30
+"""Units of every variant in a stratum, at least: shorter periods are put together to one."""
+
+MIN_ARRIVALS = 50
+"""Observations by the end of a bucket of delay, of units old enough for it, for it to be used."""
+
+_NOBODY = PeriodTally()
+_POINTS = (np.arange(8) + 0.5) / 8.0  # within a period, for the mean over its units
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the units of different periods count.
+
+    Attributes:
+        half_life_s: Seconds after which a unit counts half, > 0; None if none is forgotten. Age is
+            the time from the middle of its period to the end of the newest one, so nothing fades
+            once nobody is assigned any more.
+        is_delayed: Whether a unit counts for the share of its observations that can have arrived.
+        is_stratified: Whether variants are compared within periods, so that a drifting base rate
+            under moving weights favours none. As long as some variant has less than
+            `MIN_UNITS_OF_STRATUM` units there is one stratum, of all periods.
+    """
+
+    half_life_s: float | None = None
+    is_delayed: bool = False
+    is_stratified: bool = False
+
+
+def read_periods(
+    variants: Sequence[VariantTally], reading: Reading, now_ms: int
+) -> tuple[Sample, ...]:
+    """Return the samples that posteriors of the means should be of.
+
+    Args:
+        variants: Tallies that were kept by period.
+        reading: How the periods count.
+        now_ms: Time of the newest event. What has happened until then and was not counted yet is
+            taken for what never came.
+    """
+    periods = sorted(
+        {period for variant in variants for period in variant.periods},
+        key=lambda period: period.begins_at_ms,
+    )
+    rows = [[variant.periods.get(period, _NOBODY) for variant in variants] for period in periods]
+    samples = Samples.tallied(rows, len(variants))
+    if reading.half_life_s is not None and periods:
+        samples = faded(samples, _ages_s(periods), reading.half_life_s)
+    starts = _strata(rows) if reading.is_stratified else [0]
+    if reading.is_delayed:
+        strata = matured(samples, _arrived(periods, rows, now_ms), starts)
+    else:
+        strata = samples.pooled(starts)
+    return strata.row(0) if len(starts) == 1 else stratified(strata)
+
+
+def in_buckets(delays_ms: FloatArray) -> FloatArray:
+    """Return how many buckets of delay are over at delays >= 0, with parts of those they are in.
+
+    >>> in_buckets(np.array([0.0, 2_048.0, 4_096.0, 6_144.0, 8_192.0]))
+    array([0. , 0.5, 1. , 1.5, 2. ])
+    """
+    first = delays_ms / (1 << FINEST_DELAY_SHIFT)
+    # A bucket begins at a power of two: that is its number, and the rest is how far it is over.
+    fraction, exponent = np.frexp(np.maximum(first, 1.0))
+    buckets: FloatArray = np.where(first < 1.0, first, exponent + 2.0 * fraction - 1.0)
+    return buckets
+
+
+def _ages_s(periods: Sequence[Period]) -> list[float]:
+    newest_ms = periods[-1].ends_at_ms
+    return [
+        (newest_ms - (period.begins_at_ms + period.ends_at_ms) / 2) / 1000.0 for period in periods
+    ]
+
+
+def _arrived(
+    periods: Sequence[Period], rows: Sequence[Sequence[PeriodTally]], now_ms: int
+) -> FloatArray:
+    """Return which share of the observations of every period can have arrived.
+
+    The curve is that of all variants together. Within a period its units are taken to be spread
+    evenly, up to now.
+    """
+    width = max((len(each.arrivals) for row in rows for each in row), default=0)
+    if not width:
+        return np.ones(len(periods))
+    counts = np.zeros((len(rows), width))
+    for row, of_all in zip(rows, counts, strict=True):
+        for each in row:
+            if each.arrivals:
+                of_all[: len(each.arrivals)] += each.arrivals
+    begins_ms = np.array([period.begins_at_ms for period in periods], dtype=np.float64)
+    ends_ms = np.array([period.ends_at_ms for period in periods], dtype=np.float64)
+    youngest_ms = np.maximum(now_ms - ends_ms, 0.0)
+    oldest_ms = np.maximum(now_ms - begins_ms, 0.0)
+    ages_ms = youngest_ms[:, None] + (oldest_ms - youngest_ms)[:, None] * _POINTS
+    curve = ArrivalCurve.estimated(counts, in_buckets(youngest_ms), MIN_ARRIVALS)
+    shares: FloatArray = curve.at(in_buckets(ages_ms)).mean(axis=1)
+    return shares
+
+
+def _strata(rows: Sequence[Sequence[PeriodTally]]) -> list[int]:
+    """Return the first rows of the strata: as few rows each as give every variant enough units."""
+    starts = [0]
+    units = [0] * len(rows[0]) if rows else []
+    for end, row in enumerate(rows, 1):
+        assigned = [max(each.units, each.units_with_value) for each in row]
+        units = [known + new for known, new in zip(units, assigned, strict=True)]
+        if min(units) >= MIN_UNITS_OF_STRATUM:
+            starts.append(end)
+            units = [0] * len(row)
+    # What is left at the end is too little for a stratum of its own.
+    return starts[:-1] or [0]

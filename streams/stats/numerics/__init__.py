@@ -1,0 +1,1 @@
+"""Numerical building blocks: series, root finding, tabulated distribution functions. Pure."""

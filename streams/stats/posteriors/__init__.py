@@ -1,0 +1,1 @@
+"""Posterior distributions of a metric's mean, one module for each family. Pure."""

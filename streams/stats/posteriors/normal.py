@@ -1,0 +1,215 @@
+"""Posterior of the mean of a continuous value: Normal-Inverse-Gamma, so Student t."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO
+from streams.stats.arrays import FloatArray
+from streams.stats.posteriors.base import NARROWEST, Arms
+
+PRIOR_UNITS = 1.0
+"""How many units the prior of a mean weighs: one, as in a unit-information prior."""
+
+PRIOR_DEGREES = 3.0
+"""Degrees of freedom of the prior: the fewest whole ones with a finite mean and variance."""
+
+FEWEST_DEGREES = 2.1
+"""Fewest degrees of freedom of a declared prior: a variance that exists, and can be divided by."""
+
+SMALLEST_VARIANCE = MICRO**-2.0
+"""Variance below which values cannot be told apart: that of one micro-unit."""
+
+_FINITE_VARIANCE = 2.0  # a t distribution has a variance above these degrees of freedom
+_DEPTH = 40.0  # the density falls by exp(-40); with 3 degrees 4e-14 of the mass lies beyond
+_SCALES_PER_PANEL = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class NormalPrior:
+    """What is believed of the values of every arm before they are seen: Normal-Inverse-Gamma.
+
+    Given a variance v of the values, their mean is Normal(mean, v / units); and v is inverse-Gamma
+    with the shape degrees / 2 and the scale degrees * variance / 2.
+
+    Attributes:
+        mean: Expected mean, finite.
+        variance: Expected size of the variance of the values, finite and > 0.
+        units: How many units the prior weighs against the data, > 0.
+        degrees: How many units its variance weighs, > 2, so that the mean has a variance.
+
+    Raises:
+        InvalidParameterError: a parameter is outside its domain.
+    """
+
+    mean: float
+    variance: float
+    units: float = PRIOR_UNITS
+    degrees: float = PRIOR_DEGREES
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.mean):
+            raise InvalidParameterError("mean", self.mean, "finite")
+        for name, value in (("variance", self.variance), ("units", self.units)):
+            if not 0.0 < value < math.inf:
+                raise InvalidParameterError(name, value, "finite and > 0")
+        if not _FINITE_VARIANCE < self.degrees < math.inf:
+            raise InvalidParameterError("degrees", self.degrees, "finite and > 2")
+
+    @classmethod
+    def pooled(
+        cls, units: FloatArray, totals: FloatArray, squared_deviations: FloatArray
+    ) -> NormalPrior:
+        """Return the prior that is worth one unit drawn from all arms together.
+
+        While nothing tells values apart, as after one unit, the variance is the square of their
+        mean, or 1 if that is 0, so that one purchase does not make the next one certain.
+
+        Source: Kass and Wasserman (1995), the unit-information prior.
+        """
+        everyone = float(units.sum())
+        mean = float(totals.sum()) / everyone if everyone else 0.0
+        means = np.where(units > 0.0, totals / np.where(units > 0.0, units, 1.0), mean)
+        between = units * (means - mean) ** 2
+        spread = float((squared_deviations + between).sum())
+        return cls(mean, _prior_variance(mean, spread / everyone if everyone else 0.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NormalPosterior:
+    """Posteriors of the means of several arms: location and scale of Student t distributions.
+
+    Attributes:
+        location: Posterior means; shape (n_arms,), finite.
+        scale: Scales of the means; shape (n_arms,), finite, > 0.
+        degrees: Degrees of freedom; shape (n_arms,), > 2.
+
+    Raises:
+        InvalidParameterError: a parameter is outside its domain.
+
+    Source: Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.3.
+    """
+
+    location: FloatArray
+    scale: FloatArray
+    degrees: FloatArray
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.location).all():
+            raise InvalidParameterError("location", self.location.tolist(), "finite")
+        if not ((self.scale > 0.0) & np.isfinite(self.scale)).all():
+            raise InvalidParameterError("scale", self.scale.tolist(), "finite and > 0")
+        if not (self.degrees > _FINITE_VARIANCE).all():
+            raise InvalidParameterError("degrees", self.degrees.tolist(), "> 2")
+
+    @classmethod
+    def observed(
+        cls,
+        units: ArrayLike,
+        totals: ArrayLike,
+        squared_deviations: ArrayLike,
+        *,
+        prior: NormalPrior | None = None,
+    ) -> NormalPosterior:
+        """Return the posteriors after the values of some units.
+
+        Unless stated the prior is weak and the same for all arms, `NormalPrior.pooled`. Being made
+        from the data it has their scale, so a change of currency changes no decision; being worth
+        one unit, it is gone after a few. Zero, one or two units, and equal values, give proper
+        posteriors.
+
+        Args:
+            units: Units; shape (n_arms,), >= 0.
+            totals: Sums of their values; shape (n_arms,).
+            squared_deviations: Sums of squared deviations from the arm's own mean; shape
+                (n_arms,), >= 0.
+            prior: What was believed before.
+
+        Source: Murphy (2007), "Conjugate Bayesian analysis of the Gaussian distribution", equations
+            85 to 89 and 110; Gelman et al., section 3.3.
+
+        Examples:
+            >>> NormalPosterior.observed([0, 0], [0, 0], [0, 0]).degrees
+            array([3., 3.])
+        """
+        n = np.asarray(units, dtype=np.float64)
+        total = np.asarray(totals, dtype=np.float64)
+        deviations = np.asarray(squared_deviations, dtype=np.float64)
+        for name, values in (("units", n), ("squared_deviations", deviations)):
+            if not (values >= 0.0).all():
+                raise InvalidParameterError(name, values.tolist(), ">= 0")
+        prior = prior or NormalPrior.pooled(n, total, deviations)
+        means = np.where(n > 0.0, total / np.where(n > 0.0, n, 1.0), prior.mean)
+        between = n * (means - prior.mean) ** 2
+        weight = prior.units + n
+        degrees = prior.degrees + n
+        sum_of_squares = (
+            prior.degrees * prior.variance + deviations + between * (prior.units / weight)
+        )
+        location = (prior.units * prior.mean + total) / weight
+        return cls(
+            location=location,
+            # A mean of which all digits are certain is certain to as many as a float has.
+            scale=np.maximum(np.sqrt(sum_of_squares / degrees / weight), NARROWEST * abs(location)),
+            degrees=degrees,
+        )
+
+    @property
+    def means(self) -> FloatArray:
+        """Posterior means."""
+        return self.location
+
+    def take(self, arms: Arms) -> NormalPosterior:
+        """Return the posteriors of some arms."""
+        return NormalPosterior(self.location[arms], self.scale[arms], self.degrees[arms])
+
+    def quantiles(self, probability: float) -> FloatArray:
+        """Return the quantile of every mean at `probability`."""
+        quantiles: FloatArray = self.location + self.scale * special.stdtrit(
+            self.degrees, probability
+        )
+        return quantiles
+
+    def support(self) -> tuple[FloatArray, FloatArray]:
+        """Return the means at which the density has fallen by `_DEPTH` e-folds."""
+        reach = self.scale * np.sqrt(self.degrees * np.expm1(2.0 * _DEPTH / (self.degrees + 1.0)))
+        return self.location - reach, self.location + reach
+
+    def bells(self) -> tuple[FloatArray, FloatArray]:
+        """Return the locations and scales."""
+        return self.location, self.scale
+
+    def density(self, coordinates: FloatArray) -> FloatArray:
+        """Return the densities of the means."""
+        degrees, scale = self.degrees[:, None], self.scale[:, None]
+        z = (coordinates - self.location[:, None]) / scale
+        # Gamma(v/2 + 1/2) / Gamma(v/2) as a Pochhammer symbol: gammaln would lose digits at 1e9.
+        peak = special.poch(degrees / 2.0, 0.5) / (np.sqrt(degrees * np.pi) * scale)
+        density: FloatArray = peak * np.exp(-(degrees + 1.0) / 2.0 * np.log1p(z * z / degrees))
+        return density
+
+    def values(self, coordinates: FloatArray) -> FloatArray:
+        """Return the coordinates: they are the means."""
+        return coordinates
+
+    def coordinates(self, values: FloatArray) -> FloatArray:
+        """Return the means: they are the coordinates."""
+        return values
+
+    def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
+        """Return two scales, and more in the tails, where a t density is a power law."""
+        location, scale = self.location[:, None], self.scale[:, None]
+        nearest = (np.clip(location, left, right) - location) / scale
+        return _SCALES_PER_PANEL * scale * np.sqrt(1.0 + nearest * nearest / self.degrees[:, None])
+
+
+def _prior_variance(mean: float, variance: float) -> float:
+    if variance >= SMALLEST_VARIANCE:
+        return variance
+    return max(mean * mean, SMALLEST_VARIANCE) if mean else 1.0

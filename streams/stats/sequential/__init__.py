@@ -1,0 +1,1 @@
+"""Inference that stays valid at every look: confidence sequences, contrasts, boundaries. Pure."""

@@ -1,0 +1,232 @@
+"""One variant against another: a sum that rises on average only if the first is better.
+
+Unit t was assigned variant a_t with the known propensities p_t and has the value x_t. For any
+h_t > 0 that the past decides, the increments
+
+    D_t = h_t x_t / p_t(a) [a_t = a] - h_t x_t / p_t(b) [a_t = b]
+
+have, given the past, the mean h_t (mean a - mean b): an allocation that moves with the data does
+not bias them, nor does a base rate that drifts meanwhile. What h is good for is the variance:
+
+| weights w = h / p | h | increments | use |
+|---|---|---|---|
+| 1 / p | 1 | up to 1 / floor | what the tallies have always held, for any number of variants |
+| "overlap", 1 - p for two variants | 1 / sum over k of 1 / p(k) | at most x | moving weights |
+| 1 - q and q, with q = p(a) / (p(a) + p(b)) | q (1 - q) | at most x | fixed weights |
+
+With h = 1, a period in which b had 1 % of the traffic adds a hundred times its share of noise, for
+ever. Overlap weights give every period the weight its information has, as inverse variances would:
+nothing depends on the floor any more. Under fixed weights they are the difference of the means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.model.errors import InvalidParameterError
+from streams.stats.arrays import FloatArray
+
+_OVERLAP_OF_EVEN = 0.5
+_INVERSE_OF_EVEN = 2.0
+_SMALLEST_BOUND = 1e-6  # of the other side's; the most uneven weights come to 1.5e-5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TiltedSums:
+    """Sums over the units of variants, each unit with a weight w known before its value x.
+
+    Every field has the same shape, or one that broadcasts.
+
+    Attributes:
+        units: Units of the variant, >= 0.
+        weight: Sum of w, >= 0.
+        weight_squared: Sum of w^2.
+        total: Sum of w x.
+        cross: Sum of w^2 x; nan if it was not kept, and then values are not taken from their mean.
+        total_squared: Sum of w^2 x^2.
+        largest: Largest w x that a single unit can have, if values are >= 0 and bounded; infinite
+            if they are not.
+        variance: Variance of the values as observed, without weights; used for values without a
+            bound (`standard_error`), else 0. Their mean square where `cross` was not kept.
+    """
+
+    units: FloatArray
+    weight: FloatArray
+    weight_squared: FloatArray
+    total: FloatArray
+    cross: FloatArray
+    total_squared: FloatArray
+    largest: FloatArray
+    variance: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contrast:
+    """The sums of the increments of "a minus b", and how much they vary; all of one shape.
+
+    Attributes:
+        fewest: Units of the variant that has fewer.
+        time: How far the sums have come, on the clock by which they vary: the sum of w^2, counted
+            so that a unit of an even split of two is 1.
+        scale: Sum of h, so that total / scale estimates the difference of the means; > 0 unless
+            there are no units.
+        total: Sum of the increments.
+        squares: Sum of the squared increments.
+        deepest_fall: Deepest an increment can fall, as a number > 0; infinite without a bound.
+        highest_rise: Highest it can rise.
+        difference: Estimated mean a minus mean b, less noisy than total / scale: the values are
+            taken from their common mean first (a control variate).
+        standard_error: Standard error of `difference`; infinite without units. Under moving weights
+            not less than the sum of w^2 lets expect: a variant that has had little traffic of late
+            may not have shown its large values, and their absence must not pass for certainty.
+    """
+
+    fewest: FloatArray
+    time: FloatArray
+    scale: FloatArray
+    total: FloatArray
+    squares: FloatArray
+    deepest_fall: FloatArray
+    highest_rise: FloatArray
+    difference: FloatArray
+    standard_error: FloatArray
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether exact inference is possible: all values are >= 0 and have a bound."""
+        return bool(np.isfinite(self.deepest_fall).all() and np.isfinite(self.highest_rise).all())
+
+    def take(self, chosen: NDArray[np.bool_]) -> Contrast:
+        """Return the contrasts of a mask; shape (n_chosen,)."""
+        return Contrast(*(getattr(self, name)[chosen] for name in self.__slots__))
+
+    def reversed(self) -> Contrast:
+        """Return the contrasts of "b minus a"."""
+        return Contrast(
+            self.fewest,
+            self.time,
+            self.scale,
+            -self.total,
+            self.squares,
+            self.highest_rise,
+            self.deepest_fall,
+            -self.difference,
+            self.standard_error,
+        )
+
+
+def overlap_contrast(a: TiltedSums, b: TiltedSums) -> Contrast:
+    """Return the contrasts of variants whose units have overlap weights.
+
+    The sum of h is estimated by the mean of the two sums of weights, each of which has that
+    expectation; the sign of an interval does not depend on it.
+
+    Args:
+        a: Sums of the variants that may be better.
+        b: Sums of those they are compared with; the shapes broadcast.
+
+    Source: Li and Li (2019), "Propensity score weighting for causal inference with multiple
+        treatments", for the weights; Waudby-Smith et al., arXiv 2210.10768, for inference at every
+        look from weighted increments.
+    """
+    return _contrast(a, b, (a.weight + b.weight) / 2.0, _OVERLAP_OF_EVEN)
+
+
+def inverse_contrast(a: TiltedSums, b: TiltedSums, units: FloatArray) -> Contrast:
+    """Return the contrasts of variants whose units have the weights 1 / p.
+
+    Args:
+        a: Sums of the variants that may be better.
+        b: Sums of those they are compared with; the shapes broadcast.
+        units: Units of all variants of the experiment, not of two alone.
+
+    Source: Waudby-Smith, Wu, Ramdas, Karampatziakis and Mineiro, arXiv 2210.10768.
+    """
+    return _contrast(a, b, units, _INVERSE_OF_EVEN)
+
+
+def _contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray, weight_of_even: float) -> Contrast:
+    weights = a.weight + b.weight
+    some = weights > 0.0
+    cross = a.cross + b.cross
+    is_centred = some & ~np.isnan(cross)
+    mean = np.divide(a.total + b.total, weights, out=np.zeros_like(weights), where=is_centred)
+    harmonic = np.divide(2.0 * a.weight * b.weight, weights, out=np.zeros_like(weights), where=some)
+    comparable = harmonic > 0.0
+    centred_total = a.total - b.total - mean * (a.weight - b.weight)
+    centred_squares = (
+        (a.total_squared + b.total_squared)
+        - 2.0 * mean * np.where(is_centred, cross, 0.0)
+        + mean * mean * (a.weight_squared + b.weight_squared)
+    )
+    expected_squares = np.maximum(a.variance, b.variance) * (a.weight_squared + b.weight_squared)
+    centred_squares = np.maximum(centred_squares, expected_squares)
+    return Contrast(
+        fewest=np.minimum(a.units, b.units),
+        time=(a.weight_squared + b.weight_squared) / (weight_of_even * weight_of_even),
+        scale=np.broadcast_to(scale, weights.shape),
+        total=a.total - b.total,
+        squares=a.total_squared + b.total_squared,
+        # A bound may be larger than it need be, and never 0: control times no tolerated rest is 0.
+        deepest_fall=np.maximum(b.largest, _SMALLEST_BOUND * a.largest),
+        highest_rise=np.maximum(a.largest, _SMALLEST_BOUND * b.largest),
+        difference=np.divide(centred_total, harmonic, out=np.zeros_like(weights), where=comparable),
+        standard_error=np.divide(
+            np.sqrt(centred_squares),
+            harmonic,
+            out=np.full_like(weights, np.inf),
+            where=comparable,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlainSums:
+    """Sums over the units of one or several variants under fixed weights; all of one shape.
+
+    Attributes:
+        units: Units of the variant, >= 0.
+        total: Sum of their values.
+        total_squared: Sum of their squares.
+        share: Share of the traffic the variant has had all the time, in (0, 1].
+        largest: Largest value of a unit, if values are >= 0 and bounded; else infinite.
+    """
+
+    units: FloatArray
+    total: FloatArray
+    total_squared: FloatArray
+    share: FloatArray
+    largest: FloatArray
+
+
+def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
+    """Return the contrasts of variants whose shares never changed.
+
+    Only the units of the two count: among them, a has had the propensity q = a / (a + b).
+
+    Raises:
+        InvalidParameterError: a share is outside (0, 1].
+    """
+    for sums in (a, b):
+        if not np.all((sums.share > 0.0) & (sums.share <= 1.0)):
+            raise InvalidParameterError("share", sums.share.tolist(), "in (0, 1]")
+    q = a.share / (a.share + b.share)
+    scale = (a.units + b.units) * q * (1.0 - q)
+    return _contrast(_tilted(a, 1.0 - q), _tilted(b, q), scale, _OVERLAP_OF_EVEN)
+
+
+def _tilted(sums: PlainSums, weight: FloatArray) -> TiltedSums:
+    square = weight * weight
+    return TiltedSums(
+        np.broadcast_to(sums.units, weight.shape),
+        weight * sums.units,
+        square * sums.units,
+        weight * sums.total,
+        square * sums.total,
+        square * sums.total_squared,
+        weight * sums.largest,
+        np.zeros_like(weight),
+    )

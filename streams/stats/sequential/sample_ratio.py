@@ -1,0 +1,206 @@
+"""Does the traffic arrive as it was shared out? A test that may be asked at every look.
+
+A mismatch (units lost after their assignment, logged twice, or sent elsewhere) biases everything
+that is said of the variants, so no conclusion is drawn while there is one.
+
+Under a fixed allocation the counts are compared with the declared shares by a Bayes factor. Under
+moving weights the number of units of a variant says nothing by itself, but its units weighted by
+1 / propensity do: [a_t = k] / p_t - 1 has the mean 0 given the past, whatever the policy does with
+the past, so the weighted units of every variant stay near the number of all units. Of two variants
+the units of one stay near the sum of its propensities, and that is seen without its starved times
+drowning all others.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from streams.model.errors import InvalidParameterError
+from streams.stats.arrays import FloatArray
+from streams.stats.sequential.confidence_sequences import log_e_values
+
+CONCENTRATION = 10_000.0
+"""Units that one half of the prior is worth: deviations of about one in a hundred of a share are
+expected when there is a mismatch. The other half is worth one unit a variant: any shares are as
+likely, so that a variant that never reports is seen in tens of units, and not in hundreds. Both
+change how soon a mismatch is seen, not how often there is a false alarm."""
+
+_SHARE_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleRatio:
+    """How the units compare with the allocation, in one experiment or in many.
+
+    Attributes:
+        p_value: Always-valid: the probability that it is ever at most p is at most p, as long as
+            units arrive as they are assigned; shape (...), in [0, 1].
+        ratios: Units of each variant over the units it should have; nan without units; shape
+            (..., n_arms).
+    """
+
+    p_value: FloatArray
+    ratios: FloatArray
+
+
+def under_fixed_weights(
+    counts: ArrayLike, shares: ArrayLike, concentration: float | None = None
+) -> SampleRatio:
+    """Compare counts with shares that never changed.
+
+    The Bayes factor of "the shares are Dirichlet(concentration * shares)" against "they are as
+    declared" is a martingale under the latter, and so is the mean of two such factors; by Ville's
+    inequality it ever exceeds 1 / p with probability p at most.
+
+    Args:
+        counts: Units of each variant; shape (..., n_arms), >= 0.
+        shares: Declared shares; shape (n_arms,), > 0, sum to 1.
+        concentration: Units that the prior is worth, > 0; None for the mean of the factors of
+            `CONCENTRATION` and of one unit a variant.
+
+    Raises:
+        InvalidParameterError: an argument is outside its domain.
+
+    Source: Lindon and Malek, arXiv 2011.03567, in closed form.
+
+    Examples:
+        >>> bool(under_fixed_weights([50_700, 49_300], [0.5, 0.5]).p_value < 0.01)
+        True
+
+        A variant that never reports, after 12 and after 20 units of the other:
+
+        >>> under_fixed_weights([[12, 0], [20, 0]], [0.5, 0.5]).p_value.round(6).tolist()
+        [0.006327, 4e-05]
+    """
+    expected = np.asarray(shares, dtype=np.float64)
+    observed = np.asarray(counts, dtype=np.float64)
+    if not (np.all(expected > 0.0) and abs(expected.sum() - 1.0) <= _SHARE_TOLERANCE):
+        raise InvalidParameterError("shares", expected.tolist(), "> 0 and sum to 1")
+    if observed.shape[-1:] != expected.shape or not np.all(observed >= 0.0):
+        raise InvalidParameterError("counts", observed.tolist(), ">= 0, as many as shares")
+    if concentration is not None and not 0.0 < concentration < math.inf:
+        raise InvalidParameterError("concentration", concentration, "finite and > 0")
+    if concentration is not None:
+        log_factor = _log_bayes_factor(observed, expected, concentration)
+    else:
+        near = _log_bayes_factor(observed, expected, CONCENTRATION)
+        anywhere = _log_bayes_factor(observed, expected, float(len(expected)))
+        log_factor = np.logaddexp(near, anywhere) - math.log(2.0)
+    p_value = np.exp(-np.maximum(log_factor, 0.0))
+    return SampleRatio(p_value, _ratios(observed, expected * observed.sum(axis=-1)[..., None]))
+
+
+def _log_bayes_factor(
+    observed: FloatArray, expected: FloatArray, concentration: float
+) -> FloatArray:
+    """Return the logarithm of the factor for Dirichlet(concentration * expected); shape (...)."""
+    prior = concentration * expected
+    factor: FloatArray = (
+        (special.gammaln(prior + observed) - special.gammaln(prior)).sum(axis=-1)
+        - (special.gammaln(concentration + observed.sum(axis=-1)) - special.gammaln(concentration))
+        - (observed * np.log(expected)).sum(axis=-1)
+    )
+    return factor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assigned:
+    """Units of every variant under moving weights; shape (..., n_arms) each.
+
+    Attributes:
+        weight: Sum of 1 / propensity over the units of the variant.
+        weight_squared: Sum of (1 / propensity) squared.
+        largest: Largest 1 / propensity a unit of it can have, >= 1.
+    """
+
+    weight: FloatArray
+    weight_squared: FloatArray
+    largest: FloatArray
+
+
+def under_moving_weights(assigned: Assigned, units: ArrayLike) -> SampleRatio:
+    """Compare units weighted by 1 / propensity with the number of all units.
+
+    Every variant is tested on both sides (`log_e_values`: exact at every number of units), and the
+    p-values are held together by Bonferroni. It needs nothing but sums, so it can be computed from
+    merged tallies. A Dirichlet-multinomial Bayes factor with moving propensities can too, given
+    their logarithms, but shares that follow the data are so much better than its alternative of
+    constant ones that it would never see a mismatch.
+
+    Args:
+        assigned: Weighted units of each variant.
+        units: Units of all variants, >= 0; shape (...).
+
+    Raises:
+        InvalidParameterError: `units` is negative, or `largest` below 1.
+
+    Source: the propensities are divided out as in arXiv 2011.03567; the bets on the mean are those
+        of `confseq`.
+    """
+    total = np.asarray(units, dtype=np.float64)[..., None]
+    if not np.all(total >= 0.0):
+        raise InvalidParameterError("units", total.tolist(), ">= 0")
+    if not np.all(assigned.largest >= 1.0):
+        raise InvalidParameterError("largest", assigned.largest.tolist(), ">= 1")
+    excess = assigned.weight - total
+    # Sum of ([a_t = k] / p_t - 1)^2 over all units.
+    squares = np.maximum(assigned.weight_squared - 2.0 * assigned.weight + total, 0.0)
+    too_many = log_e_values(excess, squares, np.ones_like(excess))
+    # A variant falls short by at most largest - 1 in one unit; where 1 is all, it cannot.
+    shortfall = np.maximum(np.broadcast_to(assigned.largest, excess.shape) - 1.0, 1.0)
+    too_few = log_e_values(-excess, squares, shortfall)
+    log_factor = np.maximum(too_many, too_few).max(axis=-1)
+    sides = 2.0 * excess.shape[-1]
+    p_value = np.minimum(1.0, sides * np.exp(-np.maximum(log_factor, 0.0)))
+    return SampleRatio(p_value, _ratios(assigned.weight, np.broadcast_to(total, excess.shape)))
+
+
+def under_overlap_weights(
+    units: ArrayLike, overlap: ArrayLike, overlap_squared: ArrayLike
+) -> SampleRatio:
+    """Compare the units of two variants with the sums of their propensities.
+
+    A unit of a counts 1 - p and one of b counts 1 - p less. If p is a's propensity for the one and
+    b's for the other, and one of the two is always assigned, that is [a_t = a] - p_t(a): its mean
+    given the past is 0, it lies in [-1, 1], and its sum is what a has beyond what it should have.
+
+    Args:
+        units: Units of the two variants; shape (..., 2), >= 0.
+        overlap: Sum of 1 - propensity over them; the same shape.
+        overlap_squared: Sum of its square.
+
+    Source: as for `under_moving_weights`; the increments are bounded whatever the floor is.
+
+    Examples:
+        500 units at 1/2 each, then 90 and 890 at 0.1 and 0.9, where 98 and 882 were to come:
+
+        >>> found = under_overlap_weights([590, 1390], [331.0, 339.0], [197.9, 133.9])
+        >>> found.ratios.round(4).tolist()
+        [0.9866, 1.0058]
+    """
+    counts, weight = np.asarray(units, dtype=np.float64), np.asarray(overlap, dtype=np.float64)
+    excess = weight[..., 0] - weight[..., 1]
+    squares = np.asarray(overlap_squared, dtype=np.float64).sum(axis=-1)
+    one = np.ones_like(excess)
+    log_factor = np.maximum(log_e_values(excess, squares, one), log_e_values(-excess, squares, one))
+    expected = counts - np.stack([excess, -excess], axis=-1)
+    return SampleRatio(np.minimum(1.0, 2.0 * np.exp(-log_factor)), _ratios(counts, expected))
+
+
+def sharper(one: SampleRatio, other: SampleRatio) -> SampleRatio:
+    """Return the clearer of two answers about the same units, its p-value corrected for both."""
+    is_first = one.p_value < other.p_value
+    return SampleRatio(
+        np.minimum(1.0, 2.0 * np.minimum(one.p_value, other.p_value)),
+        np.where(is_first[..., None], one.ratios, other.ratios),
+    )
+
+
+def _ratios(observed: FloatArray, expected: FloatArray) -> FloatArray:
+    nothing = np.full_like(observed, np.nan)
+    return np.divide(observed, expected, out=nothing, where=expected > 0.0)
