@@ -33,11 +33,11 @@ from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
 from api.requests import AssignmentContext
 from api.spool import Place, Spool, SpoolRecord
 from benchmarks.stack import contextual_snapshot, snapshot
-from streams.allocation.bucketing import draws
 from streams.model.events import ImpressionBatch
 from streams.model.receipts import Keyring, Receipt
 from streams.model.validation import parse
 from streams.model.vectors import MAX_DIMENSION
+from streams.policies.bucketing import draws
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from benchmarks.posteriors import tallied
-from streams.allocation.policies.posteriors import best_arm
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
 from streams.model.quantities import inverse_propensity
+from streams.policies.arm_posteriors import best_arm
 from streams.stats.bayes.lift import versus
 from streams.stats.bayes.value_remaining import relative_value_remaining
 from streams.stats.kinds import MetricKind

@@ -16,7 +16,6 @@ from random import Random
 import httpx
 
 from api.auth import ApiKey, ApiKeyFile
-from streams.allocation.contextual.encoding import FeatureSpace
 from streams.embedded.children import Child, free_port
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
@@ -28,6 +27,7 @@ from streams.kafka_admin import create_topics
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE
+from streams.policies.contextual.encoding import FeatureSpace
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord

@@ -11,11 +11,11 @@ from typing import Any
 
 from api.client.outbox import KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import IMPRESSIONS
-from streams.allocation.bucketing import draws
 from streams.model.events import ImpressionBatch, ImpressionGroup
 from streams.model.ids import experiment_number
 from streams.model.quantities import to_propensity
 from streams.model.receipts import Keyring, Receipt
+from streams.policies.bucketing import draws
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 

@@ -14,19 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.allocation.arms import arms_of
-from streams.allocation.bucketing import choose_cumulative, cumulative
-from streams.allocation.policies import (
-    UCB,
-    EpsilonGreedy,
-    Policy,
-    ThompsonSampling,
-    TopTwoThompson,
-    UCBVariant,
-)
-from streams.allocation.weights import allocate
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
+from streams.policies.arms import arms_of
+from streams.policies.base import Policy
+from streams.policies.bucketing import choose_cumulative, cumulative
+from streams.policies.epsilon_greedy import EpsilonGreedy
+from streams.policies.thompson_sampling import ThompsonSampling
+from streams.policies.top_two_thompson import TopTwoThompson
+from streams.policies.ucb import UCB, UCBVariant
+from streams.policies.weights import allocate
 from streams.stats.arrays import FloatArray
 from streams.tallies.cell import MetricTally, VariantTally
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from streams.allocation.weights import DEFAULT_FLOOR
+from streams.policies.weights import DEFAULT_FLOOR
 from streams.stats.arrays import FloatArray
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.allocation.policies import ContextualPolicy
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.evaluation.progress import Progress, batches
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.report import evaluate
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
+from streams.policies.contextual.base import ContextualPolicy
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 FloatArray = NDArray[np.float64]

@@ -6,16 +6,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from streams.allocation.bucketing import (
-    choose_cumulative,
-    cumulative,
-    draws,
-    is_enrolled,
-    promoted_draw,
-)
-from streams.allocation.contextual.encoding import FeatureSpace
-from streams.allocation.contextual.scoring import Scorer
-from streams.allocation.policies import ContextualPolicy
 from streams.experiments.contextual import scorer_of
 from streams.experiments.definition import UnitKind
 from streams.experiments.ignored_units import comparable, comparable_all
@@ -25,6 +15,16 @@ from streams.experiments.snapshot import Snapshot
 from streams.model.errors import ExperimentNotRunningError
 from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 from streams.model.vectors import pack
+from streams.policies.bucketing import (
+    choose_cumulative,
+    cumulative,
+    draws,
+    is_enrolled,
+    promoted_draw,
+)
+from streams.policies.contextual.base import ContextualPolicy
+from streams.policies.contextual.encoding import FeatureSpace
+from streams.policies.contextual.scoring import Scorer
 
 SLOTS_PER_WINDOW = 8
 """A receipt that nobody remembers loses at most this part of its window."""

@@ -23,14 +23,14 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.allocation.policies import Arm, Policy
-from streams.allocation.weights import allocate, smallest_weight
 from streams.model.quantities import (
     ALLOCATION_TOTAL,
     MICRO,
     PROPENSITY_ONE,
     inverse_propensity,
 )
+from streams.policies.base import Arm, Policy
+from streams.policies.weights import allocate, smallest_weight
 from streams.stats.arrays import FloatArray
 from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import p_values

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.allocation.contextual.encoding import FeatureSpace
-from streams.allocation.contextual.features import FeatureType
-from streams.allocation.contextual.model import LinearModel
-from streams.allocation.contextual.scoring import Scorer
-from streams.allocation.policies import Arm, ContextualPolicy, Policy
-from streams.allocation.policies.base import pooled_deviation
-from streams.allocation.weights import allocate
 from streams.experiments.snapshot import FeatureUse, PublishedModel
 from streams.model.vectors import FEATURE_ONE, INTERCEPT
+from streams.policies.base import Arm, Policy, pooled_deviation
+from streams.policies.contextual.base import ContextualPolicy
+from streams.policies.contextual.encoding import FeatureSpace
+from streams.policies.contextual.features import FeatureType
+from streams.policies.contextual.model import LinearModel
+from streams.policies.contextual.scoring import Scorer
+from streams.policies.weights import allocate
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.linear import LinearTally, diagonal
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from streams.allocation.policies import BayesianAB
 from streams.experiments.comparing import MIN_UNITS_WITH_VALUE
 from streams.experiments.evidence import NEGLIGIBLE_DIFFERENCE
 from streams.experiments.lifecycle import Experiment, Status
@@ -17,6 +16,7 @@ from streams.experiments.snapshot import (
     RecommendedAction,
 )
 from streams.model.quantities import ALLOCATION_TOTAL
+from streams.policies.bayesian_ab import BayesianAB
 from streams.stats.direction import Direction
 from streams.stats.kinds import MetricKind
 

@@ -9,9 +9,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
-from streams.allocation.contextual.encoding import FeatureSpace
-from streams.allocation.contextual.features import MAX_COEFFICIENTS
-from streams.allocation.policies import POLICIES, BetaPolicy, ContextualPolicy, Policy
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
 from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
@@ -19,6 +16,11 @@ from streams.model.errors import PATH_CHARACTERS, quoted
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.text import has_controls
 from streams.model.validation import InputModel, parse, problem
+from streams.policies.base import BetaPolicy, Policy
+from streams.policies.contextual.base import ContextualPolicy
+from streams.policies.contextual.encoding import FeatureSpace
+from streams.policies.contextual.features import MAX_COEFFICIENTS
+from streams.policies.registry import POLICIES
 from streams.stats.kinds import MetricKind
 from streams.tallies.observations import MAX_METRICS
 from streams.tallies.plan import MAX_DECLARED

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streams.allocation.arms import arms_of
-from streams.allocation.policies import BayesianAB
 from streams.experiments.comparing import Traffic
 from streams.experiments.guardrails import find_harm
 from streams.experiments.lifecycle import Experiment
@@ -14,6 +12,8 @@ from streams.experiments.once import read_once
 from streams.experiments.promoted import Phase
 from streams.experiments.snapshot import SinceConclusion
 from streams.model.quantities import ALLOCATION_TOTAL
+from streams.policies.arms import arms_of
+from streams.policies.bayesian_ab import BayesianAB
 from streams.tallies.cell import Tally, VariantTally
 
 _PROMOTED, _CONTROL = 0, 1

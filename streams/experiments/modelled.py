@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from streams.allocation.arms import arms_of
-from streams.allocation.policies import Arm, BetaPolicy
 from streams.experiments.comparing import Compared, Traffic
 from streams.experiments.definition import ExperimentConfig
 from streams.experiments.metrics import MetricRole, MetricSpec
 from streams.experiments.ratios import RatioTallies
 from streams.experiments.snapshot import MetricModel
+from streams.policies.arms import arms_of
+from streams.policies.base import Arm, BetaPolicy
 from streams.stats.direction import oriented
 from streams.stats.kinds import FoundKind, MetricKind, VariantMetric, find_kind, is_binary
 from streams.stats.nonstationary.periods import read_periods

@@ -14,10 +14,10 @@ from typing import Self
 
 import numpy as np
 
-from streams.allocation.policies import Arm
 from streams.experiments.comparing import MIN_UNITS_WITH_VALUE, Compared, Traffic
 from streams.experiments.metrics import MetricSpec
 from streams.model.quantities import MICRO
+from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray
 from streams.stats.kinds import Contradiction, FoundKind, MetricKind
 from streams.stats.posteriors.normal import NormalPosterior

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from streams.allocation.policies import Arm, BetaPolicy, Policy
-from streams.allocation.policies.posteriors import best_arm
 from streams.experiments.comparing import Traffic
 from streams.experiments.contextual import feature_uses, weigh
 from streams.experiments.decision import decide
@@ -34,6 +32,8 @@ from streams.experiments.snapshot import (
     Snapshot,
     VariantReport,
 )
+from streams.policies.arm_posteriors import best_arm
+from streams.policies.base import Arm, BetaPolicy, Policy
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.best import Best, best
 from streams.stats.bayes.credible import equal_tailed

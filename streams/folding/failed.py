@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from streams.allocation.weights import integer_weights
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import (
     Allocation,
@@ -20,6 +19,7 @@ from streams.experiments.snapshot import (
     VariantReport,
 )
 from streams.model.errors import EngineError, one_line
+from streams.policies.weights import integer_weights
 from streams.tallies.cell import Cell
 
 EVALUATION_FAILED = "EVALUATION_FAILED"

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from streams.allocation.policies import POLICIES, ContextualPolicy
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.report import evaluate
@@ -24,6 +23,8 @@ from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 from streams.planning.assumed import Assumed, Values
 from streams.planning.fixed import Design
+from streams.policies.contextual.base import ContextualPolicy
+from streams.policies.registry import POLICIES
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.weights import weighted
 

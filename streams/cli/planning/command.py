@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from streams.allocation.policies import BayesianAB
 from streams.cli import terminal
 from streams.cli.counting import counting
 from streams.cli.planning.views import Plan, plan_json, plan_view
@@ -19,6 +18,7 @@ from streams.planning.fixed import Design, units_per_variant
 from streams.planning.group_sequential import group_sequential
 from streams.planning.plan import HORIZON_FACTOR, outlook, simulated
 from streams.planning.simulation import planned_experiment
+from streams.policies.bayesian_ab import BayesianAB
 from streams.stats.sequential.group_sequential import MAX_LOOKS, Spending
 
 MAX_UNITS = 10**12

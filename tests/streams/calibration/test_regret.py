@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.allocation.policies import UCB, BayesianAB, EpsilonGreedy, ThompsonSampling, UCBVariant
 from streams.calibration.regret import (
     CASES,
     EVERY_HUNDRED,
@@ -19,6 +18,10 @@ from streams.calibration.regret import (
     regret_of_a_run,
 )
 from streams.model.errors import InvalidParameterError
+from streams.policies.bayesian_ab import BayesianAB
+from streams.policies.epsilon_greedy import EpsilonGreedy
+from streams.policies.thompson_sampling import ThompsonSampling
+from streams.policies.ucb import UCB, UCBVariant
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,6 @@ from typing import Any, TypeVar
 import annotated_types
 from pydantic import BaseModel
 
-from streams.allocation.contextual.features import Feature
-from streams.allocation.policies import POLICIES, ContextualPolicy
-from streams.allocation.weights import allocate
 from streams.experiments.definition import ExperimentConfig, ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measured import plan_of
@@ -35,6 +32,10 @@ from streams.model.quantities import (
     overlap_weight,
 )
 from streams.model.vectors import FEATURE_ONE, Vector
+from streams.policies.contextual.base import ContextualPolicy
+from streams.policies.contextual.features import Feature
+from streams.policies.registry import POLICIES
+from streams.policies.weights import allocate
 from streams.stats.direction import Direction
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally, add_variants

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.allocation.bucketing import choose, draws, promoted_draw
 from streams.experiments.assignment import Assigner
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
@@ -18,6 +17,7 @@ from streams.experiments.promoted import Promotion
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.model.errors import ExperimentNotRunningError
 from streams.model.quantities import PROPENSITY_ONE
+from streams.policies.bucketing import choose, draws, promoted_draw
 
 REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, ())
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.allocation.arms import arms_of
-from streams.allocation.policies import BayesianAB, ThompsonSampling
 from streams.experiments.comparing import Compared, Traffic, Weighting
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, to_propensity
+from streams.policies.arms import arms_of
+from streams.policies.bayesian_ab import BayesianAB
+from streams.policies.thompson_sampling import ThompsonSampling
 from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import intervals, p_values
 from streams.tallies.cell import MetricTally, VariantTally

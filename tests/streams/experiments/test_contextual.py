@@ -6,10 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streams.allocation.contextual.encoding import FeatureSpace
-from streams.allocation.contextual.model import LinearModel
-from streams.allocation.contextual.scoring import Scorer
-from streams.allocation.policies import Arm, ContextualPolicy
 from streams.experiments.assignment import Assigner
 from streams.experiments.contextual import feature_uses, scorer_of, weigh
 from streams.experiments.definition import parse_definition
@@ -19,6 +15,11 @@ from streams.experiments.snapshot import FeatureUse, PublishedModel, Snapshot
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.vectors import INTERCEPT, unpack
+from streams.policies.base import Arm
+from streams.policies.contextual.base import ContextualPolicy
+from streams.policies.contextual.encoding import FeatureSpace
+from streams.policies.contextual.model import LinearModel
+from streams.policies.contextual.scoring import Scorer
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.linear import LinearSums, LinearTally
 from streams.wire.snapshots import decode_snapshot, encode_snapshot

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from streams.allocation.policies import ThompsonSampling
 from streams.model.errors import InputError
+from streams.policies.thompson_sampling import ThompsonSampling
 from tests.streams.experiments.laws import check
 from tests.streams.experiments.space import asked, near_bounds
 from tests.streams.experiments.test_report import experiment, tally, variant

@@ -1,1 +1,0 @@
-"""From tallies to weights, and from weights to a variant. Pure."""

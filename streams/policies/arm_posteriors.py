@@ -1,0 +1,46 @@
+"""The posteriors of the arms of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from streams.policies.base import Arm
+from streams.stats.bayes.best import Best, best
+from streams.stats.posteriors.base import Posteriors
+from streams.stats.posteriors.beta import BetaPosterior
+from streams.stats.posteriors.normal import NormalPosterior
+
+
+def arm_posteriors(
+    arms: Sequence[Arm], *, prior_alpha: float = 1.0, prior_beta: float = 1.0
+) -> Posteriors:
+    """Return the posteriors of the arms' means: Beta if every value is 0 or 1, else Normal.
+
+    Args:
+        arms: The arms; at least one.
+        prior_alpha: Pseudo-successes of the Beta prior, > 0.
+        prior_beta: Pseudo-failures of the Beta prior, > 0.
+    """
+    if all(arm.is_binary for arm in arms):
+        return BetaPosterior.observed(
+            [arm.total for arm in arms],
+            [max(0.0, arm.units - arm.total) for arm in arms],
+            prior_alpha=prior_alpha,
+            prior_beta=prior_beta,
+        )
+    return NormalPosterior.observed(
+        [arm.units for arm in arms],
+        [arm.total for arm in arms],
+        [arm.squared_deviations for arm in arms],
+    )
+
+
+@lru_cache(maxsize=1)
+def best_arm(arms: tuple[Arm, ...], *, prior_alpha: float = 1.0, prior_beta: float = 1.0) -> Best:
+    """Return who is best by the posteriors of `arm_posteriors`.
+
+    The last answer is remembered: report and policy ask about the same arms one after the other,
+    and the quadrature is what an evaluation costs.
+    """
+    return best(arm_posteriors(arms, prior_alpha=prior_alpha, prior_beta=prior_beta))

@@ -1,0 +1,129 @@
+"""What every policy is: a frozen value with parameters, and a pure function from arms to shares."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from streams.model.validation import InputModel, problem
+from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What a policy may know of one variant: the merged tally of its primary metric.
+
+    Attributes:
+        units: Units assigned to it, >= 0; not whole where units count by their time.
+        total: Sum of the unit values, in units of the metric.
+        squared_deviations: Sum of the squared deviations of the unit values from their mean, >= 0.
+            Not the sum of squares: the difference of two large sums is taken in integers, before.
+        is_binary: Whether every unit value of the experiment so far is 0 or 1.
+        weight: Share declared in the experiment, in (0, 1]; the declared shares sum to 1.
+    """
+
+    units: float
+    total: float
+    squared_deviations: float
+    is_binary: bool
+    weight: float
+
+    def mirrored(self) -> Arm:
+        """Return the arm of the metric in which less was more, and now more is.
+
+        Policies maximise. A metric that is to fall is turned over before a policy sees it: 0 and 1
+        change places, so a binary metric stays one, and any other value changes its sign. Spread
+        and order of distances stay, so a policy treats both directions alike, and mirroring twice
+        gives the arm back.
+
+        >>> Arm(10, 3.0, 2.1, is_binary=True, weight=0.5).mirrored().total
+        7.0
+        """
+        total = self.units - self.total if self.is_binary else -self.total
+        return replace(self, total=total)
+
+
+class Policy(InputModel):
+    """Parameters of a policy, and how it shares the traffic.
+
+    Attributes:
+        min_allocation: Smallest share a variant may get, in [0, 1 / number of variants]; None
+            stands for min(0.01, 0.1 / number of variants) under an adaptive policy, and for 0 under
+            a fixed one. It keeps every propensity above zero, which every unbiased estimate from
+            the log needs. An experiment that promotes its winner by itself has a higher one.
+        initial_allocation: Smallest share a variant gets while the experiment is young, at least
+            `min_allocation`, towards which it falls with the square root of the units; None stands
+            for `min_allocation` from the beginning. See `streams.policies.weights.floor`.
+    """
+
+    type: ClassVar[str]
+    adaptive: ClassVar[bool]
+    """Whether the shares depend on what was observed."""
+
+    min_allocation: float | None = Field(default=None, ge=0.0, le=0.5)
+    initial_allocation: float | None = Field(default=None, ge=0.0, le=0.5)
+
+    @model_validator(mode="after")
+    def _check_floors(self) -> Self:
+        first = self.initial_allocation
+        if first is not None and not self.adaptive:
+            message = f"{self.type} does not explore, so its floor does not fall"
+            raise problem("PARAMETER_NOT_USED", message, "initialAllocation")
+        if first is not None and first < (self.min_allocation or 0.0):
+            message = f"initialAllocation == {first}, must be >= minAllocation"
+            raise problem("FLOOR_RISES", message, "initialAllocation")
+        return self
+
+    @abstractmethod
+    def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
+        """Return the share of each arm before the floor: shape (n_arms,), >= 0, sums to 1."""
+
+    def mirrored(self) -> Self:
+        """Return the policy that does with mirrored arms what this one does with the arms.
+
+        It is the same one, unless a parameter speaks of successes: those change places with
+        failures, because a prior belongs to the metric and not to its direction.
+        """
+        return self
+
+
+class BetaPolicy(Policy):
+    """A policy with a Beta prior of a binary metric.
+
+    Attributes:
+        prior_alpha: Pseudo-successes of the Beta prior, in [0.01, 1e9]. Used while the metric is
+            binary; other metrics have the weak Normal prior of `NormalPosterior.observed`.
+        prior_beta: Pseudo-failures of the Beta prior, in [0.01, 1e9].
+    """
+
+    prior_alpha: float = Field(default=1.0, ge=SMALLEST_PRIOR, le=LARGEST_PRIOR)
+    prior_beta: float = Field(default=1.0, ge=SMALLEST_PRIOR, le=LARGEST_PRIOR)
+
+    def mirrored(self) -> Self:
+        """Return the policy with successes and failures of the prior exchanged."""
+        return self.model_copy(
+            update={"prior_alpha": self.prior_beta, "prior_beta": self.prior_alpha}
+        )
+
+
+def leaders(scores: Sequence[float]) -> tuple[float, ...]:
+    """Return equal shares of the arms with the largest score, and 0 for the others.
+
+    >>> leaders([1.0, 3.0, 3.0])
+    (0.0, 0.5, 0.5)
+    """
+    best = max(scores)
+    share = 1.0 / sum(score == best for score in scores)
+    return tuple(share if score == best else 0.0 for score in scores)
+
+
+def pooled_deviation(arms: Sequence[Arm]) -> float:
+    """Return the standard deviation of the unit values within the arms; 1 if they do not vary."""
+    units = sum(arm.units for arm in arms)
+    spread = math.fsum(arm.squared_deviations for arm in arms)
+    return math.sqrt(spread / units) if spread > 0.0 and units else 1.0

@@ -1,0 +1,29 @@
+"""Bayesian A/B test: declared shares that never change, and a Bayesian reading of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from streams.policies.base import Arm, BetaPolicy
+
+
+class BayesianAB(BetaPolicy):
+    """Share = the declared weight.
+
+    Attributes:
+        early_stopping_threshold: P(best) a winner must reach besides the significance threshold, in
+            [0.5, 1). By itself it does not bound the false winners of an experiment that is looked
+            at again and again; the confidence sequences of the report do.
+    """
+
+    type: ClassVar[str] = "bayesian_ab"
+    adaptive: ClassVar[bool] = False
+
+    early_stopping_threshold: float = Field(default=0.95, ge=0.5, lt=1.0)
+
+    def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
+        """Return the declared shares."""
+        return tuple(arm.weight for arm in arms)

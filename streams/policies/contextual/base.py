@@ -1,0 +1,55 @@
+"""What contextual policies have in common: declared features, and a share for each request."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from streams.model.vectors import MAX_ENTRIES
+from streams.policies.base import Arm, Policy
+from streams.policies.contextual.features import Feature, check_features
+from streams.stats.arrays import FloatArray
+
+
+class ContextualPolicy(Policy):
+    """A policy that shares the traffic by what it knows of each request.
+
+    Rewards are believed to be linear in the features, by a model for each variant. Where that is
+    not so, the best linear answer is learnt; the propensities are exact all the same.
+
+    Attributes:
+        features: What it may know of a request; 1 to 32.
+        alpha: How much it explores, > 0: standard deviations of what a variant earns. 1 takes the
+            model at its word.
+        ridge: Weight of the prior, that all coefficients are 0: as much as this many units at each
+            entry, > 0.
+    """
+
+    adaptive: ClassVar[bool] = True
+
+    features: Annotated[
+        tuple[Feature, ...], Field(min_length=1, max_length=MAX_ENTRIES, strict=False)
+    ]
+    alpha: float = Field(default=1.0, gt=0.0, le=1e6)
+    ridge: float = Field(default=1.0, ge=1e-6, le=1e9)
+
+    @model_validator(mode="after")
+    def _check_space(self) -> Self:
+        check_features(self.features)
+        return self
+
+    def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
+        """Return equal shares: what is best without a context is not what this policy asks."""
+        return (1.0 / len(arms),) * len(arms)
+
+    @abstractmethod
+    def shares_in_context(self, means: FloatArray, deviations: FloatArray) -> Sequence[float]:
+        """Return the share of each arm for one request, before the floor: >= 0, sums to 1.
+
+        Args:
+            means: What each arm is believed to earn in this context; shape (n_arms,).
+            deviations: Standard deviations of that belief; shape (n_arms,), > 0.
+        """

@@ -1,0 +1,55 @@
+"""From a published model to the integer weights of one request."""
+
+from __future__ import annotations
+
+from streams.model.vectors import Vector
+from streams.policies.bucketing import choose_cumulative, cumulative
+from streams.policies.contextual.base import ContextualPolicy
+from streams.policies.contextual.model import LinearModel
+from streams.policies.weights import floor, weights_of
+
+REMEMBERED = 4_096
+"""Contexts of which the weights are kept, so that one that comes again costs a look-up. When there
+are more, all are forgotten: a snapshot that moves does as much every second."""
+
+
+class Scorer:
+    """A published model, compiled: weights for each context, as `allocate` gives for all.
+
+    The integer weights are what the hash of the unit is held against, and the propensity in the
+    receipt is the weight over 65,536: the probability with which it was chosen, and not an
+    estimate of it. A process that rounds differently gets other weights and logs those.
+
+    Args:
+        policy: The policy of the experiment.
+        model: What its variants are believed to earn.
+    """
+
+    __slots__ = ("_known", "_least", "_model", "_policy")
+
+    def __init__(self, policy: ContextualPolicy, model: LinearModel) -> None:
+        self._policy = policy
+        self._model = model
+        self._least = floor(policy, len(model.coefficients), model.units)
+        self._known: dict[Vector, tuple[int, ...]] = {}
+
+    def weights(self, vector: Vector) -> tuple[int, ...]:
+        """Return the integer weights of the variants in a context, which sum to 65,536."""
+        means, deviations = self._model.estimates(vector)
+        shares = self._policy.shares_in_context(means, deviations)
+        return weights_of(shares, self._least)
+
+    def choose(self, vector: Vector, draw: int) -> tuple[int, int]:
+        """Return the variant of a unit in a context, and the weight it had.
+
+        Args:
+            vector: The context of the request.
+            draw: `UnitDraws.variant` of the unit.
+        """
+        sums = self._known.get(vector)
+        if sums is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            sums = self._known[vector] = cumulative(self.weights(vector))
+        variant = choose_cumulative(sums, draw)
+        return variant, sums[variant] - (sums[variant - 1] if variant else 0)

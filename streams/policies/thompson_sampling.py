@@ -1,0 +1,25 @@
+"""Thompson sampling: everyone gets traffic in proportion to its probability to be best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from streams.policies.arm_posteriors import best_arm
+from streams.policies.base import Arm, BetaPolicy
+
+
+class ThompsonSampling(BetaPolicy):
+    """Share = posterior probability to have the best mean, computed and not sampled.
+
+    Source: Thompson (1933); Scott (2010), "A modern Bayesian look at the multi-armed
+        bandit", equation 7.
+    """
+
+    type: ClassVar[str] = "thompson_sampling"
+    adaptive: ClassVar[bool] = True
+
+    def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
+        """Return P(best) of each arm."""
+        winner = best_arm(tuple(arms), prior_alpha=self.prior_alpha, prior_beta=self.prior_beta)
+        return tuple(winner.probability.tolist())
