@@ -17,7 +17,7 @@ from typing import Protocol
 from api.rendering import Rendering
 from streams.experiments.assignment import Assigner
 from streams.experiments.lifecycle import Status
-from streams.experiments.measured import accepted_of
+from streams.experiments.measurement_plan import accepted_of
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import (
     DependencyError,

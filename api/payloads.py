@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from streams.analysis.evidence_json import evidence_json, failure_json, metrics_json
+from streams.analysis.misspelled_metrics import misspelt_metrics
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.misspelt import misspelt_metrics
 from streams.experiments.snapshot import AgainstControl, MetricReport, Snapshot
-from streams.experiments.statement import evidence_json, failure_json, metrics_json
 from streams.model.quantities import ALLOCATION_TOTAL
 
 JsonObject = dict[str, Any]

@@ -10,7 +10,7 @@ import orjson
 from pydantic import AfterValidator, Field, StringConstraints
 
 from streams.experiments.ignored_units import MAX_UNIT_ID
-from streams.experiments.promoted import MAX_CONTROL_SHARE
+from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.model.errors import InputError, quoted
 from streams.model.events import ALIASES
 from streams.model.validation import InputModel, problem

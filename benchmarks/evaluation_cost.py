@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from benchmarks.posteriors import tallied
+from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.report import evaluate
 from streams.model.quantities import inverse_propensity
 from streams.policies.arm_posteriors import best_arm
 from streams.stats.bayes.lift import versus

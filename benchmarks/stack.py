@@ -16,12 +16,12 @@ from random import Random
 import httpx
 
 from api.auth import ApiKey, ApiKeyFile
+from streams.analysis.evaluate import evaluate
 from streams.embedded.children import Child, free_port
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.kafka_admin import create_topics
 from streams.model.ids import experiment_id

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.analysis.evaluate import evaluate
 from streams.calibration.lives import METRIC, NUMBER, PROPENSITY_PER_WEIGHT
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streams.analysis.evaluate import evaluate
+from streams.analysis.promotion import obstacles
 from streams.calibration.traffic import Arrivals
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.promotion import obstacles
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.tallies.builder import CellBuilder

@@ -14,7 +14,7 @@ from api.client import Experiment
 from streams.cli import terminal
 from streams.cli.tables import experiments_table
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
-from streams.experiments.promoted import MAX_CONTROL_SHARE
+from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.model.errors import InputError, quoted
 
 STDIN = Path("-")

@@ -29,6 +29,7 @@ from schemas.catalogue import (
     Topic,
     of_generation,
 )
+from streams.analysis.misspelled_metrics import misspelt_metrics
 from streams.cluster.answers import ClusterError, admin_client
 from streams.cluster.requirements import deviations, missing_rights
 from streams.cluster.rights import log_group, rights_of_doctor
@@ -44,7 +45,6 @@ from streams.diagnosis.facts import (
 )
 from streams.diagnosis.schemas import SchemaFacts
 from streams.experiments.lifecycle import Status
-from streams.experiments.misspelt import misspelt_metrics
 from streams.experiments.snapshot import Snapshot
 from streams.kafka_admin import required_topics
 from streams.log.generations import generations_of

@@ -13,6 +13,7 @@ import faust
 from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec
+from streams.analysis.auto_promotion import due_command
 from streams.engine import metrics
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.last_snapshots import LastSnapshots
@@ -22,7 +23,6 @@ from streams.engine.pacing import Share, follow
 from streams.engine.projector import Projector
 from streams.engine.serving import LOOK_S, Serving
 from streams.engine.tables import check_entry
-from streams.experiments.automatic import due_command
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.folding.commands import Known, recommended
 from streams.folding.failed import failed_snapshot

@@ -15,7 +15,7 @@ import orjson
 from streams.experiments.definition import parse_definition
 from streams.experiments.definition_versions import DEFINITION_VERSION, unused, version_of
 from streams.experiments.lifecycle import Experiment, Status, ended
-from streams.experiments.promoted import Promotion
+from streams.experiments.promotion_state import Promotion
 from streams.model.errors import DamagedEntryError, EngineError, NewerEntryError
 from streams.model.events import Answer
 

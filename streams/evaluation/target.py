@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.analysis.evaluate import evaluate
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.evaluation.progress import Progress, batches
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.report import evaluate
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.policies.contextual.base import ContextualPolicy

@@ -1,1 +1,1 @@
-"""Experiments: definition, lifecycle, report and assignment. Pure."""
+"""Experiments: definition, metrics, lifecycle, snapshot and assignment. Pure."""

@@ -10,7 +10,7 @@ from streams.experiments.contextual import scorer_of
 from streams.experiments.definition import UnitKind
 from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.promoted import Phase
+from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import ExperimentNotRunningError
 from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, m
 
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
 from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
-from streams.experiments.promoted import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
+from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.model.errors import PATH_CHARACTERS, quoted
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.text import has_controls
@@ -112,7 +112,7 @@ class ExperimentConfig(InputModel):
         min_sample_size: Units every variant must have before a winner may be named.
         significance_threshold: Confidence a winner must have, in [0.5, 1).
         auto_promote_winner: Conclude by itself once a winner is certain and nothing stands in the
-            way; see `streams.experiments.promotion`. The floor is higher then
+            way; see `streams.analysis.promotion`. The floor is higher then
             (`DECIDING_SHARE`).
         max_expected_loss: Expected loss of a winner, as a share of its mean, above which it is not
             promoted by itself.

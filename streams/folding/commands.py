@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from streams.experiments.evidence_size import bounded
+from streams.analysis.evaluate import evaluate
+from streams.analysis.evidence_json import evidence_json, failure_json
+from streams.analysis.evidence_size import bounded
 from streams.experiments.lifecycle import Experiment, apply_command, ended
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
-from streams.experiments.statement import evidence_json, failure_json
 from streams.model.command_ids import reuses_key
 from streams.model.errors import EngineError, EventError, InputError, quoted
 from streams.model.events import Answer, Command, CommandKind, Decision

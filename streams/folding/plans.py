@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from schemas.codec import Codec
-from streams.experiments.measured import plan_of
+from streams.experiments.measurement_plan import plan_of
 from streams.folding.base import LogRecord
 from streams.folding.commands import Known
 from streams.model.errors import EventError

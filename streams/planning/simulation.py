@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from schemas import catalogue
 from schemas.codec import Codec
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.measured import plan_of
+from streams.experiments.measurement_plan import plan_of
 from streams.folding.commands import Known
 from streams.log.records import LogSource, StoredRecord
 from streams.model.errors import EventError, ExperimentNotFoundError

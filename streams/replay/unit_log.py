@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.measured import plan_of
+from streams.experiments.measurement_plan import plan_of
 from streams.folding.base import Folding
 from streams.folding.units import AssignmentFolding, Assignments, ValueFolding, Values
 from streams.log.records import LogSource
@@ -90,7 +90,7 @@ def unit_log(
     is_plain = spec.kind is None and spec.cap is None and spec.floor is None
     is_plain &= metric not in components  # those are summed, as the products with them are
     if is_plain and np.isin(log.observed_values, (0, MICRO)).all():
-        log = replace(log, cap=MICRO)  # as `streams.experiments.once` reads it
+        log = replace(log, cap=MICRO)  # as `streams.analysis.binary_once` reads it
     is_declared = metric in {config.primary_metric, *config.secondary_metrics}
     if not (is_declared or log.unmatched or len(log.observed_units)):
         raise InputError("UNKNOWN_METRIC", f"no unit has a value of {quoted(metric)}", "metric")

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.measured import plan_of
+from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.folding.commands import snapshot_of
 from streams.log.records import LogSource

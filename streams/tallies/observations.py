@@ -41,7 +41,7 @@ MAX_METRICS = 64
 `MAX_DECLARED` leaves 16 to others."""
 
 PHASES = 3
-"""Phases of an experiment, `streams.experiments.promoted.Phase`; a variant has an index in each."""
+"""Phases of an experiment, `promotion_state.Phase`; a variant has an index in each."""
 
 MAX_CELL_METRICS = 8_192
 """Metrics of all variants in all phases that a cell may have before one that is not declared is

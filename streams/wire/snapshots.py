@@ -12,7 +12,7 @@ from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.definition_versions import unused
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.metrics import MetricRole
-from streams.experiments.promoted import Promotion
+from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import (
     AgainstControl,
     Allocation,

@@ -13,7 +13,7 @@ import pytest
 from api.auth import Gate, new_key
 from api.client.results import Experiment, Stats
 from api.errors import answer_of, error_body
-from streams.experiments.report import evaluate
+from streams.analysis.evaluate import evaluate
 from streams.experiments.snapshot import AgainstControl, MetricReport, VariantReport
 from streams.model.errors import DependencyError
 from streams.stats.kinds import MetricKind

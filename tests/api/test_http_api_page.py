@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from streams.experiments.report import evaluate
+from streams.analysis.evaluate import evaluate
 from streams.model.receipts import features_of
 from streams.model.vectors import unpack
 from streams.tallies.cell import Tally

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.client.results import Experiment, Stats
-from streams.experiments.report import evaluate
+from streams.analysis.evaluate import evaluate
 from streams.experiments.snapshot import Snapshot
 from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.cell import Tally

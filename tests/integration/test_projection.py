@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from streams.analysis.evaluate import evaluate
 from streams.experiments.lifecycle import apply_command
-from streams.experiments.report import evaluate
 from streams.model.errors import DependencyError
 from streams.model.events import Answer, Command, CommandKind
 from streams.model.generations import Generations

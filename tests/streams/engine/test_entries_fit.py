@@ -17,7 +17,7 @@ from streams.engine.dead_letters import dead_letters
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.journal import FoldPausedError, Outcome
 from streams.engine.tables import MAX_ENTRY_BYTES, DurableTable
-from streams.experiments.promoted import Phase
+from streams.experiments.promotion_state import Phase
 from streams.model.errors import EventError
 from streams.model.events import Command, CommandKind, DeadLetter
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally

@@ -8,10 +8,10 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from schemas.catalogue import STATE_BYTES
+from streams.analysis.evaluate import evaluate
+from streams.analysis.evidence_json import evidence_json
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace, Snapshot
-from streams.experiments.statement import evidence_json
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.policies.weights import smallest_weight
 from streams.tallies.cell import Tally

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import annotated_types
 from pydantic import BaseModel
 
+from streams.analysis.metric_analysis import arms_of_primary
 from streams.experiments.definition import ExperimentConfig, ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.measured import plan_of
+from streams.experiments.measurement_plan import plan_of
 from streams.experiments.metrics import MetricSpec, PeriodSpec, PriorSpec
-from streams.experiments.modelled import arms_of_primary
-from streams.experiments.promoted import Promotion
+from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import CellPlace
 from streams.model.errors import InputError
 from streams.model.quantities import (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streams.experiments.assignment import Assigner
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.promoted import Promotion
+from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.model.errors import ExperimentNotRunningError
 from streams.model.quantities import PROPENSITY_ONE

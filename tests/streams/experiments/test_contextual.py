@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from streams.analysis.evaluate import evaluate
 from streams.experiments.assignment import Assigner
 from streams.experiments.contextual import feature_uses, scorer_of, weigh
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import FeatureUse, PublishedModel, Snapshot
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_ONE

@@ -12,7 +12,7 @@ from streams.experiments.definition import (
     parse_definition,
     updated,
 )
-from streams.experiments.measured import plan_of
+from streams.experiments.measurement_plan import plan_of
 from streams.experiments.metrics import MetricRole, MetricSpec
 from streams.model.errors import InputError
 from streams.model.validation import parse

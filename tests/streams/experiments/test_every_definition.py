@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from streams.model.errors import InputError
 from streams.policies.thompson_sampling import ThompsonSampling
+from tests.streams.analysis.test_evaluate import experiment, tally, variant
 from tests.streams.experiments.laws import check
 from tests.streams.experiments.space import asked, near_bounds
-from tests.streams.experiments.test_report import experiment, tally, variant
 
 LONGEST_S = 30.0
 """What one evaluation may take on a busy machine, checks and encoding included. A hang takes longer

@@ -11,16 +11,16 @@ from rich.console import Console
 
 from api.client.results import Stats
 from api.payloads import stats_payload, variant_payload
+from streams.analysis.evaluate import evaluate
 from streams.cli.tables import stats_view
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import MetricReport, RecommendedAction, Snapshot
 from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.cell import Tally
 from streams.tallies.weights import weighted
+from tests.streams.analysis.test_evaluate import experiment, tally, variant
+from tests.streams.analysis.test_ratios import counted
+from tests.streams.analysis.test_ratios import experiment as ratio_experiment
 from tests.streams.experiments.laws import check
-from tests.streams.experiments.test_ratios import counted
-from tests.streams.experiments.test_ratios import experiment as ratio_experiment
-from tests.streams.experiments.test_report import experiment, tally, variant
 
 POLICIES = ("bayesian_ab", "thompson_sampling")
 KINDS = (None, "binary", "count", "revenue", "continuous")

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from streams.analysis.evaluate import evaluate
+from streams.analysis.evidence_json import metrics_json
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.measured import plan_of
-from streams.experiments.report import evaluate
-from streams.experiments.statement import metrics_json
+from streams.experiments.measurement_plan import plan_of
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.stats.kinds import MetricKind

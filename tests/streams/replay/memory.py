@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from streams.experiments.measured import plan_of
+from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.folding.base import Folding
 from streams.folding.commands import Known, recommended

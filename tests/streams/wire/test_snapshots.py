@@ -10,7 +10,7 @@ from schemas.codec import Codec
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.metrics import MetricRole
-from streams.experiments.promoted import Promotion
+from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import (
     AgainstControl,
     Allocation,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from streams.experiments.comparing import MIN_UNITS_WITH_VALUE
-from streams.experiments.evidence import NEGLIGIBLE_DIFFERENCE
+from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE
+from streams.analysis.evidence import NEGLIGIBLE_DIFFERENCE
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import (
     Evidence,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from streams.experiments.comparing import Compared, Traffic
+from streams.analysis.contrasts import Compared, Traffic
+from streams.analysis.ratios import RatioTallies
 from streams.experiments.definition import ExperimentConfig
 from streams.experiments.metrics import MetricRole, MetricSpec
-from streams.experiments.ratios import RatioTallies
 from streams.experiments.snapshot import MetricModel
 from streams.policies.arms import arms_of
 from streams.policies.base import Arm, BetaPolicy

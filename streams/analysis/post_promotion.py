@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streams.experiments.comparing import Traffic
-from streams.experiments.guardrails import find_harm
+from streams.analysis.binary_once import read_once
+from streams.analysis.contrasts import Traffic
+from streams.analysis.guardrails import find_harm
+from streams.analysis.metric_analysis import model_metric
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.modelled import model_metric
-from streams.experiments.once import read_once
-from streams.experiments.promoted import Phase
+from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import SinceConclusion
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.policies.arms import arms_of

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from streams.experiments.promotion import Obstacle, obstacles
-from streams.experiments.report import evaluate
+from streams.analysis.evaluate import evaluate
+from streams.analysis.evidence_json import evidence_json
+from streams.analysis.promotion import Obstacle, obstacles
 from streams.experiments.snapshot import RecommendedAction
-from streams.experiments.statement import evidence_json
 from streams.tallies.cell import Tally
-from tests.streams.experiments.test_decision import EVEN, experiment, tallied
+from tests.streams.analysis.test_decision import EVEN, experiment, tallied
 
 MS_PER_DAY = 86_400_000
 

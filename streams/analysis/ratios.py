@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from streams.experiments.comparing import MIN_UNITS_WITH_VALUE, Compared, Traffic
+from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE, Compared, Traffic
 from streams.experiments.metrics import MetricSpec
 from streams.model.quantities import MICRO
 from streams.policies.base import Arm

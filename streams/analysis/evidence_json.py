@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from streams.analysis.promotion import obstacles
 from streams.experiments.metrics import MetricRole
-from streams.experiments.promotion import obstacles
 from streams.experiments.snapshot import (
     Comparison,
     Failure,

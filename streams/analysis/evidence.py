@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from streams.experiments.comparing import Traffic, Weighting
-from streams.experiments.guardrails import find_harm
+from streams.analysis.contrasts import Traffic, Weighting
+from streams.analysis.guardrails import find_harm
+from streams.analysis.metric_analysis import Modelled
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.modelled import Modelled
 from streams.experiments.snapshot import (
     Comparison,
     Evidence,

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO
 from streams.tallies.cell import MetricTally, Tally, VariantTally

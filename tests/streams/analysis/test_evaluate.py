@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import CellPlace
 from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.stats.kinds import MetricKind

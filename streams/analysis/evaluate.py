@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from streams.experiments.comparing import Traffic
-from streams.experiments.contextual import feature_uses, weigh
-from streams.experiments.decision import decide
-from streams.experiments.evidence import gather
-from streams.experiments.guarding import since_conclusion
-from streams.experiments.guardrails import corrected
-from streams.experiments.lifecycle import Experiment
-from streams.experiments.metrics import MetricRole
-from streams.experiments.miscounts import find_miscounts
-from streams.experiments.modelled import (
+from streams.analysis.binary_once import read_once
+from streams.analysis.contrasts import Traffic
+from streams.analysis.decision import decide
+from streams.analysis.evidence import gather
+from streams.analysis.guardrails import corrected
+from streams.analysis.metric_analysis import (
     Modelled,
     arms_of_primary,
     model_metric,
     primary_by_period,
 )
-from streams.experiments.once import read_once
+from streams.analysis.miscounts import find_miscounts
+from streams.analysis.post_promotion import since_conclusion
+from streams.experiments.contextual import feature_uses, weigh
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.metrics import MetricRole
 from streams.experiments.snapshot import (
     AgainstControl,
     Allocation,

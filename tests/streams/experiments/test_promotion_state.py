@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.experiments.lifecycle import Status, apply_command
-from streams.experiments.promoted import (
+from streams.experiments.promotion_state import (
     MAX_CONTROL_SHARE,
     Phase,
     Promotion,

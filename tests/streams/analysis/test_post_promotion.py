@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.experiments.automatic import due_command
+from streams.analysis.auto_promotion import due_command
+from streams.analysis.evaluate import evaluate
+from streams.analysis.evidence_json import evidence_json
 from streams.experiments.lifecycle import Status, apply_command
-from streams.experiments.promoted import Phase, Promotion
-from streams.experiments.report import evaluate
+from streams.experiments.promotion_state import Phase, Promotion
 from streams.experiments.snapshot import RecommendedAction
-from streams.experiments.statement import evidence_json
 from streams.model.events import CommandKind
 from streams.model.quantities import MICRO, inverse_propensity
 from streams.tallies.cell import MetricTally, Tally, VariantTally
-from tests.streams.experiments.test_decision import EVEN, experiment, tallied
+from tests.streams.analysis.test_decision import EVEN, experiment, tallied
 
 GUARDED = {
     "guardrailMetrics": ["crash", "latency"],

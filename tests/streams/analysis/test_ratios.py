@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.experiments.comparing import Traffic, Weighting
+from streams.analysis.contrasts import Traffic, Weighting
+from streams.analysis.evaluate import evaluate
+from streams.analysis.metric_analysis import arms_of_primary
+from streams.analysis.ratios import RatioTallies
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.metrics import MetricSpec
-from streams.experiments.modelled import arms_of_primary
-from streams.experiments.ratios import RatioTallies
-from streams.experiments.report import evaluate
 from streams.experiments.snapshot import RecommendedAction
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.stats.kinds import MetricKind

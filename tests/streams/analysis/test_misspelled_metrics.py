@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from api.client.results import Stats
 from api.payloads import stats_payload, variant_payload
+from streams.analysis.evaluate import evaluate
+from streams.analysis.misspelled_metrics import MisspeltMetric, is_like, misspelt_metrics
 from streams.cli.tables import stats_view
 from streams.cli.terminal import out
-from streams.experiments.misspelt import MisspeltMetric, is_like, misspelt_metrics
-from streams.experiments.report import evaluate
-from tests.streams.experiments.test_report import experiment, tally, variant
+from tests.streams.analysis.test_evaluate import experiment, tally, variant
 
 NAMES = st.text("abcd12_-.", min_size=1, max_size=9)
 

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from streams.analysis.promotion import Obstacle, obstacles
 from streams.experiments.lifecycle import Status
-from streams.experiments.promotion import Obstacle, obstacles
-from tests.streams.experiments.test_decision import (
+from tests.streams.analysis.test_decision import (
     EVEN,
     GUARDED,
     experiment,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.measured import plan_of
-from streams.experiments.report import evaluate
+from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import RecommendedAction
 from streams.model.errors import EventError
 from streams.model.events import Observation, ObservationBatch

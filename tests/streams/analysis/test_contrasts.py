@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.experiments.comparing import Compared, Traffic, Weighting
+from streams.analysis.contrasts import Compared, Traffic, Weighting
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, to_propensity
 from streams.policies.arms import arms_of
 from streams.policies.bayesian_ab import BayesianAB

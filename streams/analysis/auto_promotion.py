@@ -5,11 +5,11 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
-from streams.experiments.evidence_size import bounded
+from streams.analysis.evidence_json import evidence_json
+from streams.analysis.evidence_size import bounded
+from streams.analysis.promotion import obstacles
 from streams.experiments.lifecycle import Status
-from streams.experiments.promotion import obstacles
 from streams.experiments.snapshot import RecommendedAction, Snapshot
-from streams.experiments.statement import evidence_json
 from streams.model.events import Command, CommandKind
 
 _ID_BYTES = 16

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streams.analysis.metric_analysis import Modelled
 from streams.experiments.definition import ExperimentConfig
-from streams.experiments.modelled import Modelled
 from streams.experiments.snapshot import GuardrailFinding
 from streams.stats.kinds import MetricKind
 from streams.stats.sequential.comparison import p_values
