@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 import psutil
 
 from benchmarks.fold import ATTRIBUTION_S, EXPERIMENTS, MICRO, NOW_MS, PARTITIONS
-from streams.folding.garbage import collect_seldom
+from streams.fold.garbage_collection import collect_seldom
 from streams.tallies.segments import Piece, Segment
 from streams.tallies.window import Window
 

@@ -22,9 +22,9 @@ from functools import partial
 from typing import Any
 
 from schemas.codec import Codec
-from streams.folding.base import Folding
-from streams.folding.impressions import ImpressionFolding
-from streams.folding.observations import ObservationFolding
+from streams.fold.base import Folding
+from streams.fold.impressions import ImpressionFolding
+from streams.fold.observations import ObservationFolding
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation
 from streams.model.partitioning import partition_of
 from streams.model.quantities import PROPENSITY_ONE

@@ -12,7 +12,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.engine import metrics
 from streams.engine.outbox import Outgoing, deliver
-from streams.folding.commands import COMMAND_FAILED
+from streams.fold.experiment_state import COMMAND_FAILED
 from streams.model.errors import EventError, quoted
 from streams.model.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
 from streams.tallies.refusals import FOLD_FAILED, Refusal

@@ -21,7 +21,7 @@ from schemas.errors import SchemaNotEnabledError
 from streams.engine.experiments_stage import ExperimentsStage
 from streams.engine.outbox import Outgoing, deliver
 from streams.engine.serving import Serving
-from streams.folding.commands import Known
+from streams.fold.experiment_state import Known
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
 from streams.wire.experiment_ends import encode_experiment_end

@@ -31,8 +31,8 @@ from streams.engine.stored import StoredExperiment, decode_stored, encode_stored
 from streams.engine.tables import DurableTable, check_entry
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction
-from streams.folding.base import never
-from streams.folding.commands import Known
+from streams.fold.base import never
+from streams.fold.experiment_state import Known
 from streams.model.errors import EventError, InputError, NewerEntryError, quoted
 from streams.model.events import Answer
 from streams.model.ids import experiment_id, experiment_number

@@ -37,7 +37,7 @@ from streams.engine.transport import (
     FetchBatch,
     joined,
 )
-from streams.folding.base import never
+from streams.fold.base import never
 from streams.model.errors import ConfigurationError, DependencyError, NewerEntryError
 from streams.model.events import Answer, DeadLetter, Decision
 from streams.process.exits import die, refuse

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from schemas.catalogue import COMMANDS
 from schemas.codec import Codec
-from streams.folding.plans import take_plans
+from streams.fold.measurement_plans import take_plans
 from streams.log.records import LogError, LogSource, StoredRecord
 from streams.log.tail import LogTail
 from streams.model.errors import DependencyError

@@ -24,8 +24,8 @@ from streams.engine.projector import Projector
 from streams.engine.serving import LOOK_S, Serving
 from streams.engine.tables import check_entry
 from streams.experiments.snapshot import RecommendedAction, Snapshot
-from streams.folding.commands import Known, recommended
-from streams.folding.failed import failed_snapshot
+from streams.fold.experiment_state import Known, recommended
+from streams.fold.failed_evaluations import failed_snapshot
 from streams.log.records import LogError
 from streams.model.errors import DependencyError
 from streams.model.events import Answer

@@ -21,7 +21,7 @@ from streams.engine.emitter import CellEmitter
 from streams.engine.entries import readable_entry
 from streams.engine.journal import FoldPausedError, Outcome, progress_key
 from streams.engine.tables import DurableTable, check_entry
-from streams.folding.base import Folding, FoldT, never
+from streams.fold.base import Folding, FoldT, never
 from streams.model.errors import EventError
 from streams.model.events import Answer
 from streams.model.ids import experiment_id, experiment_number

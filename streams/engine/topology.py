@@ -26,8 +26,8 @@ from streams.engine.serving import Serving
 from streams.engine.tables import DurableTable
 from streams.engine.tally_stage import TallyStage
 from streams.engine.transport import BatchingApp
-from streams.folding.impressions import ImpressionFolding
-from streams.folding.observations import ObservationFolding
+from streams.fold.impressions import ImpressionFolding
+from streams.fold.observations import ObservationFolding
 from streams.log.kafka import KafkaSource
 from streams.model.ids import experiment_id
 from streams.model.partitioning import partition_of

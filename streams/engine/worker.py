@@ -26,7 +26,7 @@ from streams.engine.serving import Serving
 from streams.engine.topology import attach
 from streams.engine.transport import BatchingApp
 from streams.engine.watch import watch_recovery
-from streams.folding.garbage import collect_seldom
+from streams.fold.garbage_collection import collect_seldom
 from streams.kafka_admin import create_topics
 from streams.log.generations import generations_of
 from streams.log.kafka import KafkaSource

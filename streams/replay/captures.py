@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streams.folding.base import Folding
+from streams.fold.base import Folding
 from streams.log.records import StoredRecord
 from streams.tallies.cell import Cell
 from streams.tallies.partition import PartitionFold

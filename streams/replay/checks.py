@@ -8,8 +8,8 @@ from collections.abc import Collection
 from schemas import catalogue
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
-from streams.folding.commands import generation_of, recommended, snapshot_of
-from streams.folding.failed import failed_snapshot
+from streams.fold.experiment_state import generation_of, recommended, snapshot_of
+from streams.fold.failed_evaluations import failed_snapshot
 from streams.model.events import Decision
 from streams.model.generations import FIRST
 from streams.model.ids import experiment_id

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from schemas import catalogue
 from schemas.codec import Codec
 from streams.experiments.snapshot import Snapshot
-from streams.folding.commands import generation_of
+from streams.fold.experiment_state import generation_of
 from streams.model.errors import EventError
 from streams.model.events import Decision
 from streams.model.generations import FIRST

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from schemas.codec import Codec
-from streams.folding.base import Folding
-from streams.folding.garbage import collect_seldom
-from streams.folding.impressions import ImpressionFolding
-from streams.folding.observations import ObservationFolding
+from streams.fold.base import Folding
+from streams.fold.garbage_collection import collect_seldom
+from streams.fold.impressions import ImpressionFolding
+from streams.fold.observations import ObservationFolding
 from streams.log.records import LogSource, Span, StoredRecord, all_records
 from streams.model.receipts import Keyring
 from streams.replay.captures import Advance, Captured, capture

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from streams.evaluation.logged import IntArray, UnitLog
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
-from streams.folding.base import Folding
-from streams.folding.units import AssignmentFolding, Assignments, ValueFolding, Values
+from streams.fold.base import Folding
+from streams.fold.units import AssignmentFolding, Assignments, ValueFolding, Values
 from streams.log.records import LogSource
 from streams.model.errors import InputError, quoted
 from streams.model.quantities import MICRO

@@ -26,7 +26,7 @@ from api.spool import Spool, SpoolRecord
 from api.sticky import StickyReceipts
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
-from streams.folding.commands import Known
+from streams.fold.experiment_state import Known
 from streams.model.errors import DependencyError
 from streams.model.events import Answer, Command, ImpressionBatch, Observation
 from streams.model.ids import experiment_id

@@ -24,16 +24,16 @@ from tests.integration.engine_ledger import environment
 FAULT = """
 import sys
 from pathlib import Path
-from streams.folding import commands
+from streams.fold import experiment_state
 
-evaluate, fault = commands.evaluate, Path(sys.argv[1])
+evaluate, fault = experiment_state.evaluate, Path(sys.argv[1])
 
 def broken(experiment, tally, cells):
     if fault.exists() and experiment.id in fault.read_text():
         raise ZeroDivisionError("injected")
     return evaluate(experiment, tally, cells)
 
-commands.evaluate = broken
+experiment_state.evaluate = broken
 """
 WORKER = f"{FAULT}from streams.engine.worker import main\nmain()\n"
 VERIFY = f"""{FAULT}

@@ -33,8 +33,8 @@ from streams.engine.tables import DurableTable, unpack
 from streams.engine.tally_stage import TallyStage
 from streams.engine.topology import _Topology
 from streams.engine.transport import BatchingApp, FetchBatch
-from streams.folding.base import never
-from streams.folding.observations import ObservationFolding
+from streams.fold.base import never
+from streams.fold.observations import ObservationFolding
 from streams.model.events import Answer, Command, CommandKind, DeadLetter, Observation
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring, Receipt

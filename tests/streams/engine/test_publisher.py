@@ -22,7 +22,7 @@ from streams.engine.publisher import Outlets, Publisher
 from streams.engine.tables import MAX_ENTRY_BYTES
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
-from streams.folding.commands import Known, generation_of
+from streams.fold.experiment_state import Known, generation_of
 from streams.model.events import Answer, Command, CommandKind
 from streams.model.generations import Generations
 from streams.model.ids import experiment_id

@@ -10,7 +10,7 @@ from streams.engine.emitter import CellEmitter
 from streams.engine.journal import Outcome
 from streams.engine.tables import DurableTable
 from streams.engine.tally_stage import TallyStage
-from streams.folding.observations import ObservationFolding
+from streams.fold.observations import ObservationFolding
 from streams.model.events import Observation
 from streams.model.receipts import Keyring, Receipt
 from streams.tallies.cell import Cell

@@ -10,10 +10,10 @@ from typing import Any
 
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
-from streams.folding.base import Folding
-from streams.folding.commands import Known, recommended
-from streams.folding.impressions import ImpressionFolding
-from streams.folding.observations import ObservationFolding
+from streams.fold.base import Folding
+from streams.fold.experiment_state import Known, recommended
+from streams.fold.impressions import ImpressionFolding
+from streams.fold.observations import ObservationFolding
 from streams.model.events import (
     Command,
     CommandKind,

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas.codec import Codec
-from streams.folding.base import Folded, Folding, LogRecord, never
-from streams.folding.impressions import ImpressionFolding
-from streams.folding.observations import ObservationFolding
+from streams.fold.base import Folded, Folding, LogRecord, never
+from streams.fold.impressions import ImpressionFolding
+from streams.fold.observations import ObservationFolding
 from streams.model.events import ImpressionGroup
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring
 from streams.tallies.builder import CellBuilder

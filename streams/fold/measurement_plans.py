@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from schemas.codec import Codec
 from streams.experiments.measurement_plan import plan_of
-from streams.folding.base import LogRecord
-from streams.folding.commands import Known
+from streams.fold.base import LogRecord
+from streams.fold.experiment_state import Known
 from streams.model.errors import EventError
 from streams.model.events import CommandKind
 from streams.tallies.plan import Plan

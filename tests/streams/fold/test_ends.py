@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.folding.impressions import ImpressionFolding
-from streams.folding.observations import COLUMNS_FROM, ObservationFolding
+from streams.fold.impressions import ImpressionFolding
+from streams.fold.observations import COLUMNS_FROM, ObservationFolding
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt

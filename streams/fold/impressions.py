@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.codec import Codec
-from streams.folding.base import Folding, LogRecord, decoded, empty
+from streams.fold.base import Folding, LogRecord, decoded, empty
 from streams.model.events import ImpressionBatch
 from streams.model.receipts import Keyring
 from streams.tallies.impressions import ImpressionFold

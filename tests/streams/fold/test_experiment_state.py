@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.folding.commands import IDEMPOTENCY_KEY_REUSED, REMEMBERED_ANSWERS, Known
+from streams.fold.experiment_state import IDEMPOTENCY_KEY_REUSED, REMEMBERED_ANSWERS, Known
 from streams.model.command_ids import key_digest, keyed_command_id, reuses_key
 from streams.model.events import Command, CommandKind
 

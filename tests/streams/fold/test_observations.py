@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.folding import observations
-from streams.folding.base import Folding
-from streams.folding.observations import ObservationFolding
+from streams.fold import observations
+from streams.fold.base import Folding
+from streams.fold.observations import ObservationFolding
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.folding import impressions, observations
-from streams.folding.base import Folding
-from streams.folding.impressions import ImpressionFolding
-from streams.folding.observations import ObservationFolding
+from streams.fold import impressions, observations
+from streams.fold.base import Folding
+from streams.fold.impressions import ImpressionFolding
+from streams.fold.observations import ObservationFolding
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt

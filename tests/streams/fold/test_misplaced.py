@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.folding import observations
-from streams.folding.observations import ObservationFolding
+from streams.fold import observations
+from streams.fold.observations import ObservationFolding
 from streams.model.events import Observation, ObservationBatch
 from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO, PROPENSITY_ONE

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.codec import Codec
-from streams.folding.base import Folded, Folding, LogRecord, decoded, empty, never
+from streams.fold.base import Folded, Folding, LogRecord, decoded, empty, never
 from streams.model.events import ObservationBatch, VerifiedObservations
 from streams.model.partitioning import partitions_of_rows
 from streams.model.receipt_columns import open_columns
