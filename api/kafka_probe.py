@@ -7,12 +7,12 @@ import logging
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from streams.cluster.answers import admin_client, denied
-from streams.cluster.requirements import deviations, missing_rights
-from streams.cluster.rights import rights_of_api
-from streams.cluster.topics import describe
-from streams.kafka_admin import required_topics
-from streams.kafka_settings import KafkaSettings
+from streams.kafka.admin import required_topics
+from streams.kafka.answers import admin_client, denied
+from streams.kafka.requirements import deviations, missing_rights
+from streams.kafka.rights import rights_of_api
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.topics import describe
 from streams.model.errors import EngineError
 
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
 from streams.engine.journal import progress_key
 from streams.engine.tables import unpack
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id
 from streams.settings import ENVIRONMENT_PREFIX, Settings

@@ -22,8 +22,8 @@ from schemas import catalogue
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
 from streams.engine.receipts import ReceiptKeeper
-from streams.kafka_admin import create_topics
-from streams.log.kafka import KafkaSource
+from streams.kafka.admin import create_topics
+from streams.kafka.source import KafkaSource
 from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring

@@ -23,7 +23,7 @@ from streams.embedded.valkey import start_valkey
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE

@@ -13,7 +13,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
 
 from schemas.catalogue import APP
-from streams.kafka_settings import ENVIRONMENT_PREFIX, KafkaSettings
+from streams.kafka.settings import ENVIRONMENT_PREFIX, KafkaSettings
 from streams.model.errors import ConfigurationError
 
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "load_settings", "variables"]

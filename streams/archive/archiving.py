@@ -9,7 +9,7 @@ from pathlib import Path
 from streams.archive.errors import ArchiveError
 from streams.archive.lock import owned
 from streams.archive.partition import Appended, PartitionArchive
-from streams.log.records import LogSource, Span
+from streams.kafka.records import LogSource, Span
 from streams.model.errors import DependencyError
 
 

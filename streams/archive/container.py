@@ -19,7 +19,7 @@ from fastavro.write import Writer
 from schemas.library import structure
 from streams.archive.errors import ArchiveError
 from streams.archive.layout import ArchiveFile
-from streams.log.records import StoredRecord
+from streams.kafka.records import StoredRecord
 
 # Not in `schemas/`: that is the wire, where a record carries no more than the fingerprint of its
 # schema, so every version is kept and every schema has a topic and an id in the registry. This

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from streams.log.records import LogSource, Span, StoredRecord
+from streams.kafka.records import LogSource, Span, StoredRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from streams.archive.container import ContainerWriter, Head, read_last, sync_directory
 from streams.archive.errors import mismatch
 from streams.archive.layout import ArchiveFile, day_of, files_of, partition_directory
-from streams.log.records import StoredRecord
+from streams.kafka.records import StoredRecord
 
 
 @dataclass(frozen=True, slots=True)

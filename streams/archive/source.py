@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streams.archive.container import read_blocks, read_head, read_last
 from streams.archive.layout import ArchiveFile, files_of, partitions_of
-from streams.log.records import LogError, Span, StoredRecord, incomplete, truncated
+from streams.kafka.records import LogError, Span, StoredRecord, incomplete, truncated
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from streams.archive.verification import TopicReport, bytes_of, verify
 from streams.cli import experiments, terminal
 from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
-from streams.log.kafka import KafkaSource
+from streams.kafka.source import KafkaSource
 from streams.model.errors import ConfigurationError
 
 

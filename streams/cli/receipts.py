@@ -16,8 +16,8 @@ from streams.archive.source import ArchiveSource
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, print_json
-from streams.log.kafka import KafkaSource
-from streams.log.records import LogSource
+from streams.kafka.records import LogSource
+from streams.kafka.source import KafkaSource
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.receipts import ReceiptStore

@@ -11,7 +11,7 @@ from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.diagnosis.schemas import SchemaFacts, blockers
-from streams.log.schema_levels import append_levels, levels_of
+from streams.kafka.schema_levels import append_levels, levels_of
 from streams.model.schema_levels import above, higher, listed
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys

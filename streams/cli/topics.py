@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from streams.cli import terminal
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.settings import load_settings
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from streams.dead_letters.reading import Found, Record, letters
-from streams.kafka_settings import KafkaSettings
-from streams.log.kafka import KafkaSource
-from streams.log.records import LogError, StoredRecord
+from streams.kafka.records import LogError, StoredRecord
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.source import KafkaSource
 from streams.model.errors import InputError
 from streams.model.events import DeadLetter
 

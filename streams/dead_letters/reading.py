@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from schemas.catalogue import DEAD_LETTERS
 from streams.dead_letters.place import Place
-from streams.kafka_settings import KafkaSettings
-from streams.log.kafka import KafkaSource
-from streams.log.records import all_records
+from streams.kafka.records import all_records
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.source import KafkaSource
 from streams.model.errors import EventError
 from streams.model.events import DeadLetter
 from streams.wire.dead_letters import decode_dead_letter

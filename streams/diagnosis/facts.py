@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streams.cluster.requirements import Deviation
 from streams.diagnosis.schemas import SchemaFacts
+from streams.kafka.requirements import Deviation
 from streams.redis_projection.refusals import Refusal
 
 

@@ -30,10 +30,6 @@ from schemas.catalogue import (
     of_generation,
 )
 from streams.analysis.misspelled_metrics import misspelt_metrics
-from streams.cluster.answers import ClusterError, admin_client
-from streams.cluster.requirements import deviations, missing_rights
-from streams.cluster.rights import log_group, rights_of_doctor
-from streams.cluster.topics import Described, describe, missing_group_rights
 from streams.dead_letters.reading import Selection, find_letters
 from streams.diagnosis.facts import (
     ApiFacts,
@@ -46,12 +42,16 @@ from streams.diagnosis.facts import (
 from streams.diagnosis.schemas import SchemaFacts
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
-from streams.kafka_admin import required_topics
-from streams.log.generations import generations_of
-from streams.log.kafka import KafkaSource
-from streams.log.positions import GroupPositions, Positions
-from streams.log.records import LogError, Span, all_records
-from streams.log.schema_levels import levels_of
+from streams.kafka.admin import required_topics
+from streams.kafka.answers import ClusterError, admin_client
+from streams.kafka.generations import generations_of
+from streams.kafka.positions import GroupPositions, Positions
+from streams.kafka.records import LogError, Span, all_records
+from streams.kafka.requirements import deviations, missing_rights
+from streams.kafka.rights import log_group, rights_of_doctor
+from streams.kafka.schema_levels import levels_of
+from streams.kafka.source import KafkaSource
+from streams.kafka.topics import Described, describe, missing_group_rights
 from streams.model.errors import DependencyError, EngineError, EventError
 from streams.model.ids import experiment_id
 from streams.receipt_keys import keyring_of

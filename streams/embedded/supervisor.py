@@ -24,7 +24,7 @@ from streams.embedded.plan import Plan
 from streams.embedded.registry import registered
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 
 # A stop ends within ten seconds: the API, then the workers, then Valkey, then the broker. A worker

@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from faust.types import TP
 
 from schemas.catalogue import Topic
-from streams.cluster.requirements import missing_rights
-from streams.cluster.rights import spared_rights_of_worker
-from streams.cluster.topics import describe
-from streams.kafka_settings import KafkaSettings
-from streams.log.kafka import KafkaSource
+from streams.kafka.requirements import missing_rights
+from streams.kafka.rights import spared_rights_of_worker
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.source import KafkaSource
+from streams.kafka.topics import describe
 from streams.model.errors import ConfigurationError, EngineError
 
 LOOK_S = 2.0

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from streams.experiments.snapshot import Snapshot
-from streams.log.records import LogSource
+from streams.kafka.records import LogSource
 from streams.model.errors import EventError
 from streams.model.ids import experiment_id
 from streams.wire.registry import Framing

@@ -8,8 +8,8 @@ from contextlib import suppress
 from schemas.catalogue import DECISIONS
 from schemas.codec import Codec
 from streams.experiments.snapshot import RecommendedAction
-from streams.log.records import LogSource, StoredRecord
-from streams.log.tail import LogTail
+from streams.kafka.records import LogSource, StoredRecord
+from streams.kafka.tail import LogTail
 from streams.model.errors import EventError
 from streams.wire.decisions import decode_decision
 from streams.wire.registry import Framing

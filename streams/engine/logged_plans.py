@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from schemas.catalogue import COMMANDS
 from schemas.codec import Codec
 from streams.fold.measurement_plans import take_plans
-from streams.log.records import LogError, LogSource, StoredRecord
-from streams.log.tail import LogTail
+from streams.kafka.records import LogError, LogSource, StoredRecord
+from streams.kafka.tail import LogTail
 from streams.model.errors import DependencyError
 from streams.tallies.plan import PLAIN, Plan
 from streams.wire.registry import Framing

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from aiokafka.errors import KafkaError
 
-from streams.log.records import LogError
+from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
 from streams.process.exits import die
 

@@ -26,7 +26,7 @@ from streams.engine.tables import check_entry
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.fold.experiment_state import Known, recommended
 from streams.fold.failed_evaluations import failed_snapshot
-from streams.log.records import LogError
+from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
 from streams.model.events import Answer
 from streams.model.ids import experiment_id

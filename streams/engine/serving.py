@@ -21,9 +21,9 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas import catalogue
-from streams.log.generations import PARTITION, taken
-from streams.log.positions import SHARED_SOURCES, GroupPositions, Positions
-from streams.log.schema_levels import levels_after
+from streams.kafka.generations import PARTITION, taken
+from streams.kafka.positions import SHARED_SOURCES, GroupPositions, Positions
+from streams.kafka.schema_levels import levels_after
 from streams.model.errors import DependencyError
 from streams.model.generations import Generations
 from streams.model.schema_levels import SchemaLevels

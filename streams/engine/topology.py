@@ -28,7 +28,7 @@ from streams.engine.tally_stage import TallyStage
 from streams.engine.transport import BatchingApp
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
-from streams.log.kafka import KafkaSource
+from streams.kafka.source import KafkaSource
 from streams.model.ids import experiment_id
 from streams.model.partitioning import partition_of
 from streams.model.receipts import Keyring

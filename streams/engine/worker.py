@@ -16,7 +16,6 @@ import stamina
 import uvloop
 
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS, TALLIES
-from streams.cluster.rights import check_worker
 from streams.engine import metrics
 from streams.engine.app import make_app
 from streams.engine.identities import LogEnds, TopicIdentities
@@ -27,10 +26,11 @@ from streams.engine.topology import attach
 from streams.engine.transport import BatchingApp
 from streams.engine.watch import watch_recovery
 from streams.fold.garbage_collection import collect_seldom
-from streams.kafka_admin import create_topics
-from streams.log.generations import generations_of
-from streams.log.kafka import KafkaSource
-from streams.log.schema_levels import settled_levels
+from streams.kafka.admin import create_topics
+from streams.kafka.generations import generations_of
+from streams.kafka.rights import check_worker
+from streams.kafka.schema_levels import settled_levels
+from streams.kafka.source import KafkaSource
 from streams.model.errors import ConfigurationError, DependencyError, EngineError
 from streams.model.generations import Generations
 from streams.model.schema_levels import SchemaLevels, Versions

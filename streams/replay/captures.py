@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streams.fold.base import Folding
-from streams.log.records import StoredRecord
+from streams.kafka.records import StoredRecord
 from streams.tallies.cell import Cell
 from streams.tallies.partition import PartitionFold
 

@@ -11,7 +11,7 @@ from schemas.codec import Codec
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.fold.experiment_state import Known
-from streams.log.records import LogSource, StoredRecord
+from streams.kafka.records import LogSource, StoredRecord
 from streams.model.errors import EventError, ExperimentNotFoundError
 from streams.model.events import Decision
 from streams.model.ids import experiment_id

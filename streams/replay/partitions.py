@@ -15,7 +15,7 @@ from streams.fold.base import Folding
 from streams.fold.garbage_collection import collect_seldom
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
-from streams.log.records import LogSource, Span, StoredRecord, all_records
+from streams.kafka.records import LogSource, Span, StoredRecord, all_records
 from streams.model.receipts import Keyring
 from streams.replay.captures import Advance, Captured, capture
 from streams.settings import Settings

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from streams.kafka_admin import create_topics, delete_projections
-from streams.log.generations import append_change, generations_of
-from streams.log.positions import GroupPositions
+from streams.kafka.admin import create_topics, delete_projections
+from streams.kafka.generations import append_change, generations_of
+from streams.kafka.positions import GroupPositions
 from streams.model.errors import DependencyError, EngineError
 from streams.model.generations import ChangeKind, Generations
 from streams.redis_projection.connection import connect

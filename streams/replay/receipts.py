@@ -17,7 +17,7 @@ from schemas import catalogue
 from streams.experiments.assignment import is_remembered
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Phase
-from streams.log.records import LogSource
+from streams.kafka.records import LogSource
 from streams.model.errors import EventError
 from streams.model.events import ALIASES, ImpressionGroup
 from streams.model.receipts import Keyring, Receipt

@@ -16,7 +16,7 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.fold.base import Folding
 from streams.fold.units import AssignmentFolding, Assignments, ValueFolding, Values
-from streams.log.records import LogSource
+from streams.kafka.records import LogSource
 from streams.model.errors import InputError, quoted
 from streams.model.quantities import MICRO
 from streams.model.receipts import Keyring

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from schemas import catalogue
-from streams.log.records import LogSource
+from streams.kafka.records import LogSource
 from streams.model.generations import FIRST
 from streams.replay.checks import Checks
 from streams.replay.history import history_of

@@ -13,7 +13,7 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.fold.experiment_state import snapshot_of
-from streams.log.records import LogSource
+from streams.kafka.records import LogSource
 from streams.replay.history import experiment_of
 from streams.replay.partitions import Inputs, Part, fold_parts
 from streams.replay.verify import Watcher

@@ -16,9 +16,9 @@ from confluent_kafka.admin import AdminClient
 from streams.archive.archiving import archive
 from streams.archive.joined import JoinedSource
 from streams.archive.source import ArchiveSource
-from streams.kafka_admin import create_topics
-from streams.log.kafka import KafkaSource
-from streams.log.records import LogError, LogSource, Span, StoredRecord, all_records
+from streams.kafka.admin import create_topics
+from streams.kafka.records import LogError, LogSource, Span, StoredRecord, all_records
+from streams.kafka.source import KafkaSource
 from streams.settings import Settings
 from tests.twins.log import START_MS, MemoryLog
 

@@ -21,8 +21,8 @@ import httpx
 from schemas import library
 from streams.embedded.children import Child
 from streams.embedded.valkey import answers_redis, start_valkey
-from streams.kafka_admin import create_topics
-from streams.log.kafka import KafkaSource
+from streams.kafka.admin import create_topics
+from streams.kafka.source import KafkaSource
 from streams.model.events import Command, CommandKind, Observation
 from streams.model.ids import experiment_number
 from streams.model.quantities import MICRO

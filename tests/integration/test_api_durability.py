@@ -22,7 +22,7 @@ from streams.embedded.valkey import start_valkey
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.receipts import Keyring
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys

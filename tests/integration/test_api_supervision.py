@@ -13,7 +13,7 @@ import pytest
 
 from api.spool import Spool, SpoolRecord
 from streams.embedded.children import Child, free_port
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.integration.api_process import api_of, metric, run_experiment, until
 from tests.integration.engine_ledger import workers_of

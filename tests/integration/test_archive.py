@@ -19,9 +19,9 @@ from streams.archive.layout import files_of
 from streams.archive.source import ArchiveSource
 from streams.archive.verification import verify
 from streams.cli.main import app
-from streams.kafka_admin import create_topics
-from streams.log.kafka import KafkaSource
-from streams.log.records import LogError, StoredRecord
+from streams.kafka.admin import create_topics
+from streams.kafka.records import LogError, StoredRecord
+from streams.kafka.source import KafkaSource
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify as verify_log

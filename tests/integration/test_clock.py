@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from tests.integration.api_process import api_of, metric, run_experiment, until
 from tests.integration.engine_ledger import workers_of
 

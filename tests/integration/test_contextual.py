@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, features_of
 from streams.settings import Settings

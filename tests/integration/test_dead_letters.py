@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from streams.cli.main import app
 from streams.embedded.plan import Plan
 from streams.embedded.registry import registered
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO
 from streams.wire.observations import encode_observation_batch

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streams.cli.main import app
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from tests.integration.api_process import api_of
 from tests.integration.engine_ledger import Ledger, environment, until, workers_of
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from streams.cli.open_bandit.dataset import fetch_wheel
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.ids import experiment_id
 from streams.settings import Settings
 from tests.integration.engine_ledger import Ledger, environment, until, workers_of

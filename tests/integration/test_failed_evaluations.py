@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.integration.api_process import api_of, run_experiment, until
 from tests.integration.engine_ledger import environment

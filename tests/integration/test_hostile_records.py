@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from typer.testing import CliRunner
 
 from streams.cli.main import app
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.events import Command, CommandKind, Observation, ObservationBatch
 from streams.model.ids import experiment_id
 from streams.model.partitioning import partitions_of

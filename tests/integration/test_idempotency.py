@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.redis_projection.connection import connect
 from streams.settings import Settings
 from tests.api.memory import definition

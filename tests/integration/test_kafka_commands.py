@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from api.commands import REFUSAL_S, KafkaCommandLog
 from schemas.catalogue import COMMANDS
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.errors import DependencyError
 from streams.model.events import Command, CommandKind
 from streams.settings import Settings

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.brokers.kafka import KafkaCluster, kafka_cluster
 from tests.integration.api_process import api_of, run_experiment, until

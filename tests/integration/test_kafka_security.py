@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from streams.cli.main import app
-from streams.cluster.answers import admin_client
+from streams.kafka.answers import admin_client
 from streams.model.errors import EngineError
 from streams.settings import Settings
 from tests.brokers.secure import ADMIN, PASSWORD, Right, SecureCluster, secure_cluster

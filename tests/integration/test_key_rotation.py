@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from streams.kafka_admin import create_topics
-from streams.log.kafka import KafkaSource
+from streams.kafka.admin import create_topics
+from streams.kafka.source import KafkaSource
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify

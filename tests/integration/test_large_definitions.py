@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streams.experiments.definition import MAX_DEFINITION_BYTES, parse_definition
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.integration.api_process import api_of, until
 from tests.integration.engine_ledger import workers_of

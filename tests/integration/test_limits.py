@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.events import Observation
 from streams.model.quantities import MICRO
 from streams.settings import Settings

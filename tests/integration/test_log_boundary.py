@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from streams.kafka_admin import create_topics
-from streams.log.kafka import KafkaSource
+from streams.kafka.admin import create_topics
+from streams.kafka.source import KafkaSource
 from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO
 from streams.replay.live import projection_of

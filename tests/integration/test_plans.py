@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.events import CommandKind
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO

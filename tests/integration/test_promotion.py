@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.events import Decision
 from streams.model.receipts import Keyring
 from streams.settings import Settings

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from api.client.impressions import ImpressionPublisher
 from api.client.publisher import ObservationPublisher
 from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.errors import ReceiptError
 from streams.model.events import Observation
 from streams.model.ids import experiment_id

@@ -18,8 +18,8 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from streams.kafka_admin import create_topics, partitions_of_topics
-from streams.log.generations import append_change
+from streams.kafka.admin import create_topics, partitions_of_topics
+from streams.kafka.generations import append_change
 from streams.model.events import CommandKind
 from streams.model.generations import ChangeKind
 from streams.redis_projection.keys import Keys

@@ -17,7 +17,7 @@ import pytest
 
 from streams.embedded.children import Child
 from streams.embedded.valkey import answers_redis, start_valkey
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.redis_projection.connection import connect
 from streams.redis_projection.keys import Keys
 from streams.redis_projection.receipts import ReceiptStore

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from streams.kafka_admin import create_topics
-from streams.log.kafka import KafkaSource
-from streams.log.records import Span
+from streams.kafka.admin import create_topics
+from streams.kafka.records import Span
+from streams.kafka.source import KafkaSource
 from streams.model.events import CommandKind
 from streams.model.ids import experiment_id
 from streams.tallies.cell import Source

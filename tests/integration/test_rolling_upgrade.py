@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from schemas import library
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.integration.api_process import api_of, run_experiment, until
 from tests.integration.engine_ledger import Ledger, Workers, environment, workers_of

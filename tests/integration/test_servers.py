@@ -11,7 +11,7 @@ from schemas.catalogue import CATALOGUE
 from streams.embedded.children import free_port
 from streams.embedded.tansu import answers_kafka, start_tansu
 from streams.embedded.valkey import answers_redis, start_valkey
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.model.errors import ConfigurationError, DependencyError
 
 

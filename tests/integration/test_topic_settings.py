@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 from typer.testing import CliRunner, Result
 
 from streams.cli.main import app
-from streams.kafka_admin import create_topics, required_topics
+from streams.kafka.admin import create_topics, required_topics
 from streams.settings import Settings
 from tests.brokers.kafka import KafkaCluster
 from tests.integration.api_process import api_of, run_experiment, until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.kafka_admin import create_topics
+from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.integration.engine_ledger import environment
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streams.log.records import Span, StoredRecord, incomplete, truncated
+from streams.kafka.records import Span, StoredRecord, incomplete, truncated
 
 START_MS = 1_700_000_000_000
 """Timestamp of the record at offset 0, unless another is given; each offset adds a millisecond."""

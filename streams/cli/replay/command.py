@@ -18,9 +18,9 @@ from streams.cli.replay import rebuild
 from streams.cli.replay.progress import watched
 from streams.cli.replay.views import alternatives_json, alternatives_view, report_text
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
-from streams.log.generations import generations_of
-from streams.log.kafka import KafkaSource
-from streams.log.records import LogSource
+from streams.kafka.generations import generations_of
+from streams.kafka.records import LogSource
+from streams.kafka.source import KafkaSource
 from streams.model.errors import InputError, quoted
 from streams.model.ids import experiment_number
 from streams.replay.live import projection_of

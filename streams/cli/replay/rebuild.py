@@ -17,7 +17,7 @@ from streams.cli.replay.views import generations_view, report_text
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.embedded.children import ChildFailedError
 from streams.embedded.workers import running_workers
-from streams.log.kafka import KafkaSource
+from streams.kafka.source import KafkaSource
 from streams.replay import rebuild
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs

@@ -10,7 +10,7 @@ import pytest
 
 from streams.archive.archiving import archive
 from streams.archive.source import ArchiveSource
-from streams.log.records import StoredRecord
+from streams.kafka.records import StoredRecord
 from tests.twins.log import MemoryLog
 
 TOPIC = "observations"

@@ -21,7 +21,7 @@ from streams.archive.errors import ArchiveError
 from streams.archive.layout import files_of
 from streams.archive.lock import owned
 from streams.archive.verification import verify
-from streams.log.records import StoredRecord
+from streams.kafka.records import StoredRecord
 from streams.model.errors import ConfigurationError, DependencyError
 from tests.streams.archive.conftest import TOPIC, Archive, log_of, records
 

@@ -17,7 +17,7 @@ from streams.archive.joined import JoinedSource
 from streams.archive.layout import files_of
 from streams.archive.source import ArchiveSource
 from streams.archive.verification import verify
-from streams.log.records import LogError, Span
+from streams.kafka.records import LogError, Span
 from tests.streams.archive.conftest import TOPIC, Archive, log_of, records
 
 N = 100

@@ -10,7 +10,7 @@ import pytest
 
 from streams.engine import logged_plans
 from streams.engine.logged_plans import LoggedPlans
-from streams.log.records import Span, StoredRecord, incomplete
+from streams.kafka.records import Span, StoredRecord, incomplete
 from streams.model.errors import DependencyError
 from streams.model.events import Command, CommandKind
 from streams.tallies.plan import PLAIN, PeriodPlan, Plan

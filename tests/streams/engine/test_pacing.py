@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.engine import pacing
 from streams.engine.pacing import Share, follow
-from streams.log.records import LogError
+from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
 
 SHARE, BURST_S = 0.25, 0.1

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.experiments.snapshot import RecommendedAction
-from streams.log.records import LogError
+from streams.kafka.records import LogError
 from streams.model.events import CommandKind, Decision
 from streams.replay.verify import verify
 from streams.tallies.cell import Source

@@ -17,10 +17,10 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from schemas.catalogue import TopicConfig, projections, topic_configs
-from streams.cluster.answers import admin_client, denied, explained, is_denied
-from streams.cluster.requirements import deviations
-from streams.cluster.topics import Described, describe
-from streams.kafka_settings import ENVIRONMENT_PREFIX, KafkaSettings
+from streams.kafka.answers import admin_client, denied, explained, is_denied
+from streams.kafka.requirements import deviations
+from streams.kafka.settings import ENVIRONMENT_PREFIX, KafkaSettings
+from streams.kafka.topics import Described, describe
 from streams.model.errors import ConfigurationError, DependencyError
 
 LOOK_S = 0.05

@@ -8,10 +8,10 @@ from contextlib import suppress
 from confluent_kafka import KafkaException, Producer
 
 from schemas import catalogue
-from streams.kafka_admin import partitions_of_topics
-from streams.kafka_settings import KafkaSettings
-from streams.log.kafka import KafkaSource
-from streams.log.records import LogSource, all_records
+from streams.kafka.admin import partitions_of_topics
+from streams.kafka.records import LogSource, all_records
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.source import KafkaSource
 from streams.model.errors import DependencyError, EventError
 from streams.model.generations import ChangeKind, GenerationChange, Generations
 from streams.wire.generations import decode_generation_change, encode_generation_change

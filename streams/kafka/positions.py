@@ -9,7 +9,7 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
-from streams.kafka_settings import KafkaSettings
+from streams.kafka.settings import KafkaSettings
 from streams.model.errors import DependencyError
 
 SHARED_SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS)

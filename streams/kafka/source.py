@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import stamina
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.cluster.answers import explained
-from streams.cluster.rights import check_readable, log_group
-from streams.kafka_settings import KafkaSettings
-from streams.log.records import Span, StoredRecord, incomplete, truncated
+from streams.kafka.answers import explained
+from streams.kafka.records import Span, StoredRecord, incomplete, truncated
+from streams.kafka.rights import check_readable, log_group
+from streams.kafka.settings import KafkaSettings
 from streams.model.errors import DependencyError
 
 BATCH_RECORDS = 10_000

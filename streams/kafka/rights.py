@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from schemas import catalogue
 from schemas.catalogue import projections
-from streams.cluster.answers import admin_client, denied
-from streams.cluster.requirements import missing_rights
-from streams.cluster.topics import describe, missing_group_rights
-from streams.kafka_settings import KafkaSettings
+from streams.kafka.answers import admin_client, denied
+from streams.kafka.requirements import missing_rights
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.topics import describe, missing_group_rights
 
 READ, WRITE, DESCRIBE = "READ", "WRITE", "DESCRIBE"
 

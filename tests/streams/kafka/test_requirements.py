@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from schemas.catalogue import topic_configs
-from streams.cluster.requirements import deviations, missing_rights
-from streams.cluster.topics import Described, TopicState
+from streams.kafka.requirements import deviations, missing_rights
+from streams.kafka.topics import Described, TopicState
 
 REQUIRED = topic_configs(prefix="p-", partitions=4, replication_factor=3, min_insync_replicas=2)
 AS_WANTED = {

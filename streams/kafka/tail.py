@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from schemas.codec import Codec
-from streams.log.records import LogSource, StoredRecord
+from streams.kafka.records import LogSource, StoredRecord
 from streams.wire.registry import Framing
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicDescription
 
-from streams.cluster.answers import admin_client, explained, is_denied
-from streams.kafka_settings import KafkaSettings
+from streams.kafka.answers import admin_client, explained, is_denied
+from streams.kafka.settings import KafkaSettings
 
 _NO_IDS = {"AAAAAAAAAAAAAAAAAAAAAA", "None"}
 """Topic ids of brokers that give none: zeros, or nothing."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.catalogue import TopicConfig
-from streams.cluster.topics import Described, TopicState
+from streams.kafka.topics import Described, TopicState
 
 FOR_EVER = -1
 

@@ -7,11 +7,11 @@ import time
 from contextlib import suppress
 
 from schemas import catalogue
-from streams.kafka_admin import partitions_of_topics
-from streams.kafka_settings import KafkaSettings
-from streams.log.generations import PARTITION, append
-from streams.log.kafka import KafkaSource
-from streams.log.records import LogSource, all_records
+from streams.kafka.admin import partitions_of_topics
+from streams.kafka.generations import PARTITION, append
+from streams.kafka.records import LogSource, all_records
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.source import KafkaSource
 from streams.model.errors import DependencyError, EventError
 from streams.model.schema_levels import LevelsChange, SchemaLevels, Versions
 from streams.wire.schema_levels import decode_levels_change, encode_levels_change

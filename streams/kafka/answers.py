@@ -16,8 +16,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from streams.cluster.listeners import asks_for_sasl, speaks_tls
-from streams.kafka_settings import ENVIRONMENT_PREFIX, KafkaSettings
+from streams.kafka.listeners import asks_for_sasl, speaks_tls
+from streams.kafka.settings import ENVIRONMENT_PREFIX, KafkaSettings
 from streams.model.errors import ConfigurationError, DependencyError, EngineError
 
 SLICE_S = 0.4

@@ -1,1 +1,0 @@
-"""What the Kafka cluster says of itself: whether it answers, its topics, and what is allowed."""

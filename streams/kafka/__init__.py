@@ -1,0 +1,1 @@
+"""The Kafka cluster and the log: settings, topics, rights, positions, sources. No Faust."""
