@@ -36,12 +36,12 @@ from streams.model.errors import DependencyError
 from streams.process.background import BackgroundTasks
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.presence import ApiPresence
+from streams.projection.reader import ProjectionReader
+from streams.projection.receipts import ReceiptStore
 from streams.receipt_keys import ReceiptKeys
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.presence import ApiPresence
-from streams.redis_projection.reader import ProjectionReader
-from streams.redis_projection.receipts import ReceiptStore
 from streams.settings import Settings
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command

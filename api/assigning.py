@@ -20,7 +20,7 @@ from streams.model.errors import EngineError, InputError, ReceiptError
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
 from streams.model.times import unit_hint
 from streams.model.validation import parse
-from streams.redis_projection.receipts import Place, Standing
+from streams.projection.receipts import Place, Standing
 
 _RANDOM_BYTES = 16
 _POOL_BYTES = 4_096

@@ -28,7 +28,7 @@ from streams.model.errors import (
 from streams.model.ids import experiment_id
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.process.background import BackgroundTasks
-from streams.redis_projection.reader import Projected
+from streams.projection.reader import Projected
 
 GATHER_S = 0.05
 """How long announcements are gathered before their snapshots are fetched together: a busy

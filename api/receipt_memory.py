@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from streams.redis_projection.receipts import Place
+from streams.projection.receipts import Place
 
 CAPACITY = 65_536
 """Receipts held, about 25 MB: what is served again while Redis is away or not complete."""

@@ -1,6 +1,6 @@
 """The first receipt of a unit: the first write wins, and every request of the unit gets that one.
 
-Redis keeps them (`streams.redis_projection.receipts`). Look-ups of one turn of the event loop
+Redis keeps them (`streams.projection.receipts`). Look-ups of one turn of the event loop
 travel together. While Redis does not answer, a unit gets what this process has given it before, and
 else a receipt that every process would give it (`Assigner.standby_time_ms`); when Redis is back it
 is offered those receipts, and the first write wins as ever. No assignment waits for long.
@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from api.receipt_memory import ReceiptMemory
 from streams.model.errors import DependencyError
 from streams.model.receipts import raw_of, text_of
-from streams.redis_projection.receipts import Answer, Place, Question, Standing
+from streams.projection.receipts import Answer, Place, Question, Standing
 
 TIMEOUT_S = 0.25
 """Longest an assignment waits for Redis."""

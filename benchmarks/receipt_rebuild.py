@@ -27,9 +27,9 @@ from streams.kafka.source import KafkaSource
 from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.receipts import ReceiptStore
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.receipts import ReceiptStore
 from streams.replay.partitions import Inputs
 from streams.replay.receipts import ReceiptLog
 from streams.settings import Settings

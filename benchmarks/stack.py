@@ -28,9 +28,9 @@ from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE
 from streams.policies.contextual.encoding import FeatureSpace
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.linear import LinearSums

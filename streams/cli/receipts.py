@@ -18,9 +18,9 @@ from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, print_json
 from streams.kafka.records import LogSource
 from streams.kafka.source import KafkaSource
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.receipts import ReceiptStore
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.receipts import ReceiptStore
 from streams.replay.partitions import Inputs
 from streams.replay.receipt_rebuild import keep_new
 from streams.replay.receipts import ReceiptLog

@@ -13,9 +13,9 @@ from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.diagnosis.schemas import SchemaFacts, blockers
 from streams.kafka.schema_levels import append_levels, levels_of
 from streams.model.schema_levels import above, higher, listed
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.presence import ProcessSchemas, live_processes
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.presence import ProcessSchemas, live_processes
 from streams.settings import Settings
 from streams.wire.schema_levels import readable
 

@@ -18,7 +18,7 @@ from api.client import DEFAULT_URL, ApiError, ExperimentClient
 from streams.embedded.registry import find_stack
 from streams.model.errors import ConfigurationError, DependencyError, quoted
 from streams.model.text import LINE_BREAK, json_printable, printable
-from streams.redis_projection.connection import address_of
+from streams.projection.connection import address_of
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 
 NO_ANSWER = 0

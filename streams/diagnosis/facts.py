@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streams.diagnosis.schemas import SchemaFacts
 from streams.kafka.requirements import Deviation
-from streams.redis_projection.refusals import Refusal
+from streams.projection.refusals import Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,12 +54,12 @@ from streams.kafka.source import KafkaSource
 from streams.kafka.topics import Described, describe, missing_group_rights
 from streams.model.errors import DependencyError, EngineError, EventError
 from streams.model.ids import experiment_id
+from streams.projection.connection import connect, redis_errors
+from streams.projection.keys import Keys
+from streams.projection.presence import live_processes
+from streams.projection.reader import ProjectionReader
+from streams.projection.refusals import last_refusal
 from streams.receipt_keys import keyring_of
-from streams.redis_projection.connection import connect, redis_errors
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.presence import live_processes
-from streams.redis_projection.reader import ProjectionReader
-from streams.redis_projection.refusals import last_refusal
 from streams.settings import Settings
 from streams.wire.cells import decode_cell
 from streams.wire.registry import framing

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from streams.model.schema_levels import SchemaLevels, Versions, above, listed
-from streams.redis_projection.presence import ProcessSchemas
+from streams.projection.presence import ProcessSchemas
 
 
 @dataclass(frozen=True, slots=True)

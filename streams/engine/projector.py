@@ -10,7 +10,7 @@ from streams.engine import metrics
 from streams.engine.pacing import follow
 from streams.model.errors import DependencyError
 from streams.model.events import Answer
-from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
+from streams.projection.writer import ProjectionWriter, SnapshotRecord
 
 SIGN_OF_LIFE_S = 1.0
 """How often a worker says that it is alive, and looks whether Redis still holds its snapshots."""

@@ -31,7 +31,7 @@ from streams.model.errors import DependencyError
 from streams.model.events import Answer
 from streams.model.ids import experiment_id
 from streams.process.exits import die
-from streams.redis_projection.writer import SnapshotRecord
+from streams.projection.writer import SnapshotRecord
 from streams.wire.commands import encode_command
 from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT

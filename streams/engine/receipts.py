@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from streams.engine import metrics
 from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
-from streams.redis_projection.receipts import ReceiptStore
+from streams.projection.receipts import ReceiptStore
 from streams.replay.receipt_rebuild import RENEW_S, keep_new
 from streams.replay.receipts import ReceiptLog
 

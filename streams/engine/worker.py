@@ -40,12 +40,12 @@ from streams.process.logs import configure_logging
 from streams.process.metrics_server import start_metrics_server
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.receipts import ReceiptStore
+from streams.projection.refusals import note_refusal
+from streams.projection.writer import ProjectionWriter
 from streams.receipt_keys import ReceiptKeys
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.receipts import ReceiptStore
-from streams.redis_projection.refusals import note_refusal
-from streams.redis_projection.writer import ProjectionWriter
 from streams.replay.partitions import Inputs
 from streams.replay.receipts import ReceiptLog
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings

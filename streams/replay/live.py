@@ -19,9 +19,9 @@ from streams.fold.experiment_state import generation_of
 from streams.model.errors import EventError
 from streams.model.events import Decision
 from streams.model.generations import FIRST
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.reader import ProjectionReader
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.reader import ProjectionReader
 from streams.replay.partitions import Reading
 from streams.settings import Settings
 from streams.tallies.cell import Cell, Source

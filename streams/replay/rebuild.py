@@ -17,10 +17,10 @@ from streams.kafka.generations import append_change, generations_of
 from streams.kafka.positions import GroupPositions
 from streams.model.errors import DependencyError, EngineError
 from streams.model.generations import ChangeKind, Generations
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.reader import ProjectionReader
-from streams.redis_projection.writer import ProjectionWriter
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.reader import ProjectionReader
+from streams.projection.writer import ProjectionWriter
 from streams.replay.report import Report
 from streams.settings import Settings
 

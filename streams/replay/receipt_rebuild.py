@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from streams.redis_projection.receipts import LEASE_S, ReceiptStore
+from streams.projection.receipts import LEASE_S, ReceiptStore
 from streams.replay.receipts import ReceiptLog
 
 RENEW_S = LEASE_S / 5

@@ -21,7 +21,7 @@ from streams.kafka.records import LogSource
 from streams.model.errors import EventError
 from streams.model.events import ALIASES, ImpressionGroup
 from streams.model.receipts import Keyring, Receipt
-from streams.redis_projection.receipts import Place
+from streams.projection.receipts import Place
 from streams.replay.history import history_of
 from streams.replay.partitions import Inputs, Reading
 from streams.wire.batch_tags import check_tag

@@ -31,7 +31,7 @@ from streams.model.errors import DependencyError
 from streams.model.events import Answer, Command, ImpressionBatch, Observation
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
-from streams.redis_projection.reader import Projected
+from streams.projection.reader import Projected
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch

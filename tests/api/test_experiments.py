@@ -21,8 +21,8 @@ from streams.model.errors import (
 )
 from streams.model.ids import experiment_id
 from streams.process.background import BackgroundTasks
+from streams.projection.reader import Projected
 from streams.receipt_keys import ReceiptKeys
-from streams.redis_projection.reader import Projected
 from streams.settings import Settings
 from tests.api.memory import MemoryWorker, definition, snapshot_of
 

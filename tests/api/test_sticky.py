@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from api.receipt_memory import ReceiptMemory
 from api.sticky import COOLDOWN_S, Ask, Remembered, StickyReceipts
 from streams.model.receipts import Receipt, raw_of
-from streams.redis_projection.receipts import Place, Standing
+from streams.projection.receipts import Place, Standing
 from tests.api.memory import KEYRING, NOW_MS
 from tests.twins.receipts import MemoryReceiptStore
 

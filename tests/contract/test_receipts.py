@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from streams.model.receipts import Keyring, Receipt, raw_of
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.receipts import (
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.receipts import (
     N_SHARDS,
     Answer,
     Place,

@@ -29,7 +29,7 @@ from streams.model.events import (
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
-from streams.redis_projection.keys import Keys
+from streams.projection.keys import Keys
 from streams.settings import Settings, variables
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command

@@ -24,10 +24,10 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import create_topics
 from streams.model.receipts import Keyring
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.receipts import ReceiptStore
-from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.receipts import ReceiptStore
+from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import Settings
 from streams.wire.snapshots import encode_snapshot
 from tests.api.memory import definition, snapshot_of

@@ -14,9 +14,9 @@ import pytest
 from api.spool import Spool, SpoolRecord
 from streams.embedded.children import Child, free_port
 from streams.kafka.admin import create_topics
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import Settings
 from streams.wire.snapshots import encode_snapshot
 from tests.integration.api_process import api_of, logged_batches, logged_units, metric, until

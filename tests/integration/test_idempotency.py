@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.kafka.admin import create_topics
-from streams.redis_projection.connection import connect
+from streams.projection.connection import connect
 from streams.settings import Settings
 from tests.api.memory import definition
 from tests.integration.api_process import api_of

@@ -13,11 +13,11 @@ from streams.model.errors import DependencyError
 from streams.model.events import Answer, Command, CommandKind
 from streams.model.generations import Generations
 from streams.model.ids import experiment_id
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.presence import ApiPresence, live_processes
-from streams.redis_projection.reader import ProjectionReader
-from streams.redis_projection.writer import ProjectionWriter, SnapshotRecord
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.presence import ApiPresence, live_processes
+from streams.projection.reader import ProjectionReader
+from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.tallies.cell import Tally
 from streams.wire.schema_levels import SchemaGate
 from streams.wire.snapshots import encode_snapshot

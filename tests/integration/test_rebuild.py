@@ -22,7 +22,7 @@ from streams.kafka.admin import create_topics, partitions_of_topics
 from streams.kafka.generations import append_change
 from streams.model.events import CommandKind
 from streams.model.generations import ChangeKind
-from streams.redis_projection.keys import Keys
+from streams.projection.keys import Keys
 from streams.settings import Settings
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.decisions import decode_decision

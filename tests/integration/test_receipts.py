@@ -18,9 +18,9 @@ import pytest
 from streams.embedded.children import Child
 from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka.admin import create_topics
-from streams.redis_projection.connection import connect
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.receipts import ReceiptStore
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.receipts import ReceiptStore
 from streams.settings import Settings
 from tests.integration.api_process import api_of, logged_batches, run_experiment, until
 from tests.integration.engine_ledger import Workers, environment, workers_of

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from streams.model.errors import DependencyError
-from streams.redis_projection.receipts import ROOM, SHARD_BITS, Answer, Place, Question, Standing
+from streams.projection.receipts import ROOM, SHARD_BITS, Answer, Place, Question, Standing
 
 Shard = tuple[str, int, int]
 

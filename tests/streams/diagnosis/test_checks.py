@@ -17,7 +17,7 @@ from streams.diagnosis.facts import (
 from streams.diagnosis.finding import Severity
 from streams.diagnosis.schemas import SchemaFacts, blockers
 from streams.model.schema_levels import SchemaLevels
-from streams.redis_projection.presence import ProcessSchemas
+from streams.projection.presence import ProcessSchemas
 
 GIB = 2**30
 READ = PartitionFacts("eu-observations", 0, 0, 100, 90, 100)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from streams.engine.projector import Projector
-from streams.redis_projection.writer import SnapshotRecord
+from streams.projection.writer import SnapshotRecord
 
 
 class Writer:

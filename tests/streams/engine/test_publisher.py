@@ -26,7 +26,7 @@ from streams.fold.experiment_state import Known, generation_of
 from streams.model.events import Answer, Command, CommandKind
 from streams.model.generations import Generations
 from streams.model.ids import experiment_id
-from streams.redis_projection.writer import SnapshotRecord
+from streams.projection.writer import SnapshotRecord
 from streams.wire.commands import decode_command, encode_command
 from streams.wire.decisions import decode_decision
 from streams.wire.records import SINGLE_OBJECT

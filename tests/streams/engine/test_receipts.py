@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from streams.engine.receipts import FREE_S, RETENTION_S, SETTLE_S, ReceiptKeeper
-from streams.redis_projection.receipts import Place
+from streams.projection.receipts import Place
 from tests.twins.receipts import MemoryReceiptStore
 
 FIRST = Place("exp_0000000000001", 0, 1)

@@ -12,7 +12,7 @@ from streams.model.ids import experiment_id
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Receipt, raw_of
 from streams.model.vectors import pack
-from streams.redis_projection.receipts import Place
+from streams.projection.receipts import Place
 from streams.replay.receipts import ReceiptLog
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 
 from streams.model.errors import DependencyError
 from streams.model.schema_levels import SchemaLevels, Versions, higher
-from streams.redis_projection.connection import redis_errors
-from streams.redis_projection.heartbeat_script import HEARTBEAT, LOOKED_AT
-from streams.redis_projection.keys import Keys
+from streams.projection.connection import redis_errors
+from streams.projection.heartbeat_script import HEARTBEAT, LOOKED_AT
+from streams.projection.keys import Keys
 from streams.wire.schema_levels import SchemaGate, refusal
 
 LOOK_S = 1.0

@@ -9,8 +9,8 @@ import orjson
 from redis.asyncio import Redis
 
 from streams.model.errors import EngineError
-from streams.redis_projection.connection import redis_errors
-from streams.redis_projection.keys import Keys
+from streams.projection.connection import redis_errors
+from streams.projection.keys import Keys
 
 KEPT_S = 900
 

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
-from streams.redis_projection import receipt_scripts
-from streams.redis_projection.connection import redis_errors
-from streams.redis_projection.keys import Keys
+from streams.projection import receipt_scripts
+from streams.projection.connection import redis_errors
+from streams.projection.keys import Keys
 
 SHARD_BITS = 16
 N_SHARDS = 1 << SHARD_BITS

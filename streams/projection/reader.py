@@ -18,9 +18,9 @@ from streams.experiments.snapshot import Snapshot
 from streams.model.errors import MESSAGE_CHARACTERS, DependencyError, EventError, one_line
 from streams.model.events import Answer
 from streams.model.generations import FIRST
-from streams.redis_projection.connection import redis_errors
-from streams.redis_projection.keys import Keys
-from streams.redis_projection.writer import decode_answer
+from streams.projection.connection import redis_errors
+from streams.projection.keys import Keys
+from streams.projection.writer import decode_answer
 from streams.wire.snapshots import decode_snapshot
 
 _CHUNK = 200

@@ -13,9 +13,9 @@ from redis.asyncio.client import Pipeline
 
 from streams.model.events import Answer
 from streams.model.generations import Generations
-from streams.redis_projection.connection import redis_errors
-from streams.redis_projection.heartbeat_script import HEARTBEAT, LOOKED_AT
-from streams.redis_projection.keys import Keys
+from streams.projection.connection import redis_errors
+from streams.projection.heartbeat_script import HEARTBEAT, LOOKED_AT
+from streams.projection.keys import Keys
 from streams.wire.schema_levels import SchemaGate
 
 ANSWER_TTL_S = 86_400

@@ -1,0 +1,1 @@
+"""The projection in Redis: keys, reader, writer and first receipts."""
