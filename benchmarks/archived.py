@@ -27,7 +27,7 @@ START_S = 120.0
 ENDED_S = 90.0
 POLL_S = 0.2
 MIB = 2**20
-PARTS = {"worker": "streams.engine", "api": "api"}
+PARTS = {"worker": "streams.worker", "api": "api"}
 """Module that each part of the stack runs."""
 
 

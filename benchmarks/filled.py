@@ -22,13 +22,13 @@ from schemas import catalogue
 from streams.embedded.children import Child
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
-from streams.engine.journal import progress_key
-from streams.engine.tables import unpack
 from streams.kafka.admin import create_topics
 from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 from streams.wire.commands import encode_command
+from streams.worker.journal import progress_key
+from streams.worker.tables import unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOK_EVERY_S = 0.2
@@ -161,7 +161,7 @@ def worker(installation: Filled, name: str) -> Child:
     environment = {f"{ENVIRONMENT_PREFIX}{key}": value for key, value in variables.items()}
     return Child(
         name,
-        (sys.executable, "-m", "streams.engine"),
+        (sys.executable, "-m", "streams.worker"),
         os.environ | environment | {"PYTHONPATH": str(ROOT)},
         installation.directory,
         WORKER_GRACE_S,

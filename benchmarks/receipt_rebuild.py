@@ -21,7 +21,6 @@ from confluent_kafka import Producer
 from schemas import catalogue
 from streams.embedded.tansu import start_tansu
 from streams.embedded.valkey import start_valkey
-from streams.engine.receipts import ReceiptKeeper
 from streams.kafka.admin import create_topics
 from streams.kafka.source import KafkaSource
 from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
@@ -36,6 +35,7 @@ from streams.settings import Settings
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
 from streams.wire.impressions import encode_impression_batch
+from streams.worker.receipts import ReceiptKeeper
 
 NUMBER = 7
 NOW_MS = 1_764_000_000_000

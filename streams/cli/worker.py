@@ -19,4 +19,4 @@ def worker() -> None:
     """Run one worker: tallies, posteriors, allocations. Add processes to share the load."""
     # The same process as under the supervisor, signals and all, and no import of Faust from here.
     ignore_hangups()  # also while the interpreter starts
-    os.execv(sys.executable, [sys.executable, "-m", "streams.engine"])  # noqa: S606 - no shell meant
+    os.execv(sys.executable, [sys.executable, "-m", "streams.worker"])  # noqa: S606 - no shell meant

@@ -134,7 +134,7 @@ class Supervisor:
 
     def _workers_and_api(self, environment: Mapping[str, str]) -> Iterator[list[Child]]:
         directory = self._plan.directory
-        engine = (sys.executable, "-m", "streams.engine")
+        engine = (sys.executable, "-m", "streams.worker")
         yield [
             Child(f"worker-{index + 1}", engine, variables, directory, WORKER_GRACE_S)
             for index, variables in enumerate(self._plan.worker_environments(environment))

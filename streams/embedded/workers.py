@@ -39,7 +39,7 @@ def running_workers(
     directory = settings.data_dir / f"generation-{settings.generation}"
     # A page of metrics would need a port for each.
     own = {f"{ENVIRONMENT_PREFIX}WORKER_METRICS_PORT": "0"}
-    command = (sys.executable, "-m", "streams.engine")
+    command = (sys.executable, "-m", "streams.worker")
     children = [
         Child(f"worker-{index + 1}", command, os.environ | variables(settings) | own, directory)
         for index in range(count)

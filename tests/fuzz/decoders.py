@@ -19,7 +19,6 @@ from schemas.codec import CONFLUENT_MARK, Codec
 from schemas.errors import RecordError
 from streams.archive.container import read_blocks, read_head
 from streams.archive.errors import ArchiveError
-from streams.engine.stored import decode_stored, encode_stored
 from streams.model.errors import (
     MESSAGE_CHARACTERS,
     PATH_CHARACTERS,
@@ -51,6 +50,7 @@ from streams.wire.generations import decode_generation_change
 from streams.wire.plain_observations import read_plain_observations
 from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
+from streams.worker.stored import decode_stored, encode_stored
 
 MAX_S = 5.0
 """Longest that one input may take, on a machine that does other things too."""

@@ -66,7 +66,7 @@ class Workers:
         log = self._directory / f"worker-{len(self._running)}.log"
         with log.open("wb") as output:
             worker = subprocess.Popen(
-                [sys.executable, *(["-P"] if release else []), "-m", "streams.engine"],
+                [sys.executable, *(["-P"] if release else []), "-m", "streams.worker"],
                 env=self._environment | ({"PYTHONPATH": str(release)} if release else {}),
                 stdout=output,
                 stderr=output,

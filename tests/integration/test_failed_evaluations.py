@@ -35,7 +35,7 @@ def broken(experiment, tally, cells):
 
 experiment_state.evaluate = broken
 """
-WORKER = f"{FAULT}from streams.engine.worker import main\nmain()\n"
+WORKER = f"{FAULT}from streams.worker.main import main\nmain()\n"
 VERIFY = f"""{FAULT}
 sys.argv = ["experiment", "replay", "verify", "--json", "--api", "http://127.0.0.1:1"]
 import runpy

@@ -207,7 +207,7 @@ async def test_a_worker_without_a_right_does_not_start_and_names_it(
 
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "streams.engine"],
+        [sys.executable, "-m", "streams.worker"],
         env=os.environ | environment(installation.of("worker")),
         capture_output=True,
         text=True,

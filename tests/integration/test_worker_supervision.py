@@ -22,18 +22,18 @@ async def broken(*_):
 
 owner = importlib.import_module(module)
 setattr(getattr(owner, name) if name else owner, method, broken)
-from streams.engine.worker import main
+from streams.worker.main import main
 main()
 """
 
 TASKS = {
-    "emitter": ("streams.engine.emitter", "CellEmitter", "run"),
-    "publisher": ("streams.engine.publisher", "Publisher", "run"),
-    "take-over": ("streams.engine.publisher", "Publisher", "take_over"),
-    "projector": ("streams.engine.projector", "Projector", "run"),
-    "heartbeat": ("streams.engine.projector", "Projector", "watch"),
-    "generations": ("streams.engine.serving", "Serving", "run"),
-    "recovery": ("streams.engine.watch", "", "watch_recovery"),
+    "emitter": ("streams.worker.emitter", "CellEmitter", "run"),
+    "publisher": ("streams.worker.publisher", "Publisher", "run"),
+    "take-over": ("streams.worker.publisher", "Publisher", "take_over"),
+    "projector": ("streams.worker.projector", "Projector", "run"),
+    "heartbeat": ("streams.worker.projector", "Projector", "watch"),
+    "generations": ("streams.worker.serving", "Serving", "run"),
+    "recovery": ("streams.worker.watch", "", "watch_recovery"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from streams.cli import receipts as module
 from streams.replay.receipt_rebuild import keep_new
 from streams.settings import Settings
-from tests.streams.engine.test_receipts import FIRST, SECOND, Log
+from tests.streams.worker.test_receipts import FIRST, SECOND, Log
 from tests.twins.receipts import MemoryReceiptStore
 
 LEASE_S = 0.3

@@ -46,7 +46,7 @@ def test_topics_without_kafka_exits_as_unavailable(monkeypatch):
     assert "Kafka at 127.0.0.1" in result.stderr
 
 
-@pytest.mark.parametrize(("command", "module"), [("worker", "streams.engine"), ("api", "api")])
+@pytest.mark.parametrize(("command", "module"), [("worker", "streams.worker"), ("api", "api")])
 def test_the_pieces_become_the_process_that_the_supervisor_starts(monkeypatch, command, module):
     become: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda _program, arguments: become.append(arguments))
@@ -61,7 +61,7 @@ def test_the_pieces_become_the_process_that_the_supervisor_starts(monkeypatch, c
     assert become == [[sys.executable, "-m", module]]
 
 
-@pytest.mark.parametrize("module", ["api", "streams.engine"])
+@pytest.mark.parametrize("module", ["api", "streams.worker"])
 def test_a_process_that_could_write_no_batch_does_not_start(module):
     variables = {
         "EXPERIMENT_WRITE_SCHEMAS": "impression_batch:2",

@@ -22,7 +22,7 @@ sys.meta_path.insert(0, HangsUp())
 """
 
 
-@pytest.mark.parametrize(("program", "module"), [("api", "fastapi"), ("streams.engine", "faust")])
+@pytest.mark.parametrize(("program", "module"), [("api", "fastapi"), ("streams.worker", "faust")])
 def test_a_process_that_is_hung_up_on_while_it_imports_goes_on(
     tmp_path: Path, program: str, module: str
 ) -> None:

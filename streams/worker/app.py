@@ -1,0 +1,73 @@
+"""The Faust app with the settings its guarantees rest on."""
+
+from __future__ import annotations
+
+import faust
+from faust.types.auth import CredentialsT
+from mode import CrashingSupervisor
+
+from streams.settings import Settings
+from streams.worker.transport import BatchingApp
+
+REQUEST_TIMEOUT_S = 40.0
+
+
+def make_app(settings: Settings) -> BatchingApp:
+    """Return the app of one worker; agents are attached to it before it starts."""
+    return BatchingApp(
+        settings.faust_app_id,
+        broker=settings.faust_brokers,
+        broker_credentials=_credentials(settings),
+        store="memory://",
+        datadir=str(settings.data_dir),  # Faust makes folders there, which stay empty
+        autodiscover=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        processing_guarantee="at_least_once",  # the tables make it count once
+        consumer_auto_offset_reset="earliest",
+        topic_partitions=settings.partitions,
+        topic_replication_factor=settings.replication_factor,
+        topic_allow_declare=False,  # topics are made with their policies before a worker starts
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        agent_supervisor=CrashingSupervisor,
+        broker_commit_interval=settings.commit_interval_s,
+        broker_commit_every=None,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=min(2.0, settings.session_timeout_s / 5),
+        broker_rebalance_timeout=3 * settings.session_timeout_s,
+        broker_request_timeout=max(REQUEST_TIMEOUT_S, settings.session_timeout_s + 10.0),
+        broker_max_poll_records=None,
+        consumer_max_fetch_size=4 * 2**20,
+        stream_buffer_maxsize=65_536,  # never reached: the transport bounds what waits
+        stream_wait_empty=True,
+        stream_publish_on_commit=False,
+        stream_recovery_delay=0.0,
+        producer_acks=-1,
+        producer_linger=0.0,  # a barrier waits for every write
+        producer_max_batch_size=262_144,
+        producer_max_request_size=16 * 2**20,
+        producer_compression_type="lz4",
+        producer_request_timeout=settings.kafka_timeout_s * 3,  # then a write has failed
+        producer_threaded=False,
+        # The check takes a changelog read further than the broker's answer for corrupt.
+        recovery_consistency_check=False,
+        web_enabled=False,
+        debug=False,
+    )
+
+
+def _credentials(settings: Settings) -> CredentialsT | None:
+    security = settings.kafka_security()
+    match security.protocol:
+        case "PLAINTEXT":
+            return None
+        case "SSL":
+            return faust.SSLCredentials(context=security.ssl_context)
+        case _:
+            return faust.SASLCredentials(
+                username=security.username,
+                password=security.password,
+                mechanism=security.mechanism,
+                ssl_context=security.ssl_context,
+            )

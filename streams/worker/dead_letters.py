@@ -1,0 +1,105 @@
+"""Events that cannot be used, kept with their place and the first bytes of their record."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+
+import faust
+from aiokafka.structs import ConsumerRecord
+
+from streams.fold.experiment_state import COMMAND_FAILED
+from streams.model.errors import EventError, quoted
+from streams.model.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
+from streams.tallies.refusals import FOLD_FAILED, Refusal
+from streams.wire.dead_letters import encode_dead_letter
+from streams.worker import metrics
+from streams.worker.outbox import Outgoing, deliver
+
+ENCODING_FAILED = "ENCODING_FAILED"
+"""Code of a record that was folded, and of which something cannot be written."""
+
+_FAILURES = frozenset({COMMAND_FAILED, ENCODING_FAILED, FOLD_FAILED})
+
+logger = logging.getLogger(__name__)
+
+
+def dead_letters(record: ConsumerRecord, refusals: Sequence[Refusal]) -> list[DeadLetter]:
+    """Return a letter for each refusal of a record; the first one has the bytes of the record."""
+    key, value = record.key, record.value
+    digest = None if value is None else sha256(value).digest()
+    return [
+        DeadLetter(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            index=each.index,
+            timestamp_ms=record.timestamp,
+            code=each.error.code,
+            message=each.error.message,
+            path=each.error.path,
+            key=None if key is None else key[:LETTER_KEY_BYTES],
+            value=None if value is None or place else value[:LETTER_VALUE_BYTES],
+            count=each.count,
+            ranges=each.ranges,
+            key_bytes=None if key is None else len(key),
+            value_bytes=None if value is None else len(value),
+            value_sha256=digest,
+        )
+        for place, each in enumerate(refusals)
+    ]
+
+
+def dead_letter(record: ConsumerRecord, error: EventError) -> DeadLetter:
+    """Return the letter of a record that cannot be used as a whole."""
+    [letter] = dead_letters(record, [Refusal(0, error)])
+    return letter
+
+
+def encoding_failed(error: Exception) -> EventError:
+    """Return the error of a record that was folded, and of which something cannot be written."""
+    failure = EventError(ENCODING_FAILED, f"{type(error).__name__}: {quoted(str(error))}")
+    failure.__cause__ = error
+    return failure
+
+
+def log_failure(record: ConsumerRecord, error: EventError) -> None:
+    """Log where our own code has failed on a record, and how; nothing for what is the sender's."""
+    if error.code in _FAILURES:
+        place = record.topic, record.partition, record.offset
+        logger.error("%s: %s of partition %d at offset %d", error, *place, exc_info=error.__cause__)
+
+
+async def send_dead_letters(
+    topic: faust.TopicT, letters: Sequence[DeadLetter], timeout_s: float
+) -> None:
+    """Return once the letters are durable. One read twice has the same key, so it can be told.
+
+    Raises:
+        TimeoutError: the broker did not take some of them in `timeout_s` seconds.
+    """
+    if not letters:
+        return
+    await deliver(
+        topic, (Outgoing(_key(letter), encode_dead_letter(letter)) for letter in letters), timeout_s
+    )
+    counts: Counter[str] = Counter()
+    for letter in letters:
+        counts[letter.code] += letter.count
+    first = {letter.code: letter for letter in reversed(letters)}
+    for code, count in counts.items():
+        metrics.DEAD_LETTERS.labels(code).inc(count)
+        logger.warning(
+            "%d events of %s are dead letters: %s, the first at partition %d, offset %d",
+            count,
+            letters[0].topic,
+            code,
+            first[code].partition,
+            first[code].offset,
+        )
+
+
+def _key(letter: DeadLetter) -> bytes:
+    return f"{letter.topic}:{letter.partition}:{letter.offset}:{letter.index}".encode()

@@ -1,0 +1,145 @@
+"""Sends cells on to the second stage, the newest of each and not more often than asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+
+import faust
+
+from schemas.codec import Codec
+from streams.model.ids import experiment_id
+from streams.tallies.cell import Cell
+from streams.wire.cells import encode_cell
+from streams.worker.outbox import Outgoing, deliver
+from streams.worker.pacing import Share, follow
+
+LARGE_CELL_S = 0.01
+"""Cells that take longer to encode have a share of the time: 1,000 variants times metrics."""
+
+LARGE_CELL_SHARE = 0.2
+"""Share of the time that all of them may take, with the decoding that follows, which takes as long:
+one of 256 variants times 16 metrics, at 50 ms, is sent every half second."""
+
+LARGE_CELL_BURST_S = 0.1
+
+logger = logging.getLogger(__name__)
+
+Place = tuple[int, str, int]
+
+
+class CellEmitter:
+    """Holds the cells that the second stage does not have yet.
+
+    Args:
+        topic: The topic `tallies`.
+        codec: How records are framed.
+        partition_of: Partition of `tallies` for an experiment id.
+        interval_s: Shortest time between two emissions of a cell.
+        timeout_s: Longest wait for the broker.
+    """
+
+    def __init__(
+        self,
+        topic: faust.TopicT,
+        codec: Codec,
+        partition_of: Callable[[bytes], int],
+        *,
+        interval_s: float,
+        timeout_s: float,
+    ) -> None:
+        self._topic = topic
+        self._codec = codec
+        self._partition_of = partition_of
+        self._interval = interval_s
+        self._timeout = timeout_s
+        self._unsent: dict[Place, Cell] = {}
+        self._removed: dict[Place, None] = {}
+        self._changed = asyncio.Event()
+        self._large: set[Place] = set()
+        self._share = Share(LARGE_CELL_SHARE, LARGE_CELL_BURST_S)
+
+    def remove(self, experiment: int, source: str, partition: int) -> None:
+        """Have a cell removed whose experiment has ended, durably."""
+        place = experiment, source, partition
+        self._unsent.pop(place, None)
+        self._large.discard(place)
+        self._removed[place] = None
+        self._changed.set()
+
+    def offer(self, cell: Cell) -> None:
+        """Have a durable cell sent, instead of older ones of its place."""
+        self._unsent[cell.experiment, cell.source, cell.partition] = cell
+        self._changed.set()
+
+    def forget(self, source: str, partition: int) -> None:
+        """Leave the cells of a source partition to the worker that has it now."""
+        for place in [place for place in self._unsent if place[1:] == (source, partition)]:
+            del self._unsent[place]
+        for place in [place for place in self._removed if place[1:] == (source, partition)]:
+            del self._removed[place]
+        self._large -= {place for place in self._large if place[1:] == (source, partition)}
+
+    async def run(self) -> None:
+        """Send what is offered, for ever."""
+        await follow(self._changed, self._send, interval_s=self._interval)
+
+    async def _send(self) -> None:
+        cells, self._unsent = self._unsent, {}
+        removed, self._removed = self._removed, {}
+        records = chain(self._records(cells), map(self._tombstone, removed))
+        try:
+            await deliver(self._topic, records, self._timeout)
+        except BaseException:
+            self._unsent = cells | self._unsent
+            self._removed = removed | self._removed
+            raise
+
+    def _tombstone(self, place: Place) -> Outgoing:
+        number, source, partition = place
+        name = experiment_id(number)
+        return Outgoing(
+            key=f"{name}/{source}/{partition}".encode(),
+            value=None,
+            partition=self._partition_of(name.encode()),
+        )
+
+    def _records(self, cells: Mapping[Place, Cell]) -> Iterator[Outgoing]:
+        """Yield the records of cells; one that cannot be written is logged, and the others go.
+
+        A large one waits while large ones have had their share of the time; its turn comes before
+        those that were sent meanwhile, and the newest cell of its place is sent then.
+        """
+        for place, cell in cells.items():
+            if place in self._large and not self._share.is_left:
+                self._unsent.setdefault(place, cell)
+                self._changed.set()
+                continue
+            try:
+                with self._share.spent() as spent:
+                    record = self._record(cell)
+            except Exception:
+                logger.exception("a cell of %s cannot be written", experiment_id(cell.experiment))
+                continue
+            self._note_cost(place, spent())
+            yield record
+
+    def _note_cost(self, place: Place, cost_s: float) -> None:
+        """Charge for a large cell, and not for a small one."""
+        if cost_s > LARGE_CELL_S:
+            self._large.add(place)
+            self._share.charge(cost_s)  # it is decoded again
+        else:
+            self._large.discard(place)
+            self._share.charge(-cost_s)
+
+    def _record(self, cell: Cell) -> Outgoing:
+        name = experiment_id(cell.experiment)
+        return Outgoing(
+            # Compaction keeps the newest cell of every place.
+            key=f"{name}/{cell.source}/{cell.partition}".encode(),
+            value=encode_cell(cell, self._codec),
+            partition=self._partition_of(name.encode()),
+        )

@@ -1,0 +1,125 @@
+"""The end of archived experiments: logged in every partition that their events may come by.
+
+An experiment ends when it was archived, no assignment of it can be observed any more, and it was
+kept for reading as long as the settings say. What has ended takes no memory, no table entries and
+no place in Redis; of its late events nothing is counted (`EXPERIMENT_ARCHIVED`). The time is that
+of this worker, and what is decided by it is a record of the log, as any event: so a replay refuses
+the same events, whenever it runs and however its batches are cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import faust
+from aiokafka.errors import KafkaError
+
+from schemas.errors import SchemaNotEnabledError
+from streams.fold.experiment_state import Known
+from streams.model.ids import experiment_id
+from streams.model.receipts import Keyring
+from streams.wire.experiment_ends import encode_experiment_end
+from streams.worker.experiment_stage import ExperimentsStage
+from streams.worker.outbox import Outgoing, deliver
+from streams.worker.serving import Serving
+
+LOOK_S = 1.0
+"""How often a worker looks for experiments whose end is due."""
+
+AGAIN_S = 300.0
+"""After this time the end is logged again where it has had no effect: a partition without a worker
+takes it when it has one, and what is logged twice does no harm."""
+
+AT_ONCE = 20
+"""Experiments that one look ends at most, so that other records are not held up."""
+
+logger = logging.getLogger(__name__)
+
+
+class Endings:
+    """Logs the end of experiments of this worker's partitions when it is due.
+
+    Args:
+        stage: Knows the experiments.
+        topics: The topics of events, by their names in the catalogue.
+        keyring: Signs the records.
+        serving: Whether this worker's generation is served; no other logs anything.
+        partitions: Partitions of each topic.
+        keep_s: How long an archived experiment can be read, in seconds.
+        timeout_s: Longest wait for the broker.
+        now_ms: Milliseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        stage: ExperimentsStage,
+        topics: Mapping[str, faust.TopicT],
+        keyring: Keyring,
+        serving: Serving,
+        *,
+        partitions: int,
+        keep_s: int,
+        timeout_s: float,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._stage = stage
+        self._topics = topics
+        self._keyring = keyring
+        self._serving = serving
+        self._partitions = partitions
+        self._keep_ms = keep_s * 1000
+        self._timeout_s = timeout_s
+        self._now_ms = now_ms
+        self._logged_at_ms: dict[int, int] = {}
+
+    async def run(self) -> None:
+        """End what is due, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not self._serving.is_served:
+                continue
+            try:
+                await self._look()
+            except (KafkaError, TimeoutError, SchemaNotEnabledError) as error:
+                # The experiments stay as they are, and take their memory.
+                logger.warning("archived experiments cannot be ended: %r", error)
+                await asyncio.sleep(AGAIN_S / 10)
+
+    async def _look(self) -> None:
+        now_ms = self._now_ms()
+        due = list(self._due(now_ms))
+        self._logged_at_ms = {
+            known.number: self._logged_at_ms[known.number]
+            for _, known in self._stage.all_known()
+            if known.number in self._logged_at_ms and not known.is_ended
+        }
+        for known in due[:AT_ONCE]:
+            for name, topic in self._topics.items():
+                await deliver(topic, self._records(known, name), self._timeout_s)
+            self._logged_at_ms[known.number] = now_ms
+            logger.info("%s has ended", experiment_id(known.number))
+
+    def _due(self, now_ms: int) -> Iterator[Known]:
+        for _, known in self._stage.all_known():
+            due_at_ms = known.due_at_ms(self._keep_ms)
+            if due_at_ms is None or due_at_ms > now_ms:
+                continue
+            logged_at_ms = self._logged_at_ms.get(known.number)
+            if logged_at_ms is None or logged_at_ms + AGAIN_S * 1000 <= now_ms:
+                yield known
+
+    def _records(self, known: Known, topic: str) -> list[Outgoing]:
+        archived_at_ms = known.archived_at_ms or 0
+        return [
+            Outgoing(
+                experiment_id(known.number).encode(),
+                encode_experiment_end(
+                    known.number, archived_at_ms, self._keyring, topic, partition
+                ),
+                partition,
+            )
+            for partition in range(self._partitions)
+        ]

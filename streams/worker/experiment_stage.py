@@ -1,0 +1,358 @@
+"""What the workers know of experiments: commands applied, newest cells, and what follows.
+
+The half of the agent over `commands` and `tallies` that knows no Faust. Both topics are keyed by
+experiment, so one partition number has an experiment's commands and its cells, and one table
+partition its state:
+
+| table key | true up to | value |
+|---|---|---|
+| `e/{experiment id}` | its last command's offset | `StoredExperiment` as JSON |
+| `t/{experiment id}/{source}/{partition}` | the cell's own `hw` | the record of `tallies` |
+| `d/{experiment id}` | the number of changes | the recommended action last published |
+| `n/{experiment id}/{source}/{partition}` | the offset of its record | a cell of a newer release, \
+which waits for a worker that can read it |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from aiokafka.structs import ConsumerRecord
+
+from schemas.codec import Codec
+from streams.experiments.lifecycle import Status
+from streams.experiments.snapshot import RecommendedAction
+from streams.fold.base import never
+from streams.fold.experiment_state import Known
+from streams.model.errors import EventError, InputError, NewerEntryError, quoted
+from streams.model.events import Answer
+from streams.model.ids import experiment_id, experiment_number
+from streams.tallies.cell import Source
+from streams.tallies.refusals import refusal
+from streams.wire.cells import decode_cell, encode_cell
+from streams.wire.commands import decode_command
+from streams.wire.decisions import encode_decision
+from streams.wire.records import SINGLE_OBJECT
+from streams.worker import metrics
+from streams.worker.dead_letters import dead_letter, encoding_failed, log_failure
+from streams.worker.entries import UNKNOWN_SCHEMA, readable_entry
+from streams.worker.journal import FoldPausedError, Outcome
+from streams.worker.stored import StoredExperiment, decode_stored, encode_stored
+from streams.worker.tables import DurableTable, check_entry
+
+_TAKEN = b"t/"
+_WAITING = b"n/"
+_PLACE = re.compile(rb"(exp_[^/]{1,64})/([a-z]{1,16})/([0-9]{1,7})")
+
+logger = logging.getLogger(__name__)
+
+
+class ExperimentsStage:
+    """The stage of the agent over `commands` and `tallies`.
+
+    Args:
+        commands: Name of the topic of commands; every other record is a cell.
+        codec: How records are framed. Table entries are always single objects.
+
+    Attributes:
+        changed: Set when there is something in `dirty` or `answers`.
+        dirty: Experiments to evaluate, by (partition, number), in order of their first change.
+        answers: Answers whose commands are durable, to be published.
+        ended: Experiments that have ended, to be removed from what is published.
+        on_release: Called with the experiments of a partition that is somebody else's now.
+        restorations: How often a partition was taken over, from another worker or from none.
+    """
+
+    def __init__(self, commands: str, codec: Codec = SINGLE_OBJECT) -> None:
+        self._commands = commands
+        self._codec = codec
+        self._known: dict[int, dict[int, Known]] = {}
+        self._touched: dict[int, set[int]] = {}
+        self._actions: dict[int, dict[bytes, tuple[int, bytes]]] = {}
+        self._obsolete: dict[int, list[bytes]] = {}
+        self._waiting: dict[int, set[bytes]] = {}
+        self._begun: dict[tuple[str, int], tuple[Outcome, int]] = {}
+        self._newly_ended: dict[int, list[str]] = {}
+        self.changed = asyncio.Event()
+        self.dirty: dict[tuple[int, int], None] = {}
+        self.answers: list[Answer] = []
+        self.ended: list[str] = []
+        self.restorations = 0
+        self.on_release: Callable[[Iterable[str]], None] = _nothing
+
+    def known(self, partition: int, number: int) -> Known | None:
+        """Return what is known of an experiment, None if its partition is somebody else's."""
+        return self._known.get(partition, {}).get(number)
+
+    def restore(self, partition: int, table: DurableTable) -> None:
+        """Build the state of `partition` from its table entries; all of it is to be published."""
+        known: dict[int, Known] = {}
+        newer: list[bytes] = []
+        for key in table.entries(partition):
+            entry = table.get_entry(partition, key)
+            kind, _, name = key.decode().partition("/")
+            if entry is None or kind not in {"e", "t", "d", "n"}:
+                continue
+            if kind == "n":
+                newer.append(key)
+                continue
+            with readable_entry(key):
+                _restore_entry(known, kind, name, *entry)
+        self._known[partition] = known
+        self._restore_waiting(partition, table, newer)
+        self._touched[partition] = {n for n, each in known.items() if not each.is_ended}
+        for each in known.values():
+            if each.is_ended:
+                self._drop(partition, each)
+        self.restorations += 1
+
+    def _restore_waiting(self, partition: int, table: DurableTable, keys: Sequence[bytes]) -> None:
+        """Take the cells that waited for a worker that can read them; keep the others waiting."""
+        self._waiting[partition] = set()
+        for key in keys:
+            entry = table.get_entry(partition, key)
+            if entry is None:
+                continue
+            try:
+                cell = decode_cell(entry[1], self._codec)
+            except EventError:
+                self._waiting[partition].add(key)
+                continue
+            known = self._known[partition].setdefault(cell.experiment, Known(cell.experiment))
+            if known.take_cell(cell):
+                own = _TAKEN + key.removeprefix(_WAITING)
+                self._actions.setdefault(partition, {})[own] = (cell.hw, encode_cell(cell))
+            self._obsolete.setdefault(partition, []).append(key)
+        self._count_waiting()
+
+    def _keep_waiting(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> bool:
+        """Keep a cell that a newer release wrote, and return whether there is a place for it."""
+        place = _place_of(record.key)
+        if place is None or record.value is None:
+            return False
+        key = _WAITING + place
+        outcome.entries[key] = (record.offset, record.value)
+        self._waiting.setdefault(partition, set()).add(key)
+        self._count_waiting()
+        return True
+
+    def _count_waiting(self) -> None:
+        metrics.CELLS_WAITING.set(sum(map(len, self._waiting.values())))
+
+    def release(self, partition: int) -> None:
+        """Forget a partition that is somebody else's now."""
+        self._obsolete.pop(partition, None)
+        self._waiting.pop(partition, None)
+        numbers = self._known.pop(partition, {})
+        self._touched.pop(partition, None)
+        self._actions.pop(partition, None)
+        for place in [place for place in self._begun if place[1] == partition]:
+            del self._begun[place]
+        self._newly_ended.pop(partition, None)
+        for number in numbers:
+            self.dirty.pop((partition, number), None)
+        self.on_release([experiment_id(number) for number in numbers])
+
+    def fold(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[ConsumerRecord],
+        is_due: Callable[[], bool] = never,
+    ) -> Outcome:
+        """Apply commands or take cells, and return what must become durable.
+
+        Raises:
+            FoldPausedError: it stops because a pause is due. To be called again with the same
+                records; it goes on where it stopped.
+        """
+        outcome, begin = self._begun.pop((topic, partition), (None, 0))
+        if outcome is None:
+            outcome = Outcome(events=len(records))
+            outcome.entries.update(self._actions.pop(partition, {}))
+            outcome.forgotten += self._obsolete.pop(partition, [])
+        apply = self._apply_command if topic == self._commands else self._take_cell
+        for record in records:
+            if record.offset < begin:
+                continue
+            try:
+                apply(partition, record, outcome)
+            except Exception as error:  # noqa: BLE001 - one record must not end a process
+                refused = refusal(0, error).error
+                log_failure(record, refused)
+                outcome.dead_letters.append(dead_letter(record, refused))
+            if is_due() and record is not records[-1]:
+                self._begun[topic, partition] = outcome, record.offset + 1
+                raise FoldPausedError
+        return outcome
+
+    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
+        """Mark what the last batch touched for evaluation, and release its answers."""
+        del topic
+        for number in sorted(self._touched.pop(partition, ())):
+            self.dirty[partition, number] = None
+        self.answers += answers
+        self.ended += self._newly_ended.pop(partition, [])
+        if self.dirty or self.answers or self.ended:
+            self.changed.set()
+
+    def all_known(self) -> Iterator[tuple[int, Known]]:
+        """Yield the partition of every experiment, and what is known of it."""
+        for partition, numbers in self._known.items():
+            for known in numbers.values():
+                yield partition, known
+
+    def archived(self) -> list[str]:
+        """Return the ids of the archived experiments of the partitions that are here."""
+        return [
+            known.experiment.id
+            for _, known in self.all_known()
+            if known.experiment is not None and known.experiment.status is Status.ARCHIVED
+        ]
+
+    def touch_all(self) -> None:
+        """Mark all that is known for evaluation."""
+        for partition, known in self.all_known():
+            if not known.is_ended:
+                self.dirty[partition, known.number] = None
+        if self.dirty:
+            self.changed.set()
+
+    def note_action(self, partition: int, known: Known, action: RecommendedAction) -> None:
+        """Remember that `action` was published; durable with the next batch of the partition."""
+        known.action = action
+        known.n_actions += 1
+        key = f"d/{experiment_id(known.number)}".encode()
+        self._actions.setdefault(partition, {})[key] = (known.n_actions, action.encode())
+
+    def _apply_command(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> None:
+        command = decode_command(record.value, self._codec)
+        experiments = self._known.setdefault(partition, {})
+        known = experiments.get(command.experiment) or Known(command.experiment)
+        after = known.copy()
+        try:
+            taken = after.take_command(record.offset, command)
+            if taken.decision is not None:
+                encode_decision(taken.decision, self._codec)
+            body = _entry(after) if taken.changed else None
+        except Exception as error:
+            failure = error if isinstance(error, EventError) else encoding_failed(error)
+            outcome.answers.append(known.refuse(command, failure))
+            if failure is error:
+                raise
+            raise failure from error
+        if taken.decision is not None:
+            outcome.decisions.append(taken.decision)
+        if taken.answer is not None:
+            outcome.answers.append(taken.answer)
+        if body is not None:
+            known.adopt(after)
+            experiments[known.number] = known
+            outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (record.offset, body)
+            if not known.is_ended:
+                self._touched.setdefault(partition, set()).add(known.number)
+
+    def _store(self, known: Known, outcome: Outcome) -> None:
+        body = _entry(known)
+        assert body is not None  # noqa: S101 - there is nothing to be kept before
+        outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (known.hw, body)
+
+    def _end(self, partition: int, place: bytes, outcome: Outcome) -> None:
+        """Forget an archived experiment: a worker has removed a cell of it, which it had ended."""
+        number = experiment_number(place.partition(b"/")[0].decode())
+        known = self._known.get(partition, {}).get(number)
+        if known is None or known.archived_at_ms is None or known.is_ended:
+            return
+        cells = [f"{source}/{number}" for source, number in known.cells]
+        known.end()
+        self._store(known, outcome)
+        name = experiment_id(number)
+        outcome.forgotten += [f"t/{name}/{cell}".encode() for cell in cells]
+        outcome.forgotten.append(f"d/{name}".encode())
+        self._touched.get(partition, set()).discard(number)
+        self.dirty.pop((partition, number), None)
+        self._newly_ended.setdefault(partition, []).append(name)
+
+    def _drop(self, partition: int, known: Known) -> None:
+        """Remove what a worker that died had not removed of an experiment that has ended."""
+        name = experiment_id(known.number)
+        obsolete = self._obsolete.setdefault(partition, [])
+        obsolete += [f"t/{name}/{source}/{number}".encode() for source, number in known.cells]
+        known.cells.clear()
+        self._newly_ended.setdefault(partition, []).append(name)
+
+    def _take_cell(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> None:
+        if record.value is None and (place := _place_of(record.key)) is not None:
+            self._end(partition, place, outcome)
+            return
+        try:
+            cell = decode_cell(record.value, self._codec)
+        except EventError as error:
+            if error.code == UNKNOWN_SCHEMA and self._keep_waiting(partition, record, outcome):
+                return
+            raise
+        experiments = self._known.setdefault(partition, {})
+        known = experiments.get(cell.experiment) or Known(cell.experiment)
+        # Cells are encoded canonically, so the bytes that came are those that would be written.
+        body = record.value if self._codec is SINGLE_OBJECT else encode_cell(cell)
+        check_entry(body)
+        if not known.take_cell(cell):
+            return
+        experiments[cell.experiment] = known
+        key = f"t/{experiment_id(cell.experiment)}/{cell.source}/{cell.partition}".encode()
+        outcome.entries[key] = (cell.hw, body)
+        self._touched.setdefault(partition, set()).add(cell.experiment)
+
+
+def _nothing(_: Iterable[str]) -> None:
+    """Do nothing."""
+
+
+def _entry(known: Known) -> bytes | None:
+    """Return the table entry of an experiment; None of one that was not created."""
+    if known.experiment is None:
+        return None
+    body = encode_stored(
+        StoredExperiment(
+            known.experiment, tuple(known.answers.values()), known.archived_at_ms, known.is_ended
+        )
+    )
+    check_entry(body)
+    return body
+
+
+def _place_of(key: bytes | None) -> bytes | None:
+    """Return the key of a record of `tallies` if it names a place where a cell can be."""
+    found = None if key is None else _PLACE.fullmatch(key)
+    if found is None or found[2].decode() not in set(Source):
+        return None
+    try:
+        experiment_number(found[1].decode())
+    except InputError:
+        return None
+    return found[0]
+
+
+def _restore_entry(known: dict[int, Known], kind: str, name: str, offset: int, body: bytes) -> None:
+    number = experiment_number(name.partition("/")[0])
+    entry = known.setdefault(number, Known(number))
+    match kind:
+        case "e":
+            stored = decode_stored(body)
+            entry.hw = offset
+            entry.experiment = stored.experiment
+            entry.answers = {answer.command_id: answer for answer in stored.answers}
+            entry.archived_at_ms = stored.archived_at_ms
+            entry.is_ended = stored.is_ended
+        case "t":
+            cell = decode_cell(body)
+            entry.cells[cell.source, cell.partition] = cell
+        case _:
+            try:
+                entry.action = RecommendedAction(body.decode())
+            except ValueError as error:
+                raise NewerEntryError(f"the action {quoted(body)}") from error
+            entry.n_actions = offset

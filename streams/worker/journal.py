@@ -1,0 +1,384 @@
+"""The one path a batch takes: fold, write, wait, write progress, wait, acknowledge, emit.
+
+Every partition has a lane of its own. A lane takes all the batches that wait for it at once, so a
+slow broker makes batches larger and not the queue longer; and since the lanes wait side by side,
+the writes of all partitions share the producer's requests.
+
+Nothing is acknowledged before it is durable, and the process ends where that cannot be had: a
+worker that goes on after a failed write would acknowledge later batches over the hole. What is
+durable twice, or read twice, does no harm, since every entry says up to which offset it is true.
+
+The progress record is written alone, after everything else of its batch. So whoever finds it finds
+all the batch wrote; and it is the last Kafka batch of its changelog partition by itself, so that
+recovery is complete even on brokers that report the first offset of the last batch as the latest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Protocol, cast
+
+import faust
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP, EventT, StreamT
+
+from streams.fold.base import never
+from streams.model.errors import ConfigurationError, DependencyError, NewerEntryError
+from streams.model.events import Answer, DeadLetter, Decision
+from streams.process.exits import die, refuse
+from streams.tallies.misplaced import Misplaced
+from streams.tallies.plan import PlanMissingError
+from streams.wire.registry import Framing
+from streams.worker import metrics
+from streams.worker.tables import DurableTable
+from streams.worker.transport import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_RECORDS,
+    BatchingApp,
+    FetchBatch,
+    joined,
+)
+
+FOLD_WITHOUT_PAUSE_S = 0.05
+"""How long records are folded before others have their turn: a record of a thousand observations
+takes 5 ms, and one of 10,000 that are refused takes 50 ms. Plain observations are folded together,
+20,000 in some 0.1 s."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a stage made of the records of one batch.
+
+    Attributes:
+        entries: Changed table entries: (offset it is true up to, body) by key.
+        forgotten: Keys no longer needed. They are removed with the next batch: before this one's
+            progress is durable, a replay of it may still need them.
+        dead_letters: Records, or parts of them, that could not be used.
+        decisions: What was decided, for the log of decisions.
+        answers: Answers to commands, to be given when the batch is durable.
+        misplaced: Observations to be sent to their own partitions.
+        progress: What the progress record remembers besides the offset.
+        events: Events folded, for the metrics.
+    """
+
+    entries: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    forgotten: list[bytes] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    misplaced: list[Misplaced] = field(default_factory=list)
+    progress: bytes = b""
+    events: int = 0
+
+    def keep_to_itself(self) -> None:
+        """Drop what others have told already."""
+        self.dead_letters, self.decisions, self.answers, self.misplaced = [], [], [], []
+
+
+class FoldPausedError(Exception):
+    """A stage has folded for so long that others must have their turn; it goes on when called."""
+
+
+class Stage(Protocol):
+    """The state of one agent, and what it does with records; knows no Faust."""
+
+    def restore(self, partition: int, table: DurableTable) -> None:
+        """Build the state of `partition` from its table entries."""
+
+    def fold(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[ConsumerRecord],
+        is_due: Callable[[], bool] = never,
+    ) -> Outcome:
+        """Fold records that follow each other, and return what must become durable.
+
+        Args:
+            topic: The source topic.
+            partition: The partition.
+            records: The records.
+            is_due: Asked between records whether to pause.
+
+        Raises:
+            PlanMissingError: it stops before a record of an experiment whose plan is not known. To
+                be called again with the same records once it is; it goes on where it stopped.
+            FoldPausedError: it stops because a pause is due; to be called again likewise.
+        """
+
+    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
+        """Emit what follows from the batches folded so far; they are durable now.
+
+        Args:
+            topic: The source topic.
+            partition: The partition.
+            answers: What the last one has answered.
+        """
+
+    def release(self, partition: int) -> None:
+        """Forget a partition that is somebody else's now."""
+
+
+class Journal:
+    """Runs the batches of one agent through its stage and its table.
+
+    Args:
+        app: The app whose positions follow from the table.
+        table: Holds the stage's entries and one progress record per source topic and partition.
+        stage: What to do with records.
+        topics: Source topics of the agent.
+        framing: Learns the schemas of records before they are decoded.
+        learn_plan: Returns once the plan of an experiment is known.
+        publish: Makes what an outcome has besides table entries durable: dead letters, decisions.
+        write_timeout_s: Longest wait for a write; then the process ends.
+    """
+
+    def __init__(
+        self,
+        app: BatchingApp,
+        table: DurableTable,
+        stage: Stage,
+        topics: Sequence[str],
+        framing: Framing,
+        learn_plan: Callable[[int], Awaitable[None]],
+        publish: Callable[[Outcome], Awaitable[None]],
+        *,
+        write_timeout_s: float,
+    ) -> None:
+        self._app = app
+        self._table = table
+        self._stage = stage
+        self._topics = topics
+        self._framing = framing
+        self._learn_plan = learn_plan
+        self._publish = publish
+        self._timeout = write_timeout_s
+        self._done: dict[int, dict[str, int]] = {}
+        self._in_flight: set[int] = set()  # partitions; of a batch that fails, the process ends
+        self._forgotten: defaultdict[int, list[bytes]] = defaultdict(list)
+        table.on_recover(self._on_recovered)
+        app.resume = {**app.resume, **dict.fromkeys(topics, self._position)}
+
+    async def run(self, stream: StreamT[Any]) -> None:
+        """Run every batch of `stream`; the body of an agent."""
+        manual: faust.Stream[Any] = cast(Any, stream).noack()
+        lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            running = []
+            async for event in manual.events():
+                partition = event.message.partition
+                if partition not in lanes:
+                    lanes[partition] = asyncio.Queue()
+                    running.append(tasks.create_task(self._run_lane(lanes[partition])))
+                lanes[partition].put_nowait(event)
+            for lane in running:  # the stream has ended, and lanes do not by themselves
+                lane.cancel()
+
+    async def _run_lane(self, lane: asyncio.Queue[EventT[Any]]) -> None:
+        """Run the batches of one partition in order, those that wait together at once."""
+        while True:
+            waiting = [await lane.get()]
+            records = size = 0
+            while not lane.empty():
+                records += len(_batch(waiting[-1]).records)
+                size += _batch(waiting[-1]).size
+                if records >= MAX_BATCH_RECORDS or size >= MAX_BATCH_BYTES:
+                    break
+                waiting.append(lane.get_nowait())
+            for tp, events in groupby(waiting, key=lambda event: event.message.tp):
+                try:
+                    await self._run(tp, list(events))
+                except asyncio.CancelledError:
+                    if self._app.should_stop:
+                        raise  # nothing of it is acknowledged, so it is read again
+                    die("a batch was cancelled")
+                except BaseException as error:
+                    if self._app.should_stop:  # and the producer may have stopped already
+                        logger.warning("a batch is left to be read again: %r", error)
+                        return
+                    logger.exception("a batch could not be made durable")
+                    die("a batch could not be made durable")
+
+    async def _run(self, tp: TP, events: Sequence[EventT[Any]]) -> None:
+        # Of an older generation the partition has moved or been sought since: unacknowledged, its
+        # records are read again.
+        generation = self._app.consumer_generation_id
+        live = [event for event in events if event.message.generation_id == generation]
+        if not live:
+            return
+        topic, partition = tp
+        started = time.perf_counter()
+        batch = joined([_batch(event) for event in live])
+        progress = self._progress(topic, partition)
+        records = batch.records
+        if records[0].offset < progress:
+            records = [record for record in records if record.offset >= progress]
+        outcome = Outcome()
+        if records:
+            self._in_flight.add(partition)
+            outcome.dead_letters += await self._check_continuity(tp, progress, batch, records)
+            await self._learn_schemas(records)
+            folded = await self._fold(topic, partition, records)
+            folded.dead_letters[:0] = outcome.dead_letters
+            if batch.is_told:
+                folded.keep_to_itself()
+            await self._make_durable(topic, partition, batch.end - 1, folded)
+            outcome = folded
+            self._in_flight.discard(partition)
+        for event in live:
+            event.ack()
+        lag = (self._app.consumer.highwater(tp) or 0) - batch.end
+        metrics.LAG.labels(topic, partition).set(max(0, lag))
+        metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
+        self._stage.settle(topic, partition, outcome.answers)
+
+    async def _fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
+        while True:
+            # Kept over the pause: else every partition would fold between two looks of the event
+            # loop, and heartbeats, which need several, would wait for all of them each time.
+            async with self._app.turn_to_fold:
+                try:
+                    is_due = _elapsed(FOLD_WITHOUT_PAUSE_S)
+                    return self._stage.fold(topic, partition, records, is_due)
+                except FoldPausedError:
+                    await asyncio.sleep(0)
+                    continue
+                except PlanMissingError as error:
+                    missing = error.experiment
+            await self._learn_plan(missing)
+
+    async def _make_durable(
+        self, topic: str, partition: int, offset: int, outcome: Outcome
+    ) -> None:
+        table = self._table
+        for key in self._forgotten.pop(partition, ()):
+            table.forget(partition, key)
+        for key, (true_to, body) in outcome.entries.items():
+            table.put(partition, key, true_to, body)
+        topic_id = self._app.identities.get(topic)
+        key = identity_key(topic, partition)
+        if topic_id is not None and table.get_entry(partition, key) is None:
+            table.put(partition, key, offset, topic_id.encode())
+        await asyncio.gather(table.barrier(partition, self._timeout), self._publish(outcome))
+        table.put(partition, progress_key(topic, partition), offset, outcome.progress)
+        await table.barrier(partition, self._timeout)
+        self._done[partition][topic] = offset + 1
+        self._forgotten[partition] += outcome.forgotten
+
+    async def _learn_schemas(self, records: Sequence[ConsumerRecord]) -> None:
+        while True:
+            try:
+                return await self._framing.prepare(record.value for record in records)
+            except DependencyError as error:
+                # Without its schema a good record would become a dead letter.
+                logger.warning("%s", error)
+                await asyncio.sleep(error.retry_after_s)
+
+    async def _check_continuity(
+        self, tp: TP, progress: int, batch: FetchBatch, records: Sequence[ConsumerRecord]
+    ) -> list[DeadLetter]:
+        """Tell a hole in the log from records lost on their way here, which must not happen."""
+        if batch.begin > progress:
+            die(
+                f"{tp} goes on at {batch.begin} instead of {progress}: records were lost on the way"
+            )
+        first = records[0].offset
+        if first == progress:
+            return []
+        start = (await self._app.consumer.earliest_offsets(tp))[tp]
+        metrics.LOG_GAPS.labels(tp.topic).inc()
+        if start <= progress:
+            # Transaction markers and aborted transactions take offsets and bring no records.
+            logger.info("%s has no records in [%d, %d)", tp, progress, first)
+            return []
+        logger.error("%s: records [%d, %d) were deleted before they were read", tp, progress, first)
+        return [
+            DeadLetter(
+                topic=tp.topic,
+                partition=tp.partition,
+                offset=progress,
+                index=0,
+                timestamp_ms=records[0].timestamp,
+                code="RETENTION_GAP",
+                message=f"records [{progress}, {first}) were deleted before they were read",
+                path="",
+                key=None,
+                value=None,
+            )
+        ]
+
+    def _progress(self, topic: str, partition: int) -> int:
+        """Return the offset of the first record that has not been folded, 0 if none has."""
+        entry = self._table.get_entry(partition, progress_key(topic, partition))
+        return 0 if entry is None else entry[0] + 1
+
+    def _position(self, tp: TP) -> int | None:
+        return self._progress(*tp) or None
+
+    async def _on_recovered(self) -> None:
+        try:
+            self._restore()
+        except (NewerEntryError, ConfigurationError) as error:
+            refuse(error.message)
+        except BaseException:
+            # Faust drops the exceptions of recovery callbacks.
+            logger.exception("the tables could not be restored")
+            die("the tables could not be restored")
+
+    def _restore(self) -> None:
+        if self._in_flight:
+            # Faust waits for what was started before it gives partitions up. If it did not, the
+            # state that is built here would lack what the batch is about to write.
+            die(f"a batch of the partitions {sorted(self._in_flight)} outlived a rebalance")
+        mine = {tp.partition for tp in self._app.consumer.assignment() if tp.topic in self._topics}
+        for partition in self._done.keys() - mine:
+            self._release(partition)
+        for partition in sorted(mine):
+            self._check_identities(partition)
+            progress = {topic: self._progress(topic, partition) for topic in self._topics}
+            if self._done.get(partition) != progress:
+                # New here, or somebody else's for a while without this process having noticed.
+                self._release(partition)
+                self._stage.restore(partition, self._table)
+                self._done[partition] = progress
+            for topic in self._topics:
+                self._stage.settle(topic, partition)
+
+    def _check_identities(self, partition: int) -> None:
+        for topic in self._topics:
+            kept = self._table.get_entry(partition, identity_key(topic, partition))
+            if kept is not None:
+                self._app.identities.check(topic, kept[1].decode())
+
+    def _release(self, partition: int) -> None:
+        if self._done.pop(partition, None) is not None:
+            self._forgotten.pop(partition, None)
+            self._stage.release(partition)
+
+
+def progress_key(topic: str, partition: int) -> bytes:
+    """Return the table key of the progress record of a source partition."""
+    return f"p/{topic}/{partition}".encode()
+
+
+def _elapsed(seconds: float) -> Callable[[], bool]:
+    """Return a function that returns whether so many seconds have passed since now."""
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() >= until
+
+
+def identity_key(topic: str, partition: int) -> bytes:
+    """Return the table key of the id that the source topic of a partition had."""
+    return f"i/{topic}/{partition}".encode()
+
+
+def _batch(event: EventT[Any]) -> FetchBatch:
+    return cast(FetchBatch, event.value)

@@ -1,0 +1,126 @@
+"""Keeps Redis up to date, whatever happens to Redis. An outage never stops the folding."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from streams.model.errors import DependencyError
+from streams.model.events import Answer
+from streams.projection.writer import ProjectionWriter, SnapshotRecord
+from streams.worker import metrics
+from streams.worker.pacing import follow
+
+SIGN_OF_LIFE_S = 1.0
+"""How often a worker says that it is alive, and looks whether Redis still holds its snapshots."""
+
+SIGN_OF_LIFE_TTL_S = 5
+"""Silence after which nobody counts on a worker."""
+
+logger = logging.getLogger(__name__)
+
+
+class Projector:
+    """Holds the newest snapshot of every experiment, and writes what Redis does not have.
+
+    Args:
+        writer: How to write.
+        worker_id: Name of this worker.
+        lacking: Returns the rights that this worker does without.
+    """
+
+    def __init__(
+        self,
+        writer: ProjectionWriter,
+        worker_id: str,
+        lacking: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        self._lacking = lacking
+        self._writer = writer
+        self._worker_id = worker_id
+        self._newest: dict[str, SnapshotRecord] = {}
+        self._unwritten: dict[str, SnapshotRecord] = {}
+        self._removed: dict[str, None] = {}
+        self._answers: list[Answer] = []
+        self._identity: str | None = None
+        self._changed = asyncio.Event()
+
+    def offer(self, record: SnapshotRecord) -> None:
+        """Have a snapshot written, instead of older ones of its experiment."""
+        self._newest[record.experiment_id] = self._unwritten[record.experiment_id] = record
+        self._changed.set()
+
+    def answer(self, answers: Iterable[Answer]) -> None:
+        """Have answers written, after the snapshots offered before."""
+        self._answers += answers
+        self._changed.set()
+
+    def forget(self, experiment_ids: Iterable[str]) -> None:
+        """Leave experiments to the worker that has them now."""
+        for name in experiment_ids:
+            self._newest.pop(name, None)
+            self._unwritten.pop(name, None)
+
+    def remove(self, experiment_ids: Iterable[str]) -> None:
+        """Have the snapshots of experiments that have ended removed."""
+        names = list(experiment_ids)
+        self.forget(names)
+        self._removed.update(dict.fromkeys(names))
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Write what is offered, for ever."""
+        await follow(self._changed, self._write, interval_s=0.0)
+
+    async def watch(self) -> None:
+        """Show signs of life for ever, and write everything again once Redis has lost it."""
+        while True:
+            try:
+                identity = await self._writer.sign_of_life(
+                    self._worker_id,
+                    SIGN_OF_LIFE_TTL_S,
+                    metrics.dead_letters(),
+                    misplaced=metrics.misplaced(),
+                    lacking=self._lacking(),
+                )
+            except DependencyError as error:
+                metrics.PROJECTION_FAILURES.inc()
+                logger.warning("%s", error)
+            else:
+                if self._identity not in {None, identity}:
+                    logger.warning("Redis is another or was emptied: writing every snapshot again")
+                    self._unwritten = dict(self._newest)
+                    self._changed.set()
+                self._identity = identity
+            await asyncio.sleep(SIGN_OF_LIFE_S)
+
+    async def sign_off(self) -> None:
+        """Say that this worker goes."""
+        try:
+            await self._writer.sign_off(self._worker_id)
+        except DependencyError as error:
+            logger.info("%s", error)
+
+    async def _write(self) -> None:
+        records, self._unwritten = self._unwritten, {}
+        answers, self._answers = self._answers, []
+        removed, self._removed = self._removed, {}
+        try:
+            if records:
+                await self._writer.write_snapshots(list(records.values()))
+            if answers:
+                await self._writer.write_answers(answers)
+            if removed:
+                await self._writer.remove(list(removed))
+        except BaseException:
+            metrics.PROJECTION_FAILURES.inc()
+            self._unwritten = records | self._unwritten
+            self._answers = answers + self._answers
+            self._removed = removed | self._removed
+            raise
+        else:
+            metrics.PROJECTIONS.inc(len(records) + len(answers))
+            metrics.LAST_PROJECTION.set_to_current_time()
+        finally:
+            metrics.PROJECTIONS_PENDING.set(len(self._unwritten) + len(self._answers))

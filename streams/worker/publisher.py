@@ -1,0 +1,441 @@
+"""What follows from what is known: snapshots to Kafka and Redis, decisions, own commands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import faust
+from aiokafka.errors import KafkaError
+
+from schemas.codec import Codec
+from streams.analysis.auto_promotion import due_command
+from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.fold.experiment_state import Known, recommended
+from streams.fold.failed_evaluations import failed_snapshot
+from streams.kafka.records import LogError
+from streams.model.errors import DependencyError
+from streams.model.events import Answer
+from streams.model.ids import experiment_id
+from streams.process.exits import die
+from streams.projection.writer import SnapshotRecord
+from streams.wire.commands import encode_command
+from streams.wire.decisions import encode_decision
+from streams.wire.records import SINGLE_OBJECT
+from streams.wire.snapshots import encode_snapshot
+from streams.worker import metrics
+from streams.worker.experiment_stage import ExperimentsStage
+from streams.worker.last_snapshots import LastSnapshots
+from streams.worker.logged_actions import LoggedActions
+from streams.worker.outbox import Outgoing, deliver
+from streams.worker.pacing import Share, follow
+from streams.worker.projector import Projector
+from streams.worker.serving import LOOK_S, Serving
+from streams.worker.tables import check_entry
+
+EVALUATION_INTERVAL_S = 0.1
+"""Shortest time between two evaluations of one experiment, whatever its traffic."""
+
+EVALUATION_SHARE = 0.25
+"""Share of the time that evaluations may take from folding. When more has changed than fits, what
+changed first comes first, and is evaluated as often as it can be."""
+
+LARGE_EVALUATION_S = 0.25
+"""Evaluations that take longer are done one at a time in a thread, and have a share of their own:
+their experiments are evaluated more rarely, and the others meanwhile."""
+
+LARGE_COMPARED = 512
+"""Variants times declared metrics that are evaluated in a thread from the first time on: on a busy
+machine they may take as long."""
+
+LARGE_SHARE = 0.1
+"""Share of the time that all of them may take together."""
+
+EVALUATION_BURST_S = 0.1
+"""How long a worker may evaluate at once after a pause, before it is held to that share."""
+
+STEPS_AT_MOST = 0.8
+"""Share of the time of steps, most of which they wait, or others work between evaluations."""
+
+TAKE_OVER_PAUSES_S = (0.0, 2.0, 10.0)
+"""When the logged actions are read by who begins to decide: a generation that begins to be served,
+or a worker that has got a partition. Those before learn of it by themselves, and may log actions
+until then."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Topics that the publisher writes."""
+
+    posteriors: faust.TopicT
+    decisions: faust.TopicT
+    commands: faust.TopicT
+    may_command: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """A snapshot, as its topic has it and as a single object."""
+
+    snapshot: Snapshot
+    payload: bytes
+    single: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A snapshot on its way to the log, and what it is of."""
+
+    partition: int
+    known: Known
+    snapshot: Snapshot
+    record: Outgoing
+
+
+class Publisher:
+    """Evaluates experiments that have changed, and tells the world.
+
+    One whose generation is not served publishes its snapshots and no more. It takes note of the
+    recommended actions as if it had logged them, and when it begins to be served, of those that
+    were: the others may have been decided on other states in between. So does a worker that gets a
+    partition, since the one before may have logged an action and died before it noted so.
+
+    Args:
+        stage: What is known, and what has changed.
+        outlets: Where to publish.
+        projector: Has snapshots and answers written to Redis.
+        codec: How records are framed.
+        timeout_s: Longest wait for the broker.
+        serving: Whether to decide.
+        logged: Reads the actions that were logged.
+        last: Reads the last snapshots of experiments that cannot be evaluated.
+    """
+
+    def __init__(
+        self,
+        stage: ExperimentsStage,
+        outlets: Outlets,
+        projector: Projector,
+        codec: Codec,
+        timeout_s: float,
+        serving: Serving,
+        logged: LoggedActions,
+        last: LastSnapshots,
+    ) -> None:
+        self._stage = stage
+        self._outlets = outlets
+        self._projector = projector
+        self._codec = codec
+        self._timeout = timeout_s
+        self._commanded: set[str] = set()
+        self._serving = serving
+        self._logged = logged
+        self._last = last
+        self._failing: dict[int, Snapshot | None] = {}
+        self._is_taking_over = False
+        self._share = Share(EVALUATION_SHARE, EVALUATION_BURST_S)
+        self._large_share = Share(LARGE_SHARE, EVALUATION_BURST_S)
+        self._large: set[int] = set()
+        self._large_task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Publish what changes, for ever."""
+        await follow(
+            self._stage.changed,
+            self._step,
+            interval_s=EVALUATION_INTERVAL_S,
+            at_most=STEPS_AT_MOST,
+        )
+
+    async def take_over(self) -> None:
+        """Log what is due whenever somebody else has decided before, for ever."""
+        done = 0, 0
+        while True:
+            due = self._serving.generations.epoch, self._stage.restorations
+            if self._serving.is_served and due != done:
+                done = due
+                for pause_s in TAKE_OVER_PAUSES_S:
+                    await asyncio.sleep(pause_s)
+                    with suppress(LogError, DependencyError):  # the step tries until it can
+                        await self._logged.read()  # most of it while evaluations go on
+                    self._is_taking_over = True
+                    self._stage.touch_all()
+            await asyncio.sleep(LOOK_S)
+
+    async def _step(self) -> None:
+        stage = self._stage
+        if self._is_taking_over:
+            await self._take_note()
+            self._is_taking_over = False
+        self._forget_others()
+        answers, stage.answers = stage.answers, []
+        if stage.ended:
+            ended, stage.ended = stage.ended, []
+            self._projector.remove(ended)
+        dirty, stage.dirty = stage.dirty, {}
+        commanded = {answer.experiment for answer in answers}
+        waiting: list[tuple[int, int]] = []
+        begun: set[int] = set()
+        published: list[_Published] = []
+        failed: list[tuple[int, Known, Exception]] = []
+        for partition, number in sorted(
+            dirty, key=lambda place: (place[1] not in commanded, place[1] in self._large)
+        ):
+            known = stage.known(partition, number)
+            is_large = known is not None and self._is_large(known)
+            share = self._large_share if is_large else self._share
+            is_busy = is_large and self._large_task is not None
+            # Commands are few, and do not wait for a share.
+            if is_busy or (number not in commanded and not share.is_left):
+                waiting.append((partition, number))
+                continue
+            if known is not None and is_large:
+                own = [answer for answer in answers if answer.experiment == number]
+                begun.add(number)
+                self._large_task = asyncio.create_task(self._publish_large(partition, known, own))
+            elif known is not None:
+                with share.spent() as spent:
+                    self._evaluate(partition, known, published, failed)
+                self._note_cost(number, share, spent())
+            # One evaluation takes milliseconds: let batches and heartbeats in between.
+            await asyncio.sleep(0)
+        try:
+            published += await self._without_statistics(failed)
+        except BaseException:
+            stage.dirty = dirty | stage.dirty
+            kept = [answer for answer in answers if answer.experiment not in begun]
+            stage.answers = kept + stage.answers
+            raise
+        self._leave(waiting, [answer for answer in answers if answer.experiment not in begun])
+        try:
+            await self._deliver(published)
+        except BaseException:
+            stage.dirty = dirty | stage.dirty
+            raise
+
+    async def _deliver(self, published: Sequence[_Published]) -> None:
+        """Write snapshots to the log, and what is decided on them."""
+        await deliver(self._outlets.posteriors, [p.record for p in published], self._timeout)
+        for each in published:
+            await self._decide(each.partition, each.known, each.snapshot)
+
+    def _is_large(self, known: Known) -> bool:
+        if known.number in self._large:
+            return True
+        if known.experiment is None:
+            return False
+        definition = known.experiment.definition
+        config = definition.config
+        n_metrics = 1 + len(config.secondary_metrics) + len(config.guardrail_metrics)
+        return len(definition.variants) * n_metrics >= LARGE_COMPARED
+
+    async def _publish_large(self, partition: int, known: Known, answers: Sequence[Answer]) -> None:
+        """Evaluate a large experiment in a thread, publish it, and then the answers about it.
+
+        Steps go on meanwhile: numpy lets other threads run, and nothing but this task evaluates a
+        large experiment, so that its snapshots are published in order.
+        """
+        stage = self._stage
+        self._large.add(known.number)
+        try:
+            published: list[_Published] = []
+            failed: list[tuple[int, Known, Exception]] = []
+            with self._large_share.spent() as spent:  # also what others did meanwhile
+                computed = await asyncio.to_thread(_attempted, known.copy(), self._codec)
+            if stage.known(partition, known.number) is not known or known.is_ended:
+                # It is another worker's, was restored and will be evaluated again, or has ended.
+                stage.answers = [*answers, *stage.answers]
+                return
+            self._take(partition, known, computed, published, failed)
+            published += await self._without_statistics(failed)
+            self._projector.answer(answers)
+            answers = ()
+            await self._deliver(published)
+            if spent() <= LARGE_EVALUATION_S:  # a step before would overtake what is on its way
+                self._large.discard(known.number)
+        except (DependencyError, KafkaError, LogError, TimeoutError) as error:
+            logger.warning("%s, trying again", error or type(error).__name__)
+            stage.dirty[partition, known.number] = None
+            stage.answers = [*answers, *stage.answers]
+        except Exception:
+            logger.exception("work after a batch failed")
+            die("work after a batch failed")
+        finally:
+            self._large_task = None
+            if stage.dirty or stage.answers:
+                stage.changed.set()
+
+    def _forget_others(self) -> None:
+        """Forget what was noted of experiments that have ended, or are another worker's now.
+
+        When one comes back, another worker may have published newer statistics of it.
+        """
+        if not (self._failing or self._large):
+            return
+        own = {known.number for _, known in self._stage.all_known() if not known.is_ended}
+        self._large &= own
+        if not self._failing.keys() <= own:
+            self._failing = {n: last for n, last in self._failing.items() if n in own}
+            metrics.EVALUATIONS_FAILING.set(len(self._failing))
+
+    def _evaluate(
+        self,
+        partition: int,
+        known: Known,
+        published: list[_Published],
+        failed: list[tuple[int, Known, Exception]],
+    ) -> None:
+        """Add an experiment to what is published, or to what has failed."""
+        self._take(partition, known, _attempted(known, self._codec), published, failed)
+
+    def _take(
+        self,
+        partition: int,
+        known: Known,
+        computed: _Computed | Exception | None,
+        published: list[_Published],
+        failed: list[tuple[int, Known, Exception]],
+    ) -> None:
+        """Add what was computed to what is published, or to what has failed."""
+        if computed is None:
+            return
+        if isinstance(computed, Exception):
+            metrics.EVALUATION_FAILURES.inc()
+            if known.number not in self._failing:  # once, and not at every event
+                name = experiment_id(known.number)
+                logger.error("%s cannot be evaluated", name, exc_info=computed)
+            failed.append((partition, known, computed))
+            return
+        record = self._offer(computed)
+        published.append(_Published(partition, known, computed.snapshot, record))
+        if self._failing.pop(known.number, self) is not self:
+            logger.info("%s can be evaluated again", experiment_id(known.number))
+            metrics.EVALUATIONS_FAILING.set(len(self._failing))
+
+    def _note_cost(self, number: int, share: Share, cost_s: float) -> None:
+        """Remember which experiments are large; the first evaluation is charged to their share."""
+        if cost_s <= LARGE_EVALUATION_S:
+            self._large.discard(number)
+        elif number not in self._large:
+            self._large.add(number)
+            share.charge(-cost_s)
+            self._large_share.charge(cost_s)
+
+    async def _without_statistics(
+        self, failed: Sequence[tuple[int, Known, Exception]]
+    ) -> list[_Published]:
+        """Return what is published of experiments whose evaluation failed: their new lifecycle.
+
+        Statistics and weights are those that were published last, by whichever worker.
+        """
+        new = [known.number for _, known, _ in failed if known.number not in self._failing]
+        if new:
+            last = await self._last.read(new)
+            self._failing |= {number: _statistics(last.get(number)) for number in new}
+            metrics.EVALUATIONS_FAILING.set(len(self._failing))
+        published = []
+        for partition, known, error in failed:
+            if known.experiment is None:
+                continue
+            kept = self._failing[known.number]
+            try:
+                snapshot = failed_snapshot(known.experiment, known.cells.values(), error, kept)
+                record = self._offer(_encoded(snapshot, self._codec))
+            except Exception:
+                # Its last snapshot stands, and the others go on.
+                logger.exception("%s cannot be published", experiment_id(known.number))
+                continue
+            published.append(_Published(partition, known, snapshot, record))
+        return published
+
+    def _offer(self, computed: _Computed) -> Outgoing:
+        """Offer a snapshot to the projector, and return its record."""
+        snapshot = computed.snapshot
+        name, is_failed = snapshot.experiment.id, snapshot.failure is not None
+        self._projector.offer(SnapshotRecord(name, snapshot.version, computed.single, is_failed))
+        return Outgoing(name.encode(), computed.payload)
+
+    def _leave(self, waiting: Collection[tuple[int, int]], answers: Sequence[Answer]) -> None:
+        """Leave experiments to the next step, and publish the answers about all others.
+
+        An answered command is in the snapshot before its sender can look.
+        """
+        stage = self._stage
+        numbers = {number for _, number in waiting}
+        held = [answer for answer in answers if answer.experiment in numbers]
+        self._projector.answer(answer for answer in answers if answer.experiment not in numbers)
+        stage.dirty = dict.fromkeys(waiting) | stage.dirty
+        stage.answers = held + stage.answers
+        metrics.EVALUATIONS_WAITING.set(len(waiting))
+        if waiting:
+            stage.changed.set()
+
+    async def _take_note(self) -> None:
+        """Take what was logged last for the actions that are known."""
+        logged = await self._logged.read()
+        for partition, known in self._stage.all_known():
+            action = logged.get(known.number, RecommendedAction.CONTINUE)
+            if action is not known.action:
+                self._stage.note_action(partition, known, action)
+
+    async def _decide(self, partition: int, known: Known, snapshot: Snapshot) -> None:
+        action = snapshot.recommended_action
+        if action is not known.action:
+            if self._serving.is_served:
+                decision = recommended(snapshot, self._serving.generation)
+                record = Outgoing(
+                    snapshot.experiment.id.encode(), encode_decision(decision, self._codec)
+                )
+                await deliver(self._outlets.decisions, [record], self._timeout)
+            self._stage.note_action(partition, known, action)
+        # Without the right no winner is promoted, and all else goes on.
+        is_asked = self._serving.is_served and self._outlets.may_command()
+        command = due_command(snapshot) if is_asked else None
+        if command is not None and command.command_id not in self._commanded:
+            record = Outgoing(snapshot.experiment.id.encode(), encode_command(command, self._codec))
+            await deliver(self._outlets.commands, [record], self._timeout)
+            self._commanded.add(command.command_id)
+
+
+def _attempted(known: Known, codec: Codec) -> _Computed | Exception | None:
+    """Return the snapshot of an experiment or what ended its evaluation; None if there is none."""
+    try:
+        snapshot = _evaluated(known)
+        return None if snapshot is None else _encoded(snapshot, codec)
+    except Exception as error:  # noqa: BLE001 - the next snapshot says that it failed
+        return error
+
+
+def _encoded(snapshot: Snapshot, codec: Codec) -> _Computed:
+    """Return a snapshot with its bytes.
+
+    Raises:
+        EventError: it is larger than its topic takes.
+    """
+    payload = single = encode_snapshot(snapshot)
+    if codec is not SINGLE_OBJECT:
+        payload = encode_snapshot(snapshot, codec)
+    check_entry(payload)
+    return _Computed(snapshot, payload, single)
+
+
+def _evaluated(known: Known) -> Snapshot | None:
+    """Return the snapshot of an experiment; None if it has not been created."""
+    started = time.perf_counter()
+    snapshot = known.snapshot()
+    metrics.EVALUATIONS.inc()
+    metrics.EVALUATION_SECONDS.observe(time.perf_counter() - started)
+    return snapshot
+
+
+def _statistics(last: Snapshot | None) -> Snapshot | None:
+    """Return a snapshot if it has statistics of any version."""
+    if last is None or (last.failure is not None and not last.failure.statistics_version):
+        return None
+    return last

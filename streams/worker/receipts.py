@@ -1,0 +1,129 @@
+"""Keeps the first receipts in Redis complete, and removes those that no unit needs any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from streams.kafka.records import LogError
+from streams.model.errors import DependencyError
+from streams.projection.receipts import ReceiptStore
+from streams.replay.receipt_rebuild import RENEW_S, keep_new
+from streams.replay.receipts import ReceiptLog
+from streams.worker import metrics
+
+LOOK_S = 1.0
+"""How often it is looked whether Redis still holds the receipts."""
+
+SETTLE_S = 15.0
+"""How long the log is followed after the memory was declared complete: an API that has given out
+receipts meanwhile may need a moment to log them, and may end before it has kept them."""
+
+FREE_S = 30.0
+"""How often receipts of archived experiments are looked for."""
+
+RETENTION_S = 60.0
+"""How long an experiment has been archived before its receipts go: an API process that has not seen
+it yet would only keep new ones."""
+
+logger = logging.getLogger(__name__)
+
+
+class ReceiptKeeper:
+    """Rebuilds first receipts when Redis has lost them, one worker of all at a time.
+
+    Args:
+        store: Where they are kept.
+        log: Gives the receipts of the log, from its beginning.
+        worker_id: Name of this worker.
+        archived: Gives the ids of the archived experiments that are this worker's.
+        clock: Seconds that only grow.
+        renew_s: Seconds between two renewals of the lease.
+    """
+
+    def __init__(
+        self,
+        store: ReceiptStore,
+        log: Callable[[], ReceiptLog],
+        worker_id: str,
+        archived: Callable[[], Iterable[str]],
+        clock: Callable[[], float] = time.monotonic,
+        renew_s: float = RENEW_S,
+    ) -> None:
+        self._renew_s = renew_s
+        self._store = store
+        self._log = log
+        self._worker_id = worker_id
+        self._archived = archived
+        self._clock = clock
+        self._followed: ReceiptLog | None = None
+        self._follow_until_s = 0.0
+        self._free_at_s = 0.0
+        self._archived_at_s: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            try:
+                await self.look()
+            except (DependencyError, LogError) as error:
+                logger.warning("first receipts: %s", error)
+            except Exception:
+                logger.exception("first receipts: this was not expected, and is tried again")
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Do what there is to do.
+
+        Raises:
+            DependencyError: Redis, Kafka or the schema registry does not answer.
+            LogError: records were deleted while they were read.
+        """
+        if not await self._store.is_complete():
+            self._followed = None
+            if await self._store.lease(self._worker_id):
+                await self._rebuild()
+        elif self._followed is not None:
+            await self._keep_new(self._followed)
+            if self._clock() >= self._follow_until_s:
+                self._followed = None
+                await self._store.release(self._worker_id)
+        elif self._clock() >= self._free_at_s:
+            self._free_at_s = self._clock() + FREE_S
+            await self._free()
+
+    async def _rebuild(self) -> None:
+        began_s = self._clock()
+        logger.warning("Redis does not hold all first receipts: rebuilding them from the log")
+        log = self._log()
+        kept = await self._keep_new(log)
+        if kept is None or not await self._store.declare_complete(self._worker_id):
+            return  # another worker has taken over, or Redis was emptied once more
+        self._followed, self._follow_until_s = log, self._clock() + SETTLE_S
+        took_s = self._clock() - began_s
+        metrics.RECEIPT_REBUILDS.inc()
+        logger.warning(
+            "first receipts are complete: %d kept of %d impressions in %.1f s",
+            kept,
+            log.impressions,
+            took_s,
+        )
+
+    async def _keep_new(self, log: ReceiptLog) -> int | None:
+        return await keep_new(log, self._store, self._worker_id, self._renew_s)
+
+    async def _free(self) -> None:
+        """Remove the receipts of experiments that were archived a while ago."""
+        archived = set(self._archived())
+        now_s = self._clock()
+        for experiment_id, phase in await self._store.places():
+            if experiment_id not in archived:
+                continue
+            if now_s - self._archived_at_s.setdefault(experiment_id, now_s) >= RETENTION_S:
+                await self._store.free(experiment_id, phase)
+                logger.info("removed the first receipts of %s", experiment_id)
+        self._archived_at_s = {
+            name: at_s for name, at_s in self._archived_at_s.items() if name in archived
+        }

@@ -1,0 +1,183 @@
+"""The first stage: folds the records of one source into a cell per experiment and partition.
+
+| table key | true up to | value |
+|---|---|---|
+| `c/{experiment id}` | the cell's `hw` | the cell, Avro |
+| `w/{segment}` | the segment's `hw` | a packed piece of a window |
+| `r/{experiment id}` | the offset of its end | nothing: its events are refused from there on |
+| `p/{topic}/{partition}` | the last offset folded | sequences of the senders |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic
+
+from aiokafka.structs import ConsumerRecord
+
+from streams.fold.base import Folding, FoldT, never
+from streams.model.errors import EventError
+from streams.model.events import Answer
+from streams.model.ids import experiment_id, experiment_number
+from streams.tallies.cell import Cell
+from streams.tallies.partition import Progress, Segment
+from streams.tallies.plan import PlanMissingError
+from streams.wire.cells import decode_cell, encode_cell
+from streams.worker import metrics
+from streams.worker.dead_letters import dead_letter, dead_letters, encoding_failed, log_failure
+from streams.worker.emitter import CellEmitter
+from streams.worker.entries import readable_entry
+from streams.worker.journal import FoldPausedError, Outcome, progress_key
+from streams.worker.tables import DurableTable, check_entry
+
+_CELL = b"c/"
+_SEGMENT = b"w/"
+_ENDED = b"r/"
+
+
+class TallyStage(Generic[FoldT]):
+    """The stage of an agent over one source topic.
+
+    Args:
+        topic: Name of the source topic.
+        folding: How its records are folded.
+        emitter: Takes the cells that are durable.
+    """
+
+    def __init__(self, topic: str, folding: Folding[FoldT], emitter: CellEmitter) -> None:
+        self._topic = topic
+        self._folding = folding
+        self._emitter = emitter
+        self._folds: dict[int, FoldT] = {}
+        self._unsettled: dict[int, dict[int, Cell]] = {}
+        self._duplicates: dict[tuple[int, int], int] = {}
+        self._begun: dict[int, Outcome] = {}
+        self._removed: dict[int, list[int]] = {}
+
+    def restore(self, partition: int, table: DurableTable) -> None:
+        """Build the state of `partition` from its table entries.
+
+        Every cell is emitted again: the process that wrote it may have ended before it did.
+        """
+        fold = self._folding.new_fold(partition)
+        progress = table.get_entry(partition, progress_key(self._topic, partition))
+        cells: list[Cell] = []
+        segments: list[Segment] = []
+        ended: list[tuple[int, int]] = []
+        for key in table.entries(partition):
+            entry = table.get_entry(partition, key)
+            if entry is None:
+                continue
+            offset, body = entry
+            if key.startswith(_CELL):
+                with readable_entry(key):
+                    cells.append(decode_cell(body))
+            elif key.startswith(_SEGMENT):
+                segments.append(Segment(key.removeprefix(_SEGMENT).decode(), offset, body))
+            elif key.startswith(_ENDED):
+                name = key.removeprefix(_ENDED).decode()
+                ended.append((experiment_number(name), offset))
+        fold.restore(None if progress is None else Progress(*progress), cells, segments, ended)
+        self._folds[partition] = fold
+        # Of what has ended and was not removed yet, others may not have been told either.
+        self._removed[partition] = [
+            cell.experiment for cell in cells if fold.has_ended(cell.experiment)
+        ]
+        cells = [cell for cell in cells if not fold.has_ended(cell.experiment)]
+        self._unsettled[partition] = {cell.experiment: cell for cell in cells}
+        for cell in cells:
+            self._duplicates[partition, cell.experiment] = cell.duplicates
+
+    def release(self, partition: int) -> None:
+        """Forget a partition that is somebody else's now."""
+        fold = self._folds.pop(partition, None)
+        self._unsettled.pop(partition, None)
+        self._begun.pop(partition, None)
+        self._removed.pop(partition, None)
+        if fold is not None:
+            self._emitter.forget(fold.source, partition)
+            for cell in fold.cells:
+                self._duplicates.pop((partition, cell.experiment), None)
+
+    def fold(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[ConsumerRecord],
+        is_due: Callable[[], bool] = never,
+    ) -> Outcome:
+        """Fold records that follow each other, and return what must become durable.
+
+        Raises:
+            PlanMissingError: it stops before a record of an experiment whose plan is not known. To
+                be called again with the same records once it is; it goes on where it stopped.
+            FoldPausedError: it stops because a pause is due; to be called again likewise.
+        """
+        fold = self._folds[partition]
+        outcome = self._begun.pop(partition, None)
+        if outcome is None:
+            outcome = Outcome()
+        else:
+            records = [record for record in records if record.offset > fold.hw]
+        duplicate_batches = fold.duplicate_batches
+        folded = self._folding.fold(fold, records, is_due)
+        metrics.DUPLICATE_BATCHES.labels(topic).inc(fold.duplicate_batches - duplicate_batches)
+        outcome.events += folded.events
+        outcome.misplaced += folded.misplaced
+        for index, refusals in folded.refused:
+            outcome.dead_letters += dead_letters(records[index], refusals)
+            for refusal in refusals:
+                log_failure(records[index], refusal.error)
+        if folded.awaits is not None:
+            self._begun[partition] = outcome
+            raise PlanMissingError(folded.awaits)
+        if folded.is_paused:
+            self._begun[partition] = outcome
+            raise FoldPausedError
+        changes = fold.take_changes()
+        outcome.progress = changes.progress.sequences
+        outcome.forgotten = [_SEGMENT + key.encode() for key in changes.forgotten]
+        for segment in changes.segments:
+            outcome.entries[_SEGMENT + segment.key.encode()] = (segment.hw, segment.body)
+        unsettled = self._unsettled.setdefault(partition, {})
+        for cell in changes.cells:
+            try:
+                body = encode_cell(cell)
+                check_entry(body)
+            except Exception as error:  # noqa: BLE001 - the other experiments go on
+                # The last cell that could be written stands; the log has all of it.
+                failure = error if isinstance(error, EventError) else encoding_failed(error)
+                record = _record_at(records, cell.hw)
+                log_failure(record, failure)
+                outcome.dead_letters.append(dead_letter(record, failure))
+                continue
+            outcome.entries[_CELL + experiment_id(cell.experiment).encode()] = (cell.hw, body)
+            unsettled[cell.experiment] = cell
+            self._count_duplicates(topic, cell)
+        for experiment, offset in changes.ended:
+            name = experiment_id(experiment).encode()
+            outcome.entries[_ENDED + name] = (offset, b"")
+            outcome.forgotten.append(_CELL + name)
+            unsettled.pop(experiment, None)
+            self._duplicates.pop((partition, experiment), None)
+            self._removed.setdefault(partition, []).append(experiment)
+        return outcome
+
+    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
+        """Emit the cells of the batches folded so far; an event has no answer."""
+        del topic, answers
+        for cell in self._unsettled.pop(partition, {}).values():
+            self._emitter.offer(cell)
+        removed = self._removed.pop(partition, ())
+        for experiment in removed:
+            self._emitter.remove(experiment, self._folds[partition].source, partition)
+
+    def _count_duplicates(self, topic: str, cell: Cell) -> None:
+        place = cell.partition, cell.experiment
+        metrics.DUPLICATES.labels(topic).inc(cell.duplicates - self._duplicates.get(place, 0))
+        self._duplicates[place] = cell.duplicates
+
+
+def _record_at(records: Sequence[ConsumerRecord], offset: int) -> ConsumerRecord:
+    """Return the record at an offset, or the last one where that was folded before."""
+    return next((record for record in records if record.offset == offset), records[-1])

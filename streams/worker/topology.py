@@ -1,0 +1,210 @@
+"""Agents, tables and tasks of a worker, attached to its app: the same for workers and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import faust
+from faust.types import StreamT
+
+from schemas import catalogue
+from streams.fold.impressions import ImpressionFolding
+from streams.fold.observations import ObservationFolding
+from streams.kafka.source import KafkaSource
+from streams.model.ids import experiment_id
+from streams.model.partitioning import partition_of
+from streams.model.receipts import Keyring
+from streams.process.background import vital
+from streams.settings import Settings
+from streams.wire.decisions import encode_decision
+from streams.wire.registry import Framing
+from streams.worker.dead_letters import send_dead_letters
+from streams.worker.emitter import CellEmitter
+from streams.worker.endings import Endings
+from streams.worker.experiment_stage import ExperimentsStage
+from streams.worker.identities import TopicIdentities
+from streams.worker.journal import Journal, Outcome, Stage
+from streams.worker.last_snapshots import LastSnapshots
+from streams.worker.logged_actions import LoggedActions
+from streams.worker.logged_plans import LoggedPlans
+from streams.worker.misplaced import letters_of, send_to_their_partitions
+from streams.worker.outbox import Outgoing, deliver
+from streams.worker.projector import Projector
+from streams.worker.publisher import Outlets, Publisher
+from streams.worker.serving import Serving
+from streams.worker.tables import DurableTable
+from streams.worker.tally_stage import TallyStage
+from streams.worker.transport import BatchingApp
+
+
+def attach(
+    app: BatchingApp,
+    settings: Settings,
+    framing: Framing,
+    keyring: Keyring,
+    projector: Projector,
+    serving: Serving,
+    identities: TopicIdentities,
+) -> ExperimentsStage:
+    """Give `app` its three agents and what they feed; before the app starts.
+
+    Returns:
+        What is known of the experiments of this worker.
+
+    Args:
+        app: From `make_app`.
+        settings: Names, intervals and bounds.
+        framing: How records are framed.
+        keyring: Verifies the receipts.
+        projector: Writes to Redis.
+        serving: Whether the workers of this generation tell what follows.
+        identities: Knows which topics the source topics are.
+    """
+    app.fence = serving.fence
+    source = KafkaSource(settings)
+    plans = LoggedPlans(source, framing)
+    app.identities = identities
+    topology = _Topology(app, settings, framing, plans)
+    codec = framing.codec
+    emitter = CellEmitter(
+        topology.topic(catalogue.TALLIES),
+        codec,
+        lambda key: partition_of(key, settings.partitions),
+        interval_s=settings.tally_emit_interval_ms / 1000.0,
+        timeout_s=topology.timeout_s,
+    )
+    limit = settings.deduplication_max_entries
+    impressions = catalogue.IMPRESSIONS.full_name(settings.topic_prefix)
+    observations = catalogue.OBSERVATIONS.full_name(settings.topic_prefix)
+    experiments = ExperimentsStage(catalogue.COMMANDS.full_name(settings.topic_prefix), codec)
+    outlets = Outlets(
+        posteriors=topology.topic(catalogue.POSTERIORS),
+        decisions=topology.decisions,
+        commands=topology.topic(catalogue.COMMANDS),
+        may_command=lambda: identities.may_write(catalogue.COMMANDS),
+    )
+    publisher = Publisher(
+        experiments,
+        outlets,
+        projector,
+        codec,
+        topology.timeout_s,
+        serving,
+        LoggedActions(source, framing),
+        LastSnapshots(
+            source,
+            catalogue.of_generation(catalogue.POSTERIORS, serving.generation).name,
+            framing,
+        ),
+    )
+
+    topology.agent(
+        "impressions",
+        [catalogue.IMPRESSIONS],
+        TallyStage(impressions, ImpressionFolding(codec, keyring, limit, plans.get), emitter),
+    )
+    topology.agent(
+        "observations",
+        [catalogue.OBSERVATIONS],
+        TallyStage(
+            observations,
+            ObservationFolding(codec, keyring, limit, plans.get, settings.partitions),
+            emitter,
+        ),
+    )
+    topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
+    experiments.on_release = projector.forget
+    endings = Endings(
+        experiments,
+        {
+            each.name: topology.topic(each)
+            for each in (catalogue.IMPRESSIONS, catalogue.OBSERVATIONS)
+        },
+        keyring,
+        serving,
+        partitions=settings.partitions,
+        keep_s=settings.archived_keep_s,
+        timeout_s=topology.timeout_s,
+    )
+    tasks = {
+        "emitter": emitter.run,
+        "publisher": publisher.run,
+        "take-over": publisher.take_over,
+        "projector": projector.run,
+        "heartbeat": projector.watch,
+        "endings": endings.run,
+    }
+    for name, run in tasks.items():
+        app.task(partial(vital, name, run))
+    return experiments
+
+
+class _Topology:
+    """What the agents have in common."""
+
+    def __init__(
+        self, app: BatchingApp, settings: Settings, framing: Framing, plans: LoggedPlans
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._framing = framing
+        self._plans = plans
+        self.timeout_s = settings.kafka_timeout_s * 3
+        self.decisions = self.topic(catalogue.DECISIONS)
+        self.dead_letters = self.topic(catalogue.DEAD_LETTERS)
+        self.observations = self.topic(catalogue.OBSERVATIONS)
+
+    def topic(self, *topics: catalogue.Topic) -> faust.TopicT:
+        """Return topics as raw bytes: Faust must not decode, since it acknowledges what fails."""
+        return self._app.topic(
+            *map(self._settings.topic_name, topics),
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+        )
+
+    def agent(self, name: str, sources: Sequence[catalogue.Topic], stage: Stage) -> None:
+        """Attach an agent with its table."""
+        table = DurableTable(
+            self._app,
+            name=f"{name}-state",
+            key_type=bytes,
+            value_type=bytes,
+            partitions=self._settings.partitions,
+        )
+        self._app.tables.add(table)
+        journal = Journal(
+            self._app,
+            table,
+            stage,
+            [self._settings.topic_name(source) for source in sources],
+            self._framing,
+            self._plans.learn,
+            self._publish,
+            write_timeout_s=self.timeout_s,
+        )
+
+        async def run(stream: StreamT[bytes]) -> None:
+            await journal.run(stream)
+
+        self._app.agent(self.topic(*sources), name=name)(run)
+
+    async def _publish(self, outcome: Outcome) -> None:
+        moved, letters = outcome.misplaced, outcome.dead_letters
+        if not self._app.identities.may_write(catalogue.OBSERVATIONS):
+            topic = self._settings.topic_name(catalogue.OBSERVATIONS)
+            moved, letters = [], letters + letters_of(moved, topic, self._framing.codec)
+        await send_dead_letters(self.dead_letters, letters, self.timeout_s)
+        await send_to_their_partitions(
+            self.observations, moved, self._framing.codec, self.timeout_s
+        )
+        records = [
+            Outgoing(
+                experiment_id(decision.experiment).encode(),
+                encode_decision(decision, self._framing.codec),
+            )
+            for decision in outcome.decisions
+        ]
+        await deliver(self.decisions, records, self.timeout_s)

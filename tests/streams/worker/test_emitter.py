@@ -1,0 +1,95 @@
+"""Cells on their way to the second stage: a large one does not delay the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streams.tallies.cell import Cell, Source
+from streams.wire.cells import decode_cell
+from streams.wire.records import SINGLE_OBJECT
+from streams.worker import emitter as module
+from streams.worker.emitter import CellEmitter
+from streams.worker.outbox import Outgoing
+from streams.worker.pacing import Share
+
+LARGE, SMALL = 7, 1
+
+
+def cell(experiment: int, hw: int, partition: int = 0) -> Cell:
+    return Cell(experiment, Source.OBSERVATIONS, partition, hw, 1, 2, 0, {})
+
+
+@pytest.fixture
+def sent(monkeypatch) -> list[Cell]:
+    found: list[Cell] = []
+
+    async def deliver(_topic: Any, records: Any, _timeout: float) -> None:
+        found.extend(decode_cell(each.value) for each in records)
+
+    monkeypatch.setattr(module, "deliver", deliver)
+    return found
+
+
+@pytest.fixture
+def emitter(monkeypatch) -> CellEmitter:
+    """An emitter for which a large cell takes half a second, and a small one a millisecond."""
+    now_s = [0.0]
+    topic: Any = "tallies"
+    made = CellEmitter(topic, SINGLE_OBJECT, lambda _: 0, interval_s=0.1, timeout_s=1.0)
+    made._share = Share(0.2, 0.1, lambda: now_s[0])
+    record = made._record
+
+    def slow(of: Cell) -> Outgoing:
+        now_s[0] += 0.5 if of.experiment == LARGE else 0.001
+        return record(of)
+
+    monkeypatch.setattr(made, "_record", slow)
+    made.now_s = now_s  # type: ignore[attr-defined]
+    return made
+
+
+async def test_a_large_cell_is_sent_rarely_and_the_others_as_often_as_they_change(emitter, sent):
+    for hw in range(100):
+        emitter.offer(cell(LARGE, hw))
+        emitter.offer(cell(SMALL, hw))
+        await emitter._send()
+        emitter.now_s[0] += 0.1
+
+    assert [each.hw for each in sent if each.experiment == SMALL] == list(range(100))
+    large = [each.hw for each in sent if each.experiment == LARGE]
+    assert 2 <= len(large) <= 5  # a second of work every five, in 10 to 13 s
+    assert large == sorted(large)
+
+
+async def test_large_cells_take_turns_and_the_newest_of_each_is_sent(emitter, sent):
+    for hw in range(400):
+        for partition in range(4):
+            emitter.offer(cell(LARGE, hw, partition))
+        await emitter._send()
+        emitter.now_s[0] += 0.1
+    later = sent[4:]  # behind the first of each, which was not known to be large
+
+    assert len(later) >= 4
+    assert [each.partition for each in later] == [
+        sent[4 + index % 4].partition for index in range(len(later))
+    ]
+    emitter.now_s[0] += 1_000.0
+    while emitter._unsent:
+        await emitter._send()
+        emitter.now_s[0] += 10.0
+    assert {each.partition: each.hw for each in sent} == dict.fromkeys(range(4), 399)
+
+
+async def test_a_waiting_cell_goes_with_its_partition(emitter, sent):
+    emitter.offer(cell(LARGE, 1))
+    await emitter._send()
+    emitter.offer(cell(LARGE, 2))
+    await emitter._send()
+    assert emitter._unsent
+
+    emitter.forget(Source.OBSERVATIONS, 0)
+
+    assert not emitter._unsent
+    assert not emitter._large

@@ -1,0 +1,254 @@
+"""Commands that are read again after a crash are decided as they were the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from streams.model.errors import NewerEntryError
+from streams.model.events import Command, CommandKind
+from streams.model.ids import experiment_id
+from streams.tallies.cell import Cell, Source
+from streams.wire.cells import encode_cell
+from streams.wire.commands import encode_command
+from streams.worker.experiment_stage import ExperimentsStage
+from streams.worker.tables import DurableTable
+
+TOPIC = "commands"
+PARTITION = 1
+EXPERIMENT = 7
+DEFINITION: dict[str, Any] = {
+    "config": {"name": "test", "type": "ucb", "primaryMetric": "click"},
+    "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a stage reads of aiokafka's record."""
+
+    offset: int
+    value: bytes
+    topic: str = TOPIC
+    partition: int = PARTITION
+    timestamp: int = 0
+    key: bytes | None = None
+
+
+@dataclass
+class Entries:
+    """A table of one partition."""
+
+    values: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+
+    def entries(self, partition: int) -> Mapping[bytes, object]:
+        return self.values
+
+    def get_entry(self, partition: int, key: bytes) -> tuple[int, bytes] | None:
+        return self.values.get(key)
+
+
+def records(*kinds: str) -> list[Any]:
+    commands = [
+        Command(
+            f"{n:032x}", EXPERIMENT, CommandKind(kind), n, DEFINITION if kind == "create" else {}
+        )
+        for n, kind in enumerate(kinds)
+    ]
+    return [Record(n, encode_command(command)) for n, command in enumerate(commands)]
+
+
+def decided_twice(batch: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Fold a batch, lose everything but its table entries, and fold it again."""
+    stage = ExperimentsStage(TOPIC)
+    first = stage.fold(TOPIC, PARTITION, batch)
+    again = ExperimentsStage(TOPIC)
+    again.restore(PARTITION, cast(DurableTable, Entries(dict(first.entries))))
+    return first.decisions, again.fold(TOPIC, PARTITION, batch).decisions
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("create", "start"),
+        ("create", "start", "resume", "pause", "update"),
+        ("start", "archive", "create", "start", "create"),
+    ],
+)
+def test_decisions_made_again_after_a_crash_are_the_same(kinds):
+    first, again = decided_twice(records(*kinds))
+
+    assert [decision.evidence["command"] for decision in first] == list(kinds)
+    assert again == first
+
+
+def test_answers_are_given_when_the_batch_is_durable_and_not_again():
+    stage = ExperimentsStage(TOPIC)
+    outcome = stage.fold(TOPIC, PARTITION, records("create", "start"))
+    assert not stage.answers
+
+    stage.settle(TOPIC, PARTITION, outcome.answers)
+
+    assert [answer.accepted for answer in stage.answers] == [True, True]
+    assert stage.dirty == {(PARTITION, EXPERIMENT): None}
+
+
+def test_what_others_have_told_is_folded_and_not_told():
+    stage = ExperimentsStage(TOPIC)
+    outcome = stage.fold(TOPIC, PARTITION, [*records("create", "start"), Record(2, b"noise")])
+
+    outcome.keep_to_itself()
+
+    assert not outcome.decisions
+    assert not outcome.answers
+    assert not outcome.dead_letters
+    assert outcome.entries.keys() == {f"e/{experiment_id(EXPERIMENT)}".encode()}
+    assert [known.number for _, known in stage.all_known()] == [EXPERIMENT]
+
+
+def newer_cell(offset: int) -> Any:
+    """A cell in a schema version that nobody here has."""
+    value = b"\xc3\x01" + b"\x07" * 8 + b"a newer cell"
+    key = f"{experiment_id(EXPERIMENT)}/impressions/3".encode()
+    return Record(offset, value, topic="tallies", key=key)
+
+
+def test_a_cell_of_a_newer_release_waits_in_the_table_and_is_no_dead_letter():
+    stage = ExperimentsStage(TOPIC)
+
+    outcome = stage.fold("tallies", PARTITION, [newer_cell(5)])
+
+    key = f"n/{experiment_id(EXPERIMENT)}/impressions/3".encode()
+    assert not outcome.dead_letters
+    assert outcome.entries == {key: (5, newer_cell(5).value)}
+
+
+def test_a_waiting_cell_is_taken_by_a_worker_that_can_read_it():
+    cell = Cell(EXPERIMENT, Source.IMPRESSIONS, 3, 9, 1, 2, 0, {})
+    place = f"{experiment_id(EXPERIMENT)}/impressions/3"
+    table = Entries({f"n/{place}".encode(): (5, encode_cell(cell))})
+    stage = ExperimentsStage(TOPIC)
+
+    stage.restore(PARTITION, cast(DurableTable, table))
+    outcome = stage.fold(TOPIC, PARTITION, [])
+
+    known = stage.known(PARTITION, EXPERIMENT)
+    assert known is not None
+    assert list(known.cells.values()) == [cell]
+    assert outcome.entries == {f"t/{place}".encode(): (9, encode_cell(cell))}
+    assert outcome.forgotten == [f"n/{place}".encode()]
+
+
+def test_a_cell_that_still_cannot_be_read_goes_on_waiting():
+    key = f"n/{experiment_id(EXPERIMENT)}/impressions/3".encode()
+    stage = ExperimentsStage(TOPIC)
+
+    stage.restore(PARTITION, cast(DurableTable, Entries({key: (5, newer_cell(5).value)})))
+
+    assert stage.fold(TOPIC, PARTITION, []).forgotten == []
+
+
+@pytest.mark.parametrize(
+    "key", [None, b"", b"exp_0000000000007", b"exp_0000000000007/clicks/1", b"x/impressions/1"]
+)
+def test_an_unknown_schema_without_a_place_is_a_dead_letter(key):
+    record = replace(newer_cell(5), key=key)
+
+    outcome = ExperimentsStage(TOPIC).fold("tallies", PARTITION, [record])
+
+    assert [letter.code for letter in outcome.dead_letters] == ["UNKNOWN_SCHEMA"]
+    assert not outcome.entries
+
+
+@pytest.mark.parametrize(
+    ("key", "body"),
+    [
+        ("e/exp_0000000000007", b'{"format": 99}'),
+        ("t/exp_0000000000007/impressions/3", newer_cell(5).value),
+        ("d/exp_0000000000007", b"an_action_of_tomorrow"),
+    ],
+)
+def test_entries_of_a_newer_release_are_refused_and_not_written_over(key, body):
+    stage = ExperimentsStage(TOPIC)
+
+    with pytest.raises(NewerEntryError, match="newer release"):
+        stage.restore(PARTITION, cast(DurableTable, Entries({key.encode(): (1, body)})))
+
+
+def tombstone(offset: int) -> Any:
+    return replace(newer_cell(offset), value=None)
+
+
+def archived_stage() -> tuple[ExperimentsStage, Entries]:
+    """An archived experiment with a cell, and the table of its partition."""
+    stage = ExperimentsStage(TOPIC)
+    cell = Cell(EXPERIMENT, Source.IMPRESSIONS, 3, 9, 1, 2, 0, {})
+    key = f"{experiment_id(EXPERIMENT)}/impressions/3".encode()
+    table = Entries()
+    for topic, batch in (
+        (TOPIC, records("create", "archive")),
+        ("tallies", [Record(0, encode_cell(cell), topic="tallies", key=key)]),
+    ):
+        table.values |= stage.fold(topic, PARTITION, batch).entries
+        stage.settle(topic, PARTITION)
+    return stage, table
+
+
+def test_what_has_ended_is_forgotten_but_for_the_refusal_of_commands():
+    stage, table = archived_stage()
+    before = len(table.values[f"e/{experiment_id(EXPERIMENT)}".encode()][1])
+
+    outcome = stage.fold("tallies", PARTITION, [tombstone(1)])
+    stage.settle("tallies", PARTITION)
+
+    name = experiment_id(EXPERIMENT)
+    assert outcome.forgotten == [f"t/{name}/impressions/3".encode(), f"d/{name}".encode()]
+    assert len(outcome.entries[f"e/{name}".encode()][1]) < before / 4
+    assert stage.ended == [name]
+    assert not stage.dirty
+    known = stage.known(PARTITION, EXPERIMENT)
+    assert known is not None
+    assert known.snapshot() is None
+    command = Command(f"{9:032x}", EXPERIMENT, CommandKind.START, 9, {})
+    again = stage.fold(TOPIC, PARTITION, [Record(9, encode_command(command))])
+    assert [answer.code for answer in again.answers] == ["INVALID_TRANSITION"]
+
+
+def test_an_experiment_that_is_not_archived_is_not_ended_by_a_tombstone():
+    stage = ExperimentsStage(TOPIC)
+    stage.fold(TOPIC, PARTITION, records("create", "start"))
+
+    outcome = stage.fold("tallies", PARTITION, [tombstone(1)])
+
+    assert (outcome.entries, outcome.forgotten, stage.ended) == ({}, [], [])
+
+
+def test_the_end_of_an_experiment_survives_a_crash_with_cells_that_were_not_removed():
+    stage, table = archived_stage()
+    table.values |= stage.fold("tallies", PARTITION, [tombstone(1)]).entries
+    again = ExperimentsStage(TOPIC)
+
+    again.restore(PARTITION, cast(DurableTable, table))
+    outcome = again.fold(TOPIC, PARTITION, [])
+    again.settle(TOPIC, PARTITION)
+
+    name = experiment_id(EXPERIMENT)
+    assert outcome.forgotten == [f"t/{name}/impressions/3".encode()]
+    assert again.ended == [name]
+    known = again.known(PARTITION, EXPERIMENT)
+    assert known is not None
+    assert known.is_ended
+    assert not again.dirty
+
+
+def test_a_released_partition_is_left_to_whoever_has_it_now():
+    stage, _ = archived_stage()
+    left: list[str] = []
+    stage.on_release = left.extend
+
+    stage.release(PARTITION)
+
+    assert left == [experiment_id(EXPERIMENT)]

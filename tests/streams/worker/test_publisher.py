@@ -1,0 +1,534 @@
+"""Who decides: the served generation, on what it knows and on what was logged before it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from streams.experiments.lifecycle import Status
+from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.fold.experiment_state import Known, generation_of
+from streams.model.events import Answer, Command, CommandKind
+from streams.model.generations import Generations
+from streams.model.ids import experiment_id
+from streams.projection.writer import SnapshotRecord
+from streams.wire.commands import decode_command, encode_command
+from streams.wire.decisions import decode_decision
+from streams.wire.records import SINGLE_OBJECT
+from streams.wire.snapshots import decode_snapshot
+from streams.worker import metrics
+from streams.worker import publisher as module
+from streams.worker.experiment_stage import ExperimentsStage
+from streams.worker.last_snapshots import LastSnapshots
+from streams.worker.logged_actions import LoggedActions
+from streams.worker.outbox import Outgoing
+from streams.worker.pacing import Share
+from streams.worker.publisher import Outlets, Publisher
+from streams.worker.tables import MAX_ENTRY_BYTES
+from tests.streams.worker.test_experiment_stage import DEFINITION, Record
+
+evaluated_by_itself = module._evaluated
+CONTINUE, CONCLUDE = RecommendedAction.CONTINUE, RecommendedAction.CONCLUDE_WINNER
+PARTITION, EXPERIMENT = 0, 7
+
+
+@dataclass
+class Serving:
+    """What a worker knows of generations."""
+
+    is_served: bool = True
+    generation: int = 2
+    generations: Generations = field(default_factory=Generations)
+
+
+@dataclass
+class Logged:
+    """The actions that were logged."""
+
+    actions: dict[int, RecommendedAction] = field(default_factory=dict)
+    readings: int = 0
+
+    async def read(self) -> dict[int, RecommendedAction]:
+        self.readings += 1
+        return self.actions
+
+
+@dataclass
+class Last:
+    """The snapshots that were published last."""
+
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    asked: list[set[int]] = field(default_factory=list)
+
+    async def read(self, experiments: Iterable[int]) -> dict[int, Snapshot]:
+        self.asked.append(set(experiments))
+        return {
+            number: self.snapshots[number] for number in experiments if number in self.snapshots
+        }
+
+
+class Projected:
+    """A projector that nobody reads, and what it was given in order."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def offer(self, record: SnapshotRecord) -> None:
+        self.given.append(record.experiment_id)
+
+    def answer(self, answers: Iterable[Answer]) -> None:
+        self.given += [f"answer to {experiment_id(answer.experiment)}" for answer in answers]
+
+
+@dataclass
+class World:
+    """A publisher, and all that it has sent by topic."""
+
+    stage: ExperimentsStage
+    serving: Serving
+    logged: Logged
+    publisher: Publisher
+    projected: Projected
+    last: Last = field(default_factory=Last)
+    sent: dict[str, list[bytes]] = field(default_factory=dict)
+
+    async def step(self) -> None:
+        self.stage.touch_all()
+        await self.publisher._step()
+
+    def known(self) -> Known:
+        return next(known for _, known in self.stage.all_known())
+
+    def decided(self) -> list[tuple[str, int]]:
+        decisions = [decode_decision(value) for value in self.sent.get("decisions", [])]
+        return [(each.kind, generation_of(each)) for each in decisions]
+
+
+@pytest.fixture
+def world(monkeypatch) -> World:
+    """An experiment with a winner, which is to be concluded by itself."""
+    stage = ExperimentsStage("commands")
+    config = cast(dict[str, Any], DEFINITION["config"]) | {"autoPromoteWinner": True}
+    definition = DEFINITION | {"config": config}
+    records: list[Any] = [
+        Record(n, encode_command(Command(f"{n:032x}", EXPERIMENT, kind, n, payload)))
+        for n, (kind, payload) in enumerate(
+            [(CommandKind.CREATE, definition), (CommandKind.START, {})]
+        )
+    ]
+    stage.fold("commands", PARTITION, records)
+    serving, logged, projected, last = Serving(), Logged(), Projected(), Last()
+    topics: list[Any] = ["posteriors", "decisions", "commands"]
+    outlets = Outlets(*topics)
+    publisher = Publisher(
+        stage,
+        outlets,
+        cast(Any, projected),
+        SINGLE_OBJECT,
+        1.0,
+        cast(Any, serving),
+        cast(LoggedActions, logged),
+        cast(LastSnapshots, last),
+    )
+    publisher._share = Share(0.5, 3_600.0)  # however slow the machine is
+    world = World(stage, serving, logged, publisher, projected, last)
+
+    async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:
+        world.sent.setdefault(topic, []).extend(cast(bytes, each.value) for each in records)
+
+    def evaluated(known: Known) -> Snapshot:
+        snapshot = known.snapshot()
+        assert snapshot is not None
+        assert snapshot.evidence is not None
+        evidence = replace(snapshot.evidence, units=(1_000, 1_000), relative_loss=0.0)
+        return replace(snapshot, recommended_action=CONCLUDE, winner=1, evidence=evidence)
+
+    monkeypatch.setattr(module, "deliver", deliver)
+    monkeypatch.setattr(module, "_evaluated", evaluated)
+    return world
+
+
+def snapshots(world: World) -> list[Snapshot]:
+    return [decode_snapshot(value) for value in world.sent.get("posteriors", [])]
+
+
+def command(world: World, offset: int, kind: CommandKind, payload: dict[str, Any]) -> None:
+    sent = Command(f"{100 + offset:032x}", EXPERIMENT, kind, offset, payload)
+    outcome = world.stage.fold(
+        "commands", PARTITION, cast(Any, [Record(offset, encode_command(sent))])
+    )
+    assert [answer.accepted for answer in outcome.answers] == [True]
+    world.stage.settle("commands", PARTITION, outcome.answers)
+
+
+async def test_one_that_cannot_be_evaluated_says_so_and_stops_no_other(world, monkeypatch, caplog):
+    failures = metrics.EVALUATION_FAILURES._value.get()
+    monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
+    monkeypatch.setattr(Known, "snapshot", lambda _: 1 / 0)
+
+    await world.step()
+    await world.step()
+
+    first, second = snapshots(world)
+    assert first.failure is not None
+    assert (first.failure.code, first.failure.error) == ("EVALUATION_FAILED", "ZeroDivisionError")
+    assert first.failure.statistics_version == 0
+    assert first == second
+    assert sum(first.allocation.weights) == 65_536
+    assert first.recommended_action is RecommendedAction.INVESTIGATE
+    assert world.decided() == [("investigate", 2)]
+    assert world.last.asked == [{EXPERIMENT}]  # once
+    assert metrics.EVALUATION_FAILURES._value.get() == failures + 2
+    assert metrics.EVALUATIONS_FAILING._value.get() == 1
+    assert caplog.text.count(f"{experiment_id(EXPERIMENT)} cannot be evaluated") == 1
+
+
+async def test_commands_take_visible_effect_whatever_the_statistics_do(world, monkeypatch):
+    """Pause, resume, conclude with a winner and archive, with the weights that were published."""
+    await world.step()
+    (good,) = snapshots(world)
+    world.last.snapshots = {EXPERIMENT: good}
+    monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
+    monkeypatch.setattr(Known, "snapshot", lambda _: 1 / 0)
+    winner = good.experiment.variant_id(1)
+    steps = [
+        (CommandKind.PAUSE, {}, Status.PAUSED),
+        (CommandKind.RESUME, {}, Status.RUNNING),
+        (CommandKind.CONCLUDE, {"winnerVariantId": winner, "controlShare": 0.05}, Status.CONCLUDED),
+        (CommandKind.ARCHIVE, {}, Status.ARCHIVED),
+    ]
+
+    for offset, (kind, payload, status) in enumerate(steps, 10):
+        command(world, offset, kind, payload)
+        await world.publisher._step()
+
+        newest = snapshots(world)[-1]
+        assert newest.experiment.status is status
+        assert newest.failure is not None
+        assert newest.failure.statistics_version == good.version
+        assert newest.variants == good.variants
+        if status in {Status.PAUSED, Status.RUNNING}:
+            assert newest.allocation == good.allocation
+            assert newest.recommended_action is RecommendedAction.INVESTIGATE
+        assert world.projected.given[-1] == f"answer to {experiment_id(EXPERIMENT)}"
+    assert newest.winner == 1
+    assert newest.allocation.weights[0] == 3_277  # the share that the control keeps
+    assert "investigate" in [kind for kind, _ in world.decided()]
+
+
+async def test_one_that_can_be_evaluated_again_is_no_longer_failing(world, monkeypatch):
+    evaluated = module._evaluated
+    monkeypatch.setattr(module, "_evaluated", lambda _: 1 / 0)
+    await world.step()
+    monkeypatch.setattr(module, "_evaluated", evaluated)
+
+    await world.step()
+
+    assert snapshots(world)[-1].failure is None
+    assert metrics.EVALUATIONS_FAILING._value.get() == 0
+
+
+async def test_one_that_is_another_workers_now_is_no_longer_failing_here(world, monkeypatch):
+    """Its statistics of before are not kept: the other worker may publish newer ones."""
+    monkeypatch.setattr(module, "_evaluated", lambda _: 1 / 0)
+    await world.step()
+    assert metrics.EVALUATIONS_FAILING._value.get() == 1
+
+    world.stage.release(PARTITION)
+    await world.step()
+
+    assert metrics.EVALUATIONS_FAILING._value.get() == 0
+    assert not world.publisher._failing
+
+
+async def test_a_snapshot_that_does_not_fit_its_topic_is_a_failure_with_its_own_code(
+    world, monkeypatch
+):
+    evaluated = module._evaluated
+
+    def large(known: Known) -> Snapshot:
+        snapshot = evaluated(known)
+        assert snapshot is not None
+        return replace(snapshot, reason="x" * (2 * MAX_ENTRY_BYTES))
+
+    monkeypatch.setattr(module, "_evaluated", large)
+
+    await world.step()
+
+    (found,) = snapshots(world)
+    assert found.failure is not None
+    assert found.failure.code == "SNAPSHOT_TOO_LARGE"
+
+
+async def test_weights_are_not_replaced_while_the_last_ones_cannot_be_read(world, monkeypatch):
+    async def fail(_: Iterable[int]) -> dict[int, Snapshot]:
+        raise TimeoutError
+
+    monkeypatch.setattr(module, "_evaluated", lambda _: 1 / 0)
+    world.last.read = fail
+    world.stage.answers = [Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)]
+
+    with pytest.raises(TimeoutError):
+        await world.step()
+
+    assert world.sent.get("posteriors", []) == []
+    assert world.stage.dirty
+    assert len(world.stage.answers) == 1
+
+
+async def test_one_that_is_not_served_publishes_and_decides_nothing(world):
+    world.serving.is_served = False
+
+    await world.step()
+
+    assert len(world.sent["posteriors"]) == 1
+    assert world.sent.keys() == {"posteriors"}
+    assert world.known().action is CONCLUDE  # as if it had
+
+
+async def test_the_served_one_decides_once_and_says_which_it_is(world):
+    await world.step()
+    await world.step()
+
+    assert world.decided() == [("conclude_winner", 2)]
+    (promotion,) = map(decode_command, world.sent["commands"])
+    assert promotion.kind is CommandKind.CONCLUDE
+    assert world.logged.readings == 0
+
+
+async def test_without_the_right_to_write_commands_all_but_the_promotion_goes_on(world):
+    may = [False]
+    world.publisher._outlets = replace(world.publisher._outlets, may_command=lambda: may[0])
+
+    await world.step()
+    assert world.decided() == [("conclude_winner", 2)]
+    assert "commands" not in world.sent
+
+    may[0] = True
+    await world.step()
+    assert len(world.sent["commands"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("logged", "decided"),
+    [({}, [("conclude_winner", 2)]), ({EXPERIMENT: CONCLUDE}, [])],
+    ids=["was not logged", "was logged"],
+)
+async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, logged, decided):
+    world.serving.is_served = False
+    await world.step()
+    world.serving.is_served = True
+    world.logged.actions = logged
+    world.publisher._is_taking_over = True
+
+    await world.step()
+    await world.step()
+
+    assert world.decided() == decided
+    assert world.logged.readings == 1
+    assert len(world.sent["commands"]) == 1  # its id tells a second one
+
+
+async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world, monkeypatch):
+    monkeypatch.setattr(module, "TAKE_OVER_PAUSES_S", (0.0,))
+    world.logged.actions = {EXPERIMENT: CONCLUDE}  # and its note was lost
+    await world.step()
+    assert world.decided() == [("conclude_winner", 2)]
+    world.known().action = CONTINUE
+    world.stage.restorations += 1
+
+    taking_over = asyncio.create_task(world.publisher.take_over())
+    await asyncio.sleep(0.05)
+    assert world.publisher._is_taking_over
+    await world.step()
+    await world.step()
+    taking_over.cancel()
+
+    assert world.decided() == [("conclude_winner", 2)]
+
+
+async def test_a_take_over_that_cannot_read_the_log_is_not_over(world):
+    async def fail() -> None:
+        raise TimeoutError
+
+    world.publisher._is_taking_over = True
+    world.logged.read = fail
+    with pytest.raises(TimeoutError):
+        await world.step()
+
+    assert world.publisher._is_taking_over
+    assert world.stage.dirty
+
+
+async def test_what_does_not_fit_waits_its_turn_and_its_answers_with_it(world):
+    """Four experiments whose evaluations cost 60 ms, at a share that leaves time for one or two."""
+    stage, projected = world.stage, world.projected
+    create: list[Any] = [
+        Record(10 + n, encode_command(Command(f"{n:032x}", n, CommandKind.CREATE, n, DEFINITION)))
+        for n in (1, 2, 3)
+    ]
+    stage.fold("commands", PARTITION, create)
+    names = [experiment_id(number) for number in (1, 2, 3, EXPERIMENT)]
+    stage.settle("commands", PARTITION)
+    stage.answers = [
+        Answer(f"{number:032x}", number, accepted=True, version=1) for number in (3, 2)
+    ]
+    now_s = [0.0]
+
+    def clock() -> float:
+        now_s[0] += 0.06  # between beginning and end of an evaluation, too
+        return now_s[0]
+
+    world.publisher._share = Share(0.01, 0.1, clock)
+    await world.publisher._step()
+
+    first, second, third, last = names
+    # Those that were commanded come first; the third did not fit any more.
+    assert projected.given == [second, third, f"answer to {third}", f"answer to {second}"]
+    assert [experiment_id(number) for _, number in stage.dirty] == [first, last]
+    assert stage.changed.is_set()
+    stage.dirty[PARTITION, 2] = None  # it changes again, and comes last
+    for _ in range(4):
+        now_s[0] += 10.0
+        await world.publisher._step()
+    assert projected.given[4:] == [first, last, second]
+
+
+async def test_a_command_waits_for_no_share_and_its_answer_follows_its_snapshot(world):
+    world.stage.touch_all()
+    answer = Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)
+    world.stage.answers = [answer]
+    world.publisher._share = Share(0.01, 0.1, lambda: 0.0)
+    world.publisher._share._credit_s = 0.0
+
+    await world.publisher._step()
+
+    name = experiment_id(EXPERIMENT)
+    assert world.projected.given == [name, f"answer to {name}"]
+    assert world.stage.answers == []
+
+
+async def test_a_large_experiment_is_evaluated_rarely_and_delays_no_small_one(world, monkeypatch):
+    """One evaluation takes a second; at a tenth of the time it comes every ten seconds."""
+    stage = world.stage
+    create = Record(11, encode_command(Command(f"{1:032x}", 1, CommandKind.CREATE, 1, DEFINITION)))
+    stage.fold("commands", PARTITION, cast(Any, [create]))
+    now_s = [0.0]
+    evaluated = module._evaluated
+
+    def slow(known: Known) -> Snapshot | None:
+        now_s[0] += 1.0 if known.number == EXPERIMENT else 0.001
+        return evaluated(known)
+
+    monkeypatch.setattr(module, "_evaluated", slow)
+    world.publisher._share = Share(0.25, 0.1, lambda: now_s[0])
+    world.publisher._large_share = Share(0.1, 0.1, lambda: now_s[0])
+
+    for _ in range(200):
+        now_s[0] += 0.1
+        stage.touch_all()
+        await world.publisher._step()
+        if world.publisher._large_task is not None:  # its time is not that of the small one
+            await world.publisher._large_task
+
+    given = [each for each in world.projected.given if not each.startswith("answer")]
+    assert given.count(experiment_id(1)) == 200
+    assert 2 <= given.count(experiment_id(EXPERIMENT)) <= 4
+
+
+async def test_small_ones_are_published_while_a_large_one_is_evaluated(world, monkeypatch):
+    """Its command is answered after its own snapshot, and theirs do not wait for that."""
+    stage, evaluated = world.stage, module._evaluated
+    create = Record(11, encode_command(Command(f"{1:032x}", 1, CommandKind.CREATE, 1, DEFINITION)))
+    stage.fold("commands", PARTITION, cast(Any, [create]))
+    going_on = threading.Event()
+
+    def slow(known: Known) -> Snapshot | None:
+        assert known.number != EXPERIMENT or going_on.wait(10)
+        return evaluated(known)
+
+    monkeypatch.setattr(module, "_evaluated", slow)
+    world.publisher._large.add(EXPERIMENT)
+    large, small = (experiment_id(number) for number in (EXPERIMENT, 1))
+    stage.answers = [
+        Answer(f"{number:032x}", number, accepted=True, version=1) for number in (EXPERIMENT, 1)
+    ]
+
+    for _ in range(3):
+        await world.step()
+    assert world.projected.given == [small, f"answer to {small}", small, small]
+    assert (PARTITION, EXPERIMENT) in stage.dirty  # it has changed since, and comes again
+
+    going_on.set()
+    await world.publisher._large_task
+    assert world.projected.given[4:] == [large, f"answer to {large}"]
+    assert stage.changed.is_set()
+
+
+async def test_a_large_one_whose_partition_is_lost_meanwhile_is_not_published(world, monkeypatch):
+    world.publisher._large.add(EXPERIMENT)
+
+    await world.step()
+    world.stage.release(PARTITION)
+    await world.publisher._large_task
+
+    assert world.projected.given == []
+    assert "posteriors" not in {topic for topic, values in world.sent.items() if values}
+
+
+async def test_a_large_one_that_ends_meanwhile_is_not_published_and_its_answers_are(
+    world, monkeypatch
+):
+    """They belong to commands that are durable, so their sender must not wait for nothing."""
+    world.publisher._large.add(EXPERIMENT)
+    await world.step()
+    assert world.publisher._large_task is not None
+    world.stage.answers = []
+    world.known().archived_at_ms = 1
+    world.known().end()
+    await world.publisher._large_task
+
+    assert snapshots(world) == []
+    answer = Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)
+    await world.publisher._publish_large(PARTITION, world.known(), [answer])
+    assert world.stage.answers == [answer]
+
+
+async def test_a_large_one_that_was_cheap_is_no_small_one_before_it_is_published(world):
+    """Else a step would publish a newer snapshot before the older one that is on its way."""
+    order: list[str] = []
+    world.publisher._large.add(EXPERIMENT)
+    deliver = world.publisher._deliver
+
+    async def delivered(published: Any) -> None:
+        order.append(f"large: {EXPERIMENT in world.publisher._large}")
+        await deliver(published)
+
+    world.publisher._deliver = delivered
+    await world.step()
+    await world.publisher._large_task
+
+    assert "large: True" in order
+    assert "large: False" not in order[order.index("large: True") :]
+    assert EXPERIMENT not in world.publisher._large
+
+
+async def test_a_large_one_is_evaluated_again_when_kafka_was_away(world, monkeypatch):
+    async def away(*_: Any) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(module, "deliver", away)
+    world.publisher._large.add(EXPERIMENT)
+    world.stage.touch_all()
+    with contextlib.suppress(TimeoutError):
+        await world.publisher._step()
+    await world.publisher._large_task
+
+    assert (PARTITION, EXPERIMENT) in world.stage.dirty
+    assert world.stage.changed.is_set()

@@ -1,0 +1,130 @@
+"""Keeping first receipts: rebuilt by one worker, followed for a while, freed after archives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import pytest
+
+from streams.projection.receipts import Place
+from streams.worker.receipts import FREE_S, RETENTION_S, SETTLE_S, ReceiptKeeper
+from tests.twins.receipts import MemoryReceiptStore
+
+FIRST = Place("exp_0000000000001", 0, 1)
+SECOND = Place("exp_0000000000001", 0, 2)
+
+
+@dataclass
+class Log:
+    """Receipts that come to the log one after the other."""
+
+    waiting: list[dict[Place, bytes]]
+    impressions: int = 0
+    silence_s: float = 0.0
+
+    def new(self) -> Generator[dict[Place, bytes], None, None]:
+        time.sleep(self.silence_s)
+        while self.waiting:
+            self.impressions += 1
+            yield self.waiting.pop(0)
+
+
+class Case:
+    """A keeper with its parts."""
+
+    def __init__(self, *waiting: dict[Place, bytes], holder: str | None = None) -> None:
+        self.now_s = 1_000.0
+        self.store = MemoryReceiptStore(complete=False)
+        self.store.holder = holder
+        self.log = Log(list(waiting))
+        self.archived: list[str] = []
+        self.keeper = ReceiptKeeper(
+            self.store,  # type: ignore[arg-type]
+            lambda: self.log,  # type: ignore[arg-type, return-value]
+            "me",
+            lambda: self.archived,
+            lambda: self.now_s,
+            0.01,
+        )
+
+
+async def test_what_redis_has_lost_is_rebuilt_and_the_first_receipt_of_a_unit_holds() -> None:
+    case = Case({FIRST: b"one"}, {}, {FIRST: b"later", SECOND: b"two"})
+
+    await case.keeper.look()
+
+    assert case.store.receipts == {FIRST: b"one", SECOND: b"two"}
+    assert (case.store.complete, case.store.holder) == (True, "me")
+
+
+async def test_the_lease_is_kept_while_the_log_is_silent() -> None:
+    """All commands are read before the first receipt, and that may take longer than a lease."""
+    case = Case({FIRST: b"one"})
+    case.log.silence_s = 0.3
+    renewals, keep_lease = [], case.store.keep_lease
+
+    async def renewed(worker_id: str) -> bool:
+        renewals.append(worker_id)
+        return await keep_lease(worker_id)
+
+    case.store.keep_lease = renewed  # type: ignore[method-assign]
+    await case.keeper.look()
+
+    assert len(renewals) > 5
+    assert case.store.receipts == {FIRST: b"one"}
+
+
+async def test_the_log_is_followed_for_a_while_after_the_rebuild() -> None:
+    case = Case({FIRST: b"one"})
+    await case.keeper.look()
+
+    case.log.waiting.append({SECOND: b"two"})  # given out meanwhile, and logged late
+    await case.keeper.look()
+    followed = dict(case.store.receipts)
+    case.now_s += SETTLE_S
+    await case.keeper.look()
+
+    assert followed == {FIRST: b"one", SECOND: b"two"}
+    assert case.store.holder is None
+
+
+async def test_one_worker_rebuilds_and_the_others_wait() -> None:
+    case = Case({FIRST: b"one"}, holder="other")
+
+    await case.keeper.look()
+
+    assert not case.store.receipts
+    assert not case.store.complete
+
+
+@pytest.mark.parametrize("holder", ["other", None])
+async def test_a_worker_that_has_lost_its_lease_declares_nothing(holder: str | None) -> None:
+    """Another has taken it, or Redis was emptied in the middle of it."""
+    case = Case({FIRST: b"one"}, {SECOND: b"two"})
+
+    async def lose(receipts: dict[Place, bytes]) -> int:
+        case.store.holder = holder
+        return len(receipts)
+
+    case.store.add = lose  # type: ignore[assignment, method-assign]
+    await case.keeper.look()
+
+    assert not case.store.complete
+
+
+async def test_receipts_of_an_archived_experiment_go_after_a_while() -> None:
+    case = Case()
+    case.store.complete = True
+    await case.store.add({FIRST: b"one"})
+    await case.keeper.look()
+    case.archived = [FIRST.experiment_id]
+    case.now_s += FREE_S
+    await case.keeper.look()
+    at_once = await case.store.places()
+    case.now_s += RETENTION_S
+    await case.keeper.look()
+
+    assert at_once == [(FIRST.experiment_id, 0)]
+    assert await case.store.places() == []

@@ -1,0 +1,133 @@
+"""What a tally stage makes of records, and what of them cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from streams.fold.observations import ObservationFolding
+from streams.model.events import Observation
+from streams.model.receipts import Keyring, Receipt
+from streams.tallies.cell import Cell
+from streams.tallies.observations import ObservationFold
+from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
+from streams.wire.observations import encode_observation
+from streams.wire.records import SINGLE_OBJECT
+from streams.worker.emitter import CellEmitter
+from streams.worker.journal import Outcome
+from streams.worker.tables import DurableTable
+from streams.worker.tally_stage import TallyStage
+
+NOW_MS = 1_700_000_000_000
+PARTITION = 3
+TOPIC = "observations"
+KEYRING = Keyring({1: bytes(range(32))})
+PLANS = {
+    1: PLAIN,
+    2: Plan({"click": 2_000_000}),
+    3: Plan({"order": 5_000_000}, (("click", "order"),)),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a stage reads of aiokafka's record."""
+
+    offset: int
+    value: bytes
+    topic: str = TOPIC
+    partition: int = PARTITION
+    timestamp: int = NOW_MS
+    key: bytes | None = None
+
+
+@dataclass
+class Entries:
+    """A table of one partition."""
+
+    values: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+
+    def entries(self, partition: int) -> Mapping[bytes, object]:
+        assert partition == PARTITION
+        return self.values
+
+    def get_entry(self, partition: int, key: bytes) -> tuple[int, bytes] | None:
+        assert partition == PARTITION
+        return self.values.get(key)
+
+
+@dataclass
+class Emitted:
+    """The newest cell of every experiment, as the second stage would have it."""
+
+    cells: dict[int, Cell] = field(default_factory=dict)
+
+    def offer(self, cell: Cell) -> None:
+        before = self.cells.get(cell.experiment)
+        assert before is None or before.hw <= cell.hw
+        self.cells[cell.experiment] = cell
+
+    def forget(self, source: str, partition: int) -> None:
+        raise AssertionError
+
+
+def stage(emitted: Emitted, plan_of: PlanOf) -> TallyStage[ObservationFold]:
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 1_000, plan_of)
+    return TallyStage(TOPIC, folding, cast(CellEmitter, emitted))
+
+
+def record(offset: int, experiment: int, unit: int, event: int) -> Record:
+    if event == 0:
+        return Record(offset, b"poison")
+    receipt = KEYRING.sign(Receipt(experiment, unit % 2, 1 << 31, 1, NOW_MS, unit, 60))
+    metric = "click" if event % 2 else "order"
+    observation = Observation(receipt, metric, 1_000_000 * event, f"e{event}", NOW_MS + 1)
+    return Record(offset, encode_observation(observation))
+
+
+def learning(
+    running: TallyStage[ObservationFold], batch: list[Record], plans: dict[int, Plan]
+) -> Outcome:
+    """Fold a batch as the journal does, whose plans nobody has told before they are missed."""
+    while True:
+        try:
+            return running.fold(TOPIC, PARTITION, batch)
+        except PlanMissingError as error:
+            plans[error.experiment] = PLANS[error.experiment]
+
+
+def test_what_cannot_be_used_is_a_dead_letter_with_its_bytes_once():
+    running = stage(Emitted(), plain)
+    running.restore(PARTITION, cast(DurableTable, Entries()))
+
+    outcome = running.fold(
+        TOPIC,
+        PARTITION,
+        [
+            Record(0, b"poison"),
+            Record(1, b'[{"assignmentId":"x","metric":"click","value":1},{"metric":"click"}]'),
+        ],
+    )
+
+    assert [
+        (letter.offset, letter.index, letter.value is None) for letter in outcome.dead_letters
+    ] == [
+        (0, 0, False),
+        (1, 0, False),
+        (1, 1, True),
+    ]
+    assert outcome.entries == {}
+
+
+def test_what_was_wrong_before_a_plan_was_missing_is_told_once():
+    plans: dict[int, Plan] = {1: PLAIN}
+    running = stage(Emitted(), plans.get)
+    running.restore(PARTITION, cast(DurableTable, Entries()))
+    batch = [record(0, 1, 1, 0), record(1, 1, 1, 1), record(2, 2, 1, 1), record(3, 1, 1, 0)]
+
+    outcome = learning(running, batch, plans)
+
+    assert [letter.offset for letter in outcome.dead_letters] == [0, 3]
+    assert outcome.events == 4
+    assert plans.keys() == {1, 2}
