@@ -11,7 +11,6 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.evaluation.logged import IntArray, UnitLog
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.fold.base import Folding
@@ -21,6 +20,7 @@ from streams.model.errors import InputError, quoted
 from streams.model.quantities import MICRO
 from streams.model.receipts import Keyring
 from streams.replay.captures import Advance, capture
+from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.replay.partitions import Inputs, Part, side_by_side
 from streams.replay.verify import Watcher
 from streams.tallies.cell import Source

@@ -24,8 +24,12 @@ from streams.cli.replay.command import (
 )
 from streams.cli.replay.progress import watched
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, ExperimentId
-from streams.evaluation.report import evaluate_target
-from streams.evaluation.target import (
+from streams.experiments.lifecycle import Experiment
+from streams.model.errors import InputError, quoted
+from streams.model.ids import experiment_number
+from streams.replay.history import experiment_of
+from streams.replay.off_policy.report import evaluate_target
+from streams.replay.off_policy.target import (
     WEIGHT_TOLERANCE,
     OwnRun,
     Weigh,
@@ -34,10 +38,6 @@ from streams.evaluation.target import (
     policy_of,
     replayed,
 )
-from streams.experiments.lifecycle import Experiment
-from streams.model.errors import InputError, quoted
-from streams.model.ids import experiment_number
-from streams.replay.history import experiment_of
 from streams.replay.partitions import Inputs
 from streams.replay.unit_log import unit_log
 from streams.replay.what_if import Assumptions

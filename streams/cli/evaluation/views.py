@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from streams.cli.tables import share, table_of
-from streams.evaluation.estimators import Estimate
-from streams.evaluation.report import SWITCH_THRESHOLD, Evaluation
 from streams.experiments.lifecycle import Experiment
+from streams.replay.off_policy.estimators import Estimate
+from streams.replay.off_policy.report import SWITCH_THRESHOLD, Evaluation
 
 FEW_EFFECTIVE_UNITS = 100.0
 """Below, intervals by the central limit theorem are too narrow to be believed."""

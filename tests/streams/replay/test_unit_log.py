@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.evaluation.progress import Progress
 from streams.experiments.definition import parse_definition
 from streams.model.errors import InputError
 from streams.model.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
@@ -18,6 +17,7 @@ from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import CLOCK_SKEW_MS, Receipt
 from streams.replay import unit_log as module
 from streams.replay.history import experiment_of
+from streams.replay.off_policy.progress import Progress
 from streams.replay.unit_log import joined, unit_log
 from streams.replay.what_if import Assumptions, what_if
 from streams.tallies import observations
@@ -25,7 +25,6 @@ from streams.tallies.cell import Source, merge
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
-from tests.streams.evaluation.logs import tallies
 from tests.streams.replay.memory import (
     INPUTS,
     KEYRING,
@@ -35,6 +34,7 @@ from tests.streams.replay.memory import (
     Installation,
     installation,
 )
+from tests.streams.replay.off_policy.logs import tallies
 
 QUARTER = PROPENSITY_ONE // 4
 

@@ -11,14 +11,14 @@ from rich.console import Console
 
 from streams.cli.evaluation.command import own_run, shares_of
 from streams.cli.evaluation.views import Asked, evaluation_json, evaluation_view
-from streams.evaluation.estimators import UNKNOWN
-from streams.evaluation.logged import UnitLog
-from streams.evaluation.report import Evaluation, evaluate_target
-from streams.evaluation.target import fixed, replayed
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.replay.off_policy.estimators import UNKNOWN
+from streams.replay.off_policy.logged import UnitLog
+from streams.replay.off_policy.report import Evaluation, evaluate_target
+from streams.replay.off_policy.target import fixed, replayed
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from streams.evaluation.logged import UnitLog
-from streams.evaluation.progress import Progress, batches
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.replay.off_policy.logged import UnitLog
+from streams.replay.off_policy.progress import Progress, batches
 from streams.tallies.cell import Tally
 
 HALF = PROPENSITY_ONE // 2

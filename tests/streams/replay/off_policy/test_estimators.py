@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from streams.cli.open_bandit.dataset import fetch_wheel
-from streams.evaluation.estimators import (
+from streams.model.errors import InvalidParameterError
+from streams.replay.off_policy.estimators import (
     UNKNOWN,
     Estimate,
     diagnose,
@@ -31,7 +32,6 @@ from streams.evaluation.estimators import (
     switch_dr,
     variant_means,
 )
-from streams.model.errors import InvalidParameterError
 
 # Four units: variants 0, 1, 0, 1 by even chances; the target gives variant 1 three quarters.
 WEIGHTS = np.array([0.5, 1.5, 0.5, 1.5])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streams.evaluation.logged import UnitLog
-from streams.evaluation.report import evaluate_target
-from streams.evaluation.target import OwnRun, fixed, policy_of, replayed
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
+from streams.replay.off_policy.logged import UnitLog
+from streams.replay.off_policy.report import evaluate_target
+from streams.replay.off_policy.target import OwnRun, fixed, policy_of, replayed
 from streams.tallies.cell import Tally
-from tests.streams.evaluation.logs import HALF, experiment_of, log_of, tallies
+from tests.streams.replay.off_policy.logs import HALF, experiment_of, log_of, tallies
 
 
 def seen(log: UnitLog, size: int) -> list[list[tuple[int, float, int]]]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.evaluation import estimators
-from streams.evaluation.estimators import Diagnostics, Estimate
-from streams.evaluation.logged import UnitLog
-from streams.evaluation.target import Target
+from streams.replay.off_policy import estimators
+from streams.replay.off_policy.estimators import Diagnostics, Estimate
+from streams.replay.off_policy.logged import UnitLog
+from streams.replay.off_policy.target import Target
 
 SWITCH_THRESHOLD = 10.0
 """Weight above which Switch-DR believes its model alone: ten units' say for one."""

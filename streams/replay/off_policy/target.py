@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.analysis.evaluate import evaluate
-from streams.evaluation.logged import IntArray, UnitLog
-from streams.evaluation.progress import Progress, batches
 from streams.experiments.lifecycle import Experiment
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.policies.contextual.base import ContextualPolicy
+from streams.replay.off_policy.logged import IntArray, UnitLog
+from streams.replay.off_policy.progress import Progress, batches
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 FloatArray = NDArray[np.float64]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.evaluation.logged import IntArray, UnitLog
 from streams.model.errors import InvalidParameterError
+from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge
 from streams.tallies.periods import tick_of
