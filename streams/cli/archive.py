@@ -27,15 +27,15 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from schemas import catalogue
-from streams.archive.archiving import Watcher, archive
-from streams.archive.errors import ArchiveError
-from streams.archive.partition import Appended
-from streams.archive.verification import TopicReport, bytes_of, verify
 from streams.cli import experiments, terminal
 from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.kafka.source import KafkaSource
 from streams.model.errors import ConfigurationError
+from streams.ops.archive.archiving import Watcher, archive
+from streams.ops.archive.errors import ArchiveError
+from streams.ops.archive.partition import Appended
+from streams.ops.archive.verification import TopicReport, bytes_of, verify
 
 
 class ArchivedTopic(StrEnum):

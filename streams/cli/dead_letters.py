@@ -18,14 +18,14 @@ from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
-from streams.dead_letters.content import readable
-from streams.dead_letters.originals import Original, originals_of, single
-from streams.dead_letters.place import Place
-from streams.dead_letters.reading import Found, Record, Selection, find_letters
-from streams.dead_letters.resending import Resend, resends_of
-from streams.dead_letters.sending import send_again
 from streams.model.errors import MESSAGE_CHARACTERS, InputError, one_line, quoted
 from streams.model.events import DeadLetter
+from streams.ops.dead_letters.content import readable
+from streams.ops.dead_letters.originals import Original, originals_of, single
+from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.reading import Found, Record, Selection, find_letters
+from streams.ops.dead_letters.resending import Resend, resends_of
+from streams.ops.dead_letters.sending import send_again
 from streams.settings import Settings
 from streams.wire.registry import framing
 

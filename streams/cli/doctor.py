@@ -14,9 +14,9 @@ from rich.text import Text
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
-from streams.diagnosis.checks import findings
-from streams.diagnosis.finding import Finding, Severity
-from streams.diagnosis.gathering import gather
+from streams.ops.doctor.checks import findings
+from streams.ops.doctor.finding import Finding, Severity
+from streams.ops.doctor.gathering import gather
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold"}
 

@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from streams.archive.joined import JoinedSource
-from streams.archive.source import ArchiveSource
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, print_json
 from streams.kafka.records import LogSource
 from streams.kafka.source import KafkaSource
+from streams.ops.archive.joined import JoinedSource
+from streams.ops.archive.source import ArchiveSource
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import ReceiptStore

@@ -10,9 +10,9 @@ import typer
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
-from streams.diagnosis.schemas import SchemaFacts, blockers
 from streams.kafka.schema_levels import append_levels, levels_of
 from streams.model.schema_levels import above, higher, listed
+from streams.ops.doctor.schemas import SchemaFacts, blockers
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.presence import ProcessSchemas, live_processes

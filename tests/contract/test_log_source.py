@@ -13,12 +13,12 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.archive.archiving import archive
-from streams.archive.joined import JoinedSource
-from streams.archive.source import ArchiveSource
 from streams.kafka.admin import create_topics
 from streams.kafka.records import LogError, LogSource, Span, StoredRecord, all_records
 from streams.kafka.source import KafkaSource
+from streams.ops.archive.archiving import archive
+from streams.ops.archive.joined import JoinedSource
+from streams.ops.archive.source import ArchiveSource
 from streams.settings import Settings
 from tests.twins.log import START_MS, MemoryLog
 

@@ -17,8 +17,6 @@ from api.requests import AssignmentContext, AssignmentsRequest
 from schemas import library
 from schemas.codec import CONFLUENT_MARK, Codec
 from schemas.errors import RecordError
-from streams.archive.container import read_blocks, read_head
-from streams.archive.errors import ArchiveError
 from streams.model.errors import (
     MESSAGE_CHARACTERS,
     PATH_CHARACTERS,
@@ -30,6 +28,8 @@ from streams.model.receipt_columns import open_columns
 from streams.model.receipts import RECEIPT_LENGTH, Keyring, Receipt
 from streams.model.validation import parse
 from streams.model.vectors import pack, unpack
+from streams.ops.archive.container import read_blocks, read_head
+from streams.ops.archive.errors import ArchiveError
 from streams.tallies.segments import Piece
 from streams.tallies.sequences import SequenceGuard
 from streams.wire import (

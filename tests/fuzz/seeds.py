@@ -135,7 +135,7 @@ def _guard() -> SequenceGuard:
 
 
 def _archives() -> Iterator[bytes]:
-    own = json.loads((files("streams.archive") / "archived_record.avsc").read_text("utf-8"))
+    own = json.loads((files("streams.ops.archive") / "archived_record.avsc").read_text("utf-8"))
     rows = [{"offset": n, "timestamp_ms": n, "key": None, "value": b"v"} for n in range(3)]
     metadata = {"topic": "t", "partition": "0", "first": "0", "begin": "0", "missing": "0"}
     recursive = {"type": "record", "name": "R", "fields": [{"name": "r", "type": ["null", "R"]}]}

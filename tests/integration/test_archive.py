@@ -12,16 +12,16 @@ from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
 from schemas.catalogue import COMMANDS, DAY_MS, OBSERVATIONS
-from streams.archive.archiving import archive
-from streams.archive.errors import ArchiveError
-from streams.archive.joined import JoinedSource
-from streams.archive.layout import files_of
-from streams.archive.source import ArchiveSource
-from streams.archive.verification import verify
 from streams.cli.main import app
 from streams.kafka.admin import create_topics
 from streams.kafka.records import LogError, StoredRecord
 from streams.kafka.source import KafkaSource
+from streams.ops.archive.archiving import archive
+from streams.ops.archive.errors import ArchiveError
+from streams.ops.archive.joined import JoinedSource
+from streams.ops.archive.layout import files_of
+from streams.ops.archive.source import ArchiveSource
+from streams.ops.archive.verification import verify
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify as verify_log

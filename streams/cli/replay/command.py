@@ -10,8 +10,6 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from streams.archive.joined import JoinedSource
-from streams.archive.source import ArchiveSource
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.replay import rebuild
@@ -23,6 +21,8 @@ from streams.kafka.records import LogSource
 from streams.kafka.source import KafkaSource
 from streams.model.errors import InputError, quoted
 from streams.model.ids import experiment_number
+from streams.ops.archive.joined import JoinedSource
+from streams.ops.archive.source import ArchiveSource
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify as verify_log

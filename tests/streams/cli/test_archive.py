@@ -7,10 +7,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from streams.archive.archiving import archive
 from streams.cli.main import app
-from tests.streams.archive.conftest import TOPIC, log_of, records
+from streams.ops.archive.archiving import archive
 from tests.streams.cli.conftest import EXPERIMENT_ID
+from tests.streams.ops.archive.conftest import TOPIC, log_of, records
 
 
 def invoke(*arguments):

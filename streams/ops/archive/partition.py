@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.archive.container import ContainerWriter, Head, read_last, sync_directory
-from streams.archive.errors import mismatch
-from streams.archive.layout import ArchiveFile, day_of, files_of, partition_directory
 from streams.kafka.records import StoredRecord
+from streams.ops.archive.container import ContainerWriter, Head, read_last, sync_directory
+from streams.ops.archive.errors import mismatch
+from streams.ops.archive.layout import ArchiveFile, day_of, files_of, partition_directory
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streams.archive.container import checksum, read_blocks, read_checksum, read_head
-from streams.archive.errors import ArchiveError
-from streams.archive.layout import ArchiveFile, files_of, partitions_of, topics_of
+from streams.ops.archive.container import checksum, read_blocks, read_checksum, read_head
+from streams.ops.archive.errors import ArchiveError
+from streams.ops.archive.layout import ArchiveFile, files_of, partitions_of, topics_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from streams.dead_letters.place import Place
-from streams.dead_letters.resending import resend_of
 from streams.model.errors import InputError
 from streams.model.events import (
     DeadLetter,
@@ -16,6 +14,8 @@ from streams.model.events import (
     ObservationBatch,
 )
 from streams.model.quantities import PROPENSITY_ONE
+from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.resending import resend_of
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import (
     decode_observations,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from streams.archive.layout import PARTIAL
 from streams.model.errors import ConfigurationError
+from streams.ops.archive.layout import PARTIAL
 
 
 @contextmanager

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from streams.dead_letters.reading import Found, Record, letters
 from streams.kafka.records import LogError, StoredRecord
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 from streams.model.errors import InputError
 from streams.model.events import DeadLetter
+from streams.ops.dead_letters.reading import Found, Record, letters
 
 
 @dataclass(frozen=True, slots=True)

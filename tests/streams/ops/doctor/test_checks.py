@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from streams.diagnosis.checks import findings
-from streams.diagnosis.facts import (
+from streams.model.schema_levels import SchemaLevels
+from streams.ops.doctor.checks import findings
+from streams.ops.doctor.facts import (
     ApiFacts,
     Facts,
     KafkaFacts,
@@ -14,9 +15,8 @@ from streams.diagnosis.facts import (
     RedisFacts,
     SnapshotFacts,
 )
-from streams.diagnosis.finding import Severity
-from streams.diagnosis.schemas import SchemaFacts, blockers
-from streams.model.schema_levels import SchemaLevels
+from streams.ops.doctor.finding import Severity
+from streams.ops.doctor.schemas import SchemaFacts, blockers
 from streams.projection.presence import ProcessSchemas
 
 GIB = 2**30

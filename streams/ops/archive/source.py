@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.archive.container import read_blocks, read_head, read_last
-from streams.archive.layout import ArchiveFile, files_of, partitions_of
 from streams.kafka.records import LogError, Span, StoredRecord, incomplete, truncated
+from streams.ops.archive.container import read_blocks, read_head, read_last
+from streams.ops.archive.layout import ArchiveFile, files_of, partitions_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from streams.diagnosis.cluster import CLUSTER_CHECKS
-from streams.diagnosis.facts import Facts, PartitionFacts
-from streams.diagnosis.finding import Finding, Severity
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.schema_levels import listed
+from streams.ops.doctor.cluster import CLUSTER_CHECKS
+from streams.ops.doctor.facts import Facts, PartitionFacts
+from streams.ops.doctor.finding import Finding, Severity
 
 LAG_LIMIT = 100_000
 """Records of a topic that workers may be behind while they advance: a second or less of a worker's

@@ -16,9 +16,9 @@ from itertools import islice
 
 from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
 from schemas.codec import Codec
-from streams.dead_letters.place import Place
 from streams.model.errors import EventError, InputError
 from streams.model.events import DeadLetter, ObservationBatch
+from streams.ops.dead_letters.place import Place
 from streams.wire.impressions import decode_impression_batch
 from streams.wire.observation_fields import MAX_OBSERVATIONS
 from streams.wire.observations import decode_observations, encode_observation

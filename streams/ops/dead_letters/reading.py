@@ -1,6 +1,6 @@
 """Reads the topic `dead-letters` from its beginning to its end.
 
-Letters may be many, so a look keeps no bytes of their records; `streams.dead_letters.originals`
+Letters may be many, so a look keeps no bytes of their records; `streams.ops.dead_letters.originals`
 has those.
 """
 
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from schemas.catalogue import DEAD_LETTERS
-from streams.dead_letters.place import Place
 from streams.kafka.records import all_records
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 from streams.model.errors import EventError
 from streams.model.events import DeadLetter
+from streams.ops.dead_letters.place import Place
 from streams.wire.dead_letters import decode_dead_letter
 
 Record = tuple[str, int, int]

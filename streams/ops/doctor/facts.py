@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streams.diagnosis.schemas import SchemaFacts
 from streams.kafka.requirements import Deviation
+from streams.ops.doctor.schemas import SchemaFacts
 from streams.projection.refusals import Refusal
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.archive.archiving import archive
-from streams.archive.source import ArchiveSource
 from streams.kafka.records import StoredRecord
+from streams.ops.archive.archiving import archive
+from streams.ops.archive.source import ArchiveSource
 from tests.twins.log import MemoryLog
 
 TOPIC = "observations"

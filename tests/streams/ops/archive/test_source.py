@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.catalogue import DAY_MS
-from streams.archive import container
-from streams.archive.errors import ArchiveError
-from streams.archive.joined import JoinedSource
-from streams.archive.layout import files_of
-from streams.archive.source import ArchiveSource
-from streams.archive.verification import verify
 from streams.kafka.records import LogError, Span
-from tests.streams.archive.conftest import TOPIC, Archive, log_of, records
+from streams.ops.archive import container
+from streams.ops.archive.errors import ArchiveError
+from streams.ops.archive.joined import JoinedSource
+from streams.ops.archive.layout import files_of
+from streams.ops.archive.source import ArchiveSource
+from streams.ops.archive.verification import verify
+from tests.streams.ops.archive.conftest import TOPIC, Archive, log_of, records
 
 N = 100
 

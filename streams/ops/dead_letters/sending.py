@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.catalogue import STATE_BYTES
-from streams.dead_letters.place import Place
-from streams.dead_letters.resending import RESENT_FROM, Resend
 from streams.kafka.answers import denied, is_denied
 from streams.kafka.settings import KafkaSettings
 from streams.model.errors import DependencyError
+from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.resending import RESENT_FROM, Resend
 
 
 def send_again(settings: KafkaSettings, resends: Sequence[Resend]) -> None:

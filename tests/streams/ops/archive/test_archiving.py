@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.catalogue import DAY_MS
-from streams.archive.archiving import archive
-from streams.archive.container import SCHEMA, ContainerWriter
-from streams.archive.errors import ArchiveError
-from streams.archive.layout import files_of
-from streams.archive.lock import owned
-from streams.archive.verification import verify
 from streams.kafka.records import StoredRecord
 from streams.model.errors import ConfigurationError, DependencyError
-from tests.streams.archive.conftest import TOPIC, Archive, log_of, records
+from streams.ops.archive.archiving import archive
+from streams.ops.archive.container import SCHEMA, ContainerWriter
+from streams.ops.archive.errors import ArchiveError
+from streams.ops.archive.layout import files_of
+from streams.ops.archive.lock import owned
+from streams.ops.archive.verification import verify
+from tests.streams.ops.archive.conftest import TOPIC, Archive, log_of, records
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 
@@ -158,9 +158,9 @@ def test_a_run_that_is_interrupted_keeps_finished_files_and_no_others(kept, monk
 CRASH = """
 import os, sys
 from pathlib import Path
-from streams.archive.archiving import archive
-from streams.archive.container import ContainerWriter
-from tests.streams.archive.conftest import TOPIC, log_of, records
+from streams.ops.archive.archiving import archive
+from streams.ops.archive.container import ContainerWriter
+from tests.streams.ops.archive.conftest import TOPIC, log_of, records
 
 original = ContainerWriter.seal
 

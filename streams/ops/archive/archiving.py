@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from streams.archive.errors import ArchiveError
-from streams.archive.lock import owned
-from streams.archive.partition import Appended, PartitionArchive
 from streams.kafka.records import LogSource, Span
 from streams.model.errors import DependencyError
+from streams.ops.archive.errors import ArchiveError
+from streams.ops.archive.lock import owned
+from streams.ops.archive.partition import Appended, PartitionArchive
 
 
 class Watcher:

@@ -17,9 +17,9 @@ from fastavro.schema import parse_schema
 from fastavro.write import Writer
 
 from schemas.library import structure
-from streams.archive.errors import ArchiveError
-from streams.archive.layout import ArchiveFile
 from streams.kafka.records import StoredRecord
+from streams.ops.archive.errors import ArchiveError
+from streams.ops.archive.layout import ArchiveFile
 
 # Not in `schemas/`: that is the wire, where a record carries no more than the fingerprint of its
 # schema, so every version is kept and every schema has a topic and an id in the registry. This

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams.diagnosis.facts import Facts
-from streams.diagnosis.finding import Finding, Severity
 from streams.model.receipts import CLOCK_SKEW_MS
+from streams.ops.doctor.facts import Facts
+from streams.ops.doctor.finding import Finding, Severity
 
 SKEW_WARNING_MS = 5_000
 _SHOWN = 3

@@ -30,16 +30,6 @@ from schemas.catalogue import (
     of_generation,
 )
 from streams.analysis.misspelled_metrics import misspelt_metrics
-from streams.dead_letters.reading import Selection, find_letters
-from streams.diagnosis.facts import (
-    ApiFacts,
-    Facts,
-    KafkaFacts,
-    PartitionFacts,
-    RedisFacts,
-    SnapshotFacts,
-)
-from streams.diagnosis.schemas import SchemaFacts
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import required_topics
@@ -54,6 +44,16 @@ from streams.kafka.source import KafkaSource
 from streams.kafka.topics import Described, describe, missing_group_rights
 from streams.model.errors import DependencyError, EngineError, EventError
 from streams.model.ids import experiment_id
+from streams.ops.dead_letters.reading import Selection, find_letters
+from streams.ops.doctor.facts import (
+    ApiFacts,
+    Facts,
+    KafkaFacts,
+    PartitionFacts,
+    RedisFacts,
+    SnapshotFacts,
+)
+from streams.ops.doctor.schemas import SchemaFacts
 from streams.projection.connection import connect, redis_errors
 from streams.projection.keys import Keys
 from streams.projection.presence import live_processes

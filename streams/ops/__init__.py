@@ -1,0 +1,1 @@
+"""Operation: the doctor, dead letters and the archive."""
