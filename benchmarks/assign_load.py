@@ -26,7 +26,7 @@ import httpx
 import psutil
 
 from benchmarks.stack import Stack, names, running_stack
-from streams.embedded.children import free_port
+from streams.local.children import free_port
 
 SCRIPT = Path(__file__).with_name("assign.lua")
 WARM_UP_S = 2

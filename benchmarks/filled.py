@@ -19,10 +19,10 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.fold import EXPERIMENTS, NOW_MS, PARTITIONS, VARIANTS, Logged
 from schemas import catalogue
-from streams.embedded.children import Child
-from streams.embedded.tansu import start_tansu
-from streams.embedded.valkey import start_valkey
 from streams.kafka.admin import create_topics
+from streams.local.children import Child
+from streams.local.tansu import start_tansu
+from streams.local.valkey import start_valkey
 from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id
 from streams.settings import ENVIRONMENT_PREFIX, Settings

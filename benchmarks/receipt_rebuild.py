@@ -19,10 +19,10 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from schemas import catalogue
-from streams.embedded.tansu import start_tansu
-from streams.embedded.valkey import start_valkey
 from streams.kafka.admin import create_topics
 from streams.kafka.source import KafkaSource
+from streams.local.tansu import start_tansu
+from streams.local.valkey import start_valkey
 from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring

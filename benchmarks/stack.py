@@ -17,13 +17,13 @@ import httpx
 
 from api.auth import ApiKey, ApiKeyFile
 from streams.analysis.evaluate import evaluate
-from streams.embedded.children import Child, free_port
-from streams.embedded.tansu import start_tansu
-from streams.embedded.valkey import start_valkey
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.kafka.admin import create_topics
+from streams.local.children import Child, free_port
+from streams.local.tansu import start_tansu
+from streams.local.valkey import start_valkey
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE

@@ -43,8 +43,8 @@ from benchmarks.filled import (
 )
 from benchmarks.fold import Logged, impressions, observations
 from schemas import catalogue
-from streams.embedded.children import Child
 from streams.kafka.source import KafkaSource
+from streams.local.children import Child
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import Watcher, verify

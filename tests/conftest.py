@@ -14,9 +14,9 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
-from streams.embedded.children import free_port
-from streams.embedded.tansu import start_tansu
-from streams.embedded.valkey import start_valkey
+from streams.local.children import free_port
+from streams.local.tansu import start_tansu
+from streams.local.valkey import start_valkey
 from streams.settings import Settings
 from tests.brokers.kafka import KafkaMissingError, kafka_cluster
 

@@ -13,9 +13,9 @@ import typer
 
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
-from streams.embedded.children import ChildFailedError, free_port
-from streams.embedded.plan import Plan
-from streams.embedded.supervisor import LogLostError, Supervisor
+from streams.local.children import ChildFailedError, free_port
+from streams.local.plan import Plan
+from streams.local.supervisor import LogLostError, Supervisor
 from streams.settings import load_settings
 
 EXIT_LOG_LOST = 70  # sysexits.h: an internal fault; the state is gone

@@ -18,8 +18,8 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 from platformdirs import user_cache_path
 
-from streams.embedded.children import Child
-from streams.embedded.tansu import answers_kafka
+from streams.local.children import Child
+from streams.local.tansu import answers_kafka
 
 HOST = "127.0.0.1"
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from streams.embedded.tansu import answers_kafka
+from streams.local.tansu import answers_kafka
 from tests.brokers.kafka import HOST, START_TIMEOUT_S, KafkaCluster, free_ports
 
 ADMIN = "admin"

@@ -19,10 +19,10 @@ from typing import Any
 import httpx
 
 from schemas import library
-from streams.embedded.children import Child
-from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka.admin import create_topics
 from streams.kafka.source import KafkaSource
+from streams.local.children import Child
+from streams.local.valkey import answers_redis, start_valkey
 from streams.model.events import Command, CommandKind, Observation
 from streams.model.ids import experiment_number
 from streams.model.quantities import MICRO

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.embedded.children import Child, free_port
+from streams.local.children import Child, free_port
 from streams.model.events import ImpressionBatch
 from streams.settings import Settings
 from streams.wire.impressions import decode_impression_batch

@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from api.delivery import RETRY_PAUSE_S
-from streams.embedded.tansu import start_tansu
-from streams.embedded.valkey import start_valkey
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import create_topics
+from streams.local.tansu import start_tansu
+from streams.local.valkey import start_valkey
 from streams.model.receipts import Keyring
 from streams.projection.connection import connect
 from streams.projection.keys import Keys

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from api.spool import Spool, SpoolRecord
-from streams.embedded.children import Child, free_port
 from streams.kafka.admin import create_topics
+from streams.local.children import Child, free_port
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.writer import ProjectionWriter, SnapshotRecord

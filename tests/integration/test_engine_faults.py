@@ -7,8 +7,8 @@ import signal
 import psutil
 import pytest
 
-from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka.admin import create_topics
+from streams.local.valkey import answers_redis, start_valkey
 from streams.model.events import CommandKind
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.decisions import decode_decision

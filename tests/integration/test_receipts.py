@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from streams.embedded.children import Child
-from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka.admin import create_topics
+from streams.local.children import Child
+from streams.local.valkey import answers_redis, start_valkey
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import ReceiptStore

@@ -8,10 +8,10 @@ import redis.asyncio
 from confluent_kafka.admin import AdminClient
 
 from schemas.catalogue import CATALOGUE
-from streams.embedded.children import free_port
-from streams.embedded.tansu import answers_kafka, start_tansu
-from streams.embedded.valkey import answers_redis, start_valkey
 from streams.kafka.admin import create_topics
+from streams.local.children import free_port
+from streams.local.tansu import answers_kafka, start_tansu
+from streams.local.valkey import answers_redis, start_valkey
 from streams.model.errors import ConfigurationError, DependencyError
 
 

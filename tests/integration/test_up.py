@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from streams.embedded.children import free_port
+from streams.local.children import free_port
 from tests.integration.engine_ledger import until
 
 READY_TIMEOUT_S = 60

@@ -25,9 +25,9 @@ from streams.cli.demo.screen import Screen
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import AsJson
 from streams.cli.up import planned
-from streams.embedded.children import ChildFailedError
-from streams.embedded.registry import find_stack
-from streams.embedded.supervisor import LogLostError, Supervisor
+from streams.local.children import ChildFailedError
+from streams.local.registry import find_stack
+from streams.local.supervisor import LogLostError, Supervisor
 from streams.model.receipts import Keyring
 from streams.settings import Settings
 

@@ -15,9 +15,9 @@ from streams.cli.failures import EXIT_FAILED
 from streams.cli.replay.progress import Bar, catching_up, watched
 from streams.cli.replay.views import generations_view, report_text
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
-from streams.embedded.children import ChildFailedError
-from streams.embedded.workers import running_workers
 from streams.kafka.source import KafkaSource
+from streams.local.children import ChildFailedError
+from streams.local.workers import running_workers
 from streams.replay import rebuild
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs

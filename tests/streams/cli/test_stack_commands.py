@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from streams.cli.main import app
 from streams.cli.up import planned
-from streams.embedded.children import free_port
+from streams.local.children import free_port
 
 
 def test_up_on_a_taken_port_says_so_and_exits_2(tmp_path):

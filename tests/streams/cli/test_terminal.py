@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from streams.cli.terminal import connected, settings_of
-from streams.embedded.children import free_port
-from streams.embedded.plan import Plan
-from streams.embedded.registry import registered
+from streams.local.children import free_port
+from streams.local.plan import Plan
+from streams.local.registry import registered
 from streams.model.errors import ConfigurationError, DependencyError
 
 

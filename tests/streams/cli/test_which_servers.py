@@ -19,8 +19,8 @@ from typer.testing import CliRunner, Result
 from streams.cli import imports
 from streams.cli.main import app
 from streams.cli.terminal import API_DEFAULT
-from streams.embedded.plan import Plan
-from streams.embedded.registry import registered
+from streams.local.plan import Plan
+from streams.local.registry import registered
 
 EXPERIMENT = "exp_0000000000001"
 ARGUMENTS: dict[str, tuple[str, ...]] = {

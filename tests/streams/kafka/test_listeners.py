@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from streams.embedded.children import free_port
 from streams.kafka.listeners import asks_for_sasl, speaks_tls
+from streams.local.children import free_port
 
 SASL_OFFERED, MECHANISM_UNKNOWN, NO_SASL = 0, 33, 34
 

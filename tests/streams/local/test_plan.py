@@ -7,8 +7,8 @@ import stat
 
 import pytest
 
-from streams.embedded.children import free_port
-from streams.embedded.plan import Plan, generated_receipt_keys
+from streams.local.children import free_port
+from streams.local.plan import Plan, generated_receipt_keys
 from streams.model.errors import ConfigurationError
 
 

@@ -19,12 +19,12 @@ from functools import partial
 
 import httpx
 
-from streams.embedded.children import Child, ChildFailedError
-from streams.embedded.plan import Plan
-from streams.embedded.registry import registered
-from streams.embedded.tansu import start_tansu
-from streams.embedded.valkey import start_valkey
 from streams.kafka.admin import create_topics
+from streams.local.children import Child, ChildFailedError
+from streams.local.plan import Plan
+from streams.local.registry import registered
+from streams.local.tansu import start_tansu
+from streams.local.valkey import start_valkey
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 
 # A stop ends within ten seconds: the API, then the workers, then Valkey, then the broker. A worker

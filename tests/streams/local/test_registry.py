@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.embedded.plan import Plan
-from streams.embedded.registry import (
+from streams.local.plan import Plan
+from streams.local.registry import (
     find_stack,
     registered,
     registry_directory,

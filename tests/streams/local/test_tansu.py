@@ -11,7 +11,7 @@ import pytest
 PROCESSES = 4
 RUN = """
 import subprocess, sys
-from streams.embedded.tansu import binary
+from streams.local.tansu import binary
 print("ready", flush=True)
 sys.stdin.readline()
 sys.exit(subprocess.run([binary(), "--version"], capture_output=True).returncode)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from streams.embedded.children import Child, ChildFailedError
+from streams.local.children import Child, ChildFailedError
 from streams.settings import ENVIRONMENT_PREFIX, Settings, variables
 
 GRACE_S = 6.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streams.embedded.children import Child, ChildFailedError, accepts, free_port
+from streams.local.children import Child, ChildFailedError, accepts, free_port
 
 LISTEN = """
 import socket, sys, time
@@ -28,7 +28,7 @@ time.sleep(600)
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from streams.embedded.children import Child
+from streams.local.children import Child
 
 async def main():
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
