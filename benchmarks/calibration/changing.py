@@ -11,9 +11,9 @@ import numpy as np
 
 from benchmarks.calibration.results import Claim, Mean, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
-from streams.calibration.drift import Course, World, go_through
-from streams.calibration.lives import running
-from streams.calibration.proportion import Proportion
+from benchmarks.simulation.drift import Course, World, go_through
+from benchmarks.simulation.lives import running
+from benchmarks.simulation.proportion import Proportion
 
 _SEED = 2026_11
 _HOUR_MS = 3_600_000

@@ -7,11 +7,11 @@ from functools import partial
 
 from benchmarks.calibration.results import Claim, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
-from streams.calibration import claims, critical_values, stopping
-from streams.calibration.critical_values import OTHERS, CriticalValue
-from streams.calibration.proportion import Proportion
-from streams.calibration.stopping import Outcome, Reading, Rule
-from streams.calibration.traffic import Traffic
+from benchmarks.simulation import claims, critical_values, stopping
+from benchmarks.simulation.critical_values import OTHERS, CriticalValue
+from benchmarks.simulation.proportion import Proportion
+from benchmarks.simulation.stopping import Outcome, Reading, Rule
+from benchmarks.simulation.traffic import Traffic
 
 ALPHA = 0.05
 _SEED = 2026_11

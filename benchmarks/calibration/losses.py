@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Mean, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
-from streams.calibration.regret import CASES, GROWING, LOW_CLICK_RATES, Case, regret
+from benchmarks.simulation.regret import CASES, GROWING, LOW_CLICK_RATES, Case, regret
 from streams.policies.thompson_sampling import ThompsonSampling
 
 HORIZON = 20_000

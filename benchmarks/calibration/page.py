@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.calibration.results import Claim, Mean, Measure, Result, Store, Verdict
 from benchmarks.calibration.row import Group, Row
-from streams.calibration.proportion import Proportion
+from benchmarks.simulation.proportion import Proportion
 
 _FINE = 0.01  # shares this near to 0 or 1 are shown with another decimal
 _PLAIN_FROM = 100.0  # means from here on are shown without decimals
@@ -26,7 +26,7 @@ Student's t. A claim **holds** if the whole interval is within it, **fails** if 
 is outside, and is **open** if its bound lies inside: then more repetitions would tell. Rows without
 a verdict are there for comparison; "400 of 2,000" repetitions were run at a fifth of the full size.
 How the figures are computed in production is in [statistics.md](statistics.md); the simulations are
-in [`streams/calibration/`](../streams/calibration/claims.py).
+in [`benchmarks/simulation/`](../benchmarks/simulation/claims.py).
 """
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter
 from benchmarks.calibration.losses import HORIZON
 from benchmarks.calibration.results import Result, Store
 from benchmarks.calibration.winners import LEAST_UNITS
-from streams.calibration.regret import LOW_CLICK_RATES
+from benchmarks.simulation.regret import LOW_CLICK_RATES
 
 Rows = Mapping[str, Result]
 

@@ -8,8 +8,8 @@ from functools import partial
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Mean, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
-from streams.calibration.mismatch import alarms
-from streams.calibration.traffic import Traffic, Weights
+from benchmarks.simulation.mismatch import alarms
+from benchmarks.simulation.traffic import Traffic, Weights
 
 _SEED = 2026_06
 _QUICK_LOOKS = 200

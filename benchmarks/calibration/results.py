@@ -12,7 +12,7 @@ from typing import Any, Self, assert_never
 
 from scipy import special
 
-from streams.calibration.proportion import Proportion
+from benchmarks.simulation.proportion import Proportion
 
 CONFIDENCE = 0.95
 

@@ -13,10 +13,10 @@ from benchmarks.calibration.errors import describe, slug
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
 from benchmarks.calibration.winners import LEAST_UNITS, MOST_TIMES
-from streams.calibration.lives import Life, live, running, together
-from streams.calibration.proportion import Proportion
-from streams.calibration.stopping import Reading, Rule, happened_by, judge
-from streams.calibration.traffic import Traffic, Weights
+from benchmarks.simulation.lives import Life, live, running, together
+from benchmarks.simulation.proportion import Proportion
+from benchmarks.simulation.stopping import Reading, Rule, happened_by, judge
+from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.definition import DECIDING_SHARE
 from streams.model.quantities import ALLOCATION_TOTAL
 

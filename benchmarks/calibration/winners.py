@@ -8,11 +8,11 @@ from functools import partial
 from benchmarks.calibration.errors import describe, judged, slug
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
-from streams.calibration import claims
-from streams.calibration.critical_values import OTHERS, CriticalValue
-from streams.calibration.proportion import Proportion
-from streams.calibration.stopping import Rule
-from streams.calibration.traffic import Traffic, Weights
+from benchmarks.simulation import claims
+from benchmarks.simulation.critical_values import OTHERS, CriticalValue
+from benchmarks.simulation.proportion import Proportion
+from benchmarks.simulation.stopping import Rule
+from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.definition import DECIDING_SHARE
 
 LEAST_UNITS = 9_090

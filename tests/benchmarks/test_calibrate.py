@@ -12,7 +12,7 @@ from benchmarks.calibration.plots import PLOTS, draw
 from benchmarks.calibration.results import Claim, Mean, Result, Store, Verdict
 from benchmarks.calibration.row import Size, thinned
 from benchmarks.calibration.running import run_rows
-from streams.calibration.proportion import Proportion
+from benchmarks.simulation.proportion import Proportion
 
 QUICK = [f"{group.name}/{row.name}" for group, row in chosen([]) if row.quick_repetitions]
 

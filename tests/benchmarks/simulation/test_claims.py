@@ -1,6 +1,6 @@
-from streams.calibration import claims
-from streams.calibration.stopping import run
-from streams.calibration.traffic import Weights
+from benchmarks.simulation import claims
+from benchmarks.simulation.stopping import run
+from benchmarks.simulation.traffic import Weights
 
 
 def test_every_rate_and_number_of_variants_is_there_with_fixed_and_moving_weights():

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from streams.calibration.drift import World, go_through
-from streams.calibration.lives import running
+from benchmarks.simulation.drift import World, go_through
+from benchmarks.simulation.lives import running
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
 

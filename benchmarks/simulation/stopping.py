@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from streams.calibration.proportion import Proportion
-from streams.calibration.traffic import Arrivals, Traffic, arrivals
+from benchmarks.simulation.proportion import Proportion
+from benchmarks.simulation.traffic import Arrivals, Traffic, arrivals
 from streams.stats.arrays import FloatArray
 from streams.stats.sequential.comparison import intervals, pairwise_error
 from streams.stats.sequential.contrasts import (

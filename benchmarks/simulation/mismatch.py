@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.calibration.proportion import Proportion
-from streams.calibration.traffic import Traffic, arrivals
+from benchmarks.simulation.proportion import Proportion
+from benchmarks.simulation.traffic import Traffic, arrivals
 from streams.stats.sequential.sample_ratio import (
     Assigned,
     under_fixed_weights,

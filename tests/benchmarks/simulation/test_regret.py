@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.calibration.regret import (
+from benchmarks.simulation.regret import (
     CASES,
     EVERY_HUNDRED,
     GROWING,

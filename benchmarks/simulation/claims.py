@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.calibration.stopping import Reading, Rule
-from streams.calibration.traffic import Traffic, Weights
+from benchmarks.simulation.stopping import Reading, Rule
+from benchmarks.simulation.traffic import Traffic, Weights
 
 RATES = (0.004, 0.01, 0.1)
 N_ARMS = (2, 3, 10)

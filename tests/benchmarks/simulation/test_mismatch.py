@@ -1,7 +1,7 @@
 import pytest
 
-from streams.calibration.mismatch import alarms
-from streams.calibration.traffic import Traffic, Weights
+from benchmarks.simulation.mismatch import alarms
+from benchmarks.simulation.traffic import Traffic, Weights
 
 
 @pytest.mark.statistical

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from streams.calibration.stopping import Judged, Outcome, outcome
-from streams.calibration.traffic import Arrivals, Traffic, arrivals
+from benchmarks.simulation.stopping import Judged, Outcome, outcome
+from benchmarks.simulation.traffic import Arrivals, Traffic, arrivals
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.simulation.traffic import Arrivals
 from streams.analysis.evaluate import evaluate
 from streams.analysis.promotion import obstacles
-from streams.calibration.traffic import Arrivals
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot

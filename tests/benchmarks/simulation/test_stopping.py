@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from streams.calibration.stopping import Reading, Rule, run
-from streams.calibration.traffic import Traffic, Weights, arrivals
+from benchmarks.simulation.stopping import Reading, Rule, run
+from benchmarks.simulation.traffic import Traffic, Weights, arrivals
 
 PLAIN, OVERLAP, INVERSE = Rule(Reading.PLAIN), Rule(Reading.OVERLAP), Rule(Reading.INVERSE)
 

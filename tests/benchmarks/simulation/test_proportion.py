@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from streams.calibration.proportion import Proportion
+from benchmarks.simulation.proportion import Proportion
 from streams.model.errors import InvalidParameterError
 
 counts = st.integers(1, 5_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streams.calibration.lives import live, running, together
-from streams.calibration.stopping import Reading, Rule, judge
-from streams.calibration.traffic import Traffic, Weights
+from benchmarks.simulation.lives import live, running, together
+from benchmarks.simulation.stopping import Reading, Rule, judge
+from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.snapshot import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL
 

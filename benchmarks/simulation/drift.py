@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.simulation.lives import METRIC, NUMBER, PROPENSITY_PER_WEIGHT
 from streams.analysis.evaluate import evaluate
-from streams.calibration.lives import METRIC, NUMBER, PROPENSITY_PER_WEIGHT
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import InvalidParameterError

@@ -1,7 +1,7 @@
 import pytest
 
-from streams.calibration import stopping
-from streams.calibration.critical_values import (
+from benchmarks.simulation import stopping
+from benchmarks.simulation.critical_values import (
     FIXED_HORIZON,
     GROWTHBOOK,
     OTHERS,
@@ -9,8 +9,8 @@ from streams.calibration.critical_values import (
     STATSIG,
     run,
 )
-from streams.calibration.stopping import Reading, Rule
-from streams.calibration.traffic import Traffic, Weights
+from benchmarks.simulation.stopping import Reading, Rule
+from benchmarks.simulation.traffic import Traffic, Weights
 from streams.model.errors import InvalidParameterError
 
 NULL = Traffic((0.1, 0.1), looks=200, units_per_look=200)
