@@ -1,4 +1,4 @@
-"""Holds the statistics to what they claim, and writes docs/calibration.md.
+"""Holds the statistics to what they claim, and writes docs/explanation/calibration.md.
 
     python -m benchmarks.calibrate [--rows GROUP | GROUP/ROW ...] [--scale 0.2] [--quick | --render]
 
@@ -23,7 +23,7 @@ from benchmarks.calibration.results import Store, Verdict
 from benchmarks.calibration.running import run_rows
 
 ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "explanation"
 RESULTS = ROOT / "benchmarks" / "results" / "calibration"
 
 QUICK_LEVEL = 1.0 - 1e-6

@@ -1,4 +1,4 @@
-"""The plot of docs/hostile-requests.svg, from what `benchmarks.hostile_requests` has written.
+"""Plot docs/reference/hostile-requests.svg from the result of `benchmarks.hostile_requests`.
 
 python -m benchmarks.hostile_plot
 """
@@ -37,5 +37,5 @@ def draw(result: Mapping[str, Any], file: Path) -> None:
 if __name__ == "__main__":
     draw(
         json.loads((_HERE / "results" / "hostile_requests.json").read_text()),
-        _HERE.parent / "docs" / "hostile-requests.svg",
+        _HERE.parent / "docs" / "reference" / "hostile-requests.svg",
     )

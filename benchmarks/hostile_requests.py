@@ -4,8 +4,8 @@
 
 starts the embedded stack and one API with keys, sends it hostile requests at a bounded rate, and a
 good assignment among them every second. The resident memory of the API is written every few seconds
-to benchmarks/results/hostile_requests.json, and drawn into docs/hostile-requests.svg at the end.
-The kinds of requests take turns, so every one of them is sent every few seconds.
+to benchmarks/results/hostile_requests.json, and drawn into docs/reference/hostile-requests.svg at
+the end. The kinds of requests take turns, so every one of them is sent every few seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.hostile_plot import draw
 from benchmarks.stack import names, running_stack
 
 RESULT = Path(__file__).with_name("results") / "hostile_requests.json"
-PLOT = Path(__file__).parents[1] / "docs" / "hostile-requests.svg"
+PLOT = Path(__file__).parents[1] / "docs" / "reference" / "hostile-requests.svg"
 SAMPLE_S = 5.0
 WARM_UP_SHARE = 0.1
 """Share of the run after which memory counts as settled."""

@@ -1,4 +1,4 @@
-"""docs/failures.md names tests that exist."""
+"""docs/explanation/failures.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_every_row_of_the_failure_page_names_a_test_that_exists():
-    page = (ROOT / "docs" / "failures.md").read_text()
+    page = (ROOT / "docs" / "explanation" / "failures.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
     named = [re.findall(r"`(test_\w+)`", row) for row in rows]
     sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))

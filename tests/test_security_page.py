@@ -1,4 +1,4 @@
-"""docs/security.md names tests that exist, for every risk of the list."""
+"""docs/reference/security.md names tests that exist, for every risk of the list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_every_test_that_the_security_page_names_exists():
-    page = (ROOT / "docs" / "security.md").read_text()
+    page = (ROOT / "docs" / "reference" / "security.md").read_text()
     sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     defined = set(re.findall(r"def (test_\w+)", sources))
     rows = re.findall(r"^\| \*\*(API\d+)\*\*.*$", page, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""docs/calibration.md from the results that there are."""
+"""docs/explanation/calibration.md from the results that there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plots of docs/calibration.md, as SVG with the same bytes for the same results."""
+"""The plots of docs/explanation/calibration.md, as SVG with the same bytes for the same results."""
 
 from __future__ import annotations
 

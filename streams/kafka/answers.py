@@ -55,7 +55,7 @@ def denied(settings: KafkaSettings, missing: str) -> ClusterError:
     """Return the error of missing rights, written as `READ on topic observations`."""
     return ClusterError(
         "KAFKA_ACCESS_DENIED",
-        f"{_user(settings)} lacks {missing}; see the table of rights in docs/security.md",
+        f"{_user(settings)} lacks {missing}; see the table of rights in docs/reference/security.md",
     )
 
 

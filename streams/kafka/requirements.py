@@ -38,7 +38,7 @@ class Deviation:
     def advice(self) -> str:
         """What to do about it."""
         if self.setting in {"partitions", "replication.factor"}:
-            return "It cannot change by a setting; see docs/production.md."
+            return "It cannot change by a setting; see docs/how-to/run-in-production.md."
         return (
             f"kafka-configs.sh --alter --entity-type topics --entity-name {self.topic} "
             f"--add-config {self.setting}={self.wanted}"

@@ -1,4 +1,4 @@
-"""Which rights a process needs, by the table in docs/security.md, and whether it has them."""
+"""Rights that a process needs, by the table in docs/reference/security.md, and those it lacks."""
 
 from __future__ import annotations
 

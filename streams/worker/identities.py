@@ -60,7 +60,7 @@ class TopicIdentities:
         lacking = tuple(missing_rights(self._spared, described))
         if lacking and lacking != self.lacking:
             logger.warning(
-                "this worker lacks %s; docs/security.md says what it does without",
+                "this worker lacks %s; docs/reference/security.md says what it does without",
                 "; ".join(lacking),
             )
         self.lacking = lacking

@@ -1,4 +1,4 @@
-"""Every process with the rights of docs/security.md, on Kafka with TLS, SASL and ACLs."""
+"""Every process with the rights of docs/reference/security.md, on Kafka with TLS, SASL and ACLs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.integration.test_promotion import show
 
 pytestmark = pytest.mark.kafka
 
-PAGE = Path(__file__).parents[2] / "docs" / "security.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "security.md"
 PREFIX = "shop-"
 
 

@@ -1,1 +1,1 @@
-"""Topics kept as files, because retention ends and experiments do not; `docs/archive.md`."""
+"""Topics kept as files beyond the retention of Kafka; see `docs/how-to/archive-topics.md`."""

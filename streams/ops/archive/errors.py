@@ -13,7 +13,7 @@ class ArchiveError(EngineError):
     `ARCHIVE_UNREADABLE`: a file is not a container of archived records.
     `ARCHIVE_BROKEN`: what is in the files is not continuous.
 
-    Operator action: see the table in `docs/archive.md`.
+    Operator action: see the table in `docs/how-to/archive-topics.md`.
     """
 
 

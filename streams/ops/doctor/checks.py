@@ -167,7 +167,7 @@ def _api(facts: Facts) -> Iterator[Finding]:
             "API_NOT_READY",
             Severity.ERROR,
             f"the API is not ready: {_listed(others)}",
-            "See `GET /ready`; what it names is described in docs/operations.md.",
+            "See `GET /ready`; what it names is described in docs/how-to/operate.md.",
         )
 
 

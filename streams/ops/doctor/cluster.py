@@ -18,7 +18,7 @@ _ADVICE = {
     "EXPERIMENT_SASL_MECHANISM.",
     "KAFKA_PROTOCOL_MISMATCH": "Correct EXPERIMENT_SECURITY_PROTOCOL, or the port.",
     "KAFKA_UNKNOWN_HOST": "Correct EXPERIMENT_KAFKA_URL, or the names that this machine resolves.",
-    "KAFKA_ACCESS_DENIED": "Grant it; docs/security.md has the table of rights.",
+    "KAFKA_ACCESS_DENIED": "Grant it; docs/reference/security.md has the table of rights.",
 }
 
 
@@ -75,8 +75,8 @@ def _lacking(facts: Facts) -> Iterator[Finding]:
             "WORKER_LACKS_RIGHTS",
             Severity.WARNING,
             f"a worker lacks {_listed(facts.redis.lacking)}, and does without",
-            "Grant it, and the worker takes it up within seconds; docs/security.md says what is "
-            "not done without it: winners are not promoted, archived experiments keep their "
+            "Grant it, and the worker takes it up within seconds; docs/reference/security.md says "
+            "what is not done without it: winners are not promoted, archived experiments keep their "
             "memory, observations in a wrong partition are dead letters.",
         )
 
