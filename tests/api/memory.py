@@ -28,18 +28,20 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.fold.experiment_state import Known
 from streams.model.errors import DependencyError
-from streams.model.events import Answer, Command, ImpressionBatch, Observation
+from streams.model.events import Command, ImpressionBatch, Observation
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
-from streams.projection.reader import Projected
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
 from streams.wire.schema_levels import SchemaGate
+from tests.twins.projection import MemoryProjection, MemoryProjectionReader
 from tests.twins.receipts import MemoryReceiptStore
 
 NOW_MS = 1_764_000_000_000
 DAY_MS = 86_400_000
+ANSWER_TIMEOUT_S = 0.1
+"""Of a silent worker; every other answers at once."""
 KEYRING = Keyring({1: bytes(range(32))})
 REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, ())
 
@@ -66,24 +68,22 @@ def snapshot_of(experiment: Experiment, version: int | None = None) -> Snapshot:
 
 @dataclass
 class MemoryWorker:
-    """Log, worker and Redis in one: commands take effect at once."""
+    """Log and worker in one: commands take effect in the projection at once."""
 
+    projection: MemoryProjection
     is_silent: bool = False
     is_kafka_away: bool = False
     commands: list[Command] = field(default_factory=list)
-    snapshots_by_id: dict[str, Snapshot] = field(default_factory=dict)
-    answers: dict[str, Answer] = field(default_factory=dict)
-    epoch: int = 0
     known: dict[str, Known] = field(default_factory=dict)
 
     async def append(self, command: Command) -> None:
         if self.is_kafka_away:
             raise DependencyError("kafka", "away", retry_after_s=2)
         self.commands.append(command)
-        if self.is_silent or command.command_id in self.answers:
+        if self.is_silent or command.command_id in self.projection.answers:
             return
         name = experiment_id(command.experiment)
-        before = self.snapshots_by_id.get(name)
+        before = self.projection.find(name)
         known = self.known.setdefault(name, Known(command.experiment))
         known.experiment = before.experiment if before else None
         answer = known.take_command(len(self.commands), command).answer
@@ -91,33 +91,8 @@ class MemoryWorker:
         if answer.accepted and known.experiment is not None:
             # What was published in between counts, as the events of a real one do.
             version = before.version + 1 if before else 1
-            self.snapshots_by_id[name] = snapshot_of(known.experiment, version)
-        self.answers[command.command_id] = answer
-
-    async def answer(self, command_id: str) -> Answer | None:
-        return self.answers.get(command_id)
-
-    async def wait_for_answer(self, command_id: str, timeout_s: float) -> Answer | None:
-        return self.answers.get(command_id)
-
-    async def snapshots(self, names: Sequence[str]) -> Projected:
-        return Projected(
-            self.epoch,
-            [self.snapshots_by_id[name] for name in names if name in self.snapshots_by_id],
-        )
-
-    async def newer(self, known: Mapping[str, int]) -> Projected:
-        return Projected(
-            self.epoch,
-            [
-                found
-                for name, found in self.snapshots_by_id.items()
-                if known.get(name) != found.version
-            ],
-        )
-
-    async def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
-        yield None
+            self.projection.put(snapshot_of(known.experiment, version))
+        self.projection.answer(answer)
 
 
 @dataclass
@@ -158,6 +133,8 @@ class Api:
     http: httpx.AsyncClient
     edge: Edge
     worker: MemoryWorker
+    projection: MemoryProjection
+    reader: MemoryProjectionReader
     topics: MemoryTopics
     receipts: MemoryReceiptStore
     sticky: StickyReceipts
@@ -181,9 +158,9 @@ class Api:
 
     def publish(self, name: str, **changes: object) -> None:
         """Let the worker publish a newer snapshot."""
-        before = self.worker.snapshots_by_id[name]
+        before = self.projection.snapshot(name)
         after = replace(before, version=before.version + 1, **changes)  # type: ignore[arg-type]
-        self.worker.snapshots_by_id[name] = after
+        self.projection.put(after)
         self.experiments.put(after)
 
 
@@ -213,7 +190,13 @@ async def memory_api(
     cors_origins: str = "",
 ) -> AsyncIterator[Api]:
     """Yield an API whose ports are in memory, but for the spool, which is real."""
-    worker, receipts, topics, clock = MemoryWorker(), MemoryReceiptStore(), MemoryTopics(), Clock()
+    projection, receipts, topics, clock = (
+        MemoryProjection(),
+        MemoryReceiptStore(),
+        MemoryTopics(),
+        Clock(),
+    )
+    worker, reader = MemoryWorker(projection), projection.reader()
     sticky = StickyReceipts(receipts, clock=lambda: clock.now_ms / 1000)
     counters = RequestCounters()
     with Spool(directory, "own", spool_max_bytes) as spool:
@@ -226,9 +209,9 @@ async def memory_api(
             encode_observations=encode_observation_batch,
             seal=sealer(KEYRING),
         )
-        experiments = Experiments(worker, 1.0)
+        experiments = Experiments(reader, 1.0)
         await experiments.sweep()
-        commands = Commands(worker, worker, experiments, 5.0, clock)
+        commands = Commands(worker, reader, experiments, ANSWER_TIMEOUT_S, clock)
         assigning = Assigning(experiments, KEYRING, outbox, sticky, clock)
         observing = Observing(KEYRING, outbox, clock, experiments.check_value)
         gate = gate or Gate(None)
@@ -261,6 +244,8 @@ async def memory_api(
                 http,
                 edge,
                 worker,
+                projection,
+                reader,
                 topics,
                 receipts,
                 sticky,

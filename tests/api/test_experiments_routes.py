@@ -129,7 +129,7 @@ async def test_statistics_have_the_documented_shape(api: Api) -> None:
 async def test_statistics_say_what_the_recommendation_follows_from(api: Api) -> None:
     config = {"guardrailMetrics": ["latency"], "metrics": {"click": {"kind": "count"}}}
     name = await api.run(config)
-    found = evaluate(api.worker.snapshots_by_id[name].experiment, Tally(), ())
+    found = evaluate(api.projection.snapshot(name).experiment, Tally(), ())
     api.publish(name, metrics=found.metrics, evidence=found.evidence)
 
     payload = (await api.http.get(f"/experiments/{name}/stats")).json()

@@ -19,7 +19,8 @@ from api.spool import Spool, SpoolRecord
 from api.sticky import StickyReceipts
 from streams.experiments.assignment import Reason
 from streams.model.errors import DependencyError
-from tests.api.memory import KEYRING, MemoryTopics, MemoryWorker
+from tests.api.memory import KEYRING, MemoryTopics
+from tests.twins.projection import MemoryProjection
 from tests.twins.receipts import MemoryReceiptStore
 
 
@@ -42,7 +43,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
             encode_impressions=lambda _: b"", encode_observations=lambda _: b"",
             seal=lambda _topic, _partition, value: value,
         )  # fmt: skip
-        experiments = Experiments(MemoryWorker(), 1.0)
+        experiments = Experiments(MemoryProjection().reader(), 1.0)
         experiments.unreadable["exp_x"] = "broken"
         spool.quarantined = 2
         assigning = Assigning(
@@ -102,7 +103,7 @@ async def test_what_is_needed_once_is_missing_only_until_then(tmp_path: Path) ->
         return [{"FORGED_RECEIPT": 2}] * n_workers[0]
 
     with Spool(tmp_path, "a", 2**24) as spool:
-        experiments = Experiments(MemoryWorker(), 1.0, clock=lambda: now_s[0])
+        experiments = Experiments(MemoryProjection().reader(), 1.0, clock=lambda: now_s[0])
         delivery: Any = SimpleNamespace(last_acknowledged_s=None, skew_ms=None, refused_s=None)
         watch = Watch(
             experiments,

@@ -54,7 +54,7 @@ async def test_pages_hold_everything_once_although_experiments_are_added(api: Ap
 
     assert n_pages == 3
     assert sorted(seen) == sorted(made)
-    created = [api.worker.snapshots_by_id[name].experiment.created_at_ms for name in seen]
+    created = [api.projection.snapshot(name).experiment.created_at_ms for name in seen]
     assert all(earlier >= later for earlier, later in pairwise(created))
 
 
@@ -128,7 +128,7 @@ async def test_every_route_refuses_unknown_parameters(api: Api) -> None:
 
 async def test_400_experiments_are_listed_without_keeping_the_loop(api: Api) -> None:
     name = await api.create()
-    one = api.worker.snapshots_by_id[name]
+    one = api.projection.snapshot(name)
     many = [
         replace(one, experiment=replace(one.experiment, number=number)) for number in range(400)
     ]
@@ -149,7 +149,7 @@ async def test_large_statistics_are_rendered_without_keeping_the_loop(api: Api) 
         for number in range(n_metrics)
     )
     snapshot = replace(
-        api.worker.snapshots_by_id[name],
+        api.projection.snapshot(name),
         variants=(VariantReport(10, 4, 0.4, 0.2, 0.6, 0.75, 0.01, metrics),) * n_variants,
     )
 

@@ -394,7 +394,7 @@ async def test_a_connection_is_refused_when_every_other_is_being_answered(
         async def slowly(command_id: str, timeout_s: float) -> None:
             await asyncio.sleep(0.3)
 
-        server.api.worker.wait_for_answer = slowly  # type: ignore[method-assign]
+        server.api.reader.wait_for_answer = slowly  # type: ignore[method-assign]
         async with server.connect() as one, server.connect() as two:
             name = "exp_0000000000001"
             for client in (one, two):
