@@ -76,8 +76,8 @@ def _lacking(facts: Facts) -> Iterator[Finding]:
             Severity.WARNING,
             f"a worker lacks {_listed(facts.redis.lacking)}, and does without",
             "Grant it, and the worker takes it up within seconds; docs/reference/security.md says "
-            "what is not done without it: winners are not promoted, archived experiments keep their "
-            "memory, observations in a wrong partition are dead letters.",
+            "what is not done without it: winners are not promoted, archived experiments keep "
+            "their memory, observations in a wrong partition are dead letters.",
         )
 
 
