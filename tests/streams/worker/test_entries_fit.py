@@ -28,8 +28,9 @@ from streams.worker import experiment_stage as module
 from streams.worker.dead_letters import dead_letters
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.journal import FoldPausedError, Outcome
-from streams.worker.tables import MAX_ENTRY_BYTES, DurableTable
-from tests.streams.worker.test_experiment_stage import DEFINITION, Entries, Record
+from streams.worker.tables import MAX_ENTRY_BYTES
+from tests.streams.worker.tables import table_of
+from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 
 SUMS = [
     each.name
@@ -187,7 +188,7 @@ def test_a_paused_fold_goes_on_where_it_stopped():
     assert pauses == 2
     assert [answer.status for answer in outcome.answers] == ["draft", "running", "paused"]
     again = ExperimentsStage(TOPIC)
-    again.restore(PARTITION, cast(DurableTable, Entries(dict(outcome.entries))))
+    again.restore(PARTITION, table_of(PARTITION, outcome.entries))
     assert again.known(PARTITION, EXPERIMENT) == stage.known(PARTITION, EXPERIMENT)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +15,7 @@ from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.tables import DurableTable
+from tests.streams.worker.tables import put_all, table_of
 
 TOPIC = "commands"
 PARTITION = 1
@@ -38,19 +38,6 @@ class Record:
     key: bytes | None = None
 
 
-@dataclass
-class Entries:
-    """A table of one partition."""
-
-    values: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
-
-    def entries(self, partition: int) -> Mapping[bytes, object]:
-        return self.values
-
-    def get_entry(self, partition: int, key: bytes) -> tuple[int, bytes] | None:
-        return self.values.get(key)
-
-
 def records(*kinds: str) -> list[Any]:
     commands = [
         Command(
@@ -66,7 +53,7 @@ def decided_twice(batch: list[Any]) -> tuple[list[Any], list[Any]]:
     stage = ExperimentsStage(TOPIC)
     first = stage.fold(TOPIC, PARTITION, batch)
     again = ExperimentsStage(TOPIC)
-    again.restore(PARTITION, cast(DurableTable, Entries(dict(first.entries))))
+    again.restore(PARTITION, table_of(PARTITION, first.entries))
     return first.decisions, again.fold(TOPIC, PARTITION, batch).decisions
 
 
@@ -129,10 +116,10 @@ def test_a_cell_of_a_newer_release_waits_in_the_table_and_is_no_dead_letter():
 def test_a_waiting_cell_is_taken_by_a_worker_that_can_read_it():
     cell = Cell(EXPERIMENT, Source.IMPRESSIONS, 3, 9, 1, 2, 0, {})
     place = f"{experiment_id(EXPERIMENT)}/impressions/3"
-    table = Entries({f"n/{place}".encode(): (5, encode_cell(cell))})
+    table = table_of(PARTITION, {f"n/{place}".encode(): (5, encode_cell(cell))})
     stage = ExperimentsStage(TOPIC)
 
-    stage.restore(PARTITION, cast(DurableTable, table))
+    stage.restore(PARTITION, table)
     outcome = stage.fold(TOPIC, PARTITION, [])
 
     known = stage.known(PARTITION, EXPERIMENT)
@@ -146,7 +133,7 @@ def test_a_cell_that_still_cannot_be_read_goes_on_waiting():
     key = f"n/{experiment_id(EXPERIMENT)}/impressions/3".encode()
     stage = ExperimentsStage(TOPIC)
 
-    stage.restore(PARTITION, cast(DurableTable, Entries({key: (5, newer_cell(5).value)})))
+    stage.restore(PARTITION, table_of(PARTITION, {key: (5, newer_cell(5).value)}))
 
     assert stage.fold(TOPIC, PARTITION, []).forgotten == []
 
@@ -175,38 +162,39 @@ def test_entries_of_a_newer_release_are_refused_and_not_written_over(key, body):
     stage = ExperimentsStage(TOPIC)
 
     with pytest.raises(NewerEntryError, match="newer release"):
-        stage.restore(PARTITION, cast(DurableTable, Entries({key.encode(): (1, body)})))
+        stage.restore(PARTITION, table_of(PARTITION, {key.encode(): (1, body)}))
 
 
 def tombstone(offset: int) -> Any:
     return replace(newer_cell(offset), value=None)
 
 
-def archived_stage() -> tuple[ExperimentsStage, Entries]:
+def archived_stage() -> tuple[ExperimentsStage, DurableTable]:
     """An archived experiment with a cell, and the table of its partition."""
     stage = ExperimentsStage(TOPIC)
     cell = Cell(EXPERIMENT, Source.IMPRESSIONS, 3, 9, 1, 2, 0, {})
     key = f"{experiment_id(EXPERIMENT)}/impressions/3".encode()
-    table = Entries()
+    table = table_of(PARTITION)
     for topic, batch in (
         (TOPIC, records("create", "archive")),
         ("tallies", [Record(0, encode_cell(cell), topic="tallies", key=key)]),
     ):
-        table.values |= stage.fold(topic, PARTITION, batch).entries
+        put_all(table, PARTITION, stage.fold(topic, PARTITION, batch).entries)
         stage.settle(topic, PARTITION)
     return stage, table
 
 
 def test_what_has_ended_is_forgotten_but_for_the_refusal_of_commands():
     stage, table = archived_stage()
-    before = len(table.values[f"e/{experiment_id(EXPERIMENT)}".encode()][1])
+    name = experiment_id(EXPERIMENT)
+    before = table.get_entry(PARTITION, f"e/{name}".encode())
+    assert before is not None
 
     outcome = stage.fold("tallies", PARTITION, [tombstone(1)])
     stage.settle("tallies", PARTITION)
 
-    name = experiment_id(EXPERIMENT)
     assert outcome.forgotten == [f"t/{name}/impressions/3".encode(), f"d/{name}".encode()]
-    assert len(outcome.entries[f"e/{name}".encode()][1]) < before / 4
+    assert len(outcome.entries[f"e/{name}".encode()][1]) < len(before[1]) / 4
     assert stage.ended == [name]
     assert not stage.dirty
     known = stage.known(PARTITION, EXPERIMENT)
@@ -228,10 +216,10 @@ def test_an_experiment_that_is_not_archived_is_not_ended_by_a_tombstone():
 
 def test_the_end_of_an_experiment_survives_a_crash_with_cells_that_were_not_removed():
     stage, table = archived_stage()
-    table.values |= stage.fold("tallies", PARTITION, [tombstone(1)]).entries
+    put_all(table, PARTITION, stage.fold("tallies", PARTITION, [tombstone(1)]).entries)
     again = ExperimentsStage(TOPIC)
 
-    again.restore(PARTITION, cast(DurableTable, table))
+    again.restore(PARTITION, table)
     outcome = again.fold(TOPIC, PARTITION, [])
     again.settle(TOPIC, PARTITION)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -16,8 +15,8 @@ from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker.emitter import CellEmitter
 from streams.worker.journal import Outcome
-from streams.worker.tables import DurableTable
 from streams.worker.tally_stage import TallyStage
+from tests.streams.worker.tables import table_of
 
 NOW_MS = 1_700_000_000_000
 PARTITION = 3
@@ -40,21 +39,6 @@ class Record:
     partition: int = PARTITION
     timestamp: int = NOW_MS
     key: bytes | None = None
-
-
-@dataclass
-class Entries:
-    """A table of one partition."""
-
-    values: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
-
-    def entries(self, partition: int) -> Mapping[bytes, object]:
-        assert partition == PARTITION
-        return self.values
-
-    def get_entry(self, partition: int, key: bytes) -> tuple[int, bytes] | None:
-        assert partition == PARTITION
-        return self.values.get(key)
 
 
 @dataclass
@@ -99,7 +83,7 @@ def learning(
 
 def test_what_cannot_be_used_is_a_dead_letter_with_its_bytes_once():
     running = stage(Emitted(), plain)
-    running.restore(PARTITION, cast(DurableTable, Entries()))
+    running.restore(PARTITION, table_of(PARTITION))
 
     outcome = running.fold(
         TOPIC,
@@ -123,7 +107,7 @@ def test_what_cannot_be_used_is_a_dead_letter_with_its_bytes_once():
 def test_what_was_wrong_before_a_plan_was_missing_is_told_once():
     plans: dict[int, Plan] = {1: PLAIN}
     running = stage(Emitted(), plans.get)
-    running.restore(PARTITION, cast(DurableTable, Entries()))
+    running.restore(PARTITION, table_of(PARTITION))
     batch = [record(0, 1, 1, 0), record(1, 1, 1, 1), record(2, 2, 1, 1), record(3, 1, 1, 0)]
 
     outcome = learning(running, batch, plans)
