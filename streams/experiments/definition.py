@@ -22,8 +22,7 @@ from streams.policies.contextual.encoding import FeatureSpace
 from streams.policies.contextual.features import MAX_COEFFICIENTS
 from streams.policies.registry import POLICIES
 from streams.stats.kinds import MetricKind
-from streams.tallies.observations import MAX_METRICS
-from streams.tallies.plan import MAX_DECLARED
+from streams.tallies.plan import MAX_DECLARED, MAX_METRICS
 
 MAX_VARIANTS = 256
 """Variants of one experiment, at most; P(best) by quadrature costs time in proportion."""

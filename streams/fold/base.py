@@ -10,8 +10,6 @@ from typing import Generic, Protocol, TypeVar
 from streams.model.errors import EventError
 from streams.tallies.misplaced import Misplaced
 from streams.tallies.partition import PartitionFold, Refusal
-from streams.tallies.plan import PlanMissingError
-from streams.tallies.refusals import by_code, refusal
 from streams.wire.records import event_error
 
 FoldT = TypeVar("FoldT", bound=PartitionFold)
@@ -35,7 +33,7 @@ class LogRecord(Protocol):
 
 
 @dataclass(slots=True)
-class Folded:
+class FoldResult:
     """What came of folding records.
 
     Attributes:
@@ -71,48 +69,17 @@ class Folding(ABC, Generic[FoldT]):
     def new_fold(self, partition: int) -> FoldT:
         """Return the state of a partition that nothing was read of."""
 
+    @abstractmethod
     def fold(
         self, fold: FoldT, records: Sequence[LogRecord], is_due: Callable[[], bool] = never
-    ) -> Folded:
+    ) -> FoldResult:
         """Fold records that follow each other; those at or below `fold.hw` are passed by.
 
         Args:
             fold: State of their partition.
             records: The records.
-            is_due: Asked after every record whether to pause. It changes nothing of what is
-                counted, since any batches give the same.
-        """
-        folded = Folded()
-        try:
-            for index, record in enumerate(records):
-                self._fold_one(fold, index, record, folded)
-                if is_due():
-                    folded.is_paused = index + 1 < len(records)
-                    break
-        except PlanMissingError as error:
-            folded.awaits = error.experiment
-        return folded
-
-    def _fold_one(self, fold: FoldT, index: int, record: LogRecord, folded: Folded) -> None:
-        """Fold the record at `index`, and add to `folded` what came of it."""
-        try:
-            events, refusals = self._fold_record(fold, record)
-        except PlanMissingError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one record must not end a process
-            fold.skip(record.offset)
-            events, refusals = 1, (refusal(0, error),)
-        folded.events += events
-        if refusals:
-            folded.refused.append((index, by_code(refusals)))
-
-    @abstractmethod
-    def _fold_record(self, fold: FoldT, record: LogRecord) -> tuple[int, Sequence[Refusal]]:
-        """Fold one record; return how many events it has, and which were refused.
-
-        Raises:
-            PlanMissingError: the plan of one of its experiments is not known.
-            Exception: nothing of the record can be used.
+            is_due: Asked after records, or after some megabyte of them, whether to pause. It
+                changes nothing of what is counted, since any batches give the same.
         """
 
 

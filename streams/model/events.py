@@ -6,13 +6,10 @@ over 2**32, times in milliseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from streams.model.errors import EventError
 
@@ -86,46 +83,6 @@ class Observation:
     value: int
     event_id: str | None = None
     observed_at_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class VerifiedObservations:
-    """Single observations whose receipts are verified and allow them, as columns of equal length.
-
-    Attributes:
-        offsets: Offset of the record; ascending.
-        timestamps_ms: Kafka timestamp of the record.
-        experiments, variants, propensities, assigned_at_ms, windows_s: What the receipt says.
-        identities: 64 bits that stand for the receipt's text.
-        names: Names of metrics, each once.
-        metrics: Index of the metric in `names`.
-        values: Micro-units.
-        events: Hash of the event id, below 2**60; 0 when the sender gave none.
-        observed_at_ms: Time of the event.
-    """
-
-    offsets: NDArray[np.int64]
-    timestamps_ms: NDArray[np.int64]
-    experiments: NDArray[np.uint64]
-    variants: NDArray[np.int64]
-    propensities: NDArray[np.int64]
-    assigned_at_ms: NDArray[np.int64]
-    windows_s: NDArray[np.int64]
-    identities: NDArray[np.uint64]
-    names: Sequence[str]
-    metrics: NDArray[np.int64]
-    values: NDArray[np.int64]
-    events: NDArray[np.uint64]
-    observed_at_ms: NDArray[np.int64]
-
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> VerifiedObservations:
-        """Return some of the rows."""
-        columns = {
-            column.name: getattr(self, column.name)[rows]
-            for column in fields(self)
-            if column.name != "names"
-        }
-        return VerifiedObservations(names=self.names, **columns)
 
 
 @dataclass(frozen=True, slots=True)

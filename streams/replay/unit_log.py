@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.fold.base import Folding
-from streams.fold.units import AssignmentFolding, Assignments, ValueFolding, Values
+from streams.fold.impressions import ImpressionFolding
+from streams.fold.observations import ObservationFolding
+from streams.fold.recorders import Assignments, Values
 from streams.kafka.records import LogSource
 from streams.model.errors import InputError, quoted
 from streams.model.quantities import MICRO
@@ -25,7 +27,7 @@ from streams.replay.partitions import Inputs, Part, side_by_side
 from streams.replay.verify import Watcher
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold
-from streams.tallies.plan import Plan
+from streams.tallies.plan import Plan, plain
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, as the folds have it
 
@@ -146,23 +148,28 @@ def _noted(
     advance: Advance,
 ) -> Assignments | Values:
     with inputs.reading(source) as reading:
-        folding: AssignmentFolding | ValueFolding
         keyring = Keyring.parse(inputs.receipt_keys)
+        folding: ImpressionFolding | ObservationFolding
+        found: Assignments | Values
         if part.source is Source.IMPRESSIONS:
-            folding = AssignmentFolding(reading.codec, keyring, inputs.limit, experiment)
+            found = Assignments()
+            folding = ImpressionFolding(
+                reading.codec, keyring, inputs.limit, plain, only=experiment, listener=found.record
+            )
         else:
-            folding = ValueFolding(
+            found = Values(metric)
+            folding = ObservationFolding(
                 reading.codec,
                 keyring,
                 inputs.limit,
-                experiment,
-                metric,
+                lambda _: plan,
                 inputs.partitions,
-                plan,
+                only=experiment,
+                listener=found.record,
             )
         records = reading.read(part.source.value, part.partition, 0, part.end)
         capture(cast(Folding[PartitionFold], folding), part.partition, records, {}, advance)
-    return folding.found
+    return found
 
 
 def _column(columns: Iterable[array[int]]) -> IntArray:

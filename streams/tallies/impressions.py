@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import TypeVar
@@ -13,8 +13,9 @@ from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector, unpack
 from streams.tallies.cell import Source
-from streams.tallies.partition import PartitionFold, Refusal
+from streams.tallies.partition import DEFAULT_LIMIT, PartitionFold, Refusal
 from streams.tallies.periods import tick_of
+from streams.tallies.plan import PlanOf, plain
 from streams.tallies.refusals import refusal
 from streams.tallies.window import KEY_MASK, Admission, MemoryFullError, Window
 
@@ -26,10 +27,35 @@ _NEVER = 1 << 63
 H = TypeVar("H", bound=Hashable)
 
 
+Listener = Callable[[ImpressionGroup, Sequence[bool]], None]
+"""Called with a group of impressions and which of them have been counted."""
+
+
 class ImpressionFold(PartitionFold):
-    """State of one partition of impressions."""
+    """State of one partition of impressions.
+
+    Args:
+        partition: The partition.
+        limit: Entries that the window of one experiment keeps at most.
+        plan_of: Gives what is kept of every experiment; nothing besides sums unless told.
+        only: The one experiment whose impressions are counted; None for all.
+        listener: Called with what was counted.
+    """
 
     source = Source.IMPRESSIONS
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        plan_of: PlanOf = plain,
+        only: int | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        super().__init__(partition, limit=limit, plan_of=plan_of)
+        self._only = only
+        self._listener = listener
 
     def fold(
         self, offset: int, batch: ImpressionBatch, timestamp_ms: int | None = None
@@ -52,7 +78,7 @@ class ImpressionFold(PartitionFold):
         if offset <= self.hw:
             return ()
         for group in batch.groups:
-            if group.experiment not in self._ended:
+            if group.experiment not in self._ended and self._only in {None, group.experiment}:
                 self._ledger(group.experiment)
         self.hw = offset
         try:
@@ -66,7 +92,8 @@ class ImpressionFold(PartitionFold):
         index = 0
         for group in batch.groups:
             try:
-                self._fold_group(offset, group, latest_ms)
+                if self._only in {None, group.experiment}:
+                    self._fold_group(offset, group, latest_ms)
             except Exception as error:  # noqa: BLE001 - one group's must not cost the others
                 refusals.append(refusal(index, error))
             index += len(group.variants)
@@ -83,6 +110,7 @@ class ImpressionFold(PartitionFold):
         variants: Sequence[int] = group.variants
         seen: Iterable[tuple[int, Vector]] = zip(group.variants, vectors, strict=False)
         builder = ledger.builder
+        is_new: Sequence[bool] = [True] * len(group.units)
         if group.repeatable:
             n_variants = 0 if ledger.plan is None else ledger.plan.n_variants
             admitted = _admit(ledger.window, group, n_variants or MAX_VARIANT + 1)
@@ -106,6 +134,8 @@ class ImpressionFold(PartitionFold):
                 builder.add_assigned(
                     {key: n for key, n in counts.items() if key[0] < periods.n_variants}
                 )
+            if self._listener is not None:
+                self._listener(group, is_new)
         if refused is not None:
             raise refused
 

@@ -17,7 +17,7 @@ from streams.tallies.plan import Pair, Plan, clamped
 from streams.tallies.window import KEY_MASK, Window
 
 
-class Counted(NamedTuple):
+class CountedObservation(NamedTuple):
     """An observation that counts.
 
     Attributes:
@@ -48,7 +48,7 @@ class _Partner:
     """The other metric of a pair: its name, its hash in the keys of the window, and the pair."""
 
     metric: str
-    salt: int
+    metric_hash: int
     pair: Pair
 
 
@@ -57,12 +57,12 @@ class Measurement:
 
     Args:
         plan: The plan.
-        salts: Hash of every metric of its pairs, as in the keys of the window.
+        metric_hashes: Hash of every metric of its pairs, as in the keys of the window.
     """
 
     __slots__ = ("_accepted", "_bounds", "_by_period", "_partners")
 
-    def __init__(self, plan: Plan, salts: Mapping[str, int]) -> None:
+    def __init__(self, plan: Plan, metric_hashes: Mapping[str, int]) -> None:
         self._bounds = {
             metric: (plan.floors.get(metric), plan.caps.get(metric))
             for metric in plan.floors.keys() | plan.caps.keys()
@@ -72,7 +72,7 @@ class Measurement:
         self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)
         for pair in plan.pairs:
             for own, other in (pair, pair[::-1]):
-                self._partners[own].append(_Partner(other, salts[other], pair))
+                self._partners[own].append(_Partner(other, metric_hashes[other], pair))
 
     def check(self, metric: str, value: int) -> None:
         """Refuse a single value, in micro-units, that the metric is declared not to have.
@@ -110,7 +110,7 @@ class Measurement:
         bounds = self._bounds.get(metric)
         return total if bounds is None else clamped(total, *bounds)
 
-    def count(self, builder: CellBuilder, window: Window, counted: Counted) -> None:
+    def count(self, builder: CellBuilder, window: Window, counted: CountedObservation) -> None:
         """Add an observation to a cell.
 
         Args:
@@ -149,7 +149,7 @@ class Measurement:
             total = window.total(
                 counted.assigned_at_ms,
                 counted.window_s,
-                (counted.identity ^ partner.salt) & KEY_MASK,
+                (counted.identity ^ partner.metric_hash) & KEY_MASK,
             )
             if total is not None:
                 value = self._worth(partner.metric, total)

@@ -23,7 +23,7 @@ from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
 from streams.tallies.refusals import Refusal
 from streams.tallies.segments import Piece, Segment
 from streams.tallies.sequences import SequenceGuard
-from streams.tallies.window import MemoryFullError, Window
+from streams.tallies.window import Window
 
 __all__ = ["Changes", "PartitionFold", "Progress", "Refusal", "Segment"]
 
@@ -76,7 +76,7 @@ def archived(experiment: int) -> EventError:
 class Ledger:
     """What a partition knows of one experiment."""
 
-    __slots__ = ("builder", "measurement", "openers", "plan", "salts", "window")
+    __slots__ = ("builder", "measurement", "metric_hashes", "openers", "plan", "window")
 
     def __init__(self, builder: CellBuilder, window: Window) -> None:
         self.builder = builder
@@ -85,7 +85,7 @@ class Ledger:
         """What is kept of it; None while nobody has asked."""
         self.measurement: Measurement | None = None
         """Counts by the plan; None where that is plain."""
-        self.salts: dict[str, int] = {}
+        self.metric_hashes: dict[str, int] = {}
         """Hash of every metric that is declared or has been counted, by name."""
         self.openers: dict[str, int] = {}
         """Which assignment came first with a metric that is not declared, by name."""
@@ -252,11 +252,6 @@ class PartitionFold:
         """
         for ledger in self._touched.values():
             ledger.window.discard_changes()
-
-    def _refused(self, ledger: Ledger, offset: int, error: Exception) -> None:
-        """Count an event of the record at `offset` that was refused for lack of memory."""
-        if isinstance(error, MemoryFullError) and offset > ledger.builder.folded:
-            ledger.builder.add_unremembered(offset)
 
     def _ledger(self, experiment: int) -> Ledger:
         """Return what is known of an experiment, to be changed.

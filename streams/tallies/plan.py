@@ -134,9 +134,12 @@ def clamped(total: int, floor: int | None, cap: int | None) -> int:
     return total if cap is None or total < cap else cap
 
 
+MAX_METRICS = 64
+"""Metrics of one experiment that are counted in one partition, declared or not."""
+
 MAX_DECLARED = 48
-"""Metrics with values of their own that one experiment may declare, so that some places are left to
-others (`streams.tallies.observations.MAX_METRICS`)."""
+"""Metrics with values of their own that one experiment may declare, so that 16 slots are left to
+others."""
 
 PLAIN = Plan()
 """Nothing besides the sums; the plan of experiments that were never created."""

@@ -2,7 +2,7 @@
 
 Most records of the topic are single observations in the newest version, whose receipts have one
 length. Their bytes are joined, and every field is then found in all of them at once: 0.6 us each
-instead of 4.6. A row that is unusual or wrong in any way is not `plain`, and `decode_observations`
+instead of 4.6. A record that is unusual or wrong in any way is not plain, and `decode_observations`
 decides what it is: so this reader refuses nothing, and takes nothing that the other would read
 differently.
 """
@@ -10,7 +10,6 @@ differently.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -21,6 +20,7 @@ from schemas.codec import SINGLE_OBJECT_MARK
 from schemas.plain_observation import is_plain
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.model.receipts import RECEIPT_LENGTH
+from streams.wire.observation_columns import NOT_GIVEN, ObservationColumns
 from streams.wire.observation_fields import is_metric_name
 from streams.wire.records import TIME_LIMIT_MS
 
@@ -41,31 +41,10 @@ _SECOND_BRANCH = 2
 _VARINT_BITS = 56
 
 
-@dataclass(frozen=True, slots=True)
-class PlainObservations:
-    """Observations, one row each; rows that are not `plain` mean nothing.
-
-    Attributes:
-        plain: Whether the row is an observation within its bounds.
-        receipts: Characters of the receipts, `RECEIPT_LENGTH` each; not verified.
-        names: Names of metrics, each once.
-        metrics: Index of the metric in `names`; -1 where it is no name.
-        values: Micro-units.
-        event_ids: The senders' names of the events, ASCII; empty when the sender gave none.
-        observed_at_ms: Times of the events; -1 when the sender gave none.
-    """
-
-    plain: NDArray[np.bool_]
-    receipts: NDArray[np.uint8]
-    names: list[str]
-    metrics: NDArray[np.int64]
-    values: NDArray[np.int64]
-    event_ids: list[bytes]
-    observed_at_ms: NDArray[np.int64]
-
-
-def read_plain_observations(values: Sequence[bytes | None]) -> PlainObservations:
-    """Return the observations that stand in records by themselves."""
+def read_plain_observations(
+    values: Sequence[bytes | None],
+) -> tuple[ObservationColumns, NDArray[np.bool_]]:
+    """Return the observations of plain records, and which of the records those are."""
     sizes = np.fromiter((len(value or b"") for value in values), np.int64, len(values))
     if sizes.max(initial=0) > PLAIN_BYTES:
         values = [value if value and len(value) <= PLAIN_BYTES else None for value in values]
@@ -102,19 +81,32 @@ def read_plain_observations(values: Sequence[bytes | None]) -> PlainObservations
     index = dict.fromkeys(metrics, -1) | {name: place for place, name in enumerate(spelled)}
     named_by = np.fromiter(map(index.__getitem__, metrics), np.int64, len(metrics))
     event_ids = _slices(joined, event_at, event_end)
+    # Rows of a view over every place: copied as they are, and not byte by byte.
+    receipts = sliding_window_view(data, RECEIPT_LENGTH)[starts + len(_START)]
     # What is not ASCII may not be UTF-8 either.
+    if receipts.max(initial=0) >= _MORE:
+        plain &= (receipts < _MORE).all(axis=1)
     plain &= np.fromiter(map(bytes.isascii, event_ids), np.bool_, len(event_ids))
     plain &= named_by >= 0
-    return PlainObservations(
-        plain,
-        # Rows of a view over every place: copied as they are, and not byte by byte.
-        sliding_window_view(data, RECEIPT_LENGTH)[starts + len(_START)],
+    observed_at_ms = np.where(timed, time, NOT_GIVEN)
+    records = np.arange(len(values))
+    if not plain.all():
+        records = np.flatnonzero(plain)
+        receipts, named_by, amount = receipts[records], named_by[records], amount[records]
+        event_ids = [event_ids[record] for record in records.tolist()]
+        observed_at_ms = observed_at_ms[records]
+    columns = ObservationColumns(
+        records,
+        np.zeros(len(records), np.int64),
+        receipts,
+        {},
         [name.decode() for name in spelled],
         named_by,
         amount,
         event_ids,
-        np.where(timed, time, -1),
+        observed_at_ms,
     )
+    return columns, plain
 
 
 def _slices(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[bytes]:

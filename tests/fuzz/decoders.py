@@ -119,17 +119,12 @@ def _command(data: bytes) -> None:
 
 def _plain_observation(data: bytes) -> None:
     """Compare columns with the general decoder: what they take, it reads the same."""
-    read = read_plain_observations([data, None, data])
-    assert read.plain[0] == read.plain[2]
-    if read.plain[0]:
+    columns, is_plain = read_plain_observations([data, None, data])
+    assert is_plain[0] == is_plain[2]
+    if is_plain[0]:
+        assert columns.records.tolist() == [0, 2]
         [observation] = decode_observations(data).observations
-        assert not isinstance(observation, EventError)
-        assert observation.assignment_id.encode() == read.receipts[0].tobytes()
-        assert observation.metric == read.names[read.metrics[0]]
-        assert observation.value == read.values[0]
-        assert (observation.event_id or "").encode() == read.event_ids[0]
-        at = -1 if observation.observed_at_ms is None else observation.observed_at_ms
-        assert at == read.observed_at_ms[0]
+        assert columns.observation(0) == columns.observation(1) == observation
     else:
         decode_observations(data)
 

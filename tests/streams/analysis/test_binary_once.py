@@ -13,14 +13,15 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import RecommendedAction
+from streams.fold.observations import ObservationFold
 from streams.model.errors import EventError
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import VariantTally, merge
-from streams.tallies.observations import ObservationFold
 from streams.tallies.weights import weighted
+from tests.streams.fold.batches import fold_batch
 
 KEYRING = Keyring({1: bytes(32)})
 NOW_MS = 1_700_000_000_000
@@ -57,7 +58,7 @@ def counted(value, events):
         )
         for number, (unit, each) in enumerate(events)
     ]
-    refusals = fold.fold(0, ObservationBatch(batch), NOW_MS)
+    refusals = fold_batch(fold, 0, ObservationBatch(batch), NOW_MS)
     tally = merge(fold.take_changes().cells)
     assigned = weighted(UNITS // 2, {}, HALF)
     variants = {index: assigned + tally.variants.get(index, VariantTally()) for index in range(2)}

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from streams.fold import impressions, observations
 from streams.fold.base import Folding
 from streams.fold.impressions import ImpressionFolding
-from streams.fold.observations import ObservationFolding
+from streams.fold.observations import ObservationFold, ObservationFolding
+from streams.model import receipt_columns
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.tallies.builder import CellBuilder
-from streams.tallies.observations import ObservationFold
 from streams.tallies.plan import PLAIN, Plan, plain
 from streams.tallies.window import Window
 from streams.wire.batch_tags import sealer
@@ -180,11 +180,19 @@ def test_an_observation_that_breaks_its_fold_counts_the_same_in_any_batches(plac
     records[31] = Record(31, encode_observation(seen(667, 13), SINGLE_OBJECT))
     with pytest.MonkeyPatch.context() as patch:
         if place == "open":
-            # By columns a receipt is opened otherwise.
-            records[31] = Record(31, encode_observation_batch(ObservationBatch([seen(667, 13)])))
             bad = {receipt(666), receipt(667)}
             patch.setattr(
                 Keyring, "open", raising(error, lambda _, text: text in bad, Keyring.open)
+            )
+            open_columns = receipt_columns.open_columns
+            patch.setattr(
+                receipt_columns,
+                "open_columns",
+                raising(
+                    error,
+                    lambda _, texts: any(row.tobytes().decode() in bad for row in texts),
+                    open_columns,
+                ),
             )
         else:
             name, target, at = (
@@ -244,12 +252,11 @@ def test_columns_that_cannot_be_counted_are_counted_one_by_one(monkeypatch, erro
     records = [Record(n, encode_observation(seen(n), SINGLE_OBJECT)) for n in range(90)]
     folding = ObservationFolding(SINGLE_OBJECT, KEYRING, LIMIT, plain)
     expected = cut(folding, records, [])
-    for name in ("fold_verified",):
-        monkeypatch.setattr(
-            ObservationFold,
-            name,
-            raising(error, lambda *_: True, ObservationFold.fold_verified),
-        )
+    monkeypatch.setattr(
+        ObservationFold,
+        "fold",
+        raising(error, lambda _, read: len(read.offsets) > 1, ObservationFold.fold),
+    )
 
     assert cut(folding, records, []) == expected
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.fold import counting
+from streams.fold.counting import count_new_units
 from streams.fold.impressions import ImpressionFolding
-from streams.fold.observations import COLUMNS_FROM, ObservationFolding
+from streams.fold.observations import ObservationFolding
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
-from streams.tallies import observations
-from streams.tallies.new_units import count_new_units
 from streams.tallies.plan import PLAIN, plain
 from streams.wire.batch_tags import sealer
 from streams.wire.experiment_ends import encode_experiment_end
@@ -26,6 +26,7 @@ from streams.wire.records import SINGLE_OBJECT
 KEYS = Keyring({1: b"k" * 32})
 OTHER_KEYS = Keyring({1: b"o" * 32})
 NOW_MS = 1_760_000_000_000
+MANY = 64
 PARTITION = 3
 
 
@@ -110,7 +111,7 @@ def logs(topic):
     kinds = st.lists(
         st.tuples(st.sampled_from([event, event, event, "end"]), st.integers(7, 9)),
         min_size=1,
-        max_size=COLUMNS_FROM * 2,
+        max_size=MANY * 2,
     )
     return kinds.map(
         lambda made: [
@@ -211,19 +212,19 @@ def test_late_events_among_others_do_not_cut_these_into_single_ones(monkeypatch)
     """By hand: of every two events one is of the experiment that has ended."""
     counted = []
 
-    def count(batch, ledger_of):
-        counted.append(len(batch.rows.offsets))
-        return count_new_units(batch, ledger_of)
+    def count(rows, chosen, ledgers):
+        counted.append(len(chosen))
+        return count_new_units(rows, chosen, ledgers)
 
-    monkeypatch.setattr(observations, "count_new_units", count)
+    monkeypatch.setattr(counting, "count_new_units", count)
     records = [end(0, 7, "observations")]
-    records += [observation(n, 7 + n % 2, n) for n in range(1, 2 * COLUMNS_FROM + 1)]
+    records += [observation(n, 7 + n % 2, n) for n in range(1, 2 * MANY + 1)]
 
     fold, refused = folded("observations", records)
 
-    assert counted == [COLUMNS_FROM]
-    assert list(refused) == list(range(2, 2 * COLUMNS_FROM + 1, 2))
-    assert fold.hw == 2 * COLUMNS_FROM
+    assert counted == [MANY]
+    assert list(refused) == list(range(2, 2 * MANY + 1, 2))
+    assert fold.hw == 2 * MANY
 
 
 def test_a_plan_that_is_missing_among_late_events_is_waited_for_at_its_place():
@@ -232,9 +233,7 @@ def test_a_plan_that_is_missing_among_late_events_is_waited_for_at_its_place():
     folding = ObservationFolding(SINGLE_OBJECT, KEYS, 1000, plans.get)
     numbers = {11: 9, 13: 9}
     records = [end(0, 7, "observations")]
-    records += [
-        observation(n, numbers.get(n, 7 + n % 2), n) for n in range(1, 2 * COLUMNS_FROM + 1)
-    ]
+    records += [observation(n, numbers.get(n, 7 + n % 2), n) for n in range(1, 2 * MANY + 1)]
     fold = folding.new_fold(PARTITION)
 
     first = folding.fold(fold, records)
@@ -245,10 +244,10 @@ def test_a_plan_that_is_missing_among_late_events_is_waited_for_at_its_place():
     second = folding.fold(fold, records[11:])
     assert first.events + second.events == len(records)
     assert [records[11 + index].offset for index, _ in second.refused] == list(
-        range(12, 2 * COLUMNS_FROM + 1, 2)
+        range(12, 2 * MANY + 1, 2)
     )
     cells = {cell.experiment: cell for cell in fold.take_changes().cells}
     assert {n: cell.variants[0].metrics["click"].units for n, cell in cells.items()} == {
-        8: COLUMNS_FROM - 2,
+        8: MANY - 2,
         9: 2,
     }

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.fold import observations
 from streams.fold.observations import ObservationFolding
 from streams.model.events import Observation, ObservationBatch
 from streams.model.partitioning import partition_of
@@ -18,6 +17,7 @@ from streams.tallies.plan import plain
 from streams.wire.batch_tags import sealer
 from streams.wire.observations import encode_observation, encode_observation_batch
 from streams.wire.records import SINGLE_OBJECT
+from tests.streams.fold.batches import ONE_BY_ONE, vectorized_from
 
 KEYRING = Keyring({1: bytes(range(16))})
 FORGER = Keyring({1: bytes(range(1, 17))})
@@ -156,9 +156,7 @@ def test_each_event_counts_once_whatever_partition_it_was_put_into(batches, step
     for partition, kind, found in batches:
         log[partition].append(encoded(kind, found))
     workers = [Worker(log, partition) for partition in range(PARTITIONS)]
-    columns_from = observations.COLUMNS_FROM
-    observations.COLUMNS_FROM = 1 if by_columns else columns_from
-    try:
+    with vectorized_from(1 if by_columns else ONE_BY_ONE):
         for partition, size, crashes in steps:
             workers[partition].step(size, crashes)
         while any(worker.fold.hw + 1 < len(log[worker.partition]) for worker in workers):
@@ -169,8 +167,6 @@ def test_each_event_counts_once_whatever_partition_it_was_put_into(batches, step
             fold = folding().new_fold(partition)
             folding().fold(fold, [Record(n, value) for n, value in enumerate(values)])
             replayed += fold.take_changes().cells
-    finally:
-        observations.COLUMNS_FROM = columns_from
 
     live = [cell for worker in workers for cell in worker.fold.cells]
     assert totals(live) == truth(batches)

@@ -1,4 +1,4 @@
-"""Folding by columns against folding record by record: the same state, the same refusals."""
+"""Records folded together against records folded one by one: the same state and refusals."""
 
 from dataclasses import dataclass, replace
 
@@ -7,19 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.fold import observations
-from streams.fold.base import Folding
+from streams.fold import counting, metric_slots
 from streams.fold.observations import ObservationFolding
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
-from streams.tallies import observations as tallied
 from streams.tallies import window as remembered
 from streams.tallies.plan import PLAIN, Accepted, PeriodPlan, Plan, plain
 from streams.tallies.segments import Piece
 from streams.wire.observations import encode_observation, encode_observation_batch
 from streams.wire.plain_observations import read_plain_observations
 from streams.wire.records import SINGLE_OBJECT, TIME_LIMIT_MS
+from tests.streams.fold.batches import ONE_BY_ONE, vectorized_from
 
 SECRET, OTHER = bytes(range(16)), bytes(range(1, 17))
 KEYRING = Keyring({1: SECRET, 2: OTHER})
@@ -108,7 +107,7 @@ values = st.one_of(
 )
 
 
-def outcome(batches_of_records, limit, plans, known, partitions, *, by_columns, takes=True):
+def outcome(batches_of_records, limit, plans, known, partitions, *, takes=True):
     """Return what comes of every step, as plans are learned when they are asked for."""
     learned = {experiment: plans[experiment] for experiment in known}
     folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit, learned.get, partitions)
@@ -117,13 +116,12 @@ def outcome(batches_of_records, limit, plans, known, partitions, *, by_columns, 
     for records in batches_of_records:
         rest = records
         while True:
-            folded = folding.fold(fold, rest) if by_columns else Folding.fold(folding, fold, rest)
+            folded = folding.fold(fold, rest)
             refused = [
                 (rest[place].offset, [(refusal.index, repr(refusal.error)) for refusal in refusals])
                 for place, refusals in folded.refused
             ]
-            misplaced = folded.misplaced if by_columns else fold.take_misplaced()
-            results.append((folded.events, refused, misplaced, folded.awaits, fold.hw))
+            results.append((folded.events, refused, folded.misplaced, folded.awaits, fold.hw))
             if takes:
                 results.append(meaning(fold.take_changes()))
             if folded.awaits is None:
@@ -169,7 +167,7 @@ plans = st.fixed_dictionaries(
     partitions=st.sampled_from([None, 1, 2, 3]),
     is_strict=st.booleans(),
 )
-def test_columns_give_the_state_and_the_refusals_of_single_records(
+def test_together_gives_the_state_and_the_refusals_of_one_by_one(
     limit, stream, cuts, again, plans, known, takes, partitions, is_strict
 ):
     """Also where plans are missing: the same is awaited, with the same counted before."""
@@ -177,17 +175,15 @@ def test_columns_give_the_state_and_the_refusals_of_single_records(
     batches = [records[i : i + cuts] for i in range(0, len(records), cuts)]
     if again:
         batches.append(records)  # all of them at or below the last offset
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(observations, "COLUMNS_FROM", 1)
-        if is_strict:
-            patch.setattr(tallied, "MAX_OPENED", 1)
-            patch.setattr(tallied, "MAX_EVENTS", 2)
-            patch.setattr(remembered, "MAX_EVENTS", 2)
-        columns, singles = (
-            outcome(batches, limit, plans, known, partitions, by_columns=by_columns, takes=takes)
-            for by_columns in (True, False)
-        )
-        assert columns == singles
+    found = []
+    for count, cut in ((1, batches), (ONE_BY_ONE, batches)):
+        with vectorized_from(count) as patch:
+            if is_strict:
+                patch.setattr(metric_slots, "MAX_OPENED", 1)
+                patch.setattr(counting, "MAX_EVENTS", 2)
+                patch.setattr(remembered, "MAX_EVENTS", 2)
+            found.append(outcome(cut, limit, plans, known, partitions, takes=takes))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("by_columns", [True, False])
@@ -215,8 +211,8 @@ def test_usual_records_are_plain_and_what_is_refused_is_not():
         value_of() + b"\0",
     ]
 
-    assert read_plain_observations(usual).plain.all()
-    assert not read_plain_observations([*unusual, b"", None]).plain.any()
+    assert read_plain_observations(usual)[1].all()
+    assert not read_plain_observations([*unusual, b"", None])[1].any()
 
 
 def test_records_with_a_registry_id_are_read_the_general_way():
@@ -288,14 +284,11 @@ def test_one_that_is_refused_is_refused_among_many_good_ones(fields, code):
 @given(stream=st.lists(values, min_size=1, max_size=30), plans=plans)
 def test_a_plan_learned_in_mid_batch_gives_what_a_known_one_does(by_columns, stream, plans):
     records = [Record(offset, value) for offset, value in enumerate(stream)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(observations, "COLUMNS_FROM", 1)
+    with vectorized_from(1 if by_columns else ONE_BY_ONE):
         (events, refused, misplaced, awaits, hw), *known = outcome(
-            [records], 1_000, plans, plans, 2, by_columns=by_columns, takes=False
+            [records], 1_000, plans, plans, 2, takes=False
         )
-        *steps, changes, cells = outcome(
-            [records], 1_000, plans, (), 2, by_columns=by_columns, takes=False
-        )
+        *steps, changes, cells = outcome([records], 1_000, plans, (), 2, takes=False)
 
     assert awaits is None
     assert [changes, cells] == known

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streams.experiments.definition import parse_definition
+from streams.fold import metric_slots
 from streams.model.errors import InputError
 from streams.model.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
 from streams.model.partitioning import partition_of
@@ -20,7 +21,6 @@ from streams.replay.history import experiment_of
 from streams.replay.off_policy.progress import Progress
 from streams.replay.unit_log import joined, unit_log
 from streams.replay.what_if import Assumptions, what_if
-from streams.tallies import observations
 from streams.tallies.cell import Source, merge
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
@@ -211,7 +211,7 @@ def test_a_ratio_is_refused():
 
 def test_what_the_tallies_refuse_or_move_is_refused_and_moved(monkeypatch):
     """By hand: the places of all metrics but the declared ones are taken, and a clock is ahead."""
-    monkeypatch.setattr(observations, "MAX_METRICS", 2)
+    monkeypatch.setattr(metric_slots, "MAX_METRICS", 2)
     made = Installation()
     made.command(7, CommandKind.CREATE)
     made.command(7, CommandKind.START)

@@ -2,13 +2,14 @@
 
 import pytest
 
+from streams.fold.observations import ObservationFold
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.model.vectors import pack
 from streams.tallies.impressions import ImpressionFold
 from streams.tallies.linear import LinearSums
-from streams.tallies.observations import ObservationFold
+from tests.streams.fold.batches import fold_batch
 
 KEYRING = Keyring({1: bytes(32)})
 HALF = PROPENSITY_ONE // 2
@@ -47,7 +48,7 @@ def test_features_of_impressions_are_added_by_variant():
     fold = ImpressionFold(0)
     rows = [(0, 1, MOBILE), (0, 2, MOBILE), (0, 3, OLD), (1, 4, OLD), (1, 5, UNKNOWN)]
 
-    assert not fold.fold(0, ImpressionBatch(9, 0, 0, [group(*rows)]))
+    assert not fold_batch(fold, 0, ImpressionBatch(9, 0, 0, [group(*rows)]))
 
     found = variants_of(fold)
     assert found[0].gram == gram(MOBILE, MOBILE, OLD)
@@ -60,8 +61,8 @@ def test_a_unit_that_comes_again_is_added_once():
     again = group((0, 1, MOBILE), (0, 2, OLD), (0, 1, MOBILE), repeatable=True)
 
     for offset in range(2):
-        fold.fold(offset, ImpressionBatch(9, 0, offset, [again]))
-    fold.fold(2, ImpressionBatch(9, 0, 1, [again]))
+        fold_batch(fold, offset, ImpressionBatch(9, 0, offset, [again]))
+    fold_batch(fold, 2, ImpressionBatch(9, 0, 1, [again]))
 
     assert variants_of(fold)[0].gram == gram(MOBILE, OLD)
 
@@ -78,7 +79,7 @@ def test_values_are_added_in_the_context_of_their_receipt():
         observation(MOBILE, -5 * MICRO, metric="refund"),
     ]
 
-    assert not fold.fold(0, ObservationBatch(events), NOW_MS)
+    assert not fold_batch(fold, 0, ObservationBatch(events), NOW_MS)
 
     metrics = variants_of(fold)[0].metrics
     assert metrics["click"].total == 4 * MICRO
@@ -93,8 +94,10 @@ def test_what_is_no_vector_is_refused_and_counts_nothing(packed):
     bad = ImpressionGroup(1, False, [0], [HALF], [3], [NOW_MS], [1], (), [packed])
     text = KEYRING.sign(Receipt(1, 0, HALF, 3, NOW_MS, 1, 0), packed)
 
-    [refusal] = impressions.fold(0, ImpressionBatch(9, 0, 0, [bad, good]))
-    [refused] = observations.fold(0, ObservationBatch([Observation(text, "click", 1)]), NOW_MS)
+    [refusal] = fold_batch(impressions, 0, ImpressionBatch(9, 0, 0, [bad, good]))
+    [refused] = fold_batch(
+        observations, 0, ObservationBatch([Observation(text, "click", 1)]), NOW_MS
+    )
 
     assert (refusal.index, refusal.error.code) == (0, "MALFORMED_FEATURES")
     assert refused.error.code in {"MALFORMED_FEATURES", "MALFORMED_RECEIPT"}

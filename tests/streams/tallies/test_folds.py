@@ -9,6 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.fold import counting, metric_slots
+from streams.fold.hashing import hash_of
+from streams.fold.metric_slots import MAX_OPENED
+from streams.fold.observations import ObservationFold
 from streams.model.errors import EventError
 from streams.model.events import (
     ImpressionBatch,
@@ -19,13 +23,12 @@ from streams.model.events import (
 from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
 from streams.model.vectors import pack, unpack
-from streams.tallies import observations as observations_module
 from streams.tallies import segments, window
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge
 from streams.tallies.impressions import MAX_VARIANT, ImpressionFold
-from streams.tallies.observations import MAX_METRICS, MAX_OPENED, ObservationFold
-from streams.tallies.plan import Accepted, Plan
+from streams.tallies.plan import MAX_METRICS, Accepted, Plan
 from streams.tallies.window import MAX_EVENTS
+from tests.streams.fold.batches import fold_batch
 
 KEYRING = Keyring({1: bytes(32)})
 HALF, QUARTER = PROPENSITY_ONE // 2, PROPENSITY_ONE // 4
@@ -60,7 +63,8 @@ def codes(refusals):
 def test_impressions_count_units_and_weights():
     fold = ImpressionFold(2)
 
-    assert not fold.fold(
+    assert not fold_batch(
+        fold,
         7,
         ImpressionBatch(9, 2, 0, [group((0, HALF, 50, 1), (0, QUARTER, 40, 2), (1, HALF, 60, 1))]),
     )
@@ -99,7 +103,8 @@ def test_impressions_count_units_and_weights():
 def test_observations_are_summed_by_unit_before_they_are_squared():
     fold = ObservationFold(0, KEYRING)
 
-    fold.fold(
+    fold_batch(
+        fold,
         5,
         ObservationBatch(
             [
@@ -147,9 +152,9 @@ def test_a_user_counts_once_for_every_variant_whatever_the_times_of_the_receipts
     twice = group((0, HALF, 50, 1), (0, HALF, 50, 1), (1, HALF, 50, 2), repeatable=True)
     later = group((0, HALF, 60, 1), (1, HALF, 70, 1), repeatable=True)
 
-    fold.fold(0, ImpressionBatch(9, 0, 0, [twice]))
-    fold.fold(1, ImpressionBatch(9, 0, 1, [later]))
-    fold.fold(2, ImpressionBatch(9, 0, 2, [later]))
+    fold_batch(fold, 0, ImpressionBatch(9, 0, 0, [twice]))
+    fold_batch(fold, 1, ImpressionBatch(9, 0, 1, [later]))
+    fold_batch(fold, 2, ImpressionBatch(9, 0, 2, [later]))
 
     (cell,) = fold.take_changes().cells
     assert {index: tally.units for index, tally in cell.variants.items()} == {0: 1, 1: 2}
@@ -162,7 +167,7 @@ def test_without_event_ids_every_record_counts_and_a_repeated_batch_does_not():
     numbered = ObservationBatch([observation(1), observation(1)], incarnation=4, sequence=0)
 
     for offset, batch in enumerate([single, single, numbered, numbered]):
-        assert not fold.fold(offset, batch, NOW_MS)
+        assert not fold_batch(fold, offset, batch, NOW_MS)
 
     (cell,) = fold.take_changes().cells
     assert cell.variants[0].metrics["click"].observations == 4
@@ -183,7 +188,7 @@ def test_what_cannot_be_counted_is_refused_in_its_place_and_the_rest_counts():
         ]
     )
 
-    refusals = fold.fold(0, batch, NOW_MS)
+    refusals = fold_batch(fold, 0, batch, NOW_MS)
 
     assert codes(refusals) == [
         (0, "VALUE_NOT_FINITE"),
@@ -198,7 +203,8 @@ def test_what_cannot_be_counted_is_refused_in_its_place_and_the_rest_counts():
 def test_only_so_many_metrics_are_taken_also_after_a_restart():
     fold = ObservationFold(0, KEYRING)
     names = [(f"m{n}", n // MAX_OPENED) for n in range(MAX_METRICS)]
-    fold.fold(
+    fold_batch(
+        fold,
         0,
         ObservationBatch([observation(1, metric=name, unit=unit) for name, unit in names]),
         NOW_MS,
@@ -208,7 +214,8 @@ def test_only_so_many_metrics_are_taken_also_after_a_restart():
     again.restore(changes.progress, changes.cells, changes.segments)
 
     for each in (fold, again):
-        refusals = each.fold(
+        refusals = fold_batch(
+            each,
             1,
             ObservationBatch([observation(1, metric="more"), observation(1, metric="m0")]),
             NOW_MS,
@@ -222,11 +229,11 @@ def test_no_invented_metric_takes_the_place_of_a_declared_one():
     fold = ObservationFold(0, KEYRING, plan_of=lambda _: declared)
     invented = [observation(1, metric=f"x{n}", unit=1) for n in range(64)]
 
-    refusals = fold.fold(0, ObservationBatch(invented), NOW_MS)
+    refusals = fold_batch(fold, 0, ObservationBatch(invented), NOW_MS)
     others = [observation(MICRO, metric=name, unit=2) for name in ("click", "revenue", "y")]
 
     assert codes(refusals) == [(n, "TOO_MANY_METRICS") for n in range(MAX_OPENED, 64)]
-    assert not fold.fold(1, ObservationBatch(others), NOW_MS)
+    assert not fold_batch(fold, 1, ObservationBatch(others), NOW_MS)
     (cell,) = fold.take_changes().cells
     assert set(cell.variants[0].metrics) >= {"click", "revenue", "y", "x0"}
     assert len(cell.variants[0].metrics) == MAX_OPENED + 3
@@ -237,7 +244,7 @@ def test_many_receipts_cannot_take_the_place_of_a_declared_metric_either():
     fold = ObservationFold(0, KEYRING, plan_of=lambda _: declared)
     batch = [observation(1, metric=f"x{n}", unit=n) for n in range(200)]
 
-    refusals = fold.fold(0, ObservationBatch([*batch, observation(1, unit=1)]), NOW_MS)
+    refusals = fold_batch(fold, 0, ObservationBatch([*batch, observation(1, unit=1)]), NOW_MS)
 
     assert codes(refusals) == [(n, "TOO_MANY_METRICS") for n in range(MAX_METRICS - 1, 200)]
 
@@ -247,11 +254,11 @@ def test_a_unit_has_so_many_events_and_the_others_all_of_theirs():
     fold = ObservationFold(0, KEYRING, limit=3 * MAX_EVENTS)
     batch = [observation(1, f"e{n}", unit=1) for n in range(4 * MAX_EVENTS)]
 
-    refusals = fold.fold(0, ObservationBatch(batch), NOW_MS)
+    refusals = fold_batch(fold, 0, ObservationBatch(batch), NOW_MS)
     others = [observation(1, f"e{unit}", unit=unit) for unit in range(2, MAX_EVENTS)]
 
     assert codes(refusals) == [(n, "TOO_MANY_EVENTS") for n in range(MAX_EVENTS, 4 * MAX_EVENTS)]
-    assert not fold.fold(1, ObservationBatch(others), NOW_MS)
+    assert not fold_batch(fold, 1, ObservationBatch(others), NOW_MS)
     (cell,) = fold.take_changes().cells
     assert (cell.most_events, cell.full_units, cell.unremembered) == (MAX_EVENTS, 1, 0)
     assert cell.variants[0].metrics["click"].units == MAX_EVENTS - 1
@@ -276,7 +283,7 @@ def test_no_single_unit_leaves_its_floor_and_its_cap(values, expected):
         batch = [observation(value * MICRO, metric="spent", unit=1) for value in order]
         batch.append(observation(20 * MICRO, metric="spent", unit=2))
 
-        assert not fold.fold(0, ObservationBatch(batch), NOW_MS)
+        assert not fold_batch(fold, 0, ObservationBatch(batch), NOW_MS)
         (cell,) = fold.take_changes().cells
         spent = cell.variants[0].metrics["spent"]
         assert spent.total == (expected + 20) * MICRO
@@ -299,7 +306,7 @@ def test_a_value_that_is_declared_impossible_is_refused_and_the_rest_counts():
     good = [("click", 0), ("click", MICRO), ("visits", 3 * MICRO), ("spent", -10 * MICRO)]
     batch = [observation(value, metric=metric, unit=1) for metric, value in [*bad, *good]]
 
-    refusals = fold.fold(0, ObservationBatch(batch), NOW_MS)
+    refusals = fold_batch(fold, 0, ObservationBatch(batch), NOW_MS)
 
     assert codes(refusals) == [
         (0, "VALUE_OUT_OF_BOUNDS"),
@@ -321,7 +328,7 @@ def test_both_readings_of_a_second_click_are_there():
         observation(value * MICRO, f"e{n}", unit=unit) for n, (unit, value) in enumerate(clicks)
     ]
 
-    fold.fold(0, ObservationBatch(batch), NOW_MS)
+    fold_batch(fold, 0, ObservationBatch(batch), NOW_MS)
 
     (cell,) = fold.take_changes().cells
     click = cell.variants[0].metrics["click"]
@@ -338,9 +345,12 @@ def test_what_the_memory_had_no_room_for_is_counted_on_either_side():
     impressions, observations = ImpressionFold(0, limit=2), ObservationFold(0, KEYRING, limit=2)
     rows = [(0, HALF, 5, unit) for unit in (1, 2, 3, 4, 1)]
 
-    impressions.fold(0, ImpressionBatch(9, 0, 0, [group(*rows, repeatable=True)]))
-    observations.fold(
-        0, ObservationBatch([observation(1, "e", unit=unit) for unit in (1, 2, 3, 4, 1)]), NOW_MS
+    fold_batch(impressions, 0, ImpressionBatch(9, 0, 0, [group(*rows, repeatable=True)]))
+    fold_batch(
+        observations,
+        0,
+        ObservationBatch([observation(1, "e", unit=unit) for unit in (1, 2, 3, 4, 1)]),
+        NOW_MS,
     )
 
     cells = [*impressions.take_changes().cells, *observations.take_changes().cells]
@@ -353,7 +363,7 @@ def test_an_assignment_of_a_time_that_has_not_come_moves_no_clock():
     fold = ImpressionFold(0)
     ahead = NOW_MS + 10**10
 
-    fold.fold(0, ImpressionBatch(9, 0, 0, [group((0, HALF, ahead, 1))]), NOW_MS)
+    fold_batch(fold, 0, ImpressionBatch(9, 0, 0, [group((0, HALF, ahead, 1))]), NOW_MS)
 
     (cell,) = fold.take_changes().cells
     assert cell.first_at_ms == cell.last_at_ms == NOW_MS + CLOCK_SKEW_MS
@@ -373,7 +383,7 @@ def test_a_group_that_cannot_be_used_leaves_the_others(bad, code):
     fold = ImpressionFold(0)
     good = group((0, HALF, 5, 1), (0, HALF, 5, 2), experiment=2)
 
-    refusals = fold.fold(0, ImpressionBatch(9, 0, 0, [good, bad, good]))
+    refusals = fold_batch(fold, 0, ImpressionBatch(9, 0, 0, [good, bad, good]))
 
     assert codes(refusals) == [(2, code)]
     (cell,) = fold.take_changes().cells
@@ -385,7 +395,7 @@ def test_units_that_cannot_be_remembered_are_refused_and_not_counted():
     fold = ImpressionFold(0, limit=2)
     rows = [(0, HALF, 5, unit) for unit in (1, 2, 3, 4)]
 
-    refusals = fold.fold(0, ImpressionBatch(9, 0, 0, [group(*rows, repeatable=True)]))
+    refusals = fold_batch(fold, 0, ImpressionBatch(9, 0, 0, [group(*rows, repeatable=True)]))
 
     assert codes(refusals) == [(0, "DEDUPLICATION_WINDOW_FULL")]
     assert fold.take_changes().cells[0].variants[0].units == 2
@@ -394,9 +404,11 @@ def test_units_that_cannot_be_remembered_are_refused_and_not_counted():
 def test_a_sequence_that_cannot_be_used_is_refused():
     impressions, observations = ImpressionFold(0), ObservationFold(0, KEYRING)
 
-    assert codes(impressions.fold(0, ImpressionBatch(9, 0, -1, []))) == [(0, "INVALID_SEQUENCE")]
+    assert codes(fold_batch(impressions, 0, ImpressionBatch(9, 0, -1, []))) == [
+        (0, "INVALID_SEQUENCE")
+    ]
     assert codes(
-        observations.fold(0, ObservationBatch([], incarnation=9, sequence=-1), NOW_MS)
+        fold_batch(observations, 0, ObservationBatch([], incarnation=9, sequence=-1), NOW_MS)
     ) == [(0, "INVALID_SEQUENCE")]
 
 
@@ -407,8 +419,8 @@ def test_a_record_that_was_folded_or_skipped_is_passed_by():
     impressions.skip(3)
 
     for offset in (4, 5):
-        impressions.fold(offset, ImpressionBatch(9, 0, offset, [group((0, HALF, 5, 1))]))
-        observations.fold(offset, ObservationBatch([observation(1)]), NOW_MS)
+        fold_batch(impressions, offset, ImpressionBatch(9, 0, offset, [group((0, HALF, 5, 1))]))
+        fold_batch(observations, offset, ObservationBatch([observation(1)]), NOW_MS)
 
     assert impressions.hw == 5
     for fold in (impressions, observations):
@@ -725,7 +737,7 @@ class Store:
 def run(make, records):
     fold, refused = make(), []
     for offset, record in enumerate(records):
-        refused.append(codes(fold.fold(offset, *record)))
+        refused.append(codes(fold_batch(fold, offset, *record)))
     return fold, refused
 
 
@@ -759,7 +771,7 @@ def run_through_crashes(make, records, plan):
     while fold.hw < len(records) - 1:
         size, end, seed = next(steps, (3, End.WELL, 0))
         for offset in range(fold.hw + 1, min(fold.hw + 1 + size, len(records))):
-            answer = codes(fold.fold(offset, *records[offset]))
+            answer = codes(fold_batch(fold, offset, *records[offset]))
             assert refused.setdefault(offset, answer) == answer
         changes = fold.take_changes()
         if end is End.BEFORE_PROGRESS:
@@ -811,7 +823,7 @@ def test_batching_does_not_change_the_result(kind, data, taken_after):
     fold = make()
 
     for offset, record in enumerate(records):
-        fold.fold(offset, *record)
+        fold_batch(fold, offset, *record)
         if offset in taken_after:
             fold.take_changes()
 
@@ -860,9 +872,9 @@ def test_crashes_do_not_change_what_a_sender_is_refused(records, plan):
         return ObservationFold(0, KEYRING, plan_of=lambda _: declared)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(observations_module, "MAX_METRICS", 4)
-        patch.setattr(observations_module, "MAX_OPENED", 2)
-        patch.setattr(observations_module, "MAX_EVENTS", 2)
+        patch.setattr(metric_slots, "MAX_METRICS", 4)
+        patch.setattr(metric_slots, "MAX_OPENED", 2)
+        patch.setattr(counting, "MAX_EVENTS", 2)
         patch.setattr(window, "MAX_EVENTS", 2)
         whole, refused = run(make, records)
 
@@ -891,4 +903,4 @@ def test_what_is_forgotten_is_refused_and_never_counted_twice(records):
 
 
 def test_the_hash_of_an_event_id_is_never_that_of_none():
-    assert observations_module._hash("") > 0
+    assert hash_of("") > 0

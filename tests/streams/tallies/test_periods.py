@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.fold.observations import ObservationFold
 from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.tallies.cell import Cell, Source, VariantTally, join, merge
 from streams.tallies.impressions import ImpressionFold
-from streams.tallies.observations import ObservationFold
 from streams.tallies.periods import (
     FINEST_SHIFT,
     Period,
@@ -27,6 +27,7 @@ from streams.tallies.periods import (
 )
 from streams.tallies.plan import PLAIN, PeriodPlan, Plan, PlanMissingError
 from streams.wire.cells import decode_cell, encode_cell
+from tests.streams.fold.batches import fold_batch
 
 EXPERIMENT = 7
 KEYRING = Keyring({1: bytes(range(32))})
@@ -102,7 +103,7 @@ def test_units_are_where_the_newest_one_of_all_puts_them(rows, random, size, par
             [at_ms for at_ms, _ in part],
             list(range(len(part))),
         )
-        assert not fold.fold(offset, ImpressionBatch(1, fold._partition, offset, [group]))
+        assert not fold_batch(fold, offset, ImpressionBatch(1, fold._partition, offset, [group]))
         if random.random() < 0.5:
             cells += fold.take_changes().cells
     for fold in folds:
@@ -151,7 +152,7 @@ def test_values_and_delays_are_those_of_the_units(events, assigned_at_ms, random
         at_ms = assigned_at_ms[unit]
         receipt = KEYRING.sign(Receipt(EXPERIMENT, unit % 2, HALF, 1, at_ms, unit, 0))
         observation = Observation(receipt, metric, value, None, at_ms + delay_ms)
-        assert not fold.fold(offset, ObservationBatch([observation]), at_ms + delay_ms)
+        assert not fold_batch(fold, offset, ObservationBatch([observation]), at_ms + delay_ms)
         if random.random() < 0.3:
             fold.take_changes()
     fold.take_changes()
@@ -181,7 +182,7 @@ def test_values_and_delays_are_those_of_the_units(events, assigned_at_ms, random
 def test_without_a_plan_nothing_is_kept_by_period():
     fold = ImpressionFold(0)
     group = ImpressionGroup(EXPERIMENT, False, [0], [HALF], [1], [START_MS], [1])
-    fold.fold(0, ImpressionBatch(1, 0, 0, [group]))
+    fold_batch(fold, 0, ImpressionBatch(1, 0, 0, [group]))
 
     [cell] = fold.take_changes().cells
     assert cell.variants[0] == replace(cell.variants[0], periods={})
@@ -196,10 +197,10 @@ def test_a_batch_of_units_without_a_known_plan_changes_nothing_until_it_is_known
     batch = ImpressionBatch(1, 0, 0, groups)
 
     with pytest.raises(PlanMissingError) as missing:
-        fold.fold(3, batch)
+        fold_batch(fold, 3, batch)
     assert (missing.value.experiment, fold.hw) == (8, -1)
     plans[8] = PLAIN
-    assert not fold.fold(3, batch)
+    assert not fold_batch(fold, 3, batch)
 
     first, second = fold.take_changes().cells
     assert first.variants[0].periods == {Period(FINEST_SHIFT, tick_of(START_MS)): PeriodTally(1)}
@@ -209,7 +210,7 @@ def test_a_batch_of_units_without_a_known_plan_changes_nothing_until_it_is_known
 def test_a_repeated_unit_is_in_its_period_once():
     fold = ImpressionFold(0, plan_of=lambda _: PLAN)
     columns = [0, 0], [HALF] * 2, [1] * 2, [START_MS] * 2, [5, 5]
-    fold.fold(0, ImpressionBatch(1, 0, 0, [ImpressionGroup(EXPERIMENT, True, *columns)]))
+    fold_batch(fold, 0, ImpressionBatch(1, 0, 0, [ImpressionGroup(EXPERIMENT, True, *columns)]))
 
     [cell] = fold.take_changes().cells
     assert sum(each.units for each in cell.variants[0].periods.values()) == 1
@@ -221,13 +222,13 @@ def test_units_of_a_promoted_winner_do_not_move_the_periods_of_the_experiment():
     for offset, (variant, tick) in enumerate([(0, 0), (1, 1), (3, 120_000)]):
         columns = [variant], [HALF], [1], [tick * TICK_MS], [offset]
         group = ImpressionGroup(EXPERIMENT, False, *columns)
-        fold.fold(offset, ImpressionBatch(1, 0, offset, [group]))
+        fold_batch(fold, offset, ImpressionBatch(1, 0, offset, [group]))
     observations = ObservationFold(0, KEYRING, plan_of=lambda _: PLAN)
     for offset, (variant, tick) in enumerate([(0, 0), (3, 120_000)]):
         at_ms = tick * TICK_MS
         receipt = KEYRING.sign(Receipt(EXPERIMENT, variant, HALF, 1, at_ms, offset, 0))
         click = Observation(receipt, "click", MICRO, None, at_ms)
-        assert not observations.fold(offset, ObservationBatch([click]), at_ms)
+        assert not fold_batch(observations, offset, ObservationBatch([click]), at_ms)
 
     tally = merge([*fold.take_changes().cells, *observations.take_changes().cells])
 
@@ -256,7 +257,7 @@ def test_a_variant_that_gets_no_units_any_more_is_in_the_periods_of_the_others()
     for offset, (variant, tick) in enumerate([(0, 0), (0, 1), (1, 0), (1, 400)]):
         columns = [variant], [HALF], [1], [tick * TICK_MS], [offset]
         group = ImpressionGroup(EXPERIMENT, False, *columns)
-        fold.fold(offset, ImpressionBatch(1, 0, offset, [group]))
+        fold_batch(fold, offset, ImpressionBatch(1, 0, offset, [group]))
         [cell] = fold.take_changes().cells
 
     assert [each.units for each in cell.variants[0].periods.values()] == [2]

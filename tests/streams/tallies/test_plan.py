@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.fold.observations import ObservationFold
 from streams.model.errors import InvalidParameterError
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.model.receipts import Keyring, Receipt
 from streams.tallies.cell import MetricTally, ProductTally
-from streams.tallies.observations import ObservationFold
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError
 from streams.tallies.weights import weighted
+from tests.streams.fold.batches import fold_batch
 
 NOW_MS = 1_700_000_000_000
 EXPERIMENT = 7
@@ -38,7 +39,7 @@ def folded(records, plan=PLAN):
     """Return the tally of each variant, and what was counted as a repetition."""
     fold = ObservationFold(0, KEYRING, plan_of=lambda _: plan)
     for offset, observations in enumerate(records):
-        assert not fold.fold(offset, ObservationBatch(observations), NOW_MS)
+        assert not fold_batch(fold, offset, ObservationBatch(observations), NOW_MS)
         if offset % 3 == 0:
             fold.take_changes()
     fold.take_changes()
@@ -179,15 +180,15 @@ def test_any_order_repetition_and_batching_gives_the_sums_over_units(events, ran
 def test_a_record_of_an_experiment_without_a_known_plan_changes_nothing_until_it_is_known():
     plans = {EXPERIMENT: PLAN}
     fold = ObservationFold(0, KEYRING, plan_of=plans.get)
-    fold.fold(0, ObservationBatch([event(1, "spent", 900 * MICRO)]), NOW_MS)
+    fold_batch(fold, 0, ObservationBatch([event(1, "spent", 900 * MICRO)]), NOW_MS)
     foreign = Observation(receipt(2, experiment=8), "spent", 900 * MICRO, None, NOW_MS)
     record = ObservationBatch([event(1, "visits", MICRO), foreign])
 
     with pytest.raises(PlanMissingError) as missing:
-        fold.fold(1, record, NOW_MS)
+        fold_batch(fold, 1, record, NOW_MS)
     assert (missing.value.experiment, fold.hw) == (8, 0)
     plans[8] = PLAIN
-    assert not fold.fold(1, record, NOW_MS)
+    assert not fold_batch(fold, 1, record, NOW_MS)
 
     first, second = fold.take_changes().cells
     assert first.variants[1].metrics["visits"].observations == 1

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from schemas.catalogue import EVENT_BYTES, STATE_BYTES
 from streams.experiments.promotion_state import Phase
+from streams.fold.metric_slots import PHASES, slots_of
 from streams.model.errors import EventError
 from streams.model.events import Command, CommandKind, DeadLetter
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
-from streams.tallies.observations import PHASES, _places
 from streams.tallies.refusals import Refusal, by_code
 from streams.tallies.sequences import MAX_GAPS_OF_ALL, MAX_SENDERS, SequenceGuard
 from streams.tallies.window import Window
@@ -269,7 +269,7 @@ def test_the_largest_cell_that_invented_metrics_can_make_fits():
     sums: Any = dict.fromkeys(SUMS, 1 << 200)
     metrics = {
         f"{'m' * 60}{number:04}": replace(MetricTally(1 << 40, 1 << 40), **sums)
-        for number in range(_places(256))
+        for number in range(slots_of(256))
     }
     cell = Cell(
         experiment=1,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import cast
 
-from streams.fold.observations import ObservationFolding
+from streams.fold.observations import ObservationFold, ObservationFolding
 from streams.model.events import Observation
 from streams.model.receipts import Keyring, Receipt
 from streams.tallies.cell import Cell
-from streams.tallies.observations import ObservationFold
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT

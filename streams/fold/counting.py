@@ -1,0 +1,249 @@
+"""The one place where verified observations are counted.
+
+An observation of a unit that has none of the metric yet adds an entry to a window and a value to a
+cell, in any order with all others; most are such, and those of one bucket of the window are one
+update of a dictionary. What may open or empty a bucket, be refused, or be a duplicate needs its
+place among the others, and is counted in the order of the log after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.fold.metric_slots import check_slot, take_slot
+from streams.fold.verification import VerifiedObservations
+from streams.model.receipts import CLOCK_SKEW_MS
+from streams.model.vectors import Vector
+from streams.tallies.measuring import CountedObservation
+from streams.tallies.partition import Ledger
+from streams.tallies.window import MAX_EVENTS, SEEN, MemoryFullError, deadlines, entry
+
+T = TypeVar("T")
+
+TOGETHER_FROM = 32
+"""Observations from which on counting new units together costs less than one by one."""
+
+
+def count_observations(
+    rows: VerifiedObservations,
+    chosen: NDArray[np.int64],
+    ledgers: Mapping[int, Ledger],
+    vectors: Mapping[int, Vector],
+) -> dict[int, Exception | None]:
+    """Count observations, and return by row why others are not counted; None for a duplicate.
+
+    Args:
+        rows: Verified observations.
+        chosen: Which of them to count, ascending.
+        ledgers: Ledgers of their experiments, to be changed.
+        vectors: Features of their units, by row, where the receipt has any.
+    """
+    if len(chosen) >= TOGETHER_FROM:
+        chosen = count_new_units(rows, chosen, ledgers)
+    return dict(_count_one_by_one(rows, chosen, ledgers, vectors)) if len(chosen) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows of one experiment and one bucket: [start, stop) of the sorted ones."""
+
+    experiment: int
+    deadline: int
+    start: int
+    stop: int
+
+
+def count_new_units(
+    rows: VerifiedObservations, chosen: NDArray[np.int64], ledgers: Mapping[int, Ledger]
+) -> NDArray[np.int64]:
+    """Count the units that are new beyond doubt, and return the rows that were not counted.
+
+    Those are all rows of an experiment where one of them changes something besides the sums of its
+    metric.
+
+    Args:
+        rows, chosen, ledgers: As of `count_observations`.
+    """
+    receipts = rows.receipts
+    by_bucket = deadlines(receipts.assigned_at_ms[chosen], receipts.attribution_window_s[chosen])
+    experiments = receipts.experiment[chosen]
+    order = np.lexsort((by_bucket, experiments))
+    pieces = _pieces(experiments[order], by_bucket[order])
+    order = chosen[order]
+    units, values = rows.keys[order].tolist(), rows.read.values[order].tolist()
+    entries = list(map(entry, values, rows.events[order].tolist()))
+    all_names = rows.read.names
+    names = [all_names[metric] for metric in rows.read.metrics[order].tolist()]
+    keys = list(
+        zip(
+            receipts.variant[order].tolist(),
+            receipts.propensity[order].tolist(),
+            names,
+            strict=True,
+        )
+    )
+    times = rows.observed_at_ms[order].tolist()
+    offsets = rows.offsets[order].tolist()
+    has_features = _with_features(rows, order)
+    left: list[int] = []
+    for experiment, group in groupby(pieces, key=lambda piece: piece.experiment):
+        ledger, found = ledgers[experiment], list(group)
+        first, last = found[0].start, found[-1].stop
+        measurement, metrics = ledger.measurement, set(names[first:last])
+        is_settled = (
+            (measurement is None or measurement.are_single(metrics))
+            and ledger.metric_hashes.keys() >= metrics
+            and min(offsets[piece.start] for piece in found) > ledger.builder.folded
+            and ledger.window.has_room({piece.deadline for piece in found}, last - first)
+        )
+        if not is_settled:
+            left += range(first, last)
+            continue
+        for piece in found:
+            # The first one that fails is nowhere added yet, and one by one it is seen why.
+            places: slice | list[int] = slice(piece.start, piece.stop)
+            known = set(ledger.window.known(piece.deadline, units[places]))
+            if has_features:
+                known.update(row - piece.start for row in has_features.intersection(_range(piece)))
+            if measurement is not None:
+                known.update(measurement.refused(_column(names, places), _column(values, places)))
+            if known:
+                known = {piece.start + row for row in known}
+                left += known
+                places = [row for row in range(piece.start, piece.stop) if row not in known]
+            if len(known) < piece.stop - piece.start:
+                new = _column(units, places), _column(entries, places)
+                try:
+                    observed = worths = _column(values, places)
+                    if measurement is not None:
+                        worths = measurement.worths(_column(names, places), observed)
+                    ledger.builder.add_first_values(
+                        _column(offsets, places)[-1],
+                        _column(keys, places),
+                        worths,
+                        _column(times, places),
+                        None if worths is observed else observed,
+                    )
+                except Exception:  # noqa: BLE001 - nothing was added, and one by one it is seen why
+                    left += _range(piece) if isinstance(places, slice) else places
+                else:
+                    ledger.window.add(piece.deadline, *new)
+    return np.sort(order[left])
+
+
+def _count_one_by_one(
+    rows: VerifiedObservations,
+    chosen: NDArray[np.int64],
+    ledgers: Mapping[int, Ledger],
+    vectors: Mapping[int, Vector],
+) -> Iterator[tuple[int, Exception | None]]:
+    """Count rows in the order of the log, and yield those that are not counted."""
+    read, receipts, all_names = rows.read, rows.receipts, rows.read.names
+    columns = (
+        chosen,
+        rows.offsets[chosen],
+        rows.timestamps_ms[chosen],
+        receipts.experiment[chosen],
+        receipts.variant[chosen],
+        receipts.propensity[chosen],
+        receipts.assigned_at_ms[chosen],
+        receipts.attribution_window_s[chosen],
+        receipts.identity[chosen],
+        rows.keys[chosen],
+        read.metrics[chosen],
+        read.values[chosen],
+        rows.events[chosen],
+        rows.observed_at_ms[chosen],
+    )
+    for (
+        row,
+        offset,
+        timestamp_ms,
+        experiment,
+        variant,
+        propensity,
+        assigned_at_ms,
+        window_s,
+        identity,
+        unit,
+        metric,
+        value,
+        event,
+        observed_at_ms,
+    ) in zip(*(column.tolist() for column in columns), strict=True):
+        ledger, name = ledgers[experiment], all_names[metric]
+        builder, measurement = ledger.builder, ledger.measurement
+        try:
+            has_slot = name in ledger.metric_hashes
+            if not has_slot:
+                check_slot(ledger, name, identity)
+            if measurement is not None:
+                measurement.check(name, value)
+            before = ledger.window.observe(
+                assigned_at_ms, window_s, unit, event, value, timestamp_ms - CLOCK_SKEW_MS
+            )
+            if before is SEEN:
+                if offset > builder.folded:
+                    builder.add_duplicate(offset)
+                yield row, None
+                continue
+            if not has_slot:
+                take_slot(ledger, name, identity)
+            if offset <= builder.folded:
+                yield row, None
+                continue
+            if before is not None:
+                events = ledger.window.events
+                builder.add_events(events, is_full=events == MAX_EVENTS)
+            key = (variant, propensity, name)
+            vector = vectors.get(row)
+            if measurement is None:
+                builder.add_value(offset, key, before, value, observed_at_ms, vector)
+                continue
+            counted = CountedObservation(
+                offset,
+                key,
+                before,
+                value,
+                observed_at_ms,
+                vector,
+                identity,
+                assigned_at_ms,
+                window_s,
+            )
+            measurement.count(builder, ledger.window, counted)
+        except Exception as error:  # noqa: BLE001 - one event's must not cost the others
+            if isinstance(error, MemoryFullError) and offset > builder.folded:
+                builder.add_unremembered(offset)
+            yield row, error
+
+
+def _pieces(experiments: NDArray[np.uint64], by_bucket: NDArray[np.int64]) -> Iterator[_Piece]:
+    """Yield the runs of rows with the same experiment and bucket."""
+    changes = (np.diff(experiments) != 0) | (np.diff(by_bucket) != 0)
+    starts = np.append(0, np.flatnonzero(changes) + 1)
+    stops = np.append(starts[1:], len(experiments))
+    columns = experiments[starts], by_bucket[starts], starts, stops
+    return map(_Piece, *(column.tolist() for column in columns))
+
+
+def _with_features(rows: VerifiedObservations, order: NDArray[np.int64]) -> set[int]:
+    """Return the places in `order` of rows whose receipts have features."""
+    others = rows.read.other_receipts
+    if not others:
+        return set()
+    return set(np.flatnonzero(np.isin(order, np.fromiter(others, np.int64, len(others)))).tolist())
+
+
+def _range(piece: _Piece) -> range:
+    return range(piece.start, piece.stop)
+
+
+def _column(column: list[T], chosen: slice | list[int]) -> list[T]:
+    return column[chosen] if isinstance(chosen, slice) else [column[row] for row in chosen]

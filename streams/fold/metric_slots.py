@@ -1,0 +1,82 @@
+"""Slots for metrics: so many of one experiment are counted in one partition.
+
+A declared metric always has its slot. Another one takes a free slot with the first observation of
+it that counts, and the memory of the partition keeps which assignment that was of.
+"""
+
+from __future__ import annotations
+
+from streams.fold.hashing import hash_of
+from streams.model.errors import EventError, quoted
+from streams.tallies.partition import Ledger
+from streams.tallies.plan import MAX_METRICS
+from streams.tallies.window import KEY_MASK
+
+PHASES = 3
+"""Phases of an experiment (`promotion_state.Phase`); a variant has an index in each."""
+
+MAX_CELL_METRICS = 8_192
+"""Metrics of all variants in all phases that a cell may have before one that is not declared is
+refused: with 350 bytes for each of them a cell fits its topic."""
+
+MAX_OPENED = 8
+"""Metrics that are not declared and that one assignment may be the first to bring. So no single
+receipt takes up the slots of all."""
+
+
+def check_slot(ledger: Ledger, metric: str, identity: int) -> None:
+    """Refuse a metric that is neither declared nor counted yet, if there is no slot for it.
+
+    Raises:
+        EventError: all slots are taken, or the assignment has brought as many metrics as it may
+            (`TOO_MANY_METRICS`).
+    """
+    slots = slots_of(0 if ledger.plan is None else ledger.plan.n_variants)
+    if len(ledger.metric_hashes) >= slots:
+        raise EventError(
+            "TOO_MANY_METRICS",
+            f"the experiment has {len(ledger.metric_hashes)} metrics, at most {slots} with those "
+            f"that are not declared, and {quoted(metric)} is none of them",
+            "metric",
+        )
+    if list(ledger.openers.values()).count(identity & KEY_MASK) >= MAX_OPENED:
+        raise EventError(
+            "TOO_MANY_METRICS",
+            f"{quoted(metric)} is not declared, and this assignment was the first with "
+            f"{MAX_OPENED} such metrics",
+            "metric",
+        )
+
+
+def take_slot(ledger: Ledger, metric: str, identity: int) -> None:
+    """Give a slot to a metric that is not declared, for an observation that counts."""
+    metric_hash = ledger.metric_hashes[metric] = hash_of(metric)
+    ledger.openers[metric] = identity & KEY_MASK
+    ledger.window.mark(metric_hash, identity & KEY_MASK)
+
+
+def recall_slots(ledger: Ledger) -> None:
+    """Restore which metrics have slots, once the cell and the window of a ledger are restored.
+
+    A cell may be ahead of the progress, and the window is not: so it is decided again, and as
+    before, which metric had a slot when.
+    """
+    cell = ledger.builder.cell
+    tallies = () if cell is None else cell.variants.values()
+    for metric in sorted({metric for tally in tallies for metric in tally.metrics}):
+        metric_hash = hash_of(metric)
+        opener = ledger.window.marked(metric_hash)
+        if opener is not None:
+            ledger.metric_hashes[metric] = metric_hash
+            ledger.openers[metric] = opener
+
+
+def slots_of(n_variants: int) -> int:
+    """Return how many metrics an experiment has slots for before one is refused.
+
+    >>> slots_of(2), slots_of(42), slots_of(256), slots_of(0)
+    (64, 64, 10, 64)
+    """
+    if not n_variants:
+        return MAX_METRICS
+    return min(MAX_METRICS, MAX_CELL_METRICS // (PHASES * n_variants))

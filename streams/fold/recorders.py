@@ -1,0 +1,80 @@
+"""Units and their observations one by one, as many as are counted and no others.
+
+The folds decide what counts, by sequences, windows and attribution, and call these with it. So what
+is recorded is exactly what the tallies are the sums of. Events of other experiments decide nothing
+about this one, and are passed by.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.fold.verification import VerifiedObservations
+from streams.model.events import ImpressionGroup
+
+
+def _integers() -> array[int]:
+    return array("q")
+
+
+def _unsigned() -> array[int]:
+    return array("Q")
+
+
+@dataclass(slots=True)
+class Assignments:
+    """Units that were counted, in order of the log, as columns of equal length.
+
+    Attributes:
+        units: 64-bit unit hash.
+        variants, propensities, assigned_at_ms: As in `ImpressionGroup`.
+    """
+
+    units: array[int] = field(default_factory=_unsigned)
+    variants: array[int] = field(default_factory=_integers)
+    propensities: array[int] = field(default_factory=_integers)
+    assigned_at_ms: array[int] = field(default_factory=_integers)
+
+    def record(self, group: ImpressionGroup, is_counted: Sequence[bool]) -> None:
+        """Add impressions that have been counted; the listener of an `ImpressionFold`."""
+        self.units.extend(compress(group.units, is_counted))
+        self.variants.extend(compress(group.variants, is_counted))
+        self.propensities.extend(compress(group.propensities, is_counted))
+        self.assigned_at_ms.extend(compress(group.assigned_at_ms, is_counted))
+
+
+@dataclass(slots=True)
+class Values:
+    """Observations of one metric that were counted, in order of the log, as columns.
+
+    Attributes:
+        metric: The metric.
+        units, variants, assigned_at_ms: Of the assignment, as its receipt says.
+        values: Micro-units.
+        observed_at_ms: Time of the observation.
+    """
+
+    metric: str
+    units: array[int] = field(default_factory=_unsigned)
+    variants: array[int] = field(default_factory=_integers)
+    assigned_at_ms: array[int] = field(default_factory=_integers)
+    values: array[int] = field(default_factory=_integers)
+    observed_at_ms: array[int] = field(default_factory=_integers)
+
+    def record(self, rows: VerifiedObservations, counted: NDArray[np.int64]) -> None:
+        """Add observations that have been counted; the listener of an `ObservationFold`."""
+        read, receipts = rows.read, rows.receipts
+        if self.metric not in read.names:
+            return
+        chosen = counted[read.metrics[counted] == read.names.index(self.metric)]
+        self.units.frombytes(receipts.unit[chosen].tobytes())
+        self.variants.frombytes(receipts.variant[chosen].tobytes())
+        self.assigned_at_ms.frombytes(receipts.assigned_at_ms[chosen].tobytes())
+        self.values.frombytes(read.values[chosen].tobytes())
+        self.observed_at_ms.frombytes(rows.observed_at_ms[chosen].tobytes())

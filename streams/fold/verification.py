@@ -1,0 +1,125 @@
+"""The one place where observations are verified: by their receipts, partition and attribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.fold.hashing import hash_of, hashes_of
+from streams.model.partitioning import partitions_of, partitions_of_rows
+from streams.model.receipt_columns import VECTORIZED_FROM, ReceiptColumns, open_receipts
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, check_attribution, features_of
+from streams.model.vectors import Vector, unpack
+from streams.tallies.window import KEY_MASK
+from streams.wire.observation_columns import NOT_GIVEN, ObservationColumns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerifiedObservations:
+    """Observations and what their receipts say, one row each; an invalid row means nothing.
+
+    Attributes:
+        read: The observations as they were read.
+        receipts: What their receipts say.
+        errors: Why a receipt is not valid, by row.
+        homes: Partition that the receipt belongs to; None where any partition counts it.
+        is_attributable: Whether the observation is of a time that its receipt allows.
+        offsets: Offset of the record.
+        timestamps_ms: Kafka timestamp of the record.
+        observed_at_ms: Time of the observation; a time that has not come counts as the latest one
+            that clocks allow, so it moves no clock.
+        keys: Key of the unit and the metric in the memory of the partition.
+        events: Hash of the event id; 0 when the sender gave none.
+    """
+
+    read: ObservationColumns
+    receipts: ReceiptColumns
+    errors: dict[int, Exception]
+    homes: NDArray[np.int64] | None
+    is_attributable: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
+    timestamps_ms: NDArray[np.int64]
+    observed_at_ms: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    events: NDArray[np.uint64]
+
+    def check_attribution(self, row: int) -> None:
+        """Refuse a row that its assignment cannot have caused.
+
+        Raises:
+            ReceiptError: as `streams.model.receipts.check_attribution`.
+        """
+        observed_at_ms = int(self.read.observed_at_ms[row])
+        check_attribution(
+            Receipt(
+                int(self.receipts.experiment[row]),
+                int(self.receipts.variant[row]),
+                int(self.receipts.propensity[row]),
+                0,
+                int(self.receipts.assigned_at_ms[row]),
+                int(self.receipts.unit[row]),
+                int(self.receipts.attribution_window_s[row]),
+            ),
+            int(self.timestamps_ms[row]) if observed_at_ms == NOT_GIVEN else observed_at_ms,
+        )
+
+    def vector(self, row: int) -> Vector:
+        """Return the features in the receipt of a row of `read.other_receipts`.
+
+        Raises:
+            EventError: they are not those of any vector.
+        """
+        return unpack(features_of(self.read.other_receipts[row]))
+
+
+def verify(
+    read: ObservationColumns,
+    offsets: Sequence[int],
+    timestamps_ms: Sequence[int],
+    keyring: Keyring,
+    partitions: int | None,
+) -> VerifiedObservations:
+    """Verify observations.
+
+    Args:
+        read: The observations.
+        offsets, timestamps_ms: Of the records they were read from.
+        keyring: Verifies their receipts.
+        partitions: Partitions of the topic; None to count observations wherever they are.
+    """
+    receipts, errors = open_receipts(keyring, read.receipts, read.other_receipts)
+    timestamps = np.array(timestamps_ms, np.int64)[read.records]
+    observed = np.where(read.observed_at_ms == NOT_GIVEN, timestamps, read.observed_at_ms)
+    age_ms = observed - receipts.assigned_at_ms
+    window_ms = receipts.attribution_window_s * 1000
+    # As `check_attribution`, which also says what is wrong.
+    is_attributable = (age_ms >= -CLOCK_SKEW_MS) & ((window_ms == 0) | (age_ms <= window_ms))
+    metric_hashes = np.array([hash_of(name) for name in read.names], np.uint64)
+    return VerifiedObservations(
+        read,
+        receipts,
+        errors,
+        None if partitions is None else _homes(read, partitions),
+        is_attributable,
+        np.array(offsets, np.int64)[read.records],
+        timestamps,
+        np.minimum(observed, timestamps + CLOCK_SKEW_MS),
+        (receipts.identity ^ metric_hashes[read.metrics]) & np.uint64(KEY_MASK),
+        hashes_of(read.event_ids),
+    )
+
+
+def _homes(read: ObservationColumns, partitions: int) -> NDArray[np.int64]:
+    if len(read) < VECTORIZED_FROM:
+        texts = [row.tobytes() for row in read.receipts]
+        for row, text in read.other_receipts.items():
+            texts[row] = text.encode()
+        return np.array(partitions_of(texts, partitions), np.int64)
+    homes = partitions_of_rows(read.receipts, partitions)
+    if read.other_receipts:
+        others = [text.encode() for text in read.other_receipts.values()]
+        homes[list(read.other_receipts)] = partitions_of(others, partitions)
+    return homes
