@@ -1,20 +1,24 @@
-"""A Kafka inside one process: a log, a producer that fails on demand, and what a worker did."""
+"""A Kafka inside one process: a log, a producer that fails on demand, and a consumer's thread."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, cast
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
+from faust.assignor.client_assignment import ClientAssignment
+from faust.transport.drivers import aiokafka as driver
+from faust.transport.producer import Producer
 from faust.types import TP, RecordMetadata
 
 from streams.model.partitioning import partition_of
+from streams.worker.transport import BatchingApp, BatchingConsumer, BatchingTransport
 
 
 class Crash(BaseException):
@@ -160,24 +164,28 @@ class _Write:
     answer: asyncio.Future[RecordMetadata]
 
 
-class MemoryProducer:
+class MemoryProducer(Producer):
     """A producer whose writes become durable one by one, in order within a partition only.
 
     Args:
+        app: The worker's app.
         log: Where they become durable.
         process: Of which it is a part; each write is one of its steps.
         order: Chooses which partition is served next.
     """
 
-    def __init__(self, log: MemoryLog, process: Process, order: random.Random) -> None:
+    def __init__(
+        self, app: BatchingApp, log: MemoryLog, process: Process, order: random.Random
+    ) -> None:
+        super().__init__(app.transport)
         self._log = log
         self._process = process
         self._order = order
         self._queues: dict[TP, list[_Write]] = {}
         self._is_scheduled = False
 
-    async def maybe_start(self) -> None:
-        """Do nothing: it is always started."""
+    async def on_start(self) -> None:
+        """Start nothing: Faust's buffer is for what is not awaited, and all of ours is."""
 
     async def send(
         self,
@@ -186,7 +194,8 @@ class MemoryProducer:
         value: bytes | None,
         partition: int | None,
         timestamp: float | None,
-        headers: Mapping[str, bytes] | None,
+        headers: Any,
+        **_options: Any,
     ) -> asyncio.Future[RecordMetadata]:
         """Put a record on its way; the future is set when it is acknowledged."""
         if self._process.is_dead:
@@ -248,3 +257,142 @@ def _metadata(write: _Write, offset: int) -> RecordMetadata:
         timestamp=write.timestamp_ms,
         timestamp_type=0,
     )
+
+
+class MemoryThread(driver.AIOKafkaConsumerThread):
+    """The consumer of a worker without its thread: fetches from a log, and is told its partitions.
+
+    Attributes:
+        max_records: Records of one partition that a fetch brings at most.
+        failures: Raised by the next fetches, one each.
+        committed: Offsets that were committed.
+        fetched: Partitions that were asked for, of every fetch.
+        subscribed: Topics that the worker wants.
+    """
+
+    def __init__(self, consumer: MemoryConsumer, log: MemoryLog, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._kafka = log
+        self.max_records = 500
+        self.failures: list[BaseException] = []
+        self.committed: dict[TP, int] = {}
+        self.fetched: list[set[TP]] = []
+        self.subscribed: tuple[str, ...] = ()
+        self._offsets: dict[TP, int] = {}
+
+    async def start(self) -> None:
+        """Take part in no thread."""
+        self._started.set()
+
+    async def stop(self) -> None:
+        """Take part in no thread."""
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        self.subscribed = tuple(topics)
+
+    async def assign(self, tps: Iterable[TP], generation: int) -> None:
+        """Rebalance: take all partitions away, and give those of `tps` with their changelogs.
+
+        As in Kafka, only what is new begins at the committed offset.
+        """
+        app = cast(BatchingApp, self.app)
+        revoked = set(self._offsets)
+        app.on_rebalance_start()
+        await self.consumer.on_partitions_revoked(revoked)
+        actives: dict[str, list[int]] = {}
+        for tp in sorted(tps):
+            actives.setdefault(tp.topic, []).append(tp.partition)
+        assignor = cast(Any, app.assignor)
+        assignor._assignment = ClientAssignment(actives=cast(Any, actives), standbys={})
+        assigned = {
+            TP(topic, partition)
+            for topic, partitions in assignor._assignment.kafka_protocol_assignment(app.tables)
+            for partition in partitions
+        }
+        self._offsets = {
+            tp: self.committed.get(tp, self._kafka.begin.get(tp, 0)) for tp in assigned
+        }
+        app.consumer_generation_id = generation
+        await self.consumer.on_partitions_assigned(assigned, generation)
+
+    def assignment(self) -> set[TP]:
+        return set(self._offsets)
+
+    def highwater(self, tp: TP) -> int:
+        return self._kafka.end(tp)
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        return {tp: self._kafka.end(tp) for tp in partitions}
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        return {tp: self._kafka.begin.get(tp, 0) for tp in partitions}
+
+    async def position(self, tp: TP) -> int | None:
+        return self._offsets[tp]
+
+    def seek(self, partition: TP, offset: int) -> None:
+        if partition not in self._offsets:
+            raise IllegalStateError(f"{partition} is not assigned")
+        self._offsets[partition] = offset
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        for tp, offset in partitions.items():
+            self.seek(tp, offset)
+            if offset > 0:
+                self.consumer._read_offset[tp] = offset
+            else:
+                self.consumer._read_offset.pop(tp, None)
+
+    async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        self.committed.update(offsets)
+        return True
+
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        asked = set(active_partitions or self._offsets) & self._offsets.keys()
+        self.fetched.append(asked)
+        await asyncio.sleep(0)
+        if self.failures:
+            raise self.failures.pop(0)
+        fetched = {
+            tp: self._kafka.read(tp, self._offsets[tp])[: self.max_records]
+            for tp in sorted(asked & self._offsets.keys())
+        }
+        fetched = {tp: records for tp, records in fetched.items() if records}
+        for tp, records in fetched.items():
+            self._offsets[tp] = records[-1].offset + 1
+        if not fetched:
+            await asyncio.sleep(min(timeout, 0.001))
+        return fetched
+
+    def topic_partitions(self, topic: str) -> int | None:
+        return self._kafka.partitions
+
+    def close(self) -> None:
+        pass
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        pass
+
+
+class MemoryConsumer(BatchingConsumer):
+    """The consumer of a worker over a `MemoryThread`."""
+
+    def _new_consumer_thread(self) -> MemoryThread:
+        transport = cast(MemoryTransport, self.transport)
+        return MemoryThread(self, transport.log, loop=self.loop, beacon=self.beacon)
+
+
+class MemoryTransport(BatchingTransport):
+    """The transport of a worker over a `MemoryLog`."""
+
+    Consumer = MemoryConsumer
+    log: MemoryLog
+
+
+def connect(app: BatchingApp, log: MemoryLog) -> MemoryThread:
+    """Put a consumer on `log` into an app, and return its thread."""
+    transport = MemoryTransport(app.conf.broker_consumer, cast(Any, app))
+    transport.log = log
+    app.transport = cast(Any, transport)
+    app.producer = cast(Any, MemoryProducer(app, log, Process(), random.Random(0)))
+    return cast(MemoryThread, cast(MemoryConsumer, app.consumer)._thread)

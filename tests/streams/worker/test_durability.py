@@ -426,7 +426,7 @@ class Installation:
         plans, emitted = Plans(), Emitted(self._laws.durable)
         watched = Watched(agent.stage(plans, emitted), process, self._laws)
         app = make_app(SETTINGS)
-        app.producer = cast(Any, MemoryProducer(self.log, process, order))
+        app.producer = cast(Any, MemoryProducer(app, self.log, process, order))
         app.consumer = cast(Any, Assigned(agent.tps))
         app.consumer_generation_id = 1
         app.identities = cast(Any, Identities())
