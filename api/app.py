@@ -14,21 +14,21 @@ from importlib.metadata import version
 
 from confluent_kafka import Producer as KafkaProducer
 
-from api.assigning import Assigning
 from api.auth import open_gate, reload_gate
-from api.commands import Commands, KafkaCommandLog
-from api.control import control_plane
-from api.cors import Origins
 from api.delivery import PRODUCER_CONFIG, Delivery, Producer
-from api.edge import Edge
 from api.experiments import Experiments
+from api.http.cors import Origins
+from api.http.dependencies import Services
+from api.http.fast_path import Edge
+from api.http.fastapi_app import control_plane
 from api.kafka_probe import KafkaProbe
 from api.metrics import Collector, RequestCounters, rendered
 from api.metrics_port import metrics_port
-from api.observing import Observing
 from api.outbox import Outbox
 from api.readiness import PROBE_S, Watch
-from api.services import Services
+from api.services.assign import Assigning
+from api.services.control import Commands, KafkaCommandLog
+from api.services.observe import Observing
 from api.spool import Spool
 from api.sticky import StickyReceipts
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS

@@ -22,7 +22,7 @@ from typing import Annotated, NamedTuple
 import orjson
 from pydantic import Field, StringConstraints
 
-from api.errors import AccessError
+from api.http.error_responses import AccessError
 from streams.model.errors import ConfigurationError, InputError, quoted
 from streams.model.validation import InputModel, parse
 from streams.settings import ENVIRONMENT_PREFIX

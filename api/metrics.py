@@ -16,12 +16,12 @@ from prometheus_client.core import (
     Metric,
 )
 
-from api.assigning import Assigning
 from api.delivery import Delivery
 from api.experiments import Experiments
-from api.observing import Observing
 from api.outbox import Outbox
 from api.readiness import Watch
+from api.services.assign import Assigning
+from api.services.observe import Observing
 from api.spool import Spool
 from api.sticky import StickyReceipts
 from streams.process.background import BackgroundTasks

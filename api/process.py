@@ -8,7 +8,7 @@ import sys
 import uvloop
 
 from api.app import running_api
-from api.serving import limits_of, listening_socket, server_of
+from api.http.server import limits_of, listening_socket, server_of
 from streams.model.errors import ConfigurationError, DependencyError
 from streams.process.logs import configure_logging
 from streams.settings import Settings, load_settings

@@ -23,14 +23,14 @@ from typing import Any
 import orjson
 import uvloop
 
-from api.assigning import Assigning, _Randomness
 from api.auth import Gate
-from api.bodies import decode_object
-from api.edge import Edge
 from api.experiments import RunningExperiment
+from api.http.bodies import decode_object
+from api.http.fast_path import Edge
+from api.http.models.requests import AssignmentContext
 from api.metrics import RequestCounters
 from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
-from api.requests import AssignmentContext
+from api.services.assign import Assigning, _Randomness
 from api.spool import Place, Spool, SpoolRecord
 from benchmarks.stack import contextual_snapshot, snapshot
 from streams.model.events import ImpressionBatch

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from api.connections import Connections, HttpLimits
-from api.serving import listening_socket, server_of
+from api.http.connections import Connections, HttpLimits
+from api.http.server import listening_socket, server_of
 from tests.api.memory import Api, memory_api
 
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import httpx
 
-from api.assigning import Assigning
 from api.auth import Gate
-from api.commands import Commands
-from api.control import control_plane
-from api.cors import Origins
-from api.edge import Edge
 from api.experiments import Experiments
+from api.http.cors import Origins
+from api.http.dependencies import Services
+from api.http.fast_path import Edge
+from api.http.fastapi_app import control_plane
 from api.metrics import RequestCounters
-from api.observing import Observing
 from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.readiness import Readiness
-from api.services import Services
+from api.services.assign import Assigning
+from api.services.control import Commands
+from api.services.observe import Observing
 from api.spool import Place as SpoolPlace
 from api.spool import Spool, SpoolRecord
 from api.sticky import StickyReceipts

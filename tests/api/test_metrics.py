@@ -8,13 +8,13 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.assigning import Assigning
 from api.delivery import Delivery
 from api.experiments import Experiments
 from api.metrics import Collector, Histogram, RequestCounters, rendered
-from api.observing import Observing
 from api.outbox import Outbox
 from api.readiness import PATIENCE_S, Watch
+from api.services.assign import Assigning
+from api.services.observe import Observing
 from api.spool import Spool, SpoolRecord
 from api.sticky import StickyReceipts
 from streams.experiments.assignment import Reason

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from api.bodies import decode_object
-from api.requests import AssignmentContext, AssignmentsRequest
+from api.http.bodies import decode_object
+from api.http.models.requests import AssignmentContext, AssignmentsRequest
 from schemas import library
 from schemas.codec import CONFLUENT_MARK, Codec
 from schemas.errors import RecordError

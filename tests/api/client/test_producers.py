@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from api.client import outbox as client_module
 from api.client.outbox import DeliveryError, Outbox
 from api.client.producers import RenewableProducer
-from api.commands import MAX_COMMAND_BYTES, KafkaCommandLog
+from api.services.control import MAX_COMMAND_BYTES, KafkaCommandLog
 from streams.model.errors import DependencyError, InputError
 from streams.model.events import Command, CommandKind
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.client.results import Stats
-from api.payloads import stats_payload, variant_payload
+from api.http.payloads import stats_payload, variant_payload
 from streams.analysis.evaluate import evaluate
 from streams.analysis.misspelled_metrics import MisspeltMetric, is_like, misspelt_metrics
 from streams.cli.tables import stats_view

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from api.client.results import Stats
-from api.payloads import stats_payload, variant_payload
+from api.http.payloads import stats_payload, variant_payload
 from streams.analysis.evaluate import evaluate
 from streams.cli.tables import stats_view
 from streams.experiments.snapshot import MetricReport, RecommendedAction, Snapshot

@@ -9,13 +9,13 @@ from typing import Any
 import orjson
 from fastapi import Response
 
-from api.assigning import Assigning
 from api.auth import Gate
-from api.commands import Commands
 from api.experiments import Experiments
 from api.metrics import RequestCounters
-from api.observing import Observing
 from api.readiness import Readiness
+from api.services.assign import Assigning
+from api.services.control import Commands
+from api.services.observe import Observing
 from streams.wire.schema_levels import SchemaGate
 
 _HEADERS = {"Cache-Control": "no-store"}

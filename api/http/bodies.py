@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from api.errors import RequestError
+from api.http.error_responses import RequestError
 from streams.model.errors import PATH_CHARACTERS, InputError, quoted
 
 Message = MutableMapping[str, Any]

@@ -12,7 +12,7 @@ import pytest
 
 from api.auth import Gate, new_key
 from api.client.results import Experiment, Stats
-from api.errors import answer_of, error_body
+from api.http.error_responses import answer_of, error_body
 from streams.analysis.evaluate import evaluate
 from streams.experiments.snapshot import AgainstControl, MetricReport, VariantReport
 from streams.model.errors import DependencyError

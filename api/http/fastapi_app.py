@@ -7,21 +7,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from api.documentation import with_schemas
-from api.errors import RouteError, answer_of
-from api.metrics import RequestCounters
-from api.requests import (
+from api.http.dependencies import Services
+from api.http.error_responses import RouteError, answer_of
+from api.http.handlers.experiments import reading
+from api.http.handlers.lifecycle import commands
+from api.http.handlers.operation import probes
+from api.http.handlers.traffic import traffic
+from api.http.models.requests import (
     AssignmentContext,
     AssignmentsRequest,
     ConcludeRequest,
     ObservationRequest,
 )
-from api.routes.commands import commands
-from api.routes.probes import probes
-from api.routes.reading import reading
-from api.routes.traffic import traffic
-from api.routing import Routing
-from api.services import Services
+from api.http.openapi import with_schemas
+from api.http.routing import Routing
+from api.metrics import RequestCounters
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.model.errors import EngineError, InputError
 from streams.model.validation import code_of

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Response
 
 from api.auth import Scope
 from api.client.results import Health
-from api.documentation import ERRORS, ReadinessPage, keys_documented
-from api.routing import Requires
-from api.services import Services, json_answer
+from api.http.dependencies import Services, json_answer
+from api.http.openapi import ERRORS, ReadinessPage, keys_documented
+from api.http.routing import Requires
 
 PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

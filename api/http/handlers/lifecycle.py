@@ -8,15 +8,15 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.auth import Scope
-from api.bodies import decode_object
 from api.client.results import Experiment
-from api.commands import IdempotencyKey
-from api.documentation import ERRORS, json_body, keys_documented
 from api.experiments import Experiments
-from api.payloads import experiment_payload
-from api.requests import ConcludeRequest
-from api.routing import Requires
-from api.services import Services, json_answer
+from api.http.bodies import decode_object
+from api.http.dependencies import Services, json_answer
+from api.http.models.requests import ConcludeRequest
+from api.http.openapi import ERRORS, json_body, keys_documented
+from api.http.payloads import experiment_payload
+from api.http.routing import Requires
+from api.services.control import IdempotencyKey
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.experiments.definition_versions import unused
 from streams.model.errors import InputError

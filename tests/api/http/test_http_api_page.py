@@ -12,7 +12,7 @@ from streams.model.vectors import unpack
 from streams.tallies.cell import Tally
 from tests.api.memory import Api
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "http-api.md"
 
 
 async def test_the_contextual_experiment_of_the_page_runs_and_assigns(api: Api) -> None:

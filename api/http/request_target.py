@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from api.errors import RequestError
+from api.http.error_responses import RequestError
 
 _SLASH = ord("/")
 _MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})").search

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.pages import Place, experiments_page, place_of, stats_page
+from api.http.pages import Place, experiments_page, place_of, stats_page
 from streams.experiments.snapshot import MetricReport, VariantReport
 from streams.model.errors import InputError
 from streams.stats.kinds import MetricKind

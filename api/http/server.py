@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import uvicorn
 
-from api.connections import SWEEP_S, Connections, HttpLimits
-from api.edge import AsgiApp
-from api.protocol import protocol_factory
+from api.http.connections import SWEEP_S, Connections, HttpLimits
+from api.http.fast_path import AsgiApp
+from api.http.protocol import protocol_factory
 from streams.model.errors import ConfigurationError
 from streams.settings import Settings
 

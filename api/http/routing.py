@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Route
 
 from api.auth import Gate, Scope
-from api.errors import RouteError
+from api.http.error_responses import RouteError
 
 
 @dataclass(frozen=True, slots=True)

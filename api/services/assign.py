@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import orjson
 
-from api.errors import error_body
 from api.experiments import Experiments, RunningExperiment
+from api.http.error_responses import error_body
+from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.outbox import ImpressionRow
-from api.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.sticky import Ask, Remembered
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind

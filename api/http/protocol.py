@@ -19,10 +19,10 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from api.connections import Connections
-from api.errors import RequestError, answer_of
-from api.target import malformed, target_of
-from api.transport import JoinedAnswer, JoinedWrites
+from api.http.connections import Connections
+from api.http.error_responses import RequestError, answer_of
+from api.http.request_target import malformed, target_of
+from api.http.transport import JoinedAnswer, JoinedWrites
 
 LINGER_S = 2.0
 """How long a closing connection still takes what its client sends, in seconds: a socket closed with

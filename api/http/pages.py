@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import orjson
 
-from api.payloads import experiment_payload, stats_payload, variant_payload
+from api.http.payloads import experiment_payload, stats_payload, variant_payload
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import InputError
 

@@ -1,16 +1,16 @@
-"""Routes that `api.edge` answers itself, declared for the documentation."""
+"""Routes that `api.http.fast_path` answers itself, declared for the documentation."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.auth import Scope
-from api.bodies import decode_object
 from api.client.results import Accepted, Assignment
-from api.documentation import ERRORS, AssignmentsPage, json_body, keys_documented
-from api.requests import AssignmentContext, AssignmentsRequest, ObservationRequest
-from api.routing import Requires
-from api.services import Services, answer
+from api.http.bodies import decode_object
+from api.http.dependencies import Services, answer
+from api.http.models.requests import AssignmentContext, AssignmentsRequest, ObservationRequest
+from api.http.openapi import ERRORS, AssignmentsPage, json_body, keys_documented
+from api.http.routing import Requires
 
 
 def traffic(services: Services) -> APIRouter:

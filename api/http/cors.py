@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from api.bodies import Message
-from api.errors import AccessError, Headers, Send
+from api.http.bodies import Message
+from api.http.error_responses import AccessError, Headers, Send
 
 ANY = "*"
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"

@@ -12,15 +12,15 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
-from api.assigning import Assigning
 from api.auth import Gate, Scope
-from api.bodies import ClientGoneError, Message, Receive, decode_object, read_body
-from api.cors import Origins
-from api.errors import JSON_HEADER, NO_STORE, Headers, Send, answer_of
+from api.http.bodies import ClientGoneError, Message, Receive, decode_object, read_body
+from api.http.cors import Origins
+from api.http.error_responses import JSON_HEADER, NO_STORE, Headers, Send, answer_of
+from api.http.query import check_query
+from api.http.routing import Routing
 from api.metrics import RequestCounters
-from api.observing import Observing
-from api.query import check_query
-from api.routing import Routing
+from api.services.assign import Assigning
+from api.services.observe import Observing
 
 AsgiScope = MutableMapping[str, Any]
 AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.connections import HttpLimits
+from api.http.connections import HttpLimits
 from tests.api.http_server import Client, Served, request, served
 
 QUICK = HttpLimits(

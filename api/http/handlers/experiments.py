@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from api.auth import Scope
 from api.client.results import Experiment, Stats
-from api.documentation import ERRORS, ExperimentsPage, keys_documented
-from api.pages import (
+from api.http.dependencies import Services, answer, json_answer
+from api.http.openapi import ERRORS, ExperimentsPage, keys_documented
+from api.http.pages import (
     CURSOR_PATTERN,
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -17,9 +18,8 @@ from api.pages import (
     place_of,
     stats_page,
 )
-from api.payloads import experiment_payload
-from api.routing import Requires
-from api.services import Services, answer, json_answer
+from api.http.payloads import experiment_payload
+from api.http.routing import Requires
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import InputError, quoted

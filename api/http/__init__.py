@@ -1,0 +1,1 @@
+"""HTTP of the API: connections and protocol, routing, fast path, models, pages and errors."""

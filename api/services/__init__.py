@@ -1,0 +1,1 @@
+"""The services behind the endpoints: assign units, take observations, send commands."""
