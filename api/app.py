@@ -16,21 +16,21 @@ from confluent_kafka import Producer as KafkaProducer
 
 from api.auth import open_gate, reload_gate
 from api.delivery import PRODUCER_CONFIG, Delivery, Producer
-from api.experiments import Experiments
 from api.http.cors import Origins
 from api.http.dependencies import Services
 from api.http.fast_path import Edge
 from api.http.fastapi_app import control_plane
-from api.kafka_probe import KafkaProbe
-from api.metrics import Collector, RequestCounters, rendered
-from api.metrics_port import metrics_port
+from api.monitoring.kafka_probe import KafkaProbe
+from api.monitoring.metrics_port import metrics_port
+from api.monitoring.prometheus import Collector, RequestCounters, rendered
+from api.monitoring.readiness import PROBE_S, Watch
 from api.outbox import Outbox
-from api.readiness import PROBE_S, Watch
+from api.receipts.sticky import StickyReceipts
 from api.services.assign import Assigning
 from api.services.control import Commands, KafkaCommandLog
 from api.services.observe import Observing
-from api.spool import Spool
-from api.sticky import StickyReceipts
+from api.snapshots.follower import Experiments
+from api.spool.spool import Spool
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.model.errors import DependencyError
 from streams.process.background import BackgroundTasks

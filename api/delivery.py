@@ -12,7 +12,7 @@ from typing import Protocol
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
 
 from api.client.producers import Retirable, is_fatal, retire
-from api.spool import DamagedRecordError, Place, Spool, SpoolRecord
+from api.spool.spool import DamagedRecordError, Place, Spool, SpoolRecord
 
 MAX_IN_FLIGHT_BYTES = 32 * 2**20
 """What librdkafka may hold; the rest of a backlog waits in the spool, not in memory."""

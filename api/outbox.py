@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from api.spool import Place, Spool, SpoolRecord
+from api.spool.spool import Place, Spool, SpoolRecord
 from schemas import catalogue
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.partitioning import partition_of

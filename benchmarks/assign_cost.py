@@ -24,14 +24,14 @@ import orjson
 import uvloop
 
 from api.auth import Gate
-from api.experiments import RunningExperiment
 from api.http.bodies import decode_object
 from api.http.fast_path import Edge
 from api.http.models.requests import AssignmentContext
-from api.metrics import RequestCounters
+from api.monitoring.prometheus import RequestCounters
 from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
 from api.services.assign import Assigning, _Randomness
-from api.spool import Place, Spool, SpoolRecord
+from api.snapshots.follower import RunningExperiment
+from api.spool.spool import Place, Spool, SpoolRecord
 from benchmarks.stack import contextual_snapshot, snapshot
 from streams.model.events import ImpressionBatch
 from streams.model.receipts import Keyring, Receipt

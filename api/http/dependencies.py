@@ -10,12 +10,12 @@ import orjson
 from fastapi import Response
 
 from api.auth import Gate
-from api.experiments import Experiments
-from api.metrics import RequestCounters
-from api.readiness import Readiness
+from api.monitoring.prometheus import RequestCounters
+from api.monitoring.readiness import Readiness
 from api.services.assign import Assigning
 from api.services.control import Commands
 from api.services.observe import Observing
+from api.snapshots.follower import Experiments
 from streams.wire.schema_levels import SchemaGate
 
 _HEADERS = {"Cache-Control": "no-store"}

@@ -18,7 +18,7 @@ from api.http.cors import Origins
 from api.http.error_responses import JSON_HEADER, NO_STORE, Headers, Send, answer_of
 from api.http.query import check_query
 from api.http.routing import Routing
-from api.metrics import RequestCounters
+from api.monitoring.prometheus import RequestCounters
 from api.services.assign import Assigning
 from api.services.observe import Observing
 

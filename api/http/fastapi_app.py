@@ -21,7 +21,7 @@ from api.http.models.requests import (
 )
 from api.http.openapi import with_schemas
 from api.http.routing import Routing
-from api.metrics import RequestCounters
+from api.monitoring.prometheus import RequestCounters
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.model.errors import EngineError, InputError
 from streams.model.validation import code_of

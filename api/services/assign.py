@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import orjson
 
-from api.experiments import Experiments, RunningExperiment
 from api.http.error_responses import error_body
 from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.outbox import ImpressionRow
-from api.sticky import Ask, Remembered
+from api.receipts.sticky import Ask, Remembered
+from api.snapshots.follower import Experiments, RunningExperiment
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind
 from streams.model.errors import EngineError, InputError, ReceiptError

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollectio
 from confluent_kafka.admin import AclOperation, AdminClient
 
 from api.client.producers import RenewableProducer, is_fatal, is_forbidden
-from api.experiments import Experiments
+from api.snapshots.follower import Experiments
 from schemas.catalogue import EVENT_BYTES
 from streams.experiments.snapshot import Snapshot
 from streams.model.command_ids import key_digest, keyed_command_id

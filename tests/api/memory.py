@@ -10,20 +10,20 @@ from pathlib import Path
 import httpx
 
 from api.auth import Gate
-from api.experiments import Experiments
 from api.http.cors import Origins
 from api.http.dependencies import Services
 from api.http.fast_path import Edge
 from api.http.fastapi_app import control_plane
-from api.metrics import RequestCounters
+from api.monitoring.prometheus import RequestCounters
+from api.monitoring.readiness import Readiness
 from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
-from api.readiness import Readiness
+from api.receipts.sticky import StickyReceipts
 from api.services.assign import Assigning
 from api.services.control import Commands
 from api.services.observe import Observing
-from api.spool import Place as SpoolPlace
-from api.spool import Spool, SpoolRecord
-from api.sticky import StickyReceipts
+from api.snapshots.follower import Experiments
+from api.spool.spool import Place as SpoolPlace
+from api.spool.spool import Spool, SpoolRecord
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.fold.experiment_state import Known

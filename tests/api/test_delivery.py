@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from api import delivery as module
 from api.delivery import RETRY_PAUSE_S, Delivery
-from api.spool import Spool, SpoolRecord
+from api.spool.spool import Spool, SpoolRecord
 
 MIB = 2**20
 

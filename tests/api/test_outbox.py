@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.outbox import ImpressionRow, Outbox
-from api.spool import Spool
+from api.spool.spool import Spool
 from streams.model.events import Observation
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch

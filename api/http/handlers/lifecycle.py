@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.auth import Scope
 from api.client.results import Experiment
-from api.experiments import Experiments
 from api.http.bodies import decode_object
 from api.http.dependencies import Services, json_answer
 from api.http.models.requests import ConcludeRequest
@@ -17,6 +16,7 @@ from api.http.openapi import ERRORS, json_body, keys_documented
 from api.http.payloads import experiment_payload
 from api.http.routing import Requires
 from api.services.control import IdempotencyKey
+from api.snapshots.follower import Experiments
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.experiments.definition_versions import unused
 from streams.model.errors import InputError

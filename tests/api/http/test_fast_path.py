@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from api.auth import Gate, Scope, is_loopback, new_key, open_gate, read_keys
-from api.readiness import Readiness
-from api.spool import Place, SpoolRecord
+from api.monitoring.readiness import Readiness
+from api.spool.spool import Place, SpoolRecord
 from streams.model.errors import ConfigurationError
 from tests.api.memory import Api, definition, memory_api
 

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from api.auth import Gate, new_key
-from api.metrics_port import metrics_port
+from api.monitoring.metrics_port import metrics_port
 from streams.local.children import free_port
 from streams.model.errors import ConfigurationError
 from tests.api.memory import Api, memory_api

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from api.delivery import Delivery
-from api.experiments import Experiments
-from api.spool import Spool
+from api.snapshots.follower import Experiments
+from api.spool.spool import Spool
 from streams.model.errors import DependencyError, EngineError
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.process.background import BackgroundTasks

@@ -17,13 +17,13 @@ from prometheus_client.core import (
 )
 
 from api.delivery import Delivery
-from api.experiments import Experiments
+from api.monitoring.readiness import Watch
 from api.outbox import Outbox
-from api.readiness import Watch
+from api.receipts.sticky import StickyReceipts
 from api.services.assign import Assigning
 from api.services.observe import Observing
-from api.spool import Spool
-from api.sticky import StickyReceipts
+from api.snapshots.follower import Experiments
+from api.spool.spool import Spool
 from streams.process.background import BackgroundTasks
 from streams.process.watchdog import LoopWatchdog
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from api.receipt_memory import ReceiptMemory
-from api.sticky import COOLDOWN_S, Ask, Remembered, StickyReceipts
+from api.receipts.memory import ReceiptMemory
+from api.receipts.sticky import COOLDOWN_S, Ask, Remembered, StickyReceipts
 from streams.model.receipts import Receipt, raw_of
 from streams.projection.receipts import Place, Standing
 from tests.api.memory import KEYRING, NOW_MS

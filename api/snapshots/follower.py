@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import aclosing
 from typing import Protocol
 
-from api.rendering import Rendering
+from api.snapshots.rendering import Rendering
 from streams.experiments.assignment import Assigner
 from streams.experiments.lifecycle import Status
 from streams.experiments.measurement_plan import accepted_of

@@ -9,14 +9,14 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.delivery import Delivery
-from api.experiments import Experiments
-from api.metrics import Collector, Histogram, RequestCounters, rendered
+from api.monitoring.prometheus import Collector, Histogram, RequestCounters, rendered
+from api.monitoring.readiness import PATIENCE_S, Watch
 from api.outbox import Outbox
-from api.readiness import PATIENCE_S, Watch
+from api.receipts.sticky import StickyReceipts
 from api.services.assign import Assigning
 from api.services.observe import Observing
-from api.spool import Spool, SpoolRecord
-from api.sticky import StickyReceipts
+from api.snapshots.follower import Experiments
+from api.spool.spool import Spool, SpoolRecord
 from streams.experiments.assignment import Reason
 from streams.model.errors import DependencyError
 from tests.api.memory import KEYRING, MemoryTopics

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from api.receipt_memory import ReceiptMemory
+from api.receipts.memory import ReceiptMemory
 from streams.model.errors import DependencyError
 from streams.model.receipts import raw_of, text_of
 from streams.projection.receipts import Answer, Place, Question, Standing

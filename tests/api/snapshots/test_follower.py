@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from api import experiments as module
-from api.experiments import Experiments
+from api.snapshots import follower as module
+from api.snapshots.follower import Experiments
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Failure, Snapshot

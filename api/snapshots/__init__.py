@@ -1,0 +1,1 @@
+"""Experiments in memory: their newest snapshots, followed in Redis and compiled for assignment."""
