@@ -27,7 +27,8 @@ from streams.stats.bayes.credible import equal_tailed
 from streams.stats.bayes.lift import versus, versus_of_each
 from streams.stats.bayes.value_remaining import value_remaining
 from streams.stats.direction import Direction
-from streams.stats.kinds import MetricKind, VariantMetric, find_kind
+from streams.stats.kind_inference import VariantMetric, find_kind
+from streams.stats.kinds import MetricKind
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.families import posteriors_of
 from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors

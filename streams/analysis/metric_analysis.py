@@ -12,11 +12,12 @@ from streams.experiments.metrics import MetricRole, MetricSpec
 from streams.experiments.snapshot import MetricModel
 from streams.policies.arms import arms_of
 from streams.policies.base import Arm, BetaPolicy
-from streams.stats.direction import oriented
-from streams.stats.kinds import FoundKind, MetricKind, VariantMetric, find_kind, is_binary
+from streams.stats.kind_inference import FoundKind, VariantMetric, find_kind, is_binary
+from streams.stats.kinds import MetricKind
 from streams.stats.nonstationary.periods import read_periods
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.families import Priors, posteriors_of
+from streams.stats.posteriors.mirrored import oriented
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally, VariantTally
 

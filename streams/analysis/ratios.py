@@ -16,10 +16,10 @@ import numpy as np
 
 from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE, Compared, Traffic
 from streams.experiments.metrics import MetricSpec
-from streams.model.quantities import MICRO
 from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray
-from streams.stats.kinds import Contradiction, FoundKind, MetricKind
+from streams.stats.kind_inference import FoundKind
+from streams.stats.kinds import Contradiction, ContradictionCode, MetricKind
 from streams.stats.posteriors.normal import NormalPosterior
 from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
 from streams.stats.sample import Sample
@@ -108,8 +108,7 @@ class RatioTallies:
         for index, (x, y) in enumerate(zip(self.numerators, self.denominators, strict=True)):
             seen = max(x.units, y.units)
             if y.total < 0 or (y.total == 0 and seen >= MIN_UNITS_WITH_VALUE):
-                message = f"the denominator of variant {index} sums to {y.total / MICRO:g}, not > 0"
-                found = Contradiction("DENOMINATOR_NOT_POSITIVE", index, message)
+                found = Contradiction(ContradictionCode.DENOMINATOR_NOT_POSITIVE, index)
                 return FoundKind(MetricKind.RATIO, is_declared=True, contradiction=found)
         return FoundKind(MetricKind.RATIO, is_declared=True, contradiction=None)
 

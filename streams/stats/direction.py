@@ -1,16 +1,8 @@
-"""Whether more of a metric is better, or less.
-
-Everything that asks who is best asks for the largest mean. Where less is better it is asked of the
-posteriors of minus the mean instead, so there is no second copy of any formula.
-"""
+"""Whether more of a metric is better, or less."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-
-from streams.stats.arrays import FloatArray
-from streams.stats.posteriors.base import Arms, Posteriors
 
 
 class Direction(StrEnum):
@@ -23,68 +15,3 @@ class Direction(StrEnum):
     def sign(self) -> float:
         """1 if more is better, -1 if less is."""
         return 1.0 if self is Direction.INCREASE else -1.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Mirrored:
-    """Posteriors of minus the means of `original`: coordinates and means change their sign."""
-
-    original: Posteriors
-
-    @property
-    def means(self) -> FloatArray:
-        """Posterior means."""
-        return -self.original.means
-
-    def take(self, arms: Arms) -> Mirrored:
-        """Return the posteriors of some arms."""
-        return Mirrored(self.original.take(arms))
-
-    def quantiles(self, probability: float) -> FloatArray:
-        """Return the quantile of every mean at `probability`."""
-        return -self.original.quantiles(1.0 - probability)
-
-    def support(self) -> tuple[FloatArray, FloatArray]:
-        """Return the support of `original` with its ends exchanged."""
-        lower, upper = self.original.support()
-        return -upper, -lower
-
-    def bells(self) -> tuple[FloatArray, FloatArray]:
-        """Return the peaks of `original` with their signs changed, and its widths."""
-        peak, width = self.original.bells()
-        return -peak, width
-
-    def density(self, coordinates: FloatArray) -> FloatArray:
-        """Return the densities over the coordinate."""
-        return self.original.density(-coordinates)
-
-    def values(self, coordinates: FloatArray) -> FloatArray:
-        """Return the means at these coordinates."""
-        return -self.original.values(-coordinates)
-
-    def coordinates(self, values: FloatArray) -> FloatArray:
-        """Return the coordinates of these means."""
-        return -self.original.coordinates(-values)
-
-    def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
-        """Return the widest panel on which a density is nearly polynomial."""
-        return self.original.smooth_width(-right, -left)
-
-
-def mirrored(posteriors: Posteriors) -> Posteriors:
-    """Return the posteriors of minus the means; of those, the very posteriors one began with."""
-    return posteriors.original if isinstance(posteriors, Mirrored) else Mirrored(posteriors)
-
-
-def oriented(posteriors: Posteriors, direction: Direction) -> Posteriors:
-    """Return posteriors of which the largest mean is the best one.
-
-    Examples:
-        >>> import numpy as np
-        >>> from streams.stats.bayes.best import best
-        >>> from streams.stats.posteriors.beta import BetaPosterior
-        >>> errors = BetaPosterior.observed([2, 40], [998, 960])
-        >>> best(oriented(errors, Direction.DECREASE)).probability.round(3)
-        array([1., 0.])
-    """
-    return posteriors if direction is Direction.INCREASE else mirrored(posteriors)

@@ -1,15 +1,13 @@
-"""What kind a metric is, as far as its tallies can tell."""
+"""Kinds of metrics, and what contradicts a declared one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from streams.model.quantities import MICRO
-from streams.tallies.cell import MetricTally
+from pydantic import computed_field
 
-_SQUARE = MICRO * MICRO
+from streams.model.published import Published, VariantIndex
 
 
 class MetricKind(StrEnum):
@@ -26,135 +24,40 @@ class MetricKind(StrEnum):
     RATIO = "ratio"
 
 
+class ContradictionCode(StrEnum):
+    """How the tallies of a metric contradict its declared kind."""
+
+    NOT_BINARY = "NOT_BINARY"
+    NOT_COUNTS = "NOT_COUNTS"
+    NEGATIVE_VALUES = "NEGATIVE_VALUES"
+    DENOMINATOR_NOT_POSITIVE = "DENOMINATOR_NOT_POSITIVE"
+
+
+_MESSAGES = {
+    ContradictionCode.NOT_BINARY: "declared binary, but variant {} received a value other than "
+    "0 or 1",
+    ContradictionCode.NOT_COUNTS: "declared count, but variant {} received a value that is not a "
+    "whole number from 0 up",
+    ContradictionCode.NEGATIVE_VALUES: "declared revenue, but variant {} received a value below 0",
+    ContradictionCode.DENOMINATOR_NOT_POSITIVE: "declared ratio, but the denominator of variant "
+    "{} is not above 0",
+}
+
+
 @dataclass(frozen=True, slots=True)
-class Contradiction:
+class Contradiction(Published):
     """Tallies that values of the declared kind cannot have.
 
     Attributes:
-        code: Stable name: `NOT_BINARY`, `NOT_COUNTS` or `NEGATIVE_VALUES`; of a ratio
-            `DENOMINATOR_NOT_POSITIVE`.
+        code: How they contradict it.
         variant: Index of the first variant whose tally shows it.
-        message: One sentence for a person.
     """
 
-    code: str
-    variant: int
-    message: str
+    code: ContradictionCode
+    variant: VariantIndex
 
-
-@dataclass(frozen=True, slots=True)
-class FoundKind:
-    """The kind to model a metric by.
-
-    Attributes:
-        kind: The declared kind, unless there is none or the tallies contradict it; then the one
-            inferred from them.
-        is_declared: Whether it is the declared one.
-        contradiction: Why a declared kind is not used; None if it is, or if none was declared.
-    """
-
-    kind: MetricKind
-    is_declared: bool
-    contradiction: Contradiction | None
-
-
-@dataclass(frozen=True, slots=True)
-class VariantMetric:
-    """The tally of a metric of one variant beside the units the variant was assigned.
-
-    Attributes:
-        units: Units assigned.
-        metric: The tally.
-        parts: Tallies of some of its units each, where these are read by themselves: what holds for
-            all together need not for each.
-    """
-
-    units: int
-    metric: MetricTally
-    parts: Sequence[MetricTally] = ()
-
-
-def find_kind(declared: MetricKind | None, variants: Sequence[VariantMetric]) -> FoundKind:
-    """Return the kind of a metric: as declared, unless the tallies say it cannot be.
-
-    A contradiction is a finding and no error: the metric is modelled by the kind its values do
-    have, and whoever reads the report is told so.
-
-    Examples:
-        >>> two = VariantMetric(9, MetricTally(1, 1, 2 * MICRO, 4 * MICRO**2))
-        >>> find_kind(MetricKind.BINARY, [two]).contradiction.code
-        'NOT_BINARY'
-    """
-    if declared is None:
-        return FoundKind(infer_kind(variants), False, None)
-    contradiction = _contradiction(declared, variants)
-    if contradiction is None:
-        return FoundKind(declared, True, None)
-    return FoundKind(infer_kind(variants), False, contradiction)
-
-
-def infer_kind(variants: Sequence[VariantMetric]) -> MetricKind:
-    """Return the narrowest kind that the tallies of all variants allow.
-
-    Sums can refute a kind and never prove it: three units with 0.5, 0.5 and 1 are told from counts
-    by their squares, but rarely other values may have the sums of counts. What follows from such a
-    mistake is small, as every kind estimates the mean by the mean and its spread from the values;
-    who knows the kind declares it. Without observations a metric is binary.
-    """
-    if _first(variants, is_binary) is None:
-        return MetricKind.BINARY
-    if _first(variants, is_count) is None:
-        return MetricKind.COUNT
-    may_be_revenue = _first(variants, lambda metric: metric.total >= 0) is None
-    if may_be_revenue and any(variant.metric.units < variant.units for variant in variants):
-        return MetricKind.REVENUE
-    return MetricKind.CONTINUOUS
-
-
-def is_binary(metric: MetricTally) -> bool:
-    """Return whether the values may all be 0 or 1: x^2 = x for these alone."""
-    return metric.total_squared == metric.total * MICRO
-
-
-def is_count(metric: MetricTally) -> bool:
-    """Return whether the values may all be whole numbers >= 0.
-
-    Their sum and the sum of their squares are whole, x^2 >= x, and x^2 - x is even.
-    """
-    if metric.total < 0 or metric.total % MICRO or metric.total_squared % _SQUARE:
-        return False
-    surplus = metric.total_squared // _SQUARE - metric.total // MICRO
-    return surplus >= 0 and surplus % 2 == 0
-
-
-def _contradiction(declared: MetricKind, variants: Sequence[VariantMetric]) -> Contradiction | None:
-    match declared:
-        case MetricKind.BINARY:
-            found = _first(variants, is_binary)
-            code, rule = "NOT_BINARY", "0 or 1"
-        case MetricKind.COUNT:
-            found = _first(variants, is_count)
-            code, rule = "NOT_COUNTS", "a whole number from 0 up"
-        case MetricKind.REVENUE:
-            found = _first(variants, lambda metric: metric.total >= 0)
-            code, rule = "NEGATIVE_VALUES", "0 or more"
-        case MetricKind.CONTINUOUS | MetricKind.RATIO:
-            return None
-    if found is None:
-        return None
-    message = (
-        f"declared {declared.value}, but by its sums variant {found} has a value that is not {rule}"
-    )
-    return Contradiction(code, found, message)
-
-
-def _first(variants: Sequence[VariantMetric], allows: Callable[[MetricTally], bool]) -> int | None:
-    """Return the index of the first variant whose tally does not allow a kind."""
-    return next(
-        (
-            index
-            for index, variant in enumerate(variants)
-            if not (allows(variant.metric) and all(map(allows, variant.parts)))
-        ),
-        None,
-    )
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
+    @property
+    def message(self) -> str:
+        """One sentence for a person."""
+        return _MESSAGES[self.code].format(self.variant)

@@ -35,7 +35,7 @@ from streams.experiments.snapshot import (
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.validation import parse
 from streams.stats.direction import Direction
-from streams.stats.kinds import Contradiction, MetricKind
+from streams.stats.kinds import Contradiction, ContradictionCode, MetricKind
 from streams.wire.records import (
     SINGLE_OBJECT,
     check_range,
@@ -65,7 +65,7 @@ def encode_snapshot(snapshot: Snapshot, codec: Codec = SINGLE_OBJECT) -> bytes:
         "cells": [asdict(cell) for cell in snapshot.cells],
         "as_of_ms": snapshot.as_of_ms,
         "model": None if snapshot.model is None else _published_record(snapshot.model),
-        "metrics": [asdict(model) for model in snapshot.metrics],
+        "metrics": [_model_record(model) for model in snapshot.metrics],
         "evidence": None if snapshot.evidence is None else asdict(snapshot.evidence),
         "features": [asdict(use) for use in snapshot.features],
         "failure": None if snapshot.failure is None else asdict(snapshot.failure),
@@ -215,6 +215,12 @@ def _metric(record: Record) -> MetricReport:
     )
 
 
+def _model_record(model: MetricModel) -> Record:
+    found = model.contradiction
+    message = {} if found is None else {"contradiction": asdict(found) | {"message": found.message}}
+    return asdict(model) | message
+
+
 def _metric_model(record: Record) -> MetricModel:
     found = record["contradiction"]
     return MetricModel(
@@ -223,7 +229,11 @@ def _metric_model(record: Record) -> MetricModel:
             "role": member(MetricRole, record["role"], "role"),
             "direction": member(Direction, record["direction"], "direction"),
             "kind": member(MetricKind, record["kind"], "kind"),
-            "contradiction": None if found is None else Contradiction(**found),
+            "contradiction": None
+            if found is None
+            else Contradiction(
+                member(ContradictionCode, found["code"], "contradiction"), found["variant"]
+            ),
         }
     )
 

@@ -15,9 +15,10 @@ from bayesian_testing.experiments import (
 )
 
 from streams.stats.bayes.best import best
-from streams.stats.direction import Direction, oriented
+from streams.stats.direction import Direction
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
+from streams.stats.posteriors.mirrored import oriented
 from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
 from streams.stats.posteriors.revenue import RevenuePosterior
 from streams.stats.sample import Sample

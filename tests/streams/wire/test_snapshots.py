@@ -29,7 +29,7 @@ from streams.experiments.snapshot import (
 )
 from streams.model.errors import EventError
 from streams.stats.direction import Direction
-from streams.stats.kinds import Contradiction, MetricKind
+from streams.stats.kinds import Contradiction, ContradictionCode, MetricKind
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
 DEFINITION = parse_definition(
@@ -74,9 +74,7 @@ metrics = st.builds(
     upper=numbers,
     against_control=st.none() | against_control,
 )
-contradictions = st.builds(
-    Contradiction, code=st.text(max_size=8), variant=indices, message=st.text(max_size=8)
-)
+contradictions = st.builds(Contradiction, code=st.sampled_from(ContradictionCode), variant=indices)
 models = st.builds(
     MetricModel,
     name=st.text(max_size=8),

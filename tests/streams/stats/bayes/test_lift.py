@@ -7,11 +7,12 @@ from scipy import special, stats
 from streams.model.errors import InvalidParameterError
 from streams.stats.bayes.best import best
 from streams.stats.bayes.lift import Versus, _Lines, _Pairs, versus, versus_of_each
-from streams.stats.direction import Direction, oriented
+from streams.stats.direction import Direction
 from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
+from streams.stats.posteriors.mirrored import oriented
 from streams.stats.posteriors.normal import NormalPosterior
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)

@@ -11,10 +11,10 @@ from streams.stats.bayes.value_remaining import (
     relative_value_remaining,
     value_remaining,
 )
-from streams.stats.direction import mirrored
 from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
+from streams.stats.posteriors.mirrored import mirrored
 from streams.stats.posteriors.normal import NormalPosterior
 
 

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
-from streams.stats.direction import mirrored
 from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
+from streams.stats.posteriors.mirrored import mirrored
 from streams.stats.posteriors.normal import NormalPosterior
 
 LEVELS = np.concatenate(

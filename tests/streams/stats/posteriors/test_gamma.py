@@ -6,8 +6,8 @@ from scipy import special, stats
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.bayes.best import best
-from streams.stats.direction import mirrored
 from streams.stats.posteriors.gamma import GammaPosterior
+from streams.stats.posteriors.mirrored import mirrored
 
 
 def gammas(*pairs):

@@ -6,7 +6,7 @@ from scipy import integrate, stats
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.bayes.best import best
-from streams.stats.direction import mirrored
+from streams.stats.posteriors.mirrored import mirrored
 from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
 
 

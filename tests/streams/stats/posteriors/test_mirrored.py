@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 
 from streams.stats.bayes.best import best
 from streams.stats.bayes.credible import equal_tailed
-from streams.stats.direction import Direction, mirrored, oriented
+from streams.stats.direction import Direction
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
+from streams.stats.posteriors.mirrored import mirrored, oriented
 from streams.stats.posteriors.normal import NormalPosterior
 
 FAMILIES = [
