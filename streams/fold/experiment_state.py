@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from schemas.codec import Codec
 from streams.analysis.evaluate import evaluate
 from streams.analysis.evidence_json import evidence_json, failure_json
 from streams.analysis.evidence_size import bounded
 from streams.experiments.lifecycle import Experiment, apply_command, ended
 from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
+from streams.fold.stored import StoredExperiment, encode_stored
+from streams.fold.writable import check_entry, encoding_failed, entry_of
 from streams.model.command_ids import reuses_key
 from streams.model.errors import EngineError, EventError, InputError, quoted
 from streams.model.events import Answer, Command, CommandKind, Decision
 from streams.model.generations import FIRST
 from streams.tallies.cell import Cell, Source, merge
+from streams.wire.decisions import encode_decision
+from streams.wire.records import SINGLE_OBJECT
+from streams.wire.snapshots import encode_snapshot
 
 REMEMBERED_ANSWERS = 64
 """Answers kept per experiment: how many commands later a repeated one is still recognised. That of
@@ -94,12 +100,24 @@ class Known:
         """Return a copy that commands do not change."""
         return replace(self, answers=dict(self.answers), cells=dict(self.cells))
 
-    def adopt(self, after: Known) -> None:
+    def entry(self) -> bytes:
+        """Return the table entry of an experiment that was created.
+
+        Raises:
+            EventError: it cannot be written, see `streams.fold.writable`.
+        """
+        assert self.experiment is not None  # noqa: S101 - of others there is no entry
+        stored = StoredExperiment(
+            self.experiment, tuple(self.answers.values()), self.archived_at_ms, self.is_ended
+        )
+        return entry_of(encode_stored, stored)
+
+    def _adopt(self, after: Known) -> None:
         """Take what a command has made of a copy."""
         self.hw, self.experiment, self.answers = after.hw, after.experiment, after.answers
         self.archived_at_ms, self.is_ended = after.archived_at_ms, after.is_ended
 
-    def refuse(self, command: Command, error: EventError) -> Answer:
+    def _refuse(self, command: Command, error: EventError) -> Answer:
         """Return the answer to a command that has changed nothing."""
         return Answer(
             command_id=command.command_id,
@@ -112,13 +130,32 @@ class Known:
             path=error.path,
         )
 
-    def take_command(self, offset: int, command: Command) -> Taken:
+    def take_command(self, offset: int, command: Command, codec: Codec = SINGLE_OBJECT) -> Taken:
         """Apply the command at `offset`, unless that was done before.
 
-        Raises:
-            EventError: it cannot be applied, for a reason that is not the sender's
-                (`COMMAND_FAILED`, with its cause).
+        One that cannot be applied for a reason that is not the sender's, or after which something
+        could not be written, changes nothing and is refused: see `Taken.failure`.
+
+        Args:
+            offset: Its place in its partition.
+            command: The command.
+            codec: How its decision is framed.
         """
+        after = self.copy()
+        try:
+            answer, decision, is_changed = after._take(offset, command)  # noqa: SLF001 - of its own class
+            if decision is not None:
+                encode_decision(decision, codec)
+            entry = after.entry() if is_changed else None
+        except Exception as error:  # noqa: BLE001 - one command must not stop a partition for ever
+            failure = error if isinstance(error, EventError) else encoding_failed(error)
+            return Taken(self._refuse(command, failure), None, None, failure)
+        if entry is not None:
+            self._adopt(after)
+        return Taken(answer, decision, entry)
+
+    def _take(self, offset: int, command: Command) -> tuple[Answer | None, Decision | None, bool]:
+        """Apply a command; return its answer, its decision, and whether anything has changed."""
         answer = self.answers.get(command.command_id)
         if offset <= self.hw:
             # Applied before a crash that came before the batch's progress.
@@ -126,18 +163,18 @@ class Known:
                 # None is forgotten, so this one came before the creation, in the same batch.
                 answer = Known(self.number)._apply(command)  # noqa: SLF001 - of its own class
             decision = None if answer is None else _decided(command, answer)
-            return Taken(answer, decision, changed=False)
+            return answer, decision, False
         if answer is not None:
-            return Taken(answer, None, changed=False)
+            return answer, None, False
         answer = self._apply(command)
         # Before it was created, there is nothing to be refused otherwise another time.
-        changed = self.experiment is not None
-        if changed:
+        is_changed = self.experiment is not None
+        if is_changed:
             self.hw = offset
             self.answers[answer.command_id] = answer
             if len(self.answers) > REMEMBERED_ANSWERS:
                 del self.answers[_oldest_to_forget(self.answers)]
-        return Taken(answer, _decided(command, answer), changed=changed)
+        return answer, _decided(command, answer), is_changed
 
     def _apply(self, command: Command) -> Answer:
         refusal: dict[str, str] = {}
@@ -190,12 +227,15 @@ class Taken:
     Attributes:
         answer: The answer to its sender; None when it is no longer remembered.
         decision: For the log of decisions; None when it is there already.
-        changed: Whether there is something to be kept.
+        entry: Table entry of the experiment; None when nothing has changed.
+        failure: What is wrong with this code, which is no fault of the sender; None for nothing.
+            `COMMAND_FAILED` (with its cause), or as of `streams.fold.writable`.
     """
 
     answer: Answer | None
     decision: Decision | None
-    changed: bool
+    entry: bytes | None
+    failure: EventError | None = None
 
 
 def snapshot_of(experiment: Experiment, cells: Iterable[Cell]) -> Snapshot:
@@ -203,6 +243,18 @@ def snapshot_of(experiment: Experiment, cells: Iterable[Cell]) -> Snapshot:
     tally = merge(cells)
     places = [CellPlace(cell.source, cell.partition, cell.hw) for cell in tally.cells]
     return evaluate(experiment, tally, places)
+
+
+def encoded_snapshot(snapshot: Snapshot) -> bytes:
+    """Return the bytes of a snapshot.
+
+    Raises:
+        EventError: it is larger than its topic takes (`ENTRY_TOO_LARGE`).
+        Exception: it cannot be encoded.
+    """
+    body = encode_snapshot(snapshot)
+    check_entry(body)
+    return body
 
 
 def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:

@@ -18,13 +18,13 @@ from streams.experiments.snapshot import (
     Snapshot,
     VariantReport,
 )
+from streams.fold.writable import ENTRY_TOO_LARGE
 from streams.model.errors import EngineError, one_line
 from streams.policies.weights import integer_weights
 from streams.tallies.cell import Cell
 
 EVALUATION_FAILED = "EVALUATION_FAILED"
 SNAPSHOT_TOO_LARGE = "SNAPSHOT_TOO_LARGE"
-_ENTRY_TOO_LARGE = "ENTRY_TOO_LARGE"
 _MESSAGE_CHARACTERS = 200
 
 
@@ -65,7 +65,7 @@ def failed_snapshot(
 
 
 def _failure(error: Exception, last: Snapshot) -> Failure:
-    is_large = isinstance(error, EngineError) and error.code == _ENTRY_TOO_LARGE
+    is_large = isinstance(error, EngineError) and error.code == ENTRY_TOO_LARGE
     code = SNAPSHOT_TOO_LARGE if is_large else EVALUATION_FAILED
     kind = type(error).__name__
     since = last.version if last.failure is None else last.failure.statistics_version

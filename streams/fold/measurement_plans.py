@@ -31,9 +31,9 @@ def take_plans(plans: dict[int, Plan], records: Iterable[LogRecord], codec: Code
             number = command.experiment
             if command.kind is not CommandKind.CREATE or number in plans:
                 continue
-            known = Known(number)
-            known.take_command(record.offset, command)
         except EventError:
             continue  # a dead letter
+        known = Known(number)
+        known.take_command(record.offset, command)
         if known.experiment is not None:
             plans[number] = plan_of(known.experiment.definition)

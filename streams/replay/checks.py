@@ -8,7 +8,7 @@ from collections.abc import Collection
 from schemas import catalogue
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
-from streams.fold.experiment_state import generation_of, recommended, snapshot_of
+from streams.fold.experiment_state import encoded_snapshot, generation_of, recommended, snapshot_of
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.model.events import Decision
 from streams.model.generations import FIRST
@@ -106,12 +106,14 @@ class Checks:
         ]
         found = [cell for cell in cells if cell is not None]
         try:
-            return snapshot_of(state.experiment, found)
+            snapshot = snapshot_of(state.experiment, found)
+            encoded_snapshot(snapshot)
         except Exception as error:  # noqa: BLE001 - any class of it is what the worker published
             # What is published then follows from the log but for the statistics of before.
             failure = live.failure
             has_statistics = failure is not None and failure.statistics_version > 0
             return failed_snapshot(state.experiment, found, error, live if has_statistics else None)
+        return snapshot
 
     def _compare_cells(self) -> None:
         for (number, source, partition), cells in sorted(self._live.cells.items()):

@@ -83,11 +83,11 @@ def history_of(records: Iterable[tuple[int, StoredRecord]], codec: Codec) -> His
     for partition, record in records:
         try:
             command = decode_command(record.value, codec)
-            place = partition, command.experiment
-            experiment = known.setdefault(place, Known(command.experiment))
-            taken = experiment.take_command(record.offset, command)
         except EventError:
             continue  # a dead letter
+        place = partition, command.experiment
+        experiment = known.setdefault(place, Known(command.experiment))
+        taken = experiment.take_command(record.offset, command)
         if taken.decision is not None:
             decisions[command.command_id] += (Decided(taken.decision, partition, record.offset),)
         if experiment.experiment is not None:

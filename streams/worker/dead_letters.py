@@ -11,15 +11,13 @@ import faust
 from aiokafka.structs import ConsumerRecord
 
 from streams.fold.experiment_state import COMMAND_FAILED
-from streams.model.errors import EventError, quoted
+from streams.fold.writable import ENCODING_FAILED
+from streams.model.errors import EventError
 from streams.model.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
 from streams.tallies.refusals import FOLD_FAILED, Refusal
 from streams.wire.dead_letters import encode_dead_letter
 from streams.worker import metrics
 from streams.worker.outbox import Outgoing, deliver
-
-ENCODING_FAILED = "ENCODING_FAILED"
-"""Code of a record that was folded, and of which something cannot be written."""
 
 _FAILURES = frozenset({COMMAND_FAILED, ENCODING_FAILED, FOLD_FAILED})
 
@@ -56,13 +54,6 @@ def dead_letter(record: ConsumerRecord, error: EventError) -> DeadLetter:
     """Return the letter of a record that cannot be used as a whole."""
     [letter] = dead_letters(record, [Refusal(0, error)])
     return letter
-
-
-def encoding_failed(error: Exception) -> EventError:
-    """Return the error of a record that was folded, and of which something cannot be written."""
-    failure = EventError(ENCODING_FAILED, f"{type(error).__name__}: {quoted(str(error))}")
-    failure.__cause__ = error
-    return failure
 
 
 def log_failure(record: ConsumerRecord, error: EventError) -> None:

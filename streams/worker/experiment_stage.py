@@ -27,6 +27,8 @@ from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction
 from streams.fold.base import never
 from streams.fold.experiment_state import Known
+from streams.fold.stored import decode_stored
+from streams.fold.writable import check_entry
 from streams.model.errors import EventError, InputError, NewerEntryError, quoted
 from streams.model.events import Answer
 from streams.model.ids import experiment_id, experiment_number
@@ -34,14 +36,12 @@ from streams.tallies.cell import Source
 from streams.tallies.refusals import refusal
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.commands import decode_command
-from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker import metrics
-from streams.worker.dead_letters import dead_letter, encoding_failed, log_failure
+from streams.worker.dead_letters import dead_letter, log_failure
 from streams.worker.entries import UNKNOWN_SCHEMA, readable_entry
 from streams.worker.journal import FoldPausedError, Outcome
-from streams.worker.stored import StoredExperiment, decode_stored, encode_stored
-from streams.worker.tables import DurableTable, check_entry
+from streams.worker.tables import DurableTable
 
 _TAKEN = b"t/"
 _WAITING = b"n/"
@@ -232,33 +232,22 @@ class ExperimentsStage:
         command = decode_command(record.value, self._codec)
         experiments = self._known.setdefault(partition, {})
         known = experiments.get(command.experiment) or Known(command.experiment)
-        after = known.copy()
-        try:
-            taken = after.take_command(record.offset, command)
-            if taken.decision is not None:
-                encode_decision(taken.decision, self._codec)
-            body = _entry(after) if taken.changed else None
-        except Exception as error:
-            failure = error if isinstance(error, EventError) else encoding_failed(error)
-            outcome.answers.append(known.refuse(command, failure))
-            if failure is error:
-                raise
-            raise failure from error
+        taken = known.take_command(record.offset, command, self._codec)
         if taken.decision is not None:
             outcome.decisions.append(taken.decision)
         if taken.answer is not None:
             outcome.answers.append(taken.answer)
-        if body is not None:
-            known.adopt(after)
+        if taken.entry is not None:
             experiments[known.number] = known
-            outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (record.offset, body)
+            key = f"e/{experiment_id(known.number)}".encode()
+            outcome.entries[key] = (record.offset, taken.entry)
             if not known.is_ended:
                 self._touched.setdefault(partition, set()).add(known.number)
+        if taken.failure is not None:
+            raise taken.failure
 
     def _store(self, known: Known, outcome: Outcome) -> None:
-        body = _entry(known)
-        assert body is not None  # noqa: S101 - there is nothing to be kept before
-        outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (known.hw, body)
+        outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (known.hw, known.entry())
 
     def _end(self, partition: int, place: bytes, outcome: Outcome) -> None:
         """Forget an archived experiment: a worker has removed a cell of it, which it had ended."""
@@ -309,19 +298,6 @@ class ExperimentsStage:
 
 def _nothing(_: Iterable[str]) -> None:
     """Do nothing."""
-
-
-def _entry(known: Known) -> bytes | None:
-    """Return the table entry of an experiment; None of one that was not created."""
-    if known.experiment is None:
-        return None
-    body = encode_stored(
-        StoredExperiment(
-            known.experiment, tuple(known.answers.values()), known.archived_at_ms, known.is_ended
-        )
-    )
-    check_entry(body)
-    return body
 
 
 def _place_of(key: bytes | None) -> bytes | None:

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from schemas.codec import Codec
 from streams.analysis.auto_promotion import due_command
 from streams.experiments.snapshot import RecommendedAction, Snapshot
-from streams.fold.experiment_state import Known, recommended
+from streams.fold.experiment_state import Known, encoded_snapshot, recommended
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
@@ -35,7 +35,6 @@ from streams.worker.outbox import Outgoing, deliver
 from streams.worker.pacing import Share, follow
 from streams.worker.projector import Projector
 from streams.worker.serving import LOOK_S, Serving
-from streams.worker.tables import check_entry
 
 EVALUATION_INTERVAL_S = 0.1
 """Shortest time between two evaluations of one experiment, whatever its traffic."""
@@ -418,10 +417,9 @@ def _encoded(snapshot: Snapshot, codec: Codec) -> _Computed:
     Raises:
         EventError: it is larger than its topic takes.
     """
-    payload = single = encode_snapshot(snapshot)
+    payload = single = encoded_snapshot(snapshot)
     if codec is not SINGLE_OBJECT:
         payload = encode_snapshot(snapshot, codec)
-    check_entry(payload)
     return _Computed(snapshot, payload, single)
 
 

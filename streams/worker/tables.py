@@ -17,28 +17,9 @@ from typing import Any, cast
 import faust
 from faust.types import TP, EventT
 
-from schemas.catalogue import STATE_BYTES
-from streams.model.errors import EventError
 from streams.worker.outbox import Outgoing, deliver
 
 _OFFSET = struct.Struct(">q")
-
-
-MAX_ENTRY_BYTES = STATE_BYTES - 4_096
-"""Largest body of an entry: the rest is for the key, the offset and the headers of Kafka."""
-
-
-def check_entry(body: bytes) -> None:
-    """Refuse an entry that its changelog would refuse: then the process would end.
-
-    Raises:
-        EventError: it is too large (`ENTRY_TOO_LARGE`).
-    """
-    if len(body) > MAX_ENTRY_BYTES:
-        raise EventError(
-            "ENTRY_TOO_LARGE",
-            f"the state would have {len(body)} bytes, must be <= {MAX_ENTRY_BYTES}",
-        )
 
 
 def pack(offset: int, body: bytes) -> bytes:

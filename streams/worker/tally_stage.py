@@ -4,18 +4,22 @@
 |---|---|---|
 | `c/{experiment id}` | the cell's `hw` | the cell, Avro |
 | `w/{segment}` | the segment's `hw` | a packed piece of a window |
+| `x/{experiment id}` | the offset of a cell that could not be written | the code of why: when it \
+is read again, the cell before it stands for good |
 | `r/{experiment id}` | the offset of its end | nothing: its events are refused from there on |
 | `p/{topic}/{partition}` | the last offset folded | sequences of the senders |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic
 
 from aiokafka.structs import ConsumerRecord
 
 from streams.fold.base import Folding, FoldT, never
+from streams.fold.writable import entry_of
 from streams.model.errors import EventError
 from streams.model.events import Answer
 from streams.model.ids import experiment_id, experiment_number
@@ -24,15 +28,22 @@ from streams.tallies.partition import Progress, Segment
 from streams.tallies.plan import PlanMissingError
 from streams.wire.cells import decode_cell, encode_cell
 from streams.worker import metrics
-from streams.worker.dead_letters import dead_letter, dead_letters, encoding_failed, log_failure
+from streams.worker.dead_letters import dead_letter, dead_letters, log_failure
 from streams.worker.emitter import CellEmitter
 from streams.worker.entries import readable_entry
 from streams.worker.journal import FoldPausedError, Outcome, progress_key
-from streams.worker.tables import DurableTable, check_entry
+from streams.worker.tables import DurableTable
+
+_ADVICE = "with a release that can write it, `experiment replay rebuild start` counts it anew"
+"""What an operator can do about an experiment of which a cell could not be written."""
 
 _CELL = b"c/"
 _SEGMENT = b"w/"
 _ENDED = b"r/"
+_UNWRITTEN = b"x/"
+
+
+logger = logging.getLogger(__name__)
 
 
 class TallyStage(Generic[FoldT]):
@@ -53,6 +64,10 @@ class TallyStage(Generic[FoldT]):
         self._duplicates: dict[tuple[int, int], int] = {}
         self._begun: dict[int, Outcome] = {}
         self._removed: dict[int, list[int]] = {}
+        # Of each partition, the experiments that have an entry under `x/`, and whether it holds.
+        self._unwritten: dict[int, dict[int, bool]] = {}
+        # Those of which this process does not have what it was about, with the code.
+        self._outdated: dict[int, dict[int, str]] = {}
 
     def restore(self, partition: int, table: DurableTable) -> None:
         """Build the state of `partition` from its table entries.
@@ -64,6 +79,7 @@ class TallyStage(Generic[FoldT]):
         cells: list[Cell] = []
         segments: list[Segment] = []
         ended: list[tuple[int, int]] = []
+        unwritten: dict[int, tuple[int, str]] = {}
         for key in table.entries(partition):
             entry = table.get_entry(partition, key)
             if entry is None:
@@ -77,8 +93,12 @@ class TallyStage(Generic[FoldT]):
             elif key.startswith(_ENDED):
                 name = key.removeprefix(_ENDED).decode()
                 ended.append((experiment_number(name), offset))
+            elif key.startswith(_UNWRITTEN):
+                name = key.removeprefix(_UNWRITTEN).decode()
+                unwritten[experiment_number(name)] = offset, body.decode()
         fold.restore(None if progress is None else Progress(*progress), cells, segments, ended)
         self._folds[partition] = fold
+        self._restore_unwritten(partition, unwritten, {cell.experiment: cell.hw for cell in cells})
         # Of what has ended and was not removed yet, others may not have been told either.
         self._removed[partition] = [
             cell.experiment for cell in cells if fold.has_ended(cell.experiment)
@@ -88,12 +108,36 @@ class TallyStage(Generic[FoldT]):
         for cell in cells:
             self._duplicates[partition, cell.experiment] = cell.duplicates
 
+    def _restore_unwritten(
+        self,
+        partition: int,
+        unwritten: Mapping[int, tuple[int, str]],
+        written: Mapping[int, int],
+    ) -> None:
+        """Stop the cells whose state was lost with the process that could not write it.
+
+        Nothing was lost where the cell was written later, nor where what could not be written is
+        behind the progress, and so is folded again.
+        """
+        hw = self._folds[partition].hw
+        outdated = self._outdated[partition] = {
+            number: code
+            for number, (offset, code) in unwritten.items()
+            if written.get(number, -1) < offset <= hw
+        }
+        self._unwritten[partition] = {number: number in outdated for number in unwritten}
+        for number in outdated:
+            name = experiment_id(number)
+            logger.error("%s counts no more in partition %d: %s", name, partition, _ADVICE)
+
     def release(self, partition: int) -> None:
         """Forget a partition that is somebody else's now."""
         fold = self._folds.pop(partition, None)
         self._unsettled.pop(partition, None)
         self._begun.pop(partition, None)
         self._removed.pop(partition, None)
+        self._unwritten.pop(partition, None)
+        self._outdated.pop(partition, None)
         if fold is not None:
             self._emitter.forget(fold.source, partition)
             for cell in fold.cells:
@@ -141,27 +185,46 @@ class TallyStage(Generic[FoldT]):
             outcome.entries[_SEGMENT + segment.key.encode()] = (segment.hw, segment.body)
         unsettled = self._unsettled.setdefault(partition, {})
         for cell in changes.cells:
-            try:
-                body = encode_cell(cell)
-                check_entry(body)
-            except Exception as error:  # noqa: BLE001 - the other experiments go on
-                # The last cell that could be written stands; the log has all of it.
-                failure = error if isinstance(error, EventError) else encoding_failed(error)
-                record = _record_at(records, cell.hw)
-                log_failure(record, failure)
-                outcome.dead_letters.append(dead_letter(record, failure))
-                continue
-            outcome.entries[_CELL + experiment_id(cell.experiment).encode()] = (cell.hw, body)
+            if not self._write(partition, cell, records, outcome):
+                continue  # the last cell that could be written stands; the log has all of it
             unsettled[cell.experiment] = cell
             self._count_duplicates(topic, cell)
         for experiment, offset in changes.ended:
             name = experiment_id(experiment).encode()
             outcome.entries[_ENDED + name] = (offset, b"")
-            outcome.forgotten.append(_CELL + name)
+            outcome.forgotten += [_CELL + name, _UNWRITTEN + name]
+            self._outdated.get(partition, {}).pop(experiment, None)
             unsettled.pop(experiment, None)
             self._duplicates.pop((partition, experiment), None)
             self._removed.setdefault(partition, []).append(experiment)
         return outcome
+
+    def _write(
+        self, partition: int, cell: Cell, records: Sequence[ConsumerRecord], outcome: Outcome
+    ) -> bool:
+        """Add the entry of a cell to what becomes durable; return False if it cannot be written."""
+        number, name = cell.experiment, experiment_id(cell.experiment).encode()
+        unwritten = self._unwritten.setdefault(partition, {})
+        try:
+            body = self._entry(partition, cell)
+        except EventError as failure:
+            record = _record_at(records, cell.hw)
+            log_failure(record, failure)
+            outcome.dead_letters.append(dead_letter(record, failure))
+            if not unwritten.get(number, False):
+                unwritten[number] = True
+                outcome.entries[_UNWRITTEN + name] = (cell.hw, failure.code.encode())
+            return False
+        outcome.entries[_CELL + name] = (cell.hw, body)
+        if unwritten.pop(number, None) is not None:
+            outcome.forgotten.append(_UNWRITTEN + name)
+        return True
+
+    def _entry(self, partition: int, cell: Cell) -> bytes:
+        code = self._outdated.get(partition, {}).get(cell.experiment)
+        if code is not None:
+            raise EventError(code, f"a state that could not be written was lost; {_ADVICE}")
+        return entry_of(encode_cell, cell)
 
     def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
         """Emit the cells of the batches folded so far; an event has no answer."""

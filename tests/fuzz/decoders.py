@@ -17,6 +17,7 @@ from api.http.models.requests import AssignmentContext, AssignmentsRequest
 from schemas import library
 from schemas.codec import CONFLUENT_MARK, Codec
 from schemas.errors import RecordError
+from streams.fold.stored import decode_stored, encode_stored
 from streams.model.errors import (
     MESSAGE_CHARACTERS,
     PATH_CHARACTERS,
@@ -50,7 +51,6 @@ from streams.wire.generations import decode_generation_change
 from streams.wire.plain_observations import read_plain_observations
 from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
-from streams.worker.stored import decode_stored, encode_stored
 
 MAX_S = 5.0
 """Longest that one input may take, on a machine that does other things too."""

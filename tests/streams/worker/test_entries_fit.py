@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from schemas.catalogue import EVENT_BYTES, STATE_BYTES
 from streams.experiments.promotion_state import Phase
+from streams.fold import experiment_state as module
 from streams.fold.metric_slots import PHASES, slots_of
+from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.errors import EventError
 from streams.model.events import Command, CommandKind, DeadLetter
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
@@ -24,11 +26,9 @@ from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
 from streams.wire.decisions import encode_decision
-from streams.worker import experiment_stage as module
 from streams.worker.dead_letters import dead_letters
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.journal import FoldPausedError, Outcome
-from streams.worker.tables import MAX_ENTRY_BYTES
 from tests.streams.worker.tables import table_of
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 

@@ -14,6 +14,7 @@ import pytest
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.fold.experiment_state import Known, generation_of
+from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.events import Answer, Command, CommandKind
 from streams.model.generations import Generations
 from streams.model.ids import experiment_id
@@ -30,7 +31,6 @@ from streams.worker.logged_actions import LoggedActions
 from streams.worker.outbox import Outgoing
 from streams.worker.pacing import Share
 from streams.worker.publisher import Outlets, Publisher
-from streams.worker.tables import MAX_ENTRY_BYTES
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 
 evaluated_by_itself = module._evaluated

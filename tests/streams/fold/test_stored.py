@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.worker.stored import StoredExperiment, decode_stored, encode_stored
+from streams.fold.stored import StoredExperiment, decode_stored, encode_stored
 
 
 def test_a_restored_definition_is_as_its_author_wrote_it():
