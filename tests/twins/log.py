@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +23,8 @@ class MemoryLog:
         topics: Records by topic and partition, in order of their offsets.
         first: Offset at which a partition begins; records before it do not count.
         piece: Records of one piece of a reading.
+        readings: How often the spans of a topic were asked for.
+        failures: Raised by the next calls of `spans`, one each.
     """
 
     topics: defaultdict[tuple[str, int], list[StoredRecord]] = field(
@@ -30,6 +32,8 @@ class MemoryLog:
     )
     first: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     piece: int = 3
+    readings: Counter[str] = field(default_factory=Counter)
+    failures: list[Exception] = field(default_factory=list)
     _reserved: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
 
     def append(
@@ -63,6 +67,9 @@ class MemoryLog:
         return Span(first, max(first, end, self._reserved[place]))
 
     def spans(self, topic: str) -> Mapping[int, Span]:
+        self.readings[topic] += 1
+        if self.failures:
+            raise self.failures.pop(0)
         return {p: self.span(topic, p) for name, p in sorted(self.topics) if name == topic}
 
     def read(

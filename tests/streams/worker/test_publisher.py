@@ -15,13 +15,15 @@ from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
 from streams.fold.experiment_state import Known, generation_of
 from streams.fold.writable import MAX_ENTRY_BYTES
-from streams.model.events import Answer, Command, CommandKind
+from streams.model.errors import DependencyError
+from streams.model.events import Answer, Command, CommandKind, Decision
 from streams.model.generations import Generations
 from streams.model.ids import experiment_id
 from streams.projection.writer import SnapshotRecord
 from streams.wire.commands import decode_command, encode_command
-from streams.wire.decisions import decode_decision
+from streams.wire.decisions import decode_decision, encode_decision
 from streams.wire.records import SINGLE_OBJECT
+from streams.wire.registry import Framing
 from streams.wire.snapshots import decode_snapshot
 from streams.worker import metrics
 from streams.worker import publisher as module
@@ -32,6 +34,7 @@ from streams.worker.outbox import Outgoing
 from streams.worker.pacing import Share
 from streams.worker.publisher import Outlets, Publisher
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
+from tests.twins.log import MemoryLog
 
 evaluated_by_itself = module._evaluated
 CONTINUE, CONCLUDE = RecommendedAction.CONTINUE, RecommendedAction.CONCLUDE_WINNER
@@ -45,32 +48,6 @@ class Serving:
     is_served: bool = True
     generation: int = 2
     generations: Generations = field(default_factory=Generations)
-
-
-@dataclass
-class Logged:
-    """The actions that were logged."""
-
-    actions: dict[int, RecommendedAction] = field(default_factory=dict)
-    readings: int = 0
-
-    async def read(self) -> dict[int, RecommendedAction]:
-        self.readings += 1
-        return self.actions
-
-
-@dataclass
-class Last:
-    """The snapshots that were published last."""
-
-    snapshots: dict[int, Snapshot] = field(default_factory=dict)
-    asked: list[set[int]] = field(default_factory=list)
-
-    async def read(self, experiments: Iterable[int]) -> dict[int, Snapshot]:
-        self.asked.append(set(experiments))
-        return {
-            number: self.snapshots[number] for number in experiments if number in self.snapshots
-        }
 
 
 class Projected:
@@ -92,10 +69,9 @@ class World:
 
     stage: ExperimentsStage
     serving: Serving
-    logged: Logged
     publisher: Publisher
     projected: Projected
-    last: Last = field(default_factory=Last)
+    log: MemoryLog
     sent: dict[str, list[bytes]] = field(default_factory=dict)
 
     async def step(self) -> None:
@@ -123,7 +99,7 @@ def world(monkeypatch) -> World:
         )
     ]
     stage.fold("commands", PARTITION, records)
-    serving, logged, projected, last = Serving(), Logged(), Projected(), Last()
+    serving, projected, log, framing = Serving(), Projected(), MemoryLog(), Framing(SINGLE_OBJECT)
     topics: list[Any] = ["posteriors", "decisions", "commands"]
     outlets = Outlets(*topics)
     publisher = Publisher(
@@ -133,14 +109,16 @@ def world(monkeypatch) -> World:
         SINGLE_OBJECT,
         1.0,
         cast(Any, serving),
-        cast(LoggedActions, logged),
-        cast(LastSnapshots, last),
+        LoggedActions(log, framing),
+        LastSnapshots(log, "posteriors", framing),
     )
     publisher._share = Share(0.5, 3_600.0)  # however slow the machine is
-    world = World(stage, serving, logged, publisher, projected, last)
+    world = World(stage, serving, publisher, projected, log)
 
     async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:
-        world.sent.setdefault(topic, []).extend(cast(bytes, each.value) for each in records)
+        for each in records:
+            world.sent.setdefault(topic, []).append(cast(bytes, each.value))
+            log.append(topic, 0, each.value, each.key)
 
     def evaluated(known: Known) -> Snapshot:
         snapshot = known.snapshot()
@@ -183,7 +161,7 @@ async def test_one_that_cannot_be_evaluated_says_so_and_stops_no_other(world, mo
     assert sum(first.allocation.weights) == 65_536
     assert first.recommended_action is RecommendedAction.INVESTIGATE
     assert world.decided() == [("investigate", 2)]
-    assert world.last.asked == [{EXPERIMENT}]  # once
+    assert world.log.readings["posteriors"] == 1
     assert metrics.EVALUATION_FAILURES._value.get() == failures + 2
     assert metrics.EVALUATIONS_FAILING._value.get() == 1
     assert caplog.text.count(f"{experiment_id(EXPERIMENT)} cannot be evaluated") == 1
@@ -193,7 +171,6 @@ async def test_commands_take_visible_effect_whatever_the_statistics_do(world, mo
     """Pause, resume, conclude with a winner and archive, with the weights that were published."""
     await world.step()
     (good,) = snapshots(world)
-    world.last.snapshots = {EXPERIMENT: good}
     monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
     monkeypatch.setattr(Known, "snapshot", lambda _: 1 / 0)
     winner = good.experiment.variant_id(1)
@@ -267,14 +244,11 @@ async def test_a_snapshot_that_does_not_fit_its_topic_is_a_failure_with_its_own_
 
 
 async def test_weights_are_not_replaced_while_the_last_ones_cannot_be_read(world, monkeypatch):
-    async def fail(_: Iterable[int]) -> dict[int, Snapshot]:
-        raise TimeoutError
-
     monkeypatch.setattr(module, "_evaluated", lambda _: 1 / 0)
-    world.last.read = fail
+    world.log.failures.append(DependencyError("kafka", "away"))
     world.stage.answers = [Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)]
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(DependencyError):
         await world.step()
 
     assert world.sent.get("posteriors", []) == []
@@ -299,7 +273,7 @@ async def test_the_served_one_decides_once_and_says_which_it_is(world):
     assert world.decided() == [("conclude_winner", 2)]
     (promotion,) = map(decode_command, world.sent["commands"])
     assert promotion.kind is CommandKind.CONCLUDE
-    assert world.logged.readings == 0
+    assert world.log.readings["decisions"] == 0
 
 
 async def test_without_the_right_to_write_commands_all_but_the_promotion_goes_on(world):
@@ -315,32 +289,29 @@ async def test_without_the_right_to_write_commands_all_but_the_promotion_goes_on
     assert len(world.sent["commands"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("logged", "decided"),
-    [({}, [("conclude_winner", 2)]), ({EXPERIMENT: CONCLUDE}, [])],
-    ids=["was not logged", "was logged"],
-)
-async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, logged, decided):
+@pytest.mark.parametrize(("was_logged", "decided"), [(False, [("conclude_winner", 2)]), (True, [])])
+async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, was_logged, decided):
     world.serving.is_served = False
     await world.step()
     world.serving.is_served = True
-    world.logged.actions = logged
+    if was_logged:  # by the generation that was served before
+        decision = Decision(EXPERIMENT, CONCLUDE.value, 1, 2)
+        world.log.append("decisions", 0, encode_decision(decision))
     world.publisher._is_taking_over = True
 
     await world.step()
     await world.step()
 
     assert world.decided() == decided
-    assert world.logged.readings == 1
+    assert world.log.readings["decisions"] == 1
     assert len(world.sent["commands"]) == 1  # its id tells a second one
 
 
 async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world, monkeypatch):
     monkeypatch.setattr(module, "TAKE_OVER_PAUSES_S", (0.0,))
-    world.logged.actions = {EXPERIMENT: CONCLUDE}  # and its note was lost
     await world.step()
     assert world.decided() == [("conclude_winner", 2)]
-    world.known().action = CONTINUE
+    world.known().action = CONTINUE  # the note of it was lost
     world.stage.restorations += 1
 
     taking_over = asyncio.create_task(world.publisher.take_over())
@@ -354,12 +325,9 @@ async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world
 
 
 async def test_a_take_over_that_cannot_read_the_log_is_not_over(world):
-    async def fail() -> None:
-        raise TimeoutError
-
     world.publisher._is_taking_over = True
-    world.logged.read = fail
-    with pytest.raises(TimeoutError):
+    world.log.failures.append(DependencyError("kafka", "away"))
+    with pytest.raises(DependencyError):
         await world.step()
 
     assert world.publisher._is_taking_over
