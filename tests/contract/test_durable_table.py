@@ -24,7 +24,7 @@ from streams.worker.transport import BatchingApp
 from tests.streams.worker.memory_kafka import MemoryLog, MemoryProducer, Process
 
 TABLE = "observations-state"
-TOPIC = catalogue.DECISIONS
+TOPIC = catalogue.OBSERVATIONS
 GENERATION = 3
 TIMEOUT_S = 20.0
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import pickle
 import secrets
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Protocol
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.kafka.admin import create_topics
@@ -20,10 +21,12 @@ from streams.ops.archive.archiving import archive
 from streams.ops.archive.joined import JoinedSource
 from streams.ops.archive.source import ArchiveSource
 from streams.settings import Settings
-from tests.twins.log import START_MS, MemoryLog
+from tests.integration.engine_ledger import until
+from tests.twins.log import MemoryLog
 
 TOPIC = "observations"
 PARTITIONS = 4
+NOW_MS = time.time_ns() // 1_000_000  # records of a while ago would be deleted by retention
 
 Row = tuple[bytes | None, bytes | None, int]
 """Key, value and timestamp."""
@@ -112,11 +115,22 @@ class Kafka:
         producer = Producer(
             self.settings.confluent_config() | {"transactional.id": secrets.token_hex()}
         )
+        end = self._end(partition) + 2
         producer.init_transactions()
         producer.begin_transaction()
         producer.produce(self.topic, b"aborted", partition=partition)
         producer.flush(20)
         producer.abort_transaction()
+        until(lambda: self._end(partition) == end)  # its marker comes behind the answer
+
+    def _end(self, partition: int) -> int:
+        config = self.settings.confluent_config() | {"group.id": "unused"}
+        consumer = Consumer(config | {"isolation.level": "read_uncommitted"})
+        try:
+            place = TopicPartition(self.topic, partition)
+            return consumer.get_watermark_offsets(place, timeout=10)[1]
+        finally:
+            consumer.close()
 
     def delete_before(self, partition: int, offset: int) -> None:
         place = TopicPartition(self.topic, partition, offset)
@@ -153,7 +167,7 @@ def rows(n: int) -> list[Row]:
     """Return records of every kind of bytes, whose timestamps go back and forth."""
     keys, values = (None, b"", b"key"), (b"value", None, b"", bytes(range(256)))
     return [
-        (keys[index % 3], values[index % 4], START_MS + 86_400_000 * (index % 2) - index)
+        (keys[index % 3], values[index % 4], NOW_MS + 5_000 * (index % 2) - index)
         for index in range(n)
     ]
 
