@@ -51,7 +51,7 @@ class Broker:
         return app
 
     def connect(self, app: BatchingApp) -> None:
-        app.producer = cast(Any, MemoryProducer(self.log, Process(), random.Random(0)))
+        app.producer = cast(Any, MemoryProducer(app, self.log, Process(), random.Random(0)))
 
     def table(self) -> DurableTable:
         """Return the table of another worker process, which knows nothing yet."""
