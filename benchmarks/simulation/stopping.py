@@ -25,7 +25,7 @@ from streams.stats.sequential.comparison import intervals, pairwise_error
 from streams.stats.sequential.contrasts import (
     Contrast,
     PlainSums,
-    TiltedSums,
+    WeightedSums,
     fixed_contrast,
     inverse_contrast,
     overlap_contrast,
@@ -272,8 +272,8 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
         bounds,
         np.zeros_like(bounds) if traffic.spreads is None else sums.variance(),
     )
-    a = TiltedSums(*(field[:, :, None] for field in tilted))
-    b = TiltedSums(*(field[:, None, :] for field in tilted))
+    a = WeightedSums(*(field[:, :, None] for field in tilted))
+    b = WeightedSums(*(field[:, None, :] for field in tilted))
     if reading is Reading.OVERLAP:
         return overlap_contrast(a, b)
     return inverse_contrast(a, b, np.array(float(units)))

@@ -37,7 +37,7 @@ from streams.stats.sequential.comparison import p_values
 from streams.stats.sequential.contrasts import (
     Contrast,
     PlainSums,
-    TiltedSums,
+    WeightedSums,
     fixed_contrast,
     inverse_contrast,
     overlap_contrast,
@@ -139,7 +139,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Compared:
+class MetricContrasts:
     """One metric of all variants, ready to be compared; all shapes are (n_variants,).
 
     Attributes:
@@ -152,7 +152,7 @@ class Compared:
     traffic: Traffic
     is_bounded: bool
     with_value: FloatArray
-    sums: TiltedSums
+    sums: WeightedSums
 
     @classmethod
     def of(
@@ -162,7 +162,7 @@ class Compared:
         samples: Sequence[Sample],
         *,
         is_binary: bool,
-    ) -> Compared:
+    ) -> MetricContrasts:
         """Return what comparisons of a metric rest on.
 
         Args:
@@ -199,7 +199,7 @@ class Compared:
             variance = _variance(tallies, units, is_centred=~np.isnan(cross))
         # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
         counted = np.where(weight > 0.0, units, 0.0)
-        sums = TiltedSums(
+        sums = WeightedSums(
             counted, weight, weight_squared, total, cross, total_squared, largest, variance
         )
         return cls(traffic, is_binary, with_value, sums)
@@ -236,10 +236,10 @@ class Compared:
             for other, p in zip(others, found, strict=True)
         ]
 
-    def _chosen(self, variants: list[int], times: float) -> TiltedSums:
+    def _chosen(self, variants: list[int], times: float) -> WeightedSums:
         """Return the sums of some variants, with `times` their values."""
         sums = self.sums
-        return TiltedSums(
+        return WeightedSums(
             units=sums.units[variants],
             weight=sums.weight[variants],
             weight_squared=sums.weight_squared[variants],
@@ -250,7 +250,7 @@ class Compared:
             variance=times * times * sums.variance[variants],
         )
 
-    def _shared(self, sums: TiltedSums, variants: list[int]) -> PlainSums:
+    def _shared(self, sums: WeightedSums, variants: list[int]) -> PlainSums:
         """Return sums of plain values with the shares that the variants have had."""
         share = self.traffic.shares[variants]
         return PlainSums(sums.units, sums.total, sums.total_squared, share, sums.largest)

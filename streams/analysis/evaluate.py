@@ -14,7 +14,7 @@ from streams.analysis.decision import decide
 from streams.analysis.evidence import gather
 from streams.analysis.guardrails import corrected
 from streams.analysis.metric_analysis import (
-    Modelled,
+    MetricAnalysis,
     arms_of_primary,
     model_metric,
     primary_by_period,
@@ -37,7 +37,7 @@ from streams.policies.base import Arm, BetaPolicy, Policy
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.best import Best, best
 from streams.stats.bayes.credible import equal_tailed
-from streams.stats.bayes.lift import Versus, versus_of_each
+from streams.stats.bayes.lift import Lift, lifts_vs_control
 from streams.stats.direction import Direction
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Tally, VariantTally
@@ -136,7 +136,7 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     )
 
 
-def _best(primary: Modelled, policy: Policy, arms: tuple[Arm, ...]) -> Best:
+def _best(primary: MetricAnalysis, policy: Policy, arms: tuple[Arm, ...]) -> Best:
     """Return who is best by the primary metric.
 
     Of a binary one the policy asks the same, and the answer is remembered.
@@ -146,7 +146,7 @@ def _best(primary: Modelled, policy: Policy, arms: tuple[Arm, ...]) -> Best:
     return best(primary.oriented)
 
 
-def _reports(metrics: Mapping[str, Modelled], control: int) -> dict[str, list[MetricReport]]:
+def _reports(metrics: Mapping[str, MetricAnalysis], control: int) -> dict[str, list[MetricReport]]:
     """Return the reports of every metric, of all variants each."""
     p_values: dict[str, list[float]] = {}
     for role in (MetricRole.PRIMARY, MetricRole.SECONDARY, MetricRole.GUARDRAIL):
@@ -156,7 +156,7 @@ def _reports(metrics: Mapping[str, Modelled], control: int) -> dict[str, list[Me
         p_values |= dict(zip(family, found, strict=True))
     # What nobody has declared is described, and not compared.
     declared = [metrics[name] for name in p_values]
-    lifts = versus_of_each(
+    lifts = lifts_vs_control(
         [metric.posteriors for metric in declared],
         control,
         directions=[metric.model.direction for metric in declared],
@@ -168,12 +168,12 @@ def _reports(metrics: Mapping[str, Modelled], control: int) -> dict[str, list[Me
     return {name: _report(metric, against.get(name)) for name, metric in metrics.items()}
 
 
-def _n_variants(metrics: Mapping[str, Modelled]) -> int:
+def _n_variants(metrics: Mapping[str, MetricAnalysis]) -> int:
     return len(next(iter(metrics.values())).samples)
 
 
 def _report(
-    metric: Modelled, against: Sequence[AgainstControl | None] | None
+    metric: MetricAnalysis, against: Sequence[AgainstControl | None] | None
 ) -> list[MetricReport]:
     """Return the report of one metric of every variant; `against` is None if none is compared."""
     if against is not None and metric.model.kind is MetricKind.RATIO:
@@ -212,7 +212,7 @@ def _defined(
 
 
 def _against_control(
-    found: Versus, control: int, p_values: Sequence[float]
+    found: Lift, control: int, p_values: Sequence[float]
 ) -> list[AgainstControl | None]:
     """Return how every variant compares with the control, which itself has None.
 
@@ -221,7 +221,7 @@ def _against_control(
         control: Index of the control.
         p_values: Of all variants but the control, in their order.
     """
-    columns = [_numbers(getattr(found, name)) for name in Versus.__slots__]
+    columns = [_numbers(getattr(found, name)) for name in Lift.__slots__]
     columns.append([*p_values[:control], None, *p_values[control:]])
     return [
         None if index == control else AgainstControl(*each)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from streams.analysis.contrasts import Traffic, Weighting
 from streams.analysis.guardrails import find_harm
-from streams.analysis.metric_analysis import Modelled
+from streams.analysis.metric_analysis import MetricAnalysis
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import (
     Comparison,
@@ -37,8 +37,8 @@ NEGLIGIBLE_DIFFERENCE = 0.01
 def gather(
     experiment: Experiment,
     traffic: Traffic,
-    primary: Modelled,
-    guardrails: Sequence[Modelled],
+    primary: MetricAnalysis,
+    guardrails: Sequence[MetricAnalysis],
     best: Best,
     duration_ms: int,
     miscounts: Miscounts | None = None,
@@ -84,7 +84,7 @@ def gather(
     )
 
 
-def _leader(primary: Modelled, best: Best) -> int:
+def _leader(primary: MetricAnalysis, best: Best) -> int:
     """Return who is most probably best; of equals the one with the better mean, then the first."""
     sign = primary.model.direction.sign
     return max(
@@ -101,7 +101,7 @@ def _planned_units(experiment: Experiment, traffic: Traffic) -> int:
 
 
 def _comparisons(
-    primary: Modelled, leader: int, error: float, planned_units: int
+    primary: MetricAnalysis, leader: int, error: float, planned_units: int
 ) -> tuple[Comparison, ...]:
     others = [index for index in range(len(primary.samples)) if index != leader]
     ahead, behind = [leader], others

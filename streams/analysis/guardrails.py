@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.analysis.metric_analysis import Modelled
+from streams.analysis.metric_analysis import MetricAnalysis
 from streams.experiments.definition import ExperimentConfig
 from streams.experiments.snapshot import GuardrailFinding
 from streams.stats.kinds import MetricKind
@@ -14,7 +14,7 @@ from streams.stats.sequential.multiplicity import holm
 
 def find_harm(
     config: ExperimentConfig,
-    guardrails: Sequence[Modelled],
+    guardrails: Sequence[MetricAnalysis],
     control: int,
     others: Sequence[int],
     error: float,
@@ -56,7 +56,7 @@ def corrected(columns: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def _p_values_of_harm(
-    guardrail: Modelled, tolerated: float, control: int, others: Sequence[int]
+    guardrail: MetricAnalysis, tolerated: float, control: int, others: Sequence[int]
 ) -> list[float]:
     """Return the always-valid p-values of "the harm is what is tolerated, or less".
 
@@ -74,7 +74,7 @@ def _p_values_of_harm(
     ]
 
 
-def _harm(guardrail: Modelled, variant: int, control: int) -> float | None:
+def _harm(guardrail: MetricAnalysis, variant: int, control: int) -> float | None:
     """Return by how much a variant is worse, as a share of the control's observed mean."""
     mean = guardrail.samples[control].mean
     is_ratio = guardrail.model.kind is MetricKind.RATIO

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from streams.analysis.contrasts import Compared, Traffic
+from streams.analysis.contrasts import MetricContrasts, Traffic
 from streams.analysis.ratios import RatioTallies
 from streams.experiments.definition import ExperimentConfig
 from streams.experiments.metrics import MetricRole, MetricSpec
@@ -25,7 +25,7 @@ _NONE = MetricTally()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Modelled:
+class MetricAnalysis:
     """A metric of all variants, in the order of the definition.
 
     Attributes:
@@ -40,7 +40,7 @@ class Modelled:
     tallies: tuple[MetricTally, ...]
     samples: tuple[Sample, ...]
     posteriors: Posteriors
-    compared: Compared
+    compared: MetricContrasts
 
     @property
     def oriented(self) -> Posteriors:
@@ -54,7 +54,7 @@ def model_metric(
     variants: Sequence[VariantTally],
     name: str,
     read: PrimaryByPeriod | None = None,
-) -> Modelled:
+) -> MetricAnalysis:
     """Return a metric as its kind is modelled.
 
     The declared kind holds unless the tallies contradict it; then the one they have, and the model
@@ -70,7 +70,7 @@ def model_metric(
     spec, role = config.spec(name), config.role(name)
     ratio = RatioTallies.of(spec, variants)
     if ratio is not None:
-        return Modelled(
+        return MetricAnalysis(
             _model(name, role, spec, ratio.found),
             ratio.tallies,
             ratio.unit_samples,
@@ -87,14 +87,16 @@ def model_metric(
         ],
     )
     samples = tuple(Sample.of(v.units, m) for v, m in zip(variants, tallies, strict=True))
-    return Modelled(
+    return MetricAnalysis(
         model=_model(name, role, spec, found),
         tallies=tallies,
         samples=samples,
         posteriors=posteriors_of(
             found.kind, read.samples if read else samples, _priors(config, name, role, found)
         ),
-        compared=Compared.of(traffic, tallies, samples, is_binary=found.kind is MetricKind.BINARY),
+        compared=MetricContrasts.of(
+            traffic, tallies, samples, is_binary=found.kind is MetricKind.BINARY
+        ),
     )
 
 

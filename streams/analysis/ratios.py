@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE, Compared, Traffic
+from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE, MetricContrasts, Traffic
 from streams.experiments.metrics import MetricSpec
 from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray
@@ -32,11 +32,11 @@ _NONE, _NO_PRODUCT = MetricTally(), ProductTally()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ComparedRatios(Compared):
+class RatioContrasts(MetricContrasts):
     """Ratios of all variants, ready to be compared.
 
-    The fields of `Compared` are those of the linearised values, as if the mean of the denominator
-    were `scale` in every variant.
+    The fields of `MetricContrasts` are those of the linearised values, as if the mean of the
+    denominator were `scale` in every variant.
 
     Attributes:
         ratios: Ratio of each variant, by the sums that are compared; shape (n_variants,).
@@ -53,7 +53,7 @@ class ComparedRatios(Compared):
             a, b: Indices of variants, equally many or one of them one.
             times: Factor, >= 0.
         """
-        found = Compared.contrast(self, a, b, times)
+        found = MetricContrasts.contrast(self, a, b, times)
         return replace(
             found,
             difference=self.ratios[list(a)] - times * self.ratios[list(b)],
@@ -161,7 +161,7 @@ class RatioTallies:
             for sample, weight in zip(self.samples, weights, strict=True)
         )
 
-    def compared(self, traffic: Traffic) -> ComparedRatios:
+    def compared(self, traffic: Traffic) -> RatioContrasts:
         """Return what comparisons of the ratio rest on.
 
         The ratios are of the sums by which the traffic wants means compared, and so is the mean of
@@ -174,8 +174,8 @@ class RatioTallies:
         """
         samples = self.unit_samples
 
-        def summed(tallies: Sequence[MetricTally]) -> Compared:
-            return Compared.of(traffic, tallies, samples, is_binary=False)
+        def summed(tallies: Sequence[MetricTally]) -> MetricContrasts:
+            return MetricContrasts.of(traffic, tallies, samples, is_binary=False)
 
         xs, ys = summed(self.numerators).sums.total, summed(self.denominators).sums
         is_known = (ys.total > 0.0) & (ys.weight > 0.0)
@@ -198,6 +198,6 @@ class RatioTallies:
         )
         # Their total is 0 by their making, but for rounding.
         sums = replace(linearised.sums, total=np.zeros_like(xs))
-        return ComparedRatios(
+        return RatioContrasts(
             traffic, linearised.is_bounded, linearised.with_value, sums, ratios, scale
         )

@@ -35,7 +35,7 @@ COMMAND_FAILED = "COMMAND_FAILED"
 
 
 @dataclass(slots=True)
-class Known:
+class ExperimentState:
     """All that is known of one experiment, or of the cells of one not created yet.
 
     Attributes:
@@ -96,7 +96,7 @@ class Known:
         self.cells.clear()
         self.answers.clear()
 
-    def copy(self) -> Known:
+    def copy(self) -> ExperimentState:
         """Return a copy that commands do not change."""
         return replace(self, answers=dict(self.answers), cells=dict(self.cells))
 
@@ -112,7 +112,7 @@ class Known:
         )
         return entry_of(encode_stored, stored)
 
-    def _adopt(self, after: Known) -> None:
+    def _adopt(self, after: ExperimentState) -> None:
         """Take what a command has made of a copy."""
         self.hw, self.experiment, self.answers = after.hw, after.experiment, after.answers
         self.archived_at_ms, self.is_ended = after.archived_at_ms, after.is_ended
@@ -130,11 +130,13 @@ class Known:
             path=error.path,
         )
 
-    def take_command(self, offset: int, command: Command, codec: Codec = SINGLE_OBJECT) -> Taken:
+    def take_command(
+        self, offset: int, command: Command, codec: Codec = SINGLE_OBJECT
+    ) -> CommandResult:
         """Apply the command at `offset`, unless that was done before.
 
         One that cannot be applied for a reason that is not the sender's, or after which something
-        could not be written, changes nothing and is refused: see `Taken.failure`.
+        could not be written, changes nothing and is refused: see `CommandResult.failure`.
 
         Args:
             offset: Its place in its partition.
@@ -149,10 +151,10 @@ class Known:
             entry = after.entry() if is_changed else None
         except Exception as error:  # noqa: BLE001 - one command must not stop a partition for ever
             failure = error if isinstance(error, EventError) else encoding_failed(error)
-            return Taken(self._refuse(command, failure), None, None, failure)
+            return CommandResult(self._refuse(command, failure), None, None, failure)
         if entry is not None:
             self._adopt(after)
-        return Taken(answer, decision, entry)
+        return CommandResult(answer, decision, entry)
 
     def _take(self, offset: int, command: Command) -> tuple[Answer | None, Decision | None, bool]:
         """Apply a command; return its answer, its decision, and whether anything has changed."""
@@ -161,7 +163,7 @@ class Known:
             # Applied before a crash that came before the batch's progress.
             if answer is None and len(self.answers) < REMEMBERED_ANSWERS:
                 # None is forgotten, so this one came before the creation, in the same batch.
-                answer = Known(self.number)._apply(command)  # noqa: SLF001 - of its own class
+                answer = ExperimentState(self.number)._apply(command)  # noqa: SLF001 - of its own class
             decision = None if answer is None else _decided(command, answer)
             return answer, decision, False
         if answer is not None:
@@ -221,7 +223,7 @@ def failed(error: Exception) -> EventError:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class CommandResult:
     """What came of a command.
 
     Attributes:

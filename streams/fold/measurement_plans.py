@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from schemas.codec import Codec
 from streams.experiments.measurement_plan import plan_of
 from streams.fold.base import LogRecord
-from streams.fold.experiment_state import Known
+from streams.fold.experiment_state import ExperimentState
 from streams.model.errors import EventError
 from streams.model.events import CommandKind
 from streams.tallies.plan import Plan
@@ -33,7 +33,7 @@ def take_plans(plans: dict[int, Plan], records: Iterable[LogRecord], codec: Code
                 continue
         except EventError:
             continue  # a dead letter
-        known = Known(number)
+        known = ExperimentState(number)
         known.take_command(record.offset, command)
         if known.experiment is not None:
             plans[number] = plan_of(known.experiment.definition)

@@ -14,7 +14,7 @@ from streams.model.events import Decision
 from streams.model.generations import FIRST
 from streams.model.ids import experiment_id
 from streams.replay.difference import Difference, compare
-from streams.replay.history import Decided, History
+from streams.replay.history import CommandDecision, History
 from streams.replay.live import COMMAND, Live, Placed
 from streams.replay.partitions import Inputs, Parts
 from streams.replay.report import Report
@@ -174,7 +174,9 @@ class Checks:
                     self._note(Difference(place, subject, "", None, str(each.decision.evidence)))
         return compared
 
-    def _compare_command(self, placed: Placed[Decision], decided: tuple[Decided, ...]) -> None:
+    def _compare_command(
+        self, placed: Placed[Decision], decided: tuple[CommandDecision, ...]
+    ) -> None:
         live = placed.value
         subject = f"{experiment_id(live.experiment)}/command/{live.evidence.get('commandId')}"
         if not decided:

@@ -10,7 +10,7 @@ from schemas import catalogue
 from schemas.codec import Codec
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
-from streams.fold.experiment_state import Known
+from streams.fold.experiment_state import ExperimentState
 from streams.kafka.records import LogSource, StoredRecord
 from streams.model.errors import EventError, ExperimentNotFoundError
 from streams.model.events import Decision
@@ -35,7 +35,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class CommandDecision:
     """The decision about a command.
 
     Attributes:
@@ -59,7 +59,7 @@ class History:
     """
 
     states: Mapping[int, Mapping[int, State]]
-    decisions: Mapping[str, tuple[Decided, ...]]
+    decisions: Mapping[str, tuple[CommandDecision, ...]]
 
     @property
     def plans(self) -> dict[int, Plan]:
@@ -77,19 +77,21 @@ def history_of(records: Iterable[tuple[int, StoredRecord]], codec: Codec) -> His
         records: (partition, record) of `commands`, every partition in order.
         codec: How they are framed.
     """
-    known: dict[tuple[int, int], Known] = {}
+    known: dict[tuple[int, int], ExperimentState] = {}
     states: defaultdict[int, dict[int, State]] = defaultdict(dict)
-    decisions: defaultdict[str, tuple[Decided, ...]] = defaultdict(tuple)
+    decisions: defaultdict[str, tuple[CommandDecision, ...]] = defaultdict(tuple)
     for partition, record in records:
         try:
             command = decode_command(record.value, codec)
         except EventError:
             continue  # a dead letter
         place = partition, command.experiment
-        experiment = known.setdefault(place, Known(command.experiment))
+        experiment = known.setdefault(place, ExperimentState(command.experiment))
         taken = experiment.take_command(record.offset, command)
         if taken.decision is not None:
-            decisions[command.command_id] += (Decided(taken.decision, partition, record.offset),)
+            decisions[command.command_id] += (
+                CommandDecision(taken.decision, partition, record.offset),
+            )
         if experiment.experiment is not None:
             after = experiment.experiment
             states[after.number].setdefault(after.version, State(after, partition, record.offset))

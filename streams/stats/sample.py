@@ -68,11 +68,6 @@ class Sample:
         """Mean per unit; 0 without units."""
         return self.total / self.units if self.units else 0.0
 
-    @property
-    def value_mean(self) -> float:
-        """Mean per unit with a value; 0 without such units."""
-        return self.total / self.units_with_value if self.units_with_value else 0.0
-
 
 def squared_deviations(units: int, total: int, total_squared: int) -> float:
     """Return the sum of squared deviations from the mean, in units of the metric squared.

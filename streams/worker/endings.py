@@ -18,7 +18,7 @@ import faust
 from aiokafka.errors import KafkaError
 
 from schemas.errors import SchemaNotEnabledError
-from streams.fold.experiment_state import Known
+from streams.fold.experiment_state import ExperimentState
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
 from streams.wire.experiment_ends import encode_experiment_end
@@ -102,7 +102,7 @@ class Endings:
             self._logged_at_ms[known.number] = now_ms
             logger.info("%s has ended", experiment_id(known.number))
 
-    def _due(self, now_ms: int) -> Iterator[Known]:
+    def _due(self, now_ms: int) -> Iterator[ExperimentState]:
         for _, known in self._stage.all_known():
             due_at_ms = known.due_at_ms(self._keep_ms)
             if due_at_ms is None or due_at_ms > now_ms:
@@ -111,7 +111,7 @@ class Endings:
             if logged_at_ms is None or logged_at_ms + AGAIN_S * 1000 <= now_ms:
                 yield known
 
-    def _records(self, known: Known, topic: str) -> list[Outgoing]:
+    def _records(self, known: ExperimentState, topic: str) -> list[Outgoing]:
         archived_at_ms = known.archived_at_ms or 0
         return [
             Outgoing(

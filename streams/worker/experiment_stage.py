@@ -26,7 +26,7 @@ from schemas.codec import Codec
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction
 from streams.fold.base import never
-from streams.fold.experiment_state import Known
+from streams.fold.experiment_state import ExperimentState
 from streams.fold.stored import decode_stored
 from streams.fold.writable import check_entry
 from streams.model.errors import EventError, InputError, NewerEntryError, quoted
@@ -69,7 +69,7 @@ class ExperimentsStage:
     def __init__(self, commands: str, codec: Codec = SINGLE_OBJECT) -> None:
         self._commands = commands
         self._codec = codec
-        self._known: dict[int, dict[int, Known]] = {}
+        self._known: dict[int, dict[int, ExperimentState]] = {}
         self._touched: dict[int, set[int]] = {}
         self._actions: dict[int, dict[bytes, tuple[int, bytes]]] = {}
         self._obsolete: dict[int, list[bytes]] = {}
@@ -83,13 +83,13 @@ class ExperimentsStage:
         self.restorations = 0
         self.on_release: Callable[[Iterable[str]], None] = _nothing
 
-    def known(self, partition: int, number: int) -> Known | None:
+    def known(self, partition: int, number: int) -> ExperimentState | None:
         """Return what is known of an experiment, None if its partition is somebody else's."""
         return self._known.get(partition, {}).get(number)
 
     def restore(self, partition: int, table: DurableTable) -> None:
         """Build the state of `partition` from its table entries; all of it is to be published."""
-        known: dict[int, Known] = {}
+        known: dict[int, ExperimentState] = {}
         newer: list[bytes] = []
         for key in table.entries(partition):
             entry = table.get_entry(partition, key)
@@ -121,7 +121,9 @@ class ExperimentsStage:
             except EventError:
                 self._waiting[partition].add(key)
                 continue
-            known = self._known[partition].setdefault(cell.experiment, Known(cell.experiment))
+            known = self._known[partition].setdefault(
+                cell.experiment, ExperimentState(cell.experiment)
+            )
             if known.take_cell(cell):
                 own = _TAKEN + key.removeprefix(_WAITING)
                 self._actions.setdefault(partition, {})[own] = (cell.hw, encode_cell(cell))
@@ -199,7 +201,7 @@ class ExperimentsStage:
         if self.dirty or self.answers or self.ended:
             self.changed.set()
 
-    def all_known(self) -> Iterator[tuple[int, Known]]:
+    def all_known(self) -> Iterator[tuple[int, ExperimentState]]:
         """Yield the partition of every experiment, and what is known of it."""
         for partition, numbers in self._known.items():
             for known in numbers.values():
@@ -221,7 +223,9 @@ class ExperimentsStage:
         if self.dirty:
             self.changed.set()
 
-    def note_action(self, partition: int, known: Known, action: RecommendedAction) -> None:
+    def note_action(
+        self, partition: int, known: ExperimentState, action: RecommendedAction
+    ) -> None:
         """Remember that `action` was published; durable with the next batch of the partition."""
         known.action = action
         known.n_actions += 1
@@ -231,7 +235,7 @@ class ExperimentsStage:
     def _apply_command(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> None:
         command = decode_command(record.value, self._codec)
         experiments = self._known.setdefault(partition, {})
-        known = experiments.get(command.experiment) or Known(command.experiment)
+        known = experiments.get(command.experiment) or ExperimentState(command.experiment)
         taken = known.take_command(record.offset, command, self._codec)
         if taken.decision is not None:
             outcome.decisions.append(taken.decision)
@@ -246,7 +250,7 @@ class ExperimentsStage:
         if taken.failure is not None:
             raise taken.failure
 
-    def _store(self, known: Known, outcome: Outcome) -> None:
+    def _store(self, known: ExperimentState, outcome: Outcome) -> None:
         outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (known.hw, known.entry())
 
     def _end(self, partition: int, place: bytes, outcome: Outcome) -> None:
@@ -265,7 +269,7 @@ class ExperimentsStage:
         self.dirty.pop((partition, number), None)
         self._newly_ended.setdefault(partition, []).append(name)
 
-    def _drop(self, partition: int, known: Known) -> None:
+    def _drop(self, partition: int, known: ExperimentState) -> None:
         """Remove what a worker that died had not removed of an experiment that has ended."""
         name = experiment_id(known.number)
         obsolete = self._obsolete.setdefault(partition, [])
@@ -284,7 +288,7 @@ class ExperimentsStage:
                 return
             raise
         experiments = self._known.setdefault(partition, {})
-        known = experiments.get(cell.experiment) or Known(cell.experiment)
+        known = experiments.get(cell.experiment) or ExperimentState(cell.experiment)
         # Cells are encoded canonically, so the bytes that came are those that would be written.
         body = record.value if self._codec is SINGLE_OBJECT else encode_cell(cell)
         check_entry(body)
@@ -312,9 +316,11 @@ def _place_of(key: bytes | None) -> bytes | None:
     return found[0]
 
 
-def _restore_entry(known: dict[int, Known], kind: str, name: str, offset: int, body: bytes) -> None:
+def _restore_entry(
+    known: dict[int, ExperimentState], kind: str, name: str, offset: int, body: bytes
+) -> None:
     number = experiment_number(name.partition("/")[0])
-    entry = known.setdefault(number, Known(number))
+    entry = known.setdefault(number, ExperimentState(number))
     match kind:
         case "e":
             stored = decode_stored(body)

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from schemas.codec import Codec
 from streams.analysis.auto_promotion import due_command
 from streams.experiments.snapshot import RecommendedAction, Snapshot
-from streams.fold.experiment_state import Known, encoded_snapshot, recommended
+from streams.fold.experiment_state import ExperimentState, encoded_snapshot, recommended
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
@@ -92,7 +92,7 @@ class _Published:
     """A snapshot on its way to the log, and what it is of."""
 
     partition: int
-    known: Known
+    known: ExperimentState
     snapshot: Snapshot
     record: Outgoing
 
@@ -182,7 +182,7 @@ class Publisher:
         waiting: list[tuple[int, int]] = []
         begun: set[int] = set()
         published: list[_Published] = []
-        failed: list[tuple[int, Known, Exception]] = []
+        failed: list[tuple[int, ExperimentState, Exception]] = []
         for partition, number in sorted(
             dirty, key=lambda place: (place[1] not in commanded, place[1] in self._large)
         ):
@@ -224,7 +224,7 @@ class Publisher:
         for each in published:
             await self._decide(each.partition, each.known, each.snapshot)
 
-    def _is_large(self, known: Known) -> bool:
+    def _is_large(self, known: ExperimentState) -> bool:
         if known.number in self._large:
             return True
         if known.experiment is None:
@@ -234,7 +234,9 @@ class Publisher:
         n_metrics = 1 + len(config.secondary_metrics) + len(config.guardrail_metrics)
         return len(definition.variants) * n_metrics >= LARGE_COMPARED
 
-    async def _publish_large(self, partition: int, known: Known, answers: Sequence[Answer]) -> None:
+    async def _publish_large(
+        self, partition: int, known: ExperimentState, answers: Sequence[Answer]
+    ) -> None:
         """Evaluate a large experiment in a thread, publish it, and then the answers about it.
 
         Steps go on meanwhile: numpy lets other threads run, and nothing but this task evaluates a
@@ -244,7 +246,7 @@ class Publisher:
         self._large.add(known.number)
         try:
             published: list[_Published] = []
-            failed: list[tuple[int, Known, Exception]] = []
+            failed: list[tuple[int, ExperimentState, Exception]] = []
             with self._large_share.spent() as spent:  # also what others did meanwhile
                 computed = await asyncio.to_thread(_attempted, known.copy(), self._codec)
             if stage.known(partition, known.number) is not known or known.is_ended:
@@ -286,9 +288,9 @@ class Publisher:
     def _evaluate(
         self,
         partition: int,
-        known: Known,
+        known: ExperimentState,
         published: list[_Published],
-        failed: list[tuple[int, Known, Exception]],
+        failed: list[tuple[int, ExperimentState, Exception]],
     ) -> None:
         """Add an experiment to what is published, or to what has failed."""
         self._take(partition, known, _attempted(known, self._codec), published, failed)
@@ -296,10 +298,10 @@ class Publisher:
     def _take(
         self,
         partition: int,
-        known: Known,
+        known: ExperimentState,
         computed: _Computed | Exception | None,
         published: list[_Published],
-        failed: list[tuple[int, Known, Exception]],
+        failed: list[tuple[int, ExperimentState, Exception]],
     ) -> None:
         """Add what was computed to what is published, or to what has failed."""
         if computed is None:
@@ -327,7 +329,7 @@ class Publisher:
             self._large_share.charge(cost_s)
 
     async def _without_statistics(
-        self, failed: Sequence[tuple[int, Known, Exception]]
+        self, failed: Sequence[tuple[int, ExperimentState, Exception]]
     ) -> list[_Published]:
         """Return what is published of experiments whose evaluation failed: their new lifecycle.
 
@@ -383,7 +385,7 @@ class Publisher:
             if action is not known.action:
                 self._stage.note_action(partition, known, action)
 
-    async def _decide(self, partition: int, known: Known, snapshot: Snapshot) -> None:
+    async def _decide(self, partition: int, known: ExperimentState, snapshot: Snapshot) -> None:
         action = snapshot.recommended_action
         if action is not known.action:
             if self._serving.is_served:
@@ -402,7 +404,7 @@ class Publisher:
             self._commanded.add(command.command_id)
 
 
-def _attempted(known: Known, codec: Codec) -> _Computed | Exception | None:
+def _attempted(known: ExperimentState, codec: Codec) -> _Computed | Exception | None:
     """Return the snapshot of an experiment or what ended its evaluation; None if there is none."""
     try:
         snapshot = _evaluated(known)
@@ -423,7 +425,7 @@ def _encoded(snapshot: Snapshot, codec: Codec) -> _Computed:
     return _Computed(snapshot, payload, single)
 
 
-def _evaluated(known: Known) -> Snapshot | None:
+def _evaluated(known: ExperimentState) -> Snapshot | None:
     """Return the snapshot of an experiment; None if it has not been created."""
     started = time.perf_counter()
     snapshot = known.snapshot()

@@ -26,7 +26,7 @@ from api.spool.spool import Place as SpoolPlace
 from api.spool.spool import Spool, SpoolRecord
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
-from streams.fold.experiment_state import Known
+from streams.fold.experiment_state import ExperimentState
 from streams.model.errors import DependencyError
 from streams.model.events import Command, ImpressionBatch, Observation
 from streams.model.ids import experiment_id
@@ -74,7 +74,7 @@ class MemoryWorker:
     is_silent: bool = False
     is_kafka_away: bool = False
     commands: list[Command] = field(default_factory=list)
-    known: dict[str, Known] = field(default_factory=dict)
+    known: dict[str, ExperimentState] = field(default_factory=dict)
 
     async def append(self, command: Command) -> None:
         if self.is_kafka_away:
@@ -84,7 +84,7 @@ class MemoryWorker:
             return
         name = experiment_id(command.experiment)
         before = self.projection.find(name)
-        known = self.known.setdefault(name, Known(command.experiment))
+        known = self.known.setdefault(name, ExperimentState(command.experiment))
         known.experiment = before.experiment if before else None
         answer = known.take_command(len(self.commands), command).answer
         assert answer is not None

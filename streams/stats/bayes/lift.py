@@ -27,7 +27,7 @@ _BELOW_ZERO = 0.1  # share of a tail that the mass of the control at and below 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Versus:
+class Lift:
     """The variants of an experiment against its control; all shapes are (n_arms,).
 
     The control is compared with itself: 0.5, and zeros.
@@ -54,13 +54,13 @@ class Versus:
     relative_upper: FloatArray
 
 
-def versus(
+def lift_vs_control(
     posteriors: Posteriors,
     control: int,
     *,
     direction: Direction = Direction.INCREASE,
     level: float = 0.95,
-) -> Versus:
+) -> Lift:
     """Return how every arm compares with the control.
 
     All of it are values of P(arm <= scale * control + shift): one integral over the narrower of the
@@ -80,20 +80,20 @@ def versus(
 
     Examples:
         >>> from streams.stats.posteriors.beta import BetaPosterior
-        >>> result = versus(BetaPosterior.observed([100, 130], [900, 870]), 0)
+        >>> result = lift_vs_control(BetaPosterior.observed([100, 130], [900, 870]), 0)
         >>> result.probability_better.round(4), result.relative.round(4)
         (array([0.5   , 0.9822]), array([0.   , 0.297]))
     """
-    return versus_of_each([posteriors], control, directions=[direction], level=level)[0]
+    return lifts_vs_control([posteriors], control, directions=[direction], level=level)[0]
 
 
-def versus_of_each(
+def lifts_vs_control(
     metrics: Sequence[Posteriors],
     control: int,
     *,
     directions: Sequence[Direction],
     level: float = 0.95,
-) -> list[Versus]:
+) -> list[Lift]:
     """Return the same for several metrics of the same arms, in half the time.
 
     Args:
@@ -135,7 +135,7 @@ def versus_of_each(
     )
     columns = better, loss, difference, ends[0], ends[1], relative, ends[2], ends[3]
     edges = [*table.first.tolist(), len(means)]
-    return [Versus(*(column[begin:end] for column in columns)) for begin, end in pairwise(edges)]
+    return [Lift(*(column[begin:end] for column in columns)) for begin, end in pairwise(edges)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

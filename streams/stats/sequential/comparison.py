@@ -115,8 +115,8 @@ def p_values(compared: Contrast) -> FloatArray:
     if compared.is_bounded:
         rises, falls = compared.total, -compared.total
         log_e = np.maximum(
-            log_e_values(rises, compared.squares, compared.deepest_fall),
-            log_e_values(falls, compared.squares, compared.highest_rise),
+            log_e_values(rises, compared.squares, compared.max_decrement),
+            log_e_values(falls, compared.squares, compared.max_increment),
         )
         return np.minimum(1.0, 2.0 * np.exp(-log_e))
     error = compared.standard_error
@@ -131,8 +131,8 @@ def _sequences(compared: Contrast, alpha: float) -> Intervals:
     if compared.is_bounded:
         # The lower end fails when the sum rises too far above its mean, and rises are as tame as
         # the deepest fall is shallow.
-        below = bounded_radius(compared.squares, compared.deepest_fall, alpha / 2.0)
-        above = bounded_radius(compared.squares, compared.highest_rise, alpha / 2.0)
+        below = bounded_radius(compared.squares, compared.max_decrement, alpha / 2.0)
+        above = bounded_radius(compared.squares, compared.max_increment, alpha / 2.0)
         scale = np.where(known, compared.scale, 1.0)
         lower, upper = (compared.total - below) / scale, (compared.total + above) / scale
     else:
@@ -145,7 +145,7 @@ def _sequences(compared: Contrast, alpha: float) -> Intervals:
 def _planned(compared: Contrast, alpha: float, planned_units: int) -> Intervals:
     passed = compared.fewest / planned_units
     critical = -float(special.ndtri(alpha / 4.0))
-    largest = np.maximum(compared.deepest_fall, compared.highest_rise)
+    largest = np.maximum(compared.max_decrement, compared.max_increment)
     # Without a bound on the values, whoever asks counts those that are not 0.
     is_gaussian = np.isinf(largest) | (compared.squares >= _MIN_EVENTS * largest * largest)
     width = critical * compared.standard_error * np.sqrt(np.maximum(passed, 1.0))

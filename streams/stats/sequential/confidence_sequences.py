@@ -1,20 +1,12 @@
-"""Confidence sequences: intervals that hold at every time at once, so looking costs nothing.
+"""Confidence sequences: intervals that hold at every number of units at once.
 
-They are for the difference of two variants' means by inverse propensity weighting. Unit t of N was
-assigned variant a_t with the known propensity p_t, and has the value x_t; the increments
-
-    D_t = x_t / p_t [a_t = a] - x_t / p_t [a_t = b]
-
-have, given the past, the mean "a minus b" of unit t, whatever the policy does with the past. So the
-sequences hold while a bandit moves the weights, where the plain difference of means is biased. When
-the rates drift, what is covered is the average difference over the units so far.
+They bound how far a sum of increments strays from its mean given the past; for the increments of a
+comparison of two variants see `streams.stats.sequential.contrasts`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
@@ -35,67 +27,6 @@ _MAX_NEWTON_STEPS = 100
 _NEWTON_TOLERANCE = 1e-9
 _MAX_DOUBLINGS = 200
 _SMALL_RATIO = 1e-3  # the fifth-order series errs by 2e-16 of u^2 / 2 there
-
-
-@dataclass(frozen=True, slots=True)
-class WeightedSums:
-    """Sums over the units of one variant, of value / propensity.
-
-    Attributes:
-        total: Sum.
-        total_squared: Sum of squares, >= 0.
-        largest: Largest absolute value a single value / propensity can take, > 0; infinite if
-            values have no bound.
-    """
-
-    total: float
-    total_squared: float
-    largest: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Ends of an interval; infinite where nothing is known."""
-
-    lower: float
-    upper: float
-
-
-def differences(
-    a: WeightedSums, others: Sequence[WeightedSums], units: int, alpha: float
-) -> list[Interval]:
-    """Return the confidence sequences of mean a minus the mean of each other variant.
-
-    For values >= 0 with a bound they rest on `bounded_radius`, which is exact at every number of
-    units; otherwise on `asymptotic_radius`, which needs many units whose value is not 0.
-
-    Args:
-        a: Sums of one variant.
-        others: Sums of the others.
-        units: Units of all variants of the experiment, not of two alone, >= 0.
-        alpha: Probability that one of the intervals, by itself, fails to cover its difference at
-            any time, in (0, 1).
-
-    Raises:
-        InvalidParameterError: an argument is outside its domain.
-    """
-    if not 0.0 < alpha < 1.0:
-        raise InvalidParameterError("alpha", alpha, "in (0, 1)")
-    if units <= 0:
-        return [Interval(-math.inf, math.inf)] * len(others)
-    centers = np.array([a.total - b.total for b in others]) / units
-    squares = np.array([a.total_squared + b.total_squared for b in others])
-    if any(math.isinf(sums.largest) for sums in (a, *others)):
-        variances = np.maximum(squares / units - centers * centers, 0.0)
-        below = above = np.sqrt(variances) * asymptotic_radius(units, alpha)
-    else:
-        # The lower end fails when the sum rises too far above its mean, and rises are as tame as
-        # the deepest fall is shallow: it has the bound of b, and the upper end that of a.
-        bounds = np.array([b.largest for b in others])
-        below = bounded_radius(squares, bounds, alpha / 2.0) / units
-        above = bounded_radius(squares, np.full_like(bounds, a.largest), alpha / 2.0) / units
-    ends = zip((centers - below).tolist(), (centers + above).tolist(), strict=True)
-    return [Interval(lower, upper) for lower, upper in ends]
 
 
 @overload

@@ -35,7 +35,7 @@ _SMALLEST_BOUND = 1e-6  # of the other side's; the most uneven weights come to 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TiltedSums:
+class WeightedSums:
     """Sums over the units of variants, each unit with a weight w known before its value x.
 
     Every field has the same shape, or one that broadcasts.
@@ -75,8 +75,8 @@ class Contrast:
             there are no units.
         total: Sum of the increments.
         squares: Sum of the squared increments.
-        deepest_fall: Deepest an increment can fall, as a number > 0; infinite without a bound.
-        highest_rise: Highest it can rise.
+        max_decrement: Deepest an increment can fall, as a number > 0; infinite without a bound.
+        max_increment: Highest it can rise.
         difference: Estimated mean a minus mean b, less noisy than total / scale: the values are
             taken from their common mean first (a control variate).
         standard_error: Standard error of `difference`; infinite without units. Under moving weights
@@ -89,15 +89,15 @@ class Contrast:
     scale: FloatArray
     total: FloatArray
     squares: FloatArray
-    deepest_fall: FloatArray
-    highest_rise: FloatArray
+    max_decrement: FloatArray
+    max_increment: FloatArray
     difference: FloatArray
     standard_error: FloatArray
 
     @property
     def is_bounded(self) -> bool:
         """Whether exact inference is possible: all values are >= 0 and have a bound."""
-        return bool(np.isfinite(self.deepest_fall).all() and np.isfinite(self.highest_rise).all())
+        return bool(np.isfinite(self.max_decrement).all() and np.isfinite(self.max_increment).all())
 
     def take(self, chosen: NDArray[np.bool_]) -> Contrast:
         """Return the contrasts of a mask; shape (n_chosen,)."""
@@ -111,14 +111,14 @@ class Contrast:
             self.scale,
             -self.total,
             self.squares,
-            self.highest_rise,
-            self.deepest_fall,
+            self.max_increment,
+            self.max_decrement,
             -self.difference,
             self.standard_error,
         )
 
 
-def overlap_contrast(a: TiltedSums, b: TiltedSums) -> Contrast:
+def overlap_contrast(a: WeightedSums, b: WeightedSums) -> Contrast:
     """Return the contrasts of variants whose units have overlap weights.
 
     The sum of h is estimated by the mean of the two sums of weights, each of which has that
@@ -135,7 +135,7 @@ def overlap_contrast(a: TiltedSums, b: TiltedSums) -> Contrast:
     return _contrast(a, b, (a.weight + b.weight) / 2.0, _OVERLAP_OF_EVEN)
 
 
-def inverse_contrast(a: TiltedSums, b: TiltedSums, units: FloatArray) -> Contrast:
+def inverse_contrast(a: WeightedSums, b: WeightedSums, units: FloatArray) -> Contrast:
     """Return the contrasts of variants whose units have the weights 1 / p.
 
     Args:
@@ -148,7 +148,9 @@ def inverse_contrast(a: TiltedSums, b: TiltedSums, units: FloatArray) -> Contras
     return _contrast(a, b, units, _INVERSE_OF_EVEN)
 
 
-def _contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray, weight_of_even: float) -> Contrast:
+def _contrast(
+    a: WeightedSums, b: WeightedSums, scale: FloatArray, weight_of_even: float
+) -> Contrast:
     weights = a.weight + b.weight
     some = weights > 0.0
     cross = a.cross + b.cross
@@ -171,8 +173,8 @@ def _contrast(a: TiltedSums, b: TiltedSums, scale: FloatArray, weight_of_even: f
         total=a.total - b.total,
         squares=a.total_squared + b.total_squared,
         # A bound may be larger than it need be, and never 0: control times no tolerated rest is 0.
-        deepest_fall=np.maximum(b.largest, _SMALLEST_BOUND * a.largest),
-        highest_rise=np.maximum(a.largest, _SMALLEST_BOUND * b.largest),
+        max_decrement=np.maximum(b.largest, _SMALLEST_BOUND * a.largest),
+        max_increment=np.maximum(a.largest, _SMALLEST_BOUND * b.largest),
         difference=np.divide(centred_total, harmonic, out=np.zeros_like(weights), where=comparable),
         standard_error=np.divide(
             np.sqrt(centred_squares),
@@ -218,9 +220,9 @@ def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
     return _contrast(_tilted(a, 1.0 - q), _tilted(b, q), scale, _OVERLAP_OF_EVEN)
 
 
-def _tilted(sums: PlainSums, weight: FloatArray) -> TiltedSums:
+def _tilted(sums: PlainSums, weight: FloatArray) -> WeightedSums:
     square = weight * weight
-    return TiltedSums(
+    return WeightedSums(
         np.broadcast_to(sums.units, weight.shape),
         weight * sums.units,
         square * sums.units,

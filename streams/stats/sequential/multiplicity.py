@@ -1,8 +1,6 @@
-"""Many comparisons at once: how far their errors must be held for all of them to hold together.
+"""Correction of p-values for multiple comparisons.
 
-Confidence sequences of m comparisons, each at error alpha / m, hold together at error alpha
-(Bonferroni), whatever depends on what, at every look. Always-valid p-values may be corrected like
-any other at every look, since at every look they are p-values.
+Always-valid p-values are p-values at every look, so any correction of p-values applies to them.
 """
 
 from __future__ import annotations
@@ -43,38 +41,3 @@ def holm(p_values: Sequence[float]) -> FloatArray:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
-
-
-def e_bh(log_e_values: Sequence[float], rate: float) -> tuple[int, ...]:
-    """Return which comparisons to call discoveries, so that at most a share of them is false.
-
-    The expected share of false ones among them (false discovery rate) is at most `rate`, whatever
-    depends on what, at any stopping time. Made for many secondary metrics, where Holm is strict.
-
-    Args:
-        log_e_values: Natural logarithms of e-values (`log_e_values` of a confidence sequence);
-            shape (n,), -inf allowed.
-        rate: False discovery rate, in (0, 1).
-
-    Returns:
-        Indices of the discoveries, ascending.
-
-    Raises:
-        InvalidParameterError: `rate` is outside (0, 1), or a logarithm is not a number.
-
-    Source: Wang and Ramdas (2022), "False discovery rate control with e-values", definition 1.
-
-    Examples:
-        >>> e_bh([5.0, 0.0, 4.0], 0.05)
-        (0, 2)
-    """
-    if not 0.0 < rate < 1.0:
-        raise InvalidParameterError("rate", rate, "in (0, 1)")
-    values = np.asarray(log_e_values, dtype=np.float64)
-    if np.isnan(values).any():
-        raise InvalidParameterError("log_e_values", values.tolist(), "numbers")
-    order = np.argsort(-values, kind="stable")
-    ranks = np.arange(1, len(values) + 1)
-    passing = np.flatnonzero(values[order] >= np.log(len(values) / (rate * ranks)))
-    n_found = int(passing[-1]) + 1 if len(passing) else 0
-    return tuple(sorted(order[:n_found].tolist()))

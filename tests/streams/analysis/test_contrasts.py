@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.analysis.contrasts import Compared, Traffic, Weighting
+from streams.analysis.contrasts import MetricContrasts, Traffic, Weighting
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, to_propensity
 from streams.policies.arms import arms_of
 from streams.policies.bayesian_ab import BayesianAB
@@ -43,7 +43,7 @@ def compared(variants, *, policy=THOMPSON, is_binary=True):
     traffic = traffic_of(variants, policy)
     metrics = [variant.metrics.get("click", MetricTally()) for variant in variants]
     samples = [Sample.of(v.units, m) for v, m in zip(variants, metrics, strict=True)]
-    return Compared.of(traffic, metrics, samples, is_binary=is_binary)
+    return MetricContrasts.of(traffic, metrics, samples, is_binary=is_binary)
 
 
 def moved(n_variants):
@@ -87,7 +87,7 @@ def test_overlap_contrast_worked_by_hand():
     assert found.total == pytest.approx(0.75 * 2 + 0.5 - 0.25 - 0.5 * 2)
     assert found.squares == pytest.approx(0.5625 * 2 + 0.25 + 0.0625 + 0.25 * 2)
     assert found.scale == pytest.approx((0.75 * 4 + 0.5 * 6 + 0.25 * 8 + 0.5 * 6) / 2)
-    assert (found.deepest_fall[0], found.highest_rise[0]) == (1.0, 1.0)
+    assert (found.max_decrement[0], found.max_increment[0]) == (1.0, 1.0)
 
 
 def test_a_factor_on_the_control_is_a_factor_on_its_values():

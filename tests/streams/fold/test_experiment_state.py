@@ -7,7 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.fold.experiment_state import IDEMPOTENCY_KEY_REUSED, REMEMBERED_ANSWERS, Known
+from streams.fold.experiment_state import (
+    IDEMPOTENCY_KEY_REUSED,
+    REMEMBERED_ANSWERS,
+    ExperimentState,
+)
 from streams.model.command_ids import key_digest, keyed_command_id, reuses_key
 from streams.model.events import Command, CommandKind
 
@@ -30,7 +34,7 @@ CREATE = command(CommandKind.CREATE, b"first", "ads", "k", payload=DEFINITION)
 def test_the_same_key_with_another_body_is_refused_and_the_first_body_gets_the_first_answer() -> (
     None
 ):
-    known = Known(NUMBER)
+    known = ExperimentState(NUMBER)
     first = known.take_command(0, CREATE).answer
     reused = command(CommandKind.CREATE, b"second", "ads", "k", payload=DEFINITION)
     refused = known.take_command(1, reused).answer
@@ -46,7 +50,7 @@ def test_the_same_key_with_another_body_is_refused_and_the_first_body_gets_the_f
 
 
 def test_a_key_of_another_caller_is_another_key() -> None:
-    known = Known(NUMBER)
+    known = ExperimentState(NUMBER)
     known.take_command(0, CREATE)
     start = known.take_command(1, command(CommandKind.START, b"x", "ads", "k2")).answer
     other = known.take_command(2, command(CommandKind.PAUSE, b"y", "web", "k2")).answer
@@ -57,7 +61,7 @@ def test_a_key_of_another_caller_is_another_key() -> None:
 
 
 def test_the_answer_of_the_creation_outlives_any_number_of_commands() -> None:
-    known = Known(NUMBER)
+    known = ExperimentState(NUMBER)
     first = known.take_command(0, CREATE).answer
     for number in range(1, 4 * REMEMBERED_ANSWERS):
         known.take_command(number, command(CommandKind.ROLLBACK, b"", "ads", str(number)))

@@ -11,7 +11,7 @@ from typing import Any
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.fold.base import Folding
-from streams.fold.experiment_state import Known, recommended
+from streams.fold.experiment_state import ExperimentState, recommended
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
 from streams.model.events import (
@@ -96,7 +96,7 @@ class Installation:
     def __init__(self) -> None:
         self.log = MemoryLog()
         self.redis: dict[int, Snapshot] = {}
-        self.known = {number: Known(number) for number in EXPERIMENTS}
+        self.known = {number: ExperimentState(number) for number in EXPERIMENTS}
         self._folds: dict[Source, list[PartitionFold]] = {}
         self._foldings: dict[Source, Folding[Any]] = {
             Source.IMPRESSIONS: ImpressionFolding(SINGLE_OBJECT, KEYRING, LIMIT, self._plan_of),

@@ -24,7 +24,7 @@ def test_two_buyers_of_four_worked_by_hand():
     sample = Sample.of(4, tallied([2, 4]))
 
     assert sample == Sample(4, 2, 6.0, 11.0, 2.0)
-    assert (sample.mean, sample.value_mean) == (1.5, 3.0)
+    assert sample.mean == 1.5
 
 
 def test_observation_before_its_impression_counts_as_assigned():
@@ -35,7 +35,7 @@ def test_nothing_is_nothing():
     sample = Sample.of(0, MetricTally())
 
     assert sample == Sample(0, 0, 0.0, 0.0, 0.0)
-    assert (sample.mean, sample.value_mean) == (0.0, 0.0)
+    assert sample.mean == 0.0
 
 
 def test_large_equal_values_have_no_deviation_left_from_rounding():

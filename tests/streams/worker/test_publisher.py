@@ -13,7 +13,7 @@ import pytest
 
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import RecommendedAction, Snapshot
-from streams.fold.experiment_state import Known, generation_of
+from streams.fold.experiment_state import ExperimentState, generation_of
 from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.errors import DependencyError
 from streams.model.events import Answer, Command, CommandKind, Decision
@@ -78,7 +78,7 @@ class World:
         self.stage.touch_all()
         await self.publisher._step()
 
-    def known(self) -> Known:
+    def known(self) -> ExperimentState:
         return next(known for _, known in self.stage.all_known())
 
     def decided(self) -> list[tuple[str, int]]:
@@ -120,7 +120,7 @@ def world(monkeypatch) -> World:
             world.sent.setdefault(topic, []).append(cast(bytes, each.value))
             log.append(topic, 0, each.value, each.key)
 
-    def evaluated(known: Known) -> Snapshot:
+    def evaluated(known: ExperimentState) -> Snapshot:
         snapshot = known.snapshot()
         assert snapshot is not None
         assert snapshot.evidence is not None
@@ -148,7 +148,7 @@ def command(world: World, offset: int, kind: CommandKind, payload: dict[str, Any
 async def test_one_that_cannot_be_evaluated_says_so_and_stops_no_other(world, monkeypatch, caplog):
     failures = metrics.EVALUATION_FAILURES._value.get()
     monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
-    monkeypatch.setattr(Known, "snapshot", lambda _: 1 / 0)
+    monkeypatch.setattr(ExperimentState, "snapshot", lambda _: 1 / 0)
 
     await world.step()
     await world.step()
@@ -172,7 +172,7 @@ async def test_commands_take_visible_effect_whatever_the_statistics_do(world, mo
     await world.step()
     (good,) = snapshots(world)
     monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
-    monkeypatch.setattr(Known, "snapshot", lambda _: 1 / 0)
+    monkeypatch.setattr(ExperimentState, "snapshot", lambda _: 1 / 0)
     winner = good.experiment.variant_id(1)
     steps = [
         (CommandKind.PAUSE, {}, Status.PAUSED),
@@ -229,7 +229,7 @@ async def test_a_snapshot_that_does_not_fit_its_topic_is_a_failure_with_its_own_
 ):
     evaluated = module._evaluated
 
-    def large(known: Known) -> Snapshot:
+    def large(known: ExperimentState) -> Snapshot:
         snapshot = evaluated(known)
         assert snapshot is not None
         return replace(snapshot, reason="x" * (2 * MAX_ENTRY_BYTES))
@@ -390,7 +390,7 @@ async def test_a_large_experiment_is_evaluated_rarely_and_delays_no_small_one(wo
     now_s = [0.0]
     evaluated = module._evaluated
 
-    def slow(known: Known) -> Snapshot | None:
+    def slow(known: ExperimentState) -> Snapshot | None:
         now_s[0] += 1.0 if known.number == EXPERIMENT else 0.001
         return evaluated(known)
 
@@ -417,7 +417,7 @@ async def test_small_ones_are_published_while_a_large_one_is_evaluated(world, mo
     stage.fold("commands", PARTITION, cast(Any, [create]))
     going_on = threading.Event()
 
-    def slow(known: Known) -> Snapshot | None:
+    def slow(known: ExperimentState) -> Snapshot | None:
         assert known.number != EXPERIMENT or going_on.wait(10)
         return evaluated(known)
 

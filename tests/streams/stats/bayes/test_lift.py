@@ -6,7 +6,7 @@ from scipy import special, stats
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.bayes.best import best
-from streams.stats.bayes.lift import Versus, _Lines, _Pairs, versus, versus_of_each
+from streams.stats.bayes.lift import Lift, _Lines, _Pairs, lift_vs_control, lifts_vs_control
 from streams.stats.direction import Direction
 from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.posteriors.base import Posteriors
@@ -83,7 +83,7 @@ CASES = [
 @pytest.mark.parametrize(("arms", "control", "arm"), CASES)
 def test_every_probability_agrees_with_quadrature_over_closed_forms(arms, control, arm):
     """Ends of the intervals are checked as probabilities: 2.5 % must lie outside, to 3e-6."""
-    result = versus(arms, 0)
+    result = lift_vs_control(arms, 0)
 
     assert result.probability_better[1] == pytest.approx(1 - below(arm, control, 1, 0), abs=1e-6)
     for end, level in ((result.difference_lower, 0.025), (result.difference_upper, 0.975)):
@@ -94,7 +94,7 @@ def test_every_probability_agrees_with_quadrature_over_closed_forms(arms, contro
 
 def test_two_uniform_arms_worked_by_hand():
     """The difference is triangular, P(d <= -x) = (1 - x)^2 / 2; the ratio has P(r <= x) = x / 2."""
-    result = versus(betas((1, 1), (1, 1))[0], 0)
+    result = lift_vs_control(betas((1, 1), (1, 1))[0], 0)
 
     assert result.probability_better[1] == pytest.approx(0.5, abs=1e-9)
     assert result.expected_loss[1] == pytest.approx(1 / 6, abs=1e-7)
@@ -127,7 +127,7 @@ def test_losses_agree_with_the_closed_form(pairs):
     a, b = pairs
     loss = a[0] / sum(a) * beats(b, (a[0] + 1, a[1])) - b[0] / sum(b) * beats((b[0] + 1, b[1]), a)
 
-    result = versus(betas(a, b)[0], 0)
+    result = lift_vs_control(betas(a, b)[0], 0)
 
     assert result.probability_better[1] == pytest.approx(beats(a, b), abs=1e-7)
     assert result.expected_loss[1] == pytest.approx(loss, abs=1e-8)
@@ -137,7 +137,10 @@ def test_losses_agree_with_the_closed_form(pairs):
 def test_two_arms_agree_with_best(direction):
     arms = GammaPosterior.observed([30, 41], [100, 110])
 
-    result, expected = versus(arms, 0, direction=direction), best(oriented(arms, direction))
+    result, expected = (
+        lift_vs_control(arms, 0, direction=direction),
+        best(oriented(arms, direction)),
+    )
 
     assert result.probability_better[1] == pytest.approx(expected.probability[1], abs=1e-7)
     assert result.expected_loss[1] == pytest.approx(expected.expected_loss[1], abs=1e-8)
@@ -151,7 +154,7 @@ def test_agrees_with_gbstats_on_proportions():
     """
     arms = BetaPosterior.observed([1_000, 1_120], [19_000, 19_880])
 
-    more, less = versus(arms, 0), versus(arms, 0, direction=Direction.DECREASE)
+    more, less = lift_vs_control(arms, 0), lift_vs_control(arms, 0, direction=Direction.DECREASE)
 
     assert more.probability_better[1] == pytest.approx(0.9363397, abs=1e-3)
     assert more.difference[1] == pytest.approx(0.0033333, abs=1e-5)
@@ -170,7 +173,7 @@ def test_agrees_with_gbstats_on_means():
         [560_000 - 50_500**2 / 5_000, 580_000 - 52_000**2 / 5_100],
     )
 
-    more, less = versus(arms, 0), versus(arms, 0, direction=Direction.DECREASE)
+    more, less = lift_vs_control(arms, 0), lift_vs_control(arms, 0, direction=Direction.DECREASE)
 
     assert more.probability_better[1] == pytest.approx(0.9377082, abs=1e-3)
     assert more.difference[1] == pytest.approx(0.0960784, abs=1e-4)
@@ -184,7 +187,7 @@ def test_agrees_with_gbstats_on_means():
 
 
 def test_control_is_level_with_itself():
-    result = versus(BetaPosterior.observed([5, 9, 7], [95, 91, 93]), 1)
+    result = lift_vs_control(BetaPosterior.observed([5, 9, 7], [95, 91, 93]), 1)
 
     assert result.probability_better[1] == 0.5
     rest = (
@@ -202,7 +205,7 @@ def test_control_is_level_with_itself():
 def test_nothing_is_said_in_per_cent_of_a_control_that_may_be_zero():
     arms = NormalPosterior(np.array([0.5, 2.0]), np.array([1.0, 1.0]), np.array([30.0, 30.0]))
 
-    result = versus(arms, 0)
+    result = lift_vs_control(arms, 0)
 
     assert np.isnan([result.relative, result.relative_lower, result.relative_upper]).all()
     assert result.difference[1] == 1.5
@@ -224,14 +227,14 @@ def test_line_that_does_not_rise_asks_for_the_arm_alone():
 
 def test_rates_that_are_almost_surely_almost_zero_have_intervals():
     """Quartiles of 1e-300: no machine number tells them from 0, and no digit is promised."""
-    result = versus(betas((0.001, 1e9), (0.001, 1e9))[0], 0)
+    result = lift_vs_control(betas((0.001, 1e9), (0.001, 1e9))[0], 0)
 
     assert 0.0 < result.probability_better[1] < 1.0
     assert -1e-9 < result.difference_lower[1] <= 0.0 <= result.difference_upper[1] < 1e-9
 
 
 def test_single_arm_has_nothing_to_be_compared_with():
-    assert versus(BetaPosterior.observed([5], [9]), 0).probability_better.tolist() == [0.5]
+    assert lift_vs_control(BetaPosterior.observed([5], [9]), 0).probability_better.tolist() == [0.5]
 
 
 METRICS: list[Posteriors] = [
@@ -248,12 +251,12 @@ def test_several_metrics_at_once_have_what_each_has_alone():
     """Their grids may be finer in company, so digits beyond the stated error may differ."""
     directions = [Direction.INCREASE, Direction.DECREASE] * 3
 
-    together = versus_of_each(METRICS, 1, directions=directions)
+    together = lifts_vs_control(METRICS, 1, directions=directions)
 
     for found, posteriors, direction in zip(together, METRICS, directions, strict=True):
-        alone = versus(posteriors, 1, direction=direction)
+        alone = lift_vs_control(posteriors, 1, direction=direction)
         assert found.probability_better == pytest.approx(alone.probability_better, abs=3e-6)
-        for name in Versus.__slots__[1:]:
+        for name in Lift.__slots__[1:]:
             scale = alone.difference_upper.max() - alone.difference_lower.min()
             if name.startswith("relative"):
                 scale /= abs(posteriors.means[1])
@@ -266,16 +269,16 @@ def test_several_metrics_at_once_have_what_each_has_alone():
 def test_order_of_the_metrics_does_not_matter_to_the_bit(order):
     directions = [Direction.INCREASE] * len(METRICS)
 
-    plain = versus_of_each(METRICS, 0, directions=directions)
-    permuted = versus_of_each([METRICS[index] for index in order], 0, directions=directions)
+    plain = lifts_vs_control(METRICS, 0, directions=directions)
+    permuted = lifts_vs_control([METRICS[index] for index in order], 0, directions=directions)
 
     for found, index in zip(permuted, order, strict=True):
-        for name in Versus.__slots__:
+        for name in Lift.__slots__:
             assert getattr(found, name).tobytes() == getattr(plain[index], name).tobytes()
 
 
 def test_no_metrics_have_no_lifts():
-    assert versus_of_each([], 0, directions=[]) == []
+    assert lifts_vs_control([], 0, directions=[]) == []
 
 
 parameters = st.tuples(st.floats(0.5, 1e6), st.floats(0.5, 1e6))
@@ -286,8 +289,8 @@ parameters = st.tuples(st.floats(0.5, 1e6), st.floats(0.5, 1e6))
 def test_intervals_contain_what_they_say(a, b, level):
     arms, _, _ = betas(a, b)
 
-    result = versus(arms, 0, level=level)
-    narrower = versus(arms, 0, level=level - 0.1)
+    result = lift_vs_control(arms, 0, level=level)
+    narrower = lift_vs_control(arms, 0, level=level - 0.1)
 
     assert result.difference_lower[1] <= narrower.difference_lower[1] + 1e-9
     assert result.difference_upper[1] >= narrower.difference_upper[1] - 1e-9
@@ -302,7 +305,7 @@ def test_intervals_contain_what_they_say(a, b, level):
 def test_exchanging_arm_and_control_turns_all_round(a, b):
     arms, _, _ = betas(a, b)
 
-    there, back = versus(arms, 0), versus(arms, 1)
+    there, back = lift_vs_control(arms, 0), lift_vs_control(arms, 1)
 
     assert back.probability_better[0] == pytest.approx(1 - there.probability_better[1], abs=2e-6)
     width = there.difference_upper[1] - there.difference_lower[1]
@@ -321,8 +324,8 @@ def test_order_of_the_other_arms_does_not_matter(pairs, random):
     order.insert(0, 0)
     alpha, beta = (np.array(column) for column in zip(*pairs, strict=True))
 
-    plain = versus(BetaPosterior(alpha, beta), 0)
-    shuffled = versus(BetaPosterior(alpha[order], beta[order]), 0)
+    plain = lift_vs_control(BetaPosterior(alpha, beta), 0)
+    shuffled = lift_vs_control(BetaPosterior(alpha[order], beta[order]), 0)
 
     assert shuffled.probability_better == pytest.approx(plain.probability_better[order], abs=1e-6)
     assert shuffled.difference_lower == pytest.approx(plain.difference_lower[order], abs=1e-6)
@@ -331,8 +334,8 @@ def test_order_of_the_other_arms_does_not_matter(pairs, random):
 @settings(max_examples=30, deadline=None)
 @given(parameters, parameters, st.floats(1.0, 1e4))
 def test_more_successes_make_an_arm_better(a, b, successes):
-    before = versus(betas(a, b)[0], 0)
-    after = versus(betas(a, (b[0] + successes, b[1]))[0], 0)
+    before = lift_vs_control(betas(a, b)[0], 0)
+    after = lift_vs_control(betas(a, (b[0] + successes, b[1]))[0], 0)
 
     assert after.probability_better[1] >= before.probability_better[1] - 1e-6
 
@@ -340,7 +343,7 @@ def test_more_successes_make_an_arm_better(a, b, successes):
 def test_same_bits_every_time():
     arms = BetaPosterior.observed([5, 9, 7], [95, 91, 93])
 
-    first, second = versus(arms, 0), versus(arms, 0)
+    first, second = lift_vs_control(arms, 0), lift_vs_control(arms, 0)
 
     assert first.difference_lower.tobytes() == second.difference_lower.tobytes()
     assert first.expected_loss.tobytes() == second.expected_loss.tobytes()
@@ -349,4 +352,4 @@ def test_same_bits_every_time():
 @pytest.mark.parametrize(("control", "level"), [(-1, 0.9), (2, 0.9), (0, 0.0), (0, 1.0)])
 def test_what_cannot_be_is_refused(control, level):
     with pytest.raises(InvalidParameterError):
-        versus(BetaPosterior.observed([5, 9], [95, 91]), control, level=level)
+        lift_vs_control(BetaPosterior.observed([5, 9], [95, 91]), control, level=level)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.bayes.lift import versus
+from streams.stats.bayes.lift import lift_vs_control
 from streams.stats.bayes.value_remaining import (
     _LargestOther,
     relative_value_remaining,
@@ -37,7 +37,7 @@ def test_two_arms_agree_with_the_interval_of_their_difference():
     """With one rival the 95 % point of the value is the upper end of a 90 % interval."""
     arms = GammaPosterior.observed([30, 36], [100, 100])
 
-    result, lift = value_remaining(arms, 0), versus(arms, 0, level=0.9)
+    result, lift = value_remaining(arms, 0), lift_vs_control(arms, 0, level=0.9)
 
     assert result.absolute == pytest.approx(lift.difference_upper[1], abs=1e-6)
     assert result.relative == pytest.approx(lift.relative_upper[1], abs=1e-5)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
-from streams.stats.bayes.lift import versus
+from streams.stats.bayes.lift import lift_vs_control
 from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
 from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
 from streams.tallies.cell import MetricTally
@@ -75,7 +75,7 @@ def test_agrees_with_gbstats():
         ]
     )
 
-    result = versus(arms, 0)
+    result = lift_vs_control(arms, 0)
 
     assert result.difference[1] == pytest.approx(0.0286885, abs=1e-4)
     assert result.difference_lower[1] == pytest.approx(0.0078039, abs=1e-4)

@@ -1,4 +1,5 @@
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,11 +15,16 @@ from streams.stats.sequential.comparison import (
     p_values,
     pairwise_error,
 )
-from streams.stats.sequential.confidence_sequences import Interval, asymptotic_radius
+from streams.stats.sequential.confidence_sequences import asymptotic_radius
 from streams.stats.sequential.contrasts import PlainSums, fixed_contrast
 
 conversions = st.integers(0, 5_000)
 errors = st.floats(1e-6, 0.5)
+
+
+class Interval(NamedTuple):
+    lower: float
+    upper: float
 
 
 def plain(units, total, total_squared, share, largest=math.inf):

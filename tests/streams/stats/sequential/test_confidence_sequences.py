@@ -8,10 +8,8 @@ from scipy import integrate
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.sequential.confidence_sequences import (
-    WeightedSums,
     asymptotic_radius,
     bounded_radius,
-    differences,
     log_e_values,
     log_mixture,
 )
@@ -115,65 +113,10 @@ def test_asymptotic_width_agrees_with_gbstats():
     assert half_width == pytest.approx(0.015906784471104503 - 0.005999999999999998, rel=1e-12)
 
 
-def test_even_split_worked_by_hand():
-    """100 units, half a variant each, so 1 / p = 2; 20 and 10 successes: 0.4 - 0.2."""
-    a = WeightedSums(40.0, 80.0, 2.0)
-    b = WeightedSums(20.0, 40.0, 2.0)
-
-    (interval,) = differences(a, [b], 100, 0.05)
-
-    half = radius(120.0, 2.0, 0.025) / 100
-    assert (interval.lower, interval.upper) == pytest.approx((0.2 - half, 0.2 + half))
-
-
-def test_values_without_a_bound_have_the_asymptotic_sequence():
-    a, b = WeightedSums(500.0, 9_000.0), WeightedSums(300.0, 5_000.0)
-
-    (interval,) = differences(a, [b], 1_000, 0.05)
-
-    half = math.sqrt(14.0 - 0.04) * asymptotic_radius(1_000, 0.05)
-    assert (interval.lower, interval.upper) == pytest.approx((0.2 - half, 0.2 + half))
-
-
-def test_nothing_is_known_without_units():
-    nothing = WeightedSums(0.0, 0.0, 2.0)
-
-    assert [(i.lower, i.upper) for i in differences(nothing, [nothing] * 2, 0, 0.05)] == [
-        (-math.inf, math.inf)
-    ] * 2
-
-
-def test_silence_of_an_arm_that_hardly_ran_is_not_certainty():
-    """100 units at 1 % in one arm without a success: its rate may well be the 2 % of the other."""
-    a = WeightedSums(202.0, 204.0, 100 / 99)
-    b = WeightedSums(0.0, 0.0, 100.0)
-
-    (interval,) = differences(a, [b], 10_000, 0.05)
-
-    assert interval.lower < 0.0
-
-
-def test_exchanging_the_variants_mirrors_the_interval():
-    a, b = WeightedSums(50.0, 150.0, 4.0), WeightedSums(30.0, 60.0, 2.0)
-
-    (forth,) = differences(a, [b], 400, 0.1)
-    (back,) = differences(b, [a], 400, 0.1)
-
-    assert (forth.lower, forth.upper) == pytest.approx((-back.upper, -back.lower))
-
-
 @given(st.floats(0.0, 1e12), st.floats(1.0, 65_536.0), st.floats(1e-6, 0.5))
 def test_radius_grows_with_the_squares_and_with_confidence(squares, bound, alpha):
     assert 0.0 < radius(squares, bound, alpha) <= radius(2 * squares + 1, bound, alpha) * (1 + 1e-9)
     assert radius(squares, bound, alpha) < radius(squares, bound, alpha / 2)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 1.0, float("nan")])
-def test_error_outside_its_domain_is_refused(alpha):
-    sums = WeightedSums(0.0, 0.0, 1.0)
-
-    with pytest.raises(InvalidParameterError):
-        differences(sums, [sums], 1, alpha)
 
 
 @pytest.mark.parametrize("bound", [0.0, -1.0, float("inf"), float("nan")])

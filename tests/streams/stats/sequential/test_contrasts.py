@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from streams.model.errors import InvalidParameterError
 from streams.stats.sequential.contrasts import (
     PlainSums,
-    TiltedSums,
+    WeightedSums,
     fixed_contrast,
     inverse_contrast,
     overlap_contrast,
@@ -21,7 +21,7 @@ def tilted(values, weights, largest=math.inf, variance=0.0):
     x, w = np.array(values, dtype=float), np.array(weights, dtype=float)
     terms = (w**0, w, w * w, w * x, w * w * x, w * w * x * x)
     fields = [term.sum() for term in terms] + [largest, variance]
-    return TiltedSums(*(np.array([field]) for field in fields))
+    return WeightedSums(*(np.array([field]) for field in fields))
 
 
 def plain(*fields):
@@ -36,7 +36,7 @@ def test_contrast_worked_by_hand():
     assert result.time[0] == pytest.approx(4 * (0.25 + 0.0625 + 0.5625))
     assert result.total == pytest.approx(0.0)
     assert result.squares == pytest.approx(0.25 + 0.0625 + 0.5625)
-    assert (result.deepest_fall[0], result.highest_rise[0]) == (0.75, 0.5)
+    assert (result.max_decrement[0], result.max_increment[0]) == (0.75, 0.5)
     assert result.scale == pytest.approx(0.75)
     assert result.difference == pytest.approx(0.0)
 
@@ -58,8 +58,8 @@ def test_fixed_weights_give_the_difference_of_the_means_and_its_usual_error():
 
     assert result.difference == pytest.approx(0.11 - 0.10)
     assert result.scale == pytest.approx(5_000 * 0.4 * 0.6)
-    assert result.deepest_fall == pytest.approx(0.4)
-    assert result.highest_rise == pytest.approx(0.6)
+    assert result.max_decrement == pytest.approx(0.4)
+    assert result.max_increment == pytest.approx(0.6)
     unpooled = math.sqrt(0.11 * 0.89 / 2_000 + 0.1 * 0.9 / 3_000)
     assert result.standard_error == pytest.approx(unpooled, rel=0.01)
 
@@ -91,8 +91,8 @@ def test_exchanging_the_variants_reverses_the_contrast(a, b, share):
         "scale",
         "difference",
         "standard_error",
-        "deepest_fall",
-        "highest_rise",
+        "max_decrement",
+        "max_increment",
     ):
         assert getattr(forth, field) == pytest.approx(getattr(back, field), abs=1e-9), field
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.sequential.multiplicity import e_bh, holm
+from streams.stats.sequential.multiplicity import holm
 
 probabilities = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12)
 
@@ -48,28 +47,7 @@ def test_holm_lies_between_the_p_value_and_bonferroni(p_values):
     assert np.all(adjusted <= np.minimum(1.0, values * len(values)) + 1e-15)
 
 
-@given(st.lists(st.floats(1e-9, 1.0), min_size=1, max_size=12), st.floats(0.001, 0.999))
-def test_e_bh_is_benjamini_hochberg_on_the_inverse(p_values, rate):
-    adjusted = stats.false_discovery_control(p_values)
-    clear = np.abs(adjusted - rate) > 1e-9
-
-    found = e_bh([-math.log(p) for p in p_values], rate)
-
-    if clear.all():
-        assert list(found) == np.flatnonzero(adjusted <= rate).tolist()
-
-
-def test_nothing_is_found_without_evidence():
-    assert e_bh([-math.inf, 0.0], 0.05) == ()
-
-
 @pytest.mark.parametrize("p_values", [[-0.1], [1.1], [math.nan]])
 def test_p_values_outside_their_domain_are_refused(p_values):
     with pytest.raises(InvalidParameterError):
         holm(p_values)
-
-
-@pytest.mark.parametrize(("values", "rate"), [([1.0], 0.0), ([1.0], 1.0), ([math.nan], 0.1)])
-def test_e_bh_refuses_what_is_outside_its_domain(values, rate):
-    with pytest.raises(InvalidParameterError):
-        e_bh(values, rate)
