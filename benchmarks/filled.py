@@ -27,7 +27,7 @@ from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 from streams.wire.commands import encode_command
-from streams.worker.journal import progress_key
+from streams.worker.partition_processor import progress_key
 from streams.worker.tables import unpack
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -32,7 +32,7 @@ class Checks:
         history: What the commands have made.
         folded: The cells at the offsets that live values are of.
         generation: Whose values they are.
-        is_served: Whether it is served, and so logs the recommended actions.
+        is_active: Whether it is served, and so logs the recommended actions.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Checks:
         folded: Parts,
         *,
         generation: int = FIRST,
-        is_served: bool = True,
+        is_active: bool = True,
     ) -> None:
         self._live = live
         self._history = history
         self._folded = folded
         self._generation = generation
-        self._is_served = is_served
+        self._is_active = is_active
         self._difference: Difference | None = None
         self._replayed = [
             (placed, self._snapshot_like(placed.value)) for placed in live.all_snapshots()
@@ -219,7 +219,7 @@ class Checks:
             subject = f"{experiment_id(live.experiment)}/{live.kind}"
             wanted = recommended(replayed, self._generation)
             self._note(compare(placed.place, subject, live, wanted, encode_decision))
-        if not self._is_served:
+        if not self._is_active:
             return
         for number in sorted(self._live.snapshots):
             newest = self._live.newest(number)

@@ -56,7 +56,7 @@ class GenerationStatus:
 
     Attributes:
         number: Which.
-        is_served: Whether readers get it.
+        is_active: Whether readers get it.
         workers: How many of its workers live.
         folded: Records that it has folded of those that the served one has, or all its own.
         to_fold: Records that the served one has folded.
@@ -64,7 +64,7 @@ class GenerationStatus:
     """
 
     number: int
-    is_served: bool
+    is_active: bool
     workers: int
     folded: int
     to_fold: int
@@ -109,7 +109,7 @@ def statuses(settings: Settings) -> list[GenerationStatus]:
         found.append(
             GenerationStatus(
                 number=number,
-                is_served=number == generations.served,
+                is_active=number == generations.served,
                 workers=workers[number],
                 folded=folded,
                 to_fold=to_fold,

@@ -33,7 +33,7 @@ def verify(
     inputs: Inputs,
     *,
     generation: int = FIRST,
-    is_served: bool = True,
+    is_active: bool = True,
     experiments: Collection[int] = (),
     processes: int = 1,
     watcher: Watcher | None = None,
@@ -45,7 +45,7 @@ def verify(
         projection: Reads the snapshots of Redis; None leaves Redis out.
         inputs: What is folded with.
         generation: Whose tallies and snapshots are compared.
-        is_served: Whether it is the one that is served, which logs the recommended actions. Of
+        is_active: Whether it is the one that is served, which logs the recommended actions. Of
             another one the action last logged need not be the one it recommends.
         experiments: Those to compare; none for all.
         processes: How many partitions are folded at a time.
@@ -63,7 +63,7 @@ def verify(
     watcher.begin(sum(part.end for part in parts))
     planned = replace(inputs, plans=history.plans)
     folded = fold_parts(source, planned, parts, processes, watcher.advance)
-    checks = Checks(live, history, folded, generation=generation, is_served=is_served)
+    checks = Checks(live, history, folded, generation=generation, is_active=is_active)
     return checks.report(inputs, experiments)
 
 

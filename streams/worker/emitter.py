@@ -14,7 +14,7 @@ from streams.model.ids import experiment_id
 from streams.tallies.cell import Cell
 from streams.wire.cells import encode_cell
 from streams.worker.outbox import Outgoing, deliver
-from streams.worker.pacing import Share, follow
+from streams.worker.pacing import TimeBudget, follow
 
 LARGE_CELL_S = 0.01
 """Cells that take longer to encode have a share of the time: 1,000 variants times metrics."""
@@ -59,7 +59,7 @@ class CellEmitter:
         self._removed: dict[Place, None] = {}
         self._changed = asyncio.Event()
         self._large: set[Place] = set()
-        self._share = Share(LARGE_CELL_SHARE, LARGE_CELL_BURST_S)
+        self._share = TimeBudget(LARGE_CELL_SHARE, LARGE_CELL_BURST_S)
 
     def remove(self, experiment: int, source: str, partition: int) -> None:
         """Have a cell removed whose experiment has ended, durably."""

@@ -23,8 +23,8 @@ from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
 from streams.wire.experiment_ends import encode_experiment_end
 from streams.worker.experiment_stage import ExperimentsStage
+from streams.worker.generation_follower import GenerationFollower
 from streams.worker.outbox import Outgoing, deliver
-from streams.worker.serving import Serving
 
 LOOK_S = 1.0
 """How often a worker looks for experiments whose end is due."""
@@ -46,7 +46,7 @@ class Endings:
         stage: Knows the experiments.
         topics: The topics of events, by their names in the catalogue.
         keyring: Signs the records.
-        serving: Whether this worker's generation is served; no other logs anything.
+        follower: Whether this worker's generation is served; no other logs anything.
         partitions: Partitions of each topic.
         keep_s: How long an archived experiment can be read, in seconds.
         timeout_s: Longest wait for the broker.
@@ -58,7 +58,7 @@ class Endings:
         stage: ExperimentsStage,
         topics: Mapping[str, faust.TopicT],
         keyring: Keyring,
-        serving: Serving,
+        follower: GenerationFollower,
         *,
         partitions: int,
         keep_s: int,
@@ -68,7 +68,7 @@ class Endings:
         self._stage = stage
         self._topics = topics
         self._keyring = keyring
-        self._serving = serving
+        self._follower = follower
         self._partitions = partitions
         self._keep_ms = keep_s * 1000
         self._timeout_s = timeout_s
@@ -79,7 +79,7 @@ class Endings:
         """End what is due, for ever."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if not self._serving.is_served:
+            if not self._follower.is_active:
                 continue
             try:
                 await self._look()

@@ -40,7 +40,7 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.worker import metrics
 from streams.worker.dead_letters import dead_letter, log_failure
 from streams.worker.entries import UNKNOWN_SCHEMA, readable_entry
-from streams.worker.journal import FoldPausedError, Outcome
+from streams.worker.partition_processor import FoldPausedError, Outcome
 from streams.worker.tables import DurableTable
 
 _TAKEN = b"t/"
@@ -191,7 +191,7 @@ class ExperimentsStage:
                 raise FoldPausedError
         return outcome
 
-    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
+    def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
         """Mark what the last batch touched for evaluation, and release its answers."""
         del topic
         for number in sorted(self._touched.pop(partition, ())):

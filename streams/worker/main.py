@@ -44,13 +44,13 @@ from streams.wire.registry import framing
 from streams.wire.schema_levels import SchemaGate, parse_pins, refusal
 from streams.worker import metrics
 from streams.worker.app import make_app
+from streams.worker.generation_follower import GenerationFollower
 from streams.worker.identities import LogEnds, TopicIdentities
 from streams.worker.projector import Projector
 from streams.worker.receipts import ReceiptKeeper
-from streams.worker.serving import Serving
+from streams.worker.recovery_monitor import monitor_recovery
 from streams.worker.topology import attach
 from streams.worker.transport import BatchingApp
-from streams.worker.watch import watch_recovery
 
 STOP_TIMEOUT_S = 4.0
 """Longest wait for a clean end. What is durable by then is durable, and the rest is read again."""
@@ -89,11 +89,13 @@ async def run(settings: Settings) -> None:
         metrics.LOOP_LAG.set_function(lambda: watchdog.lag_s)
         frames = await stack.enter_async_context(framing(settings.schema_registry_url, gate=gate))
         writer = ProjectionWriter(redis, Keys(settings.namespace, settings.generation), gate)
-        serving = stack.enter_context(Serving(settings, generations, offset, writer.follow, gate))
+        follower = stack.enter_context(
+            GenerationFollower(settings, generations, offset, writer.follow, gate)
+        )
         projector = Projector(writer, worker_id, lambda: identities.lacking)
         app = make_app(settings)
         app.loop = asyncio.get_running_loop()
-        experiments = attach(app, settings, frames, keys.keyring, projector, serving, identities)
+        experiments = attach(app, settings, frames, keys.keyring, projector, follower, identities)
         keeper = ReceiptKeeper(
             ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s),
             lambda: ReceiptLog(KafkaSource(settings), Inputs.of(keys.as_settings())),
@@ -113,10 +115,10 @@ async def run(settings: Settings) -> None:
                 f"{ENVIRONMENT_PREFIX}WORKER_METRICS_PORT",
             )
         # The app's own tasks wait for recovery.
-        recovery = watch_recovery(app, settings.recovery_stall_s)
+        recovery = monitor_recovery(app, settings.recovery_stall_s)
         watches = [
             asyncio.create_task(vital("recovery", lambda: recovery)),
-            asyncio.create_task(vital("generations", serving.run)),
+            asyncio.create_task(vital("generations", follower.run)),
             asyncio.create_task(vital("receipts", keeper.run)),
             asyncio.create_task(vital("topics", lambda: identities.watch(refuse_topic))),
         ]

@@ -20,7 +20,7 @@ LONGEST_PAUSE_S = 2.0
 logger = logging.getLogger(__name__)
 
 
-class Share:
+class TimeBudget:
     """A share of the time, for work that others must not wait for.
 
     Time earns credit as it passes, the share of itself and never more than a burst; work costs what

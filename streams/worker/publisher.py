@@ -29,12 +29,12 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
 from streams.worker import metrics
 from streams.worker.experiment_stage import ExperimentsStage
+from streams.worker.generation_follower import LOOK_S, GenerationFollower
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_actions import LoggedActions
 from streams.worker.outbox import Outgoing, deliver
-from streams.worker.pacing import Share, follow
+from streams.worker.pacing import TimeBudget, follow
 from streams.worker.projector import Projector
-from streams.worker.serving import LOOK_S, Serving
 
 EVALUATION_INTERVAL_S = 0.1
 """Shortest time between two evaluations of one experiment, whatever its traffic."""
@@ -111,7 +111,7 @@ class Publisher:
         projector: Has snapshots and answers written to Redis.
         codec: How records are framed.
         timeout_s: Longest wait for the broker.
-        serving: Whether to decide.
+        follower: Whether to decide.
         logged: Reads the actions that were logged.
         last: Reads the last snapshots of experiments that cannot be evaluated.
     """
@@ -123,7 +123,7 @@ class Publisher:
         projector: Projector,
         codec: Codec,
         timeout_s: float,
-        serving: Serving,
+        follower: GenerationFollower,
         logged: LoggedActions,
         last: LastSnapshots,
     ) -> None:
@@ -133,13 +133,13 @@ class Publisher:
         self._codec = codec
         self._timeout = timeout_s
         self._commanded: set[str] = set()
-        self._serving = serving
+        self._follower = follower
         self._logged = logged
         self._last = last
         self._failing: dict[int, Snapshot | None] = {}
         self._is_taking_over = False
-        self._share = Share(EVALUATION_SHARE, EVALUATION_BURST_S)
-        self._large_share = Share(LARGE_SHARE, EVALUATION_BURST_S)
+        self._share = TimeBudget(EVALUATION_SHARE, EVALUATION_BURST_S)
+        self._large_share = TimeBudget(LARGE_SHARE, EVALUATION_BURST_S)
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
 
@@ -156,8 +156,8 @@ class Publisher:
         """Log what is due whenever somebody else has decided before, for ever."""
         done = 0, 0
         while True:
-            due = self._serving.generations.epoch, self._stage.restorations
-            if self._serving.is_served and due != done:
+            due = self._follower.generations.epoch, self._stage.restorations
+            if self._follower.is_active and due != done:
                 done = due
                 for pause_s in TAKE_OVER_PAUSES_S:
                     await asyncio.sleep(pause_s)
@@ -319,7 +319,7 @@ class Publisher:
             logger.info("%s can be evaluated again", experiment_id(known.number))
             metrics.EVALUATIONS_FAILING.set(len(self._failing))
 
-    def _note_cost(self, number: int, share: Share, cost_s: float) -> None:
+    def _note_cost(self, number: int, share: TimeBudget, cost_s: float) -> None:
         """Remember which experiments are large; the first evaluation is charged to their share."""
         if cost_s <= LARGE_EVALUATION_S:
             self._large.discard(number)
@@ -388,15 +388,15 @@ class Publisher:
     async def _decide(self, partition: int, known: ExperimentState, snapshot: Snapshot) -> None:
         action = snapshot.recommended_action
         if action is not known.action:
-            if self._serving.is_served:
-                decision = recommended(snapshot, self._serving.generation)
+            if self._follower.is_active:
+                decision = recommended(snapshot, self._follower.generation)
                 record = Outgoing(
                     snapshot.experiment.id.encode(), encode_decision(decision, self._codec)
                 )
                 await deliver(self._outlets.decisions, [record], self._timeout)
             self._stage.note_action(partition, known, action)
         # Without the right no winner is promoted, and all else goes on.
-        is_asked = self._serving.is_served and self._outlets.may_command()
+        is_asked = self._follower.is_active and self._outlets.may_command()
         command = due_command(snapshot) if is_asked else None
         if command is not None and command.command_id not in self._commanded:
             record = Outgoing(snapshot.experiment.id.encode(), encode_command(command, self._codec))

@@ -31,7 +31,7 @@ from streams.worker import metrics
 from streams.worker.dead_letters import dead_letter, dead_letters, log_failure
 from streams.worker.emitter import CellEmitter
 from streams.worker.entries import readable_entry
-from streams.worker.journal import FoldPausedError, Outcome, progress_key
+from streams.worker.partition_processor import FoldPausedError, Outcome, progress_key
 from streams.worker.tables import DurableTable
 
 _ADVICE = "with a release that can write it, `experiment replay rebuild start` counts it anew"
@@ -60,7 +60,7 @@ class TallyStage(Generic[FoldT]):
         self._folding = folding
         self._emitter = emitter
         self._folds: dict[int, FoldT] = {}
-        self._unsettled: dict[int, dict[int, Cell]] = {}
+        self._unpublished: dict[int, dict[int, Cell]] = {}
         self._duplicates: dict[tuple[int, int], int] = {}
         self._begun: dict[int, Outcome] = {}
         self._removed: dict[int, list[int]] = {}
@@ -104,7 +104,7 @@ class TallyStage(Generic[FoldT]):
             cell.experiment for cell in cells if fold.has_ended(cell.experiment)
         ]
         cells = [cell for cell in cells if not fold.has_ended(cell.experiment)]
-        self._unsettled[partition] = {cell.experiment: cell for cell in cells}
+        self._unpublished[partition] = {cell.experiment: cell for cell in cells}
         for cell in cells:
             self._duplicates[partition, cell.experiment] = cell.duplicates
 
@@ -133,7 +133,7 @@ class TallyStage(Generic[FoldT]):
     def release(self, partition: int) -> None:
         """Forget a partition that is somebody else's now."""
         fold = self._folds.pop(partition, None)
-        self._unsettled.pop(partition, None)
+        self._unpublished.pop(partition, None)
         self._begun.pop(partition, None)
         self._removed.pop(partition, None)
         self._unwritten.pop(partition, None)
@@ -183,18 +183,18 @@ class TallyStage(Generic[FoldT]):
         outcome.forgotten = [_SEGMENT + key.encode() for key in changes.forgotten]
         for segment in changes.segments:
             outcome.entries[_SEGMENT + segment.key.encode()] = (segment.hw, segment.body)
-        unsettled = self._unsettled.setdefault(partition, {})
+        unpublished = self._unpublished.setdefault(partition, {})
         for cell in changes.cells:
             if not self._write(partition, cell, records, outcome):
                 continue  # the last cell that could be written stands; the log has all of it
-            unsettled[cell.experiment] = cell
+            unpublished[cell.experiment] = cell
             self._count_duplicates(topic, cell)
         for experiment, offset in changes.ended:
             name = experiment_id(experiment).encode()
             outcome.entries[_ENDED + name] = (offset, b"")
             outcome.forgotten += [_CELL + name, _UNWRITTEN + name]
             self._outdated.get(partition, {}).pop(experiment, None)
-            unsettled.pop(experiment, None)
+            unpublished.pop(experiment, None)
             self._duplicates.pop((partition, experiment), None)
             self._removed.setdefault(partition, []).append(experiment)
         return outcome
@@ -226,10 +226,10 @@ class TallyStage(Generic[FoldT]):
             raise EventError(code, f"a state that could not be written was lost; {_ADVICE}")
         return entry_of(encode_cell, cell)
 
-    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
+    def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
         """Emit the cells of the batches folded so far; an event has no answer."""
         del topic, answers
-        for cell in self._unsettled.pop(partition, {}).values():
+        for cell in self._unpublished.pop(partition, {}).values():
             self._emitter.offer(cell)
         removed = self._removed.pop(partition, ())
         for experiment in removed:

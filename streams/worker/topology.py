@@ -23,16 +23,16 @@ from streams.worker.dead_letters import send_dead_letters
 from streams.worker.emitter import CellEmitter
 from streams.worker.endings import Endings
 from streams.worker.experiment_stage import ExperimentsStage
+from streams.worker.generation_follower import GenerationFollower
 from streams.worker.identities import TopicIdentities
-from streams.worker.journal import Journal, Outcome, Stage
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_actions import LoggedActions
 from streams.worker.logged_plans import LoggedPlans
 from streams.worker.misplaced import letters_of, send_to_their_partitions
 from streams.worker.outbox import Outgoing, deliver
+from streams.worker.partition_processor import Outcome, PartitionProcessor, Stage
 from streams.worker.projector import Projector
 from streams.worker.publisher import Outlets, Publisher
-from streams.worker.serving import Serving
 from streams.worker.tables import DurableTable
 from streams.worker.tally_stage import TallyStage
 from streams.worker.transport import BatchingApp
@@ -44,7 +44,7 @@ def attach(
     framing: Framing,
     keyring: Keyring,
     projector: Projector,
-    serving: Serving,
+    follower: GenerationFollower,
     identities: TopicIdentities,
 ) -> ExperimentsStage:
     """Give `app` its three agents and what they feed; before the app starts.
@@ -58,10 +58,10 @@ def attach(
         framing: How records are framed.
         keyring: Verifies the receipts.
         projector: Writes to Redis.
-        serving: Whether the workers of this generation tell what follows.
+        follower: Whether the workers of this generation tell what follows.
         identities: Knows which topics the source topics are.
     """
-    app.fence = serving.fence
+    app.fence = follower.fence
     source = KafkaSource(settings)
     plans = LoggedPlans(source, framing)
     app.identities = identities
@@ -90,11 +90,11 @@ def attach(
         projector,
         codec,
         topology.timeout_s,
-        serving,
+        follower,
         LoggedActions(source, framing),
         LastSnapshots(
             source,
-            catalogue.of_generation(catalogue.POSTERIORS, serving.generation).name,
+            catalogue.of_generation(catalogue.POSTERIORS, follower.generation).name,
             framing,
         ),
     )
@@ -122,7 +122,7 @@ def attach(
             for each in (catalogue.IMPRESSIONS, catalogue.OBSERVATIONS)
         },
         keyring,
-        serving,
+        follower,
         partitions=settings.partitions,
         keep_s=settings.archived_keep_s,
         timeout_s=topology.timeout_s,
@@ -175,7 +175,7 @@ class _Topology:
             partitions=self._settings.partitions,
         )
         self._app.tables.add(table)
-        journal = Journal(
+        processor = PartitionProcessor(
             self._app,
             table,
             stage,
@@ -187,7 +187,7 @@ class _Topology:
         )
 
         async def run(stream: StreamT[bytes]) -> None:
-            await journal.run(stream)
+            await processor.run(stream)
 
         self._app.agent(self.topic(*sources), name=name)(run)
 

@@ -68,13 +68,14 @@ class FetchBatch:
             broker still has is in the batch. The first record may have a larger offset.
         records: At least one.
         size: Bytes of their values, at most.
-        is_told: Whether they were before a fence: others have told what follows from them.
+        already_published: Whether the active generation has published what follows from them: they
+            were before a fence.
     """
 
     begin: int
     records: list[ConsumerRecord]
     size: int
-    is_told: bool = False
+    already_published: bool = False
 
     @property
     def end(self) -> int:
@@ -100,7 +101,7 @@ def joined(batches: Sequence[FetchBatch]) -> FetchBatch:
         records += [record for record in batch.records if record.offset >= end]
         end = max(end, batch.end)
     size = sum(batch.size for batch in batches)
-    return FetchBatch(begin, records, size, all(batch.is_told for batch in batches))
+    return FetchBatch(begin, records, size, all(batch.already_published for batch in batches))
 
 
 def before(fence: int | None, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
@@ -111,7 +112,7 @@ def before(fence: int | None, records: list[ConsumerRecord]) -> list[ConsumerRec
 
 
 def split(
-    begin: int, records: list[ConsumerRecord], *, is_told: bool = False
+    begin: int, records: list[ConsumerRecord], *, already_published: bool = False
 ) -> Iterator[FetchBatch]:
     """Cut one fetch of a partition into batches of bounded records and bytes."""
     first = size = 0
@@ -120,12 +121,12 @@ def split(
         if index > first and (
             index - first >= MAX_BATCH_RECORDS or size + length > MAX_BATCH_BYTES
         ):
-            batch = FetchBatch(begin, records[first:index], size, is_told)
+            batch = FetchBatch(begin, records[first:index], size, already_published)
             yield batch
             begin, first, size = batch.end, index, 0
         size += length
     if records:
-        yield FetchBatch(begin, records[first:], size, is_told)
+        yield FetchBatch(begin, records[first:], size, already_published)
 
 
 class BatchingApp(faust.App):
@@ -265,7 +266,7 @@ class BatchingConsumer(driver.Consumer):
         if records[0].offset < self._position[tp]:
             cast(BatchingApp, self.app).rewound(tp, self._position[tp])
         begin = min(self._position[tp], records[0].offset)
-        batches = list(split(begin, records, is_told=fence is not None))
+        batches = list(split(begin, records, already_published=fence is not None))
         self._position[tp] = batches[-1].end
         self._waiting[tp] += len(batches)
         return batches

@@ -304,7 +304,7 @@ def test_a_generation_that_is_not_what_the_log_gives_is_not_served(
         assert "Equal" in built.stdout
         assert "GENERATION_WITHOUT_WORKERS" in alone.stderr
         assert "GENERATION_HAS_WORKERS" in alive.stderr
-        assert [each["is_served"] for each in json.loads(shown.stdout)] == [True, False]
+        assert [each["is_active"] for each in json.loads(shown.stdout)] == [True, False]
         assert "GENERATION_DIFFERENT" in different.stderr
         assert {each.returncode for each in (unknown, alone, alive, different)} == {1}
         assert served(ledger) == 1

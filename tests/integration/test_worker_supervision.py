@@ -32,8 +32,8 @@ TASKS = {
     "take-over": ("streams.worker.publisher", "Publisher", "take_over"),
     "projector": ("streams.worker.projector", "Projector", "run"),
     "heartbeat": ("streams.worker.projector", "Projector", "watch"),
-    "generations": ("streams.worker.serving", "Serving", "run"),
-    "recovery": ("streams.worker.watch", "", "watch_recovery"),
+    "generations": ("streams.worker.generation_follower", "GenerationFollower", "run"),
+    "recovery": ("streams.worker.recovery_monitor", "", "monitor_recovery"),
 }
 
 

@@ -99,7 +99,7 @@ def verify(
             projection_of(settings),
             Inputs.of(settings),
             generation=generation,
-            is_served=generation == generations.served,
+            is_active=generation == generations.served,
             experiments=numbers,
             processes=processes,
             watcher=watcher,

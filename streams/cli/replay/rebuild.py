@@ -165,7 +165,7 @@ def _compared(settings: Settings, processes: int) -> tuple[Report, Bar]:
             projection_of(settings),
             Inputs.of(settings),
             generation=settings.generation,
-            is_served=False,
+            is_active=False,
             processes=processes,
             watcher=watcher,
         )

@@ -60,7 +60,7 @@ def generations_view(found: Sequence[GenerationStatus]) -> RenderableType:
     for each in found:
         table.add_row(
             str(each.number),
-            "served" if each.is_served else "",
+            "served" if each.is_active else "",
             f"{each.workers}",
             f"{each.folded:,}",
             f"{each.to_fold:,}",

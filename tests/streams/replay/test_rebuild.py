@@ -163,7 +163,7 @@ def test_how_far_a_generation_is_is_told_in_records_of_the_served_one(there):
 
     statuses = rebuild.statuses(SETTINGS)
 
-    assert [(each.number, each.is_served, each.folded, each.to_fold) for each in statuses] == [
+    assert [(each.number, each.is_active, each.folded, each.to_fold) for each in statuses] == [
         (1, True, 10, 10),
         (2, False, 10, 10),
     ]

@@ -31,7 +31,7 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
 from streams.worker.emitter import CellEmitter
 from streams.worker.experiment_stage import ExperimentsStage
-from streams.worker.journal import Outcome, progress_key
+from streams.worker.partition_processor import Outcome, progress_key
 from streams.worker.tally_stage import TallyStage
 from tests.streams.replay.memory import DEFINITION, INPUTS, KEYRING, LIMIT, NOW_MS
 from tests.streams.worker.tables import put_all, table_of
@@ -155,7 +155,7 @@ class Tallies:
         folding = ImpressionFolding(SINGLE_OBJECT, KEYRING, LIMIT, plain)
         self.stage = TallyStage("impressions", folding, cast(CellEmitter, self.emitted))
         self.stage.restore(0, self.table)
-        self.stage.settle("impressions", 0)
+        self.stage.on_durable("impressions", 0)
         self._forgotten = []
 
     def fold(self, *, dies_before_its_progress: bool = False) -> list[str]:
@@ -175,7 +175,7 @@ class Tallies:
         self._forgotten = outcome.forgotten
         if not dies_before_its_progress:
             self.table.put(0, key, records[-1].offset, outcome.progress)
-            self.stage.settle("impressions", 0)
+            self.stage.on_durable("impressions", 0)
         return [letter.code for letter in outcome.dead_letters]
 
 

@@ -198,7 +198,7 @@ def test_a_generation_is_compared_by_its_own_topics():
     made.log.append("g2-tallies", 1, encode_cell(replace(cell, duplicates=cell.duplicates + 1)))
 
     assert checked(made).is_equal
-    difference = checked(made, generation=2, is_served=False).difference
+    difference = checked(made, generation=2, is_active=False).difference
 
     assert difference.path == "duplicates"
     assert difference.place.startswith("g2-tallies/1@")
@@ -210,13 +210,13 @@ def test_actions_of_another_generation_are_not_compared_and_only_the_served_one_
     snapshot = decode_snapshot(newest(made, "posteriors").value)
     action = next(each for each in RecommendedAction if each is not snapshot.recommended_action)
     strange = Decision(snapshot.experiment.number, action, 1, snapshot.version, evidence)
-    compared = checked(made, generation=2, is_served=False)
+    compared = checked(made, generation=2, is_active=False)
     assert compared.is_equal
     assert compared.actions == 0
 
     made.log.append("decisions", 1, encode_decision(strange))
 
-    own = checked(made, generation=2, is_served=False).difference
+    own = checked(made, generation=2, is_active=False).difference
     assert own is not None
     assert own.subject.endswith(f"/{action}")
     first = checked(made).difference  # not by its version, but it is the last one

@@ -244,7 +244,7 @@ async def test_records_behind_a_fence_are_left_for_later():
     await subject.fetch()
 
     assert subject.offsets(SOURCE) == list(range(9))
-    assert [batch.is_told for batch in subject.read[SOURCE]] == [True, True, False]
+    assert [batch.already_published for batch in subject.read[SOURCE]] == [True, True, False]
 
 
 async def test_a_record_at_the_fence_is_read_once_the_fence_has_moved():
@@ -450,7 +450,7 @@ async def fetch_below_fences(subject: Reader) -> None:
     for tp, batches in (await subject.fetch()).items():
         fence = subject.fences.get(tp)
         for batch in batches:
-            assert batch.is_told == (fence is not None)
+            assert batch.already_published == (fence is not None)
             assert fence is None or batch.end <= fence
 
 

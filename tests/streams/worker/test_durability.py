@@ -38,12 +38,12 @@ from streams.wire.decisions import encode_decision
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.registry import Framing
-from streams.worker import journal
+from streams.worker import partition_processor
 from streams.worker.app import make_app
 from streams.worker.emitter import CellEmitter
 from streams.worker.experiment_stage import ExperimentsStage
-from streams.worker.journal import Outcome, Stage, progress_key
 from streams.worker.logged_plans import LoggedPlans
+from streams.worker.partition_processor import Outcome, Stage, progress_key
 from streams.worker.tables import DurableTable, unpack
 from streams.worker.tally_stage import TallyStage
 from streams.worker.topology import _Topology
@@ -320,11 +320,11 @@ class Watched:
         finally:
             self.process.end(fault)
 
-    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
+    def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
         if (end := self.acknowledged.get(TP(topic, partition))) is not None:
             self.laws.check(TP(topic, partition), end)
-        fault = self.process.begin("settle", topic, partition)
-        self.stage.settle(topic, partition, answers)
+        fault = self.process.begin("on_durable", topic, partition)
+        self.stage.on_durable(topic, partition, answers)
         self.process.end(fault)
 
 
@@ -415,8 +415,8 @@ class Installation:
     def run(self, process: Process) -> bool:
         """Run a process until all is acknowledged or it has ended; return which."""
         with (
-            patch.object(journal, "die", process.die),
-            patch.object(journal, "FOLD_WITHOUT_PAUSE_S", self._fold_without_pause_s),
+            patch.object(partition_processor, "die", process.die),
+            patch.object(partition_processor, "FOLD_WITHOUT_PAUSE_S", self._fold_without_pause_s),
         ):
             return asyncio.run(self._run(process))
 
@@ -544,7 +544,7 @@ def test_the_steps_of_a_batch_come_in_their_order():
 
     _, steps = undisturbed(agent)
 
-    fold, again, *writes, progress, ack, settle = steps[2:]  # behind what a recovery settles
+    fold, again, *writes, progress, ack, durable = steps[2:]  # behind those of the recovery
     assert fold == again == ("fold", "observations", 0, 0, 1)  # the plan was missing
     assert {(topic, key[:2]) for _, topic, _, key in writes} == {
         (table, b"c/"),  # the cell
@@ -554,7 +554,7 @@ def test_the_steps_of_a_batch_come_in_their_order():
     }
     assert progress == ("write", table, 0, progress_key("observations", 0))
     assert ack == ("ack", "observations", 0, 1)
-    assert settle == ("settle", "observations", 0)
+    assert durable == ("on_durable", "observations", 0)
 
 
 @pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)

@@ -12,7 +12,7 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.worker import emitter as module
 from streams.worker.emitter import CellEmitter
 from streams.worker.outbox import Outgoing
-from streams.worker.pacing import Share
+from streams.worker.pacing import TimeBudget
 
 LARGE, SMALL = 7, 1
 
@@ -38,7 +38,7 @@ def emitter(monkeypatch) -> CellEmitter:
     now_s = [0.0]
     topic: Any = "tallies"
     made = CellEmitter(topic, SINGLE_OBJECT, lambda _: 0, interval_s=0.1, timeout_s=1.0)
-    made._share = Share(0.2, 0.1, lambda: now_s[0])
+    made._share = TimeBudget(0.2, 0.1, lambda: now_s[0])
     record = made._record
 
     def slow(of: Cell) -> Outgoing:

@@ -28,7 +28,7 @@ from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
 from streams.wire.decisions import encode_decision
 from streams.worker.dead_letters import dead_letters
 from streams.worker.experiment_stage import ExperimentsStage
-from streams.worker.journal import FoldPausedError, Outcome
+from streams.worker.partition_processor import FoldPausedError, Outcome
 from tests.streams.worker.tables import table_of
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 

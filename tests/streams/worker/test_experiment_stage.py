@@ -77,17 +77,17 @@ def test_answers_are_given_when_the_batch_is_durable_and_not_again():
     outcome = stage.fold(TOPIC, PARTITION, records("create", "start"))
     assert not stage.answers
 
-    stage.settle(TOPIC, PARTITION, outcome.answers)
+    stage.on_durable(TOPIC, PARTITION, outcome.answers)
 
     assert [answer.accepted for answer in stage.answers] == [True, True]
     assert stage.dirty == {(PARTITION, EXPERIMENT): None}
 
 
-def test_what_others_have_told_is_folded_and_not_told():
+def test_records_that_are_already_published_are_folded_without_side_effects():
     stage = ExperimentsStage(TOPIC)
     outcome = stage.fold(TOPIC, PARTITION, [*records("create", "start"), Record(2, b"noise")])
 
-    outcome.keep_to_itself()
+    outcome.drop_side_effects()
 
     assert not outcome.decisions
     assert not outcome.answers
@@ -180,7 +180,7 @@ def archived_stage() -> tuple[ExperimentsStage, DurableTable]:
         ("tallies", [Record(0, encode_cell(cell), topic="tallies", key=key)]),
     ):
         put_all(table, PARTITION, stage.fold(topic, PARTITION, batch).entries)
-        stage.settle(topic, PARTITION)
+        stage.on_durable(topic, PARTITION)
     return stage, table
 
 
@@ -191,7 +191,7 @@ def test_what_has_ended_is_forgotten_but_for_the_refusal_of_commands():
     assert before is not None
 
     outcome = stage.fold("tallies", PARTITION, [tombstone(1)])
-    stage.settle("tallies", PARTITION)
+    stage.on_durable("tallies", PARTITION)
 
     assert outcome.forgotten == [f"t/{name}/impressions/3".encode(), f"d/{name}".encode()]
     assert len(outcome.entries[f"e/{name}".encode()][1]) < len(before[1]) / 4
@@ -221,7 +221,7 @@ def test_the_end_of_an_experiment_survives_a_crash_with_cells_that_were_not_remo
 
     again.restore(PARTITION, table)
     outcome = again.fold(TOPIC, PARTITION, [])
-    again.settle(TOPIC, PARTITION)
+    again.on_durable(TOPIC, PARTITION)
 
     name = experiment_id(EXPERIMENT)
     assert outcome.forgotten == [f"t/{name}/impressions/3".encode()]

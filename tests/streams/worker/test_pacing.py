@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
 from streams.worker import pacing
-from streams.worker.pacing import Share, follow
+from streams.worker.pacing import TimeBudget, follow
 
 SHARE, BURST_S = 0.25, 0.1
 STEPS = 4
@@ -28,7 +28,7 @@ class Clock:
         return self.now_s
 
 
-def work(share: Share, clock: Clock, seconds: float) -> None:
+def work(share: TimeBudget, clock: Clock, seconds: float) -> None:
     with share.spent():
         clock.now_s += seconds
 
@@ -40,7 +40,7 @@ def test_three_of_four_seconds_are_left_worked_by_hand():
     the first, while whose credit cannot grow.
     """
     clock = Clock()
-    share = Share(SHARE, BURST_S, clock)
+    share = TimeBudget(SHARE, BURST_S, clock)
     done = 0
     while share.is_left:
         work(share, clock, 0.04)
@@ -57,7 +57,7 @@ def test_three_of_four_seconds_are_left_worked_by_hand():
 def test_work_takes_its_share_and_no_more_whatever_a_piece_costs(pieces):
     """Pieces that cost anything, begun as soon as they may, in pauses of any length."""
     clock = Clock()
-    share = Share(SHARE, BURST_S, clock)
+    share = TimeBudget(SHARE, BURST_S, clock)
     began_s, worked_s = clock.now_s, 0.0
     for cost_s, pause_s in pieces:
         while not share.is_left:
@@ -73,7 +73,7 @@ def test_work_takes_its_share_and_no_more_whatever_a_piece_costs(pieces):
 def test_a_piece_now_and_then_never_waits(cost_s):
     """Ten a second that take less than the share together."""
     clock = Clock()
-    share = Share(SHARE, BURST_S, clock)
+    share = TimeBudget(SHARE, BURST_S, clock)
     for _ in range(100):
         assert share.is_left
         work(share, clock, cost_s)

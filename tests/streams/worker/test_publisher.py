@@ -31,7 +31,7 @@ from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_actions import LoggedActions
 from streams.worker.outbox import Outgoing
-from streams.worker.pacing import Share
+from streams.worker.pacing import TimeBudget
 from streams.worker.publisher import Outlets, Publisher
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 from tests.twins.log import MemoryLog
@@ -42,10 +42,10 @@ PARTITION, EXPERIMENT = 0, 7
 
 
 @dataclass
-class Serving:
+class GenerationFollower:
     """What a worker knows of generations."""
 
-    is_served: bool = True
+    is_active: bool = True
     generation: int = 2
     generations: Generations = field(default_factory=Generations)
 
@@ -68,7 +68,7 @@ class World:
     """A publisher, and all that it has sent by topic."""
 
     stage: ExperimentsStage
-    serving: Serving
+    follower: GenerationFollower
     publisher: Publisher
     projected: Projected
     log: MemoryLog
@@ -99,7 +99,12 @@ def world(monkeypatch) -> World:
         )
     ]
     stage.fold("commands", PARTITION, records)
-    serving, projected, log, framing = Serving(), Projected(), MemoryLog(), Framing(SINGLE_OBJECT)
+    follower, projected, log, framing = (
+        GenerationFollower(),
+        Projected(),
+        MemoryLog(),
+        Framing(SINGLE_OBJECT),
+    )
     topics: list[Any] = ["posteriors", "decisions", "commands"]
     outlets = Outlets(*topics)
     publisher = Publisher(
@@ -108,12 +113,12 @@ def world(monkeypatch) -> World:
         cast(Any, projected),
         SINGLE_OBJECT,
         1.0,
-        cast(Any, serving),
+        cast(Any, follower),
         LoggedActions(log, framing),
         LastSnapshots(log, "posteriors", framing),
     )
     publisher._share = Share(0.5, 3_600.0)  # however slow the machine is
-    world = World(stage, serving, publisher, projected, log)
+    world = World(stage, follower, publisher, projected, log)
 
     async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:
         for each in records:
@@ -142,7 +147,7 @@ def command(world: World, offset: int, kind: CommandKind, payload: dict[str, Any
         "commands", PARTITION, cast(Any, [Record(offset, encode_command(sent))])
     )
     assert [answer.accepted for answer in outcome.answers] == [True]
-    world.stage.settle("commands", PARTITION, outcome.answers)
+    world.stage.on_durable("commands", PARTITION, outcome.answers)
 
 
 async def test_one_that_cannot_be_evaluated_says_so_and_stops_no_other(world, monkeypatch, caplog):
@@ -257,7 +262,7 @@ async def test_weights_are_not_replaced_while_the_last_ones_cannot_be_read(world
 
 
 async def test_one_that_is_not_served_publishes_and_decides_nothing(world):
-    world.serving.is_served = False
+    world.follower.is_active = False
 
     await world.step()
 
@@ -291,9 +296,9 @@ async def test_without_the_right_to_write_commands_all_but_the_promotion_goes_on
 
 @pytest.mark.parametrize(("was_logged", "decided"), [(False, [("conclude_winner", 2)]), (True, [])])
 async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, was_logged, decided):
-    world.serving.is_served = False
+    world.follower.is_active = False
     await world.step()
-    world.serving.is_served = True
+    world.follower.is_active = True
     if was_logged:  # by the generation that was served before
         decision = Decision(EXPERIMENT, CONCLUDE.value, 1, 2)
         world.log.append("decisions", 0, encode_decision(decision))
@@ -343,7 +348,7 @@ async def test_what_does_not_fit_waits_its_turn_and_its_answers_with_it(world):
     ]
     stage.fold("commands", PARTITION, create)
     names = [experiment_id(number) for number in (1, 2, 3, EXPERIMENT)]
-    stage.settle("commands", PARTITION)
+    stage.on_durable("commands", PARTITION)
     stage.answers = [
         Answer(f"{number:032x}", number, accepted=True, version=1) for number in (3, 2)
     ]
@@ -353,7 +358,7 @@ async def test_what_does_not_fit_waits_its_turn_and_its_answers_with_it(world):
         now_s[0] += 0.06  # between beginning and end of an evaluation, too
         return now_s[0]
 
-    world.publisher._share = Share(0.01, 0.1, clock)
+    world.publisher._share = TimeBudget(0.01, 0.1, clock)
     await world.publisher._step()
 
     first, second, third, last = names
@@ -372,7 +377,7 @@ async def test_a_command_waits_for_no_share_and_its_answer_follows_its_snapshot(
     world.stage.touch_all()
     answer = Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)
     world.stage.answers = [answer]
-    world.publisher._share = Share(0.01, 0.1, lambda: 0.0)
+    world.publisher._share = TimeBudget(0.01, 0.1, lambda: 0.0)
     world.publisher._share._credit_s = 0.0
 
     await world.publisher._step()
@@ -395,8 +400,8 @@ async def test_a_large_experiment_is_evaluated_rarely_and_delays_no_small_one(wo
         return evaluated(known)
 
     monkeypatch.setattr(module, "_evaluated", slow)
-    world.publisher._share = Share(0.25, 0.1, lambda: now_s[0])
-    world.publisher._large_share = Share(0.1, 0.1, lambda: now_s[0])
+    world.publisher._share = TimeBudget(0.25, 0.1, lambda: now_s[0])
+    world.publisher._large_share = TimeBudget(0.1, 0.1, lambda: now_s[0])
 
     for _ in range(200):
         now_s[0] += 0.1

@@ -13,7 +13,7 @@ from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker.emitter import CellEmitter
-from streams.worker.journal import Outcome
+from streams.worker.partition_processor import Outcome
 from streams.worker.tally_stage import TallyStage
 from tests.streams.worker.tables import table_of
 
@@ -72,7 +72,7 @@ def record(offset: int, experiment: int, unit: int, event: int) -> Record:
 def learning(
     running: TallyStage[ObservationFold], batch: list[Record], plans: dict[int, Plan]
 ) -> Outcome:
-    """Fold a batch as the journal does, whose plans nobody has told before they are missed."""
+    """Fold a batch whose plans are learned when they are missing."""
     while True:
         try:
             return running.fold(TOPIC, PARTITION, batch)
@@ -103,7 +103,7 @@ def test_what_cannot_be_used_is_a_dead_letter_with_its_bytes_once():
     assert outcome.entries == {}
 
 
-def test_what_was_wrong_before_a_plan_was_missing_is_told_once():
+def test_records_refused_before_a_plan_was_missing_are_reported_once():
     plans: dict[int, Plan] = {1: PLAIN}
     running = stage(Emitted(), plans.get)
     running.restore(PARTITION, table_of(PARTITION))

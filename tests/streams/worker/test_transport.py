@@ -103,11 +103,11 @@ def test_nothing_from_a_fence_on_is_taken_and_nothing_before_it_is_left(steps, f
     assert taken == [each for each in fetched if fence is None or each.offset < fence]
 
 
-def test_what_was_read_before_a_fence_is_told_by_others_and_only_that():
+def test_only_records_before_a_fence_are_already_published():
     ten = records([1] * 10, [1] * 10)
 
-    (told,) = split(11, ten[:5], is_told=True)
-    (untold,) = split(16, ten[5:])
+    (published,) = split(11, ten[:5], already_published=True)
+    (new,) = split(16, ten[5:])
 
-    assert joined([told, told]).is_told
-    assert not joined([told, untold]).is_told  # told twice does no harm, and not at all does
+    assert joined([published, published]).already_published
+    assert not joined([published, new]).already_published  # twice is harmless, never is a loss

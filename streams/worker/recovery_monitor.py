@@ -75,7 +75,7 @@ class RecoveryClock:
         return self.stalled_s > self.stall_s
 
 
-async def watch_recovery(app: BatchingApp, stall_s: float) -> None:
+async def monitor_recovery(app: BatchingApp, stall_s: float) -> None:
     """Measure every recovery of `app`, for ever, and end the process when one stands still.
 
     Args:

@@ -11,8 +11,8 @@ from streams.model.errors import DependencyError
 from streams.model.generations import ChangeKind, GenerationChange, Generations
 from streams.settings import Settings
 from streams.wire.generations import encode_generation_change
-from streams.worker import serving as module
-from streams.worker.serving import Serving
+from streams.worker import generation_follower as module
+from streams.worker.generation_follower import GenerationFollower
 
 
 class Group:
@@ -71,30 +71,32 @@ def no_kafka(monkeypatch):
     monkeypatch.setattr(module, "Consumer", Follower)
 
 
-async def serving(generation: int, generations: Generations) -> tuple[Serving, list[Generations]]:
+async def follower(
+    generation: int, generations: Generations
+) -> tuple[GenerationFollower, list[Generations]]:
     heard: list[Generations] = []
     settings = Settings(topic_prefix="x-", generation=generation)
-    made = Serving(settings, generations, 0, heard.append)
+    made = GenerationFollower(settings, generations, 0, heard.append)
     await made._look()
     return made, heard
 
 
-def change(made: Serving, offset: int, generation: int) -> None:
+def change(made: GenerationFollower, offset: int, generation: int) -> None:
     made._follower.unread.append(  # type: ignore[attr-defined]
         Change(offset, GenerationChange(generation, ChangeKind.SERVED, 0))
     )
 
 
 async def test_the_served_generation_reads_everything():
-    made, heard = await serving(2, Generations(served=2, epoch=1))
+    made, heard = await follower(2, Generations(served=2, epoch=1))
 
-    assert made.is_served
+    assert made.is_active
     assert made.fence("x-commands", 0) is None
     assert heard == [Generations(served=2, epoch=1)]
 
 
 async def test_another_one_reads_what_the_served_one_has_committed():
-    made, _ = await serving(3, Generations(served=2, epoch=1))
+    made, _ = await follower(3, Generations(served=2, epoch=1))
 
     assert made.fence("x-commands", 0) == 20
     assert made.fence("x-commands", 1) == 0  # nothing yet
@@ -102,7 +104,7 @@ async def test_another_one_reads_what_the_served_one_has_committed():
 
 
 async def test_it_goes_over_when_the_log_says_so():
-    made, heard = await serving(2, Generations())
+    made, heard = await follower(2, Generations())
     assert made.fence("x-commands", 0) == 10
 
     change(made, 4, 2)
@@ -116,19 +118,19 @@ async def test_it_goes_over_when_the_log_says_so():
 
 
 async def test_a_change_is_taken_also_when_positions_cannot_be_read(monkeypatch):
-    made, _ = await serving(2, Generations(served=2, epoch=1))
+    made, _ = await follower(2, Generations(served=2, epoch=1))
     change(made, 4, 1)
     monkeypatch.setattr(Group, "is_away", True)
 
     with pytest.raises(DependencyError):
         await made._look()
 
-    assert not made.is_served
+    assert not made.is_active
     assert made.fence("x-commands", 0) == 0
 
 
 async def test_a_worker_whose_generation_is_dropped_ends(monkeypatch):
-    made, _ = await serving(2, Generations())
+    made, _ = await follower(2, Generations())
 
     def die(reason: str) -> None:
         raise SystemExit(reason)

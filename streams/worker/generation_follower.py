@@ -38,7 +38,7 @@ served one has come."""
 logger = logging.getLogger(__name__)
 
 
-class Serving:
+class GenerationFollower:
     """Follows the log of generations from where it was read to.
 
     Attributes:
@@ -97,7 +97,7 @@ class Serving:
             self._served.close()
 
     @property
-    def is_served(self) -> bool:
+    def is_active(self) -> bool:
         """Whether this worker's generation is the one that readers get."""
         return self.generations.served == self.generation
 
@@ -106,7 +106,7 @@ class Serving:
 
         Nothing from there on may be folded now. None where this worker is to tell what follows.
         """
-        if self.is_served or topic not in self._shared:
+        if self.is_active or topic not in self._shared:
             return None
         return self._positions.get((topic, partition), 0)
 
@@ -142,7 +142,7 @@ class Serving:
         if self._served is not None:
             self._served.close()
             self._served = None
-        if not self.is_served:
+        if not self.is_active:
             of_served = self._settings.model_copy(update={"generation": generations.served})
             self._served = GroupPositions(of_served)
         self._changed(generations)

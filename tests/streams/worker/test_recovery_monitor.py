@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from faust.types import TP
 
-from streams.worker import watch
-from streams.worker.watch import RecoveryClock, behind, watch_recovery
+from streams.worker import recovery_monitor
+from streams.worker.recovery_monitor import RecoveryClock, behind, monitor_recovery
 
 
 def test_a_recovery_that_makes_progress_may_take_hours():
@@ -70,9 +70,9 @@ def test_the_process_ends_when_its_recovery_stands_still_and_says_where(monkeypa
     def died(reason: str) -> None:
         raise _DiedError(reason)
 
-    monkeypatch.setattr(watch, "die", died)
-    monkeypatch.setattr(watch, "_LOOK_S", 0.01)
-    monkeypatch.setattr(watch, "records_read", lambda _: 3)
+    monkeypatch.setattr(recovery_monitor, "die", died)
+    monkeypatch.setattr(recovery_monitor, "_LOOK_S", 0.01)
+    monkeypatch.setattr(recovery_monitor, "records_read", lambda _: 3)
     tp = TP("t-changelog", 1)
     recovery = SimpleNamespace(
         completed=asyncio.Event(),
@@ -85,4 +85,4 @@ def test_the_process_ends_when_its_recovery_stands_still_and_says_where(monkeypa
     )
 
     with pytest.raises(_DiedError, match=r"none for 0\.05 s; t-changelog/1 at 3 of 10"):
-        asyncio.run(asyncio.wait_for(watch_recovery(cast(Any, app), 0.05), 5))
+        asyncio.run(asyncio.wait_for(monitor_recovery(cast(Any, app), 0.05), 5))

@@ -1,16 +1,16 @@
-"""The one path a batch takes: fold, write, wait, write progress, wait, acknowledge, emit.
+"""Batch processing of one agent: fold, write, wait, write progress, wait, acknowledge, publish.
 
-Every partition has a lane of its own. A lane takes all the batches that wait for it at once, so a
-slow broker makes batches larger and not the queue longer; and since the lanes wait side by side,
-the writes of all partitions share the producer's requests.
+Every partition has a queue of its own. All batches that wait in it are processed together, so a
+slow broker makes batches larger and not the queue longer; and since partitions wait side by side,
+their writes share the producer's requests.
 
-Nothing is acknowledged before it is durable, and the process ends where that cannot be had: a
-worker that goes on after a failed write would acknowledge later batches over the hole. What is
-durable twice, or read twice, does no harm, since every entry says up to which offset it is true.
+Nothing is acknowledged before it is durable. When a write fails the process exits: if it went on,
+the acknowledgement of a later batch would cover the failed one. Records that are written or read
+twice are harmless, since every table entry carries the offset up to which it is valid.
 
-The progress record is written alone, after everything else of its batch. So whoever finds it finds
-all the batch wrote; and it is the last Kafka batch of its changelog partition by itself, so that
-recovery is complete even on brokers that report the first offset of the last batch as the latest.
+The progress record is written alone, after everything else of its batch. If it exists, so does
+all that the batch wrote; and it is the last Kafka batch of its changelog partition, so recovery is
+complete even on brokers that report the first offset of the last batch as the latest.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ from streams.worker.transport import (
 )
 
 FOLD_WITHOUT_PAUSE_S = 0.05
-"""How long records are folded before others have their turn: a record of a thousand observations
-takes 5 ms, and one of 10,000 that are refused takes 50 ms. Plain observations are folded together,
-20,000 in some 0.1 s."""
+"""Longest time records are folded before the event loop runs again: a record of 1,000 observations
+takes 5 ms, one of 10,000 refused observations 50 ms; 20,000 plain observations, folded together,
+some 0.1 s."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a stage made of the records of one batch.
+    """The result of folding one batch.
 
     Attributes:
-        entries: Changed table entries: (offset it is true up to, body) by key.
-        forgotten: Keys no longer needed. They are removed with the next batch: before this one's
-            progress is durable, a replay of it may still need them.
-        dead_letters: Records, or parts of them, that could not be used.
-        decisions: What was decided, for the log of decisions.
-        answers: Answers to commands, to be given when the batch is durable.
+        entries: Changed table entries by key: (offset up to which it is valid, body).
+        forgotten: Keys no longer needed. They are removed with the next batch: a replay of this one
+            may need them until its progress is durable.
+        dead_letters: Records, or parts of them, that are invalid.
+        decisions: Decisions for the decision log.
+        answers: Answers to commands, published when the batch is durable.
         misplaced: Observations to be sent to their own partitions.
-        progress: What the progress record remembers besides the offset.
-        events: Events folded, for the metrics.
+        progress: Body of the progress record.
+        events: Number of events folded, for the metrics.
     """
 
     entries: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
@@ -78,17 +78,17 @@ class Outcome:
     progress: bytes = b""
     events: int = 0
 
-    def keep_to_itself(self) -> None:
-        """Drop what others have told already."""
+    def drop_side_effects(self) -> None:
+        """Drop everything but the table entries: the active generation has published it."""
         self.dead_letters, self.decisions, self.answers, self.misplaced = [], [], [], []
 
 
 class FoldPausedError(Exception):
-    """A stage has folded for so long that others must have their turn; it goes on when called."""
+    """A pause is due: the fold continues when it is called again."""
 
 
 class Stage(Protocol):
-    """The state of one agent, and what it does with records; knows no Faust."""
+    """The state of one agent and its transitions, independent of Faust."""
 
     def restore(self, partition: int, table: DurableTable) -> None:
         """Build the state of `partition` from its table entries."""
@@ -100,45 +100,45 @@ class Stage(Protocol):
         records: Sequence[ConsumerRecord],
         is_due: Callable[[], bool] = never,
     ) -> Outcome:
-        """Fold records that follow each other, and return what must become durable.
+        """Fold consecutive records, and return what must become durable.
 
         Args:
             topic: The source topic.
             partition: The partition.
             records: The records.
-            is_due: Asked between records whether to pause.
+            is_due: Called between records; returns whether to pause.
 
         Raises:
-            PlanMissingError: it stops before a record of an experiment whose plan is not known. To
-                be called again with the same records once it is; it goes on where it stopped.
-            FoldPausedError: it stops because a pause is due; to be called again likewise.
+            PlanMissingError: the plan of the next record's experiment is unknown. Call again with
+                the same records once it is known; the fold continues where it stopped.
+            FoldPausedError: a pause is due. Call again with the same records.
         """
 
-    def settle(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
-        """Emit what follows from the batches folded so far; they are durable now.
+    def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
+        """Publish what follows from the batches folded so far, which are durable now.
 
         Args:
             topic: The source topic.
             partition: The partition.
-            answers: What the last one has answered.
+            answers: Answers of the last batch.
         """
 
     def release(self, partition: int) -> None:
-        """Forget a partition that is somebody else's now."""
+        """Drop the state of a partition that is assigned to another worker now."""
 
 
-class Journal:
-    """Runs the batches of one agent through its stage and its table.
+class PartitionProcessor:
+    """Processing of the batches of one agent, one partition queue each.
 
     Args:
-        app: The app whose positions follow from the table.
+        app: The app; it resumes the source topics where the table ends.
         table: Holds the stage's entries and one progress record per source topic and partition.
-        stage: What to do with records.
+        stage: Folds records.
         topics: Source topics of the agent.
         framing: Learns the schemas of records before they are decoded.
         learn_plan: Returns once the plan of an experiment is known.
-        publish: Makes what an outcome has besides table entries durable: dead letters, decisions.
-        write_timeout_s: Longest wait for a write; then the process ends.
+        publish: Makes the rest of an outcome durable: dead letters, decisions, moved observations.
+        write_timeout_s: Longest wait for a write, in seconds; then the process exits.
     """
 
     def __init__(
@@ -162,37 +162,37 @@ class Journal:
         self._publish = publish
         self._timeout = write_timeout_s
         self._done: dict[int, dict[str, int]] = {}
-        self._in_flight: set[int] = set()  # partitions; of a batch that fails, the process ends
+        self._in_flight: set[int] = set()  # partitions whose batch is not durable yet
         self._forgotten: defaultdict[int, list[bytes]] = defaultdict(list)
         table.on_recover(self._on_recovered)
         app.resume = {**app.resume, **dict.fromkeys(topics, self._position)}
 
     async def run(self, stream: StreamT[Any]) -> None:
-        """Run every batch of `stream`; the body of an agent."""
+        """Process every batch of `stream`; the body of an agent."""
         manual: faust.Stream[Any] = cast(Any, stream).noack()
-        lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
+        queues: dict[int, asyncio.Queue[EventT[Any]]] = {}
         async with asyncio.TaskGroup() as tasks:
             running = []
             async for event in manual.events():
                 partition = event.message.partition
-                if partition not in lanes:
-                    lanes[partition] = asyncio.Queue()
-                    running.append(tasks.create_task(self._run_lane(lanes[partition])))
-                lanes[partition].put_nowait(event)
-            for lane in running:  # the stream has ended, and lanes do not by themselves
-                lane.cancel()
+                if partition not in queues:
+                    queues[partition] = asyncio.Queue()
+                    running.append(tasks.create_task(self._run_queue(queues[partition])))
+                queues[partition].put_nowait(event)
+            for task in running:  # the stream has ended; a queue has no end of its own
+                task.cancel()
 
-    async def _run_lane(self, lane: asyncio.Queue[EventT[Any]]) -> None:
-        """Run the batches of one partition in order, those that wait together at once."""
+    async def _run_queue(self, queue: asyncio.Queue[EventT[Any]]) -> None:
+        """Process the batches of one partition in order, those that wait together at once."""
         while True:
-            waiting = [await lane.get()]
+            waiting = [await queue.get()]
             records = size = 0
-            while not lane.empty():
+            while not queue.empty():
                 records += len(_batch(waiting[-1]).records)
                 size += _batch(waiting[-1]).size
                 if records >= MAX_BATCH_RECORDS or size >= MAX_BATCH_BYTES:
                     break
-                waiting.append(lane.get_nowait())
+                waiting.append(queue.get_nowait())
             for tp, events in groupby(waiting, key=lambda event: event.message.tp):
                 try:
                     await self._run(tp, list(events))
@@ -201,15 +201,15 @@ class Journal:
                         raise  # nothing of it is acknowledged, so it is read again
                     die("a batch was cancelled")
                 except BaseException as error:
-                    if self._app.should_stop:  # and the producer may have stopped already
+                    if self._app.should_stop:  # the producer may have stopped already
                         logger.warning("a batch is left to be read again: %r", error)
                         return
                     logger.exception("a batch could not be made durable")
                     die("a batch could not be made durable")
 
     async def _run(self, tp: TP, events: Sequence[EventT[Any]]) -> None:
-        # Of an older generation the partition has moved or been sought since: unacknowledged, its
-        # records are read again.
+        # An event of an older consumer generation is not acknowledged: the partition has moved or
+        # been sought since, so its records are read again.
         generation = self._app.consumer_generation_id
         live = [event for event in events if event.message.generation_id == generation]
         if not live:
@@ -228,8 +228,8 @@ class Journal:
             await self._learn_schemas(records)
             folded = await self._fold(topic, partition, records)
             folded.dead_letters[:0] = outcome.dead_letters
-            if batch.is_told:
-                folded.keep_to_itself()
+            if batch.already_published:
+                folded.drop_side_effects()
             await self._make_durable(topic, partition, batch.end - 1, folded)
             outcome = folded
             self._in_flight.discard(partition)
@@ -238,12 +238,12 @@ class Journal:
         lag = (self._app.consumer.highwater(tp) or 0) - batch.end
         metrics.LAG.labels(topic, partition).set(max(0, lag))
         metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
-        self._stage.settle(topic, partition, outcome.answers)
+        self._stage.on_durable(topic, partition, outcome.answers)
 
     async def _fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
         while True:
-            # Kept over the pause: else every partition would fold between two looks of the event
-            # loop, and heartbeats, which need several, would wait for all of them each time.
+            # Held over the pause: otherwise every partition would fold once per cycle of the event
+            # loop, and heartbeats, which need several cycles, would wait for all of them each time.
             async with self._app.turn_to_fold:
                 try:
                     is_due = _elapsed(FOLD_WITHOUT_PAUSE_S)
@@ -285,7 +285,7 @@ class Journal:
     async def _check_continuity(
         self, tp: TP, progress: int, batch: FetchBatch, records: Sequence[ConsumerRecord]
     ) -> list[DeadLetter]:
-        """Tell a hole in the log from records lost on their way here, which must not happen."""
+        """Return a dead letter for records that retention deleted; exit if records were lost."""
         if batch.begin > progress:
             die(
                 f"{tp} goes on at {batch.begin} instead of {progress}: records were lost on the way"
@@ -296,7 +296,7 @@ class Journal:
         start = (await self._app.consumer.earliest_offsets(tp))[tp]
         metrics.LOG_GAPS.labels(tp.topic).inc()
         if start <= progress:
-            # Transaction markers and aborted transactions take offsets and bring no records.
+            # Transaction markers and aborted transactions take offsets without records.
             logger.info("%s has no records in [%d, %d)", tp, progress, first)
             return []
         logger.error("%s: records [%d, %d) were deleted before they were read", tp, progress, first)
@@ -335,8 +335,8 @@ class Journal:
 
     def _restore(self) -> None:
         if self._in_flight:
-            # Faust waits for what was started before it gives partitions up. If it did not, the
-            # state that is built here would lack what the batch is about to write.
+            # Faust waits for started batches before it revokes partitions. Otherwise the state
+            # restored here would lack what such a batch is about to write.
             die(f"a batch of the partitions {sorted(self._in_flight)} outlived a rebalance")
         mine = {tp.partition for tp in self._app.consumer.assignment() if tp.topic in self._topics}
         for partition in self._done.keys() - mine:
@@ -345,12 +345,12 @@ class Journal:
             self._check_identities(partition)
             progress = {topic: self._progress(topic, partition) for topic in self._topics}
             if self._done.get(partition) != progress:
-                # New here, or somebody else's for a while without this process having noticed.
+                # Newly assigned, or owned by another worker in between.
                 self._release(partition)
                 self._stage.restore(partition, self._table)
                 self._done[partition] = progress
             for topic in self._topics:
-                self._stage.settle(topic, partition)
+                self._stage.on_durable(topic, partition)
 
     def _check_identities(self, partition: int) -> None:
         for topic in self._topics:
@@ -370,13 +370,13 @@ def progress_key(topic: str, partition: int) -> bytes:
 
 
 def _elapsed(seconds: float) -> Callable[[], bool]:
-    """Return a function that returns whether so many seconds have passed since now."""
+    """Return a predicate that is true from `seconds` after this call on."""
     until = time.monotonic() + seconds
     return lambda: time.monotonic() >= until
 
 
 def identity_key(topic: str, partition: int) -> bytes:
-    """Return the table key of the id that the source topic of a partition had."""
+    """Return the table key of the topic id of a source partition."""
     return f"i/{topic}/{partition}".encode()
 
 
