@@ -99,12 +99,8 @@ def world(monkeypatch) -> World:
         )
     ]
     stage.fold("commands", PARTITION, records)
-    follower, projected, log, framing = (
-        GenerationFollower(),
-        Projected(),
-        MemoryLog(),
-        Framing(SINGLE_OBJECT),
-    )
+    follower, projected, log = GenerationFollower(), Projected(), MemoryLog()
+    framing = Framing(SINGLE_OBJECT)
     topics: list[Any] = ["posteriors", "decisions", "commands"]
     outlets = Outlets(*topics)
     publisher = Publisher(
@@ -117,7 +113,7 @@ def world(monkeypatch) -> World:
         LoggedActions(log, framing),
         LastSnapshots(log, "posteriors", framing),
     )
-    publisher._share = Share(0.5, 3_600.0)  # however slow the machine is
+    publisher._share = TimeBudget(0.5, 3_600.0)  # however slow the machine is
     world = World(stage, follower, publisher, projected, log)
 
     async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:
