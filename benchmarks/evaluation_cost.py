@@ -24,8 +24,8 @@ from streams.model.quantities import inverse_propensity
 from streams.policies.arm_posteriors import best_arm
 from streams.stats.bayes.lift import lift_vs_control
 from streams.stats.bayes.value_remaining import relative_value_remaining
+from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
-from streams.stats.posteriors.families import posteriors_of
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
@@ -50,7 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     metrics = tallied(arguments.variants)
     clicks = [Sample.of(each.units, each.metric) for each in metrics[0]]
-    posteriors = posteriors_of(MetricKind.BINARY, clicks)
+    posteriors = FAMILIES[MetricKind.BINARY].posteriors(clicks)
     steps: dict[str, Callable[[], object]] = {
         f"evaluation, {policy}": _evaluation(policy, arguments.variants, arguments.metrics)
         for policy in ("thompson_sampling", "bayesian_ab")

@@ -27,10 +27,10 @@ from streams.stats.bayes.credible import equal_tailed
 from streams.stats.bayes.lift import lift_vs_control, lifts_vs_control
 from streams.stats.bayes.value_remaining import value_remaining
 from streams.stats.direction import Direction
-from streams.stats.kind_inference import VariantMetric, find_kind
+from streams.stats.families.base import VariantMetric
+from streams.stats.families.registry import FAMILIES, find_kind
 from streams.stats.kinds import MetricKind
 from streams.stats.posteriors.base import Posteriors
-from streams.stats.posteriors.families import posteriors_of
 from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally
@@ -80,7 +80,7 @@ class _Update:
         for variants in self._metrics:
             kind = find_kind(None, variants).kind
             samples = [Sample.of(variant.units, variant.metric) for variant in variants]
-            found[kind] = posteriors_of(kind, samples)
+            found[kind] = FAMILIES[kind].posteriors(samples)
         ratios = [
             RatioSample.of(x.units, x.metric, y.metric, 0)
             for x, y in zip(self._metrics[0], self._metrics[1], strict=True)

@@ -12,11 +12,11 @@ from streams.experiments.metrics import MetricRole, MetricSpec
 from streams.experiments.snapshot import MetricModel
 from streams.policies.arms import arms_of
 from streams.policies.base import Arm, BetaPolicy
-from streams.stats.kind_inference import FoundKind, VariantMetric, find_kind, is_binary
+from streams.stats.families.base import WEAK_PRIORS, Priors, VariantMetric
+from streams.stats.families.registry import FAMILIES, FoundKind, find_kind
 from streams.stats.kinds import MetricKind
 from streams.stats.nonstationary.periods import read_periods
 from streams.stats.posteriors.base import Posteriors
-from streams.stats.posteriors.families import Priors, posteriors_of
 from streams.stats.posteriors.mirrored import oriented
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally, VariantTally
@@ -91,8 +91,8 @@ def model_metric(
         model=_model(name, role, spec, found),
         tallies=tallies,
         samples=samples,
-        posteriors=posteriors_of(
-            found.kind, read.samples if read else samples, _priors(config, name, role, found)
+        posteriors=FAMILIES[found.kind].posteriors(
+            read.samples if read else samples, _priors(config, name, role, found)
         ),
         compared=MetricContrasts.of(
             traffic, tallies, samples, is_binary=found.kind is MetricKind.BINARY
@@ -115,7 +115,9 @@ class PrimaryByPeriod:
     @property
     def is_binary(self) -> bool:
         """Whether the values of every period may all be 0 or 1."""
-        return all(is_binary(part) for parts in self.parts for part in parts)
+        return all(
+            FAMILIES[MetricKind.BINARY].allows(part) for parts in self.parts for part in parts
+        )
 
 
 def primary_by_period(
@@ -210,4 +212,4 @@ def _priors(config: ExperimentConfig, name: str, role: MetricRole, found: FoundK
         and isinstance(policy, BetaPolicy)
     ):
         return Priors(alpha=policy.prior_alpha, beta=policy.prior_beta)
-    return config.spec(name).priors if found.is_declared else Priors()
+    return config.spec(name).priors if found.is_declared else WEAK_PRIORS

@@ -18,7 +18,7 @@ from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE, MetricContrasts, Tr
 from streams.experiments.metrics import MetricSpec
 from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray
-from streams.stats.kind_inference import FoundKind
+from streams.stats.families.registry import FoundKind
 from streams.stats.kinds import Contradiction, ContradictionCode, MetricKind
 from streams.stats.posteriors.normal import NormalPosterior
 from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors

@@ -5,10 +5,8 @@ from __future__ import annotations
 from streams.experiments.definition import ExperimentConfig, ExperimentDefinition
 from streams.experiments.metrics import MetricSpec
 from streams.model.quantities import MICRO, VALUE_LIMIT
-from streams.stats.kinds import MetricKind
+from streams.stats.families.registry import FAMILIES
 from streams.tallies.plan import Accepted, PeriodPlan, Plan, pair_of
-
-_NOT_NEGATIVE = frozenset({MetricKind.BINARY, MetricKind.COUNT, MetricKind.REVENUE})
 
 
 def plan_of(definition: ExperimentDefinition) -> Plan:
@@ -47,9 +45,10 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
 def accepted_of(config: ExperimentConfig, metric: str) -> Accepted | None:
     """Return which single values of a metric are counted; None for all that can be sent."""
     spec = config.spec(metric)
-    if spec.kind is MetricKind.BINARY:
-        return Accepted(0, MICRO, is_whole=True)
-    is_whole = spec.kind is MetricKind.COUNT
+    family = spec.family
+    if family is not None and family.largest is not None:
+        return Accepted(0, family.largest, is_whole=family.is_whole)
+    is_whole = family is not None and family.is_whole
     if spec.min_value is None and spec.max_value is None and not is_whole:
         return None
     return Accepted(
@@ -60,13 +59,13 @@ def accepted_of(config: ExperimentConfig, metric: str) -> Accepted | None:
 
 
 def _cap(spec: MetricSpec) -> int | None:
-    if spec.model_kind is MetricKind.BINARY:
-        return MICRO  # a second click of a unit is no second conversion
+    if spec.model_kind is not None and (largest := FAMILIES[spec.model_kind].largest) is not None:
+        return largest  # of a binary metric: a second click of a unit is no second conversion
     return None if spec.cap is None else round(spec.cap * MICRO)
 
 
 def _floor(spec: MetricSpec, *, is_denominator: bool) -> int | None:
     if spec.floor is not None:
         return round(spec.floor * MICRO)
-    is_default = spec.kind in _NOT_NEGATIVE or (spec.kind is None and is_denominator)
+    is_default = is_denominator if spec.family is None else spec.family.is_not_negative
     return 0 if is_default else None

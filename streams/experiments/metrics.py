@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -11,10 +10,11 @@ from pydantic import Field, StringConstraints, model_validator
 from streams.model.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
 from streams.model.validation import InputModel, problem
 from streams.stats.direction import Direction
+from streams.stats.families.base import PRIOR_OF_VALUES, WEAK_PRIORS, Family, Priors
+from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
 from streams.stats.nonstationary.periods import Reading
 from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
-from streams.stats.posteriors.families import Priors
 from streams.stats.posteriors.normal import FEWEST_DEGREES, NormalPrior
 
 MetricName = Annotated[
@@ -24,14 +24,6 @@ MetricName = Annotated[
 
 _LARGEST = 1e12
 _SMALLEST = 1e-12
-_OF_VALUES = frozenset({"mean", "variance", "units", "degrees"})
-_PRIORS: Mapping[MetricKind, frozenset[str]] = {
-    MetricKind.BINARY: frozenset({"alpha", "beta"}),
-    MetricKind.COUNT: frozenset({"events", "event_units"}),
-    MetricKind.REVENUE: frozenset({"alpha", "beta"}) | _OF_VALUES,
-    MetricKind.CONTINUOUS: _OF_VALUES,
-    MetricKind.RATIO: frozenset(),
-}
 
 
 class MetricRole(StrEnum):
@@ -89,7 +81,7 @@ class PriorSpec(InputModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         stated = self.stated
-        if stated & _OF_VALUES and not {"mean", "variance"} <= stated:
+        if stated & PRIOR_OF_VALUES and not {"mean", "variance"} <= stated:
             missing = "variance" if "mean" in stated else "mean"
             message = "a prior of values states their mean and their variance"
             raise problem("PRIOR_INCOMPLETE", message, missing)
@@ -98,7 +90,7 @@ class PriorSpec(InputModel):
     @property
     def priors(self) -> Priors:
         """The same as the posteriors take it."""
-        stated = self.model_dump(include=set(_OF_VALUES), exclude_none=True)
+        stated = self.model_dump(include=set(PRIOR_OF_VALUES), exclude_none=True)
         values = NormalPrior(**stated) if stated else None
         rate = {} if self.events is None else {"events": self.events}
         return Priors(
@@ -191,6 +183,11 @@ class MetricSpec(InputModel):
         return MetricKind.COUNT if is_count else self.kind
 
     @property
+    def family(self) -> Family | None:
+        """The family of the declared kind; None if none is declared."""
+        return None if self.kind is None else FAMILIES[self.kind]
+
+    @property
     def components(self) -> tuple[str, str] | None:
         """Numerator and denominator; None of what is no ratio."""
         if self.numerator is None or self.denominator is None:
@@ -214,12 +211,12 @@ class MetricSpec(InputModel):
     def _check_cap(self) -> Self:
         if self.cap is None:
             return self
-        if self.kind is MetricKind.RATIO:
-            message = "a ratio has no cap of its own; cap its numerator or its denominator"
-            raise problem("CAP_NOT_USED", message, "cap")
-        if self.kind is MetricKind.BINARY:
-            raise problem("CAP_NOT_USED", "a metric of 0 and 1 has no cap", "cap")
-        if self.kind is MetricKind.COUNT and not self.cap.is_integer():
+        family = self.family
+        if family is None:
+            return self
+        if family.cap_refusal is not None:
+            raise problem("CAP_NOT_USED", family.cap_refusal, "cap")
+        if family.is_whole and not self.cap.is_integer():
             message = f"cap == {self.cap}, must be a whole number, as counts are"
             raise problem("CAP_NOT_WHOLE", message, "cap")
         return self
@@ -229,13 +226,13 @@ class MetricSpec(InputModel):
         if self.counting is not None and self.kind is not MetricKind.BINARY:
             message = "counting says how often a unit of a binary metric counts, and it is none"
             raise problem("COUNTING_NOT_USED", message, "counting")
-        if self.kind in {MetricKind.RATIO, MetricKind.BINARY}:
+        if self.family is not None and not self.family.has_bounds:
             for name, bound in (("minValue", self.min_value), ("maxValue", self.max_value)):
                 if bound is not None:
-                    message = f"the values of a {self.kind.value} metric follow from its kind"
+                    message = f"the values of a {self.family.kind} metric follow from its kind"
                     raise problem("BOUNDS_NOT_USED", message, name)
             if self.floor is not None:
-                message = f"a {self.kind.value} metric has no floor of its own"
+                message = f"a {self.family.kind} metric has no floor of its own"
                 raise problem("FLOOR_NOT_USED", message, "floor")
         least = -VALUE_LIMIT if self.min_value is None else self.min_value
         if self.max_value is not None and self.max_value < least:
@@ -246,10 +243,11 @@ class MetricSpec(InputModel):
         return self
 
     def _check_floor(self, floor: float) -> None:
-        if self.kind in {MetricKind.COUNT, MetricKind.REVENUE} and floor < 0.0:
-            message = f"floor == {floor}, must be >= 0 for a {self.kind.value} metric"
+        family = self.family
+        if family is not None and family.is_not_negative and floor < 0.0:
+            message = f"floor == {floor}, must be >= 0 for a {family.kind} metric"
             raise problem("OUT_OF_RANGE", message, "floor")
-        if self.kind is MetricKind.COUNT and not floor.is_integer():
+        if family is not None and family.is_whole and not floor.is_integer():
             message = f"floor == {floor}, must be a whole number, as counts are"
             raise problem("FLOOR_NOT_WHOLE", message, "floor")
         # In micro-units, as values are counted: two numbers may round to the same one.
@@ -265,13 +263,13 @@ class MetricSpec(InputModel):
         if kind is None:
             message = "a prior belongs to a kind, and the metric declares none"
             raise problem("KIND_NOT_DECLARED", message, "kind")
-        unused = sorted(self.prior.stated - _PRIORS[kind])
+        unused = sorted(self.prior.stated - FAMILIES[kind].prior_fields)
         if unused:
             alias = type(self.prior).model_fields[unused[0]].alias
             message = f"a metric that is read as {kind.value} has no such prior"
             raise problem("PRIOR_NOT_USED", message, f"prior.{alias}")
         mean = self.prior.mean
-        if self.kind is MetricKind.REVENUE and mean is not None and mean <= 0.0:
+        if FAMILIES[kind].needs_positive_prior_mean and mean is not None and mean <= 0.0:
             message = f"mean == {mean}, must be > 0, as amounts are"
             raise problem("OUT_OF_RANGE", message, "prior.mean")
         return self
@@ -279,4 +277,4 @@ class MetricSpec(InputModel):
     @property
     def priors(self) -> Priors:
         """The declared priors; weak ones for what is not declared."""
-        return Priors() if self.prior is None else self.prior.priors
+        return WEAK_PRIORS if self.prior is None else self.prior.priors

@@ -17,8 +17,8 @@ from streams.experiments.metrics import MetricRole, MetricSpec
 from streams.model.errors import InputError
 from streams.model.validation import parse
 from streams.stats.direction import Direction
+from streams.stats.families.base import Priors
 from streams.stats.kinds import MetricKind
-from streams.stats.posteriors.families import Priors
 from streams.stats.posteriors.normal import NormalPrior
 from streams.tallies.plan import MAX_DECLARED, Accepted, Plan
 

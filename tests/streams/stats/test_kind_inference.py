@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.model.quantities import MICRO
-from streams.stats.kind_inference import VariantMetric, find_kind, infer_kind
+from streams.stats.families.base import VariantMetric
+from streams.stats.families.registry import find_kind, infer_kind
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streams.model.quantities import MICRO
 from streams.stats.bayes.best import best
+from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
 from streams.stats.nonstationary.periods import (
     MIN_UNITS_OF_STRATUM,
@@ -18,7 +19,6 @@ from streams.stats.nonstationary.periods import (
     in_buckets,
     read_periods,
 )
-from streams.stats.posteriors.families import posteriors_of
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.periods import (
@@ -80,8 +80,10 @@ def test_a_drifting_base_rate_under_moving_weights_turns_no_winner_round():
     a = [binary(90_000, 900), binary(10_000, 500)]
     b = [binary(10_000, 80), binary(90_000, 4_050)]
 
-    alike = best(posteriors_of(MetricKind.BINARY, read(variants(a, b))))
-    by_period = best(posteriors_of(MetricKind.BINARY, read(variants(a, b), is_stratified=True)))
+    alike = best(FAMILIES[MetricKind.BINARY].posteriors(read(variants(a, b))))
+    by_period = best(
+        FAMILIES[MetricKind.BINARY].posteriors(read(variants(a, b), is_stratified=True))
+    )
 
     assert alike.probability[1] > 0.999
     assert by_period.probability[0] > 0.95
@@ -153,8 +155,8 @@ def test_a_variant_that_came_later_is_not_taken_for_a_worse_one():
         }
     )
 
-    plain = best(posteriors_of(MetricKind.BINARY, read([a, b], now_ms)))
-    matured = best(posteriors_of(MetricKind.BINARY, read([a, b], now_ms, is_delayed=True)))
+    plain = best(FAMILIES[MetricKind.BINARY].posteriors(read([a, b], now_ms)))
+    matured = best(FAMILIES[MetricKind.BINARY].posteriors(read([a, b], now_ms, is_delayed=True)))
 
     assert plain.probability[1] < 0.001
     assert 0.01 < matured.probability[1] < 0.99

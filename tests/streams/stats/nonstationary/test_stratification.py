@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.bayes.best import best
+from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
 from streams.stats.nonstationary.period_samples import Samples
 from streams.stats.nonstationary.stratification import stratified
-from streams.stats.posteriors.families import posteriors_of
 from streams.stats.sample import Sample
 
 
@@ -32,8 +32,8 @@ SIMPSON = [
 
 def test_simpsons_paradox_does_not_turn_the_winner_round():
     """A is better in both periods, and by far the worse one of pooled counts."""
-    wrong = best(posteriors_of(MetricKind.BINARY, pooled(SIMPSON)))
-    right = best(posteriors_of(MetricKind.BINARY, stratified(Samples.of(SIMPSON))))
+    wrong = best(FAMILIES[MetricKind.BINARY].posteriors(pooled(SIMPSON)))
+    right = best(FAMILIES[MetricKind.BINARY].posteriors(stratified(Samples.of(SIMPSON))))
 
     assert wrong.probability[1] > 0.999
     assert right.probability[0] > 0.95
@@ -91,7 +91,7 @@ def test_intervals_hold_while_rate_and_weights_move():
             ]
             for rate, w in zip(rates, weights, strict=True)
         ]
-        arms = posteriors_of(MetricKind.BINARY, stratified(Samples.of(periods)))
+        arms = FAMILIES[MetricKind.BINARY].posteriors(stratified(Samples.of(periods)))
         inside = (arms.quantiles(0.025) <= rates.mean()) & (rates.mean() <= arms.quantiles(0.975))
         covered += int(inside.sum())
         a, b = pooled(periods)

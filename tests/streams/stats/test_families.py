@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from streams.model.errors import InvalidParameterError
+from streams.stats.families.base import Priors
+from streams.stats.families.count import dispersions
+from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
 from streams.stats.posteriors.beta import BetaPosterior
-from streams.stats.posteriors.families import Priors, dispersions, posteriors_of
 from streams.stats.posteriors.gamma import GammaPosterior
 from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
 from streams.stats.posteriors.revenue import RevenuePosterior
@@ -33,22 +35,24 @@ def sampled(values, without=0):
     ],
 )
 def test_every_kind_has_its_family(kind, family):
-    assert isinstance(posteriors_of(kind, [sampled([1, 1], 8), sampled([1], 9)]), family)
+    assert isinstance(FAMILIES[kind].posteriors([sampled([1, 1], 8), sampled([1], 9)]), family)
 
 
 def test_ratio_needs_more_than_one_metric():
     with pytest.raises(InvalidParameterError):
-        posteriors_of(MetricKind.RATIO, [sampled([1])])
+        FAMILIES[MetricKind.RATIO].posteriors([sampled([1])])
 
 
 def test_priors_reach_their_family():
     arm = sampled([1, 1], 8)
 
-    beta = posteriors_of(MetricKind.BINARY, [arm], Priors(alpha=3, beta=7))
-    gamma = posteriors_of(MetricKind.COUNT, [arm], Priors(events=3, event_units=7))
-    normal = posteriors_of(MetricKind.CONTINUOUS, [arm], Priors(values=NormalPrior(2, 1, units=10)))
-    revenue = posteriors_of(
-        MetricKind.REVENUE, [arm], Priors(alpha=3, beta=7, values=NormalPrior(4, 1, units=2))
+    beta = FAMILIES[MetricKind.BINARY].posteriors([arm], Priors(alpha=3, beta=7))
+    gamma = FAMILIES[MetricKind.COUNT].posteriors([arm], Priors(events=3, event_units=7))
+    normal = FAMILIES[MetricKind.CONTINUOUS].posteriors(
+        [arm], Priors(values=NormalPrior(2, 1, units=10))
+    )
+    revenue = FAMILIES[MetricKind.REVENUE].posteriors(
+        [arm], Priors(alpha=3, beta=7, values=NormalPrior(4, 1, units=2))
     )
 
     assert beta.means.tolist() == [5 / 20]
@@ -81,7 +85,9 @@ def test_counts_in_lumps_get_intervals_that_hold():
     rng = np.random.default_rng(5)
     covered = 0
     for _ in range(400):
-        arm = posteriors_of(MetricKind.COUNT, [sampled(rng.negative_binomial(0.2, 1 / 6, 400))])
+        arm = FAMILIES[MetricKind.COUNT].posteriors(
+            [sampled(rng.negative_binomial(0.2, 1 / 6, 400))]
+        )
         covered += bool(arm.quantiles(0.025)[0] <= 1.0 <= arm.quantiles(0.975)[0])
 
     assert covered >= 358

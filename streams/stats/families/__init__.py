@@ -1,0 +1,1 @@
+"""One class per metric kind: the values it allows, its priors, its posterior and its wording."""

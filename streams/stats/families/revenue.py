@@ -1,0 +1,45 @@
+"""Amounts >= 0 that many units do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from streams.stats.families.base import (
+    PRIOR_OF_SHARE,
+    PRIOR_OF_VALUES,
+    WEAK_PRIORS,
+    Family,
+    Priors,
+    VariantMetric,
+)
+from streams.stats.kinds import ContradictionCode, MetricKind
+from streams.stats.posteriors.revenue import RevenuePosterior
+from streams.stats.sample import Sample
+from streams.tallies.cell import MetricTally
+
+
+class Revenue(Family):
+    """Amounts >= 0 that many units do not have; posteriors of share with a value times its mean."""
+
+    kind: ClassVar[MetricKind] = MetricKind.REVENUE
+    contradiction: ClassVar[ContradictionCode | None] = ContradictionCode.NEGATIVE_VALUES
+    prior_fields: ClassVar[frozenset[str]] = PRIOR_OF_SHARE | PRIOR_OF_VALUES
+    is_not_negative: ClassVar[bool] = True
+    needs_positive_prior_mean: ClassVar[bool] = True
+
+    def allows(self, metric: MetricTally) -> bool:
+        """Return whether the sum is that of amounts >= 0."""
+        return metric.total >= 0
+
+    def is_inferred(self, variants: Sequence[VariantMetric]) -> bool:
+        """Return whether some units have no value."""
+        return any(variant.metric.units < variant.units for variant in variants)
+
+    def posteriors(
+        self, samples: Sequence[Sample], priors: Priors = WEAK_PRIORS
+    ) -> RevenuePosterior:
+        """Return posteriors of the revenue per unit."""
+        return RevenuePosterior.observed(
+            samples, prior_alpha=priors.alpha, prior_beta=priors.beta, prior=priors.values
+        )
