@@ -21,7 +21,7 @@ from streams.worker.app import make_app
 from streams.worker.outbox import CHUNK_RECORDS, Outgoing, deliver
 from streams.worker.tables import DurableTable, unpack
 from streams.worker.transport import BatchingApp
-from tests.streams.worker.memory_kafka import MemoryLog, MemoryProducer, Process
+from tests.twins.kafka import MemoryBroker, MemoryProducer, Process
 
 TABLE = "observations-state"
 TOPIC = catalogue.OBSERVATIONS
@@ -38,7 +38,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.settings = Settings(partitions=4)
-        self.log = MemoryLog(self.settings.partitions)
+        self.log = MemoryBroker(self.settings.partitions)
         self.apps: list[BatchingApp] = []
 
     def app(self) -> BatchingApp:

@@ -17,7 +17,7 @@ from streams.settings import Settings
 from streams.worker import transport
 from streams.worker.app import make_app
 from streams.worker.transport import BatchingConsumer, FetchBatch
-from tests.streams.worker.memory_kafka import MemoryConsumer, MemoryLog, MemoryThread, connect
+from tests.twins.kafka import MemoryBroker, MemoryConsumer, MemoryThread, connect
 
 TOPIC, CHANGELOG = "observations", "state-changelog"
 TPS = (TP(TOPIC, 0), TP(TOPIC, 1))
@@ -37,7 +37,7 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self.log = MemoryLog(2)
+        self.log = MemoryBroker(2)
         self.app = make_app(SETTINGS)
         self.durable: dict[TP, int] = {}
         self.fences: dict[TP, int] = {}

@@ -48,7 +48,7 @@ from streams.worker.tables import DurableTable, unpack
 from streams.worker.tally_stage import TallyStage
 from streams.worker.topology import _Topology
 from streams.worker.transport import BatchingApp, FetchBatch
-from tests.streams.worker.memory_kafka import Crash, Fault, MemoryLog, MemoryProducer, Process
+from tests.twins.kafka import Crash, Fault, MemoryBroker, MemoryProducer, Process
 
 NOW_MS = 1_700_000_000_000
 KEYRING = Keyring({1: bytes(range(32))})
@@ -104,10 +104,10 @@ class Agent(ABC):
 
     name: str
     sources: Sequence[catalogue.Topic]
-    log: MemoryLog
+    log: MemoryBroker
 
     def __init__(self) -> None:
-        self.log = MemoryLog(SETTINGS.partitions)
+        self.log = MemoryBroker(SETTINGS.partitions)
 
     @property
     def tps(self) -> list[TP]:
@@ -246,7 +246,7 @@ class Experiments(Agent):
 class Laws:
     """What holds whenever records are acknowledged, by what is durable then."""
 
-    def __init__(self, agent: Agent, log: MemoryLog) -> None:
+    def __init__(self, agent: Agent, log: MemoryBroker) -> None:
         self._agent = agent
         self._log = log
         self._prefixes = agent.prefixes
@@ -362,7 +362,7 @@ class Stream:
     """
 
     app: BatchingApp
-    log: MemoryLog
+    log: MemoryBroker
     tps: Sequence[TP]
     watched: Watched
     cuts: Sequence[int]
@@ -405,7 +405,7 @@ class Installation:
         self._cuts = cuts
         self._seed = seed
         self._fold_without_pause_s = 0.0 if pauses else 3_600.0
-        self.log = MemoryLog(SETTINGS.partitions)
+        self.log = MemoryBroker(SETTINGS.partitions)
         for tp in agent.tps:
             for record in agent.log.read(tp):
                 self.log.append(tp, record.key, record.value, record.timestamp)

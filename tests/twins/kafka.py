@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, cast
@@ -17,6 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.producer import Producer
 from faust.types import TP, RecordMetadata
 
+from streams.kafka.records import Span, StoredRecord
 from streams.model.partitioning import partition_of
 from streams.worker.transport import BatchingApp, BatchingConsumer, BatchingTransport
 
@@ -37,12 +38,13 @@ class Fault(Enum):
 
 
 @dataclass
-class MemoryLog:
+class MemoryBroker:
     """The records that a broker has made durable.
 
     Attributes:
         records: By topic and partition, in order of offset.
         begin: First offset that retention has kept.
+        committed: Offsets of the consumer group.
     """
 
     partitions: int
@@ -50,6 +52,7 @@ class MemoryLog:
         default_factory=lambda: defaultdict(list)
     )
     begin: dict[TP, int] = field(default_factory=dict)
+    committed: dict[TP, int] = field(default_factory=dict)
     _ends: dict[TP, int] = field(default_factory=dict)
 
     def append(
@@ -103,6 +106,29 @@ class MemoryLog:
                 if record.value is not None:
                     newest[place] = record.value
         return newest
+
+
+@dataclass
+class BrokerSource:
+    """The `LogSource` of a broker, whose topics have no prefix."""
+
+    broker: MemoryBroker
+
+    def spans(self, topic: str) -> dict[int, Span]:
+        return {
+            partition: Span(self.broker.begin.get(TP(topic, partition), 0), end)
+            for partition in range(self.broker.partitions)
+            for end in [self.broker.end(TP(topic, partition))]
+        }
+
+    def read(
+        self, topic: str, partition: int, begin: int, end: int
+    ) -> Iterator[Sequence[StoredRecord]]:
+        yield [
+            StoredRecord(each.offset, each.timestamp, each.key, each.value)
+            for each in self.broker.read(TP(topic, partition), begin)
+            if each.offset < end
+        ]
 
 
 @dataclass
@@ -175,7 +201,7 @@ class MemoryProducer(Producer):
     """
 
     def __init__(
-        self, app: BatchingApp, log: MemoryLog, process: Process, order: random.Random
+        self, app: BatchingApp, log: MemoryBroker, process: Process, order: random.Random
     ) -> None:
         super().__init__(app.transport)
         self._log = log
@@ -265,17 +291,17 @@ class MemoryThread(driver.AIOKafkaConsumerThread):
     Attributes:
         max_records: Records of one partition that a fetch brings at most.
         failures: Raised by the next fetches, one each.
-        committed: Offsets that were committed.
+        committed: Offsets that were committed, by any worker.
         fetched: Partitions that were asked for, of every fetch.
         subscribed: Topics that the worker wants.
     """
 
-    def __init__(self, consumer: MemoryConsumer, log: MemoryLog, **options: Any) -> None:
+    def __init__(self, consumer: MemoryConsumer, log: MemoryBroker, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._kafka = log
         self.max_records = 500
         self.failures: list[BaseException] = []
-        self.committed: dict[TP, int] = {}
+        self.committed = log.committed
         self.fetched: list[set[TP]] = []
         self.subscribed: tuple[str, ...] = ()
         self._offsets: dict[TP, int] = {}
@@ -291,14 +317,18 @@ class MemoryThread(driver.AIOKafkaConsumerThread):
         self.subscribed = tuple(topics)
 
     async def assign(self, tps: Iterable[TP], generation: int) -> None:
-        """Rebalance: take all partitions away, and give those of `tps` with their changelogs.
+        """Rebalance: take all partitions away, and give those of `tps` with their changelogs."""
+        await self.revoke()
+        await self.take(tps, generation)
 
-        As in Kafka, only what is new begins at the committed offset.
-        """
+    async def revoke(self) -> None:
+        """Begin a rebalance, for which every worker gives its partitions up."""
+        self.app.on_rebalance_start()
+        await self.consumer.on_partitions_revoked(set(self._offsets))
+
+    async def take(self, tps: Iterable[TP], generation: int) -> None:
+        """End a rebalance; reading begins at the committed offsets."""
         app = cast(BatchingApp, self.app)
-        revoked = set(self._offsets)
-        app.on_rebalance_start()
-        await self.consumer.on_partitions_revoked(revoked)
         actives: dict[str, list[int]] = {}
         for tp in sorted(tps):
             actives.setdefault(tp.topic, []).append(tp.partition)
@@ -383,13 +413,13 @@ class MemoryConsumer(BatchingConsumer):
 
 
 class MemoryTransport(BatchingTransport):
-    """The transport of a worker over a `MemoryLog`."""
+    """The transport of a worker over a `MemoryBroker`."""
 
     Consumer = MemoryConsumer
-    log: MemoryLog
+    log: MemoryBroker
 
 
-def connect(app: BatchingApp, log: MemoryLog) -> MemoryThread:
+def connect(app: BatchingApp, log: MemoryBroker) -> MemoryThread:
     """Put a consumer on `log` into an app, and return its thread."""
     transport = MemoryTransport(app.conf.broker_consumer, cast(Any, app))
     transport.log = log
