@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from streams.process.exits import die
 
@@ -29,6 +29,9 @@ has not healed until then may heal in a new process."""
 
 FAILING_AT = 3
 """Failures in a row from which on a restart is not expected to help."""
+
+CANCEL_AGAIN_S = 1.0
+"""How long a cancelled task may take to end before it is cancelled again."""
 
 Run = Callable[[], Awaitable[None]]
 
@@ -95,9 +98,12 @@ class BackgroundTasks:
 
     async def stop(self) -> None:
         """Cancel all tasks, and wait until they have ended."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        running: Collection[asyncio.Task[None]] = self._tasks
+        while running:
+            for task in running:
+                task.cancel()
+            # Again: before Python 3.12 asyncio.wait_for, by which clients send, may swallow one.
+            _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
 
     async def _keep(self, name: str, run: Run) -> None:
         pause_s = FIRST_PAUSE_S

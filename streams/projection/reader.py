@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
@@ -171,13 +170,19 @@ class ProjectionReader:
         Raises:
             DependencyError: Redis does not answer.
         """
+        clock = asyncio.get_running_loop().time
+        until_s = clock() + timeout_s
         with redis_errors():
             async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
                 await channel.subscribe(self._keys.answers)
                 try:
-                    async with asyncio.timeout(timeout_s):
+                    async with asyncio.timeout_at(until_s):
+                        # By the clock too: before Python 3.12 asyncio.wait_for, by which the client
+                        # sends, may swallow the one cancellation of a timeout.
                         while (answer := await self.answer(command_id)) is None:
-                            await _announced(channel, command_id)
+                            if clock() >= until_s:
+                                return None
+                            await _announced(channel, command_id, min(until_s, clock() + _POLL_S))
                 except TimeoutError:
                     return None
                 return answer
@@ -289,12 +294,11 @@ def _generation(sign: Mapping[str, Any]) -> int:
     return int(sign.get("generation", FIRST))
 
 
-async def _announced(channel: PubSub, command_id: str) -> None:
-    """Return when the command's answer is announced, or after a while in case that was lost."""
+async def _announced(channel: PubSub, command_id: str, until_s: float) -> None:
+    """Return when the command's answer is announced, or at `until_s` in case that was lost."""
     wanted = command_id.encode()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_POLL_S):
-            while True:
-                message = await channel.get_message(timeout=_POLL_S)
-                if message is not None and message["data"] == wanted:
-                    return
+    clock = asyncio.get_running_loop().time
+    while (left_s := until_s - clock()) > 0:
+        message = await channel.get_message(timeout=left_s)
+        if message is not None and message["data"] == wanted:
+            return

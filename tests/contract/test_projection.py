@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -210,6 +211,24 @@ async def test_an_answer_reaches_whoever_waits_and_whoever_comes_late(writer, re
     assert await waiting == ANSWER
     assert await reader.answer(ANSWER.command_id) == ANSWER
     assert await reader.wait_for_answer(ANSWER.command_id, 10) == ANSWER
+
+
+@pytest.mark.integration
+async def test_a_wait_for_an_answer_ends_whatever_becomes_of_its_cancellation(
+    settings: Settings,
+) -> None:
+    """Before Python 3.12 asyncio.wait_for swallows one that comes as a send has just ended."""
+
+    class Swallowing(ProjectionReader):
+        async def answer(self, command_id: str) -> Answer | None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.2)
+            return await super().answer(command_id)
+
+    async with connect(settings.redis_url) as client, asyncio.timeout(20):
+        reader = Swallowing(client, Keys(settings.namespace))
+
+        assert await reader.wait_for_answer(ANSWER.command_id, 0.05) is None
 
 
 async def test_workers_are_counted_while_they_show_signs_of_life(writer, reader) -> None:

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from streams.process import background
 from streams.process import background as module
 from streams.process.background import FAILURES_AT_MOST, SETTLED_S, BackgroundTasks
 
@@ -104,3 +105,26 @@ async def test_a_task_that_returns_has_failed_too(caplog: pytest.LogCaptureFixtu
 
     assert "the task pump returned" in caplog.text
     await tasks.stop()
+
+
+async def test_a_task_that_swallows_its_cancellation_is_cancelled_again(monkeypatch) -> None:
+    """As asyncio.wait_for does before Python 3.12, when what it waits for has just ended."""
+    monkeypatch.setattr(background, "CANCEL_AGAIN_S", 0.01)
+    swallowed: list[str] = []
+
+    async def run() -> None:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if swallowed:
+                    raise
+                swallowed.append("one")
+
+    tasks = BackgroundTasks(pytest.fail)
+    tasks.start("look", run)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await tasks.stop()
+
+    assert swallowed == ["one"]
