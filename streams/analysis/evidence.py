@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import replace
 
 from streams.analysis.contrasts import Traffic, Weighting
 from streams.analysis.guardrails import find_harm
-from streams.analysis.metric_analysis import MetricAnalysis
+from streams.analysis.inputs import Inputs
+from streams.analysis.metric_analysis import Analysis, MetricAnalysis
+from streams.analysis.miscounts import find_miscounts
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import (
     Comparison,
     Evidence,
-    Miscounts,
     SampleRatioFinding,
     SinceConclusion,
 )
@@ -34,36 +35,20 @@ NEGLIGIBLE_DIFFERENCE = 0.01
 """Differences from the leader below this share of its mean count as none."""
 
 
-def gather(
-    experiment: Experiment,
-    traffic: Traffic,
-    primary: MetricAnalysis,
-    guardrails: Sequence[MetricAnalysis],
-    best: Best,
-    duration_ms: int,
-    miscounts: Miscounts | None = None,
-    since: SinceConclusion | None = None,
-) -> Evidence:
-    """Return what the recommended action follows from.
+def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
+    """Return the evidence for the recommended action.
 
     Args:
-        experiment: Definition and lifecycle.
-        traffic: How the units were shared out.
-        primary: The primary metric.
-        guardrails: The guardrail metrics.
-        best: Who is best by the primary metric.
-        duration_ms: Time from the start, or from the first event after it, to the newest event.
-        miscounts: What could not be counted, or not as it should.
-        since: How a promoted winner does.
+        inputs: The inputs of the evaluation.
+        analysis: The analysis of the metrics.
     """
-    definition = experiment.definition
-    control = definition.control_index
-    others = [index for index in range(len(definition.variants)) if index != control]
+    config, primary, best = inputs.config, analysis.primary, analysis.best
     leader = _leader(primary, best)
     means = primary.posteriors.means
     loss = float(best.expected_loss[leader])
-    planned = _planned_units(experiment, traffic)
-    error = 1.0 - definition.config.significance_threshold
+    planned = _planned_units(inputs.experiment, inputs.trial.traffic)
+    error = 1.0 - config.significance_threshold
+    guardrails = [analysis.metrics[name] for name in config.guardrail_metrics]
     return Evidence(
         leader=leader,
         probability_best=float(best.probability[leader]),
@@ -75,12 +60,12 @@ def gather(
         units=tuple(round(sample.units) for sample in primary.samples),
         units_with_value=tuple(round(sample.units_with_value) for sample in primary.samples),
         negligible=NEGLIGIBLE_DIFFERENCE * abs(primary.samples[leader].mean),
-        duration_ms=duration_ms,
+        duration_ms=inputs.duration_ms,
         comparisons=_comparisons(primary, leader, error, planned),
-        sample_ratio=_sample_ratio(traffic),
-        guardrails=find_harm(definition.config, guardrails, control, others, error),
-        since_conclusion=since,
-        miscounts=miscounts,
+        sample_ratio=_sample_ratio(inputs.trial.traffic),
+        guardrails=find_harm(config, guardrails, inputs.trial.control, inputs.trial.others, error),
+        since_conclusion=_since_conclusion(inputs, analysis, error),
+        miscounts=find_miscounts(inputs.tally, inputs.trial.variants),
     )
 
 
@@ -107,16 +92,36 @@ def _comparisons(
     ahead, behind = [leader], others
     if primary.model.direction is Direction.DECREASE:
         ahead, behind = behind, ahead
-    leads = primary.compared.contrast(ahead, behind)
+    leads = primary.contrasts.contrast(ahead, behind)
     ends = intervals(leads, pairwise_error(error, len(primary.samples)), planned_units)
     columns = zip(
         others, ends.lower.tolist(), ends.upper.tolist(), p_values(leads).tolist(), strict=True
     )
     return tuple(
         Comparison(index, _or_none(lower), _or_none(upper), p)
-        if primary.compared.has_enough([leader, index])
+        if primary.contrasts.has_enough([leader, index])
         else Comparison(index, None, None, 1.0)
         for index, lower, upper, p in columns
+    )
+
+
+def _since_conclusion(inputs: Inputs, analysis: Analysis, error: float) -> SinceConclusion | None:
+    """Return the guardrails of a promoted winner beside the control; None without a promotion.
+
+    The p-values hold at every look since the conclusion, together for all guardrails.
+    """
+    group, promotion = inputs.promoted, inputs.experiment.promotion
+    if group is None or promotion is None:
+        return None
+    config = inputs.config
+    guardrails = [analysis.promoted[name] for name in config.guardrail_metrics]
+    found = find_harm(config, guardrails, group.control, group.others, error)
+    units = [round(arm.units) for arm in group.arms]
+    return SinceConclusion(
+        variant=promotion.variant,
+        units=units[1 - group.control],
+        control_units=units[group.control],
+        guardrails=tuple(replace(each, variant=promotion.variant) for each in found),
     )
 
 

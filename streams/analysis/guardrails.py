@@ -9,7 +9,7 @@ from streams.experiments.definition import ExperimentConfig
 from streams.experiments.snapshot import GuardrailFinding
 from streams.stats.kinds import MetricKind
 from streams.stats.sequential.comparison import p_values
-from streams.stats.sequential.multiplicity import holm
+from streams.stats.sequential.multiplicity import holm_by_column
 
 
 def find_harm(
@@ -29,7 +29,7 @@ def find_harm(
         error: Probability of ever finding harm where there is none, in (0, 1).
     """
     tolerated = [config.spec(each.model.name).tolerated_harm or 0.0 for each in guardrails]
-    p_of_harm = corrected(
+    p_of_harm = holm_by_column(
         [
             _p_values_of_harm(each, share, control, others)
             for each, share in zip(guardrails, tolerated, strict=True)
@@ -49,12 +49,6 @@ def find_harm(
     )
 
 
-def corrected(columns: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Return p-values of several metrics that hold for all of them together, in their places."""
-    flat = iter(holm([p for column in columns for p in column]).tolist())
-    return [[next(flat) for _ in column] for column in columns]
-
-
 def _p_values_of_harm(
     guardrail: MetricAnalysis, tolerated: float, control: int, others: Sequence[int]
 ) -> list[float]:
@@ -62,12 +56,12 @@ def _p_values_of_harm(
 
     A variant is compared with the control made worse by as much as is tolerated.
     """
-    compared, sign = guardrail.compared, guardrail.model.direction.sign
+    contrasts, sign = guardrail.contrasts, guardrail.model.direction.sign
     is_below_zero = guardrail.samples[control].total < 0.0
     times = 1.0 + sign * tolerated if is_below_zero else 1.0 - sign * tolerated
-    contrast = compared.contrast(others, [control], times)
+    contrast = contrasts.contrast(others, [control], times)
     return [
-        p if sign * difference < 0.0 and compared.has_enough([index, control]) else 1.0
+        p if sign * difference < 0.0 and contrasts.has_enough([index, control]) else 1.0
         for index, difference, p in zip(
             others, contrast.difference.tolist(), p_values(contrast).tolist(), strict=True
         )

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 
 from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE, MetricContrasts, Traffic
-from streams.experiments.metrics import MetricSpec
+from streams.analysis.metric_input import MetricInput
+from streams.experiments.definition import ExperimentConfig
+from streams.model.errors import InvalidParameterError
 from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray
 from streams.stats.families.registry import FoundKind
@@ -61,72 +62,57 @@ class RatioContrasts(MetricContrasts):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RatioTallies:
-    """What is known of a ratio; every tuple has one entry a variant, in their order.
+@dataclass(frozen=True, slots=True, eq=False)
+class RatioInput(MetricInput):
+    """A ratio of two metrics; every tuple has one entry per variant, in their order.
 
     Attributes:
         numerators, denominators: Their tallies.
         products: The sums of their products.
-        samples: Sums over the units, for the posterior. A denominator that sums to less than 0 is
-            taken for none.
+        ratio_samples: Sums over the units, for the posterior. A denominator that sums to less than
+            0 is taken for none.
     """
 
     numerators: tuple[MetricTally, ...]
     denominators: tuple[MetricTally, ...]
     products: tuple[ProductTally, ...]
-    samples: tuple[RatioSample, ...]
+    ratio_samples: tuple[RatioSample, ...]
 
     @classmethod
-    def of(cls, spec: MetricSpec, variants: Sequence[VariantTally]) -> Self | None:
-        """Return what is known of a ratio; None if the metric is none.
+    def read(
+        cls, config: ExperimentConfig, name: str, variants: Sequence[VariantTally]
+    ) -> RatioInput:
+        """Read a ratio.
+
+        What is published as counted are the units with a denominator and the sum of the numerator;
+        where the denominators sum to 0 or less, no unit has a denominator of a ratio. The means of
+        the samples are the ratios; their units with a value have one of both metrics.
 
         Args:
-            spec: What is declared of it.
+            config: The configuration.
+            name: Name of a metric that is declared as a ratio.
             variants: Tallies, in the order of the definition.
+
+        Raises:
+            InvalidParameterError: the metric is not a ratio.
         """
+        spec = config.spec(name)
         if spec.components is None:
-            return None
+            raise InvalidParameterError("name", name, "a ratio")
         numerator, denominator = spec.components
         xs = tuple(variant.metrics.get(numerator, _NONE) for variant in variants)
         ys = tuple(variant.metrics.get(denominator, _NONE) for variant in variants)
         pair = pair_of(numerator, denominator)
         products = tuple(variant.products.get(pair, _NO_PRODUCT) for variant in variants)
-        samples = tuple(
+        ratio_samples = tuple(
             RatioSample.of(variant.units, x, y if y.total > 0 else _NONE, product.total)
             for variant, x, y, product in zip(variants, xs, ys, products, strict=True)
         )
-        return cls(xs, ys, products, samples)
-
-    @property
-    def found(self) -> FoundKind:
-        """The kind, with what contradicts it.
-
-        A denominator counts something that there is: it is never below 0 in sum, and above once as
-        many units have one, or a numerator, as a comparison needs.
-        """
-        for index, (x, y) in enumerate(zip(self.numerators, self.denominators, strict=True)):
-            seen = max(x.units, y.units)
-            if y.total < 0 or (y.total == 0 and seen >= MIN_UNITS_WITH_VALUE):
-                found = Contradiction(ContradictionCode.DENOMINATOR_NOT_POSITIVE, index)
-                return FoundKind(MetricKind.RATIO, is_declared=True, contradiction=found)
-        return FoundKind(MetricKind.RATIO, is_declared=True, contradiction=None)
-
-    @property
-    def tallies(self) -> tuple[MetricTally, ...]:
-        """What is reported as counted: units with a denominator, and the sum of the numerator.
-
-        Where the denominators sum to 0 or less, no unit has one that a ratio could have.
-        """
-        return tuple(
+        tallies = tuple(
             MetricTally(y.units if y.total > 0 else 0, x.observations + y.observations, x.total)
-            for x, y in zip(self.numerators, self.denominators, strict=True)
+            for x, y in zip(xs, ys, strict=True)
         )
-
-    @property
-    def unit_samples(self) -> tuple[Sample, ...]:
-        """Samples whose means are the ratios; units with a value have one of both metrics."""
-        return tuple(
+        samples = tuple(
             Sample(
                 units=sample.units,
                 units_with_value=min(x.units, y.units),
@@ -134,18 +120,20 @@ class RatioTallies:
                 squared_deviations=sample.squared_deviations,
                 value_squared_deviations=0.0,
             )
-            for sample, x, y in zip(self.samples, self.numerators, self.denominators, strict=True)
+            for sample, x, y in zip(ratio_samples, xs, ys, strict=True)
         )
+        found = FoundKind(MetricKind.RATIO, is_declared=True, contradiction=_contradiction(xs, ys))
+        role = config.role(name)
+        return cls(name, role, spec, found, tallies, samples, xs, ys, products, ratio_samples)
 
-    @property
     def posteriors(self) -> NormalPosterior:
-        """Posteriors of the ratios."""
-        return ratio_posteriors(self.samples)
+        """Return the posteriors of the ratios."""
+        return ratio_posteriors(self.ratio_samples)
 
     def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
         """Return what a policy sees: units whose values are R + (x - R y) / (mean of y).
 
-        A variant without a denominator tells nothing, and has no units yet.
+        A variant without a denominator has no ratio, and no units for the policy.
 
         Args:
             weights: Declared shares, which sum to 1.
@@ -158,11 +146,11 @@ class RatioTallies:
                 is_binary=False,
                 weight=weight,
             )
-            for sample, weight in zip(self.samples, weights, strict=True)
+            for sample, weight in zip(self.ratio_samples, weights, strict=True)
         )
 
-    def compared(self, traffic: Traffic) -> RatioContrasts:
-        """Return what comparisons of the ratio rest on.
+    def contrasts(self, traffic: Traffic) -> RatioContrasts:
+        """Return the sums by which the ratios are compared.
 
         The ratios are of the sums by which the traffic wants means compared, and so is the mean of
         the denominator: where weights moved, of values that count by their propensities.
@@ -172,10 +160,9 @@ class RatioTallies:
             asymptotic as that of a mean is (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
             arXiv 2103.06476).
         """
-        samples = self.unit_samples
 
         def summed(tallies: Sequence[MetricTally]) -> MetricContrasts:
-            return MetricContrasts.of(traffic, tallies, samples, is_binary=False)
+            return MetricContrasts.of(traffic, tallies, self.samples, is_binary=False)
 
         xs, ys = summed(self.numerators).sums.total, summed(self.denominators).sums
         is_known = (ys.total > 0.0) & (ys.weight > 0.0)
@@ -201,3 +188,18 @@ class RatioTallies:
         return RatioContrasts(
             traffic, linearised.is_bounded, linearised.with_value, sums, ratios, scale
         )
+
+
+def _contradiction(
+    numerators: Sequence[MetricTally], denominators: Sequence[MetricTally]
+) -> Contradiction | None:
+    """Return the contradiction of the first denominator that is not positive.
+
+    A denominator counts something: its sum is never below 0, and above 0 once as many units have
+    it, or a numerator, as a comparison needs.
+    """
+    for index, (x, y) in enumerate(zip(numerators, denominators, strict=True)):
+        seen = max(x.units, y.units)
+        if y.total < 0 or (y.total == 0 and seen >= MIN_UNITS_WITH_VALUE):
+            return Contradiction(ContradictionCode.DENOMINATOR_NOT_POSITIVE, index)
+    return None

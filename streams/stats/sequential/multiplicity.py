@@ -41,3 +41,9 @@ def holm(p_values: Sequence[float]) -> FloatArray:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
+
+
+def holm_by_column(columns: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return p-values of several metrics that hold for all of them together, in their places."""
+    flat = iter(holm([p for column in columns for p in column]).tolist())
+    return [[next(flat) for _ in column] for column in columns]

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from streams.analysis.contrasts import Traffic, Weighting
 from streams.analysis.evaluate import evaluate
-from streams.analysis.metric_analysis import arms_of_primary
-from streams.analysis.ratios import RatioTallies
+from streams.analysis.ratios import RatioInput
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.metrics import MetricSpec
 from streams.experiments.snapshot import RecommendedAction
+from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally
@@ -63,10 +62,9 @@ def tally(*variants):
 
 def compared(value, *variants):
     config = value.definition.config
-    arms = arms_of_primary(config, variants, value.definition.weights)
-    found = RatioTallies.of(config.spec("ctr"), variants)
-    assert found is not None
-    return found.compared(Traffic.of(config.parameters, arms, variants))
+    found = RatioInput.read(config, "ctr", variants)
+    arms = found.arms(value.definition.weights)
+    return found.contrasts(Traffic.of(config.parameters, arms, variants))
 
 
 def delta_error(x, y):
@@ -181,7 +179,8 @@ def test_arms_are_units_around_the_ratio_and_one_without_a_denominator_is_unseen
     a, b = ([1, 2, 3, 0], [1, 3, 3, 1]), ([1, 0], [0, 0])
     config = experiment("thompson_sampling").definition.config
 
-    first, second = arms_of_primary(config, [counted(*a), counted(*b)], (0.5, 0.5))
+    found = RatioInput.read(config, "ctr", [counted(*a), counted(*b)])
+    first, second = found.arms((0.5, 0.5))
 
     assert (first.units, first.total, first.is_binary) == (4, 3.0, False)
     assert first.squared_deviations == pytest.approx((4 * delta_error(*a)) ** 2)
@@ -272,5 +271,8 @@ def at_looks(clicks, views, looks):
     return tallies
 
 
-def test_a_ratio_without_components_is_none():
-    assert RatioTallies.of(MetricSpec(kind=MetricKind.COUNT), []) is None
+def test_a_metric_without_components_is_refused_as_a_ratio():
+    config = experiment("thompson_sampling").definition.config
+
+    with pytest.raises(InvalidParameterError):
+        RatioInput.read(config, "clicks", [])

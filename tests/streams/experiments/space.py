@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import annotated_types
 from pydantic import BaseModel
 
-from streams.analysis.metric_analysis import arms_of_primary
 from streams.experiments.definition import ExperimentConfig, ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
@@ -32,6 +31,7 @@ from streams.model.quantities import (
     overlap_weight,
 )
 from streams.model.vectors import FEATURE_ONE, Vector
+from streams.policies.base import Arm
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.features import Feature
 from streams.policies.registry import POLICIES
@@ -353,8 +353,8 @@ def tally(pick: Pick, defined: ExperimentDefinition, indices: Sequence[int]) -> 
     policy = defined.config.parameters
     fixed: Sequence[int] | None = None
     if not policy.adaptive:
-        nothing = [VariantTally()] * len(defined.variants)
-        fixed = allocate(policy, arms_of_primary(defined.config, nothing, defined.weights))
+        arms = [Arm(0, 0.0, 0.0, is_binary=True, weight=weight) for weight in defined.weights]
+        fixed = allocate(policy, arms)
         fixed = fixed if pick([True, True, False]) else None
     pool = [_groups(pick, names, features) for _ in range(pick([1, 2, 3]))]
     variants: dict[int, VariantTally] = {}

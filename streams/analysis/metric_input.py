@@ -1,0 +1,138 @@
+"""One metric of several variants as it was counted, and the kind it is read as."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streams.analysis.contrasts import MetricContrasts, Traffic
+from streams.analysis.primary_periods import PrimaryPeriods
+from streams.experiments.definition import ExperimentConfig
+from streams.experiments.metrics import MetricRole, MetricSpec
+from streams.policies.base import Arm, BetaPolicy
+from streams.stats.families.base import WEAK_PRIORS, Priors, VariantMetric
+from streams.stats.families.registry import FAMILIES, FoundKind, find_kind
+from streams.stats.kinds import MetricKind
+from streams.stats.posteriors.base import Posteriors
+from streams.stats.sample import Sample
+from streams.tallies.cell import MetricTally, VariantTally
+
+_BINARY = FAMILIES[MetricKind.BINARY]
+_NONE = MetricTally()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MetricInput(ABC):
+    """A metric as it was counted; every tuple has one entry per variant, in their order.
+
+    Attributes:
+        name: Name of the metric.
+        role: Its role in the experiment.
+        spec: Its declaration.
+        found: Its kind.
+        tallies: What is published as counted.
+        samples: Sums over the units, all of which count alike.
+    """
+
+    name: str
+    role: MetricRole
+    spec: MetricSpec
+    found: FoundKind
+    tallies: tuple[MetricTally, ...]
+    samples: tuple[Sample, ...]
+
+    @property
+    def period_samples(self) -> tuple[Sample, ...]:
+        """Sums over the units as their periods count."""
+        return self.samples
+
+    @abstractmethod
+    def posteriors(self) -> Posteriors:
+        """Return the posteriors of the means per unit."""
+
+    @abstractmethod
+    def contrasts(self, traffic: Traffic) -> MetricContrasts:
+        """Return the sums by which the variants are compared."""
+
+    @abstractmethod
+    def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
+        """Return the arms that a policy sees.
+
+        Args:
+            weights: Declared shares, which sum to 1.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SingleInput(MetricInput):
+    """A metric whose units have values of their own.
+
+    Attributes:
+        periods: Its units by period of assignment; None if all units count alike.
+        priors: Priors of its mean.
+    """
+
+    periods: PrimaryPeriods | None
+    priors: Priors
+
+    @classmethod
+    def read(
+        cls,
+        config: ExperimentConfig,
+        name: str,
+        variants: Sequence[VariantTally],
+        periods: PrimaryPeriods | None,
+    ) -> SingleInput:
+        """Read a metric by its declared kind, or by the inferred one if the tallies contradict it.
+
+        Args:
+            config: The configuration.
+            name: Name of the metric.
+            variants: The tallies.
+            periods: The units of the metric by period; None if all units count alike.
+        """
+        spec, role = config.spec(name), config.role(name)
+        tallies = tuple(variant.metrics.get(name, _NONE) for variant in variants)
+        parts = [()] * len(variants) if periods is None else periods.parts
+        found = find_kind(
+            spec.model_kind,
+            [
+                VariantMetric(variant.units, metric, of_periods)
+                for variant, metric, of_periods in zip(variants, tallies, parts, strict=True)
+            ],
+        )
+        # Priors are declared for a kind and hold for that kind alone.
+        priors = spec.priors if found.is_declared else WEAK_PRIORS
+        policy = config.parameters
+        if (
+            found.kind is MetricKind.BINARY
+            and role is MetricRole.PRIMARY
+            and isinstance(policy, BetaPolicy)
+        ):
+            priors = Priors(alpha=policy.prior_alpha, beta=policy.prior_beta)
+        samples = tuple(Sample.of(v.units, m) for v, m in zip(variants, tallies, strict=True))
+        return cls(name, role, spec, found, tallies, samples, periods, priors)
+
+    @property
+    def period_samples(self) -> tuple[Sample, ...]:
+        """Sums over the units as their periods count."""
+        return self.samples if self.periods is None else self.periods.samples
+
+    def posteriors(self) -> Posteriors:
+        """Return the posteriors of the family of the kind, of units as their periods count."""
+        return FAMILIES[self.found.kind].posteriors(self.period_samples, self.priors)
+
+    def contrasts(self, traffic: Traffic) -> MetricContrasts:
+        """Return the sums by which the variants are compared; all units count alike."""
+        is_binary = self.found.kind is MetricKind.BINARY
+        return MetricContrasts.of(traffic, self.tallies, self.samples, is_binary=is_binary)
+
+    def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
+        """Return the arms that a policy sees, of units as their periods count."""
+        parts = () if self.periods is None else (p for parts in self.periods.parts for p in parts)
+        is_binary = all(map(_BINARY.allows, self.tallies)) and all(map(_BINARY.allows, parts))
+        return tuple(
+            Arm(sample.units, sample.total, sample.squared_deviations, is_binary, weight)
+            for sample, weight in zip(self.period_samples, weights, strict=True)
+        )

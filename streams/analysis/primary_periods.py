@@ -1,0 +1,66 @@
+"""The primary metric by period of assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streams.experiments.definition import ExperimentConfig
+from streams.stats.nonstationary.periods import read_periods
+from streams.stats.sample import Sample
+from streams.tallies.cell import MetricTally, VariantTally
+
+_NONE = MetricTally()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrimaryPeriods:
+    """The primary metric with units that count by their time; one entry per variant.
+
+    Attributes:
+        samples: Sums over the units as their periods count, for posteriors and policy.
+        parts: Tallies of the periods.
+    """
+
+    samples: tuple[Sample, ...]
+    parts: tuple[tuple[MetricTally, ...], ...]
+
+    @classmethod
+    def read(
+        cls, config: ExperimentConfig, variants: Sequence[VariantTally], now_ms: int
+    ) -> PrimaryPeriods | None:
+        """Read the primary metric by period.
+
+        Args:
+            config: The configuration.
+            variants: The tallies.
+            now_ms: Time of the newest event.
+
+        Returns:
+            None if all units count alike: nothing else is declared, or some units were counted
+            without their period, before the experiment was created or by another system.
+        """
+        if config.periods is None:
+            return None
+        if not all(_is_complete(variant, config.primary_metric) for variant in variants):
+            return None
+        return cls(
+            read_periods(variants, config.periods.reading, now_ms),
+            tuple(
+                tuple(
+                    MetricTally(
+                        units=each.units_with_value,
+                        total=each.total,
+                        total_squared=each.total_squared,
+                    )
+                    for each in variant.periods.values()
+                )
+                for variant in variants
+            ),
+        )
+
+
+def _is_complete(variant: VariantTally, metric: str) -> bool:
+    units = sum(each.units for each in variant.periods.values())
+    with_value = sum(each.units_with_value for each in variant.periods.values())
+    return (units, with_value) == (variant.units, variant.metrics.get(metric, _NONE).units)

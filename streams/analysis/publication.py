@@ -1,0 +1,162 @@
+"""Snapshot of an evaluation: its allocation, and the reports of its variants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from streams.analysis.decision import Verdict
+from streams.analysis.inputs import Inputs
+from streams.analysis.metric_analysis import Analysis, MetricAnalysis
+from streams.experiments.contextual import feature_uses, weigh
+from streams.experiments.snapshot import (
+    AgainstControl,
+    Allocation,
+    CellPlace,
+    Evidence,
+    MetricReport,
+    PublishedModel,
+    Snapshot,
+    VariantReport,
+)
+from streams.stats.arrays import FloatArray
+from streams.stats.bayes.credible import equal_tailed
+from streams.stats.bayes.lift import Lift
+from streams.stats.kinds import MetricKind
+
+
+def snapshot_of(
+    inputs: Inputs,
+    analysis: Analysis,
+    evidence: Evidence,
+    decision: Verdict,
+    cells: Sequence[CellPlace],
+) -> Snapshot:
+    """Return the snapshot of an evaluation.
+
+    Args:
+        inputs: The inputs of the evaluation.
+        analysis: The analysis of the metrics.
+        evidence: The evidence.
+        decision: The recommended action.
+        cells: Where the cells of the tally ended, in order of source and partition.
+    """
+    version = inputs.experiment.version + sum(cell.hw + 1 for cell in cells)
+    allocation, model = _allocation(inputs, version)
+    return Snapshot(
+        experiment=inputs.experiment,
+        version=version,
+        allocation=allocation,
+        variants=_variants(inputs, analysis),
+        winner=decision.winner,
+        confidence=evidence.probability_best,
+        recommended_action=decision.recommended_action,
+        reason=decision.reason,
+        duplicates=inputs.tally.duplicates,
+        cells=tuple(cells),
+        as_of_ms=inputs.tally.last_at_ms,
+        model=model,
+        metrics=tuple(metric.model for metric in analysis.metrics.values()),
+        evidence=evidence,
+        features=feature_uses(inputs.policy, inputs.trial.variants),
+    )
+
+
+def _allocation(inputs: Inputs, version: int) -> tuple[Allocation, PublishedModel | None]:
+    """Return the weights in force and, under a contextual policy, its model."""
+    experiment, policy = inputs.experiment, inputs.policy
+    variants = inputs.trial.variants
+    if experiment.promotion is not None:
+        weights = experiment.promotion.weights(len(variants), inputs.trial.control)
+        return Allocation(experiment.promotion.version, weights), None
+    weights, model = weigh(
+        policy,
+        variants,
+        inputs.config.primary_metric,
+        inputs.arms,
+        is_mirrored=inputs.is_mirrored,
+    )
+    # A fixed allocation keeps its version, and with it every unit keeps its receipt.
+    return Allocation(version if policy.adaptive else experiment.started_version, weights), model
+
+
+def _variants(inputs: Inputs, analysis: Analysis) -> tuple[VariantReport, ...]:
+    primary, best = analysis.primary, analysis.best
+    columns = {
+        name: _reports(metric, inputs.trial.control) for name, metric in analysis.metrics.items()
+    }
+    ends = columns[primary.model.name]
+    return tuple(
+        VariantReport(
+            assignments=variant.units,
+            observations=sum(metric.observations for metric in variant.metrics.values()),
+            mean=primary.period_samples[index].mean,
+            lower=ends[index].lower,
+            upper=ends[index].upper,
+            probability_best=float(best.probability[index]),
+            expected_loss=float(best.expected_loss[index]),
+            metrics=tuple(column[index] for column in columns.values()),
+        )
+        for index, variant in enumerate(inputs.trial.variants)
+    )
+
+
+def _reports(metric: MetricAnalysis, control: int) -> list[MetricReport]:
+    """Return the report of one metric for every variant."""
+    against = _against_control(metric, control)
+    if against is not None and metric.model.kind is MetricKind.RATIO:
+        against = _defined(against, [tally.units > 0 for tally in metric.tallies])
+    lower, upper = equal_tailed(metric.posteriors)
+    columns = metric.posteriors.means.tolist(), lower.tolist(), upper.tolist()
+    return [
+        MetricReport(
+            name=metric.model.name,
+            kind=metric.model.kind,
+            units=tally.units,
+            observations=tally.observations,
+            total=tally.total,
+            mean=mean,
+            lower=low,
+            upper=high,
+            against_control=compared,
+        )
+        for tally, mean, low, high, compared in zip(
+            metric.tallies, *columns, against or [None] * len(metric.tallies), strict=True
+        )
+    ]
+
+
+def _defined(
+    against: Sequence[AgainstControl | None], has_denominator: Sequence[bool]
+) -> list[AgainstControl | None]:
+    """Return how ratios compare with the control, None where either of the two does not exist."""
+    is_control_defined = all(
+        known for known, found in zip(has_denominator, against, strict=True) if found is None
+    )
+    return [
+        found if known and is_control_defined else None
+        for known, found in zip(has_denominator, against, strict=True)
+    ]
+
+
+def _against_control(metric: MetricAnalysis, control: int) -> list[AgainstControl | None] | None:
+    """Return the comparisons with the control, which itself has None; None if none is made."""
+    if metric.lift is None or metric.p_values is None:
+        return None
+    columns = [_numbers(getattr(metric.lift, name)) for name in Lift.__slots__]
+    columns.append([*metric.p_values[:control], None, *metric.p_values[control:]])
+    return [
+        None if index == control else AgainstControl(*each)
+        for index, each in enumerate(zip(*columns, strict=True))
+    ]
+
+
+def _numbers(column: FloatArray) -> list[Any]:
+    """Return numbers, and None for what is not finite."""
+    numbers: list[Any] = column.tolist()
+    if np.isfinite(column).all():
+        return numbers
+    return [number if math.isfinite(number) else None for number in numbers]
