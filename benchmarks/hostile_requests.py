@@ -5,7 +5,10 @@
 starts the embedded stack and one API with keys, sends it hostile requests at a bounded rate, and a
 good assignment among them every second. The resident memory of the API is written every few seconds
 to benchmarks/results/hostile_requests.json, and drawn into docs/reference/hostile-requests.svg at
-the end. The kinds of requests take turns, so every one of them is sent every few seconds.
+the end. The kinds of requests take turns, so every one of them is sent every few seconds. Beside
+them, users that were never seen are assigned in experiments that adapt and keep the receipt of
+every user. The API holds the newest receipts, which is bounded, and is filled up before memory is
+measured; Redis holds all of them for as long as their experiment lives, so it grows by design.
 """
 
 from __future__ import annotations
@@ -26,10 +29,17 @@ from statistics import quantiles
 from typing import Any
 
 import psutil
+from redis.asyncio import Redis
 
 from api.auth import new_key
+from api.receipts.memory import CAPACITY
 from benchmarks.hostile_plot import draw
-from benchmarks.stack import names, running_stack
+from benchmarks.stack import names, publish, running_stack, snapshot
+from streams.model.ids import experiment_id
+from streams.projection.connection import connect
+from streams.projection.keys import Keys
+from streams.projection.receipts import ReceiptStore
+from streams.settings import Settings
 
 RESULT = Path(__file__).with_name("results") / "hostile_requests.json"
 PLOT = Path(__file__).parents[1] / "docs" / "reference" / "hostile-requests.svg"
@@ -40,6 +50,13 @@ SILENT = 200
 """Connections that say nothing, open at any time."""
 PATIENCE_S = 20.0
 MIB = 2**20
+EXPERIMENTS = 20
+STICKY = 10
+"""Experiments in which users keep their first receipt."""
+USERS = 20
+"""Users that were never seen, a second; each gets a receipt of every such experiment."""
+TOGETHER = 100
+"""Users of one request while the memory of receipts is filled."""
 
 
 @dataclass
@@ -49,13 +66,16 @@ class Target:
     Attributes:
         answers: Number of answers by kind of request and status; 0 for a closed connection.
         latencies_s: Seconds of the good assignments.
+        receipts: First receipts given out to users that were never seen.
     """
 
     port: int
     key: str
     experiment: str
+    sticky: list[str]
     answers: dict[str, Counter[int]] = field(default_factory=dict)
     latencies_s: list[float] = field(default_factory=list)
+    receipts: int = 0
 
     def head(self, method: str, path: str, *headers: str, length: int | None = None) -> bytes:
         """Return the head of a request with a good key."""
@@ -142,6 +162,46 @@ async def new_paths(target: Target) -> None:
     await send(target, "ever new keys", head.encode())
 
 
+async def new_users(target: Target, first: int, count: int) -> int:
+    """Assign users that were never seen, in all experiments that remember them.
+
+    Returns:
+        How many receipts were given out.
+    """
+    units = [{"userId": f"user-{first + number}"} for number in range(count)]
+    body = json.dumps({"experimentIds": target.sticky, "units": units}).encode()
+    status, receipts = 0, 0
+    with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(PATIENCE_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+            try:
+                writer.write(target.post("/assign", body))
+                head, answer = await _answer(reader)
+                status = int(head.split()[1])
+                rows = json.loads(answer).get("assignments", [])
+                receipts = sum(1 for row in rows for each in row if "id" in each)
+            finally:
+                writer.transport.abort()
+    target.answers.setdefault("ever new users", Counter())[status] += 1
+    return receipts
+
+
+async def keep_coming(target: Target) -> None:
+    """Assign `USERS` new users every second."""
+    first = 1_000_000_000  # behind those who filled the memory
+    while True:
+        target.receipts += await new_users(target, first, USERS)
+        first += USERS
+        await asyncio.sleep(1.0)
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Return the head and the body of an answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+    return head, await reader.readexactly(length)
+
+
 async def slowly(target: Target) -> None:
     """Send a head byte by byte, until the API has enough of it."""
     status = 0
@@ -226,9 +286,7 @@ async def assign(target: Target) -> None:
             while True:
                 began_s = time.perf_counter()
                 writer.write(sent)
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-                await reader.readexactly(length)
+                head, _ = await _answer(reader)
                 target.latencies_s.append(time.perf_counter() - began_s)
                 status = int(head.split()[1])
                 target.answers.setdefault("good assignments", Counter())[status] += 1
@@ -243,13 +301,18 @@ async def main() -> int:
     parser.add_argument("--rate", type=float, default=15.0, help="hostile requests a second")
     arguments = parser.parse_args()
     key, entry = new_key("hostile", ["assign", "observe", "manage", "read"])
-    async with running_stack(20, keys=[entry]) as stack:
+    async with running_stack(EXPERIMENTS, keys=[entry]) as stack:
         assert stack.api.pid is not None  # noqa: S101 - it runs
         process = psutil.Process(stack.api.pid)
-        target = Target(stack.settings.api_port, key, names(1)[0])
+        target = Target(stack.settings.api_port, key, names(1)[0], await _sticky(stack.settings))
+        await _filled(target)
+        redis = connect(stack.settings.redis_url)
+        redis_before = await _used_mib(redis)
         began_s = time.monotonic()
         until_s = began_s + 60 * arguments.minutes
-        beside = [asyncio.ensure_future(keep_silent(target)), asyncio.ensure_future(assign(target))]
+        beside = [
+            asyncio.ensure_future(each(target)) for each in (keep_silent, assign, keep_coming)
+        ]
         attack = asyncio.ensure_future(hostile(target, arguments.rate, until_s))
         samples: list[dict[str, Any]] = []
         while not attack.done():
@@ -268,11 +331,38 @@ async def main() -> int:
         for task in beside:
             task.cancel()
         await asyncio.gather(attack, *beside, return_exceptions=True)
-    result = _write(arguments, samples, target)
+        redis_mib = [redis_before, await _used_mib(redis)]
+        await redis.aclose()
+    result = _write(arguments, samples, target) | {"redisMib": redis_mib}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
     draw(result, PLOT)
     print(json.dumps({name: result[name] for name in result if name != "samples"}, indent=1))
-    refused = {status for status in target.answers["good assignments"] if status != 200}  # noqa: PLR2004
+    good = [*target.answers["good assignments"], *target.answers["ever new users"]]
+    refused = {status for status in good if status != 200}  # noqa: PLR2004
     return 1 if refused or result["growthMib"] > result["allowedGrowthMib"] else 0
+
+
+async def _sticky(settings: Settings) -> list[str]:
+    """Start the experiments that remember their users, in a Redis that holds all receipts."""
+    numbers = range(EXPERIMENTS, EXPERIMENTS + STICKY)
+    await publish(settings, [snapshot(number, "user") for number in numbers])
+    async with connect(settings.redis_url) as redis:
+        store = ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s)
+        await store.lease("benchmark")
+        await store.declare_complete("benchmark")
+    return [experiment_id(number) for number in numbers]
+
+
+async def _filled(target: Target) -> None:
+    """Assign until the API holds as many receipts as it ever does."""
+    first = 0
+    while target.receipts < CAPACITY:
+        target.receipts += await new_users(target, first, TOGETHER)
+        first += TOGETHER
+
+
+async def _used_mib(redis: Redis) -> float:
+    return round((await redis.info("memory"))["used_memory"] / MIB, 1)
 
 
 def _write(
@@ -286,6 +376,7 @@ def _write(
     result = {
         "minutes": arguments.minutes,
         "rate": arguments.rate,
+        "receipts": target.receipts,
         "requests": sum(count.total() for count in target.answers.values()),
         "rssMibEarly": early,
         "rssMibLate": late,

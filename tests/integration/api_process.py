@@ -19,7 +19,8 @@ from streams.settings import Settings
 from streams.wire.impressions import decode_impression_batch
 from tests.integration.engine_ledger import environment
 
-READY_S = 30.0
+READY_S = 60.0
+"""Longest start of an API and of the workers it waits for, on a machine that does much else."""
 QUIET_POLLS = 3
 
 
