@@ -14,12 +14,12 @@ from importlib.metadata import version
 
 from confluent_kafka import Producer as KafkaProducer
 
-from api.auth import open_gate, reload_gate
+from api.auth import Gate, open_gate, reload_gate
 from api.delivery import PRODUCER_CONFIG, Delivery, Producer
 from api.http.cors import Origins
 from api.http.dependencies import Services
-from api.http.fast_path import Edge
-from api.http.fastapi_app import control_plane
+from api.http.fast_path import FastPathApp
+from api.http.fastapi_app import fastapi_app
 from api.monitoring.kafka_probe import KafkaProbe
 from api.monitoring.metrics_port import metrics_port
 from api.monitoring.prometheus import Collector, RequestCounters, rendered
@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def running_api(settings: Settings) -> AsyncIterator[Edge]:
+async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
     """Run the API's background work and yield the ASGI application.
 
     Raises:
@@ -156,41 +156,35 @@ async def running_api(settings: Settings) -> AsyncIterator[Edge]:
         resources.enter_context(
             metrics_port(settings.api_metrics_host, settings.api_metrics_port, collector.collect)
         )
-        control, routing = control_plane(
-            Services(
-                experiments,
-                commands,
-                assigning,
-                observing,
-                gate,
-                schemas,
-                counters,
-                watch.readiness,
-                partial(rendered, collector),
-                lambda: keyring.ids[0],
-            ),
-            version("experiment-streams"),
+        services = Services(
+            experiments,
+            commands,
+            assigning,
+            observing,
+            gate,
+            schemas,
+            counters,
+            watch.readiness,
+            partial(rendered, collector),
+            lambda: keyring.ids[0],
         )
-        reloads = {"receipt keys": receipt_keys.reload}
-        if settings.api_keys_file is not None:
-            reloads["API keys"] = partial(reload_gate, gate, settings.api_keys_file)
-        on_hangup(reloads)
+        fastapi, table = fastapi_app(services, version("experiment-streams"))
+        _reload_on_hangup(settings, receipt_keys, gate)
         experiments.follow(background)
         watch.follow(background)
         background.start("presence", presence.follow)
         background.start("delivery", partial(_pump, delivery))
         background.start("receipts", sticky.follow)
         resources.push_async_callback(background.stop)
-        yield Edge(
-            control,
-            assigning,
-            observing,
-            gate,
-            counters,
-            settings.max_body_bytes,
-            routing,
-            Origins(settings.cors_origins),
-        )
+        origins = Origins(settings.cors_origins)
+        yield FastPathApp(services, table, fastapi, settings.max_body_bytes, origins)
+
+
+def _reload_on_hangup(settings: Settings, receipt_keys: ReceiptKeys, gate: Gate) -> None:
+    reloads = {"receipt keys": receipt_keys.reload}
+    if settings.api_keys_file is not None:
+        reloads["API keys"] = partial(reload_gate, gate, settings.api_keys_file)
+    on_hangup(reloads)
 
 
 def now_ms() -> int:

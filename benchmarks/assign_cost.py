@@ -25,8 +25,11 @@ import uvloop
 
 from api.auth import Gate
 from api.http.bodies import decode_object
-from api.http.fast_path import Edge
+from api.http.dependencies import Services
+from api.http.endpoints import ENDPOINTS
+from api.http.fast_path import FastPathApp
 from api.http.models.requests import AssignmentContext
+from api.http.routing import RoutingTable
 from api.monitoring.prometheus import RequestCounters
 from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
 from api.services.assign import Assigning, _Randomness
@@ -147,7 +150,7 @@ def contextual_steps() -> dict[str, float]:
 
 
 def together(batch: int, running: list[RunningExperiment]) -> float:
-    """Return microseconds for each request through the edge, into a spool and no further."""
+    """Return microseconds for each request through the ASGI application, into a spool."""
     with tempfile.TemporaryDirectory() as directory, Spool(Path(directory), "x", 2**34) as spool:
         return uvloop.run(_together(spool, batch, running))
 
@@ -163,7 +166,7 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
         seal=sealer(KEYRING),
     )
     assigning = Assigning(_Some(running), KEYRING, outbox, None, lambda: NOW_MS)  # type: ignore[arg-type]
-    edge = _edge(assigning)
+    app = _app(assigning)
     scopes = itertools.cycle(
         {
             "type": "http",
@@ -185,13 +188,25 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
     for _ in range(ROUNDS):
         began_s = timeit.default_timer()
         for _ in range(RUNS // batch):
-            await asyncio.gather(*(edge(next(scopes), receive, send) for _ in range(batch)))
+            await asyncio.gather(*(app(next(scopes), receive, send) for _ in range(batch)))
         best_s = min(best_s, timeit.default_timer() - began_s)
     return best_s / (RUNS // batch * batch) * 1e6
 
 
-def _edge(assigning: Assigning) -> Edge:
-    return Edge(None, assigning, None, Gate(None), RequestCounters(), 2**20)  # type: ignore[arg-type]
+def _app(assigning: Assigning) -> FastPathApp:
+    services = Services(
+        None,
+        None,
+        assigning,
+        None,
+        Gate(None),
+        None,
+        RequestCounters(),
+        None,
+        None,
+        None,  # type: ignore[arg-type]
+    )
+    return FastPathApp(services, RoutingTable(ENDPOINTS), None, 2**20)  # type: ignore[arg-type]
 
 
 class _Some:

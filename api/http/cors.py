@@ -8,7 +8,6 @@ from api.http.bodies import Message
 from api.http.error_responses import AccessError, Headers, Send
 
 ANY = "*"
-_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _REQUEST_HEADERS = (
     b"authorization, content-type, content-encoding, x-api-key, idempotency-key, if-none-match"
 )
@@ -42,14 +41,19 @@ class Origins:
             (b"vary", b"origin"),
         ]
 
-    def preflight(self, request_headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """Return the headers of an answer to a preflight request, besides `headers`."""
+    def preflight(self, request_headers: Iterable[tuple[bytes, bytes]], allow: bytes) -> Headers:
+        """Return the headers of an answer to a preflight request, besides `headers`.
+
+        Args:
+            request_headers: Headers of the preflight request.
+            allow: Methods of the resource, as the header `Allow` has them.
+        """
         pairs = list(request_headers)
         origin = _value(pairs, b"origin")
         if origin is None or not self._allows(origin):
             return _NONE
         return [
-            (b"access-control-allow-methods", _METHODS),
+            (b"access-control-allow-methods", allow),
             (b"access-control-allow-headers", _REQUEST_HEADERS),
             (b"access-control-max-age", _REMEMBERED_S),
         ]

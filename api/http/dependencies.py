@@ -1,13 +1,13 @@
-"""What every route uses: the services behind it, and how it answers."""
+"""What handlers use: the services behind them, the caller, and ready responses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import Response
+from fastapi import Depends, Request, Response
 
 from api.auth import Gate
 from api.monitoring.prometheus import RequestCounters
@@ -23,7 +23,7 @@ _HEADERS = {"Cache-Control": "no-store"}
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the routes use."""
+    """The services behind the endpoints."""
 
     experiments: Experiments
     commands: Commands
@@ -37,11 +37,26 @@ class Services:
     receipt_key: Callable[[], int]
 
 
-def json_answer(payload: Any, status: int = 200) -> Response:
-    """Return the JSON of a payload."""
-    return answer(orjson.dumps(payload), status)
+def _services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
 
 
-def answer(body: bytes, status: int = 200) -> Response:
+def _caller(request: Request) -> str:
+    name: str = request.state.caller
+    return name
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+CallerDep = Annotated[str, Depends(_caller)]
+"""Name of the API key of a request, which `FastPathApp` has checked; empty without keys."""
+
+
+def json_response(payload: Any, status: int = 200) -> Response:
+    """Return a payload as JSON."""
+    return rendered_response(orjson.dumps(payload), status)
+
+
+def rendered_response(body: bytes, status: int = 200) -> Response:
     """Return JSON that is rendered already."""
     return Response(body, status, _HEADERS, media_type="application/json")

@@ -1,36 +1,32 @@
-"""Every route but the fast ones, and the documentation of all of them."""
+"""FastAPI's part: the endpoints without a fast handler, the OpenAPI document and its pages.
+
+All of it is derived from `ENDPOINTS`. Keys, origins and query strings are checked by `FastPathApp`,
+which is always in front.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from api.http.dependencies import Services
+from api.http.dependencies import Services, ServicesDep, rendered_response
+from api.http.endpoints import ENDPOINTS
 from api.http.error_responses import RouteError, answer_of
-from api.http.handlers.experiments import reading
-from api.http.handlers.lifecycle import commands
-from api.http.handlers.operation import probes
-from api.http.handlers.traffic import traffic
-from api.http.models.requests import (
-    AssignmentContext,
-    AssignmentsRequest,
-    ConcludeRequest,
-    ObservationRequest,
-)
-from api.http.openapi import with_schemas
-from api.http.routing import Routing
+from api.http.openapi import documentation_of, with_schemas
+from api.http.routing import PARAMETER, Endpoint, RoutingTable
 from api.monitoring.prometheus import RequestCounters
-from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.model.errors import EngineError, InputError
 from streams.model.validation import code_of
 
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 
-def control_plane(services: Services, version: str) -> tuple[FastAPI, Routing]:
-    """Return the application with all routes, and what is where in it.
+def fastapi_app(services: Services, version: str) -> tuple[FastAPI, RoutingTable]:
+    """Return the application with all endpoints, and the routing table with its pages.
 
     `/docs` needs nothing from elsewhere.
     """
@@ -40,24 +36,34 @@ def control_plane(services: Services, version: str) -> tuple[FastAPI, Routing]:
         description="Assign variants, record observations, read posteriors, decide.",
         redirect_slashes=False,
     )
-    routers = (commands(services), reading(services), traffic(services), probes(services))
-    for router in routers:
-        app.include_router(router)
-    routing = Routing()
-    routing.add(app.routes, routers)
+    table = RoutingTable(ENDPOINTS, app.routes)
+    app.state.services = services
+    for endpoint in ENDPOINTS:
+        app.add_api_route(
+            endpoint.path,
+            endpoint.handler if endpoint.traffic is None else _adapted(endpoint),
+            methods=[endpoint.method],
+            status_code=endpoint.status,
+            **documentation_of(endpoint),
+        )
     _answer_errors(app, services.counters)
-    with_schemas(
-        app,
-        (
-            ExperimentDefinition,
-            ExperimentUpdate,
-            ConcludeRequest,
-            AssignmentContext,
-            AssignmentsRequest,
-            ObservationRequest,
-        ),
-    )
-    return app, routing
+    with_schemas(app, [endpoint.body.model for endpoint in ENDPOINTS if endpoint.body])
+    return app, table
+
+
+def _adapted(endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
+    """Return a fast handler as one of FastAPI, which documents it."""
+
+    async def of_experiment(
+        services: ServicesDep, experiment_id: str, request: Request
+    ) -> Response:
+        answer = await endpoint.handler(services, experiment_id, await request.body())
+        return rendered_response(answer, endpoint.status)
+
+    async def of_all(services: ServicesDep, request: Request) -> Response:
+        return await of_experiment(services, "", request)
+
+    return of_experiment if PARAMETER in endpoint.path else of_all
 
 
 def _answer_errors(app: FastAPI, counters: RequestCounters) -> None:

@@ -1,20 +1,22 @@
-"""What `/openapi.json` says of bodies, keys and errors.
+"""The documentation of an endpoint in `/openapi.json`: body, answers, keys and errors.
 
 Bodies are decoded by our own strict reader, so their models are put into the document by hand.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI, Security
+from fastapi import FastAPI, Response, Security
 from fastapi.params import Security as SecurityParameter
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.client.results import Assignment, Experiment, Readiness
+from api.http.routing import Body, Endpoint
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -91,11 +93,31 @@ _WITH_BODY = (
 _BODY_METHODS = frozenset({"post", "put", "patch"})
 
 
-def keys_documented() -> SecurityParameter:
-    """Return a dependency that does nothing but tell that a route may want a bearer key."""
-    bearer = HTTPBearer(auto_error=False, description="An API key, if the API has any.")
-    documented: SecurityParameter = Security(bearer)
-    return documented
+_BEARER: SecurityParameter = Security(
+    HTTPBearer(auto_error=False, description="An API key, if the API has any.")
+)
+"""A dependency that does nothing but document that an endpoint may need a key."""
+
+
+def documentation_of(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the arguments of FastAPI's `add_api_route` that document an endpoint."""
+    responses: dict[int | str, dict[str, Any]] = (
+        {status: ERRORS[status] for status in (401, 403)} if endpoint.scopes else {}
+    )
+    if endpoint.tag != "operation":
+        responses = ERRORS
+    body = {} if endpoint.body is None else {"openapi_extra": _documented_body(endpoint.body)}
+    answer = {} if endpoint.response is not None else {"response_class": Response}
+    return {
+        "name": endpoint.handler.__name__,
+        "description": inspect.getdoc(endpoint.handler),
+        "tags": [endpoint.tag],
+        "response_model": endpoint.response,
+        "responses": responses | {status: {"model": model} for status, model in endpoint.errors},
+        "dependencies": [_BEARER] if endpoint.scopes else [],
+        **body,
+        **answer,
+    }
 
 
 EXAMPLES: dict[str, Any] = {
@@ -124,19 +146,17 @@ EXAMPLES: dict[str, Any] = {
 """A body of each call, by the name of its model, to try and to test."""
 
 
-def json_body(
-    model: type[BaseModel], *, is_required: bool = True, is_list_too: bool = False
-) -> dict[str, Any]:
-    """Return what a route's entry says of its body."""
-    schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
-    if is_list_too:
+def _documented_body(body: Body) -> dict[str, Any]:
+    name = body.model.__name__
+    schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=name)}
+    if body.is_list_too:
         schema = {"anyOf": [schema, {"type": "array", "items": schema}]}
-    content = {"application/json": {"schema": schema, "example": EXAMPLES[model.__name__]}}
-    return {"requestBody": {"required": is_required, "content": content}}
+    content = {"application/json": {"schema": schema, "example": EXAMPLES[name]}}
+    return {"requestBody": {"required": body.is_required, "content": content}}
 
 
 def with_schemas(app: FastAPI, models: Sequence[type[BaseModel]]) -> None:
-    """Add the schemas that `json_body` refers to, to the document of `app`."""
+    """Add the schemas of request bodies, to the document of `app`."""
     generated = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -20,15 +20,11 @@ from api.http.payloads import experiment_payload, stats_payload, variant_payload
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import InputError
 
-DEFAULT_LIMIT = 50
-MAX_LIMIT = 200
 MAX_PAGE_BYTES = 2**20
 """A page ends before this size, unless its first experiment alone exceeds it."""
 
 PIECE_S = 0.001
 """About how long rendering keeps the event loop, in seconds."""
-
-CURSOR_PATTERN = "^[A-Za-z0-9_-]{22}$"
 
 _PLACE = struct.Struct(">QQ")
 

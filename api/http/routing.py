@@ -1,53 +1,96 @@
-"""What is where: paths, methods, the scope each needs and the parameters it takes.
+"""The routing table: what is at a path, and what each of its methods asks for.
 
-Read off the routers of the control plane, so a route declares all of it once. The edge asks here
-before anything of a request's body is read.
+`api.http.endpoints` declares every endpoint once. `FastPathApp` finds it here before it reads
+anything of a body, and `api.http.fastapi_app` derives FastAPI's routes, and with them the OpenAPI
+document, from the same declarations.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from fastapi import APIRouter, Request
-from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.routing import BaseRoute, Mount, Route
 
-from api.auth import Gate, Scope
+from api.auth import Scope
+from api.http.dependencies import Services
 from api.http.error_responses import RouteError
 
+PARAMETER = "{experiment_id}"
+"""The only parameter of a path, always its second segment."""
 
-@dataclass(frozen=True, slots=True)
-class Requires:
-    """The dependency of a route on an API key with a scope."""
+CACHED_PATHS = 1_024
+"""Paths whose place in the table is remembered: a look-up costs 1 us of each assignment."""
 
-    gate: Gate
-    scope: Scope
-    other: Scope | None = None
-
-    @property
-    def scopes(self) -> tuple[Scope, ...]:
-        """The scopes of which one is enough."""
-        return (self.scope,) if self.other is None else (self.scope, self.other)
-
-    async def __call__(self, request: Request) -> None:
-        """Refuse a request whose key does not have the scope, and note whose the key is."""
-        request.state.caller = self.gate.check(request.scope["headers"], *self.scopes)
+FastHandler = Callable[[Services, str, bytes], Awaitable[bytes]]
 
 
-class Rules(NamedTuple):
+class Body(NamedTuple):
+    """The JSON body of an endpoint.
+
+    Attributes:
+        model: Its model.
+        is_required: Whether an empty body is not the same as an empty object.
+        is_list_too: Whether it may also be a list of such objects.
+    """
+
+    model: type[BaseModel]
+    is_required: bool = True
+    is_list_too: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One method of one path.
+
+    Attributes:
+        method, path: Where it is.
+        handler: A `FastHandler` where `traffic` is given, else a handler as FastAPI has them. Its
+            name and docstring are those of the endpoint in the documentation.
+        tag: Group in the documentation.
+        scopes: Scopes of which an API key needs one; empty where no key is needed.
+        response: Model of a successful answer; None for what is no JSON.
+        status: HTTP status of a successful answer.
+        body: The body it takes; None for none.
+        query: Model of its query parameters; None for none.
+        errors: Further documented answers, by status.
+        traffic: Latency histogram of an endpoint that `FastPathApp` answers itself, without
+            FastAPI; None where FastAPI answers.
+    """
+
+    method: Literal["GET", "POST", "PATCH"]
+    path: str
+    handler: Callable[..., Awaitable[Any]]
+    tag: str
+    scopes: tuple[Scope, ...] = ()
+    response: type[BaseModel] | None = None
+    status: int = HTTPStatus.OK
+    body: Body | None = None
+    query: type[BaseModel] | None = None
+    errors: tuple[tuple[int, type[BaseModel]], ...] = ()
+    traffic: Literal["assign", "observe"] | None = None
+
+
+class Rule(NamedTuple):
     """What one method of a path asks for.
 
     Attributes:
-        scopes: Scopes of which its key needs one; empty where it needs no key.
-        parameters: Names of its query parameters; None for any.
+        scopes: Scopes of which an API key needs one; empty where no key is needed.
+        parameters: Names of the query parameters; None for any.
+        fast_handler: Answers without FastAPI; None where FastAPI answers.
+        traffic: Latency histogram of the fast handler.
+        status: HTTP status of the fast handler's answers.
     """
 
     scopes: tuple[Scope, ...] = ()
     parameters: frozenset[str] | None = frozenset()
+    fast_handler: FastHandler | None = None
+    traffic: str = ""
+    status: int = HTTPStatus.OK
 
 
 @dataclass(slots=True)
@@ -56,83 +99,89 @@ class Resource:
 
     Attributes:
         rules: By method.
+        allow: The methods, as the header `Allow` has them.
     """
 
-    rules: dict[str, Rules] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+    allow: str = ""
 
-    @property
-    def allow(self) -> str:
-        """Its methods, as the header `Allow` has them."""
-        methods = {*self.rules, "OPTIONS"}
-        if "GET" in methods:
-            methods.add("HEAD")
-        return ", ".join(sorted(methods))
+    def put(self, method: str, rule: Rule) -> None:
+        """Add a method; GET implies HEAD."""
+        self.rules[method] = rule
+        if method == "GET":
+            self.rules["HEAD"] = rule
+        self.allow = ", ".join(sorted({*self.rules, "OPTIONS"}))
 
-    def of(self, method: str) -> Rules:
-        """Return the rules of a method.
+    def of(self, method: str) -> Rule:
+        """Return the rule of a method.
 
         Raises:
-            RouteError: it does not take the method (`METHOD_NOT_ALLOWED`).
+            RouteError: the resource does not take the method (`METHOD_NOT_ALLOWED`).
         """
-        rules = self.rules.get("GET" if method == "HEAD" else method)
-        if rules is None:
+        rule = self.rules.get(method)
+        if rule is None:
             raise RouteError("METHOD_NOT_ALLOWED", HTTPStatus.METHOD_NOT_ALLOWED.phrase, self.allow)
-        return rules
+        return rule
 
 
-class Routing:
-    """All paths of the control plane."""
+class RoutingTable:
+    """All paths of the API.
 
-    def __init__(self) -> None:
+    Attributes:
+        find: Returns what is at a path, and the experiment id in the path, empty without one.
+            Raises a RouteError (`NOT_FOUND`) where nothing is.
+
+    Args:
+        endpoints: The declared endpoints.
+        pages: Routes of FastAPI's own pages, as of the documentation.
+    """
+
+    def __init__(self, endpoints: Iterable[Endpoint], pages: Iterable[BaseRoute] = ()) -> None:
         self._fixed: dict[str, Resource] = {}
-        self._patterns: dict[str, tuple[re.Pattern[str], Resource]] = {}
+        self._parametric: dict[str, Resource] = {}
         self._prefixes: dict[str, Resource] = {}
+        for endpoint in endpoints:
+            self._resource(endpoint.path).put(endpoint.method, _rule(endpoint))
+        for page in pages:
+            if isinstance(page, Mount):
+                self._prefixes[page.path + "/"] = resource = Resource()
+                resource.put("GET", Rule())
+            elif isinstance(page, Route):
+                self._resource(page.path).put("GET", Rule(parameters=None))
+        methods = {method for each in self._resources() for method in each.rules}
+        self._fixed["*"] = Resource(allow=", ".join(sorted({*methods, "OPTIONS"})))
+        self.find = lru_cache(CACHED_PATHS)(self._find)
 
-    def add(self, routes: Iterable[BaseRoute], routers: Sequence[APIRouter]) -> None:
-        """Take the routes of an application and of the routers in it."""
-        for router in routers:
-            for route in router.routes:
-                if isinstance(route, APIRoute):
-                    known = frozenset(each.alias for each in route.dependant.query_params)
-                    self._put(route, Rules(_scopes(route), known))
-        for route in routes:
-            if isinstance(route, Mount):
-                self._prefixes[route.path + "/"] = Resource({"GET": Rules()})
-            elif isinstance(route, Route) and not isinstance(route, APIRoute):
-                self._put(route, Rules())
-            elif isinstance(route, APIRoute) and not route.include_in_schema:
-                self._put(route, Rules(parameters=None))
-
-    def find(self, path: str) -> Resource:
-        """Return what is at a path.
-
-        Raises:
-            RouteError: nothing (`NOT_FOUND`).
-        """
+    def _find(self, path: str) -> tuple[Resource, str]:
         found = self._fixed.get(path)
         if found is not None:
-            return found
-        for pattern, resource in self._patterns.values():
-            if pattern.match(path):
-                return resource
+            return found, ""
+        start = path.find("/", 1) + 1
+        end = path.find("/", start)
+        if end < 0:
+            end = len(path)
+        if 0 < start < end:
+            found = self._parametric.get(path[:start] + path[end:])
+            if found is not None:
+                return found, path[start:end]
         for prefix, resource in self._prefixes.items():
             if path.startswith(prefix):
-                return resource
+                return resource, ""
         raise RouteError("NOT_FOUND", HTTPStatus.NOT_FOUND.phrase)
 
-    def _put(self, route: Route, rules: Rules) -> None:
-        if "{" in route.path:
-            new = (route.path_regex, Resource())
-            resource = self._patterns.setdefault(route.path, new)[1]
-        else:
-            resource = self._fixed.setdefault(route.path, Resource())
-        for method in route.methods or ():
-            if method != "HEAD":
-                resource.rules[method] = rules
+    def _resource(self, path: str) -> Resource:
+        if PARAMETER not in path:
+            return self._fixed.setdefault(path, Resource())
+        return self._parametric.setdefault(path.replace(PARAMETER, ""), Resource())
+
+    def _resources(self) -> Iterable[Resource]:
+        return (*self._fixed.values(), *self._parametric.values())
 
 
-def _scopes(route: APIRoute) -> tuple[Scope, ...]:
-    for dependency in route.dependencies:
-        if isinstance(dependency.dependency, Requires):
-            return dependency.dependency.scopes
-    return ()
+def _rule(endpoint: Endpoint) -> Rule:
+    parameters = frozenset(endpoint.query.model_fields) if endpoint.query else frozenset()
+    if endpoint.traffic is None:
+        return Rule(endpoint.scopes, parameters)
+    return Rule(
+        endpoint.scopes, parameters, endpoint.handler, endpoint.traffic, int(endpoint.status)
+    )

@@ -68,13 +68,16 @@ class RequestCounters:
 
     Attributes:
         errors: Answers that were errors, by code.
-        assign_latency: Seconds from a request to its answer.
-        observe_latency: The same of observations.
+        latency: Seconds from a request to its answer, of assignments (`assign`) and observations
+            (`observe`).
     """
 
     errors: Counter[str] = field(default_factory=Counter)
-    assign_latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_S))
-    observe_latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_S))
+    latency: dict[str, Histogram] = field(
+        default_factory=lambda: {
+            traffic: Histogram(LATENCY_BOUNDS_S) for traffic in ("assign", "observe")
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,12 +128,12 @@ class Collector:
             (
                 "experiment_assignment_latency_seconds",
                 "Time to answer an assignment.",
-                self.requests.assign_latency,
+                self.requests.latency["assign"],
             ),
             (
                 "experiment_observation_latency_seconds",
                 "Time to take observations so that they survive.",
-                self.requests.observe_latency,
+                self.requests.latency["observe"],
             ),
         ):
             yield HistogramMetricFamily(name, help_text, histogram.buckets(), histogram.sum)

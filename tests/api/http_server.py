@@ -93,8 +93,8 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Serve an API without Kafka and Redis on a free port."""
     async with memory_api(directory, **options) as api:
-        errors = api.edge.counters.errors
-        server = server_of(api.edge, limits, errors)
+        errors = api.app.counters.errors
+        server = server_of(api.app, limits, errors)
         with listening_socket("127.0.0.1", 0) as listening:
             task = asyncio.create_task(server.serve([listening]))
             try:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
+from fastapi import FastAPI
 
 from api.auth import Gate
 from api.http.cors import Origins
 from api.http.dependencies import Services
-from api.http.fast_path import Edge
-from api.http.fastapi_app import control_plane
+from api.http.fast_path import FastPathApp
+from api.http.fastapi_app import fastapi_app
 from api.monitoring.prometheus import RequestCounters
 from api.monitoring.readiness import Readiness
 from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
@@ -131,7 +132,8 @@ class Api:
     """An API without servers, and all that one may want to look at."""
 
     http: httpx.AsyncClient
-    edge: Edge
+    app: FastPathApp
+    fastapi: FastAPI
     worker: MemoryWorker
     projection: MemoryProjection
     reader: MemoryProjectionReader
@@ -227,22 +229,14 @@ async def memory_api(
             lambda: b"",
             lambda: KEYRING.ids[0],
         )
-        control, routing = control_plane(services, "0")
-        edge = Edge(
-            control,
-            assigning,
-            observing,
-            gate,
-            counters,
-            max_body_bytes,
-            routing,
-            Origins(cors_origins),
-        )
-        transport = httpx.ASGITransport(edge)
+        fastapi, table = fastapi_app(services, "0")
+        app = FastPathApp(services, table, fastapi, max_body_bytes, Origins(cors_origins))
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
             yield Api(
                 http,
-                edge,
+                app,
+                fastapi,
                 worker,
                 projection,
                 reader,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from streams.experiments.ignored_units import MAX_UNIT_ID
+from streams.experiments.lifecycle import Status
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.model.errors import InputError, quoted
 from streams.model.events import ALIASES
@@ -22,6 +23,14 @@ MAX_ASSIGNMENTS = 1_000
 """Experiments times units of one call."""
 
 TIME_LIMIT_MS = 1 << 48
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+"""Experiments of a page."""
+
+CURSOR_PATTERN = "^[A-Za-z0-9_-]{22}$"
+
+_STATUS = "|".join(Status)
 
 UnitId = Annotated[str, StringConstraints(max_length=MAX_UNIT_ID)]
 """An empty one is valid input: it is an ignored unit of most experiments, and gets the control."""
@@ -151,3 +160,31 @@ class ObservationRequest(InputModel):
     value: float = Field(ge=-1e9, le=1e9)
     event_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     timestamp: int | None = Field(default=None, ge=0, lt=TIME_LIMIT_MS)
+
+
+class ExperimentsQuery(BaseModel):
+    """Query parameters of the list of experiments.
+
+    Attributes:
+        limit: Experiments of a page at most.
+        cursor: `nextCursor` of the page before; None for the first page. Refused with a code of its
+            own, so its pattern is documented only.
+        status: Statuses, separated by commas; None for all.
+    """
+
+    limit: int = Field(
+        default=DEFAULT_LIMIT,
+        ge=1,
+        le=MAX_LIMIT,
+        description="Experiments of a page; it may have fewer.",
+    )
+    cursor: str | None = Field(
+        default=None,
+        description="`nextCursor` of the page before.",
+        json_schema_extra={"pattern": CURSOR_PATTERN},
+    )
+    status: str | None = Field(
+        default=None,
+        description="Only experiments with this status; several are separated by commas.",
+        json_schema_extra={"pattern": f"^({_STATUS})(,({_STATUS}))*$"},
+    )

@@ -172,7 +172,7 @@ async def status_without_reading(api: Api, method: str, path: str) -> int:
         "type": "http", "method": method, "path": path, "headers": [], "query_string": b"",
         "raw_path": path.encode(), "root_path": "", "scheme": "http",
     }  # fmt: skip
-    await api.edge(scope, receive, send)
+    await api.app(scope, receive, send)
     return int(sent[0]["status"])
 
 

@@ -1,4 +1,4 @@
-"""What passes the edge, what does not, and what the documentation says."""
+"""The ASGI application: limits, keys, routing and documentation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from api.auth import Gate, Scope, is_loopback, new_key, open_gate, read_keys
+from api.http.endpoints import ENDPOINTS
+from api.http.error_responses import RouteError
+from api.http.routing import PARAMETER, RoutingTable
 from api.monitoring.readiness import Readiness
 from api.spool.spool import Place, SpoolRecord
 from streams.model.errors import ConfigurationError
@@ -223,7 +227,7 @@ async def call(api: Api, path: str, receive: Any) -> list[dict[str, Any]]:
         "type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"",
         "raw_path": path.encode(), "root_path": "", "scheme": "http",
     }  # fmt: skip
-    await api.edge(scope, receive, send)
+    await api.app(scope, receive, send)
     return sent
 
 
@@ -238,3 +242,40 @@ def references(value: Any) -> list[str]:
     if isinstance(value, list):
         return [found for member in value for found in references(member)]
     return []
+
+
+async def test_fast_endpoints_answer_through_fastapi_too(api: Api) -> None:
+    """Without FastPathApp in front, FastAPI's routes of the same table give the same answers."""
+    name = await api.run({"unit": "user"})
+    transport = httpx.ASGITransport(api.fastapi)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+        for path, body in (
+            (f"/experiments/{name}/assign", {"userId": "u"}),
+            ("/assign", {"experimentIds": [name], "units": [{"userId": "u"}]}),
+            ("/observations", []),
+            ("/observations", {}),
+        ):
+            fast, slow = await api.http.post(path, json=body), await http.post(path, json=body)
+            assert fast.status_code == slow.status_code, path
+            for header in ("content-type", "cache-control"):
+                assert fast.headers[header] == slow.headers[header], path
+            assert list(fast.json()) == list(slow.json())
+
+
+def test_the_table_finds_what_it_was_given() -> None:
+    table = RoutingTable(ENDPOINTS)
+    for endpoint in ENDPOINTS:
+        resource, experiment_id = table.find(endpoint.path.replace(PARAMETER, "exp_1"))
+        assert resource.of(endpoint.method).scopes == endpoint.scopes
+        assert experiment_id == ("exp_1" if PARAMETER in endpoint.path else "")
+    for path in (
+        "",
+        "/",
+        "//",
+        "/experiments//",
+        "/experiments//assign",
+        "/x/exp_1",
+        "experiments",
+    ):
+        with pytest.raises(RouteError):
+            table.find(path)

@@ -1,0 +1,151 @@
+"""Every endpoint of the API, declared once: routing, keys and documentation use this table."""
+
+from __future__ import annotations
+
+from api.auth import Scope
+from api.client.results import Accepted, Assignment, Experiment, Health, Stats
+from api.http.handlers.commands import (
+    bare_command,
+    conclude_experiment,
+    create_experiment,
+    update_experiment,
+)
+from api.http.handlers.experiments import get_experiment, get_experiment_stats, list_experiments
+from api.http.handlers.operation import health, metrics, ready
+from api.http.handlers.traffic import assign_variant, assign_variants, record_observations
+from api.http.models.requests import (
+    AssignmentContext,
+    AssignmentsRequest,
+    ConcludeRequest,
+    ExperimentsQuery,
+    ObservationRequest,
+)
+from api.http.openapi import AssignmentsPage, ExperimentsPage, ReadinessPage
+from api.http.routing import Body, Endpoint
+from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+from streams.model.events import CommandKind
+
+_EXPERIMENT = "/experiments/{experiment_id}"
+
+_BARE_COMMANDS = {
+    CommandKind.START: "Start a draft: from now on it assigns.",
+    CommandKind.PAUSE: "Stop assigning; observations of earlier assignments still count.",
+    CommandKind.RESUME: "Go on assigning after a pause.",
+    CommandKind.ROLLBACK: "Take a promoted winner back: the control is shown to everybody until it "
+    "is archived.",
+    CommandKind.ARCHIVE: "Put a draft or a concluded experiment away.",
+}
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/experiments",
+        handler=create_experiment,
+        tag="experiments",
+        scopes=(Scope.MANAGE,),
+        body=Body(ExperimentDefinition),
+        response=Experiment,
+        status=201,
+    ),
+    Endpoint(
+        method="PATCH",
+        path=_EXPERIMENT,
+        handler=update_experiment,
+        tag="experiments",
+        scopes=(Scope.MANAGE,),
+        body=Body(ExperimentUpdate, is_required=False),
+        response=Experiment,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_EXPERIMENT}/conclude",
+        handler=conclude_experiment,
+        tag="experiments",
+        scopes=(Scope.MANAGE,),
+        body=Body(ConcludeRequest, is_required=False),
+        response=Experiment,
+    ),
+    *(
+        Endpoint(
+            method="POST",
+            path=f"{_EXPERIMENT}/{kind}",
+            handler=bare_command(kind, description),
+            tag="experiments",
+            scopes=(Scope.MANAGE,),
+            response=Experiment,
+        )
+        for kind, description in _BARE_COMMANDS.items()
+    ),
+    Endpoint(
+        method="GET",
+        path="/experiments",
+        handler=list_experiments,
+        tag="experiments",
+        scopes=(Scope.READ,),
+        query=ExperimentsQuery,
+        response=ExperimentsPage,
+    ),
+    Endpoint(
+        method="GET",
+        path=_EXPERIMENT,
+        handler=get_experiment,
+        tag="experiments",
+        scopes=(Scope.READ,),
+        response=Experiment,
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_EXPERIMENT}/stats",
+        handler=get_experiment_stats,
+        tag="experiments",
+        scopes=(Scope.READ,),
+        response=Stats,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_EXPERIMENT}/assign",
+        handler=assign_variant,
+        tag="traffic",
+        scopes=(Scope.ASSIGN,),
+        body=Body(AssignmentContext, is_required=False),
+        response=Assignment,
+        traffic="assign",
+    ),
+    Endpoint(
+        method="POST",
+        path="/assign",
+        handler=assign_variants,
+        tag="traffic",
+        scopes=(Scope.ASSIGN,),
+        body=Body(AssignmentsRequest),
+        response=AssignmentsPage,
+        traffic="assign",
+    ),
+    Endpoint(
+        method="POST",
+        path="/observations",
+        handler=record_observations,
+        tag="traffic",
+        scopes=(Scope.OBSERVE,),
+        body=Body(ObservationRequest, is_list_too=True),
+        response=Accepted,
+        status=202,
+        traffic="observe",
+    ),
+    Endpoint(method="GET", path="/health", handler=health, tag="operation", response=Health),
+    Endpoint(
+        method="GET",
+        path="/ready",
+        handler=ready,
+        tag="operation",
+        response=ReadinessPage,
+        errors=((503, ReadinessPage),),
+    ),
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        handler=metrics,
+        tag="operation",
+        scopes=(Scope.METRICS, Scope.READ),
+    ),
+)

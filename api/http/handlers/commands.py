@@ -1,0 +1,140 @@
+"""Handlers that change experiments: each sends one command."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Header, Request, Response
+
+from api.http.bodies import decode_object
+from api.http.dependencies import CallerDep, Services, ServicesDep, json_response
+from api.http.models.requests import ConcludeRequest
+from api.http.payloads import experiment_payload
+from api.services.control import IdempotencyKey
+from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+from streams.experiments.definition_versions import unused
+from streams.model.errors import InputError
+from streams.model.events import CommandKind
+from streams.model.ids import experiment_number
+from streams.model.validation import parse
+
+MAX_IDEMPOTENCY_KEY = 256
+_HEADER = "Idempotency-Key"
+
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        alias=_HEADER,
+        description="The same key of the same caller, for the same command and body, gives the "
+        "first answer again; with another body it is refused (`IDEMPOTENCY_KEY_REUSED`).",
+    ),
+]
+
+
+async def create_experiment(
+    services: ServicesDep, caller: CallerDep, request: Request, key: KeyHeader = None
+) -> Response:
+    """Create an experiment, as a draft."""
+    body = decode_object(await request.body())
+    definition = parse(ExperimentDefinition, body)
+    services.schemas.require_definition(definition)
+    payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
+    snapshot = await services.commands.create(payload, _idempotency_key(caller, key, body))
+    return json_response(experiment_payload(snapshot.experiment), 201)
+
+
+async def update_experiment(
+    services: ServicesDep,
+    caller: CallerDep,
+    experiment_id: str,
+    request: Request,
+    key: KeyHeader = None,
+) -> Response:
+    """Change the share of traffic or the thresholds; what is left out stays."""
+    body = decode_object(await request.body())
+    update = parse(ExperimentUpdate, body)
+    services.schemas.require_definition(update)
+    payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
+    idempotency = _idempotency_key(caller, key, body)
+    return await _change(services, experiment_id, CommandKind.UPDATE, payload, idempotency)
+
+
+async def conclude_experiment(
+    services: ServicesDep,
+    caller: CallerDep,
+    experiment_id: str,
+    request: Request,
+    key: KeyHeader = None,
+) -> Response:
+    """End an experiment, with a winner or without."""
+    body = decode_object(await request.body())
+    conclude = parse(ConcludeRequest, body)
+    payload = conclude.model_dump(by_alias=True, exclude_none=True)
+    if conclude.winner_variant_id is not None and conclude.control_share is None:
+        experiment = services.experiments.snapshot(experiment_id).experiment
+        payload["controlShare"] = experiment.definition.config.kept_control_share
+    idempotency = _idempotency_key(caller, key, body)
+    return await _change(services, experiment_id, CommandKind.CONCLUDE, payload, idempotency)
+
+
+def bare_command(kind: CommandKind, description: str) -> Callable[..., Awaitable[Response]]:
+    """Return the handler of a command without a body."""
+
+    async def command(
+        services: ServicesDep,
+        caller: CallerDep,
+        experiment_id: str,
+        request: Request,
+        key: KeyHeader = None,
+    ) -> Response:
+        surplus = decode_object(await request.body())
+        if surplus:
+            raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
+        # Its receipts are signed by one key from its start to its end.
+        payload = {"receiptKey": services.receipt_key()} if kind is CommandKind.START else {}
+        idempotency = _idempotency_key(caller, key, {})
+        return await _change(services, experiment_id, kind, payload, idempotency)
+
+    command.__name__ = f"{kind}_experiment"
+    command.__doc__ = description
+    return command
+
+
+async def _change(
+    services: Services,
+    experiment_id: str,
+    kind: CommandKind,
+    payload: dict[str, Any],
+    key: IdempotencyKey | None,
+) -> Response:
+    number = _number(services, experiment_id)
+    snapshot = await services.commands.change(number, kind, payload, key)
+    return json_response(experiment_payload(snapshot.experiment))
+
+
+def _number(services: Services, experiment_id: str) -> int:
+    """Return the number of an experiment; an id that no experiment can have is not found."""
+    try:
+        return experiment_number(experiment_id)
+    except InputError:
+        return services.experiments.snapshot(experiment_id).experiment.number
+
+
+def _idempotency_key(caller: str, key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
+    """Return the idempotency key of a request, if it has one.
+
+    Raises:
+        InputError: it is too long or empty (`OUT_OF_RANGE`), or not printable ASCII
+            (`INVALID_NAME`).
+    """
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise InputError(
+            "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", _HEADER
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise InputError("INVALID_NAME", "must be printable ASCII", _HEADER)
+    return IdempotencyKey(key, caller, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
