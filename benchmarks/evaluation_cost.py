@@ -14,20 +14,19 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from benchmarks.posteriors import tallied
 from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.model.quantities import inverse_propensity
 from streams.policies.arm_posteriors import best_arm
 from streams.stats.bayes.lift import lift_vs_control
 from streams.stats.bayes.value_remaining import relative_value_remaining
 from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
 from streams.stats.sample import Sample
-from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.tallies.cell import Tally
+from streams.tallies.weights import weighted
 
 _NAMES = ("click", "visits", "revenue", "latency")
 _CONFIG = {
@@ -74,17 +73,12 @@ def _evaluation(policy: str, n_variants: int, n_metrics: int) -> Callable[[], ob
     columns = tallied(n_variants)
     variants = {}
     for index, weight in enumerate(weights):
-        inverse = inverse_propensity(weight << 16)
-        metrics = {
-            name: _weighted(column[index].metric, inverse)
-            for name, column in zip(_NAMES, columns, strict=True)
-        }
+        metrics = {name: column[index].metric for name, column in zip(_NAMES, columns, strict=True)}
         metrics["signup"] = metrics["click"]
         if is_alone:
             metrics = {"click": metrics["click"]}
         units = columns[0][index].units
-        ordered = dict(sorted(metrics.items()))
-        variants[index] = VariantTally(units, units * inverse, units * inverse**2, ordered)
+        variants[index] = weighted(units, metrics, weight << 16)
     tally = Tally(1, 2, 0, variants)
 
     def run() -> object:
@@ -92,14 +86,6 @@ def _evaluation(policy: str, n_variants: int, n_metrics: int) -> Callable[[], ob
         return evaluate(experiment, tally, ())
 
     return run
-
-
-def _weighted(metric: MetricTally, inverse: int) -> MetricTally:
-    return replace(
-        metric,
-        weighted_total=metric.total * inverse,
-        weighted_total_squared=metric.total_squared * inverse**2,
-    )
 
 
 def _median_and_fastest_ms(step: Callable[[], object], rounds: int) -> tuple[float, float]:

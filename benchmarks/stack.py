@@ -25,15 +25,16 @@ from streams.local.children import Child, free_port
 from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
 from streams.model.ids import experiment_id
-from streams.model.quantities import MICRO
+from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.vectors import FEATURE_ONE
 from streams.policies.contextual.encoding import FeatureSpace
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import ENVIRONMENT_PREFIX, Settings
-from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.tallies.cell import MetricTally, Tally
 from streams.tallies.linear import LinearSums
+from streams.tallies.weights import weighted
 from streams.wire.snapshots import encode_snapshot
 
 READY_S = 30.0
@@ -198,7 +199,8 @@ def contextual_snapshot(number: int, n_features: int = 8) -> Snapshot:
         metric = MetricTally(
             clicks, clicks, clicks * MICRO, clicks * MICRO**2, moment=moments.freeze().moment
         )
-        variants.append(VariantTally(333, metrics={"click": metric}, gram=grams.freeze().gram))
+        tally = weighted(333, {"click": metric}, PROPENSITY_ONE // len(definition.variants))
+        variants.append(replace(tally, gram=grams.freeze().gram))
     experiment = replace(plain.experiment, definition=definition)
     return evaluate(experiment, Tally(variants=dict(enumerate(variants))), ())
 

@@ -1,7 +1,7 @@
-"""Every version of every schema ever released, parsed once.
+"""Every released version of every schema, parsed once.
 
-`NAME.avsc` is the newest version of a schema; `versions/NAME.N.avsc` keeps all of them, the newest
-included, because records of any version may still be in a log.
+`NAME.avsc` is the newest version of a schema. `versions/NAME.N.avsc` holds each version before it,
+because records of any version may still be in a log.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Any
 
@@ -31,7 +32,8 @@ NAMES = (
 )
 """Names of the schemas of records; nested types have no name here."""
 
-_VERSIONS = files(__package__) / "versions"
+DIRECTORY: Traversable = files(__package__)
+"""Where the schema files are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +58,7 @@ class Schema:
 
 
 def current(name: str) -> Schema:
-    """Return the version of schema `name` that is written, and that readers get."""
+    """Return the newest version of schema `name`, whose shape readers get."""
     return versions(name)[-1]
 
 
@@ -67,13 +69,18 @@ def newest_versions() -> dict[str, int]:
 
 @cache
 def versions(name: str) -> tuple[Schema, ...]:
-    """Return every released version of schema `name`, oldest first."""
-    found: list[Schema] = []
-    while (file := _VERSIONS / f"{name}.{len(found) + 1}.avsc").is_file():
-        found.append(_schema(name, len(found) + 1, file.read_text("utf-8")))
-    if not found:
+    """Return every version of schema `name`, oldest first.
+
+    Raises:
+        KeyError: there is no such schema.
+    """
+    if name not in NAMES:
         raise KeyError(name)
-    return tuple(found)
+    found: list[Schema] = []
+    while (file := DIRECTORY / "versions" / f"{name}.{len(found) + 1}.avsc").is_file():
+        found.append(_schema(name, len(found) + 1, file.read_text("utf-8")))
+    newest = (DIRECTORY / f"{name}.avsc").read_text("utf-8")
+    return (*found, _schema(name, len(found) + 1, newest))
 
 
 @cache
@@ -83,9 +90,9 @@ def by_record_name() -> Mapping[str, str]:
 
 
 def structure(schema: Any) -> Any:
-    """Return a schema without its documentation: what two versions must differ in.
+    """Return a schema without its documentation.
 
-    More than the fingerprint sees, which leaves out defaults and aliases.
+    It holds more than the fingerprint covers, which leaves out defaults and aliases.
     """
     match schema:
         case dict():

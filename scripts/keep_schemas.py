@@ -1,14 +1,19 @@
-"""Keep what changed in `schemas/*.avsc` as a new version, and encode its golden sample.
+"""Keep released schemas as versions, and encode golden samples.
 
-A schema whose structure differs from its newest kept version gets the next number. For every kept
-version, `schemas/golden/NAME.N.json` must hold a sample as `{"decoded": ...}` in Avro's JSON
-encoding, written by hand; its bytes are added here once and never change again.
+    python scripts/keep_schemas.py [NAME ...]
+
+A schema that is named is kept: `schemas/NAME.avsc` is copied to `schemas/versions/NAME.N.avsc`, so
+that `NAME.avsc` can be edited into version N + 1. Without names, every version of every schema gets
+the bytes of its sample: `schemas/golden/NAME.N.json` must hold the sample as `{"decoded": ...}` in
+Avro's JSON encoding, written by hand. Bytes are added once. They may be deleted, to be added again,
+only while no release has written that version.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
-import shutil
 import sys
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -22,16 +27,14 @@ SCHEMAS = Path(library.__file__).parent
 
 
 def main() -> int:
-    """Keep and encode; return 1 if a sample must be written by hand first."""
-    for name in library.NAMES:
-        newest = SCHEMAS / f"{name}.avsc"
-        if library.structure(json.loads(newest.read_text("utf-8"))) != library.structure(
-            json.loads(library.current(name).text)
-        ):
-            kept = library.current(name).version + 1
-            shutil.copyfile(newest, SCHEMAS / "versions" / f"{name}.{kept}.avsc")
-            print(f"kept {name} version {kept}")
-    library.versions.cache_clear()
+    """Keep or encode; return 1 if a sample must be written by hand first."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="Schemas to keep.")
+    names = parser.parse_args().names
+    if names:
+        for schema in map(library.current, names):
+            _keep(schema)
+        return 0
     missing = [
         file
         for name in library.NAMES
@@ -41,6 +44,19 @@ def main() -> int:
     for file in missing:
         print(f"write a sample: {file}")
     return 1 if missing else 0
+
+
+def structure_hash(schema: library.Schema) -> str:
+    """Return a hash of the `library.structure` of a schema."""
+    text = json.dumps(library.structure(json.loads(schema.text)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _keep(schema: library.Schema) -> None:
+    file = SCHEMAS / "versions" / f"{schema.name}.{schema.version}.avsc"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(schema.text, "utf-8")
+    print(f"kept {file.name}: {schema.name}.avsc is now version {schema.version + 1}")
 
 
 def _encode(schema: library.Schema, file: Path) -> bool:
@@ -53,8 +69,8 @@ def _encode(schema: library.Schema, file: Path) -> bool:
         body = BytesIO()
         schemaless_writer(body, schema.parsed, record)
         encoded = SINGLE_OBJECT_MARK + schema.fingerprint + body.getvalue()
-        text = json.dumps(sample | {"encoded": encoded.hex()}, indent=2)
-        file.write_text(text + "\n", "utf-8")
+        sample |= {"structure": structure_hash(schema), "encoded": encoded.hex()}
+        file.write_text(json.dumps(sample, indent=2) + "\n", "utf-8")
         print(f"encoded {file.name}")
     return True
 

@@ -252,9 +252,9 @@ class Settings(KafkaSettings):
     write_schemas: str = Field(
         "",
         max_length=2_000,
-        description="Versions of schemas to write at most, as `snapshot:4,tally_cell:5`. Not "
-        "needed in an upgrade: the log says what every process reads (`experiment schemas`). One "
-        "that cannot hold what is always written, as `impression_batch:2`, stops the start.",
+        description="Versions of schemas to write at most, as `snapshot:1,tally_cell:1`. Not "
+        "needed in an upgrade: the log says what every process reads (`experiment schemas`). A "
+        "version that this release does not have stops the start.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe message that is logged."

@@ -14,11 +14,13 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
+from schemas import library
 from streams.local.children import free_port
 from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
 from streams.settings import Settings
 from tests.brokers.kafka import KafkaMissingError, kafka_cluster
+from tests.schemas.next_version import copy_with_next_version
 
 KAFKA_IMAGE = "apache/kafka:4.1.1"  # both as in docker-compose.yml
 REDIS_IMAGE = "redis:8-alpine"
@@ -208,3 +210,13 @@ def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def next_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Give every schema a further version, for codecs that are made from now on."""
+    copy_with_next_version(tmp_path / "schemas")
+    monkeypatch.setattr(library, "DIRECTORY", tmp_path / "schemas")
+    library.versions.cache_clear()
+    yield
+    library.versions.cache_clear()

@@ -370,8 +370,8 @@ class Evidence(Result):
     comparisons: tuple[Comparison, ...]
     sample_ratio: SampleRatio
     guardrails: tuple[Guardrail, ...]
-    since_conclusion: SinceConclusion | None = None
-    miscounts: Miscounts | None = None
+    since_conclusion: SinceConclusion | None
+    miscounts: Miscounts
     promotion_obstacles: tuple[str, ...]
 
 

@@ -21,7 +21,6 @@ from enum import StrEnum
 from typing import assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streams.model.quantities import (
     ALLOCATION_TOTAL,
@@ -70,7 +69,7 @@ class Weighting(StrEnum):
     """1 - propensity, for two variants: no unit counts much, so precision depends on no floor."""
 
     INVERSE = "inverse"
-    """1 / propensity, for any number of variants; also where older versions have tallied."""
+    """1 / propensity, for any number of variants."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,8 +84,8 @@ class Traffic:
         weight_squared: Sum of (1 / propensity) squared.
         largest: Largest 1 / propensity there can be by the allocation in force, unless somebody
             else has assigned; >= 1.
-        overlap: Sum of 1 - propensity, as far as it was kept (`Weighting.OVERLAP`: of all units).
-        overlap_squared: Sum of (1 - propensity) squared, likewise.
+        overlap: Sum of 1 - propensity over them.
+        overlap_squared: Sum of (1 - propensity) squared.
     """
 
     weighting: Weighting
@@ -124,7 +123,8 @@ class Traffic:
             )
             for variant, bound in zip(variants, planned.tolist(), strict=True)
         ]
-        weighting = Weighting.PLAIN if is_fixed else _moving(variants)
+        moving = Weighting.OVERLAP if len(variants) == _PAIR else Weighting.INVERSE
+        weighting = Weighting.PLAIN if is_fixed else moving
         return cls(weighting, weights / ALLOCATION_TOTAL, *np.array(columns).T)
 
     def sample_ratio(self) -> SampleRatio:
@@ -196,7 +196,7 @@ class MetricContrasts:
             variance = np.zeros_like(units)
         else:
             largest = np.full_like(units, math.inf)
-            variance = _variance(tallies, units, is_centred=~np.isnan(cross))
+            variance = _variance(tallies, units)
         # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
         counted = np.where(weight > 0.0, units, 0.0)
         sums = WeightedSums(
@@ -256,15 +256,6 @@ class MetricContrasts:
         return PlainSums(sums.units, sums.total, sums.total_squared, share, sums.largest)
 
 
-def _moving(variants: Sequence[VariantTally]) -> Weighting:
-    """Return what units count with where the shares moved.
-
-    The sharper sums are there for two variants, unless an older version has counted some units.
-    """
-    is_pair = len(variants) == _PAIR and all(variant.has_overlap for variant in variants)
-    return Weighting.OVERLAP if is_pair else Weighting.INVERSE
-
-
 def _plain(tally: MetricTally) -> tuple[float, float, float]:
     total = tally.total / MICRO
     return total, total, tally.total_squared / MICRO**2
@@ -279,22 +270,19 @@ def _by_overlap(tally: MetricTally) -> tuple[float, float, float]:
 
 
 def _by_inverse(tally: MetricTally) -> tuple[float, float, float]:
-    is_kept = tally.overlap_units == tally.units
     return (
         tally.weighted_total / MICRO**2,
-        tally.weighted_cross / MICRO**3 if is_kept else math.nan,
+        tally.weighted_cross / MICRO**3,
         tally.weighted_total_squared / MICRO**4,
     )
 
 
-def _variance(
-    tallies: Sequence[MetricTally], units: FloatArray, is_centred: NDArray[np.bool_]
-) -> FloatArray:
-    """Return the variance of the values, or their mean square where they are not centred."""
+def _variance(tallies: Sequence[MetricTally], units: FloatArray) -> FloatArray:
+    """Return the variance of the values."""
     seen = np.maximum(units, 1.0)
     mean = np.array([tally.total / MICRO for tally in tallies]) / seen
     square = np.array([tally.total_squared / MICRO**2 for tally in tallies]) / seen
-    variance: FloatArray = np.maximum(square - np.where(is_centred, mean * mean, 0.0), 0.0)
+    variance: FloatArray = np.maximum(square - mean * mean, 0.0)
     return variance
 
 

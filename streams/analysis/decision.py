@@ -180,8 +180,6 @@ class _Rule:
     def _miscounted(self) -> str | None:
         """Return what is wrong with the counts, if it is too much to conclude anything."""
         found = self._evidence.miscounts
-        if found is None:
-            return None
         if found.is_memory_full:
             return (
                 f"{found.unremembered_units:,} assignments and {found.unremembered_observations:,} "

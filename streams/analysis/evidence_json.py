@@ -46,8 +46,8 @@ def evidence_json(snapshot: Snapshot) -> JsonObject | None:
         },
         "guardrails": [_guardrail(each, names) for each in found.guardrails],
         "promotionObstacles": [obstacle.value for obstacle in obstacles(snapshot)],
-        **_miscounts(found.miscounts),
-        **_since_conclusion(snapshot, found.since_conclusion, names),
+        "miscounts": _miscounts(found.miscounts),
+        "sinceConclusion": _since_conclusion(snapshot, found.since_conclusion, names),
     }
 
 
@@ -92,40 +92,29 @@ def _guardrail(found: GuardrailFinding, names: list[str]) -> JsonObject:
     }
 
 
-def _miscounts(found: Miscounts | None) -> JsonObject:
-    """Return what is said of miscounts; nothing where a snapshot says nothing of them."""
-    if found is None:
-        return {}
+def _miscounts(found: Miscounts) -> JsonObject:
     return {
-        "miscounts": {
-            "unrememberedUnits": found.unremembered_units,
-            "unrememberedObservations": found.unremembered_observations,
-            "isMemoryFull": found.is_memory_full,
-            "unitsInSeveralVariants": found.crossed_units,
-            "isInSeveralVariants": found.is_crossed,
-            "mostEvents": found.most_events,
-            "fullUnits": found.full_units,
-            "isHeavy": found.is_heavy,
-        }
+        "unrememberedUnits": found.unremembered_units,
+        "unrememberedObservations": found.unremembered_observations,
+        "isMemoryFull": found.is_memory_full,
+        "unitsInSeveralVariants": found.crossed_units,
+        "isInSeveralVariants": found.is_crossed,
+        "mostEvents": found.most_events,
+        "fullUnits": found.full_units,
+        "isHeavy": found.is_heavy,
     }
 
 
 def _since_conclusion(
     snapshot: Snapshot, found: SinceConclusion | None, names: list[str]
-) -> JsonObject:
-    """Return what is said of a promoted winner; nothing where there is none.
-
-    Actions that were logged before there were any are then still what a replay says.
-    """
+) -> JsonObject | None:
     if found is None:
-        return {}
+        return None
     control = snapshot.experiment.definition.control_index
     return {
-        "sinceConclusion": {
-            "variantId": names[found.variant],
-            "units": {names[found.variant]: found.units, names[control]: found.control_units},
-            "guardrails": [_guardrail(each, names) for each in found.guardrails],
-        }
+        "variantId": names[found.variant],
+        "units": {names[found.variant]: found.units, names[control]: found.control_units},
+        "guardrails": [_guardrail(each, names) for each in found.guardrails],
     }
 
 

@@ -49,7 +49,7 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
     the workers did.
 
     Args:
-        snapshot: What is known; one of before there was evidence promotes nobody.
+        snapshot: What is known; one without evidence promotes no winner.
     """
     experiment, evidence = snapshot.experiment, snapshot.evidence
     config = experiment.definition.config
@@ -63,8 +63,8 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
     holds = {
         Obstacle.NOT_RUNNING: experiment.status is not Status.RUNNING,
         Obstacle.SAMPLE_RATIO_MISMATCH: evidence.sample_ratio.is_mismatch,
-        Obstacle.DEDUPLICATION_FULL: miscounts is not None and miscounts.is_memory_full,
-        Obstacle.UNITS_IN_SEVERAL_VARIANTS: miscounts is not None and miscounts.is_crossed,
+        Obstacle.DEDUPLICATION_FULL: miscounts.is_memory_full,
+        Obstacle.UNITS_IN_SEVERAL_VARIANTS: miscounts.is_crossed,
         Obstacle.KIND_CONTRADICTED: any(each.contradiction for each in snapshot.metrics),
         Obstacle.GUARDRAIL_TRIPPED: any(each.is_tripped for each in evidence.guardrails),
         Obstacle.MIN_SAMPLE_SIZE: min(evidence.units) < config.min_sample_size,

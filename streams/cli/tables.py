@@ -270,10 +270,8 @@ def _findings(stats: Stats) -> list[str]:
     return found + _miscounts(stats.evidence.miscounts)
 
 
-def _miscounts(found: Miscounts | None) -> list[str]:
+def _miscounts(found: Miscounts) -> list[str]:
     """Return what could not be counted, or not as it should."""
-    if found is None:
-        return []
     said = []
     if found.unremembered_units or found.unremembered_observations:
         said.append(

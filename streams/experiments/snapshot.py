@@ -292,7 +292,7 @@ class Evidence:
         sample_ratio: Whether units arrive as they were shared out.
         guardrails: Every guardrail metric of every variant but the control.
         since_conclusion: How a promoted winner does; None where there is none.
-        miscounts: What could not be counted, or not as it should. None in old snapshots.
+        miscounts: What could not be counted, or not as it should.
     """
 
     leader: int
@@ -309,8 +309,8 @@ class Evidence:
     comparisons: tuple[Comparison, ...]
     sample_ratio: SampleRatioFinding
     guardrails: tuple[GuardrailFinding, ...]
-    since_conclusion: SinceConclusion | None = None
-    miscounts: Miscounts | None = None
+    since_conclusion: SinceConclusion | None
+    miscounts: Miscounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,8 +366,9 @@ class Snapshot:
         cells: Cells it was made from, in order of source and partition.
         as_of_ms: Time of the newest event in it; 0 without events.
         model: What a contextual policy decides by; None under every other one.
-        metrics: How every metric declared or seen was read, by name. Empty in old snapshots.
-        evidence: What the recommended action follows from. None in old snapshots.
+        metrics: How every metric declared or seen was read, by name. Empty before the first
+            evaluation.
+        evidence: What the recommended action follows from. None before the first evaluation.
         features: Features whose values are texts, in order of their declaration.
         failure: Why the statistics are not those of this version; None if they are.
     """

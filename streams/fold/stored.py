@@ -107,7 +107,7 @@ def _decoded(body: bytes) -> StoredExperiment:
             is_ended=True,
         )
     definition = entry["definition"]
-    promotion = entry.get("promotion")  # older entries have none
+    promotion = entry["promotion"]
     return StoredExperiment(
         experiment=Experiment(
             number=number,
@@ -117,7 +117,7 @@ def _decoded(body: bytes) -> StoredExperiment:
             created_at_ms=entry["createdAt"],
             started_at_ms=entry["startedAt"],
             started_version=entry["startedVersion"],
-            planned_units=entry.get("plannedUnits", 0),  # older entries have none
+            planned_units=entry["plannedUnits"],
             concluded_at_ms=entry["concludedAt"],
             winner=entry["winner"],
             promotion=None if promotion is None else Promotion(**promotion),

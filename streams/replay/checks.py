@@ -85,15 +85,8 @@ class Checks:
         self._difference = self._difference or difference
 
     def _cell(self, number: int, source: str, partition: int, hw: int) -> Cell | None:
-        """Return the replayed cell, with what the live one of its place keeps.
-
-        An experiment that an older version of the workers has counted lacks the sums that this one
-        has added, in all of its cells from then on, and so do the snapshots made of them.
-        """
-        cell = self._folded[Source(source), partition].cells.get((number, hw))
-        live = self._live.cells.get((number, Source(source), partition), ())
-        lacks_overlap = any(not placed.value.has_overlap for placed in live)
-        return cell.without_overlap() if cell is not None and lacks_overlap else cell
+        """Return the replayed cell."""
+        return self._folded[Source(source), partition].cells.get((number, hw))
 
     def _snapshot_like(self, live: Snapshot) -> Snapshot | None:
         """Return the snapshot of the same cells and the same version of the experiment."""
@@ -125,9 +118,7 @@ class Checks:
                         Difference(placed.place, subject, "", f"a cell at {placed.value.hw}", None)
                     )
                 else:
-                    live = placed.value
-                    kept = live if live.has_overlap else live.without_overlap()
-                    self._note(compare(placed.place, subject, kept, replayed, encode_cell))
+                    self._note(compare(placed.place, subject, placed.value, replayed, encode_cell))
 
     def _compare_snapshot(self, placed: Placed[Snapshot], replayed: Snapshot | None) -> None:
         live = placed.value

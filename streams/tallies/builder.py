@@ -28,9 +28,7 @@ _SQUARE = MICRO * MICRO
 _BINARIES = (0, MICRO)
 _N_SUMS = 6
 _UNITS, _FURTHER, _TOTAL, _SQUARED, _POSITIVE, _BINARY = range(_N_SUMS)  # of `_metrics`
-_unit_sums = attrgetter(
-    "units", "weight", "weight_squared", "overlap_units", "overlap", "overlap_squared"
-)
+_unit_sums = attrgetter("units", "weight", "weight_squared", "overlap", "overlap_squared")
 _MOMENTS = frozenset({"moment", "positive_moment"})
 _value_sums = attrgetter(*[each.name for each in fields(MetricTally) if each.name not in _MOMENTS])
 _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
@@ -349,7 +347,7 @@ class CellBuilder:
         for variant in units.keys() | metrics.keys() | moved:
             old = known.get(variant, _NOBODY)
             sums = units.get(variant) or _unit_sums(old)
-            n_units, weight, weight_squared, overlap_units, overlap, overlap_squared = sums
+            n_units, weight, weight_squared, overlap, overlap_squared = sums
             named = {**old.metrics, **metrics.get(variant, {})}
             variants[variant] = _new_variant(
                 n_units,
@@ -357,7 +355,6 @@ class CellBuilder:
                 weight_squared,
                 dict(sorted(named.items())),
                 grams.get(variant, old.gram),
-                overlap_units,
                 overlap,
                 overlap_squared,
                 products.get(variant, old.products),
@@ -376,9 +373,8 @@ class CellBuilder:
             sums[0] += count
             sums[1] += inverse * count
             sums[2] += inverse_squared * count
-            sums[3] += count
-            sums[4] += overlap * count
-            sums[5] += overlap_squared * count
+            sums[3] += overlap * count
+            sums[4] += overlap_squared * count
         return units
 
     def _values_of(self, known: Mapping[int, VariantTally]) -> dict[int, dict[str, MetricTally]]:
@@ -395,7 +391,6 @@ class CellBuilder:
                 squared,
                 weighted,
                 weighted_squared,
-                overlap_units,
                 overlap_total,
                 overlap_cross,
                 overlap_squared,
@@ -420,7 +415,6 @@ class CellBuilder:
                 add_entries(old.moment, moments[variant, name])
                 if (variant, name) in moments
                 else old.moment,
-                overlap_units,
                 overlap_total,
                 overlap_cross,
                 overlap_squared,
@@ -453,19 +447,18 @@ class CellBuilder:
             sums[3] += squared
             sums[4] += inverse * total
             sums[5] += inverse_squared * squared
-            sums[6] += n_units
-            sums[7] += overlap * total
-            sums[8] += overlap_squared * total
-            sums[9] += overlap_squared * squared
-            sums[10] += inverse_squared * total
-            sums[11] += binary
-            sums[12] += positive
+            sums[6] += overlap * total
+            sums[7] += overlap_squared * total
+            sums[8] += overlap_squared * squared
+            sums[9] += inverse_squared * total
+            sums[10] += binary
+            sums[11] += positive
             surplus = total - positive * MICRO
             if surplus and binary == n:  # what is not binary has no such sums in the end
-                sums[13] += inverse * surplus
-                sums[14] += inverse_squared * surplus
-                sums[15] += overlap * surplus
-                sums[16] += overlap_squared * surplus
+                sums[12] += inverse * surplus
+                sums[13] += inverse_squared * surplus
+                sums[14] += overlap * surplus
+                sums[15] += overlap_squared * surplus
         for (variant, name), weights in self._weights_of_ones().items():
             n, inverse, inverse_squared, overlap, overlap_squared = weights
             sums = values.get((variant, name))
@@ -477,13 +470,12 @@ class CellBuilder:
             sums[3] += n * _SQUARE
             sums[4] += inverse * MICRO
             sums[5] += inverse_squared * _SQUARE
-            sums[6] += n
-            sums[7] += overlap * MICRO
-            sums[8] += overlap_squared * MICRO
-            sums[9] += overlap_squared * _SQUARE
-            sums[10] += inverse_squared * MICRO
+            sums[6] += overlap * MICRO
+            sums[7] += overlap_squared * MICRO
+            sums[8] += overlap_squared * _SQUARE
+            sums[9] += inverse_squared * MICRO
+            sums[10] += n
             sums[11] += n
-            sums[12] += n
         return values
 
     def _weights_of_ones(self) -> dict[tuple[int, str], list[int]]:

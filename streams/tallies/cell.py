@@ -1,9 +1,7 @@
 """What is counted: integers that are only ever added.
 
 Every unit counts by itself, with the weight w = 1 / propensity, and with the *overlap weight*
-v = 1 - propensity: of two variants, the propensity of the other one. Cells of older versions have
-the overlap sums of fewer units than they have units, and a sum with such a cell, too: those sums
-are not to be read, and nothing else tells.
+v = 1 - propensity: of two variants, the propensity of the other one.
 
 A *cell* holds what one source partition has told about one experiment, and the offset up to which
 it has done so. The newest cells of all partitions, added up, are the *tally* of the experiment.
@@ -43,12 +41,11 @@ class MetricTally:
         weighted_total: Sum of (unit value / propensity); both factors in micro-units.
         weighted_total_squared: Sum of (unit value / propensity) squared; micro-units to the 4th.
         moment: As in `LinearTally`, of the units with features; empty without any.
-        overlap_units: Units with an observation that are in the sums below.
         overlap_total: Sum of v * unit value; v as a numerator over 2**32, the value in micro-units.
         overlap_cross: Sum of v**2 * unit value; likewise.
         overlap_total_squared: Sum of (v * unit value) squared; likewise.
         weighted_cross: Sum of unit value / propensity squared; micro-units to the 3rd.
-        binary_observations: Observations that are 0 or 1. Cells of older versions have none.
+        binary_observations: Observations that are 0 or 1.
         positive_units: Units whose value is above 0.
         surplus_weighted_total: What of `weighted_total` is beyond the value 1 of each of them; 0
             unless every observation is 0 or 1.
@@ -63,7 +60,6 @@ class MetricTally:
     weighted_total: int = 0
     weighted_total_squared: int = 0
     moment: tuple[int, ...] = ()
-    overlap_units: int = 0
     overlap_total: int = 0
     overlap_cross: int = 0
     overlap_total_squared: int = 0
@@ -78,7 +74,7 @@ class MetricTally:
 
     @property
     def is_binary(self) -> bool:
-        """Whether every observation is known to be 0 or 1."""
+        """Whether every observation is 0 or 1."""
         return self.binary_observations == self.observations
 
     def once(self) -> MetricTally:
@@ -101,24 +97,6 @@ class MetricTally:
             weighted_cross=weighted_cross,
         )
 
-    def without_overlap(self) -> MetricTally:
-        """Return the tally as a version without the overlap sums would have counted it."""
-        return replace(
-            self,
-            overlap_units=0,
-            overlap_total=0,
-            overlap_cross=0,
-            overlap_total_squared=0,
-            weighted_cross=0,
-            binary_observations=0,
-            positive_units=0,
-            surplus_weighted_total=0,
-            surplus_weighted_cross=0,
-            surplus_overlap_total=0,
-            surplus_overlap_cross=0,
-            positive_moment=(),
-        )
-
     def __add__(self, other: MetricTally) -> MetricTally:
         # As in one cell with the observations of both.
         is_binary = self.is_binary and other.is_binary
@@ -130,7 +108,6 @@ class MetricTally:
             self.weighted_total + other.weighted_total,
             self.weighted_total_squared + other.weighted_total_squared,
             add_entries(self.moment, other.moment),
-            self.overlap_units + other.overlap_units,
             self.overlap_total + other.overlap_total,
             self.overlap_cross + other.overlap_cross,
             self.overlap_total_squared + other.overlap_total_squared,
@@ -177,8 +154,7 @@ class VariantTally:
         weight_squared: Sum of (1 / propensity) squared, in micro-units squared.
         metrics: Every metric observed, by name, in order of the names.
         gram: As in `LinearTally`, of the units with features; empty without any.
-        overlap_units: Units that are in the two sums below.
-        overlap: Sum of v over them, in 1 / 2**32.
+        overlap: Sum of v over the units, in 1 / 2**32.
         overlap_squared: Sum of v squared, in 1 / 2**64.
         products: Products of the pairs that the plan of the experiment names, in their order.
         periods: Its units by period of assignment, with the metric that the plan names, in order of
@@ -190,31 +166,10 @@ class VariantTally:
     weight_squared: int = 0
     metrics: Mapping[str, MetricTally] = field(default_factory=dict)
     gram: tuple[int, ...] = ()
-    overlap_units: int = 0
     overlap: int = 0
     overlap_squared: int = 0
     products: Mapping[Pair, ProductTally] = field(default_factory=dict)
     periods: ByPeriod = field(default_factory=dict)
-
-    @property
-    def has_overlap(self) -> bool:
-        """Whether the overlap sums are those of all units, of its metrics as well."""
-        return self.overlap_units == self.units and all(
-            metric.overlap_units == metric.units for metric in self.metrics.values()
-        )
-
-    def without_overlap(self) -> VariantTally:
-        """Return the tally as a version without the overlap sums would have counted it."""
-        metrics = {name: metric.without_overlap() for name, metric in self.metrics.items()}
-        products = {pair: replace(each, overlap_total=0) for pair, each in self.products.items()}
-        return replace(
-            self,
-            metrics=metrics,
-            overlap_units=0,
-            overlap=0,
-            overlap_squared=0,
-            products=products,
-        )
 
     def __add__(self, other: VariantTally) -> VariantTally:
         none, no_product = MetricTally(), ProductTally()
@@ -227,7 +182,6 @@ class VariantTally:
                 for name in sorted(self.metrics.keys() | other.metrics.keys())
             },
             add_entries(self.gram, other.gram),
-            self.overlap_units + other.overlap_units,
             self.overlap + other.overlap,
             self.overlap_squared + other.overlap_squared,
             {
@@ -271,16 +225,6 @@ class Cell:
     crossed_units: int = 0
     most_events: int = 0
     full_units: int = 0
-
-    @property
-    def has_overlap(self) -> bool:
-        """Whether the overlap sums are those of all units."""
-        return all(tally.has_overlap for tally in self.variants.values())
-
-    def without_overlap(self) -> Cell:
-        """Return the cell as a version without the overlap sums would have counted it."""
-        variants = {index: tally.without_overlap() for index, tally in self.variants.items()}
-        return replace(self, variants=variants)
 
 
 @dataclass(frozen=True, slots=True)

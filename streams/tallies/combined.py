@@ -17,7 +17,7 @@ def combine(
     """Return the tally of alpha * x + beta * y, x and y being a unit's values of two metrics.
 
     Sums are combined exactly and rounded once, half to even. Units with both count twice among
-    `units`, `observations` and `overlap_units`: how many have both is not known.
+    `units` and `observations`: how many have both is not known.
 
     Args:
         first: Tally of x.
@@ -47,7 +47,6 @@ def combine(
         weighted_total_squared=quadratic(
             first.weighted_total_squared, product.weighted_total, second.weighted_total_squared
         ),
-        overlap_units=first.overlap_units + second.overlap_units,
         overlap_total=linear(first.overlap_total, second.overlap_total),
         overlap_cross=linear(first.overlap_cross, second.overlap_cross),
         overlap_total_squared=quadratic(

@@ -4,7 +4,7 @@ A segment holds what some entries were at one offset, not what was added, so rea
 changes nothing. A segment is never changed; once the segments of a bucket cost twice what the
 bucket itself would, it is written whole and they are forgotten. Layout, big-endian:
 
-    version u8 (2) | experiment u64 | deadline i64 | horizon i64 | parts u16 | n u32 | m u32
+    version u8 (1) | experiment u64 | deadline i64 | horizon i64 | parts u16 | n u32 | m u32
     width u8 | n keys u64 | their n values, u64 (width 8) or i128 (width 16) | m keys u64 of value 0
 """
 
@@ -21,10 +21,8 @@ from streams.model.errors import DamagedEntryError, NewerEntryError
 MAX_ENTRIES = 32_768
 """Entries of one segment: 24 bytes each at most, so that a record stays under a megabyte."""
 
-_VERSION = 2
+_VERSION = 1
 _HEADER = struct.Struct(">BQqqHIIB")
-_HEADER_1 = struct.Struct(">BQqqHII")
-_EVENT_MASK = (1 << 60) - 1
 _KEY_BYTES = 8
 _VALUE_BYTES = 16
 _SMALL_BYTES = 8
@@ -91,7 +89,7 @@ class Piece:
 
     @classmethod
     def unpack(cls, body: bytes) -> Self:
-        """Return what `pack` has packed, also of the version before.
+        """Return what `pack` has packed.
 
         Raises:
             NewerEntryError: a newer release packed it.
@@ -106,11 +104,10 @@ class Piece:
 
     @classmethod
     def _unpacked(cls, body: bytes) -> Self:
-        version = body[0]
-        header = _HEADER if version == _VERSION else _HEADER_1
-        _, experiment, deadline, horizon, parts, n, m, *widths = header.unpack_from(body)
-        width = widths[0] if widths else _VALUE_BYTES
-        start = header.size + n * _KEY_BYTES
+        version, experiment, deadline, horizon, parts, n, m, width = _HEADER.unpack_from(body)
+        if version != _VERSION or width not in {_SMALL_BYTES, _VALUE_BYTES}:
+            raise struct.error("no header of a segment")
+        start = _HEADER.size + n * _KEY_BYTES
         marks = start + n * width
         if marks + m * _KEY_BYTES != len(body):  # before a count is believed
             raise struct.error("its counts do not fit its size")
@@ -122,9 +119,7 @@ class Piece:
                 for place in range(start, marks, _VALUE_BYTES)
             ]
         )
-        if version < _VERSION:  # it had no room for the number of events
-            values = [(value >> 60) << 70 | (value & _EVENT_MASK) for value in values]
-        entries = dict(zip(struct.unpack_from(f">{n}Q", body, header.size), values, strict=True))
+        entries = dict(zip(struct.unpack_from(f">{n}Q", body, _HEADER.size), values, strict=True))
         entries.update(dict.fromkeys(struct.unpack_from(f">{m}Q", body, marks), 0))
         return cls(experiment, deadline, horizon, parts, entries)
 

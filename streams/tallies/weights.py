@@ -42,14 +42,12 @@ def weighted(units: int, metrics: Mapping[str, MetricTally], propensity: int) ->
                 weighted_total=inverse * metric.total,
                 weighted_total_squared=inverse_squared * metric.total_squared,
                 weighted_cross=inverse_squared * metric.total,
-                overlap_units=metric.units,
                 overlap_total=overlap * metric.total,
                 overlap_cross=overlap_squared * metric.total,
                 overlap_total_squared=overlap_squared * metric.total_squared,
             )
             for name, metric in sorted(metrics.items())
         },
-        overlap_units=units,
         overlap=overlap * units,
         overlap_squared=overlap_squared * units,
     )

@@ -73,7 +73,6 @@ def _variant_record(index: int, tally: VariantTally) -> Record:
         "weight_squared": integer_bytes(tally.weight_squared),
         "metrics": [_metric_record(name, metric) for name, metric in sorted(tally.metrics.items())],
         "gram": [integer_bytes(entry) for entry in tally.gram],
-        "overlap_units": tally.overlap_units,
         "overlap": integer_bytes(tally.overlap),
         "overlap_squared": integer_bytes(tally.overlap_squared),
         "products": [
@@ -112,7 +111,6 @@ def _metric_record(name: str, tally: MetricTally) -> Record:
         "weighted_total": integer_bytes(tally.weighted_total),
         "weighted_total_squared": integer_bytes(tally.weighted_total_squared),
         "moment": [integer_bytes(entry) for entry in tally.moment],
-        "overlap_units": tally.overlap_units,
         "overlap_total": integer_bytes(tally.overlap_total),
         "overlap_cross": integer_bytes(tally.overlap_cross),
         "overlap_total_squared": integer_bytes(tally.overlap_total_squared),
@@ -134,7 +132,6 @@ def _variant(record: Record) -> VariantTally:
         weight_squared=integer(record["weight_squared"], "weight_squared"),
         metrics={metric["name"]: _metric(metric) for metric in record["metrics"]},
         gram=_integers(record, "gram"),
-        overlap_units=record["overlap_units"],
         overlap=integer(record["overlap"], "overlap"),
         overlap_squared=integer(record["overlap_squared"], "overlap_squared"),
         products={
@@ -174,7 +171,6 @@ def _metric(record: Record) -> MetricTally:
         total_squared=integer(record["total_squared"], "total_squared"),
         weighted_total=integer(record["weighted_total"], "weighted_total"),
         weighted_total_squared=integer(record["weighted_total_squared"], "weighted_total_squared"),
-        overlap_units=record["overlap_units"],
         overlap_total=integer(record["overlap_total"], "overlap_total"),
         overlap_cross=integer(record["overlap_cross"], "overlap_cross"),
         overlap_total_squared=integer(record["overlap_total_squared"], "overlap_total_squared"),

@@ -37,7 +37,6 @@ def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT
     groups = batch.groups
     for group in groups:
         _check_rectangular(group)
-    with_features = [bool(group.features) for group in groups]
     units = array("Q", chain.from_iterable([group.units for group in groups]))
     record = {
         "incarnation": incarnation_text(batch.incarnation),
@@ -53,7 +52,7 @@ def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT
         "assigned_at_ms": _joined([group.assigned_at_ms for group in groups]),
         "units": array("q", units.tobytes()).tolist(),  # Avro has no unsigned numbers
         "contexts": list(chain.from_iterable([group.contexts for group in groups])),
-        "with_features": with_features if any(with_features) else [],
+        "with_features": [bool(group.features) for group in groups],
         "features": list(chain.from_iterable([group.features for group in groups])),
         "tag": BLANK_TAG,
     }
@@ -89,7 +88,7 @@ def _groups(record: Record) -> Iterator[ImpressionGroup]:
         record["experiment_ids"],
         record["repeatable"],
         record["with_contexts"],
-        record["with_features"] or [False] * len(record["sizes"]),
+        record["with_features"],
         record["sizes"],
         strict=True,
     )
@@ -134,9 +133,8 @@ def _check_rectangular(group: ImpressionGroup) -> None:
 
 def _check_lengths(record: Record) -> None:
     sizes = record["sizes"]
-    runs = {len(record[name]) for name in ("experiment_ids", "repeatable", "with_contexts")}
-    if record["with_features"]:
-        runs.add(len(record["with_features"]))
+    columns = ("experiment_ids", "repeatable", "with_contexts", "with_features")
+    runs = {len(record[name]) for name in columns}
     if runs != {len(sizes)} or any(size < 0 for size in sizes):
         raise EventError("UNEQUAL_COLUMNS", "every run needs an experiment and a size", "sizes")
     total = sum(sizes)
@@ -148,7 +146,7 @@ def _check_lengths(record: Record) -> None:
                 name,
             )
     for name in ("contexts", "features"):
-        runs_with = zip(sizes, record[f"with_{name}"], strict=False)
+        runs_with = zip(sizes, record[f"with_{name}"], strict=True)
         if len(record[name]) != sum(size for size, has_them in runs_with if has_them):
             raise EventError("UNEQUAL_COLUMNS", f"{name} do not fit their runs", name)
 

@@ -29,10 +29,6 @@ _MAX_NAME = 64
 _INT_LIMIT = 1 << 31
 _SETTING = "EXPERIMENT_WRITE_SCHEMAS"
 
-OLDEST_WRITTEN = {"impression_batch": 3, "observation_batch": 2, "snapshot": 3, "tally_cell": 3}
-"""Oldest versions that hold what every record of a schema has now: a batch its tag, a snapshot the
-models of its metrics, a cell its overlap sums. Pinned below, no record of it could be written."""
-
 
 def readable() -> dict[str, int]:
     """Return the newest version of every schema that this process reads, by name."""
@@ -73,7 +69,7 @@ def decode_levels_change(value: bytes | None) -> LevelsChange:
 
 
 def parse_pins(text: str) -> dict[str, int]:
-    """Return the versions in a setting like `snapshot:4,tally_cell:5`.
+    """Return the versions in a setting like `snapshot:1,tally_cell:1`.
 
     Raises:
         ConfigurationError: it is not of that form, or names what this process cannot write.
@@ -86,13 +82,10 @@ def parse_pins(text: str) -> dict[str, int]:
             raise ConfigurationError(
                 f"{name[:_MAX_NAME]!r} is no schema, must be one of {', '.join(known)}", _SETTING
             )
-        oldest = OLDEST_WRITTEN.get(name, 1)
         is_number = version.isascii() and version.isdigit() and len(version) <= len("1024")
-        if not is_number or not oldest <= int(version) <= known[name]:
-            older = "; an older one cannot hold what is written" if oldest > 1 else ""
+        if not is_number or not 1 <= int(version) <= known[name]:
             raise ConfigurationError(
-                f"{name}: {version[:_MAX_NAME]!r} must be in {oldest}..{known[name]}{older}",
-                _SETTING,
+                f"{name}: {version[:_MAX_NAME]!r} must be in 1..{known[name]}", _SETTING
             )
         pins[name] = int(version)
     return pins

@@ -249,7 +249,7 @@ def _evidence(record: Record) -> Evidence:
             "sample_ratio": SampleRatioFinding(**ratio | {"ratios": tuple(ratio["ratios"])}),
             "guardrails": _guardrails(record["guardrails"]),
             "since_conclusion": _since_conclusion(record["since_conclusion"]),
-            "miscounts": None if record["miscounts"] is None else Miscounts(**record["miscounts"]),
+            "miscounts": Miscounts(**record["miscounts"]),
         }
     )
 

@@ -9,12 +9,14 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 
-from fastavro import writer
+from fastavro import schemaless_writer, writer
 from fastavro.schema import parse_schema
 
 from schemas import library
+from schemas.codec import Codec
 from streams.model.events import Observation, ObservationBatch
 from streams.model.receipts import Receipt
 from streams.tallies.segments import Piece
@@ -32,6 +34,8 @@ def seeds() -> Mapping[str, tuple[bytes, ...]]:
     golden = {name: tuple(_golden(name)) for name in library.NAMES}
     receipt = KEYRING.sign(Receipt(1, 2, 1 << 31, 4, 5, 6, 60))
     return {name: tuple(found) for name, found in golden.items() if name in DECODERS} | {
+        "snapshot": (*golden["snapshot"], _wide_integer()),
+        "tally_cell": (*golden["tally_cell"], _unordered_products()),
         "observations": (
             *golden["observation"],
             *golden["observation_batch"],
@@ -108,6 +112,25 @@ def _golden(name: str) -> Iterator[bytes]:
     yield _header(name) + _BOMB
 
 
+def _wide_integer() -> bytes:
+    """Return a snapshot with an `int` beyond 32 bits: a reader takes it, no writer writes it."""
+    schema = library.current("snapshot")
+    record = Codec().decode(next(_golden("snapshot")))[1]
+    record["allocation"]["weights"][0] = 2**63 - 2
+    body = BytesIO()
+    wide = json.loads(schema.text.replace('"int"', '"long"'))
+    schemaless_writer(body, parse_schema(wide), record)
+    return _header("snapshot") + body.getvalue()
+
+
+def _unordered_products() -> bytes:
+    """Return a cell whose products are not in order of their names."""
+    record = Codec().decode(next(_golden("tally_cell")))[1]
+    for variant in record["variants"]:
+        variant["products"].reverse()
+    return Codec().encode("tally_cell", record)
+
+
 def _schemas() -> Iterator[bytes]:
     base = json.loads(library.current("decision").text)
     body = bytes.fromhex("0265026b018001047b7d")
@@ -151,6 +174,8 @@ def main() -> None:
     for name, inputs in seeds().items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob("seed-*"):
+            stale.unlink()
         for number, data in enumerate(inputs):
             (folder / f"seed-{number:02}").write_bytes(data)
 

@@ -1,16 +1,16 @@
 """The release after this one, made for a test: a copy of the tree with newer schemas.
 
-Each schema of `RAISED` has a further version with two fields: `next_release`, which may be dropped
-and is never at its default, and `next_feature`, which may not and is. Definitions have `warmUpS`.
+Each schema of `RAISED` has a further version with a field that may be dropped and is never at its
+default, and one that may not and is (`tests.schemas.next_version`). Definitions have `warmUpS`.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from schemas import library
+from tests.schemas.next_version import copy_with_next_version
 
 ROOT = Path(library.__file__).parents[1]
 
@@ -34,24 +34,11 @@ _FIELD = '    warm_up_s: int = Field(default=0, ge=0, json_schema_extra={"x-sinc
 
 def next_release(directory: Path) -> Path:
     """Make the next release in a new directory, and return it."""
-    for package in ("streams", "schemas", "api"):
+    for package in ("streams", "api"):
         shutil.copytree(
             ROOT / package, directory / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for name in RAISED:
-        newest = library.current(name)
-        schema = json.loads(newest.text)
-        tag = schema["fields"][-1:] if schema["fields"][-1]["name"] == "tag" else []
-        schema["fields"] = [
-            *schema["fields"][: len(schema["fields"]) - len(tag)],
-            {"name": "next_release", "type": "long", "default": 0, "droppable": True, "doc": "."},
-            {"name": "next_feature", "type": "long", "default": 0, "doc": "."},
-            *tag,  # always the last field
-        ]
-        text = json.dumps(schema)
-        (directory / "schemas" / f"{name}.avsc").write_text(text)
-        kept = directory / "schemas" / "versions" / f"{name}.{newest.version + 1}.avsc"
-        kept.write_text(text)
+    copy_with_next_version(directory / "schemas", RAISED)
     with (directory / "schemas" / "codec.py").open("a") as codec:
         codec.write(_PATCH)
     experiments = directory / "streams" / "experiments"

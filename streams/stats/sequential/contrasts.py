@@ -45,12 +45,12 @@ class WeightedSums:
         weight: Sum of w, >= 0.
         weight_squared: Sum of w^2.
         total: Sum of w x.
-        cross: Sum of w^2 x; nan if it was not kept, and then values are not taken from their mean.
+        cross: Sum of w^2 x.
         total_squared: Sum of w^2 x^2.
         largest: Largest w x that a single unit can have, if values are >= 0 and bounded; infinite
             if they are not.
         variance: Variance of the values as observed, without weights; used for values without a
-            bound (`standard_error`), else 0. Their mean square where `cross` was not kept.
+            bound (`standard_error`), else 0.
     """
 
     units: FloatArray
@@ -153,15 +153,13 @@ def _contrast(
 ) -> Contrast:
     weights = a.weight + b.weight
     some = weights > 0.0
-    cross = a.cross + b.cross
-    is_centred = some & ~np.isnan(cross)
-    mean = np.divide(a.total + b.total, weights, out=np.zeros_like(weights), where=is_centred)
+    mean = np.divide(a.total + b.total, weights, out=np.zeros_like(weights), where=some)
     harmonic = np.divide(2.0 * a.weight * b.weight, weights, out=np.zeros_like(weights), where=some)
     comparable = harmonic > 0.0
     centred_total = a.total - b.total - mean * (a.weight - b.weight)
     centred_squares = (
         (a.total_squared + b.total_squared)
-        - 2.0 * mean * np.where(is_centred, cross, 0.0)
+        - 2.0 * mean * (a.cross + b.cross)
         + mean * mean * (a.weight_squared + b.weight_squared)
     )
     expected_squares = np.maximum(a.variance, b.variance) * (a.weight_squared + b.weight_squared)

@@ -1,6 +1,7 @@
 """By which sums variants are compared, and what holds of the comparison."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from streams.policies.arms import arms_of
 from streams.policies.bayesian_ab import BayesianAB
 from streams.policies.thompson_sampling import ThompsonSampling
 from streams.stats.sample import Sample
-from streams.stats.sequential.comparison import intervals, p_values
+from streams.stats.sequential.comparison import intervals
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.weights import weighted
 
@@ -39,8 +40,10 @@ def traffic_of(variants, policy=THOMPSON):
     return Traffic.of(policy, arms, variants)
 
 
-def compared(variants, *, policy=THOMPSON, is_binary=True):
+def compared(variants, *, policy=THOMPSON, is_binary=True, weighting=None):
     traffic = traffic_of(variants, policy)
+    if weighting is not None:
+        traffic = replace(traffic, weighting=weighting)
     metrics = [variant.metrics.get("click", MetricTally()) for variant in variants]
     samples = [Sample.of(v.units, m) for v, m in zip(variants, metrics, strict=True)]
     return MetricContrasts.of(traffic, metrics, samples, is_binary=is_binary)
@@ -65,16 +68,6 @@ def test_shares_that_never_moved_are_compared_by_plain_sums():
 
     assert traffic_of(even, BayesianAB()).weighting is Weighting.PLAIN
     assert traffic_of(moved(2), BayesianAB()).weighting is Weighting.OVERLAP
-
-
-@pytest.mark.parametrize("lacking", [0, 1])
-def test_units_that_an_older_version_has_counted_leave_the_inverse_propensities(lacking):
-    """The sums of the others are there, but a comparison takes all units or none."""
-    variants = moved(2)
-    variants[lacking] += tallied((0.5, 100, [1] * 10)).without_overlap()
-
-    assert traffic_of(variants).weighting is Weighting.INVERSE
-    assert np.isfinite(p_values(compared(variants).contrast([0], [1]))).all()
 
 
 def test_overlap_contrast_worked_by_hand():
@@ -124,31 +117,15 @@ def test_a_common_level_of_the_values_adds_no_noise(n_variants):
     assert far.standard_error == pytest.approx(near.standard_error, rel=1e-2)
 
 
-def test_an_older_tally_is_compared_without_centring():
-    """What it lacks would be needed for that; the comparison is as wide as it was."""
-    kept = [tallied((0.8, 400, [3.0] * 400)), tallied((0.2, 100, [3.0] * 100)), VariantTally()]
-    older = [variant.without_overlap() for variant in kept]
-
-    ours, theirs = (
-        compared(variants, is_binary=False).contrast([0], [1]) for variants in (kept, older)
-    )
-
-    assert ours.standard_error == pytest.approx(0.0, abs=1e-6)
-    assert theirs.standard_error == pytest.approx(
-        math.sqrt(9.0 * (400 * 1.25**2 + 100 * 25)) / 500, rel=1e-6
-    )
-
-
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("is_binary", [True, False])
 @pytest.mark.parametrize(
     "nobody",
     [
-        VariantTally(metrics={"click": plain([1] * 40)}),
         weighted(0, {"click": plain([1] * 40)}, PROPENSITY_ONE // 2),
         tallied((1.0, 50, [1] * 40)),
     ],
-    ids=["older", "observed before its impressions", "never without it"],
+    ids=["observed before its impressions", "never without it"],
 )
 def test_nothing_is_known_of_a_variant_without_weights(nobody, is_binary):
     """Observations come by another topic, and may be here before the impressions."""
@@ -201,7 +178,7 @@ def test_a_mismatch_is_seen_where_the_traffic_is_though_variants_were_starved():
 
     found = traffic_of([one, other]).sample_ratio()
 
-    by_inverse = traffic_of([one.without_overlap(), other.without_overlap()]).sample_ratio()
+    by_inverse = replace(traffic_of([one, other]), weighting=Weighting.INVERSE).sample_ratio()
     assert by_inverse.p_value > 0.5
     assert found.p_value < 0.001
     assert found.ratios[1] == pytest.approx(1_045_000 / 1_047_500)

@@ -169,6 +169,17 @@ def stats() -> dict[str, Any]:
                     "pValue": 0.25,
                 }
             ],
+            "sinceConclusion": None,
+            "miscounts": {
+                "unrememberedUnits": 0,
+                "unrememberedObservations": 0,
+                "isMemoryFull": False,
+                "unitsInSeveralVariants": 0,
+                "isInSeveralVariants": False,
+                "mostEvents": 0,
+                "fullUnits": 0,
+                "isHeavy": False,
+            },
             "sampleRatio": {
                 "pValue": 1.0,
                 "isMismatch": False,
@@ -184,7 +195,6 @@ def stats() -> dict[str, Any]:
                     "isTripped": False,
                 }
             ],
-            "sinceConclusion": None,
             "promotionObstacles": ["NO_WINNER"],
         },
     }

@@ -74,11 +74,11 @@ def test_stats_shows_how_a_promoted_winner_does(api, stats, monkeypatch):
     assert "! Since it was promoted, B harms revenue by more than 0.02." in text
 
 
-def test_stats_of_an_older_engine_are_shown_without_lifts(api, stats):
+def test_stats_without_evidence_are_shown_without_lifts(api, stats):
     for variant in stats["variants"]:
         for metric in variant["stats"]["metrics"].values():
-            del metric["againstControl"]
-    del stats["metrics"], stats["evidence"]
+            metric["againstControl"] = None
+    stats |= {"metrics": {}, "evidence": None}
     api.answers[LINE] = (200, stats)
 
     result = api.run("stats", EXPERIMENT_ID)

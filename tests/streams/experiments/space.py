@@ -270,7 +270,7 @@ class Group:
     has_impression: bool
 
     def tally(
-        self, pairs: Sequence[tuple[str, str]], by_period: str | None, *, kept: bool, features: bool
+        self, pairs: Sequence[tuple[str, str]], by_period: str | None, *, features: bool
     ) -> VariantTally:
         """Return what the folds make of them."""
         n, propensity = self.count, self.weight * (PROPENSITY_ONE // ALLOCATION_TOTAL)
@@ -294,23 +294,16 @@ class Group:
                 n * x * inverse,
                 n * (x * inverse) ** 2,
                 moment.freeze().moment,
-                *(
-                    (
-                        n,
-                        n * x * overlap,
-                        n * x * overlap**2,
-                        n * (x * overlap) ** 2,
-                        n * x * inverse**2,
-                    )
-                    if kept
-                    else ()
-                ),
+                n * x * overlap,
+                n * x * overlap**2,
+                n * (x * overlap) ** 2,
+                n * x * inverse**2,
             )
         products = {
             pair: ProductTally(
                 n * values[pair[0]] * values[pair[1]],
                 n * values[pair[0]] * values[pair[1]] * inverse**2,
-                n * values[pair[0]] * values[pair[1]] * overlap**2 if kept else 0,
+                n * values[pair[0]] * values[pair[1]] * overlap**2,
             )
             for pair in pairs
             if n and pair[0] in values and pair[1] in values
@@ -334,9 +327,8 @@ class Group:
             seen * inverse**2,
             metrics,
             sums.freeze().gram,
-            seen if kept else 0,
-            seen * overlap if kept else 0,
-            seen * overlap**2 if kept else 0,
+            seen * overlap,
+            seen * overlap**2,
             products,
             periods,
         )
@@ -349,7 +341,6 @@ def tally(pick: Pick, defined: ExperimentDefinition, indices: Sequence[int]) -> 
     by_period = None if plan.by_period is None else plan.by_period.metric
     names = [*METRICS, *(part for pair in plan.pairs for part in pair), pick([None, UNDECLARED])]
     names = sorted({name for name in names if name is not None})
-    kept = pick([True, True, False])
     policy = defined.config.parameters
     fixed: Sequence[int] | None = None
     if not policy.adaptive:
@@ -363,7 +354,7 @@ def tally(pick: Pick, defined: ExperimentDefinition, indices: Sequence[int]) -> 
         total: VariantTally | None = None
         for group in groups:
             own = group if fixed is None else replace(group, weight=fixed[index % len(fixed)])
-            each = own.tally(plan.pairs, by_period, kept=kept, features=features)
+            each = own.tally(plan.pairs, by_period, features=features)
             total = each if total is None else total + each
         if total is not None:
             variants[index] = total

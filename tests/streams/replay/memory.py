@@ -107,8 +107,6 @@ class Installation:
         for source, folding in self._foldings.items():
             self._folds[source] = [folding.new_fold(n) for n in range(PARTITIONS)]
         self.unsent: dict[tuple[int, Source, int], Cell] = {}
-        self.is_older = False
-        """Whether the workers are of a version that does not keep the overlap sums."""
         self._kept: defaultdict[tuple[Source, int], Kept] = defaultdict(Kept)
         self._n_commands = 0
 
@@ -181,13 +179,11 @@ class Installation:
         for key in changes.forgotten:
             kept.segments.pop(key, None)
         for taken in changes.cells:
-            cell = taken.without_overlap() if self.is_older else taken
-            kept.cells[cell.experiment] = cell
-            self.unsent[cell.experiment, source, partition] = cell
+            kept.cells[taken.experiment] = taken
+            self.unsent[taken.experiment, source, partition] = taken
 
-    def upgrade(self) -> None:
-        """Start the workers anew, with what they have written, in a version that keeps all sums."""
-        self.is_older = False
+    def restart(self) -> None:
+        """Start the workers again, with what they have written."""
         for (source, partition), kept in self._kept.items():
             fold = self._foldings[source].new_fold(partition)
             fold.restore(kept.progress, kept.cells.values(), kept.segments.values())
@@ -223,17 +219,15 @@ def noisy(random: Random, event: Observation) -> bytes:
     return b"noise" if random.random() < 0.1 else encode_observation(event)
 
 
-def installation(seed: int, *, upgraded_after: int = 0) -> Installation:
+def installation(seed: int, *, restarted_after: int = 0) -> Installation:
     """Return an installation that has done things in an order drawn from `seed`.
 
     Args:
         seed: Of the order.
-        upgraded_after: Steps after which the workers, which did not keep the overlap sums before,
-            do so; 0 if they have always.
+        restarted_after: Steps after which the workers are restarted; 0 for never.
     """
     random = Random(seed)
     made = Installation()
-    made.is_older = upgraded_after > 0
     for number in EXPERIMENTS:
         made.command(number, CommandKind.START, "ab" * 16)  # there is none yet
         made.command(number, CommandKind.CREATE)
@@ -241,8 +235,8 @@ def installation(seed: int, *, upgraded_after: int = 0) -> Installation:
         made.publish(number)
     made.traffic(random, 30)
     for step in range(60):
-        if made.is_older and step == upgraded_after:
-            made.upgrade()
+        if step and step == restarted_after:
+            made.restart()
         source = random.choice(list(Source))
         made.fold(source, random.randrange(PARTITIONS), random.randint(1, 20))
         if made.unsent and random.random() < 0.7:

@@ -83,7 +83,6 @@ def test_impressions_count_units_and_weights():
                 units=2,
                 weight=6_000_000,
                 weight_squared=20_000_000_000_000,
-                overlap_units=2,
                 overlap=5 * QUARTER,
                 overlap_squared=13 * QUARTER**2,
             ),
@@ -91,7 +90,6 @@ def test_impressions_count_units_and_weights():
                 units=1,
                 weight=2_000_000,
                 weight_squared=4_000_000_000_000,
-                overlap_units=1,
                 overlap=2 * QUARTER,
                 overlap_squared=4 * QUARTER**2,
             ),
@@ -128,7 +126,6 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         weighted_total=34 * 10**6,
         weighted_total_squared=596 * 10**12,
         weighted_cross=(4 * 7 + 16 * 5) * 10**12,
-        overlap_units=2,
         overlap_total=29 * QUARTER,
         overlap_cross=73 * QUARTER**2,
         overlap_total_squared=421 * QUARTER**2,
@@ -480,7 +477,6 @@ def naive_observations(records):
                             weighted_total_squared=sum(
                                 (w * sum(unit)) ** 2 for w, _, unit in units
                             ),
-                            overlap_units=len(units),
                             overlap_total=sum(v * sum(unit) for _, v, unit in units),
                             overlap_cross=sum(v * v * sum(unit) for _, v, unit in units),
                             overlap_total_squared=sum((v * sum(unit)) ** 2 for _, v, unit in units),
@@ -582,7 +578,6 @@ def naive_impressions(records):
                 squares,
                 {},
                 gram,
-                len(weights),
                 sum(overlaps),
                 sum(overlap**2 for overlap in overlaps),
             )

@@ -1,8 +1,5 @@
-import json
 from dataclasses import replace
-from importlib.resources import files
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +18,6 @@ metrics = st.builds(
     weighted_total=sums,
     weighted_total_squared=sums,
     moment=entries,
-    overlap_units=counts,
     overlap_total=sums,
     overlap_cross=sums,
     overlap_total_squared=sums,
@@ -34,7 +30,6 @@ variants = st.builds(
     weight_squared=sums,
     metrics=st.dictionaries(st.text(max_size=8), metrics, max_size=3),
     gram=entries,
-    overlap_units=counts,
     overlap=sums,
     overlap_squared=sums,
     products=st.dictionaries(
@@ -87,15 +82,3 @@ def test_a_decoded_cell_is_in_order(cell):
     assert list(decoded.variants) == sorted(cell.variants)
     assert all(list(t.metrics) == sorted(t.metrics) for t in decoded.variants.values())
     assert all(list(t.products) == sorted(t.products) for t in decoded.variants.values())
-
-
-@pytest.mark.parametrize(
-    ("version", "is_kept"), [(1, False), (2, False), (3, True), (4, True), (5, True), (6, True)]
-)
-def test_a_cell_of_an_older_version_is_known_to_lack_the_overlap_sums(version, is_kept):
-    sample = files("schemas") / "golden" / f"tally_cell.{version}.json"
-    cell = decode_cell(bytes.fromhex(json.loads(sample.read_text())["encoded"]))
-
-    assert cell.has_overlap is is_kept
-    assert (cell.without_overlap() == cell) is not is_kept
-    assert decode_cell(encode_cell(cell)) == cell
