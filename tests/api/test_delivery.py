@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError
 
 from api import delivery as module
 from api.delivery import RETRY_PAUSE_S, Delivery
 from api.spool.spool import Spool, SpoolRecord
+from tests.twins.producer import MemoryBroker
 
 MIB = 2**20
-
-
-@dataclass
-class Kafka:
-    """A producer that delivers when it is told to."""
-
-    room: int = 1_000_000
-    delivered: list[bytes] = field(default_factory=list)
-    queue: deque[tuple[bytes, Callable[[KafkaError | None, object], None]]] = field(
-        default_factory=deque
-    )
-    error: KafkaError | None = None
-    refusal: KafkaError | None = None
-    is_there: bool = True
-
-    def produce(self, topic: str, value: bytes, *, partition: int, on_delivery) -> None:
-        if self.refusal is not None:
-            raise KafkaException(self.refusal)
-        if len(self.queue) >= self.room:
-            raise BufferError
-        self.queue.append((value, on_delivery))
-
-    def poll(self, timeout: float) -> int:
-        while self.queue and self.is_there:
-            value, on_delivery = self.queue.popleft()
-            if self.error is None:
-                self.delivered.append(value)
-            on_delivery(self.error, None)
-        return 0
-
-    def flush(self, timeout: float) -> int:
-        return self.poll(timeout)
-
-    def purge(self) -> None:
-        """Give everything back at the next `poll`, what a broker may have, too."""
-        self.error = KafkaError(KafkaError._PURGE_INFLIGHT)
-        self.is_there = True
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 @dataclass
@@ -77,14 +36,14 @@ def send(spool: Spool, delivery: Delivery, *payloads: bytes) -> None:
     delivery.offer(spool.append(records), records)
 
 
-def delivery_of(spool: Spool, kafka: Kafka, clock: Clock | None = None) -> Delivery:
-    delivery = Delivery(spool, lambda: kafka, ["impressions", "observations"], clock or Clock())
+def delivery_of(spool: Spool, kafka: MemoryBroker, clock: Clock | None = None) -> Delivery:
+    delivery = Delivery(spool, kafka.make, ["impressions", "observations"], clock or Clock())
     delivery.pump()  # nothing was left over
     return delivery
 
 
 def test_what_is_acknowledged_leaves_the_spool(spool: Spool) -> None:
-    kafka = Kafka()
+    kafka = MemoryBroker()
     delivery = delivery_of(spool, kafka)
 
     send(spool, delivery, b"a", b"b")
@@ -97,13 +56,13 @@ def test_what_is_acknowledged_leaves_the_spool(spool: Spool) -> None:
 
 
 def test_without_kafka_records_wait_in_the_spool_and_then_go_in_order(spool: Spool) -> None:
-    kafka = Kafka(room=3, is_there=False)
+    kafka = MemoryBroker(room=3, is_there=False)
     delivery = delivery_of(spool, kafka)
     expected = [b"%d" % number for number in range(20)]
     for payload in expected:
         send(spool, delivery, payload)
         delivery.pump()
-    assert (len(kafka.queue), delivery.is_caught_up) == (3, False)
+    assert (len(kafka.producers[0].queue), delivery.is_caught_up) == (3, False)
 
     kafka.is_there = True
     for _ in range(10):
@@ -115,21 +74,21 @@ def test_without_kafka_records_wait_in_the_spool_and_then_go_in_order(spool: Spo
 
 def test_memory_is_bounded_by_bytes(spool: Spool, monkeypatch) -> None:
     monkeypatch.setattr(module, "MAX_IN_FLIGHT_BYTES", 250)
-    kafka = Kafka(is_there=False)
+    kafka = MemoryBroker(is_there=False)
     delivery = delivery_of(spool, kafka)
     for _ in range(10):
         send(spool, delivery, bytes(100))
 
-    assert (len(kafka.queue), delivery.in_flight_bytes) == (2, 200)
+    assert (len(kafka.producers[0].queue), delivery.in_flight_bytes) == (2, 200)
 
 
 def test_what_another_process_left_goes_first(tmp_path: Path) -> None:
     dead = Spool(tmp_path, "dead", MIB)
     dead.append([SpoolRecord(0, 0, b"left")])
     os.close(dead._locks[0][1])
-    kafka = Kafka()
+    kafka = MemoryBroker()
     with Spool(tmp_path, "living", MIB) as spool:
-        delivery = Delivery(spool, lambda: kafka, ["impressions"], Clock())
+        delivery = Delivery(spool, kafka.make, ["impressions"], Clock())
         send(spool, delivery, b"new")
         delivery.pump()
         delivery.pump()
@@ -140,7 +99,7 @@ def test_what_another_process_left_goes_first(tmp_path: Path) -> None:
 
 
 def test_a_record_kafka_gives_back_is_sent_again_after_a_pause(spool: Spool) -> None:
-    kafka, clock = Kafka(error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)), Clock()
+    kafka, clock = MemoryBroker(error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)), Clock()
     delivery = delivery_of(spool, kafka, clock)
     send(spool, delivery, b"a")
     delivery.pump()
@@ -157,7 +116,7 @@ def test_a_record_kafka_gives_back_is_sent_again_after_a_pause(spool: Spool) -> 
 
 
 def test_a_record_kafka_refuses_at_once_is_sent_again_too(spool: Spool) -> None:
-    kafka, clock = Kafka(refusal=KafkaError(KafkaError._UNKNOWN_PARTITION)), Clock()
+    kafka, clock = MemoryBroker(refusal=KafkaError(KafkaError._UNKNOWN_PARTITION)), Clock()
     delivery = delivery_of(spool, kafka, clock)
     send(spool, delivery, b"a")
     kafka.refusal = None
@@ -169,10 +128,10 @@ def test_a_record_kafka_refuses_at_once_is_sent_again_too(spool: Spool) -> None:
 
 
 def test_a_broken_producer_is_replaced_and_nothing_is_lost(spool: Spool) -> None:
-    broken, good, clock = Kafka(), Kafka(), Clock()
+    broken, good, clock = MemoryBroker(), MemoryBroker(), Clock()
     broken.error = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "broken", True)
-    producers = [broken, good]
-    delivery = Delivery(spool, lambda: producers.pop(0), ["impressions"], clock)
+    brokers = [broken, good]
+    delivery = Delivery(spool, lambda: brokers.pop(0).make(), ["impressions"], clock)
     delivery.pump()
     send(spool, delivery, b"a", b"b")
     delivery.pump()
@@ -181,16 +140,16 @@ def test_a_broken_producer_is_replaced_and_nothing_is_lost(spool: Spool) -> None
     delivery.pump()
 
     assert good.delivered == [b"a", b"b"]
-    assert (delivery.is_caught_up, spool.size_bytes, producers) == (True, 0, [])
+    assert (delivery.is_caught_up, spool.size_bytes, brokers) == (True, 0, [])
 
 
 def test_a_broken_producer_gives_back_what_its_broker_does_not_answer(spool: Spool) -> None:
-    broken, good, clock = Kafka(is_there=False), Kafka(), Clock()
-    producers = [broken, good]
-    delivery = Delivery(spool, lambda: producers.pop(0), ["impressions"], clock)
+    broken, good, clock = MemoryBroker(is_there=False), MemoryBroker(), Clock()
+    brokers = [broken, good]
+    delivery = Delivery(spool, lambda: brokers.pop(0).make(), ["impressions"], clock)
     delivery.pump()
     send(spool, delivery, b"a", b"b")
-    _, on_delivery = broken.queue.popleft()
+    _, on_delivery = broken.producers[0].queue.popleft()
     on_delivery(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "broken", True), None)
     delivery.pump()
     clock.now_s += RETRY_PAUSE_S
@@ -202,7 +161,7 @@ def test_a_broken_producer_gives_back_what_its_broker_does_not_answer(spool: Spo
 
 
 def test_draining_ends_when_kafka_has_everything_or_the_time_is_over(spool: Spool) -> None:
-    kafka, clock = Kafka(is_there=False), Clock()
+    kafka, clock = MemoryBroker(is_there=False), Clock()
     delivery = delivery_of(spool, kafka, clock)
     send(spool, delivery, b"a")
 
@@ -210,7 +169,7 @@ def test_draining_ends_when_kafka_has_everything_or_the_time_is_over(spool: Spoo
         clock.now_s += timeout
         return 0
 
-    kafka.flush = flush  # type: ignore[method-assign]
+    kafka.producers[0].flush = flush  # type: ignore[assignment, method-assign]
     assert not delivery.drain(2.0)
     kafka.is_there = True
     assert delivery.drain(2.0)
@@ -226,8 +185,8 @@ def test_an_unknown_topic_number_is_passed_by_and_the_rest_is_delivered(
             SpoolRecord(1, 3, b"two"),
         ]
     )
-    kafka = Kafka()
-    delivery = Delivery(spool, lambda: kafka, ["impressions", "observations"], Clock())
+    kafka = MemoryBroker()
+    delivery = Delivery(spool, kafka.make, ["impressions", "observations"], Clock())
     for _ in range(3):
         delivery.pump()
 
@@ -242,7 +201,7 @@ def test_an_unknown_topic_number_is_passed_by_and_the_rest_is_delivered(
 def test_a_record_no_broker_takes_is_passed_by_and_the_rest_is_delivered(
     spool: Spool, is_at_once: bool
 ) -> None:
-    kafka, clock = Kafka(), Clock()
+    kafka, clock = MemoryBroker(), Clock()
     delivery = delivery_of(spool, kafka, clock)
     too_large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
     kafka.refusal, kafka.error = (too_large, None) if is_at_once else (None, too_large)
@@ -260,7 +219,7 @@ def test_a_record_no_broker_takes_is_passed_by_and_the_rest_is_delivered(
 
 
 def test_a_record_damaged_while_it_waits_is_passed_by(spool: Spool) -> None:
-    kafka, clock = Kafka(), Clock()
+    kafka, clock = MemoryBroker(), Clock()
     delivery = delivery_of(spool, kafka, clock)
     kafka.error = KafkaError(KafkaError.NOT_ENOUGH_REPLICAS)
     send(spool, delivery, b"one", b"two")
@@ -275,40 +234,20 @@ def test_a_record_damaged_while_it_waits_is_passed_by(spool: Spool) -> None:
     assert delivery.is_caught_up
 
 
-def test_a_record_refused_for_its_time_stays_is_counted_and_goes_once_the_clock_is_right(tmp_path):
-    class Message:
-        def timestamp(self):
-            return 2, 1_000
-
-    spool = Spool(tmp_path, "own", 2**20)
-    calls = []
-
-    class Refusing:
-        def produce(self, topic, value, *, partition, on_delivery):
-            calls.append(on_delivery)
-
-        def poll(self, timeout):
-            return 0
-
-        def flush(self, timeout):
-            return 0
-
-        def purge(self):
-            pass
-
-        def close(self):
-            pass
-
-    now_s = [0.0]
-    delivery = Delivery(spool, Refusing, ["i", "o"], lambda: now_s[0], lambda: 8_000)
-    record = SpoolRecord(1, 0, b"x")
-    delivery.offer(spool.append([record]), [record])
+def test_a_record_refused_for_its_time_stays_is_counted_and_goes_once_the_clock_is_right(
+    spool: Spool,
+) -> None:
+    kafka, clock = MemoryBroker(), Clock(0.0)
+    delivery = Delivery(spool, kafka.make, ["i", "o"], clock, lambda: 8_000)
     delivery.pump()
-    calls.pop()(KafkaError(KafkaError.INVALID_TIMESTAMP), None)
+    kafka.error = KafkaError(KafkaError.INVALID_TIMESTAMP)
+    send(spool, delivery, b"x")
+    delivery.pump()
     assert (delivery.clock_refusals, delivery.refused_s, delivery.is_caught_up) == (1, 0.0, False)
 
-    now_s[0] = 5.0
-    delivery.pump()
-    calls.pop()(None, Message())
+    clock.now_s = 5.0
+    kafka.error, kafka.time = None, (TIMESTAMP_LOG_APPEND_TIME, 1_000)
+    for _ in range(2):
+        delivery.pump()
     assert (delivery.clock_refusals, delivery.refused_s, delivery.is_caught_up) == (1, None, True)
     assert delivery.skew_ms == 7_000
