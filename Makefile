@@ -6,14 +6,14 @@ INSTALLED := $(VENV)/.installed
 MINUTES ?= 30
 # Tests of real servers wait for sessions and restarts: three at once, those of a file one by one.
 PARALLEL ?= --numprocesses=3 --dist=loadgroup
-PACKAGES := streams schemas api scripts tests $(wildcard benchmarks)
+PACKAGES := streams schemas api client scripts tests $(wildcard benchmarks)
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
 MEASUREMENTS := wire fold posteriors deduplication assign_cost assign_load freshness throughput
 # Those that start the embedded stack themselves would only do so again.
 EMBEDDED := $(addprefix tests/integration/test_,demo.py import_open_bandit.py readme.py up.py)
 ON_KAFKA := $(filter-out $(EMBEDDED),$(wildcard tests/integration/test_*.py)) tests/contract tests/faults
 LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emit-index-url \
-	--no-annotate --quiet --group build
+	--no-annotate --quiet --group build --no-emit-package experiment-streams-client
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test test-kafka soak lint format types contracts compose fuzz check bench calibrate lock clean
@@ -68,7 +68,7 @@ calibrate: $(INSTALLED) ## simulate what the statistics promise; CALIBRATE_ARGS=
 lock: $(INSTALLED) ## pin what pyproject.toml allows, with hashes; LOCK_ARGS=--upgrade for the newest
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --output-file requirements.lock
-	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --group dev --constraints requirements.lock \
+	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --extra local --group dev --constraints requirements.lock \
 		--output-file requirements-dev.lock
 
 clean: ## remove what the targets made

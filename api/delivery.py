@@ -11,8 +11,8 @@ from typing import Protocol
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
 
-from api.client.producers import Retirable, is_fatal, retire
 from api.spool.spool import DamagedRecordError, Place, Spool, SpoolRecord
+from streams.kafka.producers import Retirable, is_fatal, retire
 
 MAX_IN_FLIGHT_BYTES = 32 * 2**20
 """What librdkafka may hold; the rest of a backlog waits in the spool, not in memory."""

@@ -4,7 +4,7 @@ A fresh Debian has Python but neither pip nor ensurepip. There the environment i
 and pip itself runs straight from a wheel: the pinned one of the index that pip's own configuration
 names, or else the one in Debian's signed package `python3-pip-whl`, unpacked but not installed.
 
-Usage: python3 scripts/bootstrap.py [--venv .venv] [--lock requirements-dev.lock]
+Usage: python3 scripts/bootstrap.py [--venv .venv] [--lock requirements-dev.lock] [--copy]
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--venv", type=Path, default=Path(".venv"))
     parser.add_argument("--lock", type=Path, default=Path("requirements-dev.lock"))
+    parser.add_argument(
+        "--copy",
+        action="store_true",
+        help="install copies of the packages, not links to this folder",
+    )
     arguments = parser.parse_args()
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(f"bootstrap: Python == {sys.version.split()[0]}, must be >= 3.11")
@@ -40,9 +45,13 @@ def main() -> None:
     install = [*pip, "install", "--quiet", "--no-input"]
     # Wheels only: a fresh machine has no Python headers, and a source package runs code to build.
     run([*install, "--require-hashes", "--only-binary=:all:", "-r", str(arguments.lock)])
+    own = [*install, "--no-deps", "--no-build-isolation"]
+    if arguments.copy:
+        run([*own, "./client", "."])
+        return
     # Python then finds the packages in this folder; setuptools warns of just that.
     os.environ["PYTHONWARNINGS"] = "ignore"
-    run([*install, "--no-deps", "--no-build-isolation", "--editable", "."])
+    run([*own, "--editable", "./client", "--editable", "."])
 
 
 def prepare_environment(directory: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from api.auth import Scope
-from api.client.results import Accepted, Assignment, Experiment, Health, Stats
 from api.http.handlers.commands import (
     bare_command,
     conclude_experiment,
@@ -22,6 +21,7 @@ from api.http.models.requests import (
 )
 from api.http.openapi import AssignmentsPage, ExperimentsPage, ReadinessPage
 from api.http.routing import Body, Endpoint
+from experiment_streams_client.results import Accepted, Assignment, Experiment, Health, Stats
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.model.events import CommandKind
 

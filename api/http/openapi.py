@@ -15,8 +15,8 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.client.results import Assignment, Experiment, Readiness
 from api.http.routing import Body, Endpoint
+from experiment_streams_client.results import Assignment, Experiment, Readiness
 
 _REFERENCE = "#/components/schemas/{model}"
 

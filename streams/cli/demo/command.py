@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from api.client import AsyncExperimentClient
-from api.client.publisher import ObservationPublisher
+from experiment_streams_client import AsyncExperimentClient
+from experiment_streams_client.publisher import ObservationPublisher
 from schemas.catalogue import OBSERVATIONS
 from streams.cli import terminal
 from streams.cli.demo.ledger import Ledger

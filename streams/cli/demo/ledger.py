@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from api.client import Assignment, Observation, Stats
+from experiment_streams_client import Assignment, Observation, Stats
 from streams.model.quantities import to_micro
 
 ASSIGNMENTS = "assignments"

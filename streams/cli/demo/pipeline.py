@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from http import HTTPStatus
 
-from api.client import (
+from experiment_streams_client import (
     ApiError,
     Assignment,
     AsyncExperimentClient,
@@ -18,7 +18,7 @@ from api.client import (
     Observation,
     Refused,
 )
-from api.client.publisher import ObservationPublisher
+from experiment_streams_client.publisher import ObservationPublisher
 from streams.cli.demo.ledger import Ledger
 from streams.cli.demo.scenario import TRIALS, Trial, Visit, response, visits
 

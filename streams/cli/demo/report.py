@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from api.client import AsyncExperimentClient, Stats
+from experiment_streams_client import AsyncExperimentClient, Stats
 from streams.cli import terminal
 from streams.cli.demo.ledger import Ledger, Line
 from streams.cli.demo.view import comparison

@@ -10,7 +10,7 @@ from typing import Self
 
 from rich.live import Live
 
-from api.client import AsyncExperimentClient, Stats
+from experiment_streams_client import AsyncExperimentClient, Stats
 from streams.cli import terminal
 from streams.cli.demo.ledger import Ledger
 from streams.cli.demo.scenario import Trial

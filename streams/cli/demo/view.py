@@ -9,7 +9,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.client import Stats
+from experiment_streams_client import Stats
 from streams.cli.demo.ledger import ASSIGNMENTS, Count, Line
 from streams.cli.demo.scenario import Trial
 from streams.cli.tables import INTERVALS, exact, interval, share, table_of

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from api.auth import Gate, new_key
-from api.client.results import Experiment, Stats
 from api.http.error_responses import answer_of, error_body
+from experiment_streams_client.results import Experiment, Stats
 from streams.analysis.evaluate import evaluate
 from streams.experiments.snapshot import AgainstControl, MetricReport, VariantReport
 from streams.model.errors import DependencyError

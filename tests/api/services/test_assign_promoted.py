@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.client.results import Experiment, Stats
+from experiment_streams_client.results import Experiment, Stats
 from streams.analysis.evaluate import evaluate
 from streams.experiments.snapshot import Snapshot
 from streams.model.quantities import PROPENSITY_ONE

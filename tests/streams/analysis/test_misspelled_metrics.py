@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.client.results import Stats
 from api.http.payloads import stats_payload, variant_payload
+from experiment_streams_client.results import Stats
 from streams.analysis.evaluate import evaluate
 from streams.analysis.misspelled_metrics import MisspeltMetric, is_like, misspelt_metrics
 from streams.cli.tables import stats_view

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from api.client.results import Stats
 from api.http.payloads import stats_payload, variant_payload
+from experiment_streams_client.results import Stats
 from streams.analysis.evaluate import evaluate
 from streams.cli.tables import stats_view
 from streams.experiments.snapshot import MetricReport, RecommendedAction, Snapshot

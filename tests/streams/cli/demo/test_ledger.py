@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.client import Assignment, Observation, Stats
+from experiment_streams_client import Assignment, Observation, Stats
 from streams.cli.demo.ledger import ASSIGNMENTS, Count, Ledger, Line
 from tests.streams.cli.conftest import EXPERIMENT_ID
 

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.client import Assignment, AsyncExperimentClient, Observation
+from experiment_streams_client import Assignment, AsyncExperimentClient, Observation
 from streams.cli.demo import report
 from streams.cli.demo.ledger import Ledger
 from streams.cli.demo.report import settled

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.client.outbox import KafkaConfig, Outbox, Publisher, now_ms
+from experiment_streams_client.outbox import KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import IMPRESSIONS
 from streams.model.events import ImpressionBatch, ImpressionGroup
 from streams.model.ids import experiment_number

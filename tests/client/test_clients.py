@@ -11,7 +11,7 @@ import httpx
 import pytest
 import stamina
 
-from api.client import (
+from experiment_streams_client import (
     ApiError,
     ApiUnreachableError,
     AsyncExperimentClient,
@@ -19,7 +19,7 @@ from api.client import (
     ExperimentClient,
     Observation,
 )
-from api.client.methods import Method, Methods
+from experiment_streams_client.methods import Method, Methods
 from streams.model.errors import EventError
 
 EXPERIMENT_ID = "exp_0000000000000"

@@ -13,9 +13,9 @@ from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
-from api.client.errors import ApiError, ApiUnreachableError
-from api.client.requests import Context, Observation
-from api.client.results import (
+from experiment_streams_client.errors import ApiError, ApiUnreachableError
+from experiment_streams_client.requests import Context, Observation
+from experiment_streams_client.results import (
     Accepted,
     Assignment,
     Experiment,

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from confluent_kafka import KafkaError
 
-from api.client import outbox as client_module
-from api.client.outbox import DeliveryError, Outbox
-from api.client.producers import RenewableProducer
 from api.services.control import MAX_COMMAND_BYTES, KafkaCommandLog
+from experiment_streams_client import outbox as client_module
+from experiment_streams_client.outbox import DeliveryError, Outbox
+from streams.kafka.producers import RenewableProducer
 from streams.model.errors import DependencyError, InputError
 from streams.model.events import Command, CommandKind
 from tests.twins.producer import FATAL, MemoryBroker

@@ -11,9 +11,9 @@ import httpx
 import stamina
 from pydantic import ValidationError
 
-from api.client.calls import Call
-from api.client.errors import ApiError, ApiUnreachableError, refusal
-from api.client.methods import Methods
+from experiment_streams_client.calls import Call
+from experiment_streams_client.errors import ApiError, ApiUnreachableError, refusal
+from experiment_streams_client.methods import Methods
 
 T = TypeVar("T")
 

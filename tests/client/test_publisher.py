@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from api.client.impressions import ImpressionPublisher
-from api.client.publisher import DeliveryError, ObservationPublisher
+from experiment_streams_client.impressions import ImpressionPublisher
+from experiment_streams_client.publisher import DeliveryError, ObservationPublisher
 from streams.model.errors import DependencyError, EventError, ReceiptError
 from streams.model.receipts import Keyring, Receipt
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.client.outbox import DeliveryError, KafkaConfig, Outbox, Publisher, now_ms
+from experiment_streams_client.outbox import DeliveryError, KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import OBSERVATIONS
 from streams.model.events import Observation
 from streams.model.quantities import to_micro

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from api.client import calls
-from api.client.calls import Call
+from experiment_streams_client import calls
+from experiment_streams_client.calls import Call
 
 P = ParamSpec("P")
 T = TypeVar("T")

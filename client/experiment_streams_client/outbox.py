@@ -10,7 +10,7 @@ from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from api.client.producers import RenewableProducer
+from streams.kafka.producers import RenewableProducer
 from streams.model.errors import DependencyError, quoted
 
 KafkaConfig = Mapping[str, str | int | float | bool]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streams.model.errors import EngineError
+from streams.model.errors import DependencyError, EngineError
+
+__all__ = ["ApiError", "ApiUnreachableError", "DependencyError", "EngineError"]
 
 
 class ApiError(EngineError):
