@@ -46,7 +46,7 @@ def install(python: Path, *requirements: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory) -> Path:
+def archives(tmp_path_factory):
     """Folder with the wheels, each built from its source distribution, and those."""
     folder = tmp_path_factory.mktemp("archives")
     build = """
@@ -72,7 +72,7 @@ print(backend.build_sdist(sys.argv[2]))
 
 
 @pytest.fixture(scope="module")
-def client_python(archives, tmp_path_factory) -> Path:
+def client_python(archives, tmp_path_factory):
     python = environment(tmp_path_factory.mktemp("client"))
     install(python, str(next(archives.glob("experiment_streams_client-*.whl"))))
     return python
