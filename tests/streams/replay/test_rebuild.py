@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Self
 
 import pytest
 
@@ -14,6 +13,7 @@ from streams.replay.difference import Difference
 from streams.replay.rebuild import GenerationError
 from streams.replay.report import Report
 from streams.settings import Settings
+from tests.twins.positions import MemoryGroups
 
 SETTINGS = Settings()
 EQUAL = Report(None, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1_000, (1,))
@@ -30,12 +30,16 @@ class Installation:
         default_factory=lambda: Generations(known=frozenset({1, 2, 3}), dropped=frozenset({3}))
     )
     workers: Counter[int] = field(default_factory=lambda: Counter({1: 1, 2: 1}))
-    folded: dict[int, int] = field(default_factory=lambda: {1: 10, 2: 10})
+    groups: MemoryGroups = field(default_factory=MemoryGroups)
     versions: dict[int, dict[str, int]] = field(
         default_factory=lambda: {1: {"a": 5}, 2: {"a": 5, "b": 1}}
     )
     changes: list[tuple[int, str]] = field(default_factory=list)
     is_overtaken: bool = False
+
+    def fold_to(self, generation: int, offset: int) -> None:
+        """Have a generation fold `commands` up to an offset."""
+        self.groups.committed[generation]["commands", 0] = offset
 
     def append(self, _settings: Settings, generation: int, kind: ChangeKind) -> None:
         self.changes.append((generation, kind.value))
@@ -49,18 +53,8 @@ class Installation:
 def there(monkeypatch) -> Installation:
     made = Installation()
 
-    class Positions:
-        def __init__(self, settings: Settings) -> None:
-            self.folded = made.folded[settings.generation]
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_error: object) -> None:
-            pass
-
-        def read(self) -> dict[tuple[str, int], int]:
-            return {("commands", 0): self.folded}
+    for generation in (1, 2):
+        made.fold_to(generation, 10)
 
     async def nothing(*_anything: object) -> None:
         pass
@@ -70,7 +64,7 @@ def there(monkeypatch) -> Installation:
         "append_change": made.append,
         "_workers": lambda _: made.workers,
         "_versions": lambda _, number: made.versions[number],
-        "GroupPositions": Positions,
+        "GroupPositions": made.groups.positions,
         "_await_pointer": lambda *_: None,
         "delete_projections": lambda _: 5,
         "_remove_snapshots": nothing,
@@ -116,10 +110,10 @@ def test_nothing_is_served_that_nobody_goes_on_with(there):
 
 
 def test_nothing_is_served_that_lacks_records_or_snapshots(there):
-    there.folded[2] = 9
+    there.fold_to(2, 9)
     assert refusal(switch, 2) == "GENERATION_BEHIND"
 
-    there.folded[2] = 11
+    there.fold_to(2, 11)
     there.versions[2] = {"b": 1}
     assert refusal(switch, 2) == "GENERATION_BEHIND"
 
@@ -159,7 +153,7 @@ def test_what_is_served_since_a_moment_ago_is_not_dropped(there):
 
 
 def test_how_far_a_generation_is_is_told_in_records_of_the_served_one(there):
-    there.folded = {1: 10, 2: 12}
+    there.fold_to(2, 12)
 
     statuses = rebuild.statuses(SETTINGS)
 

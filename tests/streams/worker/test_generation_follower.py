@@ -13,23 +13,7 @@ from streams.settings import Settings
 from streams.wire.generations import encode_generation_change
 from streams.worker import generation_follower as module
 from streams.worker.generation_follower import GenerationFollower
-
-
-class Group:
-    """Committed offsets without a Kafka."""
-
-    is_away = False
-
-    def __init__(self, settings: Settings) -> None:
-        self.asked = settings.generation
-
-    def read(self) -> dict[tuple[str, int], int]:
-        if self.is_away:
-            raise DependencyError("kafka", "away")
-        return {("x-commands", 0): 10 * self.asked}
-
-    def close(self) -> None:
-        pass
+from tests.twins.positions import MemoryGroups
 
 
 @dataclass
@@ -66,9 +50,13 @@ class Follower:
 
 
 @pytest.fixture(autouse=True)
-def no_kafka(monkeypatch):
-    monkeypatch.setattr(module, "GroupPositions", Group)
+def groups(monkeypatch) -> MemoryGroups:
+    made = MemoryGroups()
+    for generation in (1, 2):
+        made.committed[generation]["x-commands", 0] = 10 * generation
+    monkeypatch.setattr(module, "GroupPositions", made.positions)
     monkeypatch.setattr(module, "Consumer", Follower)
+    return made
 
 
 async def follower(
@@ -117,10 +105,10 @@ async def test_it_goes_over_when_the_log_says_so():
     assert [each.served for each in heard] == [1, 2, 1]
 
 
-async def test_a_change_is_taken_also_when_positions_cannot_be_read(monkeypatch):
+async def test_a_change_is_taken_also_when_positions_cannot_be_read(groups):
     made, _ = await follower(2, Generations(served=2, epoch=1))
     change(made, 4, 1)
-    monkeypatch.setattr(Group, "is_away", True)
+    groups.is_away = True
 
     with pytest.raises(DependencyError):
         await made._look()
