@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 from confluent_kafka import Producer as KafkaProducer
 
-from api.auth import Gate, open_gate, reload_gate
+from api.auth import ApiKeyAuth, api_key_auth, reload_keys
 from api.delivery import PRODUCER_CONFIG, Delivery, Producer
 from api.http.cors import Origins
 from api.http.dependencies import Services
@@ -22,13 +22,13 @@ from api.http.fast_path import FastPathApp
 from api.http.fastapi_app import fastapi_app
 from api.monitoring.kafka_probe import KafkaProbe
 from api.monitoring.metrics_port import metrics_port
-from api.monitoring.prometheus import Collector, RequestCounters, rendered
-from api.monitoring.readiness import PROBE_S, Watch
+from api.monitoring.prometheus import MetricsCollector, RequestCounters, render_metrics
+from api.monitoring.readiness import PROBE_S, ReadinessMonitor
 from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
-from api.services.assign import Assigning
-from api.services.control import Commands, KafkaCommandLog
-from api.services.observe import Observing
+from api.services.assign import AssignmentService
+from api.services.control import CommandService, KafkaCommandLog
+from api.services.observe import ObservationService
 from api.snapshots.follower import Experiments
 from api.spool.spool import Spool
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
@@ -71,7 +71,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         ConfigurationError: the settings do not fit together, or the spool cannot be used.
         DependencyError: the schema registry does not answer.
     """
-    gate = open_gate(settings.api_host, settings.api_keys_file)
+    auth = api_key_auth(settings.api_host, settings.api_keys_file)
     receipt_keys = ReceiptKeys(settings)
     keyring = receipt_keys.keyring
     keys = Keys(settings.namespace)
@@ -111,8 +111,8 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             dropped=receipt_keys.forget,
         )
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
-        assigning = Assigning(experiments, keyring, outbox, sticky, now_ms)
-        observing = Observing(keyring, outbox, now_ms, experiments.check_value)
+        assignments = AssignmentService(experiments, keyring, outbox, sticky, now_ms)
+        observations = ObservationService(keyring, outbox, now_ms, experiments.check_value)
         command_log = KafkaCommandLog(
             settings.confluent_config(),
             COMMANDS.full_name(settings.topic_prefix),
@@ -120,7 +120,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             0.8 * settings.command_timeout_s,
         )
         resources.push_async_callback(command_log.close)
-        commands = Commands(
+        commands = CommandService(
             command_log,
             reader,
             experiments,
@@ -129,7 +129,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             settings.max_experiments,
         )
         background = BackgroundTasks()
-        watch = Watch(
+        monitor = ReadinessMonitor(
             experiments,
             spool,
             delivery,
@@ -138,18 +138,18 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             background=background,
             probe_commands=command_log.probe,
         )
-        watch.schemas = schemas
+        monitor.schemas = schemas
         counters = RequestCounters()
-        collector = Collector(
+        collector = MetricsCollector(
             counters,
             experiments,
-            assigning,
-            observing,
+            assignments,
+            observations,
             sticky,
             outbox,
             spool,
             delivery,
-            watch,
+            monitor,
             background,
             watchdog,
         )
@@ -159,19 +159,19 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         services = Services(
             experiments,
             commands,
-            assigning,
-            observing,
-            gate,
+            assignments,
+            observations,
+            auth,
             schemas,
             counters,
-            watch.readiness,
-            partial(rendered, collector),
+            monitor.readiness,
+            partial(render_metrics, collector),
             lambda: keyring.ids[0],
         )
         fastapi, table = fastapi_app(services, version("experiment-streams"))
-        _reload_on_hangup(settings, receipt_keys, gate)
+        _reload_on_hangup(settings, receipt_keys, auth)
         experiments.follow(background)
-        watch.follow(background)
+        monitor.follow(background)
         background.start("presence", presence.follow)
         background.start("delivery", partial(_pump, delivery))
         background.start("receipts", sticky.follow)
@@ -180,10 +180,10 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         yield FastPathApp(services, table, fastapi, settings.max_body_bytes, origins)
 
 
-def _reload_on_hangup(settings: Settings, receipt_keys: ReceiptKeys, gate: Gate) -> None:
+def _reload_on_hangup(settings: Settings, receipt_keys: ReceiptKeys, auth: ApiKeyAuth) -> None:
     reloads = {"receipt keys": receipt_keys.reload}
     if settings.api_keys_file is not None:
-        reloads["API keys"] = partial(reload_gate, gate, settings.api_keys_file)
+        reloads["API keys"] = partial(reload_keys, auth, settings.api_keys_file)
     on_hangup(reloads)
 
 

@@ -1,6 +1,6 @@
-"""API keys: who may do what. Without a file of keys everyone may, and only on loopback.
+"""API keys and their scopes. Without a file of keys every request is admitted, on loopback only.
 
-The file is JSON; it holds hashes, so reading it gives nobody access:
+The file is JSON; it holds hashes, so reading it gives no access:
 
     {"keys": [{"name": "ads", "blake2b": "<64 hex digits>", "scopes": ["assign", "observe"]}]}
 
@@ -66,34 +66,37 @@ class ApiKeyFile(InputModel):
     keys: Annotated[tuple[ApiKey, ...], Field(min_length=1, strict=False)]
 
 
-class _Known(NamedTuple):
+class _Caller(NamedTuple):
     name: str
     scopes: frozenset[Scope]
 
 
-class Gate:
-    """Decides whether a request may pass."""
+class ApiKeyAuth:
+    """Authentication and authorization of requests by API key.
+
+    Args:
+        keys: The keys; None admits every request.
+    """
 
     def __init__(self, keys: Iterable[ApiKey] | None) -> None:
-        """Take the keys; None opens the gate to everyone."""
         self.is_open = keys is None
-        self._keys: list[tuple[bytes, _Known]] = []
-        self._verified: dict[bytes, _Known] = {}
-        self.take(keys or ())
+        self._keys: list[tuple[bytes, _Caller]] = []
+        self._verified: dict[bytes, _Caller] = {}
+        self.replace_keys(keys or ())
 
-    def take(self, keys: Iterable[ApiKey]) -> None:
-        """Have these keys from now on, instead of those before."""
-        self._keys = [(bytes.fromhex(key.blake2b), _Known(key.name, key.scopes)) for key in keys]
+    def replace_keys(self, keys: Iterable[ApiKey]) -> None:
+        """Replace the keys."""
+        self._keys = [(bytes.fromhex(key.blake2b), _Caller(key.name, key.scopes)) for key in keys]
         self._verified = {}
 
     def check(self, headers: Iterable[tuple[bytes, bytes]], *scopes: Scope) -> str:
-        """Return who sends a request with these headers, if it may do what one of `scopes` names.
+        """Return the caller of a request with these headers, if its key has one of the scopes.
 
         Returns:
             The name of the API key; empty where the API asks for none.
 
         Raises:
-            AccessError: it shows no known key (`UNAUTHENTICATED`), or one without the scope
+            AccessError: it carries no known key (`UNAUTHENTICATED`), or one without the scope
                 (`FORBIDDEN`).
         """
         if self.is_open:
@@ -108,10 +111,10 @@ class Gate:
             )
         return known.name
 
-    def _verify(self, presented: bytes) -> _Known:
+    def _verify(self, presented: bytes) -> _Caller:
         digest = _digest(presented)
-        found: _Known | None = None
-        for known, holder in self._keys:  # all of them, so that the time tells nothing
+        found: _Caller | None = None
+        for known, holder in self._keys:  # all of them, so that the time reveals nothing
             if hmac.compare_digest(known, digest):
                 found = holder
         if found is None:
@@ -122,31 +125,31 @@ class Gate:
         return found
 
 
-def open_gate(host: str, file: Path | None) -> Gate:
-    """Return the gate of an API that listens on `host`.
+def api_key_auth(host: str, file: Path | None) -> ApiKeyAuth:
+    """Return the authentication of an API that listens on `host`.
 
     Raises:
         ConfigurationError: the file cannot be used, or there is none and `host` is not loopback.
     """
     if file is not None:
-        return Gate(read_keys(file))
+        return ApiKeyAuth(read_keys(file))
     if not is_loopback(host):
         raise ConfigurationError(
             f"api_host == {quoted(host)} can be reached by others, "
             f"so {_VARIABLE} must name a file of API keys",
             _VARIABLE,
         )
-    return Gate(None)
+    return ApiKeyAuth(None)
 
 
-def reload_gate(gate: Gate, file: Path) -> str:
-    """Take the keys that a file holds now; return what is to be logged of them.
+def reload_keys(auth: ApiKeyAuth, file: Path) -> str:
+    """Replace the keys by those that the file holds now; return a summary for the log.
 
     Raises:
-        ConfigurationError: as `read_keys`; the gate is as it was.
+        ConfigurationError: as `read_keys`; the keys stay as they were.
     """
     keys = read_keys(file)
-    gate.take(keys)
+    auth.replace_keys(keys)
     return f"{len(keys)} keys"
 
 

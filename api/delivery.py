@@ -11,7 +11,7 @@ from typing import Protocol
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
 
-from api.spool.spool import DamagedRecordError, Place, Spool, SpoolRecord
+from api.spool.spool import DamagedRecordError, Spool, SpoolPosition, SpoolRecord
 from streams.kafka.producers import Retirable, is_fatal, retire
 
 MAX_IN_FLIGHT_BYTES = 32 * 2**20
@@ -20,7 +20,7 @@ MAX_IN_FLIGHT_BYTES = 32 * 2**20
 RETRY_PAUSE_S = 1.0
 """Pause before records that librdkafka gave up are handed to it again."""
 
-SAY_EVERY_S = 10.0
+LOG_INTERVAL_S = 10.0
 """How often a refusal of Kafka is logged."""
 
 DRAIN_STEP_S = 0.1
@@ -100,7 +100,7 @@ class Delivery:
         self.skew_ms: int | None = None
         self.refused_s: float | None = None
         self._refusing_topic: int | None = None
-        self._said_at_s = -SAY_EVERY_S
+        self._logged_at_s = -LOG_INTERVAL_S
         self._spool = spool
         self._new_producer = new_producer
         self._producer = new_producer()
@@ -108,9 +108,9 @@ class Delivery:
         self._clock = clock
         self._now_ms = now_ms
         self._in_flight = 0
-        # What is before this place was handed over; None when everything was.
-        self._backlog: Place | None = spool.start
-        self._again: deque[Place] = deque()
+        # What is before this position was handed over; None when everything was.
+        self._backlog: SpoolPosition | None = spool.start
+        self._again: deque[SpoolPosition] = deque()
         self._again_at_s = 0.0
         self._is_broken = False
 
@@ -124,15 +124,15 @@ class Delivery:
         """Whether Kafka has acknowledged everything."""
         return self._backlog is None and not self.depth
 
-    def offer(self, places: Sequence[Place], records: Sequence[SpoolRecord]) -> None:
+    def offer(self, positions: Sequence[SpoolPosition], records: Sequence[SpoolRecord]) -> None:
         """Hand over records that were just appended, or leave them for `pump`."""
         if self._backlog is not None:
             return
-        for place, record in zip(places, records, strict=True):
-            if not self._hand_over(place, record):
-                self._backlog = place
+        for position, record in zip(positions, records, strict=True):
+            if not self._hand_over(position, record):
+                self._backlog = position
                 return
-        segment = places[-1].segment
+        segment = positions[-1].segment
         if segment is not self._spool.end.segment:
             segment.is_handed_out = True
 
@@ -161,10 +161,10 @@ class Delivery:
                 time.sleep(min(left_s, DRAIN_STEP_S))  # what was refused waits for its turn
         return self.is_caught_up
 
-    def _hand_over(self, place: Place, record: SpoolRecord) -> bool:
+    def _hand_over(self, position: SpoolPosition, record: SpoolRecord) -> bool:
         size = len(record.payload)
         if record.topic >= len(self._topics):
-            self._quarantine(place, f"topic number {record.topic} is unknown")
+            self._quarantine(position, f"topic number {record.topic} is unknown")
             return True
         if self.in_flight_bytes + size > MAX_IN_FLIGHT_BYTES and self._in_flight:
             return False
@@ -173,59 +173,64 @@ class Delivery:
                 self._topics[record.topic],
                 record.payload,
                 partition=record.partition,
-                on_delivery=partial(self._delivered, place, size, record.topic),
+                on_delivery=partial(self._delivered, position, size, record.topic),
             )
         except BufferError:
             return False
         except KafkaException as error:
             if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                self._quarantine(place, error.args[0].str())
+                self._quarantine(position, error.args[0].str())
                 return True
             # Refused at once: a broken producer, or a partition that is not known yet.
-            self._keep(place, error.args[0])
-            place.segment.unsettled += 1
+            self._queue_again(position, error.args[0])
+            position.segment.unacknowledged += 1
             return True
-        place.segment.unsettled += 1
+        position.segment.unacknowledged += 1
         self._in_flight += 1
         self.in_flight_bytes += size
         return True
 
     def _delivered(
-        self, place: Place, size: int, topic: int, error: KafkaError | None, message: object
+        self,
+        position: SpoolPosition,
+        size: int,
+        topic: int,
+        error: KafkaError | None,
+        message: object,
     ) -> None:
         self._in_flight -= 1
         self.in_flight_bytes -= size
-        segment = place.segment
+        segment = position.segment
         if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            self._quarantine(place, error.str())  # no repetition makes it smaller
+            self._quarantine(position, error.str())  # no repetition makes it smaller
         elif error is not None:
-            self._say(topic, error)
-            self._keep(place, error)
+            self._log_refusal(topic, error)
+            self._queue_again(position, error)
             return
         else:
             self.acknowledged += 1
             self.last_acknowledged_s = self._clock()
             if topic == self._refusing_topic:
                 self.refused_s = self._refusing_topic = None
-            self._take_time(message)
-        segment.unsettled -= 1
-        if not segment.unsettled:
+            self._measure_skew(message)
+        segment.unacknowledged -= 1
+        if not segment.unacknowledged:
             self._spool.trim(segment)
 
-    def _say(self, topic: int, error: KafkaError) -> None:
+    def _log_refusal(self, topic: int, error: KafkaError) -> None:
         """Log what Kafka refuses, not more often than people read it."""
         if error.code() == KafkaError.INVALID_TIMESTAMP:
             self.clock_refusals += 1
             self.refused_s, self._refusing_topic = self._clock(), topic
-        if self._clock() - self._said_at_s >= SAY_EVERY_S:
-            self._said_at_s = self._clock()
+        if self._clock() - self._logged_at_s >= LOG_INTERVAL_S:
+            self._logged_at_s = self._clock()
             _log.error(
                 "Kafka refused a record for %s, which is sent again: %s",
                 self._topics[topic],
                 error.str(),
             )
 
-    def _take_time(self, message: object) -> None:
+    def _measure_skew(self, message: object) -> None:
         """Compare the clocks, where Kafka has put its own time on a record."""
         timestamp = getattr(message, "timestamp", None)
         if timestamp is None:
@@ -234,17 +239,17 @@ class Delivery:
         if kind == TIMESTAMP_LOG_APPEND_TIME:
             self.skew_ms = self._now_ms() - broker_ms
 
-    def _keep(self, place: Place, error: KafkaError) -> None:
+    def _queue_again(self, position: SpoolPosition, error: KafkaError) -> None:
         self.failed += 1
-        self._again.append(place)
+        self._again.append(position)
         self._again_at_s = self._clock() + RETRY_PAUSE_S
         if is_fatal(error) and not self._is_broken:
             self._is_broken = True
             _log.error("the producer is broken and will be replaced: %s", error.str())
 
-    def _quarantine(self, place: Place, reason: str) -> None:
+    def _quarantine(self, position: SpoolPosition, reason: str) -> None:
         # Delivery of the rest goes on; the file it is in is kept.
-        self._spool.quarantine(place.segment, place.offset, reason)
+        self._spool.quarantine(position.segment, position.offset, reason)
 
     def _replace_producer(self) -> None:
         # It gives everything back; sequences make a repetition harmless.
@@ -254,29 +259,29 @@ class Delivery:
 
     def _hand_over_again(self) -> None:
         for _ in range(len(self._again)):
-            place = self._again[0]  # stays if the disk fails
-            segment = place.segment
+            position = self._again[0]  # stays if the disk fails
+            segment = position.segment
             try:
-                record = self._spool.read(place)
+                record = self._spool.read(position)
             except DamagedRecordError as error:
                 record = None
-                self._quarantine(place, error.message)
+                self._quarantine(position, error.message)
             self._again.popleft()
-            segment.unsettled -= 1
-            is_done = record is None or self._hand_over(place, record)
+            segment.unacknowledged -= 1
+            is_done = record is None or self._hand_over(position, record)
             if not is_done:
-                segment.unsettled += 1
-                self._again.appendleft(place)
+                segment.unacknowledged += 1
+                self._again.appendleft(position)
                 return
-            if not segment.unsettled:
+            if not segment.unacknowledged:
                 self._spool.trim(segment)
 
     def _hand_over_backlog(self) -> None:
-        for place, record in self._waiting():
-            if not self._hand_over(place, record):
-                self._backlog = place
+        for position, record in self._waiting():
+            if not self._hand_over(position, record):
+                self._backlog = position
                 return
         self._backlog = None
 
-    def _waiting(self) -> Iterator[tuple[Place, SpoolRecord]]:
+    def _waiting(self) -> Iterator[tuple[SpoolPosition, SpoolRecord]]:
         return iter(()) if self._backlog is None else self._spool.records_from(self._backlog)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from api.spool.spool import Place, Spool, SpoolRecord
+from api.spool.spool import Spool, SpoolPosition, SpoolRecord
 from schemas import catalogue
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.partitioning import partition_of
@@ -45,10 +45,10 @@ class ImpressionRow(NamedTuple):
     features: bytes = b""
 
 
-class Receiver(Protocol):
+class RecordReceiver(Protocol):
     """Who takes records once they are in the spool."""
 
-    def offer(self, places: Sequence[Place], records: Sequence[SpoolRecord]) -> None:
+    def offer(self, positions: Sequence[SpoolPosition], records: Sequence[SpoolRecord]) -> None:
         """Take records that were just appended."""
 
 
@@ -62,7 +62,7 @@ class Outbox:
     def __init__(
         self,
         spool: Spool,
-        receiver: Receiver,
+        receiver: RecordReceiver,
         *,
         incarnation: int,
         partitions: int,
@@ -132,7 +132,7 @@ class Outbox:
         before = dict(self._sequences)
         try:
             records = list(self._records())
-            places = self._spool.append(records)
+            positions = self._spool.append(records)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             self._sequences = before  # a gap would be remembered by the workers for ever
             if written is not None and not written.done():
@@ -142,7 +142,7 @@ class Outbox:
         if written is not None and not written.done():
             written.set_result(None)
         if records:
-            self._receiver.offer(places, records)
+            self._receiver.offer(positions, records)
 
     def _records(self) -> Iterator[SpoolRecord]:
         """Yield what was added as records, and forget it."""

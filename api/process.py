@@ -8,7 +8,7 @@ import sys
 import uvloop
 
 from api.app import running_api
-from api.http.server import limits_of, listening_socket, server_of
+from api.http.server import http_limits, http_server, listening_socket
 from streams.model.errors import ConfigurationError, DependencyError
 from streams.process.logs import configure_logging
 from streams.settings import Settings, load_settings
@@ -39,5 +39,5 @@ async def _serve(settings: Settings) -> None:
         with listening_socket(settings.api_host, settings.api_port) as listening:
             host, port, *_ = listening.getsockname()
             _log.info("listening on %s port %d", host, port)
-            server = server_of(app, limits_of(settings), app.counters.errors)
+            server = http_server(app, http_limits(settings), app.counters.errors)
             await server.serve([listening])

@@ -5,7 +5,7 @@
 The whole stack of `experiment up`. Each round creates and starts experiments, assigns units and
 observes one click of each, concludes and archives them, and waits until all have ended. With a
 `--keep-s` longer than the run nothing ends. Units are impressions:
-the receipts of users that an API holds besides are bounded apart (`api/receipts/memory.py`).
+the receipts of users that an API holds besides are bounded apart (`api/receipts/cache.py`).
 """
 
 from __future__ import annotations

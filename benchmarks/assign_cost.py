@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 import uvloop
 
-from api.auth import Gate
+from api.auth import ApiKeyAuth
 from api.http.bodies import decode_object
 from api.http.dependencies import Services
 from api.http.endpoints import ENDPOINTS
@@ -32,9 +32,9 @@ from api.http.models.requests import AssignmentContext
 from api.http.routing import RoutingTable
 from api.monitoring.prometheus import RequestCounters
 from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
-from api.services.assign import Assigning, _Randomness
+from api.services.assign import AssignmentService, _Randomness
 from api.snapshots.follower import RunningExperiment
-from api.spool.spool import Place, Spool, SpoolRecord
+from api.spool.spool import Spool, SpoolPosition, SpoolRecord
 from benchmarks.stack import contextual_snapshot, snapshot
 from streams.model.events import ImpressionBatch
 from streams.model.receipts import Keyring, Receipt
@@ -165,8 +165,8 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
         encode_observations=encode_observation_batch,
         seal=sealer(KEYRING),
     )
-    assigning = Assigning(_Some(running), KEYRING, outbox, None, lambda: NOW_MS)  # type: ignore[arg-type]
-    app = _app(assigning)
+    assignments = AssignmentService(_Some(running), KEYRING, outbox, None, lambda: NOW_MS)  # type: ignore[arg-type]
+    app = _app(assignments)
     scopes = itertools.cycle(
         {
             "type": "http",
@@ -193,13 +193,13 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
     return best_s / (RUNS // batch * batch) * 1e6
 
 
-def _app(assigning: Assigning) -> FastPathApp:
+def _app(assignments: AssignmentService) -> FastPathApp:
     services = Services(
         None,
         None,
-        assigning,
+        assignments,
         None,
-        Gate(None),
+        ApiKeyAuth(None),
         None,
         RequestCounters(),
         None,
@@ -223,7 +223,7 @@ class _Some:
 class _Nobody:
     """Takes records and forgets them."""
 
-    def offer(self, places: Sequence[Place], records: Sequence[SpoolRecord]) -> None:
+    def offer(self, positions: Sequence[SpoolPosition], records: Sequence[SpoolRecord]) -> None:
         """Take records."""
 
 

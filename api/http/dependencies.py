@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Depends, Request, Response
 
-from api.auth import Gate
+from api.auth import ApiKeyAuth
 from api.monitoring.prometheus import RequestCounters
 from api.monitoring.readiness import Readiness
-from api.services.assign import Assigning
-from api.services.control import Commands
-from api.services.observe import Observing
+from api.services.assign import AssignmentService
+from api.services.control import CommandService
+from api.services.observe import ObservationService
 from api.snapshots.follower import Experiments
 from streams.wire.schema_levels import SchemaGate
 
@@ -26,10 +26,10 @@ class Services:
     """The services behind the endpoints."""
 
     experiments: Experiments
-    commands: Commands
-    assigning: Assigning
-    observing: Observing
-    gate: Gate
+    commands: CommandService
+    assignments: AssignmentService
+    observations: ObservationService
+    auth: ApiKeyAuth
     schemas: SchemaGate
     counters: RequestCounters
     readiness: Callable[[], Readiness]

@@ -106,7 +106,7 @@ def _outside(error: DependencyError) -> str:
     return fixed or "something the API needs does not answer now; try again"
 
 
-def answer_of(error: Exception) -> tuple[int, bytes, Headers, str]:
+def error_response(error: Exception) -> tuple[int, bytes, Headers, str]:
     """Return status, body, headers and code of the answer to `error`.
 
     What is no error of ours is a bug: it is logged here, and the answer does not tell what it was.

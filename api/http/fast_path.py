@@ -14,7 +14,7 @@ from typing import Any
 from api.http.bodies import ClientGoneError, Message, Receive, read_body
 from api.http.cors import Origins
 from api.http.dependencies import Services
-from api.http.error_responses import JSON_HEADER, NO_STORE, Headers, Send, answer_of
+from api.http.error_responses import JSON_HEADER, NO_STORE, Headers, Send, error_response
 from api.http.query import check_query
 from api.http.routing import Resource, RoutingTable, Rule
 
@@ -49,7 +49,7 @@ class FastPathApp:
     ) -> None:
         self.counters = services.counters
         self._services = services
-        self._gate = services.gate
+        self._auth = services.auth
         self._table = table
         self._fastapi = fastapi
         self._max_body_bytes = max_body_bytes
@@ -83,7 +83,7 @@ class FastPathApp:
         except ClientGoneError:
             return
         except Exception as error:  # noqa: BLE001 - answered by the table, and logged if unknown
-            status, body, headers, code = answer_of(error)
+            status, body, headers, code = error_response(error)
             self.counters.errors[code] += 1
             await _answer(send, status, headers, b"" if method == "HEAD" else body)
 
@@ -91,11 +91,11 @@ class FastPathApp:
         """Return the name of the caller of a request that may be made with these parameters."""
         headers = scope["headers"]
         caller = ""
-        if self._gate.is_open:
+        if self._auth.is_open:
             if scope["method"] not in _SAFE_METHODS:
                 self._origins.check_page(headers)
         elif rule.scopes:
-            caller = self._gate.check(headers, *rule.scopes)
+            caller = self._auth.check(headers, *rule.scopes)
         query = scope.get("query_string")
         if query and rule.parameters is not None:
             check_query(query, rule.parameters)

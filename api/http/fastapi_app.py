@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from api.http.dependencies import Services, ServicesDep, rendered_response
 from api.http.endpoints import ENDPOINTS
-from api.http.error_responses import RouteError, answer_of
+from api.http.error_responses import RouteError, error_response
 from api.http.openapi import documentation_of, with_schemas
 from api.http.routing import PARAMETER, Endpoint, RoutingTable
 from api.monitoring.prometheus import RequestCounters
@@ -68,7 +68,7 @@ def _adapted(endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
 
 def _answer_errors(app: FastAPI, counters: RequestCounters) -> None:
     def answer(error: Exception) -> Response:
-        status, body, headers, code = answer_of(error)
+        status, body, headers, code = error_response(error)
         counters.errors[code] += 1
         texts = {name.decode(): value.decode() for name, value in headers}
         return Response(body, status, texts)

@@ -26,11 +26,11 @@ MAX_PAGE_BYTES = 2**20
 PIECE_S = 0.001
 """About how long rendering keeps the event loop, in seconds."""
 
-_PLACE = struct.Struct(">QQ")
+_POSITION = struct.Struct(">QQ")
 
 
-class Place(NamedTuple):
-    """A place in the list of experiments, newest first: the last one that was listed.
+class PagePosition(NamedTuple):
+    """A position in the list of experiments, newest first: that of the last one listed.
 
     Experiments that are created later stand before it, so they do not move what follows.
 
@@ -44,30 +44,30 @@ class Place(NamedTuple):
 
     def cursor(self) -> str:
         """Return it as an opaque text."""
-        return base64.urlsafe_b64encode(_PLACE.pack(*self)).decode().rstrip("=")
+        return base64.urlsafe_b64encode(_POSITION.pack(*self)).decode().rstrip("=")
 
 
-def place_of(cursor: str) -> Place:
-    """Return the place that a cursor encodes.
+def position_of(cursor: str) -> PagePosition:
+    """Return the position that a cursor encodes.
 
     Raises:
         InputError: it is not a cursor of this API (`INVALID_CURSOR`).
     """
     try:
-        place = Place(*_PLACE.unpack(base64.urlsafe_b64decode(f"{cursor}==")))
+        position = PagePosition(*_POSITION.unpack(base64.urlsafe_b64decode(f"{cursor}==")))
     except (ValueError, struct.error) as error:
         raise InputError(
             "INVALID_CURSOR", "not the nextCursor of an earlier answer", "query.cursor"
         ) from error
-    if place.cursor() != cursor:
+    if position.cursor() != cursor:
         raise InputError(
             "INVALID_CURSOR", "not the nextCursor of an earlier answer", "query.cursor"
         )
-    return place
+    return position
 
 
 async def experiments_page(
-    snapshots: Iterable[Snapshot], limit: int, after: Place | None, statuses: Collection[str]
+    snapshots: Iterable[Snapshot], limit: int, after: PagePosition | None, statuses: Collection[str]
 ) -> bytes:
     """Return the JSON of `limit` experiments at most, newest first.
 
@@ -99,7 +99,7 @@ async def experiments_page(
     cursor = b"null"
     if len(parts) < len(page):
         last = page[len(parts) - 1][2].experiment
-        cursor = b'"%b"' % Place(last.created_at_ms, last.number).cursor().encode()
+        cursor = b'"%b"' % PagePosition(last.created_at_ms, last.number).cursor().encode()
     return b'{"experiments":[%b],"nextCursor":%b}' % (b",".join(parts), cursor)
 
 

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from api.http.connections import Connections
-from api.http.error_responses import RequestError, answer_of
+from api.http.error_responses import RequestError, error_response
 from api.http.request_target import malformed, target_of
 from api.http.transport import JoinedAnswer, JoinedWrites
 
@@ -337,7 +337,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, refusal: RequestError) -> None:
         """Answer with an error, after what is being answered already, and close."""
-        status, body, headers, code = answer_of(refusal)
+        status, body, headers, code = error_response(refusal)
         self._connections.errors[code] += 1
         lines = [STATUS_LINE[status]]
         for name, value in (*self.server_state.default_headers, *headers):

@@ -72,7 +72,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error}", "api_port") from error
 
 
-def server_of(
+def http_server(
     app: AsgiApp, limits: HttpLimits | None = None, errors: Counter[str] | None = None
 ) -> Server:
     """Return a server of `app`, to be given the sockets it serves.
@@ -82,7 +82,7 @@ def server_of(
         limits: What clients may take.
         errors: Where refusals are counted, by code.
     """
-    limits = within_files(limits or HttpLimits())
+    limits = within_file_limit(limits or HttpLimits())
     connections = Connections(limits, Counter() if errors is None else errors)
     config = uvicorn.Config(
         app,
@@ -101,7 +101,7 @@ def server_of(
     return Server(config, connections)
 
 
-def limits_of(settings: Settings) -> HttpLimits:
+def http_limits(settings: Settings) -> HttpLimits:
     """Return the limits that an installation has chosen."""
     return HttpLimits(
         max_connections=settings.api_max_connections,
@@ -114,7 +114,7 @@ def limits_of(settings: Settings) -> HttpLimits:
     )
 
 
-def within_files(limits: HttpLimits) -> HttpLimits:
+def within_file_limit(limits: HttpLimits) -> HttpLimits:
     """Return limits that leave file descriptors to the rest of the process.
 
     The soft limit is raised first, if the process may.

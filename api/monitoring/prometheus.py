@@ -17,11 +17,11 @@ from prometheus_client.core import (
 )
 
 from api.delivery import Delivery
-from api.monitoring.readiness import Watch
+from api.monitoring.readiness import ReadinessMonitor
 from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
-from api.services.assign import Assigning
-from api.services.observe import Observing
+from api.services.assign import AssignmentService
+from api.services.observe import ObservationService
 from api.snapshots.follower import Experiments
 from api.spool.spool import Spool
 from streams.process.background import BackgroundTasks
@@ -81,18 +81,18 @@ class RequestCounters:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Collector:
+class MetricsCollector:
     """Everything there is to see of this process."""
 
     requests: RequestCounters
     experiments: Experiments
-    assigning: Assigning
-    observing: Observing
+    assignments: AssignmentService
+    observations: ObservationService
     sticky: StickyReceipts
     outbox: Outbox
     spool: Spool
     delivery: Delivery
-    watch: Watch
+    monitor: ReadinessMonitor
     background: BackgroundTasks
     watchdog: LoopWatchdog
 
@@ -109,11 +109,11 @@ class Collector:
         assignments = CounterMetricFamily(
             "experiment_assignments", "Answered assignments by reason.", labels=["reason"]
         )
-        for reason, count in self.assigning.answered.items():
+        for reason, count in self.assignments.answered.items():
             assignments.add_metric([reason], count)
         yield assignments
         yield CounterMetricFamily(
-            "experiment_observations", "Observations taken.", self.observing.accepted
+            "experiment_observations", "Observations taken.", self.observations.accepted
         )
         yield CounterMetricFamily(
             "experiment_sticky_unavailable",
@@ -247,12 +247,12 @@ class Collector:
             "Events the live workers could not use since they started.",
             labels=["code"],
         )
-        for code, count in sorted(self.watch.dead_letters.items()):
+        for code, count in sorted(self.monitor.dead_letters.items()):
             dead_letters.add_metric([code], count)
         yield dead_letters
 
 
-def rendered(collector: Collector) -> bytes:
+def render_metrics(collector: MetricsCollector) -> bytes:
     """Return all metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(collector)

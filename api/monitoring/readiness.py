@@ -49,7 +49,7 @@ class Readiness:
         return not self.missing
 
 
-class Watch:
+class ReadinessMonitor:
     """Knows who is there.
 
     Attributes:

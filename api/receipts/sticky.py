@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from api.receipts.memory import ReceiptMemory
+from api.receipts.cache import ReceiptCache
 from streams.model.errors import DependencyError
 from streams.model.receipts import raw_of, text_of
 from streams.projection.receipts import Answer, Place, Question, Standing
@@ -38,7 +38,7 @@ TOGETHER = 500
 _log = logging.getLogger(__name__)
 
 
-class Ask(NamedTuple):
+class ReceiptQuery(NamedTuple):
     """A unit whose receipt is wanted.
 
     Attributes:
@@ -52,7 +52,7 @@ class Ask(NamedTuple):
     other: int | None = None
 
 
-class Remembered(NamedTuple):
+class FirstReceipt(NamedTuple):
     """The receipt of a unit.
 
     Attributes:
@@ -101,7 +101,7 @@ class StickyReceipts:
     def __init__(
         self,
         store: Store,
-        memory: ReceiptMemory | None = None,
+        memory: ReceiptCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the parts.
@@ -114,14 +114,14 @@ class StickyReceipts:
         self.unavailable = 0
         self.aliased: set[str] = set()
         self._store = store
-        self._memory = memory or ReceiptMemory()
+        self._memory = memory or ReceiptCache()
         self._clock = clock
         self._waiting: list[_Waiting] = []
         self._offered: dict[Place, str] = {}
         self._asking: set[asyncio.Task[None]] = set()
-        self._cooldown_until_s = 0.0
+        self._circuit_open_until_s = 0.0
 
-    async def first(self, ask: Ask, standby: Callable[[], str | None]) -> Remembered:
+    async def first(self, ask: ReceiptQuery, standby: Callable[[], str | None]) -> FirstReceipt:
         """Return the receipt of a unit.
 
         Args:
@@ -131,7 +131,7 @@ class StickyReceipts:
         place, other = ask.place, ask.other
         if other is not None:
             self.aliased.add(place.experiment_id)
-        if self._clock() < self._cooldown_until_s:
+        if self._clock() < self._circuit_open_until_s:
             return self._without_redis(ask, standby)
         held = self._memory.find(place, other)
         offered = ask.receipt if held is None else held.receipt
@@ -151,7 +151,7 @@ class StickyReceipts:
         if isinstance(outcome, Exception):
             return self._without_redis(ask, standby)
         if outcome.standing is Standing.UNKNOWN:
-            return Remembered(None, Standing.UNKNOWN)
+            return FirstReceipt(None, Standing.UNKNOWN)
         text = offered if outcome.receipt == raw and offered else text_of(outcome.receipt)
         is_sure = outcome.standing <= Standing.KNOWN
         self._memory.keep(place, text, is_sure=is_sure)
@@ -159,7 +159,7 @@ class StickyReceipts:
             self._memory.keep(place._replace(unit=other), text, is_sure=is_sure)
         if not is_sure:
             self.unavailable += 1
-        return Remembered(text, outcome.standing, outcome.is_shared)
+        return FirstReceipt(text, outcome.standing, outcome.is_shared)
 
     async def replace(self, place: Place, before: str, receipt: str) -> str:
         """Keep another receipt for a unit, whose first one no key verifies any more.
@@ -172,7 +172,7 @@ class StickyReceipts:
                 kept = await self._store.replace(place, raw_of(before), raw_of(receipt))
             receipt = text_of(kept)
         except (RedisError, OSError) as error:
-            self._rest(error)
+            self._open_circuit(error)
         self._memory.keep(place, receipt, is_sure=True)
         return receipt
 
@@ -186,14 +186,14 @@ class StickyReceipts:
                     await self._save()
             await asyncio.sleep(LOOK_S)
 
-    def _without_redis(self, ask: Ask, standby: Callable[[], str | None]) -> Remembered:
+    def _without_redis(self, ask: ReceiptQuery, standby: Callable[[], str | None]) -> FirstReceipt:
         """Return what a unit gets while Redis does not answer: the same each time."""
         self.unavailable += 1
         place, other = ask.place, ask.other
         held = self._memory.find(place, other)
         receipt = standby() if held is None else held.receipt
         if receipt is None:
-            return Remembered(None, Standing.UNKNOWN)
+            return FirstReceipt(None, Standing.UNKNOWN)
         is_sure = held is not None and held.is_sure
         is_shared = False
         for unit in (place.unit, other):
@@ -204,7 +204,7 @@ class StickyReceipts:
                 self._memory.keep_unsaved(place._replace(unit=unit), receipt)
             if unit == other:
                 is_shared = known is None or known.receipt == receipt
-        return Remembered(receipt, Standing.KNOWN if is_sure else Standing.PROVISIONAL, is_shared)
+        return FirstReceipt(receipt, Standing.KNOWN if is_sure else Standing.PROVISIONAL, is_shared)
 
     async def _answered(self, question: Question) -> _Outcome:
         loop = asyncio.get_running_loop()
@@ -228,11 +228,11 @@ class StickyReceipts:
                 found = list(await self._store.ask([question for question, _ in waiting]))
             outcomes = [answer for answer, _ in zip(found, waiting, strict=True)]
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError
-            self._rest(error)
+            self._open_circuit(error)
             outcomes = [error] * len(waiting)
         except Exception as error:  # noqa: BLE001 - what Redis holds cannot be read: as if it were not there
             _log.exception("first receipts cannot be read")
-            self._rest(error)
+            self._open_circuit(error)
             outcomes = [error] * len(waiting)
         finally:
             for (_, answer), outcome in zip(waiting, outcomes, strict=True):
@@ -251,9 +251,9 @@ class StickyReceipts:
                 is_sure = standing <= Standing.KNOWN
                 self._memory.keep(place, text_of(receipt), is_sure=is_sure)
 
-    def _rest(self, error: Exception) -> None:
-        if self._clock() >= self._cooldown_until_s:
+    def _open_circuit(self, error: Exception) -> None:
+        if self._clock() >= self._circuit_open_until_s:
             _log.warning(
                 "units are decided without what Redis holds: %s", str(error) or "no answer"
             )
-        self._cooldown_until_s = self._clock() + COOLDOWN_S
+        self._circuit_open_until_s = self._clock() + COOLDOWN_S

@@ -12,7 +12,7 @@ import orjson
 from api.http.error_responses import error_body
 from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.outbox import ImpressionRow
-from api.receipts.sticky import Ask, Remembered
+from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.snapshots.follower import Experiments, RunningExperiment
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind
@@ -38,7 +38,7 @@ _REASONS = {
 }
 
 
-class Log(Protocol):
+class ImpressionLog(Protocol):
     """Where impressions are logged."""
 
     def add_impression(self, row: ImpressionRow) -> None:
@@ -48,21 +48,21 @@ class Log(Protocol):
         """Return what is done when all that was added would survive."""
 
 
-class FirstReceipts(Protocol):
+class ReceiptStore(Protocol):
     """Where the first receipt of a unit is kept."""
 
     @property
     def aliased(self) -> Container[str]:
         """Experiments in which units have two ids."""
 
-    async def first(self, ask: Ask, standby: Callable[[], str | None]) -> Remembered:
+    async def first(self, ask: ReceiptQuery, standby: Callable[[], str | None]) -> FirstReceipt:
         """Return the receipt a unit got first; `standby` gives it one where that is not known."""
 
     async def replace(self, place: Place, before: str, receipt: str) -> str:
         """Keep another receipt instead of `before`, and return the one that is kept."""
 
 
-class Assigning:
+class AssignmentService:
     """Assigns units to variants.
 
     Attributes:
@@ -73,8 +73,8 @@ class Assigning:
         self,
         experiments: Experiments,
         keyring: Keyring,
-        log: Log,
-        sticky: FirstReceipts,
+        log: ImpressionLog,
+        sticky: ReceiptStore,
         now_ms: Callable[[], int],
     ) -> None:
         self.answered = {reason.value: 0 for reason in Reason}
@@ -202,7 +202,9 @@ class Assigning:
             return self._keyring.sign(receipt._replace(assigned_at_ms=at_ms), features)
 
         place = Place(running.id, assigner.phase, unit)
-        first, standing, is_shared = await self._sticky.first(Ask(place, text, other), standby)
+        first, standing, is_shared = await self._sticky.first(
+            ReceiptQuery(place, text, other), standby
+        )
         if first is None and not assignment.enrolled:
             return self._outside(running, Reason.NOT_ENROLLED)
         reason = _REASONS[standing]

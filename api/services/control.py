@@ -57,7 +57,7 @@ class CommandLog(Protocol):
         """Return when the command is in the log; raise DependencyError when it will not be."""
 
 
-class Answers(Protocol):
+class AnswerSource(Protocol):
     """Where the workers' answers are found."""
 
     async def answer(self, command_id: str) -> Answer | None:
@@ -70,13 +70,13 @@ class Answers(Protocol):
 DEFAULT_MAX_EXPERIMENTS = 1_000
 
 
-class Commands:
+class CommandService:
     """Sends commands and waits for what becomes of them."""
 
     def __init__(
         self,
         log: CommandLog,
-        answers: Answers,
+        answers: AnswerSource,
         experiments: Experiments,
         timeout_s: float,
         now_ms: Callable[[], int],
@@ -207,14 +207,14 @@ class KafkaCommandLog:
         loop = asyncio.get_running_loop()
         delivered: asyncio.Future[None] = loop.create_future()
 
-        def settle(error: KafkaError | None, _: object) -> None:
+        def on_delivery(error: KafkaError | None, _: object) -> None:
             if delivered.done():
                 return
             if error is None:
                 self._refused_until_s = 0.0
                 delivered.set_result(None)
             else:
-                self._note(error)
+                self._note_refusal(error)
                 delivered.set_exception(_unavailable(error.str()))
 
         try:
@@ -222,14 +222,14 @@ class KafkaCommandLog:
                 self._topic,
                 value,
                 key=experiment_id(command.experiment).encode(),
-                on_delivery=settle,
+                on_delivery=on_delivery,
             )
             async with asyncio.timeout(self._timeout_s + 1.0):
                 while not delivered.done():
                     self._producer.poll(0)
                     await asyncio.sleep(0.002)
         except KafkaException as error:
-            self._note(error.args[0])
+            self._note_refusal(error.args[0])
             raise _unavailable(str(error)) from error
         except BufferError as error:
             raise _unavailable(str(error)) from error
@@ -261,7 +261,7 @@ class KafkaCommandLog:
         if allowed and not {AclOperation.WRITE, AclOperation.ALL} & set(allowed):
             raise _unavailable(f"no right to WRITE on the topic {self._topic}")
 
-    def _note(self, error: KafkaError) -> None:
+    def _note_refusal(self, error: KafkaError) -> None:
         if is_fatal(error) or is_forbidden(error):
             self._refusal = error.str()
             self._refused_until_s = time.monotonic() + REFUSAL_S

@@ -23,7 +23,7 @@ MAX_REJECTED_LISTED = 100
 """Refused observations that an answer names; it counts all of them."""
 
 
-class Log(Protocol):
+class ObservationLog(Protocol):
     """Where observations are logged."""
 
     def add_observations(self, observations: Iterable[Observation]) -> None:
@@ -37,7 +37,7 @@ def _accept(experiment: int, metric: str, value: int) -> None:
     del experiment, metric, value
 
 
-class Observing:
+class ObservationService:
     """Takes observations.
 
     Attributes:
@@ -48,7 +48,7 @@ class Observing:
     def __init__(
         self,
         keyring: Keyring,
-        log: Log,
+        log: ObservationLog,
         now_ms: Callable[[], int],
         check_value: Callable[[int, str, int], None] = _accept,
     ) -> None:

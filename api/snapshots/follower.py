@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import aclosing
 from typing import Protocol
 
-from api.snapshots.rendering import Rendering
+from api.snapshots.rendering import RenderedAssignments
 from streams.experiments.assignment import Assigner
 from streams.experiments.lifecycle import Status
 from streams.experiments.measurement_plan import accepted_of
@@ -82,7 +82,7 @@ class RunningExperiment:
             raise ValueError(f"{len(weights)} weights of {len(variants)} variants")
         self.id = snapshot.experiment.id
         self.assigner = Assigner(snapshot)
-        self.rendering = Rendering(snapshot)
+        self.rendering = RenderedAssignments(snapshot)
 
 
 class Experiments:

@@ -11,7 +11,7 @@ from streams.experiments.snapshot import Snapshot
 from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 
 
-class Rendering:
+class RenderedAssignments:
     """The JSON of every answer that a snapshot can give.
 
     Keys stand in the order id, experimentId, variantId, variantName, config, enrolled, reason,

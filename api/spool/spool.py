@@ -71,22 +71,22 @@ class Segment:
     Attributes:
         path: Where it is.
         size: Bytes in it.
-        unsettled: Records that were handed out of it and are not acknowledged.
+        unacknowledged: Records that were handed out of it and are not acknowledged.
         is_handed_out: Whether all of its records were handed out and no more will be appended.
         damaged_at: Offsets of entries that were passed by; with any, the file is kept.
     """
 
-    __slots__ = ("damaged_at", "is_handed_out", "path", "size", "unsettled")
+    __slots__ = ("damaged_at", "is_handed_out", "path", "size", "unacknowledged")
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         self.size = size
-        self.unsettled = 0
+        self.unacknowledged = 0
         self.is_handed_out = False
         self.damaged_at: set[int] = set()
 
 
-class Place(NamedTuple):
+class SpoolPosition(NamedTuple):
     """Where an entry begins."""
 
     segment: Segment
@@ -144,16 +144,16 @@ class Spool:
             raise ConfigurationError(f"the spool in {root}: {error}", "spool_dir") from error
 
     @property
-    def start(self) -> Place:
+    def start(self) -> SpoolPosition:
         """The oldest entry there is, or where the next will be."""
-        return Place(self._segments[0], 0)
+        return SpoolPosition(self._segments[0], 0)
 
     @property
-    def end(self) -> Place:
+    def end(self) -> SpoolPosition:
         """Where the next entry will be."""
-        return Place(self._active, self._active.size)
+        return SpoolPosition(self._active, self._active.size)
 
-    def append(self, records: Sequence[SpoolRecord]) -> list[Place]:
+    def append(self, records: Sequence[SpoolRecord]) -> list[SpoolPosition]:
         """Append records with one write and return where they are: all are in, or none.
 
         Raises:
@@ -176,41 +176,41 @@ class Spool:
             raise SpoolFullError(f"the spool holds {self.size_bytes} of {self.max_bytes} bytes")
         segment = self._active
         self._write(b"".join(parts))
-        places = []
+        positions = []
         for length in lengths:
-            places.append(Place(segment, segment.size))
+            positions.append(SpoolPosition(segment, segment.size))
             segment.size += length
         self.size_bytes += size
         if segment.size >= self._segment_bytes:
             self._rotate()
-        return places
+        return positions
 
-    def read(self, place: Place) -> SpoolRecord:
-        """Return the record at a place that was handed out before.
+    def read(self, position: SpoolPosition) -> SpoolRecord:
+        """Return the record at a position that was handed out before.
 
         Raises:
             DamagedRecordError: it is not there any more, or not as it was.
         """
         try:
-            with place.segment.path.open("rb") as file:
-                file.seek(place.offset)
+            with position.segment.path.open("rb") as file:
+                file.seek(position.offset)
                 record, _ = _entry(file.read(_HEAD), file.read)
         except FileNotFoundError as error:
-            raise DamagedRecordError(f"{place.segment.path} is gone") from error
+            raise DamagedRecordError(f"{position.segment.path} is gone") from error
         if record is None:
-            raise DamagedRecordError(f"no record at byte {place.offset} any more")
+            raise DamagedRecordError(f"no record at byte {position.offset} any more")
         return record
 
-    def records_from(self, place: Place) -> Iterator[tuple[Place, SpoolRecord]]:
-        """Yield what was appended from `place` on; files read to their end are handed out."""
-        index = self._segments.index(place.segment)
-        offset = place.offset
+    def records_from(self, position: SpoolPosition) -> Iterator[tuple[SpoolPosition, SpoolRecord]]:
+        """Yield what was appended from `position` on; files read to their end are handed out."""
+        index = self._segments.index(position.segment)
+        offset = position.offset
         for segment in self._segments[index:]:
             for found, record in _entries(segment, offset):
                 if record is None:
                     self.quarantine(segment, found, "no record can be read here")
                 else:
-                    yield Place(segment, found), record
+                    yield SpoolPosition(segment, found), record
             if segment is not self._active:
                 segment.is_handed_out = True
                 self.trim(segment)
@@ -218,7 +218,7 @@ class Spool:
 
     def trim(self, segment: Segment) -> None:
         """Delete a segment of which nothing is left to hand out or to acknowledge."""
-        if segment.unsettled or not segment.is_handed_out or segment not in self._segments:
+        if segment.unacknowledged or not segment.is_handed_out or segment not in self._segments:
             return
         self._segments.remove(segment)
         self.size_bytes -= segment.size
@@ -243,7 +243,7 @@ class Spool:
         """Empty the segment being written, when all that was ever appended is acknowledged."""
         if self._active.damaged_at:
             self._rotate_damaged()
-        elif self._active.size and not self._active.unsettled:
+        elif self._active.size and not self._active.unacknowledged:
             os.ftruncate(self._file, 0)
             self.size_bytes -= self._active.size
             self._active.size = 0

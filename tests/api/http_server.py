@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from api.http.connections import Connections, HttpLimits
-from api.http.server import listening_socket, server_of
+from api.http.server import http_server, listening_socket
 from tests.api.memory import Api, memory_api
 
 
@@ -94,7 +94,7 @@ async def served(
     """Serve an API without Kafka and Redis on a free port."""
     async with memory_api(directory, **options) as api:
         errors = api.app.counters.errors
-        server = server_of(api.app, limits, errors)
+        server = http_server(api.app, limits, errors)
         with listening_socket("127.0.0.1", 0) as listening:
             task = asyncio.create_task(server.serve([listening]))
             try:

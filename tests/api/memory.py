@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
-from api.auth import Gate
+from api.auth import ApiKeyAuth
 from api.http.cors import Origins
 from api.http.dependencies import Services
 from api.http.fast_path import FastPathApp
@@ -19,12 +19,11 @@ from api.monitoring.prometheus import RequestCounters
 from api.monitoring.readiness import Readiness
 from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.receipts.sticky import StickyReceipts
-from api.services.assign import Assigning
-from api.services.control import Commands
-from api.services.observe import Observing
+from api.services.assign import AssignmentService
+from api.services.control import CommandService
+from api.services.observe import ObservationService
 from api.snapshots.follower import Experiments
-from api.spool.spool import Place as SpoolPlace
-from api.spool.spool import Spool, SpoolRecord
+from api.spool.spool import Spool, SpoolPosition, SpoolRecord
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.fold.experiment_state import ExperimentState
@@ -102,7 +101,7 @@ class MemoryTopics:
 
     records: list[SpoolRecord] = field(default_factory=list)
 
-    def offer(self, places: Sequence[SpoolPlace], records: Sequence[SpoolRecord]) -> None:
+    def offer(self, positions: Sequence[SpoolPosition], records: Sequence[SpoolRecord]) -> None:
         self.records += records
 
     def impressions(self) -> list[ImpressionBatch]:
@@ -184,7 +183,7 @@ def definition(config: Mapping[str, object] = {}, variants: object = None) -> di
 async def memory_api(
     directory: Path,
     *,
-    gate: Gate | None = None,
+    auth: ApiKeyAuth | None = None,
     spool_max_bytes: int = 2**24,
     max_body_bytes: int = 2**16,
     readiness: Readiness | None = None,
@@ -213,16 +212,16 @@ async def memory_api(
         )
         experiments = Experiments(reader, 1.0)
         await experiments.sweep()
-        commands = Commands(worker, reader, experiments, ANSWER_TIMEOUT_S, clock)
-        assigning = Assigning(experiments, KEYRING, outbox, sticky, clock)
-        observing = Observing(KEYRING, outbox, clock, experiments.check_value)
-        gate = gate or Gate(None)
+        commands = CommandService(worker, reader, experiments, ANSWER_TIMEOUT_S, clock)
+        assignments = AssignmentService(experiments, KEYRING, outbox, sticky, clock)
+        observations = ObservationService(KEYRING, outbox, clock, experiments.check_value)
+        auth = auth or ApiKeyAuth(None)
         services = Services(
             experiments,
             commands,
-            assigning,
-            observing,
-            gate,
+            assignments,
+            observations,
+            auth,
             SchemaGate() if schemas is None else schemas,
             counters,
             lambda: readiness or Readiness((), ()),
@@ -247,5 +246,5 @@ async def memory_api(
                 counters,
                 clock,
                 spool,
-                assigning.answered,
+                assignments.answered,
             )

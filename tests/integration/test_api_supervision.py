@@ -75,14 +75,14 @@ async def test_records_that_cannot_be_sent_or_read_are_passed_by_and_the_rest_is
     found = running_experiment(1)
     await publish(settings, found)
     with Spool(settings.spool_dir, "dead", 2**24) as dead:
-        places = dead.append(
+        positions = dead.append(
             [
                 SpoolRecord(200, 0, b"for a topic of a later version"),
                 SpoolRecord(0, 0, b"cut in its middle"),
             ]
         )
-        with places[1].segment.path.open("r+b") as file:
-            file.seek(places[1].offset + 13)
+        with positions[1].segment.path.open("r+b") as file:
+            file.seek(positions[1].offset + 13)
             file.write(b"?")
     async with api_of(settings, tmp_path) as (_, http):
 

@@ -8,7 +8,7 @@ from fastapi import Query, Response
 
 from api.http.dependencies import ServicesDep, json_response, rendered_response
 from api.http.models.requests import ExperimentsQuery
-from api.http.pages import experiments_page, place_of, stats_page
+from api.http.pages import experiments_page, position_of, stats_page
 from api.http.payloads import experiment_payload
 from streams.experiments.lifecycle import Status
 from streams.model.errors import InputError, quoted
@@ -22,7 +22,7 @@ async def list_experiments(
     `nextCursor` leads to the next page, and is null on the last one. Experiments that are
     created meanwhile do not move it.
     """
-    after = None if query.cursor is None else place_of(query.cursor)
+    after = None if query.cursor is None else position_of(query.cursor)
     wanted = () if query.status is None else _statuses(query.status)
     found = services.experiments.all()
     return rendered_response(await experiments_page(found, query.limit, after, wanted))

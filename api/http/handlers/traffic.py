@@ -10,7 +10,7 @@ from api.http.dependencies import Services
 
 def assign_variant(services: Services, experiment_id: str, body: bytes) -> Awaitable[bytes]:
     """Choose the variant for one request."""
-    return services.assigning.assign(experiment_id, decode_object(body))
+    return services.assignments.assign(experiment_id, decode_object(body))
 
 
 def assign_variants(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
@@ -19,9 +19,9 @@ def assign_variants(services: Services, _: str, body: bytes) -> Awaitable[bytes]
     The answer has a row for each unit, in it an assignment for each experiment, or
     `{"error": ...}` in its place.
     """
-    return services.assigning.assign_all(decode_object(body))
+    return services.assignments.assign_all(decode_object(body))
 
 
 def record_observations(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
     """Record what units did after their assignment: one observation or a list, all or none."""
-    return services.observing.observe(body)
+    return services.observations.observe(body)

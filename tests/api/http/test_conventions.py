@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api.auth import Gate, new_key
+from api.auth import ApiKeyAuth, new_key
 from tests.api.memory import Api, definition, memory_api
 
 PAGE = {"Origin": "https://shop.example"}
@@ -150,7 +150,7 @@ async def test_other_codings_and_bad_gzip_are_refused(
 
 async def test_the_key_is_checked_before_a_body_is_read(tmp_path: Path) -> None:
     _, entry = new_key("dashboard", ["read"])
-    async with memory_api(tmp_path, gate=Gate([entry])) as api:
+    async with memory_api(tmp_path, auth=ApiKeyAuth([entry])) as api:
         document = (await api.http.get("/openapi.json")).json()
         for path, methods in document["paths"].items():
             for method in {"post", "patch", "put"} & set(methods):
@@ -227,7 +227,7 @@ async def test_half_a_character_is_a_422_wherever_it_stands(api: Api, place: str
 async def test_pages_of_named_origins_may_call_and_read_errors(tmp_path: Path) -> None:
     key, entry = new_key("web", ["assign", "observe"])
     origins = "https://shop.example, https://other.example/"
-    async with memory_api(tmp_path, gate=Gate([entry]), cors_origins=origins) as api:
+    async with memory_api(tmp_path, auth=ApiKeyAuth([entry]), cors_origins=origins) as api:
         preflight = await api.http.options(
             "/observations",
             headers=PAGE

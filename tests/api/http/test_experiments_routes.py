@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth import Gate, new_key
-from api.http.error_responses import answer_of, error_body
+from api.auth import ApiKeyAuth, new_key
+from api.http.error_responses import error_body, error_response
 from experiment_streams_client.results import Experiment, Stats
 from streams.analysis.evaluate import evaluate
 from streams.experiments.snapshot import AgainstControl, MetricReport, VariantReport
@@ -193,7 +193,7 @@ async def test_the_order_of_fields_is_no_other_body(api: Api) -> None:
 async def test_idempotency_keys_of_two_callers_are_independent(tmp_path: Path) -> None:
     keys = dict(new_key(name, ["manage", "read"]) for name in ("ads", "web", "ads"))
     ads, web, ads_rotated = keys
-    async with memory_api(tmp_path, gate=Gate(keys.values())) as api:
+    async with memory_api(tmp_path, auth=ApiKeyAuth(keys.values())) as api:
 
         async def create(api_key: str, name: str) -> httpx.Response:
             headers = {"X-API-Key": api_key, "Idempotency-Key": "order-1"}
@@ -384,7 +384,7 @@ async def test_what_a_dependency_says_is_for_the_log_alone(
 def test_no_message_of_a_dependency_reaches_an_answer(code: str, dependency: str) -> None:
     error = DependencyError(dependency, "host-7.internal:1234", code=code)
 
-    _, body, _, _ = answer_of(error)
+    _, body, _, _ = error_response(error)
 
     assert b"host-7" not in body
     assert "host-7" not in error_body(error)["error"]["message"]

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth import Gate, Scope, is_loopback, new_key, open_gate, read_keys
+from api.auth import ApiKeyAuth, Scope, api_key_auth, is_loopback, new_key, read_keys
 from api.http.endpoints import ENDPOINTS
 from api.http.error_responses import RouteError
 from api.http.routing import PARAMETER, RoutingTable
 from api.monitoring.readiness import Readiness
-from api.spool.spool import Place, SpoolRecord
+from api.spool.spool import SpoolPosition, SpoolRecord
 from streams.model.errors import ConfigurationError
 from tests.api.memory import Api, definition, memory_api
 
@@ -84,7 +84,7 @@ async def test_requests_of_one_turn_share_one_write(api: Api, monkeypatch) -> No
     writes: list[int] = []
     append = api.spool.append
 
-    def counted(records: Sequence[SpoolRecord]) -> list[Place]:
+    def counted(records: Sequence[SpoolRecord]) -> list[SpoolPosition]:
         writes.append(len(records))
         return append(records)
 
@@ -135,7 +135,7 @@ async def test_the_documentation_has_every_route_with_models_and_needs_no_other_
 async def test_keys_open_what_their_scopes_name(tmp_path: Path) -> None:
     reading, reader = new_key("dashboard", ["read"])
     serving, server = new_key("ads", ["assign", "observe"])
-    async with memory_api(tmp_path, gate=Gate([reader, server])) as api:
+    async with memory_api(tmp_path, auth=ApiKeyAuth([reader, server])) as api:
         answers = {
             "none": await api.http.get("/experiments"),
             "wrong": await api.http.get("/experiments", headers=bearer("x")),
@@ -177,7 +177,7 @@ def test_a_key_is_stored_as_its_hash_alone(tmp_path: Path) -> None:
 
     assert key not in file.read_text()
     assert read_keys(file) == (entry,)
-    open_gate("0.0.0.0", file).check([(b"x-api-key", key.encode())], Scope.ASSIGN)
+    api_key_auth("0.0.0.0", file).check([(b"x-api-key", key.encode())], Scope.ASSIGN)
 
 
 @pytest.mark.parametrize(
@@ -188,14 +188,14 @@ def test_a_bad_file_of_keys_stops_the_start(tmp_path: Path, content: str) -> Non
     file.write_text(content)
 
     with pytest.raises(ConfigurationError):
-        open_gate("127.0.0.1", file)
+        api_key_auth("127.0.0.1", file)
 
 
 def test_without_keys_only_loopback_is_served() -> None:
-    assert open_gate("127.0.0.1", None).is_open
+    assert api_key_auth("127.0.0.1", None).is_open
     for host in ("0.0.0.0", "192.168.0.7", "::", "example.org"):
         with pytest.raises(ConfigurationError) as caught:
-            open_gate(host, None)
+            api_key_auth(host, None)
         assert "EXPERIMENT_API_KEYS_FILE" in str(caught.value)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.pages import Place, experiments_page, place_of, stats_page
+from api.http.pages import PagePosition, experiments_page, position_of, stats_page
 from streams.experiments.snapshot import MetricReport, VariantReport
 from streams.model.errors import InputError
 from streams.stats.kinds import MetricKind
@@ -21,18 +21,18 @@ from tests.api.memory import Api
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_a_cursor_is_the_place_it_came_from(created_at_ms: int, number: int) -> None:
-    place = Place(created_at_ms, number)
+    position = PagePosition(created_at_ms, number)
 
-    assert place_of(place.cursor()) == place
+    assert position_of(position.cursor()) == position
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_cursor_or_refused(text: str) -> None:
     try:
-        place = place_of(text)
+        position = position_of(text)
     except InputError:
         return
-    assert place.cursor() == text
+    assert position.cursor() == text
 
 
 async def test_pages_hold_everything_once_although_experiments_are_added(api: Api) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from api.auth import Gate, new_key
+from api.auth import ApiKeyAuth, new_key
 from api.monitoring.metrics_port import metrics_port
 from streams.local.children import free_port
 from streams.model.errors import ConfigurationError
@@ -25,7 +25,7 @@ async def test_metrics_need_a_scope_where_there_are_keys(
     tmp_path: Path, scopes: list[str] | None, status: int
 ) -> None:
     key, entry = new_key("prometheus", scopes or ["metrics"])
-    async with memory_api(tmp_path, gate=Gate([entry])) as api:
+    async with memory_api(tmp_path, auth=ApiKeyAuth([entry])) as api:
         headers = {} if scopes is None else {"authorization": f"Bearer {key}"}
         answer = await api.http.get("/metrics", headers=headers)
         probes = [(await api.http.get(path)).status_code for path in ("/health", "/ready")]
@@ -37,7 +37,7 @@ async def test_metrics_need_a_scope_where_there_are_keys(
 
 async def test_a_key_for_metrics_reads_nothing_else(tmp_path: Path) -> None:
     key, entry = new_key("prometheus", ["metrics"])
-    async with memory_api(tmp_path, gate=Gate([entry])) as api:
+    async with memory_api(tmp_path, auth=ApiKeyAuth([entry])) as api:
         answer = await api.http.get("/experiments", headers={"x-api-key": key})
 
     assert answer.status_code == 403

@@ -9,12 +9,12 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.delivery import Delivery
-from api.monitoring.prometheus import Collector, Histogram, RequestCounters, rendered
-from api.monitoring.readiness import PATIENCE_S, Watch
+from api.monitoring.prometheus import Histogram, MetricsCollector, RequestCounters, render_metrics
+from api.monitoring.readiness import PATIENCE_S, ReadinessMonitor
 from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
-from api.services.assign import Assigning
-from api.services.observe import Observing
+from api.services.assign import AssignmentService
+from api.services.observe import ObservationService
 from api.snapshots.follower import Experiments
 from api.spool.spool import Spool, SpoolRecord
 from streams.experiments.assignment import Reason
@@ -46,31 +46,31 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
         experiments = Experiments(MemoryProjection().reader(), 1.0)
         experiments.unreadable["exp_x"] = "broken"
         spool.quarantined = 2
-        assigning = Assigning(
+        assignments = AssignmentService(
             experiments, KEYRING, outbox, StickyReceipts(MemoryReceiptStore()), lambda: 0
         )
-        assigning.answered[Reason.ASSIGNED] += 3
+        assignments.answered[Reason.ASSIGNED] += 3
         sticky: Any = SimpleNamespace(unavailable=4)
         delivery: Any = SimpleNamespace(
             depth=5, acknowledged=6, failed=7, skew_ms=1500, clock_refusals=2
         )
-        watch: Any = SimpleNamespace(dead_letters={"FORGED_RECEIPT": 8})
+        monitor: Any = SimpleNamespace(dead_letters={"FORGED_RECEIPT": 8})
         watchdog: Any = SimpleNamespace(lag_s=0.25)
         background: Any = SimpleNamespace(failures={"delivery": 9})
-        collector = Collector(
+        collector = MetricsCollector(
             requests,
             experiments,
-            assigning,
-            Observing(KEYRING, outbox, lambda: 0),
+            assignments,
+            ObservationService(KEYRING, outbox, lambda: 0),
             sticky,
             outbox,
             spool,
             delivery,
-            watch,
+            monitor,
             background,
             watchdog,
         )
-        text = rendered(collector).decode()
+        text = render_metrics(collector).decode()
 
     samples = {
         (sample.name, *sample.labels.values()): sample.value
@@ -105,7 +105,7 @@ async def test_what_is_needed_once_is_missing_only_until_then(tmp_path: Path) ->
     with Spool(tmp_path, "a", 2**24) as spool:
         experiments = Experiments(MemoryProjection().reader(), 1.0, clock=lambda: now_s[0])
         delivery: Any = SimpleNamespace(last_acknowledged_s=None, skew_ms=None, refused_s=None)
-        watch = Watch(
+        monitor = ReadinessMonitor(
             experiments,
             spool,
             delivery,
@@ -113,24 +113,24 @@ async def test_what_is_needed_once_is_missing_only_until_then(tmp_path: Path) ->
             live_workers,
             lambda: now_s[0],
         )
-        before = watch.readiness()
+        before = monitor.readiness()
         assert (before.missing, before.degraded) == (("redis", "worker"), ("kafka",))
 
         is_kafka_there[0], n_workers[0] = True, 1
         await experiments.sweep()
-        await watch._look_for_kafka()
-        await watch._look_for_workers()
-        assert watch.readiness() == type(before)((), ())
-        assert watch.dead_letters == {"FORGED_RECEIPT": 2}
+        await monitor._look_for_kafka()
+        await monitor._look_for_workers()
+        assert monitor.readiness() == type(before)((), ())
+        assert monitor.dead_letters == {"FORGED_RECEIPT": 2}
 
         now_s[0] = PATIENCE_S + 1
         n_workers[0] = -1
-        await watch._look_for_workers()
-        later = watch.readiness()
+        await monitor._look_for_workers()
+        later = monitor.readiness()
         assert (later.missing, later.degraded) == ((), ("kafka", "redis", "worker"))
 
         spool.max_bytes = spool.size_bytes
-        assert watch.readiness().missing == ("kafka", "spool")
+        assert monitor.readiness().missing == ("kafka", "spool")
 
 
 def test_delivery_has_what_the_collector_reads() -> None:

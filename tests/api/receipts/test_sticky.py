@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from api.receipts.memory import ReceiptMemory
-from api.receipts.sticky import COOLDOWN_S, Ask, Remembered, StickyReceipts
+from api.receipts.cache import ReceiptCache
+from api.receipts.sticky import COOLDOWN_S, FirstReceipt, ReceiptQuery, StickyReceipts
 from streams.model.receipts import Receipt, raw_of
 from streams.projection.receipts import Place, Standing
 from tests.api.memory import KEYRING, NOW_MS
@@ -30,12 +30,12 @@ class Sticky:
 
     def __init__(self, store: MemoryReceiptStore, capacity: int = 100) -> None:
         self.now_s = 0.0
-        self.sticky = StickyReceipts(store, ReceiptMemory(capacity), lambda: self.now_s)
+        self.sticky = StickyReceipts(store, ReceiptCache(capacity), lambda: self.now_s)
 
     async def first(
         self, unit: int, at_ms: int = NOW_MS, other: int | None = None
     ) -> tuple[str | None, Standing]:
-        ask = Ask(place(unit), receipt(unit, at_ms), other)
+        ask = ReceiptQuery(place(unit), receipt(unit, at_ms), other)
         found = await self.sticky.first(ask, lambda: receipt(unit, 7))
         return found.receipt, found.standing
 
@@ -176,9 +176,9 @@ async def test_of_two_ids_with_receipts_the_one_of_the_unit_itself_holds() -> No
     process = Sticky(MemoryReceiptStore())
     mine, other = await process.first(1), await process.first(2)
 
-    found = await process.sticky.first(Ask(place(1), receipt(1), 2), lambda: None)
+    found = await process.sticky.first(ReceiptQuery(place(1), receipt(1), 2), lambda: None)
 
-    assert found == Remembered(mine[0], Standing.KNOWN, is_shared=False)
+    assert found == FirstReceipt(mine[0], Standing.KNOWN, is_shared=False)
     assert await process.first(2) == (other[0], Standing.KNOWN)
 
 

@@ -28,8 +28,8 @@ def test_records_come_out_as_they_went_in(tmp_path_factory, batches) -> None:
     root = tmp_path_factory.mktemp("spool")
     with Spool(root, "a", MIB) as spool:
         for batch in batches:
-            places = spool.append(batch)
-            assert [spool.read(place) for place in places] == batch
+            positions = spool.append(batch)
+            assert [spool.read(position) for position in positions] == batch
 
         assert [record for _, record in spool.records_from(spool.start)] == list(chain(*batches))
 
@@ -89,10 +89,10 @@ def test_a_damaged_entry_is_passed_by_and_its_file_is_kept(tmp_path: Path, at: i
 def test_any_damage_to_one_entry_loses_that_entry_alone(tmp_path_factory, batch, data) -> None:
     root = tmp_path_factory.mktemp("spool")
     dead = Spool(root, "dead", MIB)
-    places = dead.append(batch)
+    positions = dead.append(batch)
     index = data.draw(st.integers(0, len(batch) - 1))
-    start = places[index].offset
-    end = places[index + 1].offset if index + 1 < len(batch) else dead.size_bytes
+    start = positions[index].offset
+    end = positions[index + 1].offset if index + 1 < len(batch) else dead.size_bytes
     [file] = (root / "dead").glob("*.segment")
     content = bytearray(file.read_bytes())
     noise = data.draw(st.binary(min_size=end - start, max_size=end - start))
@@ -110,14 +110,14 @@ def test_any_damage_to_one_entry_loses_that_entry_alone(tmp_path_factory, batch,
 
 def test_a_file_that_is_gone_or_cut_is_an_error_of_its_records_alone(tmp_path: Path) -> None:
     with Spool(tmp_path, "a", MIB) as spool:
-        place, later = spool.append([SpoolRecord(0, 0, b"x" * 50), SpoolRecord(0, 0, b"y")])
-        os.truncate(place.segment.path, 20)
-        for each in (place, later):
+        position, later = spool.append([SpoolRecord(0, 0, b"x" * 50), SpoolRecord(0, 0, b"y")])
+        os.truncate(position.segment.path, 20)
+        for each in (position, later):
             with pytest.raises(DamagedRecordError):
                 spool.read(each)
-        place.segment.path.unlink()
+        position.segment.path.unlink()
         with pytest.raises(DamagedRecordError):
-            spool.read(place)
+            spool.read(position)
         assert list(spool.records_from(spool.start)) == []
         assert spool.quarantined == 1
 
@@ -147,10 +147,10 @@ def test_what_is_acknowledged_is_deleted_and_an_empty_directory_disappears(tmp_p
 
 def test_what_is_not_acknowledged_stays(tmp_path: Path) -> None:
     with Spool(tmp_path, "a", MIB) as spool:
-        [place] = spool.append([SpoolRecord(0, 0, bytes(MIB // 16))])
-        place.segment.unsettled += 1
-        place.segment.is_handed_out = True
-        spool.trim(place.segment)
+        [position] = spool.append([SpoolRecord(0, 0, bytes(MIB // 16))])
+        position.segment.unacknowledged += 1
+        position.segment.is_handed_out = True
+        spool.trim(position.segment)
     with Spool(tmp_path, "b", MIB) as spool:
         assert len(list(spool.records_from(spool.start))) == 1
 

@@ -12,7 +12,7 @@ CAPACITY = 65_536
 """Receipts held, about 25 MB: what is served again while Redis is away or not complete."""
 
 
-class Held(NamedTuple):
+class CachedReceipt(NamedTuple):
     """A receipt that was given out.
 
     Attributes:
@@ -24,7 +24,7 @@ class Held(NamedTuple):
     is_sure: bool
 
 
-class ReceiptMemory:
+class ReceiptCache:
     """The newest receipts of this process, by unit; the least recently used one goes first.
 
     Args:
@@ -33,7 +33,7 @@ class ReceiptMemory:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._held: dict[Place, Held] = {}
+        self._held: dict[Place, CachedReceipt] = {}
         self._unsaved: dict[Place, str] = {}
 
     @property
@@ -41,7 +41,7 @@ class ReceiptMemory:
         """Whether receipts were given out that Redis was not there to keep."""
         return bool(self._unsaved)
 
-    def find(self, place: Place, other: int | None = None) -> Held | None:
+    def find(self, place: Place, other: int | None = None) -> CachedReceipt | None:
         """Return what a unit was given: by its own id, or else by its other one."""
         held = self._held.pop(place, None)
         if held is not None:
@@ -53,7 +53,7 @@ class ReceiptMemory:
     def keep(self, place: Place, receipt: str, *, is_sure: bool) -> None:
         """Hold a receipt instead of the one held before."""
         self._held.pop(place, None)
-        self._held[place] = Held(receipt, is_sure)
+        self._held[place] = CachedReceipt(receipt, is_sure)
         self._unsaved.pop(place, None)
         if len(self._held) > self._capacity:
             del self._held[next(iter(self._held))]
