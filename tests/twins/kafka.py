@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, cast
@@ -17,9 +16,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.producer import Producer
 from faust.types import TP, RecordMetadata
 
-from streams.kafka.records import Span, StoredRecord
+from streams.kafka.records import StoredRecord, all_records
 from streams.model.partitioning import partition_of
 from streams.worker.transport import BatchingApp, BatchingConsumer, BatchingTransport
+from tests.twins.log import MemoryLog
 
 
 class Crash(BaseException):
@@ -39,21 +39,18 @@ class Fault(Enum):
 
 @dataclass
 class MemoryBroker:
-    """The records that a broker has made durable.
+    """The records that a broker has made durable, as workers write and read them.
 
     Attributes:
-        records: By topic and partition, in order of offset.
-        begin: First offset that retention has kept.
+        partitions: Partitions of every topic.
+        log: The records; topics have no prefix.
         committed: Offsets of the consumer group.
     """
 
     partitions: int
-    records: defaultdict[TP, list[ConsumerRecord[Any, Any]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    begin: dict[TP, int] = field(default_factory=dict)
+    log: MemoryLog = field(default_factory=MemoryLog)
     committed: dict[TP, int] = field(default_factory=dict)
-    _ends: dict[TP, int] = field(default_factory=dict)
+    _headers: dict[tuple[TP, int], Mapping[str, bytes]] = field(default_factory=dict)
 
     def append(
         self,
@@ -64,71 +61,56 @@ class MemoryBroker:
         headers: Mapping[str, bytes] | None = None,
     ) -> int:
         """Append a record and return its offset."""
-        offset = self.end(tp)
-        self._ends[tp] = offset + 1
-        self.records[tp].append(
-            ConsumerRecord(
-                topic=tp.topic,
-                partition=tp.partition,
-                offset=offset,
-                timestamp=timestamp_ms,
-                timestamp_type=0,
-                key=key,
-                value=value,
-                checksum=None,
-                serialized_key_size=len(key or b""),
-                serialized_value_size=len(value or b""),
-                headers=tuple((headers or {}).items()),
-            )
-        )
+        offset = self.log.append(tp.topic, tp.partition, value, key, timestamp_ms)
+        if headers:
+            self._headers[tp, offset] = headers
         return offset
 
     def skip(self, tp: TP) -> None:
         """Use up an offset without a record, as a transaction marker does."""
-        self._ends[tp] = self.end(tp) + 1
+        self.log.skip(tp.topic, tp.partition, 1)
+
+    def begin(self, tp: TP) -> int:
+        """Return the first offset that retention has kept."""
+        return self.log.span(tp.topic, tp.partition).begin
 
     def end(self, tp: TP) -> int:
         """Return the offset that the next record gets."""
-        return self._ends.get(tp, 0)
+        return self.log.span(tp.topic, tp.partition).end
 
     def read(self, tp: TP, offset: int = 0) -> list[ConsumerRecord[Any, Any]]:
         """Return the records from an offset on that retention has kept."""
-        first = max(offset, self.begin.get(tp, 0))
-        return [record for record in self.records[tp] if record.offset >= first]
+        first = max(offset, self.begin(tp))
+        return [
+            self._record(tp, record)
+            for record in self.log.topics[tp.topic, tp.partition]
+            if record.offset >= first
+        ]
 
     def compacted(self, topic: str) -> dict[tuple[int, bytes], bytes]:
         """Return the newest value by partition and key; of a tombstone nothing is left."""
         newest: dict[tuple[int, bytes], bytes] = {}
-        for tp in sorted(tp for tp in self.records if tp.topic == topic):
-            for record in self.records[tp]:
-                place = tp.partition, cast(bytes, record.key)
-                newest.pop(place, None)
-                if record.value is not None:
-                    newest[place] = record.value
+        for partition, record in all_records(self.log, topic):
+            place = partition, cast(bytes, record.key)
+            newest.pop(place, None)
+            if record.value is not None:
+                newest[place] = record.value
         return newest
 
-
-@dataclass
-class BrokerSource:
-    """The `LogSource` of a broker, whose topics have no prefix."""
-
-    broker: MemoryBroker
-
-    def spans(self, topic: str) -> dict[int, Span]:
-        return {
-            partition: Span(self.broker.begin.get(TP(topic, partition), 0), end)
-            for partition in range(self.broker.partitions)
-            for end in [self.broker.end(TP(topic, partition))]
-        }
-
-    def read(
-        self, topic: str, partition: int, begin: int, end: int
-    ) -> Iterator[Sequence[StoredRecord]]:
-        yield [
-            StoredRecord(each.offset, each.timestamp, each.key, each.value)
-            for each in self.broker.read(TP(topic, partition), begin)
-            if each.offset < end
-        ]
+    def _record(self, tp: TP, record: StoredRecord) -> ConsumerRecord[Any, Any]:
+        return ConsumerRecord(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=record.offset,
+            timestamp=record.timestamp,
+            timestamp_type=0,
+            key=record.key,
+            value=record.value,
+            checksum=None,
+            serialized_key_size=len(record.key or b""),
+            serialized_value_size=len(record.value or b""),
+            headers=tuple(self._headers.get((tp, record.offset), {}).items()),
+        )
 
 
 @dataclass
@@ -339,9 +321,7 @@ class MemoryThread(driver.AIOKafkaConsumerThread):
             for topic, partitions in assignor._assignment.kafka_protocol_assignment(app.tables)
             for partition in partitions
         }
-        self._offsets = {
-            tp: self.committed.get(tp, self._kafka.begin.get(tp, 0)) for tp in assigned
-        }
+        self._offsets = {tp: self.committed.get(tp, self._kafka.begin(tp)) for tp in assigned}
         app.consumer_generation_id = generation
         await self.consumer.on_partitions_assigned(assigned, generation)
 
@@ -355,7 +335,7 @@ class MemoryThread(driver.AIOKafkaConsumerThread):
         return {tp: self._kafka.end(tp) for tp in partitions}
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        return {tp: self._kafka.begin.get(tp, 0) for tp in partitions}
+        return {tp: self._kafka.begin(tp) for tp in partitions}
 
     async def position(self, tp: TP) -> int | None:
         return self._offsets[tp]

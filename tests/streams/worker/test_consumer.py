@@ -118,7 +118,7 @@ async def test_reading_goes_on_where_the_table_ends_and_not_where_was_committed(
     subject = Reader()
     subject.append(SOURCE, 9)
     subject.append(OTHER, 9)
-    subject.log.begin[OTHER] = 4
+    subject.log.log.first[OTHER] = 4
     subject.durable[SOURCE] = 3
     subject.thread.committed[SOURCE] = 7
 

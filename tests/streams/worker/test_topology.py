@@ -42,7 +42,7 @@ from streams.worker.identities import TopicIdentities
 from streams.worker.projector import Projector
 from streams.worker.tables import DurableTable
 from streams.worker.transport import BatchingTransport
-from tests.twins.kafka import BrokerSource, MemoryBroker, MemoryThread, connect
+from tests.twins.kafka import MemoryBroker, MemoryThread, connect
 from tests.twins.projection import MemoryProjection
 
 T = TypeVar("T")
@@ -177,7 +177,7 @@ async def worker(
 ) -> AsyncIterator[MemoryThread]:
     """Run a worker that has these partitions."""
     settings, broker = installation.settings, installation.broker
-    monkeypatch.setattr(topology, "KafkaSource", lambda _: BrokerSource(broker))
+    monkeypatch.setattr(topology, "KafkaSource", lambda _: broker.log)
     app = make_app(settings)
     app.loop = asyncio.get_running_loop()
     topology.attach(
