@@ -12,7 +12,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError
 from api import delivery as module
 from api.delivery import RETRY_PAUSE_S, Delivery
 from api.spool.spool import Spool, SpoolRecord
-from tests.twins.producer import MemoryBroker
+from tests.twins.producer import MemoryKafka
 
 MIB = 2**20
 
@@ -36,14 +36,14 @@ def send(spool: Spool, delivery: Delivery, *payloads: bytes) -> None:
     delivery.offer(spool.append(records), records)
 
 
-def delivery_of(spool: Spool, kafka: MemoryBroker, clock: Clock | None = None) -> Delivery:
+def delivery_of(spool: Spool, kafka: MemoryKafka, clock: Clock | None = None) -> Delivery:
     delivery = Delivery(spool, kafka.make, ["impressions", "observations"], clock or Clock())
     delivery.pump()  # nothing was left over
     return delivery
 
 
 def test_what_is_acknowledged_leaves_the_spool(spool: Spool) -> None:
-    kafka = MemoryBroker()
+    kafka = MemoryKafka()
     delivery = delivery_of(spool, kafka)
 
     send(spool, delivery, b"a", b"b")
@@ -56,7 +56,7 @@ def test_what_is_acknowledged_leaves_the_spool(spool: Spool) -> None:
 
 
 def test_without_kafka_records_wait_in_the_spool_and_then_go_in_order(spool: Spool) -> None:
-    kafka = MemoryBroker(room=3, is_there=False)
+    kafka = MemoryKafka(room=3, is_there=False)
     delivery = delivery_of(spool, kafka)
     expected = [b"%d" % number for number in range(20)]
     for payload in expected:
@@ -74,7 +74,7 @@ def test_without_kafka_records_wait_in_the_spool_and_then_go_in_order(spool: Spo
 
 def test_memory_is_bounded_by_bytes(spool: Spool, monkeypatch) -> None:
     monkeypatch.setattr(module, "MAX_IN_FLIGHT_BYTES", 250)
-    kafka = MemoryBroker(is_there=False)
+    kafka = MemoryKafka(is_there=False)
     delivery = delivery_of(spool, kafka)
     for _ in range(10):
         send(spool, delivery, bytes(100))
@@ -86,7 +86,7 @@ def test_what_another_process_left_goes_first(tmp_path: Path) -> None:
     dead = Spool(tmp_path, "dead", MIB)
     dead.append([SpoolRecord(0, 0, b"left")])
     os.close(dead._locks[0][1])
-    kafka = MemoryBroker()
+    kafka = MemoryKafka()
     with Spool(tmp_path, "living", MIB) as spool:
         delivery = Delivery(spool, kafka.make, ["impressions"], Clock())
         send(spool, delivery, b"new")
@@ -99,7 +99,7 @@ def test_what_another_process_left_goes_first(tmp_path: Path) -> None:
 
 
 def test_a_record_kafka_gives_back_is_sent_again_after_a_pause(spool: Spool) -> None:
-    kafka, clock = MemoryBroker(error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)), Clock()
+    kafka, clock = MemoryKafka(error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)), Clock()
     delivery = delivery_of(spool, kafka, clock)
     send(spool, delivery, b"a")
     delivery.pump()
@@ -116,7 +116,7 @@ def test_a_record_kafka_gives_back_is_sent_again_after_a_pause(spool: Spool) -> 
 
 
 def test_a_record_kafka_refuses_at_once_is_sent_again_too(spool: Spool) -> None:
-    kafka, clock = MemoryBroker(refusal=KafkaError(KafkaError._UNKNOWN_PARTITION)), Clock()
+    kafka, clock = MemoryKafka(refusal=KafkaError(KafkaError._UNKNOWN_PARTITION)), Clock()
     delivery = delivery_of(spool, kafka, clock)
     send(spool, delivery, b"a")
     kafka.refusal = None
@@ -128,7 +128,7 @@ def test_a_record_kafka_refuses_at_once_is_sent_again_too(spool: Spool) -> None:
 
 
 def test_a_broken_producer_is_replaced_and_nothing_is_lost(spool: Spool) -> None:
-    broken, good, clock = MemoryBroker(), MemoryBroker(), Clock()
+    broken, good, clock = MemoryKafka(), MemoryKafka(), Clock()
     broken.error = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "broken", True)
     brokers = [broken, good]
     delivery = Delivery(spool, lambda: brokers.pop(0).make(), ["impressions"], clock)
@@ -144,7 +144,7 @@ def test_a_broken_producer_is_replaced_and_nothing_is_lost(spool: Spool) -> None
 
 
 def test_a_broken_producer_gives_back_what_its_broker_does_not_answer(spool: Spool) -> None:
-    broken, good, clock = MemoryBroker(is_there=False), MemoryBroker(), Clock()
+    broken, good, clock = MemoryKafka(is_there=False), MemoryKafka(), Clock()
     brokers = [broken, good]
     delivery = Delivery(spool, lambda: brokers.pop(0).make(), ["impressions"], clock)
     delivery.pump()
@@ -161,7 +161,7 @@ def test_a_broken_producer_gives_back_what_its_broker_does_not_answer(spool: Spo
 
 
 def test_draining_ends_when_kafka_has_everything_or_the_time_is_over(spool: Spool) -> None:
-    kafka, clock = MemoryBroker(is_there=False), Clock()
+    kafka, clock = MemoryKafka(is_there=False), Clock()
     delivery = delivery_of(spool, kafka, clock)
     send(spool, delivery, b"a")
 
@@ -185,7 +185,7 @@ def test_an_unknown_topic_number_is_passed_by_and_the_rest_is_delivered(
             SpoolRecord(1, 3, b"two"),
         ]
     )
-    kafka = MemoryBroker()
+    kafka = MemoryKafka()
     delivery = Delivery(spool, kafka.make, ["impressions", "observations"], Clock())
     for _ in range(3):
         delivery.pump()
@@ -201,7 +201,7 @@ def test_an_unknown_topic_number_is_passed_by_and_the_rest_is_delivered(
 def test_a_record_no_broker_takes_is_passed_by_and_the_rest_is_delivered(
     spool: Spool, is_at_once: bool
 ) -> None:
-    kafka, clock = MemoryBroker(), Clock()
+    kafka, clock = MemoryKafka(), Clock()
     delivery = delivery_of(spool, kafka, clock)
     too_large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
     kafka.refusal, kafka.error = (too_large, None) if is_at_once else (None, too_large)
@@ -219,7 +219,7 @@ def test_a_record_no_broker_takes_is_passed_by_and_the_rest_is_delivered(
 
 
 def test_a_record_damaged_while_it_waits_is_passed_by(spool: Spool) -> None:
-    kafka, clock = MemoryBroker(), Clock()
+    kafka, clock = MemoryKafka(), Clock()
     delivery = delivery_of(spool, kafka, clock)
     kafka.error = KafkaError(KafkaError.NOT_ENOUGH_REPLICAS)
     send(spool, delivery, b"one", b"two")
@@ -237,7 +237,7 @@ def test_a_record_damaged_while_it_waits_is_passed_by(spool: Spool) -> None:
 def test_a_record_refused_for_its_time_stays_is_counted_and_goes_once_the_clock_is_right(
     spool: Spool,
 ) -> None:
-    kafka, clock = MemoryBroker(), Clock(0.0)
+    kafka, clock = MemoryKafka(), Clock(0.0)
     delivery = Delivery(spool, kafka.make, ["i", "o"], clock, lambda: 8_000)
     delivery.pump()
     kafka.error = KafkaError(KafkaError.INVALID_TIMESTAMP)

@@ -15,7 +15,7 @@ from streams.kafka.admin import create_topics
 from streams.kafka.records import all_records
 from streams.kafka.source import KafkaSource
 from streams.settings import Settings
-from tests.twins.producer import MemoryBroker
+from tests.twins.producer import MemoryKafka
 
 ROOM = 3
 
@@ -31,7 +31,7 @@ class Subject:
 
 
 def memory_subject() -> Subject:
-    there, away = MemoryBroker(), MemoryBroker(is_there=False, room=ROOM)
+    there, away = MemoryKafka(), MemoryKafka(is_there=False, room=ROOM)
     return Subject("observations", there.make(), away.make(), lambda: list(there.delivered))
 
 

@@ -43,7 +43,7 @@ class Queued(NamedTuple):
 
 
 @dataclass
-class MemoryBroker:
+class MemoryKafka:
     """What its producers share.
 
     Attributes:
@@ -79,7 +79,7 @@ class MemoryProducer:
         is_closed: Whether it was closed.
     """
 
-    def __init__(self, broker: MemoryBroker) -> None:
+    def __init__(self, broker: MemoryKafka) -> None:
         self.queue: deque[Queued] = deque()
         self.is_fatal = False
         self.is_closed = False
