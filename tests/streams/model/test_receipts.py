@@ -17,6 +17,7 @@ from streams.model.receipts import (
     features_of,
 )
 from streams.model.vectors import ENTRY_BYTES, MAX_ENTRIES
+from tests.strategies import records
 
 SECRET = bytes(range(32))
 KEYRING = Keyring({1: SECRET})
@@ -32,13 +33,7 @@ GOLDEN_RECEIPT = Receipt(
 )
 
 
-def bits(n):
-    return st.integers(0, (1 << n) - 1)
-
-
-receipt_values = st.builds(
-    Receipt, bits(64), bits(16), st.integers(1, 1 << 32), bits(48), bits(48), bits(64), bits(32)
-)
+receipt_values = records(Receipt)
 
 
 def code_of(text, keyring=KEYRING):

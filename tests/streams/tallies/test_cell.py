@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -7,20 +8,40 @@ from hypothesis import strategies as st
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Cell, MetricTally, Source, Tally, VariantTally, join, merge
+from streams.tallies.cell import (
+    Cell,
+    MetricTally,
+    ProductTally,
+    Source,
+    Tally,
+    VariantTally,
+    join,
+    merge,
+)
 from streams.tallies.weights import weighted
+from tests.strategies import field_names, records, sums
 
 counts = st.integers(1, 10**6)
-numbers = st.integers(-(10**30), 10**30)
-metric_tallies = st.builds(MetricTally, *[numbers] * 6, st.just(()), *[numbers] * 4)
-variant_tallies = st.builds(
+entries = st.just(()) | st.tuples(sums, sums)
+SURPLUSES = [name for name in field_names(MetricTally) if name.startswith("surplus_")]
+
+
+def as_counted(tally):
+    """Return a tally as observations make it: with a surplus only if all of them are binary."""
+    binary = min(tally.binary_observations, tally.observations)
+    counted = replace(tally, binary_observations=binary)
+    return counted if counted.is_binary else replace(counted, **dict.fromkeys(SURPLUSES, 0))
+
+
+metric_tallies = records(MetricTally, moment=entries, positive_moment=entries).map(as_counted)
+variant_tallies = records(
     VariantTally,
-    numbers,
-    numbers,
-    numbers,
-    st.dictionaries(st.sampled_from(["click", "order", "revenue"]), metric_tallies),
-    st.just(()),
-    *[numbers] * 2,
+    metrics=st.dictionaries(st.sampled_from(["click", "order", "revenue"]), metric_tallies),
+    gram=entries,
+    products=st.dictionaries(
+        st.sampled_from([("click", "order"), ("click", "revenue")]), records(ProductTally)
+    ),
+    periods=st.just({}),  # added in `test_periods`
 )
 
 

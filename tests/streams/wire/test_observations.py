@@ -3,7 +3,6 @@ import json
 import orjson
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.codec import Codec
 from streams.model.errors import EventError, InvalidParameterError
@@ -16,18 +15,10 @@ from streams.wire import (
     encode_observation_batch,
 )
 from streams.wire.observation_fields import MAX_OBSERVATIONS
+from tests.strategies import observation_batches, observations
 
 CLICK = Observation("A" * 75, "click", 1_000_000)
 GOOD = {"assignmentId": "A" * 75, "metric": "revenue", "value": 49.99}
-
-observations = st.builds(
-    Observation,
-    assignment_id=st.text(min_size=1, max_size=512),
-    metric=st.from_regex(r"[A-Za-z][A-Za-z0-9_.:\-]{0,63}", fullmatch=True),
-    value=st.integers(-(10**15), 10**15),
-    event_id=st.none() | st.text(min_size=1, max_size=256),
-    observed_at_ms=st.none() | st.integers(0, 2**48 - 1),
-)
 
 
 def error_of(value):
@@ -54,13 +45,8 @@ def test_a_single_observation_returns(observation):
     assert decode_observations(encode_observation(observation)).observations == (observation,)
 
 
-@given(
-    members=st.lists(observations, max_size=5),
-    sender=st.none() | st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1)),
-)
-def test_a_batch_returns(members, sender):
-    batch = ObservationBatch(members, *(sender or (None, None)))
-
+@given(batch=observation_batches)
+def test_a_batch_returns(batch):
     assert decode_observations(encode_observation_batch(batch)) == batch
 
 

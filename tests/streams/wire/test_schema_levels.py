@@ -18,9 +18,9 @@ from streams.wire.schema_levels import (
     parse_pins,
     readable,
 )
+from tests.strategies import records
 
-VERSIONS = st.dictionaries(st.sampled_from(["snapshot", "command", "later"]), st.integers(0, 9))
-CHANGES = st.builds(LevelsChange, VERSIONS, st.booleans(), st.just(1))
+CHANGES = records(LevelsChange, at_ms=st.just(1))
 
 
 @pytest.fixture(autouse=True)
