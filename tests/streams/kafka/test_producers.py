@@ -13,7 +13,7 @@ from experiment_streams_client.outbox import DeliveryError, Outbox
 from streams.kafka.producers import RenewableProducer
 from streams.model.errors import DependencyError, InputError
 from streams.model.events import Command, CommandKind
-from tests.twins.producer import FATAL, MemoryBroker
+from tests.twins.producer import FATAL, MemoryKafka
 
 REFUSALS = [
     KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),
@@ -24,7 +24,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=str)
 async def test_commands_are_written_again_once_the_right_is_granted(refusal: KafkaError) -> None:
-    broker = MemoryBroker(error=refusal)
+    broker = MemoryKafka(error=refusal)
     log = KafkaCommandLog(
         {}, "commands", lambda command: command.command_id.encode(), 1.0, broker.make
     )
@@ -43,7 +43,7 @@ async def test_commands_are_written_again_once_the_right_is_granted(refusal: Kaf
 
 
 async def test_a_command_that_no_record_can_hold_is_refused_before_it_is_sent() -> None:
-    broker = MemoryBroker()
+    broker = MemoryKafka()
     log = KafkaCommandLog({}, "commands", lambda _: bytes(MAX_COMMAND_BYTES + 1), 1.0, broker.make)
 
     with pytest.raises(InputError) as caught:
@@ -54,7 +54,7 @@ async def test_a_command_that_no_record_can_hold_is_refused_before_it_is_sent() 
 
 
 def test_a_producer_that_turned_fatal_while_idle_is_replaced_with_the_next_record() -> None:
-    broker = MemoryBroker()
+    broker = MemoryKafka()
     producer = RenewableProducer({}, broker.make)
     broker.producers[0].is_fatal = True
     errors: list[KafkaError | None] = []
@@ -68,7 +68,7 @@ def test_a_producer_that_turned_fatal_while_idle_is_replaced_with_the_next_recor
 def test_a_publisher_reports_what_was_refused_and_goes_on_with_what_comes_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    broker = MemoryBroker(error=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    broker = MemoryKafka(error=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
     monkeypatch.setattr(
         client_module, "RenewableProducer", lambda config: RenewableProducer(config, broker.make)
     )
@@ -85,7 +85,7 @@ def test_a_publisher_reports_what_was_refused_and_goes_on_with_what_comes_then(
 
 
 def test_an_ordinary_failure_replaces_nothing() -> None:
-    broker = MemoryBroker(error=KafkaError(KafkaError.NOT_ENOUGH_REPLICAS))
+    broker = MemoryKafka(error=KafkaError(KafkaError.NOT_ENOUGH_REPLICAS))
     producer = RenewableProducer({}, broker.make)
     producer.produce("t", b"x", on_delivery=lambda *_: None)
     producer.poll(0)
