@@ -17,7 +17,7 @@ import numpy as np
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
 from streams.policies.arms import arms_of
-from streams.policies.base import Policy
+from streams.policies.base import Arm, Policy
 from streams.policies.bucketing import choose_cumulative, cumulative
 from streams.policies.epsilon_greedy import EpsilonGreedy
 from streams.policies.thompson_sampling import ThompsonSampling
@@ -25,6 +25,7 @@ from streams.policies.top_two_thompson import TopTwoThompson
 from streams.policies.ucb import UCB, UCBVariant
 from streams.policies.weights import allocate
 from streams.stats.arrays import FloatArray
+from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally, VariantTally
 
 CLICK = "click"
@@ -127,7 +128,7 @@ def regret_of_a_run(
     losses = []
     for checkpoint in checkpoints:
         while units < checkpoint:
-            sums = cumulative(allocate(policy, arms_of(tallies, CLICK, declared)))
+            sums = cumulative(allocate(policy, _arms(tallies, declared)))
             size = min(batches.size(units), checkpoint - units)
             draws = generator.integers(1 << 64, size=size, dtype=np.uint64).tolist()
             chosen = Counter(choose_cumulative(sums, draw) for draw in draws)
@@ -250,6 +251,11 @@ def regret(
         for run in progress(range(n_runs))
     ]
     return Regret(tuple(checkpoints), np.array(runs))
+
+
+def _arms(tallies: Sequence[VariantTally], declared: Sequence[float]) -> tuple[Arm, ...]:
+    samples = [Sample.of(each.units, each.metrics.get(CLICK, MetricTally())) for each in tallies]
+    return arms_of(samples, declared, is_binary=True)
 
 
 def _tally(units: int, clicks: int) -> VariantTally:

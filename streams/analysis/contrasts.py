@@ -28,7 +28,8 @@ from streams.model.quantities import (
     PROPENSITY_ONE,
     inverse_propensity,
 )
-from streams.policies.base import Arm, Policy
+from streams.policies.arms import unseen_arms
+from streams.policies.base import Policy
 from streams.policies.weights import allocate, smallest_weight
 from streams.stats.arrays import FloatArray
 from streams.stats.sample import Sample
@@ -98,18 +99,20 @@ class Traffic:
     overlap_squared: FloatArray
 
     @classmethod
-    def of(cls, policy: Policy, arms: Sequence[Arm], variants: Sequence[VariantTally]) -> Traffic:
+    def of(
+        cls, policy: Policy, shares: Sequence[float], variants: Sequence[VariantTally]
+    ) -> Traffic:
         """Return how the units of the variants were shared out.
 
         Args:
             policy: By which the experiment shares them out.
-            arms: The variants as the policy sees them.
+            shares: Declared shares of the variants, which sum to 1.
             variants: Their tallies, in the order of the definition.
         """
         weights = np.full(len(variants), smallest_weight(policy, len(variants)))
         is_fixed = False
         if not policy.adaptive:
-            weights = np.array(allocate(policy, arms))
+            weights = np.array(allocate(policy, unseen_arms(shares)))
             is_fixed = all(map(_has_weight, variants, weights.tolist()))
         planned = ALLOCATION_TOTAL / weights
         columns = [

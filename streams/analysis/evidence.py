@@ -26,10 +26,13 @@ from streams.stats.sequential.comparison import (
     p_values,
     pairwise_error,
 )
+from streams.tallies.cell import MetricTally
 
 MISMATCH_ERROR = 0.001
 """P-value of the sample ratio at which nothing is concluded any more: one experiment in a thousand,
 in all of its life, is halted by chance alone."""
+
+_NONE = MetricTally()
 
 NEGLIGIBLE_DIFFERENCE = 0.01
 """Differences from the leader below this share of its mean count as none."""
@@ -116,7 +119,10 @@ def _since_conclusion(inputs: Inputs, analysis: Analysis, error: float) -> Since
     config = inputs.config
     guardrails = [analysis.promoted[name] for name in config.guardrail_metrics]
     found = find_harm(config, guardrails, group.control, group.others, error)
-    units = [round(arm.units) for arm in group.arms]
+    units = [
+        max(variant.units, variant.metrics.get(config.primary_metric, _NONE).units)
+        for variant in group.variants
+    ]
     return SinceConclusion(
         variant=promotion.variant,
         units=units[1 - group.control],

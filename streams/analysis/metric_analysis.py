@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streams.analysis.contrasts import MetricContrasts
-from streams.analysis.inputs import Group, Inputs
+from streams.analysis.group import Group
+from streams.analysis.inputs import Inputs
 from streams.analysis.metric_input import MetricInput
 from streams.experiments.metrics import MetricRole
 from streams.experiments.snapshot import MetricModel

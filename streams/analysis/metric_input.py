@@ -10,6 +10,7 @@ from streams.analysis.contrasts import MetricContrasts, Traffic
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.experiments.definition import ExperimentConfig
 from streams.experiments.metrics import MetricRole, MetricSpec
+from streams.policies.arms import arms_of
 from streams.policies.base import Arm, BetaPolicy
 from streams.stats.families.base import WEAK_PRIORS, Priors, VariantMetric
 from streams.stats.families.registry import FAMILIES, FoundKind, find_kind
@@ -132,7 +133,4 @@ class SingleInput(MetricInput):
         """Return the arms that a policy sees, of units as their periods count."""
         parts = () if self.periods is None else (p for parts in self.periods.parts for p in parts)
         is_binary = all(map(_BINARY.allows, self.tallies)) and all(map(_BINARY.allows, parts))
-        return tuple(
-            Arm(sample.units, sample.total, sample.squared_deviations, is_binary, weight)
-            for sample, weight in zip(self.period_samples, weights, strict=True)
-        )
+        return arms_of(self.period_samples, weights, is_binary=is_binary)

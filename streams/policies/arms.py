@@ -1,46 +1,30 @@
-"""From the tallies of an experiment to the arms that its policy sees."""
+"""From samples of the primary metric to the arms that a policy sees."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.model.quantities import MICRO
 from streams.policies.base import Arm
-from streams.tallies.cell import MetricTally, VariantTally
+from streams.stats.sample import Sample
 
 
 def arms_of(
-    variants: Sequence[VariantTally], metric: str, weights: Sequence[float]
+    samples: Sequence[Sample], weights: Sequence[float], *, is_binary: bool
 ) -> tuple[Arm, ...]:
-    """Return the arms of some variants, by one metric.
-
-    Impressions and observations come by different topics: an observation may be here before its
-    impression, and then its unit counts as assigned.
+    """Return the arms of some variants.
 
     Args:
-        variants: Tallies, in the order of the definition.
-        metric: Name of the metric; a variant without it has seen no value.
+        samples: Samples of the primary metric, in the order of the definition.
         weights: Declared shares, which sum to 1.
+        is_binary: Whether every value of every variant is 0 or 1.
     """
-    tallies = [variant.metrics.get(metric, _NONE) for variant in variants]
-    # x^2 = x for 0 and 1 alone, and squares are in micro-units twice.
-    is_binary = all(tally.total_squared == tally.total * MICRO for tally in tallies)
     return tuple(
-        _arm(max(variant.units, tally.units), tally, is_binary=is_binary, weight=weight)
-        for variant, tally, weight in zip(variants, tallies, weights, strict=True)
+        Arm(sample.units, sample.total, sample.squared_deviations, is_binary, weight)
+        for sample, weight in zip(samples, weights, strict=True)
     )
 
 
-_NONE = MetricTally()
-
-
-def _arm(units: int, tally: MetricTally, *, is_binary: bool, weight: float) -> Arm:
-    # Differences of large sums are taken in integers, and divided once.
-    spread = units * tally.total_squared - tally.total * tally.total
-    return Arm(
-        units=units,
-        total=tally.total / MICRO,
-        squared_deviations=spread / (units * MICRO * MICRO) if units else 0.0,
-        is_binary=is_binary,
-        weight=weight,
-    )
+def unseen_arms(weights: Sequence[float]) -> tuple[Arm, ...]:
+    """Return the arms of variants without units, which have the declared shares `weights`."""
+    nothing = Sample(0, 0, 0.0, 0.0, 0.0)
+    return arms_of([nothing] * len(weights), weights, is_binary=True)

@@ -66,14 +66,12 @@ def read_periods(
         key=lambda period: period.begins_at_ms,
     )
     rows = [[variant.periods.get(period, _NOBODY) for variant in variants] for period in periods]
+    ages_s, starts = _ages_s(periods), _strata(rows) if reading.is_stratified else [0]
+    arrived = _arrived(periods, rows, now_ms) if reading.is_delayed else None
     samples = Samples.tallied(rows, len(variants))
     if reading.half_life_s is not None and periods:
-        samples = faded(samples, _ages_s(periods), reading.half_life_s)
-    starts = _strata(rows) if reading.is_stratified else [0]
-    if reading.is_delayed:
-        strata = matured(samples, _arrived(periods, rows, now_ms), starts)
-    else:
-        strata = samples.pooled(starts)
+        samples = faded(samples, ages_s, reading.half_life_s)
+    strata = samples.pooled(starts) if arrived is None else matured(samples, arrived, starts)
     return strata.row(0) if len(starts) == 1 else stratified(strata)
 
 
@@ -91,7 +89,7 @@ def in_buckets(delays_ms: FloatArray) -> FloatArray:
 
 
 def _ages_s(periods: Sequence[Period]) -> list[float]:
-    newest_ms = periods[-1].ends_at_ms
+    newest_ms = periods[-1].ends_at_ms if periods else 0
     return [
         (newest_ms - (period.begins_at_ms + period.ends_at_ms) / 2) / 1000.0 for period in periods
     ]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from streams.analysis.contrasts import MetricContrasts, Traffic, Weighting
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, to_propensity
-from streams.policies.arms import arms_of
 from streams.policies.bayesian_ab import BayesianAB
 from streams.policies.thompson_sampling import ThompsonSampling
 from streams.stats.sample import Sample
@@ -36,8 +35,8 @@ def tallied(*groups):
 
 
 def traffic_of(variants, policy=THOMPSON):
-    arms = arms_of(variants, "click", (ALLOCATION_TOTAL // len(variants),) * len(variants))
-    return Traffic.of(policy, arms, variants)
+    shares = (ALLOCATION_TOTAL // len(variants),) * len(variants)
+    return Traffic.of(policy, shares, variants)
 
 
 def compared(variants, *, policy=THOMPSON, is_binary=True, weighting=None):

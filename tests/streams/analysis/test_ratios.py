@@ -63,8 +63,7 @@ def tally(*variants):
 def compared(value, *variants, weighting=None):
     config = value.definition.config
     found = RatioInput.read(config, "ctr", variants)
-    arms = found.arms(value.definition.weights)
-    traffic = Traffic.of(config.parameters, arms, variants)
+    traffic = Traffic.of(config.parameters, value.definition.weights, variants)
     return found.contrasts(traffic if weighting is None else replace(traffic, weighting=weighting))
 
 

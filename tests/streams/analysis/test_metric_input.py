@@ -2,8 +2,9 @@ import math
 
 import pytest
 
+from streams.analysis.metric_input import SingleInput
+from streams.experiments.definition import parse_definition
 from streams.model.quantities import MICRO
-from streams.policies.arms import arms_of
 from streams.policies.base import Arm
 from streams.tallies.cell import MetricTally, VariantTally
 
@@ -18,8 +19,14 @@ def tally(units, *values):
     return VariantTally(units, metrics={"click": metric})
 
 
+def arms_of(variants, weights):
+    config = {"name": "Hero", "type": "ucb", "primaryMetric": "click"}
+    definition = parse_definition(config, [{"name": "A", "isControl": True}, {"name": "B"}])
+    return SingleInput.read(definition.config, "click", variants, None).arms(weights)
+
+
 def test_arms_of_clicks():
-    arms = arms_of([tally(10, 1, 1, 1), VariantTally(5)], "click", [0.7, 0.3])
+    arms = arms_of([tally(10, 1, 1, 1), VariantTally(5)], [0.7, 0.3])
 
     spread = 3 * 0.7**2 + 7 * 0.3**2
     assert arms[0].squared_deviations == pytest.approx(spread)
@@ -30,7 +37,7 @@ def test_arms_of_clicks():
 
 
 def test_one_other_value_makes_the_metric_of_all_variants_another():
-    arms = arms_of([tally(10, 1), tally(10, 3, 1)], "click", [0.5, 0.5])
+    arms = arms_of([tally(10, 1), tally(10, 3, 1)], [0.5, 0.5])
 
     assert [arm.is_binary for arm in arms] == [False, False]
     assert arms[1].total == 4.0
@@ -38,12 +45,12 @@ def test_one_other_value_makes_the_metric_of_all_variants_another():
 
 
 def test_observation_that_came_before_its_impression_counts_as_assigned():
-    assert [arm.units for arm in arms_of([tally(0, 1), tally(3, 1)], "click", [0.5, 0.5])] == [1, 3]
+    assert [arm.units for arm in arms_of([tally(0, 1), tally(3, 1)], [0.5, 0.5])] == [1, 3]
 
 
 def test_spread_of_large_values_keeps_its_digits():
     """A million and a million and one: the difference of the sums of squares is taken exactly."""
-    arm, _ = arms_of([tally(2, 10**9, 10**9 + 1), tally(0)], "click", [0.5, 0.5])
+    arm, _ = arms_of([tally(2, 10**9, 10**9 + 1), tally(0)], [0.5, 0.5])
 
     assert arm.squared_deviations == 0.5
     assert math.isclose(arm.total, 2e9 + 1)
