@@ -10,9 +10,10 @@ from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import CellPlace
-from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
+from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity, to_propensity
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.tallies.weights import weighted
 
 
 def experiment(kind="thompson_sampling", n_variants=2, status=Status.RUNNING, **config):
@@ -301,17 +302,17 @@ def test_shares_logged_elsewhere_are_compared_by_their_propensities():
 @pytest.mark.parametrize("kind", ["thompson_sampling", "bayesian_ab"])
 def test_amounts_that_a_starved_variant_has_not_shown_are_no_certainty(kind):
     """V1 has had 1 % of the traffic and shown small amounts; V0 has shown what there can be."""
-    rare = inverse_propensity(PROPENSITY_ONE // 100)
-    often = inverse_propensity(PROPENSITY_ONE // 100 * 99)
-    lucky = variant(99_000, often, click=[1.5, 900.5] * 4_000)
-    starved = variant(1_000, rare, click=[0.5] * 80)
+    often, rare = to_propensity(0.99), to_propensity(0.01)
+    lucky = weighted(99_000, {"click": metric([1.5, 900.5] * 4_000, MICRO)}, often)
+    starved = weighted(1_000, {"click": metric([0.5] * 80, MICRO)}, rare)
 
     snapshot = evaluated(experiment(kind), tally(lucky, starved))
 
     (lead,) = snapshot.evidence.comparisons
-    moment = (1.5**2 + 900.5**2) * 4_000 / 99_000
-    least = (moment * (1_000 * 100.0**2)) ** 0.5 / 100_000
-    assert lead.upper - lead.lower > 2 * 1.96 * least
+    mean = (1.5 + 900.5) * 4_000 / 99_000
+    variance = (1.5**2 + 900.5**2) * 4_000 / 99_000 - mean * mean
+    weights = 99_000 * 0.01  # of either variant, and the sum of their squares
+    assert lead.upper - lead.lower > 2 * 1.96 * (variance / weights) ** 0.5
 
 
 @settings(max_examples=30)
@@ -331,8 +332,10 @@ def test_any_tally_gives_a_sound_snapshot(pairs, extra):
 def test_propensities_logged_elsewhere_widen_the_comparison():
     """A weight beyond the floor of the allocation: somebody else assigned, at 1 in 1,000."""
     rare = inverse_propensity(PROPENSITY_ONE // 1_000)
-    ours = tally(variant(4_000, click=[1] * 800), variant(4_000, click=[1] * 2_000))
+    clicks = (800, 2_000, 800)
+    ours = tally(*(variant(4_000, click=[1] * number) for number in clicks))
     theirs = replace(ours, variants={**ours.variants, 0: variant(4_000, rare, click=[1])})
+    value = experiment(n_variants=3, minSampleSize=1)
 
-    assert evaluate(experiment(minSampleSize=1), ours, ()).winner == 1
-    assert evaluate(experiment(minSampleSize=1), theirs, ()).winner is None
+    assert evaluate(value, ours, ()).winner == 1
+    assert evaluate(value, theirs, ()).winner is None
