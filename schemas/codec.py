@@ -71,7 +71,7 @@ class _Encoder:
 class Codec:
     """Encodes and decodes records.
 
-    It writes single-object encoding, and the Confluent wire format once `use_ids` has told the ids
+    It writes single-object encoding, and the Confluent wire format once `use_id` has told the ids
     that a registry gave our schemas. It reads both in any case, and every version ever released.
     It writes the newest version of every schema, or the one that `write` has chosen.
     """
@@ -168,11 +168,6 @@ class Codec:
         if found != name:
             raise UnexpectedSchemaError(f"schema == {found}, must be {name}")
         return record
-
-    def use_ids(self, ids: Mapping[str, int]) -> None:
-        """Write the Confluent wire format from now on, with the id of each schema by name."""
-        for name, schema_id in ids.items():
-            self.use_id(library.current(name), schema_id)
 
     def use_id(self, schema: library.Schema, schema_id: int) -> None:
         """Write the Confluent wire format where this version of a schema is written."""

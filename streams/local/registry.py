@@ -77,12 +77,6 @@ def find_stack(port: int) -> RunningStack | None:
     return stack if stack.runs() else None
 
 
-def running_stacks() -> list[RunningStack]:
-    """Return all running stacks of this user on this machine, by port."""
-    ports = sorted(int(path.stem) for path in registry_directory().glob("[0-9]*.json"))
-    return [stack for stack in map(find_stack, ports) if stack is not None]
-
-
 @contextlib.contextmanager
 def registered(plan: Plan, overrides: Mapping[str, str]) -> Iterator[None]:
     """Keep an entry for a running stack while the block runs.

@@ -107,19 +107,14 @@ def cumulative(weights: Sequence[int]) -> tuple[int, ...]:
 
 
 def choose_cumulative(sums: Sequence[int], draw: int) -> int:
-    """Return the index of the variant of a draw, from the running sums of the weights."""
-    return bisect_right(sums, draw >> _BUCKET_SHIFT)
-
-
-def choose(weights: Sequence[int], draw: int) -> int:
     """Return the index of the variant of a draw.
 
     Args:
-        weights: Integer weights that sum to 65,536.
+        sums: Running sums of the integer weights; the last one is 65,536.
         draw: `UnitDraws.variant`.
 
     Examples:
-        >>> choose((32768, 32768), 2**63 - 1), choose((32768, 32768), 2**63)
+        >>> choose_cumulative((32768, 65536), 2**63 - 1), choose_cumulative((32768, 65536), 2**63)
         (0, 1)
     """
-    return choose_cumulative(cumulative(weights), draw)
+    return bisect_right(sums, draw >> _BUCKET_SHIFT)

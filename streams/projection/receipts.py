@@ -260,15 +260,6 @@ class ReceiptStore:
             if await self._client.get(self._keys.receipts_lease) == worker_id.encode():
                 await self._client.delete(self._keys.receipts_lease)
 
-    async def forget_completeness(self) -> None:
-        """Have the memory rebuilt.
-
-        Raises:
-            DependencyError: Redis does not answer.
-        """
-        with redis_errors():
-            await self._client.delete(self._keys.receipts_complete)
-
     async def places(self) -> list[tuple[str, int]]:
         """Return (experiment id, phase) of all that have receipts.
 

@@ -284,17 +284,12 @@ async def test_a_lease_that_expired_declares_nothing(subject) -> None:
     assert not await subject.store.declare_complete("a")
 
 
-async def test_completeness_does_not_outlive_the_server_or_an_order_to_rebuild(subject) -> None:
+async def test_completeness_does_not_outlive_the_server(subject) -> None:
     store = subject.store
     await declare(store)
     await subject.restart()
     assert not await store.is_complete()
     assert await ask(store, 1, receipt(1)) == (receipt(1), PROVISIONAL, False)
-
-    await declare(store)
-    assert await store.is_complete()
-    await store.forget_completeness()
-    assert not await store.is_complete()
 
 
 async def test_an_emptied_store_knows_nothing_and_is_not_complete(subject, store) -> None:
@@ -358,9 +353,7 @@ async def test_redis_decides_as_the_twin_whatever_they_are_asked(
 
     for step in range(400):
         unit = drawn(draw)
-        match draw.randrange(16):
-            case 0:
-                await both("forget_completeness")
+        match draw.randrange(1, 16):
             case 1:
                 for each in subjects:
                     await declare(each.store)

@@ -35,7 +35,7 @@ def test_single_object_encoding_by_hand():
 
 def test_confluent_wire_format_by_hand():
     codec = Codec()
-    codec.use_ids({"decision": 258})
+    codec.use_id(library.current("decision"), 258)
 
     assert codec.encode("decision", DECISION) == b"\x00\x00\x00\x01\x02" + BODY
     assert codec.decode(b"\x00\x00\x00\x01\x02" + BODY) == ("decision", DECISION)

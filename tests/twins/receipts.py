@@ -108,10 +108,6 @@ class MemoryReceiptStore:
         self._check()
         self.holder = None if self.holder == worker_id else self.holder
 
-    async def forget_completeness(self) -> None:
-        self._check()
-        self.complete = False
-
     async def places(self) -> list[tuple[str, int]]:
         self._check()
         return sorted(self._places)

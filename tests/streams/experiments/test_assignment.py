@@ -17,7 +17,7 @@ from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
 from streams.model.errors import ExperimentNotRunningError
 from streams.model.quantities import PROPENSITY_ONE
-from streams.policies.bucketing import choose, draws, promoted_draw
+from streams.policies.bucketing import choose_cumulative, cumulative, draws, promoted_draw
 
 REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, ())
 
@@ -99,7 +99,7 @@ def test_the_propensity_is_the_weight_of_the_variant_the_draw_chooses(key, cuts)
 
     found = Assigner(snapshot(weights)).assign(key, 1)
 
-    assert found.variant == choose(weights, draws(5, key).variant)
+    assert found.variant == choose_cumulative(cumulative(weights), draws(5, key).variant)
     assert found.propensity == weights[found.variant] << 16 > 0
 
 
@@ -130,6 +130,6 @@ def test_a_promoted_winner_is_drawn_afresh_and_under_its_own_index() -> None:
     found = assigner.assign("u", 8_000)
 
     assert (assigner.first_index, assigner.is_remembered) == (2, False)
-    assert found.variant == choose((49_152, 16_384), promoted_draw(5, "u"))
+    assert found.variant == choose_cumulative((49_152, 65_536), promoted_draw(5, "u"))
     assert found.assigned_at_ms == 7_000
     assert found.unit == draws(5, "u").unit

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas import library
 from schemas.codec import Codec
 from streams.fold import counting, metric_slots
 from streams.fold.observations import ObservationFolding
@@ -217,7 +218,7 @@ def test_usual_records_are_plain_and_what_is_refused_is_not():
 
 def test_records_with_a_registry_id_are_read_the_general_way():
     codec = Codec()
-    codec.use_ids({"observation": 7})
+    codec.use_id(library.current("observation"), 7)
     observation = Observation(KEYRING.sign(Receipt(1, 0, 1 << 31, 1, NOW_MS, 1, 60)), "click", 5)
     records = [Record(offset, encode_observation(observation, codec)) for offset in range(100)]
     folding = ObservationFolding(codec, KEYRING, 1_000, plain)

@@ -13,7 +13,6 @@ from streams.local.registry import (
     find_stack,
     registered,
     registry_directory,
-    running_stacks,
 )
 
 PORT = 18080
@@ -46,7 +45,6 @@ def test_a_registered_stack_is_found_with_its_servers_and_its_key(plan, override
         assert settings.redis_url == "redis://127.0.0.1:5678/0"
         assert settings.partitions == 4
         assert settings.signing_keys == Path(overrides["RECEIPT_KEYS_FILE"]).read_text()
-        assert running_stacks() == [stack]
 
 
 def test_a_stack_that_has_ended_is_not_found(plan, overrides):
@@ -54,7 +52,6 @@ def test_a_stack_that_has_ended_is_not_found(plan, overrides):
         pass
 
     assert find_stack(PORT) is None
-    assert running_stacks() == []
 
 
 def test_an_entry_of_a_killed_stack_is_not_believed(plan, overrides):

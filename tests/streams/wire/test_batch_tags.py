@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas import library
 from schemas.codec import Codec
 from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
@@ -16,7 +17,8 @@ from streams.wire.records import SINGLE_OBJECT
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 KEYRING = Keyring({1: OLD})
 REGISTERED = Codec()
-REGISTERED.use_ids({"observation_batch": 7, "impression_batch": 8})
+REGISTERED.use_id(library.current("observation_batch"), 7)
+REGISTERED.use_id(library.current("impression_batch"), 8)
 GROUP = ImpressionGroup(3, True, [0], [1], [1], [5], [9])
 OBSERVATION = Observation(KEYRING.sign(Receipt(3, 0, 1, 1, 5, 9, 60)), "click", 1)
 

@@ -1,5 +1,6 @@
 import pytest
 
+from schemas import library
 from schemas.codec import Codec
 from streams.model.errors import DependencyError, EventError
 from streams.model.events import Observation
@@ -28,7 +29,7 @@ async def test_a_registry_that_is_not_there_is_a_dependency_that_is_missing():
 
 def test_records_of_a_registry_are_read_with_the_codec_that_knows_its_ids():
     codec = Codec()
-    codec.use_ids({"observation": 7})
+    codec.use_id(library.current("observation"), 7)
     value = encode_observation(CLICK, codec)
 
     assert decode_observations(value, codec).observations == (CLICK,)
