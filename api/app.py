@@ -45,10 +45,10 @@ from streams.receipt_keys import ReceiptKeys
 from streams.settings import Settings
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
+from streams.wire.framing import framing
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch
-from streams.wire.registry import framing
-from streams.wire.schema_levels import SchemaGate, parse_pins
+from streams.wire.schema_gate import SchemaGate, parse_pins
 
 PUMP_S = 0.01
 """How often acknowledgements are taken in."""

@@ -16,7 +16,7 @@ from api.services.assign import AssignmentService
 from api.services.control import CommandService
 from api.services.observe import ObservationService
 from api.snapshots.follower import Experiments
-from streams.wire.schema_levels import SchemaGate
+from streams.wire.schema_gate import SchemaGate
 
 _HEADERS = {"Cache-Control": "no-store"}
 

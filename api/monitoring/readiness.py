@@ -16,7 +16,7 @@ from api.spool.spool import Spool
 from streams.model.errors import DependencyError, EngineError
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.process.background import BackgroundTasks
-from streams.wire.schema_levels import SchemaGate
+from streams.wire.schema_gate import SchemaGate
 
 PROBE_S = 2.0
 """How often Kafka and the workers are looked for; older news are no news."""

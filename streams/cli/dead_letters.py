@@ -27,7 +27,7 @@ from streams.ops.dead_letters.reading import Found, Record, Selection, find_lett
 from streams.ops.dead_letters.resending import Resend, resends_of
 from streams.ops.dead_letters.sending import send_again
 from streams.settings import Settings
-from streams.wire.registry import framing
+from streams.wire.framing import framing
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PERIOD = re.compile(r"(\d{1,9})([smhd])").fullmatch

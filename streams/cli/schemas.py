@@ -17,7 +17,7 @@ from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.presence import ProcessSchemas, live_processes
 from streams.settings import Settings
-from streams.wire.schema_levels import readable
+from streams.wire.schema_gate import readable
 
 
 def register(app: typer.Typer) -> None:

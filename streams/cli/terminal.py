@@ -16,7 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from experiment_streams_client import DEFAULT_URL, ApiError, ExperimentClient
-from streams.local.registry import find_stack
+from streams.local.stack_files import find_stack
 from streams.model.errors import ConfigurationError, DependencyError, quoted
 from streams.model.text import LINE_BREAK, json_printable, printable
 from streams.projection.connection import address_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from schemas.codec import Codec
 from streams.kafka.records import LogSource, StoredRecord
-from streams.wire.registry import Framing
+from streams.wire.framing import Framing
 
 
 class LogTail:

@@ -22,7 +22,7 @@ import httpx
 from streams.kafka.admin import create_topics
 from streams.local.children import Child, ChildFailedError
 from streams.local.plan import Plan
-from streams.local.registry import registered
+from streams.local.stack_files import registered
 from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
 from streams.settings import ENVIRONMENT_PREFIX, Settings

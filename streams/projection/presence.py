@@ -17,7 +17,7 @@ from streams.model.schema_levels import SchemaLevels, Versions, higher
 from streams.projection.connection import redis_errors
 from streams.projection.heartbeat_script import HEARTBEAT, LOOKED_AT
 from streams.projection.keys import Keys
-from streams.wire.schema_levels import SchemaGate, refusal
+from streams.wire.schema_gate import SchemaGate, refusal
 
 LOOK_S = 1.0
 """How often an API process shows a sign of life, and reads which schemas may be written."""

@@ -16,7 +16,7 @@ from streams.model.generations import Generations
 from streams.projection.connection import redis_errors
 from streams.projection.heartbeat_script import HEARTBEAT, LOOKED_AT
 from streams.projection.keys import Keys
-from streams.wire.schema_levels import SchemaGate
+from streams.wire.schema_gate import SchemaGate
 
 ANSWER_TTL_S = 86_400
 """A command may be repeated with its id for a day and gets its answer without a worker."""

@@ -22,7 +22,7 @@ from streams.settings import Settings
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold
 from streams.tallies.plan import PLAIN, Plan
-from streams.wire.registry import Framing, framing
+from streams.wire.framing import Framing, framing
 
 LOOK_EVERY_S = 0.2
 

@@ -13,6 +13,8 @@ from streams.model.ids import experiment_id, experiment_number
 from streams.model.quantities import PROPENSITY_ONE
 from streams.wire.batch_tags import BLANK_TAG
 from streams.wire.records import (
+    INT_LIMIT,
+    LONG_LIMIT,
     SINGLE_OBJECT,
     TIME_LIMIT_MS,
     check_range,
@@ -22,8 +24,6 @@ from streams.wire.records import (
     read,
 )
 
-_INT_LIMIT = 1 << 31
-_LONG_LIMIT = 1 << 63
 _VARIANT_LIMIT = 1 << 16
 _VERSION_LIMIT = 1 << 48
 
@@ -76,8 +76,8 @@ def decode_impression_batch(value: bytes | None, codec: Codec = SINGLE_OBJECT) -
         _check_column(record, "assigned_at_ms", 0, TIME_LIMIT_MS)
         return ImpressionBatch(
             incarnation(record["incarnation"]),
-            check_range(record["partition"], 0, _INT_LIMIT, "partition"),
-            check_range(record["sequence"], 0, _LONG_LIMIT, "sequence"),
+            check_range(record["partition"], 0, INT_LIMIT, "partition"),
+            check_range(record["sequence"], 0, LONG_LIMIT, "sequence"),
             list(_groups(record)),
         )
 

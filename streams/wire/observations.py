@@ -9,6 +9,7 @@ from streams.wire.batch_tags import BLANK_TAG
 from streams.wire.json_observations import JSON_FIRST_BYTES, decode_json_observations
 from streams.wire.observation_fields import at, check_count, check_observation
 from streams.wire.records import (
+    LONG_LIMIT,
     SINGLE_OBJECT,
     check_range,
     check_size,
@@ -16,8 +17,6 @@ from streams.wire.records import (
     incarnation,
     incarnation_text,
 )
-
-_SEQUENCE_LIMIT = 1 << 63
 
 
 def decode_observations(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> ObservationBatch:
@@ -111,7 +110,7 @@ def _batch(record: Record) -> ObservationBatch:
         return ObservationBatch(observations)
     if sender is None or sequence is None:
         raise EventError("MISSING_FIELD", "incarnation and sequence go together", "sequence")
-    check_range(sequence, 0, _SEQUENCE_LIMIT, "sequence")
+    check_range(sequence, 0, LONG_LIMIT, "sequence")
     return ObservationBatch(observations, incarnation(sender), sequence)
 
 

@@ -23,6 +23,12 @@ MAX_INTEGER_BYTES = 64
 TIME_LIMIT_MS = 1 << 48
 """Times lie in [0, this): milliseconds since the epoch, as many as a receipt can carry."""
 
+INT_LIMIT = 1 << 31
+"""An Avro `int` is below this."""
+
+LONG_LIMIT = 1 << 63
+"""An Avro `long` is below this."""
+
 INCARNATION_DIGITS = 16
 
 UNDECODABLE = "UNDECODABLE_RECORD"

@@ -29,7 +29,7 @@ from streams.model.generations import Generations
 from streams.model.schema_levels import SchemaLevels
 from streams.process.exits import die, refuse
 from streams.settings import Settings
-from streams.wire.schema_levels import SchemaGate, refusal
+from streams.wire.schema_gate import SchemaGate, refusal
 
 LOOK_S = 0.25
 """How often a worker looks for changes of generations, and one that is not served for how far the

@@ -10,7 +10,7 @@ from streams.experiments.snapshot import Snapshot
 from streams.kafka.records import LogSource
 from streams.model.errors import EventError
 from streams.model.ids import experiment_id
-from streams.wire.registry import Framing
+from streams.wire.framing import Framing
 from streams.wire.snapshots import decode_snapshot
 
 

@@ -12,7 +12,7 @@ from streams.kafka.records import LogSource, StoredRecord
 from streams.kafka.tail import LogTail
 from streams.model.errors import EventError
 from streams.wire.decisions import decode_decision
-from streams.wire.registry import Framing
+from streams.wire.framing import Framing
 
 
 class LoggedActions:

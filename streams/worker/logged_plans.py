@@ -13,7 +13,7 @@ from streams.kafka.records import LogError, LogSource, StoredRecord
 from streams.kafka.tail import LogTail
 from streams.model.errors import DependencyError
 from streams.tallies.plan import PLAIN, Plan
-from streams.wire.registry import Framing
+from streams.wire.framing import Framing
 
 RETRY_S = 1.0
 """Wait before a log that does not answer is asked again."""

@@ -40,8 +40,8 @@ from streams.receipt_keys import ReceiptKeys
 from streams.replay.partitions import Inputs
 from streams.replay.receipts import ReceiptLog
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
-from streams.wire.registry import framing
-from streams.wire.schema_levels import SchemaGate, parse_pins, refusal
+from streams.wire.framing import framing
+from streams.wire.schema_gate import SchemaGate, parse_pins, refusal
 from streams.worker import metrics
 from streams.worker.app import make_app
 from streams.worker.generation_follower import GenerationFollower

@@ -34,7 +34,7 @@ from streams.model.events import Answer, DeadLetter, Decision
 from streams.process.exits import die, refuse
 from streams.tallies.misplaced import Misplaced
 from streams.tallies.plan import PlanMissingError
-from streams.wire.registry import Framing
+from streams.wire.framing import Framing
 from streams.worker import metrics
 from streams.worker.tables import DurableTable
 from streams.worker.transport import (

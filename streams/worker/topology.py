@@ -18,7 +18,7 @@ from streams.model.receipts import Keyring
 from streams.process.background import vital
 from streams.settings import Settings
 from streams.wire.decisions import encode_decision
-from streams.wire.registry import Framing
+from streams.wire.framing import Framing
 from streams.worker.dead_letters import send_dead_letters
 from streams.worker.emitter import CellEmitter
 from streams.worker.endings import Endings

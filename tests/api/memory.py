@@ -34,7 +34,7 @@ from streams.model.receipts import Keyring
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
-from streams.wire.schema_levels import SchemaGate
+from streams.wire.schema_gate import SchemaGate
 from tests.twins.projection import MemoryProjection, MemoryProjectionReader
 from tests.twins.receipts import MemoryReceiptStore
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from streams.cli.main import app
 from streams.kafka.admin import create_topics
 from streams.local.plan import Plan
-from streams.local.registry import registered
+from streams.local.stack_files import registered
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO
 from streams.wire.observations import encode_observation_batch

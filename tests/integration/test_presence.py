@@ -15,7 +15,7 @@ from streams.projection.presence import SIGN_TTL_S, ApiPresence, ProcessSchemas,
 from streams.projection.refusals import KEPT_S, last_refusal, note_refusal
 from streams.projection.writer import ProjectionWriter
 from streams.settings import Settings
-from streams.wire.schema_levels import SchemaGate
+from streams.wire.schema_gate import SchemaGate
 
 NAME = "snapshot"
 

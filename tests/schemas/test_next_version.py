@@ -11,11 +11,11 @@ import pytest
 
 from schemas import library
 from schemas.codec import SINGLE_OBJECT_MARK, Codec
+from schemas.confluent_registry import SchemaRegistry
 from schemas.errors import SchemaNotEnabledError, UnknownSchemaError
-from schemas.registry import SchemaRegistry
 from tests.schemas.next_version import DEFAULTS
+from tests.schemas.test_confluent_registry import Registry
 from tests.schemas.test_golden import sample
-from tests.schemas.test_registry import Registry
 
 FEATURE = {"next_release": 7, "next_feature": 1}
 DROPPABLE = {"next_release": 7, "next_feature": 0}

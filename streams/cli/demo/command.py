@@ -26,7 +26,7 @@ from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import AsJson
 from streams.cli.up import planned
 from streams.local.children import ChildFailedError
-from streams.local.registry import find_stack
+from streams.local.stack_files import find_stack
 from streams.local.supervisor import LogLostError, Supervisor
 from streams.model.receipts import Keyring
 from streams.settings import Settings

@@ -62,7 +62,7 @@ from streams.projection.refusals import last_refusal
 from streams.receipt_keys import keyring_of
 from streams.settings import Settings
 from streams.wire.cells import decode_cell
-from streams.wire.registry import framing
+from streams.wire.framing import framing
 from streams.wire.snapshots import decode_snapshot
 
 SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS, TALLIES)

@@ -7,7 +7,7 @@ import pytest
 from streams.cli.terminal import connected, settings_of
 from streams.local.children import free_port
 from streams.local.plan import Plan
-from streams.local.registry import registered
+from streams.local.stack_files import registered
 from streams.model.errors import ConfigurationError, DependencyError
 
 

@@ -20,7 +20,7 @@ from streams.cli import imports
 from streams.cli.main import app
 from streams.cli.terminal import API_DEFAULT
 from streams.local.plan import Plan
-from streams.local.registry import registered
+from streams.local.stack_files import registered
 
 EXPERIMENT = "exp_0000000000001"
 ARGUMENTS: dict[str, tuple[str, ...]] = {

@@ -11,13 +11,8 @@ from schemas.codec import Codec
 from streams.model.errors import ConfigurationError, EngineError, EventError
 from streams.model.schema_levels import LevelsChange, SchemaLevels
 from streams.wire.records import SINGLE_OBJECT
-from streams.wire.schema_levels import (
-    SchemaGate,
-    decode_levels_change,
-    encode_levels_change,
-    parse_pins,
-    readable,
-)
+from streams.wire.schema_gate import SchemaGate, parse_pins, readable
+from streams.wire.schema_levels import decode_levels_change, encode_levels_change
 from tests.strategies import records
 
 CHANGES = records(LevelsChange, at_ms=st.just(1))

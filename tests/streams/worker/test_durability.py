@@ -35,9 +35,9 @@ from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.decisions import encode_decision
+from streams.wire.framing import Framing
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
-from streams.wire.registry import Framing
 from streams.worker import partition_processor
 from streams.worker.app import make_app
 from streams.worker.emitter import CellEmitter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.experiments.snapshot import RecommendedAction
 from streams.model.events import Decision
 from streams.wire.decisions import encode_decision
-from streams.wire.registry import framing
+from streams.wire.framing import framing
 from streams.worker.logged_actions import LoggedActions
 from tests.twins.log import MemoryLog
 

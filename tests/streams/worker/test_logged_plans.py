@@ -13,7 +13,7 @@ from streams.model.errors import DependencyError
 from streams.model.events import Command, CommandKind
 from streams.tallies.plan import PLAIN, PeriodPlan, Plan
 from streams.wire.commands import encode_command
-from streams.wire.registry import framing
+from streams.wire.framing import framing
 from streams.worker import logged_plans
 from streams.worker.logged_plans import LoggedPlans
 from tests.streams.replay.memory import DEFINITION, MEASURED_DEFINITION, NOW_MS

@@ -22,8 +22,8 @@ from streams.model.ids import experiment_id
 from streams.projection.writer import SnapshotRecord
 from streams.wire.commands import decode_command, encode_command
 from streams.wire.decisions import decode_decision, encode_decision
+from streams.wire.framing import Framing
 from streams.wire.records import SINGLE_OBJECT
-from streams.wire.registry import Framing
 from streams.wire.snapshots import decode_snapshot
 from streams.worker import metrics
 from streams.worker import publisher as module

@@ -32,10 +32,10 @@ from streams.settings import Settings
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter
+from streams.wire.framing import Framing
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
-from streams.wire.registry import Framing
 from streams.worker import topology
 from streams.worker.app import make_app
 from streams.worker.identities import TopicIdentities

@@ -62,14 +62,14 @@ class RunningStack:
             return False
 
 
-def registry_directory() -> Path:
+def stack_directory() -> Path:
     """Return the folder of the entries; it may not exist yet."""
     return user_state_path(APP) / "stacks"
 
 
 def find_stack(port: int) -> RunningStack | None:
     """Return the running stack whose API has `port`; None when there is none on this machine."""
-    path = registry_directory() / f"{port}.json"
+    path = stack_directory() / f"{port}.json"
     try:
         stack = RunningStack(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):  # absent, half gone, or of another release
@@ -93,7 +93,7 @@ def registered(plan: Plan, overrides: Mapping[str, str]) -> Iterator[None]:
         directory=str(plan.directory),
         settings={name.lower(): value for name, value in overrides.items() if name not in _SECRETS},
     )
-    path = registry_directory() / f"{plan.port}.json"
+    path = stack_directory() / f"{plan.port}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         unfinished = path.with_suffix(f".{pid}")

@@ -5,7 +5,7 @@ from schemas.codec import Codec
 from streams.model.errors import DependencyError, EventError
 from streams.model.events import Observation
 from streams.wire import decode_observations, encode_observation
-from streams.wire.registry import framing
+from streams.wire.framing import framing
 
 CLICK = Observation("A" * 75, "click", 1_000_000)
 

@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from schemas import library
 from schemas.codec import Codec
+from schemas.confluent_registry import UNKNOWN_FOR_S, SchemaRegistry
 from schemas.errors import RegistryError, UnknownSchemaError
-from schemas.registry import UNKNOWN_FOR_S, SchemaRegistry
 
 DECISION = {"experiment_id": "e", "kind": "k", "at_ms": 1, "version": 2, "evidence": "{}"}
 
@@ -120,7 +120,7 @@ async def test_a_schema_of_others_counts_as_unknown(server, client):
 
 
 async def test_a_flood_of_unknown_ids_is_forgotten_oldest_first(server, client, monkeypatch):
-    monkeypatch.setattr("schemas.registry.MAX_UNKNOWN", 2)
+    monkeypatch.setattr("schemas.confluent_registry.MAX_UNKNOWN", 2)
     registry = SchemaRegistry(client, Codec(), clock=Clock())
     for schema_id in (1, 2, 3, 3, 1):
         await registry.learn([framed(schema_id)])

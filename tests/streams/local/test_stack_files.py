@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from streams.local.plan import Plan
-from streams.local.registry import (
+from streams.local.stack_files import (
     find_stack,
     registered,
-    registry_directory,
+    stack_directory,
 )
 
 PORT = 18080
@@ -56,7 +56,7 @@ def test_a_stack_that_has_ended_is_not_found(plan, overrides):
 
 def test_an_entry_of_a_killed_stack_is_not_believed(plan, overrides):
     with registered(plan, overrides):
-        path = registry_directory() / f"{PORT}.json"
+        path = stack_directory() / f"{PORT}.json"
         entry = json.loads(path.read_text())
         path.write_text(json.dumps(entry | {"started_at": entry["started_at"] - 1000}))
 
@@ -65,7 +65,7 @@ def test_an_entry_of_a_killed_stack_is_not_believed(plan, overrides):
 
 def test_an_entry_holds_no_secret_and_is_for_its_owner_alone(plan, overrides):
     with registered(plan, overrides):
-        path = registry_directory() / f"{PORT}.json"
+        path = stack_directory() / f"{PORT}.json"
 
         secret = Path(overrides["RECEIPT_KEYS_FILE"]).read_text().partition(":")[2]
         assert secret.strip() not in path.read_text()
@@ -73,7 +73,7 @@ def test_an_entry_holds_no_secret_and_is_for_its_owner_alone(plan, overrides):
 
 
 def test_an_unreadable_entry_is_no_stack():
-    registry_directory().mkdir(parents=True)
-    (registry_directory() / f"{PORT}.json").write_text("{")
+    stack_directory().mkdir(parents=True)
+    (stack_directory() / f"{PORT}.json").write_text("{")
 
     assert find_stack(PORT) is None

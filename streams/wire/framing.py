@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, contextmanager
 import httpx
 
 from schemas.codec import Codec
+from schemas.confluent_registry import SchemaRegistry
 from schemas.errors import RegistryError
-from schemas.registry import SchemaRegistry
 from streams.model.errors import DependencyError
 from streams.wire.records import SINGLE_OBJECT
-from streams.wire.schema_levels import SchemaGate
+from streams.wire.schema_gate import SchemaGate
 
 
 class Framing:
