@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
@@ -59,7 +60,8 @@ class CellEmitter:
         self._removed: dict[Place, None] = {}
         self._changed = asyncio.Event()
         self._large: set[Place] = set()
-        self._share = TimeBudget(LARGE_CELL_SHARE, LARGE_CELL_BURST_S)
+        # By processor time: on a busy machine a small cell may wait for its turn for longer.
+        self._share = TimeBudget(LARGE_CELL_SHARE, LARGE_CELL_BURST_S, cost_clock=time.thread_time)
 
     def remove(self, experiment: int, source: str, partition: int) -> None:
         """Have a cell removed whose experiment has ended, durably."""

@@ -31,14 +31,20 @@ class TimeBudget:
         share: Of the time, in (0, 1).
         burst_s: Most credit there can be, > 0: so much may be done at once after a pause.
         clock: Monotonic seconds.
+        cost_clock: Seconds by which work is charged; `clock` if None.
     """
 
     def __init__(
-        self, share: float, burst_s: float, clock: Callable[[], float] = time.perf_counter
+        self,
+        share: float,
+        burst_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+        cost_clock: Callable[[], float] | None = None,
     ) -> None:
         self._share = share
         self._burst_s = burst_s
         self._clock = clock
+        self._cost_clock = cost_clock or clock
         self._credit_s = burst_s
         self._earned_until = clock()
 
@@ -54,12 +60,12 @@ class TimeBudget:
     @contextmanager
     def spent(self) -> Iterator[Callable[[], float]]:
         """Charge for what is done inside, without any `await`; gives its seconds afterwards."""
-        began = self._clock()
+        began = self._cost_clock()
         took_s = 0.0
         try:
             yield lambda: took_s
         finally:
-            took_s = self._clock() - began
+            took_s = self._cost_clock() - began
             self.charge(took_s)
 
     def charge(self, seconds: float) -> None:

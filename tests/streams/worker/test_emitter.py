@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -93,3 +94,19 @@ async def test_a_waiting_cell_goes_with_its_partition(emitter, sent):
 
     assert not emitter._unsent
     assert not emitter._large
+
+
+async def test_a_small_cell_that_waited_for_the_processor_is_not_large(monkeypatch):
+    topic: Any = "tallies"
+    made = CellEmitter(topic, SINGLE_OBJECT, lambda _: 0, interval_s=0.1, timeout_s=1.0)
+    record = made._record
+
+    def waits(of: Cell) -> Outgoing:
+        time.sleep(3 * module.LARGE_CELL_S)
+        return record(of)
+
+    monkeypatch.setattr(made, "_record", waits)
+
+    [_] = made._records({(SMALL, "observations", 0): cell(SMALL, 5)})
+
+    assert not made._large

@@ -129,3 +129,15 @@ async def test_a_step_that_cannot_reach_what_it_needs_is_tried_again(error, monk
         following.cancel()
 
     assert ended == []
+
+
+def test_work_is_charged_by_another_clock_where_one_is_given():
+    now_s, used_s = [0.0], [0.0]
+    share = TimeBudget(SHARE, BURST_S, lambda: now_s[0], lambda: used_s[0])
+
+    with share.spent() as spent:
+        now_s[0] += 100 * BURST_S  # waits for the processor
+        used_s[0] += BURST_S / 2
+
+    assert spent() == BURST_S / 2
+    assert share.is_left
