@@ -333,7 +333,7 @@ def test_propensities_logged_elsewhere_widen_the_comparison():
     """A weight beyond the floor of the allocation: somebody else assigned, at 1 in 1,000."""
     rare = inverse_propensity(PROPENSITY_ONE // 1_000)
     clicks = (800, 2_000, 800)
-    ours = tally(*(variant(4_000, click=[1] * number) for number in clicks))
+    ours = tally(*(variant(4_000, 3 * MICRO, click=[1] * number) for number in clicks))
     theirs = replace(ours, variants={**ours.variants, 0: variant(4_000, rare, click=[1])})
     value = experiment(n_variants=3, minSampleSize=1)
 
