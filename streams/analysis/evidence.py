@@ -26,13 +26,10 @@ from streams.stats.sequential.comparison import (
     p_values,
     pairwise_error,
 )
-from streams.tallies.cell import MetricTally
 
 MISMATCH_ERROR = 0.001
 """P-value of the sample ratio at which nothing is concluded any more: one experiment in a thousand,
 in all of its life, is halted by chance alone."""
-
-_NONE = MetricTally()
 
 NEGLIGIBLE_DIFFERENCE = 0.01
 """Differences from the leader below this share of its mean count as none."""
@@ -51,7 +48,20 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     loss = float(best.expected_loss[leader])
     planned = _planned_units(inputs.experiment, inputs.trial.traffic)
     error = 1.0 - config.significance_threshold
-    guardrails = [analysis.metrics[name] for name in config.guardrail_metrics]
+    sample_ratio = _sample_ratio(inputs.trial.traffic)
+    harm, harm_since_conclusion = (
+        find_harm(config, group, metrics, error)
+        for group, metrics in (
+            (inputs.trial, analysis.metrics),
+            (inputs.promoted, analysis.promoted),
+        )
+    )
+    since = None
+    if inputs.promoted is not None and inputs.experiment.promotion is not None:
+        winner = inputs.experiment.promotion.variant
+        units, control_units = inputs.promoted.units
+        found = tuple(replace(each, variant=winner) for each in harm_since_conclusion)
+        since = SinceConclusion(winner, units, control_units, found)
     return Evidence(
         leader=leader,
         probability_best=float(best.probability[leader]),
@@ -65,9 +75,9 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         negligible=NEGLIGIBLE_DIFFERENCE * abs(primary.samples[leader].mean),
         duration_ms=inputs.duration_ms,
         comparisons=_comparisons(primary, leader, error, planned),
-        sample_ratio=_sample_ratio(inputs.trial.traffic),
-        guardrails=find_harm(config, guardrails, inputs.trial.control, inputs.trial.others, error),
-        since_conclusion=_since_conclusion(inputs, analysis, error),
+        sample_ratio=sample_ratio,
+        guardrails=harm,
+        since_conclusion=since,
         miscounts=find_miscounts(inputs.tally, inputs.trial.variants),
     )
 
@@ -105,29 +115,6 @@ def _comparisons(
         if primary.contrasts.has_enough([leader, index])
         else Comparison(index, None, None, 1.0)
         for index, lower, upper, p in columns
-    )
-
-
-def _since_conclusion(inputs: Inputs, analysis: Analysis, error: float) -> SinceConclusion | None:
-    """Return the guardrails of a promoted winner beside the control; None without a promotion.
-
-    The p-values hold at every look since the conclusion, together for all guardrails.
-    """
-    group, promotion = inputs.promoted, inputs.experiment.promotion
-    if group is None or promotion is None:
-        return None
-    config = inputs.config
-    guardrails = [analysis.promoted[name] for name in config.guardrail_metrics]
-    found = find_harm(config, guardrails, group.control, group.others, error)
-    units = [
-        max(variant.units, variant.metrics.get(config.primary_metric, _NONE).units)
-        for variant in group.variants
-    ]
-    return SinceConclusion(
-        variant=promotion.variant,
-        units=units[1 - group.control],
-        control_units=units[group.control],
-        guardrails=tuple(replace(each, variant=promotion.variant) for each in found),
     )
 
 

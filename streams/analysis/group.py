@@ -12,7 +12,9 @@ from streams.analysis.primary_periods import PrimaryPeriods
 from streams.analysis.ratios import RatioInput
 from streams.experiments.definition import ExperimentConfig
 from streams.policies.base import Policy
-from streams.tallies.cell import Tally, VariantTally
+from streams.tallies.cell import MetricTally, Tally, VariantTally
+
+_NONE = MetricTally()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,15 @@ class Group:
 
     Attributes:
         variants: Their tallies, in which a unit of a binary metric counts once.
+        units: Units of each; those whose impression is not counted yet are known by the primary
+            metric.
         control: Index of the control among them.
         traffic: How the units were split.
         metrics: What is analysed, in order of the names.
     """
 
     variants: tuple[VariantTally, ...]
+    units: tuple[int, ...]
     control: int
     traffic: Traffic
     metrics: Mapping[str, MetricInput]
@@ -75,7 +80,11 @@ class Group:
             else:
                 metrics[name] = RatioInput.read(config, name, variants)
         traffic = Traffic.of(plan.policy, plan.shares, variants)
-        return cls(variants, plan.control, traffic, metrics)
+        units = tuple(
+            max(variant.units, variant.metrics.get(config.primary_metric, _NONE).units)
+            for variant in variants
+        )
+        return cls(variants, units, plan.control, traffic, metrics)
 
     @property
     def others(self) -> Sequence[int]:

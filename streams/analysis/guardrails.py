@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from streams.analysis.group import Group
 from streams.analysis.metric_analysis import MetricAnalysis
 from streams.experiments.definition import ExperimentConfig
 from streams.experiments.snapshot import GuardrailFinding
@@ -14,38 +15,42 @@ from streams.stats.sequential.multiplicity import holm_by_column
 
 def find_harm(
     config: ExperimentConfig,
-    guardrails: Sequence[MetricAnalysis],
-    control: int,
-    others: Sequence[int],
+    group: Group | None,
+    metrics: Mapping[str, MetricAnalysis],
     error: float,
 ) -> tuple[GuardrailFinding, ...]:
-    """Return every guardrail of every variant, with p-values that hold for all together.
+    """Return every guardrail of every variant but the control, by p-values that hold together.
 
     Args:
-        config: What harm is tolerated.
-        guardrails: The guardrail metrics.
-        control: Index of the variant they are compared with.
-        others: Indices of those that are compared.
+        config: The guardrail metrics and what harm is tolerated.
+        group: The variants; None for no findings.
+        metrics: Analysis of these metrics.
         error: Probability of ever finding harm where there is none, in (0, 1).
     """
+    if group is None:
+        return ()
+    control, others = group.control, group.others
+    guardrails = [metrics[name] for name in config.guardrail_metrics]
     tolerated = [config.spec(each.model.name).tolerated_harm or 0.0 for each in guardrails]
-    p_of_harm = holm_by_column(
-        [
-            _p_values_of_harm(each, share, control, others)
-            for each, share in zip(guardrails, tolerated, strict=True)
-        ]
-    )
+    harms = [[_harm(each, index, control) for index in others] for each in guardrails]
+    columns = [
+        _p_values_of_harm(each, share, control, others)
+        for each, share in zip(guardrails, tolerated, strict=True)
+    ]
+    corrected = holm_by_column(columns)
     return tuple(
         GuardrailFinding(
             metric=each.model.name,
             variant=index,
             tolerated_harm=share,
-            harm=_harm(each, index, control),
+            harm=harm,
             p_value=p,
             is_tripped=p <= error,
         )
-        for each, share, column in zip(guardrails, tolerated, p_of_harm, strict=True)
-        for index, p in zip(others, column, strict=True)
+        for each, share, of_each, column in zip(
+            guardrails, tolerated, harms, corrected, strict=True
+        )
+        for index, harm, p in zip(others, of_each, column, strict=True)
     )
 
 

@@ -11,9 +11,8 @@ from streams.analysis.inputs import Inputs
 from streams.analysis.metric_input import MetricInput
 from streams.experiments.metrics import MetricRole
 from streams.experiments.snapshot import MetricModel
-from streams.policies.arm_posteriors import best_arm
-from streams.policies.base import BetaPolicy
-from streams.stats.bayes.best import Best, best
+from streams.policies.arm_posteriors import best_under
+from streams.stats.bayes.best import Best
 from streams.stats.bayes.lift import Lift, lifts_vs_control
 from streams.stats.kinds import MetricKind
 from streams.stats.posteriors.base import Posteriors
@@ -81,12 +80,8 @@ def analyse(inputs: Inputs) -> Analysis:
     """
     metrics, promoted = (_analysed(group) for group in (inputs.trial, inputs.promoted))
     primary = metrics[inputs.config.primary_metric]
-    policy = inputs.policy
-    if primary.model.kind is MetricKind.BINARY and isinstance(policy, BetaPolicy):
-        # The policy asks the same of a binary metric, and the answer is cached.
-        found = best_arm(inputs.arms, prior_alpha=policy.prior_alpha, prior_beta=policy.prior_beta)
-    else:
-        found = best(primary.oriented)
+    is_binary = primary.model.kind is MetricKind.BINARY
+    found = best_under(inputs.policy, inputs.arms, primary.oriented, is_binary=is_binary)
     return Analysis(primary, metrics, found, promoted)
 
 

@@ -17,6 +17,7 @@ from streams.experiments.snapshot import (
     Allocation,
     CellPlace,
     Evidence,
+    FeatureUse,
     MetricReport,
     PublishedModel,
     Snapshot,
@@ -45,12 +46,13 @@ def snapshot_of(
         cells: Where the cells of the tally ended, in order of source and partition.
     """
     version = inputs.experiment.version + sum(cell.hw + 1 for cell in cells)
-    allocation, model = _allocation(inputs, version)
+    variants = _variants(inputs, analysis)
+    allocation, model, features = _policy_state(inputs, version)
     return Snapshot(
         experiment=inputs.experiment,
         version=version,
         allocation=allocation,
-        variants=_variants(inputs, analysis),
+        variants=variants,
         winner=decision.winner,
         confidence=evidence.probability_best,
         recommended_action=decision.recommended_action,
@@ -61,17 +63,20 @@ def snapshot_of(
         model=model,
         metrics=tuple(metric.model for metric in analysis.metrics.values()),
         evidence=evidence,
-        features=feature_uses(inputs.policy, inputs.trial.variants),
+        features=features,
     )
 
 
-def _allocation(inputs: Inputs, version: int) -> tuple[Allocation, PublishedModel | None]:
-    """Return the weights in force and, under a contextual policy, its model."""
+def _policy_state(
+    inputs: Inputs, version: int
+) -> tuple[Allocation, PublishedModel | None, tuple[FeatureUse, ...]]:
+    """Return the weights in force and, under a contextual policy, its model and features."""
     experiment, policy = inputs.experiment, inputs.policy
-    variants = inputs.trial.variants
-    if experiment.promotion is not None:
-        weights = experiment.promotion.weights(len(variants), inputs.trial.control)
-        return Allocation(experiment.promotion.version, weights), None
+    variants, promotion = inputs.trial.variants, experiment.promotion
+    features = feature_uses(policy, variants)
+    if promotion is not None:
+        weights = promotion.weights(len(variants), inputs.trial.control)
+        return Allocation(promotion.version, weights), None, features
     weights, model = weigh(
         policy,
         variants,
@@ -80,7 +85,8 @@ def _allocation(inputs: Inputs, version: int) -> tuple[Allocation, PublishedMode
         is_mirrored=inputs.is_mirrored,
     )
     # A fixed allocation keeps its version, and with it every unit keeps its receipt.
-    return Allocation(version if policy.adaptive else experiment.started_version, weights), model
+    allocated = version if policy.adaptive else experiment.started_version
+    return Allocation(allocated, weights), model, features
 
 
 def _variants(inputs: Inputs, analysis: Analysis) -> tuple[VariantReport, ...]:

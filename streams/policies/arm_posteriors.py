@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from streams.policies.base import Arm
+from streams.policies.base import Arm, BetaPolicy, Policy
 from streams.stats.bayes.best import Best, best
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.beta import BetaPosterior
@@ -38,9 +38,27 @@ def arm_posteriors(
 
 @lru_cache(maxsize=1)
 def best_arm(arms: tuple[Arm, ...], *, prior_alpha: float = 1.0, prior_beta: float = 1.0) -> Best:
-    """Return who is best by the posteriors of `arm_posteriors`.
+    """Return which arm is best by the posteriors of `arm_posteriors`.
 
-    The last answer is remembered: report and policy ask about the same arms one after the other,
-    and the quadrature is what an evaluation costs.
+    The last result is cached: the analysis and the policy ask about the same arms one after the
+    other, and the quadrature is most of the cost of an evaluation.
     """
-    return best(arm_posteriors(arms, prior_alpha=prior_alpha, prior_beta=prior_beta))
+    posteriors = arm_posteriors(arms, prior_alpha=prior_alpha, prior_beta=prior_beta)
+    return best(posteriors)
+
+
+def best_under(
+    policy: Policy, arms: tuple[Arm, ...], posteriors: Posteriors, *, is_binary: bool
+) -> Best:
+    """Return which arm is best by the primary metric.
+
+    Args:
+        policy: The policy.
+        arms: The arms as the policy sees them.
+        posteriors: Posteriors of the metric, of which the largest mean is the best.
+        is_binary: Whether they are those of a binary metric. A policy with a Beta prior has the
+            same ones, and its cached result is used.
+    """
+    if is_binary and isinstance(policy, BetaPolicy):
+        return best_arm(arms, prior_alpha=policy.prior_alpha, prior_beta=policy.prior_beta)
+    return best(posteriors)
