@@ -1,4 +1,4 @@
-"""The wire: Avro schemas, how records are framed, and the topics they travel on.
+"""The wire format: Avro schemas, the framing of records, and the catalogue of topics.
 
-Imports nothing of the other packages, so that a producer elsewhere can take it alone.
+It imports no other package of the project, so that a producer can use it alone.
 """

@@ -1,7 +1,7 @@
-"""The topics, as values: what is in them, by which key, and for how long.
+"""Catalogue of topics: records, keys, partitions, retention and settings.
 
-The table in `README.md` beside this file is the same for people. Every name is without the prefix
-that a deployment may put before all of its topics.
+`README.md` beside this file has the same table. Names are without the prefix that a deployment may
+put before all of its topics.
 """
 
 from __future__ import annotations
@@ -12,33 +12,32 @@ from enum import StrEnum
 DAY_MS = 86_400_000
 
 COMPACTION_LAG_MS = DAY_MS
-"""Age below which a record is never compacted away: a worker that was cut off for less than a day
-cannot have been overtaken unseen, and a recovery can prefer the larger offset to the later record.
-"""
+"""Age in milliseconds below which a record is never compacted away. A worker that was cut off for
+less than a day can see that it was overtaken, and a recovery can prefer the larger offset to the
+later record."""
 
 SEGMENT_MS = 6 * 3_600_000
-"""Age at which the segment of a compacted topic is closed; only closed ones are compacted."""
+"""Age in milliseconds at which a segment of a compacted topic is closed and can be compacted."""
 
 EVENT_BYTES = 1_048_588
-"""Largest record of a topic that events enter by, in bytes: Kafka's own default."""
+"""Largest record of a topic of events, in bytes: Kafka's default."""
 
 STATE_BYTES = 4 * 1_048_576
-"""Largest record of a topic that workers write, in bytes: a dead letter holds a whole record of
-`EVENT_BYTES` and more, and a snapshot of 256 variants with 33 metrics comes near 1 MB. A worker's
-producer must allow as much."""
+"""Largest record of a topic of state, in bytes: a snapshot of 256 variants with 33 metrics is near
+1 MB. A worker's producer must allow as much."""
 
 APP = "experiment-streams"
 """Application id, behind the topic prefix; the changelogs are named after it."""
 
 
 AHEAD_MS = 300_000
-"""How far the time of an observation's record may be ahead of the broker's clock, which refuses it
-beyond: five minutes, as receipts allow between two clocks. The memory of events is kept so much
-longer, so that no sender's clock makes it forget what may still come."""
+"""Milliseconds by which the timestamp of an observation may be ahead of the broker's clock, which
+refuses later ones: five minutes, as between the clocks of receipts. The deduplication window is
+longer by as much, so that a sender's clock cannot move it past events that may still arrive."""
 
 
 class Clock(StrEnum):
-    """Whose clock gives a record its time."""
+    """Clock that sets the timestamp of a record."""
 
     BROKER = "LogAppendTime"
     SENDER = "CreateTime"
@@ -53,19 +52,19 @@ class Cleanup(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic.
+    """Topic of the catalogue.
 
     Attributes:
         name: Without the topic prefix.
-        doc: What it is for, in one sentence.
-        key: What the key of a record is.
-        partition: How the partition of a record is chosen.
+        doc: Purpose, in one sentence.
+        key: Key of its records.
+        partition: Partitioning rule.
         schemas: Names of the schemas of its records; empty for a changelog, whose values belong to
             the worker alone.
         cleanup: What the broker removes.
-        retention_ms: Age after which a record may go, in milliseconds; None for never.
+        retention_ms: Age after which a record may be deleted, in milliseconds; None for never.
         max_message_bytes: Largest record (after compression, with its batch's header).
-        clock: Whose clock gives its records their times.
+        clock: Clock that sets the timestamps of its records.
     """
 
     name: str
@@ -83,7 +82,7 @@ class Topic:
         return prefix + self.name
 
     def config(self) -> dict[str, str]:
-        """Return Kafka's own settings of the topic."""
+        """Return the Kafka settings of the topic."""
         size = {
             "max.message.bytes": str(self.max_message_bytes),
             "message.timestamp.type": self.clock.value,
@@ -106,13 +105,13 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """A topic as the broker is asked for it.
+    """Topic in a request to the broker.
 
     Attributes:
         name: With the topic prefix.
         partitions: Number of partitions.
         replication_factor: Number of replicas.
-        config: Kafka's own settings.
+        config: Kafka settings.
     """
 
     name: str
@@ -142,7 +141,7 @@ OBSERVATIONS = Topic(
 )
 COMMANDS = Topic(
     name="commands",
-    doc="Requests to change experiments: the truth about definitions and statuses, kept for ever.",
+    doc="Requests to change experiments, the truth about definitions and statuses, kept forever.",
     key="experiment id",
     partition="murmur2(experiment id) % N",
     schemas=("command",),
@@ -168,7 +167,7 @@ POSTERIORS = Topic(
 )
 DECISIONS = Topic(
     name="decisions",
-    doc="What was decided about experiments, with the evidence, kept for ever.",
+    doc="Decisions about experiments, with their evidence, kept forever.",
     key="experiment id",
     partition="murmur2(experiment id) % N",
     schemas=("decision",),
@@ -176,7 +175,7 @@ DECISIONS = Topic(
 )
 DEAD_LETTERS = Topic(
     name="dead-letters",
-    doc="Events that could not be used, with their place and bytes.",
+    doc="Events that could not be used, with their position and bytes.",
     key="topic:partition:offset:index of the event",
     partition="murmur2(key) % N",
     schemas=("dead_letter",),
@@ -188,8 +187,8 @@ DEAD_LETTERS = Topic(
 
 GENERATIONS = Topic(
     name="generations",
-    doc="Which generation of what the workers derive is served, and which versions of schemas may "
-    "be written, kept for ever.",
+    doc="The active generation of derived topics and tables, and the versions of schemas that may "
+    "be written, kept forever.",
     key="none",
     partition="0, so that there is one order",
     schemas=("generation_change", "schema_levels"),
@@ -228,20 +227,19 @@ TOPICS = (
     DEAD_LETTERS,
     GENERATIONS,
 )
-"""Topics that others may read and write."""
+"""Topics that other systems may read and write."""
 
 CHANGELOGS = tuple(changelog(table) for table in TABLES)
 """Topics of the worker alone."""
 
 CATALOGUE = (*TOPICS, *CHANGELOGS)
-"""Every topic there is."""
+"""All topics."""
 
 
 def of_generation(topic: Topic, generation: int) -> Topic:
-    """Return the topic that a generation has in the place of this one of the first.
+    """Return the topic of a generation that corresponds to `topic` of the first one.
 
-    It is the same one where the topic holds the truth, or a record of what was said: those are
-    shared by all generations.
+    Generations share all topics that are not derived from the log.
     """
     if generation == 1 or topic not in (TALLIES, POSTERIORS):
         return topic
@@ -251,8 +249,8 @@ def of_generation(topic: Topic, generation: int) -> Topic:
 def projections(generation: int) -> tuple[Topic, ...]:
     """Return the topics that the workers of a generation derive from the log.
 
-    No two generations share one, and none of them holds the truth: a generation can be built or
-    dropped without touching another one or the log.
+    No two generations share such a topic, so a generation can be built or dropped without touching
+    another one or the log.
 
     Args:
         generation: Which one, >= 1; the first has the names of `CATALOGUE`.
@@ -275,7 +273,7 @@ def topic_configs(
     min_insync_replicas: int,
     generation: int = 1,
 ) -> tuple[TopicConfig, ...]:
-    """Return every topic that a generation of the workers uses, as the broker should have it.
+    """Return the configuration of every topic that a generation of the workers uses.
 
     All have the same number of partitions: the changelog of a table must have as many as the topic
     that feeds it, and two topics with the same key must be split alike.

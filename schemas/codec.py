@@ -1,4 +1,4 @@
-"""Records to bytes and back: which schema a record is of stands in its first bytes.
+"""Codec of Avro records: the first bytes of a record identify the schema of its writer.
 
 | first bytes | then |
 |---|---|
@@ -45,11 +45,11 @@ _CONFLUENT_FIRST = CONFLUENT_MARK[0]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Writer:
-    """How to read what one schema wrote; `reader` is None when it is the newest version itself.
+    """The writer's schema of a record, and the reader's; None if both are the newest version.
 
-    What a foreign schema wrote is read whole before it is resolved: to skip a field that ours
-    lacks, fastavro trusts the count of an array of booleans, numbers or fixed bytes, however few
-    follow.
+    A record of a foreign schema is read whole before it is resolved: to skip a field that the
+    reader lacks, fastavro trusts the count of an array of booleans, numbers or fixed bytes, however
+    few bytes follow.
     """
 
     name: str
@@ -61,7 +61,7 @@ class _Writer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Encoder:
-    """How a record is written: its header, its schema, and what the schema cannot hold."""
+    """Header and schema of the records that are written, and what the schema cannot hold."""
 
     header: bytes
     schema: Any
@@ -69,11 +69,11 @@ class _Encoder:
 
 
 class Codec:
-    """Encodes and decodes records.
+    """Encoder and decoder of records.
 
-    It writes single-object encoding, and the Confluent wire format once `use_id` has told the ids
-    that a registry gave our schemas. It reads both in any case, and every version ever released.
-    It writes the newest version of every schema, or the one that `write` has chosen.
+    It writes single-object encoding, or the Confluent wire format for schemas whose registry id
+    `use_id` has set. It reads both, in every released version. It writes the newest version of
+    every schema, or the one that `write` has set.
     """
 
     def __init__(self) -> None:
@@ -91,15 +91,15 @@ class Codec:
 
     @property
     def written(self) -> Mapping[str, int]:
-        """The version of every schema that is written; 0 for one that is not."""
+        """Version written of every schema; 0 if none."""
         return dict(self._written)
 
     def write(self, versions: Mapping[str, int]) -> None:
-        """Write these versions of schemas from now on; others as before.
+        """Set the versions that are written; schemas without an entry keep theirs.
 
         Args:
-            versions: Version by name of the schema. 0 writes no record of it at all. One above the
-                newest version known here counts as that.
+            versions: Version by name of the schema. 0 disables the schema. A version above the
+                newest one counts as the newest.
         """
         for name in library.NAMES:
             if name in versions:
@@ -107,10 +107,10 @@ class Codec:
                 self._choose(name)
 
     def encode(self, name: str, record: Mapping[str, Any]) -> bytes:
-        """Return `record` in the version of schema `name` that is written, with its header.
+        """Return `record` with its header, in the written version of schema `name`.
 
         Raises:
-            SchemaNotEnabledError: that version cannot hold the record without losing something.
+            SchemaNotEnabledError: that version cannot hold the record without loss.
             ValueError, TypeError, OverflowError, KeyError: the record does not fit the schema.
         """
         encoder = self._encoders.get(name)
@@ -125,11 +125,10 @@ class Codec:
         return stream.getvalue()
 
     def decode(self, value: bytes | None) -> tuple[str, Record]:
-        """Return the schema name of a record and the record, in the newest version's shape.
+        """Return the schema name of a record, and the record in the shape of the newest version.
 
         Raises:
-            RecordError: the bytes are not a record of a schema known here, or more of them than any
-                record has.
+            RecordError: the bytes are not a record of a known schema, or exceed `STATE_BYTES`.
         """
         if not value:
             raise UndecodableRecordError("the record has no value")
@@ -170,7 +169,7 @@ class Codec:
         return record
 
     def use_id(self, schema: library.Schema, schema_id: int) -> None:
-        """Write the Confluent wire format where this version of a schema is written."""
+        """Frame this version of a schema in the Confluent wire format from now on."""
         newest = library.current(schema.name)
         self._ids[schema.name, schema.version] = schema_id
         self._writers[_confluent_header(schema_id)] = (
@@ -181,17 +180,17 @@ class Codec:
         self._choose(schema.name)
 
     def learn_id(self, schema_id: int, text: str) -> None:
-        """Read records written with this registry id from now on.
+        """Read records with this registry id from now on.
 
         Args:
             schema_id: Id in the registry, in [0, 2**32).
-            text: The writer's schema, JSON. Its record may have another namespace than ours, and
-                fields that ours has not; which schema it stands for is told by the record's name.
-                Logical types are left out: what they annotate is read as its underlying type.
+            text: The writer's schema, JSON. The name of its record, without namespace, identifies
+                the schema; it may have further fields. Logical types are read as the types that
+                they annotate.
 
         Raises:
-            UnknownSchemaError: it is not a schema, of no record that is ours, or one by which a few
-                bytes could take any memory or depth to read.
+            UnknownSchemaError: the text is not a schema, not one of a known record, or one that
+                could take any memory or depth to read a few bytes.
         """
         try:
             schema = parse_schema(readable_schema(text))
@@ -223,7 +222,7 @@ class Codec:
         )
 
     def unknown_ids(self, values: Iterable[bytes | None]) -> set[int]:
-        """Return the registry ids that records name and that are not known here."""
+        """Return the registry ids of these records that are unknown."""
         return {
             int.from_bytes(value[1:CONFLUENT_HEADER_BYTES], "big")
             for value in values
@@ -251,7 +250,7 @@ def _confluent_header(schema_id: int) -> bytes:
 
 
 def _unreadable(value: bytes) -> UndecodableRecordError | UnknownSchemaError:
-    """Return the error of a record whose first bytes name no schema known here."""
+    """Return the error of a record whose first bytes identify no known schema."""
     if value.startswith(SINGLE_OBJECT_MARK) and len(value) >= SINGLE_OBJECT_HEADER_BYTES:
         written = int.from_bytes(value[2:SINGLE_OBJECT_HEADER_BYTES], "little")
         return UnknownSchemaError(f"no schema has the fingerprint {written:016x}")

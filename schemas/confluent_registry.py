@@ -1,7 +1,7 @@
-"""A small client of a Confluent-compatible schema registry.
+"""Client of a Confluent-compatible schema registry.
 
-Nothing here is on the path of a record: ids are asked for before a batch is decoded, and the codec
-only looks them up.
+It is not on the path of a record: ids are fetched before a batch is decoded, and the codec looks
+them up.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from schemas.codec import Codec
 from schemas.errors import RegistryError, UnknownSchemaError
 
 UNKNOWN_FOR_S = 60.0
-"""Seconds for which an id the registry did not know is not asked for again."""
+"""Seconds before an id that the registry did not know is requested again."""
 
 MAX_UNKNOWN = 1_024
-"""Unknown ids remembered at most, so that noise cannot fill the memory; the oldest goes first."""
+"""Most unknown ids remembered, so that noise cannot fill the memory; the oldest is dropped."""
 
 MAX_CONCURRENT = 8
-"""Requests under way at once."""
+"""Most concurrent requests."""
 
 MAX_ID = (1 << 31) - 1
-"""Largest id that a registry gives: they are Java's ints. A larger one is not asked for."""
+"""Largest id of a registry, a Java `int`. A larger one is not requested."""
 
 _NOT_THERE = frozenset({400, 404, 410, 422})
-"""Answers that no later try changes: there is no schema with such an id."""
+"""Permanent answers: there is no schema with such an id."""
 
 T = TypeVar("T")
 
 
 class SchemaRegistry:
-    """Keeps a codec in step with a registry.
+    """Registration of schemas at a registry, and lookup of the ids of other writers.
 
     Subjects are record names (RecordNameStrategy), since the topic `observations` carries records
     of two schemas.
 
     Args:
         client: Client whose base URL is the registry's; the caller closes it.
-        codec: What learns the ids.
-        clock: Seconds that only grow.
+        codec: The codec that gets the ids.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -62,15 +62,13 @@ class SchemaRegistry:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def register(self) -> dict[str, int]:
-        """Register what is written and what may be enabled, and write with their ids from now on.
-
-        Those are the versions of every schema from the one that the codec writes to the newest.
+        """Register all versions from the written one to the newest, and frame records with the ids.
 
         Returns:
             The id of the newest version of each schema, by name.
 
         Raises:
-            RegistryError: the registry does not answer, or finds a schema incompatible.
+            RegistryError: the registry does not answer, or refuses a schema as incompatible.
         """
         written = self._codec.written
         schemas = [
@@ -91,13 +89,13 @@ class SchemaRegistry:
         return ids
 
     async def learn(self, values: Iterable[bytes | None]) -> None:
-        """Ask for the schemas that these records name and the codec does not know.
+        """Fetch the schemas of these records that the codec does not know.
 
-        Ids the registry does not know are left unknown, and not asked for again for
-        `UNKNOWN_FOR_S`; decoding their records says so.
+        Ids that the registry does not know stay unknown, and are not requested again for
+        `UNKNOWN_FOR_S`.
 
         Raises:
-            RegistryError: the registry does not answer; the records should wait, not be refused.
+            RegistryError: the registry does not answer; the records must wait.
         """
         now = self._clock()
         due = [

@@ -1,4 +1,4 @@
-"""What can be wrong with a record or with the schema registry."""
+"""Errors of records and of the schema registry."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class RecordTooLargeError(RecordError):
 
 
 class UnknownSchemaError(RecordError):
-    """The record names a schema, by fingerprint or by id, that nobody knows here."""
+    """The record names a schema, by fingerprint or by registry id, that is unknown here."""
 
     code = "UNKNOWN_SCHEMA"
 
 
 class UnexpectedSchemaError(RecordError):
-    """The record is a good one of a schema that does not belong where it was read."""
+    """A valid record of a schema that does not belong on the topic it was read from."""
 
     code = "UNEXPECTED_SCHEMA"
 

@@ -1,4 +1,4 @@
-"""Schemas of other writers: which of them can be read at a cost that the bytes of a record bound.
+"""Validation of foreign writer schemas: the bytes of a record must bound the cost of reading it.
 
 A registry is shared, so a schema under an id may be anything that Avro allows. fastavro reads
 nested records by recursion in C, without a check of the stack, and takes the count of an array's
@@ -13,19 +13,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 MAX_SCHEMA_CHARACTERS = 262_144
-"""Longest schema that is learned, as JSON; the largest of ours has some 12,000 characters."""
+"""Longest schema that is accepted, as JSON; the largest of the library has some 25,000."""
 
 MAX_SCHEMA_DEPTH = 32
-"""Deepest nesting of types in a schema that is learned; the deepest of ours has 5."""
+"""Deepest nesting of types that is accepted; the deepest of the library has 5."""
 
 MAX_VALUES = 10_000
-"""Values that a record of a schema says at most, besides the items of its arrays and maps. Types
-are referred to by name, so a schema of a few kilobytes could have any number of them, and those
-that are null take no bytes."""
+"""Most values in a record, without the items of its arrays and maps. Types are referred to by name,
+so a schema of a few kilobytes could have any number of values, and null values take no bytes."""
 
 MAX_VALUES_OF_BYTE = 16
-"""Values that an item of an array or map says at most for each byte that it takes at least. Items
-of ours say 2."""
+"""Most values in an item of an array or map for each byte that the item takes at least. Items of
+the library have 2."""
 
 _ANNOTATIONS = frozenset({"logicalType", "precision", "scale"})
 
@@ -34,9 +33,9 @@ def readable_schema(text: str) -> Any:
     """Return a writer's schema without logical types, as fastavro parses it.
 
     Raises:
-        ValueError: it is too large, nested too deeply, recursive, says too many values in one, or
-            has an array whose items may say too many in their bytes.
-        RecursionError, KeyError, TypeError: it is not a schema.
+        ValueError: the schema is too large, nested too deeply, recursive, has too many values in a
+            record, or an array whose items may have too many for their bytes.
+        RecursionError, KeyError, TypeError: the text is not a schema.
     """
     if len(text) > MAX_SCHEMA_CHARACTERS:
         raise ValueError
@@ -61,11 +60,11 @@ def _plain(schema: Any) -> Any:
 
 
 class _Cost(NamedTuple):
-    """What a value of a type takes.
+    """Bounds of the size of a value of a type.
 
     Attributes:
-        least: Bytes at least.
-        values: Values in it at most, itself included and the items of arrays and maps left out.
+        least: Fewest bytes.
+        values: Most values, itself included, without the items of arrays and maps.
     """
 
     least: int
@@ -73,13 +72,13 @@ class _Cost(NamedTuple):
 
 
 class _Check:
-    """What values of each type take, by its full name."""
+    """Costs of the named types of a schema, by full name."""
 
     def __init__(self) -> None:
         self._named: dict[str, _Cost | None] = {}  # None while its own fields are looked at
 
     def cost(self, schema: Any, namespace: str, depth: int) -> _Cost:
-        """Return what a value takes; see `readable_schema` for the exceptions."""
+        """Return the cost of a value; see `readable_schema` for the exceptions."""
         if depth == 0:
             raise ValueError
         match schema:

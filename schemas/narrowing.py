@@ -1,9 +1,9 @@
-"""What an older version of a schema cannot hold of a record, so that nothing is lost unseen.
+"""Detection of losses when a record is written in an older version of its schema.
 
-While not every reader reads the newest version, an older one is written (`Codec.write`). A field
-that the older one lacks may be left out where it has its default, since a reader gets the default
-back; or where its schema says `"droppable": true`, as of a figure that nobody decides by. With any
-other value the record cannot be written until the newer version is enabled.
+Until every reader reads the newest version, an older one is written (`Codec.write`). A field that
+the older version lacks may be left out if it has its default, which a reader gets back, or if its
+schema has `"droppable": true`. With any other value the record cannot be written until the newer
+version is enabled.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 Loss = Callable[[Any, str], Iterator[str]]
-"""Yields the paths of what would be lost of a value at a path."""
+"""Function of a value and its path that yields the paths of the fields that would be lost."""
 
 
 def loss_of(newer: Any, older: Any) -> Loss | None:
-    """Return what finds what a record of `newer` loses in `older`; None if there can be nothing.
+    """Return the function that finds what a record of `newer` loses in `older`; None if nothing.
 
     Args:
         newer, older: Parsed schemas of one record, the newer one with all fields of the older one.
@@ -96,7 +96,7 @@ def _of_union(
     newer_names: Mapping[str, Any],
     older_names: Mapping[str, Any],
 ) -> Loss | None:
-    """Follow the record of a union; our unions are of null and one other type."""
+    """Return the losses of the record of a union of null and one other type."""
     branches = older if isinstance(older, list) else [older]
     pairs = [
         (new, old)

@@ -1,8 +1,8 @@
-"""A reader of one schema, twice as fast as a reader of any.
+"""Reader of the schema `observation`, twice as fast as the general one.
 
-Single observations are most of what an ads pipeline sends, and each is a record by itself, so the
-general reader's walk over the schema is most of the price of reading one. This one reads the usual
-form, and says None to whatever is unusual or wrong: then the general one decides.
+Most records of an ads pipeline are single observations, and the general reader's walk over the
+schema is most of the cost of reading one. This reader handles the usual form and returns None for
+any other, which is then left to the general reader.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def read_plain_observation(value: bytes, at: int) -> dict[str, Any] | None:
     """Return the observation whose body begins at byte `at` and ends with `value`.
 
     Returns:
-        The record, the same as fastavro's; None if it is not of the usual form: assignment id below
-        8192 bytes, metric and event id below 64, integers below 2**55, nothing missing or left.
+        The record, equal to fastavro's; None unless it has the usual form: assignment id below 8192
+        bytes, metric and event id below 64, integers below 2**55, no byte missing or left over.
     """
     try:
         size = value[at]

@@ -1,4 +1,4 @@
-"""The levels of schemas in the log of generations, and how the first process states its own."""
+"""Levels of schemas in the log of generations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_levels(source: LogSource) -> SchemaLevels:
-    """Return the levels that the log says.
+    """Return the levels of the log.
 
     Raises:
         LogError, DependencyError: as `LogSource` does.
@@ -33,7 +33,7 @@ def read_levels(source: LogSource) -> SchemaLevels:
 
 
 def levels_of(settings: KafkaSettings) -> SchemaLevels:
-    """Return the levels of an installation, whose topics need not all be there.
+    """Return the levels of an installation; its topics may not exist yet.
 
     Raises:
         LogError, DependencyError: the log of generations cannot be read.
@@ -44,27 +44,27 @@ def levels_of(settings: KafkaSettings) -> SchemaLevels:
 
 
 def levels_after(levels: SchemaLevels, value: bytes | None) -> SchemaLevels:
-    """Return the levels after a record; one that is none of levels changes nothing."""
+    """Return the levels after a record; a record of another schema changes nothing."""
     with suppress(EventError):
         return levels.after(decode_levels_change(value))
     return levels
 
 
 def append_levels(settings: KafkaSettings, versions: Versions, *, is_initial: bool = False) -> None:
-    """Append a change of levels, and return once all in-sync replicas have it.
+    """Append a change of levels, and wait until all in-sync replicas have it.
 
     Raises:
-        DependencyError: Kafka has not taken it; it may be there nevertheless.
+        DependencyError: Kafka has not confirmed it; it may be in the log nevertheless.
     """
     change = LevelsChange(versions, is_initial, time.time_ns() // 1_000_000)
     append(settings, encode_levels_change(change))
 
 
 def settled_levels(settings: KafkaSettings, reads: Versions) -> SchemaLevels:
-    """Return the levels of an installation whose topics exist; state our own if there are none.
+    """Return the levels of an installation whose topics exist; append `reads` if there are none.
 
-    Of two processes that do so at once the first one in the log counts. One that may not write the
-    log goes on without levels, and `experiment doctor` says so.
+    Of two processes that append at once, the first one in the log counts. A process without the
+    right to write the log continues without levels, which `experiment doctor` reports.
 
     Raises:
         LogError, DependencyError: the log of generations cannot be read.

@@ -1,8 +1,8 @@
-"""Which version of every schema may be written: the one that every reader reads.
+"""Levels of schemas: the version of each that may be written, because every reader reads it.
 
-The log says so (topic `generations`). The first process of an installation logs the versions that
-it has itself, and `experiment schemas enable` raises them once every process reads newer ones. So
-processes of the next release write what those of this one read until then, without a setting.
+They are in the log (topic `generations`). The first process of an installation logs the versions
+that it has, and `experiment schemas enable` raises them once every process reads newer ones. Until
+then, processes of the next release write what those of this one read, without a setting.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MAX_LEVELS = 256
-"""Schemas that levels name at most."""
+"""Most schemas in a record of levels."""
 
 Versions = Mapping[str, int]
-"""Version by name of the schema; a name that is not there stands for 0: none."""
+"""Version by name of the schema; 0 for a name without an entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelsChange:
-    """A record of levels.
+    """Record of levels.
 
     Attributes:
-        versions: What may be written.
-        is_initial: Whether it is what the first process of an installation has; it counts only if
-            no other came before it.
-        at_ms: When that was asked for, in milliseconds since the epoch.
+        versions: Versions that may be written.
+        is_initial: Whether the first process of an installation wrote the record; such a record
+            counts only if it is the first.
+        at_ms: Time of the request, in milliseconds since the epoch.
     """
 
     versions: Versions
@@ -35,16 +35,16 @@ class LevelsChange:
 
 @dataclass(frozen=True, slots=True)
 class SchemaLevels:
-    """What the records of levels have made.
+    """State after the records of levels.
 
     Attributes:
-        versions: What may be written; None before the first record.
+        versions: Versions that may be written; None before the first record.
     """
 
     versions: Versions | None = field(default=None)
 
     def after(self, change: LevelsChange) -> SchemaLevels:
-        """Return the levels after a change. They only grow: what was written must stay readable."""
+        """Return the levels after a change; they only grow: written records stay readable."""
         before = self.versions
         if before is None:
             return SchemaLevels(dict(sorted(change.versions.items())))
@@ -53,7 +53,7 @@ class SchemaLevels:
         return SchemaLevels(higher(before, change.versions))
 
     def too_new(self, reads: Versions) -> dict[str, int]:
-        """Return what may be written and somebody who reads up to `reads` cannot read."""
+        """Return the versions that may be written and that a reader of `reads` cannot read."""
         return above(self.versions or {}, reads)
 
 
@@ -73,5 +73,5 @@ def above(versions: Versions, reads: Versions) -> dict[str, int]:
 
 
 def listed(versions: Versions) -> str:
-    """Return versions in words: `snapshot 4, tally_cell 5`."""
+    """Return versions as text, such as `snapshot 4, tally_cell 5`."""
     return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))

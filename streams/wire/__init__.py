@@ -1,10 +1,9 @@
-"""Bytes to typed events and back, one module a subject.
+"""Codecs between bytes and typed events, one module for each record.
 
-What cannot be used is an `EventError` with a stable code, and nothing else. Equal values give equal
-bytes.
+Every decoding error is an `EventError` with a stable code. Equal values give equal bytes.
 
-Snapshots stand apart, in `streams.wire.snapshots`: they need the policies and with them scipy,
-which a client that only publishes should not have to load.
+`streams.wire.snapshots` is not imported here, because it needs the policies and with them scipy,
+which a client that only publishes does not load.
 """
 
 from streams.wire.cells import decode_cell, encode_cell

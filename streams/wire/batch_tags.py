@@ -1,10 +1,10 @@
-"""Proof that a numbered batch is of a process that has one of the installation's receipt keys.
+"""Authentication of numbered batches by a MAC with one of the installation's receipt keys.
 
-A batch whose sequence was seen before is passed by, so a producer that made up sequences could have
-the batches of others passed by. A numbered batch therefore ends with a tag: the id of a receipt key
-and the MAC, by a key derived from it, over the topic, the partition, and every byte of the record
-before the tag. So neither can a sequence be given to other contents, nor can a batch be copied to
-another partition or topic.
+A batch whose sequence was seen before is skipped, so a producer with invented sequences could make
+the batches of others be skipped. A numbered batch therefore ends with a tag: the id of a receipt
+key and the MAC, by a key derived from it, over the topic, the partition, and every byte of the
+record before the tag. A sequence cannot be reused for other contents, and a batch cannot be copied
+to another partition or topic.
 
 The tag is the last field of its Avro record, which makes it the last `TAG_BYTES` bytes of the
 value, whatever the framing.
@@ -18,14 +18,14 @@ from streams.model.errors import EventError
 from streams.model.receipts import TAG_BYTES, Keyring
 
 BLANK_TAG = bytes(TAG_BYTES)
-"""Stands where `seal` puts the tag."""
+"""Placeholder that `seal` replaces by the tag."""
 
 Seal = Callable[[str, int, bytes], bytes]
-"""Gives the record of a topic (its name in the catalogue) and partition its tag."""
+"""Sets the tag of an encoded batch for a topic (its name in the catalogue) and a partition."""
 
 
 def sealer(keyring: Keyring) -> Seal:
-    """Return what puts tags on encoded batches."""
+    """Return a function that sets the tags of encoded batches."""
 
     def seal(topic: str, partition: int, value: bytes) -> bytes:
         body = value[:-TAG_BYTES]
@@ -35,10 +35,10 @@ def sealer(keyring: Keyring) -> Seal:
 
 
 def check_tag(keyring: Keyring, topic: str, partition: int, value: bytes) -> None:
-    """Return if the numbered batch in `value` was made for this place by the holder of a key.
+    """Verify that a holder of a key made the numbered batch in `value` for this partition.
 
     Raises:
-        EventError: it was not (`SEQUENCE_NOT_AUTHENTIC`).
+        EventError: the tag is not valid (`SEQUENCE_NOT_AUTHENTIC`).
     """
     body, tag = value[:-TAG_BYTES], value[-TAG_BYTES:]
     if not keyring.has_tagged(tag, _place(topic, partition), body):

@@ -45,7 +45,7 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
     """Return the cell in a Kafka record.
 
     Raises:
-        EventError: it cannot be read, or a field of it cannot be used.
+        EventError: the record cannot be read, or a field is invalid.
     """
     record = read("tally_cell", value, codec, STATE_BYTES)
     with event_errors():

@@ -1,4 +1,4 @@
-"""Commands: requests to change an experiment."""
+"""Codec of `command`: a request to change an experiment."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def encode_command(command: Command, codec: Codec = SINGLE_OBJECT) -> bytes:
 
 
 def decode_command(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Command:
-    """Return the command in a Kafka record. Its payload is any JSON object; nobody checked it.
+    """Return the command in a Kafka record; its payload is an unvalidated JSON object.
 
     Raises:
-        EventError: it cannot be read, or a field of it cannot be used.
+        EventError: the record cannot be read, or a field is invalid.
     """
     record = read("command", value, codec)
     with event_errors():

@@ -1,4 +1,4 @@
-"""Dead letters: events that could not be used, with their place and bytes."""
+"""Codec of `dead_letter`: events that could not be used, with their position and bytes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def decode_dead_letter(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Dea
     """Return the dead letter in a Kafka record.
 
     Raises:
-        EventError: it cannot be read.
+        EventError: the record cannot be read.
     """
     record = read("dead_letter", value, codec, STATE_BYTES)
     with event_errors():

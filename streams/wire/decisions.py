@@ -1,4 +1,4 @@
-"""Decisions about experiments, with their evidence."""
+"""Codec of `decision`: a decision about an experiment, with its evidence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def decode_decision(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Decisi
     """Return the decision in a Kafka record.
 
     Raises:
-        EventError: it cannot be read, or a field of it cannot be used.
+        EventError: the record cannot be read, or a field is invalid.
     """
     record = read("decision", value, codec)
     with event_errors():

@@ -1,4 +1,7 @@
-"""Ends of experiments in the logs of events. Always single objects, whatever frames the others."""
+"""Codec of `experiment_end`: the end of an experiment in one partition of a log of events.
+
+Always single objects, with or without a schema registry.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _HEADERS = tuple(SINGLE_OBJECT_MARK + each.fingerprint for each in library.versi
 
 
 def is_experiment_end(value: bytes | None) -> bool:
-    """Return whether a record says that it is the end of an experiment."""
+    """Return whether the header of a record is that of an `experiment_end`."""
     return value is not None and value.startswith(_HEADERS)
 
 
@@ -28,7 +31,7 @@ def encode_experiment_end(
         archived_at_ms: When it was archived.
         keyring: Signs the record.
         topic: Name of the topic in the catalogue.
-        partition: The partition; in another one the record is not valid.
+        partition: The partition; the record is invalid in any other one.
     """
     record = {
         "experiment_id": experiment_id(experiment),
@@ -42,7 +45,7 @@ def decode_experiment_end(value: bytes | None, keyring: Keyring, topic: str, par
     """Return the experiment that a record ends, as a 64-bit number.
 
     Raises:
-        EventError: it cannot be read, or no process with a receipt key made it for this place.
+        EventError: the record cannot be read, or its tag is not valid for this partition.
     """
     record = read(_NAME, value, SINGLE_OBJECT)
     with event_errors():

@@ -1,4 +1,4 @@
-"""The schema registry, as processes use it: at their start, and before a batch is decoded."""
+"""The framing of a process: single objects, or the wire format of a schema registry."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from streams.wire.schema_gate import SchemaGate
 
 
 class Framing:
-    """The codec of a process, kept in step with a schema registry if there is one.
+    """The codec of a process, and the schema registry that it learns writer schemas from.
 
     Attributes:
-        codec: To be passed to every function that encodes or decodes.
+        codec: Argument of every function that encodes or decodes records.
     """
 
     def __init__(self, codec: Codec, registry: SchemaRegistry | None = None) -> None:
@@ -27,13 +27,13 @@ class Framing:
         self._registry = registry
 
     async def prepare(self, values: Iterable[bytes | None]) -> None:
-        """Learn the schemas that the records of a batch name, before they are decoded.
+        """Fetch the writer schemas of a batch of records, before they are decoded.
 
-        Does nothing without a registry. A schema the registry does not have stays unknown, and
-        decoding its records says so.
+        Without a registry this does nothing. Records of a schema that the registry does not have
+        fail to decode (`UNKNOWN_SCHEMA`).
 
         Raises:
-            DependencyError: the registry does not answer. Keep the batch and try again.
+            DependencyError: the registry does not answer; keep the batch and try again.
         """
         if self._registry is not None:
             with _dependency_errors():
@@ -44,10 +44,10 @@ class Framing:
 async def framing(
     registry_url: str | None, *, gate: SchemaGate | None = None, timeout_s: float = 5.0
 ) -> AsyncIterator[Framing]:
-    """Open the framing of a process: single objects, or the wire format of a registry.
+    """Open the framing of a process.
 
     Args:
-        registry_url: Where a Confluent-compatible registry is; None for none.
+        registry_url: URL of a Confluent-compatible registry; None for none.
         gate: Which versions are written; None for the newest ones.
         timeout_s: Longest wait for one of its answers.
 

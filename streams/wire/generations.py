@@ -1,4 +1,7 @@
-"""Changes of generations. Always single objects: whoever reads them needs no schema registry."""
+"""Codec of `generation_change`: a change of a generation.
+
+Always single objects, so a reader needs no schema registry.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def decode_generation_change(value: bytes | None) -> GenerationChange:
     """Return the change in a Kafka record.
 
     Raises:
-        EventError: it cannot be read, or a field of it cannot be used.
+        EventError: the record cannot be read, or a field is invalid.
     """
     record = read("generation_change", value, SINGLE_OBJECT)
     with event_errors():

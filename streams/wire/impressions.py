@@ -1,4 +1,4 @@
-"""Impression batches: columns of integers, the impressions of an experiment side by side."""
+"""Codec of `impression_batch`: columns of integers, grouped by experiment."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def decode_impression_batch(value: bytes | None, codec: Codec = SINGLE_OBJECT) -
     """Return the batch of impressions in a Kafka record.
 
     Raises:
-        EventError: it cannot be read, its columns differ in length (`UNEQUAL_COLUMNS`), or a number
-            is outside its bounds (`OUT_OF_RANGE`). Only our own processes write these records, so
-            one bad impression condemns its batch.
+        EventError: the record cannot be read, its columns differ in length (`UNEQUAL_COLUMNS`), or
+            a number is outside its bounds (`OUT_OF_RANGE`). Only processes of the installation
+            write these records, so one invalid impression invalidates its batch.
     """
     record = read("impression_batch", value, codec)
     with event_errors():

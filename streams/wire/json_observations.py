@@ -1,7 +1,7 @@
-"""Observations in JSON: what outside producers send, over HTTP or straight to Kafka.
+"""Observations in JSON, as external producers send them over HTTP or directly to Kafka.
 
 An object `{"assignmentId", "metric", "value", "eventId"?, "timestamp"?}` or a list of them; the
-timestamp in milliseconds since the epoch. Types are strict: `true` and `"1"` are no numbers.
+timestamp in milliseconds since the epoch. Types are strict: `true` and `"1"` are not numbers.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ _FIELDS = frozenset({*_REQUIRED, "eventId", "timestamp"})
 def decode_json_observations(body: bytes) -> ObservationBatch:
     """Return the observations in a JSON text, one object or a list of them.
 
-    A bad member of a list stands as its error among the good ones, at its place: one bad
-    observation must not cost the others.
+    An invalid member of a list is replaced by its error, so that it does not affect the others.
 
     Raises:
         EventError: the text is not JSON (`INVALID_JSON`), neither object nor list (`WRONG_TYPE`),
@@ -54,7 +53,7 @@ def _observation(fields: Any) -> Observation:
     if not isinstance(fields, dict):
         raise EventError("WRONG_TYPE", "an observation must be an object")
     if not fields.keys() <= _FIELDS:
-        # A misspelt eventId must not silently cost the protection against repetition.
+        # A misspelled eventId would silently disable deduplication.
         unknown = min(fields.keys() - _FIELDS)[:QUOTED_CHARACTERS]
         raise EventError("UNKNOWN_FIELD", "an observation has no such field", unknown)
     for name in _REQUIRED:

@@ -1,4 +1,4 @@
-"""The bounds of an observation, the same in Avro and in JSON."""
+"""Bounds of the fields of an observation, for Avro and JSON alike."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_observation(observation: Observation) -> Observation:
 
     Raises:
         EventError: a text is empty or too long, or the time is out of range (`OUT_OF_RANGE`), the
-            metric's name is not one (`INVALID_NAME`), or the value is too large
+            metric's name is invalid (`INVALID_NAME`), or the value is too large
             (`VALUE_OUT_OF_RANGE`). Paths are the fields' names in JSON.
     """
     if not 1 <= len(observation.assignment_id) <= ASSIGNMENT_ID_LIMIT:

@@ -1,4 +1,4 @@
-"""Observations: Avro, single or in batches, and JSON. The first byte tells."""
+"""Codec of `observation` and `observation_batch`, and of JSON, told apart by the first byte."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from streams.wire.records import (
 
 
 def decode_observations(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> ObservationBatch:
-    """Return the observations of a Kafka record, of whatever form.
+    """Return the observations of a Kafka record in any of the encodings.
 
-    A bad member of a batch or list stands as its error among the good ones, at its place.
+    An invalid member of a batch or list is replaced by its error.
 
     Raises:
-        EventError: nothing of the record can be used (`UNDECODABLE_RECORD`, `UNKNOWN_SCHEMA`,
+        EventError: no part of the record can be used (`UNDECODABLE_RECORD`, `UNKNOWN_SCHEMA`,
             `UNEXPECTED_SCHEMA`, `TOO_MANY_OBSERVATIONS`, `INVALID_JSON`, `RECORD_TOO_LARGE`), or it
             is a single bad observation.
     """
@@ -46,16 +46,16 @@ def decode_observations(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Ob
 
 
 def encode_observation(observation: Observation, codec: Codec = SINGLE_OBJECT) -> bytes:
-    """Return the record of one observation: what a pipeline publishes.
+    """Return the record of one observation, as a pipeline publishes it.
 
     Raises:
-        EventError: a field is outside its bounds, so no reader would take it.
+        EventError: a field is outside its bounds.
     """
     return codec.encode("observation", _fields(observation))
 
 
 def encode_observation_batch(batch: ObservationBatch, codec: Codec = SINGLE_OBJECT) -> bytes:
-    """Return the record of a batch of good observations; one with a sequence is to be sealed.
+    """Return the record of a batch of valid observations; one with a sequence must be sealed.
 
     Raises:
         EventError: a field is outside its bounds, or there are too many observations.

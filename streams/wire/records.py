@@ -1,4 +1,4 @@
-"""What every module here shares: the codec, the errors' translation, and the values Avro lacks."""
+"""Shared parts of the codecs: errors, bounds, and values that Avro has no type for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.errors import RecordError
 from streams.model.errors import EventError, InputError
 
 SINGLE_OBJECT = Codec()
-"""Codec of every process without a schema registry; with one, pass a codec of your own instead."""
+"""Codec of a process without a schema registry; with a registry, `Framing` has the codec."""
 
 MAX_INTEGER_BYTES = 64
 """Longest integer that is read; sums of squares over 2**60 units need 33 bytes."""
@@ -42,10 +42,10 @@ E = TypeVar("E", bound=StrEnum)
 
 @contextmanager
 def event_errors() -> Iterator[None]:
-    """Turn any exception into an `EventError`: of the same code where it has one.
+    """Convert any exception of the block into an `EventError`, with the same code if it has one.
 
-    A decoder runs in it, so whatever a record makes the code raise that reads it is an error of
-    that record (`UNDECODABLE_RECORD`) and of nothing else.
+    Decoders run in it, so an unexpected exception is an error of the record
+    (`UNDECODABLE_RECORD`) and cannot end the process.
     """
     try:
         yield
@@ -54,7 +54,7 @@ def event_errors() -> Iterator[None]:
 
 
 def event_error(error: Exception) -> EventError:
-    """Return what reading a record raised as the error of its event."""
+    """Return the `EventError` of an exception that reading a record raised."""
     match error:
         case EventError():
             return error
@@ -67,13 +67,13 @@ def event_error(error: Exception) -> EventError:
 
 
 def check_size(value: bytes | None, limit: int = EVENT_BYTES) -> None:
-    """Refuse a value that is larger than any its topic takes uncompressed, before it is decoded.
+    """Refuse a value that is larger than any uncompressed record of its topic, before decoding.
 
     A broker bounds what it stores, and that may be compressed a thousand times. Producers bound a
     record before they compress it, at 1 MB unless told otherwise, and ours do.
 
     Raises:
-        EventError: it is larger (`RECORD_TOO_LARGE`).
+        EventError: the value is larger (`RECORD_TOO_LARGE`).
     """
     if value is not None and len(value) > limit:
         raise EventError(TOO_LARGE, f"{len(value)} bytes, must be <= {limit}")
@@ -89,8 +89,8 @@ def read(name: str, value: bytes | None, codec: Codec, limit: int = EVENT_BYTES)
         limit: Bytes that are decoded at most.
 
     Raises:
-        EventError: there is none (`UNDECODABLE_RECORD`, `UNKNOWN_SCHEMA`, `UNEXPECTED_SCHEMA`), or
-            it is larger than `limit` (`RECORD_TOO_LARGE`).
+        EventError: the value is not such a record (`UNDECODABLE_RECORD`, `UNKNOWN_SCHEMA`,
+            `UNEXPECTED_SCHEMA`), or is larger than `limit` (`RECORD_TOO_LARGE`).
     """
     with event_errors():
         check_size(value, limit)
@@ -111,7 +111,7 @@ def integer_bytes(number: int) -> bytes:
 
 
 def integer(data: bytes, path: str) -> int:
-    """Return the integer behind `integer_bytes`.
+    """Return the integer that `integer_bytes` encoded.
 
     Raises:
         EventError: there are no bytes, or more than `MAX_INTEGER_BYTES` (`OUT_OF_RANGE`).

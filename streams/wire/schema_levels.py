@@ -31,7 +31,7 @@ def decode_levels_change(value: bytes | None) -> LevelsChange:
     """Return the change of levels in a Kafka record.
 
     Raises:
-        EventError: it cannot be read, or a field of it cannot be used.
+        EventError: the record cannot be read, or a field is invalid.
     """
     record = read("schema_levels", value, SINGLE_OBJECT)
     with event_errors():
