@@ -20,8 +20,8 @@ from streams.fold.base import never
 from streams.model.errors import ConfigurationError, DependencyError, NewerEntryError
 from streams.model.events import Answer, Decision
 from streams.settings import Settings
+from streams.wire.framing import Framing
 from streams.wire.records import SINGLE_OBJECT
-from streams.wire.registry import Framing
 from streams.worker import partition_processor
 from streams.worker.app import make_app
 from streams.worker.partition_processor import Outcome, PartitionProcessor, progress_key
