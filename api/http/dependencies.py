@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from fastapi import Depends, Request, Response
 
 from api.auth import ApiKeyAuth
+from api.http.models.responses import Readiness, ResponseModel
 from api.monitoring.prometheus import RequestCounters
-from api.monitoring.readiness import Readiness
 from api.services.assign import AssignmentService
 from api.services.control import CommandService
 from api.services.observe import ObservationService
@@ -52,9 +51,9 @@ CallerDep = Annotated[str, Depends(_caller)]
 """Name of the API key of a request, which `FastPathApp` has checked; empty without keys."""
 
 
-def json_response(payload: Any, status: int = 200) -> Response:
-    """Return a payload as JSON."""
-    return rendered_response(orjson.dumps(payload), status)
+def json_response(response: ResponseModel, status: int = 200) -> Response:
+    """Return a response model as JSON."""
+    return rendered_response(response.to_json(), status)
 
 
 def rendered_response(body: bytes, status: int = 200) -> Response:

@@ -12,16 +12,24 @@ from api.http.handlers.commands import (
 from api.http.handlers.experiments import get_experiment, get_experiment_stats, list_experiments
 from api.http.handlers.operation import health, metrics, ready
 from api.http.handlers.traffic import assign_variant, assign_variants, record_observations
+from api.http.models.queries import ExperimentsQuery
 from api.http.models.requests import (
     AssignmentContext,
     AssignmentsRequest,
     ConcludeRequest,
-    ExperimentsQuery,
     ObservationRequest,
 )
-from api.http.openapi import AssignmentsPage, ExperimentsPage, ReadinessPage
+from api.http.models.responses import (
+    Accepted,
+    Assignment,
+    AssignmentsPage,
+    Experiment,
+    ExperimentsPage,
+    Health,
+    Readiness,
+)
 from api.http.routing import Body, Endpoint
-from experiment_streams_client.results import Accepted, Assignment, Experiment, Health, Stats
+from experiment_streams_client.results import Stats
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.model.events import CommandKind
 
@@ -138,8 +146,8 @@ ENDPOINTS = (
         path="/ready",
         handler=ready,
         tag="operation",
-        response=ReadinessPage,
-        errors=((503, ReadinessPage),),
+        response=Readiness,
+        errors=((503, Readiness),),
     ),
     Endpoint(
         method="GET",

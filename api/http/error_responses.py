@@ -1,4 +1,4 @@
-"""From an error to an answer: one table from codes to statuses, one shape of body."""
+"""Error responses: one table from codes to statuses, one shape of body."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-import orjson
-
+from api.http.models.responses import ErrorDetails, ErrorResponse
 from schemas.errors import SchemaNotEnabledError
 from streams.model.errors import DependencyError, EngineError
 
@@ -43,12 +42,12 @@ STATUS_OF_CODE: dict[str, HTTPStatus] = {
 }
 """Every code whose status is not 422. What is wrong with the input itself is always a 422."""
 
-_OUTSIDE = {
+_MESSAGE_OF_CODE = {
     "SPOOL_FULL": "what is to be kept does not fit now; try again",
     "COMMAND_TIMED_OUT": "no worker has answered in time; repeat the request with the same "
     "Idempotency-Key to get the answer",
 }
-_OUTSIDE_BY_DEPENDENCY = {
+_MESSAGE_OF_DEPENDENCY = {
     "kafka": "the log cannot be written now; try again",
     "redis": "the experiments cannot be read now; try again",
     "worker": "no worker has answered in time; try again",
@@ -68,11 +67,11 @@ _log = logging.getLogger(__name__)
 
 
 class AccessError(EngineError):
-    """The caller has shown no key, or one that does not reach so far."""
+    """A request without a valid API key, or whose key lacks the scope."""
 
 
 class RouteError(EngineError):
-    """There is no such route, or it does not take this method.
+    """A request for a path that does not exist, or with a method it does not take.
 
     Attributes:
         allow: The methods it takes, as the header `Allow` has them; empty when there is no route.
@@ -92,24 +91,25 @@ def status_of(code: str) -> int:
     return STATUS_OF_CODE.get(code, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
-def error_body(error: EngineError) -> dict[str, Any]:
-    """Return the JSON value of an error: {"error": {"code", "message", "path"}}.
+def error_json(error: EngineError) -> bytes:
+    """Return the JSON of an error.
 
-    What a dependency said may name hosts, paths and users, and is for the log alone.
+    The message of a dependency may name hosts, paths and users, and is for the log alone.
     """
-    message = _outside(error) if isinstance(error, DependencyError) else error.message
-    return {"error": {"code": error.code, "message": message, "path": error.path}}
+    message = _public_message(error) if isinstance(error, DependencyError) else error.message
+    details = ErrorDetails(code=error.code, message=message, path=error.path)
+    return ErrorResponse(error=details).to_json()
 
 
-def _outside(error: DependencyError) -> str:
-    fixed = _OUTSIDE.get(error.code) or _OUTSIDE_BY_DEPENDENCY.get(error.dependency)
+def _public_message(error: DependencyError) -> str:
+    fixed = _MESSAGE_OF_CODE.get(error.code) or _MESSAGE_OF_DEPENDENCY.get(error.dependency)
     return fixed or "something the API needs does not answer now; try again"
 
 
 def error_response(error: Exception) -> tuple[int, bytes, Headers, str]:
     """Return status, body, headers and code of the answer to `error`.
 
-    What is no error of ours is a bug: it is logged here, and the answer does not tell what it was.
+    Any other exception is a bug: it is logged here, and the response does not describe it.
     """
     if isinstance(error, SchemaNotEnabledError):
         error = EngineError(error.code, str(error))
@@ -118,7 +118,7 @@ def error_response(error: Exception) -> tuple[int, bytes, Headers, str]:
         error = EngineError("INTERNAL", "the API made a mistake; its log says which")
     elif isinstance(error, DependencyError):
         _log.warning("answered %d: %s: %s", status_of(error.code), error.dependency, error)
-    body = orjson.dumps(error_body(error))
+    body = error_json(error)
     headers = [JSON_HEADER, NO_STORE, (b"content-length", b"%d" % len(body))]
     if isinstance(error, DependencyError):
         headers.append((b"retry-after", b"%d" % error.retry_after_s))

@@ -15,55 +15,14 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.http.models.responses import ErrorResponse
 from api.http.routing import Body, Endpoint
-from experiment_streams_client.results import Assignment, Experiment, Readiness
 
 _REFERENCE = "#/components/schemas/{model}"
 
 
-class ErrorDetails(BaseModel):
-    """What is wrong: a stable code, a sentence, and the field at fault."""
-
-    code: str
-    message: str
-    path: str
-
-
-class ErrorPage(BaseModel):
-    """The body of every error."""
-
-    error: ErrorDetails
-
-
-class ExperimentsPage(BaseModel):
-    """A page of the experiments, newest first.
-
-    Attributes:
-        nextCursor: Leads to the next page; null on the last one.
-    """
-
-    experiments: tuple[Experiment, ...]
-    nextCursor: str | None = None  # noqa: N815 - as it stands in the JSON
-
-
-class AssignmentsPage(BaseModel):
-    """A row for each unit, in it an assignment or an error for each experiment."""
-
-    assignments: tuple[tuple[Assignment | ErrorPage, ...], ...]
-
-
-class ReadinessPage(Readiness):
-    """Whether the API can assign.
-
-    Attributes:
-        degraded: Names of what is not there, and is done without for now.
-    """
-
-    degraded: tuple[str, ...] = ()
-
-
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorPage, "description": description}
+    status: {"model": ErrorResponse, "description": description}
     for status, description in (
         (401, "No valid API key."),
         (403, "The key does not have the scope."),
@@ -176,7 +135,7 @@ def with_schemas(app: FastAPI, models: Sequence[type[BaseModel]]) -> None:
 
 def _document_errors(document: dict[str, Any]) -> None:
     """Add what any route may answer, before its own code runs, to each of them."""
-    content = {"application/json": {"schema": {"$ref": _REFERENCE.format(model="ErrorPage")}}}
+    content = {"application/json": {"schema": {"$ref": _REFERENCE.format(model="ErrorResponse")}}}
     for methods in document["paths"].values():
         for method, operation in methods.items():
             answers = _ANYWHERE + (_WITH_BODY if method in _BODY_METHODS else ())

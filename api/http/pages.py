@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import orjson
 
-from api.http.payloads import experiment_payload, stats_payload, variant_payload
+from api.http.payloads import experiment_response, stats_payload, variant_payload
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import InputError
 
@@ -90,7 +90,7 @@ async def experiments_page(
     size = 0
     budget = _Budget()
     for _, _, found in page[:limit]:
-        part = orjson.dumps(experiment_payload(found.experiment))
+        part = experiment_response(found.experiment).to_json()
         if parts and size + len(part) > MAX_PAGE_BYTES:
             break
         parts.append(part)

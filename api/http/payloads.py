@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.http.models import responses
 from streams.analysis.evidence_json import evidence_json, failure_json, metrics_json
 from streams.analysis.misspelled_metrics import misspelt_metrics
 from streams.experiments.lifecycle import Experiment
@@ -18,31 +19,31 @@ _NO_DENOMINATOR = {
 }
 
 
-def experiment_payload(experiment: Experiment) -> JsonObject:
-    """Return an experiment: its definition with all defaults filled in, and where it is."""
+def experiment_response(experiment: Experiment) -> responses.Experiment:
+    """Return the response for an experiment, with all defaults of its definition filled in."""
     definition = experiment.definition
     winner = experiment.winner
-    return {
-        "id": experiment.id,
-        "status": experiment.status,
-        "version": experiment.version,
-        "config": definition.config.model_dump(by_alias=True, mode="json"),
-        "variants": [
-            {
-                "id": experiment.variant_id(index),
-                "name": variant.name,
-                "isControl": variant.is_control,
-                "weight": variant.weight,
-                "config": variant.config,
-            }
+    return responses.Experiment(
+        id=experiment.id,
+        status=experiment.status,
+        version=experiment.version,
+        config=definition.config.model_dump(by_alias=True, mode="json"),
+        variants=tuple(
+            responses.Variant(
+                id=experiment.variant_id(index),
+                name=variant.name,
+                is_control=variant.is_control,
+                weight=variant.weight,
+                config=variant.config,
+            )
             for index, variant in enumerate(definition.variants)
-        ],
-        "createdAt": experiment.created_at_ms,
-        "startedAt": experiment.started_at_ms,
-        "concludedAt": experiment.concluded_at_ms,
-        "winnerVariantId": None if winner is None else experiment.variant_id(winner),
-        "promotion": _promotion(experiment),
-    }
+        ),
+        created_at=experiment.created_at_ms,
+        started_at=experiment.started_at_ms,
+        concluded_at=experiment.concluded_at_ms,
+        winner_variant_id=None if winner is None else experiment.variant_id(winner),
+        promotion=_promotion(experiment),
+    )
 
 
 def stats_payload(snapshot: Snapshot) -> JsonObject:
@@ -108,16 +109,16 @@ def _evidence(snapshot: Snapshot) -> JsonObject | None:
     return None if found is None else {"sinceConclusion": None} | found
 
 
-def _promotion(experiment: Experiment) -> JsonObject | None:
+def _promotion(experiment: Experiment) -> responses.Promotion | None:
     found = experiment.promotion
     if found is None:
         return None
-    return {
-        "variantId": experiment.variant_id(found.variant),
-        "controlShare": found.control_weight / ALLOCATION_TOTAL,
-        "isAutomatic": found.is_automatic,
-        "rolledBackAt": found.began_at_ms if found.is_rolled_back else None,
-    }
+    return responses.Promotion(
+        variant_id=experiment.variant_id(found.variant),
+        control_share=found.control_weight / ALLOCATION_TOTAL,
+        is_automatic=found.is_automatic,
+        rolled_back_at=found.began_at_ms if found.is_rolled_back else None,
+    )
 
 
 def _statistics(snapshot: Snapshot, index: int) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Can this process assign, and what is not there?"""
+"""Readiness: whether this process can assign, and what is missing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from api.delivery import Delivery
+from api.http.models.responses import Readiness
 from api.snapshots.follower import Experiments
 from api.spool.spool import Spool
 from streams.model.errors import DependencyError, EngineError
@@ -31,26 +31,8 @@ SHOWN = 10
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """What `GET /ready` says.
-
-    Attributes:
-        missing: What keeps this process from assigning, by name; empty when it is ready.
-        degraded: What is not there, and is done without for now.
-    """
-
-    missing: tuple[str, ...]
-    degraded: tuple[str, ...]
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether this process can assign."""
-        return not self.missing
-
-
 class ReadinessMonitor:
-    """Knows who is there.
+    """Observes Kafka, Redis, workers and spool, and derives the readiness from them.
 
     Attributes:
         dead_letters: What the live workers could not use since their start, by code.
@@ -137,7 +119,7 @@ class ReadinessMonitor:
         degraded += [f"snapshot:{name}" for name in unreadable[:SHOWN]]
         failed = sorted(self._experiments.not_evaluated)
         degraded += [f"evaluation:{name}" for name in failed[:SHOWN]]
-        return Readiness(tuple(missing), tuple(degraded))
+        return Readiness(ready=not missing, missing=tuple(missing), degraded=tuple(degraded))
 
     def follow(self, background: BackgroundTasks) -> None:
         """Keep looking, by tasks of `background`."""

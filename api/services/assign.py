@@ -1,15 +1,15 @@
-"""Answers requests for variants: decide, log, and answer once the log would survive."""
+"""Assignment of units to variants: decide, log, and answer once the record is durable."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any, Protocol
 
 import orjson
 
-from api.http.error_responses import error_body
+from api.http.error_responses import error_json
 from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.outbox import ImpressionRow
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
@@ -17,10 +17,14 @@ from api.snapshots.follower import Experiments, RunningExperiment
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind
 from streams.model.errors import EngineError, InputError, ReceiptError
+from streams.model.events import ALIASES
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
 from streams.model.times import unit_hint
 from streams.model.validation import parse
 from streams.projection.receipts import Place, Standing
+
+MAX_CONTEXT_BYTES = 16_384
+"""Longest JSON that is logged of one request."""
 
 _RANDOM_BYTES = 16
 _POOL_BYTES = 4_096
@@ -45,7 +49,7 @@ class ImpressionLog(Protocol):
         """Take an impression."""
 
     def written(self) -> Awaitable[None]:
-        """Return what is done when all that was added would survive."""
+        """Return a future that is done once all that was added is durable."""
 
 
 class ReceiptStore(Protocol):
@@ -143,7 +147,7 @@ class AssignmentService:
         except EngineError as error:
             if isinstance(error, InputError):
                 error.path = f"units[{index}].{error.path}"
-            return orjson.dumps(error_body(error))
+            return error_json(error)
         return answer
 
     def _decide(self, running: RunningExperiment, context: AssignmentContext) -> bytes | None:
@@ -165,7 +169,7 @@ class AssignmentService:
             assignment = self._choose(assigner, key, context)
         if not assignment.enrolled:
             return self._outside(running, Reason.NOT_ENROLLED)
-        logged = context.logged()
+        logged = logged_context(context)
         receipt, features = _receipt(running, assignment), assignment.features
         self._add(receipt, logged, features, is_repeatable=is_repeatable)
         self.answered[_ASSIGNED] += 1
@@ -181,7 +185,7 @@ class AssignmentService:
         self, running: RunningExperiment, context: AssignmentContext
     ) -> bytes:
         assigner = running.assigner
-        logged = context.logged()
+        logged = logged_context(context)
         key = _unit_key(assigner.unit_kind, context)
         fallback = _fallback_key(assigner, key, context)
         # Where neither id is known, the fallback decides: it is the one that was there before.
@@ -222,7 +226,7 @@ class AssignmentService:
         ids = (unit, other) if is_shared else (unit,)
         aliases = [each for each in ids if each is not None and each != receipt.unit]
         # Logged each time: the process that wrote the first may have died before it could.
-        logged = context.logged(aliases) if aliases else logged
+        logged = logged_context(context, aliases) if aliases else logged
         self._add(receipt, logged, features, is_repeatable=True)
         self.answered[reason] += 1
         variant = receipt.variant - assigner.first_index
@@ -283,6 +287,42 @@ class AssignmentService:
                 features,
             )
         )
+
+
+def logged_context(context: AssignmentContext, aliases: Sequence[int] = ()) -> str:
+    """Return what is logged of a request: JSON, empty if there is nothing.
+
+    The ids of user and session are not: the log knows a unit by its hash.
+
+    Args:
+        context: The request.
+        aliases: Unit hashes of other ids of the unit; its first receipts are rebuilt from them.
+
+    Raises:
+        InputError: it is too long (`OUT_OF_RANGE`) or nested too deeply (`TOO_DEEP`).
+    """
+    logged: dict[str, Any] = {}
+    if context.device:
+        logged["device"] = context.device
+    if context.location:
+        logged["location"] = context.location
+    if context.features:
+        logged["features"] = context.features
+    if aliases:
+        logged[ALIASES] = [f"{alias:016x}" for alias in aliases]
+    if not logged:
+        return ""
+    try:
+        text = orjson.dumps(logged)
+    except orjson.JSONEncodeError as error:
+        raise InputError("TOO_DEEP", f"cannot be logged: {error}", "features") from error
+    if len(text) > MAX_CONTEXT_BYTES:
+        raise InputError(
+            "OUT_OF_RANGE",
+            f"the logged part has {len(text)} bytes, must be <= {MAX_CONTEXT_BYTES}",
+            "features",
+        )
+    return text.decode()
 
 
 class _Randomness:

@@ -1,4 +1,4 @@
-"""Takes observations: what of a request the workers will count, all of it at once."""
+"""Observations of a request: checked as the workers will check them, and taken together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import orjson
 
 from api.http.bodies import decode_json, decode_loosely, path_of_not_finite
+from api.http.models.responses import Accepted, Rejected
 from streams.model.errors import EventError
 from streams.model.events import Observation
 from streams.model.receipts import Keyring, check_attribution
@@ -30,7 +31,7 @@ class ObservationLog(Protocol):
         """Take observations."""
 
     def written(self) -> Awaitable[None]:
-        """Return what is done when all that was added would survive."""
+        """Return a future that is done once all that was added is durable."""
 
 
 def _accept(experiment: int, metric: str, value: int) -> None:
@@ -157,8 +158,8 @@ def _inner(error: EventError) -> EventError:
 
 
 def _answer(n_accepted: int, bad: Sequence[tuple[int, EventError]]) -> bytes:
-    rejected = [
-        {"index": index, "code": error.code, "path": error.path, "message": error.message}
+    rejected = tuple(
+        Rejected(index=index, code=error.code, path=error.path, message=error.message)
         for index, error in bad[:MAX_REJECTED_LISTED]
-    ]
-    return orjson.dumps({"accepted": n_accepted, "rejected": rejected, "rejectedCount": len(bad)})
+    )
+    return Accepted(accepted=n_accepted, rejected=rejected, rejected_count=len(bad)).to_json()

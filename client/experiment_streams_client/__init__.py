@@ -4,17 +4,11 @@ The publishers stand apart, since they need Kafka's client library: `Observation
 `experiment_streams_client.publisher`, and `ImpressionPublisher`, which mints receipts, beside it.
 """
 
+from api.http.models.requests import AssignmentContext, ObservationRequest
+from api.http.models.responses import Accepted, Assignment, ErrorDetails, Experiment, Rejected
 from experiment_streams_client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
-from experiment_streams_client.requests import Context, Observation
-from experiment_streams_client.results import (
-    Accepted,
-    Assignment,
-    Experiment,
-    Refused,
-    Rejected,
-    Stats,
-)
+from experiment_streams_client.results import Stats
 
 __all__ = [
     "DEFAULT_URL",
@@ -22,12 +16,12 @@ __all__ = [
     "ApiError",
     "ApiUnreachableError",
     "Assignment",
+    "AssignmentContext",
     "AsyncExperimentClient",
-    "Context",
+    "ErrorDetails",
     "Experiment",
     "ExperimentClient",
-    "Observation",
-    "Refused",
+    "ObservationRequest",
     "Rejected",
     "Stats",
 ]

@@ -13,20 +13,18 @@ from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
-from experiment_streams_client.errors import ApiError, ApiUnreachableError
-from experiment_streams_client.requests import Context, Observation
-from experiment_streams_client.results import (
+from api.http.models.requests import AssignmentContext, ObservationRequest
+from api.http.models.responses import (
     Accepted,
     Assignment,
+    ErrorDetails,
     Experiment,
-    ExperimentsPage,
     Health,
     Readiness,
-    Refused,
-    Stats,
-    assignments,
-    experiments,
 )
+from experiment_streams_client.errors import ApiError, ApiUnreachableError
+from experiment_streams_client.results import Experiments, Stats, assignments, experiments
+from streams.model.validation import InputModel, parse
 
 T = TypeVar("T")
 
@@ -194,7 +192,7 @@ def _experiments_page(
     parameters = {"limit": PAGE_LIMIT, "status": ",".join(statuses) or None, "cursor": cursor}
     query = urlencode({name: value for name, value in parameters.items() if value is not None})
 
-    def next_page(page: ExperimentsPage) -> Call[tuple[Experiment, ...]] | None:
+    def next_page(page: Experiments) -> Call[tuple[Experiment, ...]] | None:
         return _experiments_page(statuses, page.next_cursor) if page.next_cursor else None
 
     return Call("GET", f"/experiments?{query}", experiments, next_page=next_page)
@@ -214,13 +212,13 @@ def get_experiment_stats(experiment_id: str) -> Call[Stats]:
 
 
 def assign_variant(
-    experiment_id: str, context: Context | Mapping[str, Any] | None = None
+    experiment_id: str, context: AssignmentContext | Mapping[str, Any] | None = None
 ) -> Call[Assignment]:
     """Choose the variant for one request.
 
     Args:
         experiment_id: A running experiment, or a concluded one with a control share.
-        context: Who asks: `Context(user_id=…)`, or a mapping with the JSON names.
+        context: Who asks: `AssignmentContext(user_id=…)`, or a mapping with the JSON names.
 
     Raises:
         ApiError: 404 `EXPERIMENT_NOT_FOUND`, 409 `EXPERIMENT_NOT_RUNNING`, 422 if the unit that the
@@ -228,7 +226,7 @@ def assign_variant(
 
     Examples:
         ```
-        assignment = client.assign_variant(experiment.id, Context(user_id="user_123"))
+        assignment = client.assign_variant(experiment.id, AssignmentContext(user_id="user_123"))
         ad_id = assignment.config["adId"]
         ```
     """
@@ -243,8 +241,8 @@ def assign_variant(
 
 
 def assign_variants(
-    experiment_ids: Sequence[str], contexts: Sequence[Context | Mapping[str, Any]]
-) -> Call[tuple[tuple[Assignment | Refused, ...], ...]]:
+    experiment_ids: Sequence[str], contexts: Sequence[AssignmentContext | Mapping[str, Any]]
+) -> Call[tuple[tuple[Assignment | ErrorDetails, ...], ...]]:
     """Choose the variants of several experiments for several units at once.
 
     Returns:
@@ -277,7 +275,7 @@ def record_observation(
         timestamp: Time of the event, in milliseconds since the epoch; now unless given.
 
     Raises:
-        EventError: the value is not finite or too large; nothing was sent.
+        InputError: a field is out of its bounds (`NOT_FINITE`, `OUT_OF_RANGE`); nothing was sent.
         ApiError: 422 if the assignment id is forged, truncated or expired.
 
     Examples:
@@ -285,24 +283,30 @@ def record_observation(
         client.record_observation(assignment.id, "revenue", 49.99, event_id="order_1")
         ```
     """
-    observation = Observation(assignment_id, metric, value, event_id, timestamp)
+    fields = {
+        "assignment_id": assignment_id,
+        "metric": metric,
+        "value": value,
+        "event_id": event_id,
+        "timestamp": timestamp,
+    }
+    observation = parse(ObservationRequest, fields)
     return Call(
         "POST",
         "/observations",
         Accepted.model_validate,
-        observation.to_json(),
+        _body(observation),
         is_repeatable=event_id is not None,
     )
 
 
-def record_observations(observations: Iterable[Observation]) -> Call[Accepted]:
+def record_observations(observations: Iterable[ObservationRequest]) -> Call[Accepted]:
     """Record several observations in one request: the good ones are taken, all of them or none.
 
     Returns:
         How many were taken, and in `rejected` which were not and why.
 
     Raises:
-        EventError: a value is not finite or too large; nothing was sent.
         ApiError: 422 if none can be taken, with the path of the first, as in `[0].assignmentId`.
 
     Examples:
@@ -317,7 +321,7 @@ def record_observations(observations: Iterable[Observation]) -> Call[Accepted]:
         "POST",
         "/observations",
         Accepted.model_validate,
-        [observation.to_json() for observation in taken],
+        [_body(observation) for observation in taken],
         is_repeatable=all(observation.event_id is not None for observation in taken),
     )
 
@@ -343,7 +347,12 @@ def _place(experiment_id: str, action: str = "") -> str:
     return f"/experiments/{quote(experiment_id, safe='')}{action}"
 
 
-def _context(context: Context | Mapping[str, Any] | None) -> dict[str, Any]:
-    if isinstance(context, Context):
-        return context.to_json()
+def _context(context: AssignmentContext | Mapping[str, Any] | None) -> dict[str, Any]:
+    if isinstance(context, AssignmentContext):
+        return _body(context)
     return dict(context or {})
+
+
+def _body(request: InputModel) -> dict[str, Any]:
+    """Return the JSON object of a request; what is not given is left out."""
+    return request.model_dump(by_alias=True, exclude_none=True)

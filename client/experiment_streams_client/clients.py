@@ -38,7 +38,7 @@ class ExperimentClient(Methods):
     Examples:
         ```
         with ExperimentClient("http://127.0.0.1:8080") as client:
-            assignment = client.assign_variant(experiment_id, Context(user_id="user_123"))
+            assignment = client.assign_variant(experiment_id, AssignmentContext(user_id="user_123"))
             client.record_observation(assignment.id, "click", 1)
         ```
     """

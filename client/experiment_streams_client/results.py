@@ -7,114 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field
+
+from api.http.models.responses import (
+    Assignment,
+    AssignmentsPage,
+    ErrorDetails,
+    ErrorResponse,
+    Experiment,
+    ExperimentsPage,
+    ResponseModel,
+)
 
 
-class Result(BaseModel):
-    """Base of all results: snake_case here, camelCase on the wire."""
-
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class Variant(Result):
-    """A variant of an experiment, as its author wrote it."""
-
-    id: str
-    name: str
-    is_control: bool
-    weight: float | None = None
-    config: dict[str, Any]
-
-
-class Promotion(Result):
-    """What a concluded experiment goes on assigning until it is archived.
-
-    Attributes:
-        variant_id: Variant it was concluded with.
-        control_share: Share that the control keeps beside it, in (0, 0.5].
-        is_automatic: Whether the experiment has promoted it by itself.
-        rolled_back_at: When the winner was taken back, in milliseconds since the epoch; None while
-            it is promoted. Since then the control is shown to everybody.
-    """
-
-    variant_id: str
-    control_share: float
-    is_automatic: bool
-    rolled_back_at: int | None = None
-
-
-class Experiment(Result):
-    """An experiment and where it is in its life.
-
-    Attributes:
-        status: `draft`, `running`, `paused`, `concluded` or `archived`.
-        version: Number of commands applied.
-        config: The configuration, complete, with its JSON names.
-        created_at, started_at, concluded_at: Milliseconds since the epoch; None if not yet.
-        winner_variant_id: Variant it was concluded with; the control after a roll-back.
-        promotion: What it goes on assigning after the conclusion; None if nothing.
-    """
-
-    id: str
-    status: str
-    version: int
-    config: dict[str, Any]
-    variants: tuple[Variant, ...]
-    created_at: int
-    started_at: int | None = None
-    concluded_at: int | None = None
-    winner_variant_id: str | None = None
-    promotion: Promotion | None = None
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return str(self.config["name"])
-
-
-class Assignment(Result):
-    """The variant chosen for one request.
-
-    Attributes:
-        id: The receipt that observations name; None for a unit that is not enrolled.
-        config: Configuration of the variant.
-        enrolled: Whether the unit takes part. One that does not gets the control's configuration,
-            and nothing is logged.
-        reason: Why it got this variant, as a stable code.
-        propensity: Probability the variant had, in (0, 1]; None for a unit that is not enrolled.
-    """
-
-    id: str | None
-    experiment_id: str
-    variant_id: str
-    variant_name: str
-    config: dict[str, Any]
-    enrolled: bool
-    reason: str
-    propensity: float | None
-
-
-class Refused(Result):
-    """Why a call for several assignments has none for one experiment and unit.
-
-    Attributes:
-        code: Stable code, as of an `ApiError`.
-        message: One sentence for a person.
-        path: Field at fault, as in `units[0].userId`; empty when there is none.
-    """
-
-    code: str
-    message: str
-    path: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unwrap(cls, payload: Any) -> Any:
-        return payload.get("error", payload) if isinstance(payload, dict) else payload
-
-
-class AgainstControl(Result):
+class AgainstControl(ResponseModel):
     """One metric of one variant against the control.
 
     Attributes:
@@ -138,14 +44,14 @@ class AgainstControl(Result):
     p_value: float
 
 
-class Undefined(Result):
+class Undefined(ResponseModel):
     """Why the mean of a metric does not exist, as a stable code and one sentence."""
 
     code: str
     message: str
 
 
-class MetricStats(Result):
+class MetricStats(ResponseModel):
     """One metric of one variant.
 
     Attributes:
@@ -171,7 +77,7 @@ class MetricStats(Result):
     against_control: AgainstControl | None = None
 
 
-class VariantStats(Result):
+class VariantStats(ResponseModel):
     """What is known of a variant.
 
     Attributes:
@@ -196,7 +102,7 @@ class VariantStats(Result):
     metrics: dict[str, MetricStats]
 
 
-class VariantResult(Result):
+class VariantResult(ResponseModel):
     """A variant with its statistics."""
 
     id: str
@@ -205,21 +111,21 @@ class VariantResult(Result):
     stats: VariantStats
 
 
-class Winner(Result):
+class Winner(ResponseModel):
     """The variant that is certain enough to win, or the one the experiment was concluded with."""
 
     id: str
     name: str
 
 
-class Contradiction(Result):
+class Contradiction(ResponseModel):
     """Why a metric is not modelled by the kind that was declared."""
 
     code: str
     message: str
 
 
-class Periods(Result):
+class Periods(ResponseModel):
     """How units count that were assigned at different times, for posteriors and policy.
 
     Attributes:
@@ -233,7 +139,7 @@ class Periods(Result):
     stratified: bool = False
 
 
-class MetricModel(Result):
+class MetricModel(ResponseModel):
     """How a metric was read.
 
     Attributes:
@@ -253,7 +159,7 @@ class MetricModel(Result):
     periods: Periods | None = None
 
 
-class Comparison(Result):
+class Comparison(ResponseModel):
     """How far the leader is ahead of another variant.
 
     Attributes:
@@ -269,7 +175,7 @@ class Comparison(Result):
     p_value: float
 
 
-class SampleRatio(Result):
+class SampleRatio(ResponseModel):
     """Whether units arrive as they were shared out.
 
     Attributes:
@@ -283,7 +189,7 @@ class SampleRatio(Result):
     ratios: dict[str, float | None]
 
 
-class Guardrail(Result):
+class Guardrail(ResponseModel):
     """One guardrail metric of one variant.
 
     Attributes:
@@ -300,7 +206,7 @@ class Guardrail(Result):
     is_tripped: bool
 
 
-class SinceConclusion(Result):
+class SinceConclusion(ResponseModel):
     """How a promoted winner does beside the control share, by what came since the conclusion alone.
 
     Attributes:
@@ -314,7 +220,7 @@ class SinceConclusion(Result):
     guardrails: tuple[Guardrail, ...]
 
 
-class Miscounts(Result):
+class Miscounts(ResponseModel):
     """What could not be counted, or not as it should.
 
     Attributes:
@@ -338,7 +244,7 @@ class Miscounts(Result):
     is_heavy: bool
 
 
-class Evidence(Result):
+class Evidence(ResponseModel):
     """What the recommended action follows from.
 
     Attributes:
@@ -375,7 +281,7 @@ class Evidence(Result):
     promotion_obstacles: tuple[str, ...]
 
 
-class FeatureUse(Result):
+class FeatureUse(ResponseModel):
     """How often a feature of a contextual experiment said something.
 
     Attributes:
@@ -390,7 +296,7 @@ class FeatureUse(Result):
     unknown_share: float
 
 
-class Failure(Result):
+class Failure(ResponseModel):
     """Why the statistics are older than the experiment's version.
 
     Attributes:
@@ -406,7 +312,7 @@ class Failure(Result):
     statistics_version: int
 
 
-class MisspeltMetric(Result):
+class MisspeltMetric(ResponseModel):
     """A declared metric without an observation, and an undeclared one like it that has some.
 
     Attributes:
@@ -420,7 +326,7 @@ class MisspeltMetric(Result):
     observations: int
 
 
-class Stats(Result):
+class Stats(ResponseModel):
     """What is known of an experiment.
 
     Attributes:
@@ -461,54 +367,7 @@ class Stats(Result):
     failure: Failure | None = None
 
 
-class Rejected(Result):
-    """An observation of a list that was refused while others of the list were taken.
-
-    Attributes:
-        index: Its place in the list, from 0.
-        code: Stable code.
-        path: Field at fault, as in `[3].value`.
-        message: One sentence for a person.
-    """
-
-    index: int
-    code: str
-    path: str
-    message: str
-
-
-class Accepted(Result):
-    """How many observations were taken.
-
-    Attributes:
-        accepted: Observations taken.
-        rejected: The refused ones, the first hundred of them; empty if all were taken.
-        rejected_count: Number of refused ones.
-    """
-
-    accepted: int
-    rejected: tuple[Rejected, ...] = ()
-    rejected_count: int = 0
-
-
-class Health(Result):
-    """The API is alive."""
-
-    status: str
-
-
-class Readiness(Result):
-    """Whether the API can assign.
-
-    Attributes:
-        missing: Names of what it lacks; empty when it is ready.
-    """
-
-    ready: bool
-    missing: tuple[str, ...] = ()
-
-
-class ExperimentsPage(tuple[Experiment, ...]):  # noqa: SLOT001 - a tuple that knows one thing more
+class Experiments(tuple[Experiment, ...]):  # noqa: SLOT001 - a tuple that knows one thing more
     """Experiments of one answer.
 
     Attributes:
@@ -518,23 +377,18 @@ class ExperimentsPage(tuple[Experiment, ...]):  # noqa: SLOT001 - a tuple that k
     next_cursor: str | None = None
 
 
-class _Experiments(Result):
-    experiments: tuple[Experiment, ...]
-    next_cursor: str | None = None
-
-
-class _Assignments(Result):
-    assignments: tuple[tuple[Assignment | Refused, ...], ...]
-
-
-def experiments(payload: Any) -> ExperimentsPage:
+def experiments(payload: Any) -> Experiments:
     """Return the experiments of a `GET /experiments`."""
-    found = _Experiments.model_validate(payload)
-    page = ExperimentsPage(found.experiments)
-    page.next_cursor = found.next_cursor
-    return page
+    page = ExperimentsPage.model_validate(payload)
+    found = Experiments(page.experiments)
+    found.next_cursor = page.next_cursor
+    return found
 
 
-def assignments(payload: Any) -> tuple[tuple[Assignment | Refused, ...], ...]:
+def assignments(payload: Any) -> tuple[tuple[Assignment | ErrorDetails, ...], ...]:
     """Return the assignments of a `POST /assign`, or why there is none, one row per unit."""
-    return _Assignments.model_validate(payload).assignments
+    rows = AssignmentsPage.model_validate(payload).assignments
+    return tuple(
+        tuple(each.error if isinstance(each, ErrorResponse) else each for each in row)
+        for row in rows
+    )

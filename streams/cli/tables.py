@@ -9,9 +9,9 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from experiment_streams_client import Experiment
 from experiment_streams_client.results import (
     AgainstControl,
-    Experiment,
     MetricStats,
     Miscounts,
     Stats,

@@ -15,8 +15,8 @@ from api.http.cors import Origins
 from api.http.dependencies import Services
 from api.http.fast_path import FastPathApp
 from api.http.fastapi_app import fastapi_app
+from api.http.models.responses import Readiness
 from api.monitoring.prometheus import RequestCounters
-from api.monitoring.readiness import Readiness
 from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
@@ -224,7 +224,7 @@ async def memory_api(
             auth,
             SchemaGate() if schemas is None else schemas,
             counters,
-            lambda: readiness or Readiness((), ()),
+            lambda: readiness or Readiness(ready=True),
             lambda: b"",
             lambda: KEYRING.ids[0],
         )

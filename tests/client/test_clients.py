@@ -14,15 +14,16 @@ import stamina
 from experiment_streams_client import (
     ApiError,
     ApiUnreachableError,
+    AssignmentContext,
     AsyncExperimentClient,
-    Context,
     ExperimentClient,
-    Observation,
+    ObservationRequest,
 )
 from experiment_streams_client.methods import Method, Methods
-from streams.model.errors import EventError
+from streams.model.errors import InputError
 
 EXPERIMENT_ID = "exp_0000000000000"
+CLICK = ObservationRequest(assignment_id="AQ", metric="click", value=1)
 VARIANTS: list[dict[str, Any]] = [{"name": "A", "isControl": True}, {"name": "B"}]
 CONFIG = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"}
 EXPERIMENT = {
@@ -149,7 +150,7 @@ def test_every_command_draws_its_own_key_and_its_retries_keep_it() -> None:
 
 def test_assign_sends_the_context_and_returns_the_variant() -> None:
     server = Server(ok(ASSIGNMENT))
-    context = Context(
+    context = AssignmentContext(
         user_id="user_123",
         fallback_unit_id="anonymous_4",
         timestamp=5,
@@ -192,7 +193,7 @@ def test_observations_carry_their_event_id_and_time() -> None:
         "timestamp": 9,
     }
 
-    client.record_observations([Observation("AQ", "click", 1)])
+    client.record_observations([CLICK])
     assert server.body == [{"assignmentId": "AQ", "metric": "click", "value": 1}]
 
 
@@ -200,8 +201,10 @@ def test_observations_carry_their_event_id_and_time() -> None:
 def test_a_value_without_meaning_is_refused_before_it_is_sent(value: float) -> None:
     server = Server(ok(ACCEPTED))
 
-    with pytest.raises(EventError):
+    with pytest.raises(InputError) as caught:
         client_of(server).record_observation("AQ", "click", value)
+    assert caught.value.code in {"NOT_FINITE", "OUT_OF_RANGE"}
+    assert caught.value.path == "value"
 
     assert server.requests == []
 
@@ -361,7 +364,7 @@ def test_refused_observations_of_a_list_are_named() -> None:
         httpx.Response(202, json={"accepted": 1, "rejected": [rejected], "rejectedCount": 1})
     )
 
-    taken = client_of(server).record_observations([Observation("AQ", "click", 1)] * 2)
+    taken = client_of(server).record_observations([CLICK] * 2)
 
     assert (taken.accepted, taken.rejected_count) == (1, 1)
     assert (taken.rejected[0].index, taken.rejected[0].code) == (1, "FORGED_RECEIPT")

@@ -14,6 +14,7 @@ import numpy as np
 
 from api.http.bodies import decode_object
 from api.http.models.requests import AssignmentContext, AssignmentsRequest
+from api.services.assign import logged_context
 from schemas import library
 from schemas.codec import CONFLUENT_MARK, Codec
 from schemas.errors import RecordError
@@ -182,7 +183,7 @@ def _archived(data: bytes) -> None:
 
 
 def _assignment(data: bytes) -> None:
-    parse(AssignmentContext, decode_object(data)).logged()
+    logged_context(parse(AssignmentContext, decode_object(data)))
 
 
 DECODERS: Mapping[str, Decoder] = {

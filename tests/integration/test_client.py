@@ -11,12 +11,12 @@ import pytest
 from experiment_streams_client import (
     ApiError,
     Assignment,
+    AssignmentContext,
     AsyncExperimentClient,
-    Context,
+    ErrorDetails,
     Experiment,
     ExperimentClient,
-    Observation,
-    Refused,
+    ObservationRequest,
     Stats,
 )
 from tests.integration.test_up import up
@@ -68,7 +68,7 @@ def refusal(call: Callable[[], object]) -> tuple[int, str, str]:
 
 def test_the_six_calls_of_an_ads_server(client: ExperimentClient, running: Experiment) -> None:
     assignment = client.assign_variant(
-        running.id, Context(user_id="user_123", device="mobile", features={"age": 35})
+        running.id, AssignmentContext(user_id="user_123", device="mobile", features={"age": 35})
     )
     assert assignment.id is not None
     assert assignment.config["adId"] in {"ad_1", "ad_2"}
@@ -76,7 +76,13 @@ def test_the_six_calls_of_an_ads_server(client: ExperimentClient, running: Exper
 
     taken = client.record_observation(assignment.id, "click", 1, event_id="c1")
     client.record_observation(assignment.id, "click", 1, event_id="c1")
-    client.record_observations([Observation(assignment.id, "revenue", 49.99, "o1")])
+    client.record_observations(
+        [
+            ObservationRequest(
+                assignment_id=assignment.id, metric="revenue", value=49.99, event_id="o1"
+            )
+        ]
+    )
 
     assert taken.accepted == 1
     # Three topics bring them, in any order.
@@ -145,7 +151,7 @@ async def test_the_asynchronous_client_assigns_many_at_once(
 ) -> None:
     other = client.start_experiment(client.create_experiment(CONFIG, VARIANTS).id)
     ids = [running.id, other.id]
-    contexts = [Context(user_id=f"user_{number}") for number in range(20)]
+    contexts = [AssignmentContext(user_id=f"user_{number}") for number in range(20)]
 
     async with AsyncExperimentClient(url) as opened:
         rows = await opened.assign_variants(ids, contexts)
@@ -160,6 +166,6 @@ async def test_the_asynchronous_client_assigns_many_at_once(
     assert given == [ids] * len(contexts)
     assert rows[7][1] == single  # a user is assigned once, however often it is asked
     assert assigned == rows[0][1]
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, ErrorDetails)
     assert refused.code == "EXPERIMENT_NOT_FOUND"
     until(client, other.id, lambda found: found.total_assignments == len(contexts))

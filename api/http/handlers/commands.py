@@ -11,7 +11,7 @@ from fastapi import Header, Request, Response
 from api.http.bodies import decode_object
 from api.http.dependencies import CallerDep, Services, ServicesDep, json_response
 from api.http.models.requests import ConcludeRequest
-from api.http.payloads import experiment_payload
+from api.http.payloads import experiment_response
 from api.services.control import IdempotencyKey
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.experiments.definition_versions import unused
@@ -42,7 +42,7 @@ async def create_experiment(
     services.schemas.require_definition(definition)
     payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
     snapshot = await services.commands.create(payload, _idempotency_key(caller, key, body))
-    return json_response(experiment_payload(snapshot.experiment), 201)
+    return json_response(experiment_response(snapshot.experiment), 201)
 
 
 async def update_experiment(
@@ -111,7 +111,7 @@ async def _change(
 ) -> Response:
     number = _number(services, experiment_id)
     snapshot = await services.commands.change(number, kind, payload, key)
-    return json_response(experiment_payload(snapshot.experiment))
+    return json_response(experiment_response(snapshot.experiment))
 
 
 def _number(services: Services, experiment_id: str) -> int:

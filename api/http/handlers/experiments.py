@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from api.http.dependencies import ServicesDep, json_response, rendered_response
-from api.http.models.requests import ExperimentsQuery
+from api.http.models.queries import ExperimentsQuery
 from api.http.pages import experiments_page, position_of, stats_page
-from api.http.payloads import experiment_payload
+from api.http.payloads import experiment_response
 from streams.experiments.lifecycle import Status
 from streams.model.errors import InputError, quoted
 
@@ -31,7 +31,7 @@ async def list_experiments(
 async def get_experiment(services: ServicesDep, experiment_id: str) -> Response:
     """Return an experiment: configuration, variants and status."""
     return json_response(
-        experiment_payload(services.experiments.snapshot(experiment_id).experiment)
+        experiment_response(services.experiments.snapshot(experiment_id).experiment)
     )
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from fastapi import Response
 
 from api.http.dependencies import ServicesDep, json_response
+from api.http.models.responses import Health
 
 PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def health() -> Response:
     """Say that the API is alive."""
-    return json_response({"status": "ok"})
+    return json_response(Health(status="ok"))
 
 
 async def ready(services: ServicesDep) -> Response:
     """Say whether the API can assign, what is missing, and what it does without for now."""
     found = services.readiness()
-    payload = {"ready": found.is_ready, "missing": found.missing, "degraded": found.degraded}
-    return json_response(payload, 200 if found.is_ready else 503)
+    return json_response(found, 200 if found.ready else 503)
 
 
 async def metrics(services: ServicesDep) -> Response:

@@ -1,36 +1,25 @@
-"""What the routes take, besides definitions and updates of experiments."""
+"""Requests of the API, for the server that checks them and the client that sends them.
+
+Definitions and updates of experiments are in `streams.experiments.definition`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Annotated, Any
 
-import orjson
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from streams.experiments.ignored_units import MAX_UNIT_ID
-from streams.experiments.lifecycle import Status
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
-from streams.model.errors import InputError, quoted
-from streams.model.events import ALIASES
+from streams.model.errors import quoted
 from streams.model.validation import InputModel, problem
-
-MAX_CONTEXT_BYTES = 16_384
-"""What may be logged about one request, as JSON."""
 
 MAX_ASSIGNMENTS = 1_000
 """Experiments times units of one call."""
 
 TIME_LIMIT_MS = 1 << 48
 
-DEFAULT_LIMIT = 50
-MAX_LIMIT = 200
-"""Experiments of a page."""
-
-CURSOR_PATTERN = "^[A-Za-z0-9_-]{22}$"
-
-_STATUS = "|".join(Status)
 
 UnitId = Annotated[str, StringConstraints(max_length=MAX_UNIT_ID)]
 """An empty one is valid input: it is an ignored unit of most experiments, and gets the control."""
@@ -77,40 +66,6 @@ class AssignmentContext(InputModel):
     device: ShortText | None = None
     location: ShortText | None = None
     features: dict[str, Any] | None = None
-
-    def logged(self, aliases: Sequence[int] = ()) -> str:
-        """Return what is logged of it: JSON, empty if there is nothing.
-
-        The ids of user and session are not: the log knows a unit by its hash.
-
-        Args:
-            aliases: Unit hashes of other ids of the unit; its first receipts are rebuilt from them.
-
-        Raises:
-            InputError: it is too long (`OUT_OF_RANGE`) or nested too deeply (`TOO_DEEP`).
-        """
-        context: dict[str, Any] = {}
-        if self.device:
-            context["device"] = self.device
-        if self.location:
-            context["location"] = self.location
-        if self.features:
-            context["features"] = self.features
-        if aliases:
-            context[ALIASES] = [f"{alias:016x}" for alias in aliases]
-        if not context:
-            return ""
-        try:
-            text = orjson.dumps(context)
-        except orjson.JSONEncodeError as error:
-            raise InputError("TOO_DEEP", f"cannot be logged: {error}", "features") from error
-        if len(text) > MAX_CONTEXT_BYTES:
-            raise InputError(
-                "OUT_OF_RANGE",
-                f"the logged part has {len(text)} bytes, must be <= {MAX_CONTEXT_BYTES}",
-                "features",
-            )
-        return text.decode()
 
 
 class AssignmentsRequest(InputModel):
@@ -160,31 +115,3 @@ class ObservationRequest(InputModel):
     value: float = Field(ge=-1e9, le=1e9)
     event_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     timestamp: int | None = Field(default=None, ge=0, lt=TIME_LIMIT_MS)
-
-
-class ExperimentsQuery(BaseModel):
-    """Query parameters of the list of experiments.
-
-    Attributes:
-        limit: Experiments of a page at most.
-        cursor: `nextCursor` of the page before; None for the first page. Refused with a code of its
-            own, so its pattern is documented only.
-        status: Statuses, separated by commas; None for all.
-    """
-
-    limit: int = Field(
-        default=DEFAULT_LIMIT,
-        ge=1,
-        le=MAX_LIMIT,
-        description="Experiments of a page; it may have fewer.",
-    )
-    cursor: str | None = Field(
-        default=None,
-        description="`nextCursor` of the page before.",
-        json_schema_extra={"pattern": CURSOR_PATTERN},
-    )
-    status: str | None = Field(
-        default=None,
-        description="Only experiments with this status; several are separated by commas.",
-        json_schema_extra={"pattern": f"^({_STATUS})(,({_STATUS}))*$"},
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from experiment_streams_client import Assignment, Observation, Stats
+from experiment_streams_client import Assignment, ObservationRequest, Stats
 from streams.model.quantities import to_micro
 
 ASSIGNMENTS = "assignments"
@@ -72,7 +72,7 @@ class Ledger:
         self.assignments_answered += 1
         self._units[assignment.variant_id].add(assignment.id)
 
-    def observed(self, variant_id: str, observation: Observation) -> None:
+    def observed(self, variant_id: str, observation: ObservationRequest) -> None:
         """Write down an observation that is handed over; call it for every repetition too."""
         self.observations_sent += 1
         events = self._events[variant_id, observation.metric]

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from experiment_streams_client import (
     ApiError,
     Assignment,
+    AssignmentContext,
     AsyncExperimentClient,
-    Context,
-    Observation,
-    Refused,
+    ErrorDetails,
+    ObservationRequest,
 )
 from experiment_streams_client.publisher import ObservationPublisher
 from streams.cli.demo.ledger import Ledger
@@ -78,18 +78,23 @@ class Pipeline:
         for assignment in assignments:
             self.ledger.assigned(assignment)
         await asyncio.sleep(REACTION_S)
-        through_api: list[Observation] = []
+        through_api: list[ObservationRequest] = []
         for assignment in assignments:
             if assignment.id is not None:
                 trial = self.trial_of[assignment.experiment_id]
                 for event in response(self.seed, visit, trial, assignment.variant_name):
-                    observation = Observation(
-                        assignment.id, event.metric, event.value, event.event_id
+                    observation = ObservationRequest(
+                        assignment_id=assignment.id,
+                        metric=event.metric,
+                        value=event.value,
+                        event_id=event.event_id,
                     )
                     for _ in range(event.copies):
                         self.ledger.observed(assignment.variant_id, observation)
                         if event.is_direct:
-                            await self.publisher.publish_async(*astuple(observation))
+                            await self.publisher.publish_async(
+                                assignment.id, event.metric, event.value, event.event_id
+                            )
                         else:
                             through_api.append(observation)
         if through_api:
@@ -97,7 +102,7 @@ class Pipeline:
 
     async def _assign(self, visit: Visit) -> tuple[Assignment, ...]:
         """Assign all experiments: in one call for every other visit, else in a call each."""
-        context = Context(
+        context = AssignmentContext(
             user_id=visit.user_id,
             session_id=visit.session_id,
             device=visit.device,
@@ -120,7 +125,7 @@ async def create_experiments(client: AsyncExperimentClient) -> dict[str, Trial]:
     return trial_of
 
 
-def _accepted(answer: Assignment | Refused) -> Assignment:
-    if isinstance(answer, Refused):
+def _accepted(answer: Assignment | ErrorDetails) -> Assignment:
+    if isinstance(answer, ErrorDetails):
         raise ApiError(answer.code, answer.message, answer.path, status=HTTPStatus.OK)
     return answer

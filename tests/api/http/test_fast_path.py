@@ -13,8 +13,8 @@ import pytest
 from api.auth import ApiKeyAuth, Scope, api_key_auth, is_loopback, new_key, read_keys
 from api.http.endpoints import ENDPOINTS
 from api.http.error_responses import RouteError
+from api.http.models.responses import Readiness
 from api.http.routing import PARAMETER, RoutingTable
-from api.monitoring.readiness import Readiness
 from api.spool.spool import SpoolPosition, SpoolRecord
 from streams.model.errors import ConfigurationError
 from tests.api.memory import Api, definition, memory_api
@@ -205,7 +205,7 @@ def test_loopback_is_known(host: str) -> None:
 
 
 async def test_ready_says_what_is_missing(tmp_path: Path) -> None:
-    lacking = Readiness(("redis", "worker"), ("kafka",))
+    lacking = Readiness(ready=False, missing=("redis", "worker"), degraded=("kafka",))
     async with memory_api(tmp_path, readiness=lacking) as api:
         answer = await api.http.get("/ready")
 

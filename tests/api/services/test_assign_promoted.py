@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from experiment_streams_client.results import Experiment, Stats
+from api.http.models.responses import Experiment
+from experiment_streams_client.results import Stats
 from streams.analysis.evaluate import evaluate
 from streams.experiments.snapshot import Snapshot
 from streams.model.quantities import PROPENSITY_ONE

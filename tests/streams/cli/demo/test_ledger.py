@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiment_streams_client import Assignment, Observation, Stats
+from experiment_streams_client import Assignment, ObservationRequest, Stats
 from streams.cli.demo.ledger import ASSIGNMENTS, Count, Ledger, Line
 from tests.streams.cli.conftest import EXPERIMENT_ID
 
@@ -22,6 +22,12 @@ def assignment(receipt: str | None, variant_id: str = A) -> Assignment:
     )
 
 
+def observation(assignment_id: str, metric: str, value: float, event_id: str) -> ObservationRequest:
+    return ObservationRequest(
+        assignment_id=assignment_id, metric=metric, value=value, event_id=event_id
+    )
+
+
 def lines_of(ledger: Ledger, stats: dict[str, Any]) -> dict[tuple[str, str], Line]:
     compared = ledger.compared(Stats.model_validate(stats))
     return {(line.variant, line.metric): line for line in compared}
@@ -32,8 +38,8 @@ def test_a_unit_counts_once_and_so_does_an_event_however_often_they_come(stats) 
     for receipt in ("r1", "r1", "r2", None):
         ledger.assigned(assignment(receipt))
     for event_id in ("e1", "e1", "e2"):
-        ledger.observed(A, Observation("r1", "revenue", 0.1, event_id))
-    ledger.observed(A, Observation("r2", "revenue", 0.2, "e1"))
+        ledger.observed(A, observation("r1", "revenue", 0.1, event_id))
+    ledger.observed(A, observation("r2", "revenue", 0.2, "e1"))
 
     lines = lines_of(ledger, stats)
 
@@ -46,9 +52,9 @@ def test_a_unit_counts_once_and_so_does_an_event_however_often_they_come(stats) 
 def test_a_line_is_exact_only_if_number_and_sum_agree(stats) -> None:
     ledger = Ledger()
     for index, value in enumerate((9.99, 20.0, 20.0)):
-        ledger.observed(A, Observation(f"r{index}", "revenue", value, "e"))
+        ledger.observed(A, observation(f"r{index}", "revenue", value, "e"))
     for index, value in enumerate((9.99, 20.0, 69.98)):
-        ledger.observed(B, Observation(f"r{index}", "revenue", value, "e"))
+        ledger.observed(B, observation(f"r{index}", "revenue", value, "e"))
 
     lines = lines_of(ledger, stats)
 
@@ -59,7 +65,7 @@ def test_a_line_is_exact_only_if_number_and_sum_agree(stats) -> None:
 
 def test_what_only_one_side_knows_differs(stats) -> None:
     ledger = Ledger()
-    ledger.observed(A, Observation("r1", "signup", 1, "e"))
+    ledger.observed(A, observation("r1", "signup", 1, "e"))
 
     lines = lines_of(ledger, stats)
 

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from experiment_streams_client import Assignment, AsyncExperimentClient, Observation
+from experiment_streams_client import Assignment, AsyncExperimentClient, ObservationRequest
 from streams.cli.demo import report
 from streams.cli.demo.ledger import Ledger
 from streams.cli.demo.report import settled
@@ -35,7 +35,12 @@ def ledger(stats) -> Ledger:
             each, rest = divmod(metric["sumMicro"], metric["observations"])
             for number in range(metric["observations"]):
                 value = (each + (rest if number == 0 else 0)) / 1_000_000
-                written.observed(variant["id"], Observation("r", name, value, str(number)))
+                written.observed(
+                    variant["id"],
+                    ObservationRequest(
+                        assignment_id="r", metric=name, value=value, event_id=str(number)
+                    ),
+                )
     return written
 
 

@@ -1,0 +1,43 @@
+"""Query parameters of the API."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from streams.experiments.lifecycle import Status
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+"""Experiments of a page."""
+
+CURSOR_PATTERN = "^[A-Za-z0-9_-]{22}$"
+
+_STATUS = "|".join(Status)
+
+
+class ExperimentsQuery(BaseModel):
+    """Query parameters of the list of experiments.
+
+    Attributes:
+        limit: Experiments of a page at most.
+        cursor: `nextCursor` of the page before; None for the first page. Refused with a code of its
+            own, so its pattern is documented only.
+        status: Statuses, separated by commas; None for all.
+    """
+
+    limit: int = Field(
+        default=DEFAULT_LIMIT,
+        ge=1,
+        le=MAX_LIMIT,
+        description="Experiments of a page; it may have fewer.",
+    )
+    cursor: str | None = Field(
+        default=None,
+        description="`nextCursor` of the page before.",
+        json_schema_extra={"pattern": CURSOR_PATTERN},
+    )
+    status: str | None = Field(
+        default=None,
+        description="Only experiments with this status; several are separated by commas.",
+        json_schema_extra={"pattern": f"^({_STATUS})(,({_STATUS}))*$"},
+    )

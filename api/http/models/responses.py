@@ -1,0 +1,182 @@
+"""Responses of the API, for the server that renders them and the client that reads them.
+
+The statistics of an experiment are a response of their own: `Stats`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+class ResponseModel(BaseModel):
+    """Base of all responses: snake_case here, camelCase in JSON.
+
+    Fields that a newer API adds are ignored, so an older client goes on working.
+    """
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    def to_json(self) -> bytes:
+        """Return the JSON of the response."""
+        return self.model_dump_json(by_alias=True).encode()
+
+
+class ErrorDetails(ResponseModel):
+    """What is wrong: a stable code, a sentence, and the field at fault.
+
+    Attributes:
+        code: Stable code.
+        message: One sentence for a person.
+        path: Field at fault, as in `units[0].userId`; empty when there is none.
+    """
+
+    code: str
+    message: str
+    path: str
+
+
+class ErrorResponse(ResponseModel):
+    """The body of every error."""
+
+    error: ErrorDetails
+
+
+class Variant(ResponseModel):
+    """A variant of an experiment, as its author wrote it."""
+
+    id: str
+    name: str
+    is_control: bool
+    weight: float | None = None
+    config: dict[str, Any]
+
+
+class Promotion(ResponseModel):
+    """What a concluded experiment goes on assigning until it is archived.
+
+    Attributes:
+        variant_id: Variant it was concluded with.
+        control_share: Share that the control keeps beside it, in (0, 0.5].
+        is_automatic: Whether it was promoted automatically.
+        rolled_back_at: When the winner was taken back, in milliseconds since the epoch; None while
+            it is promoted. Since then the control is shown to everybody.
+    """
+
+    variant_id: str
+    control_share: float
+    is_automatic: bool
+    rolled_back_at: int | None = None
+
+
+class Experiment(ResponseModel):
+    """An experiment and where it is in its life.
+
+    Attributes:
+        status: `draft`, `running`, `paused`, `concluded` or `archived`.
+        version: Number of commands applied.
+        config: The configuration, complete, with its JSON names.
+        created_at, started_at, concluded_at: Milliseconds since the epoch; None if not yet.
+        winner_variant_id: Variant it was concluded with; the control after a roll-back.
+        promotion: What it goes on assigning after the conclusion; None if nothing.
+    """
+
+    id: str
+    status: str
+    version: int
+    config: dict[str, Any]
+    variants: tuple[Variant, ...]
+    created_at: int
+    started_at: int | None = None
+    concluded_at: int | None = None
+    winner_variant_id: str | None = None
+    promotion: Promotion | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(self.config["name"])
+
+
+class ExperimentsPage(ResponseModel):
+    """A page of the experiments, newest first.
+
+    Attributes:
+        next_cursor: Leads to the next page; None on the last one.
+    """
+
+    experiments: tuple[Experiment, ...]
+    next_cursor: str | None = None
+
+
+class Assignment(ResponseModel):
+    """The variant chosen for one request.
+
+    Attributes:
+        id: The receipt that observations name; None for a unit that is not enrolled.
+        config: Configuration of the variant.
+        enrolled: Whether the unit takes part. One that does not gets the control's configuration,
+            and nothing is logged.
+        reason: Why it got this variant, as a stable code.
+        propensity: Probability the variant had, in (0, 1]; None for a unit that is not enrolled.
+    """
+
+    id: str | None
+    experiment_id: str
+    variant_id: str
+    variant_name: str
+    config: dict[str, Any]
+    enrolled: bool
+    reason: str
+    propensity: float | None
+
+
+class AssignmentsPage(ResponseModel):
+    """A row for each unit, in it an assignment or an error for each experiment."""
+
+    assignments: tuple[tuple[Assignment | ErrorResponse, ...], ...]
+
+
+class Rejected(ErrorDetails):
+    """An observation of a list that was refused while others of the list were taken.
+
+    Attributes:
+        index: Its position in the list, from 0; `path` begins with it, as in `[3].value`.
+    """
+
+    index: int
+
+
+class Accepted(ResponseModel):
+    """How many observations were taken.
+
+    Attributes:
+        accepted: Observations taken.
+        rejected: The refused ones, the first hundred of them; empty if all were taken.
+        rejected_count: Number of refused ones.
+    """
+
+    accepted: int
+    rejected: tuple[Rejected, ...] = ()
+    rejected_count: int = 0
+
+
+class Health(ResponseModel):
+    """The API is alive."""
+
+    status: str
+
+
+class Readiness(ResponseModel):
+    """Whether the API can assign.
+
+    Attributes:
+        missing: Names of what keeps it from assigning; empty when it is ready.
+        degraded: Names of what is not there, and is done without for now.
+    """
+
+    ready: bool
+    missing: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
