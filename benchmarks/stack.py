@@ -38,7 +38,7 @@ from streams.tallies.weights import weighted
 from streams.wire.snapshots import encode_snapshot
 
 READY_S = 30.0
-SIGN_OF_LIFE_S = 3600
+HEARTBEAT_TTL_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ async def running_stack(
 
 
 async def publish(settings: Settings, snapshots: list[Snapshot]) -> None:
-    """Write snapshots into Redis as a worker would, with its sign of life."""
+    """Write snapshots into Redis as a worker would, with its heartbeat."""
     client = connect(settings.redis_url)
     writer = ProjectionWriter(client, Keys(settings.namespace))
-    await writer.sign_of_life("benchmark", SIGN_OF_LIFE_S)
+    await writer.heartbeat("benchmark", HEARTBEAT_TTL_S)
     await writer.write_snapshots(
         [
             SnapshotRecord(found.experiment.id, found.version, encode_snapshot(found))

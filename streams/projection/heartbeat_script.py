@@ -6,7 +6,7 @@ LOOKED_AT = 8
 """Ids that each heartbeat looks at: a process a second that is killed would be kept up with."""
 
 HEARTBEAT = """
--- KEYS: the sign of life, the set of the ids of all processes of its kind.
+-- KEYS: the heartbeat, the set of the ids of all processes of its kind.
 -- ARGV: id, sign, seconds until the process counts as gone, what stands before an id in the name
 -- of a sign, how many ids to look at.
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])

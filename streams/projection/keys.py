@@ -73,7 +73,7 @@ class Keys:
 
     @property
     def workers(self) -> str:
-        """Set of the ids of all workers; each sign of life removes some that are gone."""
+        """Set of the ids of all workers; each heartbeat removes some that are gone."""
         return self._name("workers")
 
     @property
@@ -88,11 +88,11 @@ class Keys:
 
     @property
     def apis(self) -> str:
-        """Set of the ids of all API processes; each sign of life removes some that are gone."""
+        """Set of the ids of all API processes; each heartbeat removes some that are gone."""
         return self._name("apis")
 
     def api(self, process_id: str) -> str:
-        """Sign of life of an API process."""
+        """Heartbeat of an API process."""
         return self._name(f"api:{process_id}")
 
     @property
@@ -133,5 +133,5 @@ class Keys:
         return self._name("receipts:aliases")
 
     def worker(self, worker_id: str) -> str:
-        """Sign of life of a worker."""
+        """Heartbeat of a worker."""
         return self._name(f"worker:{worker_id}")

@@ -1,4 +1,4 @@
-"""Signs of life: which processes there are, and which schemas each of them reads and writes."""
+"""Heartbeats: which processes there are, and which schemas each of them reads and writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streams.projection.keys import Keys
 from streams.wire.schema_gate import SchemaGate, refusal
 
 LOOK_S = 1.0
-"""How often an API process shows a sign of life, and reads which schemas may be written."""
+"""How often an API process sends heartbeats, and reads which schemas may be written."""
 
 SIGN_TTL_S = 5
 """Silence after which a process counts as gone."""
@@ -67,7 +67,7 @@ class ApiPresence:
         self._is_warned = False
 
     async def look(self) -> None:
-        """Show a sign of life, and write what may be written from now on.
+        """Send a heartbeat, and write what may be written from now on.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -106,7 +106,7 @@ class ApiPresence:
 
 
 async def live_processes(client: Redis, keys: Keys) -> list[ProcessSchemas]:
-    """Return every worker and API process that shows a sign of life, of any generation.
+    """Return every worker and API process that sends heartbeats, of any generation.
 
     Raises:
         DependencyError: Redis does not answer.

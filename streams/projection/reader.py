@@ -1,4 +1,4 @@
-"""Reads snapshots, answers and signs of life: the API's side of Redis."""
+"""Reads snapshots, answers and heartbeats: the API's side of Redis."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class ProjectionReader:
         """Return, for each worker of the served generation that is alive, its dead letters.
 
         They are counted by code, since the start of the worker. One that recovers its tables shows
-        no sign of life yet.
+        no heartbeat yet.
 
         Raises:
             DependencyError: Redis does not answer.

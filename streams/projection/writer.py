@@ -1,4 +1,4 @@
-"""Writes snapshots, answers and signs of life. Repetition and reordering do no harm."""
+"""Writes snapshots, answers and heartbeats. Repetition and reordering do no harm."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ProjectionWriter:
     Args:
         client: A client that does not decode responses.
         keys: Names to use.
-        gate: Which versions of schemas this process reads and writes, for its sign of life.
+        gate: Which versions of schemas this process reads and writes, for its heartbeat.
     """
 
     def __init__(self, client: Redis, keys: Keys, gate: SchemaGate | None = None) -> None:
@@ -140,7 +140,7 @@ class ProjectionWriter:
                 pipeline.publish(self._keys.answers, answer.command_id)
             await pipeline.execute()
 
-    async def sign_of_life(
+    async def heartbeat(
         self,
         worker_id: str,
         ttl_s: int,
@@ -192,7 +192,7 @@ class ProjectionWriter:
             return f"{mark.decode()}/{server['run_id']}"
 
     async def sign_off(self, worker_id: str) -> None:
-        """Take a worker's sign of life back.
+        """Take a worker's heartbeat back.
 
         Raises:
             DependencyError: Redis does not answer.

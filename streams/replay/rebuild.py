@@ -28,7 +28,7 @@ LOOK_S = 0.25
 """How often is looked how far a generation is."""
 
 SIGN_PATIENCE_S = 3.0
-"""Longest wait for the sign of life of a worker that lives: a few of them."""
+"""Longest wait for the heartbeat of a worker that lives: a few of them."""
 
 SNAPSHOT_PATIENCE_S = 30.0
 """Longest wait for the snapshots of what is folded."""

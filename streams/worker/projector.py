@@ -12,10 +12,10 @@ from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.worker import metrics
 from streams.worker.pacing import follow
 
-SIGN_OF_LIFE_S = 1.0
+HEARTBEAT_INTERVAL_S = 1.0
 """How often a worker says that it is alive, and looks whether Redis still holds its snapshots."""
 
-SIGN_OF_LIFE_TTL_S = 5
+HEARTBEAT_TTL_S = 5
 """Silence after which nobody counts on a worker."""
 
 logger = logging.getLogger(__name__)
@@ -73,13 +73,13 @@ class Projector:
         """Write what is offered, for ever."""
         await follow(self._changed, self._write, interval_s=0.0)
 
-    async def watch(self) -> None:
-        """Show signs of life for ever, and write everything again once Redis has lost it."""
+    async def send_heartbeats(self) -> None:
+        """Send heartbeats for ever, and write everything again once Redis has lost it."""
         while True:
             try:
-                identity = await self._writer.sign_of_life(
+                identity = await self._writer.heartbeat(
                     self._worker_id,
-                    SIGN_OF_LIFE_TTL_S,
+                    HEARTBEAT_TTL_S,
                     metrics.dead_letters(),
                     misplaced=metrics.misplaced(),
                     lacking=self._lacking(),
@@ -93,7 +93,7 @@ class Projector:
                     self._unwritten = dict(self._newest)
                     self._changed.set()
                 self._identity = identity
-            await asyncio.sleep(SIGN_OF_LIFE_S)
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     async def sign_off(self) -> None:
         """Say that this worker goes."""

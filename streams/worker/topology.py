@@ -132,7 +132,7 @@ def attach(
         "publisher": publisher.run,
         "take-over": publisher.take_over,
         "projector": projector.run,
-        "heartbeat": projector.watch,
+        "heartbeat": projector.send_heartbeats,
         "endings": endings.run,
     }
     for name, run in tasks.items():

@@ -232,8 +232,8 @@ async def test_a_wait_for_an_answer_ends_whatever_becomes_of_its_cancellation(
 
 
 async def test_workers_are_counted_while_they_show_signs_of_life(writer, reader) -> None:
-    identity = await writer.sign_of_life("one", 60)
-    assert await writer.sign_of_life("two", 60, {"FORGED_RECEIPT": 3}) == identity
+    identity = await writer.heartbeat("one", 60)
+    assert await writer.heartbeat("two", 60, {"FORGED_RECEIPT": 3}) == identity
     assert sorted(await reader.live_workers(), key=len) == [{}, {"FORGED_RECEIPT": 3}]
 
     await writer.sign_off("one")
@@ -243,8 +243,8 @@ async def test_workers_are_counted_while_they_show_signs_of_life(writer, reader)
 
 
 async def test_a_worker_that_falls_silent_is_counted_no_longer(writer, reader) -> None:
-    await writer.sign_of_life("one", 1, misplaced=3)
-    await writer.sign_of_life("two", 60)
+    await writer.heartbeat("one", 1, misplaced=3)
+    await writer.heartbeat("two", 60)
     await asyncio.sleep(1.1)
 
     assert await reader.live_workers() == [{}]
@@ -253,16 +253,16 @@ async def test_a_worker_that_falls_silent_is_counted_no_longer(writer, reader) -
 
 
 async def test_what_live_workers_moved_and_lack_is_added_up(projection, writer, reader) -> None:
-    await writer.sign_of_life("one", 60, misplaced=3, lacking=["WRITE on topic b"])
+    await writer.heartbeat("one", 60, misplaced=3, lacking=["WRITE on topic b"])
     rebuilt = projection.writer(2)
-    await rebuilt.sign_of_life("two", 60, misplaced=4, lacking=["READ on x", "WRITE on topic b"])
+    await rebuilt.heartbeat("two", 60, misplaced=4, lacking=["READ on x", "WRITE on topic b"])
 
     assert await reader.misplaced() == 7
     assert await reader.lacking() == ("READ on x", "WRITE on topic b")
 
 
 async def test_an_emptied_redis_is_another(projection, writer, reader) -> None:
-    identity = await writer.sign_of_life("one", 60)
+    identity = await writer.heartbeat("one", 60)
     await writer.write_snapshots([record(1, 5)])
     await writer.write_answers([ANSWER])
 
@@ -271,7 +271,7 @@ async def test_an_emptied_redis_is_another(projection, writer, reader) -> None:
     assert (await reader.newer({})).names == frozenset()
     assert await reader.answer(ANSWER.command_id) is None
     assert await reader.live_workers() == []
-    assert await writer.sign_of_life("one", 60) != identity
+    assert await writer.heartbeat("one", 60) != identity
 
 
 async def test_readers_go_over_to_another_generation_in_one_step(
@@ -289,11 +289,11 @@ async def test_readers_go_over_to_another_generation_in_one_step(
     before = await names()
     for each in (writer, rebuilt):  # whoever knows first
         each.follow(Generations(served=2, epoch=4))
-    await writer.sign_of_life("one", 60)
+    await writer.heartbeat("one", 60)
     there = await names()
     for each in (writer, rebuilt):
         each.follow(Generations(served=1, epoch=6))
-    await rebuilt.sign_of_life("two", 60)
+    await rebuilt.heartbeat("two", 60)
 
     assert before == (["old"] * 2, 0)
     assert there == (["new"] * 3, 4)
@@ -304,14 +304,14 @@ async def test_a_switch_is_announced_once_and_an_older_one_changes_nothing(
     projection, writer, reader
 ) -> None:
     rebuilt = projection.writer(2)
-    await writer.sign_of_life("one", 60)
+    await writer.heartbeat("one", 60)
     announcements = reader.announcements()
     assert await anext(announcements) is None
 
     rebuilt.follow(Generations(served=2, epoch=4))
-    await rebuilt.sign_of_life("two", 60)
-    await rebuilt.sign_of_life("two", 60)
-    await writer.sign_of_life("one", 60)  # has not read the change yet
+    await rebuilt.heartbeat("two", 60)
+    await rebuilt.heartbeat("two", 60)
+    await writer.heartbeat("one", 60)  # has not read the change yet
 
     assert await anext(announcements) == ("generation", 2)
     assert await anext(announcements) is None
@@ -323,13 +323,13 @@ async def test_an_unserved_generation_writes_over_nothing_of_the_served_one(
     projection, writer, reader
 ) -> None:
     rebuilt = projection.writer(2)
-    identity = await writer.sign_of_life("one", 60)
+    identity = await writer.heartbeat("one", 60)
     await writer.write_snapshots([record(1, 5, "old")])
 
     assert await rebuilt.write_snapshots([record(1, 9, "new")]) == 1
-    assert await rebuilt.sign_of_life("two", 60, {"X": 1}) != identity
+    assert await rebuilt.heartbeat("two", 60, {"X": 1}) != identity
 
-    assert await writer.sign_of_life("one", 60) == identity
+    assert await writer.heartbeat("one", 60) == identity
     assert titles(await reader.snapshots(NAMES)) == ["old"]
     assert titles(await projection.reader(2, is_pinned=True).newer({})) == ["new"]
     assert await reader.live_workers() == [{}]
@@ -358,7 +358,7 @@ async def test_a_dropped_generation_is_removed_and_the_other_one_stays(projectio
     rebuilt = projection.writer(2)
     await writer.write_snapshots([record(1, 5, "old")])
     await rebuilt.write_snapshots([record(1, 5), record(2, 5)])
-    await rebuilt.sign_of_life("two", 60)
+    await rebuilt.heartbeat("two", 60)
     assert await projection.holds(2)
 
     assert await rebuilt.remove_snapshots() == 2
@@ -378,7 +378,7 @@ async def test_a_redis_that_is_not_there_is_a_dependency_error_of_every_call(is_
             lambda: writer.write_snapshots([record(1, 5)]),
             lambda: writer.remove(NAMES),
             lambda: writer.write_answers([ANSWER]),
-            lambda: writer.sign_of_life("one", 60),
+            lambda: writer.heartbeat("one", 60),
             lambda: writer.sign_off("one"),
             writer.remove_snapshots,
             lambda: reader.snapshots(NAMES),

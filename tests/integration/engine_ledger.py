@@ -279,7 +279,7 @@ class Ledger:
         return None if payload is None else decode_snapshot(payload)
 
     def ready_workers(self) -> int:
-        """Return how many workers show a sign of life."""
+        """Return how many workers send heartbeats."""
         names = cast(set[bytes], self.redis.smembers(self.keys.workers))
         alive = (self.redis.exists(self.keys.worker(name.decode())) for name in names)
         return sum(map(int, alive))

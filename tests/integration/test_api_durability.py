@@ -47,7 +47,7 @@ async def publish(settings: Settings, *found: Snapshot) -> None:
     """Write what a worker would."""
     client = connect(settings.redis_url)
     writer = ProjectionWriter(client, Keys(settings.namespace))
-    await writer.sign_of_life("test", 600)
+    await writer.heartbeat("test", 600)
     store = ReceiptStore(client, Keys(settings.namespace), 600)
     await store.lease("test")
     await store.declare_complete("test")

@@ -116,7 +116,7 @@ def test_a_flood_of_refused_events_is_a_letter_for_each_record(ledger, workers, 
     seen = time.monotonic()
     while not settled(ledger):
         assert time.monotonic() < started + 180
-        # Signs of life expire after 5 s, so a loop that is blocked for as long is seen.
+        # Heartbeats expire after 5 s, so a loop that is blocked for as long is seen.
         if ledger.ready_workers() == 1:
             seen = time.monotonic()
         silent = max(silent, time.monotonic() - seen)

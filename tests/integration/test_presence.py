@@ -35,8 +35,8 @@ async def test_processes_of_all_generations_show_what_they_read_and_write(client
     gate = SchemaGate()
     presence = ApiPresence(client, keys, "api-1", gate)
     await presence.look()
-    await ProjectionWriter(client, keys, gate).sign_of_life("worker-1", 60)
-    await ProjectionWriter(client, Keys(keys.namespace, 2)).sign_of_life("worker-2", 60)
+    await ProjectionWriter(client, keys, gate).heartbeat("worker-1", 60)
+    await ProjectionWriter(client, Keys(keys.namespace, 2)).heartbeat("worker-2", 60)
 
     assert await live_processes(client, keys) == [
         ProcessSchemas("worker", "worker-1", gate.reads, gate.written),
@@ -61,7 +61,7 @@ async def test_an_api_process_writes_what_the_workers_say_and_levels_never_fall(
 
     for level, expected in ((newest - 1, newest - 1), (newest, newest), (newest - 1, newest)):
         worker_gate.take(SchemaLevels({**gate.reads, NAME: level}))
-        await worker.sign_of_life("worker-1", 60)
+        await worker.heartbeat("worker-1", 60)
         await presence.look()
 
         assert gate.written[NAME] == expected
@@ -73,7 +73,7 @@ async def test_a_process_that_cannot_read_what_others_write_says_so_once(
     gate = SchemaGate()
     worker_gate = SchemaGate()
     worker_gate.take(SchemaLevels({**gate.reads, NAME: gate.reads[NAME] + 1}))
-    await ProjectionWriter(client, keys, worker_gate).sign_of_life("worker-1", 60)
+    await ProjectionWriter(client, keys, worker_gate).heartbeat("worker-1", 60)
     presence = ApiPresence(client, keys, "api-1", gate)
 
     for _ in range(3):

@@ -31,7 +31,7 @@ TASKS = {
     "publisher": ("streams.worker.publisher", "Publisher", "run"),
     "take-over": ("streams.worker.publisher", "Publisher", "take_over"),
     "projector": ("streams.worker.projector", "Projector", "run"),
-    "heartbeat": ("streams.worker.projector", "Projector", "watch"),
+    "heartbeat": ("streams.worker.projector", "Projector", "send_heartbeats"),
     "generations": ("streams.worker.generation_follower", "GenerationFollower", "run"),
     "recovery": ("streams.worker.recovery_monitor", "", "monitor_recovery"),
 }

@@ -180,7 +180,7 @@ class MemoryProjectionWriter:
         for answer in answers:
             self._projection.answer(answer)
 
-    async def sign_of_life(
+    async def heartbeat(
         self,
         worker_id: str,
         ttl_s: int,

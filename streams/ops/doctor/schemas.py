@@ -15,7 +15,7 @@ class SchemaFacts:
 
     Attributes:
         levels: What the log says may be written.
-        processes: The processes that show a sign of life.
+        processes: The processes that send heartbeats.
     """
 
     levels: SchemaLevels
@@ -46,9 +46,9 @@ class SchemaFacts:
 def blockers(facts: SchemaFacts, versions: Versions) -> list[str]:
     """Return why these versions must not be written yet, a sentence each; empty when they may."""
     if not facts.processes:
-        return ["no process shows a sign of life, so what they read is not known"]
+        return ["no process sends heartbeats, so what they read is not known"]
     kinds = {process.kind for process in facts.processes}
-    found = [] if "worker" in kinds else ["no worker shows a sign of life"]
+    found = [] if "worker" in kinds else ["no worker sends heartbeats"]
     return found + [
         f"{process.kind} {process.name} cannot read {listed(missing)}"
         for process, missing in facts.too_old(versions)

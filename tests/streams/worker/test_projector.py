@@ -15,11 +15,11 @@ from tests.twins.projection import MemoryProjection
 async def written_after(projector: Projector, seconds: float = 0.05) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await asyncio.gather(projector.run(), projector.watch())
+            await asyncio.gather(projector.run(), projector.send_heartbeats())
 
 
 async def test_snapshots_of_lost_partitions_are_not_written_into_an_emptied_redis(monkeypatch):
-    monkeypatch.setattr("streams.worker.projector.SIGN_OF_LIFE_S", 0.01)
+    monkeypatch.setattr("streams.worker.projector.HEARTBEAT_INTERVAL_S", 0.01)
     redis = MemoryProjection()
     projector = Projector(cast(ProjectionWriter, redis.writer()), "w")
     projector.offer(SnapshotRecord("mine", 3, b""))
@@ -34,7 +34,7 @@ async def test_snapshots_of_lost_partitions_are_not_written_into_an_emptied_redi
 
 
 async def test_what_has_ended_is_removed_and_not_written_again(monkeypatch):
-    monkeypatch.setattr("streams.worker.projector.SIGN_OF_LIFE_S", 0.01)
+    monkeypatch.setattr("streams.worker.projector.HEARTBEAT_INTERVAL_S", 0.01)
     redis = MemoryProjection()
     projector = Projector(cast(ProjectionWriter, redis.writer()), "w")
     projector.offer(SnapshotRecord("goes-on", 3, b""))

@@ -226,5 +226,5 @@ def test_newer_versions_are_not_enabled_while_a_process_cannot_read_them():
     assert blockers(replace(facts, processes=(WORKER,)), {"snapshot": 4}) == []
     assert "no process" in blockers(replace(facts, processes=()), {"snapshot": 4})[0]
     assert blockers(replace(facts, processes=(OLD_API,)), {"snapshot": 3}) == [
-        "no worker shows a sign of life"
+        "no worker sends heartbeats"
     ]
