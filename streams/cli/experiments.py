@@ -37,7 +37,7 @@ def create(
     name: Annotated[str | None, typer.Option(help="Without a file: what people call it.")] = None,
     kind: Annotated[
         str,
-        typer.Option("--type", help="thompson_sampling, ucb, epsilon_greedy or bayesian_ab."),
+        typer.Option("--type", help="Policy, such as thompson_sampling or bayesian_ab."),
     ] = "thompson_sampling",
     metric: Annotated[str, typer.Option(help="Metric that decides.")] = "click",
     variant: Annotated[

@@ -86,6 +86,15 @@ Name = Annotated[
 ]
 
 
+# Fields that an experiment is created with and that an update may change.
+_Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_SampleSize = Annotated[int, Field(ge=0, le=10**12)]
+_Threshold = Annotated[float, Field(ge=0.5, lt=1.0)]
+_RelativeLoss = Annotated[float, Field(gt=0.0, le=1.0)]
+_Duration = Annotated[int | None, Field(ge=0, le=MAX_MIN_DURATION_S)]
+_ControlShare = Annotated[float | None, Field(ge=0.0, le=MAX_CONTROL_SHARE)]
+
+
 class UnitKind(StrEnum):
     """Who is randomised."""
 
@@ -146,13 +155,13 @@ class ExperimentConfig(InputModel):
     ] = ()
     metrics: dict[MetricName, MetricSpec] = Field(default_factory=dict)
     periods: PeriodSpec | None = None
-    traffic_allocation: float = Field(default=1.0, ge=0.0, le=1.0)
-    min_sample_size: int = Field(default=100, ge=0, le=10**12)
-    significance_threshold: float = Field(default=0.95, ge=0.5, lt=1.0)
+    traffic_allocation: _Share = 1.0
+    min_sample_size: _SampleSize = 100
+    significance_threshold: _Threshold = 0.95
     auto_promote_winner: bool = False
-    max_expected_loss: float = Field(default=DEFAULT_MAX_EXPECTED_LOSS, gt=0.0, le=1.0)
-    min_duration: int | None = Field(default=None, ge=0, le=MAX_MIN_DURATION_S)
-    control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
+    max_expected_loss: _RelativeLoss = DEFAULT_MAX_EXPECTED_LOSS
+    min_duration: _Duration = None
+    control_share: _ControlShare = None
     unit: Annotated[UnitKind, Field(strict=False)]
     attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
     ignored_units: IgnoredUnits = DEFAULT_IGNORED_UNITS
@@ -386,19 +395,19 @@ class ExperimentDefinition(InputModel):
 class ParametersUpdate(InputModel):
     """Thresholds among the parameters that a running experiment may change."""
 
-    early_stopping_threshold: float | None = Field(default=None, ge=0.5, lt=1.0)
+    early_stopping_threshold: _Threshold | None = None
 
 
 class ExperimentUpdate(InputModel):
     """What `update` may change; what is left out stays."""
 
-    traffic_allocation: float | None = Field(default=None, ge=0.0, le=1.0)
-    min_sample_size: int | None = Field(default=None, ge=0, le=10**12)
-    significance_threshold: float | None = Field(default=None, ge=0.5, lt=1.0)
+    traffic_allocation: _Share | None = None
+    min_sample_size: _SampleSize | None = None
+    significance_threshold: _Threshold | None = None
     auto_promote_winner: bool | None = None
-    max_expected_loss: float | None = Field(default=None, gt=0.0, le=1.0)
-    min_duration: int | None = Field(default=None, ge=0, le=MAX_MIN_DURATION_S)
-    control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
+    max_expected_loss: _RelativeLoss | None = None
+    min_duration: _Duration = None
+    control_share: _ControlShare = None
     ignored_units: IgnoredUnits | None = None
     parameters: ParametersUpdate | None = None
 

@@ -37,6 +37,8 @@ from streams.policies.contextual.features import Feature
 from streams.policies.registry import POLICIES
 from streams.policies.weights import allocate
 from streams.stats.direction import Direction
+from streams.stats.families.base import PRIOR_OF_VALUES
+from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally, add_variants
 from streams.tallies.linear import LinearSums
@@ -155,25 +157,18 @@ def parameters(pick: Pick, kind: str) -> dict[str, Any]:
     return found
 
 
-PRIORS = {
-    "binary": ("alpha", "beta"),
-    "count": ("events", "event_units"),
-    "revenue": ("alpha", "beta", "mean", "variance", "units", "degrees"),
-    "continuous": ("mean", "variance", "units", "degrees"),
-}
-
-
 def prior(pick: Pick, kind: str) -> dict[str, Any] | None:
-    names = PRIORS.get(kind, ())
+    family = FAMILIES[MetricKind(kind)]
+    names = [name for name in PriorSpec.model_fields if name in family.prior_fields]
     found = {
         alias(PriorSpec, name): pick(near_bounds(PriorSpec, name))
         for name in names
         if pick(range(2)) == 0
     }
-    if found.keys() & {"mean", "variance", "units", "degrees"}:
+    if found.keys() & PRIOR_OF_VALUES:
         for name in ("mean", "variance"):
             found.setdefault(name, pick(near_bounds(PriorSpec, name)))
-    if kind == "revenue" and "mean" in found:
+    if family.needs_positive_prior_mean and "mean" in found:
         found["mean"] = abs(found["mean"]) or 1.0
     return found or None
 

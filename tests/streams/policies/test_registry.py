@@ -1,11 +1,16 @@
+import importlib
 import math
+import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from streams.policies.base import Arm
+from streams import policies
+from streams.policies.base import Arm, Policy
 from streams.policies.bayesian_ab import BayesianAB
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.features import Feature, FeatureType
@@ -40,17 +45,25 @@ def continuous(*samples):
 ARMS = binary((40, 8), (25, 7), (35, 5))
 
 
-def test_registry_knows_every_policy_by_its_type():
-    assert set(POLICIES) == {
-        "thompson_sampling",
-        "top_two_thompson",
-        "ucb",
-        "epsilon_greedy",
-        "bayesian_ab",
-        "lin_ucb",
-        "lin_ts",
+def test_every_policy_of_the_package_is_registered_by_its_type():
+    modules = pkgutil.walk_packages(policies.__path__, f"{policies.__name__}.")
+    found = {
+        value
+        for module in modules
+        for value in vars(importlib.import_module(module.name)).values()
+        if isinstance(value, type) and issubclass(value, Policy) and "type" in vars(value)
     }
+
+    assert {policy.type: policy for policy in found} == POLICIES
     assert [name for name, policy in POLICIES.items() if not policy.adaptive] == ["bayesian_ab"]
+
+
+def test_the_page_on_statistics_has_a_row_for_every_policy():
+    page = (Path(__file__).parents[3] / "docs/explanation/statistics.md").read_text()
+    pattern = re.compile(r"^## (?:P|Contextual p)olicies\n(.*?)(?=^## )", re.DOTALL | re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|", "".join(pattern.findall(page)), re.MULTILINE)
+
+    assert set(rows) - {"type"} == POLICIES.keys()
 
 
 def test_thompson_shares_agree_with_the_draws_of_mabwiser():

@@ -1,6 +1,10 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from streams.experiments.metrics import PriorSpec
 from streams.model.errors import InvalidParameterError
 from streams.stats.families.base import Priors
 from streams.stats.families.count import dispersions
@@ -23,6 +27,22 @@ def sampled(values, without=0):
         ((everyone - everyone.mean()) ** 2).sum(),
         ((values - values.mean()) ** 2).sum(),
     )
+
+
+def test_every_kind_has_a_family():
+    assert list(FAMILIES) == list(MetricKind)
+    assert all(family.kind is kind for kind, family in FAMILIES.items())
+
+
+def test_the_page_on_statistics_has_the_prior_of_every_kind():
+    page = (Path(__file__).parents[3] / "docs/explanation/statistics.md").read_text()
+    (section,) = re.findall(r"^## Posteriors\n(.*?)^## ", page, re.DOTALL | re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", section, re.MULTILINE)
+
+    assert {kind: set(re.findall(r"`(\w+)`", fields)) for kind, fields in rows} == {
+        kind.value: {PriorSpec.model_fields[name].alias or name for name in family.prior_fields}
+        for kind, family in FAMILIES.items()
+    }
 
 
 @pytest.mark.parametrize(
