@@ -1,4 +1,4 @@
-"""The Faust app with the settings its guarantees rest on."""
+"""The Faust app with the settings that the delivery guarantees depend on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ REQUEST_TIMEOUT_S = 40.0
 
 
 def make_app(settings: Settings) -> BatchingApp:
-    """Return the app of one worker; agents are attached to it before it starts."""
+    """Return the app of one worker; attach agents before it starts."""
     return BatchingApp(
         settings.faust_app_id,
         broker=settings.faust_brokers,
         broker_credentials=_credentials(settings),
         store="memory://",
-        datadir=str(settings.data_dir),  # Faust makes folders there, which stay empty
+        datadir=str(settings.data_dir),  # Faust creates directories there, which stay empty
         autodiscover=False,
         key_serializer="raw",
         value_serializer="raw",
-        processing_guarantee="at_least_once",  # the tables make it count once
+        processing_guarantee="at_least_once",  # the tables deduplicate
         consumer_auto_offset_reset="earliest",
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication_factor,
-        topic_allow_declare=False,  # topics are made with their policies before a worker starts
+        topic_allow_declare=False,  # topics are created with their policies before
         topic_disable_leader=True,
         table_standby_replicas=0,
         agent_supervisor=CrashingSupervisor,
@@ -39,7 +39,7 @@ def make_app(settings: Settings) -> BatchingApp:
         broker_request_timeout=max(REQUEST_TIMEOUT_S, settings.session_timeout_s + 10.0),
         broker_max_poll_records=None,
         consumer_max_fetch_size=4 * 2**20,
-        stream_buffer_maxsize=65_536,  # never reached: the transport bounds what waits
+        stream_buffer_maxsize=65_536,  # never reached: the transport bounds the queues
         stream_wait_empty=True,
         stream_publish_on_commit=False,
         stream_recovery_delay=0.0,
@@ -48,9 +48,9 @@ def make_app(settings: Settings) -> BatchingApp:
         producer_max_batch_size=262_144,
         producer_max_request_size=16 * 2**20,
         producer_compression_type="lz4",
-        producer_request_timeout=settings.kafka_timeout_s * 3,  # then a write has failed
+        producer_request_timeout=settings.kafka_timeout_s * 3,  # after that a write has failed
         producer_threaded=False,
-        # The check takes a changelog read further than the broker's answer for corrupt.
+        # The check reports a changelog that was read beyond the broker's answer as corrupt.
         recovery_consistency_check=False,
         web_enabled=False,
         debug=False,

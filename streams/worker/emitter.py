@@ -1,4 +1,4 @@
-"""Sends cells on to the second stage, the newest of each and not more often than asked."""
+"""Publishing of cells to the second stage: the newest of each, at a bounded rate."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from streams.worker.outbox import Outgoing, deliver
 from streams.worker.pacing import TimeBudget, follow
 
 LARGE_CELL_S = 0.01
-"""Cells that take longer to encode have a share of the time: 1,000 variants times metrics."""
+"""Cells that take longer to encode have a time budget: some 1,000 variants times metrics."""
 
 LARGE_CELL_SHARE = 0.2
-"""Share of the time that all of them may take, with the decoding that follows, which takes as long:
-one of 256 variants times 16 metrics, at 50 ms, is sent every half second."""
+"""Share of the time for all large cells, including their decoding, which takes as long. A cell of 256
+variants times 16 metrics, at 50 ms, is sent every half second."""
 
 LARGE_CELL_BURST_S = 0.1
 
@@ -32,14 +32,14 @@ Place = tuple[int, str, int]
 
 
 class CellEmitter:
-    """Holds the cells that the second stage does not have yet.
+    """The cells that the second stage does not have yet.
 
     Args:
         topic: The topic `tallies`.
-        codec: How records are framed.
-        partition_of: Partition of `tallies` for an experiment id.
-        interval_s: Shortest time between two emissions of a cell.
-        timeout_s: Longest wait for the broker.
+        codec: Encodes records.
+        partition_of: Returns the partition of `tallies` of an experiment id.
+        interval_s: Shortest time between two emissions of a cell, in seconds.
+        timeout_s: Longest wait for the broker, in seconds.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class CellEmitter:
         self._share = TimeBudget(LARGE_CELL_SHARE, LARGE_CELL_BURST_S, cost_clock=time.thread_time)
 
     def remove(self, experiment: int, source: str, partition: int) -> None:
-        """Have a cell removed whose experiment has ended, durably."""
+        """Queue a tombstone for a cell whose experiment has ended durably."""
         place = experiment, source, partition
         self._unsent.pop(place, None)
         self._large.discard(place)
@@ -72,12 +72,12 @@ class CellEmitter:
         self._changed.set()
 
     def offer(self, cell: Cell) -> None:
-        """Have a durable cell sent, instead of older ones of its place."""
+        """Queue a durable cell; it replaces older ones of its place."""
         self._unsent[cell.experiment, cell.source, cell.partition] = cell
         self._changed.set()
 
     def forget(self, source: str, partition: int) -> None:
-        """Leave the cells of a source partition to the worker that has it now."""
+        """Drop the cells of a source partition that another worker has now."""
         for place in [place for place in self._unsent if place[1:] == (source, partition)]:
             del self._unsent[place]
         for place in [place for place in self._removed if place[1:] == (source, partition)]:
@@ -85,7 +85,7 @@ class CellEmitter:
         self._large -= {place for place in self._large if place[1:] == (source, partition)}
 
     async def run(self) -> None:
-        """Send what is offered, for ever."""
+        """Send what is queued, indefinitely."""
         await follow(self._changed, self._send, interval_s=self._interval)
 
     async def _send(self) -> None:
@@ -109,10 +109,10 @@ class CellEmitter:
         )
 
     def _records(self, cells: Mapping[Place, Cell]) -> Iterator[Outgoing]:
-        """Yield the records of cells; one that cannot be written is logged, and the others go.
+        """Yield the records of cells; log a cell that cannot be encoded, and skip it.
 
-        A large one waits while large ones have had their share of the time; its turn comes before
-        those that were sent meanwhile, and the newest cell of its place is sent then.
+        A large cell waits while the time budget of large cells is used up. It is then sent before
+        the large cells sent meanwhile, as the newest cell of its place.
         """
         for place, cell in cells.items():
             if place in self._large and not self._share.is_left:

@@ -1,4 +1,4 @@
-"""Table entries that a newer release wrote: told apart from broken ones, and never written over."""
+"""Table entries of a newer release: distinguished from damaged ones, and never overwritten."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from streams.model.errors import EventError, InputError, NewerEntryError, quoted
 
 UNKNOWN_SCHEMA = "UNKNOWN_SCHEMA"
-"""Code of a record in a schema, or a version of one, that this process does not have."""
+"""Error code of a record whose schema, or version of it, this process does not know."""
 
 _NEWER = frozenset({UNKNOWN_SCHEMA, "UNKNOWN_FIELD"})
 
 
 @contextmanager
 def readable_entry(key: bytes) -> Iterator[None]:
-    """Read a table entry inside.
+    """Convert the errors of reading a table entry in the block.
 
     Raises:
-        NewerEntryError: a newer release wrote it.
+        NewerEntryError: a newer release wrote the entry.
     """
     try:
         yield

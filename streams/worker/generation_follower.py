@@ -1,13 +1,12 @@
-"""Whether this worker's generation is served, and how far the one that is has come.
+"""Whether this worker's generation is active, and the progress of the active one.
 
-Only the served generation tells what follows from a record: dead letters, decisions, answers. So
-that none of that is lost when another generation takes over, one that is not served never overtakes
-the one that is: it folds a record only when the served one has committed it, and that one commits
-only what it has told. Whatever a generation has not folded when it begins to be served, it tells.
+Only the active generation publishes what follows from a record: dead letters, decisions, answers.
+An inactive generation never overtakes it: it folds a record only after the active one has committed
+it, which it does only after publishing. What a generation has not folded when it becomes active, it
+publishes, so a switch loses nothing.
 
-Both the change and the commits are in Kafka, so this holds without Redis and whoever crashes. A
-worker that learns late that it is no longer served tells some things a second time; they have the
-same keys and bytes.
+Switches and commits are in Kafka, so this holds without Redis and after any crash. A worker that
+learns late that it is no longer active publishes some records twice, with the same keys and bytes.
 """
 
 from __future__ import annotations
@@ -32,25 +31,24 @@ from streams.settings import Settings
 from streams.wire.schema_gate import SchemaGate, refusal
 
 LOOK_S = 0.25
-"""How often a worker looks for changes of generations, and one that is not served for how far the
-served one has come."""
+"""Interval of reading the log of generations, and the progress of the active one."""
 
 logger = logging.getLogger(__name__)
 
 
 class GenerationFollower:
-    """Follows the log of generations from where it was read to.
+    """A reader of the log of generations.
 
     Attributes:
-        generation: Which one this worker is of.
-        generations: What the log says.
+        generation: Generation of this worker.
+        generations: State of the log.
 
     Args:
-        settings: Which generation this worker is of, and where Kafka is.
-        generations: What the log said at the start.
-        offset: Where it goes on.
-        changed: Called with what the log says, at the start and after every change.
-        gate: Is told which versions of schemas may be written, as the same log says.
+        settings: Generation of this worker, and connection to Kafka.
+        generations: State of the log up to `offset`.
+        offset: Where reading continues.
+        changed: Called with the state at the start and after every change.
+        gate: Gets the schema versions that may be written, which are in the same log.
     """
 
     def __init__(
@@ -98,20 +96,20 @@ class GenerationFollower:
 
     @property
     def is_active(self) -> bool:
-        """Whether this worker's generation is the one that readers get."""
+        """Whether this worker's generation is the active one."""
         return self.generations.served == self.generation
 
     def fence(self, topic: str, partition: int) -> int | None:
-        """Return the offset before which all has been told by others, and none from it on.
+        """Return the first offset that the active generation has not published.
 
-        Nothing from there on may be folded now. None where this worker is to tell what follows.
+        Nothing from there on may be folded yet. None if this worker's own generation is active.
         """
         if self.is_active or topic not in self._shared:
             return None
         return self._positions.get((topic, partition), 0)
 
     async def run(self) -> None:
-        """Keep up with the log, for ever."""
+        """Follow the log, indefinitely."""
         while True:
             try:
                 await self._look()
@@ -123,7 +121,7 @@ class GenerationFollower:
             await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
-        # A change that was read comes only once, so nothing may fail before it is taken.
+        # A change is read only once, so nothing may fail before it is applied.
         generations = await asyncio.to_thread(self._changed_by_now)
         if generations != self.generations:
             self._take(generations)
@@ -138,7 +136,7 @@ class GenerationFollower:
         if self.generation in generations.dropped:
             die(f"generation {self.generation} was dropped")
         self.generations = generations
-        logger.info("generation %d, and %d is served", self.generation, generations.served)
+        logger.info("generation %d; %d is active", self.generation, generations.served)
         if self._served is not None:
             self._served.close()
             self._served = None

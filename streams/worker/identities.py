@@ -1,8 +1,8 @@
-"""Whether the source topics are those whose records are in the tables.
+"""Detection of source topics that were deleted and created again.
 
-A topic that was deleted and made anew has its old name, and other records at its old offsets: read
-on, its new records would be taken for old ones and passed by. So the id that Kafka gives a topic is
-kept in the table beside the progress, and a worker does not run over a topic with another one.
+Such a topic has its old name and other records at its old offsets, so new records would be skipped
+as already folded. Therefore the id that Kafka gives a topic is stored in the table beside the
+progress, and a worker does not start on a topic with another id.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from streams.kafka.topics import describe
 from streams.model.errors import ConfigurationError, EngineError
 
 LOOK_S = 2.0
-"""How often is looked whether the topics are still the same."""
+"""Interval of checking the topic ids."""
 
 logger = logging.getLogger(__name__)
 
 
 class TopicIdentities:
-    """The ids of the source topics and the rights on them, as they are now.
+    """The current ids of the source topics, and the rights on them.
 
     Args:
         settings: Where Kafka is.
         topics: Full names of the source topics.
 
     Attributes:
-        lacking: Rights that this process does without, as `WRITE on topic NAME`.
+        lacking: Optional rights that this process does not have, as `WRITE on topic NAME`.
     """
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ class TopicIdentities:
         self.lacking: tuple[str, ...] = ()
 
     def look(self) -> None:
-        """Ask Kafka, and take note of ids and rights.
+        """Read ids and rights from Kafka.
 
         Raises:
             ConfigurationError: a topic has another id than before.
@@ -66,7 +66,7 @@ class TopicIdentities:
         self.lacking = lacking
 
     def may_write(self, topic: Topic) -> bool:
-        """Return whether this process may write a topic that it can do without."""
+        """Return whether this process has the optional right to write a topic."""
         return f"WRITE on topic {self._settings.topic_name(topic)}" not in self.lacking
 
     def get(self, topic: str) -> str | None:
@@ -74,17 +74,17 @@ class TopicIdentities:
         return self._ids.get(topic)
 
     def check(self, topic: str, kept: str, found: str | None = None) -> None:
-        """Return if a topic has the id that was kept of it.
+        """Check that a topic has the id that was stored.
 
         Raises:
-            ConfigurationError: it has another one.
+            ConfigurationError: it has another id (`TOPIC_MADE_ANEW`).
         """
         found = found or self._ids.get(topic)
         if found is not None and found != kept:
             raise made_anew(topic, f"it has the id {found}, and was {kept}")
 
     async def watch(self, refuse: Callable[[EngineError], Awaitable[None]]) -> None:
-        """Keep looking until cancelled; `refuse` is called when a topic is another one."""
+        """Check periodically until cancelled; call `refuse` when a topic has another id."""
         while True:
             await asyncio.sleep(LOOK_S)
             try:
@@ -98,7 +98,7 @@ class TopicIdentities:
 
 
 def made_anew(topic: str, what: str) -> ConfigurationError:
-    """Return the error of a topic that is not the one that was folded."""
+    """Return the error of a topic that is not the one whose records were folded."""
     error = ConfigurationError(
         f"{topic} was made anew, or has lost its end: {what}. What is counted is of other records, "
         "and new ones would be passed by. Restore the topic, or start with a new "
@@ -110,11 +110,11 @@ def made_anew(topic: str, what: str) -> ConfigurationError:
 
 
 class LogEnds:
-    """Looks whether a log from which older records came than were expected has lost its end.
+    """Detection of partitions that have lost their end.
 
     Args:
-        settings: Where Kafka is.
-        refuse: Called when it has.
+        settings: Connection to Kafka.
+        refuse: Called when a partition has.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class LogEnds:
         self._looking: set[asyncio.Task[None]] = set()
 
     def rewound(self, tp: TP, position: int) -> None:
-        """Look, in the background, whether a partition ends before `position`."""
-        if not self._looking:  # one partition that has lost its end is enough
+        """Check in the background whether a partition ends before `position`."""
+        if not self._looking:  # one partition is enough
             task = asyncio.get_running_loop().create_task(self._look(tp, position))
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)

@@ -1,4 +1,4 @@
-"""Records for other topics, delivered when the call returns."""
+"""Awaited delivery of records to Kafka."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import faust
 from faust.types import RecordMetadata
 
 CHUNK_RECORDS = 2_000
-"""Records sent together at most: a usual batch writes less, and this takes some 20 ms."""
+"""Most records sent together: more than a usual batch writes, in some 20 ms."""
 
 CHUNK_BYTES = 2 * 2**20
-"""Bytes of values after which no more records are sent together."""
+"""Bytes of values that end a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One record; without a value it is a tombstone.
+    """One record to be sent; a tombstone without a value.
 
-    Without `partition` the key chooses it, by murmur2 as in every Kafka client; without
-    `timestamp_ms` its time is now.
+    Without `partition` the key determines it, by murmur2 as in every Kafka client; without
+    `timestamp_ms` the producer sets the current time.
     """
 
     key: bytes
@@ -34,22 +34,21 @@ class Outgoing:
 async def deliver(
     topic: faust.TopicT, records: Iterable[Outgoing], timeout: float
 ) -> list[RecordMetadata]:
-    """Return where the records are, once all in-sync replicas have them.
+    """Send records in chunks, and return their metadata once all in-sync replicas have them.
 
-    They go in chunks, so that however many there are, other work goes on in between, and neither
-    memory nor the producer's buffer has to hold them all.
+    Between chunks other tasks run, and neither memory nor the producer's buffer holds all records.
 
     Args:
-        topic: Where to.
-        records: The records; taken as they are sent.
+        topic: The topic.
+        records: The records; consumed as they are sent.
         timeout: Longest wait for a chunk, in seconds.
 
     Raises:
         TimeoutError: a chunk took longer.
         KafkaError: the broker refused one.
     """
-    # Straight to the producer: a topic's own `send` prepares for serialisers, sensors and attached
-    # messages that none of ours has, which takes longer than the producer itself.
+    # Directly to the producer: a topic's `send` supports serializers, sensors and attachments, and
+    # takes longer than the producer itself.
     producer = await topic.app.maybe_start_producer()
     name = topic.get_topic_name()
     delivered: list[RecordMetadata] = []
@@ -71,12 +70,12 @@ async def deliver(
 
 
 def _seconds(timestamp_ms: int | None) -> float | None:
-    """Return a time as Faust takes it, which cuts off what is below a millisecond."""
+    """Return a time in seconds that Faust, which truncates, converts to the same millisecond."""
     return None if timestamp_ms is None else (timestamp_ms + 0.5) / 1000.0
 
 
 def chunks(records: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
-    """Yield records in order, as many at a time as are sent together."""
+    """Split records into chunks, in order."""
     chunk: list[Outgoing] = []
     size = 0
     for record in records:

@@ -1,4 +1,4 @@
-"""Work that follows changes: how often, how much of the time it may take, and again if it fails."""
+"""Rate limits and retries of work that follows changes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 class TimeBudget:
-    """A share of the time, for work that others must not wait for.
+    """A token bucket of processing time.
 
-    Time earns credit as it passes, the share of itself and never more than a burst; work costs what
-    it takes. Whoever begins while there is credit, and only then, takes no more than the share in
-    the long run, whatever a piece of work costs, and a piece now and then never waits.
+    It fills at `share` seconds per second up to `burst_s`; work takes what it costs, and may
+    overdraw it. Work that starts only while the budget is positive takes at most `share` of the
+    time in the long run, whatever a single piece costs, and occasional work never waits.
 
     Args:
-        share: Of the time, in (0, 1).
-        burst_s: Most credit there can be, > 0: so much may be done at once after a pause.
+        share: Share of the time, in (0, 1).
+        burst_s: Largest budget, in seconds, > 0.
         clock: Monotonic seconds.
         cost_clock: Seconds by which work is charged; `clock` if None.
     """
@@ -45,21 +45,21 @@ class TimeBudget:
         self._burst_s = burst_s
         self._clock = clock
         self._cost_clock = cost_clock or clock
-        self._credit_s = burst_s
+        self._budget_s = burst_s
         self._earned_until = clock()
 
     @property
     def is_left(self) -> bool:
-        """Whether there is credit, so that a piece of work may begin."""
+        """Whether the budget is positive, so that a piece of work may start."""
         now = self._clock()
         earned_s = self._share * (now - self._earned_until)
-        self._credit_s = min(self._credit_s + earned_s, self._burst_s)
+        self._budget_s = min(self._budget_s + earned_s, self._burst_s)
         self._earned_until = now
-        return self._credit_s > 0.0
+        return self._budget_s > 0.0
 
     @contextmanager
     def spent(self) -> Iterator[Callable[[], float]]:
-        """Charge for what is done inside, without any `await`; gives its seconds afterwards."""
+        """Charge the time spent in the block; yields a function that returns it afterwards."""
         began = self._cost_clock()
         took_s = 0.0
         try:
@@ -69,8 +69,8 @@ class TimeBudget:
             self.charge(took_s)
 
     def charge(self, seconds: float) -> None:
-        """Take credit for work that was done, or give it back if negative."""
-        self._credit_s -= seconds
+        """Take time from the budget, or return it if negative."""
+        self._budget_s -= seconds
 
 
 async def follow(
@@ -80,19 +80,18 @@ async def follow(
     interval_s: float,
     at_most: float = 0.5,
 ) -> None:
-    """Run `step` after every change, for ever.
+    """Run `step` after every change, indefinitely.
 
-    The first change is followed at once, further ones together when `interval_s` has passed, and
-    later if the steps would take more than `at_most` of the time: when there is much to do, steps
-    get longer and rarer.
+    It runs at once after the first change, then at most every `interval_s`, and less often if the
+    steps would take more than `at_most` of the time: under load steps get longer and rarer.
 
     Args:
-        changed: Set by whoever has work for `step`.
-        step: Does all the work there is. What it raises because Kafka or Redis is away, or a log
-            could not be read to its end, is logged, and it runs again after a pause that doubles;
-            so it must not lose work when it fails.
-        interval_s: Shortest time from the start of one step to the next.
-        at_most: Largest share of the time from the start of one to the next, in (0, 1).
+        changed: Set when there is work for `step`.
+        step: Does all work there is. If it raises since Kafka or Redis is unavailable, or a log
+            could not be read to its end, it is retried with exponential backoff, so it must not
+            lose work when it fails.
+        interval_s: Shortest time between the starts of two steps, in seconds.
+        at_most: Largest share of the time that steps take, in (0, 1).
     """
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE_S

@@ -1,4 +1,4 @@
-"""Keeps Redis up to date, whatever happens to Redis. An outage never stops the folding."""
+"""Writing of snapshots, answers and heartbeats to Redis. An outage of Redis never stops folding."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from streams.worker import metrics
 from streams.worker.pacing import follow
 
 HEARTBEAT_INTERVAL_S = 1.0
-"""How often a worker says that it is alive, and looks whether Redis still holds its snapshots."""
+"""Interval of heartbeats, and of checks that Redis still holds the snapshots."""
 
 HEARTBEAT_TTL_S = 5
-"""Silence after which nobody counts on a worker."""
+"""Time without a heartbeat after which a worker counts as gone."""
 
 logger = logging.getLogger(__name__)
 
 
 class Projector:
-    """Holds the newest snapshot of every experiment, and writes what Redis does not have.
+    """The newest snapshot of every experiment, and what of it is not in Redis yet.
 
     Args:
-        writer: How to write.
+        writer: Writes to Redis.
         worker_id: Name of this worker.
-        lacking: Returns the rights that this worker does without.
+        lacking: Returns the rights that this worker does not have.
     """
 
     def __init__(
@@ -47,34 +47,34 @@ class Projector:
         self._changed = asyncio.Event()
 
     def offer(self, record: SnapshotRecord) -> None:
-        """Have a snapshot written, instead of older ones of its experiment."""
+        """Queue a snapshot; it replaces an older one of its experiment."""
         self._newest[record.experiment_id] = self._unwritten[record.experiment_id] = record
         self._changed.set()
 
     def answer(self, answers: Iterable[Answer]) -> None:
-        """Have answers written, after the snapshots offered before."""
+        """Queue answers; they are written after the snapshots offered before."""
         self._answers += answers
         self._changed.set()
 
     def forget(self, experiment_ids: Iterable[str]) -> None:
-        """Leave experiments to the worker that has them now."""
+        """Drop experiments that another worker has now."""
         for name in experiment_ids:
             self._newest.pop(name, None)
             self._unwritten.pop(name, None)
 
     def remove(self, experiment_ids: Iterable[str]) -> None:
-        """Have the snapshots of experiments that have ended removed."""
+        """Queue the removal of the snapshots of ended experiments."""
         names = list(experiment_ids)
         self.forget(names)
         self._removed.update(dict.fromkeys(names))
         self._changed.set()
 
     async def run(self) -> None:
-        """Write what is offered, for ever."""
+        """Write what is queued, indefinitely."""
         await follow(self._changed, self._write, interval_s=0.0)
 
     async def send_heartbeats(self) -> None:
-        """Send heartbeats for ever, and write everything again once Redis has lost it."""
+        """Send heartbeats indefinitely, and write everything again after Redis has lost it."""
         while True:
             try:
                 identity = await self._writer.heartbeat(
@@ -96,7 +96,7 @@ class Projector:
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     async def sign_off(self) -> None:
-        """Say that this worker goes."""
+        """Remove the heartbeat of this worker."""
         try:
             await self._writer.sign_off(self._worker_id)
         except DependencyError as error:

@@ -1,8 +1,8 @@
-"""Whether the tables are recovered, how long that takes, and an end to a recovery that hangs.
+"""Progress of the recovery of the tables, and a time limit for one that stalls.
 
-A recovery may take as long as its changelogs are long. One that reads nothing for
-`EXPERIMENT_RECOVERY_STALL_S` waits for something that does not come, as for a record that
-compaction has removed; a new process reads from where the log begins now.
+A recovery takes as long as its changelogs are long. One that reads nothing for
+`EXPERIMENT_RECOVERY_STALL_S` waits for a record that never arrives, such as one that compaction has
+removed; a new process starts from the current beginning of the log.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from streams.worker.tables import DurableTable
 from streams.worker.transport import BatchingApp
 
 LOG_EVERY_S = 10.0
-"""How often the progress of a recovery is logged."""
+"""Interval of log lines on the progress of a recovery."""
 
 SHOWN_PARTITIONS = 5
-"""Partitions that a message names."""
+"""Most partitions listed in a message."""
 
 _LOOK_S = 0.1
 
@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class RecoveryClock:
-    """How long a recovery takes, and how long it has read nothing.
+    """Duration of a recovery, and time since its last progress.
 
-    Time is counted in looks, so that a process that was stopped, or busy with restoring what was
-    read, is not taken for one that waits in vain.
+    Time counts in polling intervals, so a process that was stopped, or busy restoring what it had
+    read, does not count as stalled.
 
     Args:
         stall_s: Longest time without progress, > 0.
@@ -55,12 +55,12 @@ class RecoveryClock:
     _last_read: int = field(default=0, repr=False)
 
     def begin(self, records_read: int) -> None:
-        """Begin a recovery, when this process has read so many changelog records in all."""
+        """Start a recovery, given the changelog records that this process has read before."""
         self.duration_s = self.stalled_s = 0.0
         self.records, self._last_read = 0, records_read
 
     def look(self, records_read: int, elapsed_s: float) -> None:
-        """Take note of the records read by now, some time after the last look."""
+        """Update with the records read by now, `elapsed_s` after the last update."""
         self.duration_s += elapsed_s
         if records_read > self._last_read:
             self.records += records_read - self._last_read
@@ -71,12 +71,12 @@ class RecoveryClock:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether there was no progress for too long."""
+        """Whether there has been no progress for longer than `stall_s`."""
         return self.stalled_s > self.stall_s
 
 
 async def monitor_recovery(app: BatchingApp, stall_s: float) -> None:
-    """Measure every recovery of `app`, for ever, and end the process when one stands still.
+    """Measure every recovery of `app`, indefinitely, and exit the process when one stalls.
 
     Args:
         app: The app of this worker.
@@ -138,7 +138,7 @@ def remaining(app: BatchingApp) -> dict[TP, tuple[int, int]]:
 
 
 def behind(left: Mapping[TP, tuple[int, int]]) -> str:
-    """Return where a recovery stands, in words."""
+    """Return the state of a recovery for a log line."""
     if not left:
         return "waiting for partitions from the group"
     places = [

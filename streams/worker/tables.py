@@ -1,10 +1,9 @@
-"""A Faust table whose writes can be awaited, and whose recovery cannot go backwards.
+"""A Faust table with awaited writes and a recovery that cannot go backwards.
 
-Stock tables hand a write to a buffer and forget it: the offset may be committed before the record
-is durable. The writes of a `DurableTable` are delivered by its `barrier`. It also keeps
-its entries by partition, since every key belongs to the partition of the events that fed it, and
-lets the entry with the larger offset win, since a worker that was frozen may write an older one
-last.
+A stock table buffers a write, and the offset may be committed before the record is durable; the
+`barrier` of a `DurableTable` waits for its writes. Entries are kept by partition, since every key
+belongs to the partition of the events it was made from. The entry with the larger offset wins,
+since a worker that was frozen may write an older one last.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _OFFSET = struct.Struct(">q")
 
 
 def pack(offset: int, body: bytes) -> bytes:
-    """Return the changelog value of `body`, which is true up to and including `offset`."""
+    """Return the changelog value of `body`, which is valid up to and including `offset`."""
     return _OFFSET.pack(offset) + body
 
 
@@ -33,10 +32,10 @@ def unpack(value: bytes) -> tuple[int, bytes]:
 
 
 class DurableTable(faust.Table[bytes, bytes]):
-    """Entries by partition and key, each with the offset it is true up to.
+    """Entries by partition and key, each with the offset up to which it is valid.
 
-    It is written with `put` and `forget` alone, not as a mapping: those know their partition
-    without Faust's notion of a current event.
+    Only `put` and `forget` write it. As a mapping it would need Faust's current event to know the
+    partition.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -45,7 +44,7 @@ class DurableTable(faust.Table[bytes, bytes]):
         self._applied: dict[int, int] = {}
         self._unwritten: defaultdict[int, list[Outgoing]] = defaultdict(list)
         self.records_read = 0
-        """Changelog records taken since the start, by which a recovery is seen to make progress."""
+        """Changelog records applied since the start; shows the progress of a recovery."""
 
     def entries(self, partition: int) -> Mapping[bytes, bytes]:
         """Return the packed values of a partition by key."""
@@ -57,43 +56,42 @@ class DurableTable(faust.Table[bytes, bytes]):
         return None if value is None else unpack(value)
 
     def put(self, partition: int, key: bytes, offset: int, body: bytes) -> None:
-        """Write an entry that is true up to `offset`; durable after the next `barrier`."""
+        """Write an entry that is valid up to `offset`; durable after the next `barrier`."""
         value = pack(offset, body)
         self._entries.setdefault(partition, {})[key] = value
         self._unwritten[partition].append(Outgoing(key, value, partition))
 
     def forget(self, partition: int, key: bytes) -> None:
-        """Remove an entry for good; durable after the next `barrier`."""
+        """Delete an entry; durable after the next `barrier`."""
         if self._entries.get(partition, {}).pop(key, None) is not None:
             self._unwritten[partition].append(Outgoing(key, None, partition))
 
     async def barrier(self, partition: int, timeout: float) -> None:
-        """Return once every write to `partition` so far is acknowledged by all in-sync replicas.
+        """Wait until every write to `partition` so far is acknowledged by all in-sync replicas.
 
         Raises:
-            TimeoutError: it took longer than `timeout` seconds.
+            TimeoutError: this took longer than `timeout` seconds.
             KafkaError: a write failed.
         """
         writes = self._unwritten.pop(partition, [])
-        # Not by Faust's buffer for changelogs, which has a flush that may leave records behind.
+        # Not through Faust's changelog buffer, whose flush may leave records behind.
         for record in await deliver(self.changelog_topic, writes, timeout):
-            # Recovery need not read again what this process wrote itself, as long as nobody else
-            # wrote in between.
+            # Recovery skips what this process wrote, unless another worker wrote in between.
             if record.offset == self._applied.get(record.partition, -1) + 1:
                 self._applied[record.partition] = record.offset
 
     def persisted_offset(self, tp: TP) -> int:
-        """Return the last changelog offset the entries include; recovery goes on behind it."""
+        """Return the last changelog offset that the entries include; recovery resumes after it."""
         return self._applied.get(tp.partition, -1)
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
-        """Take changes read from the changelog, unless an entry is known to a larger offset."""
+        """Apply changelog records, except those older than the entry of their key."""
         generation = self.app.consumer_generation_id
         for event in batch:
             message = event.message
             if message.generation_id != generation:
-                # Left over from before a rebalance: the partition may have been dropped since, and
-                # would seem to be complete up to here. Recovery reads it again.
+                # From before a rebalance: the partition may have been dropped since, and would look
+                # complete up to this offset. Recovery reads it again.
                 continue
             entries = self._entries.setdefault(message.partition, {})
             key, value = cast(bytes, message.key), message.value
@@ -107,11 +105,11 @@ class DurableTable(faust.Table[bytes, bytes]):
     async def on_rebalance(
         self,
         assigned: set[TP],
-        revoked: set[TP],  # noqa: ARG002 - what is assigned says it all
+        revoked: set[TP],  # noqa: ARG002 - all that is not assigned
         newly_assigned: set[TP],  # noqa: ARG002
         generation_id: int = 0,  # noqa: ARG002
     ) -> None:
-        """Drop the partitions that are somebody else's now."""
+        """Drop the partitions that are no longer assigned to this worker."""
         name = self.changelog_topic_name
         mine = {tp.partition for tp in assigned if tp.topic == name}
         for partition in self._entries.keys() - mine:

@@ -1,4 +1,4 @@
-"""Agents, tables and tasks of a worker, attached to its app: the same for workers and tests."""
+"""Agents, tables and tasks of a worker."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def attach(
     follower: GenerationFollower,
     identities: TopicIdentities,
 ) -> ExperimentsStage:
-    """Give `app` its three agents and what they feed; before the app starts.
+    """Attach the three agents and the tasks of a worker to `app`, before it starts.
 
     Returns:
-        What is known of the experiments of this worker.
+        The stage with the state of this worker's experiments.
 
     Args:
         app: From `make_app`.
         settings: Names, intervals and bounds.
-        framing: How records are framed.
-        keyring: Verifies the receipts.
+        framing: Encodes and decodes records.
+        keyring: Verifies receipts.
         projector: Writes to Redis.
-        follower: Whether the workers of this generation tell what follows.
-        identities: Knows which topics the source topics are.
+        follower: Knows whether this worker's generation is active.
+        identities: Topic ids of the source topics.
     """
     app.fence = follower.fence
     source = KafkaSource(settings)
@@ -141,7 +141,7 @@ def attach(
 
 
 class _Topology:
-    """What the agents have in common."""
+    """The parts that all agents share."""
 
     def __init__(
         self, app: BatchingApp, settings: Settings, framing: Framing, plans: LoggedPlans
@@ -156,7 +156,7 @@ class _Topology:
         self.observations = self.topic(catalogue.OBSERVATIONS)
 
     def topic(self, *topics: catalogue.Topic) -> faust.TopicT:
-        """Return topics as raw bytes: Faust must not decode, since it acknowledges what fails."""
+        """Return topics of raw bytes: Faust acknowledges records that it fails to decode."""
         return self._app.topic(
             *map(self._settings.topic_name, topics),
             key_type=bytes,

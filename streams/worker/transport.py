@@ -1,12 +1,12 @@
-"""A Kafka transport that hands an agent whole batches and resumes where its state ends.
+"""A Kafka transport that delivers batches to an agent and resumes where its table ends.
 
-Stock Faust makes one event of every record, which costs 60 microseconds each, and resumes at the
+Stock Faust makes one event per record, which costs 60 microseconds each, and resumes at the
 committed offset, which may run ahead of what is durable. Here the records of a source topic become
 one event per partition and fetch, bounded in records and bytes, and reading resumes behind the last
-offset in the tables (`Resume`); the committed offset is for lag monitors. Changelog topics keep one
-event per record, because recovery reads them.
+offset in the tables (`Resume`); committed offsets only serve lag monitors. Changelog topics keep
+one event per record, since Faust's recovery reads them.
 
-A partition may be fenced (`Fence`): records behind the fence are left for later.
+A partition may have a fence (`Fence`): records from it on are not read yet.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from faust.types.transports import ConsumerT, TransportT
 from streams.worker.identities import TopicIdentities
 
 MAX_BATCH_RECORDS = 20_000
-"""Records of one event at most: a fetch can bring 100,000, and folding them without a pause would
-hold up everything else, a rebalance above all. 20,000 single observations take some 0.1 s. Every
-experiment they touch is frozen, encoded and written once: with 100 of them a record costs 10 us of
-the worker's processor time instead of the 17 in batches of 5,000."""
+"""Most records of one event. A fetch can bring 100,000; folded without a pause, they would delay
+everything else, above all a rebalance. 20,000 single observations take some 0.1 s. Every experiment
+of a batch is encoded and written once: with 100 experiments a record costs 10 us of processor time,
+and 17 us in batches of 5,000."""
 
 MAX_BATCH_BYTES = 4 * 2**20
-"""Bytes of the values of one event at most, unless a single record is larger."""
+"""Most bytes of the values of one event, unless a single record is larger."""
 
 FETCH_WAIT_MS = 100
-"""Longest a broker may hold a fetch back. A partition that has been drained while a fetch is on its
-way is asked for again only after that fetch, so this bounds the delay of a record."""
+"""Longest time a broker may hold a fetch. A partition that is drained during a fetch is requested
+again only after it, so this bounds the delay of a record."""
 
 IDLE_S = 0.02
-"""Pause before looking again whether there is a partition to read."""
+"""Pause before the next check for a partition that may be read."""
 
 MAX_WAITING_BATCHES = 8
-"""Batches of a partition that may wait for their agent; then it is not fetched. Faust's own bound
-pauses the fetcher for a second when all partitions have reached it."""
+"""Unacknowledged batches of a partition above which it is not fetched. Faust's own bound stops the
+fetcher for a second when all partitions have reached it."""
 
 SHORT_WAIT_S = 0.05
-"""Longest wait for records while a partition is left out, which may be free again any moment."""
+"""Longest wait for records while a partition is excluded, which may be fetched again any time."""
 
 Resume = Callable[[TP], int | None]
-"""The offset to go on with in a source partition; None for the earliest there is."""
+"""Returns the offset to resume a source partition at; None for the earliest."""
 
 Fence = Callable[[str, int], int | None]
-"""The offset from which on nothing of a topic and partition may be read now; None for no such."""
+"""Returns the first offset of a topic and partition that may not be read yet; None for no fence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,12 @@ class FetchBatch:
     """Records of one partition, in order of offset.
 
     Attributes:
-        begin: Where reading stood before: every record with an offset in [begin, end) that the
-            broker still has is in the batch. The first record may have a larger offset.
+        begin: Position before the fetch: the batch has every record in [begin, end) that the broker
+            still has. The first record may have a larger offset.
         records: At least one.
-        size: Bytes of their values, at most.
-        already_published: Whether the active generation has published what follows from them: they
-            were before a fence.
+        size: Upper bound of the bytes of their values.
+        already_published: Whether the active generation has published what follows from the
+            records, since they come before a fence.
     """
 
     begin: int
@@ -79,17 +79,17 @@ class FetchBatch:
 
     @property
     def end(self) -> int:
-        """Offset behind the last record."""
+        """Offset after the last record."""
         return cast(int, self.records[-1].offset) + 1
 
 
 def joined(batches: Sequence[FetchBatch]) -> FetchBatch:
-    """Return batches of one partition that follow each other as one, every record once.
+    """Return consecutive batches of one partition as one, with every record once.
 
-    After a seek the same records can wait twice, in batches cut at other offsets.
+    After a seek the same records can be queued twice, in batches cut at other offsets.
 
     Raises:
-        ValueError: records are missing between two of them.
+        ValueError: records are missing between two batches.
     """
     if len(batches) == 1:
         return batches[0]
@@ -105,7 +105,7 @@ def joined(batches: Sequence[FetchBatch]) -> FetchBatch:
 
 
 def before(fence: int | None, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
-    """Return the records before a fence; they are in order."""
+    """Return the records before a fence; `records` is in order of offset."""
     if fence is None or not records or records[-1].offset < fence:
         return records
     return records[: bisect_left(records, fence, key=lambda record: cast(int, record.offset))]
@@ -114,7 +114,7 @@ def before(fence: int | None, records: list[ConsumerRecord]) -> list[ConsumerRec
 def split(
     begin: int, records: list[ConsumerRecord], *, already_published: bool = False
 ) -> Iterator[FetchBatch]:
-    """Cut one fetch of a partition into batches of bounded records and bytes."""
+    """Split one fetch of a partition into batches of bounded records and bytes."""
     first = size = 0
     for index, record in enumerate(records):
         length = len(record.value or b"")
@@ -133,13 +133,13 @@ class BatchingApp(faust.App):
     """A Faust app on the batching transport.
 
     Attributes:
-        resume: How the position of a source partition follows from the tables, by topic. Topics in
-            it are batched; set it before the app starts.
+        resume: Resume offsets of the source partitions, by topic. These topics are batched; set it
+            before the app starts.
         fence: How far a source partition may be read now.
-        identities: Knows which topics the source topics are; to be set before the app starts.
-        rewound: Called with a source partition and the offset that reading stood at, when records
-            before it come: the log may have lost its end.
-        turn_to_fold: Held by the partition that folds, one at a time in this process.
+        identities: Topic ids of the source topics; set it before the app starts.
+        rewound: Called with a source partition and its position when older records arrive: the log
+            may have lost its end.
+        turn_to_fold: Held by the partition that folds; one at a time per process.
     """
 
     resume: Mapping[str, Resume]
@@ -163,13 +163,13 @@ class _Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - hard-coded to 1500 above us
-        # Faust reads aborted transactions unless it runs its own, which it must not.
+        # Without transactions of its own, Faust would read aborted ones.
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         return consumer
 
 
 class BatchingConsumer(driver.Consumer):
-    """Reads batches of the source topics, in order, from where the tables end."""
+    """A consumer of batches of the source topics, in order, from where the tables end."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -177,25 +177,25 @@ class BatchingConsumer(driver.Consumer):
         self._position: dict[TP, int] = {}
         self._waiting: Counter[TP] = Counter()
         self._cut: dict[TP, int] = {}
-        # A fetch that is on its way while the position is changed would deliver records of the old
-        # position under the new one; Faust's own guard against that does nothing.
+        # A fetch in flight during a seek would deliver records of the old position under the new
+        # one. Faust's own guard against this has no effect.
         self._fetch_or_seek = asyncio.Lock()
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Start over: no source partition is read before it has been sought in this generation."""
+        """Reset the positions: a source partition is not read before it is sought."""
         self._position.clear()
         self._cut = {}
         self._waiting.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek the source partitions to the end of the state, and return where that is.
+        """Seek the source partitions to where the tables end, and return these offsets.
 
-        Faust calls it after the tables have been recovered and before the flow is resumed, and
-        whenever a fetch came back while the flow was stopped.
+        Faust calls it between the recovery of the tables and the start of the flow, and whenever a
+        fetch returns while the flow is stopped.
         """
         async with self._fetch_or_seek:
             source = [tp for tp in self.assignment() if tp.topic in self._resume]
@@ -212,7 +212,7 @@ class BatchingConsumer(driver.Consumer):
             return positions
 
     def ack(self, message: Message) -> bool:
-        """Take note that a batch is durable, which makes room for another."""
+        """Acknowledge a durable batch, so that its partition may be fetched again."""
         self._waiting[message.tp] -= 1
         return super().ack(message)
 
@@ -232,7 +232,7 @@ class BatchingConsumer(driver.Consumer):
                 if self._waiting[tp] < MAX_WAITING_BATCHES
                 and (fence is None or self._position.get(tp, fence) < fence)
             }
-            if not free:  # to aiokafka an empty set means all partitions
+            if not free:  # an empty set means all partitions to aiokafka
                 await asyncio.sleep(IDLE_S)
                 return {}
             wait = timeout if free == sought else min(timeout, SHORT_WAIT_S)
@@ -240,11 +240,11 @@ class BatchingConsumer(driver.Consumer):
             batched = {
                 tp: self._batches(tp, records, fences[tp]) if tp.topic in self._resume else records
                 for tp, records in fetched.items()
-                # Fetched before a rebalance that came in between: the partition is sought anew.
+                # Otherwise a rebalance came in between, and the partition is sought again.
                 if tp in self._position or tp.topic not in self._resume
             }
-            # What was fetched behind a fence is to be fetched again. Sought now, Faust would take
-            # what is returned here for old.
+            # Records from the fence on are fetched again later. The seek waits for the next call:
+            # now it would make Faust drop the batches returned here as already read.
             self._cut |= {
                 tp: self._position[tp]
                 for tp, records in fetched.items()
@@ -253,8 +253,8 @@ class BatchingConsumer(driver.Consumer):
             return batched
 
     async def _seek_back(self) -> None:
-        """Go back to where the last fetches were cut; until then nothing more is read there."""
-        # A partition that is revoked meanwhile is sought anew by whoever gets it.
+        """Seek to where the last fetches were cut; these partitions are not read before."""
+        # A partition that was revoked in between is sought by its next owner.
         with suppress(IllegalStateError):
             await self.seek_wait(self._cut)
             self._cut = {}
@@ -292,12 +292,12 @@ class BatchingConsumer(driver.Consumer):
         )
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        # The jump inside a batch is not a gap of the log, and one of the log is the agent's affair.
+        # The jump within a batch is no gap, and the partition processor handles those of the log.
         if tp.topic not in self._resume:
             await super()._add_gap(tp, offset_from, offset_to)
 
     def _new_offset(self, tp: TP) -> int | None:
-        # One agent acks a partition in order, so everything below the highest ack is durable.
+        # An agent acknowledges a partition in order, so all below the highest offset is durable.
         if tp.topic not in self._resume:
             return super()._new_offset(tp)
         acked = self._acked[tp]

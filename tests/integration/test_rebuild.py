@@ -159,7 +159,7 @@ async def test_a_generation_is_built_and_served_while_assignments_go_on(
                 await stack.enter_async_context(traffic.flows(http, name))
                 build = stack.enter_context(building(settings, log))
                 async with asyncio.timeout(60):
-                    while b"is served" not in log.read_bytes():
+                    while b"is active" not in log.read_bytes():
                         assert build.poll() is None, log.read_text()
                         await asyncio.sleep(0.1)
                 before = traffic.assigned

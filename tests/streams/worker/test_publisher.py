@@ -374,7 +374,7 @@ async def test_a_command_waits_for_no_share_and_its_answer_follows_its_snapshot(
     answer = Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)
     world.stage.answers = [answer]
     world.publisher._share = TimeBudget(0.01, 0.1, lambda: 0.0)
-    world.publisher._share._credit_s = 0.0
+    world.publisher._share._budget_s = 0.0
 
     await world.publisher._step()
 
