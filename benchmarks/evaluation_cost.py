@@ -20,8 +20,9 @@ from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.policies.arm_posteriors import best_arm
-from streams.stats.bayes.lift import lift_vs_control
+from streams.stats.bayes.lift import lifts_vs_control
 from streams.stats.bayes.value_remaining import relative_value_remaining
+from streams.stats.direction import Direction
 from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
 from streams.stats.sample import Sample
@@ -54,7 +55,9 @@ def main() -> None:
         f"evaluation, {policy}": _evaluation(policy, arguments.variants, arguments.metrics)
         for policy in ("thompson_sampling", "bayesian_ab")
     }
-    steps["of it: lift of one metric"] = lambda: lift_vs_control(posteriors, 0)
+    steps["of it: lift of one metric"] = lambda: lifts_vs_control(
+        [posteriors], 0, directions=[Direction.INCREASE]
+    )
     steps["of it: value remaining"] = lambda: relative_value_remaining(posteriors, 1)
     print(f"{arguments.variants} variants, {arguments.metrics} metrics; {arguments.rounds} rounds")
     for name, step in steps.items():

@@ -196,11 +196,6 @@ class Keyring:
         else:
             self._chosen[experiment] = key_id
 
-    def signer_of(self, experiment: int) -> int:
-        """Return the id of the key that signs the receipts of an experiment."""
-        key_id = self._chosen.get(experiment, self._signer)
-        return key_id if key_id in self._states else self._signer
-
     @property
     def ids(self) -> tuple[int, ...]:
         """Ids of the secrets; the first signs."""

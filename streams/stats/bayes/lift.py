@@ -54,39 +54,6 @@ class Lift:
     relative_upper: FloatArray
 
 
-def lift_vs_control(
-    posteriors: Posteriors,
-    control: int,
-    *,
-    direction: Direction = Direction.INCREASE,
-    level: float = 0.95,
-) -> Lift:
-    """Return how every arm compares with the control.
-
-    All of it are values of P(arm <= scale * control + shift): one integral over the narrower of the
-    two posteriors of its density times the tabulated distribution function of the other. The error
-    of every probability, and so of the level at the ends of every interval, is below 3e-6 (Beta,
-    Gamma and t posteriors with parameters >= 1/2 and degrees of freedom >= 3); in 1,850 random
-    pairs of these the largest was 1.2e-6. An interval for one look: see `equal_tailed`.
-
-    Args:
-        posteriors: Posteriors of the means.
-        control: Index of the control.
-        direction: Which way the metric should go.
-        level: Probability inside the intervals, in (0, 1).
-
-    Raises:
-        InvalidParameterError: an argument is outside its domain.
-
-    Examples:
-        >>> from streams.stats.posteriors.beta import BetaPosterior
-        >>> result = lift_vs_control(BetaPosterior.observed([100, 130], [900, 870]), 0)
-        >>> result.probability_better.round(4), result.relative.round(4)
-        (array([0.5   , 0.9822]), array([0.   , 0.297]))
-    """
-    return lifts_vs_control([posteriors], control, directions=[direction], level=level)[0]
-
-
 def lifts_vs_control(
     metrics: Sequence[Posteriors],
     control: int,
@@ -94,7 +61,13 @@ def lifts_vs_control(
     directions: Sequence[Direction],
     level: float = 0.95,
 ) -> list[Lift]:
-    """Return the same for several metrics of the same arms, in half the time.
+    """Return how every arm compares with the control, by each of several metrics.
+
+    All of it are values of P(arm <= scale * control + shift): one integral over the narrower of the
+    two posteriors of its density times the tabulated distribution function of the other. The error
+    of every probability, and so of the level at the ends of every interval, is below 3e-6 (Beta,
+    Gamma and t posteriors with parameters >= 1/2 and degrees of freedom >= 3); in 1,850 random
+    pairs of these the largest was 1.2e-6. An interval for one look: see `equal_tailed`.
 
     Args:
         metrics: Posteriors of the means of each metric.
@@ -104,6 +77,13 @@ def lifts_vs_control(
 
     Raises:
         InvalidParameterError: an argument is outside its domain.
+
+    Examples:
+        >>> from streams.stats.posteriors.beta import BetaPosterior
+        >>> clicks = BetaPosterior.observed([100, 130], [900, 870])
+        >>> (result,) = lifts_vs_control([clicks], 0, directions=[Direction.INCREASE])
+        >>> result.probability_better.round(4), result.relative.round(4)
+        (array([0.5   , 0.9822]), array([0.   , 0.297]))
     """
     for posteriors in metrics:
         n_arms = len(posteriors.means)

@@ -6,7 +6,7 @@ from scipy import special, stats
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.bayes.best import best
-from streams.stats.bayes.lift import Lift, _Lines, _Pairs, lift_vs_control, lifts_vs_control
+from streams.stats.bayes.lift import Lift, _Lines, _Pairs, lifts_vs_control
 from streams.stats.direction import Direction
 from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.posteriors.base import Posteriors
@@ -14,6 +14,7 @@ from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
 from streams.stats.posteriors.mirrored import oriented
 from streams.stats.posteriors.normal import NormalPosterior
+from tests.streams.stats.single_metric import lift_vs_control
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
 LEVELS = np.concatenate(

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.bayes.lift import lift_vs_control
 from streams.stats.bayes.value_remaining import (
     _LargestOther,
     relative_value_remaining,
@@ -16,6 +15,7 @@ from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
 from streams.stats.posteriors.mirrored import mirrored
 from streams.stats.posteriors.normal import NormalPosterior
+from tests.streams.stats.single_metric import lift_vs_control
 
 
 def betas(*pairs):

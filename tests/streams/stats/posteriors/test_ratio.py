@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
-from streams.stats.bayes.lift import lift_vs_control
 from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
 from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
 from streams.tallies.cell import MetricTally
+from tests.streams.stats.single_metric import lift_vs_control
 
 
 def sampled(x, y):
