@@ -101,24 +101,23 @@ _ALLOWED: dict[CommandKind, frozenset[Status]] = {
 
 
 class _Start(InputModel):
-    """What `start` says.
+    """Payload of `start`.
 
     Attributes:
-        receipt_key: Key that signs receipts at this time; None in commands of before it was said.
+        receipt_key: Id of the key that signs its receipts; None for the newest key at the time.
     """
 
     receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
 
 
 class _Conclusion(InputModel):
-    """What `conclude` says.
+    """Payload of `conclude`.
 
     Attributes:
         winner_variant_id: Variant it is concluded with; None for none.
-        control_share: Share that the control keeps beside a winner. Commands from before there was
-            one do not say it, and end what they end.
-        is_promotion: Whether the experiment concludes by itself.
-        because: Why, for the log of decisions; None unless an experiment does it by itself.
+        control_share: Share that the control keeps beside a winner; 0 for no promotion.
+        is_promotion: Whether it is an automatic promotion.
+        because: Reason, for the log of decisions; None unless the command is automatic.
     """
 
     winner_variant_id: Any = None
@@ -128,10 +127,10 @@ class _Conclusion(InputModel):
 
 
 class _Rollback(InputModel):
-    """What `rollback` says.
+    """Payload of `rollback`.
 
     Attributes:
-        because: Why, for the log of decisions; None unless an experiment does it by itself.
+        because: Reason, for the log of decisions; None unless the command is automatic.
     """
 
     because: dict[str, Any] | None = None

@@ -21,8 +21,8 @@ LARGE_CELL_S = 0.01
 """Cells that take longer to encode have a time budget: some 1,000 variants times metrics."""
 
 LARGE_CELL_SHARE = 0.2
-"""Share of the time for all large cells, including their decoding, which takes as long. A cell of 256
-variants times 16 metrics, at 50 ms, is sent every half second."""
+"""Share of the time for all large cells, including their decoding, which takes as long. A cell of
+256 variants times 16 metrics, at 50 ms, is sent every half second."""
 
 LARGE_CELL_BURST_S = 0.1
 
