@@ -14,13 +14,12 @@ from streams.tallies.cell import VariantTally
 def read_once(config: ExperimentConfig, variants: Sequence[VariantTally]) -> list[VariantTally]:
     """Return tallies in which the units of binary metrics have the value 0 or 1.
 
-    So are those that are declared `binary`, unless they are declared to be summed, and those of no
-    declared kind, floor and cap as long as nothing but 0 and 1 is observed of them. A second click
-    of one unit would else turn a conversion rate into a count. Parts of ratios stay sums, as their
-    products are.
+    Binary are metrics that are declared `binary` and not summed, and metrics without declared kind,
+    floor and cap whose observations are all 0 or 1: a second click of a unit would otherwise turn a
+    conversion rate into a count. Components of ratios stay sums, as their products are.
 
     Args:
-        config: What is declared.
+        config: The configuration.
         variants: The tallies.
     """
     names = sorted(set(_read_once(config, variants)))

@@ -1,15 +1,15 @@
-"""From tallies to contrasts: by which sums the variants of an experiment are compared.
+"""Contrasts of tallies: the sums by which the variants of an experiment are compared.
 
-How units count is chosen once for all metrics (`Weighting`), and every comparison follows it: those
-of the leader, of the guardrails and of the p-values.
+The weight of a unit is chosen once for all metrics (`Weighting`); the comparisons of the leader,
+the guardrails and the p-values all follow it.
 
-Overlap weights rest on one thing more than inverse propensities do: that a unit which was not
-assigned to the one variant was assigned to the other, so that 1 - p is the other's propensity. No
-single unit can tell. All units together can: the sums of 1 - p over either variant differ by the
-units that the first has beyond the sum of its propensities, which is a martingale exactly if that
-is so, and each variant's sum of 1 / p stays near the number of all units. `Traffic.sample_ratio`
-asks for both, and nothing is concluded when they fail. Since w x <= w, what a difference in the
-weights can pass for is a difference that the same sums show without values, and sooner.
+Overlap weights assume more than inverse propensities do: a unit that was not assigned to one
+variant was assigned to the other, so that 1 - p is the propensity of the other. All units together
+test it. The sums of 1 - p over either variant differ by the units that the first has beyond the sum
+of its propensities, which is a martingale exactly under that assumption, and each variant's sum of
+1 / p stays near the number of all units. `Traffic.sample_ratio` tests both, and nothing is
+concluded when one fails. Since w x <= w, the same sums without values show such a fault sooner than
+a difference of means does.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _PAIR = 2
 
 
 class Weighting(StrEnum):
-    """What a unit counts with in a comparison."""
+    """Weight of a unit in a comparison."""
 
     PLAIN = "plain"
     """Its share of the traffic has never changed, so all units of a variant count alike."""
@@ -75,10 +75,10 @@ class Weighting(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traffic:
-    """How units were shared out among the variants; all shapes are (n_variants,).
+    """Split of the units among the variants; all shapes are (n_variants,).
 
     Attributes:
-        weighting: What units count with.
+        weighting: Weight of a unit.
         shares: The shares all units had, if they never moved (`Weighting.PLAIN`).
         units: Units assigned.
         weight: Sum of 1 / propensity over them.
@@ -102,10 +102,10 @@ class Traffic:
     def of(
         cls, policy: Policy, shares: Sequence[float], variants: Sequence[VariantTally]
     ) -> Traffic:
-        """Return how the units of the variants were shared out.
+        """Return the split of the units.
 
         Args:
-            policy: By which the experiment shares them out.
+            policy: The policy that splits them.
             shares: Declared shares of the variants, which sum to 1.
             variants: Their tallies, in the order of the definition.
         """
@@ -131,7 +131,7 @@ class Traffic:
         return cls(weighting, weights / ALLOCATION_TOTAL, *np.array(columns).T)
 
     def sample_ratio(self) -> SampleRatio:
-        """Return whether units arrive as they were shared out."""
+        """Return how observed counts compare with the configured split."""
         if self.weighting is Weighting.PLAIN:
             return under_fixed_weights(self.units, self.shares)
         assigned = Assigned(self.weight, self.weight_squared, self.largest)
@@ -146,7 +146,7 @@ class MetricContrasts:
     """One metric of all variants, ready to be compared; all shapes are (n_variants,).
 
     Attributes:
-        traffic: How the units were shared out.
+        traffic: Split of the units.
         is_bounded: Whether every value is 0 or 1.
         with_value: Units with a value.
         sums: Sums over the units, each of which counts by the weighting of the traffic.
@@ -166,10 +166,10 @@ class MetricContrasts:
         *,
         is_binary: bool,
     ) -> MetricContrasts:
-        """Return what comparisons of a metric rest on.
+        """Return the sums by which a metric is compared.
 
         Args:
-            traffic: How the units were shared out.
+            traffic: Split of the units.
             tallies: The metric of every variant.
             samples: The same beside the units.
             is_binary: Whether its values are 0 or 1.
@@ -307,7 +307,7 @@ def _largest(total: int, total_squared: int, planned: float, one: int) -> float:
         total: Sum of the terms, in units of 1 / `one`.
         total_squared: Sum of their squares.
         planned: The bound by the allocation.
-        one: What stands for 1 in the sums.
+        one: Representation of 1 in the sums.
     """
     limit = (round(planned * MICRO) + 1) * (one // MICRO)  # inverse propensities are rounded
     if total_squared <= limit * total:

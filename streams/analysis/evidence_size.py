@@ -1,4 +1,4 @@
-"""A bound of what is stated as the reason of a decision, so that it fits its topic."""
+"""Bound on the evidence of a logged decision, so that it fits its topic."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bounded(evidence: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _size(value: Any) -> int:
-    """Return the bytes of a JSON value; more than is ever kept of what is none."""
+    """Return the bytes of a JSON value; of anything else, more than is ever kept."""
     try:
         return len(json.dumps(value, ensure_ascii=False, default=str).encode())
     except (TypeError, ValueError, RecursionError):  # UnicodeEncodeError is a ValueError

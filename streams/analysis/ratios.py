@@ -1,9 +1,9 @@
-"""A ratio of two metrics, by variant: the sum of the one over the sum of the other.
+"""Ratio metrics: the sum of one metric over the sum of another, by variant.
 
-No unit has a value of a ratio. What stands in for it is how far the unit pulls the ratio R of its
-variant away, (x - R y) / (mean of y): the *linearised* value. These sum to 0, and their variance is
-that of the ratio by the delta method, to the first order in one over the units. Posteriors,
-policies and confidence sequences take the ratio for a mean of which these are the deviations.
+No unit has a value of a ratio. It is replaced by the *linearised* value (x - R y) / (mean of y),
+the influence of the unit on the ratio R of its variant. Linearised values sum to 0, and their
+variance is that of the ratio by the delta method, to first order in one over the units. Posteriors,
+policies and confidence sequences treat the ratio as a mean of which these are the deviations.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NONE, _NO_PRODUCT = MetricTally(), ProductTally()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RatioContrasts(MetricContrasts):
-    """Ratios of all variants, ready to be compared.
+    """Contrasts of a ratio.
 
     The fields of `MetricContrasts` are those of the linearised values, as if the mean of the
     denominator were `scale` in every variant.

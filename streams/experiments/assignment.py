@@ -1,4 +1,4 @@
-"""Who gets which variant: a snapshot compiled for many decisions, each a function of a unit."""
+"""Assignment of units to variants: a snapshot compiled for many decisions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from streams.policies.contextual.encoding import FeatureSpace
 from streams.policies.contextual.scoring import Scorer
 
 SLOTS_PER_WINDOW = 8
-"""A receipt that nobody remembers loses at most this part of its window."""
+"""A receipt that is not remembered loses at most this part of its window."""
 
 ALLOCATION_SLOT_MS = 3_600_000
 """Processes that hold different snapshots of one hour give out receipts of one time: an hour."""
@@ -43,7 +43,7 @@ class Reason(StrEnum):
     STICKY = "STICKY"
     """It was assigned before, and keeps its variant."""
     STICKY_UNAVAILABLE = "STICKY_UNAVAILABLE"
-    """Where first receipts are kept does not answer, or has not been rebuilt: by its hash, or as
+    """The store of first receipts does not answer, or has not been rebuilt: by its hash, or as
     this process has decided before, and kept as soon as that is possible."""
     NOT_ENROLLED = "NOT_ENROLLED"
     """It does not take part; it sees the control, and nothing is logged."""
@@ -92,7 +92,7 @@ class Assigner:
 
     Attributes:
         number: The experiment as a 64-bit integer.
-        unit_kind: Who is randomised.
+        unit_kind: Unit of randomisation.
         is_remembered: Whether a unit's first receipt must be kept (`is_remembered`). In every other
             case the hash alone gives the same again.
         phase: Phase of the experiment; units are assigned afresh in each.
@@ -200,7 +200,7 @@ class Assigner:
         Args:
             unit_key: User or session id, or 16 fresh random bytes for an impression.
             now_ms: Time of the request, in milliseconds since the epoch.
-            features, device, location: What the request tells; for contextual policies alone.
+            features, device, location: Context of the request; for contextual policies alone.
 
         Raises:
             InputError: a feature that the policy has declared cannot be used, with its path; also

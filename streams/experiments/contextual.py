@@ -1,6 +1,6 @@
 """Weights of an experiment and, under a contextual policy, the model that gives those of a request.
 
-The worker fits and publishes the model; whoever assigns compiles it into a `Scorer`.
+The worker fits and publishes the model; assignment compiles it into a `Scorer`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def weigh(
         policy: The policy of the experiment.
         variants: Tallies, in the order of the definition.
         metric: Name of the metric that decides.
-        arms: What the policy sees of those tallies.
+        arms: The arms as the policy sees them.
         is_mirrored: Whether the arms are mirrored, because the metric is to fall.
 
     Returns:
@@ -67,7 +67,7 @@ def weigh(
 def feature_uses(policy: Policy, variants: Sequence[VariantTally]) -> tuple[FeatureUse, ...]:
     """Return how often the features of a contextual policy had a value that they know.
 
-    What a text adds to a vector is one entry of plus or minus 1, so the diagonal of the sum of
+    A text adds to a vector one entry of plus or minus 1, so the diagonal of the sum of
     x x^T counts the units that had it, and no event is looked up. Of a text that is not declared,
     as `Mobile` for `mobile`, nothing is added, as if nothing had been said.
     """

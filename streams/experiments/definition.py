@@ -1,4 +1,4 @@
-"""What an experiment is: its configuration and its variants, as their author writes them."""
+"""Definition of an experiment: its configuration and its variants, as their author writes them."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ MAX_DEFINITION_BYTES = 1_000_000
 its snapshot and table entry have room for the rest."""
 
 WEIGHT_TOLERANCE = 1e-6
-"""How far declared weights may miss the sum 1: room for thirds in decimals, not for errors."""
+"""Tolerance of the sum of declared weights: room for thirds in decimals, not for errors."""
 
 DEFAULT_ATTRIBUTION_WINDOW_S = 86_400
 MAX_ATTRIBUTION_WINDOW_S = 366 * 86_400
 
 DEFAULT_MAX_EXPECTED_LOSS = 0.01
-"""Expected loss of a winner, as a share of its mean, up to which it is promoted by itself."""
+"""Expected loss of a winner, as a share of its mean, up to which it is promoted automatically."""
 
 DECIDING_SHARE = 0.5
-"""Share of the units that an adaptive policy shares out evenly where the experiment is to promote
-its winner by itself, unless `minAllocation` is stated. At the default floor of other experiments
-the worse variants get so few units that being certain takes several times as many in all; see
+"""Share of the units that an adaptive policy splits evenly in an experiment with automatic
+promotion, unless `minAllocation` is stated. At the default floor of other experiments the worse
+variants get so few units that being certain takes several times as many in all; see
 `benchmarks/calibration/through.py`."""
 
 MAX_MIN_DURATION_S = 366 * 86_400
@@ -96,7 +96,7 @@ _ControlShare = Annotated[float | None, Field(ge=0.0, le=MAX_CONTROL_SHARE)]
 
 
 class UnitKind(StrEnum):
-    """Who is randomised."""
+    """Unit of randomisation."""
 
     IMPRESSION = "impression"
     USER = "user"
@@ -107,30 +107,30 @@ class ExperimentConfig(InputModel):
     """Configuration of an experiment.
 
     Attributes:
-        name: What people call it.
-        description: What it is for.
+        name: Name for people.
+        description: Description for people.
         type: Policy that shares the traffic: a key of `POLICIES`.
         primary_metric: Metric that decides.
         secondary_metrics: Metrics that are compared besides.
         guardrail_metrics: Metrics that must not be harmed.
-        metrics: What is declared of these metrics, by name.
-        periods: How units of different times count; None for all alike. Fixed when the experiment
+        metrics: Declarations of these metrics, by name.
+        periods: Weights of units of different times; None for all alike. Fixed when the experiment
             is created, as what is kept of the units follows from it.
         traffic_allocation: Share of the units that take part, in [0, 1].
         min_sample_size: Units every variant must have before a winner may be named.
         significance_threshold: Confidence a winner must have, in [0.5, 1).
-        auto_promote_winner: Conclude by itself once a winner is certain and nothing stands in the
-            way; see `streams.analysis.promotion`. The floor is higher then
+        auto_promote_winner: Promote a certain winner automatically unless there is an obstacle;
+            see `streams.analysis.promotion`. The floor is higher then
             (`DECIDING_SHARE`).
         max_expected_loss: Expected loss of a winner, as a share of its mean, above which it is not
-            promoted by itself.
+            promoted automatically.
         min_duration: Seconds of events, from the start or the first event to the newest one, before
-            a winner is promoted by itself; 0 for none. None: whole weeks, once there is one
+            a winner is promoted automatically; 0 for none. None: whole weeks, once there is one
             (`promotion.has_lasted`).
         control_share: Share that the control keeps beside a winner that the experiment is concluded
-            with, until it is archived; in [0, 0.5]. None: `DEFAULT_CONTROL_SHARE` if it concludes
-            by itself, else none.
-        unit: Who is randomised; `impression` for adaptive policies and `user` for fixed ones
+            with, until it is archived; in [0, 0.5]. None: `DEFAULT_CONTROL_SHARE` with automatic
+            promotion, else none.
+        unit: Unit of randomisation; `impression` for adaptive policies and `user` for fixed ones
             unless stated.
         attribution_window: Seconds after an assignment during which observations count; 0 for no
             limit. A day for impressions, no limit for users and sessions unless stated.
@@ -290,10 +290,10 @@ class VariantSpec(InputModel):
     """One variant of an experiment.
 
     Attributes:
-        name: What people call it; unique within the experiment.
+        name: Name for people, unique within the experiment.
         is_control: Whether the others are compared with it; exactly one variant is.
         weight: Share of the traffic under a fixed policy, in (0, 1]; all variants or none have one.
-        config: What the caller gets back with an assignment; any JSON object.
+        config: Returned to the caller with an assignment; any JSON object.
     """
 
     name: Name
@@ -310,7 +310,7 @@ class VariantSpec(InputModel):
 
 
 class ExperimentDefinition(InputModel):
-    """What `create` takes: a configuration and the variants."""
+    """Definition of an experiment: a configuration and the variants."""
 
     config: ExperimentConfig
     variants: Annotated[
@@ -399,7 +399,7 @@ class ParametersUpdate(InputModel):
 
 
 class ExperimentUpdate(InputModel):
-    """What `update` may change; what is left out stays."""
+    """Fields that `update` may change; fields left out stay."""
 
     traffic_allocation: _Share | None = None
     min_sample_size: _SampleSize | None = None

@@ -1,4 +1,4 @@
-"""What commands do to an experiment: draft -> running <-> paused -> concluded -> archived.
+"""Lifecycle of an experiment: draft -> running <-> paused -> concluded -> archived.
 
 One that was concluded with a winner may go on assigning beside a control share (`Promotion`), and
 the winner may be taken back; its status stays `concluded` until it is archived.
@@ -22,7 +22,7 @@ from streams.model.validation import InputModel, parse
 
 
 class Status(StrEnum):
-    """Where an experiment is in its life."""
+    """Status of an experiment."""
 
     DRAFT = "draft"
     RUNNING = "running"
@@ -38,7 +38,7 @@ class Experiment:
     Attributes:
         number: The experiment as a 64-bit integer.
         definition: Configuration and variants.
-        status: Where it is in its life.
+        status: Its status.
         version: Number of commands applied, >= 1.
         created_at_ms: Time of `create`.
         started_at_ms: Time of `start`; None before.
@@ -48,7 +48,7 @@ class Experiment:
         concluded_at_ms: Time of `conclude`; None before.
         winner: Index of the variant it was concluded with; the control after a roll-back; None for
             none.
-        promotion: What it goes on assigning after the conclusion; None before, and if nothing.
+        promotion: Assignment after the conclusion; None before, and if it assigns nothing.
     """
 
     number: int
@@ -70,7 +70,7 @@ class Experiment:
 
     @property
     def phase(self) -> Phase:
-        """What its assignments are counted for."""
+        """Phase in which its assignments are counted."""
         return Phase.TRIAL if self.promotion is None else self.promotion.phase
 
     @property
@@ -156,7 +156,7 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
 
     Args:
         experiment: The experiment before it; None if there is none with this number.
-        command: What to do.
+        command: The command.
 
     Raises:
         TransitionError: its status does not allow the command (`INVALID_TRANSITION`), it is created

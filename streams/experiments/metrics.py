@@ -1,4 +1,4 @@
-"""What an author declares of a metric: its kind, where it should go, and what is believed of it."""
+"""Declaration of a metric: its kind, its direction of improvement and its prior."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SMALLEST = 1e-12
 
 
 class MetricRole(StrEnum):
-    """What a metric is for."""
+    """Role of a metric."""
 
     PRIMARY = "primary"
     """It decides."""
@@ -36,11 +36,11 @@ class MetricRole(StrEnum):
     GUARDRAIL = "guardrail"
     """It must not be harmed."""
     OBSERVED = "observed"
-    """Nobody has declared it; it was observed."""
+    """It is observed and not declared."""
 
 
 class Counting(StrEnum):
-    """What several observations of a binary metric by one unit are."""
+    """Meaning of several observations of a binary metric by one unit."""
 
     UNIQUE = "unique"
     """As good as one: a unit has the value 1 if one of its observations is 1."""
@@ -49,7 +49,7 @@ class Counting(StrEnum):
 
 
 class PriorSpec(InputModel):
-    """What is believed of a metric before it is observed; what is left out is weak.
+    """Prior of a metric; fields left out are weak.
 
     Attributes:
         alpha: Pseudo-units with a value (`binary`, `revenue`); as all weights of a prior in
@@ -59,8 +59,8 @@ class PriorSpec(InputModel):
         event_units: Pseudo-units of a rate (`count`).
         mean: Expected mean of the values (`continuous`), or of those units have (`revenue`).
         variance: Expected variance of those values, > 0; stated together with the mean.
-        units: How many units that mean weighs; 1 unless stated.
-        degrees: How many units that variance weighs, in [2.1, 1e9]; 3 unless stated. At 2 and below
+        units: Units that this mean weighs; 1 unless stated.
+        degrees: Units that this variance weighs, in [2.1, 1e9]; 3 unless stated. At 2 and below
             the mean has no variance.
     """
 
@@ -105,7 +105,7 @@ MAX_HALF_LIFE_S = 366 * 86_400
 
 
 class PeriodSpec(InputModel):
-    """How units count that were assigned at different times.
+    """Weights of units that were assigned at different times.
 
     So the policy and the posteriors of the primary metric read them. The comparisons that a
     conclusion rests on take all units alike.
@@ -140,15 +140,15 @@ class PeriodSpec(InputModel):
 
 
 class MetricSpec(InputModel):
-    """What is declared of one metric.
+    """Declaration of one metric.
 
     Attributes:
-        kind: What its values are; inferred from them unless declared.
+        kind: Kind of its values; inferred from them unless declared.
         direction: Whether more of it is better, or less.
         tolerated_harm: By how much a variant may be worse than the control before a guardrail
             trips, as a share of the control's mean, in [0, 1]. Of guardrails alone; 0 unless
             stated.
-        prior: What is believed of it before it is observed; needs a declared kind.
+        prior: Its prior; needs a declared kind.
         cap: Largest value of a unit, in units of the metric, > 0: a unit whose observations sum to
             more has this value (winsorisation). None for no cap; a binary metric has none, and that
             of counts is a whole number.
@@ -157,8 +157,8 @@ class MetricSpec(InputModel):
             there; None for no floor. Without one, a single unit can move a mean down without bound.
         min_value, max_value: Bounds of single observations; others are refused. Those of a binary
             metric are 0 and 1. None for +-10**9.
-        counting: What several observations of a unit are, of a binary metric alone; `unique` unless
-            stated.
+        counting: Meaning of several observations of a unit, of a binary metric alone; `unique`
+            unless stated.
         numerator, denominator: The metrics that a ratio is of: the sum of the one over the sum of
             the other. Of ratios alone. Their own floors and caps hold in it; the floor of a
             denominator is 0 unless it is declared.
@@ -224,7 +224,7 @@ class MetricSpec(InputModel):
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
         if self.counting is not None and self.kind is not MetricKind.BINARY:
-            message = "counting says how often a unit of a binary metric counts, and it is none"
+            message = "only a binary metric has a counting"
             raise problem("COUNTING_NOT_USED", message, "counting")
         if self.family is not None and not self.family.has_bounds:
             for name, bound in (("minValue", self.min_value), ("maxValue", self.max_value)):

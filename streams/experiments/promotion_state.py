@@ -1,6 +1,6 @@
 """A winner that was promoted: nearly everybody sees it, and the control keeps a small share.
 
-What is assigned after the conclusion is counted apart from the experiment it follows from. In
+Assignments after the conclusion are counted apart from the experiment that they follow. In
 receipts and tallies, variant v of n has the index n + v while the winner is promoted, and 2 n + v
 after a roll-back. So the statistics of the experiment stay those of the experiment, values that
 come late count where their units belong, and what has come since the conclusion is known exactly,
@@ -15,7 +15,7 @@ from enum import IntEnum
 from streams.model.quantities import ALLOCATION_TOTAL
 
 DEFAULT_CONTROL_SHARE = 0.05
-"""Share that the control keeps when an experiment promotes its winner by itself: one unit in twenty
+"""Share that the control keeps after an automatic promotion: one unit in twenty
 pays for seeing whether the winner goes on doing no harm."""
 
 MAX_CONTROL_SHARE = 0.5
@@ -34,12 +34,12 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """What a concluded experiment goes on assigning until it is archived.
+    """Assignment of a concluded experiment until it is archived.
 
     Attributes:
         variant: Index of the variant it was concluded with; not the control.
         control_weight: Weight of the control while that stands, out of 65,536; in 1..32,768.
-        is_automatic: Whether the experiment has promoted it by itself, and may take it back so.
+        is_automatic: Whether the promotion was automatic, and its roll-back may be.
         is_rolled_back: Whether it was taken back.
         began_at_ms: Time of the command since which the weights are what they are: the conclusion,
             or the roll-back.
@@ -55,7 +55,7 @@ class Promotion:
 
     @property
     def phase(self) -> Phase:
-        """Where the experiment is."""
+        """Phase of the experiment."""
         return Phase.ROLLED_BACK if self.is_rolled_back else Phase.PROMOTED
 
     def weights(self, n_variants: int, control: int) -> tuple[int, ...]:

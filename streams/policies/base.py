@@ -1,4 +1,4 @@
-"""What every policy is: a frozen value with parameters, and a pure function from arms to shares."""
+"""Interface of the policies: frozen parameters, and a pure function from arms to shares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What a policy may know of one variant: the merged tally of its primary metric.
+    """One variant as a policy sees it: sums of its primary metric.
 
     Attributes:
         units: Units assigned to it, >= 0; not whole where units count by their time.
@@ -34,7 +34,7 @@ class Arm:
     weight: float
 
     def mirrored(self) -> Arm:
-        """Return the arm of the metric in which less was more, and now more is.
+        """Return the arm of the metric with the direction reversed.
 
         Policies maximise. A metric that is to fall is turned over before a policy sees it: 0 and 1
         change places, so a binary metric stays one, and any other value changes its sign. Spread
@@ -49,13 +49,13 @@ class Arm:
 
 
 class Policy(InputModel):
-    """Parameters of a policy, and how it shares the traffic.
+    """Parameters of a policy, and its shares of the traffic.
 
     Attributes:
         min_allocation: Smallest share a variant may get, in [0, 1 / number of variants]; None
             stands for min(0.01, 0.1 / number of variants) under an adaptive policy, and for 0 under
             a fixed one. It keeps every propensity above zero, which every unbiased estimate from
-            the log needs. An experiment that promotes its winner by itself has a higher one.
+            the log needs. An experiment with automatic promotion has a higher one.
         initial_allocation: Smallest share a variant gets while the experiment is young, at least
             `min_allocation`, towards which it falls with the square root of the units; None stands
             for `min_allocation` from the beginning. See `streams.policies.weights.floor`.
@@ -84,7 +84,7 @@ class Policy(InputModel):
         """Return the share of each arm before the floor: shape (n_arms,), >= 0, sums to 1."""
 
     def mirrored(self) -> Self:
-        """Return the policy that does with mirrored arms what this one does with the arms.
+        """Return the policy for mirrored arms.
 
         It is the same one, unless a parameter speaks of successes: those change places with
         failures, because a prior belongs to the metric and not to its direction.

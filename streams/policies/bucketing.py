@@ -37,7 +37,7 @@ class UnitDraws(NamedTuple):
 
     Attributes:
         unit: Stands for the unit in receipts and tallies.
-        enrolment: Decides whether it takes part. Raising the traffic keeps everyone already in.
+        enrolment: Decides whether it takes part. Raising the traffic keeps every unit already in.
         variant: Decides which variant it gets; apart from `enrolment`, so ramping skews nothing.
     """
 
@@ -65,8 +65,8 @@ def draws(experiment_number: int, unit_key: str | bytes) -> UnitDraws:
 def promoted_draw(experiment_number: int, unit_key: str | bytes) -> int:
     """Return a variant draw in [0, 2**64) that is independent of those of `draws`.
 
-    Who won may follow from whom the hash had given to whom. What comes after the conclusion is not
-    misled by that if the units are shared out afresh.
+    The winner may depend on which units the hash gave to which variant. Units that are split afresh
+    make the observations after the conclusion independent of it.
 
     Args:
         experiment_number: The experiment as a 64-bit integer.

@@ -1,4 +1,4 @@
-"""Thompson sampling: everyone gets traffic in proportion to its probability to be best."""
+"""Thompson sampling: every arm gets traffic in proportion to its probability to be best."""
 
 from __future__ import annotations
 

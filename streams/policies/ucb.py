@@ -22,7 +22,7 @@ _NEWTON_STEPS = 64
 
 
 class UCBVariant(StrEnum):
-    """How far above its mean an arm is believed to reach."""
+    """Form of the upper confidence bound."""
 
     UCB1 = "ucb1"
     """As far as any values in [0, 1] might: by Hoeffding's inequality, whatever their variance."""

@@ -1,4 +1,4 @@
-"""From shares to published integer weights: the floor, and a sum that is exact."""
+"""Published integer weights of shares: a floor, and an exact sum."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def weights_of(shares: Sequence[float], least: float) -> tuple[int, ...]:
 def smallest_weight(policy: Policy, n_arms: int) -> int:
     """Return the smallest weight, >= 1, with which `allocate` ever lets an arm be assigned.
 
-    It does not depend on how many units there are, so what rests on it, such as the largest
-    1 / propensity of a confidence sequence, is known before the first one.
+    It does not depend on how many units there are, so a bound that depends on it, such as the
+    largest 1 / propensity of a confidence sequence, is known before the first one.
     """
     return max(1, int(final_floor(policy, n_arms) * ALLOCATION_TOTAL))
 
@@ -124,7 +124,8 @@ def with_floor(shares: Sequence[float], least: float) -> tuple[float, ...]:
 def integer_weights(shares: Sequence[float], minimum: int = 0) -> tuple[int, ...]:
     """Return integers in proportion to `shares` that sum to 65,536, by largest remainder.
 
-    Equal remainders go to the earlier arm. What `minimum` adds is taken from the largest weights.
+    Equal remainders go to the earlier arm. The units that `minimum` adds are taken from the largest
+    weights.
 
     Args:
         shares: Shape (n_arms,), >= 0, with a positive sum.

@@ -1,4 +1,4 @@
-"""Whether more of a metric is better, or less."""
+"""Direction of improvement of a metric."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Direction(StrEnum):
-    """Which way a metric should go."""
+    """Direction of improvement of a metric."""
 
     INCREASE = "increase"
     DECREASE = "decrease"

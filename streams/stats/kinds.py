@@ -1,4 +1,4 @@
-"""Kinds of metrics, and what contradicts a declared one."""
+"""Kinds of metrics, and contradictions of a declared kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.model.published import Published, VariantIndex
 
 
 class MetricKind(StrEnum):
-    """What the values of the units are, and so which model their mean has.
+    """Kind of the values of the units, which determines the model of their mean.
 
     `binary`: 0 or 1. `count`: whole numbers from 0 up. `revenue`: amounts >= 0 that many units do
     not have. `continuous`: anything else. `ratio`: one metric over another, declared as such.
@@ -25,7 +25,7 @@ class MetricKind(StrEnum):
 
 
 class ContradictionCode(StrEnum):
-    """How the tallies of a metric contradict its declared kind."""
+    """Contradictions between the tallies of a metric and its declared kind."""
 
     NOT_BINARY = "NOT_BINARY"
     NOT_COUNTS = "NOT_COUNTS"
@@ -49,7 +49,7 @@ class Contradiction(Published):
     """Tallies that values of the declared kind cannot have.
 
     Attributes:
-        code: How they contradict it.
+        code: The contradiction.
         variant: Index of the first variant whose tally shows it.
     """
 

@@ -1,4 +1,4 @@
-"""What the posterior of a metric needs of one variant: a few sums over its units."""
+"""Sufficient statistics of one metric of one variant."""
 
 from __future__ import annotations
 

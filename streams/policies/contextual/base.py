@@ -1,4 +1,4 @@
-"""What contextual policies have in common: declared features, and a share for each request."""
+"""Interface of the contextual policies: declared features, and shares for each request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ContextualPolicy(Policy):
     not so, the best linear answer is learnt; the propensities are exact all the same.
 
     Attributes:
-        features: What it may know of a request; 1 to 32.
+        features: Features of a request that it reads; 1 to 32.
         alpha: How much it explores, > 0: standard deviations of what a variant earns. 1 takes the
             model at its word.
         ridge: Weight of the prior, that all coefficients are 0: as much as this many units at each
@@ -50,6 +50,6 @@ class ContextualPolicy(Policy):
         """Return the share of each arm for one request, before the floor: >= 0, sums to 1.
 
         Args:
-            means: What each arm is believed to earn in this context; shape (n_arms,).
+            means: Posterior mean reward of each arm in this context; shape (n_arms,).
             deviations: Standard deviations of that belief; shape (n_arms,), > 0.
         """

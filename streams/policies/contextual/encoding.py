@@ -48,8 +48,8 @@ class FeatureSpace:
     ) -> Vector:
         """Return the vector of a request.
 
-        What is missing or null adds nothing: a number counts as the middle of its range, a text as
-        none of the known. What is not declared is left out.
+        A missing or null feature adds nothing: a number counts as the middle of its range, a text
+        as none of the known. Undeclared features are left out.
 
         Args:
             features: Features of the request, by name.

@@ -1,4 +1,4 @@
-"""What a contextual experiment declares of the requests it learns from."""
+"""Features of the requests that a contextual experiment learns from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Category = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class FeatureType(StrEnum):
-    """How a feature becomes numbers."""
+    """Encoding of a feature as numbers."""
 
     NUMBER = "number"
     """One entry, from -1 at `minimum` to 1 at `maximum`."""
@@ -40,7 +40,7 @@ class Feature(InputModel):
     Attributes:
         name: Its key in `features` of a request; `device` and `location` besides name those fields
             of the request itself, where `features` has no such key.
-        type: How it becomes numbers.
+        type: Its encoding.
         minimum: Smallest number of a `number`; what is below counts as it.
         maximum: Largest number of a `number`, above `minimum`; what is above counts as it.
         values: The texts of a `category`; any other is none of them.

@@ -21,7 +21,7 @@ from streams.tallies.linear import LinearTally, triangle
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearModel:
-    """What the variants of an experiment are believed to earn in a context.
+    """Posterior of the reward of every variant as a function of the context.
 
     Attributes:
         coefficients: theta = A^-1 b with A = ridge I + sum of x x^T and b = sum of x reward; shape

@@ -22,7 +22,7 @@ class Scorer:
 
     Args:
         policy: The policy of the experiment.
-        model: What its variants are believed to earn.
+        model: Posterior of the rewards.
     """
 
     __slots__ = ("_known", "_least", "_model", "_policy")

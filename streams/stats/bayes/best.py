@@ -1,4 +1,4 @@
-"""Which arm is best: probability and expected loss, by one-dimensional quadrature."""
+"""Probability and expected loss, by one-dimensional quadrature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_HALVINGS = 60
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Best:
-    """Who is best.
+    """Result of a search for the best arm.
 
     Attributes:
         probability: Probability of each arm to have the largest mean; shape (n_arms,), sums to 1.

@@ -1,4 +1,4 @@
-"""Credible intervals: where a mean lies, given the data and the prior."""
+"""Credible intervals of means."""
 
 from __future__ import annotations
 

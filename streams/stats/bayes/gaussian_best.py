@@ -1,4 +1,4 @@
-"""P(best) of Normal values, fast enough to be asked at every request."""
+"""P(best) of Normal values, fast enough for every request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every variant against the control: probability to be better, expected loss, and lift."""
+"""Lift of every variant over the control, probability to be better, and expected loss."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _BELOW_ZERO = 0.1  # share of a tail that the mass of the control at and below 0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lift:
-    """The variants of an experiment against its control; all shapes are (n_arms,).
+    """Comparison of every variant with the control; all shapes are (n_arms,).
 
     The control is compared with itself: 0.5, and zeros.
 
     Attributes:
         probability_better: Probability that the arm's mean is better than the control's.
-        expected_loss: What is lost on average by shipping the arm in place of the control, in units
+        expected_loss: Mean loss of shipping the arm in place of the control, in units
             of the mean: E (control - arm)+, or E (arm - control)+ where less is better. >= 0.
         difference: Posterior mean of arm - control, whatever the direction.
         difference_lower, difference_upper: Ends of its equal-tailed credible interval.
@@ -120,7 +120,7 @@ def lifts_vs_control(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Lines of which it is asked how probably an arm is below; all shapes are (n,).
+    """Lines for which P(arm below the line) is computed; all shapes are (n,).
 
     Attributes:
         arms: Indices of the arms, in order of their families.

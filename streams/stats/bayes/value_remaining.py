@@ -1,4 +1,4 @@
-"""Potential value remaining: how much better than the leader the best arm may yet turn out."""
+"""Potential value remaining: a bound on how much better than the leader the best arm may be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BELOW_ZERO = 0.1  # share of the tail that the mass of the arm beyond 0 may hav
 
 @dataclass(frozen=True, slots=True)
 class ValueRemaining:
-    """A quantile of what is lost by stopping with an arm.
+    """Quantile of the loss of stopping with an arm.
 
     Attributes:
         absolute: Of (largest mean - mean of the arm), in units of the mean, >= 0.
@@ -39,7 +39,7 @@ class ValueRemaining:
 def value_remaining(
     posteriors: Posteriors, arm: int, *, probability: float = 0.95
 ) -> ValueRemaining:
-    """Return how much is left to be won over an arm, with some probability at most that.
+    """Return a quantile of the loss of stopping with an arm.
 
     "Stop when the 95th percentile is below 1 % of the leader" ends an experiment in which nothing
     worth while can be found out, even when two good arms cannot be told apart. It is a Bayesian

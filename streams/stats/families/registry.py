@@ -63,7 +63,7 @@ def find_kind(declared: MetricKind | None, variants: Sequence[VariantMetric]) ->
 def infer_kind(variants: Sequence[VariantMetric]) -> MetricKind:
     """Return the narrowest kind that the tallies of all variants allow.
 
-    Sums can refute a kind and never prove it: three units with 0.5, 0.5 and 1 are told from counts
+    Sums can refute a kind and never prove it: three units with 0.5, 0.5 and 1 differ from counts
     by their squares, but rarely other values may have the sums of counts. The consequence of such a
     mistake is small, as every kind estimates the mean by the mean and its spread from the values.
     Without observations a metric is binary.

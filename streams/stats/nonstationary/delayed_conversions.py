@@ -1,4 +1,4 @@
-"""Conversions that have not come yet: young units count for as much as they could have told."""
+"""Delayed conversions: a unit counts for the share of its conversions that can have arrived."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.stats.nonstationary.period_samples import Samples, mean_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrivalCurve:
-    """Which share of the conversions of a unit has arrived by an age.
+    """Share of the conversions of a unit that has arrived by an age.
 
     Attributes:
         shares: Share that has arrived at the end of each bucket of delay; shape (n_buckets,),
@@ -30,7 +30,7 @@ class ArrivalCurve:
 
         Young units show short delays alone, so a plain histogram of delays is biased towards them.
         Each bucket is therefore compared with the earlier ones of those units alone that are old
-        enough for it. What comes after the oldest units' age is not known and counts as nothing:
+        enough for it. Conversions beyond the oldest units' age are unknown and count as none:
         the curve is that of conversions within that age, and ends at 1.
 
         Args:
@@ -80,9 +80,9 @@ class ArrivalCurve:
 def matured(periods: Samples, shares: ArrayLike, starts: Sequence[int] = (0,)) -> Samples:
     """Return the samples in which a unit counts for the share of its conversions that can be in.
 
-    n units of age t, of whose conversions F(t) have arrived, have told what n F(t) units of full
-    age would have: conversions over them estimate the rate without bias, and at once, where waiting
-    for the window loses the newest units and not waiting drags every young variant down.
+    n units of age t, of whose conversions F(t) have arrived, are worth n F(t) units of full age:
+    conversions over them estimate the rate without bias, and at once, where waiting for the window
+    loses the newest units and not waiting drags every young variant down.
 
     Args:
         periods: The periods.
@@ -105,9 +105,9 @@ def matured(periods: Samples, shares: ArrayLike, starts: Sequence[int] = (0,)) -
     if not np.all((arrived >= 0.0) & (arrived <= 1.0)):
         raise InvalidParameterError("shares", arrived.tolist(), "in [0, 1]")
     everyone = periods.pooled(starts)
-    told = periods.weighted(arrived).pooled(starts).units
-    # Sooner than the curve expects, conversions can outnumber the units that could have told.
-    units = np.maximum(told, everyone.units_with_value)
+    effective = periods.weighted(arrived).pooled(starts).units
+    # Sooner than the curve expects, conversions can outnumber the effective units.
+    units = np.maximum(effective, everyone.units_with_value)
     absent = 1.0 - mean_of(everyone.units_with_value, units)
     value_means = mean_of(everyone.total, everyone.units_with_value)
     return replace(

@@ -1,8 +1,7 @@
-"""One sample a variant from its units by period of assignment.
+"""One sample per variant from its units by period of assignment.
 
-Three questions are asked of the periods, together or apart: how much of what they will tell has
-arrived (`arrivals`), how much they still matter (`forgetting`), and which of them can be compared
-(`strata`).
+Three corrections for non-stationarity, alone or combined: delayed conversions, decay, and
+stratification.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ _POINTS = (np.arange(8) + 0.5) / 8.0  # within a period, for the mean over its u
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the units of different periods count.
+    """Weights of the units of different periods.
 
     Attributes:
         half_life_s: Seconds after which a unit counts half, > 0; None if none is forgotten. Age is
             the time from the middle of its period to the end of the newest one, so nothing fades
-            once nobody is assigned any more.
+            once no unit is assigned any more.
         is_delayed: Whether a unit counts for the share of its observations that can have arrived.
         is_stratified: Whether variants are compared within periods, so that a drifting base rate
             under moving weights favours none. As long as some variant has less than
@@ -57,9 +56,9 @@ def read_periods(
 
     Args:
         variants: Tallies that were kept by period.
-        reading: How the periods count.
-        now_ms: Time of the newest event. What has happened until then and was not counted yet is
-            taken for what never came.
+        reading: Weights of the periods.
+        now_ms: Time of the newest event. Events until then that were not counted
+            are taken for events that never came.
     """
     periods = sorted(
         {period for variant in variants for period in variant.periods},
@@ -131,5 +130,5 @@ def _strata(rows: Sequence[Sequence[PeriodTally]]) -> list[int]:
         if min(units) >= MIN_UNITS_OF_STRATUM:
             starts.append(end)
             units = [0] * len(row)
-    # What is left at the end is too little for a stratum of its own.
+    # The rest at the end is too little for a stratum of its own.
     return starts[:-1] or [0]

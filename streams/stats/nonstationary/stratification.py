@@ -1,9 +1,9 @@
 """Periods as strata: a base rate that drifts while weights move cannot turn the winner round.
 
-Where a bandit moves the weights, each variant has units of other periods. If the base rate drifts
-as well, pooled means compare weekdays with weekends (Simpson's paradox). Within one period the
-variants are comparable, so they are compared within periods, and the periods put together with the
-same weights for all variants.
+Under a bandit that moves the weights, each variant has units of other periods. If the base rate
+drifts as well, pooled means compare weekdays with weekends (Simpson's paradox). Within one period
+the variants are comparable, so they are compared within periods, and the periods put together with
+the same weights for all variants.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def stratified(periods: Samples) -> tuple[Sample, ...]:
     Every period counts by its share v of all units, whatever a variant had of them; one in which
     some variant has no units is left out. The mean of a variant with n_t units in period t then has
     the variance of the mean of 1 / sum(v_t^2 / n_t) units, which the sample says it has: as many as
-    there are if the weights never moved, and fewer the more they did. What the periods differ by
-    stays in the squared deviations, so intervals err to the side of caution.
+    there are if the weights never moved, and fewer the more they did. The variance between
+    periods stays in the squared deviations, so intervals err to the side of caution.
 
     A variant that has the largest mean in every period has the largest mean: no weights can turn
     that round. The number is the same for every order of periods and variants.

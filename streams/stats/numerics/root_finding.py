@@ -36,7 +36,7 @@ def solve_increasing(
         below: The increasing functions: it is given parameters, shape (m,), and the indices of the
             functions to be asked, shape (m,).
         wanted: Probabilities, in (0, 1); shape (n,).
-        guess: Where about a half is; shape (n,).
+        guess: Approximate median; shape (n,).
         deviation: Roughly one standard deviation, > 0; shape (n,).
     """
     solution: FloatArray = guess.copy()
@@ -67,10 +67,10 @@ class _Search:
     Attributes:
         target: The z of the wanted probabilities.
         deviation: Roughly one standard deviation.
-        x, before: Where to look next, and where one looked before.
-        z_before: What was found there.
-        lower, upper: Where too little and too much was found.
-        reach: How far the next step may go.
+        x, before: The next point, and the one before.
+        z_before: Value there.
+        lower, upper: Bracket of the root.
+        reach: Largest next step.
         missed: Product of what the last two points missed in z; infinite where x is not by a secant
             between them.
     """

@@ -1,4 +1,4 @@
-"""What Stirling's formula for log Gamma leaves out: densities of large counts need it alone."""
+"""Correction of Stirling's formula for log Gamma, which densities of large counts need alone."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Tabulated:
     of them: of a few dozen arms, what a step costs is that it is one.
 
     Attributes:
-        families: What was tabulated.
+        families: The tabulated posteriors.
         first: Index of the first arm of each family; shape (n_families,).
         family: Index of the family of each arm; shape (n_arms,).
         means: Posterior means; shape (n_arms,).

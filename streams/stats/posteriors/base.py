@@ -1,4 +1,4 @@
-"""What the posterior of a family of arms must tell, whatever its distribution."""
+"""Interface of the posteriors of several arms."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from streams.stats.arrays import FloatArray
 
 SMALLEST_PRIOR, LARGEST_PRIOR = 0.01, 1e9
 """Pseudo-units and pseudo-events that a prior may weigh. With fewer than the smallest, all of the
-mass lies beyond the smallest machine number: a mean of 0 and one of 1e-300 are not told apart, and
-neither are the variants. A hundredth of a unit is gone with the first one."""
+mass lies beyond the smallest machine number: a mean of 0 and one of 1e-300 are equal, and so are
+the variants. A hundredth of a unit is gone with the first one."""
 
 LARGEST_SIZE = 1e18
 """Largest shape of a posterior, in units or events: its deviation is 1e-9 of the mean, which double

@@ -14,7 +14,7 @@ from streams.stats.numerics.stirling import stirling_correction
 from streams.stats.posteriors.base import LARGEST_SIZE, Arms
 
 PRIOR_EVENTS = 1.0
-"""How many events the prior of a rate weighs."""
+"""Events that the prior of a rate weighs."""
 
 _DEPTH = 28.0  # the log-density of the log-rate is concave: beyond lie 7e-13 of either side's mass
 _SUPPORT_TOLERANCE = 0.01
@@ -61,7 +61,7 @@ class GammaPosterior:
         """Return the posteriors after the events of some units.
 
         Poisson counts have a variance equal to their mean. Counts of people seldom do: who clicks
-        clicks again. With a dispersion d = variance / mean, n units tell as much as n / d Poisson
+        clicks again. With a dispersion d = variance / mean, n units are worth n / d Poisson
         units (quasi-likelihood), and that is what is added to the prior.
 
         Args:

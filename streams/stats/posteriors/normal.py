@@ -15,7 +15,7 @@ from streams.stats.arrays import FloatArray
 from streams.stats.posteriors.base import NARROWEST, Arms
 
 PRIOR_UNITS = 1.0
-"""How many units the prior of a mean weighs: one, as in a unit-information prior."""
+"""Units that the prior of a mean weighs: one, as in a unit-information prior."""
 
 PRIOR_DEGREES = 3.0
 """Degrees of freedom of the prior: the fewest whole ones with a finite mean and variance."""
@@ -24,7 +24,7 @@ FEWEST_DEGREES = 2.1
 """Fewest degrees of freedom of a declared prior: a variance that exists, and can be divided by."""
 
 SMALLEST_VARIANCE = MICRO**-2.0
-"""Variance below which values cannot be told apart: that of one micro-unit."""
+"""Smallest variance that values can show: that of one micro-unit."""
 
 _FINITE_VARIANCE = 2.0  # a t distribution has a variance above these degrees of freedom
 _DEPTH = 40.0  # the density falls by exp(-40); with 3 degrees 4e-14 of the mass lies beyond
@@ -33,7 +33,7 @@ _SCALES_PER_PANEL = 2.0
 
 @dataclass(frozen=True, slots=True)
 class NormalPrior:
-    """What is believed of the values of every arm before they are seen: Normal-Inverse-Gamma.
+    """Normal-Inverse-Gamma prior of the values of every arm.
 
     Given a variance v of the values, their mean is Normal(mean, v / units); and v is inverse-Gamma
     with the shape degrees / 2 and the scale degrees * variance / 2.
@@ -41,8 +41,8 @@ class NormalPrior:
     Attributes:
         mean: Expected mean, finite.
         variance: Expected size of the variance of the values, finite and > 0.
-        units: How many units the prior weighs against the data, > 0.
-        degrees: How many units its variance weighs, > 2, so that the mean has a variance.
+        units: Units that the prior weighs against the data, > 0.
+        degrees: Units that its variance weighs, > 2, so that the mean has a variance.
 
     Raises:
         InvalidParameterError: a parameter is outside its domain.
@@ -68,7 +68,7 @@ class NormalPrior:
     ) -> NormalPrior:
         """Return the prior that is worth one unit drawn from all arms together.
 
-        While nothing tells values apart, as after one unit, the variance is the square of their
+        While all values are equal, as after one unit, the variance is the square of their
         mean, or 1 if that is 0, so that one purchase does not make the next one certain.
 
         Source: Kass and Wasserman (1995), the unit-information prior.
@@ -129,7 +129,7 @@ class NormalPosterior:
             totals: Sums of their values; shape (n_arms,).
             squared_deviations: Sums of squared deviations from the arm's own mean; shape
                 (n_arms,), >= 0.
-            prior: What was believed before.
+            prior: The prior.
 
         Source: Murphy (2007), "Conjugate Bayesian analysis of the Gaussian distribution", equations
             85 to 89 and 110; Gelman et al., section 3.3.

@@ -113,11 +113,11 @@ def ratio_posteriors(
     A ratio R of sums moves with a unit by (x - R y) / (mean of y), so it is the mean of
     z = R + (x - R y) / (mean of y), and has the posterior of the mean of a continuous value. This
     is exact to the first order in 1 / units: the denominator's mean should be many of its standard
-    errors above 0. Arms whose denominator is 0 tell nothing.
+    errors above 0. Arms whose denominator is 0 have the prior.
 
     Args:
         samples: The arms, at least one.
-        prior: What was believed of z; that of one unit drawn from all arms unless stated.
+        prior: Prior of z; that of one unit drawn from all arms unless stated.
 
     Source: Deng, Knoblich and Lu (2018), "Applying the delta method in metric analytics",
         equation 4.

@@ -28,7 +28,7 @@ class RevenuePosterior:
     The tallies hold the units, the units with a value, the sum of the values and the sum of their
     squares. A log-normal model, and a Gamma model with a free shape, need sums of logarithms, so
     they cannot be had from tallies; and an exponential one is a Gamma model whose spread is assumed
-    and not looked at. What these four sums do determine is taken from them exactly: mean and
+    and not looked at. Mean and
     variance of the posterior of the share (Beta) and of the mean of a value (Normal-Inverse-Gamma),
     so mean and variance of their product.
 
@@ -80,11 +80,11 @@ class RevenuePosterior:
             samples: The arms; their totals are > 0 if they have units with a value, or all 0.
             prior_alpha, prior_beta: Pseudo-units with and without a value, > 0. Unless stated they
                 are one unit with a value, at the share of all arms, if that is below a half.
-            prior: What was believed of the values; `NormalPrior.pooled` of all arms unless stated.
+            prior: Prior of the values; `NormalPrior.pooled` of all arms unless stated.
 
         Examples:
-            >>> nobody = Sample(0, 0, 0, 0, 0)
-            >>> RevenuePosterior.observed([nobody, nobody]).means
+            >>> unseen = Sample(0, 0, 0, 0, 0)
+            >>> RevenuePosterior.observed([unseen, unseen]).means
             array([0.5, 0.5])
         """
         units, with_value, totals, deviations = np.array(

@@ -1,11 +1,11 @@
-"""Is one variant better than another? Intervals and p-values that hold at every look.
+"""Intervals and p-values for the comparison of two variants that hold at every look.
 
 A comparison is read in up to two ways, which share its error:
 
 - as a confidence sequence, which holds at any time: exact for values with a bound (`confseq`),
   asymptotic for others;
-- if a number of units was planned and nobody asks before, as *planned*: from that number on, the
-  interval of a fixed test, a little wider, which keeps the width it had there.
+- if a number of units was planned, as *planned*: from that number on, the interval of a fixed test,
+  a little wider, which keeps the width it had there.
 
 For a Brownian motion W and t >= 1, the probability of ever W(t) >= c t is that of ever W(s) >= c
 for s <= 1 (time inversion), and that is 2 (1 - Phi(c)) (reflection). So a planned test that goes on
@@ -81,7 +81,7 @@ def intervals(compared: Contrast, alpha: float, planned_units: int = 0) -> Inter
 
 
 def pairwise_error(alpha: float, n_arms: int) -> float:
-    """Return the two-sided error of each interval, so that a winner is ever wrong with `alpha`.
+    """Return the two-sided error of each interval, so that a wrong winner has the error `alpha`.
 
     A variant is named when its intervals against all others lie above 0. Take any best variant b. A
     wrong one is named only if its interval against b fails at its lower end, or, when b itself is
@@ -146,7 +146,7 @@ def _planned(compared: Contrast, alpha: float, planned_units: int) -> Intervals:
     passed = compared.fewest / planned_units
     critical = -float(special.ndtri(alpha / 4.0))
     largest = np.maximum(compared.max_decrement, compared.max_increment)
-    # Without a bound on the values, whoever asks counts those that are not 0.
+    # Without a bound on the values, the caller counts those that are not 0.
     is_gaussian = np.isinf(largest) | (compared.squares >= _MIN_EVENTS * largest * largest)
     width = critical * compared.standard_error * np.sqrt(np.maximum(passed, 1.0))
     half = np.where((passed >= 1.0) & is_gaussian, width, np.inf)

@@ -1,4 +1,4 @@
-"""One variant against another: a sum that rises on average only if the first is better.
+"""Contrast of two variants: a sum that rises on average only if the first is better.
 
 Unit t was assigned variant a_t with the known propensities p_t and has the value x_t. For any
 h_t > 0 that the past decides, the increments
@@ -6,7 +6,7 @@ h_t > 0 that the past decides, the increments
     D_t = h_t x_t / p_t(a) [a_t = a] - h_t x_t / p_t(b) [a_t = b]
 
 have, given the past, the mean h_t (mean a - mean b): an allocation that moves with the data does
-not bias them, nor does a base rate that drifts meanwhile. What h is good for is the variance:
+not bias them, nor does a base rate that drifts meanwhile. The choice of h determines the variance:
 
 | weights w = h / p | h | increments | use |
 |---|---|---|---|
@@ -69,14 +69,15 @@ class Contrast:
 
     Attributes:
         fewest: Units of the variant that has fewer.
-        time: How far the sums have come, on the clock by which they vary: the sum of w^2, counted
+        time: Intrinsic time of the sums: the sum of w^2, scaled
             so that a unit of an even split of two is 1.
         scale: Sum of h, so that total / scale estimates the difference of the means; > 0 unless
             there are no units.
         total: Sum of the increments.
         squares: Sum of the squared increments.
-        max_decrement: Deepest an increment can fall, as a number > 0; infinite without a bound.
-        max_increment: Highest it can rise.
+        max_decrement: Most by which one increment can lower the sum, > 0; infinite without a
+            bound.
+        max_increment: Most by which it can raise the sum, likewise.
         difference: Estimated mean a minus mean b, less noisy than total / scale: the values are
             taken from their common mean first (a control variate).
         standard_error: Standard error of `difference`; infinite without units. Under moving weights

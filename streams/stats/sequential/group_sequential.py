@@ -1,9 +1,9 @@
 """Group sequential boundaries: a few looks at a test whose size is known.
 
-When the number of units is fixed beforehand and nobody looks more often than planned, less evidence
-is needed than for a confidence sequence, which allows any number of looks for ever. The error is
-spent over the looks by a function of the share of the information that has arrived, so the times of
-the looks need not be known beforehand (Lan and DeMets).
+When the number of units is fixed beforehand and no look is taken beyond the planned ones, less
+evidence is needed than for a confidence sequence, which allows any number of looks for ever. The
+error is spent over the looks by a function of the share of the information that has arrived, so the
+times of the looks need not be known beforehand (Lan and DeMets).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REACH = 8.5  # standard deviations beyond which a Gaussian has less than 1e-16
 
 
 class Spending(StrEnum):
-    """How the error is spent over the information."""
+    """Spending function of the error over the information."""
 
     OBRIEN_FLEMING = "obrien_fleming"
     """Hardly any early: 4 - 4 Phi(z / sqrt t). The last look costs almost nothing."""

@@ -1,10 +1,10 @@
-"""Does the traffic arrive as it was shared out? A test that may be asked at every look.
+"""Sample ratio mismatch: always-valid tests that counts follow the configured split.
 
 A mismatch (units lost after their assignment, logged twice, or sent elsewhere) biases everything
 that is said of the variants, so no conclusion is drawn while there is one.
 
 Under a fixed allocation the counts are compared with the declared shares by a Bayes factor. Under
-moving weights the number of units of a variant says nothing by itself, but its units weighted by
+moving weights the number of units of a variant is no evidence, but its units weighted by
 1 / propensity do: [a_t = k] / p_t - 1 has the mean 0 given the past, whatever the policy does with
 the past, so the weighted units of every variant stay near the number of all units. Of two variants
 the units of one stay near the sum of its propensities, and that is seen without its starved times
@@ -35,7 +35,7 @@ _SHARE_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleRatio:
-    """How the units compare with the allocation, in one experiment or in many.
+    """Comparison of the units with the allocation, in one experiment or in many.
 
     Attributes:
         p_value: Always-valid: the probability that it is ever at most p is at most p, as long as
