@@ -1,37 +1,60 @@
-"""The calls of the README, pasted into a shell beside a running stack."""
+"""The commands of the README and of the tutorial, pasted into a shell beside a running stack."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.test_up import up
+from tests.documents import executed
+from tests.integration.test_up import Up, up
 
-README = Path(__file__).parents[2] / "README.md"
+TIMEOUT_S = 180
 
 
-def test_the_first_experiment_of_the_readme_works_as_pasted(tmp_path):
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory) -> Iterator[Up]:
+    """One stack for all documents."""
     if shutil.which("curl") is None:
-        reason = "the README's calls need curl"
+        reason = "the commands of the documents need curl"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    [script] = re.findall(r"```bash\n(API=.*?)```", README.read_text("utf-8"), re.DOTALL)
-    with up(tmp_path) as stack:
-        run = subprocess.run(
-            ["bash", "-euc", script.replace("http://127.0.0.1:8080", stack.url)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+    with up(tmp_path_factory.mktemp("documents")) as running:
+        yield running
+
+
+def pasted(page: str, stack: Up, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run every executed block of a page in one shell that stops at the first failure."""
+    script = "\n".join(block.text for block in executed(page, "bash"))
+    state = stack.data.parent / "state"
+    run = subprocess.run(
+        ["bash", "-euc", script.replace("http://127.0.0.1:8080", stack.url)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        cwd=directory,
+        env=os.environ
+        | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "XDG_STATE_HOME": str(state),
+            "EXPERIMENT_API_URL": stack.url,
+        },
+    )
+    assert run.returncode == 0, run.stderr
+    return run
+
+
+def test_the_first_experiment_of_the_readme_works_as_pasted(stack, tmp_path):
+    run = pasted("README.md", stack, tmp_path)
 
     started, accepted, stats, concluded = _objects(run.stdout)
     assert started["status"] == "running"
@@ -40,6 +63,16 @@ def test_the_first_experiment_of_the_readme_works_as_pasted(tmp_path):
     assert concluded["status"] == "concluded"
     [assignment] = _objects(run.stderr)
     assert assignment["config"]["creativeId"].startswith("creative_")
+
+
+def test_the_tutorial_reaches_a_decision_as_pasted(stack, tmp_path):
+    run = pasted("docs/tutorials/first-decision.md", stack, tmp_path)
+
+    assert "4000 users, " in run.stdout
+    assert "conclude_winner; winner: green" in run.stdout
+    assert " is concluded\n" in run.stdout
+    assert '"reason":"ASSIGNED"' in run.stdout
+    assert "\nCompared " in run.stdout
 
 
 def _objects(text: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import executed
 from tests.integration.test_up import up
 
 ROOT = Path(__file__).parents[2]
@@ -147,12 +148,8 @@ for module in pkgutil.walk_packages(root.__path__, root.__name__ + "."):
 
 
 def test_the_example_of_the_readme_runs_with_the_client_alone(client_python, tmp_path):
-    [example] = re.findall(
-        r"```python\n(from experiment_streams_client import ApiError.*?)```",
-        (ROOT / "README.md").read_text(),
-        re.DOTALL,
-    )
-    script = f"""{example}
+    [example] = executed("README.md", "python")
+    script = f"""{example.text}
 import asyncio, sys
 from types import SimpleNamespace
 
