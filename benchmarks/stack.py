@@ -19,7 +19,8 @@ from api.auth import ApiKey, ApiKeyFile
 from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
+from streams.experiments.snapshot import Allocation, Snapshot
+from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
 from streams.kafka.admin import create_topics
 from streams.local.children import Child, free_port
 from streams.local.tansu import start_tansu
@@ -151,7 +152,7 @@ def snapshot(number: int, unit: str) -> Snapshot:
         winner=None,
         confidence=1 / 3,
         recommended_action=RecommendedAction.CONTINUE,
-        reason="",
+        reason_code=ReasonCode.NOT_STARTED,
         duplicates=0,
         cells=(),
         as_of_ms=0,

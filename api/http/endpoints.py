@@ -29,8 +29,8 @@ from api.http.models.responses import (
     Readiness,
 )
 from api.http.routing import Body, Endpoint
-from experiment_streams_client.results import Stats
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+from streams.experiments.stats_response import Stats
 from streams.model.events import CommandKind
 
 _EXPERIMENT = "/experiments/{experiment_id}"

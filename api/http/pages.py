@@ -14,11 +14,10 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-import orjson
-
-from api.http.payloads import experiment_response, stats_payload, variant_payload
+from api.http.payloads import experiment_response, stats_of, variant_result
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import InputError
+from streams.model.published import json_bytes
 
 MAX_PAGE_BYTES = 2**20
 """A page ends before this size, unless its first experiment alone exceeds it."""
@@ -110,13 +109,13 @@ async def stats_page(snapshot: Snapshot) -> bytes:
     for part in _variants(snapshot):
         parts.append(part)
         await budget.pause()
-    rest = orjson.dumps(stats_payload(snapshot))
+    rest = json_bytes(stats_of(snapshot), snapshot.variant_ids, exclude={"variants"})
     return b'%b,"variants":[%b]}' % (rest[:-1], b",".join(parts))
 
 
 def _variants(snapshot: Snapshot) -> Iterator[bytes]:
     for index in range(len(snapshot.variants)):
-        yield orjson.dumps(variant_payload(snapshot, index))
+        yield json_bytes(variant_result(snapshot, index), snapshot.variant_ids)
 
 
 class _Budget:

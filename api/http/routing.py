@@ -67,7 +67,7 @@ class Endpoint:
     handler: Callable[..., Awaitable[Any]]
     tag: str
     scopes: tuple[Scope, ...] = ()
-    response: type[BaseModel] | None = None
+    response: type[Any] | None = None
     status: int = HTTPStatus.OK
     body: Body | None = None
     query: type[BaseModel] | None = None

@@ -18,7 +18,8 @@ from streams.analysis.evaluate import evaluate
 from streams.analysis.promotion import obstacles
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge

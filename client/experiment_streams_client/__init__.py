@@ -8,7 +8,7 @@ from api.http.models.requests import AssignmentContext, ObservationRequest
 from api.http.models.responses import Accepted, Assignment, ErrorDetails, Experiment, Rejected
 from experiment_streams_client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
-from experiment_streams_client.results import Stats
+from streams.experiments.stats_response import Stats
 
 __all__ = [
     "DEFAULT_URL",

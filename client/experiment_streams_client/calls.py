@@ -23,7 +23,8 @@ from api.http.models.responses import (
     Readiness,
 )
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
-from experiment_streams_client.results import Experiments, Stats, assignments, experiments
+from experiment_streams_client.results import Experiments, assignments, experiments
+from streams.experiments.stats_response import Stats
 from streams.model.validation import InputModel, parse
 
 T = TypeVar("T")
@@ -208,7 +209,7 @@ def get_experiment_stats(experiment_id: str) -> Call[Stats]:
             client.conclude_experiment(experiment.id, stats.winner.id)
         ```
     """
-    return Call("GET", _place(experiment_id, "/stats"), Stats.model_validate)
+    return Call("GET", _place(experiment_id, "/stats"), Stats.from_json)
 
 
 def assign_variant(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
-from streams.analysis.evidence_json import evidence_json
+from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.evidence_size import bounded
 from streams.analysis.promotion import obstacles
 from streams.experiments.lifecycle import Status
-from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import RecommendedAction
 from streams.model.events import Command, CommandKind
 
 _ID_BYTES = 16
@@ -63,8 +64,8 @@ def _command(snapshot: Snapshot, kind: CommandKind, payload: dict[str, Any]) -> 
     because = bounded(
         {
             "version": snapshot.version,
-            "reason": snapshot.reason,
-            "evidence": evidence_json(snapshot),
+            "reasonCode": snapshot.reason_code.value,
+            "evidence": stored_evidence(snapshot),
         }
     )
     return Command(

@@ -1,4 +1,4 @@
-"""What speaks for which action: the leader's lead, the units' arrival, and the guardrails."""
+"""Third stage of an evaluation: lead of the leader, split of the units, guardrails."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.analysis.miscounts import find_miscounts
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.snapshot import (
+from streams.experiments.statistics import (
     Comparison,
     Evidence,
-    SampleRatioFinding,
+    SampleRatio,
     SinceConclusion,
 )
 from streams.stats.bayes.best import Best
@@ -59,9 +59,10 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     since = None
     if inputs.promoted is not None and inputs.experiment.promotion is not None:
         winner = inputs.experiment.promotion.variant
-        units, control_units = inputs.promoted.units
+        units = [0] * len(inputs.trial.variants)
+        units[winner], units[inputs.trial.control] = inputs.promoted.units
         found = tuple(replace(each, variant=winner) for each in harm_since_conclusion)
-        since = SinceConclusion(winner, units, control_units, found)
+        since = SinceConclusion(winner, tuple(units), found)
     return Evidence(
         leader=leader,
         probability_best=float(best.probability[leader]),
@@ -118,11 +119,11 @@ def _comparisons(
     )
 
 
-def _sample_ratio(traffic: Traffic) -> SampleRatioFinding:
+def _sample_ratio(traffic: Traffic) -> SampleRatio:
     found = traffic.sample_ratio()
     p_value = float(found.p_value)
     ratios = tuple(_or_none(ratio) for ratio in found.ratios.tolist())
-    return SampleRatioFinding(p_value, ratios, is_mismatch=p_value < MISMATCH_ERROR)
+    return SampleRatio(p_value, p_value < MISMATCH_ERROR, ratios)
 
 
 def _or_none(value: float) -> float | None:

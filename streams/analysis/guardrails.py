@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from streams.analysis.group import Group
 from streams.analysis.metric_analysis import MetricAnalysis
 from streams.experiments.definition import ExperimentConfig
-from streams.experiments.snapshot import GuardrailFinding
+from streams.experiments.statistics import Guardrail
 from streams.stats.kinds import MetricKind
 from streams.stats.sequential.comparison import p_values
 from streams.stats.sequential.multiplicity import holm_by_column
@@ -18,7 +18,7 @@ def find_harm(
     group: Group | None,
     metrics: Mapping[str, MetricAnalysis],
     error: float,
-) -> tuple[GuardrailFinding, ...]:
+) -> tuple[Guardrail, ...]:
     """Return every guardrail of every variant but the control, by p-values that hold together.
 
     Args:
@@ -31,7 +31,7 @@ def find_harm(
         return ()
     control, others = group.control, group.others
     guardrails = [metrics[name] for name in config.guardrail_metrics]
-    tolerated = [config.spec(each.model.name).tolerated_harm or 0.0 for each in guardrails]
+    tolerated = [config.spec(each.name).tolerated_harm or 0.0 for each in guardrails]
     harms = [[_harm(each, index, control) for index in others] for each in guardrails]
     columns = [
         _p_values_of_harm(each, share, control, others)
@@ -39,8 +39,8 @@ def find_harm(
     ]
     corrected = holm_by_column(columns)
     return tuple(
-        GuardrailFinding(
-            metric=each.model.name,
+        Guardrail(
+            metric=each.name,
             variant=index,
             tolerated_harm=share,
             harm=harm,

@@ -9,8 +9,8 @@ from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.group import Group
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_input import MetricInput
-from streams.experiments.metrics import MetricRole
-from streams.experiments.snapshot import MetricModel
+from streams.experiments.definition import ExperimentConfig
+from streams.experiments.statistics import MetricModel, MetricRole, Periods
 from streams.policies.arm_posteriors import best_under
 from streams.stats.bayes.best import Best
 from streams.stats.bayes.lift import Lift, lifts_vs_control
@@ -29,6 +29,7 @@ class MetricAnalysis:
     """Analysis of one metric of several variants, in their order.
 
     Attributes:
+        name: Name of the metric.
         model: Kind, role and direction.
         tallies: What is published as counted.
         samples: Sums over the units, all of which count alike.
@@ -40,6 +41,7 @@ class MetricAnalysis:
             hold together for all metrics of the role; None likewise.
     """
 
+    name: str
     model: MetricModel
     tallies: tuple[MetricTally, ...]
     samples: tuple[Sample, ...]
@@ -78,14 +80,16 @@ def analyse(inputs: Inputs) -> Analysis:
     Args:
         inputs: The inputs of the evaluation.
     """
-    metrics, promoted = (_analysed(group) for group in (inputs.trial, inputs.promoted))
+    metrics, promoted = (
+        _analysed(inputs.config, group) for group in (inputs.trial, inputs.promoted)
+    )
     primary = metrics[inputs.config.primary_metric]
     is_binary = primary.model.kind is MetricKind.BINARY
     found = best_under(inputs.policy, inputs.arms, primary.oriented, is_binary=is_binary)
     return Analysis(primary, metrics, found, promoted)
 
 
-def _analysed(group: Group | None) -> dict[str, MetricAnalysis]:
+def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, MetricAnalysis]:
     if group is None:
         return {}
     posteriors = {name: metric.posteriors() for name, metric in group.metrics.items()}
@@ -104,7 +108,8 @@ def _analysed(group: Group | None) -> dict[str, MetricAnalysis]:
     lift_of = dict(zip(p_values, lifts, strict=True))
     return {
         name: MetricAnalysis(
-            model=_model(metric),
+            name=name,
+            model=_model(config, metric),
             tallies=metric.tallies,
             samples=metric.samples,
             period_samples=metric.period_samples,
@@ -117,13 +122,15 @@ def _analysed(group: Group | None) -> dict[str, MetricAnalysis]:
     }
 
 
-def _model(metric: MetricInput) -> MetricModel:
-    found = metric.found
+def _model(config: ExperimentConfig, metric: MetricInput) -> MetricModel:
+    found, periods = metric.found, config.periods
     return MetricModel(
-        name=metric.name,
         role=metric.role,
         direction=metric.spec.direction,
         kind=found.kind,
         is_declared=found.is_declared,
         contradiction=found.contradiction,
+        periods=None
+        if periods is None or metric.role is not MetricRole.PRIMARY
+        else Periods(**periods.model_dump()),
     )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from streams.analysis.contrasts import MetricContrasts, Traffic
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.experiments.definition import ExperimentConfig
-from streams.experiments.metrics import MetricRole, MetricSpec
+from streams.experiments.metrics import MetricSpec
+from streams.experiments.statistics import MetricRole
 from streams.policies.arms import arms_of
 from streams.policies.base import Arm, BetaPolicy
 from streams.stats.families.base import WEAK_PRIORS, Priors, VariantMetric

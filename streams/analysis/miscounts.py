@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.experiments.snapshot import Miscounts
+from streams.experiments.statistics import Miscounts
 from streams.tallies.cell import Tally, VariantTally
 from streams.tallies.window import MAX_EVENTS
 
@@ -41,8 +41,8 @@ def find_miscounts(tally: Tally, variants: Sequence[VariantTally]) -> Miscounts:
             _is_above(tally.unremembered_units, units, UNREMEMBERED_SHARE)
             or _is_above(tally.unremembered, observations, UNREMEMBERED_SHARE)
         ),
-        crossed_units=tally.crossed_units,
-        is_crossed=tally.crossed_units > CROSSED_SHARE * units,
+        units_in_several_variants=tally.crossed_units,
+        is_in_several_variants=tally.crossed_units > CROSSED_SHARE * units,
         most_events=tally.most_events,
         full_units=tally.full_units,
         is_heavy=tally.most_events >= MAX_EVENTS

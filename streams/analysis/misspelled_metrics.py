@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.stats_response import MisspeltMetric
 
 MIN_LETTERS = 4
 """Letters of a name below which one edit makes another word of it: `add` is no misspelt `ad`."""
-
-
-@dataclass(frozen=True, slots=True)
-class MisspeltMetric:
-    """A declared metric without an observation, and an undeclared one like it that has some.
-
-    Attributes:
-        metric: Name that is declared.
-        observed: Name that is observed.
-        observations: How often, in all variants.
-    """
-
-    metric: str
-    observed: str
-    observations: int
 
 
 def misspelt_metrics(snapshot: Snapshot) -> tuple[MisspeltMetric, ...]:
@@ -34,8 +19,8 @@ def misspelt_metrics(snapshot: Snapshot) -> tuple[MisspeltMetric, ...]:
     declared = snapshot.experiment.definition.config.counted_metrics
     observations: Counter[str] = Counter()
     for variant in snapshot.variants:
-        for report in variant.metrics:
-            observations[report.name] += report.observations
+        for name, report in variant.metrics.items():
+            observations[name] += report.observations
     known = {*declared, *snapshot.experiment.definition.config.metrics}
     others = sorted(name for name, n in observations.items() if n and name not in known)
     return tuple(

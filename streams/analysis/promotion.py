@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from streams.experiments.definition import ExperimentConfig
 from streams.experiments.lifecycle import Status
-from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import RecommendedAction
 
 _MS_PER_S = 1_000
 _MS_PER_DAY = 86_400_000
@@ -23,7 +24,7 @@ class Obstacle(StrEnum):
     NOT_RUNNING = "NOT_RUNNING"
     """It is a draft, paused, or has ended."""
     SAMPLE_RATIO_MISMATCH = "SAMPLE_RATIO_MISMATCH"
-    """Units do not arrive as they were shared out."""
+    """Observed counts deviate from the configured split."""
     DEDUPLICATION_FULL = "DEDUPLICATION_FULL"
     """Events were not counted, because the memory that tells them from repetitions was full."""
     UNITS_IN_SEVERAL_VARIANTS = "UNITS_IN_SEVERAL_VARIANTS"
@@ -64,8 +65,8 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
         Obstacle.NOT_RUNNING: experiment.status is not Status.RUNNING,
         Obstacle.SAMPLE_RATIO_MISMATCH: evidence.sample_ratio.is_mismatch,
         Obstacle.DEDUPLICATION_FULL: miscounts.is_memory_full,
-        Obstacle.UNITS_IN_SEVERAL_VARIANTS: miscounts.is_crossed,
-        Obstacle.KIND_CONTRADICTED: any(each.contradiction for each in snapshot.metrics),
+        Obstacle.UNITS_IN_SEVERAL_VARIANTS: miscounts.is_in_several_variants,
+        Obstacle.KIND_CONTRADICTED: any(each.contradiction for each in snapshot.metrics.values()),
         Obstacle.GUARDRAIL_TRIPPED: any(each.is_tripped for each in evidence.guardrails),
         Obstacle.MIN_SAMPLE_SIZE: min(evidence.units) < config.min_sample_size,
         Obstacle.MIN_DURATION: not has_lasted(config, evidence.duration_ms),

@@ -12,15 +12,12 @@ from streams.analysis.decision import Verdict
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.experiments.contextual import feature_uses, weigh
-from streams.experiments.snapshot import (
+from streams.experiments.snapshot import Allocation, CellPlace, PublishedModel, Snapshot
+from streams.experiments.statistics import (
     AgainstControl,
-    Allocation,
-    CellPlace,
     Evidence,
     FeatureUse,
     MetricReport,
-    PublishedModel,
-    Snapshot,
     VariantReport,
 )
 from streams.stats.arrays import FloatArray
@@ -56,12 +53,12 @@ def snapshot_of(
         winner=decision.winner,
         confidence=evidence.probability_best,
         recommended_action=decision.recommended_action,
-        reason=decision.reason,
+        reason_code=decision.reason_code,
         duplicates=inputs.tally.duplicates,
         cells=tuple(cells),
         as_of_ms=inputs.tally.last_at_ms,
         model=model,
-        metrics=tuple(metric.model for metric in analysis.metrics.values()),
+        metrics={name: metric.model for name, metric in analysis.metrics.items()},
         evidence=evidence,
         features=features,
     )
@@ -94,17 +91,17 @@ def _variants(inputs: Inputs, analysis: Analysis) -> tuple[VariantReport, ...]:
     columns = {
         name: _reports(metric, inputs.trial.control) for name, metric in analysis.metrics.items()
     }
-    ends = columns[primary.model.name]
+    ends = columns[primary.name]
     return tuple(
         VariantReport(
             assignments=variant.units,
             observations=sum(metric.observations for metric in variant.metrics.values()),
-            mean=primary.period_samples[index].mean,
+            mean=None if ends[index].mean is None else primary.period_samples[index].mean,
             lower=ends[index].lower,
             upper=ends[index].upper,
             probability_best=float(best.probability[index]),
             expected_loss=float(best.expected_loss[index]),
-            metrics=tuple(column[index] for column in columns.values()),
+            metrics={name: column[index] for name, column in columns.items()},
         )
         for index, variant in enumerate(inputs.trial.variants)
     )
@@ -112,25 +109,26 @@ def _variants(inputs: Inputs, analysis: Analysis) -> tuple[VariantReport, ...]:
 
 def _reports(metric: MetricAnalysis, control: int) -> list[MetricReport]:
     """Return the report of one metric for every variant."""
+    is_ratio = metric.model.kind is MetricKind.RATIO
+    defined = [tally.units > 0 or not is_ratio for tally in metric.tallies]
     against = _against_control(metric, control)
-    if against is not None and metric.model.kind is MetricKind.RATIO:
-        against = _defined(against, [tally.units > 0 for tally in metric.tallies])
+    if against is not None:
+        against = _defined(against, defined)
     lower, upper = equal_tailed(metric.posteriors)
     columns = metric.posteriors.means.tolist(), lower.tolist(), upper.tolist()
     return [
         MetricReport(
-            name=metric.model.name,
             kind=metric.model.kind,
             units=tally.units,
             observations=tally.observations,
-            total=tally.total,
-            mean=mean,
-            lower=low,
-            upper=high,
+            sum_micro=tally.total,
+            mean=mean if is_defined else None,
+            lower=low if is_defined else None,
+            upper=high if is_defined else None,
             against_control=compared,
         )
-        for tally, mean, low, high, compared in zip(
-            metric.tallies, *columns, against or [None] * len(metric.tallies), strict=True
+        for tally, is_defined, mean, low, high, compared in zip(
+            metric.tallies, defined, *columns, against or [None] * len(metric.tallies), strict=True
         )
     ]
 

@@ -37,7 +37,7 @@ def stats(
         if not watch:
             found = client.get_experiment_stats(experiment_id)
             if as_json:
-                terminal.print_json(found.model_dump(by_alias=True, exclude_unset=True))
+                terminal.print_json(found.to_json())
             else:
                 terminal.out.print(stats_view(found))
             return
@@ -60,6 +60,6 @@ def _watch_json(client: ExperimentClient, experiment_id: str, every_s: float) ->
     while True:
         found = client.get_experiment_stats(experiment_id)
         if found.version != shown:
-            terminal.print_json(found.model_dump(by_alias=True, exclude_unset=True))
+            terminal.print_json(found.to_json())
             shown = found.version
         time.sleep(every_s)

@@ -10,13 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from experiment_streams_client import Experiment
-from experiment_streams_client.results import (
-    AgainstControl,
-    MetricStats,
-    Miscounts,
-    Stats,
-    VariantResult,
-)
+from streams.experiments.statistics import AgainstControl, MetricReport, Miscounts
+from streams.experiments.stats_response import Stats, VariantResult
 from streams.model.quantities import MICRO
 
 BAR_WIDTH = 8
@@ -195,7 +190,7 @@ def table_of(*columns: str) -> Table:
 
 
 def _head(stats: Stats) -> Text:
-    as_of = f", as of {moment(stats.as_of)} UTC" if stats.as_of else ""
+    as_of = f", as of {moment(stats.as_of_ms)} UTC" if stats.as_of_ms else ""
     return Text.assemble(
         (stats.name, "bold"),
         f" ({stats.experiment_id}) {stats.type} by {stats.unit}, ",
@@ -225,15 +220,17 @@ def _since_conclusion(stats: Stats) -> list[Text]:
     found = None if stats.evidence is None else stats.evidence.since_conclusion
     if found is None:
         return []
-    names = {variant.id: variant.name for variant in stats.variants}
-    units = ", ".join(f"{names[name]} {count:,}" for name, count in found.units.items())
+    control = next(index for index, each in enumerate(stats.variants) if each.is_control)
+    units = ", ".join(
+        f"{stats.variants[index].name} {found.units[index]:,}" for index in (found.variant, control)
+    )
     return [Text(f"Units since the conclusion, counted apart: {units}.")]
 
 
 def _findings(stats: Stats) -> list[str]:
     """Return what somebody should look into, besides the recommendation."""
     found = [
-        f"{name} was {model.contradiction.message}; it is modelled as {model.kind}."
+        f"{name}: {model.contradiction.message}; it is modelled as {model.kind}."
         for name, model in stats.metrics.items()
         if model.contradiction is not None
     ]
@@ -252,26 +249,26 @@ def _findings(stats: Stats) -> list[str]:
         found.insert(0, f"{stats.failure.code}: {stats.failure.message}")
     if stats.evidence is None:
         return found
-    names = {variant.id: variant.name for variant in stats.variants}
+    names = [variant.name for variant in stats.variants]
     found += [
-        f"{names[each.variant_id]} harms {each.metric} by more than {each.tolerated_harm:.3g}."
+        f"{names[each.variant]} harms {each.metric} by more than {each.tolerated_harm:.3g}."
         for each in stats.evidence.guardrails
         if each.is_tripped
     ]
     since = stats.evidence.since_conclusion
     found += [
-        f"Since it was promoted, {names[each.variant_id]} harms {each.metric} by more than "
+        f"Since it was promoted, {names[each.variant]} harms {each.metric} by more than "
         f"{each.tolerated_harm:.3g}."
         for each in (() if since is None else since.guardrails)
         if each.is_tripped
     ]
     if stats.evidence.sample_ratio.is_mismatch:
-        found.append("Units do not arrive as they were shared out (sample ratio mismatch).")
+        found.append("Sample ratio mismatch: observed counts deviate from the configured split.")
     return found + _miscounts(stats.evidence.miscounts)
 
 
 def _miscounts(found: Miscounts) -> list[str]:
-    """Return what could not be counted, or not as it should."""
+    """Return what could not be counted, or not correctly."""
     said = []
     if found.unremembered_units or found.unremembered_observations:
         said.append(
@@ -300,7 +297,7 @@ def _other_metrics(stats: Stats) -> list[str]:
     return sorted(names - {stats.primary_metric})
 
 
-def _metric_cells(metric: MetricStats) -> tuple[str, str, str, str]:
+def _metric_cells(metric: MetricReport) -> tuple[str, str, str, str]:
     return (
         f"{metric.units:,}",
         f"{metric.observations:,}",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.experiments.snapshot import FeatureUse, PublishedModel
+from streams.experiments.snapshot import PublishedModel
+from streams.experiments.statistics import FeatureUse
 from streams.model.vectors import FEATURE_ONE, INTERCEPT
 from streams.policies.base import Arm, Policy, pooled_deviation
 from streams.policies.contextual.base import ContextualPolicy

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
-from streams.experiments.metrics import MetricName, MetricRole, MetricSpec, PeriodSpec
+from streams.experiments.metrics import MetricName, MetricSpec, PeriodSpec
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
+from streams.experiments.statistics import MetricRole
 from streams.model.errors import PATH_CHARACTERS, quoted
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.text import has_controls

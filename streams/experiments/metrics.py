@@ -26,19 +26,6 @@ _LARGEST = 1e12
 _SMALLEST = 1e-12
 
 
-class MetricRole(StrEnum):
-    """Role of a metric."""
-
-    PRIMARY = "primary"
-    """It decides."""
-    SECONDARY = "secondary"
-    """It is compared and decides nothing."""
-    GUARDRAIL = "guardrail"
-    """It must not be harmed."""
-    OBSERVED = "observed"
-    """It is observed and not declared."""
-
-
 class Counting(StrEnum):
     """Meaning of several observations of a binary metric by one unit."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from streams.model.published import Int32, Published, VariantIndex
 from streams.model.quantities import ALLOCATION_TOTAL
 
 DEFAULT_CONTROL_SHARE = 0.05
@@ -33,7 +34,7 @@ class Phase(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Promotion:
+class Promotion(Published):
     """Assignment of a concluded experiment until it is archived.
 
     Attributes:
@@ -46,8 +47,8 @@ class Promotion:
         version: Version of the experiment right after that command. Its receipts carry it.
     """
 
-    variant: int
-    control_weight: int
+    variant: VariantIndex
+    control_weight: Int32
     is_automatic: bool
     is_rolled_back: bool
     began_at_ms: int

@@ -6,17 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from schemas.codec import Codec
+from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.evaluate import evaluate
-from streams.analysis.evidence_json import evidence_json, failure_json
 from streams.analysis.evidence_size import bounded
 from streams.experiments.lifecycle import Experiment, apply_command, ended
-from streams.experiments.snapshot import CellPlace, RecommendedAction, Snapshot
+from streams.experiments.snapshot import CellPlace, Snapshot
+from streams.experiments.statistics import RecommendedAction
 from streams.fold.stored import StoredExperiment, encode_stored
 from streams.fold.writable import check_entry, encoding_failed, entry_of
 from streams.model.command_ids import reuses_key
 from streams.model.errors import EngineError, EventError, InputError, quoted
 from streams.model.events import Answer, Command, CommandKind, Decision
 from streams.model.generations import FIRST
+from streams.model.published import json_value
 from streams.tallies.cell import Cell, Source, merge
 from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT
@@ -269,7 +271,7 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
     """
     own = {} if generation == FIRST else {_GENERATION: generation}
     failed = snapshot.failure
-    failure = {} if failed is None else {"failure": failure_json(failed)}
+    failure = {} if failed is None else {"failure": json_value(failed, (), is_stored=True)}
     return Decision(
         experiment=snapshot.experiment.number,
         kind=snapshot.recommended_action.value,
@@ -277,13 +279,13 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
         version=snapshot.version,
         evidence=bounded(
             {
-                "reason": snapshot.reason,
+                "reasonCode": snapshot.reason_code.value,
                 "winner": snapshot.winner,
                 "confidence": snapshot.confidence,
                 "probabilityBest": [variant.probability_best for variant in snapshot.variants],
                 "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
                 "assignments": [variant.assignments for variant in snapshot.variants],
-                "evidence": evidence_json(snapshot),
+                "evidence": stored_evidence(snapshot),
                 **failure,
                 **own,
             }

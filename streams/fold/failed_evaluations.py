@@ -10,22 +10,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import (
-    Allocation,
-    CellPlace,
+from streams.experiments.snapshot import Allocation, CellPlace, Snapshot
+from streams.experiments.statistics import (
     Failure,
+    FailureCode,
+    ReasonCode,
     RecommendedAction,
-    Snapshot,
     VariantReport,
 )
 from streams.fold.writable import ENTRY_TOO_LARGE
-from streams.model.errors import EngineError, one_line
+from streams.model.errors import EngineError
 from streams.policies.weights import integer_weights
 from streams.tallies.cell import Cell
 
-EVALUATION_FAILED = "EVALUATION_FAILED"
-SNAPSHOT_TOO_LARGE = "SNAPSHOT_TOO_LARGE"
-_MESSAGE_CHARACTERS = 200
+_ERROR_CHARACTERS = 100
 
 
 def failed_snapshot(
@@ -56,7 +54,7 @@ def failed_snapshot(
         model=None if experiment.promotion is not None else last.model,
         winner=experiment.winner,
         recommended_action=action,
-        reason=failure.message,
+        reason_code=ReasonCode(failure.code.value),
         duplicates=sum(cell.duplicates for cell in chosen),
         cells=places,
         as_of_ms=max((cell.last_at_ms for cell in chosen), default=0),
@@ -66,12 +64,9 @@ def failed_snapshot(
 
 def _failure(error: Exception, last: Snapshot) -> Failure:
     is_large = isinstance(error, EngineError) and error.code == ENTRY_TOO_LARGE
-    code = SNAPSHOT_TOO_LARGE if is_large else EVALUATION_FAILED
-    kind = type(error).__name__
+    code = FailureCode.SNAPSHOT_TOO_LARGE if is_large else FailureCode.EVALUATION_FAILED
     since = last.version if last.failure is None else last.failure.statistics_version
-    kept = f"those of version {since} stand" if since else "there are none"
-    message = f"The statistics of this version failed ({code}, {kind}): {kept}."
-    return Failure(code, kind, one_line(message, _MESSAGE_CHARACTERS), since)
+    return Failure(code, type(error).__name__[:_ERROR_CHARACTERS], since)
 
 
 def _allocation(experiment: Experiment, last: Snapshot) -> Allocation:
@@ -93,8 +88,8 @@ def _unknown(experiment: Experiment) -> Snapshot:
     definition = experiment.definition
     n_variants = len(definition.variants)
     share = 1.0 / n_variants
-    nothing = VariantReport(0, 0, 0.0, 0.0, 0.0, share, 0.0, ())
-    none_yet = Failure(EVALUATION_FAILED, "", "", 0)
+    nothing = VariantReport(0, 0, 0.0, 0.0, 0.0, share, 0.0, {})
+    none_yet = Failure(FailureCode.EVALUATION_FAILED, "", 0)
     return Snapshot(
         experiment=experiment,
         version=experiment.version,
@@ -103,7 +98,7 @@ def _unknown(experiment: Experiment) -> Snapshot:
         winner=None,
         confidence=share,
         recommended_action=RecommendedAction.INVESTIGATE,
-        reason="",
+        reason_code=ReasonCode.EVALUATION_FAILED,
         duplicates=0,
         cells=(),
         as_of_ms=0,

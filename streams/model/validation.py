@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from streams.model.errors import PATH_CHARACTERS, InputError
 
@@ -77,7 +77,7 @@ def parse(model: type[M], data: Mapping[str, Any], root: str = "") -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _input_error(error.errors(include_url=False)[0], root) from error
+        raise input_error(error, root) from error
 
 
 def code_of(kind: str) -> str:
@@ -85,7 +85,9 @@ def code_of(kind: str) -> str:
     return kind if kind.isupper() else _CODES.get(kind, "WRONG_TYPE")
 
 
-def _input_error(details: ErrorDetails, root: str) -> InputError:
+def input_error(error: ValidationError, root: str = "") -> InputError:
+    """Return the first thing that is wrong, with its stable code and its path below `root`."""
+    details = error.errors(include_url=False)[0]
     kind = details["type"]
     path = root
     for part in (*details["loc"], details.get("ctx", {}).get("path", "")):

@@ -18,7 +18,7 @@ import numpy as np
 from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import RecommendedAction
+from streams.experiments.statistics import RecommendedAction
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
 from streams.planning.assumed import Assumed, Values

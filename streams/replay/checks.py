@@ -7,7 +7,8 @@ from collections.abc import Collection
 
 from schemas import catalogue
 from streams.experiments.lifecycle import Status
-from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import RecommendedAction
 from streams.fold.experiment_state import encoded_snapshot, generation_of, recommended, snapshot_of
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.model.events import Decision
@@ -19,9 +20,7 @@ from streams.replay.live import COMMAND, Live, Placed
 from streams.replay.partitions import Inputs, Parts
 from streams.replay.report import Report
 from streams.tallies.cell import Cell, Source
-from streams.wire.cells import encode_cell
 from streams.wire.decisions import encode_decision
-from streams.wire.snapshots import encode_snapshot
 
 
 class Checks:
@@ -118,7 +117,7 @@ class Checks:
                         Difference(placed.place, subject, "", f"a cell at {placed.value.hw}", None)
                     )
                 else:
-                    self._note(compare(placed.place, subject, placed.value, replayed, encode_cell))
+                    self._note(compare(placed.place, subject, placed.value, replayed))
 
     def _compare_snapshot(self, placed: Placed[Snapshot], replayed: Snapshot | None) -> None:
         live = placed.value
@@ -130,8 +129,7 @@ class Checks:
             self._note(Difference(placed.place, subject, "experiment.version", version, newest))
         else:
             self._note(
-                _failures(placed, replayed)
-                or compare(placed.place, subject, live, replayed, encode_snapshot)
+                _failures(placed, replayed) or compare(placed.place, subject, live, replayed)
             )
 
     def _compare_projection(self) -> None:
@@ -174,7 +172,7 @@ class Checks:
             self._note(Difference(placed.place, subject, "", str(live.evidence), None))
         elif not any(encode_decision(each.decision) == encode_decision(live) for each in decided):
             nearest = decided[-1].decision
-            self._note(compare(placed.place, subject, live, nearest, encode_decision))
+            self._note(compare(placed.place, subject, live, nearest))
 
     def _applied(self) -> dict[int, int]:
         """Return up to where the commands are certain to be decided, by partition.
@@ -209,7 +207,7 @@ class Checks:
             self._actions += 1
             subject = f"{experiment_id(live.experiment)}/{live.kind}"
             wanted = recommended(replayed, self._generation)
-            self._note(compare(placed.place, subject, live, wanted, encode_decision))
+            self._note(compare(placed.place, subject, live, wanted))
         if not self._is_active:
             return
         for number in sorted(self._live.snapshots):

@@ -1,19 +1,28 @@
-"""Two values compared by the bytes they are written as, and where they differ."""
+"""Comparison of two values: integers and texts exactly, floats within a tolerance.
+
+Values hold no sentences: those are rendered from codes and numbers, and so are never compared.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 
-T = TypeVar("T")
+RELATIVE_TOLERANCE = 1e-9
+"""Difference of two floats, over the larger of them, that another processor or version of a library
+may cause by rounding."""
+
+ABSOLUTE_TOLERANCE = 1e-12
+"""Difference of two floats near 0 that is none, in the unit of the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first thing that is not as it should be.
+    """The first value that differs.
 
     Attributes:
         place: Where the live value is, as in `tallies/3@1200` or `redis`.
@@ -30,21 +39,19 @@ class Difference:
     replayed: str | None
 
 
-def compare(
-    place: str, subject: str, live: T, replayed: T, encode: Callable[[T], bytes]
-) -> Difference | None:
-    """Return the first difference of two values; None when their bytes are equal.
+def compare(place: str, subject: str, live: Any, replayed: Any) -> Difference | None:
+    """Return the first difference of two values; None when there is none.
 
     Args:
         place: Where the live value is.
         subject: What it is about.
-        live: The live value.
+        live: The live value: dataclasses, models, mappings and sequences down to scalars.
         replayed: The replayed value.
-        encode: Equal values give equal bytes.
     """
-    if encode(live) == encode(replayed):
+    found = None if live == replayed else _first("", live, replayed)
+    if found is None:
         return None
-    path, left, right = _first("", live, replayed) or ("", live, replayed)
+    path, left, right = found
     return Difference(place, subject, path, _text(left), _text(right))
 
 
@@ -59,8 +66,17 @@ def _first(path: str, left: Any, right: Any) -> tuple[str, Any, Any] | None:
             return found
     if _is_inner(left) and _is_inner(right):
         return None
-    # By their text: 0.0 is not -0.0, and 1 is not 1.0.
-    return None if repr(left) == repr(right) else (path, left, right)
+    return None if _is_same(left, right) else (path, left, right)
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    """Return whether two scalars are the same; an integer is not the same as a float."""
+    if isinstance(left, float) and isinstance(right, float):
+        is_close = math.isclose(left, right, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+        return is_close or (math.isnan(left) and math.isnan(right))
+    if isinstance(left, int | float) or isinstance(right, int | float):
+        return type(left) is type(right) and bool(left == right)
+    return bool(left == right)
 
 
 def _is_inner(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Is what is live what the log says? Every cell, snapshot and decision, to the byte."""
+"""Verification of live cells, snapshots and decisions against the log."""
 
 from __future__ import annotations
 

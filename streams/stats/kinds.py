@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import computed_field
 
-from streams.model.published import Published, VariantIndex
+from streams.model.published import Open, Published, VariantIndex
 
 
 class MetricKind(StrEnum):
@@ -53,11 +53,12 @@ class Contradiction(Published):
         variant: Index of the first variant whose tally shows it.
     """
 
-    code: ContradictionCode
+    code: Open[ContradictionCode]
     variant: VariantIndex
 
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
     @property
     def message(self) -> str:
         """One sentence for a person."""
-        return _MESSAGES[self.code].format(self.variant)
+        template = _MESSAGES.get(self.code, "the values contradict the declared kind")
+        return template.format(self.variant)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec, Record
 from streams.model.ids import experiment_id, experiment_number
+from streams.model.integers import integer, integer_bytes
 from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
 from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally
 from streams.wire.records import (
     SINGLE_OBJECT,
     check_range,
     event_errors,
-    integer,
-    integer_bytes,
     member,
     read,
 )

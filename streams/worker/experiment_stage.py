@@ -24,7 +24,7 @@ from aiokafka.structs import ConsumerRecord
 
 from schemas.codec import Codec
 from streams.experiments.lifecycle import Status
-from streams.experiments.snapshot import RecommendedAction
+from streams.experiments.statistics import RecommendedAction
 from streams.fold.base import never
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.stored import decode_stored

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from schemas.catalogue import DECISIONS
 from schemas.codec import Codec
-from streams.experiments.snapshot import RecommendedAction
+from streams.experiments.statistics import RecommendedAction
 from streams.kafka.records import LogSource, StoredRecord
 from streams.kafka.tail import LogTail
 from streams.model.errors import EventError

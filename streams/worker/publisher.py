@@ -14,7 +14,8 @@ from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec
 from streams.analysis.auto_promotion import due_command
-from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import RecommendedAction
 from streams.fold.experiment_state import ExperimentState, encoded_snapshot, recommended
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.kafka.records import LogError

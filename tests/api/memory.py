@@ -25,7 +25,8 @@ from api.services.observe import ObservationService
 from api.snapshots.follower import Experiments
 from api.spool.spool import Spool, SpoolPosition, SpoolRecord
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
+from streams.experiments.snapshot import Allocation, Snapshot
+from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
 from streams.fold.experiment_state import ExperimentState
 from streams.model.errors import DependencyError
 from streams.model.events import Command, ImpressionBatch, Observation
@@ -43,7 +44,7 @@ DAY_MS = 86_400_000
 ANSWER_TIMEOUT_S = 0.1
 """Of a silent worker; every other answers at once."""
 KEYRING = Keyring({1: bytes(range(32))})
-REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, ())
+REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, {})
 
 
 def snapshot_of(experiment: Experiment, version: int | None = None) -> Snapshot:
@@ -59,7 +60,7 @@ def snapshot_of(experiment: Experiment, version: int | None = None) -> Snapshot:
         winner=experiment.winner,
         confidence=0.5,
         recommended_action=RecommendedAction.CONTINUE,
-        reason="nothing is known yet",
+        reason_code=ReasonCode.NOT_STARTED,
         duplicates=0,
         cells=(),
         as_of_ms=0,

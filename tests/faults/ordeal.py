@@ -128,7 +128,7 @@ class Ordeal:
     async def check(self) -> None:
         """Return once every count is what was sent and every dead letter is where it must be.
 
-        Then the log must give what is live, to the byte.
+        Then the log must give what is live.
         """
         assert self._ledger.producer.flush(60) == 0
         experiments = (*EXPERIMENTS, experiment_number(self._experiment))

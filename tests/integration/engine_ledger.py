@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import redis
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from streams.experiments.snapshot import Snapshot, VariantReport
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import VariantReport
 from streams.model.events import (
     Command,
     CommandKind,
@@ -401,7 +402,7 @@ class Ledger:
 def _counts(report: VariantReport) -> dict[tuple[str, ...], int]:
     """Return all that is counted of a variant."""
     counts: dict[tuple[str, ...], int] = {("assignments",): report.assignments}
-    for metric in report.metrics:
-        counts["observations", metric.name] = metric.observations
-        counts["total", metric.name] = metric.total
+    for name, metric in report.metrics.items():
+        counts["observations", name] = metric.observations
+        counts["total", name] = metric.sum_micro
     return counts

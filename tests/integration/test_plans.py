@@ -62,10 +62,9 @@ class Shop:
                 worth = spent if cap is None else min(spent, cap)
                 expected[self._ledger.opened(receipt).variant] += worth
         counted = {
-            index: metric.total
+            index: variant.metrics["spent"].sum_micro
             for index, variant in enumerate(snapshot.variants)
-            for metric in variant.metrics
-            if metric.name == "spent"
+            if "spent" in variant.metrics
         }
         return counted == dict(expected)
 

@@ -68,7 +68,7 @@ class Report:
                 }
                 for line in self.lines
             ],
-            "stats": [stats.model_dump(by_alias=True) for stats in self.stats],
+            "stats": [stats.to_json() for stats in self.stats],
         }
 
     def show(self) -> None:

@@ -93,7 +93,7 @@ class _Looks:
         calls = [self._client.get_experiment_stats(each) for each in self._experiment_ids]
         stats = await asyncio.gather(*calls)
         now, events = time.monotonic(), self._ledger.events
-        as_of_ms = max(each.as_of for each in stats)
+        as_of_ms = max(each.as_of_ms for each in stats)
         progress = Progress(
             elapsed_s=now - self._begin,
             assignments=self._ledger.assignments_answered,

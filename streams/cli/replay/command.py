@@ -81,7 +81,7 @@ def verify(
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
 ) -> None:
-    """Fold the log and compare every cell, snapshot and decision with the live ones, to the byte.
+    """Fold the log and compare every cell, snapshot and decision with the live ones.
 
     Ends with 0 when all are equal, and with 1 and the first difference when not. It disturbs
     nobody: workers and API go on meanwhile. Kafka, Redis and the receipt keys come from the

@@ -101,7 +101,7 @@ def switch(
 ) -> None:
     """Compare a generation with the log, and serve it in place of the one that is served.
 
-    Refused unless it is equal to the byte, has all that the served one has, and live workers. The
+    Refused unless it is equal to the log, has all that the served one has, and live workers. The
     one that was served is kept, follows as long as it has workers, and can be switched back to.
     """
     _switch(terminal.settings_of(api), generation, timeout, processes)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from streams.analysis.reasons import reason
 from streams.cli.replay.progress import Bar
 from streams.cli.tables import INTERVALS, interval, moment, share, table_of
 from streams.experiments.snapshot import Snapshot
@@ -22,7 +23,7 @@ def report_text(report: Report, bar: Bar) -> str:
     lines = []
     difference = report.difference
     if difference is None:
-        lines.append("Equal: the log gives what is live, to the byte.")
+        lines.append("Equal: the log gives what is live.")
     else:
         where = f" at {difference.path}" if difference.path else ""
         lines += [
@@ -114,7 +115,7 @@ def _variant(snapshot: Snapshot, index: int) -> tuple[str, str, str]:
     report = snapshot.variants[index]
     return (
         share(snapshot.allocation.weights[index] / ALLOCATION_TOTAL),
-        interval(*snapshot.primary_mean(index)),
+        interval(report.mean, report.lower, report.upper),
         f"{report.probability_best:.1%}",
     )
 
@@ -124,7 +125,7 @@ def _recommendation(title: str, snapshot: Snapshot) -> Text:
     return Text.assemble(
         f"{title}: {config.type} by {config.primary_metric}, ",
         (snapshot.recommended_action.value, "bold"),
-        f". {snapshot.reason}",
+        f". {reason(snapshot)}",
     )
 
 
@@ -135,7 +136,8 @@ def _snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
         "primaryMetric": definition.config.primary_metric,
         "parameters": definition.config.parameters.model_dump(by_alias=True, mode="json"),
         "recommendedAction": snapshot.recommended_action.value,
-        "reason": snapshot.reason,
+        "reasonCode": snapshot.reason_code.value,
+        "reason": reason(snapshot),
         "winner": None if winner is None else snapshot.experiment.variant_id(winner),
         "confidence": snapshot.confidence,
         "variants": [
@@ -144,7 +146,9 @@ def _snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
                 "name": definition.variants[index].name,
                 "assignments": report.assignments,
                 "weight": weight,
-                **dict(zip(("mean", "lower", "upper"), snapshot.primary_mean(index), strict=True)),
+                "mean": report.mean,
+                "lower": report.lower,
+                "upper": report.upper,
                 "probabilityBest": report.probability_best,
                 "expectedLoss": report.expected_loss,
             }

@@ -98,7 +98,7 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
             and snapshot.experiment.status is not Status.ARCHIVED,
             receipt_key=snapshot.experiment.definition.config.receipt_key,
             is_memory_full=found is not None and found.is_memory_full,
-            crossed_units=0 if found is None else found.crossed_units,
+            crossed_units=0 if found is None else found.units_in_several_variants,
             is_heavy=found is not None and found.is_heavy,
             misspelt=tuple((each.metric, each.observed) for each in misspelt_metrics(snapshot)),
             failure=None

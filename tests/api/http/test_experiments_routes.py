@@ -13,9 +13,9 @@ import pytest
 from api.auth import ApiKeyAuth, new_key
 from api.http.error_responses import error_json, error_response
 from api.http.models.responses import Experiment
-from experiment_streams_client.results import Stats
 from streams.analysis.evaluate import evaluate
-from streams.experiments.snapshot import AgainstControl, MetricReport, VariantReport
+from streams.experiments.statistics import AgainstControl, MetricReport, VariantReport
+from streams.experiments.stats_response import Stats
 from streams.model.errors import DependencyError
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Tally
@@ -80,13 +80,13 @@ async def test_all_experiments_are_listed_newest_first(api: Api) -> None:
 async def test_statistics_have_the_documented_shape(api: Api) -> None:
     name = await api.run()
     against = AgainstControl(0.9, 0.01, 0.1, -0.1, 0.3, 0.5, -0.2, None, 0.04)
-    click = MetricReport("click", MetricKind.BINARY, 3, 4, 4_000_000, 0.3, 0.1, 0.5, against)
-    report = VariantReport(10, 4, 0.4, 0.2, 0.6, 0.75, 0.01, (click,))
+    click = MetricReport(MetricKind.BINARY, 3, 4, 4_000_000, 0.3, 0.1, 0.5, against)
+    report = VariantReport(10, 4, 0.4, 0.2, 0.6, 0.75, 0.01, {"click": click})
     api.publish(name, variants=(report, report), winner=1, confidence=0.75, duplicates=2)
 
     payload = (await api.http.get(f"/experiments/{name}/stats")).json()
 
-    stats = Stats.model_validate(payload)
+    stats = Stats.from_json(payload)
     assert (stats.total_assignments, stats.total_observations, stats.duplicates) == (20, 8, 2)
     assert stats.winner is not None
     assert (stats.winner.id, stats.winner.name) == (f"{name}_v1", "B")
@@ -135,11 +135,12 @@ async def test_statistics_say_what_the_recommendation_follows_from(api: Api) -> 
 
     payload = (await api.http.get(f"/experiments/{name}/stats")).json()
 
-    stats = Stats.model_validate(payload)
+    stats = Stats.from_json(payload)
     assert stats.evidence is not None
     assert {found.role for found in stats.metrics.values()} == {"primary", "guardrail"}
     assert (stats.metrics["click"].kind, stats.metrics["click"].is_declared) == ("count", True)
-    assert [each.variant_id for each in stats.evidence.comparisons] == [f"{name}_v1"]
+    assert [each.variant for each in stats.evidence.comparisons] == [1]
+    assert payload["evidence"]["comparisons"][0]["variantId"] == f"{name}_v1"
     assert payload["evidence"]["comparisons"][0]["lower"] is None
     assert payload["evidence"]["sampleRatio"]["ratios"] == {f"{name}_v{i}": None for i in range(2)}
     assert [each.metric for each in stats.evidence.guardrails] == ["latency"]

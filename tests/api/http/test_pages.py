@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.http.pages import PagePosition, experiments_page, position_of, stats_page
-from streams.experiments.snapshot import MetricReport, VariantReport
+from streams.experiments.statistics import MetricReport, VariantReport
 from streams.model.errors import InputError
 from streams.stats.kinds import MetricKind
 from tests.api.memory import Api
@@ -144,10 +144,8 @@ async def test_large_statistics_are_rendered_without_keeping_the_loop(api: Api) 
     name = await api.run(variants=[
         {"name": f"V{number}", "isControl": number == 0} for number in range(n_variants)
     ])  # fmt: skip
-    metrics = tuple(
-        MetricReport(f"m{number}", MetricKind.BINARY, 10, 4, 4_000_000, 0.4, 0.2, 0.6, None)
-        for number in range(n_metrics)
-    )
+    report = MetricReport(MetricKind.BINARY, 10, 4, 4_000_000, 0.4, 0.2, 0.6, None)
+    metrics = {f"m{number}": report for number in range(n_metrics)}
     snapshot = replace(
         api.projection.snapshot(name),
         variants=(VariantReport(10, 4, 0.4, 0.2, 0.6, 0.75, 0.01, metrics),) * n_variants,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from api.http.models.responses import Experiment
-from experiment_streams_client.results import Stats
 from streams.analysis.evaluate import evaluate
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.stats_response import Stats
 from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.cell import Tally
 from tests.api.memory import DAY_MS, KEYRING, Api
@@ -27,7 +27,7 @@ def settled(api: Api, name: str) -> Snapshot:
         allocation=found.allocation,
         evidence=found.evidence,
         metrics=found.metrics,
-        reason=found.reason,
+        reason_code=found.reason_code,
     )
     return found
 
@@ -120,13 +120,13 @@ async def test_statistics_show_how_the_winner_does(api: Api) -> None:
     await conclude(api, name)
 
     payload = (await api.http.get(f"/experiments/{name}/stats")).json()
-    stats = Stats.model_validate(payload)
+    stats = Stats.from_json(payload)
 
     assert [each.stats.allocation for each in stats.variants] == [0.25, 0.75]
     assert stats.reason.startswith("B was promoted; A keeps 0.25")
     assert stats.evidence is not None
     assert stats.evidence.since_conclusion is not None
-    assert stats.evidence.since_conclusion.units == {f"{name}_v0": 0, f"{name}_v1": 0}
+    assert stats.evidence.since_conclusion.units == (0, 0)
     assert [each.metric for each in stats.evidence.since_conclusion.guardrails] == ["crash"]
 
 

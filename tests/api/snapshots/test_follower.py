@@ -11,7 +11,8 @@ from api.snapshots import follower as module
 from api.snapshots.follower import Experiments
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import Failure, Snapshot
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import Failure, FailureCode
 from streams.model.errors import (
     DependencyError,
     EngineError,
@@ -57,7 +58,7 @@ async def test_statistics_replace_a_failed_evaluation_of_the_same_version(is_ann
     """As they are announced, or by the next sweep; and never the other way round."""
     mended = snapshot(version=5)
     name = mended.experiment.id
-    failed = replace(mended, failure=Failure("EVALUATION_FAILED", "ZeroDivisionError", "", 0))
+    failed = replace(mended, failure=Failure(FailureCode.EVALUATION_FAILED, "ZeroDivisionError", 0))
     redis = MemoryProjection()
     experiments = Experiments(redis.reader(), 1.0)
     assert experiments.put(failed)

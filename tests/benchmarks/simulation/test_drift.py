@@ -25,7 +25,7 @@ def test_all_units_and_what_has_come_of_them_are_in_the_last_snapshot(periods):
     assert [sum(v.assignments for v in each.variants) for each in course.snapshots] == [
         100 * (look + 1) for look in range(30)
     ]
-    seen = [sum(v.metrics[0].total for v in each.variants) for each in course.snapshots]
+    seen = [sum(v.metrics["click"].sum_micro for v in each.variants) for each in course.snapshots]
     assert all(before <= after for before, after in pairwise(seen))
     # A conversion takes four hours, of thirty: between 20 % and 30 % of 3,000, less an eighth.
     assert 450 * MICRO < seen[-1] < 850 * MICRO
@@ -39,7 +39,7 @@ def test_without_delay_all_comes_at_once():
 
     course = go_through(running("thompson_sampling", 2), world, np.random.default_rng(3))
 
-    assert [sum(v.metrics[0].units for v in each.variants) for each in course.snapshots] == [
+    assert [sum(v.metrics["click"].units for v in each.variants) for each in course.snapshots] == [
         50,
         100,
         150,

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.simulation.lives import live, running, together
 from benchmarks.simulation.stopping import Reading, Rule, judge
 from benchmarks.simulation.traffic import Traffic, Weights
-from streams.experiments.snapshot import RecommendedAction
+from streams.experiments.statistics import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL
 
 LOOKS, UNITS, LIVES = 50, 120, 4

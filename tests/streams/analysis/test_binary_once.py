@@ -12,7 +12,7 @@ from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
-from streams.experiments.snapshot import RecommendedAction
+from streams.experiments.statistics import RecommendedAction
 from streams.fold.observations import ObservationFold
 from streams.model.errors import EventError
 from streams.model.events import Observation, ObservationBatch
@@ -90,9 +90,9 @@ def test_a_second_click_changes_nothing(metrics, config):
     plain, again = evaluate(value, once, ()), evaluate(value, twice, ())
     assert statistics(again) == statistics(plain)
     assert again.metrics == plain.metrics
-    assert again.metrics[0].kind is MetricKind.BINARY
+    assert again.metrics["click"].kind is MetricKind.BINARY
     assert again.recommended_action is not RecommendedAction.INVESTIGATE
-    totals = [[each.metrics[0].total for each in s.variants] for s in (plain, again)]
+    totals = [[each.metrics["click"].sum_micro for each in s.variants] for s in (plain, again)]
     assert totals == [[10 * MICRO, 10 * MICRO]] * 2
 
 
@@ -108,7 +108,10 @@ def test_both_ways_to_count_once_give_the_same(events):
     assert statistics(snapshots[0]) == statistics(snapshots[1])
     clicked = {unit for unit, value in events if value}
     for snapshot in snapshots:
-        assert sum(each.metrics[0].total for each in snapshot.variants) == len(clicked) * MICRO
+        assert (
+            sum(each.metrics["click"].sum_micro for each in snapshot.variants)
+            == len(clicked) * MICRO
+        )
 
 
 def test_no_event_can_contradict_a_declared_kind():
@@ -123,7 +126,7 @@ def test_no_event_can_contradict_a_declared_kind():
         "VALUE_OUT_OF_BOUNDS",
     ]
     found = evaluate(value, tally, ())
-    assert found.metrics[0].contradiction is None
+    assert found.metrics["click"].contradiction is None
     assert found.recommended_action is RecommendedAction.CONTINUE
 
 
@@ -134,8 +137,11 @@ def test_what_is_declared_to_be_summed_is_a_count():
 
     found = evaluate(value, tally, ())
     assert codes == []
-    assert (found.metrics[0].kind, found.metrics[0].is_declared) == (MetricKind.COUNT, True)
-    assert [each.metrics[0].total for each in found.variants] == [3 * MICRO, MICRO]
+    assert (found.metrics["click"].kind, found.metrics["click"].is_declared) == (
+        MetricKind.COUNT,
+        True,
+    )
+    assert [each.metrics["click"].sum_micro for each in found.variants] == [3 * MICRO, MICRO]
 
 
 def test_without_a_kind_another_value_brings_back_the_sums():
@@ -144,8 +150,8 @@ def test_without_a_kind_another_value_brings_back_the_sums():
     tally, _ = counted(value, [(0, 1), (0, 1), (0, 1), (1, 1), (3, 5)])
 
     found = evaluate(value, tally, ())
-    assert found.metrics[0].kind is MetricKind.COUNT
-    assert [each.metrics[0].total for each in found.variants] == [3 * MICRO, 6 * MICRO]
+    assert found.metrics["click"].kind is MetricKind.COUNT
+    assert [each.metrics["click"].sum_micro for each in found.variants] == [3 * MICRO, 6 * MICRO]
 
 
 def test_parts_of_a_ratio_stay_sums():
@@ -155,5 +161,5 @@ def test_parts_of_a_ratio_stay_sums():
     tally, _ = counted(value, [(0, 1), (0, 1), (1, 1)])
 
     found = evaluate(value, tally, ())
-    by_name = {model.name: model.kind for model in found.metrics}
+    by_name = {name: model.kind for name, model in found.metrics.items()}
     assert by_name["click"] is MetricKind.COUNT

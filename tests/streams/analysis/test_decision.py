@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from streams.analysis.evaluate import evaluate
+from streams.analysis.reasons import reason
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import RecommendedAction
+from streams.experiments.statistics import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.weights import weighted
@@ -59,15 +60,15 @@ def snapshot_of(value, *pairs, amount=1.0):
 
 def verdict(value, *pairs, **options):
     found = snapshot_of(value, *pairs, **options)
-    return found.winner, found.recommended_action, found.reason
+    return found.winner, found.recommended_action, reason(found)
 
 
 def test_clear_lead_is_a_winner():
-    winner, action, reason = verdict(experiment(), (5_000, 500), (5_000, 800))
+    winner, action, said = verdict(experiment(), (5_000, 500), (5_000, 800))
 
     assert (winner, action) == (1, RecommendedAction.CONCLUDE_WINNER)
-    assert reason.startswith("B beats every other variant: it is ahead of A by at least 0.0")
-    assert "below 0.05 however often you look" in reason
+    assert said.startswith("B beats every other variant: it is ahead of A by at least 0.0")
+    assert "below 0.05 however often you look" in said
 
 
 def test_evidence_says_what_the_winner_rests_on():
@@ -87,12 +88,12 @@ def test_evidence_says_what_the_winner_rests_on():
 
 
 def test_winner_must_beat_every_other_variant():
-    winner, action, reason = verdict(
+    winner, action, said = verdict(
         experiment(n_variants=3), (5_000, 500), (5_000, 800), (5_000, 790)
     )
 
     assert (winner, action) == (None, RecommendedAction.CONTINUE)
-    assert reason.startswith("B leads and is the best with probability ")
+    assert said.startswith("B leads and is the best with probability ")
 
 
 def test_high_probability_alone_names_no_winner():
@@ -101,21 +102,21 @@ def test_high_probability_alone_names_no_winner():
 
     assert found.confidence > 0.95
     assert (found.winner, found.recommended_action) == (None, RecommendedAction.CONTINUE)
-    assert "not yet safe to say that it beats A" in found.reason
+    assert "not yet safe to say that it beats A" in reason(found)
 
 
 def test_every_variant_must_have_its_sample():
-    winner, _, reason = verdict(experiment(minSampleSize=5_001), (5_001, 500), (5_000, 800))
+    winner, _, said = verdict(experiment(minSampleSize=5_001), (5_001, 500), (5_000, 800))
 
     assert winner is None
-    assert reason == "B has 5,000 of the 5,001 units it needs."
+    assert said == "B has 5,000 of the 5,001 units it needs."
 
 
 def test_metric_that_is_not_binary_needs_units_with_a_value():
-    winner, _, reason = verdict(experiment(), (5_000, 29), (5_000, 800), amount=2.5)
+    winner, _, said = verdict(experiment(), (5_000, 29), (5_000, 800), amount=2.5)
 
     assert winner is None
-    assert reason == "A has a value of click from 29 units; 30 are needed to compare means."
+    assert said == "A has a value of click from 29 units; 30 are needed to compare means."
 
 
 @pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
@@ -131,9 +132,9 @@ def test_early_stopping_threshold_of_a_bayesian_test_holds_besides():
     wary = experiment(significanceThreshold=0.5, parameters={"earlyStoppingThreshold": 1 - 1e-6})
 
     assert verdict(eager, *pairs)[0] == 1
-    winner, _, reason = verdict(wary, *pairs)
+    winner, _, said = verdict(wary, *pairs)
     assert winner is None
-    assert "a winner needs 100.0%" in reason
+    assert "a winner needs 100.0%" in said
 
 
 def test_lower_significance_threshold_decides_earlier():
@@ -148,10 +149,10 @@ def test_lower_significance_threshold_decides_earlier():
 def test_no_difference_is_concluded_when_it_is_within_one_per_cent():
     pairs = (10**7, 5 * 10**6), (10**7, 5 * 10**6 + 1_000)
 
-    winner, action, reason = verdict(experiment(), *pairs)
+    winner, action, said = verdict(experiment(), *pairs)
 
     assert (winner, action) == (None, RecommendedAction.CONCLUDE_NO_DIFFERENCE)
-    assert reason == "No variant differs from B by more than 1% of its click per unit."
+    assert said == "No variant differs from B by more than 1% of its click per unit."
 
 
 def test_no_difference_is_not_concluded_from_few_units():
@@ -164,10 +165,10 @@ def test_a_metric_that_is_to_fall_is_won_from_below():
     pairs = (5_000, 800), (5_000, 500)
     less = experiment(metrics={"click": {"direction": "decrease"}})
 
-    winner, action, reason = verdict(less, *pairs)
+    winner, action, said = verdict(less, *pairs)
 
     assert (winner, action) == (1, RecommendedAction.CONCLUDE_WINNER)
-    assert "it is below A by at least 0.0" in reason
+    assert "it is below A by at least 0.0" in said
     assert verdict(experiment(), *pairs)[0] == 0
 
 
@@ -200,7 +201,9 @@ def test_units_that_do_not_arrive_as_shared_out_are_to_be_investigated(kind):
 
     assert (found.winner, found.recommended_action) == (None, RecommendedAction.INVESTIGATE)
     assert found.evidence.sample_ratio.is_mismatch
-    assert found.reason.startswith("Units do not arrive as they were shared out: ")
+    assert reason(found).startswith(
+        "Sample ratio mismatch: observed counts deviate from the configured split; A has 0."
+    )
 
 
 def test_values_of_another_kind_than_declared_are_to_be_investigated():
@@ -209,8 +212,10 @@ def test_values_of_another_kind_than_declared_are_to_be_investigated():
     found = snapshot_of(value, (5_000, 500), (5_000, 800), amount=2.0)
 
     assert (found.winner, found.recommended_action) == (None, RecommendedAction.INVESTIGATE)
-    assert found.reason.startswith("click was declared binary, but A has a value that is none")
-    assert found.metrics[0].contradiction.code == "NOT_BINARY"
+    assert reason(found).startswith(
+        "click is declared binary, but variant A received a value other than 0 or 1"
+    )
+    assert found.metrics["click"].contradiction.code == "NOT_BINARY"
 
 
 GUARDED = {
@@ -236,7 +241,7 @@ def test_harm_beyond_what_is_tolerated_stops_whoever_wins(kind):
     found = guarded(900, kind, parameters=parameters)
 
     assert (found.winner, found.recommended_action) == (None, RecommendedAction.STOP_GUARDRAIL)
-    assert found.reason.startswith("B makes crash worse than A by 0.8 of its mean; 0.1 is tolerat")
+    assert reason(found).startswith("B makes crash worse than A by 0.8 of its mean; 0.1 is tolerat")
     (guardrail,) = found.evidence.guardrails
     assert (guardrail.metric, guardrail.variant, guardrail.is_tripped) == ("crash", 1, True)
     assert guardrail.harm == pytest.approx(0.8)
@@ -287,7 +292,7 @@ def test_p_values_of_secondary_metrics_hold_together():
             tallied(10_000, EVEN, click=(1_000, 1), view=(2_000, 1), buy=(100, 1)),
             tallied(10_000, EVEN, click=(1_000, 1), view=(2_250, 1), buy=(130, 1)),
         )
-        reports = {metric.name: metric for metric in found.variants[1].metrics}
+        reports = found.variants[1].metrics
         return [reports[name].against_control.p_value for name in ("click", *names)]
 
     click, view = p_values("view")
@@ -303,7 +308,7 @@ def test_winner_is_named_while_running_or_paused(status):
 
 
 @pytest.mark.parametrize(
-    ("status", "winner", "concluded_at_ms", "reason"),
+    ("status", "winner", "concluded_at_ms", "said"),
     [
         (Status.DRAFT, None, None, "The experiment has not been started."),
         (Status.CONCLUDED, 0, 5, "The experiment was concluded with A."),
@@ -312,13 +317,13 @@ def test_winner_is_named_while_running_or_paused(status):
         (Status.ARCHIVED, None, None, "The experiment was archived without having been started."),
     ],
 )
-def test_what_does_not_run_keeps_its_end(status, winner, concluded_at_ms, reason):
+def test_what_does_not_run_keeps_its_end(status, winner, concluded_at_ms, said):
     """Whatever the data say now: B would win."""
     value = replace(experiment(status=status), winner=winner, concluded_at_ms=concluded_at_ms)
 
     found = verdict(value, (5_000, 500), (5_000, 800))
 
-    assert found == (winner, RecommendedAction.CONTINUE, reason)
+    assert found == (winner, RecommendedAction.CONTINUE, said)
 
 
 def test_without_any_unit_nothing_is_certain():

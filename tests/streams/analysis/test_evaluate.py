@@ -1,5 +1,6 @@
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -65,7 +66,7 @@ def test_snapshot_worked_by_hand():
     first, second = snapshot.variants
     assert (first.assignments, first.observations, first.mean) == (100, 20, 0.2)
     assert (first.lower, first.upper) == pytest.approx(stats.beta(21, 81).interval(0.95))
-    assert second.metrics[0].mean == pytest.approx(31 / 102)
+    assert second.metrics["click"].mean == pytest.approx(31 / 102)
     assert first.probability_best + second.probability_best == pytest.approx(1.0)
     assert second.probability_best == pytest.approx(0.948, abs=0.001)
     assert snapshot.confidence == second.probability_best
@@ -130,8 +131,8 @@ def test_every_metric_seen_or_declared_is_reported_by_name():
     )
 
     for report in snapshot.variants:
-        assert [m.name for m in report.metrics] == ["click", "revenue", "view"]
-    assert [m.units for m in snapshot.variants[0].metrics] == [1, 0, 2]
+        assert list(report.metrics) == ["click", "revenue", "view"]
+    assert [m.units for m in snapshot.variants[0].metrics.values()] == [1, 0, 2]
     assert snapshot.variants[0].observations == 3
 
 
@@ -141,7 +142,7 @@ def test_one_value_that_is_not_0_or_1_makes_counts_of_a_metric_for_all_variants(
         for values in ([1, 1, 0], [1, 2])
     ]
 
-    kinds = [[v.metrics[0].kind for v in snapshot.variants] for snapshot in both]
+    kinds = [[v.metrics["click"].kind for v in snapshot.variants] for snapshot in both]
     assert kinds == [[MetricKind.BINARY] * 2, [MetricKind.COUNT] * 2]
 
 
@@ -174,7 +175,7 @@ def test_deviations_of_large_values_are_exact():
         (),
     )
 
-    report = snapshot.variants[0]
+    report: Any = snapshot.variants[0]
     assert report.upper - report.lower == pytest.approx(2 * 1.97 * 0.5 / 200**0.5, rel=0.02)
 
 
@@ -185,7 +186,7 @@ def test_observations_that_overtook_their_impressions_count_as_assigned():
 
     assert [v.assignments for v in snapshot.variants] == [1, 0]
     assert [v.mean for v in snapshot.variants] == [1.0, 1.0]
-    assert snapshot.variants[0].metrics[0].mean == pytest.approx(6 / 7)
+    assert snapshot.variants[0].metrics["click"].mean == pytest.approx(6 / 7)
 
 
 def test_variants_the_definition_does_not_have_are_left_out():
@@ -204,7 +205,7 @@ def test_prior_of_the_policy_is_that_of_the_primary_metric_alone(kind):
         experiment(kind, parameters={"priorAlpha": 20, "priorBeta": 20}), data, ()
     ).variants[0]
 
-    assert [m.mean for m in report.metrics] == pytest.approx([21 / 50, 2 / 12])
+    assert [m.mean for m in report.metrics.values()] == pytest.approx([21 / 50, 2 / 12])
 
 
 counts = st.integers(0, 300).flatmap(lambda units: st.tuples(st.just(units), st.integers(0, units)))
@@ -255,9 +256,9 @@ def test_less_of_failures_is_more_of_successes(kind, pairs):
     for left, right in zip(one.variants, other.variants, strict=True):
         assert right.probability_best == pytest.approx(left.probability_best, abs=1e-9)
         assert right.expected_loss == pytest.approx(left.expected_loss, abs=1e-9)
-        assert right.metrics[0].mean == pytest.approx(1.0 - left.metrics[0].mean)
+        assert right.metrics["click"].mean == pytest.approx(1.0 - left.metrics["click"].mean)
     for left, right in zip(one.variants[1:], other.variants[1:], strict=True):
-        mine, yours = left.metrics[0].against_control, right.metrics[0].against_control
+        mine, yours = left.metrics["click"].against_control, right.metrics["click"].against_control
         assert yours.probability_better == pytest.approx(mine.probability_better, abs=1e-5)
         assert yours.difference == pytest.approx(-mine.difference, abs=1e-9)
         assert yours.difference_lower == pytest.approx(-mine.difference_upper, abs=1e-3)
@@ -268,7 +269,7 @@ def test_lift_over_the_control_worked_by_hand():
     data = tally(variant(100, click=[1] * 20), variant(100, click=[1] * 30))
     snapshot = evaluated(experiment(), data)
 
-    control, other = (report.metrics[0].against_control for report in snapshot.variants)
+    control, other = (report.metrics["click"].against_control for report in snapshot.variants)
     assert control is None
     assert other.difference == pytest.approx(10 / 102)
     assert other.relative == pytest.approx(10 / 21)
@@ -282,8 +283,8 @@ def test_lift_over_the_control_worked_by_hand():
 def test_metrics_nobody_has_named_are_described_and_not_compared():
     snapshot = evaluated(experiment(), tally(variant(10, view=[1, 1]), variant(10, view=[1])))
 
-    assert [model.role for model in snapshot.metrics] == ["primary", "observed"]
-    click, view = snapshot.variants[1].metrics
+    assert [model.role for model in snapshot.metrics.values()] == ["primary", "observed"]
+    click, view = snapshot.variants[1].metrics.values()
     assert click.against_control is not None
     assert view.against_control is None
 
@@ -320,7 +321,7 @@ def test_amounts_that_a_starved_variant_has_not_shown_are_no_certainty(kind):
 def test_any_tally_gives_a_sound_snapshot(pairs, extra):
     data = [variant(units, click=[1] * (clicks + extra)) for units, clicks in pairs]
 
-    snapshot = evaluate(experiment(n_variants=len(data)), tally(*data), ())
+    snapshot: Any = evaluate(experiment(n_variants=len(data)), tally(*data), ())
 
     assert sum(snapshot.allocation.weights) == 65_536
     assert min(snapshot.allocation.weights) >= 65_536 * min(0.01, 0.1 / len(data)) - 1

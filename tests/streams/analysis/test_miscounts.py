@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.evaluate import evaluate
-from streams.analysis.evidence_json import evidence_json
 from streams.analysis.promotion import Obstacle, obstacles
-from streams.experiments.snapshot import RecommendedAction
+from streams.experiments.statistics import RecommendedAction
 from streams.tallies.cell import Tally
 from tests.streams.analysis.test_decision import EVEN, experiment, tallied
 
@@ -31,7 +31,7 @@ def test_a_clean_experiment_has_nothing_to_say():
     found = published()
 
     assert found.recommended_action is RecommendedAction.CONCLUDE_WINNER
-    said: Any = evidence_json(found)
+    said: Any = stored_evidence(found)
     assert said["miscounts"] == {
         "unrememberedUnits": 0,
         "unrememberedObservations": 0,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.payloads import stats_payload, variant_payload
-from experiment_streams_client.results import Stats
+from api.http.pages import stats_page
 from streams.analysis.evaluate import evaluate
-from streams.analysis.misspelled_metrics import MisspeltMetric, is_like, misspelt_metrics
+from streams.analysis.misspelled_metrics import is_like, misspelt_metrics
 from streams.cli.tables import stats_view
 from streams.cli.terminal import out
+from streams.experiments.stats_response import MisspeltMetric, Stats
 from tests.streams.analysis.test_evaluate import experiment, tally, variant
 
 NAMES = st.text("abcd12_-.", min_size=1, max_size=9)
@@ -32,11 +34,10 @@ def test_the_primary_metric_under_another_name_is_said(observed):
     found = snapshot({observed: 30})
 
     assert misspelt_metrics(found) == (MisspeltMetric("click", observed, 30),)
-    payload = stats_payload(found)
+    payload = orjson.loads(asyncio.run(stats_page(found)))
     assert payload["misspelt"] == [{"metric": "click", "observed": observed, "observations": 30}]
-    payload["variants"] = [variant_payload(found, index) for index in range(2)]
     with out.capture() as shown:
-        out.print(stats_view(Stats.model_validate(payload)))
+        out.print(stats_view(Stats.from_json(payload)))
     said = " ".join(shown.get().split())
     assert f"click has no observation, but {observed} has 30" in said
 

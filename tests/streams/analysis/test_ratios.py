@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from streams.analysis.contrasts import Traffic, Weighting
 from streams.analysis.evaluate import evaluate
 from streams.analysis.ratios import RatioInput
+from streams.analysis.reasons import reason
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import RecommendedAction
+from streams.experiments.statistics import RecommendedAction
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.stats.kinds import MetricKind
@@ -80,11 +81,11 @@ def test_a_worked_example():
 
     snapshot = evaluate(experiment(), tally(counted(*a), counted(*b)), ())
 
-    (report,) = (each for each in snapshot.variants[0].metrics if each.name == "ctr")
+    report = snapshot.variants[0].metrics["ctr"]
     assert (report.kind, report.units, report.observations) == (MetricKind.RATIO, 4, 7)
-    assert report.total == 6 * MICRO
+    assert report.sum_micro == 6 * MICRO
     assert [variant.mean for variant in snapshot.variants] == [0.75, 0.25]
-    kinds = {model.name: (model.kind, model.role.value) for model in snapshot.metrics}
+    kinds = {name: (model.kind, model.role.value) for name, model in snapshot.metrics.items()}
     assert kinds["ctr"] == (MetricKind.RATIO, "primary")
     assert kinds["clicks"][1] == kinds["views"][1] == "observed"
     contrast = compared(experiment(), counted(*a), counted(*b)).contrast([0], [1])
@@ -204,11 +205,11 @@ def test_a_denominator_that_is_never_there_is_a_contradiction_and_nothing_is_con
 
     snapshot = evaluate(experiment(), tally(a, b), ())
 
-    contradiction = next(m for m in snapshot.metrics if m.name == "ctr").contradiction
+    contradiction = snapshot.metrics["ctr"].contradiction
     assert contradiction is not None
     assert (contradiction.code, contradiction.variant) == ("DENOMINATOR_NOT_POSITIVE", 1)
     assert snapshot.recommended_action is RecommendedAction.INVESTIGATE
-    assert "not above 0 in B" in snapshot.reason
+    assert "variant B has a denominator that is not above 0" in reason(snapshot)
 
 
 def test_sums_that_no_units_have_do_not_stop_the_report():
@@ -226,7 +227,7 @@ def test_before_any_event_nothing_is_known():
 
     assert snapshot.allocation.weights == (32_768, 32_768)
     assert snapshot.recommended_action is RecommendedAction.CONTINUE
-    assert [variant.mean for variant in snapshot.variants] == [0.0, 0.0]
+    assert [variant.mean for variant in snapshot.variants] == [None, None]
 
 
 @pytest.mark.statistical

@@ -81,7 +81,14 @@ def experiment() -> dict[str, Any]:
 
 
 def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[str, Any]:
-    metric = {"kind": "binary", "units": clicks, "mean": 0.1, "lower": 0.05, "upper": 0.15}
+    metric = {
+        "kind": "binary",
+        "units": clicks,
+        "mean": 0.1,
+        "lower": 0.05,
+        "upper": 0.15,
+        "undefined": None,
+    }
     against = {
         "probabilityBetter": 0.875,
         "expectedLoss": 0.0001,
@@ -98,6 +105,7 @@ def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[st
         "id": f"{EXPERIMENT_ID}_v{index}",
         "name": name,
         "isControl": index == 0,
+        "config": {},
         "stats": {
             "assignments": 1234,
             "observations": clicks + 3,
@@ -122,6 +130,7 @@ def metric_model(role: str) -> dict[str, Any]:
         "kind": "binary",
         "isDeclared": False,
         "contradiction": None,
+        "periods": None,
     }
 
 
@@ -147,7 +156,8 @@ def stats() -> dict[str, Any]:
         "winner": None,
         "confidence": 0.75,
         "recommendedAction": "continue",
-        "reason": "nobody is certain yet",
+        "reasonCode": "PROBABILITY_BEST",
+        "reason": "no variant is certain yet",
         "metrics": {"click": metric_model("primary"), "revenue": metric_model("guardrail")},
         "evidence": {
             "leader": f"{EXPERIMENT_ID}_v1",
@@ -197,4 +207,7 @@ def stats() -> dict[str, Any]:
             ],
             "promotionObstacles": ["NO_WINNER"],
         },
+        "features": [],
+        "misspelt": [],
+        "failure": None,
     }

@@ -24,7 +24,7 @@ def test_stats_shows_lifts_and_what_to_look_into(api, stats, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     stats["metrics"]["click"]["contradiction"] = {
         "code": "NOT_COUNTS",
-        "message": "declared count, but by its sums variant 1 has a value that is not whole",
+        "variantId": f"{EXPERIMENT_ID}_v1",
     }
     stats["evidence"]["guardrails"][0]["isTripped"] = True
     stats["evidence"]["sampleRatio"]["isMismatch"] = True
@@ -39,9 +39,9 @@ def test_stats_shows_lifts_and_what_to_look_into(api, stats, monkeypatch):
         "87.5%",
         "+10.0% [-20.0%, +40.0%]",
         "+0.01 [-0.02, +0.04]",
-        "! click was declared count",
+        "! click: declared count, but variant 1 received a value",
         "! B harms revenue by more than 0.02.",
-        "sample ratio mismatch",
+        "Sample ratio mismatch",
     ):
         assert part in text
 

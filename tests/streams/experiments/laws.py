@@ -8,8 +8,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from schemas.catalogue import STATE_BYTES
+from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.evaluate import evaluate
-from streams.analysis.evidence_json import evidence_json
+from streams.analysis.reasons import reason
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.model.quantities import ALLOCATION_TOTAL
@@ -41,8 +42,11 @@ def check(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> S
     assert abs(math.fsum(probabilities) - 1.0) < 1e-6, f"sum: {math.fsum(probabilities)}"
     for variant in snapshot.variants:
         assert variant.expected_loss >= 0.0, "expected loss"
-        for metric in variant.metrics:
-            assert metric.lower <= metric.upper, f"interval {metric.kind}"
+        for metric in variant.metrics.values():
+            ends = metric.lower, metric.upper
+            assert (None in ends) == (metric.mean is None), f"defined {metric.kind}"
+            if metric.lower is not None and metric.upper is not None:
+                assert metric.lower <= metric.upper, f"interval {metric.kind}"
             against = metric.against_control
             if against is not None:
                 assert 0.0 <= against.probability_better <= 1.0, "P(better)"
@@ -76,5 +80,6 @@ def check(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> S
     payload = encode_snapshot(snapshot)
     assert len(payload) <= STATE_BYTES, f"{len(payload)} bytes"
     assert decode_snapshot(payload) == snapshot, "round trip"
-    evidence_json(snapshot)
+    stored_evidence(snapshot)
+    assert reason(snapshot)
     return snapshot

@@ -14,12 +14,13 @@ from streams.experiments.assignment import Assigner
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
-from streams.experiments.snapshot import Allocation, RecommendedAction, Snapshot, VariantReport
+from streams.experiments.snapshot import Allocation, Snapshot
+from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
 from streams.model.errors import ExperimentNotRunningError
 from streams.model.quantities import PROPENSITY_ONE
 from streams.policies.bucketing import choose_cumulative, cumulative, draws, promoted_draw
 
-REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, ())
+REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, {})
 
 
 def snapshot(
@@ -42,7 +43,7 @@ def snapshot(
         winner=None,
         confidence=0.5,
         recommended_action=RecommendedAction.CONTINUE,
-        reason="",
+        reason_code=ReasonCode.NOT_STARTED,
         duplicates=0,
         cells=(),
         as_of_ms=0,

@@ -11,7 +11,8 @@ from streams.experiments.assignment import Assigner
 from streams.experiments.contextual import feature_uses, scorer_of, weigh
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.snapshot import FeatureUse, PublishedModel, Snapshot
+from streams.experiments.snapshot import PublishedModel, Snapshot
+from streams.experiments.statistics import FeatureUse
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.vectors import INTERCEPT, unpack

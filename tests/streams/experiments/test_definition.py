@@ -13,7 +13,8 @@ from streams.experiments.definition import (
     updated,
 )
 from streams.experiments.measurement_plan import plan_of
-from streams.experiments.metrics import MetricRole, MetricSpec
+from streams.experiments.metrics import MetricSpec
+from streams.experiments.statistics import MetricRole
 from streams.model.errors import InputError
 from streams.model.validation import parse
 from streams.stats.direction import Direction

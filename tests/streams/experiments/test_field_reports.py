@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from rich.console import Console
 
-from api.http.payloads import stats_payload, variant_payload
-from experiment_streams_client.results import Stats
+from api.http.pages import stats_page
 from streams.analysis.evaluate import evaluate
+from streams.analysis.reasons import reason
 from streams.cli.tables import stats_view
-from streams.experiments.snapshot import MetricReport, RecommendedAction, Snapshot
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import MetricReport, RecommendedAction
+from streams.experiments.stats_response import Stats
 from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.cell import Tally
 from streams.tallies.weights import weighted
@@ -29,20 +33,19 @@ NOTHING_CERTAIN = 0.95
 
 def payload(snapshot: Snapshot) -> dict[str, Any]:
     """Return the statistics as the API gives them."""
-    variants = [variant_payload(snapshot, index) for index in range(len(snapshot.variants))]
-    return stats_payload(snapshot) | {"variants": variants}
+    return dict(orjson.loads(asyncio.run(stats_page(snapshot))))
 
 
 def printed(snapshot: Snapshot) -> str:
     """Return the statistics as a client reads and a terminal shows them."""
     console = Console(width=200)
     with console.capture() as shown:
-        console.print(stats_view(Stats.model_validate(payload(snapshot))))
+        console.print(stats_view(Stats.from_json(payload(snapshot))))
     return shown.get()
 
 
 def reported(snapshot: Snapshot, index: int, name: str) -> MetricReport:
-    return next(each for each in snapshot.variants[index].metrics if each.name == name)
+    return snapshot.variants[index].metrics[name]
 
 
 def declared(kind: str | None) -> dict[str, Any]:
@@ -163,7 +166,7 @@ def test_numerators_of_many_units_without_a_denominator_are_investigated():
     snapshot = check(ratio_experiment(), Tally(1, 99, 0, {0: none, 1: none}), ())
 
     assert snapshot.recommended_action is RecommendedAction.INVESTIGATE
-    assert "denominator is not above 0" in snapshot.reason
+    assert "denominator is not above 0" in reason(snapshot)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.experiments.snapshot import RecommendedAction
+from streams.analysis import reasons
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import ReasonCode, RecommendedAction
 from streams.kafka.records import LogError
 from streams.model.events import CommandKind, Decision
 from streams.replay.verify import verify
@@ -91,12 +95,66 @@ def test_a_tampered_allocation_is_reported_at_its_path():
 
 def test_another_snapshot_in_redis_is_reported():
     made = installation(3)
-    made.redis[7] = replace(made.redis[7], reason="because")
+    made.redis[7] = replace(made.redis[7], reason_code=ReasonCode.ROLLED_BACK)
 
     difference = checked(made).difference
 
-    assert (difference.place, difference.path) == ("redis", "reason")
-    assert difference.live == "because"
+    assert (difference.place, difference.path) == ("redis", "reason_code")
+    assert difference.live == "ROLLED_BACK"
+
+
+def published_again(made: Installation, snapshot: Snapshot) -> Installation:
+    """Publish another snapshot of the version that was published last."""
+    made.log.append("posteriors", 1, encode_snapshot(snapshot))
+    made.redis[snapshot.experiment.number] = snapshot
+    return made
+
+
+def with_mean(snapshot: Snapshot, change: Callable[[float], float]) -> Snapshot:
+    first, *others = snapshot.variants
+    assert first.mean
+    return replace(snapshot, variants=(replace(first, mean=change(first.mean)), *others))
+
+
+def test_the_last_bit_of_a_float_is_no_difference_and_a_millionth_of_it_is_one():
+    made = installation(2)
+    snapshot = decode_snapshot(newest(made, "posteriors").value)
+
+    rounded = with_mean(snapshot, lambda mean: math.nextafter(mean, math.inf))
+    assert rounded != snapshot
+    assert checked(published_again(made, rounded)).is_equal
+
+    wrong = with_mean(snapshot, lambda mean: mean * (1.0 + 1e-6))
+    difference = checked(published_again(made, wrong)).difference
+    assert difference is not None
+    assert difference.path == "variants[0].mean"
+
+
+def test_an_integer_that_is_off_by_one_is_a_difference():
+    made = installation(2)
+    snapshot = decode_snapshot(newest(made, "posteriors").value)
+    first, *others = snapshot.variants
+    name, report = next(iter(first.metrics.items()))
+    metrics = first.metrics | {name: replace(report, sum_micro=report.sum_micro + 1)}
+    changed = replace(snapshot, variants=(replace(first, metrics=metrics), *others))
+
+    difference = checked(published_again(made, changed)).difference
+
+    assert difference is not None
+    assert difference.path == f"variants[0].metrics.{name}.sum_micro"
+    assert int(difference.live or 0) == int(difference.replayed or 0) + 1
+
+
+def test_a_sentence_that_is_worded_otherwise_is_no_difference(monkeypatch):
+    made = installation(2)
+    snapshot = decode_snapshot(newest(made, "posteriors").value)
+    before = reasons.reason(snapshot)
+    others = dict.fromkeys(ReasonCode, lambda _: "Another sentence.")
+
+    monkeypatch.setattr(reasons, "_SENTENCES", others)
+
+    assert reasons.reason(snapshot) != before
+    assert checked(made).is_equal
 
 
 def test_a_snapshot_that_redis_lacks_is_reported():

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from streams.analysis.reasons import reason
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Status
 from streams.experiments.metrics import MetricSpec
-from streams.experiments.snapshot import RecommendedAction
+from streams.experiments.statistics import RecommendedAction
 from streams.model.errors import ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
 from streams.replay.what_if import Assumptions, what_if
@@ -113,14 +114,17 @@ def test_an_ended_experiment_is_taken_as_running():
 
     assert both.actual.experiment.status is Status.CONCLUDED
     assert both.supposed.experiment.status is Status.RUNNING
-    assert "concluded" not in both.supposed.reason
+    assert "concluded" not in reason(both.supposed)
     assert both.supposed.recommended_action in set(RecommendedAction)
 
 
 def test_another_cap_measures_the_units_of_the_log_anew(made):
     def totals(assumptions):
         both = what_if(made.log, INPUTS, MEASURED, assumptions)
-        return [sum(v.metrics[0].total for v in s.variants) for s in (both.actual, both.supposed)]
+        return [
+            sum(v.metrics["click"].sum_micro for v in s.variants)
+            for s in (both.actual, both.supposed)
+        ]
 
     capped, free = totals(Assumptions(caps={"click": None}))
     assert totals(Assumptions(caps={"click": 3})) == [capped, capped]
@@ -130,7 +134,10 @@ def test_another_cap_measures_the_units_of_the_log_anew(made):
 def test_another_floor_measures_the_units_of_the_log_anew(made):
     def totals(assumptions):
         both = what_if(made.log, INPUTS, MEASURED, assumptions)
-        return [sum(v.metrics[0].total for v in s.variants) for s in (both.actual, both.supposed)]
+        return [
+            sum(v.metrics["click"].sum_micro for v in s.variants)
+            for s in (both.actual, both.supposed)
+        ]
 
     free = Assumptions(caps={"click": None})
     floored = Assumptions(caps={"click": None}, floors={"click": 1.5})

@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from streams.experiments.lifecycle import Status
-from streams.experiments.snapshot import RecommendedAction, Snapshot
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import FeatureUse, RecommendedAction
 from streams.fold.experiment_state import ExperimentState, generation_of
 from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.errors import DependencyError
@@ -233,7 +234,7 @@ async def test_a_snapshot_that_does_not_fit_its_topic_is_a_failure_with_its_own_
     def large(known: ExperimentState) -> Snapshot:
         snapshot = evaluated(known)
         assert snapshot is not None
-        return replace(snapshot, reason="x" * (2 * MAX_ENTRY_BYTES))
+        return replace(snapshot, features=(FeatureUse("x" * (2 * MAX_ENTRY_BYTES), 0, 0),))
 
     monkeypatch.setattr(module, "_evaluated", large)
 

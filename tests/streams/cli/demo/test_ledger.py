@@ -29,7 +29,7 @@ def observation(assignment_id: str, metric: str, value: float, event_id: str) ->
 
 
 def lines_of(ledger: Ledger, stats: dict[str, Any]) -> dict[tuple[str, str], Line]:
-    compared = ledger.compared(Stats.model_validate(stats))
+    compared = ledger.compared(Stats.from_json(stats))
     return {(line.variant, line.metric): line for line in compared}
 
 

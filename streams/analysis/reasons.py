@@ -1,0 +1,220 @@
+"""Sentences for the reasons of recommendations: rendered from code and evidence, never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE
+from streams.analysis.decision import smallest_lead, threshold_of, worst_harm
+from streams.analysis.evidence import NEGLIGIBLE_DIFFERENCE
+from streams.experiments.promotion_state import Promotion
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import Evidence, Guardrail, MetricModel, ReasonCode
+from streams.model.quantities import ALLOCATION_TOTAL
+from streams.stats.direction import Direction
+from streams.stats.kinds import ContradictionCode, MetricKind
+
+T = TypeVar("T")
+
+
+def reason(snapshot: Snapshot) -> str:
+    """Return one sentence for the reason code of a snapshot, with the numbers of its evidence."""
+    return _SENTENCES[snapshot.reason_code](_Facts(snapshot))
+
+
+class _Facts:
+    """The values that sentences name."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self.experiment = snapshot.experiment
+        self.config = self.experiment.definition.config
+        self.names = [variant.name for variant in self.experiment.definition.variants]
+        self.control = self.names[self.experiment.definition.control_index]
+        self.metric = self.config.primary_metric
+
+    @property
+    def evidence(self) -> Evidence:
+        return _given(self._snapshot.evidence)
+
+    @property
+    def leader(self) -> str:
+        return self.names[self.evidence.leader]
+
+    @property
+    def primary(self) -> MetricModel:
+        return self._snapshot.metrics[self.metric]
+
+    @property
+    def measure(self) -> str:
+        is_ratio = self.primary.kind is MetricKind.RATIO
+        return self.metric if is_ratio else f"{self.metric} per unit"
+
+    @property
+    def promotion(self) -> Promotion:
+        return _given(self.experiment.promotion)
+
+    @property
+    def promoted(self) -> str:
+        return self.names[self.promotion.variant]
+
+    @property
+    def chosen(self) -> str:
+        return self.names[_given(self.experiment.winner)]
+
+    @property
+    def failure(self) -> str:
+        return _given(self._snapshot.failure).message
+
+
+def _given(value: T | None) -> T:
+    if value is None:
+        raise ValueError("the snapshot lacks what its reason code implies")
+    return value
+
+
+def _mismatch(facts: _Facts) -> str:
+    ratio = facts.evidence.sample_ratio
+    known = [
+        (abs(each - 1.0), index, each)
+        for index, each in enumerate(ratio.ratios)
+        if each is not None
+    ]
+    _, index, units = max(known)
+    return (
+        f"Sample ratio mismatch: observed counts deviate from the configured split; "
+        f"{facts.names[index]} has {units:.3g} times the expected number of units, which happens "
+        f"by chance in less than one of {1.0 / max(ratio.p_value, 1e-12):,.0f} experiments. Look "
+        f"for lost or repeated impressions; until then nothing is concluded."
+    )
+
+
+def _memory_full(facts: _Facts) -> str:
+    found = facts.evidence.miscounts
+    return (
+        f"{found.unremembered_units:,} assignments and {found.unremembered_observations:,} "
+        f"observations were not counted, because the deduplication memory was full: give the "
+        f"workers more of it; until then nothing is concluded."
+    )
+
+
+def _several_variants(facts: _Facts) -> str:
+    return (
+        f"{facts.evidence.miscounts.units_in_several_variants:,} units were assigned to more than "
+        f"one variant: check what assigns them; until then nothing is concluded."
+    )
+
+
+def _contradicted(facts: _Facts) -> str:
+    found = _given(facts.primary.contradiction)
+    variant = facts.names[found.variant]
+    what = {
+        ContradictionCode.NOT_BINARY: "received a value other than 0 or 1",
+        ContradictionCode.NOT_COUNTS: "received a value that is not a whole number from 0 up",
+        ContradictionCode.NEGATIVE_VALUES: "received a value below 0",
+        ContradictionCode.DENOMINATOR_NOT_POSITIVE: "has a denominator that is not above 0",
+    }[found.code]
+    kind = facts.config.spec(facts.metric).kind
+    return (
+        f"{facts.metric} is declared {kind}, but variant {variant} {what}: check what sends it; "
+        f"until then nothing is concluded."
+    )
+
+
+def _harm(facts: _Facts, worst: Guardrail | None) -> str:
+    found = _given(worst)
+    harm = "" if found.harm is None else f" by {found.harm:.2g} of its mean"
+    return (
+        f"{facts.names[found.variant]} makes {found.metric} worse than {facts.control}{harm}; "
+        f"{found.tolerated_harm:.2g} is tolerated, and the risk of a false alarm stays below "
+        f"{facts.evidence.error:.3g} however often you look."
+    )
+
+
+def _too_few_units(facts: _Facts) -> str:
+    least = facts.config.min_sample_size
+    index, units = next(
+        (index, units) for index, units in enumerate(facts.evidence.units) if units < least
+    )
+    return f"{facts.names[index]} has {units:,} of the {least:,} units it needs."
+
+
+def _too_few_values(facts: _Facts) -> str:
+    index, units = next(
+        (index, units)
+        for index, units in enumerate(facts.evidence.units_with_value)
+        if units < MIN_UNITS_WITH_VALUE
+    )
+    return (
+        f"{facts.names[index]} has a value of {facts.metric} from {units} units; "
+        f"{MIN_UNITS_WITH_VALUE} are needed to compare means."
+    )
+
+
+def _winner(facts: _Facts) -> str:
+    found = facts.evidence
+    lead, closest = smallest_lead(found.comparisons)
+    is_less = facts.primary.direction is Direction.DECREASE
+    return (
+        f"{facts.leader} beats every other variant: it is {'below' if is_less else 'ahead of'} "
+        f"{facts.names[closest]} by at least {lead:.3g} {facts.measure}, and the risk of a wrong "
+        f"winner stays below {found.error:.3g} however often you look; the expected loss of "
+        f"choosing it is {found.expected_loss:.2g}."
+    )
+
+
+def _uncertain(facts: _Facts) -> str:
+    _, closest = smallest_lead(facts.evidence.comparisons)
+    return (
+        f"{facts.leader} leads, but it is not yet safe to say that it beats "
+        f"{facts.names[closest]}: a result that may be looked at every moment needs more evidence "
+        f"than one looked at once."
+    )
+
+
+def _promoted(facts: _Facts) -> str:
+    share = facts.promotion.control_weight / ALLOCATION_TOTAL
+    return (
+        f"{facts.promoted} was promoted; {facts.control} keeps {share:.2g} of the units until the "
+        f"experiment is archived."
+    )
+
+
+def _promoted_harmful(facts: _Facts) -> str:
+    harm = _harm(facts, worst_harm(_given(facts.evidence.since_conclusion).guardrails))
+    return f"Since it was promoted, {harm} Roll it back."
+
+
+_SENTENCES: Mapping[ReasonCode, Callable[[_Facts], str]] = {
+    ReasonCode.NOT_STARTED: lambda _: "The experiment has not been started.",
+    ReasonCode.SAMPLE_RATIO_MISMATCH: _mismatch,
+    ReasonCode.DEDUPLICATION_FULL: _memory_full,
+    ReasonCode.UNITS_IN_SEVERAL_VARIANTS: _several_variants,
+    ReasonCode.KIND_CONTRADICTED: _contradicted,
+    ReasonCode.GUARDRAIL_TRIPPED: lambda facts: _harm(facts, worst_harm(facts.evidence.guardrails)),
+    ReasonCode.MIN_SAMPLE_SIZE: _too_few_units,
+    ReasonCode.TOO_FEW_VALUES: _too_few_values,
+    ReasonCode.WINNER: _winner,
+    ReasonCode.NO_DIFFERENCE: lambda facts: (
+        f"No variant differs from {facts.leader} by more than {NEGLIGIBLE_DIFFERENCE:.0%} of its "
+        f"{facts.measure}."
+    ),
+    ReasonCode.PROBABILITY_BEST: lambda facts: (
+        f"{facts.leader} leads and is the best with probability "
+        f"{facts.evidence.probability_best:.1%}; a winner needs {threshold_of(facts.config):.1%}."
+    ),
+    ReasonCode.LEAD_UNCERTAIN: _uncertain,
+    ReasonCode.ARCHIVED_UNSTARTED: lambda _: (
+        "The experiment was archived without having been started."
+    ),
+    ReasonCode.CONCLUDED: lambda facts: f"The experiment was concluded with {facts.chosen}.",
+    ReasonCode.CONCLUDED_WITHOUT_WINNER: lambda _: "The experiment was concluded without a winner.",
+    ReasonCode.PROMOTED: _promoted,
+    ReasonCode.PROMOTED_HARMFUL: _promoted_harmful,
+    ReasonCode.ROLLED_BACK: lambda facts: (
+        f"{facts.promoted} was promoted and rolled back: {facts.control} is shown again."
+    ),
+    ReasonCode.EVALUATION_FAILED: lambda facts: facts.failure,
+    ReasonCode.SNAPSHOT_TOO_LARGE: lambda facts: facts.failure,
+}

@@ -1,0 +1,448 @@
+"""The statistics of an experiment: one definition for Avro, JSON, the client and the terminal.
+
+Nothing here needs numpy, a policy or a server, so a client may import it. What is stored are codes
+and numbers; sentences are properties, or rendered by `streams.analysis.reasons`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, computed_field
+
+from streams.model.published import ExactInteger, Open, PerVariant, Published, VariantIndex
+from streams.stats.direction import Direction
+from streams.stats.kinds import Contradiction, MetricKind
+
+
+class MetricRole(StrEnum):
+    """Role of a metric in its experiment."""
+
+    PRIMARY = "primary"
+    """It decides."""
+    SECONDARY = "secondary"
+    """It is compared and decides nothing."""
+    GUARDRAIL = "guardrail"
+    """It must not be harmed."""
+    OBSERVED = "observed"
+    """It is not declared, and was observed."""
+
+
+class RecommendedAction(StrEnum):
+    """Recommendation to the author of an experiment."""
+
+    CONTINUE = "continue"
+    CONCLUDE_WINNER = "conclude_winner"
+    CONCLUDE_NO_DIFFERENCE = "conclude_no_difference"
+    STOP_GUARDRAIL = "stop_guardrail"
+    """A variant harms a guardrail metric by more than is tolerated."""
+    INVESTIGATE = "investigate"
+    """The data are faulty, and nothing is concluded from them."""
+
+
+class ReasonCode(StrEnum):
+    """Stable code of the reason for a recommendation; the evidence has its numbers."""
+
+    NOT_STARTED = "NOT_STARTED"
+    SAMPLE_RATIO_MISMATCH = "SAMPLE_RATIO_MISMATCH"
+    """Observed counts deviate from the configured split."""
+    DEDUPLICATION_FULL = "DEDUPLICATION_FULL"
+    """Too many events were not counted, because a deduplication memory was full."""
+    UNITS_IN_SEVERAL_VARIANTS = "UNITS_IN_SEVERAL_VARIANTS"
+    KIND_CONTRADICTED = "KIND_CONTRADICTED"
+    """The primary metric has values that are not of its declared kind."""
+    GUARDRAIL_TRIPPED = "GUARDRAIL_TRIPPED"
+    MIN_SAMPLE_SIZE = "MIN_SAMPLE_SIZE"
+    """A variant has fewer units than `min_sample_size`."""
+    TOO_FEW_VALUES = "TOO_FEW_VALUES"
+    """A variant has too few units with a value of the primary metric to compare means."""
+    WINNER = "WINNER"
+    """The leader beats every other variant."""
+    NO_DIFFERENCE = "NO_DIFFERENCE"
+    """No variant differs from the leader by more than is negligible."""
+    PROBABILITY_BEST = "PROBABILITY_BEST"
+    """P(best) of the leader is below the threshold."""
+    LEAD_UNCERTAIN = "LEAD_UNCERTAIN"
+    """The confidence sequence of the lead does not exclude 0."""
+    ARCHIVED_UNSTARTED = "ARCHIVED_UNSTARTED"
+    CONCLUDED = "CONCLUDED"
+    """It was concluded with a winner, which is assigned no longer."""
+    CONCLUDED_WITHOUT_WINNER = "CONCLUDED_WITHOUT_WINNER"
+    PROMOTED = "PROMOTED"
+    """It was concluded with a winner, which is assigned beside a control share."""
+    PROMOTED_HARMFUL = "PROMOTED_HARMFUL"
+    """The promoted winner trips a guardrail by what came since the conclusion."""
+    ROLLED_BACK = "ROLLED_BACK"
+    EVALUATION_FAILED = "EVALUATION_FAILED"
+    """The statistics could not be computed."""
+    SNAPSHOT_TOO_LARGE = "SNAPSHOT_TOO_LARGE"
+    """The snapshot did not fit its topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Periods(Published):
+    """How units count that were assigned at different times, for posteriors and policy.
+
+    Attributes:
+        half_life: Seconds after which a unit counts half; None if none is forgotten.
+        delayed: Whether a unit counts for the share of its observations that can have arrived.
+        stratified: Whether variants are compared within periods.
+    """
+
+    half_life: int | None = None
+    delayed: bool = False
+    stratified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MetricModel(Published):
+    """How a metric was read, for all variants alike.
+
+    Attributes:
+        role: Its role.
+        direction: Where it should go.
+        kind: How it is modelled.
+        is_declared: Whether that is the declared kind, and not the inferred one.
+        contradiction: Why the declared kind is not the one it is modelled by; None if it is, or if
+            none was declared.
+        periods: How units of different times count; None for all alike.
+    """
+
+    role: Open[MetricRole]
+    direction: Open[Direction]
+    kind: Open[MetricKind]
+    is_declared: bool
+    contradiction: Contradiction | None = None
+    periods: Periods | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgainstControl(Published):
+    """One metric of one variant against the control.
+
+    All but the last are posterior statements, for one look.
+
+    Attributes:
+        probability_better: Probability that the variant's mean is better than the control's.
+        expected_loss: Average loss of shipping the variant in place of the control, in units of
+            the metric, >= 0.
+        difference: Posterior mean of variant - control, whatever the direction.
+        difference_lower, difference_upper: Ends of its equal-tailed 95 % credible interval.
+        relative, relative_lower, relative_upper: The lift: the same over the control's mean. None
+            while the control's mean may be 0 or less.
+        p_value: Always-valid p-value of "there is no difference", in [0, 1]; those of one role hold
+            for all its metrics and variants together (Holm).
+    """
+
+    probability_better: float
+    expected_loss: float
+    difference: float
+    difference_lower: float
+    difference_upper: float
+    relative: float | None
+    relative_lower: float | None
+    relative_upper: float | None
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Undefined(Published):
+    """Why the mean of a metric does not exist.
+
+    Attributes:
+        code: Stable code.
+        message: One sentence for a person.
+    """
+
+    code: str
+    message: str
+
+
+_NO_DENOMINATOR = Undefined(
+    "NO_DENOMINATOR", "the denominator of this variant sums to 0: there is no ratio yet"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricReport(Published):
+    """One metric of one variant.
+
+    Attributes:
+        kind: How it is modelled.
+        units: Units with at least one observation; of a ratio, those with a denominator, and 0
+            while the denominators sum to 0 or less.
+        observations: Observations counted.
+        sum_micro: Exact sum, in micro-units.
+        mean: Posterior mean per assigned unit, in units of the metric; None where it does not
+            exist: of a ratio without a denominator.
+        lower, upper: Equal-tailed 95 % credible interval of the mean; None where it does not exist.
+        against_control: The variant against the control; None of the control itself, of a metric
+            that is not declared, and of a ratio without a denominator in either of the two.
+    """
+
+    kind: Open[MetricKind]
+    units: int
+    observations: int
+    sum_micro: ExactInteger
+    mean: float | None
+    lower: float | None
+    upper: float | None
+    against_control: AgainstControl | None = None
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
+    @property
+    def undefined(self) -> Undefined | None:
+        """Why the mean does not exist; None where it does."""
+        return _NO_DENOMINATOR if self.mean is None else None
+
+
+@dataclass(frozen=True, slots=True)
+class VariantReport(Published):
+    """One variant.
+
+    Attributes:
+        assignments: Units assigned (impressions, for the unit `impression`).
+        observations: Observations of all metrics.
+        mean: Observed mean of the primary metric per assigned unit, weighted as units of different
+            times count; 0 without units, None where it does not exist.
+        lower, upper: Equal-tailed 95 % credible interval of that mean; None where it does not
+            exist.
+        probability_best: Posterior probability that its mean is the best.
+        expected_loss: Expected amount by which the best mean exceeds its mean.
+        metrics: Every metric seen or declared, by name, in the order of the names.
+    """
+
+    assignments: int
+    observations: int
+    mean: float | None
+    lower: float | None
+    upper: float | None
+    probability_best: float
+    expected_loss: float
+    metrics: dict[str, MetricReport]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Published):
+    """The lead of the leader over another variant, by the primary metric.
+
+    Attributes:
+        variant: Index of the other one.
+        lower, upper: Ends of the confidence sequence of the lead, in units of the metric: how much
+            better the leader's mean is, in the direction of the metric. None without an end.
+        p_value: Always-valid p-value of "there is no difference", in [0, 1].
+    """
+
+    variant: VariantIndex
+    lower: float | None
+    upper: float | None
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRatio(Published):
+    """Observed counts of units against the configured split.
+
+    Attributes:
+        p_value: Always-valid p-value of "units arrive in the configured split", in [0, 1].
+        is_mismatch: Whether the p-value is so small that nothing is concluded.
+        ratios: Units of each variant over the expected number; None while none is expected.
+    """
+
+    p_value: float
+    is_mismatch: bool
+    ratios: PerVariant[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail(Published):
+    """One guardrail metric of one variant.
+
+    Attributes:
+        metric: Name of the metric.
+        variant: Index of the variant.
+        tolerated_harm: Harm that is tolerated, as a share of the control's mean.
+        harm: Observed harm, as a share of the control's mean; below 0 if the variant is better.
+            None while the control's mean is 0, and of a ratio without a denominator.
+        p_value: Always-valid p-value of "the harm is what is tolerated, or less", corrected for the
+            number of guardrails and variants (Holm); 1 while there is not enough to ask.
+        is_tripped: Whether the harm is beyond what is tolerated.
+    """
+
+    metric: str
+    variant: VariantIndex
+    tolerated_harm: float
+    harm: float | None
+    p_value: float
+    is_tripped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SinceConclusion(Published):
+    """A promoted winner beside the control share, by what came since the conclusion alone.
+
+    Attributes:
+        variant: Index of the variant that was promoted.
+        units: Units of every variant that were assigned since; 0 of all but that one and the
+            control.
+        guardrails: Every guardrail metric of the promoted variant, with p-values that hold for all
+            of them together, at every look since the conclusion.
+    """
+
+    variant: VariantIndex
+    units: PerVariant[int]
+    guardrails: tuple[Guardrail, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Miscounts(Published):
+    """Events that could not be counted, or not correctly: faults of the data.
+
+    Attributes:
+        unremembered_units: Assignments not counted because the memory of units was full.
+        unremembered_observations: Observations not counted because that of events was.
+        is_memory_full: Whether either is so large a share that nothing is concluded: numerator and
+            denominator of a mean no longer are of the same units.
+        units_in_several_variants: Units assigned to more than one variant.
+        is_in_several_variants: Whether they are so large a share of the units that nothing is
+            concluded.
+        most_events: Observations of the unit that has most of one metric; 0 while none has several.
+        full_units: Units with so many observations of one metric that further ones do not count.
+        is_heavy: Whether one unit has so large a share of the observations that it is a finding.
+    """
+
+    unremembered_units: int
+    unremembered_observations: int
+    is_memory_full: bool
+    units_in_several_variants: int
+    is_in_several_variants: bool
+    most_events: int
+    full_units: int
+    is_heavy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence(Published):
+    """All that the recommended action follows from, besides the definition.
+
+    Attributes:
+        leader: Index of the variant that is most probably the best by the primary metric.
+        probability_best: Posterior probability that it is, in [0, 1].
+        expected_loss: Average loss of choosing it, in units of the metric, >= 0.
+        relative_loss: The same over the absolute value of its mean; None while that is 0.
+        value_remaining: 95 % quantile of how much better than the leader the best variant may yet
+            turn out, over the leader's mean, >= 0; None while that may have either sign.
+        error: Probability of ever declaring a wrong winner, however often one looks.
+        planned_units: Units a variant that were planned before the start, if the comparison is of
+            a planned size; else 0.
+        units: Units of every variant.
+        units_with_value: Those with a value of the primary metric.
+        negligible: Lead below which there is none, in units of the metric.
+        duration_ms: Time from the start, or from the first event after it, to the newest event.
+        comparisons: The leader against every other variant, in their order.
+        sample_ratio: Observed counts against the configured split.
+        guardrails: Every guardrail metric of every variant but the control.
+        miscounts: Events that could not be counted, or not correctly.
+        since_conclusion: How a promoted winner does; None where there is none.
+    """
+
+    leader: VariantIndex
+    probability_best: float
+    expected_loss: float
+    relative_loss: float | None
+    value_remaining: float | None
+    error: float
+    planned_units: int
+    units: PerVariant[int]
+    units_with_value: PerVariant[int]
+    negligible: float
+    duration_ms: int
+    comparisons: tuple[Comparison, ...]
+    sample_ratio: SampleRatio
+    guardrails: tuple[Guardrail, ...]
+    miscounts: Miscounts
+    since_conclusion: SinceConclusion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureUse(Published):
+    """Use of a feature of a contextual experiment whose values are texts.
+
+    Attributes:
+        name: Its name.
+        units: Units assigned, in all variants.
+        unknown_units: Those for which it had none of its declared values, or none at all.
+    """
+
+    name: str
+    units: int
+    unknown_units: int
+
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def unknown_share(self) -> float:
+        """Share of the units for which it was unknown, in [0, 1]."""
+        return self.unknown_units / self.units if self.units else 0.0
+
+
+class FailureCode(StrEnum):
+    """Why there are no statistics of a version."""
+
+    EVALUATION_FAILED = "EVALUATION_FAILED"
+    SNAPSHOT_TOO_LARGE = "SNAPSHOT_TOO_LARGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Published):
+    """An evaluation that failed; lifecycle and version of its snapshot are new all the same.
+
+    Attributes:
+        code: Stable code.
+        error: Class of the error that ended it; at most 100 characters.
+        statistics_version: Version of the snapshot that statistics and weights are of; 0 if there
+            was none, and then they are those of an experiment without events.
+    """
+
+    code: Open[FailureCode]
+    error: str
+    statistics_version: int
+
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def message(self) -> str:
+        """One sentence for a person."""
+        since = self.statistics_version
+        kept = f"those of version {since} stand" if since else "there are none"
+        return f"The statistics of this version failed ({self.code}, {self.error}): {kept}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics(Published):
+    """The statistics of an experiment but for its variants: fields of every publication.
+
+    Attributes:
+        version: Number of commands applied + sum over the cells of (last offset + 1). It grows with
+            every event folded, and does not depend on batching, so a replay gets the same.
+        as_of_ms: Time of the newest event in it; 0 without events.
+        duplicates: Repeated events that were not counted.
+        confidence: Posterior probability of the leading variant to be the best, in [0, 1].
+        recommended_action: Recommendation.
+        reason_code: Its reason.
+        metrics: How every metric declared or seen was read, by name.
+        evidence: What the recommendation follows from; None if it was never evaluated.
+        features: Features whose values are texts, in order of their declaration.
+        failure: Why the statistics are not those of this version; None if they are.
+    """
+
+    version: int
+    as_of_ms: Annotated[int, Field(alias="asOf")]
+    duplicates: int
+    confidence: float
+    recommended_action: Open[RecommendedAction]
+    reason_code: Open[ReasonCode]
+    metrics: dict[str, MetricModel] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    features: tuple[FeatureUse, ...] = ()
+    failure: Failure | None = None
