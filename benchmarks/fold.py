@@ -30,9 +30,9 @@ from streams.model.partitioning import partition_of
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.tallies.plan import PeriodPlan, Plan, PlanOf, plain
-from streams.wire import encode_impression_batch, encode_observation
 from streams.wire.batch_tags import sealer
-from streams.wire.observations import decode_observations
+from streams.wire.impressions import encode_impression_batch
+from streams.wire.observations import decode_observations, encode_observation
 
 NOW_MS = 1_760_000_000_000
 PARTITIONS = 4

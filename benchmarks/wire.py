@@ -19,12 +19,10 @@ from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, 
 from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.cell import Cell, MetricTally, Source
 from streams.tallies.weights import weighted
-from streams.wire import (
-    decode_cell,
-    decode_impression_batch,
+from streams.wire.cells import decode_cell, encode_cell
+from streams.wire.impressions import decode_impression_batch, encode_impression_batch
+from streams.wire.observations import (
     decode_observations,
-    encode_cell,
-    encode_impression_batch,
     encode_observation,
     encode_observation_batch,
 )

@@ -34,21 +34,14 @@ from streams.ops.archive.container import read_blocks, read_head
 from streams.ops.archive.errors import ArchiveError
 from streams.tallies.segments import Piece
 from streams.tallies.sequences import SequenceGuard
-from streams.wire import (
-    decode_cell,
-    decode_command,
-    decode_dead_letter,
-    decode_decision,
-    decode_impression_batch,
-    decode_observations,
-    encode_cell,
-    encode_command,
-    encode_dead_letter,
-    encode_decision,
-    encode_impression_batch,
-)
+from streams.wire.cells import decode_cell, encode_cell
+from streams.wire.commands import decode_command, encode_command
+from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
+from streams.wire.decisions import decode_decision, encode_decision
 from streams.wire.experiment_ends import decode_experiment_end
 from streams.wire.generations import decode_generation_change
+from streams.wire.impressions import decode_impression_batch, encode_impression_batch
+from streams.wire.observations import decode_observations
 from streams.wire.plain_observations import read_plain_observations
 from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot, encode_snapshot

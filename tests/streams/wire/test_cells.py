@@ -3,7 +3,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from streams.tallies.cell import Cell
-from streams.wire import decode_cell, encode_cell
+from streams.wire.cells import decode_cell, encode_cell
 from tests.strategies import records
 
 cells = records(Cell)

@@ -4,8 +4,8 @@ from schemas import library
 from schemas.codec import Codec
 from streams.model.errors import DependencyError, EventError
 from streams.model.events import Observation
-from streams.wire import decode_observations, encode_observation
 from streams.wire.framing import framing
+from streams.wire.observations import decode_observations, encode_observation
 
 CLICK = Observation("A" * 75, "click", 1_000_000)
 

@@ -13,16 +13,14 @@ from schemas import library
 from schemas.codec import Codec
 from streams.model.errors import EventError
 from streams.model.receipts import Keyring
-from streams.wire import (
-    decode_cell,
-    decode_command,
-    decode_dead_letter,
-    decode_decision,
-    decode_impression_batch,
-    decode_observations,
-)
+from streams.wire.cells import decode_cell
+from streams.wire.commands import decode_command
+from streams.wire.dead_letters import decode_dead_letter
+from streams.wire.decisions import decode_decision
 from streams.wire.experiment_ends import decode_experiment_end
 from streams.wire.generations import decode_generation_change
+from streams.wire.impressions import decode_impression_batch
+from streams.wire.observations import decode_observations
 from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot
 

@@ -7,7 +7,7 @@ from schemas.codec import Codec
 from streams.model.errors import EventError, InvalidParameterError
 from streams.model.events import ImpressionBatch, ImpressionGroup
 from streams.model.ids import experiment_id
-from streams.wire import decode_impression_batch, encode_impression_batch
+from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from tests.strategies import records
 
 GROUP = ImpressionGroup(7, True, [0, 1], [1, 2**32], [0, 3], [5, 6], [0, 2**64 - 1], [])

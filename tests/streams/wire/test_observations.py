@@ -7,14 +7,14 @@ from hypothesis import given
 from schemas.codec import Codec
 from streams.model.errors import EventError, InvalidParameterError
 from streams.model.events import Decision, Observation, ObservationBatch
-from streams.wire import (
-    decode_json_observations,
+from streams.wire.decisions import encode_decision
+from streams.wire.json_observations import decode_json_observations
+from streams.wire.observation_fields import MAX_OBSERVATIONS
+from streams.wire.observations import (
     decode_observations,
-    encode_decision,
     encode_observation,
     encode_observation_batch,
 )
-from streams.wire.observation_fields import MAX_OBSERVATIONS
 from tests.strategies import observation_batches, observations
 
 CLICK = Observation("A" * 75, "click", 1_000_000)

@@ -8,16 +8,11 @@ from streams.model.errors import EventError
 from streams.model.events import Command, DeadLetter, Decision
 from streams.model.generations import GenerationChange
 from streams.model.ids import experiment_id
-from streams.wire import (
-    decode_command,
-    decode_dead_letter,
-    decode_decision,
-    decode_observations,
-    encode_command,
-    encode_dead_letter,
-    encode_decision,
-)
+from streams.wire.commands import decode_command, encode_command
+from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
+from streams.wire.decisions import decode_decision, encode_decision
 from streams.wire.generations import decode_generation_change, encode_generation_change
+from streams.wire.observations import decode_observations
 from tests.strategies import records
 
 
