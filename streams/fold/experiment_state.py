@@ -82,7 +82,7 @@ class ExperimentState:
         """Return when an archived experiment may end; None for one that may not, or has ended.
 
         Args:
-            keep_ms: How long it is kept when none of its assignments can be observed any more.
+            keep_ms: Time for which it is kept after its last attribution window has ended.
         """
         if self.archived_at_ms is None or self.experiment is None or self.is_ended:
             return None
@@ -143,7 +143,7 @@ class ExperimentState:
         Args:
             offset: Its place in its partition.
             command: The command.
-            codec: How its decision is framed.
+            codec: Framing of its decision.
         """
         after = self.copy()
         try:
@@ -226,13 +226,13 @@ def failed(error: Exception) -> EventError:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What came of a command.
+    """Result of a command.
 
     Attributes:
         answer: The answer to its sender; None when it is no longer remembered.
         decision: For the log of decisions; None when it is there already.
         entry: Table entry of the experiment; None when nothing has changed.
-        failure: What is wrong with this code, which is no fault of the sender; None for nothing.
+        failure: Fault of the engine, not of the sender; None without one.
             `COMMAND_FAILED` (with its cause), or as of `streams.fold.writable`.
     """
 
@@ -265,7 +265,7 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
     """Return the decision that is logged when the recommended action changes to this one.
 
     Args:
-        snapshot: What it is decided on.
+        snapshot: Snapshot that the decision is based on.
         generation: Which one's snapshot that is. Two generations may have different ones of the
             same version.
     """

@@ -1,6 +1,6 @@
 """Snapshots of experiments whose evaluation has failed: a new lifecycle, and the last statistics.
 
-What commands do to an experiment follows from the commands alone, and is published whatever the
+The lifecycle of an experiment follows from its commands alone, and is published whatever the
 statistics do. Nothing here computes any: a failure of the code that does must not be met again.
 """
 
@@ -34,7 +34,7 @@ def failed_snapshot(
     Args:
         experiment: As the commands have left it.
         cells: Its newest cells.
-        error: What ended the evaluation.
+        error: The error that ended the evaluation.
         last: The newest snapshot published before; None if there is none, or if that had no
             statistics either.
     """

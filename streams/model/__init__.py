@@ -1,1 +1,1 @@
-"""Words and numbers everything else is written in. Pure; imports nothing of ours."""
+"""Ids, quantities, receipts, events and errors. Pure; imports no other package of the project."""

@@ -1,4 +1,4 @@
-"""Ids of commands: what was asked, and under which idempotency key.
+"""Ids of commands: a hash of the request, under its idempotency key.
 
 An id has 32 hexadecimal digits. The first half stands for the body of the request, the second for
 the key: its caller, the key itself, the kind of the command and the experiment. So a worker that
@@ -19,7 +19,7 @@ def keyed_command_id(body: bytes, *key: str) -> str:
     """Return the id of a command that carries an idempotency key.
 
     Args:
-        body: What was asked, in one spelling.
+        body: The request in canonical form.
         key: Texts that the key is made of.
     """
     asked = blake2b(body, digest_size=_PART_BYTES).hexdigest()

@@ -1,4 +1,4 @@
-"""Every error of the engine, sorted by who must act.
+"""Errors of the engine, sorted by who must act.
 
 `code` and `path` are part of the public contract; the text of the message is not.
 """
@@ -101,7 +101,7 @@ class InvalidParameterError(EngineError, ValueError):
 
 
 class InputError(EngineError):
-    """What was sent cannot be used as it is. The sender must change it; a retry will not help."""
+    """Invalid input. The sender must change it; a retry will not help."""
 
 
 class EventError(InputError):
@@ -128,7 +128,7 @@ class ExperimentNotFoundError(EngineError):
 
 
 class ExperimentNotRunningError(EngineError):
-    """The experiment exists and assigns nobody now."""
+    """The experiment exists and assigns no units now."""
 
     def __init__(self, experiment_id: str, status: str) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What happened: the events of the log, as frozen values.
+"""Events of the log, as frozen values.
 
 Numbers are integers already (`quantities`): values in micro-units, propensities as numerators
 over 2**32, times in milliseconds since the epoch.
@@ -32,9 +32,9 @@ class ImpressionGroup:
         units: 64-bit unit hash, unsigned.
         contexts: JSON of what the caller told about the request, and other ids of the unit
             (`ALIASES`); as long as the other columns, or empty when no impression has one.
-        features: What a contextual policy has seen of the request, packed as in the receipt (see
-            `streams.model.vectors`), empty where nothing was known; as long as the other columns,
-            or empty when no impression of the group has any.
+        features: Features of the request that a contextual policy used, packed as in the receipt
+            (see `streams.model.vectors`), empty where nothing was known; as long as the other
+            columns, or empty when no impression of the group has any.
     """
 
     experiment: int
@@ -101,7 +101,7 @@ class ObservationBatch:
 
 
 class CommandKind(StrEnum):
-    """What a command asks for."""
+    """Kind of a command."""
 
     CREATE = "create"
     START = "start"
@@ -120,7 +120,7 @@ class Command:
     Attributes:
         command_id: 32 hex digits; a repeated id gets the first answer and changes nothing.
         experiment: The experiment as a 64-bit number.
-        kind: What to do.
+        kind: The kind of the command.
         issued_at_ms: Time at which the API took it; the core knows no other clock.
         payload: JSON-like arguments: of `create` {"config", "variants"}, of `update` the changed
             fields, of `conclude` {"winnerVariantId"?, "controlShare"?, "isPromotion"?,
@@ -169,7 +169,7 @@ class Decision:
         kind: `command` (an answered command) or the recommended action that changed.
         at_ms: Time of what caused it, from the log.
         version: Snapshot version it was decided on.
-        evidence: JSON-like facts the decision rests on.
+        evidence: Facts that the decision is based on, as JSON values.
     """
 
     experiment: int
@@ -196,7 +196,7 @@ class DeadLetter:
     """Events of one record that could not be used for one reason, with their place and bytes.
 
     Attributes:
-        topic, partition, offset: Where the record was read.
+        topic, partition, offset: Place of the record.
         index: Place of the first event within its batch; 0 for a single record.
         timestamp_ms: Kafka timestamp of the record.
         code: Why, as in `EngineError`.

@@ -1,4 +1,4 @@
-"""Generations of what the workers derive from the log: which there are, and which is served.
+"""Generations of the state that workers derive from the log, and the active one.
 
 A generation is a set of tables, tallies, snapshots and a part of Redis that one group of workers
 makes from the log. Readers get those of one generation, the served one. The first is served until
@@ -27,7 +27,7 @@ class GenerationChange:
 
     Attributes:
         generation: Number of the generation, >= 1.
-        kind: What happens to it.
+        kind: The change.
         at_ms: When that was asked for, in milliseconds since the epoch.
     """
 
@@ -38,7 +38,7 @@ class GenerationChange:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """What the records of `generations` have made.
+    """State of all generations after the records of `generations`.
 
     Attributes:
         served: The generation that readers get.
@@ -66,7 +66,7 @@ class Generations:
     def after(self, offset: int, change: GenerationChange) -> Generations:
         """Return what they are after the change at `offset`.
 
-        What cannot be has no effect, whoever asked for it: a dropped generation is never served,
+        An impossible change has no effect: a dropped generation is never served,
         and the served one never dropped. So two operators at once do no harm.
         """
         number = change.generation

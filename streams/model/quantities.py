@@ -20,7 +20,7 @@ PROPENSITY_ONE = 1 << 32
 """Numerator of the propensity 1."""
 
 ALLOCATION_TOTAL = 1 << 16
-"""What the integer weights of an allocation sum to."""
+"""Sum of the integer weights of an allocation."""
 
 METRIC_NAME_LIMIT = 64
 """Longest metric name, in characters."""

@@ -1,8 +1,8 @@
 """Receipts by the thousand, verified as columns.
 
 Receipts of version 1 all have the same length, so one call decodes the base64 of them all, and the
-fields are columns of one array. What is left per receipt is its MAC: 0.7 us instead of the 2.3 that
-`Keyring.open` takes, which reads the others: those with features, and those to be refused.
+fields are columns of one array. The remaining cost per receipt is its MAC: 0.7 us instead of the
+2.3 that `Keyring.open` takes, which reads the others: those with features, and those to be refused.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def open_columns(keyring: Keyring, texts: NDArray[np.uint8]) -> ReceiptColumns:
     valid &= np.isin(rows["key"], keyring.ids)
     starts = (np.flatnonzero(valid) * _LAYOUT.itemsize).tolist()
     macs = keyring.macs([raw[start : start + _BODY_BYTES] for start in starts])
-    # All bytes of all MACs are compared, whichever differ: the time tells nothing of them.
+    # All bytes of all MACs are compared, whichever differ: the time is no evidence of them.
     written = np.ascontiguousarray(rows["mac"])
     valid[valid] = (np.frombuffer(macs, np.uint8).reshape(-1, 16) == written[valid]).all(axis=1)
     return ReceiptColumns(

@@ -1,4 +1,4 @@
-"""Receipts: the signed text that names an assignment, and so needs no look-up to be believed.
+"""Receipts: signed assignment ids, which are verified without a look-up.
 
 A receipt says what was assigned, with which probability, when, and until when observations count.
 Version 1 is 56 bytes, all integers unsigned and big-endian:
@@ -56,7 +56,7 @@ RECEIPT_LENGTH = 75
 """Characters of a receipt without features, which nearly all are."""
 
 CLOCK_SKEW_MS = 300_000
-"""How far the clock of an observer may be behind that of the assigner: five minutes."""
+"""Largest lag of the clock of an observer behind that of the assigner: five minutes."""
 
 MAX_KEY_ID = 255
 MIN_SECRET_BYTES = 16
@@ -85,7 +85,7 @@ _LAST_CHARACTERS = frozenset("AEIMQUYcgkosw048")  # those whose lowest two bits 
 
 
 class Receipt(NamedTuple):
-    """What an assignment id says. A tuple, because one is made for every click.
+    """Content of an assignment id. A tuple, because one is made for every click.
 
     Attributes:
         experiment: The experiment as a 64-bit number.
@@ -111,7 +111,8 @@ class Keyring:
 
     Args:
         secrets: Secret by key id, ids in 0..255; the first signs, all verify. To rotate, add the
-            new one behind the others everywhere, and only then put it first: nobody then meets a
+            new one behind the others everywhere, and only then put it first: no verifier then meets
+                a
             receipt that it cannot verify.
 
     The receipts of one experiment are all signed by one key, the one that signed when it started
@@ -208,7 +209,7 @@ class Keyring:
         """Return the receipt as the text that is the assignment id.
 
         Args:
-            receipt: What it says.
+            receipt: The content.
             features: The packed vector a contextual policy has seen, see `streams.model.vectors`.
         """
         return _to_text(self.sign_bytes(receipt, features))
@@ -281,7 +282,7 @@ class Keyring:
     def open(self, text: str) -> tuple[Receipt, int]:
         """Return what a receipt says, and 64 bits that stand for its text.
 
-        The bits are the first of the MAC: uniform, and nobody without the secret can aim at them.
+        The bits are the first of the MAC: uniform, and not predictable without the secret.
 
         Raises:
             ReceiptError: it is not the one spelling of a receipt (`MALFORMED_RECEIPT`), of a later

@@ -1,4 +1,4 @@
-"""Text that others chose, made safe for a terminal and a log."""
+"""Escaping of untrusted text for a terminal and a log."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def parse(model: type[M], data: Mapping[str, Any], root: str = "") -> M:
     """Return `data` as a `model`.
 
     Args:
-        model: What it should be.
+        model: The model that it must satisfy.
         data: JSON-like mapping.
         root: Path of `data` itself, put before the path of a field.
 

@@ -1,4 +1,4 @@
-"""Vectors of what is known of a request: integers, and the bytes they are in a receipt.
+"""Feature vectors of requests: integers, and their bytes in a receipt.
 
 An entry is a multiple of 1 / 1,024. A float is rounded to one once, where a request is encoded;
 sums of products of the integers are exact, so any order of folding gives the same matrices.
@@ -11,7 +11,7 @@ import struct
 from streams.model.errors import ReceiptError
 
 FEATURE_ONE = 1 << 10
-"""What the entry 1 of a vector is as an integer."""
+"""Integer that stands for the entry 1 of a vector."""
 
 MAX_DIMENSION = 64
 """Length of the longest vector, the intercept included: the work of an evaluation grows with its

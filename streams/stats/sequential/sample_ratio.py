@@ -5,7 +5,7 @@ that is said of the variants, so no conclusion is drawn while there is one.
 
 Under a fixed allocation the counts are compared with the declared shares by a Bayes factor. Under
 moving weights the number of units of a variant is no evidence, but its units weighted by
-1 / propensity do: [a_t = k] / p_t - 1 has the mean 0 given the past, whatever the policy does with
+1 / propensity are: [a_t = k] / p_t - 1 has the mean 0 given the past, whatever the policy does with
 the past, so the weighted units of every variant stay near the number of all units. Of two variants
 the units of one stay near the sum of its propensities, and that is seen without its starved times
 drowning all others.
