@@ -1,4 +1,4 @@
-"""Events that cannot be used, kept with their place and the first bytes of their record."""
+"""Dead letters: invalid events with their place and the first bytes of their record."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def dead_letters(record: ConsumerRecord, refusals: Sequence[Refusal]) -> list[De
 
 
 def dead_letter(record: ConsumerRecord, error: EventError) -> DeadLetter:
-    """Return the letter of a record that cannot be used as a whole."""
+    """Return the letter of a record that is invalid as a whole."""
     [letter] = dead_letters(record, [Refusal(0, error)])
     return letter
 
 
 def log_failure(record: ConsumerRecord, error: EventError) -> None:
-    """Log where our own code has failed on a record, and how; nothing for what is the sender's."""
+    """Log a record on which this program has failed, with the traceback; skip sender errors."""
     if error.code in _FAILURES:
         place = record.topic, record.partition, record.offset
         logger.error("%s: %s of partition %d at offset %d", error, *place, exc_info=error.__cause__)
@@ -66,10 +66,10 @@ def log_failure(record: ConsumerRecord, error: EventError) -> None:
 async def send_dead_letters(
     topic: faust.TopicT, letters: Sequence[DeadLetter], timeout_s: float
 ) -> None:
-    """Return once the letters are durable. One read twice has the same key, so it can be told.
+    """Send letters, and wait until they are durable. A record read twice has the same keys.
 
     Raises:
-        TimeoutError: the broker did not take some of them in `timeout_s` seconds.
+        TimeoutError: the broker did not acknowledge a chunk in `timeout_s` seconds.
     """
     if not letters:
         return

@@ -1,10 +1,10 @@
-"""The end of archived experiments: logged in every partition that their events may come by.
+"""The end of archived experiments, logged in every partition that may have their events.
 
-An experiment ends when it was archived, no assignment of it can be observed any more, and it was
-kept for reading as long as the settings say. What has ended takes no memory, no table entries and
-no place in Redis; of its late events nothing is counted (`EXPERIMENT_ARCHIVED`). The time is that
-of this worker, and what is decided by it is a record of the log, as any event: so a replay refuses
-the same events, whenever it runs and however its batches are cut.
+An archived experiment ends when its assignments can no longer be observed and its retention time
+for reading is over. Then it takes no memory, no table entries and no space in Redis, and its late
+events are refused (`EXPERIMENT_ARCHIVED`). The end is decided by this worker's clock and recorded
+in the log like any event, so a replay refuses the same events, whenever it runs and however its
+batches are cut.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from streams.worker.generation_follower import GenerationFollower
 from streams.worker.outbox import Outgoing, deliver
 
 LOOK_S = 1.0
-"""How often a worker looks for experiments whose end is due."""
+"""Interval of looking for experiments whose end is due."""
 
 AGAIN_S = 300.0
-"""After this time the end is logged again where it has had no effect: a partition without a worker
-takes it when it has one, and what is logged twice does no harm."""
+"""Time after which an end without effect is logged again: a partition may have had no worker.
+Logging it twice is harmless."""
 
 AT_ONCE = 20
-"""Experiments that one look ends at most, so that other records are not held up."""
+"""Most experiments ended at a time, so that other records are not delayed."""
 
 logger = logging.getLogger(__name__)
 
 
 class Endings:
-    """Logs the end of experiments of this worker's partitions when it is due.
+    """A loop that logs the due ends of this worker's experiments.
 
     Args:
-        stage: Knows the experiments.
+        stage: State of the experiments.
         topics: The topics of events, by their names in the catalogue.
         keyring: Signs the records.
-        follower: Whether this worker's generation is served; no other logs anything.
+        follower: Knows whether this generation is active; only the active one logs ends.
         partitions: Partitions of each topic.
         keep_s: How long an archived experiment can be read, in seconds.
-        timeout_s: Longest wait for the broker.
-        now_ms: Milliseconds since the epoch.
+        timeout_s: Longest wait for the broker, in seconds.
+        now_ms: Returns milliseconds since the epoch.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Endings:
         self._logged_at_ms: dict[int, int] = {}
 
     async def run(self) -> None:
-        """End what is due, for ever."""
+        """End what is due, indefinitely."""
         while True:
             await asyncio.sleep(LOOK_S)
             if not self._follower.is_active:
@@ -84,7 +84,7 @@ class Endings:
             try:
                 await self._look()
             except (KafkaError, TimeoutError, SchemaNotEnabledError) as error:
-                # The experiments stay as they are, and take their memory.
+                # The experiments keep their state, and its memory.
                 logger.warning("archived experiments cannot be ended: %r", error)
                 await asyncio.sleep(AGAIN_S / 10)
 

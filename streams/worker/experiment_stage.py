@@ -1,16 +1,15 @@
-"""What the workers know of experiments: commands applied, newest cells, and what follows.
+"""The second stage: commands and cells become the state of experiments.
 
-The half of the agent over `commands` and `tallies` that knows no Faust. Both topics are keyed by
-experiment, so one partition number has an experiment's commands and its cells, and one table
-partition its state:
+The topics `commands` and `tallies` are keyed by experiment, so one partition number has all
+commands and cells of an experiment, and one table partition its state:
 
-| table key | true up to | value |
+| table key | valid up to | value |
 |---|---|---|
 | `e/{experiment id}` | its last command's offset | `StoredExperiment` as JSON |
 | `t/{experiment id}/{source}/{partition}` | the cell's own `hw` | the record of `tallies` |
 | `d/{experiment id}` | the number of changes | the recommended action last published |
 | `n/{experiment id}/{source}/{partition}` | the offset of its record | a cell of a newer release, \
-which waits for a worker that can read it |
+kept until a worker can read it |
 """
 
 from __future__ import annotations
@@ -54,16 +53,16 @@ class ExperimentsStage:
     """The stage of the agent over `commands` and `tallies`.
 
     Args:
-        commands: Name of the topic of commands; every other record is a cell.
-        codec: How records are framed. Table entries are always single objects.
+        commands: Name of the topic of commands; records of any other topic are cells.
+        codec: Decodes records. Table entries are always single objects.
 
     Attributes:
-        changed: Set when there is something in `dirty` or `answers`.
+        changed: Set when `dirty`, `answers` or `ended` has items.
         dirty: Experiments to evaluate, by (partition, number), in order of their first change.
-        answers: Answers whose commands are durable, to be published.
-        ended: Experiments that have ended, to be removed from what is published.
-        on_release: Called with the experiments of a partition that is somebody else's now.
-        restorations: How often a partition was taken over, from another worker or from none.
+        answers: Answers to durable commands, to be published.
+        ended: Experiments that have ended, whose snapshots are to be removed.
+        on_release: Called with the experiments of a released partition.
+        restorations: Number of partitions restored so far.
     """
 
     def __init__(self, commands: str, codec: Codec = SINGLE_OBJECT) -> None:
@@ -84,11 +83,11 @@ class ExperimentsStage:
         self.on_release: Callable[[Iterable[str]], None] = _nothing
 
     def known(self, partition: int, number: int) -> ExperimentState | None:
-        """Return what is known of an experiment, None if its partition is somebody else's."""
+        """Return the state of an experiment; None if it is not in a partition of this worker."""
         return self._known.get(partition, {}).get(number)
 
     def restore(self, partition: int, table: DurableTable) -> None:
-        """Build the state of `partition` from its table entries; all of it is to be published."""
+        """Build the state of `partition` from its table entries, and mark all of it as changed."""
         known: dict[int, ExperimentState] = {}
         newer: list[bytes] = []
         for key in table.entries(partition):
@@ -110,7 +109,7 @@ class ExperimentsStage:
         self.restorations += 1
 
     def _restore_waiting(self, partition: int, table: DurableTable, keys: Sequence[bytes]) -> None:
-        """Take the cells that waited for a worker that can read them; keep the others waiting."""
+        """Apply the waiting cells that this release can read; keep the others."""
         self._waiting[partition] = set()
         for key in keys:
             entry = table.get_entry(partition, key)
@@ -131,7 +130,7 @@ class ExperimentsStage:
         self._count_waiting()
 
     def _keep_waiting(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> bool:
-        """Keep a cell that a newer release wrote, and return whether there is a place for it."""
+        """Keep a cell of a newer release; return False if its key does not say where it belongs."""
         place = _place_of(record.key)
         if place is None or record.value is None:
             return False
@@ -145,7 +144,7 @@ class ExperimentsStage:
         metrics.CELLS_WAITING.set(sum(map(len, self._waiting.values())))
 
     def release(self, partition: int) -> None:
-        """Forget a partition that is somebody else's now."""
+        """Drop the state of a partition that is assigned to another worker now."""
         self._obsolete.pop(partition, None)
         self._waiting.pop(partition, None)
         numbers = self._known.pop(partition, {})
@@ -165,11 +164,11 @@ class ExperimentsStage:
         records: Sequence[ConsumerRecord],
         is_due: Callable[[], bool] = never,
     ) -> Outcome:
-        """Apply commands or take cells, and return what must become durable.
+        """Apply commands or cells, and return what must become durable.
 
         Raises:
-            FoldPausedError: it stops because a pause is due. To be called again with the same
-                records; it goes on where it stopped.
+            FoldPausedError: a pause is due. Call again with the same records; the fold continues
+                where it stopped.
         """
         outcome, begin = self._begun.pop((topic, partition), (None, 0))
         if outcome is None:
@@ -192,7 +191,7 @@ class ExperimentsStage:
         return outcome
 
     def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
-        """Mark what the last batch touched for evaluation, and release its answers."""
+        """Mark the experiments of the last batch for evaluation, and release its answers."""
         del topic
         for number in sorted(self._touched.pop(partition, ())):
             self.dirty[partition, number] = None
@@ -202,13 +201,13 @@ class ExperimentsStage:
             self.changed.set()
 
     def all_known(self) -> Iterator[tuple[int, ExperimentState]]:
-        """Yield the partition of every experiment, and what is known of it."""
+        """Yield (partition, state) of every experiment."""
         for partition, numbers in self._known.items():
             for known in numbers.values():
                 yield partition, known
 
     def archived(self) -> list[str]:
-        """Return the ids of the archived experiments of the partitions that are here."""
+        """Return the ids of the archived experiments of this worker's partitions."""
         return [
             known.experiment.id
             for _, known in self.all_known()
@@ -216,7 +215,7 @@ class ExperimentsStage:
         ]
 
     def touch_all(self) -> None:
-        """Mark all that is known for evaluation."""
+        """Mark all experiments for evaluation."""
         for partition, known in self.all_known():
             if not known.is_ended:
                 self.dirty[partition, known.number] = None
@@ -226,7 +225,7 @@ class ExperimentsStage:
     def note_action(
         self, partition: int, known: ExperimentState, action: RecommendedAction
     ) -> None:
-        """Remember that `action` was published; durable with the next batch of the partition."""
+        """Note that `action` was published; durable with the next batch of the partition."""
         known.action = action
         known.n_actions += 1
         key = f"d/{experiment_id(known.number)}".encode()
@@ -254,7 +253,7 @@ class ExperimentsStage:
         outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (known.hw, known.entry())
 
     def _end(self, partition: int, place: bytes, outcome: Outcome) -> None:
-        """Forget an archived experiment: a worker has removed a cell of it, which it had ended."""
+        """End an archived experiment, since the first stage has removed one of its cells."""
         number = experiment_number(place.partition(b"/")[0].decode())
         known = self._known.get(partition, {}).get(number)
         if known is None or known.archived_at_ms is None or known.is_ended:
@@ -270,7 +269,7 @@ class ExperimentsStage:
         self._newly_ended.setdefault(partition, []).append(name)
 
     def _drop(self, partition: int, known: ExperimentState) -> None:
-        """Remove what a worker that died had not removed of an experiment that has ended."""
+        """Remove what is left of an ended experiment after a crash."""
         name = experiment_id(known.number)
         obsolete = self._obsolete.setdefault(partition, [])
         obsolete += [f"t/{name}/{source}/{number}".encode() for source, number in known.cells]
@@ -289,7 +288,7 @@ class ExperimentsStage:
             raise
         experiments = self._known.setdefault(partition, {})
         known = experiments.get(cell.experiment) or ExperimentState(cell.experiment)
-        # Cells are encoded canonically, so the bytes that came are those that would be written.
+        # Cells have a canonical encoding, so the bytes received are those that would be written.
         body = record.value if self._codec is SINGLE_OBJECT else encode_cell(cell)
         check_entry(body)
         if not known.take_cell(cell):
@@ -305,7 +304,7 @@ def _nothing(_: Iterable[str]) -> None:
 
 
 def _place_of(key: bytes | None) -> bytes | None:
-    """Return the key of a record of `tallies` if it names a place where a cell can be."""
+    """Return the key of a record of `tallies` if it is a valid place of a cell."""
     found = None if key is None else _PLACE.fullmatch(key)
     if found is None or found[2].decode() not in set(Source):
         return None

@@ -1,4 +1,4 @@
-"""The newest snapshots as they stand in `posteriors`, for experiments that cannot be evaluated."""
+"""The newest published snapshots, for experiments whose evaluation fails."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from streams.wire.snapshots import decode_snapshot
 
 
 class LastSnapshots:
-    """Reads the last snapshots of a few experiments from the compacted topic.
+    """A reader of the last snapshots of a few experiments from the compacted topic.
 
-    Workers keep none of them: one may have a megabyte, and almost no experiment ever needs it.
+    Workers keep none in memory: one may have a megabyte, and almost no experiment needs it.
 
     Args:
-        source: The log.
-        topic: The topic's name in the catalogue.
+        source: Reads the log.
+        topic: Catalogue name of the topic.
         framing: Learns the schemas of records before they are decoded.
     """
 

@@ -1,4 +1,4 @@
-"""The recommended actions as they stand in `decisions`, whoever has logged them."""
+"""The recommended actions logged in `decisions`, by any worker and generation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.wire.framing import Framing
 
 
 class LoggedActions:
-    """The last action of every experiment; read from where it was read before.
+    """The last logged action of every experiment, read incrementally.
 
     Args:
         source: The log.
@@ -28,7 +28,7 @@ class LoggedActions:
         self._actions: dict[int, RecommendedAction] = {}
 
     async def read(self) -> dict[int, RecommendedAction]:
-        """Return the last action by experiment; without one it was never another than the first.
+        """Return the last action by experiment; without one, the action is still the initial one.
 
         Raises:
             LogError, DependencyError: the log cannot be read.

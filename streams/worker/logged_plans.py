@@ -1,4 +1,4 @@
-"""The measurement plans of the experiments, as `commands` has them, for whoever folds."""
+"""The measurement plans of the experiments, read from `commands`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from streams.tallies.plan import PLAIN, Plan
 from streams.wire.framing import Framing
 
 RETRY_S = 1.0
-"""Wait before a log that does not answer is asked again."""
+"""Wait before reading an unavailable log again."""
 
 logger = logging.getLogger(__name__)
 
 
 class LoggedPlans:
-    """The plans read so far, and how to learn another one.
+    """The plans read so far.
 
-    Nobody has a receipt before the `create` and the `start` of its experiment are durable. So an
-    experiment that is met in a receipt and is not in `commands` when it is read to its end *after
-    that* never will be there before its receipts: its plan is plain. One reading settles it, so
-    experiments that were never created, as those of another platform, cost one each and no more.
+    Receipts exist only after the `create` and `start` of their experiment are durable. So if an
+    experiment appears in a receipt, and `commands` is *then* read to its end without its `create`,
+    it was not created before its receipts, and its plan is plain. One reading is enough, so
+    experiments of another platform cost one reading each.
 
     Args:
         source: The log.
@@ -40,11 +40,11 @@ class LoggedPlans:
         self._reading = asyncio.Lock()
 
     def get(self, experiment: int) -> Plan | None:
-        """Return the plan of an experiment; None while it is not known."""
+        """Return the plan of an experiment; None while it is unknown."""
         return self._plans.get(experiment)
 
     async def learn(self, experiment: int) -> None:
-        """Return once the plan of an experiment is known, however long the log does not answer."""
+        """Wait until the plan of an experiment is known, however long the log is unavailable."""
         async with self._reading:
             while experiment not in self._plans:
                 try:

@@ -1,4 +1,4 @@
-"""One worker process, configured by the environment alone."""
+"""The composition root of a worker process, configured by the environment."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ from streams.worker.topology import attach
 from streams.worker.transport import BatchingApp
 
 STOP_TIMEOUT_S = 4.0
-"""Longest wait for a clean end. What is durable by then is durable, and the rest is read again."""
+"""Longest wait for a clean stop. What is not durable by then is read again."""
 
 SIGN_OFF_TIMEOUT_S = 1.0
-"""Longest wait for Redis at the end; its record of this worker expires by itself."""
+"""Longest wait for Redis at the end; the heartbeat of this worker expires anyway."""
 
 logger = logging.getLogger(__name__)
 
@@ -129,12 +129,12 @@ async def run(settings: Settings) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SIGN_OFF_TIMEOUT_S):
                 await projector.sign_off()
-        # Threads of the consumer may wait for the broker; nothing they hold is worth waiting for.
+        # Threads of the consumer may wait for the broker, but hold nothing that would be lost.
         leave()
 
 
 async def _note(settings: Settings, error: EngineError) -> None:
-    """Leave why this worker does not run where `experiment doctor` finds it, if Redis answers."""
+    """Store the reason why this worker does not run for `experiment doctor`, if Redis answers."""
     redis = connect(settings.redis_url)
     try:
         with contextlib.suppress(DependencyError, TimeoutError):
@@ -147,13 +147,15 @@ async def _note(settings: Settings, error: EngineError) -> None:
 async def _wait_for_kafka(
     settings: Settings, reads: Versions, identities: TopicIdentities
 ) -> tuple[Generations, int, SchemaLevels]:
-    """Return what the log says of generations, where it goes on, and which schemas are written.
+    """Wait for Kafka, create the topics, and check them.
 
-    The topics are there then.
+    Returns:
+        The state of the log of generations, the offset where it continues, and the schema versions
+        that are written.
     """
 
     def prepare() -> tuple[Generations, int, SchemaLevels]:
-        check_worker(settings)  # of what is there; a right that is missing must not be waited for
+        check_worker(settings)  # a missing right is an error, and not worth waiting for
         generations, offset = generations_of(settings)
         if settings.generation in generations.dropped:
             raise ConfigurationError(
@@ -190,7 +192,7 @@ async def _run_until_signal(app: BatchingApp) -> None:
         "stop": asyncio.create_task(stop.wait()),
         "crash": asyncio.create_task(app._crashed.wait()),  # noqa: SLF001 - as mode's own worker
     }
-    # A start that has succeeded ends, too, and is of no more interest.
+    # The start task also ends when the start has succeeded.
     await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
     if tasks["start"].done() and (error := tasks["start"].exception()) is not None:
         logger.critical("the app has not started", exc_info=error)
@@ -204,7 +206,7 @@ async def _run_until_signal(app: BatchingApp) -> None:
 
 
 def _make_directory(path: Path) -> None:
-    with contextlib.suppress(OSError):  # Faust says what it cannot use
+    with contextlib.suppress(OSError):  # Faust reports a directory that it cannot use
         path.mkdir(parents=True, exist_ok=True)
 
 

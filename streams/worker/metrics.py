@@ -1,4 +1,4 @@
-"""What a worker counts, per batch and not per event; names and labels are part of the contract."""
+"""Prometheus metrics of a worker, counted per batch. Names and labels are part of the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observations that another partitioner put into the wrong partition, sent on to theirs."""
+"""Forwarding of observations that a different partitioner put into the wrong partition."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from streams.worker import metrics
 from streams.worker.outbox import Outgoing, deliver
 
 MOVED_FROM = "moved-from"
-"""Header of a copy; its value is where the original was read."""
+"""Header of a copy; its value is the place of the original."""
 
 CHUNK = 2_000
-"""Copies that are on their way at a time."""
+"""Copies sent at a time."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 async def send_to_their_partitions(
     topic: faust.TopicT, found: Sequence[Misplaced], codec: Codec, timeout_s: float
 ) -> None:
-    """Return once the copies are durable. One sent twice has the same event id, so it counts once.
+    """Send copies, and wait until they are durable. A repeated copy has the same event id.
 
     Raises:
-        TimeoutError: the broker did not take so many of them in `timeout_s` seconds.
+        TimeoutError: the broker did not acknowledge a chunk in `timeout_s` seconds.
     """
     for start in range(0, len(found), CHUNK):
         copies = [_record(each, codec) for each in found[start : start + CHUNK]]
@@ -45,12 +45,12 @@ async def send_to_their_partitions(
 
 
 def letters_of(found: Sequence[Misplaced], topic: str, codec: Codec) -> list[DeadLetter]:
-    """Return what becomes of observations that this worker has no right to move.
+    """Return dead letters of observations that this worker has no right to forward.
 
     Args:
         found: The observations.
         topic: Full name of the topic of observations.
-        codec: How records are framed.
+        codec: Encodes records.
     """
     letters = []
     for each in found:

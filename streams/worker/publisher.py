@@ -1,4 +1,4 @@
-"""What follows from what is known: snapshots to Kafka and Redis, decisions, own commands."""
+"""Evaluation of changed experiments, and publishing of snapshots, decisions and commands."""
 
 from __future__ import annotations
 
@@ -38,33 +38,32 @@ from streams.worker.pacing import TimeBudget, follow
 from streams.worker.projector import Projector
 
 EVALUATION_INTERVAL_S = 0.1
-"""Shortest time between two evaluations of one experiment, whatever its traffic."""
+"""Shortest time between two evaluations of one experiment, at any traffic."""
 
 EVALUATION_SHARE = 0.25
-"""Share of the time that evaluations may take from folding. When more has changed than fits, what
-changed first comes first, and is evaluated as often as it can be."""
+"""Share of the time for evaluations. If more has changed than fits, experiments are evaluated in
+order of their first change, as often as possible."""
 
 LARGE_EVALUATION_S = 0.25
-"""Evaluations that take longer are done one at a time in a thread, and have a share of their own:
-their experiments are evaluated more rarely, and the others meanwhile."""
+"""Evaluations that take longer run one at a time in a thread, on a time budget of their own: their
+experiments are evaluated less often, and never delay the others."""
 
 LARGE_COMPARED = 512
-"""Variants times declared metrics that are evaluated in a thread from the first time on: on a busy
-machine they may take as long."""
+"""Variants times declared metrics from which even the first evaluation runs in a thread: on a busy
+machine it may take that long."""
 
 LARGE_SHARE = 0.1
-"""Share of the time that all of them may take together."""
+"""Share of the time for all large evaluations together."""
 
 EVALUATION_BURST_S = 0.1
-"""How long a worker may evaluate at once after a pause, before it is held to that share."""
+"""Evaluation time allowed at once after a pause."""
 
 STEPS_AT_MOST = 0.8
-"""Share of the time of steps, most of which they wait, or others work between evaluations."""
+"""Share of the time for steps, most of which is waiting or other tasks between evaluations."""
 
 TAKE_OVER_PAUSES_S = (0.0, 2.0, 10.0)
-"""When the logged actions are read by who begins to decide: a generation that begins to be served,
-or a worker that has got a partition. Those before learn of it by themselves, and may log actions
-until then."""
+"""Times after a take-over at which the logged actions are read: by a generation that becomes active
+or a worker that gets a partition. The previous owner may log actions until it notices."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ class Outlets:
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """A snapshot, as its topic has it and as a single object."""
+    """A snapshot with its bytes, framed for its topic and as a single object."""
 
     snapshot: Snapshot
     payload: bytes
@@ -90,7 +89,7 @@ class _Computed:
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """A snapshot on its way to the log, and what it is of."""
+    """A snapshot to be delivered, with the state it was made from."""
 
     partition: int
     known: ExperimentState
@@ -99,22 +98,22 @@ class _Published:
 
 
 class Publisher:
-    """Evaluates experiments that have changed, and tells the world.
+    """A loop that evaluates changed experiments and publishes the results.
 
-    One whose generation is not served publishes its snapshots and no more. It takes note of the
-    recommended actions as if it had logged them, and when it begins to be served, of those that
-    were: the others may have been decided on other states in between. So does a worker that gets a
-    partition, since the one before may have logged an action and died before it noted so.
+    In an inactive generation it publishes snapshots only, and notes recommended actions without
+    logging them. After a take-over it first reads the actions that were logged: when its generation
+    becomes active, since others decided in between on other states, and when it gets a partition,
+    since the previous worker may have logged an action and crashed before noting it.
 
     Args:
-        stage: What is known, and what has changed.
-        outlets: Where to publish.
-        projector: Has snapshots and answers written to Redis.
-        codec: How records are framed.
-        timeout_s: Longest wait for the broker.
-        follower: Whether to decide.
-        logged: Reads the actions that were logged.
-        last: Reads the last snapshots of experiments that cannot be evaluated.
+        stage: State of the experiments, and which have changed.
+        outlets: Topics to publish to.
+        projector: Writes snapshots and answers to Redis.
+        codec: Encodes records.
+        timeout_s: Longest wait for the broker, in seconds.
+        follower: Knows whether this generation is active.
+        logged: Reads the logged actions.
+        last: Reads the last snapshots of experiments whose evaluation fails.
     """
 
     def __init__(
@@ -145,7 +144,7 @@ class Publisher:
         self._large_task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Publish what changes, for ever."""
+        """Publish what changes, indefinitely."""
         await follow(
             self._stage.changed,
             self._step,
@@ -154,7 +153,7 @@ class Publisher:
         )
 
     async def take_over(self) -> None:
-        """Log what is due whenever somebody else has decided before, for ever."""
+        """Log what is due after every take-over, indefinitely."""
         done = 0, 0
         while True:
             due = self._follower.generations.epoch, self._stage.restorations
@@ -162,8 +161,8 @@ class Publisher:
                 done = due
                 for pause_s in TAKE_OVER_PAUSES_S:
                     await asyncio.sleep(pause_s)
-                    with suppress(LogError, DependencyError):  # the step tries until it can
-                        await self._logged.read()  # most of it while evaluations go on
+                    with suppress(LogError, DependencyError):  # the step retries
+                        await self._logged.read()  # most of the log, while evaluations continue
                     self._is_taking_over = True
                     self._stage.touch_all()
             await asyncio.sleep(LOOK_S)
@@ -191,7 +190,7 @@ class Publisher:
             is_large = known is not None and self._is_large(known)
             share = self._large_share if is_large else self._share
             is_busy = is_large and self._large_task is not None
-            # Commands are few, and do not wait for a share.
+            # Commands are few, and do not wait for a time budget.
             if is_busy or (number not in commanded and not share.is_left):
                 waiting.append((partition, number))
                 continue
@@ -203,7 +202,7 @@ class Publisher:
                 with share.spent() as spent:
                     self._evaluate(partition, known, published, failed)
                 self._note_cost(number, share, spent())
-            # One evaluation takes milliseconds: let batches and heartbeats in between.
+            # One evaluation takes milliseconds: batches and heartbeats run in between.
             await asyncio.sleep(0)
         try:
             published += await self._without_statistics(failed)
@@ -220,7 +219,7 @@ class Publisher:
             raise
 
     async def _deliver(self, published: Sequence[_Published]) -> None:
-        """Write snapshots to the log, and what is decided on them."""
+        """Write snapshots to the log, then the decisions based on them."""
         await deliver(self._outlets.posteriors, [p.record for p in published], self._timeout)
         for each in published:
             await self._decide(each.partition, each.known, each.snapshot)
@@ -238,20 +237,20 @@ class Publisher:
     async def _publish_large(
         self, partition: int, known: ExperimentState, answers: Sequence[Answer]
     ) -> None:
-        """Evaluate a large experiment in a thread, publish it, and then the answers about it.
+        """Evaluate a large experiment in a thread, and publish its snapshot, then its answers.
 
-        Steps go on meanwhile: numpy lets other threads run, and nothing but this task evaluates a
-        large experiment, so that its snapshots are published in order.
+        Steps continue meanwhile, since numpy lets other threads run. No other task evaluates a
+        large experiment, so its snapshots are published in order.
         """
         stage = self._stage
         self._large.add(known.number)
         try:
             published: list[_Published] = []
             failed: list[tuple[int, ExperimentState, Exception]] = []
-            with self._large_share.spent() as spent:  # also what others did meanwhile
+            with self._large_share.spent() as spent:  # includes the work of other tasks
                 computed = await asyncio.to_thread(_attempted, known.copy(), self._codec)
             if stage.known(partition, known.number) is not known or known.is_ended:
-                # It is another worker's, was restored and will be evaluated again, or has ended.
+                # Another worker has it, it was restored and is evaluated again, or it has ended.
                 stage.answers = [*answers, *stage.answers]
                 return
             self._take(partition, known, computed, published, failed)
@@ -259,7 +258,7 @@ class Publisher:
             self._projector.answer(answers)
             answers = ()
             await self._deliver(published)
-            if spent() <= LARGE_EVALUATION_S:  # a step before would overtake what is on its way
+            if spent() <= LARGE_EVALUATION_S:  # not earlier: a step would overtake this delivery
                 self._large.discard(known.number)
         except (DependencyError, KafkaError, LogError, TimeoutError) as error:
             logger.warning("%s, trying again", error or type(error).__name__)
@@ -274,9 +273,9 @@ class Publisher:
                 stage.changed.set()
 
     def _forget_others(self) -> None:
-        """Forget what was noted of experiments that have ended, or are another worker's now.
+        """Drop what was noted of experiments that have ended or moved to another worker.
 
-        When one comes back, another worker may have published newer statistics of it.
+        Another worker may publish newer statistics before an experiment comes back.
         """
         if not (self._failing or self._large):
             return
@@ -293,7 +292,7 @@ class Publisher:
         published: list[_Published],
         failed: list[tuple[int, ExperimentState, Exception]],
     ) -> None:
-        """Add an experiment to what is published, or to what has failed."""
+        """Evaluate an experiment, and add it to `published` or `failed`."""
         self._take(partition, known, _attempted(known, self._codec), published, failed)
 
     def _take(
@@ -304,12 +303,12 @@ class Publisher:
         published: list[_Published],
         failed: list[tuple[int, ExperimentState, Exception]],
     ) -> None:
-        """Add what was computed to what is published, or to what has failed."""
+        """Add a result to `published` or `failed`."""
         if computed is None:
             return
         if isinstance(computed, Exception):
             metrics.EVALUATION_FAILURES.inc()
-            if known.number not in self._failing:  # once, and not at every event
+            if known.number not in self._failing:  # logged once, not at every event
                 name = experiment_id(known.number)
                 logger.error("%s cannot be evaluated", name, exc_info=computed)
             failed.append((partition, known, computed))
@@ -321,7 +320,7 @@ class Publisher:
             metrics.EVALUATIONS_FAILING.set(len(self._failing))
 
     def _note_cost(self, number: int, share: TimeBudget, cost_s: float) -> None:
-        """Remember which experiments are large; the first evaluation is charged to their share."""
+        """Note which experiments are large; charge the first evaluation to the large budget."""
         if cost_s <= LARGE_EVALUATION_S:
             self._large.discard(number)
         elif number not in self._large:
@@ -332,9 +331,9 @@ class Publisher:
     async def _without_statistics(
         self, failed: Sequence[tuple[int, ExperimentState, Exception]]
     ) -> list[_Published]:
-        """Return what is published of experiments whose evaluation failed: their new lifecycle.
+        """Return snapshots of experiments whose evaluation failed.
 
-        Statistics and weights are those that were published last, by whichever worker.
+        The lifecycle is current; statistics and weights are the last published, by any worker.
         """
         new = [known.number for _, known, _ in failed if known.number not in self._failing]
         if new:
@@ -350,7 +349,7 @@ class Publisher:
                 snapshot = failed_snapshot(known.experiment, known.cells.values(), error, kept)
                 record = self._offer(_encoded(snapshot, self._codec))
             except Exception:
-                # Its last snapshot stands, and the others go on.
+                # Its last snapshot remains in force; the others are published.
                 logger.exception("%s cannot be published", experiment_id(known.number))
                 continue
             published.append(_Published(partition, known, snapshot, record))
@@ -366,7 +365,7 @@ class Publisher:
     def _leave(self, waiting: Collection[tuple[int, int]], answers: Sequence[Answer]) -> None:
         """Leave experiments to the next step, and publish the answers about all others.
 
-        An answered command is in the snapshot before its sender can look.
+        The snapshot of an experiment is written before the answers about it.
         """
         stage = self._stage
         numbers = {number for _, number in waiting}
@@ -379,7 +378,7 @@ class Publisher:
             stage.changed.set()
 
     async def _take_note(self) -> None:
-        """Take what was logged last for the actions that are known."""
+        """Replace the noted actions by those logged last."""
         logged = await self._logged.read()
         for partition, known in self._stage.all_known():
             action = logged.get(known.number, RecommendedAction.CONTINUE)
@@ -396,7 +395,7 @@ class Publisher:
                 )
                 await deliver(self._outlets.decisions, [record], self._timeout)
             self._stage.note_action(partition, known, action)
-        # Without the right no winner is promoted, and all else goes on.
+        # Without the right to write commands, winners are not promoted automatically.
         is_asked = self._follower.is_active and self._outlets.may_command()
         command = due_command(snapshot) if is_asked else None
         if command is not None and command.command_id not in self._commanded:
@@ -406,11 +405,11 @@ class Publisher:
 
 
 def _attempted(known: ExperimentState, codec: Codec) -> _Computed | Exception | None:
-    """Return the snapshot of an experiment or what ended its evaluation; None if there is none."""
+    """Return the encoded snapshot, the exception of its evaluation, or None if not created yet."""
     try:
         snapshot = _evaluated(known)
         return None if snapshot is None else _encoded(snapshot, codec)
-    except Exception as error:  # noqa: BLE001 - the next snapshot says that it failed
+    except Exception as error:  # noqa: BLE001 - reported in the next snapshot
         return error
 
 
@@ -418,7 +417,7 @@ def _encoded(snapshot: Snapshot, codec: Codec) -> _Computed:
     """Return a snapshot with its bytes.
 
     Raises:
-        EventError: it is larger than its topic takes.
+        EventError: it is larger than its topic accepts.
     """
     payload = single = encoded_snapshot(snapshot)
     if codec is not SINGLE_OBJECT:
@@ -436,7 +435,7 @@ def _evaluated(known: ExperimentState) -> Snapshot | None:
 
 
 def _statistics(last: Snapshot | None) -> Snapshot | None:
-    """Return a snapshot if it has statistics of any version."""
+    """Return a snapshot if it has statistics, of any version."""
     if last is None or (last.failure is not None and not last.failure.statistics_version):
         return None
     return last

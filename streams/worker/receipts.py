@@ -1,4 +1,4 @@
-"""Keeps the first receipts in Redis complete, and removes those that no unit needs any more."""
+"""Rebuilding of first receipts that Redis has lost, and removal of those no longer needed."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from streams.replay.receipts import ReceiptLog
 from streams.worker import metrics
 
 LOOK_S = 1.0
-"""How often it is looked whether Redis still holds the receipts."""
+"""Interval of checking that Redis still holds the receipts."""
 
 SETTLE_S = 15.0
-"""How long the log is followed after the memory was declared complete: an API that has given out
-receipts meanwhile may need a moment to log them, and may end before it has kept them."""
+"""Time for which the log is followed after the receipts were declared complete: an API may log
+receipts late that it issued during the rebuild, and exit before it has stored them."""
 
 FREE_S = 30.0
-"""How often receipts of archived experiments are looked for."""
+"""Interval of looking for receipts of archived experiments."""
 
 RETENTION_S = 60.0
-"""How long an experiment has been archived before its receipts go: an API process that has not seen
-it yet would only keep new ones."""
+"""Time between the archive of an experiment and the removal of its receipts: an API process that
+has not seen the archive would store new ones."""
 
 logger = logging.getLogger(__name__)
 
 
 class ReceiptKeeper:
-    """Rebuilds first receipts when Redis has lost them, one worker of all at a time.
+    """A loop that rebuilds first receipts when Redis has lost them, on one worker at a time.
 
     Args:
-        store: Where they are kept.
-        log: Gives the receipts of the log, from its beginning.
+        store: Stores the receipts.
+        log: Returns the receipts of the log, from its beginning.
         worker_id: Name of this worker.
-        archived: Gives the ids of the archived experiments that are this worker's.
-        clock: Seconds that only grow.
+        archived: Returns the ids of this worker's archived experiments.
+        clock: Monotonic seconds.
         renew_s: Seconds between two renewals of the lease.
     """
 

@@ -1,6 +1,6 @@
-"""The first stage: folds the records of one source into a cell per experiment and partition.
+"""The first stage: records of one source become one cell per experiment and partition.
 
-| table key | true up to | value |
+| table key | valid up to | value |
 |---|---|---|
 | `c/{experiment id}` | the cell's `hw` | the cell, Avro |
 | `w/{segment}` | the segment's `hw` | a packed piece of a window |
@@ -51,8 +51,8 @@ class TallyStage(Generic[FoldT]):
 
     Args:
         topic: Name of the source topic.
-        folding: How its records are folded.
-        emitter: Takes the cells that are durable.
+        folding: Folds its records.
+        emitter: Publishes durable cells.
     """
 
     def __init__(self, topic: str, folding: Folding[FoldT], emitter: CellEmitter) -> None:
@@ -72,7 +72,7 @@ class TallyStage(Generic[FoldT]):
     def restore(self, partition: int, table: DurableTable) -> None:
         """Build the state of `partition` from its table entries.
 
-        Every cell is emitted again: the process that wrote it may have ended before it did.
+        Every cell is emitted again: the process that wrote it may have exited before emitting it.
         """
         fold = self._folding.new_fold(partition)
         progress = table.get_entry(partition, progress_key(self._topic, partition))
@@ -99,7 +99,7 @@ class TallyStage(Generic[FoldT]):
         fold.restore(None if progress is None else Progress(*progress), cells, segments, ended)
         self._folds[partition] = fold
         self._restore_unwritten(partition, unwritten, {cell.experiment: cell.hw for cell in cells})
-        # Of what has ended and was not removed yet, others may not have been told either.
+        # The tombstones of ended experiments whose cells are still here may not have been sent.
         self._removed[partition] = [
             cell.experiment for cell in cells if fold.has_ended(cell.experiment)
         ]
@@ -131,7 +131,7 @@ class TallyStage(Generic[FoldT]):
             logger.error("%s counts no more in partition %d: %s", name, partition, _ADVICE)
 
     def release(self, partition: int) -> None:
-        """Forget a partition that is somebody else's now."""
+        """Drop the state of a partition that is assigned to another worker now."""
         fold = self._folds.pop(partition, None)
         self._unpublished.pop(partition, None)
         self._begun.pop(partition, None)
@@ -150,12 +150,12 @@ class TallyStage(Generic[FoldT]):
         records: Sequence[ConsumerRecord],
         is_due: Callable[[], bool] = never,
     ) -> Outcome:
-        """Fold records that follow each other, and return what must become durable.
+        """Fold consecutive records, and return what must become durable.
 
         Raises:
-            PlanMissingError: it stops before a record of an experiment whose plan is not known. To
-                be called again with the same records once it is; it goes on where it stopped.
-            FoldPausedError: it stops because a pause is due; to be called again likewise.
+            PlanMissingError: the plan of the next record's experiment is unknown. Call again with
+                the same records once it is known; the fold continues where it stopped.
+            FoldPausedError: a pause is due. Call again with the same records.
         """
         fold = self._folds[partition]
         outcome = self._begun.pop(partition, None)
@@ -186,7 +186,7 @@ class TallyStage(Generic[FoldT]):
         unpublished = self._unpublished.setdefault(partition, {})
         for cell in changes.cells:
             if not self._write(partition, cell, records, outcome):
-                continue  # the last cell that could be written stands; the log has all of it
+                continue  # the last written cell remains in force; the log has all events
             unpublished[cell.experiment] = cell
             self._count_duplicates(topic, cell)
         for experiment, offset in changes.ended:
@@ -202,7 +202,7 @@ class TallyStage(Generic[FoldT]):
     def _write(
         self, partition: int, cell: Cell, records: Sequence[ConsumerRecord], outcome: Outcome
     ) -> bool:
-        """Add the entry of a cell to what becomes durable; return False if it cannot be written."""
+        """Add the entry of a cell to `outcome`; return False if it cannot be written."""
         number, name = cell.experiment, experiment_id(cell.experiment).encode()
         unwritten = self._unwritten.setdefault(partition, {})
         try:
@@ -227,7 +227,7 @@ class TallyStage(Generic[FoldT]):
         return entry_of(encode_cell, cell)
 
     def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
-        """Emit the cells of the batches folded so far; an event has no answer."""
+        """Emit the cells of the batches folded so far; events have no answers."""
         del topic, answers
         for cell in self._unpublished.pop(partition, {}).values():
             self._emitter.offer(cell)
@@ -242,5 +242,5 @@ class TallyStage(Generic[FoldT]):
 
 
 def _record_at(records: Sequence[ConsumerRecord], offset: int) -> ConsumerRecord:
-    """Return the record at an offset, or the last one where that was folded before."""
+    """Return the record at an offset, or the last record if that one was folded before."""
     return next((record for record in records if record.offset == offset), records[-1])
