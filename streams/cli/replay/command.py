@@ -55,7 +55,12 @@ Periods = Annotated[
         "Repeat for more.",
     ),
 ]
-Processes = Annotated[int, typer.Option(min=1, max=1024, help="Partitions folded at a time.")]
+Processes = Annotated[
+    int,
+    typer.Option(
+        min=1, max=1024, show_default="one for each core", help="Partitions folded at a time."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
