@@ -40,7 +40,7 @@ LOOK_S = 0.02
 RECONNECT_S = 0.5
 
 SWITCH_PATIENCE_S = 30.0
-"""How long a snapshot of the generation that was served before is kept for one of its version or a
+"""How long a snapshot of the generation that was active before is kept for one of its version or a
 newer one of the new generation. That follows the old one at a distance of a second or two, and no
 experiment should seem to go back to what it was before."""
 
@@ -224,8 +224,8 @@ class Experiments:
     def put(self, snapshot: Snapshot) -> bool:
         """Take a snapshot unless a newer one is here; return whether it was taken.
 
-        One of the same version is taken instead of one of the generation served before, as it may
-        say something else, and instead of one whose evaluation failed, if its own did not.
+        One of the same version is taken instead of one of the previously active generation, since
+        it may say something else, and instead of one whose evaluation failed, if its own did not.
         """
         experiment_id = snapshot.experiment.id
         before = self._snapshots.get(experiment_id)
@@ -366,7 +366,7 @@ class Experiments:
         if projected.epoch < self._epoch:
             return  # read before a switch that has been seen since
         if projected.epoch > self._epoch:
-            _log.info("another generation is served: reading everything afresh")
+            _log.info("another generation is active: reading everything afresh")
             self._epoch = projected.epoch
             self._left_over = set(self._snapshots)
             self._patient_until_s = self._clock() + SWITCH_PATIENCE_S

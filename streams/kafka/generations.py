@@ -1,4 +1,4 @@
-"""The log of generations: one partition of changes, the truth about which is served."""
+"""The log of generations: one partition of changes, the truth about which is active."""
 
 from __future__ import annotations
 

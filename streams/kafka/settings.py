@@ -136,7 +136,7 @@ class KafkaSettings(BaseSettings):
         ge=1,
         le=1_000_000,
         description="Which generation of tables, tallies and snapshots a worker derives from the "
-        "log. Another one than is served is built beside it by `experiment replay rebuild`.",
+        "log. Another one than is active is built beside it by `experiment replay rebuild`.",
     )
     schema_registry_url: str | None = Field(
         None,

@@ -1,8 +1,8 @@
 """Generations of the state that workers derive from the log, and the active one.
 
 A generation is a set of tables, tallies, snapshots and a part of Redis that one group of workers
-makes from the log. Readers get those of one generation, the served one. The first is served until
-the log says otherwise.
+derives from the log. Readers get those of the active generation. The first one is active until the
+log says otherwise.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Generations:
     """State of all generations after the records of `generations`.
 
     Attributes:
-        served: The generation that readers get.
-        epoch: Offset after the record that made it so; 0 when there is none. It only grows, so that
-            of two that say what is served the one with the larger epoch is right.
-        known: Those that were ever started or served, and the first.
+        active: The generation that readers get.
+        epoch: Offset after the record that made it active; 0 when there is none. It only grows, so
+            of two statements about the active generation, the one with the larger epoch is right.
+        known: Those that were ever started or active, and the first.
         dropped: Those that are gone. Their numbers are never used again.
     """
 
-    served: int = FIRST
+    active: int = FIRST
     epoch: int = 0
     known: frozenset[int] = frozenset({FIRST})
     dropped: frozenset[int] = frozenset()
@@ -67,16 +67,16 @@ class Generations:
         """Return what they are after the change at `offset`.
 
         An impossible change has no effect: a dropped generation is never served,
-        and the served one never dropped. So two operators at once do no harm.
+        and the active one never dropped. So two operators at once do no harm.
         """
         number = change.generation
         if number in self.dropped:
             return self
         known = self.known | {number}
         match change.kind:
-            case ChangeKind.SERVED if number != self.served:
-                return replace(self, served=number, epoch=offset + 1, known=known)
-            case ChangeKind.DROPPED if number != self.served:
+            case ChangeKind.SERVED if number != self.active:
+                return replace(self, active=number, epoch=offset + 1, known=known)
+            case ChangeKind.DROPPED if number != self.active:
                 return replace(self, known=known, dropped=self.dropped | {number})
             case _:
                 return replace(self, known=known)

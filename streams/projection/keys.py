@@ -1,4 +1,4 @@
-"""Names in Redis. All begin with `{namespace}:v1:`; a rebuild projects beside what is served.
+"""Names in Redis. All begin with `{namespace}:v1:`; a rebuild projects beside what is active.
 
 | key | type | holds |
 |---|---|---|
@@ -17,14 +17,14 @@
 | `api:{process id}` | string, seconds | an API process, with what it reads and writes |
 | `apis` | set | ids of the API processes that have such a key, or had one a moment ago |
 | `projection` | string | drawn when the projection begins; gone or other when Redis was emptied |
-| `generation` | hash | `generation` that is served, `epoch` of the change; never by an older |
+| `generation` | hash | `generation` that is active, `epoch` of the change; never by an older |
 
 Snapshots, `experiments` and `projection` belong to one generation of what the workers derive: from
 the second on, `g{generation}:` stands before their names. All else is shared.
 
 | channel | message |
 |---|---|
-| `announce` | experiment id, a space, version; or `generation`, a space, the one now served |
+| `announce` | experiment id, a space, version; or `generation`, a space, the one now active |
 | `answers` | command id |
 """
 
@@ -52,8 +52,8 @@ class Keys:
         return self._name(rest if self.generation == 1 else f"g{self.generation}:{rest}")
 
     @property
-    def served(self) -> str:
-        """Hash of which generation is served."""
+    def active_generation(self) -> str:
+        """Hash of which generation is active."""
         return self._name("generation")
 
     @property

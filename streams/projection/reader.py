@@ -65,7 +65,7 @@ class Projected:
 
 
 class ProjectionReader:
-    """What the workers have written, of the generation that is served.
+    """What the workers have written, of the generation that is active.
 
     Which one that is, is looked up before each reading. Where Redis does not say, as when it was
     emptied, it is the one it was last.
@@ -73,7 +73,7 @@ class ProjectionReader:
     Args:
         client: A client that does not decode responses.
         keys: Names to use.
-        is_pinned: Whether the generation of `keys` is read, whichever is served.
+        is_pinned: Whether the generation of `keys` is read, whichever is active.
     """
 
     def __init__(self, client: Redis, keys: Keys, *, is_pinned: bool = False) -> None:
@@ -89,7 +89,7 @@ class ProjectionReader:
             DependencyError: Redis does not answer.
         """
         with redis_errors():
-            keys, epoch = await self._served()
+            keys, epoch = await self._active()
             payloads = await self._fields(keys, experiment_ids, "payload")
         return await _decoded(epoch, experiment_ids, payloads)
 
@@ -103,7 +103,7 @@ class ProjectionReader:
             DependencyError: Redis does not answer.
         """
         with redis_errors():
-            keys, epoch = await self._served()
+            keys, epoch = await self._active()
             ids = sorted(
                 name.decode(errors="replace") for name in await self._members(keys.experiments)
             )
@@ -116,14 +116,14 @@ class ProjectionReader:
             payloads = await self._fields(keys, changed, "payload")
         return replace(await _decoded(epoch, changed, payloads), names=frozenset(ids))
 
-    async def served(self) -> int:
-        """Return which generation is served.
+    async def active_generation(self) -> int:
+        """Return which generation is active.
 
         Raises:
             DependencyError: Redis does not answer.
         """
         with redis_errors():
-            return (await self._served())[0].generation
+            return (await self._active())[0].generation
 
     async def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
         """Yield (experiment id, version) of every snapshot as it is written.
@@ -188,7 +188,7 @@ class ProjectionReader:
                 return answer
 
     async def live_workers(self) -> list[dict[str, int]]:
-        """Return, for each worker of the served generation that is alive, its dead letters.
+        """Return, for each worker of the active generation that is alive, its dead letters.
 
         They are counted by code, since the start of the worker. One that recovers its tables shows
         no heartbeat yet.
@@ -197,7 +197,7 @@ class ProjectionReader:
             DependencyError: Redis does not answer.
         """
         with redis_errors():
-            keys, _ = await self._served()
+            keys, _ = await self._active()
             signs = await self._signs()
         return [
             {str(code): int(count) for code, count in sign.get("deadLetters", {}).items()}
@@ -249,16 +249,17 @@ class ProjectionReader:
                 _log.warning("the heartbeat of worker %s cannot be read: %s", name, error)
         return found
 
-    async def _served(self) -> tuple[Keys, int]:
+    async def _active(self) -> tuple[Keys, int]:
         if self._is_pinned:
             return self._keys, 0
         generation, epoch = await cast(
             Awaitable[list[bytes | None]],
-            self._client.hmget(self._keys.served, ["generation", "epoch"]),
+            self._client.hmget(self._keys.active_generation, ["generation", "epoch"]),
         )
         if generation is not None and epoch is not None:
             if not (generation.isdigit() and epoch.isdigit()):
-                raise DependencyError("redis", f"{self._keys.served} holds no generation")
+                name = self._keys.active_generation
+                raise DependencyError("redis", f"{name} holds no generation")
             self._last = replace(self._keys, generation=int(generation)), int(epoch)
         return self._last
 

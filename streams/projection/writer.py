@@ -65,7 +65,7 @@ class SnapshotRecord:
 class ProjectionWriter:
     """The workers' side of Redis.
 
-    Which generation is served is in the log. Everybody who writes, of whatever generation, writes
+    Which generation is active is in the log. Everybody who writes, of whatever generation, writes
     that first, so that an emptied Redis never shows another one.
 
     Args:
@@ -84,7 +84,7 @@ class ProjectionWriter:
         self._set_if_newer = client.register_script(_SET_IF_NEWER)
 
     def follow(self, generations: Generations) -> None:
-        """Point to the generation that is served, from the next write on."""
+        """Point to the generation that is active, from the next write on."""
         self._generations = generations
 
     async def write_snapshots(self, records: Sequence[SnapshotRecord]) -> int:
@@ -95,7 +95,7 @@ class ProjectionWriter:
         """
         with redis_errors():
             pipeline = self._client.pipeline(transaction=False)
-            await self._point_to_served(pipeline)
+            await self._point_to_active(pipeline)
             for record in records:
                 pipeline.sadd(self._keys.experiments, record.experiment_id)
                 await self._set_if_newer(
@@ -176,7 +176,7 @@ class ProjectionWriter:
         )
         with redis_errors():
             pipeline = self._client.pipeline(transaction=False)
-            await self._point_to_served(pipeline)
+            await self._point_to_active(pipeline)
             if self._gate is not None and (levels := self._gate.levels.versions) is not None:
                 # They only grow, so that of two workers that write them either may be the last.
                 pipeline.set(self._keys.schemas, orjson.dumps(levels))
@@ -218,10 +218,10 @@ class ProjectionWriter:
             await pipeline.execute()
             return len(ids)
 
-    async def _point_to_served(self, pipeline: Pipeline) -> None:
+    async def _point_to_active(self, pipeline: Pipeline) -> None:
         await self._point(
-            keys=[self._keys.served],
-            args=[self._generations.epoch, self._generations.served, self._keys.announce],
+            keys=[self._keys.active_generation],
+            args=[self._generations.epoch, self._generations.active, self._keys.announce],
             client=pipeline,
         )
 

@@ -31,7 +31,7 @@ class Checks:
         history: What the commands have made.
         folded: The cells at the offsets that live values are of.
         generation: Whose values they are.
-        is_active: Whether it is served, and so logs the recommended actions.
+        is_active: Whether it is active, and so logs the recommended actions.
     """
 
     def __init__(

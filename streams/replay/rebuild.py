@@ -34,7 +34,7 @@ SNAPSHOT_PATIENCE_S = 30.0
 """Longest wait for the snapshots of what is folded."""
 
 AT_ONCE_S = 5.0
-"""A generation that reaches in this time where the served one was, follows it."""
+"""A generation that reaches in this time where the active one was, follows it."""
 
 
 class GenerationError(EngineError):
@@ -44,7 +44,7 @@ class GenerationError(EngineError):
     `GENERATION_SERVED`: readers get it.
     `GENERATION_WITHOUT_WORKERS`: nobody would go on with it.
     `GENERATION_HAS_WORKERS`: somebody still makes it.
-    `GENERATION_BEHIND`: it lacks what the served one has.
+    `GENERATION_BEHIND`: it lacks what the active one has.
     `GENERATION_DIFFERENT`: it is not what the log gives.
     `GENERATION_NOT_CHANGED`: another change of generations came first.
     """
@@ -58,8 +58,8 @@ class GenerationStatus:
         number: Which.
         is_active: Whether readers get it.
         workers: How many of its workers live.
-        folded: Records that it has folded of those that the served one has, or all its own.
-        to_fold: Records that the served one has folded.
+        folded: Records that it has folded of those that the active one has, or all its own.
+        to_fold: Records that the active one has folded.
         snapshots: Experiments that Redis has a snapshot of.
     """
 
@@ -79,7 +79,7 @@ def start(settings: Settings, generation: int | None = None) -> Settings:
         generation: One that was started before; None for a new one.
 
     Raises:
-        GenerationError: it is not there, or is served.
+        GenerationError: it is not there, or is active.
         LogError, DependencyError: Kafka does not answer, or the log of generations is damaged.
     """
     create_topics(settings)  # the log of generations among them
@@ -88,7 +88,7 @@ def start(settings: Settings, generation: int | None = None) -> Settings:
         generation = generations.next
         append_change(settings, generation, ChangeKind.STARTED)
     else:
-        _check_unserved(generations, generation)
+        _check_inactive(generations, generation)
     of_generation = settings.model_copy(update={"generation": generation})
     create_topics(of_generation)
     return of_generation
@@ -103,13 +103,13 @@ def statuses(settings: Settings) -> list[GenerationStatus]:
     generations, _ = generations_of(settings)
     workers = _workers(settings)
     found = []
-    target = _positions(settings, generations.served)
+    target = _positions(settings, generations.active)
     for number in generations.kept:
         folded, to_fold = _share(_positions(settings, number), target)
         found.append(
             GenerationStatus(
                 number=number,
-                is_active=number == generations.served,
+                is_active=number == generations.active,
                 workers=workers[number],
                 folded=folded,
                 to_fold=to_fold,
@@ -125,7 +125,7 @@ def catch_up(
     timeout_s: float | None,
     advance: Callable[[int, int], None] = lambda _folded, _to_fold: None,
 ) -> None:
-    """Return once a generation has what the served one has, and follows it.
+    """Return once a generation has what the active one has, and follows it.
 
     It has folded what that one has, and Redis has its snapshots, none of an older version.
 
@@ -142,8 +142,8 @@ def catch_up(
     while True:
         generations, _ = generations_of(settings)
         started = time.monotonic()
-        versions = _versions(settings, generations.served)
-        target = _positions(settings, generations.served)
+        versions = _versions(settings, generations.active)
+        target = _positions(settings, generations.active)
         _reach(settings, generation, target, timeout_s, advance)
         _reach_versions(settings, generation, versions)
         if time.monotonic() - started < AT_ONCE_S:
@@ -151,14 +151,14 @@ def catch_up(
 
 
 def check_candidate(settings: Settings, generation: int) -> None:
-    """Return if a generation could be served: it is there, and has live workers.
+    """Return if a generation could be active: it is there, and has live workers.
 
     Raises:
         GenerationError: it could not.
         LogError, DependencyError: Kafka or Redis does not answer.
     """
     generations, _ = generations_of(settings)
-    _check_unserved(generations, generation)
+    _check_inactive(generations, generation)
     if not _has_workers(settings, generation):
         raise GenerationError(
             "GENERATION_WITHOUT_WORKERS",
@@ -173,7 +173,7 @@ def switch(
     verified: Callable[[Settings], Report],
     timeout_s: float,
 ) -> None:
-    """Make a generation the one that is served, if it is what the log gives, and complete.
+    """Make a generation the one that is active, if it is what the log gives, and complete.
 
     Args:
         settings: The installation.
@@ -198,22 +198,22 @@ def switch(
         )
     catch_up(settings, generation, timeout_s)  # a comparison may take its time
     append_change(settings, generation, ChangeKind.SERVED)
-    _check_is_served(settings, generation)
+    _check_is_active(settings, generation)
     _await_pointer(settings, generation, timeout_s)
 
 
 def drop(settings: Settings, generation: int) -> int:
-    """Remove a generation that is not served, for good; return how many topics went.
+    """Remove a generation that is not active, for good; return how many topics went.
 
     Doing so again removes what was left.
 
     Raises:
-        GenerationError: it is served, has live workers, or never was.
+        GenerationError: it is active, has live workers, or never was.
         LogError, DependencyError: Kafka or Redis does not answer; some of it may be left.
     """
     generations, _ = generations_of(settings)
     if generation not in generations.dropped:
-        _check_unserved(generations, generation)
+        _check_inactive(generations, generation)
         if _workers(settings)[generation]:
             raise GenerationError(
                 "GENERATION_HAS_WORKERS",
@@ -237,9 +237,9 @@ def _has_workers(settings: Settings, generation: int) -> bool:
     return found > 0
 
 
-def _check_unserved(generations: Generations, generation: int) -> None:
-    if generation == generations.served:
-        raise GenerationError("GENERATION_SERVED", f"generation {generation} is served")
+def _check_inactive(generations: Generations, generation: int) -> None:
+    if generation == generations.active:
+        raise GenerationError("GENERATION_SERVED", f"generation {generation} is active")
     if generation in generations.dropped:
         raise GenerationError("GENERATION_DROPPED", f"generation {generation} was dropped")
     if generation not in generations.known:
@@ -249,16 +249,16 @@ def _check_unserved(generations: Generations, generation: int) -> None:
         )
 
 
-def _check_is_served(settings: Settings, generation: int) -> None:
+def _check_is_active(settings: Settings, generation: int) -> None:
     generations, _ = generations_of(settings)
-    if generations.served != generation:
+    if generations.active != generation:
         _raise_not_changed(generation, generations)
 
 
 def _raise_not_changed(generation: int, generations: Generations) -> None:
     raise GenerationError(
         "GENERATION_NOT_CHANGED",
-        f"another change came first: generation {generations.served} is served, and of generation "
+        f"another change came first: generation {generations.active} is active, and of generation "
         f"{generation} nothing has changed",
     )
 
@@ -294,7 +294,7 @@ def _reach_versions(settings: Settings, generation: int, versions: Mapping[str, 
         if time.monotonic() > deadline:
             raise GenerationError(
                 "GENERATION_BEHIND",
-                f"generation {generation} has no snapshot, or an older one than is served, of "
+                f"generation {generation} has no snapshot, or an older one than is active, of "
                 f"{_words(behind[:3])} ({len(behind):,} in all)",
             )
         time.sleep(LOOK_S)
@@ -337,14 +337,14 @@ def _workers(settings: Settings) -> Counter[int]:
 def _await_pointer(settings: Settings, generation: int, timeout_s: float) -> None:
     async def read() -> int:
         async with connect(settings.redis_url) as redis:
-            return await ProjectionReader(redis, Keys(settings.namespace)).served()
+            return await ProjectionReader(redis, Keys(settings.namespace)).active_generation()
 
     deadline = time.monotonic() + timeout_s
     while asyncio.run(read()) != generation:
         if time.monotonic() > deadline:
             raise DependencyError(
                 "redis",
-                f"generation {generation} is served by the log, and no worker has told Redis in "
+                f"generation {generation} is active by the log, and no worker has told Redis in "
                 f"{timeout_s:.0f} s; one will as soon as it lives and reaches both",
             )
         time.sleep(LOOK_S)

@@ -45,7 +45,7 @@ def verify(
         projection: Reads the snapshots of Redis; None leaves Redis out.
         inputs: What is folded with.
         generation: Whose tallies and snapshots are compared.
-        is_active: Whether it is the one that is served, which logs the recommended actions. Of
+        is_active: Whether it is the active generation, which logs the recommended actions. Of
             another one the action last logged need not be the one it recommends.
         experiments: Those to compare; none for all.
         processes: How many partitions are folded at a time.

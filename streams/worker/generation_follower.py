@@ -78,7 +78,7 @@ class GenerationFollower:
         )
         topic = catalogue.GENERATIONS.full_name(settings.topic_prefix)
         self._follower.assign([TopicPartition(topic, PARTITION, offset)])
-        self._served: GroupPositions | None = None
+        self._active_positions: GroupPositions | None = None
         self._take(generations)
 
     def __enter__(self) -> Self:
@@ -91,13 +91,13 @@ class GenerationFollower:
         trace: TracebackType | None,
     ) -> None:
         self._follower.close()
-        if self._served is not None:
-            self._served.close()
+        if self._active_positions is not None:
+            self._active_positions.close()
 
     @property
     def is_active(self) -> bool:
         """Whether this worker's generation is the active one."""
-        return self.generations.served == self.generation
+        return self.generations.active == self.generation
 
     def fence(self, topic: str, partition: int) -> int | None:
         """Return the first offset that the active generation has not published.
@@ -129,20 +129,20 @@ class GenerationFollower:
             self._gate.take(self._levels)
             if self._gate.too_new:
                 refuse(refusal(self._gate.too_new))
-        if self._served is not None:
-            self._positions = await asyncio.to_thread(self._served.read)
+        if self._active_positions is not None:
+            self._positions = await asyncio.to_thread(self._active_positions.read)
 
     def _take(self, generations: Generations) -> None:
         if self.generation in generations.dropped:
             die(f"generation {self.generation} was dropped")
         self.generations = generations
-        logger.info("generation %d; %d is active", self.generation, generations.served)
-        if self._served is not None:
-            self._served.close()
-            self._served = None
+        logger.info("generation %d; %d is active", self.generation, generations.active)
+        if self._active_positions is not None:
+            self._active_positions.close()
+            self._active_positions = None
         if not self.is_active:
-            of_served = self._settings.model_copy(update={"generation": generations.served})
-            self._served = GroupPositions(of_served)
+            of_active = self._settings.model_copy(update={"generation": generations.active})
+            self._active_positions = GroupPositions(of_active)
         self._changed(generations)
 
     def _changed_by_now(self) -> Generations:

@@ -160,7 +160,7 @@ async def _wait_for_kafka(
         if settings.generation in generations.dropped:
             raise ConfigurationError(
                 f"generation == {settings.generation} was dropped, must be one that is kept; "
-                f"{generations.served} is served",
+                f"{generations.active} is active",
                 f"{ENVIRONMENT_PREFIX}GENERATION",
             )
         create_topics(settings)

@@ -288,11 +288,11 @@ async def test_readers_go_over_to_another_generation_in_one_step(
 
     before = await names()
     for each in (writer, rebuilt):  # whoever knows first
-        each.follow(Generations(served=2, epoch=4))
+        each.follow(Generations(active=2, epoch=4))
     await writer.heartbeat("one", 60)
     there = await names()
     for each in (writer, rebuilt):
-        each.follow(Generations(served=1, epoch=6))
+        each.follow(Generations(active=1, epoch=6))
     await rebuilt.heartbeat("two", 60)
 
     assert before == (["old"] * 2, 0)
@@ -308,14 +308,14 @@ async def test_a_switch_is_announced_once_and_an_older_one_changes_nothing(
     announcements = reader.announcements()
     assert await anext(announcements) is None
 
-    rebuilt.follow(Generations(served=2, epoch=4))
+    rebuilt.follow(Generations(active=2, epoch=4))
     await rebuilt.heartbeat("two", 60)
     await rebuilt.heartbeat("two", 60)
     await writer.heartbeat("one", 60)  # has not read the change yet
 
     assert await anext(announcements) == ("generation", 2)
     assert await anext(announcements) is None
-    assert await reader.served() == 2
+    assert await reader.active_generation() == 2
     await announcements.aclose()
 
 
@@ -340,17 +340,17 @@ async def test_an_emptied_redis_does_not_bring_the_first_generation_back(
     projection, writer, reader
 ) -> None:
     rebuilt = projection.writer(2)
-    rebuilt.follow(Generations(served=2, epoch=4))
+    rebuilt.follow(Generations(active=2, epoch=4))
     await rebuilt.write_snapshots([record(1, 5, "new")])
-    assert await reader.served() == 2
+    assert await reader.active_generation() == 2
     await projection.empty()
 
-    assert await reader.served() == 2  # by memory
+    assert await reader.active_generation() == 2  # by memory
     await rebuilt.write_snapshots([record(1, 5, "new")])
     await writer.write_snapshots([record(1, 7, "old")])
     fresh = projection.reader()
 
-    assert await fresh.served() == 2
+    assert await fresh.active_generation() == 2
     assert titles(await fresh.newer({})) == ["new"]
 
 
@@ -383,7 +383,7 @@ async def test_a_redis_that_is_not_there_is_a_dependency_error_of_every_call(is_
             writer.remove_snapshots,
             lambda: reader.snapshots(NAMES),
             lambda: reader.newer({}),
-            reader.served,
+            reader.active_generation,
             lambda: anext(reader.announcements()),
             lambda: reader.answer("ab" * 16),
             lambda: reader.wait_for_answer("ab" * 16, 1.0),

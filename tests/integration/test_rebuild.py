@@ -1,4 +1,4 @@
-"""Another generation is built beside the served one and takes over; nothing is lost or doubled."""
+"""Another generation is built beside the active one and takes over; nothing is lost or doubled."""
 
 from __future__ import annotations
 
@@ -74,8 +74,9 @@ def live_workers(ledger: Ledger) -> Counter[int]:
     return Counter(json.loads(cast(bytes, sign))["generation"] for sign in signs if sign)
 
 
-def served(ledger: Ledger) -> int:
-    return int(cast(bytes | None, ledger.redis.hget(ledger.keys.served, "generation")) or 0)
+def active_generation(ledger: Ledger) -> int:
+    name = ledger.keys.active_generation
+    return int(cast(bytes | None, ledger.redis.hget(name, "generation")) or 0)
 
 
 @dataclass
@@ -163,14 +164,14 @@ async def test_a_generation_is_built_and_served_while_assignments_go_on(
                         assert build.poll() is None, log.read_text()
                         await asyncio.sleep(0.1)
                 before = traffic.assigned
-                assert served(ledger) == 2
+                assert active_generation(ledger) == 2
                 stopped = await asyncio.to_thread(old.stop)
                 assert stopped == [0]
                 await asyncio.sleep(1)
                 assert traffic.assigned > before
-                # The old one does not come back when Redis forgets which is served.
+                # The old one does not come back when Redis forgets which is active.
                 ledger.redis.delete(*ledger.redis.keys(f"{settings.namespace}:*"))
-                await asyncio.to_thread(until, lambda: served(ledger) == 2)
+                await asyncio.to_thread(until, lambda: active_generation(ledger) == 2)
 
                 refused = await asyncio.to_thread(replay, settings, "rebuild", "drop", "2")
                 assert (refused.returncode, "GENERATION_SERVED" in refused.stderr) == (1, True)
@@ -241,7 +242,7 @@ def test_what_follows_from_a_record_is_told_however_often_the_generations_change
             until(lambda: live_workers(ledger) == {1: 1, 2: 1})
             for number in (2, 1, 2):
                 append_change(settings, number, ChangeKind.SERVED)
-                while served(ledger) != number:
+                while active_generation(ledger) != number:
                     kind = CommandKind.RESUME if answered % 2 else CommandKind.PAUSE
                     assert ledger.command(EXPERIMENT, kind)["accepted"]
                     answered += 1
@@ -269,7 +270,7 @@ def equal_report(settings: Settings) -> dict[str, Any] | None:
     return report if report["difference"] is None else None
 
 
-def test_a_generation_that_is_not_what_the_log_gives_is_not_served(
+def test_a_generation_that_is_not_what_the_log_gives_does_not_become_active(
     settings: Settings, rebuilt: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
     create_topics(settings)
@@ -307,4 +308,4 @@ def test_a_generation_that_is_not_what_the_log_gives_is_not_served(
         assert [each["is_active"] for each in json.loads(shown.stdout)] == [True, False]
         assert "GENERATION_DIFFERENT" in different.stderr
         assert {each.returncode for each in (unknown, alone, alive, different)} == {1}
-        assert served(ledger) == 1
+        assert active_generation(ledger) == 1

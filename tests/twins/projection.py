@@ -40,7 +40,7 @@ class MemoryProjection:
         is_away: Whether every call fails, as without Redis.
         snapshots: Records by generation and experiment id.
         answers: Answers by command id.
-        served: Generation that is served and the epoch of that change; None where nothing is said.
+        active: Generation that is active and the epoch of that change; None where nothing is said.
     """
 
     is_away: bool = False
@@ -48,7 +48,7 @@ class MemoryProjection:
         default_factory=lambda: defaultdict(dict)
     )
     answers: dict[str, Answer] = field(default_factory=dict)
-    served: Generations | None = None
+    active: Generations | None = None
     _heartbeats: dict[str, Heartbeat] = field(default_factory=dict)
     _marks: dict[int, str] = field(default_factory=dict)
     _subscribers: list[asyncio.Queue[tuple[str, int]]] = field(default_factory=list)
@@ -81,7 +81,7 @@ class MemoryProjection:
 
     def flush(self) -> None:
         """Lose everything, as a Redis that was emptied."""
-        self.served = None
+        self.active = None
         for held in (self.snapshots, self.answers, self._heartbeats, self._marks):
             held.clear()
 
@@ -99,10 +99,10 @@ class MemoryProjection:
         return True
 
     def point(self, generations: Generations) -> None:
-        """Take which generation is served, unless that is known of the same change or a newer."""
-        if self.served is None or self.served.epoch < generations.epoch:
-            self.served = generations
-            self.announce("generation", generations.served)
+        """Take which generation is active, unless that is known of the same change or a newer."""
+        if self.active is None or self.active.epoch < generations.epoch:
+            self.active = generations
+            self.announce("generation", generations.active)
 
     def announce(self, name: str, number: int) -> None:
         for subscriber in self._subscribers:
@@ -216,18 +216,18 @@ class MemoryProjectionReader:
         self._last = generation, 0
 
     async def snapshots(self, experiment_ids: Sequence[str]) -> Projected:
-        generation, epoch = self._served()
+        generation, epoch = self._active()
         return self._decoded(epoch, generation, experiment_ids)
 
     async def newer(self, known: Mapping[str, int]) -> Projected:
-        generation, epoch = self._served()
+        generation, epoch = self._active()
         held = self._projection.snapshots[generation]
         changed = [name for name in sorted(held) if known.get(name) != held[name].version]
         found = self._decoded(epoch, generation, changed)
         return Projected(epoch, found.snapshots, found.unreadable, frozenset(held))
 
-    async def served(self) -> int:
-        return self._served()[0]
+    async def active_generation(self) -> int:
+        return self._active()[0]
 
     async def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
         self._projection.check()
@@ -248,7 +248,7 @@ class MemoryProjectionReader:
         return answer
 
     async def live_workers(self) -> list[dict[str, int]]:
-        generation, _ = self._served()
+        generation, _ = self._active()
         return [
             dict(each.dead_letters)
             for each in self._projection.heartbeats()
@@ -269,11 +269,11 @@ class MemoryProjectionReader:
         self._projection.check()
         return Counter(each.generation for each in self._projection.heartbeats())
 
-    def _served(self) -> tuple[int, int]:
+    def _active(self) -> tuple[int, int]:
         self._projection.check()
-        served = self._projection.served
-        if served is not None and not self._is_pinned:
-            self._last = served.served, served.epoch
+        active = self._projection.active
+        if active is not None and not self._is_pinned:
+            self._last = active.active, active.epoch
         return self._last
 
     def _decoded(self, epoch: int, generation: int, names: Sequence[str]) -> Projected:

@@ -80,7 +80,7 @@ def verify(
     archive: Archive = None,
     generation: Annotated[
         int | None,
-        typer.Option(min=1, metavar="NUMBER", help="Compare this generation, not the served one."),
+        typer.Option(min=1, metavar="NUMBER", help="Compare this generation, not the active one."),
     ] = None,
     processes: Processes = CORES,
     as_json: AsJson = False,
@@ -95,7 +95,7 @@ def verify(
     """
     settings = terminal.settings_of(api)
     generations, _ = generations_of(settings)
-    generation = generation or generations.served
+    generation = generation or generations.active
     settings = settings.model_copy(update={"generation": generation})
     numbers = [experiment_number(name) for name in experiment or ()]
     with watched() as watcher:
@@ -104,7 +104,7 @@ def verify(
             projection_of(settings),
             Inputs.of(settings),
             generation=generation,
-            is_active=generation == generations.served,
+            is_active=generation == generations.active,
             experiments=numbers,
             processes=processes,
             watcher=watcher,

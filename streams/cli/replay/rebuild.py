@@ -42,7 +42,7 @@ def register(group: typer.Typer) -> None:
     """Add the commands to the group `replay`."""
     commands = typer.Typer(
         no_args_is_help=True,
-        help="Build another generation of statistics beside the served one, and go over to it.",
+        help="Build another generation of statistics beside the active one, and go over to it.",
     )
     commands.command()(start)
     commands.command()(status)
@@ -69,7 +69,7 @@ def start(
 ) -> None:
     """Build a new generation from the log with workers of its own, and compare it with the log.
 
-    The served one goes on meanwhile, and with it every assignment. The workers end with this
+    The active one goes on meanwhile, and with it every assignment. The workers end with this
     command; what they have built stays until it is dropped.
     """
     settings = rebuild.start(terminal.settings_of(api), generation)
@@ -99,16 +99,16 @@ def switch(
     processes: Processes = PROCESSES,
     api: Api = API_DEFAULT,
 ) -> None:
-    """Compare a generation with the log, and serve it in place of the one that is served.
+    """Compare a generation with the log, and make it the active one.
 
-    Refused unless it is equal to the log, has all that the served one has, and live workers. The
-    one that was served is kept, follows as long as it has workers, and can be switched back to.
+    Refused unless it is equal to the log, has all that the active one has, and live workers. The
+    one that was active is kept, follows as long as it has workers, and can be switched back to.
     """
     _switch(terminal.settings_of(api), generation, timeout, processes)
 
 
 def drop(generation: Generation, api: Api = API_DEFAULT) -> None:
-    """Remove the topics and snapshots of a generation that is not served, for good."""
+    """Remove the topics and snapshots of a generation that is not active, for good."""
     removed = rebuild.drop(terminal.settings_of(api), generation)
     terminal.echo(f"Generation {generation} is dropped: {removed} topics removed.")
 
@@ -155,7 +155,7 @@ def _switch(settings: Settings, generation: int, timeout_s: float, processes: in
     with catching_up() as advance:
         rebuild.catch_up(settings, generation, timeout_s, advance)
     rebuild.switch(settings, generation, compare, timeout_s)
-    terminal.echo(f"Generation {generation} is served.")
+    terminal.echo(f"Generation {generation} is active.")
 
 
 def _compared(settings: Settings, processes: int) -> tuple[Report, Bar]:

@@ -61,7 +61,7 @@ def generations_view(found: Sequence[GenerationStatus]) -> RenderableType:
     for each in found:
         table.add_row(
             str(each.number),
-            "served" if each.is_active else "",
+            "active" if each.is_active else "",
             f"{each.workers}",
             f"{each.folded:,}",
             f"{each.to_fold:,}",

@@ -133,7 +133,7 @@ async def _kafka(
     try:
         client = await asyncio.to_thread(admin_client, settings)
         generations, _ = await asyncio.to_thread(generations_of, settings)
-        settings = settings.model_copy(update={"generation": generations.served})
+        settings = settings.model_copy(update={"generation": generations.active})
         wanted = required_topics(settings)
         names = [topic.name for topic in wanted]
         described = await asyncio.to_thread(describe, settings, names, client=client)

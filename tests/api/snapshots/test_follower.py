@@ -39,7 +39,7 @@ def switch(redis: MemoryProjection, *snapshots: Snapshot) -> None:
     """Have another generation served, which has these snapshots."""
     for each in snapshots:
         redis.put(each, generation=2)
-    redis.point(Generations(served=2, epoch=3))
+    redis.point(Generations(active=2, epoch=3))
 
 
 def test_an_older_snapshot_never_replaces_a_newer_one() -> None:
@@ -313,7 +313,7 @@ async def test_there_may_be_so_many_experiments_that_are_not_archived() -> None:
 
 
 async def test_what_is_noted_of_an_experiment_goes_with_it() -> None:
-    """When it has ended, and when it is not of the generation that is served now."""
+    """When it has ended, and when it is not of the generation that is active now."""
     keys = ReceiptKeys(Settings(receipt_keys=f"1:{'ab' * 16},2:{'cd' * 16}"))  # type: ignore[arg-type]
     redis, now_s = MemoryProjection(), [0.0]
     experiments = Experiments(

@@ -16,27 +16,27 @@ def made(*changes: tuple[int, str]) -> Generations:
 
 
 def test_the_first_is_served_until_the_log_says_otherwise():
-    assert (made().served, made().epoch, made().next) == (1, 0, 2)
-    assert made((2, "started")).served == 1
+    assert (made().active, made().epoch, made().next) == (1, 0, 2)
+    assert made((2, "started")).active == 1
 
 
 def test_a_switch_there_and_back_and_the_numbers_left():
     generations = made((2, "started"), (2, "served"), (3, "started"), (1, "served"))
 
-    assert (generations.served, generations.epoch) == (1, 4)
+    assert (generations.active, generations.epoch) == (1, 4)
     assert (generations.next, generations.kept) == (4, [1, 2, 3])
 
 
 def test_a_dropped_number_is_never_used_again():
     generations = made((2, "started"), (2, "dropped"), (2, "served"), (2, "started"))
 
-    assert (generations.served, generations.kept, generations.next) == (1, [1], 3)
+    assert (generations.active, generations.kept, generations.next) == (1, [1], 3)
 
 
 def test_the_served_one_cannot_be_dropped():
     generations = made((2, "served"), (2, "dropped"), (1, "dropped"))
 
-    assert (generations.served, generations.kept) == (2, [2])
+    assert (generations.active, generations.kept) == (2, [2])
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([*ChangeKind]))))
@@ -45,6 +45,6 @@ def test_the_served_one_is_always_there_and_epochs_only_grow(changes):
     for offset, (number, kind) in enumerate(changes):
         before = generations
         generations = generations.after(offset, GenerationChange(number, kind, 0))
-        assert generations.served in generations.kept
-        assert (generations.epoch > epoch) == (generations.served != before.served)
+        assert generations.active in generations.kept
+        assert (generations.epoch > epoch) == (generations.active != before.active)
         epoch = generations.epoch

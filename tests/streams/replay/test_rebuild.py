@@ -89,7 +89,7 @@ def refusal(action, *arguments: object) -> str:
 def test_what_is_verified_and_complete_is_served(there):
     switch(2)
 
-    assert there.generations.served == 2
+    assert there.generations.active == 2
     assert there.changes == [(2, "served")]
 
 

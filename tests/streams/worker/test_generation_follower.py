@@ -75,16 +75,16 @@ def change(made: GenerationFollower, offset: int, generation: int) -> None:
     )
 
 
-async def test_the_served_generation_reads_everything():
-    made, heard = await follower(2, Generations(served=2, epoch=1))
+async def test_the_active_generation_reads_everything():
+    made, heard = await follower(2, Generations(active=2, epoch=1))
 
     assert made.is_active
     assert made.fence("x-commands", 0) is None
-    assert heard == [Generations(served=2, epoch=1)]
+    assert heard == [Generations(active=2, epoch=1)]
 
 
-async def test_another_one_reads_what_the_served_one_has_committed():
-    made, _ = await follower(3, Generations(served=2, epoch=1))
+async def test_another_one_reads_what_the_active_one_has_committed():
+    made, _ = await follower(3, Generations(active=2, epoch=1))
 
     assert made.fence("x-commands", 0) == 20
     assert made.fence("x-commands", 1) == 0  # nothing yet
@@ -102,11 +102,11 @@ async def test_it_goes_over_when_the_log_says_so():
     change(made, 5, 1)
     await made._look()
     assert made.fence("x-commands", 0) == 10
-    assert [each.served for each in heard] == [1, 2, 1]
+    assert [each.active for each in heard] == [1, 2, 1]
 
 
 async def test_a_change_is_taken_also_when_positions_cannot_be_read(groups):
-    made, _ = await follower(2, Generations(served=2, epoch=1))
+    made, _ = await follower(2, Generations(active=2, epoch=1))
     change(made, 4, 1)
     groups.is_away = True
 

@@ -1,4 +1,4 @@
-"""Who decides: the served generation, on what it knows and on what was logged before it."""
+"""Who decides: the active generation, on what it knows and on what was logged before it."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, was_logge
     world.follower.is_active = False
     await world.step()
     world.follower.is_active = True
-    if was_logged:  # by the generation that was served before
+    if was_logged:  # by the generation that was active before
         decision = Decision(EXPERIMENT, CONCLUDE.value, 1, 2)
         world.log.append("decisions", 0, encode_decision(decision))
     world.publisher._is_taking_over = True
