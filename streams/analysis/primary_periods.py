@@ -45,7 +45,7 @@ class PrimaryPeriods:
         if not all(_is_complete(variant, config.primary_metric) for variant in variants):
             return None
         return cls(
-            read_periods(variants, config.periods.reading, now_ms),
+            read_periods(variants, config.periods.time_weights, now_ms),
             tuple(
                 tuple(
                     MetricTally(

@@ -13,7 +13,7 @@ from streams.stats.direction import Direction
 from streams.stats.families.base import PRIOR_OF_VALUES, WEAK_PRIORS, Family, Priors
 from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
-from streams.stats.nonstationary.periods import Reading
+from streams.stats.nonstationary.periods import TimeWeights
 from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
 from streams.stats.posteriors.normal import FEWEST_DEGREES, NormalPrior
 
@@ -117,9 +117,9 @@ class PeriodSpec(InputModel):
         return self
 
     @property
-    def reading(self) -> Reading:
+    def time_weights(self) -> TimeWeights:
         """The same as the tallies are read."""
-        return Reading(
+        return TimeWeights(
             half_life_s=None if self.half_life is None else float(self.half_life),
             is_delayed=self.delayed,
             is_stratified=self.stratified,

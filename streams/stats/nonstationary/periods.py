@@ -31,7 +31,7 @@ _POINTS = (np.arange(8) + 0.5) / 8.0  # within a period, for the mean over its u
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TimeWeights:
     """Weights of the units of different periods.
 
     Attributes:
@@ -50,13 +50,13 @@ class Reading:
 
 
 def read_periods(
-    variants: Sequence[VariantTally], reading: Reading, now_ms: int
+    variants: Sequence[VariantTally], weights: TimeWeights, now_ms: int
 ) -> tuple[Sample, ...]:
     """Return the samples that posteriors of the means should be of.
 
     Args:
         variants: Tallies that were kept by period.
-        reading: Weights of the periods.
+        weights: Weights of the periods.
         now_ms: Time of the newest event. Events until then that were not counted
             are taken for events that never came.
     """
@@ -65,11 +65,11 @@ def read_periods(
         key=lambda period: period.begins_at_ms,
     )
     rows = [[variant.periods.get(period, _NOBODY) for variant in variants] for period in periods]
-    ages_s, starts = _ages_s(periods), _strata(rows) if reading.is_stratified else [0]
-    arrived = _arrived(periods, rows, now_ms) if reading.is_delayed else None
+    ages_s, starts = _ages_s(periods), _strata(rows) if weights.is_stratified else [0]
+    arrived = _arrived(periods, rows, now_ms) if weights.is_delayed else None
     samples = Samples.tallied(rows, len(variants))
-    if reading.half_life_s is not None and periods:
-        samples = faded(samples, ages_s, reading.half_life_s)
+    if weights.half_life_s is not None and periods:
+        samples = faded(samples, ages_s, weights.half_life_s)
     strata = samples.pooled(starts) if arrived is None else matured(samples, arrived, starts)
     return strata.row(0) if len(starts) == 1 else stratified(strata)
 

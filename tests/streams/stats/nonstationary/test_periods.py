@@ -15,7 +15,7 @@ from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
 from streams.stats.nonstationary.periods import (
     MIN_UNITS_OF_STRATUM,
-    Reading,
+    TimeWeights,
     in_buckets,
     read_periods,
 )
@@ -45,9 +45,9 @@ def variants(*columns):
     ]
 
 
-def read(tallies, now_ms=None, **reading):
+def read(tallies, now_ms=None, **weights):
     n = max(len(each.periods) for each in tallies)
-    return read_periods(tallies, Reading(**reading), n * TICK_MS if now_ms is None else now_ms)
+    return read_periods(tallies, TimeWeights(**weights), n * TICK_MS if now_ms is None else now_ms)
 
 
 @given(st.integers(0, 10**11))
@@ -171,7 +171,7 @@ def test_a_handful_of_old_units_does_not_decide_about_all_young_ones():
     young = {Period(FINEST_SHIFT, 30 + tick): binary(1_000, 100, (100,)) for tick in range(8)}
     tally = VariantTally(periods=add_periods({Period(FINEST_SHIFT, 0): pilot}, young))
 
-    (sample,) = read_periods([tally], Reading(is_delayed=True), 38 * TICK_MS)
+    (sample,) = read_periods([tally], TimeWeights(is_delayed=True), 38 * TICK_MS)
 
     assert sample.mean == pytest.approx(0.1, rel=0.01)
 
@@ -183,15 +183,15 @@ def test_a_stratum_that_has_faded_away_is_no_stratum():
         later = {Period(FINEST_SHIFT, gap): binary(10_000, 500)}
         tally = VariantTally(periods=add_periods(pilot, later))
         first, second = read_periods(
-            [tally, tally], Reading(900.0, is_stratified=True), (gap + 1) * TICK_MS
+            [tally, tally], TimeWeights(900.0, is_stratified=True), (gap + 1) * TICK_MS
         )
         assert first.mean == pytest.approx(0.05)
         assert second == first
 
 
 def test_before_any_unit_there_is_nothing():
-    for reading in (Reading(), Reading(900.0, is_delayed=True, is_stratified=True)):
-        assert read_periods([VariantTally()] * 2, reading, 0) == (Sample(0, 0, 0, 0, 0),) * 2
+    for weights in (TimeWeights(), TimeWeights(900.0, is_delayed=True, is_stratified=True)):
+        assert read_periods([VariantTally()] * 2, weights, 0) == (Sample(0, 0, 0, 0, 0),) * 2
 
 
 counts = st.integers(0, 200).flatmap(
@@ -201,7 +201,7 @@ columns = st.integers(1, 12).flatmap(
     lambda n: st.lists(st.lists(counts, min_size=n, max_size=n), min_size=2, max_size=4)
 )
 readings = st.builds(
-    Reading,
+    TimeWeights,
     st.one_of(st.none(), st.floats(100.0, 1e7)),
     st.booleans(),
     st.booleans(),
@@ -227,22 +227,22 @@ def test_read_all_alike_it_is_the_sample_of_all_units(rows):
 
 
 @given(columns, readings)
-def test_variants_change_places_with_their_samples(rows, reading):
+def test_variants_change_places_with_their_samples(rows, weights):
     tallies = variants(*([valued(*each) for each in row] for row in rows))
     now_ms = len(rows[0]) * TICK_MS
 
-    there = read_periods(tallies, reading, now_ms)
-    back = read_periods(tallies[::-1], reading, now_ms)[::-1]
+    there = read_periods(tallies, weights, now_ms)
+    back = read_periods(tallies[::-1], weights, now_ms)[::-1]
 
     for one, other in zip(there, back, strict=True):
         assert astuple(one) == pytest.approx(astuple(other), rel=1e-9, abs=1e-6)
 
 
 @given(columns, readings)
-def test_there_are_never_more_units_than_were_assigned(rows, reading):
+def test_there_are_never_more_units_than_were_assigned(rows, weights):
     tallies = variants(*([valued(*each) for each in row] for row in rows))
 
-    samples = read_periods(tallies, reading, len(rows[0]) * TICK_MS)
+    samples = read_periods(tallies, weights, len(rows[0]) * TICK_MS)
 
     for sample, row in zip(samples, rows, strict=True):
         assert sample.units <= sum(units for units, _, _ in row) * (1 + 1e-9)
@@ -254,7 +254,7 @@ def test_periods_are_in_order_of_time_and_not_of_length():
     tally = VariantTally(periods=add_periods(ticks))
     assert len({period.shift for period in tally.periods}) > 1
 
-    (sample,) = read_periods([tally], Reading(half_life_s=2.0 * TICK_MS / 1000), 40 * TICK_MS)
+    (sample,) = read_periods([tally], TimeWeights(half_life_s=2.0 * TICK_MS / 1000), 40 * TICK_MS)
 
     newest = tick_of(39 * TICK_MS)
     exact = sum(40 * 2 ** (-(newest - tick + 0.5) / 2) for tick in range(40))
