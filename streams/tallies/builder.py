@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from operator import add, attrgetter
 from types import MappingProxyType
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
-from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
-from streams.tallies.drafts import maker_of
-from streams.tallies.linear import LinearSums, add_entries
+from streams.tallies.cell import CELL_COUNTS, VARIANT_FIELDS, Cell, Source, VariantTally
+from streams.tallies.freezing import (
+    BINARY,
+    FURTHER,
+    N_SUMS,
+    POSITIVE,
+    SQUARED,
+    TOTAL,
+    UNITS,
+    grams,
+    metric_tallies,
+    moments_of,
+    product_tallies,
+    unit_sums,
+)
 from streams.tallies.periods import PeriodSums, tick_of
 from streams.tallies.plan import Pair
-from streams.tallies.weights import unit_weights
 
 _NEVER = 1 << 63
 _NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
-_new_metric = maker_of(MetricTally)
-_new_variant = maker_of(VariantTally)
 _NOBODY = VariantTally()
-_NO_VALUES = MetricTally()
-_NO_PRODUCT = ProductTally()
-_SQUARE = MICRO * MICRO
 _BINARIES = (0, MICRO)
-_N_SUMS = 6
-_UNITS, _FURTHER, _TOTAL, _SQUARED, _POSITIVE, _BINARY = range(_N_SUMS)  # of `_metrics`
-_unit_sums = attrgetter("units", "weight", "weight_squared", "overlap", "overlap_squared")
-_MOMENTS = frozenset({"moment", "positive_moment"})
-_value_sums = attrgetter(*[each.name for each in fields(MetricTally) if each.name not in _MOMENTS])
+_MERGED = [*CELL_COUNTS.values()]
+_counts = attrgetter(*CELL_COUNTS)
+_new_counts = attrgetter(*[f"_{name}" for name in CELL_COUNTS])
 _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
 
 
 class CellBuilder:
     """Sums over the events since the last cell of one experiment and partition.
 
-    They are kept by propensity, so that the weights, which are the same for all units with the same
-    propensity, are multiplied in once per batch: sum(w * x) = w * sum(x), exactly. So are the
-    products of features, which are the same for all units of a variant in one context.
+    They are kept by propensity, and units with features by context (`streams.tallies.freezing`).
 
     Args:
         experiment: The experiment as a 64-bit number.
@@ -155,21 +155,21 @@ class CellBuilder:
             return
         sums = self._metrics.get(key)
         if sums is None:
-            sums = self._metrics[key] = [0] * _N_SUMS
+            sums = self._metrics[key] = [0] * N_SUMS
         if before is None:
-            sums[_UNITS] += 1
-            sums[_SQUARED] += value * value
+            sums[UNITS] += 1
+            sums[SQUARED] += value * value
             converted = int(value > 0)
         else:
-            sums[_FURTHER] += 1
+            sums[FURTHER] += 1
             after = before + value
-            sums[_SQUARED] += value * (before + after)  # after**2 - before**2
+            sums[SQUARED] += value * (before + after)  # after**2 - before**2
             converted = (after > 0) - (before > 0)
         if converted:
-            sums[_POSITIVE] += converted
-        sums[_TOTAL] += value
+            sums[POSITIVE] += converted
+        sums[TOTAL] += value
         if observed == MICRO or not observed:
-            sums[_BINARY] += 1
+            sums[BINARY] += 1
         if vector is not None:
             variant, _, metric = key
             reward = variant, metric, vector
@@ -233,17 +233,17 @@ class CellBuilder:
                 continue
             sums = added.get(key)
             if sums is None:
-                sums = added[key] = [0] * _N_SUMS
-            sums[_UNITS] += 1
-            sums[_TOTAL] += value
-            sums[_SQUARED] += value * value
+                sums = added[key] = [0] * N_SUMS
+            sums[UNITS] += 1
+            sums[TOTAL] += value
+            sums[SQUARED] += value * value
             if value > 0:
-                sums[_POSITIVE] += 1
+                sums[POSITIVE] += 1
             elif not value:
-                sums[_BINARY] += 1
+                sums[BINARY] += 1
         for key, value, each in zip(keys, values, observed or (), strict=False):
             if each != value and (differs := (each in _BINARIES) - (value in _BINARIES)):
-                added.setdefault(key, [0] * _N_SUMS)[_BINARY] += differs
+                added.setdefault(key, [0] * N_SUMS)[BINARY] += differs
         self._hw = max(self._hw, offset)
         if self._ones:
             for key, count in ones.items():
@@ -288,29 +288,14 @@ class CellBuilder:
             return None
         experiment, source, partition = self._place
         variants = self._variants()
-        old = self.cell
-        if old is not None:
-            self._first_at_ms = min(self._first_at_ms, old.first_at_ms)
-            self._last_at_ms = max(self._last_at_ms, old.last_at_ms)
-            self._duplicates += old.duplicates
-            self._unremembered += old.unremembered
-            self._crossed_units += old.crossed_units
-            self._most_events = max(self._most_events, old.most_events)
-            self._full_units += old.full_units
-        self.cell = Cell(
-            experiment,
-            source,
-            partition,
-            self._hw,
-            self._first_at_ms,
-            self._last_at_ms,
-            self._duplicates,
-            variants,
-            self._unremembered,
-            self._crossed_units,
-            self._most_events,
-            self._full_units,
-        )
+        counts: Sequence[int] = _new_counts(self)
+        if self.cell is not None:
+            counts = [
+                merged(before, new)
+                for merged, before, new in zip(_MERGED, _counts(self.cell), counts, strict=True)
+            ]
+        named = dict(zip(CELL_COUNTS, counts, strict=True))
+        self.cell = Cell(experiment, source, partition, self._hw, variants=variants, **named)
         self._reset()
         return self.cell
 
@@ -335,8 +320,10 @@ class CellBuilder:
     def _variants(self) -> dict[int, VariantTally]:
         """Return the tallies of the newest cell with all that was added to them."""
         known = _NO_VARIANTS if self.cell is None else self.cell.variants
-        units, grams, metrics = self._units_of(known), self._grams_of(known), self._values_of(known)
-        products = self._products_of(known)
+        units, matrices = unit_sums(self._units, known), grams(self._contexts, known)
+        moments, positive_moments = moments_of(self._rewards), moments_of(self._conversions)
+        metrics = metric_tallies(self._metrics, self._ones, moments, positive_moments, known)
+        products = product_tallies(self._products, known)
         periods = self._periods.freeze({variant: old.periods for variant, old in known.items()})
         moved = {
             variant
@@ -346,188 +333,11 @@ class CellBuilder:
         variants = dict(known)
         for variant in units.keys() | metrics.keys() | moved:
             old = known.get(variant, _NOBODY)
-            sums = units.get(variant) or _unit_sums(old)
-            n_units, weight, weight_squared, overlap, overlap_squared = sums
-            named = {**old.metrics, **metrics.get(variant, {})}
-            variants[variant] = _new_variant(
-                n_units,
-                weight,
-                weight_squared,
-                dict(sorted(named.items())),
-                grams.get(variant, old.gram),
-                overlap,
-                overlap_squared,
+            variants[variant] = VARIANT_FIELDS.new(
+                *(units.get(variant) or VARIANT_FIELDS.values(old)),
+                matrices.get(variant, old.gram),
+                dict(sorted({**old.metrics, **metrics.get(variant, {})}.items())),
                 products.get(variant, old.products),
                 periods.get(variant, old.periods),
             )
         return dict(sorted(variants.items()))
-
-    def _units_of(self, known: Mapping[int, VariantTally]) -> dict[int, list[int]]:
-        """Return the `_unit_sums` of the variants that have new units."""
-        units: dict[int, list[int]] = {}
-        for (variant, propensity), count in self._units.items():
-            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
-            sums = units.get(variant)
-            if sums is None:
-                sums = units[variant] = list(_unit_sums(known.get(variant, _NOBODY)))
-            sums[0] += count
-            sums[1] += inverse * count
-            sums[2] += inverse_squared * count
-            sums[3] += overlap * count
-            sums[4] += overlap_squared * count
-        return units
-
-    def _values_of(self, known: Mapping[int, VariantTally]) -> dict[int, dict[str, MetricTally]]:
-        """Return the metrics that have new values, by variant and name."""
-        values = self._sums_of(known)
-        moments, positive_moments = _moments(self._rewards), _moments(self._conversions)
-        metrics: defaultdict[int, dict[str, MetricTally]] = defaultdict(dict)
-        for (variant, name), sums in values.items():
-            old = _metric(known, variant, name)
-            (
-                n_units,
-                n,
-                total,
-                squared,
-                weighted,
-                weighted_squared,
-                overlap_total,
-                overlap_cross,
-                overlap_squared,
-                weighted_cross,
-                binary,
-                positive,
-                surplus_weighted_total,
-                surplus_weighted_cross,
-                surplus_overlap_total,
-                surplus_overlap_cross,
-            ) = sums
-            if binary != n:
-                surplus_weighted_total = surplus_weighted_cross = 0
-                surplus_overlap_total = surplus_overlap_cross = 0
-            metrics[variant][name] = _new_metric(
-                n_units,
-                n,
-                total,
-                squared,
-                weighted,
-                weighted_squared,
-                add_entries(old.moment, moments[variant, name])
-                if (variant, name) in moments
-                else old.moment,
-                overlap_total,
-                overlap_cross,
-                overlap_squared,
-                weighted_cross,
-                binary,
-                positive,
-                surplus_weighted_total,
-                surplus_weighted_cross,
-                surplus_overlap_total,
-                surplus_overlap_cross,
-                add_entries(old.positive_moment, positive_moments[variant, name])
-                if (variant, name) in positive_moments
-                else old.positive_moment,
-            )
-        return metrics
-
-    def _sums_of(self, known: Mapping[int, VariantTally]) -> dict[tuple[int, str], list[int]]:
-        """Return the `_value_sums` of the metrics that have new values, by variant and name."""
-        values: dict[tuple[int, str], list[int]] = {}
-        for (variant, propensity, name), found in self._metrics.items():
-            n_units, further, total, squared, positive, binary = found
-            n = n_units + further
-            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
-            sums = values.get((variant, name))
-            if sums is None:
-                sums = values[variant, name] = list(_value_sums(_metric(known, variant, name)))
-            sums[0] += n_units
-            sums[1] += n
-            sums[2] += total
-            sums[3] += squared
-            sums[4] += inverse * total
-            sums[5] += inverse_squared * squared
-            sums[6] += overlap * total
-            sums[7] += overlap_squared * total
-            sums[8] += overlap_squared * squared
-            sums[9] += inverse_squared * total
-            sums[10] += binary
-            sums[11] += positive
-            surplus = total - positive * MICRO
-            if surplus and binary == n:  # what is not binary has no such sums in the end
-                sums[12] += inverse * surplus
-                sums[13] += inverse_squared * surplus
-                sums[14] += overlap * surplus
-                sums[15] += overlap_squared * surplus
-        for (variant, name), weights in self._weights_of_ones().items():
-            n, inverse, inverse_squared, overlap, overlap_squared = weights
-            sums = values.get((variant, name))
-            if sums is None:
-                sums = values[variant, name] = list(_value_sums(_metric(known, variant, name)))
-            sums[0] += n
-            sums[1] += n
-            sums[2] += n * MICRO
-            sums[3] += n * _SQUARE
-            sums[4] += inverse * MICRO
-            sums[5] += inverse_squared * _SQUARE
-            sums[6] += overlap * MICRO
-            sums[7] += overlap_squared * MICRO
-            sums[8] += overlap_squared * _SQUARE
-            sums[9] += inverse_squared * MICRO
-            sums[10] += n
-            sums[11] += n
-        return values
-
-    def _weights_of_ones(self) -> dict[tuple[int, str], list[int]]:
-        """Return the number and the sums of `unit_weights` of `_ones`, by variant and metric."""
-        weights: dict[tuple[int, str], list[int]] = {}
-        for (variant, propensity, name), n in self._ones.items():
-            inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
-            sums = weights.get((variant, name))
-            if sums is None:
-                sums = weights[variant, name] = [0, 0, 0, 0, 0]
-            sums[0] += n
-            sums[1] += inverse * n
-            sums[2] += inverse_squared * n
-            sums[3] += overlap * n
-            sums[4] += overlap_squared * n
-        return weights
-
-    def _products_of(
-        self, known: Mapping[int, VariantTally]
-    ) -> dict[int, dict[Pair, ProductTally]]:
-        """Return the products of the variants that have new ones, in order of their pairs."""
-        products: dict[int, dict[Pair, ProductTally]] = {}
-        for (variant, propensity, pair), total in self._products.items():
-            _, inverse_squared, _, overlap_squared = unit_weights(propensity)
-            sums = products.get(variant)
-            if sums is None:
-                sums = products[variant] = dict(known.get(variant, _NOBODY).products)
-            sums[pair] = sums.get(pair, _NO_PRODUCT) + ProductTally(
-                total, inverse_squared * total, overlap_squared * total
-            )
-        return {variant: dict(sorted(sums.items())) for variant, sums in products.items()}
-
-    def _grams_of(self, known: Mapping[int, VariantTally]) -> dict[int, tuple[int, ...]]:
-        """Return the matrices of the variants that have new units with features."""
-        grams: defaultdict[int, LinearSums] = defaultdict(LinearSums)
-        for (variant, vector), count in self._contexts.items():
-            grams[variant].add_unit(vector, count)
-        return {
-            variant: add_entries(known.get(variant, _NOBODY).gram, sums.freeze().gram)
-            for variant, sums in grams.items()
-        }
-
-
-def _moments(
-    values: Mapping[tuple[int, str, Vector], int],
-) -> dict[tuple[int, str], tuple[int, ...]]:
-    """Return the sums of vector times value, by variant and metric."""
-    moments: defaultdict[tuple[int, str], LinearSums] = defaultdict(LinearSums)
-    for (variant, name, vector), value in values.items():
-        moments[variant, name].add_value(vector, value)
-    return {key: sums.freeze().moment for key, sums in moments.items()}
-
-
-def _metric(known: Mapping[int, VariantTally], variant: int, name: str) -> MetricTally:
-    return known.get(variant, _NOBODY).metrics.get(name, _NO_VALUES)

@@ -12,12 +12,24 @@ do no harm: a join-semilattice under a commutative monoid.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from functools import reduce
+from operator import add, attrgetter
+from typing import Any
 
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
-from streams.tallies.linear import add_entries
+from streams.tallies.fields import (
+    ADD,
+    MERGE,
+    FieldTable,
+    Statistic,
+    Weight,
+    add_named,
+    entries,
+    summed,
+)
 from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair
 
@@ -31,46 +43,46 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MetricTally:
-    """One metric of one variant. The value of a unit is the sum of its observations.
+    """One metric of one variant. The value x of a unit is the sum of its observations.
 
     Attributes:
         units: Units with at least one observation.
         observations: Observations counted.
-        total: Sum of the unit values, in micro-units.
-        total_squared: Sum of their squares, in micro-units squared.
-        weighted_total: Sum of (unit value / propensity); both factors in micro-units.
-        weighted_total_squared: Sum of (unit value / propensity) squared; micro-units to the 4th.
-        moment: As in `LinearTally`, of the units with features; empty without any.
-        overlap_total: Sum of v * unit value; v as a numerator over 2**32, the value in micro-units.
-        overlap_cross: Sum of v**2 * unit value; likewise.
-        overlap_total_squared: Sum of (v * unit value) squared; likewise.
-        weighted_cross: Sum of unit value / propensity squared; micro-units to the 3rd.
+        total: Sum of x, in micro-units.
+        total_squared: Sum of x**2, in micro-units squared.
+        weighted_total: Sum of w * x; both factors in micro-units.
+        weighted_total_squared: Sum of (w * x)**2; micro-units to the 4th.
+        overlap_total: Sum of v * x; v as a numerator over 2**32, x in micro-units.
+        overlap_cross: Sum of v**2 * x; likewise.
+        overlap_total_squared: Sum of (v * x)**2; likewise.
+        weighted_cross: Sum of w**2 * x; micro-units to the 3rd.
         binary_observations: Observations that are 0 or 1.
-        positive_units: Units whose value is above 0.
+        positive_units: Units with x > 0.
         surplus_weighted_total: What of `weighted_total` is beyond the value 1 of each of them; 0
             unless every observation is 0 or 1.
         surplus_weighted_cross, surplus_overlap_total, surplus_overlap_cross: Likewise.
-        positive_moment: Sum of their vectors, in 1 / FEATURE_ONE, as in `moment`.
+        moment: As in `LinearTally`, of the units with features; empty without any.
+        positive_moment: Sum of the vectors of units with x > 0, in 1 / FEATURE_ONE, as in `moment`.
     """
 
-    units: int = 0
-    observations: int = 0
-    total: int = 0
-    total_squared: int = 0
-    weighted_total: int = 0
-    weighted_total_squared: int = 0
-    moment: tuple[int, ...] = ()
-    overlap_total: int = 0
-    overlap_cross: int = 0
-    overlap_total_squared: int = 0
-    weighted_cross: int = 0
-    binary_observations: int = 0
-    positive_units: int = 0
-    surplus_weighted_total: int = 0
-    surplus_weighted_cross: int = 0
-    surplus_overlap_total: int = 0
-    surplus_overlap_cross: int = 0
-    positive_moment: tuple[int, ...] = ()
+    units: int = summed(Statistic.UNITS)
+    observations: int = summed(Statistic.OBSERVATIONS)
+    total: int = summed(Statistic.VALUE)
+    total_squared: int = summed(Statistic.SQUARE)
+    weighted_total: int = summed(Statistic.VALUE, Weight.INVERSE)
+    weighted_total_squared: int = summed(Statistic.SQUARE, Weight.INVERSE_SQUARED)
+    overlap_total: int = summed(Statistic.VALUE, Weight.OVERLAP)
+    overlap_cross: int = summed(Statistic.VALUE, Weight.OVERLAP_SQUARED)
+    overlap_total_squared: int = summed(Statistic.SQUARE, Weight.OVERLAP_SQUARED)
+    weighted_cross: int = summed(Statistic.VALUE, Weight.INVERSE_SQUARED)
+    binary_observations: int = summed(Statistic.BINARY)
+    positive_units: int = summed(Statistic.POSITIVE)
+    surplus_weighted_total: int = summed(Statistic.SURPLUS, Weight.INVERSE)
+    surplus_weighted_cross: int = summed(Statistic.SURPLUS, Weight.INVERSE_SQUARED)
+    surplus_overlap_total: int = summed(Statistic.SURPLUS, Weight.OVERLAP)
+    surplus_overlap_cross: int = summed(Statistic.SURPLUS, Weight.OVERLAP_SQUARED)
+    moment: tuple[int, ...] = entries()
+    positive_moment: tuple[int, ...] = entries()
 
     @property
     def is_binary(self) -> bool:
@@ -82,44 +94,39 @@ class MetricTally:
 
         It counts the units with at least one observation of 1. For tallies that are `is_binary`.
         """
-        weighted_cross = self.weighted_cross - self.surplus_weighted_cross
-        overlap_cross = self.overlap_cross - self.surplus_overlap_cross
-        return replace(
-            self,
-            total=MICRO * self.positive_units,
-            total_squared=MICRO * MICRO * self.positive_units,
-            weighted_total=self.weighted_total - self.surplus_weighted_total,
-            weighted_total_squared=MICRO * weighted_cross,  # x**2 = x for 0 and 1
-            moment=tuple(MICRO * entry for entry in self.positive_moment),
-            overlap_total=self.overlap_total - self.surplus_overlap_total,
-            overlap_cross=overlap_cross,
-            overlap_total_squared=MICRO * overlap_cross,
-            weighted_cross=weighted_cross,
-        )
+        sums = METRIC_FIELDS.by_use(self)
+        sums[Statistic.SURPLUS, Weight.ONE] = self.total - MICRO * self.positive_units
+
+        def value(weight: Weight) -> int:
+            return sums[Statistic.VALUE, weight] - sums[Statistic.SURPLUS, weight]
+
+        changed: dict[str, Any] = {
+            each.name: value(each.weight)
+            if each.statistic is Statistic.VALUE
+            else MICRO * value(each.weight)  # x**2 = x for 0 and 1
+            for each in METRIC_FIELDS.sums
+            if each.statistic in {Statistic.VALUE, Statistic.SQUARE}
+        }
+        moment = tuple(MICRO * entry for entry in self.positive_moment)
+        return replace(self, moment=moment, **changed)
 
     def __add__(self, other: MetricTally) -> MetricTally:
         # As in one cell with the observations of both.
-        is_binary = self.is_binary and other.is_binary
-        return MetricTally(
-            self.units + other.units,
-            self.observations + other.observations,
-            self.total + other.total,
-            self.total_squared + other.total_squared,
-            self.weighted_total + other.weighted_total,
-            self.weighted_total_squared + other.weighted_total_squared,
-            add_entries(self.moment, other.moment),
-            self.overlap_total + other.overlap_total,
-            self.overlap_cross + other.overlap_cross,
-            self.overlap_total_squared + other.overlap_total_squared,
-            self.weighted_cross + other.weighted_cross,
-            self.binary_observations + other.binary_observations,
-            self.positive_units + other.positive_units,
-            self.surplus_weighted_total + other.surplus_weighted_total if is_binary else 0,
-            self.surplus_weighted_cross + other.surplus_weighted_cross if is_binary else 0,
-            self.surplus_overlap_total + other.surplus_overlap_total if is_binary else 0,
-            self.surplus_overlap_cross + other.surplus_overlap_cross if is_binary else 0,
-            add_entries(self.positive_moment, other.positive_moment),
-        )
+        return METRIC_FIELDS.new(*without_surplus(METRIC_FIELDS.added(self, other)))
+
+
+METRIC_FIELDS = FieldTable(MetricTally)
+_SURPLUS = METRIC_FIELDS.places(Statistic.SURPLUS)
+(_OBSERVATIONS,) = METRIC_FIELDS.places(Statistic.OBSERVATIONS)
+(_BINARY,) = METRIC_FIELDS.places(Statistic.BINARY)
+
+
+def without_surplus(sums: list[Any]) -> list[Any]:
+    """Set the sums of surplus to 0 unless every observation is 0 or 1, and return the sums."""
+    if sums[_OBSERVATIONS] != sums[_BINARY]:
+        for place in _SURPLUS:
+            sums[place] = 0
+    return sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +134,20 @@ class ProductTally:
     """Products of two metrics of one variant, over the units that have both.
 
     Attributes:
-        total: Sum of (unit value of one * unit value of the other), in micro-units squared.
-        weighted_total: Sum of the same / propensity squared, in micro-units to the 4th.
-        overlap_total: Sum of the same * (1 - propensity) squared; that as a numerator over 2**32.
+        total: Sum of x * y, x and y being a unit's values, in micro-units squared.
+        weighted_total: Sum of w**2 * x * y, in micro-units to the 4th.
+        overlap_total: Sum of v**2 * x * y; v as a numerator over 2**32.
     """
 
-    total: int = 0
-    weighted_total: int = 0
-    overlap_total: int = 0
+    total: int = summed(Statistic.VALUE)
+    weighted_total: int = summed(Statistic.VALUE, Weight.INVERSE_SQUARED)
+    overlap_total: int = summed(Statistic.VALUE, Weight.OVERLAP_SQUARED)
 
     def __add__(self, other: ProductTally) -> ProductTally:
-        return ProductTally(
-            self.total + other.total,
-            self.weighted_total + other.weighted_total,
-            self.overlap_total + other.overlap_total,
-        )
+        return PRODUCT_FIELDS.new(*PRODUCT_FIELDS.added(self, other))
+
+
+PRODUCT_FIELDS = FieldTable(ProductTally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,46 +156,32 @@ class VariantTally:
 
     Attributes:
         units: Units assigned.
-        weight: Sum of 1 / propensity over them, in micro-units.
-        weight_squared: Sum of (1 / propensity) squared, in micro-units squared.
-        metrics: Every metric observed, by name, in order of the names.
+        weight: Sum of w over them, in micro-units.
+        weight_squared: Sum of w**2, in micro-units squared.
+        overlap: Sum of v over them, in 1 / 2**32.
+        overlap_squared: Sum of v**2, in 1 / 2**64.
         gram: As in `LinearTally`, of the units with features; empty without any.
-        overlap: Sum of v over the units, in 1 / 2**32.
-        overlap_squared: Sum of v squared, in 1 / 2**64.
+        metrics: Every metric observed, by name, in order of the names.
         products: Products of the pairs that the plan of the experiment names, in their order.
         periods: Its units by period of assignment, with the metric that the plan names, in order of
             the periods; empty if it names none.
     """
 
-    units: int = 0
-    weight: int = 0
-    weight_squared: int = 0
-    metrics: Mapping[str, MetricTally] = field(default_factory=dict)
-    gram: tuple[int, ...] = ()
-    overlap: int = 0
-    overlap_squared: int = 0
-    products: Mapping[Pair, ProductTally] = field(default_factory=dict)
-    periods: ByPeriod = field(default_factory=dict)
+    units: int = summed(Statistic.UNITS)
+    weight: int = summed(Statistic.UNITS, Weight.INVERSE)
+    weight_squared: int = summed(Statistic.UNITS, Weight.INVERSE_SQUARED)
+    overlap: int = summed(Statistic.UNITS, Weight.OVERLAP)
+    overlap_squared: int = summed(Statistic.UNITS, Weight.OVERLAP_SQUARED)
+    gram: tuple[int, ...] = entries()
+    metrics: Mapping[str, MetricTally] = field(default_factory=dict, metadata={ADD: add_named})
+    products: Mapping[Pair, ProductTally] = field(default_factory=dict, metadata={ADD: add_named})
+    periods: ByPeriod = field(default_factory=dict, metadata={ADD: add_periods})
 
     def __add__(self, other: VariantTally) -> VariantTally:
-        none, no_product = MetricTally(), ProductTally()
-        return VariantTally(
-            self.units + other.units,
-            self.weight + other.weight,
-            self.weight_squared + other.weight_squared,
-            {
-                name: self.metrics.get(name, none) + other.metrics.get(name, none)
-                for name in sorted(self.metrics.keys() | other.metrics.keys())
-            },
-            add_entries(self.gram, other.gram),
-            self.overlap + other.overlap,
-            self.overlap_squared + other.overlap_squared,
-            {
-                pair: self.products.get(pair, no_product) + other.products.get(pair, no_product)
-                for pair in sorted(self.products.keys() | other.products.keys())
-            },
-            add_periods(self.periods, other.periods),
-        )
+        return VARIANT_FIELDS.new(*VARIANT_FIELDS.added(self, other))
+
+
+VARIANT_FIELDS = FieldTable(VariantTally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,14 +209,18 @@ class Cell:
     source: Source
     partition: int
     hw: int
-    first_at_ms: int
-    last_at_ms: int
-    duplicates: int
+    first_at_ms: int = field(metadata={MERGE: min})
+    last_at_ms: int = field(metadata={MERGE: max})
+    duplicates: int = field(metadata={MERGE: add})
     variants: Mapping[int, VariantTally]
-    unremembered: int = 0
-    crossed_units: int = 0
-    most_events: int = 0
-    full_units: int = 0
+    unremembered: int = field(default=0, metadata={MERGE: add})
+    crossed_units: int = field(default=0, metadata={MERGE: add})
+    most_events: int = field(default=0, metadata={MERGE: max})
+    full_units: int = field(default=0, metadata={MERGE: add})
+
+
+CELL_COUNTS = {each.name: each.metadata[MERGE] for each in fields(Cell) if MERGE in each.metadata}
+"""How two counts of cells become one, by name: `min`, `max` or `add`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,21 +283,16 @@ def merge(cells: Iterable[Cell]) -> Tally:
     if not newest:
         return Tally()
     chosen = tuple(newest[place] for place in sorted(newest))
+    counts = {
+        name: reduce(merged, map(attrgetter(name), chosen)) for name, merged in CELL_COUNTS.items()
+    }
+    unremembered = sum(cell.unremembered for cell in chosen if cell.source is Source.IMPRESSIONS)
+    counts["unremembered"] -= unremembered
     return Tally(
-        first_at_ms=min(cell.first_at_ms for cell in chosen),
-        last_at_ms=max(cell.last_at_ms for cell in chosen),
-        duplicates=sum(cell.duplicates for cell in chosen),
+        **counts,
         variants=add_variants(*(cell.variants for cell in chosen)),
         cells=chosen,
-        unremembered_units=sum(
-            cell.unremembered for cell in chosen if cell.source is Source.IMPRESSIONS
-        ),
-        unremembered=sum(
-            cell.unremembered for cell in chosen if cell.source is Source.OBSERVATIONS
-        ),
-        crossed_units=sum(cell.crossed_units for cell in chosen),
-        most_events=max(cell.most_events for cell in chosen),
-        full_units=sum(cell.full_units for cell in chosen),
+        unremembered_units=unremembered,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from streams.tallies.cell import MetricTally, ProductTally
+from streams.tallies.cell import METRIC_FIELDS, PRODUCT_FIELDS, MetricTally, ProductTally
+from streams.tallies.fields import Statistic, Weight
 
 
 def combine(
@@ -31,26 +32,21 @@ def combine(
         1
     """
     a, b = Fraction(alpha), Fraction(beta)
+    x, y = METRIC_FIELDS.by_use(first), METRIC_FIELDS.by_use(second)
+    xy = PRODUCT_FIELDS.by_use(product)
 
-    def linear(x: int, y: int) -> int:
-        return round(a * x + b * y)
+    def combined(statistic: Statistic, weight: Weight) -> int:
+        one, other = x[statistic, weight], y[statistic, weight]
+        match statistic:
+            case Statistic.UNITS | Statistic.OBSERVATIONS:
+                return one + other
+            case Statistic.VALUE:
+                return round(a * one + b * other)
+            case Statistic.SQUARE:
+                both = xy[Statistic.VALUE, weight]
+                return round(a * a * one + 2 * a * b * both + b * b * other)
+            case _:  # of a combination nothing is 0 or 1
+                return 0
 
-    def quadratic(x: int, xy: int, y: int) -> int:
-        return round(a * a * x + 2 * a * b * xy + b * b * y)
-
-    return MetricTally(
-        units=first.units + second.units,
-        observations=first.observations + second.observations,
-        total=linear(first.total, second.total),
-        total_squared=quadratic(first.total_squared, product.total, second.total_squared),
-        weighted_total=linear(first.weighted_total, second.weighted_total),
-        weighted_total_squared=quadratic(
-            first.weighted_total_squared, product.weighted_total, second.weighted_total_squared
-        ),
-        overlap_total=linear(first.overlap_total, second.overlap_total),
-        overlap_cross=linear(first.overlap_cross, second.overlap_cross),
-        overlap_total_squared=quadratic(
-            first.overlap_total_squared, product.overlap_total, second.overlap_total_squared
-        ),
-        weighted_cross=linear(first.weighted_cross, second.weighted_cross),
-    )
+    sums = [combined(each.statistic, each.weight) for each in METRIC_FIELDS.sums]
+    return METRIC_FIELDS.new(*sums, (), ())

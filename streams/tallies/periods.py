@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from streams.model.quantities import MICRO
-from streams.tallies.linear import add_entries
+from streams.tallies.fields import FieldTable, Statistic, entries, summed
 
 FINEST_SHIFT = 18
 """The shortest periods are 2**18 ms, which is 4.4 minutes."""
@@ -82,17 +82,17 @@ class PeriodTally:
         units_with_value: Units with at least one observation.
         total: Sum of the unit values, in micro-units.
         total_squared: Sum of their squares, in micro-units squared.
+        positive_units: Units whose value is above 0.
         arrivals: Observations by `delay_bucket` of the time since their assignment, up to the last
             bucket with any.
-        positive_units: Units whose value is above 0.
     """
 
-    units: int = 0
-    units_with_value: int = 0
-    total: int = 0
-    total_squared: int = 0
-    arrivals: tuple[int, ...] = ()
-    positive_units: int = 0
+    units: int = summed(Statistic.UNITS)
+    units_with_value: int = summed(Statistic.UNITS)
+    total: int = summed(Statistic.VALUE)
+    total_squared: int = summed(Statistic.SQUARE)
+    positive_units: int = summed(Statistic.POSITIVE)
+    arrivals: tuple[int, ...] = entries(are_counts=True)
 
     def once(self) -> PeriodTally:
         """Return the tally of the same units, whose value is 1 if it is above 0, and else 0."""
@@ -103,15 +103,10 @@ class PeriodTally:
         )
 
     def __add__(self, other: PeriodTally) -> PeriodTally:
-        return PeriodTally(
-            self.units + other.units,
-            self.units_with_value + other.units_with_value,
-            self.total + other.total,
-            self.total_squared + other.total_squared,
-            add_entries(self.arrivals, other.arrivals),
-            self.positive_units + other.positive_units,
-        )
+        return PERIOD_FIELDS.new(*PERIOD_FIELDS.added(self, other))
 
+
+PERIOD_FIELDS = FieldTable(PeriodTally)
 
 ByPeriod = Mapping[Period, PeriodTally]
 """Tallies by period of assignment, in order of the periods."""
@@ -208,8 +203,8 @@ class PeriodSums:
                 with_value,
                 total,
                 total_squared,
-                tuple(self._arrivals.get(key, ())),
                 positive,
+                tuple(self._arrivals.get(key, ())),
             )
         newest = newest_tick([*known.values(), *new.values()])
         return {

@@ -1,26 +1,12 @@
-"""What a unit counts with besides 1: powers of 1 / propensity, and of 1 - propensity."""
+"""Tallies of units that were all assigned with the same propensity."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 
-from streams.model.quantities import inverse_propensity, overlap_weight
-from streams.tallies.cell import MetricTally, VariantTally
-
-_PROPENSITIES_REMEMBERED = 4_096
-
-
-@lru_cache(maxsize=_PROPENSITIES_REMEMBERED)
-def unit_weights(propensity: int) -> tuple[int, int, int, int]:
-    """Return 1 / propensity, its square, 1 - propensity and its square.
-
-    The former are in micro-units and micro-units squared, the latter numerators over 2**32 and
-    2**64, as the propensity is one over 2**32.
-    """
-    inverse, overlap = inverse_propensity(propensity), overlap_weight(propensity)
-    return inverse, inverse * inverse, overlap, overlap * overlap
+from streams.model.quantities import MICRO
+from streams.tallies.cell import METRIC_FIELDS, VARIANT_FIELDS, MetricTally, VariantTally
+from streams.tallies.fields import statistics, unit_weights
 
 
 def weighted(units: int, metrics: Mapping[str, MetricTally], propensity: int) -> VariantTally:
@@ -31,23 +17,25 @@ def weighted(units: int, metrics: Mapping[str, MetricTally], propensity: int) ->
         metrics: Their metrics by name: units, observations and plain sums; the rest is computed.
         propensity: Numerator over 2**32, in 1..2**32.
     """
-    inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
-    return VariantTally(
-        units=units,
-        weight=inverse * units,
-        weight_squared=inverse_squared * units,
-        metrics={
-            name: replace(
-                metric,
-                weighted_total=inverse * metric.total,
-                weighted_total_squared=inverse_squared * metric.total_squared,
-                weighted_cross=inverse_squared * metric.total,
-                overlap_total=overlap * metric.total,
-                overlap_cross=overlap_squared * metric.total,
-                overlap_total_squared=overlap_squared * metric.total_squared,
-            )
-            for name, metric in sorted(metrics.items())
-        },
-        overlap=overlap * units,
-        overlap_squared=overlap_squared * units,
+    weights = unit_weights(propensity)
+    by_name = {name: _weighted(metric, weights) for name, metric in sorted(metrics.items())}
+    nothing = VARIANT_FIELDS.values(VariantTally())
+    sums = VARIANT_FIELDS.plus(nothing, statistics(units=units), weights)
+    return VARIANT_FIELDS.new(*sums, (), by_name, {}, {})
+
+
+def _weighted(metric: MetricTally, weights: Sequence[int]) -> MetricTally:
+    sums = METRIC_FIELDS.plus(
+        METRIC_FIELDS.values(MetricTally()),
+        statistics(
+            units=metric.units,
+            observations=metric.observations,
+            value=metric.total,
+            square=metric.total_squared,
+            binary=metric.binary_observations,
+            positive=metric.positive_units,
+            surplus=metric.total - MICRO * metric.positive_units if metric.is_binary else 0,
+        ),
+        weights,
     )
+    return METRIC_FIELDS.new(*sums, metric.moment, metric.positive_moment)

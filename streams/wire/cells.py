@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec, Record
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.integers import integer, integer_bytes
-from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, VariantTally
-from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally
+from streams.tallies.cell import (
+    CELL_COUNTS,
+    METRIC_FIELDS,
+    PRODUCT_FIELDS,
+    VARIANT_FIELDS,
+    Cell,
+    Source,
+    VariantTally,
+)
+from streams.tallies.fields import FieldTable, compiled
+from streams.tallies.periods import FINEST_SHIFT, PERIOD_FIELDS, Period
 from streams.wire.records import (
     SINGLE_OBJECT,
     check_range,
@@ -26,13 +38,7 @@ def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
         "source": cell.source.value,
         "partition": cell.partition,
         "hw": cell.hw,
-        "first_at_ms": cell.first_at_ms,
-        "last_at_ms": cell.last_at_ms,
-        "duplicates": cell.duplicates,
-        "unremembered": cell.unremembered,
-        "crossed_units": cell.crossed_units,
-        "most_events": cell.most_events,
-        "full_units": cell.full_units,
+        **{name: getattr(cell, name) for name in CELL_COUNTS},
         "variants": [
             _variant_record(index, tally) for index, tally in sorted(cell.variants.items())
         ],
@@ -53,103 +59,43 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
             source=member(Source, record["source"], "source"),
             partition=record["partition"],
             hw=record["hw"],
-            first_at_ms=record["first_at_ms"],
-            last_at_ms=record["last_at_ms"],
-            duplicates=record["duplicates"],
             variants={variant["index"]: _variant(variant) for variant in record["variants"]},
-            unremembered=record["unremembered"],
-            crossed_units=record["crossed_units"],
-            most_events=record["most_events"],
-            full_units=record["full_units"],
+            **{name: record[name] for name in CELL_COUNTS},
         )
 
 
 def _variant_record(index: int, tally: VariantTally) -> Record:
     return {
         "index": index,
-        "units": tally.units,
-        "weight": integer_bytes(tally.weight),
-        "weight_squared": integer_bytes(tally.weight_squared),
-        "metrics": [_metric_record(name, metric) for name, metric in sorted(tally.metrics.items())],
-        "gram": [integer_bytes(entry) for entry in tally.gram],
-        "overlap": integer_bytes(tally.overlap),
-        "overlap_squared": integer_bytes(tally.overlap_squared),
+        **_variant_sums(tally),
+        "metrics": [
+            {"name": name, **_metric_record(metric)}
+            for name, metric in sorted(tally.metrics.items())
+        ],
         "products": [
-            {
-                "first": first,
-                "second": second,
-                "total": integer_bytes(product.total),
-                "weighted_total": integer_bytes(product.weighted_total),
-                "overlap_total": integer_bytes(product.overlap_total),
-            }
+            {"first": first, "second": second, **_product_record(product)}
             for (first, second), product in sorted(tally.products.items())
         ],
         "periods": [
-            {
-                "shift": period.shift,
-                "number": period.number,
-                "units": each.units,
-                "units_with_value": each.units_with_value,
-                "total": integer_bytes(each.total),
-                "total_squared": integer_bytes(each.total_squared),
-                "arrivals": each.arrivals,
-                "positive_units": each.positive_units,
-            }
-            for period, each in sorted(tally.periods.items())
+            {"shift": shift, "number": number, **_period_record(each)}
+            for (shift, number), each in sorted(tally.periods.items())
         ],
-    }
-
-
-def _metric_record(name: str, tally: MetricTally) -> Record:
-    return {
-        "name": name,
-        "units": tally.units,
-        "observations": tally.observations,
-        "total": integer_bytes(tally.total),
-        "total_squared": integer_bytes(tally.total_squared),
-        "weighted_total": integer_bytes(tally.weighted_total),
-        "weighted_total_squared": integer_bytes(tally.weighted_total_squared),
-        "moment": [integer_bytes(entry) for entry in tally.moment],
-        "overlap_total": integer_bytes(tally.overlap_total),
-        "overlap_cross": integer_bytes(tally.overlap_cross),
-        "overlap_total_squared": integer_bytes(tally.overlap_total_squared),
-        "weighted_cross": integer_bytes(tally.weighted_cross),
-        "binary_observations": tally.binary_observations,
-        "positive_units": tally.positive_units,
-        "surplus_weighted_total": integer_bytes(tally.surplus_weighted_total),
-        "surplus_weighted_cross": integer_bytes(tally.surplus_weighted_cross),
-        "surplus_overlap_total": integer_bytes(tally.surplus_overlap_total),
-        "surplus_overlap_cross": integer_bytes(tally.surplus_overlap_cross),
-        "positive_moment": [integer_bytes(entry) for entry in tally.positive_moment],
     }
 
 
 def _variant(record: Record) -> VariantTally:
-    return VariantTally(
-        units=record["units"],
-        weight=integer(record["weight"], "weight"),
-        weight_squared=integer(record["weight_squared"], "weight_squared"),
-        metrics={metric["name"]: _metric(metric) for metric in record["metrics"]},
-        gram=_integers(record, "gram"),
-        overlap=integer(record["overlap"], "overlap"),
-        overlap_squared=integer(record["overlap_squared"], "overlap_squared"),
-        products={
-            (product["first"], product["second"]): ProductTally(
-                integer(product["total"], "total"),
-                integer(product["weighted_total"], "weighted_total"),
-                integer(product["overlap_total"], "overlap_total"),
-            )
-            for product in record["products"]
+    return VARIANT_FIELDS.new(
+        *_variant_values(record),
+        {
+            metric["name"]: METRIC_FIELDS.new(*_metric_values(metric))
+            for metric in record["metrics"]
         },
-        periods={
-            _period(period): PeriodTally(
-                period["units"],
-                period["units_with_value"],
-                integer(period["total"], "total"),
-                integer(period["total_squared"], "total_squared"),
-                tuple(period["arrivals"]),
-                period["positive_units"],
-            )
+        {
+            (each["first"], each["second"]): PRODUCT_FIELDS.new(*_product_values(each))
+            for each in record["products"]
+        },
+        {
+            _period(period): PERIOD_FIELDS.new(*_period_values(period))
             for period in record["periods"]
         },
     )
@@ -162,28 +108,36 @@ def _period(record: Record) -> Period:
     )
 
 
-def _metric(record: Record) -> MetricTally:
-    return MetricTally(
-        units=record["units"],
-        observations=record["observations"],
-        total=integer(record["total"], "total"),
-        total_squared=integer(record["total_squared"], "total_squared"),
-        weighted_total=integer(record["weighted_total"], "weighted_total"),
-        weighted_total_squared=integer(record["weighted_total_squared"], "weighted_total_squared"),
-        overlap_total=integer(record["overlap_total"], "overlap_total"),
-        overlap_cross=integer(record["overlap_cross"], "overlap_cross"),
-        overlap_total_squared=integer(record["overlap_total_squared"], "overlap_total_squared"),
-        weighted_cross=integer(record["weighted_cross"], "weighted_cross"),
-        binary_observations=record["binary_observations"],
-        positive_units=record["positive_units"],
-        surplus_weighted_total=integer(record["surplus_weighted_total"], "surplus_weighted_total"),
-        surplus_weighted_cross=integer(record["surplus_weighted_cross"], "surplus_weighted_cross"),
-        surplus_overlap_total=integer(record["surplus_overlap_total"], "surplus_overlap_total"),
-        surplus_overlap_cross=integer(record["surplus_overlap_cross"], "surplus_overlap_cross"),
-        positive_moment=_integers(record, "positive_moment"),
-        moment=_integers(record, "moment"),
-    )
+def _writer(table: FieldTable[Any]) -> Callable[[Any], Record]:
+    """Return a function that gives the sums and entries of a tally by name.
+
+    Counts stand in a record as they are, and integers of any size as bytes.
+    """
+    items = [
+        f"{each.name!r}: " + ("t.{0}" if each.is_count else "to_bytes(t.{0})").format(each.name)
+        for each in table.sums
+    ] + [
+        f"{name!r}: " + ("t.{0}" if are_counts else "[to_bytes(x) for x in t.{0}]").format(name)
+        for name, are_counts in table.entries
+    ]
+    return compiled("t", [f"return {{{', '.join(items)}}}"], to_bytes=integer_bytes)
 
 
-def _integers(record: Record, name: str) -> tuple[int, ...]:
-    return tuple([integer(entry, name) for entry in record[name]])
+def _reader(table: FieldTable[Any]) -> Callable[[Record], list[Any]]:
+    """Return a function that gives the sums and entries in a record, in the order of the table."""
+    values = [
+        f"r[{each.name!r}]" if each.is_count else f"integer(r[{each.name!r}], {each.name!r})"
+        for each in table.sums
+    ] + [
+        f"tuple(r[{name!r}])"
+        if are_counts
+        else f"tuple([integer(x, {name!r}) for x in r[{name!r}]])"
+        for name, are_counts in table.entries
+    ]
+    return compiled("r", [f"return [{', '.join(values)}]"], integer=integer)
+
+
+_metric_record, _metric_values = _writer(METRIC_FIELDS), _reader(METRIC_FIELDS)
+_product_record, _product_values = _writer(PRODUCT_FIELDS), _reader(PRODUCT_FIELDS)
+_variant_sums, _variant_values = _writer(VARIANT_FIELDS), _reader(VARIANT_FIELDS)
+_period_record, _period_values = _writer(PERIOD_FIELDS), _reader(PERIOD_FIELDS)

@@ -43,7 +43,7 @@ def variant(units, weight=2 * MICRO, **metrics):
         units,
         units * weight,
         units * weight**2,
-        {name: metric(values, weight) for name, values in sorted(metrics.items())},
+        metrics={name: metric(values, weight) for name, values in sorted(metrics.items())},
     )
 
 

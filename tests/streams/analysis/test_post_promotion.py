@@ -164,7 +164,7 @@ def counted(weight, crashes, latencies):
         units,
         units * inverse,
         units * inverse**2,
-        {"crash": metric(crashes), "latency": metric(latencies)},
+        metrics={"crash": metric(crashes), "latency": metric(latencies)},
     )
 
 

@@ -21,7 +21,8 @@ from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally
-from streams.tallies.weights import unit_weights, weighted
+from streams.tallies.fields import unit_weights
+from streams.tallies.weights import weighted
 
 RATIO = {"kind": "ratio", "numerator": "clicks", "denominator": "views"}
 PAIR = ("clicks", "views")
@@ -52,7 +53,7 @@ def unit(x, y, propensity):
     x, y = round(x * MICRO), round(y * MICRO)
     values = {"clicks": x, "views": y}
     metrics = {name: MetricTally(1, 1, z, z * z) for name, z in values.items() if z}
-    _, inverse_squared, _, overlap_squared = unit_weights(propensity)
+    _, _, inverse_squared, _, overlap_squared = unit_weights(propensity)
     product = ProductTally(x * y, x * y * inverse_squared, x * y * overlap_squared)
     return replace(weighted(1, metrics, propensity), products={PAIR: product})
 
@@ -258,7 +259,7 @@ def at_looks(clicks, views, looks):
     """Return the tallies of the first units, as many as each look says; all with propensity 1/2."""
     columns = (clicks, clicks > 0, clicks**2, views, views > 0, views**2, clicks * views)
     rows = np.array([np.cumsum(column)[looks - 1] for column in columns]).T.tolist()
-    _, inverse_squared, _, overlap_squared = unit_weights(HALF)
+    _, _, inverse_squared, _, overlap_squared = unit_weights(HALF)
     tallies = []
     for n, row in zip(looks.tolist(), rows, strict=True):
         metrics = {

@@ -288,11 +288,11 @@ class Group:
                 n * x * x,
                 n * x * inverse,
                 n * (x * inverse) ** 2,
-                moment.freeze().moment,
                 n * x * overlap,
                 n * x * overlap**2,
                 n * (x * overlap) ** 2,
                 n * x * inverse**2,
+                moment=moment.freeze().moment,
             )
         products = {
             pair: ProductTally(
@@ -314,16 +314,16 @@ class Group:
                 with_value,
                 with_value * x,
                 with_value * x * x,
-                (0, 0, with_value) if with_value else (),
+                arrivals=(0, 0, with_value) if with_value else (),
             )
         return VariantTally(
             seen,
             seen * inverse,
             seen * inverse**2,
-            metrics,
-            sums.freeze().gram,
             seen * overlap,
             seen * overlap**2,
+            sums.freeze().gram,
+            metrics,
             products,
             periods,
         )

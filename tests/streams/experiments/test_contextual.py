@@ -60,11 +60,15 @@ def variant_of(index, n_unknown=0):
         clicks * MICRO**2,
         2 * clicks * MICRO**2,
         4 * clicks * MICRO**4,
-        moments.freeze().moment,
+        moment=moments.freeze().moment,
     )
     units = 400 + n_unknown
     return VariantTally(
-        units, 2 * units * MICRO, 4 * units * MICRO**2, {"click": metric}, grams.freeze().gram
+        units,
+        2 * units * MICRO,
+        4 * units * MICRO**2,
+        gram=grams.freeze().gram,
+        metrics={"click": metric},
     )
 
 

@@ -51,7 +51,7 @@ def cells(draw):
     source = draw(st.sampled_from(Source))
     partition, hw = draw(st.integers(0, 2)), draw(st.integers(0, 5))
     seed = hw * 10 + partition + (100 if source is Source.IMPRESSIONS else 0)
-    tally = VariantTally(seed, 2 * seed, 3 * seed, {"click": MetricTally(seed, seed, seed)})
+    tally = VariantTally(seed, 2 * seed, 3 * seed, metrics={"click": MetricTally(seed, seed, seed)})
     return Cell(1, source, partition, hw, 1000 - seed, 1000 + seed, seed, {seed % 3: tally})
 
 
@@ -65,7 +65,7 @@ def test_two_partitions_add_up():
         last_at_ms=30,
         duplicates=1,
         variants={
-            0: VariantTally(3, 6, 12, {"click": MetricTally(1, 2, 2, 4, 4, 16)}),
+            0: VariantTally(3, 6, 12, metrics={"click": MetricTally(1, 2, 2, 4, 4, 16)}),
             2: clicked,
         },
         cells=(impressions, observations),

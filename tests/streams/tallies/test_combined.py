@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from streams.model.quantities import to_propensity
 from streams.tallies.cell import MetricTally, ProductTally
 from streams.tallies.combined import combine
-from streams.tallies.weights import unit_weights, weighted
+from streams.tallies.fields import unit_weights
+from streams.tallies.weights import weighted
 
 values = st.integers(-(10**9), 10**9)
 units = st.lists(
@@ -31,7 +32,7 @@ def test_sums_of_a_combination_are_those_over_units_rounded_once(units, alpha, b
     x = y = MetricTally()
     product = ProductTally()
     for first, second, propensity in units:
-        _, inverse_squared, _, overlap_squared = unit_weights(propensity)
+        _, _, inverse_squared, _, overlap_squared = unit_weights(propensity)
         x, y = x + one(first, propensity), y + one(second, propensity)
         both = first * second
         product += ProductTally(both, inverse_squared * both, overlap_squared * both)
@@ -39,7 +40,7 @@ def test_sums_of_a_combination_are_those_over_units_rounded_once(units, alpha, b
     found = combine(x, y, product, alpha, beta)
 
     rows = [
-        (Fraction(alpha) * first + Fraction(beta) * second, *unit_weights(propensity))
+        (Fraction(alpha) * first + Fraction(beta) * second, *unit_weights(propensity)[1:])
         for first, second, propensity in units
     ]
     assert found.total == round(sum(z for z, *_ in rows))

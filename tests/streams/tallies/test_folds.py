@@ -576,10 +576,9 @@ def naive_impressions(records):
                 len(weights),
                 sum(weights),
                 squares,
-                {},
-                gram,
                 sum(overlaps),
                 sum(overlap**2 for overlap in overlaps),
+                gram,
             )
         times = [row[2] for row in mine]
         variants_of = defaultdict(set)

@@ -172,7 +172,7 @@ def test_values_and_delays_are_those_of_the_units(events, assigned_at_ms, random
             arrivals[bucket] += 1
         period = expected_period(assigned_at_ms[unit], newest_ms)
         known = expected[unit % 2].get(period, PeriodTally())
-        one = PeriodTally(0, 1, worth, worth * worth, tuple(arrivals), int(worth > 0))
+        one = PeriodTally(0, 1, worth, worth * worth, int(worth > 0), tuple(arrivals))
         expected[unit % 2][period] = known + one
     assert {
         index: dict(variant.periods) for index, variant in cell.variants.items() if variant.periods

@@ -34,7 +34,9 @@ TICK_MS = 1 << FINEST_SHIFT
 
 
 def binary(units: int, conversions: int, arrivals: tuple[int, ...] = ()) -> PeriodTally:
-    return PeriodTally(units, conversions, conversions * MICRO, conversions * MICRO**2, arrivals)
+    return PeriodTally(
+        units, conversions, conversions * MICRO, conversions * MICRO**2, arrivals=arrivals
+    )
 
 
 def variants(*columns):
@@ -167,7 +169,7 @@ def test_a_handful_of_old_units_does_not_decide_about_all_young_ones():
 
     By that one alone, nothing of the young could have arrived.
     """
-    pilot = PeriodTally(5, 1, MICRO, MICRO**2, (*[0] * 10, 1))
+    pilot = PeriodTally(5, 1, MICRO, MICRO**2, arrivals=(*[0] * 10, 1))
     young = {Period(FINEST_SHIFT, 30 + tick): binary(1_000, 100, (100,)) for tick in range(8)}
     tally = VariantTally(periods=add_periods({Period(FINEST_SHIFT, 0): pilot}, young))
 
@@ -212,7 +214,8 @@ def valued(units: int, with_value: int, value: int) -> PeriodTally:
     """Return units of which some have a value; the first ones arrive at once, the others later."""
     total = with_value * value * MICRO
     arrivals = (with_value - with_value // 3, with_value // 3)
-    return PeriodTally(units, with_value, total, with_value * value * value * MICRO**2, arrivals)
+    squares = with_value * value * value * MICRO**2
+    return PeriodTally(units, with_value, total, squares, arrivals=arrivals)
 
 
 @given(columns)

@@ -1,0 +1,212 @@
+"""The table of tally fields: everything that handles a tally follows it."""
+
+from collections.abc import Sequence
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import library
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.tallies.builder import CellBuilder
+from streams.tallies.cell import (
+    CELL_COUNTS,
+    METRIC_FIELDS,
+    PRODUCT_FIELDS,
+    VARIANT_FIELDS,
+    Cell,
+    MetricTally,
+    Source,
+    VariantTally,
+)
+from streams.tallies.fields import (
+    FieldTable,
+    Statistic,
+    Weight,
+    add_named,
+    entries,
+    maker_of,
+    statistics,
+    summed,
+    unit_weights,
+)
+from streams.tallies.periods import PERIOD_FIELDS
+from streams.wire.cells import _reader, _writer
+
+TABLES: dict[str, FieldTable[Any]] = {
+    "MetricTally": METRIC_FIELDS,
+    "ProductTally": PRODUCT_FIELDS,
+    "VariantTally": VARIANT_FIELDS,
+    "PeriodTally": PERIOD_FIELDS,
+}
+KEYS = {
+    "MetricTally": {"name"},
+    "ProductTally": {"first", "second"},
+    "VariantTally": {"index", "metrics", "products", "periods"},
+    "PeriodTally": {"shift", "number"},
+}
+
+
+def schemas_of(schema):
+    """Return the types of the fields of every record in a schema, by name of the record."""
+    found = {}
+    if isinstance(schema, dict) and schema.get("type") == "record":
+        name = schema["name"].rpartition(".")[2]
+        found[name] = {each["name"]: each["type"] for each in schema["fields"]}
+        for each in schema["fields"]:
+            found |= schemas_of(each["type"])
+    elif isinstance(schema, dict) and schema.get("type") == "array":
+        found |= schemas_of(schema["items"])
+    return found
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_schema_has_every_field_of_the_table_and_no_other(name):
+    table = TABLES[name]
+    types = schemas_of(library.current("tally_cell").parsed)[name]
+    expected = {each.name: "long" if each.is_count else "bytes" for each in table.sums} | {
+        each: {"type": "array", "items": "long" if are_counts else "bytes"}
+        for each, are_counts in table.entries
+    }
+    assert {each: kind for each, kind in types.items() if each not in KEYS[name]} == expected
+
+
+def test_the_schema_has_every_count_of_a_cell_and_no_other():
+    types = schemas_of(library.current("tally_cell").parsed)["TallyCell"]
+    place = {"experiment_id", "source", "partition", "hw", "variants"}
+    assert types.keys() - place == CELL_COUNTS.keys()
+    assert all(types[name] == "long" for name in CELL_COUNTS)
+    assert {each.name for each in fields(Cell)} - CELL_COUNTS.keys() == {
+        "experiment",
+        "source",
+        "partition",
+        "hw",
+        "variants",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """A metric with one more field, of the values above 0, and one more of entries."""
+
+    units: int = summed(Statistic.UNITS)
+    total: int = summed(Statistic.VALUE)
+    weighted_units: int = summed(Statistic.UNITS, Weight.INVERSE)
+    vector: tuple[int, ...] = entries()
+
+    def __add__(self, other):
+        return MORE.new(*MORE.added(self, other))
+
+
+MORE = FieldTable(More)
+numbers = st.integers(-(10**30), 10**30)
+mores = st.builds(More, numbers, numbers, numbers, st.lists(numbers, max_size=3).map(tuple))
+
+
+@given(mores, mores)
+def test_a_field_of_the_table_is_added(one, other):
+    total = one + other
+    for name in ("units", "total", "weighted_units"):
+        assert getattr(total, name) == getattr(one, name) + getattr(other, name)
+    assert len(total.vector) == max(len(one.vector), len(other.vector))
+    assert add_named({"a": one, "b": one}, {"b": other, "c": other}) == {
+        "a": one,
+        "b": total,
+        "c": other,
+    }
+
+
+@given(st.lists(st.tuples(numbers, st.integers(1, PROPENSITY_ONE))))
+def test_a_field_of_the_table_is_counted(units):
+    """The sums of statistics of one propensity are those over the units, one by one."""
+    sums: Sequence[int] = MORE.values(More())
+    for value, propensity in units:
+        seen = statistics(units=1, observations=1, value=value)
+        sums = MORE.plus(sums, seen, unit_weights(propensity))
+    counted = MORE.new(*sums, ())
+    assert counted == More(
+        len(units), sum(value for value, _ in units), sum(unit_weights(p)[1] for _, p in units)
+    )
+
+
+@given(mores.map(lambda more: replace(more, units=abs(more.units))))
+def test_a_field_of_the_table_is_encoded_and_decoded(more):
+    record = _writer(MORE)(more)
+    assert record.keys() == {"units", "total", "weighted_units", "vector"}
+    assert (type(record["units"]), type(record["total"])) == (int, bytes)
+    assert MORE.new(*_reader(MORE)(record)) == more
+
+
+def test_fields_out_of_order_are_refused():
+    @dataclass(frozen=True, slots=True)
+    class Wrong:
+        vector: tuple[int, ...] = entries()
+        units: int = summed(Statistic.UNITS)
+
+    with pytest.raises(TypeError, match="order"):
+        FieldTable(Wrong)
+
+
+WORTH = {
+    Statistic.UNITS: lambda values: 1,
+    Statistic.OBSERVATIONS: len,
+    Statistic.VALUE: sum,
+    Statistic.SQUARE: lambda values: sum(values) ** 2,
+    Statistic.BINARY: lambda values: sum(value in (0, MICRO) for value in values),
+    Statistic.POSITIVE: lambda values: int(sum(values) > 0),
+    Statistic.SURPLUS: lambda values: sum(values) - MICRO * (sum(values) > 0),
+}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from([0, MICRO]) | st.integers(-5, 5), min_size=1, max_size=4),
+            st.sampled_from([1, PROPENSITY_ONE // 3, PROPENSITY_ONE]),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(1, 7),
+)
+def test_every_sum_of_a_metric_is_what_the_table_says(units, every):
+    """By the definition of statistic and weight, unit by unit, however often a cell is taken."""
+    builder = CellBuilder(7, Source.OBSERVATIONS, 0)
+    offset = 0
+    for values, propensity in units:
+        before = None
+        for value in values:
+            builder.add_value(offset, (0, propensity, "click"), before, value, 5)
+            before = (before or 0) + value
+            offset += 1
+            if offset % every == 0:
+                builder.freeze()
+    builder.freeze()
+    assert builder.cell is not None
+    tally = builder.cell.variants[0].metrics["click"]
+    is_binary = all(value in (0, MICRO) for values, _ in units for value in values)
+    for each in METRIC_FIELDS.sums:
+        terms = [
+            WORTH[each.statistic](values) * unit_weights(propensity)[each.weight]
+            for values, propensity in units
+        ]
+        expected = 0 if each.statistic is Statistic.SURPLUS and not is_binary else sum(terms)
+        assert getattr(tally, each.name) == expected, each.name
+
+
+@pytest.mark.parametrize("cls", [MetricTally, VariantTally])
+def test_an_instance_is_the_same_as_the_constructors(cls: type[MetricTally | VariantTally]) -> None:
+    values = range(len(fields(cls)))
+    made: object = maker_of(cls)(*values)
+    assert type(made) is cls
+    assert made == cls(*values)
+    assert repr(made) == repr(cls(*values))
+    with pytest.raises(FrozenInstanceError):
+        setattr(made, fields(cls)[0].name, 1)
+
+
+def test_all_fields_must_be_given() -> None:
+    with pytest.raises(TypeError):
+        maker_of(MetricTally)(1, 2)
