@@ -29,7 +29,8 @@ from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
 from api.services.control import CommandService, KafkaCommandLog
 from api.services.observe import ObservationService
-from api.snapshots.follower import Experiments
+from api.snapshots.cache import ExperimentCache
+from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.model.errors import DependencyError
@@ -104,12 +105,8 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             seal=sealer(keyring),
         )
         reader = ProjectionReader(redis, keys)
-        experiments = Experiments(
-            reader,
-            settings.snapshot_sweep_s,
-            taken=receipt_keys.note,
-            dropped=receipt_keys.forget,
-        )
+        experiments = ExperimentCache(receipt_keys.note, receipt_keys.forget)
+        follower = SnapshotFollower(reader, experiments, settings.snapshot_sweep_s)
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         assignments = AssignmentService(experiments, keyring, outbox, sticky, now_ms)
         observations = ObservationService(keyring, outbox, now_ms, experiments.check_value)
@@ -123,14 +120,14 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         commands = CommandService(
             command_log,
             reader,
-            experiments,
+            follower,
             settings.command_timeout_s,
             now_ms,
             settings.max_experiments,
         )
         background = BackgroundTasks()
         monitor = ReadinessMonitor(
-            experiments,
+            follower,
             spool,
             delivery,
             KafkaProbe(settings.model_copy(update={"kafka_timeout_s": PROBE_S})),
@@ -142,7 +139,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         counters = RequestCounters()
         collector = MetricsCollector(
             counters,
-            experiments,
+            follower,
             assignments,
             observations,
             sticky,
@@ -170,7 +167,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         )
         fastapi, table = fastapi_app(services, version("experiment-streams"))
         _reload_on_hangup(settings, receipt_keys, auth)
-        experiments.follow(background)
+        follower.follow(background)
         monitor.follow(background)
         background.start("presence", presence.follow)
         background.start("delivery", partial(_pump, delivery))

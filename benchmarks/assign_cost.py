@@ -33,7 +33,7 @@ from api.http.routing import RoutingTable
 from api.monitoring.prometheus import RequestCounters
 from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
 from api.services.assign import AssignmentService, _Randomness, logged_context
-from api.snapshots.follower import RunningExperiment
+from api.snapshots.running import RunningExperiment
 from api.spool.spool import Spool, SpoolPosition, SpoolRecord
 from benchmarks.stack import contextual_snapshot, snapshot
 from streams.model.events import ImpressionBatch

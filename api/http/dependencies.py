@@ -14,7 +14,7 @@ from api.monitoring.prometheus import RequestCounters
 from api.services.assign import AssignmentService
 from api.services.control import CommandService
 from api.services.observe import ObservationService
-from api.snapshots.follower import Experiments
+from api.snapshots.cache import ExperimentCache
 from streams.wire.schema_gate import SchemaGate
 
 _HEADERS = {"Cache-Control": "no-store"}
@@ -24,7 +24,7 @@ _HEADERS = {"Cache-Control": "no-store"}
 class Services:
     """The services behind the endpoints."""
 
-    experiments: Experiments
+    experiments: ExperimentCache
     commands: CommandService
     assignments: AssignmentService
     observations: ObservationService

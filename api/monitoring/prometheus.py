@@ -22,7 +22,7 @@ from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
 from api.services.observe import ObservationService
-from api.snapshots.follower import Experiments
+from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
 from streams.process.background import BackgroundTasks
 from streams.process.watchdog import LoopWatchdog
@@ -85,7 +85,7 @@ class MetricsCollector:
     """Everything there is to see of this process."""
 
     requests: RequestCounters
-    experiments: Experiments
+    follower: SnapshotFollower
     assignments: AssignmentService
     observations: ObservationService
     sticky: StickyReceipts
@@ -142,14 +142,14 @@ class MetricsCollector:
         statuses = GaugeMetricFamily(
             "experiment_experiments", "Experiments by status.", labels=["status"]
         )
-        for status, count in self.experiments.by_status().items():
+        for status, count in self.follower.experiments.by_status().items():
             statuses.add_metric([status], count)
         yield statuses
         yield CounterMetricFamily(
-            "experiment_conclusions", "Conclusions seen.", self.experiments.conclusions
+            "experiment_conclusions", "Conclusions seen.", self.follower.experiments.conclusions
         )
         confidences = Histogram(CONFIDENCE_BOUNDS)
-        for confidence in self.experiments.winner_confidences:
+        for confidence in self.follower.experiments.winner_confidences:
             confidences.add(confidence)
         yield HistogramMetricFamily(
             "experiment_winner_confidence",
@@ -162,19 +162,19 @@ class MetricsCollector:
             "Probability of the leading variant of a running experiment to be the best.",
             labels=["experiment"],
         )
-        for snapshot in self.experiments.all():
+        for snapshot in self.follower.experiments.all():
             if snapshot.experiment.status == "running":
                 leaders.add_metric([snapshot.experiment.id], snapshot.confidence)
         yield leaders
 
     def _freshness(self) -> Iterator[Metric]:
-        age_s = self.experiments.age_s
+        age_s = self.follower.age_s
         yield GaugeMetricFamily(
             "experiment_redis_age_seconds",
             "Time since Redis was last heard; +Inf before the first time.",
             float("inf") if age_s is None else age_s,
         )
-        newest_ms = max((found.as_of_ms for found in self.experiments.all()), default=0)
+        newest_ms = max((found.as_of_ms for found in self.follower.experiments.all()), default=0)
         yield GaugeMetricFamily(
             "experiment_snapshot_age_seconds",
             "Time since the newest event that is in any snapshot; 0 without events.",
@@ -233,7 +233,7 @@ class MetricsCollector:
         yield GaugeMetricFamily(
             "experiment_unreadable_snapshots",
             "Experiments whose newest snapshot cannot be used; each keeps its last good one.",
-            len(self.experiments.unreadable),
+            len(self.follower.experiments.unreadable),
         )
         yield CounterMetricFamily(
             "experiment_spool_quarantined",

@@ -11,7 +11,7 @@ from functools import partial
 
 from api.delivery import Delivery
 from api.http.models.responses import Readiness
-from api.snapshots.follower import Experiments
+from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
 from streams.model.errors import DependencyError, EngineError
 from streams.model.receipts import CLOCK_SKEW_MS
@@ -39,7 +39,7 @@ class ReadinessMonitor:
         schemas: Knows whether this process reads what others may write; None for yes.
 
     Args:
-        experiments: Knows when Redis was last heard.
+        follower: Knows when Redis last answered.
         spool, delivery: Know what waits for Kafka.
         kafka_problem: Asks Kafka something, in a thread of its own, and returns what keeps records
             from being taken: `kafka`, `topics` or `rights`; None for nothing.
@@ -52,7 +52,7 @@ class ReadinessMonitor:
 
     def __init__(
         self,
-        experiments: Experiments,
+        follower: SnapshotFollower,
         spool: Spool,
         delivery: Delivery,
         kafka_problem: Callable[[], str | None],
@@ -62,7 +62,7 @@ class ReadinessMonitor:
         background: BackgroundTasks | None = None,
         probe_commands: Callable[[], None] | None = None,
     ) -> None:
-        self._experiments = experiments
+        self._follower = follower
         self._spool = spool
         self._delivery = delivery
         self._kafka_problem = kafka_problem
@@ -98,7 +98,7 @@ class ReadinessMonitor:
             (missing if is_new or not has_room else degraded).append(self._problem)
         if not has_room:
             missing.append("spool")
-        age_s = self._experiments.age_s
+        age_s = self._follower.age_s
         if age_s is None:
             missing.append("redis")
         elif age_s > PATIENCE_S:
@@ -115,9 +115,9 @@ class ReadinessMonitor:
                 (missing if name in failing else degraded).append(f"task:{name}")
         if self.schemas is not None and self.schemas.too_new:
             degraded.append("schemas")
-        unreadable = sorted(self._experiments.unreadable)
+        unreadable = sorted(self._follower.experiments.unreadable)
         degraded += [f"snapshot:{name}" for name in unreadable[:SHOWN]]
-        failed = sorted(self._experiments.not_evaluated)
+        failed = sorted(self._follower.experiments.not_evaluated)
         degraded += [f"evaluation:{name}" for name in failed[:SHOWN]]
         return Readiness(ready=not missing, missing=tuple(missing), degraded=tuple(degraded))
 

@@ -13,7 +13,8 @@ from api.http.error_responses import error_json
 from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.outbox import ImpressionRow
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
-from api.snapshots.follower import Experiments, RunningExperiment
+from api.snapshots.cache import ExperimentCache
+from api.snapshots.running import RunningExperiment
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind
 from streams.model.errors import EngineError, InputError, ReceiptError
@@ -75,7 +76,7 @@ class AssignmentService:
 
     def __init__(
         self,
-        experiments: Experiments,
+        experiments: ExperimentCache,
         keyring: Keyring,
         log: ImpressionLog,
         sticky: ReceiptStore,

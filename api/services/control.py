@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 
-from api.snapshots.follower import Experiments
+from api.snapshots.follower import SnapshotFollower
 from schemas.catalogue import EVENT_BYTES
 from streams.experiments.snapshot import Snapshot
 from streams.kafka.producers import RenewableProducer, is_fatal, is_forbidden
@@ -77,14 +77,14 @@ class CommandService:
         self,
         log: CommandLog,
         answers: AnswerSource,
-        experiments: Experiments,
+        follower: SnapshotFollower,
         timeout_s: float,
         now_ms: Callable[[], int],
         max_experiments: int = DEFAULT_MAX_EXPERIMENTS,
     ) -> None:
         self._log = log
         self._answers = answers
-        self._experiments = experiments
+        self._follower = follower
         self._timeout_s = timeout_s
         self._now_ms = now_ms
         self._max_experiments = max_experiments
@@ -100,7 +100,7 @@ class CommandService:
             if key is None
             else int.from_bytes(key_digest("experiment", key.caller, key.key))
         )
-        self._experiments.check_room(experiment_id(number), self._max_experiments)
+        self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
         return await self._send(number, CommandKind.CREATE, payload, key)
 
     async def change(
@@ -151,7 +151,7 @@ class CommandService:
             )
         name = experiment_id(number)
         left_s = deadline - time.monotonic()
-        return await self._experiments.at_version(name, answer.version, left_s)
+        return await self._follower.at_version(name, answer.version, left_s)
 
 
 class KafkaCommandLog:

@@ -22,7 +22,8 @@ from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
 from api.services.control import CommandService
 from api.services.observe import ObservationService
-from api.snapshots.follower import Experiments
+from api.snapshots.cache import ExperimentCache
+from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool, SpoolPosition, SpoolRecord
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, Snapshot
@@ -140,7 +141,7 @@ class Api:
     topics: MemoryTopics
     receipts: MemoryReceiptStore
     sticky: StickyReceipts
-    experiments: Experiments
+    experiments: ExperimentCache
     counters: RequestCounters
     clock: Clock
     spool: Spool
@@ -211,9 +212,10 @@ async def memory_api(
             encode_observations=encode_observation_batch,
             seal=sealer(KEYRING),
         )
-        experiments = Experiments(reader, 1.0)
-        await experiments.sweep()
-        commands = CommandService(worker, reader, experiments, ANSWER_TIMEOUT_S, clock)
+        experiments = ExperimentCache()
+        follower = SnapshotFollower(reader, experiments, 1.0)
+        await follower.sweep()
+        commands = CommandService(worker, reader, follower, ANSWER_TIMEOUT_S, clock)
         assignments = AssignmentService(experiments, KEYRING, outbox, sticky, clock)
         observations = ObservationService(KEYRING, outbox, clock, experiments.check_value)
         auth = auth or ApiKeyAuth(None)

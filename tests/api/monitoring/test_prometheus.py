@@ -16,7 +16,8 @@ from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
 from api.services.observe import ObservationService
-from api.snapshots.follower import Experiments
+from api.snapshots.cache import ExperimentCache
+from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool, SpoolRecord
 from streams.experiments.assignment import Reason
 from streams.model.errors import DependencyError
@@ -44,7 +45,8 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
             encode_impressions=lambda _: b"", encode_observations=lambda _: b"",
             seal=lambda _topic, _partition, value: value,
         )  # fmt: skip
-        experiments = Experiments(MemoryProjection().reader(), 1.0)
+        experiments = ExperimentCache()
+        follower = SnapshotFollower(MemoryProjection().reader(), experiments, 1.0)
         experiments.unreadable["exp_x"] = "broken"
         spool.quarantined = 2
         assignments = AssignmentService(
@@ -60,7 +62,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
         background: Any = SimpleNamespace(failures={"delivery": 9})
         collector = MetricsCollector(
             requests,
-            experiments,
+            follower,
             assignments,
             ObservationService(KEYRING, outbox, lambda: 0),
             sticky,
@@ -104,10 +106,12 @@ async def test_what_is_needed_once_is_missing_only_until_then(tmp_path: Path) ->
         return [{"FORGED_RECEIPT": 2}] * n_workers[0]
 
     with Spool(tmp_path, "a", 2**24) as spool:
-        experiments = Experiments(MemoryProjection().reader(), 1.0, clock=lambda: now_s[0])
+        follower = SnapshotFollower(
+            MemoryProjection().reader(), ExperimentCache(), 1.0, lambda: now_s[0]
+        )
         delivery: Any = SimpleNamespace(last_acknowledged_s=None, skew_ms=None, refused_s=None)
         monitor = ReadinessMonitor(
-            experiments,
+            follower,
             spool,
             delivery,
             lambda: None if is_kafka_there[0] else "kafka",
@@ -118,7 +122,7 @@ async def test_what_is_needed_once_is_missing_only_until_then(tmp_path: Path) ->
         assert (before.missing, before.degraded) == (("redis", "worker"), ("kafka",))
 
         is_kafka_there[0], n_workers[0] = True, 1
-        await experiments.sweep()
+        await follower.sweep()
         await monitor._look_for_kafka()
         await monitor._look_for_workers()
         assert monitor.readiness() == Readiness(ready=True)

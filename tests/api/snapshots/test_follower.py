@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from api.snapshots import follower as module
-from api.snapshots.follower import Experiments
+from api.snapshots.cache import ExperimentCache
+from api.snapshots.follower import SnapshotFollower
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
@@ -43,7 +44,7 @@ def switch(redis: MemoryProjection, *snapshots: Snapshot) -> None:
 
 
 def test_an_older_snapshot_never_replaces_a_newer_one() -> None:
-    experiments = Experiments(MemoryProjection().reader(), 1.0)
+    experiments = ExperimentCache()
     newer = snapshot(version=5)
 
     assert experiments.put(newer)
@@ -60,19 +61,20 @@ async def test_statistics_replace_a_failed_evaluation_of_the_same_version(is_ann
     name = mended.experiment.id
     failed = replace(mended, failure=Failure(FailureCode.EVALUATION_FAILED, "ZeroDivisionError", 0))
     redis = MemoryProjection()
-    experiments = Experiments(redis.reader(), 1.0)
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 1.0)
     assert experiments.put(failed)
 
     if is_announced:
         following = BackgroundTasks(pytest.fail)
-        experiments.follow(following)
-        await until(lambda: experiments.age_s is not None)
+        follower.follow(following)
+        await until(lambda: follower.age_s is not None)
         redis.put(mended)
         await until(lambda: experiments.snapshot(name).failure is None)
         await following.stop()
     else:
         redis.put(mended)
-        await experiments.sweep()
+        await follower.sweep()
 
     assert experiments.snapshot(name).failure is None
     assert not experiments.put(failed)
@@ -80,8 +82,9 @@ async def test_statistics_replace_a_failed_evaluation_of_the_same_version(is_ann
 
 async def test_before_everything_was_read_nothing_is_said_not_to_exist(monkeypatch) -> None:
     reader = MemoryProjection().reader()
-    experiments = Experiments(reader, 1.0)
-    newer, heard = reader.newer, experiments._heard_at_s
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(reader, experiments, 1.0)
+    newer, heard = reader.newer, follower._heard_at_s
 
     async def away(known) -> Projected:
         raise DependencyError("redis", "away")
@@ -89,23 +92,24 @@ async def test_before_everything_was_read_nothing_is_said_not_to_exist(monkeypat
     reader.newer = away  # type: ignore[method-assign]
     monkeypatch.setattr(module, "RECONNECT_S", 0.01)
     following = BackgroundTasks(pytest.fail)
-    experiments.follow(following)
-    await until(lambda: experiments._heard_at_s != heard)  # it is subscribed
+    follower.follow(following)
+    await until(lambda: follower._heard_at_s != heard)  # it is subscribed
 
-    assert experiments.age_s is None
+    assert follower.age_s is None
     with pytest.raises(DependencyError):
         experiments.running(experiment_id(1))
 
     reader.newer = newer  # type: ignore[method-assign]
-    await until(lambda: experiments.age_s is not None)
+    await until(lambda: follower.age_s is not None)
     with pytest.raises(ExperimentNotFoundError):
         experiments.running(experiment_id(1))
     await following.stop()
 
 
 async def test_what_does_not_run_is_known_and_assigns_nobody() -> None:
-    experiments = Experiments(MemoryProjection().reader(), 1.0)
-    await experiments.sweep()
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(MemoryProjection().reader(), experiments, 1.0)
+    await follower.sweep()
     running = snapshot(version=2)
     name = running.experiment.id
     experiments.put(running)
@@ -119,7 +123,7 @@ async def test_what_does_not_run_is_known_and_assigns_nobody() -> None:
 
 
 def test_conclusions_are_counted_once_as_they_are_seen() -> None:
-    experiments = Experiments(MemoryProjection().reader(), 1.0)
+    experiments = ExperimentCache()
     running = snapshot(version=2)
     concluded = replace(running.experiment, status=Status.CONCLUDED, concluded_at_ms=9, winner=1)
     experiments.put(running)
@@ -133,10 +137,11 @@ def test_conclusions_are_counted_once_as_they_are_seen() -> None:
 async def test_announcements_bring_snapshots_and_the_sweep_the_rest(monkeypatch) -> None:
     monkeypatch.setattr(module, "GATHER_S", 0.0)
     redis = MemoryProjection()
-    experiments = Experiments(redis.reader(), 0.01)
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 0.01)
     redis.put(snapshot(number=1))  # before anybody listens
     following = BackgroundTasks(pytest.fail)
-    experiments.follow(following)
+    follower.follow(following)
     try:
         await until(lambda: len(experiments.all()) == 1)
         announced = snapshot(number=2)
@@ -151,33 +156,35 @@ async def test_announcements_bring_snapshots_and_the_sweep_the_rest(monkeypatch)
 async def test_without_redis_the_known_goes_on_and_its_age_grows(monkeypatch) -> None:
     monkeypatch.setattr(module, "RECONNECT_S", 0.001)
     redis, now_s = MemoryProjection(), [10.0]
-    experiments = Experiments(redis.reader(), 0.001, clock=lambda: now_s[0])
-    age_before_s = experiments.age_s
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 0.001, clock=lambda: now_s[0])
+    age_before_s = follower.age_s
     redis.put(snapshot())
-    await experiments.sweep()
+    await follower.sweep()
     redis.is_away = True
     following = BackgroundTasks(pytest.fail)
-    experiments.follow(following)
+    follower.follow(following)
     await asyncio.sleep(0)
     now_s[0] = 70.0
     await following.stop()
 
-    assert (age_before_s, experiments.age_s) == (None, 60.0)
+    assert (age_before_s, follower.age_s) == (None, 60.0)
     assert experiments.running(snapshot().experiment.id).id == snapshot().experiment.id
 
 
 async def test_after_a_switch_everything_is_taken_afresh() -> None:
     redis = MemoryProjection()
-    experiments = Experiments(redis.reader(), 1.0)
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 1.0)
     for number in (1, 2, 3):
         redis.put(snapshot(number, version=5))
-    await experiments.sweep()
+    await follower.sweep()
     same = replace(snapshot(1, version=5), duplicates=9)
     behind, new = snapshot(2, version=4), snapshot(4, version=2)
     switch(redis, same, behind, new)
 
-    await experiments.sweep()
-    await experiments.sweep()
+    await follower.sweep()
+    await follower.sweep()
 
     assert experiments.snapshot(same.experiment.id) == same
     assert experiments.running(new.experiment.id).id == new.experiment.id
@@ -188,16 +195,17 @@ async def test_after_a_switch_everything_is_taken_afresh() -> None:
 
 async def test_what_the_new_generation_does_not_reach_in_time_is_taken_as_it_is() -> None:
     redis, now_s = MemoryProjection(), [10.0]
-    experiments = Experiments(redis.reader(), 1.0, clock=lambda: now_s[0])
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 1.0, clock=lambda: now_s[0])
     for number in (1, 2):
         redis.put(snapshot(number, version=5))
-    await experiments.sweep()
+    await follower.sweep()
     behind = snapshot(1, version=4)
     switch(redis, behind)
-    await experiments.sweep()
+    await follower.sweep()
     now_s[0] += module.SWITCH_PATIENCE_S + 1
 
-    await experiments.sweep()
+    await follower.sweep()
 
     assert experiments.all() == [behind]
     with pytest.raises(ExperimentNotFoundError):
@@ -207,27 +215,29 @@ async def test_what_the_new_generation_does_not_reach_in_time_is_taken_as_it_is(
 async def test_a_reading_from_before_the_switch_changes_nothing() -> None:
     redis = MemoryProjection()
     reader = redis.reader()
-    experiments = Experiments(reader, 1.0)
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(reader, experiments, 1.0)
     redis.put(snapshot(version=9))
     before = await reader.newer({})
     new = snapshot(version=5)
     switch(redis, new)
-    await experiments.sweep()
+    await follower.sweep()
 
     async def late(known) -> Projected:
         return before
 
     reader.newer = late  # type: ignore[method-assign]
-    await experiments.sweep()
+    await follower.sweep()
 
     assert experiments.snapshot(new.experiment.id) == new
 
 
 async def test_a_result_that_is_not_seen_in_time_is_an_error() -> None:
-    experiments = Experiments(MemoryProjection().reader(), 1.0)
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(MemoryProjection().reader(), experiments, 1.0)
 
     with pytest.raises(DependencyError) as caught:
-        await experiments.at_version("exp_0000000000001", 2, 0.01)
+        await follower.at_version("exp_0000000000001", 2, 0.01)
 
     assert caught.value.code == "COMMAND_TIMED_OUT"
 
@@ -242,16 +252,17 @@ async def test_an_unreadable_snapshot_is_named_keeps_the_last_good_one_and_stops
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     redis = MemoryProjection()
-    experiments = Experiments(redis.reader(), 1.0)
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 1.0)
     good, other = snapshot(1, version=2), snapshot(2, version=2)
     name = good.experiment.id
     redis.put(good)
-    await experiments.sweep()
+    await follower.sweep()
 
     redis.write(SnapshotRecord(name, 3, b"noise"), FIRST)
     redis.put(other)
-    await experiments.sweep()
-    await experiments.sweep()
+    await follower.sweep()
+    await follower.sweep()
 
     assert experiments.unreadable.keys() == {name}
     assert experiments.running(name).id == name
@@ -259,24 +270,25 @@ async def test_an_unreadable_snapshot_is_named_keeps_the_last_good_one_and_stops
     assert caplog.text.count("cannot be used, keeping the last one") == 1
 
     redis.put(snapshot(1, version=4))
-    await experiments.sweep()
+    await follower.sweep()
     assert experiments.unreadable == {}
     assert experiments.snapshot(name).version == 4
 
 
 async def test_a_snapshot_that_cannot_be_compiled_changes_nothing_of_its_experiment() -> None:
     redis = MemoryProjection()
-    experiments = Experiments(redis.reader(), 1.0)
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 1.0)
     good = snapshot(1, version=2)
     name = good.experiment.id
-    await experiments.sweep()
+    await follower.sweep()
     experiments.put(good)
     broken = replace(good, version=3, allocation=replace(good.allocation, weights=()))
     other = snapshot(2, version=2)
     redis.put(broken)
     redis.put(other)
 
-    await experiments.sweep()
+    await follower.sweep()
 
     assert list(experiments.unreadable) == [name]
     assert experiments.snapshot(name) is good
@@ -286,14 +298,15 @@ async def test_a_snapshot_that_cannot_be_compiled_changes_nothing_of_its_experim
 async def test_archived_experiments_that_redis_does_not_have_any_more_are_forgotten() -> None:
     """Those that assign are not: a Redis that was emptied gets them again."""
     redis = MemoryProjection()
-    experiments = Experiments(redis.reader(), 1.0)
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 1.0)
     archived, running = snapshot(1, status=Status.ARCHIVED), snapshot(2)
     redis.put(archived)
     redis.put(running)
-    await experiments.sweep()
+    await follower.sweep()
 
     redis.flush()
-    await experiments.sweep()
+    await follower.sweep()
 
     assert [each.experiment.id for each in experiments.all()] == [running.experiment.id]
     with pytest.raises(ExperimentNotFoundError):
@@ -301,7 +314,7 @@ async def test_archived_experiments_that_redis_does_not_have_any_more_are_forgot
 
 
 async def test_there_may_be_so_many_experiments_that_are_not_archived() -> None:
-    experiments = Experiments(MemoryProjection().reader(), 1.0)
+    experiments = ExperimentCache()
     experiments.put(snapshot(1))
     experiments.put(snapshot(2, status=Status.ARCHIVED))
     new = experiment_id(3)
@@ -316,26 +329,25 @@ async def test_what_is_noted_of_an_experiment_goes_with_it() -> None:
     """When it has ended, and when it is not of the generation that is active now."""
     keys = ReceiptKeys(Settings(receipt_keys=f"1:{'ab' * 16},2:{'cd' * 16}"))  # type: ignore[arg-type]
     redis, now_s = MemoryProjection(), [0.0]
-    experiments = Experiments(
-        redis.reader(), 1.0, lambda: now_s[0], taken=keys.note, dropped=keys.forget
-    )
+    experiments = ExperimentCache(keys.note, keys.forget)
+    follower = SnapshotFollower(redis.reader(), experiments, 1.0, lambda: now_s[0])
     for number in range(1, 51):
         kept = snapshot(number, status=Status.ARCHIVED if number % 2 else Status.RUNNING)
         definition = kept.experiment.definition
         config = definition.config.model_copy(update={"receipt_key": 2})
         definition = definition.model_copy(update={"config": config})
         redis.put(replace(kept, experiment=replace(kept.experiment, definition=definition)))
-    await experiments.sweep()
+    await follower.sweep()
     assert keys.keyring._chosen == dict.fromkeys(range(1, 51), 2)
 
     ended = [found.experiment.id for found in experiments.all() if found.experiment.number % 2]
     await redis.writer().remove(ended)
-    await experiments.sweep()
+    await follower.sweep()
     assert len(keys.keyring._chosen) == 25
     switch(redis)
-    await experiments.sweep()
+    await follower.sweep()
     now_s[0] += module.SWITCH_PATIENCE_S + 1
-    await experiments.sweep()
+    await follower.sweep()
 
     assert not keys.keyring._chosen
     assert experiments.all() == []

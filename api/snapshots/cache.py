@@ -1,0 +1,193 @@
+"""Experiments in memory: the newest snapshot of each, for assignments and reads."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from api.snapshots.running import RunningExperiment
+from streams.experiments.lifecycle import Status
+from streams.experiments.measurement_plan import accepted_of
+from streams.experiments.snapshot import Snapshot
+from streams.model.errors import (
+    DependencyError,
+    EngineError,
+    ExperimentNotFoundError,
+    ExperimentNotRunningError,
+)
+from streams.model.ids import experiment_id
+
+_log = logging.getLogger(__name__)
+
+
+class ExperimentCache:
+    """The newest snapshot of every experiment, by id.
+
+    Attributes:
+        is_complete: Whether everything was read from Redis once.
+        unreadable: Experiments whose newest snapshot cannot be used, with the reason. Each keeps
+            its last good one, if there is one.
+        conclusions: Conclusions seen since the start of this process.
+        winner_confidences: Confidence of each of them that had a winner.
+
+    Args:
+        on_put: Called with every snapshot before it is used.
+        on_drop: Called with the last snapshot of every experiment that is dropped.
+    """
+
+    def __init__(
+        self,
+        on_put: Callable[[Snapshot], object] | None = None,
+        on_drop: Callable[[Snapshot], object] | None = None,
+    ) -> None:
+        self.is_complete = False
+        self.unreadable: dict[str, str] = {}
+        self.conclusions = 0
+        self.winner_confidences: list[float] = []
+        self._on_put = on_put
+        self._on_drop = on_drop
+        self._snapshots: dict[str, Snapshot] = {}
+        self._running: dict[str, RunningExperiment] = {}
+
+    def running(self, experiment_id: str) -> RunningExperiment:
+        """Return an experiment that assigns.
+
+        Raises:
+            ExperimentNotFoundError: there is none with this id.
+            ExperimentNotRunningError: it does not assign now.
+            DependencyError: not everything was read from Redis yet.
+        """
+        found = self._running.get(experiment_id)
+        if found is None:
+            status = self.snapshot(experiment_id).experiment.status
+            raise ExperimentNotRunningError(experiment_id, status)
+        return found
+
+    def snapshot(self, experiment_id: str) -> Snapshot:
+        """Return the newest snapshot of an experiment.
+
+        Raises:
+            ExperimentNotFoundError: there is none with this id.
+            DependencyError: not everything was read from Redis yet.
+        """
+        found = self._snapshots.get(experiment_id)
+        if found is None and not self.is_complete:
+            raise DependencyError("redis", "the experiments have not been read from Redis yet")
+        if found is None:
+            raise ExperimentNotFoundError(experiment_id)
+        return found
+
+    def check_value(self, experiment: int, metric: str, value: int) -> None:
+        """Refuse a value, in micro-units, that a metric is declared not to have.
+
+        Of an experiment that is not known here nothing is refused.
+
+        Args:
+            experiment: The experiment as a 64-bit number.
+            metric: Name of the metric.
+            value: The value.
+
+        Raises:
+            EventError: as `Accepted.check`.
+        """
+        found = self._snapshots.get(experiment_id(experiment))
+        if found is None:
+            return
+        accepted = accepted_of(found.experiment.definition.config, metric)
+        if accepted is not None:
+            accepted.check(metric, value)
+
+    @property
+    def not_evaluated(self) -> dict[str, str]:
+        """Experiments whose last evaluation failed, with the code; they keep their last weights."""
+        return {
+            name: snapshot.failure.code
+            for name, snapshot in self._snapshots.items()
+            if snapshot.failure is not None and snapshot.experiment.status is not Status.ARCHIVED
+        }
+
+    def all(self) -> list[Snapshot]:
+        """Return the newest snapshot of every experiment, newest experiment first."""
+        return sorted(
+            self._snapshots.values(),
+            key=lambda snapshot: (-snapshot.experiment.created_at_ms, snapshot.experiment.id),
+        )
+
+    def check_room(self, experiment_id: str, limit: int) -> None:
+        """Return if there may be one more experiment, or this one is there already.
+
+        Raises:
+            EngineError: there are `limit` that are not archived (`TOO_MANY_EXPERIMENTS`).
+        """
+        statuses = self.by_status()
+        if experiment_id not in self._snapshots and (
+            statuses.total() - statuses[Status.ARCHIVED] >= limit
+        ):
+            raise EngineError(
+                "TOO_MANY_EXPERIMENTS",
+                f"there are {limit} experiments that are not archived, and there may be no more; "
+                "archive some, or raise EXPERIMENT_MAX_EXPERIMENTS",
+            )
+
+    def by_status(self) -> Counter[str]:
+        """Return the number of experiments by status."""
+        return Counter(str(found.experiment.status) for found in self._snapshots.values())
+
+    def put(self, snapshot: Snapshot, *, replaces_same_version: bool = False) -> bool:
+        """Take a snapshot unless a newer one is here; return whether it was taken.
+
+        One whose evaluation succeeded replaces a failed one of the same version.
+
+        Args:
+            snapshot: The snapshot.
+            replaces_same_version: Whether it also replaces one of its own version, as that of
+                another generation, which may differ.
+        """
+        experiment_id = snapshot.experiment.id
+        before = self._snapshots.get(experiment_id)
+        if before is not None and (
+            order_of(before) > order_of(snapshot)
+            or (order_of(before) == order_of(snapshot) and not replaces_same_version)
+        ):
+            return False
+        # Compiled first: a snapshot that cannot be compiled changes nothing.
+        running = RunningExperiment(snapshot) if snapshot.experiment.is_assigning else None
+        if self._on_put is not None:
+            self._on_put(snapshot)
+        self._snapshots[experiment_id] = snapshot
+        if running is not None:
+            self._running[experiment_id] = running
+        else:
+            self._running.pop(experiment_id, None)
+        if before is not None and _is_concluded(snapshot) and not _is_concluded(before):
+            self.conclusions += 1
+            if snapshot.winner is not None:
+                self.winner_confidences.append(snapshot.confidence)
+        return True
+
+    def drop(self, name: str) -> None:
+        """Forget an experiment."""
+        snapshot = self._snapshots.pop(name)
+        self._running.pop(name, None)
+        if self._on_drop is not None:
+            self._on_drop(snapshot)
+
+    def keep_last_good(self, name: str, reason: str) -> None:
+        """Note that the newest snapshot of an experiment cannot be used."""
+        if self.unreadable.get(name) != reason:
+            _log.error("the snapshot of %s cannot be used, keeping the last one: %s", name, reason)
+        self.unreadable[name] = reason
+
+    def snapshots(self) -> Mapping[str, Snapshot]:
+        """Return the newest snapshots by experiment id; a view."""
+        return self._snapshots
+
+
+def order_of(snapshot: Snapshot) -> tuple[int, bool]:
+    """Return what makes a snapshot newer: its version, then statistics that are of that version."""
+    return snapshot.version, snapshot.failure is None
+
+
+def _is_concluded(snapshot: Snapshot) -> bool:
+    return snapshot.experiment.concluded_at_ms is not None

@@ -1,0 +1,33 @@
+"""Experiments that assign, compiled from their snapshots."""
+
+from __future__ import annotations
+
+from api.snapshots.rendering import RenderedAssignments
+from streams.experiments.assignment import Assigner
+from streams.experiments.snapshot import Snapshot
+from streams.model.quantities import ALLOCATION_TOTAL
+
+
+class RunningExperiment:
+    """An experiment that assigns, compiled and rendered.
+
+    Attributes:
+        id: Its id.
+        assigner: Assigns units to variants.
+        rendering: The JSON of the assignments.
+    """
+
+    __slots__ = ("assigner", "id", "rendering")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Compile a snapshot.
+
+        Raises:
+            ValueError: its weights do not sum to the total, or are not one per variant.
+        """
+        weights, variants = snapshot.allocation.weights, snapshot.experiment.definition.variants
+        if len(weights) != len(variants) or min(weights) < 0 or sum(weights) != ALLOCATION_TOTAL:
+            raise ValueError(f"{len(weights)} weights of {len(variants)} variants")
+        self.id = snapshot.experiment.id
+        self.assigner = Assigner(snapshot)
+        self.rendering = RenderedAssignments(snapshot)
