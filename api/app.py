@@ -20,9 +20,10 @@ from api.http.cors import Origins
 from api.http.dependencies import Services
 from api.http.fast_path import FastPathApp
 from api.http.fastapi_app import fastapi_app
+from api.monitoring.counters import RequestCounters
 from api.monitoring.kafka_probe import KafkaProbe
 from api.monitoring.metrics_port import metrics_port
-from api.monitoring.prometheus import MetricsCollector, RequestCounters, render_metrics
+from api.monitoring.prometheus import MetricsCollector, render_metrics
 from api.monitoring.readiness import PROBE_S, ReadinessMonitor
 from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts

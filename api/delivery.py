@@ -11,7 +11,8 @@ from typing import Protocol
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
 
-from api.spool.spool import DamagedRecordError, Spool, SpoolPosition, SpoolRecord
+from api.spool.entries import SpoolRecord
+from api.spool.spool import DamagedRecordError, Spool, SpoolPosition
 from streams.kafka.producers import Retirable, is_fatal, retire
 
 MAX_IN_FLIGHT_BYTES = 32 * 2**20

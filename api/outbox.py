@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from api.spool.spool import Spool, SpoolPosition, SpoolRecord
+from api.spool.entries import SpoolRecord
+from api.spool.spool import Spool, SpoolPosition
 from schemas import catalogue
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.partitioning import partition_of

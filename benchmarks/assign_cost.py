@@ -24,17 +24,18 @@ import orjson
 import uvloop
 
 from api.auth import ApiKeyAuth
-from api.http.bodies import decode_object
 from api.http.dependencies import Services
 from api.http.endpoints import ENDPOINTS
 from api.http.fast_path import FastPathApp
 from api.http.models.requests import AssignmentContext
 from api.http.routing import RoutingTable
-from api.monitoring.prometheus import RequestCounters
+from api.monitoring.counters import RequestCounters
 from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
 from api.services.assign import AssignmentService, _Randomness, logged_context
 from api.snapshots.running import RunningExperiment
-from api.spool.spool import Spool, SpoolPosition, SpoolRecord
+from api.spool.entries import SpoolRecord
+from api.spool.spool import Spool, SpoolPosition
+from api.strict_json import decode_object
 from benchmarks.stack import contextual_snapshot, snapshot
 from streams.model.events import ImpressionBatch
 from streams.model.receipts import Keyring, Receipt

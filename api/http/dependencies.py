@@ -10,7 +10,7 @@ from fastapi import Depends, Request, Response
 
 from api.auth import ApiKeyAuth
 from api.http.models.responses import Readiness, ResponseModel
-from api.monitoring.prometheus import RequestCounters
+from api.monitoring.counters import RequestCounters
 from api.services.assign import AssignmentService
 from api.services.control import CommandService
 from api.services.observe import ObservationService

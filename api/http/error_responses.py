@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from api.http.models.responses import ErrorDetails, ErrorResponse
+from api.http.models.errors import error_json
 from schemas.errors import SchemaNotEnabledError
 from streams.model.errors import DependencyError, EngineError
 
@@ -41,18 +41,6 @@ STATUS_OF_CODE: dict[str, HTTPStatus] = {
     "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """Every code whose status is not 422. What is wrong with the input itself is always a 422."""
-
-_MESSAGE_OF_CODE = {
-    "SPOOL_FULL": "what is to be kept does not fit now; try again",
-    "COMMAND_TIMED_OUT": "no worker has answered in time; repeat the request with the same "
-    "Idempotency-Key to get the answer",
-}
-_MESSAGE_OF_DEPENDENCY = {
-    "kafka": "the log cannot be written now; try again",
-    "redis": "the experiments cannot be read now; try again",
-    "worker": "no worker has answered in time; try again",
-}
-"""Messages for callers, by code and then by what is missing."""
 
 JSON_HEADER = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store")
@@ -89,21 +77,6 @@ class RequestError(EngineError):
 def status_of(code: str) -> int:
     """Return the HTTP status of an error code."""
     return STATUS_OF_CODE.get(code, HTTPStatus.UNPROCESSABLE_ENTITY)
-
-
-def error_json(error: EngineError) -> bytes:
-    """Return the JSON of an error.
-
-    The message of a dependency may name hosts, paths and users, and is for the log alone.
-    """
-    message = _public_message(error) if isinstance(error, DependencyError) else error.message
-    details = ErrorDetails(code=error.code, message=message, path=error.path)
-    return ErrorResponse(error=details).to_json()
-
-
-def _public_message(error: DependencyError) -> str:
-    fixed = _MESSAGE_OF_CODE.get(error.code) or _MESSAGE_OF_DEPENDENCY.get(error.dependency)
-    return fixed or "something the API needs does not answer now; try again"
 
 
 def error_response(error: Exception) -> tuple[int, bytes, Headers, str]:

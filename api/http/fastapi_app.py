@@ -18,7 +18,7 @@ from api.http.endpoints import ENDPOINTS
 from api.http.error_responses import RouteError, error_response
 from api.http.openapi import documentation_of, with_schemas
 from api.http.routing import PARAMETER, Endpoint, RoutingTable
-from api.monitoring.prometheus import RequestCounters
+from api.monitoring.counters import RequestCounters
 from streams.model.errors import EngineError, InputError
 from streams.model.validation import code_of
 

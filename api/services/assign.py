@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from api.http.error_responses import error_json
+from api.http.models.errors import error_json
 from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.outbox import ImpressionRow
 from api.receipts.sticky import FirstReceipt, ReceiptQuery

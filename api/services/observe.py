@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from api.http.bodies import decode_json, decode_loosely, path_of_not_finite
 from api.http.models.responses import Accepted, Rejected
+from api.strict_json import decode_json, decode_loosely, path_of_not_finite
 from streams.model.errors import EventError
 from streams.model.events import Observation
 from streams.model.receipts import Keyring, check_attribution

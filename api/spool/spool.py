@@ -1,4 +1,4 @@
-"""What was answered and Kafka has not acknowledged yet, in files.
+"""Records that were answered and Kafka has not acknowledged yet, in files.
 
 A record that was appended survives the death of the process, though not of the machine: nothing is
 synced. Every process writes a directory of its own below the spool directory, locked while it
@@ -6,13 +6,9 @@ lives; one that starts adopts the directories of processes that died, and sends 
 Sending a record twice does no harm, because it carries the incarnation and the sequence it was made
 with.
 
-A file, called segment, holds entries one after the other:
-
-    length of the payload u32, CRC-32 of all that follows u32, topic u8, partition u16, payload
-
-big-endian. A segment is deleted when all of it is acknowledged. An entry cut off at the end of a
-file was never answered, and is left out. An entry that cannot be read or sent is passed by, and the
-segment it is in is kept as `.damaged` instead of being deleted.
+A file, called segment, holds entries (`api.spool.entries`). It is deleted when all of it is
+acknowledged. An entry cut off at the end of a file was never answered, and is left out. An entry
+that cannot be read or sent is skipped, and its segment is kept as `.damaged` instead of deleted.
 """
 
 from __future__ import annotations
@@ -22,47 +18,21 @@ import fcntl
 import logging
 import os
 import shutil
-import struct
-from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
-from zlib import crc32
 
+from api.spool.entries import HEAD_BYTES, SpoolRecord, encode_entry, entries, read_entry
 from streams.model.errors import ConfigurationError, DependencyError, EngineError
 
 MAX_SEGMENT_BYTES = 8 * 2**20
 MIN_SEGMENTS = 16
 """Into so many segments at least a full spool is cut, so that a little acknowledged frees room."""
 
-_HEADER = struct.Struct(">II")
-_ADDRESS = struct.Struct(">BH")
 _SUFFIX = ".segment"
 _DAMAGED = ".damaged"
-_HEAD = _HEADER.size + _ADDRESS.size
-_CHUNK_BYTES = 2**18
-
-MAX_ENTRY_BYTES = 128 * 2**20
-"""No entry is longer: a request body has at most half of it."""
-
-MAX_TOPIC = 7
-"""Largest topic number that is looked for behind a damaged entry."""
 
 _log = logging.getLogger(__name__)
-
-
-class SpoolRecord(NamedTuple):
-    """A record for Kafka.
-
-    Attributes:
-        topic: Small number that stands for the topic, below 256.
-        partition: Partition of the topic, below 65,536.
-        payload: The record's value.
-    """
-
-    topic: int
-    partition: int
-    payload: bytes
 
 
 class Segment:
@@ -84,6 +54,10 @@ class Segment:
         self.unacknowledged = 0
         self.is_handed_out = False
         self.damaged_at: set[int] = set()
+
+    def bytes_written(self) -> int:
+        """Return the bytes in it, which grow while it is written."""
+        return self.size
 
 
 class SpoolPosition(NamedTuple):
@@ -163,14 +137,9 @@ class Spool:
             return []
         parts: list[bytes] = []
         lengths: list[int] = []
-        for topic, partition, payload in records:
-            address = _ADDRESS.pack(topic, partition)
-            parts += (
-                _HEADER.pack(len(payload), crc32(payload, crc32(address))),
-                address,
-                payload,
-            )
-            lengths.append(_HEADER.size + _ADDRESS.size + len(payload))
+        for record in records:
+            parts += encode_entry(record)
+            lengths.append(HEAD_BYTES + len(record.payload))
         size = sum(lengths)
         if self.size_bytes + size > self.max_bytes:
             raise SpoolFullError(f"the spool holds {self.size_bytes} of {self.max_bytes} bytes")
@@ -194,7 +163,7 @@ class Spool:
         try:
             with position.segment.path.open("rb") as file:
                 file.seek(position.offset)
-                record, _ = _entry(file.read(_HEAD), file.read)
+                record, _ = read_entry(file.read(HEAD_BYTES), file.read)
         except FileNotFoundError as error:
             raise DamagedRecordError(f"{position.segment.path} is gone") from error
         if record is None:
@@ -206,7 +175,7 @@ class Spool:
         index = self._segments.index(position.segment)
         offset = position.offset
         for segment in self._segments[index:]:
-            for found, record in _entries(segment, offset):
+            for found, record in entries(segment.path, offset, segment.bytes_written):
                 if record is None:
                     self.quarantine(segment, found, "no record can be read here")
                 else:
@@ -331,65 +300,6 @@ def _lock(directory: Path) -> int:
         os.close(lock)
         raise
     return lock
-
-
-def _entries(segment: Segment, offset: int) -> Iterator[tuple[int, SpoolRecord | None]]:
-    """Yield (offset, entry) of a segment; None where something lies that is not an entry."""
-    try:
-        file = segment.path.open("rb", buffering=_CHUNK_BYTES)
-    except FileNotFoundError:
-        yield offset, None
-        return
-    with file:
-        while offset < segment.size:
-            file.seek(offset)
-            head = file.read(_HEAD)
-            record, length = _entry(head, file.read)
-            if record is not None:
-                yield offset, record
-                offset += length
-                continue
-            left = segment.size - offset
-            later = _next_entry(segment.path, offset + 1, segment.size)
-            if later is None and (len(head) < _HEAD or length > left):
-                _log.info("%s ends in an entry that was never answered", segment.path)
-                return
-            yield offset, None
-            if later is None:
-                return
-            offset = later
-
-
-def _entry(head: bytes, read: Callable[[int], bytes]) -> tuple[SpoolRecord | None, int]:
-    """Return the entry with this head, and the bytes it takes; no entry if it is not whole."""
-    if len(head) < _HEAD:
-        return None, _HEAD
-    length, expected = _HEADER.unpack_from(head)
-    if length > MAX_ENTRY_BYTES:
-        return None, _HEAD + length
-    payload = read(length)
-    if len(payload) < length or crc32(payload, crc32(head[_HEADER.size :])) != expected:
-        return None, _HEAD + length
-    topic, partition = _ADDRESS.unpack_from(head, _HEADER.size)
-    return SpoolRecord(topic, partition, payload), _HEAD + length
-
-
-def _next_entry(path: Path, offset: int, end: int) -> int | None:
-    """Return where the next good entry of a damaged file begins; None if there is none.
-
-    Nearly every wrong place is ruled out by its length and topic: a checksum is computed at one in
-    several thousand.
-    """
-    data = path.read_bytes()[:end]
-    for start in range(offset, len(data) - _HEAD + 1):
-        length = int.from_bytes(data[start : start + 4])
-        if length > min(MAX_ENTRY_BYTES, len(data) - start - _HEAD) or data[start + 8] > MAX_TOPIC:
-            continue
-        body = start + _HEAD
-        found, _ = _entry(data[start:body], BytesIO(data[body : body + length]).read)
-        if found is not None:
-            return start
-    return None
 
 
 def _is_spool(path: Path) -> bool:

@@ -16,7 +16,7 @@ from api.http.dependencies import Services
 from api.http.fast_path import FastPathApp
 from api.http.fastapi_app import fastapi_app
 from api.http.models.responses import Readiness
-from api.monitoring.prometheus import RequestCounters
+from api.monitoring.counters import RequestCounters
 from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
@@ -24,7 +24,8 @@ from api.services.control import CommandService
 from api.services.observe import ObservationService
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.follower import SnapshotFollower
-from api.spool.spool import Spool, SpoolPosition, SpoolRecord
+from api.spool.entries import SpoolRecord
+from api.spool.spool import Spool, SpoolPosition
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, Snapshot
 from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
@@ -42,7 +43,7 @@ from tests.twins.receipts import MemoryReceiptStore
 
 NOW_MS = 1_764_000_000_000
 DAY_MS = 86_400_000
-ANSWER_TIMEOUT_S = 0.1
+ANSWER_TIMEOUT_S = 1.0
 """Of a silent worker; every other answers at once."""
 KEYRING = Keyring({1: bytes(range(32))})
 REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, {})

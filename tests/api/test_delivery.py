@@ -11,7 +11,8 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError
 
 from api import delivery as module
 from api.delivery import RETRY_PAUSE_S, Delivery
-from api.spool.spool import Spool, SpoolRecord
+from api.spool.entries import SpoolRecord
+from api.spool.spool import Spool
 from tests.twins.producer import MemoryKafka
 
 MIB = 2**20

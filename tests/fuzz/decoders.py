@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from api.http.bodies import decode_object
 from api.http.models.requests import AssignmentContext, AssignmentsRequest
 from api.services.assign import logged_context
+from api.strict_json import decode_object
 from schemas import library
 from schemas.codec import CONFLUENT_MARK, Codec
 from schemas.errors import RecordError

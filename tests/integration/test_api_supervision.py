@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.spool.spool import Spool, SpoolRecord
+from api.spool.entries import SpoolRecord
+from api.spool.spool import Spool
 from streams.kafka.admin import create_topics
 from streams.local.children import Child, free_port
 from streams.projection.connection import connect

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Header, Request, Response
 
-from api.http.bodies import decode_object
 from api.http.dependencies import CallerDep, Services, ServicesDep, json_response
 from api.http.models.requests import ConcludeRequest
 from api.http.payloads import experiment_response
 from api.services.control import IdempotencyKey
+from api.strict_json import decode_object
 from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
 from streams.experiments.definition_versions import unused
 from streams.model.errors import InputError

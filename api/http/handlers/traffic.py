@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from api.http.bodies import decode_object
 from api.http.dependencies import Services
+from api.strict_json import decode_object
 
 
 def assign_variant(services: Services, experiment_id: str, body: bytes) -> Awaitable[bytes]:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.bodies import decode_json, gunzip, path_of_not_finite
+from api.http.bodies import gunzip
+from api.strict_json import decode_json, path_of_not_finite
 from streams.model.errors import PATH_CHARACTERS, InputError
 
 MIB = 2**20

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from api.auth import ApiKeyAuth, new_key
-from api.http.error_responses import error_json, error_response
+from api.http.error_responses import error_response
+from api.http.models.errors import error_json
 from api.http.models.responses import Experiment
 from streams.analysis.evaluate import evaluate
 from streams.experiments.statistics import AgainstControl, MetricReport, VariantReport

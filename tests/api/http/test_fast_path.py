@@ -15,7 +15,8 @@ from api.http.endpoints import ENDPOINTS
 from api.http.error_responses import RouteError
 from api.http.models.responses import Readiness
 from api.http.routing import PARAMETER, RoutingTable
-from api.spool.spool import SpoolPosition, SpoolRecord
+from api.spool.entries import SpoolRecord
+from api.spool.spool import SpoolPosition
 from streams.model.errors import ConfigurationError
 from tests.api.memory import Api, definition, memory_api
 

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.delivery import Delivery
 from api.http.models.responses import Readiness
-from api.monitoring.prometheus import Histogram, MetricsCollector, RequestCounters, render_metrics
+from api.monitoring.counters import Histogram, RequestCounters
+from api.monitoring.prometheus import MetricsCollector, render_metrics
 from api.monitoring.readiness import PATIENCE_S, ReadinessMonitor
 from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
@@ -18,7 +19,8 @@ from api.services.assign import AssignmentService
 from api.services.observe import ObservationService
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.follower import SnapshotFollower
-from api.spool.spool import Spool, SpoolRecord
+from api.spool.entries import SpoolRecord
+from api.spool.spool import Spool
 from streams.experiments.assignment import Reason
 from streams.model.errors import DependencyError
 from tests.api.memory import KEYRING, MemoryTopics

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.spool.spool import DamagedRecordError, Spool, SpoolFullError, SpoolRecord
+from api.spool.entries import SpoolRecord
+from api.spool.spool import DamagedRecordError, Spool, SpoolFullError
 from streams.model.errors import ConfigurationError
 
 records = st.lists(
