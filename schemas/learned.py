@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 MAX_SCHEMA_CHARACTERS = 262_144
-"""Longest schema that is accepted, as JSON; the largest of the library has some 25,000."""
+"""Longest schema that is accepted, as JSON; the largest of the library has some 20,000."""
 
 MAX_SCHEMA_DEPTH = 32
 """Deepest nesting of types that is accepted; the deepest of the library has 5."""
