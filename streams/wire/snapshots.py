@@ -1,4 +1,4 @@
-"""Snapshots: what is published of an experiment, and what Redis holds."""
+"""Codec of `snapshot`: the published state of an experiment, in Kafka and in Redis."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from streams.model.ids import experiment_id, experiment_number
 from streams.model.published import avro_record, from_avro
 from streams.model.validation import parse
 from streams.wire.records import (
+    INT_LIMIT,
     SINGLE_OBJECT,
     check_range,
     event_errors,
@@ -22,8 +23,6 @@ from streams.wire.records import (
     member,
     read,
 )
-
-_INT_LIMIT = 1 << 31
 
 
 def encode_snapshot(snapshot: Snapshot, codec: Codec = SINGLE_OBJECT) -> bytes:
@@ -37,7 +36,7 @@ def decode_snapshot(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Snapsh
     """Return the snapshot in a Kafka record or a Redis value.
 
     Raises:
-        EventError: it cannot be read, or a field of it cannot be used.
+        EventError: the record cannot be read, or a field is invalid.
     """
     record = read("snapshot", value, codec, STATE_BYTES)
     with event_errors():
@@ -81,7 +80,7 @@ def _experiment(record: Record) -> Experiment:
         concluded_at_ms=record["concluded_at_ms"],
         winner=None
         if record["winner"] is None
-        else check_range(record["winner"], 0, _INT_LIMIT, "winner"),
+        else check_range(record["winner"], 0, INT_LIMIT, "winner"),
         planned_units=record["planned_units"],
         promotion=None if promotion is None else from_avro(Promotion, promotion, "promotion"),
     )

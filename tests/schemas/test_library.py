@@ -30,8 +30,11 @@ def documented(schema, path=""):
             for field in members:
                 yield f"{path}/{name}.{field['name']}", field.get("doc")
                 yield from documented(field["type"], f"{path}/{name}")
-        case {"type": "array", "items": items}:
-            yield from documented(items, path)
+        case {"type": "array", "items": part} | {"type": "map", "values": part}:
+            yield from documented(part, path)
+        case [*branches]:
+            for branch in branches:
+                yield from documented(branch, path)
 
 
 @pytest.mark.parametrize(
