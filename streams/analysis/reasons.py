@@ -13,7 +13,8 @@ from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import Evidence, Guardrail, MetricModel, ReasonCode
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.stats.direction import Direction
-from streams.stats.kinds import ContradictionCode, MetricKind
+from streams.stats.families.registry import FAMILIES
+from streams.stats.kinds import ContradictionCode
 
 T = TypeVar("T")
 
@@ -48,8 +49,7 @@ class _Facts:
 
     @property
     def measure(self) -> str:
-        is_ratio = self.primary.kind is MetricKind.RATIO
-        return self.metric if is_ratio else f"{self.metric} per unit"
+        return FAMILIES[self.primary.kind].measure(self.metric)
 
     @property
     def promotion(self) -> Promotion:
