@@ -1,0 +1,53 @@
+"""The steps of "To add a field" in `schemas/README.md`, followed on a copy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", *arguments],
+        env=os.environ | {"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_field_is_added_to_a_released_schema(tmp_path):
+    for name in ("schemas", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    script, schemas = str(tmp_path / "scripts" / "keep_schemas.py"), tmp_path / "schemas"
+    released = (schemas / "decision.avsc").read_text()
+
+    kept = run(tmp_path, script, "decision")
+    schema = json.loads(released)
+    schema["fields"].append({"name": "extra", "type": "long", "default": 0, "doc": "An example."})
+    (schemas / "decision.avsc").write_text(json.dumps(schema))
+    missing = run(tmp_path, script)
+    sample = json.loads((schemas / "golden" / "decision.1.json").read_text())
+    newer = {"decoded": sample["decoded"] | {"extra": 5}}
+    (schemas / "golden" / "decision.2.json").write_text(json.dumps(newer))
+    encoded = run(tmp_path, script)
+    read = run(
+        tmp_path,
+        "-c",
+        "import json, sys; from schemas.codec import Codec;"
+        "print(*(Codec().decode(bytes.fromhex(json.load(open(f))['encoded']))[1]['extra'] "
+        "for f in sys.argv[1:]))",
+        *(str(schemas / "golden" / f"decision.{version}.json") for version in (1, 2)),
+    )
+
+    assert (kept.returncode, missing.returncode, encoded.returncode) == (0, 1, 0), encoded.stderr
+    assert (schemas / "versions" / "decision.1.avsc").read_text() == released
+    assert "decision.2.json" in missing.stdout
+    assert read.stdout.split() == ["0", "5"], read.stderr
