@@ -1,4 +1,6 @@
-"""The assignment API: HTTP in front of the log and of what Redis holds.
+"""The HTTP API: assigns units, takes observations, sends commands and reads experiments.
 
-`app` composes it, `edge` is the fast path, `control` the rest of the routes; `client` is a client.
+`app` composes it. `http` has connections, routing, handlers and models, `services` the work of the
+endpoints; `outbox`, `spool` and `delivery` take a record from a request to Kafka; `snapshots` and
+`receipts` keep in memory what Redis holds; `monitoring` has readiness and metrics.
 """

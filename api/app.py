@@ -1,4 +1,4 @@
-"""Puts the API together: the one place that knows every part."""
+"""Composition root of the API: the one module that constructs every part."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ from streams.wire.observations import encode_observation_batch
 from streams.wire.schema_gate import SchemaGate, parse_pins
 
 PUMP_S = 0.01
-"""How often acknowledgements are taken in."""
+"""Seconds between two polls for acknowledgements of Kafka."""
 
 DRAIN_S = 8.0
-"""How long a stopping process waits for Kafka; what it then does not have stays in the spool.
+"""Longest wait for Kafka of a stopping process, in seconds; the rest stays in the spool.
 
 A topic that was just created can take seconds to accept its first record, and the disk of a
 container may not outlive it, so this is most of the time to stop that `docker-compose.yml` gives.
@@ -84,7 +84,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         resources.push_async_callback(redis.aclose)
         incarnation = secrets.randbits(64)
         presence = ApiPresence(redis, keys, f"{incarnation:016x}", schemas)
-        with contextlib.suppress(DependencyError):  # then it is learnt when Redis answers
+        with contextlib.suppress(DependencyError):  # it is read again when Redis answers
             await presence.look()
         resources.push_async_callback(presence.sign_off)
         frames = framing(settings.schema_registry_url, gate=schemas)

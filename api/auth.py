@@ -36,7 +36,7 @@ _VARIABLE = f"{ENVIRONMENT_PREFIX}API_KEYS_FILE"
 
 
 class Scope(StrEnum):
-    """What a key allows."""
+    """A right of an API key."""
 
     ASSIGN = "assign"
     OBSERVE = "observe"
@@ -46,13 +46,13 @@ class Scope(StrEnum):
 
 
 class ApiKey(InputModel):
-    """One key, as the file holds it.
+    """An entry of the file of keys.
 
     Attributes:
-        name: Whose it is. Keys of one name are one caller, as while one replaces the other.
+        name: Name of the caller. Keys of one name are one caller, as while one replaces the other.
         blake2b: BLAKE2b-256 of the key, hexadecimal. A fast hash is enough: keys are random and
             256 bits long, so there is nothing to guess.
-        scopes: What it allows.
+        scopes: Rights of the key.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""From the spool to Kafka: in order, acknowledged, and again whatever was not."""
+"""Delivery of spooled records to Kafka: in order, repeated until they are acknowledged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETRY_PAUSE_S = 1.0
 """Pause before records that librdkafka gave up are handed to it again."""
 
 LOG_INTERVAL_S = 10.0
-"""How often a refusal of Kafka is logged."""
+"""Least seconds between two logged refusals of Kafka."""
 
 DRAIN_STEP_S = 0.1
 """How long a stopping process waits before it looks again."""
@@ -40,11 +40,11 @@ PRODUCER_CONFIG: Mapping[str, str | int | bool] = {
     "queue.buffering.max.kbytes": 2 * MAX_IN_FLIGHT_BYTES // 1024,
     "topic.metadata.propagation.max.ms": 5_000,
 }
-"""How the records of the API are sent, besides where to and as whom."""
+"""Settings of the producer, besides addresses and credentials."""
 
 
 class Producer(Retirable, Protocol):
-    """What is needed of `confluent_kafka.Producer`."""
+    """The part of `confluent_kafka.Producer` that delivery uses."""
 
     def produce(
         self,
@@ -219,7 +219,7 @@ class Delivery:
             self._spool.trim(segment)
 
     def _log_refusal(self, topic: int, error: KafkaError) -> None:
-        """Log what Kafka refuses, not more often than people read it."""
+        """Log what Kafka refuses, at most once per `LOG_INTERVAL_S`."""
         if error.code() == KafkaError.INVALID_TIMESTAMP:
             self.clock_refusals += 1
             self.refused_s, self._refusing_topic = self._clock(), topic

@@ -1,4 +1,4 @@
-"""One write for everything that one turn of the event loop has to remember.
+"""The outbox: one write to the spool for all rows of one turn of the event loop.
 
 Requests add rows and wait. When the turn ends, the rows become records, the records go into the
 spool with one write, all who wait are answered, and the records are handed to Kafka.
@@ -20,10 +20,10 @@ from streams.wire.batch_tags import Seal
 
 IMPRESSIONS = 0
 OBSERVATIONS = 1
-"""Small numbers that stand for the topics in the spool; they must not change."""
+"""Numbers of the topics in the spool; they must not change."""
 
 MAX_RECORD_BYTES = 2**19
-"""About so large may a record become; half of what a broker takes unless told otherwise."""
+"""Approximate size limit of a record: half of the default limit of a broker."""
 
 MAX_ROWS = 10_000
 _ROW_BYTES = 40
@@ -47,14 +47,14 @@ class ImpressionRow(NamedTuple):
 
 
 class RecordReceiver(Protocol):
-    """Who takes records once they are in the spool."""
+    """Receiver of records that are in the spool."""
 
     def offer(self, positions: Sequence[SpoolPosition], records: Sequence[SpoolRecord]) -> None:
         """Take records that were just appended."""
 
 
 class Outbox:
-    """Collects rows, and makes them survive.
+    """Collects rows, and writes them to the spool as records.
 
     Attributes:
         queued: Rows that wait for the end of the turn.
@@ -75,7 +75,7 @@ class Outbox:
 
         Args:
             spool: Where records survive.
-            receiver: Who takes them from there.
+            receiver: Takes them from there.
             incarnation: 64-bit number of this process; no other process may have it.
             partitions: Partitions of the two topics.
             encode_impressions: Makes a record of a batch.
@@ -123,7 +123,7 @@ class Outbox:
         if written is None:
             loop = asyncio.get_running_loop()
             written = self._written = loop.create_future()
-            # After one more look at the sockets: whoever is there already shares the write.
+            # After one more look at the sockets: requests that are there already share the write.
             loop.call_soon(loop.call_soon, self._flush)
         return written
 

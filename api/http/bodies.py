@@ -26,7 +26,7 @@ _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 class ClientGoneError(Exception):
-    """The caller closed the connection before its request was complete; nobody needs an answer."""
+    """A request whose caller closed the connection before it was complete; no answer is sent."""
 
 
 async def read_body(

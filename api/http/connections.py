@@ -1,4 +1,4 @@
-"""The connections of a server: how many, for how long, and which one makes room."""
+"""The connections of a server: their number, deadlines, and eviction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 SWEEP_S = 0.5
-"""How often deadlines are looked at, in seconds."""
+"""Seconds between two checks of the deadlines."""
 
 UNSENT_LIMIT_BYTES = 2**26
 """Bytes of answers that may wait for clients that do not read; beyond it the largest is dropped."""
@@ -15,7 +15,7 @@ UNSENT_LIMIT_BYTES = 2**26
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What a client may take of a server.
+    """Limits of a server for its clients.
 
     Attributes:
         max_connections: Open connections at most.

@@ -1,4 +1,4 @@
-"""Which web pages of other origins may call the API (CORS), and which may not change anything."""
+"""Cross-origin requests: origins that may call the API (CORS), and refusal of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What handlers use: the services behind them, the caller, and ready responses."""
+"""Dependencies of handlers: services, caller, and responses."""
 
 from __future__ import annotations
 

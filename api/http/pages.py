@@ -1,4 +1,4 @@
-"""Answers that may be large: lists in pages, and JSON rendered in pieces.
+"""Large responses: lists in pages, and JSON rendered in pieces.
 
 Rendering runs on the event loop that assigns, so it pauses after each piece of work that takes
 about a millisecond.
@@ -87,7 +87,7 @@ async def experiments_page(
     page = heapq.nsmallest(limit + 1, wanted, key=lambda each: each[:2])
     parts: list[bytes] = []
     size = 0
-    budget = _Budget()
+    budget = _TimeBudget()
     for _, _, found in page[:limit]:
         part = experiment_response(found.experiment).to_json()
         if parts and size + len(part) > MAX_PAGE_BYTES:
@@ -104,7 +104,7 @@ async def experiments_page(
 
 async def stats_page(snapshot: Snapshot) -> bytes:
     """Return the JSON of what is known of an experiment."""
-    budget = _Budget()
+    budget = _TimeBudget()
     parts = []
     for part in _variants(snapshot):
         parts.append(part)
@@ -118,8 +118,8 @@ def _variants(snapshot: Snapshot) -> Iterator[bytes]:
         yield json_bytes(variant_result(snapshot, index), snapshot.variant_ids)
 
 
-class _Budget:
-    """Lets others run after each piece of work."""
+class _TimeBudget:
+    """Time budget of rendering, after which other tasks run."""
 
     def __init__(self) -> None:
         self._began_s = time.perf_counter()

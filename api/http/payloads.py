@@ -1,4 +1,4 @@
-"""Answers about experiments, made of their snapshots."""
+"""Responses about experiments, made of their snapshots."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _LOOKED_AT = frozenset({b"host", b"expect", b"transfer-encoding"})
 
 
 class Wait(IntEnum):
-    """What a connection waits for."""
+    """Event that a connection waits for."""
 
     FIRST_HEAD = 0
     IDLE = 1

@@ -1,4 +1,4 @@
-"""The routing table: what is at a path, and what each of its methods asks for.
+"""The routing table: paths, their methods, and the rules of each.
 
 `api.http.endpoints` declares every endpoint once. `FastPathApp` finds it here before it reads
 anything of a body, and `api.http.fastapi_app` derives FastAPI's routes, and with them the OpenAPI
@@ -48,7 +48,7 @@ class Endpoint:
     """One method of one path.
 
     Attributes:
-        method, path: Where it is.
+        method, path: Address of the endpoint.
         handler: A `FastHandler` where `traffic` is given, else a handler as FastAPI has them. Its
             name and docstring are those of the endpoint in the documentation.
         tag: Group in the documentation.
@@ -76,7 +76,7 @@ class Endpoint:
 
 
 class Rule(NamedTuple):
-    """What one method of a path asks for.
+    """The rules of one method of a path.
 
     Attributes:
         scopes: Scopes of which an API key needs one; empty where no key is needed.

@@ -1,4 +1,4 @@
-"""uvicorn as it is used here: bounded connections, and signals that stop instead of kill."""
+"""The HTTP server: uvicorn with bounded connections, and signals that stop instead of kill."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     """Return a socket that listens; port 0 takes a free one.
 
     Raises:
-        ConfigurationError: somebody else listens there, or the address is not ours.
+        ConfigurationError: another process listens there, or the address is not of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -1,4 +1,4 @@
-"""A transport that writes once for all that an answer is made of, and closes without a reset."""
+"""A transport that writes a response with one system call, and closes without a reset."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class JoinedWrites:
 
 
 class JoinedAnswer(RequestResponseCycle):
-    """One request and its answer, whose head is put together at once."""
+    """One request and its response, whose head is written at once."""
 
     async def send(self, message: Any) -> None:
         """Take a part of the answer, as ASGI has it."""

@@ -1,4 +1,4 @@
-"""What keeps Kafka from taking the records of this process, if anything does."""
+"""A probe of Kafka: topics, settings and rights that the records of this process need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class KafkaProbe:
-    """Asks Kafka whether the topics that records go to are there, fit, and may be written.
+    """Probe whether the topics of the records exist, are configured as required, and are writable.
 
     Args:
         settings: Where Kafka is; its timeout bounds how long a call takes.
@@ -35,9 +35,9 @@ class KafkaProbe:
         self._said = ""
 
     def __call__(self) -> str | None:
-        """Return `kafka`, `topics` or `rights` for what is not as it should be; None for nothing.
+        """Return `kafka`, `topics` or `rights` for the first problem; None without one.
 
-        What it is stands in the log, once.
+        Its description is logged once.
         """
         try:
             name, what = self._problem()

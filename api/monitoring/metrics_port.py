@@ -19,7 +19,7 @@ TIMEOUT_S = 5.0
 
 
 class _OnLoop:
-    """Collects on the event loop, to which everything belongs that is counted."""
+    """Collector that runs on the event loop, which owns all counters."""
 
     def __init__(
         self, collect: Callable[[], Iterable[Metric]], loop: asyncio.AbstractEventLoop

@@ -19,7 +19,7 @@ from streams.process.background import BackgroundTasks
 from streams.wire.schema_gate import SchemaGate
 
 PROBE_S = 2.0
-"""How often Kafka and the workers are looked for; older news are no news."""
+"""Seconds between two probes of Kafka and the workers; older results are stale."""
 
 PATIENCE_S = 3 * PROBE_S
 SPARE_BYTES = 2**20
@@ -35,12 +35,12 @@ class ReadinessMonitor:
     """Observes Kafka, Redis, workers and spool, and derives the readiness from them.
 
     Attributes:
-        dead_letters: What the live workers could not use since their start, by code.
-        schemas: Knows whether this process reads what others may write; None for yes.
+        dead_letters: Dead letters of the live workers since their start, by code.
+        schemas: Schema levels of this process and of others; None where they are not checked.
 
     Args:
-        follower: Knows when Redis last answered.
-        spool, delivery: Know what waits for Kafka.
+        follower: Its age is the time since Redis last answered.
+        spool, delivery: Hold the records that wait for Kafka.
         kafka_problem: Asks Kafka something, in a thread of its own, and returns what keeps records
             from being taken: `kafka`, `topics` or `rights`; None for nothing.
         live_workers: Returns the dead letters by code of each worker that lives.
@@ -82,8 +82,8 @@ class ReadinessMonitor:
     def readiness(self) -> Readiness:
         """Return what is missing now.
 
-        Redis, a worker and the right to write commands are needed once: with what they have told,
-        assignment goes on without them. Kafka is not needed while the spool has room. A background
+        Redis, a worker and the right to write commands are needed once: after that, assignment
+        goes on without them. Kafka is not needed while the spool has room. A background
         task that restarts do not heal is missing.
         """
         missing: list[str] = []
@@ -107,7 +107,7 @@ class ReadinessMonitor:
             degraded.append("clock")
         if not self._workers:
             (degraded if self._has_seen_worker else missing).append("worker")
-        if has_kafka and not self._are_commands_writable:  # without Kafka that says it all
+        if has_kafka and not self._are_commands_writable:  # implied where Kafka is missing
             (degraded if self._were_commands_writable else missing).append("commands")
         if self._background is not None:
             failing = self._background.failing

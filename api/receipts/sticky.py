@@ -24,10 +24,10 @@ from streams.model.receipts import raw_of, text_of
 from streams.projection.receipts import Answer, Place, Question, Standing
 
 TIMEOUT_S = 0.25
-"""Longest an assignment waits for Redis."""
+"""Longest wait of an assignment for Redis, in seconds."""
 
 COOLDOWN_S = 1.0
-"""Pause after a failure, in which Redis is not asked."""
+"""Seconds for which the circuit stays open after a failure: Redis is not asked."""
 
 LOOK_S = 1.0
 """How often it is looked for experiments whose units have two ids, and for receipts to be saved."""
@@ -44,7 +44,7 @@ class ReceiptQuery(NamedTuple):
     Attributes:
         place: The unit.
         receipt: What it gets if it has none; None if it then gets none.
-        other: Unit hash of its other id; None if there is none.
+        other: Unit hash of its other id; None without one.
     """
 
     place: Place
@@ -67,7 +67,7 @@ class FirstReceipt(NamedTuple):
 
 
 class Store(Protocol):
-    """What Redis holds: `ReceiptStore`, or a twin of it."""
+    """First receipts in Redis: `ReceiptStore`, or its twin in memory."""
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """Return the first receipts of units."""
@@ -107,8 +107,8 @@ class StickyReceipts:
         """Take the parts.
 
         Args:
-            store: What Redis holds.
-            memory: What this process has given out.
+            store: First receipts in Redis.
+            memory: Receipts that this process has given out.
             clock: Seconds that only grow.
         """
         self.unavailable = 0

@@ -44,7 +44,7 @@ _REASONS = {
 
 
 class ImpressionLog(Protocol):
-    """Where impressions are logged."""
+    """The log of impressions."""
 
     def add_impression(self, row: ImpressionRow) -> None:
         """Take an impression."""
@@ -54,7 +54,7 @@ class ImpressionLog(Protocol):
 
 
 class ReceiptStore(Protocol):
-    """Where the first receipt of a unit is kept."""
+    """The store of first receipts."""
 
     @property
     def aliased(self) -> Container[str]:
@@ -68,7 +68,7 @@ class ReceiptStore(Protocol):
 
 
 class AssignmentService:
-    """Assigns units to variants.
+    """Assignment of units to variants, logged before it is answered.
 
     Attributes:
         answered: Number of answers by reason.
@@ -108,7 +108,7 @@ class AssignmentService:
         """Return the JSON answer to a request for several experiments and units.
 
         The answer is `{"assignments": [[...], ...]}`: a row for each unit, in it an assignment for
-        each experiment, or `{"error": ...}` where there is none.
+        each experiment, or `{"error": ...}` in its place.
 
         Raises:
             EngineError: nothing of it can be answered.
@@ -213,7 +213,7 @@ class AssignmentService:
         if first is None and not assignment.enrolled:
             return self._outside(running, Reason.NOT_ENROLLED)
         reason = _REASONS[standing]
-        if first is None:  # what the hash gives is all there is
+        if first is None:  # only the hash decides
             first = self._keyring.sign(receipt, features)
         elif first != text:
             try:
@@ -293,7 +293,7 @@ class AssignmentService:
 def logged_context(context: AssignmentContext, aliases: Sequence[int] = ()) -> str:
     """Return what is logged of a request: JSON, empty if there is nothing.
 
-    The ids of user and session are not: the log knows a unit by its hash.
+    The ids of user and session are not: the log identifies a unit by its hash.
 
     Args:
         context: The request.

@@ -1,4 +1,4 @@
-"""Changes of experiments: one record in the log, one answer from the worker, each at most once."""
+"""Commands to experiments: one record in the log, one answer from a worker, each at most once."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _NUMBER_BITS = 64
 RETRY_AFTER_S = 2
 
 PROBE_TIMEOUT_S = 2.0
-"""Longest wait for what the broker says of the topic of commands."""
+"""Longest wait for the description of the topic of commands, in seconds."""
 
 REFUSAL_S = 10.0
-"""How long a refused command counts against readiness: then the broker's word counts again, or an
-API that gets no commands because it is not ready would never be ready."""
+"""How long a refused command counts against readiness, in seconds. Then the probe decides again: an
+API that is not ready gets no commands, and would never be ready."""
 
 
 class IdempotencyKey(NamedTuple):
-    """What a caller sent to have a command applied once.
+    """The idempotency key of a command, with its caller and body.
 
     Attributes:
         key: The header's text.
@@ -51,27 +51,27 @@ class IdempotencyKey(NamedTuple):
 
 
 class CommandLog(Protocol):
-    """Where commands are written."""
+    """The log of commands."""
 
     async def append(self, command: Command) -> None:
         """Return when the command is in the log; raise DependencyError when it will not be."""
 
 
 class AnswerSource(Protocol):
-    """Where the workers' answers are found."""
+    """The answers of the workers."""
 
     async def answer(self, command_id: str) -> Answer | None:
         """Return an answer if there is one yet."""
 
     async def wait_for_answer(self, command_id: str, timeout_s: float) -> Answer | None:
-        """Return an answer, or None if there is none after a while."""
+        """Return an answer, or None after the timeout."""
 
 
 DEFAULT_MAX_EXPERIMENTS = 1_000
 
 
 class CommandService:
-    """Sends commands and waits for what becomes of them."""
+    """Sender of commands, which waits for the answer and for the snapshot that follows."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class KafkaCommandLog:
     """The topic of commands. A producer that failed for good is replaced with the next command.
 
     Args:
-        config: librdkafka's configuration: where, and as whom.
+        config: Addresses and credentials, as librdkafka names them.
         topic: Full name of the topic.
         encode: Makes a record of a command.
         timeout_s: Longest wait for the acknowledgement. A command that was not acknowledged by
@@ -238,7 +238,7 @@ class KafkaCommandLog:
         await delivered
 
     def probe(self) -> None:
-        """Return if commands can be written, as far as can be told without writing one. Blocks.
+        """Check that commands can be written, without writing one. Blocks.
 
         Raises:
             DependencyError: Kafka does not answer, has no such topic or does not let this user

@@ -18,14 +18,14 @@ from streams.wire.json_observations import decode_json_observations
 from streams.wire.observation_fields import at, check_count
 
 TURN = 200
-"""Observations that are checked without a pause; assignments wait for so long."""
+"""Observations checked between two pauses, in which assignments are answered."""
 
 MAX_REJECTED_LISTED = 100
 """Refused observations that an answer names; it counts all of them."""
 
 
 class ObservationLog(Protocol):
-    """Where observations are logged."""
+    """The log of observations."""
 
     def add_observations(self, observations: Iterable[Observation]) -> None:
         """Take observations."""
@@ -39,7 +39,7 @@ def _accept(experiment: int, metric: str, value: int) -> None:
 
 
 class ObservationService:
-    """Takes observations.
+    """Validation and logging of observations.
 
     Attributes:
         accepted: Observations taken.
@@ -60,7 +60,7 @@ class ObservationService:
             log: Takes the observations.
             now_ms: Milliseconds since the epoch.
             check_value: Refuses a value, in micro-units, that an experiment's metric is declared
-                not to have. Workers refuse it in any case; here its sender hears of it.
+                not to have. Workers refuse it in any case; here the sender gets the error.
         """
         self.accepted = 0
         self.rejected = 0
@@ -116,7 +116,7 @@ class ObservationService:
 
 
 async def _members(body: bytes) -> Sequence[Observation | EventError]:
-    """Return the observations of a body, or the error of each that is none.
+    """Return the observations of a body, or the error of each that is invalid.
 
     Raises:
         InputError: it is no list of observations, and no observation.

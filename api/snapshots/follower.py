@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class SnapshotSource(Protocol):
-    """Where snapshots come from."""
+    """Source of snapshots: `ProjectionReader`, or its twin in memory."""
 
     async def snapshots(self, experiment_ids: Sequence[str]) -> Projected:
         """Return the newest snapshots of those experiments that have one."""
@@ -57,7 +57,7 @@ class SnapshotFollower:
         experiments: The cache.
 
     Args:
-        source: Where snapshots come from.
+        source: Source of snapshots.
         experiments: The cache.
         sweep_s: Seconds between two readings of everything, for lost announcements.
         clock: Seconds that only grow.

@@ -1,4 +1,4 @@
-"""The answers of an assignment as bytes: all but the id is rendered once for each snapshot."""
+"""Assignments as JSON: all but the id is rendered once for each snapshot."""
 
 from __future__ import annotations
 

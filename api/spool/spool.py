@@ -61,14 +61,14 @@ class Segment:
 
 
 class SpoolPosition(NamedTuple):
-    """Where an entry begins."""
+    """Position of an entry."""
 
     segment: Segment
     offset: int
 
 
 class DamagedRecordError(EngineError):
-    """An entry of the spool cannot be read any more.
+    """An entry of the spool that cannot be read any more.
 
     Operator action: look at the disk; what can be read of the file is kept as `.damaged`.
     """
@@ -78,7 +78,7 @@ class DamagedRecordError(EngineError):
 
 
 class SpoolFullError(DependencyError):
-    """The spool has no room, or the disk refuses. What was being written is not in it.
+    """A write without room in the spool, or refused by the disk; nothing of it is in the spool.
 
     Operator action: bring Kafka back, or give the spool more room.
     """
@@ -235,7 +235,7 @@ class Spool:
         self.close()
 
     def _own(self, root: Path, name: str) -> Path:
-        # Locked before it has its name, so that nobody adopts it in between.
+        # Locked before it has its name, so that no other process adopts it in between.
         directory = root / f".{name}"
         directory.mkdir(mode=0o700)
         self._locks.append((root / name, _lock(directory)))
@@ -286,7 +286,7 @@ class Spool:
             while view:
                 view = view[os.write(self._file, view) :]
         except OSError as error:
-            with contextlib.suppress(OSError):  # then the CRC tells what is not an entry
+            with contextlib.suppress(OSError):  # then the CRC shows what is not an entry
                 os.ftruncate(self._file, self._active.size)
             raise SpoolFullError(f"the spool cannot be written: {error}") from error
 

@@ -45,7 +45,7 @@ ExperimentId = Annotated[
 
 
 class AssignmentContext(InputModel):
-    """Who asks for a variant, and under which circumstances.
+    """The unit that asks for a variant, and its context.
 
     Attributes:
         user_id: The unit of experiments on users.
@@ -86,7 +86,7 @@ class AssignmentsRequest(InputModel):
 
 
 class ConcludeRequest(InputModel):
-    """How an experiment ends.
+    """The end of an experiment.
 
     Attributes:
         winner_variant_id: Id of the variant it is concluded with; none unless given.

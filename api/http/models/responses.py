@@ -25,12 +25,12 @@ class ResponseModel(BaseModel):
 
 
 class ErrorDetails(ResponseModel):
-    """What is wrong: a stable code, a sentence, and the field at fault.
+    """An error: a stable code, a sentence, and the field at fault.
 
     Attributes:
         code: Stable code.
         message: One sentence for a person.
-        path: Field at fault, as in `units[0].userId`; empty when there is none.
+        path: Field at fault, as in `units[0].userId`; empty without one.
     """
 
     code: str
@@ -55,14 +55,14 @@ class Variant(ResponseModel):
 
 
 class Promotion(ResponseModel):
-    """What a concluded experiment goes on assigning until it is archived.
+    """Assignment after the conclusion of an experiment, until it is archived.
 
     Attributes:
         variant_id: Variant it was concluded with.
         control_share: Share that the control keeps beside it, in (0, 0.5].
         is_automatic: Whether it was promoted automatically.
         rolled_back_at: When the winner was taken back, in milliseconds since the epoch; None while
-            it is promoted. Since then the control is shown to everybody.
+            it is promoted. Since then all units get the control.
     """
 
     variant_id: str
@@ -150,7 +150,7 @@ class Rejected(ErrorDetails):
 
 
 class Accepted(ResponseModel):
-    """How many observations were taken.
+    """Number of observations taken.
 
     Attributes:
         accepted: Observations taken.
