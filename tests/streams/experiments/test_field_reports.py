@@ -166,7 +166,7 @@ def test_numerators_of_many_units_without_a_denominator_are_investigated():
     snapshot = check(ratio_experiment(), Tally(1, 99, 0, {0: none, 1: none}), ())
 
     assert snapshot.recommended_action is RecommendedAction.INVESTIGATE
-    assert "denominator is not above 0" in reason(snapshot)
+    assert "denominator that is not above 0" in reason(snapshot)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -229,7 +229,7 @@ def test_a_variant_that_never_reports_is_a_sample_ratio_mismatch(policy, units):
     assert snapshot.evidence is not None
     assert snapshot.evidence.sample_ratio.is_mismatch
     assert snapshot.evidence.sample_ratio.ratios[units.index(0)] == 0.0
-    assert "sample ratio mismatch" in printed(snapshot)
+    assert "Sample ratio mismatch" in printed(snapshot)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
