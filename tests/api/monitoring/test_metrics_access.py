@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from api.auth import ApiKeyAuth, new_key
+from api.monitoring import metrics_port as module
 from api.monitoring.metrics_port import metrics_port
 from streams.local.children import free_port
 from streams.model.errors import ConfigurationError
@@ -67,6 +68,9 @@ async def test_the_port_of_metrics_collects_on_the_loop_and_asks_for_no_key() ->
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_port_0_serves_no_metrics() -> None:
+async def test_port_0_serves_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(module, "start_metrics_server", lambda *options: started.append(options))
+
     with metrics_port("127.0.0.1", 0, pytest.fail):
-        pass
+        assert started == []
