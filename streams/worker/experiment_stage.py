@@ -164,12 +164,7 @@ class ExperimentsStage:
         records: Sequence[ConsumerRecord],
         is_due: Callable[[], bool] = never,
     ) -> Outcome:
-        """Apply commands or cells, and return what must become durable.
-
-        Raises:
-            FoldPausedError: a pause is due. Call again with the same records; the fold continues
-                where it stopped.
-        """
+        """Apply commands or cells, as `Stage.fold` says."""
         outcome, begin = self._begun.pop((topic, partition), (None, 0))
         if outcome is None:
             outcome = Outcome(events=len(records))

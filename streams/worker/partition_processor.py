@@ -105,7 +105,7 @@ class Stage(Protocol):
         Args:
             topic: The source topic.
             partition: The partition.
-            records: The records.
+            records: Records in order of offset.
             is_due: Called between records; returns whether to pause.
 
         Raises:
@@ -115,12 +115,9 @@ class Stage(Protocol):
         """
 
     def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
-        """Publish what follows from the batches folded so far, which are durable now.
+        """Publish what follows from the batches folded so far, and the answers of the last one.
 
-        Args:
-            topic: The source topic.
-            partition: The partition.
-            answers: Answers of the last batch.
+        All of it is durable now.
         """
 
     def release(self, partition: int) -> None:

@@ -150,13 +150,7 @@ class TallyStage(Generic[FoldT]):
         records: Sequence[ConsumerRecord],
         is_due: Callable[[], bool] = never,
     ) -> Outcome:
-        """Fold consecutive records, and return what must become durable.
-
-        Raises:
-            PlanMissingError: the plan of the next record's experiment is unknown. Call again with
-                the same records once it is known; the fold continues where it stopped.
-            FoldPausedError: a pause is due. Call again with the same records.
-        """
+        """Fold consecutive records, as `Stage.fold` says."""
         fold = self._folds[partition]
         outcome = self._begun.pop(partition, None)
         if outcome is None:

@@ -33,14 +33,14 @@ def test_a_dropped_number_is_never_used_again():
     assert (generations.active, generations.kept, generations.next) == (1, [1], 3)
 
 
-def test_the_served_one_cannot_be_dropped():
+def test_the_active_one_cannot_be_dropped():
     generations = made((2, "served"), (2, "dropped"), (1, "dropped"))
 
     assert (generations.active, generations.kept) == (2, [2])
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([*ChangeKind]))))
-def test_the_served_one_is_always_there_and_epochs_only_grow(changes):
+def test_the_active_one_is_always_there_and_epochs_only_grow(changes):
     generations, epoch = Generations(), 0
     for offset, (number, kind) in enumerate(changes):
         before = generations

@@ -258,7 +258,7 @@ async def test_weights_are_not_replaced_while_the_last_ones_cannot_be_read(world
     assert len(world.stage.answers) == 1
 
 
-async def test_one_that_is_not_served_publishes_and_decides_nothing(world):
+async def test_an_inactive_generation_publishes_and_decides_nothing(world):
     world.follower.is_active = False
 
     await world.step()
@@ -268,7 +268,7 @@ async def test_one_that_is_not_served_publishes_and_decides_nothing(world):
     assert world.known().action is CONCLUDE  # as if it had
 
 
-async def test_the_served_one_decides_once_and_says_which_it_is(world):
+async def test_the_active_generation_decides_once_and_says_which_it_is(world):
     await world.step()
     await world.step()
 
