@@ -5,7 +5,7 @@ A failed seed is repeated with `make test PYTEST_ARGS="tests/faults --fault-seed
 
 from __future__ import annotations
 
-from tests.faults.ordeal import ordeal
+from tests.faults.fault_scenario import fault_scenario
 from tests.faults.schedule import Fault, schedule
 
 
@@ -17,7 +17,7 @@ async def test_every_count_is_exact_under_a_random_schedule_of_faults(
     settings, servers, tmp_path, seed
 ):
     steps = schedule(seed)
-    async with ordeal(settings, tmp_path, servers.broker_pid, seed) as running:
+    async with fault_scenario(settings, tmp_path, servers.broker_pid, seed) as running:
         await running.run(steps)
 
         await running.check()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.faults.ordeal import ordeal
+from tests.faults.fault_scenario import fault_scenario
 from tests.faults.schedule import schedule
 
 SEEDS = 1 << 32
@@ -31,7 +31,7 @@ async def test_soak(settings, servers, tmp_path, request):
         say(f"seed {seed}: {', '.join(step.fault.name for step in steps)}")
         name = f"{settings.namespace}-{n_schedules}"
         own = settings.model_copy(update={"topic_prefix": f"{name}-", "namespace": name})
-        async with ordeal(own, tmp_path / name, servers.broker_pid, seed) as running:
+        async with fault_scenario(own, tmp_path / name, servers.broker_pid, seed) as running:
             await running.run(steps)
             await running.check()
         n_schedules += 1

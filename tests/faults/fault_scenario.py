@@ -51,7 +51,7 @@ NOISE_BYTES = 900_000  # below what a producer takes by default
 METRICS = ("click", "revenue")
 
 
-class Ordeal:
+class FaultScenario:
     """Sends events, causes faults, and compares at the end.
 
     Args:
@@ -353,16 +353,16 @@ class Ordeal:
 
 
 @asynccontextmanager
-async def ordeal(
+async def fault_scenario(
     settings: Settings, directory: Path, broker_pid: int | None, seed: int
-) -> AsyncIterator[Ordeal]:
+) -> AsyncIterator[FaultScenario]:
     """Yield an installation with a Redis of its own; nothing of it is left afterwards."""
     create_topics(settings)
     valkey, url = await start_valkey(directory / "valkey")
     settings = settings.model_copy(update={"redis_url": url})
     try:
         with workers_of(settings, directory) as workers:
-            running = Ordeal(settings, directory, workers, valkey, broker_pid, seed)
+            running = FaultScenario(settings, directory, workers, valkey, broker_pid, seed)
             try:
                 await running.begin()
                 yield running
