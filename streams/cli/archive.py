@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -12,15 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.filesize import decimal
 from rich.progress import (
-    BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
     TaskID,
-    TextColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +24,7 @@ from typer.core import TyperGroup
 
 from schemas import catalogue
 from streams.cli import experiments, terminal
+from streams.cli.progress import bars
 from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.kafka.source import KafkaSource
@@ -57,15 +54,15 @@ _ID = "ID"
 
 def register(app: typer.Typer) -> None:
     """Add the command group to `app`."""
-    group = typer.Typer(
-        cls=_OrExperiment,
-        no_args_is_help=True,
-        help="Keep topics as Avro files beyond retention, or archive the experiment ID.",
+    group = terminal.group(
+        app,
+        "archive",
+        "Keep topics as Avro files beyond retention, or archive the experiment ID.",
+        _OrExperiment,
     )
     group.command("run")(run)
     group.command("verify")(verify_archive)
     group.command(_ID)(experiments.archive)
-    app.add_typer(group, name="archive")
 
 
 def run(
@@ -88,7 +85,7 @@ def run(
     of the embedded stack on this machine with the port of --api.
     """
     settings = terminal.settings_of(api)
-    with _progress(MofNCompleteColumn(), _Rate()) as progress:
+    with bars(MofNCompleteColumn(), _Rate(), transient=False) as progress:
         appended = archive(
             KafkaSource(settings),
             to,
@@ -102,10 +99,7 @@ def run(
                 f"{part.missing:,} offsets of {part.topic}/{part.partition} are not in the archive "
                 "and not in Kafka"
             )
-    if as_json:
-        terminal.print_json([asdict(part) for part in appended])
-    else:
-        terminal.out.print(_appended_table(appended))
+    terminal.show(appended, _as_objects, _appended_table, as_json=as_json)
 
 
 def verify_archive(
@@ -115,15 +109,12 @@ def verify_archive(
     """Read every file of an archive, and check that no offset is missing or there twice."""
     if not directory.is_dir():
         raise ConfigurationError(f"{directory} is not a directory", "DIR")
-    with _progress(DownloadColumn()) as progress:
+    with bars(DownloadColumn(), transient=False) as progress:
         task = progress.add_task("verify", total=bytes_of(directory))
         reports = verify(directory, lambda size: progress.advance(task, size))
     if not reports:
         raise ConfigurationError(f"{directory} holds no archive", "DIR")
-    if as_json:
-        terminal.print_json([asdict(report) for report in reports])
-    else:
-        terminal.out.print(_report_table(reports))
+    terminal.show(reports, _as_objects, _report_table, as_json=as_json)
     problems = [problem for report in reports for problem in report.problems]
     for problem in problems:
         terminal.err.print(f"{problem.path}: {problem.message}", soft_wrap=True, highlight=False)
@@ -172,17 +163,8 @@ class _Bar(Watcher):
             self._progress.advance(self._task, records)
 
 
-@contextmanager
-def _progress(*columns: ProgressColumn) -> Iterator[Progress]:
-    with Progress(
-        TextColumn("{task.description:12}"),
-        BarColumn(),
-        *columns,
-        TimeRemainingColumn(),
-        console=terminal.err,
-        disable=not terminal.err.is_terminal,
-    ) as progress:
-        yield progress
+def _as_objects(found: Sequence[Appended | TopicReport]) -> list[dict[str, Any]]:
+    return [asdict(each) for each in found]
 
 
 def _appended_table(appended: list[Appended]) -> Table:

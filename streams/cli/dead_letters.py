@@ -40,11 +40,10 @@ Code = Annotated[str | None, typer.Option(help="Only those with this code.")]
 
 def register(app: typer.Typer) -> None:
     """Add the command group to `app`."""
-    group = typer.Typer(no_args_is_help=True, help="Events that could not be used.")
+    group = terminal.group(app, "dead-letters", "Events that could not be used.")
     group.command("list")(list_all)
     group.command()(show)
     group.command()(resend)
-    app.add_typer(group, name="dead-letters")
 
 
 def list_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import orjson
 import typer
 import yaml
 
-from experiment_streams_client import Experiment
+from experiment_streams_client import Experiment, ExperimentClient
 from streams.cli import terminal
 from streams.cli.tables import experiments_table
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_all)
     # `archive` is registered beside the archive of the log: `streams.cli.archive`.
     for verb in (start, pause, resume, conclude, rollback):
-        app.command()(verb)
+        app.command(verb.__name__)(verb)
 
 
 def create(
@@ -66,10 +67,7 @@ def create(
         )
         if start_now:
             experiment = client.start_experiment(experiment.id)
-        if as_json:
-            terminal.print_json(experiment.model_dump(by_alias=True))
-        else:
-            terminal.echo(experiment.id)
+        terminal.show(experiment, _as_object, lambda made: made.id, as_json=as_json)
 
 
 def list_all(as_json: AsJson = False, api: Api = API_DEFAULT, api_key: ApiKey = None) -> None:
@@ -77,46 +75,55 @@ def list_all(as_json: AsJson = False, api: Api = API_DEFAULT, api_key: ApiKey = 
     with terminal.connected(api, api_key) as client:
         experiments = client.list_experiments()
         if as_json:
-            terminal.print_json(
-                {"experiments": [each.model_dump(by_alias=True) for each in experiments]}
-            )
+            terminal.print_json({"experiments": [*map(_as_object, experiments)]})
         elif experiments:
             terminal.out.print(experiments_table(experiments))
         else:
             terminal.err.print("There is no experiment yet; `experiment create` makes one.")
 
 
-def start(
-    experiment_id: ExperimentId,
-    as_json: AsJson = False,
-    api: Api = API_DEFAULT,
-    api_key: ApiKey = None,
-) -> None:
-    """Start a draft: from now on it assigns."""
-    with terminal.connected(api, api_key) as client:
-        _report(client.start_experiment(experiment_id), as_json)
+def _lifecycle_command(
+    verb: str, request: Callable[[ExperimentClient, str], Experiment], meaning: str
+) -> Callable[..., None]:
+    """Return the command `experiment VERB ID`, whose help is `meaning`."""
+
+    def command(
+        experiment_id: ExperimentId,
+        as_json: AsJson = False,
+        api: Api = API_DEFAULT,
+        api_key: ApiKey = None,
+    ) -> None:
+        with terminal.connected(api, api_key) as client:
+            changed = request(client, experiment_id)
+            terminal.show(changed, _as_object, _status_line, as_json=as_json)
+
+    command.__name__, command.__doc__ = verb, meaning
+    return command
 
 
-def pause(
-    experiment_id: ExperimentId,
-    as_json: AsJson = False,
-    api: Api = API_DEFAULT,
-    api_key: ApiKey = None,
-) -> None:
-    """Stop assigning; observations of earlier assignments still count."""
-    with terminal.connected(api, api_key) as client:
-        _report(client.pause_experiment(experiment_id), as_json)
-
-
-def resume(
-    experiment_id: ExperimentId,
-    as_json: AsJson = False,
-    api: Api = API_DEFAULT,
-    api_key: ApiKey = None,
-) -> None:
-    """Go on assigning after a pause."""
-    with terminal.connected(api, api_key) as client:
-        _report(client.resume_experiment(experiment_id), as_json)
+start = _lifecycle_command(
+    "start",
+    lambda client, name: client.start_experiment(name),
+    "Start a draft: from now on it assigns.",
+)
+pause = _lifecycle_command(
+    "pause",
+    lambda client, name: client.pause_experiment(name),
+    "Stop assigning; observations of earlier assignments still count.",
+)
+resume = _lifecycle_command(
+    "resume", lambda client, name: client.resume_experiment(name), "Go on assigning after a pause."
+)
+rollback = _lifecycle_command(
+    "rollback",
+    lambda client, name: client.rollback_experiment(name),
+    "Take a promoted winner back: everybody is shown the control until it is archived.",
+)
+archive = _lifecycle_command(
+    "archive",
+    lambda client, name: client.archive_experiment(name),
+    "Put a draft or a concluded experiment away.",
+)
 
 
 def conclude(
@@ -142,29 +149,7 @@ def conclude(
             named = {each.name: each.id for each in client.get_experiment(experiment_id).variants}
             winner = named.get(winner, winner)
         concluded = client.conclude_experiment(experiment_id, winner, control_share=control_share)
-        _report(concluded, as_json)
-
-
-def rollback(
-    experiment_id: ExperimentId,
-    as_json: AsJson = False,
-    api: Api = API_DEFAULT,
-    api_key: ApiKey = None,
-) -> None:
-    """Take a promoted winner back: everybody is shown the control until it is archived."""
-    with terminal.connected(api, api_key) as client:
-        _report(client.rollback_experiment(experiment_id), as_json)
-
-
-def archive(
-    experiment_id: ExperimentId,
-    as_json: AsJson = False,
-    api: Api = API_DEFAULT,
-    api_key: ApiKey = None,
-) -> None:
-    """Put a draft or a concluded experiment away."""
-    with terminal.connected(api, api_key) as client:
-        _report(client.archive_experiment(experiment_id), as_json)
+        terminal.show(concluded, _as_object, _status_line, as_json=as_json)
 
 
 def read_definition(file: Path) -> dict[str, Any]:
@@ -234,8 +219,9 @@ def _are_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(member, dict) for member in value)
 
 
-def _report(experiment: Experiment, as_json: bool) -> None:
-    if as_json:
-        terminal.print_json(experiment.model_dump(by_alias=True))
-    else:
-        terminal.echo(f"{experiment.id} is {experiment.status}")
+def _as_object(experiment: Experiment) -> dict[str, Any]:
+    return experiment.model_dump(by_alias=True)
+
+
+def _status_line(experiment: Experiment) -> str:
+    return f"{experiment.id} is {experiment.status}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from experiment_streams_client import ExperimentClient, Stats
 from experiment_streams_client.impressions import ImpressionPublisher
@@ -23,6 +23,7 @@ from streams.cli.open_bandit.dataset import (
     fetch_wheel,
     read_sample,
 )
+from streams.cli.progress import bars
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
 from streams.model.errors import DependencyError
 from streams.model.receipts import Keyring
@@ -43,11 +44,8 @@ _TYPE_OF_POLICY = {
 
 def register(app: typer.Typer) -> None:
     """Add the command group to `app`."""
-    group = typer.Typer(no_args_is_help=True, help="Traffic that somebody else logged.")
+    group = terminal.group(app, "import", "Traffic that somebody else logged.")
     group.command("open-bandit")(open_bandit)
-    # With one command typer would drop its name; an empty callback keeps the group a group.
-    group.callback()(lambda: None)
-    app.add_typer(group, name="import")
 
 
 def open_bandit(
@@ -74,7 +72,7 @@ def open_bandit(
         sample = read_sample(fetch_wheel(), policy, campaign, limit)
         experiment = client.create_experiment(*definition(sample))
         client.start_experiment(experiment.id)
-        with _progress() as progress:
+        with bars(MofNCompleteColumn(), TimeElapsedColumn(), transient=False) as progress:
             publish(sample, experiment.id, settings, progress)
         totals = Totals(experiment.id, len(sample.events), sum(e.is_clicked for e in sample.events))
         wait_until_counted(client, totals)
@@ -180,14 +178,3 @@ def wait_until_counted(client: ExperimentClient, totals: Totals) -> Stats:
                 code="NOT_COUNTED",
             )
         time.sleep(LOOK_EVERY_S)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description:12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=terminal.err,
-        disable=not terminal.err.is_terminal,
-    )

@@ -6,18 +6,15 @@ import asyncio
 import os
 import socket
 import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
-from streams.cli.terminal import API_DEFAULT, Api, AsJson, print_json
+from streams.cli.log_options import Archive, log_of
+from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.kafka.records import LogSource
-from streams.kafka.source import KafkaSource
-from streams.ops.archive.joined import JoinedSource
-from streams.ops.archive.source import ArchiveSource
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import ReceiptStore
@@ -26,24 +23,14 @@ from streams.replay.receipt_rebuild import keep_new
 from streams.replay.receipts import ReceiptLog
 from streams.settings import Settings
 
-Archive = Annotated[
-    Path | None,
-    typer.Option(
-        exists=True,
-        file_okay=False,
-        help="What `experiment archive` has kept, for impressions that Kafka no longer has.",
-    ),
-]
-
 
 def register(app: typer.Typer) -> None:
     """Add the command group to `app`."""
-    receipts = typer.Typer(
-        no_args_is_help=True, help="The first receipts of users and sessions, kept in Redis."
+    receipts = terminal.group(
+        app, "receipts", "The first receipts of users and sessions, kept in Redis."
     )
     receipts.command()(status)
     receipts.command()(rebuild)
-    app.add_typer(receipts, name="receipts")
 
 
 PATIENCE_S = 60.0
@@ -53,12 +40,7 @@ PATIENCE_S = 60.0
 def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
     """Say whether Redis holds all first receipts, and of which experiments it holds any."""
     found = asyncio.run(_status(terminal.settings_of(api)))
-    if as_json:
-        print_json(found)
-        return
-    terminal.echo("complete" if found["complete"] else "not complete: a worker rebuilds them")
-    for name in found["experiments"]:
-        terminal.echo(name)
+    terminal.show(found, dict, _status_text, as_json=as_json)
 
 
 def rebuild(archive: Archive = None, as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
@@ -69,16 +51,20 @@ def rebuild(archive: Archive = None, as_json: AsJson = False, api: Api = API_DEF
     changed, so it may run at any time.
     """
     settings = terminal.settings_of(api)
-    kafka = KafkaSource(settings)
-    source = kafka if archive is None else JoinedSource(ArchiveSource(archive), kafka)
-    found = asyncio.run(_rebuild(settings, source))
-    if as_json:
-        print_json(found)
-    else:
-        terminal.echo(f"{found['kept']:,} receipts kept, from {found['impressions']:,} impressions")
+    found = asyncio.run(_rebuild(settings, log_of(settings, archive)))
+    terminal.show(found, dict, _rebuild_text, as_json=as_json)
     if not found["complete"]:
         terminal.echo("another process rebuilds them at this moment", err=True)
         raise typer.Exit(EXIT_FAILED)
+
+
+def _status_text(found: dict[str, Any]) -> str:
+    is_complete = "complete" if found["complete"] else "not complete: a worker rebuilds them"
+    return "\n".join([is_complete, *found["experiments"]])
+
+
+def _rebuild_text(found: dict[str, Any]) -> str:
+    return f"{found['kept']:,} receipts kept, from {found['impressions']:,} impressions"
 
 
 async def _status(settings: Settings) -> dict[str, Any]:

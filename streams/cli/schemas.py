@@ -22,13 +22,13 @@ from streams.wire.schema_gate import readable
 
 def register(app: typer.Typer) -> None:
     """Add the command group to `app`."""
-    group = typer.Typer(
-        no_args_is_help=True,
-        help="Versions of the schemas that processes write, for upgrades without an interruption.",
+    group = terminal.group(
+        app,
+        "schemas",
+        "Versions of the schemas that processes write, for upgrades without an interruption.",
     )
     group.command()(status)
     group.command()(enable)
-    app.add_typer(group, name="schemas")
 
 
 def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
@@ -97,11 +97,8 @@ def enable(
 
 def _facts(settings: Settings) -> SchemaFacts:
     async def processes() -> list[ProcessSchemas]:
-        redis = connect(settings.redis_url)
-        try:
+        async with connect(settings.redis_url) as redis:
             return await live_processes(redis, Keys(settings.namespace))
-        finally:
-            await redis.aclose()
 
     return SchemaFacts(levels_of(settings), asyncio.run(processes()))
 

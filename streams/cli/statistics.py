@@ -12,6 +12,7 @@ from experiment_streams_client import ExperimentClient
 from streams.cli import terminal
 from streams.cli.tables import stats_view
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
+from streams.experiments.stats_response import Stats
 
 
 def register(app: typer.Typer) -> None:
@@ -36,10 +37,7 @@ def stats(
     with terminal.connected(api, api_key) as client:
         if not watch:
             found = client.get_experiment_stats(experiment_id)
-            if as_json:
-                terminal.print_json(found.to_json())
-            else:
-                terminal.out.print(stats_view(found))
+            terminal.show(found, Stats.to_json, stats_view, as_json=as_json)
             return
         try:
             (_watch_json if as_json else _watch)(client, experiment_id, every)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import httpx
 import orjson
@@ -14,6 +14,7 @@ import stamina
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from typer.core import TyperGroup
 
 from experiment_streams_client import DEFAULT_URL, ApiError, ExperimentClient
 from streams.local.stack_files import find_stack
@@ -21,6 +22,8 @@ from streams.model.errors import ConfigurationError, DependencyError, quoted
 from streams.model.text import LINE_BREAK, json_printable, printable
 from streams.projection.connection import address_of
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+
+T = TypeVar("T")
 
 NO_ANSWER = 0
 """Status of an `ApiError` without an answer."""
@@ -101,6 +104,33 @@ def print_json(value: Any) -> None:
     """Write `value` to stdout as one line of JSON, in printable characters."""
     sys.stdout.write(json_printable(orjson.dumps(value).decode()) + LINE_BREAK)
     sys.stdout.flush()
+
+
+def show(
+    found: T,
+    to_json: Callable[[T], Any],
+    view: Callable[[T], RenderableType],
+    *,
+    as_json: bool,
+) -> None:
+    """Write a result to stdout: as JSON, as plain text if its view is a `str`, else by rich."""
+    if as_json:
+        print_json(to_json(found))
+    elif isinstance(shown := view(found), str):
+        echo(shown)
+    else:
+        out.print(shown)
+
+
+def group(
+    app: typer.Typer, name: str, help_text: str, cls: type[TyperGroup] = TyperGroup
+) -> typer.Typer:
+    """Add an empty group of commands to `app`, and return it."""
+    made = typer.Typer(cls=cls, no_args_is_help=True, help=help_text)
+    # Of a group with one command typer would drop the name; an empty callback keeps it.
+    made.callback()(lambda: None)
+    app.add_typer(made, name=name)
+    return made
 
 
 def settings_of(api: str) -> Settings:

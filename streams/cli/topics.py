@@ -11,11 +11,7 @@ from streams.settings import load_settings
 
 def register(app: typer.Typer) -> None:
     """Add the command group to `app`."""
-    topics = typer.Typer(no_args_is_help=True, help="The Kafka topics of this installation.")
-    topics.command()(create)
-    # With one command typer would drop its name; an empty callback keeps the group a group.
-    topics.callback()(lambda: None)
-    app.add_typer(topics, name="topics")
+    terminal.group(app, "topics", "The Kafka topics of this installation.").command()(create)
 
 
 def create() -> None:

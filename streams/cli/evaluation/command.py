@@ -9,9 +9,8 @@ import numpy as np
 import typer
 
 from streams.cli import terminal
-from streams.cli.counting import counting
 from streams.cli.evaluation.views import Asked, evaluation_json, evaluation_view
-from streams.cli.replay.command import (
+from streams.cli.log_options import (
     CORES,
     Archive,
     Periods,
@@ -22,6 +21,7 @@ from streams.cli.replay.command import (
     periods_of,
     until_of,
 )
+from streams.cli.progress import counting
 from streams.cli.replay.progress import watched
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, ExperimentId
 from streams.experiments.lifecycle import Experiment

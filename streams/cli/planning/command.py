@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from streams.cli import terminal
-from streams.cli.counting import counting
+from streams.cli.log_options import parameters_of
 from streams.cli.planning.views import Plan, plan_json, plan_view
-from streams.cli.replay.command import parameters_of
+from streams.cli.progress import counting
 from streams.cli.terminal import AsJson
 from streams.experiments.definition import MAX_VARIANTS
 from streams.model.errors import InputError
@@ -113,7 +113,4 @@ def plan(
         outlooks.get("bandit"),
         daily_units,
     )
-    if as_json:
-        terminal.print_json(plan_json(made))
-    else:
-        terminal.out.print(plan_view(made))
+    terminal.show(made, plan_json, plan_view, as_json=as_json)

@@ -40,15 +40,15 @@ PROCESSES = 2
 
 def register(group: typer.Typer) -> None:
     """Add the commands to the group `replay`."""
-    commands = typer.Typer(
-        no_args_is_help=True,
-        help="Build another generation of statistics beside the active one, and go over to it.",
+    commands = terminal.group(
+        group,
+        "rebuild",
+        "Build another generation of statistics beside the active one, and go over to it.",
     )
     commands.command()(start)
     commands.command()(status)
     commands.command()(switch)
     commands.command()(drop)
-    group.add_typer(commands, name="rebuild")
 
 
 def start(
@@ -87,10 +87,7 @@ def start(
 def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
     """Show the generations there are, and how far each is."""
     found = rebuild.statuses(terminal.settings_of(api))
-    if as_json:
-        terminal.print_json([asdict(each) for each in found])
-    else:
-        terminal.out.print(generations_view(found))
+    terminal.show(found, lambda all_: [*map(asdict, all_)], generations_view, as_json=as_json)
 
 
 def switch(

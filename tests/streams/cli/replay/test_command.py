@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.cli.replay.command import parameters_of, prior_of, until_of
+from streams.cli.log_options import parameters_of, prior_of, until_of
 from streams.model.errors import InputError
 
 
