@@ -164,7 +164,7 @@ class MetricContrasts:
         tallies: Sequence[MetricTally],
         samples: Sequence[Sample],
         *,
-        is_binary: bool,
+        is_bounded: bool,
     ) -> MetricContrasts:
         """Return the sums by which a metric is compared.
 
@@ -172,7 +172,7 @@ class MetricContrasts:
             traffic: Split of the units.
             tallies: The metric of every variant.
             samples: The same beside the units.
-            is_binary: Whether its values are 0 or 1.
+            is_bounded: Whether its values are in [0, 1].
         """
         with_value = np.array([float(sample.units_with_value) for sample in samples])
         units = np.array([float(sample.units) for sample in samples])
@@ -195,7 +195,7 @@ class MetricContrasts:
             case _:
                 assert_never(traffic.weighting)
         total, cross, total_squared = np.array(list(columns)).T
-        if is_binary:
+        if is_bounded:
             variance = np.zeros_like(units)
         else:
             largest = np.full_like(units, math.inf)
@@ -205,7 +205,7 @@ class MetricContrasts:
         sums = WeightedSums(
             counted, weight, weight_squared, total, cross, total_squared, largest, variance
         )
-        return cls(traffic, is_binary, with_value, sums)
+        return cls(traffic, is_bounded, with_value, sums)
 
     def contrast(self, a: Sequence[int], b: Sequence[int], times: float = 1.0) -> Contrast:
         """Return the contrasts of "mean of a minus `times` the mean of b".

@@ -17,8 +17,7 @@ from streams.experiments.statistics import (
     ReasonCode,
     RecommendedAction,
 )
-from streams.policies.bayesian_ab import BayesianAB
-from streams.stats.kinds import MetricKind
+from streams.stats.families.registry import FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +91,7 @@ def smallest_lead(comparisons: Sequence[Comparison]) -> tuple[float, int]:
 
 def threshold_of(config: ExperimentConfig) -> float:
     """Return the P(best) that a winner needs."""
-    policy = config.parameters
-    if isinstance(policy, BayesianAB):
-        return max(config.significance_threshold, policy.early_stopping_threshold)
-    return config.significance_threshold
+    return config.parameters.winner_threshold(config.significance_threshold)
 
 
 def _alarm(primary: MetricModel, evidence: Evidence) -> Verdict | None:
@@ -120,9 +116,8 @@ def _lack_of_data(
     """Return which data are missing for any conclusion, cheapest first; None if none are."""
     if min(evidence.units) < config.min_sample_size:
         return _continue(ReasonCode.MIN_SAMPLE_SIZE)
-    if primary.kind is MetricKind.BINARY:
-        return None
-    if min(evidence.units_with_value) < MIN_UNITS_WITH_VALUE:
+    is_exact = FAMILIES[primary.kind].is_exact
+    if not is_exact and min(evidence.units_with_value) < MIN_UNITS_WITH_VALUE:
         return _continue(ReasonCode.TOO_FEW_VALUES)
     return None
 

@@ -127,8 +127,8 @@ class SingleInput(MetricInput):
 
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
         """Return the sums by which the variants are compared; all units count alike."""
-        is_binary = self.found.kind is MetricKind.BINARY
-        return MetricContrasts.of(traffic, self.tallies, self.samples, is_binary=is_binary)
+        is_exact = FAMILIES[self.found.kind].is_exact
+        return MetricContrasts.of(traffic, self.tallies, self.samples, is_bounded=is_exact)
 
     def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
         """Return the arms that a policy sees, of units as their periods count."""

@@ -162,7 +162,7 @@ class RatioInput(MetricInput):
         """
 
         def summed(tallies: Sequence[MetricTally]) -> MetricContrasts:
-            return MetricContrasts.of(traffic, tallies, self.samples, is_binary=False)
+            return MetricContrasts.of(traffic, tallies, self.samples, is_bounded=False)
 
         xs, ys = summed(self.numerators).sums.total, summed(self.denominators).sums
         is_known = (ys.total > 0.0) & (ys.weight > 0.0)

@@ -14,7 +14,6 @@ from streams.experiments.statistics import Evidence, Guardrail, MetricModel, Rea
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.stats.direction import Direction
 from streams.stats.families.registry import FAMILIES
-from streams.stats.kinds import ContradictionCode
 
 T = TypeVar("T")
 
@@ -108,18 +107,8 @@ def _several_variants(facts: _Facts) -> str:
 
 def _contradicted(facts: _Facts) -> str:
     found = _given(facts.primary.contradiction)
-    variant = facts.names[found.variant]
-    what = {
-        ContradictionCode.NOT_BINARY: "received a value other than 0 or 1",
-        ContradictionCode.NOT_COUNTS: "received a value that is not a whole number from 0 up",
-        ContradictionCode.NEGATIVE_VALUES: "received a value below 0",
-        ContradictionCode.DENOMINATOR_NOT_POSITIVE: "has a denominator that is not above 0",
-    }[found.code]
-    kind = facts.config.spec(facts.metric).kind
-    return (
-        f"{facts.metric} is declared {kind}, but variant {variant} {what}: check what sends it; "
-        f"until then nothing is concluded."
-    )
+    what = found.described(facts.names[found.variant])
+    return f"{facts.metric} is {what}: check what sends it; until then nothing is concluded."
 
 
 def _harm(facts: _Facts, worst: Guardrail | None) -> str:

@@ -83,6 +83,14 @@ class Policy(InputModel):
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return the share of each arm before the floor: shape (n_arms,), >= 0, sums to 1."""
 
+    def winner_threshold(self, significance: float) -> float:
+        """Return the P(best) that a winner needs.
+
+        Args:
+            significance: The significance threshold of the experiment.
+        """
+        return significance
+
     def mirrored(self) -> Self:
         """Return the policy for mirrored arms.
 

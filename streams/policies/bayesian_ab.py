@@ -27,3 +27,7 @@ class BayesianAB(BetaPolicy):
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return the declared shares."""
         return tuple(arm.weight for arm in arms)
+
+    def winner_threshold(self, significance: float) -> float:
+        """Return the larger of the two thresholds."""
+        return max(significance, self.early_stopping_threshold)

@@ -33,14 +33,17 @@ class ContradictionCode(StrEnum):
     DENOMINATOR_NOT_POSITIVE = "DENOMINATOR_NOT_POSITIVE"
 
 
-_MESSAGES = {
-    ContradictionCode.NOT_BINARY: "declared binary, but variant {} received a value other than "
-    "0 or 1",
-    ContradictionCode.NOT_COUNTS: "declared count, but variant {} received a value that is not a "
-    "whole number from 0 up",
-    ContradictionCode.NEGATIVE_VALUES: "declared revenue, but variant {} received a value below 0",
-    ContradictionCode.DENOMINATOR_NOT_POSITIVE: "declared ratio, but the denominator of variant "
-    "{} is not above 0",
+_FINDINGS = {
+    ContradictionCode.NOT_BINARY: (MetricKind.BINARY, "received a value other than 0 or 1"),
+    ContradictionCode.NOT_COUNTS: (
+        MetricKind.COUNT,
+        "received a value that is not a whole number from 0 up",
+    ),
+    ContradictionCode.NEGATIVE_VALUES: (MetricKind.REVENUE, "received a value below 0"),
+    ContradictionCode.DENOMINATOR_NOT_POSITIVE: (
+        MetricKind.RATIO,
+        "has a denominator that is not above 0",
+    ),
 }
 
 
@@ -60,5 +63,15 @@ class Contradiction(Published):
     @property
     def message(self) -> str:
         """One sentence for a person."""
-        template = _MESSAGES.get(self.code, "the values contradict the declared kind")
-        return template.format(self.variant)
+        return self.described(str(self.variant))
+
+    def described(self, variant: str) -> str:
+        """Return the contradiction as the predicate of a sentence about the metric.
+
+        Args:
+            variant: Index or name of the variant.
+        """
+        if self.code not in _FINDINGS:
+            return f"declared of another kind than the values of variant {variant} have"
+        kind, finding = _FINDINGS[ContradictionCode(self.code)]
+        return f"declared {kind}, but variant {variant} {finding}"

@@ -72,6 +72,8 @@ class Family(ABC):
         cap_refusal: Why the kind has no declared cap; None if it has one.
         has_bounds: Whether floor and bounds of single values may be declared.
         needs_positive_prior_mean: Whether the mean of a declared prior must be > 0.
+        is_exact: Whether values are >= 0 and bounded by 1, so that confidence sequences are exact
+            at any number of units.
     """
 
     kind: ClassVar[MetricKind]
@@ -83,6 +85,7 @@ class Family(ABC):
     cap_refusal: ClassVar[str | None] = None
     has_bounds: ClassVar[bool] = True
     needs_positive_prior_mean: ClassVar[bool] = False
+    is_exact: ClassVar[bool] = False
 
     def allows(self, metric: MetricTally) -> bool:  # noqa: ARG002 - of any values unless overridden
         """Return whether the values of a tally may all be of this kind."""

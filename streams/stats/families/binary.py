@@ -32,6 +32,7 @@ class Binary(Family):
     largest: ClassVar[int | None] = MICRO
     cap_refusal: ClassVar[str | None] = "a metric of 0 and 1 has no cap"
     has_bounds: ClassVar[bool] = False
+    is_exact: ClassVar[bool] = True
 
     def allows(self, metric: MetricTally) -> bool:
         """Return whether x^2 = x in sum, which holds for 0 and 1 alone."""

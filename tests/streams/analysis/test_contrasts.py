@@ -45,7 +45,7 @@ def compared(variants, *, policy=THOMPSON, is_binary=True, weighting=None):
         traffic = replace(traffic, weighting=weighting)
     metrics = [variant.metrics.get("click", MetricTally()) for variant in variants]
     samples = [Sample.of(v.units, m) for v, m in zip(variants, metrics, strict=True)]
-    return MetricContrasts.of(traffic, metrics, samples, is_binary=is_binary)
+    return MetricContrasts.of(traffic, metrics, samples, is_bounded=is_binary)
 
 
 def moved(n_variants):
