@@ -22,8 +22,11 @@ PAGES = [
 ]
 ALL = [block for page in PAGES for block in blocks(page)]
 
-# The executing tests: tests/integration/test_readme.py, tests/packaging/test_distributions.py.
+# The executing tests are test_recipes.py, integration/test_readme.py and
+# packaging/test_distributions.py.
 EXECUTING = {
+    ("CONTRIBUTING.md", "diff"),
+    ("CONTRIBUTING.md", "python"),
     ("README.md", "bash"),
     ("README.md", "python"),
     ("docs/tutorials/first-decision.md", "bash"),

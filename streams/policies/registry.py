@@ -16,5 +16,13 @@ from streams.policies.ucb import UCB
 
 POLICIES: dict[str, type[Policy]] = {
     policy.type: policy
-    for policy in (ThompsonSampling, TopTwoThompson, UCB, EpsilonGreedy, BayesianAB, LinUCB, LinTS)
+    for policy in (
+        ThompsonSampling,
+        TopTwoThompson,
+        UCB,
+        EpsilonGreedy,
+        BayesianAB,
+        LinUCB,
+        LinTS,
+    )
 }
