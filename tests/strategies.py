@@ -206,7 +206,7 @@ DOMAINS |= {
     },
     Cell: {
         "experiment": bits(64),
-        "hw": bits(63),
+        "last_offset": bits(63),
         "variants": st.dictionaries(
             bits(16), st.deferred(lambda: records(VariantTally)), max_size=3
         ),

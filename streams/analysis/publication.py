@@ -42,7 +42,7 @@ def snapshot_of(
         decision: The recommended action.
         cells: Where the cells of the tally ended, in order of source and partition.
     """
-    version = inputs.experiment.version + sum(cell.hw + 1 for cell in cells)
+    version = inputs.experiment.version + sum(cell.last_offset + 1 for cell in cells)
     variants = _variants(inputs, analysis)
     allocation, model, features = _policy_state(inputs, version)
     return Snapshot(

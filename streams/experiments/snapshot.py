@@ -27,7 +27,7 @@ class CellPlace(Published):
 
     source: str
     partition: Int32
-    hw: int
+    last_offset: int
 
 
 def _rows(rows: Iterable[Iterable[float]]) -> tuple[tuple[float, ...], ...]:

@@ -39,10 +39,10 @@ class FoldResult:
     Attributes:
         events: How many events they had, repeated and refused ones too.
         refused: What could not be counted, by the index of its record: one refusal for each code.
-        awaits: Experiment whose plan must be known before the record after `hw` of the partition
-            can be folded; None if all are.
+        awaits: Experiment whose plan must be known before the next record of the partition can be
+            folded; None if all are.
         misplaced: Observations that belong into other partitions, to be sent there.
-        is_paused: Whether it stopped because a pause was due; the records after `hw` are left.
+        is_paused: Whether it stopped because a pause was due; those after `last_offset` are left.
     """
 
     events: int = 0
@@ -73,7 +73,7 @@ class Folding(ABC, Generic[FoldT]):
     def fold(
         self, fold: FoldT, records: Sequence[LogRecord], is_due: Callable[[], bool] = never
     ) -> FoldResult:
-        """Fold records that follow each other; those at or below `fold.hw` are passed by.
+        """Fold records that follow each other; those at or below `fold.last_offset` are passed by.
 
         Args:
             fold: State of their partition.

@@ -42,7 +42,7 @@ class ExperimentState:
 
     Attributes:
         number: The experiment as a 64-bit number.
-        hw: Offset of the last command applied.
+        last_offset: Offset of the last command applied.
         experiment: As the commands have left it; None before it was created.
         answers: The last answers by command id, oldest first.
         cells: Newest cell of every source partition.
@@ -52,7 +52,7 @@ class ExperimentState:
     """
 
     number: int
-    hw: int = -1
+    last_offset: int = -1
     experiment: Experiment | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     cells: dict[tuple[Source, int], Cell] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class ExperimentState:
             return False
         place = cell.source, cell.partition
         before = self.cells.get(place)
-        if before is not None and before.hw >= cell.hw:
+        if before is not None and before.last_offset >= cell.last_offset:
             return False
         self.cells[place] = cell
         return True
@@ -116,7 +116,11 @@ class ExperimentState:
 
     def _adopt(self, after: ExperimentState) -> None:
         """Take what a command has made of a copy."""
-        self.hw, self.experiment, self.answers = after.hw, after.experiment, after.answers
+        self.last_offset, self.experiment, self.answers = (
+            after.last_offset,
+            after.experiment,
+            after.answers,
+        )
         self.archived_at_ms, self.is_ended = after.archived_at_ms, after.is_ended
 
     def _refuse(self, command: Command, error: EventError) -> Answer:
@@ -161,7 +165,7 @@ class ExperimentState:
     def _take(self, offset: int, command: Command) -> tuple[Answer | None, Decision | None, bool]:
         """Apply a command; return its answer, its decision, and whether anything has changed."""
         answer = self.answers.get(command.command_id)
-        if offset <= self.hw:
+        if offset <= self.last_offset:
             # Applied before a crash that came before the batch's progress.
             if answer is None and len(self.answers) < REMEMBERED_ANSWERS:
                 # None is forgotten, so this one came before the creation, in the same batch.
@@ -174,7 +178,7 @@ class ExperimentState:
         # Before it was created, there is nothing to be refused otherwise another time.
         is_changed = self.experiment is not None
         if is_changed:
-            self.hw = offset
+            self.last_offset = offset
             self.answers[answer.command_id] = answer
             if len(self.answers) > REMEMBERED_ANSWERS:
                 del self.answers[_oldest_to_forget(self.answers)]
@@ -245,7 +249,7 @@ class CommandResult:
 def snapshot_of(experiment: Experiment, cells: Iterable[Cell]) -> Snapshot:
     """Return what is published of an experiment with the newest of these cells."""
     tally = merge(cells)
-    places = [CellPlace(cell.source, cell.partition, cell.hw) for cell in tally.cells]
+    places = [CellPlace(cell.source, cell.partition, cell.last_offset) for cell in tally.cells]
     return evaluate(experiment, tally, places)
 
 

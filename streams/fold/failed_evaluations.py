@@ -39,8 +39,8 @@ def failed_snapshot(
             statistics either.
     """
     chosen = sorted(cells, key=lambda cell: (cell.source, cell.partition))
-    places = tuple(CellPlace(cell.source, cell.partition, cell.hw) for cell in chosen)
-    version = experiment.version + sum(place.hw + 1 for place in places)
+    places = tuple(CellPlace(cell.source, cell.partition, cell.last_offset) for cell in chosen)
+    version = experiment.version + sum(place.last_offset + 1 for place in places)
     if last is None:
         last = _unknown(experiment)
     failure = _failure(error, last)

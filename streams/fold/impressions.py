@@ -62,7 +62,7 @@ class ImpressionFolding(Folding[ImpressionFold]):
         records: Sequence[LogRecord],
         is_due: Callable[[], bool] = never,
     ) -> FoldResult:
-        """Fold records that follow each other; those at or below `fold.hw` are passed by.
+        """Fold records that follow each other; those at or below `fold.last_offset` are passed by.
 
         Args:
             fold: State of their partition.

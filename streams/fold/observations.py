@@ -127,7 +127,7 @@ class ObservationFold(PartitionFold):
         is raised before anything is counted.
 
         Args:
-            read: The records, all of them above `hw`.
+            read: The records, all of them above `last_offset`.
         """
         rows = verify(
             read.columns, read.offsets, read.timestamps_ms, self._keyring, self._partitions
@@ -181,7 +181,7 @@ class ObservationFold(PartitionFold):
             missing = rows.receipts.experiment[places] == np.uint64(awaits)
             end = int(records[places[missing][0]])
         if begin < end:
-            self.hw = read.offsets[end - 1]
+            self.last_offset = read.offsets[end - 1]
         passed = self._admit_sequences(read, begin, end, refused)
         places, elsewhere, ended = (
             _folded(records, some, end, passed) for some in (places, elsewhere, ended)
@@ -344,7 +344,7 @@ class ObservationFolding(Folding[ObservationFold]):
         records: Sequence[LogRecord],
         is_due: Callable[[], bool] = never,
     ) -> FoldResult:
-        """Fold records that follow each other; those at or below `fold.hw` are passed by.
+        """Fold records that follow each other; those at or below `fold.last_offset` are passed by.
 
         Args:
             fold: State of their partition.
@@ -352,7 +352,7 @@ class ObservationFolding(Folding[ObservationFold]):
             is_due: Asked after every `CHUNK_BYTES` whether to pause.
         """
         result = FoldResult()
-        for start, stop in _chunks(records, fold.hw):
+        for start, stop in _chunks(records, fold.last_offset):
             self._fold_chunk(fold, records, start, stop, result)
             if result.awaits is not None:
                 break
@@ -381,7 +381,7 @@ class ObservationFolding(Folding[ObservationFold]):
                 result.refused.append((start, by_code([refusal(0, error)])))
                 return
             for index in range(start, stop):
-                if records[index].offset > fold.hw:
+                if records[index].offset > fold.last_offset:
                     self._fold_chunk(fold, records, index, index + 1, result)
                 if result.awaits is not None:
                     return
@@ -455,10 +455,10 @@ def _members(batch: ObservationBatch) -> tuple[list[tuple[int, Observation]], li
     return found, errors
 
 
-def _chunks(records: Sequence[LogRecord], hw: int) -> Iterator[tuple[int, int]]:
-    """Yield runs [start, stop) of the records above `hw`, of at most `CHUNK_BYTES` if they can."""
+def _chunks(records: Sequence[LogRecord], last_offset: int) -> Iterator[tuple[int, int]]:
+    """Yield runs [start, stop) of the records above `last_offset`, of `CHUNK_BYTES` at most."""
     start, count = 0, len(records)
-    while start < count and records[start].offset <= hw:
+    while start < count and records[start].offset <= last_offset:
         start += 1
     size = 0
     for stop in range(start, count):

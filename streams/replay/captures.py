@@ -21,7 +21,7 @@ Advance = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
-class Captured:
+class CellsAtOffsets:
     """What a partition was at the offsets asked for.
 
     Attributes:
@@ -39,7 +39,7 @@ def capture(
     batches: Iterable[Sequence[StoredRecord]],
     wanted: Mapping[int, Collection[int]],
     advance: Advance,
-) -> Captured:
+) -> CellsAtOffsets:
     """Fold a partition and return its cells at the wanted offsets.
 
     Args:
@@ -50,7 +50,7 @@ def capture(
         advance: Told about every batch.
     """
     fold = folding.new_fold(partition)
-    captured = Captured()
+    captured = CellsAtOffsets()
     stops = deque(sorted(wanted))
     passed = 0
     for records in batches:
@@ -73,5 +73,5 @@ def capture(
     return captured
 
 
-def _take(fold: PartitionFold, captured: Captured) -> None:
+def _take(fold: PartitionFold, captured: CellsAtOffsets) -> None:
     captured.last.update((cell.experiment, cell) for cell in fold.take_cells())

@@ -16,7 +16,7 @@ from streams.model.generations import FIRST
 from streams.model.ids import experiment_id
 from streams.replay.difference import Difference, compare
 from streams.replay.history import CommandDecision, History
-from streams.replay.live import COMMAND, Live, Placed
+from streams.replay.live import COMMAND, Live, Located
 from streams.replay.partitions import Inputs, Parts
 from streams.replay.report import Report
 from streams.tallies.cell import Cell, Source
@@ -83,9 +83,9 @@ class Checks:
     def _note(self, difference: Difference | None) -> None:
         self._difference = self._difference or difference
 
-    def _cell(self, number: int, source: str, partition: int, hw: int) -> Cell | None:
+    def _cell(self, number: int, source: str, partition: int, last_offset: int) -> Cell | None:
         """Return the replayed cell."""
-        return self._folded[Source(source), partition].cells.get((number, hw))
+        return self._folded[Source(source), partition].cells.get((number, last_offset))
 
     def _snapshot_like(self, live: Snapshot) -> Snapshot | None:
         """Return the snapshot of the same cells and the same version of the experiment."""
@@ -94,7 +94,8 @@ class Checks:
         if state is None:
             return None
         cells = [
-            self._cell(number, place.source, place.partition, place.hw) for place in live.cells
+            self._cell(number, place.source, place.partition, place.last_offset)
+            for place in live.cells
         ]
         found = [cell for cell in cells if cell is not None]
         try:
@@ -111,15 +112,17 @@ class Checks:
         for (number, source, partition), cells in sorted(self._live.cells.items()):
             subject = f"{experiment_id(number)}/{source}/{partition}"
             for placed in cells:
-                replayed = self._cell(number, source, partition, placed.value.hw)
+                replayed = self._cell(number, source, partition, placed.value.last_offset)
                 if replayed is None:
                     self._note(
-                        Difference(placed.place, subject, "", f"a cell at {placed.value.hw}", None)
+                        Difference(
+                            placed.place, subject, "", f"a cell at {placed.value.last_offset}", None
+                        )
                     )
                 else:
                     self._note(compare(placed.place, subject, placed.value, replayed))
 
-    def _compare_snapshot(self, placed: Placed[Snapshot], replayed: Snapshot | None) -> None:
+    def _compare_snapshot(self, placed: Located[Snapshot], replayed: Snapshot | None) -> None:
         live = placed.value
         subject = live.experiment.id
         if replayed is None:
@@ -164,7 +167,7 @@ class Checks:
         return compared
 
     def _compare_command(
-        self, placed: Placed[Decision], decided: tuple[CommandDecision, ...]
+        self, placed: Located[Decision], decided: tuple[CommandDecision, ...]
     ) -> None:
         live = placed.value
         subject = f"{experiment_id(live.experiment)}/command/{live.evidence.get('commandId')}"
@@ -192,7 +195,7 @@ class Checks:
             (placed.value.experiment.number, placed.value.version): replayed
             for placed, replayed in self._replayed
         }
-        last: dict[int, Placed[Decision]] = {}
+        last: dict[int, Located[Decision]] = {}
         for placed in self._live.decisions:
             live = placed.value
             if live.kind == COMMAND:
@@ -217,7 +220,7 @@ class Checks:
                 self._compare_last_action(number, last.get(number), replayed)
 
     def _compare_last_action(
-        self, number: int, logged: Placed[Decision] | None, replayed: Snapshot
+        self, number: int, logged: Located[Decision] | None, replayed: Snapshot
     ) -> None:
         """Compare what was last logged with what the newest snapshot recommends."""
         kind = RecommendedAction.CONTINUE.value if logged is None else logged.value.kind
@@ -234,11 +237,11 @@ class Checks:
                 if experiments and number not in experiments:
                     continue
                 live = self._live.cells.get((number, source, partition))
-                behind += live is None or live[0].value.hw < cell.hw
+                behind += live is None or live[0].value.last_offset < cell.last_offset
         return behind
 
 
-def _failures(placed: Placed[Snapshot], replayed: Snapshot) -> Difference | None:
+def _failures(placed: Located[Snapshot], replayed: Snapshot) -> Difference | None:
     """Return that one of two evaluations failed; None if both did, or neither."""
     live = placed.value
     codes = [None if each.failure is None else each.failure.code for each in (live, replayed)]

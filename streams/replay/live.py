@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Placed(Generic[T]):
+class Located(Generic[T]):
     """A live value and where it was found.
 
     Attributes:
@@ -61,10 +61,10 @@ class Live:
         unreadable: Records that are none, by topic.
     """
 
-    cells: dict[tuple[int, Source, int], list[Placed[Cell]]] = field(default_factory=dict)
-    snapshots: dict[int, list[Placed[Snapshot]]] = field(default_factory=dict)
-    projected: dict[int, Placed[Snapshot]] | None = None
-    decisions: list[Placed[Decision]] = field(default_factory=list)
+    cells: dict[tuple[int, Source, int], list[Located[Cell]]] = field(default_factory=dict)
+    snapshots: dict[int, list[Located[Snapshot]]] = field(default_factory=dict)
+    projected: dict[int, Located[Snapshot]] | None = None
+    decisions: list[Located[Decision]] = field(default_factory=list)
     unreadable: Counter[str] = field(default_factory=Counter)
 
     def newest(self, experiment: int) -> Snapshot | None:
@@ -72,7 +72,7 @@ class Live:
         found = self.snapshots.get(experiment)
         return max((each.value for each in found), key=_version) if found else None
 
-    def all_snapshots(self) -> Iterator[Placed[Snapshot]]:
+    def all_snapshots(self) -> Iterator[Located[Snapshot]]:
         """Yield every snapshot, those of the log first."""
         for _, found in sorted(self.snapshots.items()):
             yield from found
@@ -104,7 +104,7 @@ def read_live(reading: Reading, projection: Projection | None, generation: int =
     _read_snapshots(reading, live, versions, generation)
     if projection is not None:
         live.projected = {
-            snapshot.experiment.number: Placed("redis", snapshot) for snapshot in projection()
+            snapshot.experiment.number: Located("redis", snapshot) for snapshot in projection()
         }
     # An action is logged after its snapshot.
     _read_decisions(reading, live, ends)
@@ -140,7 +140,7 @@ def _read_decisions(reading: Reading, live: Live, begins: Mapping[int, int]) -> 
                 place = f"{topic}/{partition}@{record.offset}"
                 decision = _decoded(live, topic, decode_decision, record.value, reading.codec)
                 if decision is not None:
-                    live.decisions.append(Placed(place, decision))
+                    live.decisions.append(Located(place, decision))
     return ends
 
 
@@ -149,23 +149,25 @@ def _read_cells(reading: Reading, live: Live, generation: int) -> None:
     for place, cell in _values(reading, live, topic, decode_cell):
         key = cell.experiment, cell.source, cell.partition
         known = live.cells.get(key, [])
-        if not known or cell.hw > known[0].value.hw:
-            live.cells[key] = [Placed(place, cell)]
-        elif cell.hw == known[0].value.hw and all(cell != each.value for each in known):
-            known.append(Placed(place, cell))
+        if not known or cell.last_offset > known[0].value.last_offset:
+            live.cells[key] = [Located(place, cell)]
+        elif cell.last_offset == known[0].value.last_offset and all(
+            cell != each.value for each in known
+        ):
+            known.append(Located(place, cell))
 
 
 def _read_snapshots(
     reading: Reading, live: Live, versions: Mapping[int, set[int]], generation: int
 ) -> None:
-    newest: dict[int, Placed[Snapshot]] = {}
+    newest: dict[int, Located[Snapshot]] = {}
     topic = catalogue.of_generation(catalogue.POSTERIORS, generation).name
     for place, snapshot in _values(reading, live, topic, decode_snapshot):
         number = snapshot.experiment.number
         if number not in newest or snapshot.version >= newest[number].value.version:
-            newest[number] = Placed(place, snapshot)
+            newest[number] = Located(place, snapshot)
         if snapshot.version in versions.get(number, ()):
-            live.snapshots.setdefault(number, []).append(Placed(place, snapshot))
+            live.snapshots.setdefault(number, []).append(Located(place, snapshot))
     for number, placed in newest.items():
         kept = live.snapshots.setdefault(number, [])
         if placed not in kept:

@@ -17,7 +17,7 @@ from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
 from streams.kafka.records import LogSource, Span, StoredRecord, all_records
 from streams.model.receipts import Keyring
-from streams.replay.captures import Advance, Captured, capture
+from streams.replay.captures import Advance, CellsAtOffsets, capture
 from streams.settings import Settings
 from streams.tallies.cell import Source
 from streams.tallies.partition import PartitionFold
@@ -144,7 +144,7 @@ class Part:
     wanted: Mapping[int, Collection[int]] = field(default_factory=dict)
 
 
-Parts = dict[tuple[Source, int], Captured]
+Parts = dict[tuple[Source, int], CellsAtOffsets]
 
 FoundT = TypeVar("FoundT")
 
@@ -237,7 +237,7 @@ def _folding(inputs: Inputs, source: Source, codec: Codec) -> Folding[PartitionF
     return cast(Folding[PartitionFold], folding)
 
 
-def _fold(source: LogSource, inputs: Inputs, part: Part, advance: Advance) -> Captured:
+def _fold(source: LogSource, inputs: Inputs, part: Part, advance: Advance) -> CellsAtOffsets:
     with inputs.reading(source) as reading:
         return capture(
             _folding(inputs, part.source, reading.codec),

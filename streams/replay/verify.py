@@ -88,11 +88,11 @@ def _parts(live: Live) -> list[Part]:
         lambda: defaultdict(set)
     )
     for (number, source, partition), cells in live.cells.items():
-        wanted[source, partition][cells[0].value.hw].add(number)
+        wanted[source, partition][cells[0].value.last_offset].add(number)
     for snapshot in live.all_snapshots():
         for place in snapshot.value.cells:
             offsets = wanted[Source(place.source), place.partition]
-            offsets[place.hw].add(snapshot.value.experiment.number)
+            offsets[place.last_offset].add(snapshot.value.experiment.number)
     return [
         Part(source, partition, max(offsets) + 1, dict(offsets))
         for (source, partition), offsets in sorted(wanted.items())

@@ -58,8 +58,8 @@ class CellBuilder:
         "_duplicates",
         "_first_at_ms",
         "_full_units",
-        "_hw",
         "_last_at_ms",
+        "_last_offset",
         "_metrics",
         "_most_events",
         "_ones",
@@ -93,7 +93,7 @@ class CellBuilder:
     ) -> None:
         self._place = (experiment, source, partition)
         self.cell = cell
-        self.folded = -1 if cell is None else cell.hw
+        self.folded = -1 if cell is None else cell.last_offset
         self._reset()
 
     def add_units(
@@ -112,7 +112,7 @@ class CellBuilder:
             first_at_ms, last_at_ms: Times of the oldest and the newest of their assignments.
             contexts: How many of them have features, by (variant, vector).
         """
-        self._hw = offset
+        self._last_offset = offset
         known = self._units
         for key, count in units.items():
             known[key] = known.get(key, 0) + count
@@ -142,7 +142,9 @@ class CellBuilder:
             vector: Features of the unit; None if it has none.
             observed: The observation, where it adds something else.
         """
-        self._hw = max(self._hw, offset)  # units counted together may be of later records
+        self._last_offset = max(
+            self._last_offset, offset
+        )  # units counted together may be of later records
         # For every event: a call of min or max costs several times as much.
         if at_ms < self._first_at_ms:  # noqa: PLR1730
             self._first_at_ms = at_ms
@@ -244,7 +246,7 @@ class CellBuilder:
         for key, value, each in zip(keys, values, observed or (), strict=False):
             if each != value and (differs := (each in _BINARIES) - (value in _BINARIES)):
                 added.setdefault(key, [0] * N_SUMS)[BINARY] += differs
-        self._hw = max(self._hw, offset)
+        self._last_offset = max(self._last_offset, offset)
         if self._ones:
             for key, count in ones.items():
                 self._ones[key] = self._ones.get(key, 0) + count
@@ -259,17 +261,17 @@ class CellBuilder:
 
     def add_duplicate(self, offset: int) -> None:
         """Count an observation of the record at `offset` that had been counted before."""
-        self._hw = max(self._hw, offset)
+        self._last_offset = max(self._last_offset, offset)
         self._duplicates += 1
 
     def add_unremembered(self, offset: int, count: int = 1) -> None:
         """Count events of the record at `offset` for which the memory was too small."""
-        self._hw = max(self._hw, offset)
+        self._last_offset = max(self._last_offset, offset)
         self._unremembered += count
 
     def add_crossed(self, offset: int, count: int) -> None:
         """Count units that the record at `offset` has in a second variant."""
-        self._hw = max(self._hw, offset)
+        self._last_offset = max(self._last_offset, offset)
         self._crossed_units += count
 
     def add_events(self, events: int, *, is_full: bool) -> None:
@@ -284,7 +286,7 @@ class CellBuilder:
 
     def freeze(self) -> Cell | None:
         """Return the cell with all that was added; None if nothing was added since the last one."""
-        if self._hw < 0:
+        if self._last_offset < 0:
             return None
         experiment, source, partition = self._place
         variants = self._variants()
@@ -295,12 +297,14 @@ class CellBuilder:
                 for merged, before, new in zip(_MERGED, _counts(self.cell), counts, strict=True)
             ]
         named = dict(zip(CELL_COUNTS, counts, strict=True))
-        self.cell = Cell(experiment, source, partition, self._hw, variants=variants, **named)
+        self.cell = Cell(
+            experiment, source, partition, self._last_offset, variants=variants, **named
+        )
         self._reset()
         return self.cell
 
     def _reset(self) -> None:
-        self._hw = -1
+        self._last_offset = -1
         self._first_at_ms = _NEVER
         self._last_at_ms = -_NEVER
         self._duplicates = 0

@@ -192,7 +192,7 @@ class Cell:
         experiment: The experiment as a 64-bit number.
         source: The stream it was folded from.
         partition: The partition of that stream.
-        hw: Offset of the last record that changed it; a record at or below is in it already.
+        last_offset: Offset of the last record that changed it; all records up to it are in it.
         first_at_ms: Time of the oldest event in it, in milliseconds since the epoch.
         last_at_ms: Time of the newest event in it.
         duplicates: Observations not counted because they had been counted before.
@@ -208,7 +208,7 @@ class Cell:
     experiment: int
     source: Source
     partition: int
-    hw: int
+    last_offset: int
     first_at_ms: int = field(metadata={MERGE: min})
     last_at_ms: int = field(metadata={MERGE: max})
     duplicates: int = field(metadata={MERGE: add})
@@ -254,14 +254,14 @@ def join(left: Cell, right: Cell) -> Cell:
     """Return the newer of two cells of the same experiment, source and partition.
 
     It is associative, commutative and idempotent, because a partition has only one history: cells
-    of the same place and `hw` are equal.
+    of the same place and `last_offset` are equal.
 
     Raises:
         InvalidParameterError: the cells are of different places.
     """
     if _place(left) != _place(right):
         raise InvalidParameterError("right", _place(right), f"at {_place(left)!r}")
-    return left if left.hw >= right.hw else right
+    return left if left.last_offset >= right.last_offset else right
 
 
 def merge(cells: Iterable[Cell]) -> Tally:

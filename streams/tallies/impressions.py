@@ -63,7 +63,7 @@ class ImpressionFold(PartitionFold):
         """Count the impressions of the record at `offset`; a repeated batch changes nothing.
 
         Args:
-            offset: Offset of the record; at or below `hw` it is passed by.
+            offset: Offset of the record; at or below `last_offset` it is passed by.
             batch: The record.
             timestamp_ms: Kafka timestamp of the record. An assignment that claims to be of a later
                 time moves no clock; None if that is not asked.
@@ -75,12 +75,12 @@ class ImpressionFold(PartitionFold):
         Raises:
             PlanMissingError: the plan of an experiment is not known; nothing has been counted.
         """
-        if offset <= self.hw:
+        if offset <= self.last_offset:
             return ()
         for group in batch.groups:
             if group.experiment not in self._ended and self._only in {None, group.experiment}:
                 self._ledger(group.experiment)
-        self.hw = offset
+        self.last_offset = offset
         try:
             if not self._guard.admit(batch.incarnation, batch.partition, batch.sequence):
                 self.duplicate_batches += 1

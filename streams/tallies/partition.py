@@ -36,11 +36,11 @@ class Progress:
     """How far a partition has been folded. Whoever finds it finds all changes up to it.
 
     Attributes:
-        hw: Last offset folded; -1 for none.
+        last_offset: Last offset folded; -1 for none.
         sequences: Sequences of the senders, encoded.
     """
 
-    hw: int
+    last_offset: int
     sequences: bytes
 
 
@@ -100,7 +100,7 @@ class PartitionFold:
         plan_of: Gives what is kept of every experiment; nothing besides sums unless told.
 
     Attributes:
-        hw: Last offset folded; -1 for none.
+        last_offset: Last offset folded; -1 for none.
         duplicate_batches: Batches passed by since this fold was made, as their sequences were seen.
     """
 
@@ -109,7 +109,7 @@ class PartitionFold:
     def __init__(
         self, partition: int, *, limit: int = DEFAULT_LIMIT, plan_of: PlanOf = plain
     ) -> None:
-        self.hw = -1
+        self.last_offset = -1
         self.duplicate_batches = 0
         self._partition = partition
         self._limit = limit
@@ -138,9 +138,9 @@ class PartitionFold:
             ended: All experiments that have ended, also those that did so ahead of the progress.
         """
         if progress is not None:
-            self.hw = progress.hw
+            self.last_offset = progress.last_offset
             self._guard = SequenceGuard.decode(progress.sequences)
-        ends = {experiment: offset for experiment, offset in ended if offset <= self.hw}
+        ends = {experiment: offset for experiment, offset in ended if offset <= self.last_offset}
         self._ended.update(ends)
         for cell in cells:
             if cell.experiment in ends:  # it was not removed yet
@@ -149,7 +149,7 @@ class PartitionFold:
             self._ledgers[cell.experiment] = self._new_ledger(cell.experiment, cell)
         read: dict[int, list[tuple[Segment, Piece]]] = {}
         for segment in segments:
-            if segment.hw > self.hw:
+            if segment.last_offset > self.last_offset:
                 self._obsolete.append(segment.key)
                 continue
             piece = Piece.unpack(segment.body)
@@ -181,7 +181,7 @@ class PartitionFold:
 
     def skip(self, offset: int) -> None:
         """Pass by the record at `offset`, which holds nothing that could be folded."""
-        self.hw = max(self.hw, offset)
+        self.last_offset = max(self.last_offset, offset)
 
     def end(self, offset: int, experiment: int) -> None:
         """End an experiment at the record at `offset`: forget it, and refuse all that follows.
@@ -189,9 +189,9 @@ class PartitionFold:
         So state does not grow with the experiments there ever were. What is refused follows from
         the log alone, since the end is a record of the partition.
         """
-        if offset <= self.hw:
+        if offset <= self.last_offset:
             return
-        self.hw = offset
+        self.last_offset = offset
         # Of an end that is logged again the first one holds: an entry that says the second offset
         # would be passed by as ahead of a progress before it.
         self._newly_ended[experiment] = self._ended.setdefault(experiment, offset)
@@ -223,7 +223,7 @@ class PartitionFold:
             cell = ledger.builder.freeze()
             if cell is not None:
                 cells.append(cell)
-            written, unneeded = ledger.window.take(self.hw)
+            written, unneeded = ledger.window.take(self.last_offset)
             segments += written
             obsolete += unneeded
         self._restored.clear()
@@ -232,7 +232,7 @@ class PartitionFold:
         # What was left out at the restore may have been written anew since.
         live = {segment.key for segment in segments}
         return Changes(
-            Progress(self.hw, self._guard.encode()),
+            Progress(self.last_offset, self._guard.encode()),
             tuple(cells),
             tuple(segments),
             tuple(key for key in obsolete if key not in live),

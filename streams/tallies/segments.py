@@ -35,12 +35,12 @@ class Segment:
 
     Attributes:
         key: Name of the piece, unique within the source and its partition.
-        hw: Offset up to which it is true.
+        last_offset: Offset up to which it is true.
         body: The packed piece.
     """
 
     key: str
-    hw: int
+    last_offset: int
     body: bytes
 
 

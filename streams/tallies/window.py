@@ -288,11 +288,11 @@ class Window:
         """All entries, by deadline."""
         return {deadline: bucket.entries for deadline, bucket in self._buckets.items()}
 
-    def take(self, hw: int) -> tuple[list[Segment], list[str]]:
+    def take(self, last_offset: int) -> tuple[list[Segment], list[str]]:
         """Return what changed since the last `take`, as segments, and the keys no longer needed.
 
         Args:
-            hw: Offset up to which events were remembered.
+            last_offset: Offset up to which events were remembered.
         """
         segments = []
         for deadline, bucket in (*self._buckets.items(), (_MARKS, self._marks)):
@@ -306,10 +306,10 @@ class Window:
             pieces = chunks(bucket.entries if is_whole else bucket.changed)
             bucket.changed = {}
             for number, entries in enumerate(pieces):
-                key = f"{experiment_id(self._experiment)}/{deadline}/{hw}/{number}"
+                key = f"{experiment_id(self._experiment)}/{deadline}/{last_offset}/{number}"
                 parts = len(pieces) if is_whole else 0
                 piece = Piece(self._experiment, deadline, self.horizon, parts, entries)
-                segments.append(Segment(key, hw, piece.pack()))
+                segments.append(Segment(key, last_offset, piece.pack()))
                 bucket.segments.append(key)
                 bucket.cost += len(entries) + _SEGMENT_COST
         obsolete, self._obsolete = self._obsolete, []
@@ -331,13 +331,13 @@ class Window:
     def restore(self, segments: Iterable[tuple[Segment, Piece]]) -> None:
         """Build the memory from its segments, in any order; the window must be new.
 
-        What a segment holds was true at its `hw`, so the newest one of an entry holds. A bucket
-        that was written whole needs none of its older segments, as soon as no part is missing.
+        What a segment holds was true at its `last_offset`, so the newest one of an entry holds. A
+        bucket that was written whole needs none of its older segments, once no part is missing.
 
         Args:
             segments: Segments of this window, with what they say.
         """
-        ordered = sorted(segments, key=lambda pair: (pair[0].hw, pair[0].key))
+        ordered = sorted(segments, key=lambda pair: (pair[0].last_offset, pair[0].key))
         self.horizon = max((piece.horizon for _, piece in ordered), default=-1)
         n_parts: Counter[tuple[int, int, int]] = Counter()
         for segment, piece in ordered:
@@ -348,7 +348,7 @@ class Window:
             bucket = (
                 self._marks if is_marks else self._buckets.setdefault(piece.deadline, _Bucket())
             )
-            whole = (piece.deadline, segment.hw, piece.parts)
+            whole = (piece.deadline, segment.last_offset, piece.parts)
             n_parts[whole] += 1
             bucket.entries.update(piece.entries)
             bucket.segments.append(segment.key)

@@ -37,7 +37,7 @@ def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
         "experiment_id": experiment_id(cell.experiment),
         "source": cell.source.value,
         "partition": cell.partition,
-        "hw": cell.hw,
+        "last_offset": cell.last_offset,
         **{name: getattr(cell, name) for name in CELL_COUNTS},
         "variants": [
             _variant_record(index, tally) for index, tally in sorted(cell.variants.items())
@@ -58,7 +58,7 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
             experiment=experiment_number(record["experiment_id"]),
             source=member(Source, record["source"], "source"),
             partition=record["partition"],
-            hw=record["hw"],
+            last_offset=record["last_offset"],
             variants={variant["index"]: _variant(variant) for variant in record["variants"]},
             **{name: record[name] for name in CELL_COUNTS},
         )

@@ -6,7 +6,7 @@ commands and cells of an experiment, and one table partition its state:
 | table key | valid up to | value |
 |---|---|---|
 | `e/{experiment id}` | its last command's offset | `StoredExperiment` as JSON |
-| `t/{experiment id}/{source}/{partition}` | the cell's own `hw` | the record of `tallies` |
+| `t/{experiment id}/{source}/{partition}` | the cell's `last_offset` | the record of `tallies` |
 | `d/{experiment id}` | the number of changes | the recommended action last published |
 | `n/{experiment id}/{source}/{partition}` | the offset of its record | a cell of a newer release, \
 kept until a worker can read it |
@@ -125,7 +125,7 @@ class ExperimentsStage:
             )
             if known.take_cell(cell):
                 own = _TAKEN + key.removeprefix(_WAITING)
-                self._actions.setdefault(partition, {})[own] = (cell.hw, encode_cell(cell))
+                self._actions.setdefault(partition, {})[own] = (cell.last_offset, encode_cell(cell))
             self._obsolete.setdefault(partition, []).append(key)
         self._count_waiting()
 
@@ -245,7 +245,10 @@ class ExperimentsStage:
             raise taken.failure
 
     def _store(self, known: ExperimentState, outcome: Outcome) -> None:
-        outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (known.hw, known.entry())
+        outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (
+            known.last_offset,
+            known.entry(),
+        )
 
     def _end(self, partition: int, place: bytes, outcome: Outcome) -> None:
         """End an archived experiment, since the first stage has removed one of its cells."""
@@ -290,7 +293,7 @@ class ExperimentsStage:
             return
         experiments[cell.experiment] = known
         key = f"t/{experiment_id(cell.experiment)}/{cell.source}/{cell.partition}".encode()
-        outcome.entries[key] = (cell.hw, body)
+        outcome.entries[key] = (cell.last_offset, body)
         self._touched.setdefault(partition, set()).add(cell.experiment)
 
 
@@ -318,7 +321,7 @@ def _restore_entry(
     match kind:
         case "e":
             stored = decode_stored(body)
-            entry.hw = offset
+            entry.last_offset = offset
             entry.experiment = stored.experiment
             entry.answers = {answer.command_id: answer for answer in stored.answers}
             entry.archived_at_ms = stored.archived_at_ms

@@ -2,8 +2,8 @@
 
 | table key | valid up to | value |
 |---|---|---|
-| `c/{experiment id}` | the cell's `hw` | the cell, Avro |
-| `w/{segment}` | the segment's `hw` | a packed piece of a window |
+| `c/{experiment id}` | the cell's `last_offset` | the cell, Avro |
+| `w/{segment}` | the segment's `last_offset` | a packed piece of a window |
 | `x/{experiment id}` | the offset of a cell that could not be written | the code of why: when it \
 is read again, the cell before it stands for good |
 | `r/{experiment id}` | the offset of its end | nothing: its events are refused from there on |
@@ -98,7 +98,9 @@ class TallyStage(Generic[FoldT]):
                 unwritten[experiment_number(name)] = offset, body.decode()
         fold.restore(None if progress is None else Progress(*progress), cells, segments, ended)
         self._folds[partition] = fold
-        self._restore_unwritten(partition, unwritten, {cell.experiment: cell.hw for cell in cells})
+        self._restore_unwritten(
+            partition, unwritten, {cell.experiment: cell.last_offset for cell in cells}
+        )
         # The tombstones of ended experiments whose cells are still here may not have been sent.
         self._removed[partition] = [
             cell.experiment for cell in cells if fold.has_ended(cell.experiment)
@@ -119,11 +121,11 @@ class TallyStage(Generic[FoldT]):
         Nothing was lost where the cell was written later, nor where what could not be written is
         behind the progress, and so is folded again.
         """
-        hw = self._folds[partition].hw
+        last_offset = self._folds[partition].last_offset
         outdated = self._outdated[partition] = {
             number: code
             for number, (offset, code) in unwritten.items()
-            if written.get(number, -1) < offset <= hw
+            if written.get(number, -1) < offset <= last_offset
         }
         self._unwritten[partition] = {number: number in outdated for number in unwritten}
         for number in outdated:
@@ -156,7 +158,7 @@ class TallyStage(Generic[FoldT]):
         if outcome is None:
             outcome = Outcome()
         else:
-            records = [record for record in records if record.offset > fold.hw]
+            records = [record for record in records if record.offset > fold.last_offset]
         duplicate_batches = fold.duplicate_batches
         folded = self._folding.fold(fold, records, is_due)
         metrics.DUPLICATE_BATCHES.labels(topic).inc(fold.duplicate_batches - duplicate_batches)
@@ -176,7 +178,7 @@ class TallyStage(Generic[FoldT]):
         outcome.progress = changes.progress.sequences
         outcome.forgotten = [_SEGMENT + key.encode() for key in changes.forgotten]
         for segment in changes.segments:
-            outcome.entries[_SEGMENT + segment.key.encode()] = (segment.hw, segment.body)
+            outcome.entries[_SEGMENT + segment.key.encode()] = (segment.last_offset, segment.body)
         unpublished = self._unpublished.setdefault(partition, {})
         for cell in changes.cells:
             if not self._write(partition, cell, records, outcome):
@@ -202,14 +204,14 @@ class TallyStage(Generic[FoldT]):
         try:
             body = self._entry(partition, cell)
         except EventError as failure:
-            record = _record_at(records, cell.hw)
+            record = _record_at(records, cell.last_offset)
             log_failure(record, failure)
             outcome.dead_letters.append(dead_letter(record, failure))
             if not unwritten.get(number, False):
                 unwritten[number] = True
-                outcome.entries[_UNWRITTEN + name] = (cell.hw, failure.code.encode())
+                outcome.entries[_UNWRITTEN + name] = (cell.last_offset, failure.code.encode())
             return False
-        outcome.entries[_CELL + name] = (cell.hw, body)
+        outcome.entries[_CELL + name] = (cell.last_offset, body)
         if unwritten.pop(number, None) is not None:
             outcome.forgotten.append(_UNWRITTEN + name)
         return True

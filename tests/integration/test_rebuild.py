@@ -293,7 +293,7 @@ def test_a_generation_that_is_not_what_the_log_gives_does_not_become_active(
         shown = replay(settings, "rebuild", "status", "--json")
         cell = max(
             (decode_cell(value) for _, value in ledger.read("g2-tallies")),
-            key=lambda each: each.hw,
+            key=lambda each: each.last_offset,
         )
         tampered = encode_cell(replace(cell, duplicates=cell.duplicates + 1))
         ledger.produce("g2-tallies", tampered, "a compacted topic wants a key", partition=0)

@@ -95,7 +95,7 @@ def test_the_log_gives_what_is_live_and_a_tampered_cell_is_reported(settings, wo
             if (found := decode_cell(value)).experiment == EXPERIMENT
             and found.source is Source.OBSERVATIONS
         ),
-        key=lambda found: found.hw,
+        key=lambda found: found.last_offset,
     )
     variant = cell.variants[1]
     metric = replace(variant.metrics["click"], total=variant.metrics["click"].total + 1)

@@ -92,7 +92,7 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
             experiment_id=name,
             version=snapshot.version,
             redis_version=versions.get(name),
-            cells={(cell.source, cell.partition): cell.hw for cell in snapshot.cells},
+            cells={(cell.source, cell.partition): cell.last_offset for cell in snapshot.cells},
             tallies=tallies.get(name, {}),
             has_receipts=snapshot.experiment.started_at_ms is not None
             and snapshot.experiment.status is not Status.ARCHIVED,
@@ -242,7 +242,9 @@ async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
         for value in records.values():
             with contextlib.suppress(EventError):  # a worker makes a dead letter of it
                 cell = decode_cell(value, frames.codec)
-                newest[experiment_id(cell.experiment)][cell.source.value, cell.partition] = cell.hw
+                newest[experiment_id(cell.experiment)][cell.source.value, cell.partition] = (
+                    cell.last_offset
+                )
     return dict(newest)
 
 

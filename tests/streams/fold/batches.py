@@ -18,7 +18,7 @@ def fold_batch(fold, offset, batch, *timestamp_ms):
     """Fold the batch of the record at an offset, and return what could not be counted."""
     if isinstance(fold, ImpressionFold):
         return fold.fold(offset, batch, *timestamp_ms)
-    if offset <= fold.hw:
+    if offset <= fold.last_offset:
         return []
     members = list(enumerate(batch.observations))
     good = [(place, each) for place, each in members if not isinstance(each, EventError)]

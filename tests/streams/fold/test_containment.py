@@ -146,7 +146,7 @@ def test_a_record_that_breaks_its_decoder_costs_no_other_one(monkeypatch, error,
         [(50, "UNDECODABLE_RECORD")],
         [(50, "INVALID_JSON")],
     )
-    assert fold.hw == 89
+    assert fold.last_offset == 89
     [cell], _, _ = state(fold)
     assert sum(tally.metrics["click"].units for tally in cell.variants.values()) == 89
 
@@ -244,7 +244,7 @@ def test_a_plan_that_is_missing_is_no_error_of_a_record():
 
     folded = folding.fold(fold, [Record(n, value) for n, value in enumerate(values)])
 
-    assert (folded.awaits, folded.refused, fold.hw) == (2, [], 59)
+    assert (folded.awaits, folded.refused, fold.last_offset) == (2, [], 59)
 
 
 @every_error
@@ -348,8 +348,8 @@ def test_pauses_change_nothing_of_what_is_counted(pauses, bad):
         folded = folding.fold(fold, left, lambda: next(due, False))
         events += folded.events
         refused += sum(each.count for _, found in folded.refused for each in found)
-        assert folded.is_paused == (fold.hw < 89)
-        left = [record for record in left if record.offset > fold.hw]
+        assert folded.is_paused == (fold.last_offset < 89)
+        left = [record for record in left if record.offset > fold.last_offset]
 
     assert (events, refused) == (90 + len(bad), 2 * len(bad))
     assert state(fold) == cut(folding, records, [])[0]

@@ -76,7 +76,7 @@ def test_new_units_are_counted_and_known_and_repeated_ones_are_left():
     tally = cell.variants[0].metrics["click"]
     assert (tally.units, tally.observations, tally.total) == (3, 3, 9 * MICRO)
     assert tally.total_squared == 27 * MICRO**2
-    assert (cell.hw, cell.first_at_ms, cell.last_at_ms) == (14, NOW_MS, NOW_MS + 4)
+    assert (cell.last_offset, cell.first_at_ms, cell.last_at_ms) == (14, NOW_MS, NOW_MS + 4)
     # What is left finds them as if they had come one by one: unit 5 with its first event, 3.
     assert ledger.window.observe(NOW_MS, 60, 5 ^ METRIC_HASH, 9, MICRO, NOW_MS) == 3 * MICRO
 
@@ -86,7 +86,7 @@ def test_rows_that_are_not_chosen_are_not_looked_at():
     rows = rows_of(4, 5, 5, 6)
     assert count_new_units(rows, np.array([1, 2]), {1: ledger}).tolist() == [2]
     (cell,) = fold.take_cells()
-    assert (cell.hw, cell.variants[0].metrics["click"].units) == (11, 1)
+    assert (cell.last_offset, cell.variants[0].metrics["click"].units) == (11, 1)
 
 
 def test_units_with_features_are_left():

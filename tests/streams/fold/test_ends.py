@@ -175,7 +175,7 @@ def test_a_process_that_dies_at_any_place_goes_on_as_if_it_had_not(data):
         cell.experiment: cell for cell in expected.cells
     }
     assert [records[index].offset for index, _ in found.refused] == [
-        offset for offset in sorted(refused) if progress is None or offset > progress.hw
+        offset for offset in sorted(refused) if progress is None or offset > progress.last_offset
     ]
 
 
@@ -224,7 +224,7 @@ def test_late_events_among_others_do_not_cut_these_into_single_ones(monkeypatch)
 
     assert counted == [MANY]
     assert list(refused) == list(range(2, 2 * MANY + 1, 2))
-    assert fold.hw == 2 * MANY
+    assert fold.last_offset == 2 * MANY
 
 
 def test_a_plan_that_is_missing_among_late_events_is_waited_for_at_its_place():
@@ -237,7 +237,7 @@ def test_a_plan_that_is_missing_among_late_events_is_waited_for_at_its_place():
     fold = folding.new_fold(PARTITION)
 
     first = folding.fold(fold, records)
-    assert (first.awaits, fold.hw, first.events) == (9, 10, 11)
+    assert (first.awaits, fold.last_offset, first.events) == (9, 10, 11)
     assert [records[index].offset for index, _ in first.refused] == [2, 4, 6, 8, 10]
 
     plans[9] = PLAIN

@@ -112,7 +112,7 @@ class Worker:
     def restart(self):
         self.fold = folding().new_fold(self.partition)
         self.fold.restore(
-            self.progress if self.progress.hw >= 0 else None,
+            self.progress if self.progress.last_offset >= 0 else None,
             self.cells.values(),
             self.segments.values(),
         )
@@ -120,7 +120,7 @@ class Worker:
     def step(self, size, crashes):
         """Fold up to `size` records and send copies; then crash, or make progress."""
         values = self.log[self.partition]
-        start = self.fold.hw + 1
+        start = self.fold.last_offset + 1
         records = [Record(n, values[n]) for n in range(start, min(start + size, len(values)))]
         found = folding().fold(self.fold, records)
         assert not found.refused
@@ -159,7 +159,7 @@ def test_each_event_counts_once_whatever_partition_it_was_put_into(batches, step
     with vectorized_from(1 if by_columns else ONE_BY_ONE):
         for partition, size, crashes in steps:
             workers[partition].step(size, crashes)
-        while any(worker.fold.hw + 1 < len(log[worker.partition]) for worker in workers):
+        while any(worker.fold.last_offset + 1 < len(log[worker.partition]) for worker in workers):
             for worker in workers:
                 worker.step(100, False)
         replayed = []

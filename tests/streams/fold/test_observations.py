@@ -122,21 +122,25 @@ def outcome(batches_of_records, limit, plans, known, partitions, *, takes=True):
                 (rest[place].offset, [(refusal.index, repr(refusal.error)) for refusal in refusals])
                 for place, refusals in folded.refused
             ]
-            results.append((folded.events, refused, folded.misplaced, folded.awaits, fold.hw))
+            results.append(
+                (folded.events, refused, folded.misplaced, folded.awaits, fold.last_offset)
+            )
             if takes:
                 results.append(meaning(fold.take_changes()))
             if folded.awaits is None:
                 break
             assert folded.awaits not in learned
             learned[folded.awaits] = plans[folded.awaits]
-            rest = [record for record in rest if record.offset > fold.hw]
+            rest = [record for record in rest if record.offset > fold.last_offset]
     changes = meaning(fold.take_changes())
     return [*results, changes, sorted(fold.cells, key=lambda cell: cell.experiment)]
 
 
 def meaning(changes):
     """Return changes with what segments say: the order of their entries says nothing."""
-    segments = tuple((each.key, each.hw, Piece.unpack(each.body)) for each in changes.segments)
+    segments = tuple(
+        (each.key, each.last_offset, Piece.unpack(each.body)) for each in changes.segments
+    )
     return replace(changes, segments=segments)
 
 
@@ -286,7 +290,7 @@ def test_one_that_is_refused_is_refused_among_many_good_ones(fields, code):
 def test_a_plan_learned_in_mid_batch_gives_what_a_known_one_does(by_columns, stream, plans):
     records = [Record(offset, value) for offset, value in enumerate(stream)]
     with vectorized_from(1 if by_columns else ONE_BY_ONE):
-        (events, refused, misplaced, awaits, hw), *known = outcome(
+        (events, refused, misplaced, awaits, last_offset), *known = outcome(
             [records], 1_000, plans, plans, 2, takes=False
         )
         *steps, changes, cells = outcome([records], 1_000, plans, (), 2, takes=False)
@@ -296,7 +300,7 @@ def test_a_plan_learned_in_mid_batch_gives_what_a_known_one_does(by_columns, str
     assert sum(step[0] for step in steps) == events
     assert [each for step in steps for each in step[1]] == refused
     assert [each for step in steps for each in step[2]] == misplaced
-    assert steps[-1][3:] == (None, hw)
+    assert steps[-1][3:] == (None, last_offset)
 
 
 @pytest.mark.parametrize("by_columns", [True, False])

@@ -170,7 +170,7 @@ class Installation:
         """Fold the next records; the changed cells wait to be sent."""
         fold = self._folds[source][partition]
         records = self.log.topics[source.value, partition]
-        batch = [record for record in records if record.offset > fold.hw][:n_records]
+        batch = [record for record in records if record.offset > fold.last_offset][:n_records]
         self._foldings[source].fold(fold, batch)
         changes = fold.take_changes()
         kept = self._kept[source, partition]

@@ -134,9 +134,9 @@ class Emitted:
         self.last = -1
 
     def offer(self, cell: Cell) -> None:
-        if cell.hw > self.last:  # others are there already
+        if cell.last_offset > self.last:  # others are there already
             self.log.append("tallies", 1, encode_cell(cell))
-        self.last = max(self.last, cell.hw)
+        self.last = max(self.last, cell.last_offset)
 
     def forget(self, *_: object) -> None:
         """A partition that goes to another worker."""
@@ -190,7 +190,7 @@ class Faulty:
     is_broken = False
 
     def __call__(self, cell: Cell) -> bytes:
-        if self.is_broken and cell.hw > 0:
+        if self.is_broken and cell.last_offset > 0:
             raise OverflowError("too large for a long")
         return encode_cell(cell)
 

@@ -98,7 +98,7 @@ def test_until_leaves_later_records_out(made):
     whole = found(made, Assumptions())
     counted = [variant.assignments for variant in both.actual.variants]
     assert 0 < sum(counted) < sum(variant.assignments for variant in whole.actual.variants)
-    assert all(cell.hw <= 9 for cell in both.actual.cells)
+    assert all(cell.last_offset <= 9 for cell in both.actual.cells)
 
 
 def test_before_it_was_created_there_is_none(made):

@@ -49,10 +49,12 @@ variant_tallies = records(
 def cells(draw):
     """Cells of one experiment. Those of one place and offset are equal, as in a real log."""
     source = draw(st.sampled_from(Source))
-    partition, hw = draw(st.integers(0, 2)), draw(st.integers(0, 5))
-    seed = hw * 10 + partition + (100 if source is Source.IMPRESSIONS else 0)
+    partition, last_offset = draw(st.integers(0, 2)), draw(st.integers(0, 5))
+    seed = last_offset * 10 + partition + (100 if source is Source.IMPRESSIONS else 0)
     tally = VariantTally(seed, 2 * seed, 3 * seed, metrics={"click": MetricTally(seed, seed, seed)})
-    return Cell(1, source, partition, hw, 1000 - seed, 1000 + seed, seed, {seed % 3: tally})
+    return Cell(
+        1, source, partition, last_offset, 1000 - seed, 1000 + seed, seed, {seed % 3: tally}
+    )
 
 
 def test_two_partitions_add_up():
@@ -134,7 +136,9 @@ def test_join_is_a_semilattice(some, random):
     here = [cell for cell in some if (cell.source, cell.partition) == _place(some[0])]
     shuffled = random.sample(here, len(here))
 
-    assert reduce(join, shuffled) == reduce(join, here) == max(here, key=lambda cell: cell.hw)
+    assert (
+        reduce(join, shuffled) == reduce(join, here) == max(here, key=lambda cell: cell.last_offset)
+    )
     assert join(here[0], here[0]) == here[0]
 
 

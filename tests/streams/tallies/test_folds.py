@@ -74,7 +74,7 @@ def test_impressions_count_units_and_weights():
         experiment=1,
         source=Source.IMPRESSIONS,
         partition=2,
-        hw=7,
+        last_offset=7,
         first_at_ms=40,
         last_at_ms=60,
         duplicates=0,
@@ -135,7 +135,7 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         experiment=1,
         source=Source.OBSERVATIONS,
         partition=0,
-        hw=5,
+        last_offset=5,
         first_at_ms=NOW_MS + 1,
         last_at_ms=NOW_MS + 9,
         duplicates=1,
@@ -155,7 +155,7 @@ def test_a_user_counts_once_for_every_variant_whatever_the_times_of_the_receipts
 
     (cell,) = fold.take_changes().cells
     assert {index: tally.units for index, tally in cell.variants.items()} == {0: 1, 1: 2}
-    assert cell.hw == 1
+    assert cell.last_offset == 1
 
 
 def test_without_event_ids_every_record_counts_and_a_repeated_batch_does_not():
@@ -168,8 +168,8 @@ def test_without_event_ids_every_record_counts_and_a_repeated_batch_does_not():
 
     (cell,) = fold.take_changes().cells
     assert cell.variants[0].metrics["click"].observations == 4
-    assert cell.hw == 2
-    assert fold.hw == 3
+    assert cell.last_offset == 2
+    assert fold.last_offset == 3
 
 
 def test_what_cannot_be_counted_is_refused_in_its_place_and_the_rest_counts():
@@ -419,11 +419,11 @@ def test_a_record_that_was_folded_or_skipped_is_passed_by():
         fold_batch(impressions, offset, ImpressionBatch(9, 0, offset, [group((0, HALF, 5, 1))]))
         fold_batch(observations, offset, ObservationBatch([observation(1)]), NOW_MS)
 
-    assert impressions.hw == 5
+    assert impressions.last_offset == 5
     for fold in (impressions, observations):
         changes = fold.take_changes()
         assert not changes.cells
-        assert changes.progress.hw == 5
+        assert changes.progress.last_offset == 5
 
 
 # The oracle: lists of everything, counted at the end
@@ -432,7 +432,7 @@ def test_a_record_that_was_folded_or_skipped_is_passed_by():
 def naive_observations(records):
     """Return the cells of observations that nothing forgets."""
     seen, batches, values = set(), set(), defaultdict(list)
-    hw: dict[int, int] = {}
+    last_offset: dict[int, int] = {}
     times: defaultdict[int, list[int]] = defaultdict(list)
     duplicates: defaultdict[int, int] = defaultdict(int)
     for offset, (batch, timestamp_ms) in enumerate(records):
@@ -444,7 +444,7 @@ def naive_observations(records):
             text, metric = each.assignment_id, each.metric
             experiment = KEYRING.verify(text).experiment
             event = (text, metric, each.event_id)
-            hw[experiment] = offset
+            last_offset[experiment] = offset
             if each.event_id is not None and event in seen:
                 duplicates[experiment] += 1
                 continue
@@ -461,7 +461,7 @@ def naive_observations(records):
             experiment,
             Source.OBSERVATIONS,
             0,
-            hw[experiment],
+            last_offset[experiment],
             min(times[experiment]),
             max(times[experiment]),
             duplicates[experiment],
@@ -545,7 +545,7 @@ def naive_gram(features):
 
 def naive_impressions(records):
     """Return the cells of impressions that nothing forgets."""
-    seen, batches, rows, hw = set(), set(), defaultdict(list), {}
+    seen, batches, rows, last_offset = set(), set(), defaultdict(list), {}
     naive_repeatable = defaultdict(list)
     for offset, batch in enumerate(records):
         if (batch.incarnation, batch.sequence) in batches:
@@ -562,7 +562,7 @@ def naive_impressions(records):
                     seen.add(assignment)
                     naive_repeatable[each.experiment].append(row)
                 rows[each.experiment].append(row)
-                hw[each.experiment] = offset
+                last_offset[each.experiment] = offset
     cells = []
     for experiment, mine in sorted(rows.items()):
         variants = {}
@@ -589,7 +589,7 @@ def naive_impressions(records):
                 experiment,
                 Source.IMPRESSIONS,
                 0,
-                hw[experiment],
+                last_offset[experiment],
                 min(times),
                 max(times),
                 0,
@@ -711,7 +711,7 @@ class Store:
                 self.segments.pop(key, None)
         for cell in changes.cells:
             known = self.cells.get(cell.experiment)
-            if survives() and (known is None or known.hw <= cell.hw):
+            if survives() and (known is None or known.last_offset <= cell.last_offset):
                 self.cells[cell.experiment] = cell
         for segment in changes.segments:
             if survives():
@@ -762,9 +762,9 @@ def run_through_crashes(make, records, plan):
     store, steps = Store(), iter(plan)
     refused: dict[int, list[tuple[int, str]]] = {}
     fold = store.start(make)
-    while fold.hw < len(records) - 1:
+    while fold.last_offset < len(records) - 1:
         size, end, seed = next(steps, (3, End.WELL, 0))
-        for offset in range(fold.hw + 1, min(fold.hw + 1 + size, len(records))):
+        for offset in range(fold.last_offset + 1, min(fold.last_offset + 1 + size, len(records))):
             answer = codes(fold_batch(fold, offset, *records[offset]))
             assert refused.setdefault(offset, answer) == answer
         changes = fold.take_changes()

@@ -198,7 +198,7 @@ def test_a_batch_of_units_without_a_known_plan_changes_nothing_until_it_is_known
 
     with pytest.raises(PlanMissingError) as missing:
         fold_batch(fold, 3, batch)
-    assert (missing.value.experiment, fold.hw) == (8, -1)
+    assert (missing.value.experiment, fold.last_offset) == (8, -1)
     plans[8] = PLAIN
     assert not fold_batch(fold, 3, batch)
 
@@ -275,9 +275,9 @@ def test_sums_of_variants_have_the_periods_of_the_newer_one():
 
 
 def test_cells_of_different_sources_are_aligned_with_each_other():
-    def cell(source, hw, tick):
+    def cell(source, last_offset, tick):
         periods = {Period(FINEST_SHIFT, tick): PeriodTally(1)}
-        return Cell(7, source, 0, hw, 1, 2, 0, {0: VariantTally(1, periods=periods)})
+        return Cell(7, source, 0, last_offset, 1, 2, 0, {0: VariantTally(1, periods=periods)})
 
     tally = merge([cell(Source.IMPRESSIONS, 1, 16), cell(Source.OBSERVATIONS, 1, 1)])
 

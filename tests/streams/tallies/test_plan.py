@@ -186,7 +186,7 @@ def test_a_record_of_an_experiment_without_a_known_plan_changes_nothing_until_it
 
     with pytest.raises(PlanMissingError) as missing:
         fold_batch(fold, 1, record, NOW_MS)
-    assert (missing.value.experiment, fold.hw) == (8, 0)
+    assert (missing.value.experiment, fold.last_offset) == (8, 0)
     plans[8] = PLAIN
     assert not fold_batch(fold, 1, record, NOW_MS)
 

@@ -243,16 +243,16 @@ def test_segments_of_a_bucket_stay_within_twice_its_size(monkeypatch):
     window, largest = Window(1, 10**6), 0
     kept: dict[str, Segment] = {}
 
-    for hw in range(4000):
-        observe(window, 0, unit=hw % 1500, event=0)
-        taken, forgotten = window.take(hw)
+    for last_offset in range(4000):
+        observe(window, 0, unit=last_offset % 1500, event=0)
+        taken, forgotten = window.take(last_offset)
         kept |= {segment.key: segment for segment in taken}
         for key in forgotten:
             del kept[key]
-        if hw % 100 == 99:
+        if last_offset % 100 == 99:
             size = sum(len(Piece.unpack(segment.body).entries) for segment in kept.values())
             largest = max(largest, size + 8 * len(kept))
-        if hw % 500 == 499:
+        if last_offset % 500 == 499:
             assert restored(kept).buckets == window.buckets
 
     assert 1500 < largest <= 2 * 1500 + 512
@@ -262,9 +262,9 @@ def test_a_bucket_written_whole_replaces_its_older_segments_once_no_part_is_miss
     monkeypatch.setattr(segments, "MAX_ENTRIES", 1)
     window = Window(1, 100)
     older: dict[str, Segment] = {}
-    for hw in range(3):
-        observe(window, 0, unit=hw + 1)
-        older |= {segment.key: segment for segment in window.take(hw)[0]}
+    for last_offset in range(3):
+        observe(window, 0, unit=last_offset + 1)
+        older |= {segment.key: segment for segment in window.take(last_offset)[0]}
     before = dict(window.buckets[27 * HOUR_MS])
     monkeypatch.setattr("streams.tallies.window._SLACK", 0)
     observe(window, 0, unit=4)

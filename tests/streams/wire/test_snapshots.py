@@ -78,7 +78,7 @@ def test_a_field_of_the_experiment_that_cannot_be_used_is_named(change, code, pa
         ({"reason_code": "LUCK"}, "UNKNOWN_VALUE", "reason_code"),
         ({"winner": -1}, "OUT_OF_RANGE", "winner"),
         (
-            {"cells": [{"source": "x", "partition": -1, "hw": 0}]},
+            {"cells": [{"source": "x", "partition": -1, "last_offset": 0}]},
             "OUT_OF_RANGE",
             "cells[0].partition",
         ),

@@ -86,9 +86,9 @@ class Emitted:
 
     def offer(self, cell: Cell) -> None:
         before = self.cells.get((cell.experiment, cell.partition))
-        assert before is None or before.hw <= cell.hw
+        assert before is None or before.last_offset <= cell.last_offset
         key = b"c/" + experiment_id(cell.experiment).encode()
-        assert unpack(self.durable()[cell.partition, key])[0] >= cell.hw
+        assert unpack(self.durable()[cell.partition, key])[0] >= cell.last_offset
         self.cells[cell.experiment, cell.partition] = cell
 
     def forget(self, source: str, partition: int) -> None:
@@ -235,7 +235,12 @@ class Experiments(Agent):
 
     def state(self, stage: Any, emitted: Emitted) -> Any:
         return {
-            (partition, known.number): (known.hw, known.experiment, known.cells, known.answers)
+            (partition, known.number): (
+                known.last_offset,
+                known.experiment,
+                known.cells,
+                known.answers,
+            )
             for partition, known in stage.all_known()
         }
 

@@ -18,8 +18,8 @@ from streams.worker.pacing import TimeBudget
 LARGE, SMALL = 7, 1
 
 
-def cell(experiment: int, hw: int, partition: int = 0) -> Cell:
-    return Cell(experiment, Source.OBSERVATIONS, partition, hw, 1, 2, 0, {})
+def cell(experiment: int, last_offset: int, partition: int = 0) -> Cell:
+    return Cell(experiment, Source.OBSERVATIONS, partition, last_offset, 1, 2, 0, {})
 
 
 @pytest.fixture
@@ -52,22 +52,22 @@ def emitter(monkeypatch) -> CellEmitter:
 
 
 async def test_a_large_cell_is_sent_rarely_and_the_others_as_often_as_they_change(emitter, sent):
-    for hw in range(100):
-        emitter.offer(cell(LARGE, hw))
-        emitter.offer(cell(SMALL, hw))
+    for last_offset in range(100):
+        emitter.offer(cell(LARGE, last_offset))
+        emitter.offer(cell(SMALL, last_offset))
         await emitter._send()
         emitter.now_s[0] += 0.1
 
-    assert [each.hw for each in sent if each.experiment == SMALL] == list(range(100))
-    large = [each.hw for each in sent if each.experiment == LARGE]
+    assert [each.last_offset for each in sent if each.experiment == SMALL] == list(range(100))
+    large = [each.last_offset for each in sent if each.experiment == LARGE]
     assert 2 <= len(large) <= 5  # a second of work every five, in 10 to 13 s
     assert large == sorted(large)
 
 
 async def test_large_cells_take_turns_and_the_newest_of_each_is_sent(emitter, sent):
-    for hw in range(400):
+    for last_offset in range(400):
         for partition in range(4):
-            emitter.offer(cell(LARGE, hw, partition))
+            emitter.offer(cell(LARGE, last_offset, partition))
         await emitter._send()
         emitter.now_s[0] += 0.1
     later = sent[4:]  # behind the first of each, which was not known to be large
@@ -80,7 +80,7 @@ async def test_large_cells_take_turns_and_the_newest_of_each_is_sent(emitter, se
     while emitter._unsent:
         await emitter._send()
         emitter.now_s[0] += 10.0
-    assert {each.partition: each.hw for each in sent} == dict.fromkeys(range(4), 399)
+    assert {each.partition: each.last_offset for each in sent} == dict.fromkeys(range(4), 399)
 
 
 async def test_a_waiting_cell_goes_with_its_partition(emitter, sent):

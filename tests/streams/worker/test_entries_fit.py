@@ -275,7 +275,7 @@ def test_the_largest_cell_that_invented_metrics_can_make_fits():
         experiment=1,
         source=Source.OBSERVATIONS,
         partition=0,
-        hw=1 << 40,
+        last_offset=1 << 40,
         first_at_ms=1 << 41,
         last_at_ms=1 << 41,
         duplicates=1 << 40,

@@ -48,7 +48,7 @@ class Emitted:
 
     def offer(self, cell: Cell) -> None:
         before = self.cells.get(cell.experiment)
-        assert before is None or before.hw <= cell.hw
+        assert before is None or before.last_offset <= cell.last_offset
         self.cells[cell.experiment] = cell
 
     def forget(self, source: str, partition: int) -> None:
