@@ -1,4 +1,4 @@
-"""What an experiment does by itself: it promotes a certain winner, and takes back a harmful one."""
+"""Automatic commands: promotion of a certain winner, and roll-back of a harmful one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ID_BYTES = 16
 
 
 def due_command(snapshot: Snapshot) -> Command | None:
-    """Return the command that an experiment gives itself now; None if it gives none.
+    """Return the automatic command that is due now; None if none is.
 
     Its id follows from the experiment and its version, so that sending it twice is harmless; and a
     command that came in between changes the version, so that an author's decision is not overrun
     by one about an older state.
 
     Args:
-        snapshot: What is known.
+        snapshot: The snapshot.
     """
     if snapshot.failure is not None:
         return None  # its statistics are of an older state
@@ -46,9 +46,9 @@ def due_command(snapshot: Snapshot) -> Command | None:
 
 
 def _is_harmful(snapshot: Snapshot) -> bool:
-    """Return whether a winner that was promoted without a person is to be taken back so.
+    """Return whether a winner that was promoted automatically must be rolled back.
 
-    What a person has concluded, a person takes back: the recommended action says so.
+    A promotion by a person is rolled back by a person, on the recommended action.
     """
     promotion = snapshot.experiment.promotion
     return (

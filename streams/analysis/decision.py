@@ -1,4 +1,4 @@
-"""Rule over the evidence that says what to do with an experiment; it may be asked at any moment."""
+"""Fourth stage of an evaluation: the recommended action, by a rule over the evidence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Verdict:
 
 
 def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> Verdict:
-    """Return what to do with an experiment.
+    """Return the recommended action.
 
     While it is running or paused, the first of these that holds:
 
@@ -51,13 +51,13 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
     of looks and of an allocation that moves. P(best) alone, looked at again and again, would err
     far more often.
 
-    Once it is concluded there is nothing to be decided, but whether a promoted winner may stay:
+    Once it is concluded, only whether a promoted winner may stay is decided:
     `stop_guardrail` when it harms a guardrail metric by what came since, with an error of its own
     of 1 - significance_threshold.
 
     Args:
         experiment: The experiment.
-        primary: How its primary metric was read.
+        primary: Model of its primary metric.
         evidence: The evidence.
     """
     match experiment.status:
@@ -95,7 +95,7 @@ def threshold_of(config: ExperimentConfig) -> float:
 
 
 def _alarm(primary: MetricModel, evidence: Evidence) -> Verdict | None:
-    """Return what must be done whatever the primary metric says; None if nothing must."""
+    """Return the action that is due whatever the primary metric shows; None if none is."""
     faults = {
         ReasonCode.SAMPLE_RATIO_MISMATCH: evidence.sample_ratio.is_mismatch,
         ReasonCode.DEDUPLICATION_FULL: evidence.miscounts.is_memory_full,
@@ -113,7 +113,7 @@ def _alarm(primary: MetricModel, evidence: Evidence) -> Verdict | None:
 def _lack_of_data(
     config: ExperimentConfig, primary: MetricModel, evidence: Evidence
 ) -> Verdict | None:
-    """Return which data are missing for any conclusion, cheapest first; None if none are."""
+    """Return the action while data are missing for any conclusion; None if none are."""
     if min(evidence.units) < config.min_sample_size:
         return _continue(ReasonCode.MIN_SAMPLE_SIZE)
     is_exact = FAMILIES[primary.kind].is_exact
@@ -123,7 +123,7 @@ def _lack_of_data(
 
 
 def _comparison(config: ExperimentConfig, evidence: Evidence) -> Verdict:
-    """Return what follows from the leader's lead."""
+    """Return the action that follows from the lead of the leader."""
     lead, _ = smallest_lead(evidence.comparisons)
     is_likely = evidence.probability_best >= threshold_of(config)
     if is_likely and lead > 0.0:
@@ -140,7 +140,7 @@ def _comparison(config: ExperimentConfig, evidence: Evidence) -> Verdict:
 
 
 def _decide_ended(experiment: Experiment, evidence: Evidence) -> Verdict:
-    """Return what to do with an experiment that has ended."""
+    """Return the action for an experiment that has ended."""
     promotion, since = experiment.promotion, evidence.since_conclusion
     is_promoted = promotion is not None and not promotion.is_rolled_back
     is_harmful = since is not None and worst_harm(since.guardrails) is not None

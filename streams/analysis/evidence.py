@@ -84,7 +84,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
 
 
 def _leader(primary: MetricAnalysis, best: Best) -> int:
-    """Return who is most probably best; of equals the one with the better mean, then the first."""
+    """Return the most probable best variant; of equals that with the better mean, or the first."""
     sign = primary.model.direction.sign
     return max(
         range(len(primary.samples)),

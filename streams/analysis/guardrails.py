@@ -1,4 +1,4 @@
-"""Which guardrail metrics are harmed by more than is tolerated, by p-values that hold together."""
+"""Harm of guardrail metrics beyond the tolerated one, by p-values that hold together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What could not be counted, or not as it should, and when that is too much."""
+"""Miscounts: events that could not be counted correctly, and the limits for conclusions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIN_HEAVY_EVENTS = 100
 
 
 def find_miscounts(tally: Tally, variants: Sequence[VariantTally]) -> Miscounts:
-    """Return what could not be counted, or not as it should.
+    """Return the events that could not be counted correctly.
 
     Args:
         tally: The sum of all cells.

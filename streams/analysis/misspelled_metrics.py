@@ -1,4 +1,4 @@
-"""Metrics that are declared under one name and observed under another one like it."""
+"""Declared metrics that are probably observed under a misspelled name."""
 
 from __future__ import annotations
 

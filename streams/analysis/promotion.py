@@ -1,7 +1,7 @@
-"""When an experiment ends by itself: a winner is certain, and nothing stands in the way.
+"""Obstacles to automatic promotion.
 
-A person who is told to conclude looks again before doing so. What concludes by itself does not, so
-more is asked of it than of a recommendation.
+A person looks again before following a recommendation. An automatic promotion does not, so its
+conditions are stricter than those of a recommendation.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _DAYS_PER_WEEK = 7
 
 
 class Obstacle(StrEnum):
-    """What stands in the way of a promotion."""
+    """Obstacle to a promotion."""
 
     NOT_RUNNING = "NOT_RUNNING"
     """It is a draft, paused, or has ended."""
     SAMPLE_RATIO_MISMATCH = "SAMPLE_RATIO_MISMATCH"
     """Observed counts deviate from the configured split."""
     DEDUPLICATION_FULL = "DEDUPLICATION_FULL"
-    """Events were not counted, because the memory that tells them from repetitions was full."""
+    """Events were not counted, because the deduplication memory was full."""
     UNITS_IN_SEVERAL_VARIANTS = "UNITS_IN_SEVERAL_VARIANTS"
     """Too many units were assigned to more than one variant."""
     KIND_CONTRADICTED = "KIND_CONTRADICTED"
@@ -44,7 +44,7 @@ class Obstacle(StrEnum):
 
 
 def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
-    """Return all that stands in the way of promoting a winner; nothing, when it is time.
+    """Return the obstacles to promoting a winner; empty when it is due.
 
     It is a function of the snapshot alone, and times are those of events, so a replay promotes when
     the workers did.
