@@ -36,12 +36,7 @@ NEGLIGIBLE_DIFFERENCE = 0.01
 
 
 def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
-    """Return the evidence for the recommended action.
-
-    Args:
-        inputs: The inputs of the evaluation.
-        analysis: The analysis of the metrics.
-    """
+    """Return the evidence for the recommended action."""
     config, primary, best = inputs.config, analysis.primary, analysis.best
     leader = _leader(primary, best)
     means = primary.posteriors.means

@@ -75,11 +75,7 @@ class Analysis:
 
 
 def analyse(inputs: Inputs) -> Analysis:
-    """Analyse every metric of an experiment.
-
-    Args:
-        inputs: The inputs of the evaluation.
-    """
+    """Analyse every metric of an experiment."""
     metrics, promoted = (
         _analysed(inputs.config, group) for group in (inputs.trial, inputs.promoted)
     )

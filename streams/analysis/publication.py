@@ -33,15 +33,7 @@ def snapshot_of(
     decision: Verdict,
     cells: Sequence[CellPlace],
 ) -> Snapshot:
-    """Return the snapshot of an evaluation.
-
-    Args:
-        inputs: The inputs of the evaluation.
-        analysis: The analysis of the metrics.
-        evidence: The evidence.
-        decision: The recommended action.
-        cells: Where the cells of the tally ended, in order of source and partition.
-    """
+    """Return the snapshot of an evaluation; `cells` are those of the tally, in its order."""
     version = inputs.experiment.version + sum(cell.last_offset + 1 for cell in cells)
     variants = _variants(inputs, analysis)
     allocation, model, features = _policy_state(inputs, version)
