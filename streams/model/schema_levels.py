@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 MAX_LEVELS = 256
 """Most schemas in a record of levels."""
 
+MAX_NAME_CHARACTERS = 64
+"""Longest name of a schema in a record of levels or a setting."""
+
 Versions = Mapping[str, int]
 """Version by name of the schema; 0 for a name without an entry."""
 

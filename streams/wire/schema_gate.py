@@ -8,10 +8,9 @@ from schemas import library
 from schemas.codec import Codec
 from streams.experiments.definition_versions import DEFINITION, DEFINITION_VERSION, later_fields
 from streams.model.errors import ConfigurationError, EngineError
-from streams.model.schema_levels import SchemaLevels, Versions, listed
+from streams.model.schema_levels import MAX_NAME_CHARACTERS, SchemaLevels, Versions, listed
 from streams.wire.records import SINGLE_OBJECT
 
-_MAX_NAME = 64
 _SETTING = "EXPERIMENT_WRITE_SCHEMAS"
 
 
@@ -33,12 +32,14 @@ def parse_pins(text: str) -> dict[str, int]:
         name, _, version = part.partition(":")
         if name not in known:
             raise ConfigurationError(
-                f"{name[:_MAX_NAME]!r} is not a schema, must be one of {', '.join(known)}", _SETTING
+                f"{name[:MAX_NAME_CHARACTERS]!r} is not a schema, must be one of "
+                f"{', '.join(known)}",
+                _SETTING,
             )
         is_number = version.isascii() and version.isdigit() and len(version) <= len("1024")
         if not is_number or not 1 <= int(version) <= known[name]:
             raise ConfigurationError(
-                f"{name}: {version[:_MAX_NAME]!r} must be in 1..{known[name]}", _SETTING
+                f"{name}: {version[:MAX_NAME_CHARACTERS]!r} must be in 1..{known[name]}", _SETTING
             )
         pins[name] = int(version)
     return pins

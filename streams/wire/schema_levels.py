@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from streams.model.errors import EventError
-from streams.model.schema_levels import MAX_LEVELS, LevelsChange
+from streams.model.schema_levels import MAX_LEVELS, MAX_NAME_CHARACTERS, LevelsChange
 from streams.wire.records import (
     INT_LIMIT,
     SINGLE_OBJECT,
@@ -18,8 +18,6 @@ from streams.wire.records import (
     event_errors,
     read,
 )
-
-_MAX_NAME = 64
 
 
 def encode_levels_change(change: LevelsChange) -> bytes:
@@ -36,7 +34,7 @@ def decode_levels_change(value: bytes | None) -> LevelsChange:
     record = read("schema_levels", value, SINGLE_OBJECT)
     with event_errors():
         versions: Mapping[str, int] = record["versions"]
-        if len(versions) > MAX_LEVELS or any(len(name) > _MAX_NAME for name in versions):
+        if len(versions) > MAX_LEVELS or any(len(name) > MAX_NAME_CHARACTERS for name in versions):
             raise EventError("OUT_OF_RANGE", f"more than {MAX_LEVELS} names", "versions")
         return LevelsChange(
             versions={
