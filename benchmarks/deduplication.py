@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 import psutil
 
 from benchmarks.fold import ATTRIBUTION_S, EXPERIMENTS, MICRO, NOW_MS, PARTITIONS
+from streams.fold.deduplication import Window
 from streams.fold.garbage_collection import collect_seldom
-from streams.tallies.segments import Piece, Segment
-from streams.tallies.window import Window
+from streams.fold.segments import Piece, Segment
 
 BATCH = 20_000
 SPREAD_MS = 2 * 86_400_000

@@ -22,9 +22,9 @@ from functools import partial
 from typing import Any
 
 from schemas.codec import Codec
-from streams.fold.base import Folding
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
+from streams.fold.records import Folding
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation
 from streams.model.partitioning import partition_of
 from streams.model.quantities import PROPENSITY_ONE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from streams.experiments.statistics import Miscounts
 from streams.tallies.cell import Tally, VariantTally
-from streams.tallies.window import MAX_EVENTS
+from streams.tallies.plan import MAX_EVENTS
 
 UNREMEMBERED_SHARE = 0.001
 """Share of the assignments or observations that may be missing because a memory was full, before

@@ -1,1 +1,6 @@
-"""Decoding and folding the records of a source topic: the step that worker and replay share."""
+"""Records of source topics, decoded and folded into cells: shared by worker and replay.
+
+`impressions` and `observations` fold the records of one partition, whose state is in `partition`;
+`deduplication` and `batch_sequences` remember what has been counted already. `experiment_state` is
+what `commands` and `tallies` make of an experiment.
+"""

@@ -16,13 +16,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.fold.deduplication import SEEN, MemoryFullError, deadlines, entry
+from streams.fold.measuring import CountedObservation
 from streams.fold.metric_slots import check_slot, take_slot
+from streams.fold.partition import Ledger
 from streams.fold.verification import VerifiedObservations
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
-from streams.tallies.measuring import CountedObservation
-from streams.tallies.partition import Ledger
-from streams.tallies.window import MAX_EVENTS, SEEN, MemoryFullError, deadlines, entry
+from streams.tallies.plan import MAX_EVENTS
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.tallies.window import KEY_MASK
+from streams.fold.deduplication import KEY_MASK
 
 _BLANK = blake2b(digest_size=8)  # copying it costs less than making a new one
 

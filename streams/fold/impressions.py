@@ -1,20 +1,221 @@
-"""Records of `impressions`: batches of units assigned."""
+"""Records of `impressions`: batches of units assigned, counted by variant and propensity."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import TypeVar
 
 from schemas.codec import Codec
-from streams.fold.base import Folding, FoldResult, LogRecord, decoded, empty, never
-from streams.model.events import ImpressionBatch
-from streams.model.receipts import Keyring
-from streams.tallies.impressions import ImpressionFold, Listener
-from streams.tallies.partition import Refusal
-from streams.tallies.plan import PlanMissingError, PlanOf
-from streams.tallies.refusals import by_code, refusal
+from streams.fold.deduplication import KEY_MASK, Admission, MemoryFullError, Window
+from streams.fold.partition import DEFAULT_LIMIT, PartitionFold, Refusal
+from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty, never
+from streams.fold.refusals import by_code, refusal
+from streams.model.errors import EventError
+from streams.model.events import ImpressionBatch, ImpressionGroup
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring
+from streams.model.vectors import Vector, unpack
+from streams.tallies.cell import Source
+from streams.tallies.periods import tick_of
+from streams.tallies.plan import PlanMissingError, PlanOf, plain
 from streams.wire.batch_tags import check_tag
 from streams.wire.experiment_ends import decode_experiment_end, is_experiment_end
 from streams.wire.impressions import decode_impression_batch
+
+MAX_VARIANT = (1 << 16) - 1
+"""Largest index of a variant that a receipt can carry."""
+
+_NEVER = 1 << 63
+
+H = TypeVar("H", bound=Hashable)
+
+
+Listener = Callable[[ImpressionGroup, Sequence[bool]], None]
+"""Called with a group of impressions and which of them have been counted."""
+
+
+class ImpressionFold(PartitionFold):
+    """State of one partition of impressions.
+
+    Args:
+        partition: The partition.
+        limit: Entries that the window of one experiment keeps at most.
+        plan_of: Gives what is kept of every experiment; nothing besides sums unless told.
+        only: The one experiment whose impressions are counted; None for all.
+        listener: Called with what was counted.
+    """
+
+    source = Source.IMPRESSIONS
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        plan_of: PlanOf = plain,
+        only: int | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        super().__init__(partition, limit=limit, plan_of=plan_of)
+        self._only = only
+        self._listener = listener
+
+    def fold(
+        self, offset: int, batch: ImpressionBatch, timestamp_ms: int | None = None
+    ) -> Sequence[Refusal]:
+        """Count the impressions of the record at `offset`; a repeated batch changes nothing.
+
+        Args:
+            offset: Offset of the record; at or below `last_offset` it is passed by.
+            batch: The record.
+            timestamp_ms: Kafka timestamp of the record. An assignment that claims to be of a later
+                time moves no clock; None if that is not asked.
+
+        Returns:
+            What could not be counted: a sequence or a group that cannot be used, or units for which
+            there is no room left to remember them (one refusal for all of a group).
+
+        Raises:
+            PlanMissingError: the plan of an experiment is not known; nothing has been counted.
+        """
+        if offset <= self.last_offset:
+            return ()
+        for group in batch.groups:
+            if group.experiment not in self._ended and self._only in {None, group.experiment}:
+                self._ledger(group.experiment)
+        self.last_offset = offset
+        try:
+            if not self._guard.admit(batch.incarnation, batch.partition, batch.sequence):
+                self.duplicate_batches += 1
+                return ()
+        except EventError as error:
+            return (Refusal(0, error),)
+        latest_ms = _NEVER if timestamp_ms is None else timestamp_ms + CLOCK_SKEW_MS
+        refusals = []
+        index = 0
+        for group in batch.groups:
+            try:
+                if self._only in {None, group.experiment}:
+                    self._fold_group(offset, group, latest_ms)
+            except Exception as error:  # noqa: BLE001 - one group's must not cost the others
+                refusals.append(refusal(index, error))
+            index += len(group.variants)
+        return refusals
+
+    def _fold_group(self, offset: int, group: ImpressionGroup, latest_ms: int = _NEVER) -> None:
+        self._check_going_on(group.experiment)
+        units = _counted(zip(group.variants, group.propensities, strict=False))
+        _check(group, units)
+        vectors = _vectors(group)
+        ledger = self._ledger(group.experiment)
+        times: Sequence[int] = group.assigned_at_ms
+        refused: EventError | None = None
+        variants: Sequence[int] = group.variants
+        seen: Iterable[tuple[int, Vector]] = zip(group.variants, vectors, strict=False)
+        builder = ledger.builder
+        is_new: Sequence[bool] = [True] * len(group.units)
+        if group.repeatable:
+            n_variants = 0 if ledger.plan is None else ledger.plan.n_variants
+            admitted = _admit(ledger.window, group, n_variants or MAX_VARIANT + 1)
+            is_new, refused = admitted.is_new, admitted.refused
+            if offset > builder.folded:
+                if admitted.crossed:
+                    builder.add_crossed(offset, admitted.crossed)
+                if admitted.unremembered:
+                    builder.add_unremembered(offset, admitted.unremembered)
+            units = _counted(compress(zip(group.variants, group.propensities, strict=True), is_new))
+            times = list(compress(group.assigned_at_ms, is_new))
+            variants = list(compress(variants, is_new))
+            seen = compress(seen, is_new)
+        if units and offset > builder.folded:
+            contexts = _counted(seen)
+            first_ms, last_ms = min(times), min(max(times), latest_ms)
+            builder.add_units(offset, units, min(first_ms, last_ms), last_ms, contexts)
+            periods = None if ledger.plan is None else ledger.plan.by_period
+            if periods is not None:
+                counts = _counted(zip(variants, map(tick_of, times), strict=True))
+                builder.add_assigned(
+                    {key: n for key, n in counts.items() if key[0] < periods.n_variants}
+                )
+            if self._listener is not None:
+                self._listener(group, is_new)
+        if refused is not None:
+            raise refused
+
+
+def _counted(units: Iterable[H]) -> dict[H, int]:
+    """Return how often each is there. Making a Counter takes longer than counting a small group."""
+    counts: dict[H, int] = {}
+    for unit in units:
+        counts[unit] = counts.get(unit, 0) + 1
+    return counts
+
+
+def _check(group: ImpressionGroup, units: Mapping[tuple[int, int], int]) -> None:
+    if not (
+        len(group.variants)
+        == len(group.propensities)
+        == len(group.assigned_at_ms)
+        == len(group.units)
+    ) or len(group.features) not in {0, len(group.units)}:
+        raise EventError("COLUMNS_DIFFER", "the columns of a group differ in length", "groups")
+    for variant, propensity in units:
+        if not 0 <= variant <= MAX_VARIANT:
+            raise EventError(
+                "VARIANT_OUT_OF_RANGE",
+                f"variant == {variant}, must be in 0..{MAX_VARIANT}",
+                "groups.variants",
+            )
+        if not 1 <= propensity <= PROPENSITY_ONE:
+            raise EventError(
+                "PROPENSITY_OUT_OF_RANGE",
+                f"propensity == {propensity}, must be in 1..{PROPENSITY_ONE}",
+                "groups.propensities",
+            )
+
+
+def _vectors(group: ImpressionGroup) -> Sequence[Vector]:
+    """Return what was known of each unit; of none of them where nothing was of any."""
+    known = {packed: unpack(packed) for packed in set(group.features)}
+    return [known[packed] for packed in group.features]
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """What the memory of units says of a group.
+
+    Attributes:
+        is_new: Which assignments count.
+        crossed: How many units are in a second variant by one of them.
+        unremembered: How many could not be remembered, and so do not count.
+        refused: Why; None if all could.
+    """
+
+    is_new: Sequence[bool]
+    crossed: int
+    unremembered: int
+    refused: EventError | None
+
+
+def _admit(window: Window, group: ImpressionGroup, n_variants: int) -> _Admitted:
+    refused: EventError | None = None
+    answers = []
+    unremembered = 0
+    for unit, variant in zip(group.units, group.variants, strict=True):
+        try:
+            answers.append(window.admit(unit & KEY_MASK, variant, n_variants))
+        except MemoryFullError as error:
+            answers.append(Admission.REPEATED)
+            unremembered += 1
+            refused = error
+    return _Admitted(
+        [answer is not Admission.REPEATED for answer in answers],
+        answers.count(Admission.CROSSED),
+        unremembered,
+        refused,
+    )
 
 
 class ImpressionFolding(Folding[ImpressionFold]):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from schemas.codec import Codec
 from streams.experiments.measurement_plan import plan_of
-from streams.fold.base import LogRecord
 from streams.fold.experiment_state import ExperimentState
+from streams.fold.records import LogRecord
 from streams.model.errors import EventError
 from streams.model.events import CommandKind
 from streams.tallies.plan import Plan

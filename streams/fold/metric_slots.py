@@ -6,11 +6,11 @@ it that counts, and the memory of the partition keeps which assignment that was 
 
 from __future__ import annotations
 
+from streams.fold.deduplication import KEY_MASK
 from streams.fold.hashing import hash_of
+from streams.fold.partition import Ledger
 from streams.model.errors import EventError, quoted
-from streams.tallies.partition import Ledger
 from streams.tallies.plan import MAX_METRICS
-from streams.tallies.window import KEY_MASK
 
 PHASES = 3
 """Phases of an experiment (`promotion_state.Phase`); a variant has an index in each."""

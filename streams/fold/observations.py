@@ -7,68 +7,30 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.codec import Codec
-from streams.fold.base import Folding, FoldResult, LogRecord, decoded, empty, never
 from streams.fold.counting import count_observations
 from streams.fold.hashing import hash_of
+from streams.fold.measuring import Measurement
 from streams.fold.metric_slots import recall_slots
+from streams.fold.misplaced import Misplaced, misplaced
+from streams.fold.observation_records import ReadRecords, chunks, read_records
+from streams.fold.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal, archived
+from streams.fold.records import Folding, FoldResult, LogRecord, never
+from streams.fold.refusals import by_code, refusal
 from streams.fold.verification import VerifiedObservations, verify
-from streams.model.errors import EventError
-from streams.model.events import Observation, ObservationBatch
 from streams.model.receipts import Keyring
 from streams.model.vectors import Vector
 from streams.tallies.cell import Source
-from streams.tallies.measuring import Measurement
-from streams.tallies.misplaced import Misplaced, misplaced
-from streams.tallies.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal, archived
 from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
-from streams.tallies.refusals import by_code, refusal
-from streams.wire.batch_tags import check_tag
-from streams.wire.experiment_ends import decode_experiment_end, is_experiment_end
-from streams.wire.observation_columns import ObservationColumns, columns_of, merged
-from streams.wire.observations import decode_observations
-from streams.wire.plain_observations import read_plain_observations
-
-VECTORIZED_FROM = 32
-"""Records from which on reading the plain ones together costs less than one by one."""
-
-CHUNK_BYTES = 1 << 20
-"""Size of the records that are folded together at most, unless a single one is larger: some 0.05 s
-of work, and 7,000 clicks, of which each costs no less where there are more."""
-
-_offset, _timestamp, _value = attrgetter("offset"), attrgetter("timestamp"), attrgetter("value")
 
 Listener = Callable[[VerifiedObservations, NDArray[np.int64]], None]
 """Called with observations and which rows of them have been counted, in order of the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRecords:
-    """Records of observations that follow each other, as they were read.
-
-    Attributes:
-        offsets, timestamps_ms: Offset and Kafka timestamp of each record.
-        columns: Their observations.
-        refused: What could not be read, by index of the record.
-        sequences: Incarnation and sequence of numbered batches, by index of the record.
-        ends: Experiment whose end a record is, by index of the record in ascending order.
-        sizes: Events of records that do not have one, by index of the record.
-    """
-
-    offsets: Sequence[int]
-    timestamps_ms: Sequence[int]
-    columns: ObservationColumns
-    refused: Mapping[int, Sequence[Refusal]] = field(default_factory=dict)
-    sequences: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    ends: Mapping[int, int] = field(default_factory=dict)
-    sizes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,10 +311,10 @@ class ObservationFolding(Folding[ObservationFold]):
         Args:
             fold: State of their partition.
             records: The records.
-            is_due: Asked after every `CHUNK_BYTES` whether to pause.
+            is_due: Asked after every `observation_records.CHUNK_BYTES` whether to pause.
         """
         result = FoldResult()
-        for start, stop in _chunks(records, fold.last_offset):
+        for start, stop in chunks(records, fold.last_offset):
             self._fold_chunk(fold, records, start, stop, result)
             if result.awaits is not None:
                 break
@@ -372,7 +334,7 @@ class ObservationFolding(Folding[ObservationFold]):
     ) -> None:
         """Fold the records in [start, stop) together, and add to `result` what came of it."""
         try:
-            read = self._read(records[start:stop], fold.partition)
+            read = read_records(records[start:stop], self._codec, self._keyring, fold.partition)
             folded = fold.fold(read)
         except Exception as error:  # noqa: BLE001 - one by one it is seen which record it is
             if stop == start + 1:
@@ -393,80 +355,3 @@ class ObservationFolding(Folding[ObservationFold]):
         for record, refusals in sorted(folded.refused.items()):
             ordered = sorted(refusals, key=lambda each: each.index)
             result.refused.append((start + record, by_code(ordered)))
-
-    def _read(self, records: Sequence[LogRecord], partition: int) -> ReadRecords:
-        """Decode records: plain observations together, all others one by one."""
-        columns, others = columns_of({}), list(range(len(records)))
-        if len(records) >= VECTORIZED_FROM:
-            columns, is_plain = read_plain_observations(list(map(_value, records)))
-            others = np.flatnonzero(~is_plain).tolist()
-        refused: dict[int, list[Refusal]] = {}
-        sequences: dict[int, tuple[int, int]] = {}
-        ends: dict[int, int] = {}
-        sizes: dict[int, int] = {}
-        members: dict[int, list[tuple[int, Observation]]] = {}
-        for index in others:
-            record = records[index]
-            try:
-                if is_experiment_end(record.value):
-                    ends[index] = decode_experiment_end(
-                        record.value, self._keyring, Source.OBSERVATIONS, partition
-                    )
-                    continue
-                batch = self._decode(record, partition)
-            except Exception as error:  # noqa: BLE001 - one record must not end a process
-                refused[index] = [refusal(0, error)]
-                continue
-            if batch.incarnation is not None and batch.sequence is not None:
-                sequences[index] = batch.incarnation, batch.sequence
-            found, errors = _members(batch)
-            members[index], sizes[index] = found, len(batch.observations)
-            if errors:
-                refused[index] = errors
-        return ReadRecords(
-            list(map(_offset, records)),
-            list(map(_timestamp, records)),
-            merged(columns, columns_of(members)) if members else columns,
-            refused,
-            sequences,
-            ends,
-            sizes,
-        )
-
-    def _decode(self, record: LogRecord, partition: int) -> ObservationBatch:
-        batch = decoded(lambda value: decode_observations(value, self._codec), record)
-        if batch.sequence is not None:
-            assert record.value is not None  # noqa: S101 - it has been decoded
-            check_tag(self._keyring, Source.OBSERVATIONS, partition, record.value)
-        if not batch.observations:
-            raise empty()
-        return batch
-
-
-def _members(batch: ObservationBatch) -> tuple[list[tuple[int, Observation]], list[Refusal]]:
-    """Return the observations of a batch with their places, and its members that are errors."""
-    found: list[tuple[int, Observation]] = []
-    errors: list[Refusal] = []
-    for place, each in enumerate(batch.observations):
-        if isinstance(each, EventError):
-            errors.append(refusal(place, each))
-        else:
-            found.append((place, each))
-    return found, errors
-
-
-def _chunks(records: Sequence[LogRecord], last_offset: int) -> Iterator[tuple[int, int]]:
-    """Yield runs [start, stop) of the records above `last_offset`, of `CHUNK_BYTES` at most."""
-    start, count = 0, len(records)
-    while start < count and records[start].offset <= last_offset:
-        start += 1
-    size = 0
-    for stop in range(start, count):
-        value = records[stop].value
-        if value is not None:
-            size += len(value)
-            if size > CHUNK_BYTES and stop > start:
-                yield start, stop
-                start, size = stop, len(value)
-    if start < count:
-        yield start, count

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streams.fold.base import Folding
+from streams.fold.partition import PartitionFold
+from streams.fold.records import Folding
 from streams.kafka.records import StoredRecord
 from streams.tallies.cell import Cell
-from streams.tallies.partition import PartitionFold
 
 Advance = Callable[[int, int], None]
 """Told how many offsets have been passed, and how many events were in their records."""

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from schemas.codec import Codec
-from streams.fold.base import Folding
 from streams.fold.garbage_collection import collect_seldom
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
+from streams.fold.partition import PartitionFold
+from streams.fold.records import Folding
 from streams.kafka.records import LogSource, Span, StoredRecord, all_records
 from streams.model.receipts import Keyring
 from streams.replay.captures import Advance, CellsAtOffsets, capture
 from streams.settings import Settings
 from streams.tallies.cell import Source
-from streams.tallies.partition import PartitionFold
 from streams.tallies.plan import PLAIN, Plan
 from streams.wire.framing import Framing, framing
 

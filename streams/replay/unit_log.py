@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
-from streams.fold.base import Folding
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
+from streams.fold.partition import PartitionFold
 from streams.fold.recorders import Assignments, Values
+from streams.fold.records import Folding
 from streams.kafka.records import LogSource
 from streams.model.errors import InputError, quoted
 from streams.model.quantities import MICRO
@@ -26,7 +27,6 @@ from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.replay.partitions import Inputs, Part, side_by_side
 from streams.replay.verify import Watcher
 from streams.tallies.cell import Source
-from streams.tallies.partition import PartitionFold
 from streams.tallies.plan import Plan, plain
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, as the folds have it

@@ -1,5 +1,5 @@
 """Exact, additive statistics of what was assigned and observed. Pure.
 
-`cell` is what is counted; `impressions` and `observations` fold the records of one partition into
-it; `window` and `sequences` remember what has been counted already.
+`cell` declares what is counted, by the table of `fields`; `builder` counts it, and `plan` says what
+is kept of an experiment besides sums.
 """

@@ -141,6 +141,10 @@ MAX_DECLARED = 48
 """Metrics with values of their own that one experiment may declare, so that 16 slots are left to
 others."""
 
+MAX_EVENTS = 1_000
+"""Observations of one metric by one assignment that count. What clicks or pays more often is a
+program; and so one receipt takes up a thousandth of the memory of a partition at most."""
+
 PLAIN = Plan()
 """Nothing besides the sums; the plan of experiments that were never created."""
 

@@ -11,10 +11,10 @@ import faust
 from aiokafka.structs import ConsumerRecord
 
 from streams.fold.experiment_state import COMMAND_FAILED
+from streams.fold.refusals import FOLD_FAILED, Refusal
 from streams.fold.writable import ENCODING_FAILED
 from streams.model.errors import EventError
 from streams.model.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
-from streams.tallies.refusals import FOLD_FAILED, Refusal
 from streams.wire.dead_letters import encode_dead_letter
 from streams.worker import metrics
 from streams.worker.outbox import Outgoing, deliver

@@ -24,15 +24,15 @@ from aiokafka.structs import ConsumerRecord
 from schemas.codec import Codec
 from streams.experiments.lifecycle import Status
 from streams.experiments.statistics import RecommendedAction
-from streams.fold.base import never
 from streams.fold.experiment_state import ExperimentState
+from streams.fold.records import never
+from streams.fold.refusals import refusal
 from streams.fold.stored import decode_stored
 from streams.fold.writable import check_entry
 from streams.model.errors import EventError, InputError, NewerEntryError, quoted
 from streams.model.events import Answer
 from streams.model.ids import experiment_id, experiment_number
 from streams.tallies.cell import Source
-from streams.tallies.refusals import refusal
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.commands import decode_command
 from streams.wire.records import SINGLE_OBJECT

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import faust
 
 from schemas.codec import Codec
+from streams.fold.misplaced import Misplaced
 from streams.model.events import DeadLetter
-from streams.tallies.misplaced import Misplaced
 from streams.wire.observations import encode_observation
 from streams.worker import metrics
 from streams.worker.outbox import Outgoing, deliver

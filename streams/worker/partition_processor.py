@@ -28,11 +28,11 @@ import faust
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, EventT, StreamT
 
-from streams.fold.base import never
+from streams.fold.misplaced import Misplaced
+from streams.fold.records import never
 from streams.model.errors import ConfigurationError, DependencyError, NewerEntryError
 from streams.model.events import Answer, DeadLetter, Decision
 from streams.process.exits import die, refuse
-from streams.tallies.misplaced import Misplaced
 from streams.tallies.plan import PlanMissingError
 from streams.wire.framing import Framing
 from streams.worker import metrics

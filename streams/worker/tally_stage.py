@@ -18,13 +18,13 @@ from typing import Generic
 
 from aiokafka.structs import ConsumerRecord
 
-from streams.fold.base import Folding, FoldT, never
+from streams.fold.partition import Progress, Segment
+from streams.fold.records import Folding, FoldT, never
 from streams.fold.writable import entry_of
 from streams.model.errors import EventError
 from streams.model.events import Answer
 from streams.model.ids import experiment_id, experiment_number
 from streams.tallies.cell import Cell
-from streams.tallies.partition import Progress, Segment
 from streams.tallies.plan import PlanMissingError
 from streams.wire.cells import decode_cell, encode_cell
 from streams.worker import metrics

@@ -18,6 +18,8 @@ from api.strict_json import decode_object
 from schemas import library
 from schemas.codec import CONFLUENT_MARK, Codec
 from schemas.errors import RecordError
+from streams.fold.batch_sequences import SequenceGuard
+from streams.fold.segments import Piece
 from streams.fold.stored import decode_stored, encode_stored
 from streams.model.errors import (
     MESSAGE_CHARACTERS,
@@ -32,8 +34,6 @@ from streams.model.validation import parse
 from streams.model.vectors import pack, unpack
 from streams.ops.archive.container import read_blocks, read_head
 from streams.ops.archive.errors import ArchiveError
-from streams.tallies.segments import Piece
-from streams.tallies.sequences import SequenceGuard
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.commands import decode_command, encode_command
 from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter

@@ -17,10 +17,10 @@ from fastavro.schema import parse_schema
 
 from schemas import library
 from schemas.codec import Codec
+from streams.fold.batch_sequences import SequenceGuard
+from streams.fold.segments import Piece
 from streams.model.events import Observation, ObservationBatch
 from streams.model.receipts import Receipt
-from streams.tallies.segments import Piece
-from streams.tallies.sequences import SequenceGuard
 from streams.wire.observations import encode_observation, encode_observation_batch
 from tests.fuzz.decoders import DECODERS, KEYRING
 

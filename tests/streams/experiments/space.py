@@ -21,6 +21,7 @@ from streams.experiments.measurement_plan import plan_of
 from streams.experiments.metrics import MetricSpec, PeriodSpec, PriorSpec
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import CellPlace
+from streams.fold.deduplication import UNIT_TOTAL_LIMIT
 from streams.model.errors import InputError
 from streams.model.quantities import (
     ALLOCATION_TOTAL,
@@ -43,7 +44,6 @@ from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally, add_variants
 from streams.tallies.linear import LinearSums
 from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally
-from streams.tallies.window import UNIT_TOTAL_LIMIT
 
 T = TypeVar("T")
 Pick = Callable[[Sequence[Any]], Any]

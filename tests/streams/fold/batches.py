@@ -4,13 +4,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from streams.fold import counting, observations, verification
-from streams.fold.observations import ReadRecords
+from streams.fold import counting, observation_records, verification
+from streams.fold.impressions import ImpressionFold
+from streams.fold.observation_records import ReadRecords
+from streams.fold.refusals import refusal
 from streams.model import receipt_columns
 from streams.model.errors import EventError
-from streams.tallies.impressions import ImpressionFold
 from streams.tallies.plan import PlanMissingError
-from streams.tallies.refusals import refusal
 from streams.wire.observation_columns import columns_of
 
 
@@ -36,7 +36,7 @@ def fold_batch(fold, offset, batch, *timestamp_ms):
 def vectorized_from(count):
     """Have records read, verified and counted together from so many on; below, one by one."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (observations, receipt_columns, verification):
+        for module in (observation_records, receipt_columns, verification):
             patch.setattr(module, "VECTORIZED_FROM", count)
         patch.setattr(counting, "TOGETHER_FROM", count)
         yield patch

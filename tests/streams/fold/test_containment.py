@@ -16,17 +16,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.fold import impressions, observations
-from streams.fold.base import Folding
+from streams.fold import impressions, observation_records
+from streams.fold.deduplication import Window
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFold, ObservationFolding
+from streams.fold.records import Folding
 from streams.model import receipt_columns
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.tallies.builder import CellBuilder
 from streams.tallies.plan import PLAIN, Plan, plain
-from streams.tallies.window import Window
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import encode_observation, encode_observation_batch
@@ -129,12 +129,12 @@ def test_a_record_that_breaks_its_decoder_costs_no_other_one(monkeypatch, error,
     records[50] = Record(50, bad + b"trailing" if decode == "decode_observations" else b"{")
     folding = ObservationFolding(SINGLE_OBJECT, KEYRING, LIMIT, plain)
     monkeypatch.setattr(
-        observations,
+        observation_records,
         decode,
         raising(
             error,
             lambda value, *_: value == records[50].value if isinstance(value, bytes) else True,
-            getattr(observations, decode),
+            getattr(observation_records, decode),
         ),
     )
     fold = folding.new_fold(0)

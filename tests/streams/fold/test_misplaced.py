@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.fold.observations import ObservationFolding
+from streams.fold.partition import Progress
 from streams.model.events import Observation, ObservationBatch
 from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
-from streams.tallies.partition import Progress
 from streams.tallies.plan import plain
 from streams.wire.batch_tags import sealer
 from streams.wire.observations import encode_observation, encode_observation_batch

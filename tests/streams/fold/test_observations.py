@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from schemas import library
 from schemas.codec import Codec
 from streams.fold import counting, metric_slots
+from streams.fold import deduplication as remembered
 from streams.fold.observations import ObservationFolding
+from streams.fold.segments import Piece
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
-from streams.tallies import window as remembered
 from streams.tallies.plan import PLAIN, Accepted, PeriodPlan, Plan, plain
-from streams.tallies.segments import Piece
 from streams.wire.observations import encode_observation, encode_observation_batch
 from streams.wire.plain_observations import read_plain_observations
 from streams.wire.records import SINGLE_OBJECT, TIME_LIMIT_MS

@@ -10,10 +10,11 @@ from typing import Any
 
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
-from streams.fold.base import Folding
 from streams.fold.experiment_state import ExperimentState, recommended
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
+from streams.fold.partition import PartitionFold, Progress, Segment
+from streams.fold.records import Folding
 from streams.model.events import (
     Command,
     CommandKind,
@@ -28,7 +29,6 @@ from streams.model.receipts import Keyring, Receipt
 from streams.model.vectors import pack
 from streams.replay.partitions import Inputs
 from streams.tallies.cell import Cell, Source
-from streams.tallies.partition import PartitionFold, Progress, Segment
 from streams.tallies.plan import Plan
 from streams.wire.batch_tags import sealer
 from streams.wire.cells import encode_cell

@@ -2,12 +2,12 @@
 
 import pytest
 
+from streams.fold.impressions import ImpressionFold
 from streams.fold.observations import ObservationFold
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.model.vectors import pack
-from streams.tallies.impressions import ImpressionFold
 from streams.tallies.linear import LinearSums
 from tests.streams.fold.batches import fold_batch
 

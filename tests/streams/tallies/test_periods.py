@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.fold.impressions import ImpressionFold
 from streams.fold.observations import ObservationFold
 from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.tallies.cell import Cell, Source, VariantTally, join, merge
-from streams.tallies.impressions import ImpressionFold
 from streams.tallies.periods import (
     FINEST_SHIFT,
     Period,

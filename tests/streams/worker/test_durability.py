@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import catalogue
-from streams.fold.base import never
 from streams.fold.observations import ObservationFolding
+from streams.fold.records import never
 from streams.model.events import Answer, Command, CommandKind, DeadLetter, Observation
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring, Receipt

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from schemas.catalogue import EVENT_BYTES, STATE_BYTES
 from streams.experiments.promotion_state import Phase
 from streams.fold import experiment_state as module
+from streams.fold.batch_sequences import MAX_GAPS_OF_ALL, MAX_SENDERS, SequenceGuard
+from streams.fold.deduplication import Window
 from streams.fold.metric_slots import PHASES, slots_of
+from streams.fold.refusals import Refusal, by_code
 from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.errors import EventError
 from streams.model.events import Command, CommandKind, DeadLetter
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
-from streams.tallies.refusals import Refusal, by_code
-from streams.tallies.sequences import MAX_GAPS_OF_ALL, MAX_SENDERS, SequenceGuard
-from streams.tallies.window import Window
 from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter

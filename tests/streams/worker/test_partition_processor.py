@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 from faust.types import TP
 
-from streams.fold.base import never
+from streams.fold.records import never
 from streams.model.errors import ConfigurationError, DependencyError, NewerEntryError
 from streams.model.events import Answer, Decision
 from streams.settings import Settings

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from streams.fold.deduplication import KEY_MASK, Window
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder
 from streams.tallies.plan import Pair, Plan, clamped
-from streams.tallies.window import KEY_MASK, Window
 
 
 class CountedObservation(NamedTuple):

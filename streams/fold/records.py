@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from streams.fold.misplaced import Misplaced
+from streams.fold.partition import PartitionFold, Refusal
 from streams.model.errors import EventError
-from streams.tallies.misplaced import Misplaced
-from streams.tallies.partition import PartitionFold, Refusal
 from streams.wire.records import event_error
 
 FoldT = TypeVar("FoldT", bound=PartitionFold)

@@ -28,9 +28,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.fold.segments import Piece, Segment, chunks
 from streams.model.errors import EventError
 from streams.model.ids import experiment_id
-from streams.tallies.segments import Piece, Segment, chunks
+from streams.tallies.plan import MAX_EVENTS
 
 KEY_MASK = (1 << 60) - 1
 """Keys and event ids are in 0..KEY_MASK; event id 0 stands for none."""
@@ -41,10 +42,6 @@ NO_DEADLINE = (1 << 63) - 1
 
 UNIT_TOTAL_LIMIT = 1 << 56
 """Bound of the absolute value of a unit, in micro-units: 7.2e10 units of its metric."""
-
-MAX_EVENTS = 1_000
-"""Observations of one metric by one assignment that count. What clicks or pays more often is a
-program; and so one receipt takes up a thousandth of the memory of a partition at most."""
 
 BUCKETS_PER_WINDOW = 8
 """An attribution window is cut into so many buckets: an entry is kept at most by this part of the

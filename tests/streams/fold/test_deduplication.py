@@ -2,12 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.model.errors import EventError
-from streams.tallies import segments
-from streams.tallies.segments import MAX_ENTRIES, Piece, Segment, chunks
-from streams.tallies.window import (
+from streams.fold import segments
+from streams.fold.deduplication import (
     KEY_MASK,
-    MAX_EVENTS,
     NO_DEADLINE,
     SEEN,
     UNIT_TOTAL_LIMIT,
@@ -15,6 +12,9 @@ from streams.tallies.window import (
     MemoryFullError,
     Window,
 )
+from streams.fold.segments import MAX_ENTRIES, Piece, Segment, chunks
+from streams.model.errors import EventError
+from streams.tallies.plan import MAX_EVENTS
 
 NEW, CROSSED, REPEATED = Admission.NEW, Admission.CROSSED, Admission.REPEATED
 DAY_S = 86_400
@@ -266,7 +266,7 @@ def test_a_bucket_written_whole_replaces_its_older_segments_once_no_part_is_miss
         observe(window, 0, unit=last_offset + 1)
         older |= {segment.key: segment for segment in window.take(last_offset)[0]}
     before = dict(window.buckets[27 * HOUR_MS])
-    monkeypatch.setattr("streams.tallies.window._SLACK", 0)
+    monkeypatch.setattr("streams.fold.deduplication._SLACK", 0)
     observe(window, 0, unit=4)
     whole, forgotten = window.take(3)
 

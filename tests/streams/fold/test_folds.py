@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.fold import counting, metric_slots
+from streams.fold import counting, metric_slots, segments
+from streams.fold import deduplication as window
 from streams.fold.hashing import hash_of
+from streams.fold.impressions import MAX_VARIANT, ImpressionFold
 from streams.fold.metric_slots import MAX_OPENED
 from streams.fold.observations import ObservationFold
 from streams.model.errors import EventError
@@ -23,11 +25,8 @@ from streams.model.events import (
 from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
 from streams.model.vectors import pack, unpack
-from streams.tallies import segments, window
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge
-from streams.tallies.impressions import MAX_VARIANT, ImpressionFold
-from streams.tallies.plan import MAX_METRICS, Accepted, Plan
-from streams.tallies.window import MAX_EVENTS
+from streams.tallies.plan import MAX_EVENTS, MAX_METRICS, Accepted, Plan
 from tests.streams.fold.batches import fold_batch
 
 KEYRING = Keyring({1: bytes(32)})

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.fold.batch_sequences import MAX_GAPS, MAX_SENDERS, MAX_SEQUENCE, SequenceGuard
 from streams.model.errors import EventError
-from streams.tallies.sequences import MAX_GAPS, MAX_SENDERS, MAX_SEQUENCE, SequenceGuard
 
 batches = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 1), st.integers(0, 12)))
 

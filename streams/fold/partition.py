@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from streams.fold.batch_sequences import SequenceGuard
+from streams.fold.deduplication import Window
+from streams.fold.measuring import Measurement
+from streams.fold.refusals import Refusal
+from streams.fold.segments import Piece, Segment
 from streams.model.errors import EventError
 from streams.model.ids import experiment_id
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, Source
-from streams.tallies.measuring import Measurement
 from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
-from streams.tallies.refusals import Refusal
-from streams.tallies.segments import Piece, Segment
-from streams.tallies.sequences import SequenceGuard
-from streams.tallies.window import Window
 
 __all__ = ["Changes", "PartitionFold", "Progress", "Refusal", "Segment"]
 
