@@ -109,7 +109,7 @@ async def test_a_winner_that_does_harm_is_rolled_back_and_a_replay_is_equal(
         each.evidence["because"] for each in logged if each.evidence.get("command") == "rollback"
     ]
     assert because["evidence"]["sinceConclusion"]["guardrails"][0]["isTripped"]
-    assert because["reason"].startswith("Since it was promoted, B makes crash worse than A")
+    assert because["reasonCode"] == "PROMOTED_HARMFUL"
 
     code, report = replayed(settings, "verify", "--experiment", name)
     assert (code, report["difference"]) == (0, None)
