@@ -31,7 +31,8 @@ from api.http.models.requests import AssignmentContext
 from api.http.routing import RoutingTable
 from api.monitoring.counters import RequestCounters
 from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
-from api.services.assign import AssignmentService, _Randomness, logged_context
+from api.services.assign import AssignmentService, _Randomness
+from api.services.logged_context import logged_context
 from api.snapshots.running import RunningExperiment
 from api.spool.entries import SpoolRecord
 from api.spool.spool import Spool, SpoolPosition

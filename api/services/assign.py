@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container
 from typing import Any, Protocol
-
-import orjson
 
 from api.http.models.errors import error_json
 from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.outbox import ImpressionRow
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
+from api.services.logged_context import logged_context
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import RunningExperiment
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.definition import UnitKind
 from streams.model.errors import EngineError, InputError, ReceiptError
-from streams.model.events import ALIASES
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
 from streams.model.times import unit_hint
 from streams.model.validation import parse
 from streams.projection.receipts import Place, Standing
-
-MAX_CONTEXT_BYTES = 16_384
-"""Longest JSON that is logged of one request."""
 
 _RANDOM_BYTES = 16
 _POOL_BYTES = 4_096
@@ -288,42 +283,6 @@ class AssignmentService:
                 features,
             )
         )
-
-
-def logged_context(context: AssignmentContext, aliases: Sequence[int] = ()) -> str:
-    """Return what is logged of a request: JSON, empty if there is nothing.
-
-    The ids of user and session are not: the log identifies a unit by its hash.
-
-    Args:
-        context: The request.
-        aliases: Unit hashes of other ids of the unit; its first receipts are rebuilt from them.
-
-    Raises:
-        InputError: it is too long (`OUT_OF_RANGE`) or nested too deeply (`TOO_DEEP`).
-    """
-    logged: dict[str, Any] = {}
-    if context.device:
-        logged["device"] = context.device
-    if context.location:
-        logged["location"] = context.location
-    if context.features:
-        logged["features"] = context.features
-    if aliases:
-        logged[ALIASES] = [f"{alias:016x}" for alias in aliases]
-    if not logged:
-        return ""
-    try:
-        text = orjson.dumps(logged)
-    except orjson.JSONEncodeError as error:
-        raise InputError("TOO_DEEP", f"cannot be logged: {error}", "features") from error
-    if len(text) > MAX_CONTEXT_BYTES:
-        raise InputError(
-            "OUT_OF_RANGE",
-            f"the logged part has {len(text)} bytes, must be <= {MAX_CONTEXT_BYTES}",
-            "features",
-        )
-    return text.decode()
 
 
 class _Randomness:

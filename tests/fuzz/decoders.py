@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from api.http.models.requests import AssignmentContext, AssignmentsRequest
-from api.services.assign import logged_context
+from api.services.logged_context import logged_context
 from api.strict_json import decode_object
 from schemas import library
 from schemas.codec import CONFLUENT_MARK, Codec
