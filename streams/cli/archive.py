@@ -66,20 +66,22 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The archive; made if need be.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="The archive; created if missing.")
+    ],
     topic: Annotated[
-        list[ArchivedTopic], typer.Option(help="Topic to archive; may be repeated.")
+        list[ArchivedTopic], typer.Option(help="Topic to archive. Repeatable.")
     ] = DEFAULT_TOPICS,
     accept_gap: Annotated[
-        bool, typer.Option("--accept-gap", help="Go on behind records that Kafka has deleted.")
+        bool, typer.Option("--accept-gap", help="Continue after records that Kafka has deleted.")
     ] = False,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
 ) -> None:
-    """Add to an archive what Kafka has and it has not.
+    """Add to an archive the records that it does not have yet.
 
-    Run it more often than retention ends: records that Kafka deletes before are gone, and the next
-    run refuses to go on behind them unless it is told to.
+    Schedule it more often than the retention: records that Kafka deletes before are lost, and the
+    next run refuses to continue after them without --accept-gap.
 
     The Kafka is that of the EXPERIMENT_ variables where these name a Kafka or a Redis, or else that
     of the embedded stack on this machine with the port of --api.

@@ -35,7 +35,7 @@ _PERIOD = re.compile(r"(\d{1,9})([smhd])").fullmatch
 SHOWN_RANGES = 16
 """Ranges of a letter that are printed; a letter may have thousands."""
 
-Code = Annotated[str | None, typer.Option(help="Only those with this code.")]
+Code = Annotated[str | None, typer.Option(help="Only letters with this code.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -48,16 +48,16 @@ def register(app: typer.Typer) -> None:
 
 def list_all(
     code: Code = None,
-    topic: Annotated[str | None, typer.Option(help="Only those of this topic.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Only letters of this topic.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only those written in this time, as in 90s, 15m, 2h or 7d.")
+        str | None, typer.Option(help="Only letters of the last 90s, 15m, 2h or 7d.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most as many.")] = 50,
-    by_code: Annotated[bool, typer.Option("--by-code", help="Count them by code.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of letters to show.")] = 50,
+    by_code: Annotated[bool, typer.Option("--by-code", help="Show numbers by code.")] = False,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
 ) -> None:
-    """List dead letters, newest first. With --json, one object a line."""
+    """List dead letters, newest first. With --json, one object per line."""
     settings = terminal.settings_of(api)
     since_ms = None if since is None else now_ms() - 1000 * seconds(since)
     found = find_letters(settings, Selection(code, topic, since_ms))
@@ -85,7 +85,7 @@ def show(
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
 ) -> None:
-    """Show all that is known of one dead letter, with the record it was read from."""
+    """Show a dead letter with the record it was read from."""
     settings = terminal.settings_of(api)
     [found] = _of_places(settings, [Place.parse(place)])
     original = originals_of(settings, [found])[found.place.record]
@@ -106,16 +106,16 @@ def resend(
     places: Annotated[
         list[str] | None, typer.Argument(metavar="PLACE...", help="topic:partition:offset[:index]")
     ] = None,
-    code: Annotated[str | None, typer.Option(help="All with this code.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    code: Annotated[str | None, typer.Option(help="All letters with this code.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
 ) -> None:
-    """Send again what is in dead letters, to the topic and partition it was read from.
+    """Send the records of dead letters again, to the topic and partition they were read from.
 
-    Of a batch that was partly counted only the refused observations go. A letter that holds a part
-    of its record has it read from its topic. Ends with 1 when some event cannot be sent again; the
-    others are sent.
+    Of a batch that was partly counted only the refused observations are sent. The record of a
+    letter that holds a part of it is read from its topic. The exit code is 1 if an event cannot be
+    sent again; the others are sent.
     """
     if bool(places) == (code is not None):
         raise InputError("MISSING_FIELD", "name either places or a --code", "PLACE")

@@ -28,16 +28,19 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     hours: Annotated[
-        int, typer.Option(min=1, max=2160, help="How far back dead letters matter.")
+        int,
+        typer.Option(
+            min=1, max=2160, help="Age of the oldest dead letter that is reported, in hours."
+        ),
     ] = 24,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
-    """Say what is wrong and what to do: Kafka, Redis, workers, lag, snapshots, spool, clocks.
+    """Diagnose Kafka, Redis, workers, lag, snapshots, spool and clocks, and advise.
 
-    Takes some seconds, since it looks twice. Ends with 0 when all is well and with 1 when there
-    are findings other than notes. With --json, one object a line.
+    Takes some seconds, because it looks twice. The exit code is 1 if there are findings other than
+    notes, else 0. With --json, one object per line.
     """
     settings = terminal.settings_of(api)
     with terminal.err.status("looking twice, a few seconds apart"):

@@ -35,22 +35,26 @@ def create(
         Path | None,
         typer.Argument(help="JSON or YAML with `config` and `variants`; - for standard input."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Without a file: what people call it.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name, if there is no file.")] = None,
     kind: Annotated[
         str,
         typer.Option("--type", help="Policy, such as thompson_sampling or bayesian_ab."),
     ] = "thompson_sampling",
-    metric: Annotated[str, typer.Option(help="Metric that decides.")] = "click",
+    metric: Annotated[str, typer.Option(help="Primary metric.")] = "click",
     variant: Annotated[
         list[str] | None,
-        typer.Option(help="Name of a variant, or name=weight; the first is the control. Repeat."),
+        typer.Option(
+            help="Name of a variant, or name=weight; the first is the control. Repeatable."
+        ),
     ] = None,
     unit: Annotated[
-        str | None, typer.Option(help="Who is randomised: impression, user or session.")
+        str | None, typer.Option(help="Unit of randomization: impression, user or session.")
     ] = None,
-    start_now: Annotated[bool, typer.Option("--start", help="Start it at once.")] = False,
+    start_now: Annotated[
+        bool, typer.Option("--start", help="Start the experiment at once.")
+    ] = False,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="The same key gives the same experiment again.")
+        str | None, typer.Option(help="Repeating a key returns the same experiment.")
     ] = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
@@ -129,14 +133,14 @@ archive = _lifecycle_command(
 def conclude(
     experiment_id: ExperimentId,
     winner: Annotated[
-        str | None, typer.Option(help="Id or name of the winning variant; none unless given.")
+        str | None, typer.Option(help="Id or name of the winning variant; by default no winner.")
     ] = None,
     control_share: Annotated[
         float | None,
         typer.Option(
             min=0.0,
             max=MAX_CONTROL_SHARE,
-            help="Share that the control keeps beside the winner; the experiment's unless given.",
+            help="Share that the control keeps; by default that of the experiment.",
         ),
     ] = None,
     as_json: AsJson = False,

@@ -25,21 +25,21 @@ Archive = Annotated[
         metavar="DIR",
         exists=True,
         file_okay=False,
-        help="What `experiment archive` has kept, for records that Kafka no longer has.",
+        help="Directory of `experiment archive`, for records that Kafka no longer has.",
     ),
 ]
 Until = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="Leave out what came later: ISO 8601 or milliseconds since 1970."
+        metavar="TIME", help="Leave out later records: ISO 8601 or milliseconds since 1970."
     ),
 ]
 Periods = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=VALUE",
-        help="How units of different times count, over what is declared, or none: half_life=86400. "
-        "Repeat for more.",
+        help="Weights of units by time, beside the declared ones, or none: half_life=86400. "
+        "Repeatable.",
     ),
 ]
 Processes = Annotated[

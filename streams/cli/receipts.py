@@ -38,17 +38,17 @@ PATIENCE_S = 60.0
 
 
 def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
-    """Say whether Redis holds all first receipts, and of which experiments it holds any."""
+    """Show whether Redis holds all first receipts, and for which experiments it holds any."""
     found = asyncio.run(_status(terminal.settings_of(api)))
     terminal.show(found, dict, _status_text, as_json=as_json)
 
 
 def rebuild(archive: Archive = None, as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
-    """Keep the first receipt of every unit that Redis has none of, from the log.
+    """Restore from the log the first receipt of every unit that Redis lacks.
 
-    Workers do that when Redis was emptied. This is for what they do not see (keys that were evicted
-    or deleted), and for units whose impressions are in an archive alone. Nothing that is there is
-    changed, so it may run at any time.
+    Workers do this after Redis is emptied. This command is for keys that were evicted or deleted,
+    and for units whose impressions are only in an archive. It changes no existing receipt, so it
+    can run at any time.
     """
     settings = terminal.settings_of(api)
     found = asyncio.run(_rebuild(settings, log_of(settings, archive)))

@@ -73,7 +73,7 @@ def enable(
         bool,
         typer.Option(
             "--force",
-            help="Also where a live process cannot read them; it ends, and may be replaced.",
+            help="Also if a live process cannot read them; that process ends, and can be replaced.",
         ),
     ] = False,
     api: Api = API_DEFAULT,

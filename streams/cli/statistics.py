@@ -22,17 +22,17 @@ def register(app: typer.Typer) -> None:
 
 def stats(
     experiment_id: ExperimentId,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Continue until Ctrl-C.")] = False,
     every: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="Seconds between two looks of --watch.")
+        float, typer.Option(min=0.1, max=3600, help="Seconds between two updates of --watch.")
     ] = 1.0,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
-    """Show counts, posteriors, allocation and what to do next.
+    """Show counts, posteriors, allocation and the recommended action.
 
-    With --watch and --json, one line of JSON each time something has changed.
+    With --watch and --json, print one line of JSON at each change.
     """
     with terminal.connected(api, api_key) as client:
         if not watch:

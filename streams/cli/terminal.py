@@ -62,11 +62,11 @@ Api = Annotated[
 ApiKey = Annotated[
     str | None,
     typer.Option(
-        envvar="EXPERIMENT_API_KEY", show_envvar=True, help="Key, where the API asks for one."
+        envvar="EXPERIMENT_API_KEY", show_envvar=True, help="API key, if the API requires one."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-ExperimentId = Annotated[str, typer.Argument(metavar="ID", help="As `experiment list` shows it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ExperimentId = Annotated[str, typer.Argument(metavar="ID", help="Id from `experiment list`.")]
 
 API_DEFAULT = DEFAULT_URL
 

@@ -40,10 +40,10 @@ def up(
         typer.Option(help="Logs, spool and receipt key.", show_default="the user's, by port"),
     ] = None,
     kafka: Annotated[
-        str | None, typer.Option(help="Use this Kafka, host:port.", show_default="embedded")
+        str | None, typer.Option(help="Kafka to use, host:port.", show_default="embedded")
     ] = None,
     redis: Annotated[
-        str | None, typer.Option(help="Use this Redis, by URL.", show_default="embedded")
+        str | None, typer.Option(help="Redis to use, by URL.", show_default="embedded")
     ] = None,
 ) -> None:
     """Start broker, Valkey, workers and API, and stop them all on Ctrl-C.

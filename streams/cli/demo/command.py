@@ -41,9 +41,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long visitors come.")] = 20,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Duration of the traffic.")] = 20,
     rate: Annotated[float, typer.Option(min=1, max=2000, help="Visitors per second.")] = 50,
-    seed: Annotated[int, typer.Option(help="Decides who comes and what they do.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the visitors and their actions.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Run the engine against known click rates, and compare every count at the end.

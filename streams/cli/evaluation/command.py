@@ -52,17 +52,24 @@ def evaluate(
     experiment_id: ExperimentId,
     policy: Annotated[
         str | None,
-        typer.Option(metavar="TYPE", help="Policy asked about: ucb, … Unless given, its own."),
+        typer.Option(
+            metavar="TYPE", help="Policy to evaluate: ucb, … By default the experiment's own."
+        ),
     ] = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A parameter of the policy. Repeat for more."),
+        typer.Option(
+            metavar="NAME=VALUE", help="Parameter of the policy, as name=value. Repeatable."
+        ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="SHARE,…", help="Fixed shares instead, one a variant, sum 1."),
+        typer.Option(
+            metavar="SHARE,…",
+            help="Fixed shares instead of a policy, one per variant; they sum to 1.",
+        ),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="Another metric than the primary one.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric other than the primary one.")] = None,
     periods: Periods = None,
     every: Annotated[
         int | None,

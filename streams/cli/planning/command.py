@@ -34,35 +34,39 @@ def plan(
         float, typer.Option(help="Mean of the metric per unit under the control, as 0.05.")
     ],
     lift: Annotated[
-        float, typer.Option(help="What is to be found, relative to it: 0.1 is ten per cent more.")
+        float, typer.Option(help="Lift to detect, relative to it: 0.1 is ten per cent more.")
     ],
     variants: Annotated[
-        int, typer.Option(min=2, max=MAX_VARIANTS, help="Variants, the control among them.")
+        int,
+        typer.Option(min=2, max=MAX_VARIANTS, help="Number of variants, including the control."),
     ] = 2,
     metric_kind: Annotated[
-        ValueKind, typer.Option(help="0 or 1 a unit, a count, or any number.")
+        ValueKind, typer.Option(help="Values of a unit: 0 or 1, a count, or any number.")
     ] = ValueKind.BINARY,
     deviation: Annotated[
         float | None,
-        typer.Option(help="Standard deviation of a unit's value; of a continuous metric alone."),
+        typer.Option(help="Standard deviation of a unit's value; for a continuous metric."),
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Probability of a wrong winner, at most.")] = 0.05,
-    power: Annotated[float, typer.Option(help="Probability to find what is there.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Largest probability of a wrong winner.")] = 0.05,
+    power: Annotated[float, typer.Option(help="Probability of detecting the lift.")] = 0.8,
     looks: Annotated[
-        int, typer.Option(min=2, max=MAX_LOOKS, help="Looks of the group sequential test.")
+        int,
+        typer.Option(min=2, max=MAX_LOOKS, help="Number of looks of the group sequential test."),
     ] = 5,
     spending: Annotated[
         Spending, typer.Option(help="How the error of that test is spent over its looks.")
     ] = Spending.OBRIEN_FLEMING,
     daily_units: Annotated[
-        int | None, typer.Option(min=1, max=MAX_UNITS, help="Units a day, to be told days.")
+        int | None, typer.Option(min=1, max=MAX_UNITS, help="Units per day, to show days as well.")
     ] = None,
     policy: Annotated[
         str, typer.Option(metavar="TYPE", help="Policy of the bandit.")
     ] = "thompson_sampling",
     parameter: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A parameter of the policy. Repeat for more."),
+        typer.Option(
+            metavar="NAME=VALUE", help="Parameter of the policy, as name=value. Repeatable."
+        ),
     ] = None,
     min_sample_size: Annotated[
         int | None,
@@ -78,12 +82,15 @@ def plan(
         ),
     ] = None,
     simulations: Annotated[
-        int, typer.Option(min=0, max=100_000, help="Simulated experiments; 0 for formulas alone.")
+        int,
+        typer.Option(
+            min=0, max=100_000, help="Number of simulated experiments; 0 for formulas alone."
+        ),
     ] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Another one gives other draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulations.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Tell how many units tests of fixed size, with planned looks, without, and a bandit need.
+    """Show how many units a fixed-size, a group sequential, a sequential test and a bandit need.
 
     The first two are formulas. The others are simulated through the code that allocates and
     decides for real experiments; no server is needed.

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def verify(
     experiment: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Compare this experiment alone. Repeat for more."),
+        typer.Option(metavar="ID", help="Compare only this experiment. Repeatable."),
     ] = None,
     archive: Archive = None,
     generation: Annotated[
@@ -89,30 +89,32 @@ def verify(
 
 
 def what_if(
-    experiment: Annotated[str, typer.Option(metavar="ID", help="As `experiment list` shows it.")],
+    experiment: Annotated[str, typer.Option(metavar="ID", help="Id from `experiment list`.")],
     policy: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Another policy: ucb, bayesian_ab, …")
     ] = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A parameter of the policy. Repeat for more."),
+        typer.Option(
+            metavar="NAME=VALUE", help="Parameter of the policy, as name=value. Repeatable."
+        ),
     ] = None,
     prior: Annotated[
         str | None, typer.Option(metavar="A,B", help="Beta prior of a binary metric.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="Another metric that decides.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Another primary metric.")] = None,
     cap: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METRIC=VALUE",
-            help="Another cap of a metric's units, or none: revenue=500. Repeat for more.",
+            help="Another cap of a metric, or none: revenue=500. Repeatable.",
         ),
     ] = None,
     floor: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METRIC=VALUE",
-            help="Another floor of a metric's units, or none: margin=-20. Repeat for more.",
+            help="Another floor of a metric, or none: margin=-20. Repeatable.",
         ),
     ] = None,
     periods: Periods = None,

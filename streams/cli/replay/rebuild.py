@@ -25,10 +25,8 @@ from streams.replay.report import Report
 from streams.replay.verify import verify
 from streams.settings import Settings
 
-Generation = Annotated[int, typer.Argument(min=1, metavar="NUMBER", help="As `status` shows it.")]
-Timeout = Annotated[
-    float, typer.Option(min=1, help="Longest wait without any advance, in seconds.")
-]
+Generation = Annotated[int, typer.Argument(min=1, metavar="NUMBER", help="Number from `status`.")]
+Timeout = Annotated[float, typer.Option(min=1, help="Longest wait without progress, in seconds.")]
 Processes = Annotated[
     int, typer.Option(min=1, max=1024, help="Partitions that the comparison folds at a time.")
 ]
@@ -54,13 +52,15 @@ def register(group: typer.Typer) -> None:
 def start(
     generation: Annotated[
         int | None,
-        typer.Option(min=1, metavar="NUMBER", help="Go on with one that was started before."),
+        typer.Option(
+            min=1, metavar="NUMBER", help="Continue a generation that was started before."
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
     and_switch: Annotated[
         bool,
         typer.Option(
-            "--switch", help="Go over to it once it is verified, and keep its workers running."
+            "--switch", help="Make it active once it is verified, and keep its workers running."
         ),
     ] = False,
     timeout: Timeout = TIMEOUT_S,
@@ -85,7 +85,7 @@ def start(
 
 
 def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
-    """Show the generations there are, and how far each is."""
+    """Show the generations and their progress."""
     found = rebuild.statuses(terminal.settings_of(api))
     terminal.show(found, lambda all_: [*map(asdict, all_)], generations_view, as_json=as_json)
 
