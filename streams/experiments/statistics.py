@@ -83,7 +83,7 @@ class ReasonCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Periods(Published):
-    """How units count that were assigned at different times, for posteriors and policy.
+    """Weights of units that were assigned at different times, for posteriors and policy.
 
     Attributes:
         half_life: Seconds after which a unit counts half; None if none is forgotten.
@@ -98,7 +98,7 @@ class Periods(Published):
 
 @dataclass(frozen=True, slots=True)
 class MetricModel(Published):
-    """How a metric was read, for all variants alike.
+    """Reading of a metric, for all variants alike.
 
     Attributes:
         role: Its role.
