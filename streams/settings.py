@@ -35,24 +35,24 @@ class Settings(KafkaSettings):
         "redis://localhost:6379/0",
         min_length=1,
         repr=False,  # may hold a password
-        description="Redis or Valkey. `rediss://` is TLS, user and password stand before the @, "
-        "`?ssl_ca_certs=FILE` names its certificates.",
+        description="URL of Redis or Valkey: `rediss://` for TLS, user and password before the @, "
+        "`?ssl_ca_certs=FILE` for its certificates.",
     )
     namespace: str = Field(
         "experiments",
         min_length=1,
         max_length=64,
         pattern=r"^[a-zA-Z0-9._-]+$",
-        description="Stands before every Redis key and channel. Change it to project a replay "
-        "beside the live state.",
+        description="Prefix of every Redis key and channel. Change it to project a replay beside "
+        "the live state.",
     )
     sticky_ttl_s: int = Field(
         34_560_000,
         ge=60,
         le=315_360_000,
-        description="How long Redis keeps first receipts that are not used, seconds. They are kept "
-        "as long as their experiment, and each use begins the time anew; this removes what no "
-        "worker has removed after an archive. 400 days.",
+        description="Time for which Redis keeps unused first receipts, seconds; each use starts it "
+        "again. Receipts live as long as their experiment; this removes those that no worker has "
+        "removed after an archive. 400 days.",
     )
 
     # Receipts.
@@ -77,15 +77,15 @@ class Settings(KafkaSettings):
     api_port: int = Field(8080, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
     api_metrics_host: str = Field(
         "127.0.0.1",
-        description="Address of the API's own port of metrics. It holds counts and ids of "
-        "experiments, but asks for no key: open it only inside a trusted network.",
+        description="Address of the API's separate metrics port. It shows counts and ids of "
+        "experiments without a key: expose it only inside a trusted network.",
     )
     api_metrics_port: int = Field(
         0,
         ge=0,
         le=65535,
-        description="Port of metrics that asks for no key; 0 is none. `GET /metrics` on the port "
-        "of the API needs the scope `metrics` or `read` where there are keys.",
+        description="Metrics port without a key; 0 for none. `GET /metrics` on the port of the API "
+        "needs the scope `metrics` or `read` if there are keys.",
     )
     api_keys_file: Path | None = Field(
         None,
@@ -96,51 +96,52 @@ class Settings(KafkaSettings):
         1_000,
         ge=1,
         le=100_000,
-        description="Experiments that are not archived, at most; `create` is refused beyond. API "
-        "processes count what they know, so that several at once may go beyond by a few.",
+        description="Largest number of experiments that are not archived; beyond it, `create` is "
+        "refused. API processes count the experiments they know, so simultaneous calls can exceed "
+        "it by a few.",
     )
     max_body_bytes: int = Field(
         MIB,
         ge=1024,
         le=64 * MIB,
-        description="Largest request body, bytes, as it is sent and as it is unpacked. One MiB is "
+        description="Largest request body, bytes, as sent and as unpacked. One MiB is "
         "several thousand observations.",
     )
     api_max_connections: int = Field(
         4_096,
         ge=1,
         le=65_536,
-        description="Open connections of one API process. One more takes the place of one that "
-        "waits: of the oldest that never sent a whole request, else of the one that is idle for "
-        "the longest time; if every one is being answered, it gets 503. A few KiB each; the limit "
-        "of open files is raised to it where the system lets the process.",
+        description="Largest number of open connections of one API process. A further one replaces "
+        "a waiting one: the oldest that never sent a whole request, else the one that is idle for "
+        "the longest time; if all are being answered, it gets 503. A few KiB each; the process "
+        "raises its limit of open files to it if the system permits.",
     )
     api_head_timeout_s: float = Field(
         10.0,
         gt=0,
         le=600,
-        description="How long a client may take for request line and headers, seconds; then 408. "
-        "A connection that sends nothing at all is closed after this time.",
+        description="Time limit for request line and headers, seconds; then 408. A connection that "
+        "sends nothing is closed after this time.",
     )
     api_body_timeout_s: float = Field(
         30.0,
         gt=0,
         le=3_600,
-        description="How long a client may take for the body of a request, seconds; then 408.",
+        description="Time limit for the body of a request, seconds; then 408.",
     )
     api_answer_timeout_s: float = Field(
         60.0,
         gt=0,
         le=3_600,
-        description="How long a client may leave an answer unread, seconds; then its connection "
-        "is closed.",
+        description="Time for which a client may leave an answer unread, seconds; then its "
+        "connection is closed.",
     )
     api_keep_alive_s: float = Field(
         75.0,
         gt=0,
         le=3_600,
-        description="How long a connection may be idle between two requests, seconds. Longer than "
-        "that of the load balancer before it, or that meets closed connections.",
+        description="Time for which a connection may be idle between two requests, seconds. Set it "
+        "longer than that of the load balancer, which otherwise uses closed connections.",
     )
     api_max_head_bytes: int = Field(
         64 * 1024,
@@ -158,46 +159,47 @@ class Settings(KafkaSettings):
         "",
         max_length=4_096,
         description="Origins of web pages that may call the API from a browser, separated by "
-        "commas, as `https://shop.example`; `*` for all. Empty for none: then a page of another "
-        "origin is refused by an API without keys, and gets no answer to read from one with keys.",
+        "commas, as `https://shop.example`; `*` for all. If empty, an API without keys refuses "
+        "pages of other origins, and browsers hide the answers of one with keys from them.",
     )
     command_timeout_s: float = Field(
         5.0,
         gt=0,
         le=60,
-        description="How long the API waits for a worker's answer to a command, seconds, before "
-        "it answers 503.",
+        description="Time for which the API waits for a worker's answer to a command, seconds; "
+        "then 503.",
     )
     snapshot_sweep_s: float = Field(
         5.0,
         gt=0,
         le=300,
-        description="How often the API reads all snapshots again, seconds: the longest staleness "
-        "after a lost announcement.",
+        description="Interval at which the API reads all snapshots again, seconds: the longest "
+        "staleness after a lost announcement.",
     )
     data_dir: Path = Field(
         default_factory=lambda: user_data_path(APP),
-        description="Where spool, logs and the generated receipt key of this machine are kept.",
+        description="Directory of the spool, the logs and the generated receipt key of this "
+        "machine.",
         json_schema_extra={"default_text": "the user's data folder"},
     )
     spool_dir: Path = Field(
         default_factory=lambda data: data["data_dir"] / "spool",
-        description="Where the API keeps what Kafka has not acknowledged. Two API processes must "
-        "not share it.",
+        description="Directory of the records that Kafka has not acknowledged. Two API processes "
+        "must not share it.",
         json_schema_extra={"default_text": "`data_dir`/spool"},
     )
     spool_max_bytes: int = Field(
         GIB,
         ge=MIB,
-        description="Most the spool may hold, bytes; then the API answers 503 and drops nothing.",
+        description="Largest size of the spool, bytes; then the API answers 503 and drops nothing.",
     )
 
     api_loop_stall_s: float = Field(
         20.0,
         ge=2,
         le=3_600,
-        description="Longest time the event loop of the API may be blocked, seconds, before the "
-        "process logs where and ends with exit code 70. Requests take milliseconds.",
+        description="Longest time for which the event loop of the API may be blocked, seconds; "
+        "then the process logs the place and exits with code 70. Requests take milliseconds.",
     )
 
     # Worker.
@@ -205,56 +207,55 @@ class Settings(KafkaSettings):
         120.0,
         ge=2,
         le=3_600,
-        description="The same of a worker. Its longest work in one piece is to read a partition "
-        "back at the start, 1 to 2 s for a million remembered events; 120 s are enough for those "
-        "that 8 GB hold. Raise it with `deduplication_max_entries`.",
+        description="The same for a worker. Its longest uninterrupted work is the recovery of a "
+        "partition, 1 to 2 s per million remembered events; 120 s suffice for as many as 8 GB "
+        "hold. Raise it with `deduplication_max_entries`.",
     )
     tally_emit_interval_ms: int = Field(
         100,
         ge=1,
         le=60_000,
-        description="Shortest time between two emissions of one tally cell, milliseconds. Most of "
-        "the freshness of an allocation; shorter means more records in `tallies`.",
+        description="Shortest time between two emissions of one tally cell, milliseconds. It is "
+        "most of the delay of an allocation; a shorter time means more records in `tallies`.",
     )
     deduplication_max_entries: int = Field(
         1_000_000,
         ge=1_000,
         le=100_000_000,
-        description="Events remembered per experiment and partition, to count each once. When "
-        "full the oldest bucket goes first, and what would need it is refused, not guessed.",
+        description="Events remembered per experiment and partition, so that each counts once. "
+        "When it is full, the oldest bucket is dropped, and events that would need it are refused.",
     )
     recovery_stall_s: float = Field(
         300.0,
         ge=1,
         le=86_400,
-        description="How long a worker that recovers its tables may read nothing before it ends "
-        "with code 70, seconds. A recovery that makes progress may take as long as it needs.",
+        description="Time for which a worker that recovers its tables may read nothing, seconds; "
+        "then it exits with code 70. A recovery that makes progress is not limited.",
     )
     archived_keep_s: int = Field(
         2_592_000,
         ge=0,
         le=366 * 86_400,
-        description="How long an archived experiment is kept when its attribution window has "
-        "passed, seconds. Then it ends: its late events are refused (`EXPERIMENT_ARCHIVED`), and "
-        "it takes neither memory nor a place in Redis. Where there is no window, events count as "
-        "long as this.",
+        description="Time for which an archived experiment is kept after its attribution window, "
+        "seconds. Then it ends: late events are refused (`EXPERIMENT_ARCHIVED`), and it uses no "
+        "memory and no space in Redis. Without a window, events count for this time.",
     )
     worker_metrics_host: str = Field(
         "127.0.0.1",
-        description="Address of a worker's Prometheus page. It holds counts and no events, but "
-        "asks for no key: open it only inside a trusted network.",
+        description="Address of a worker's Prometheus page. It shows counts and no events, without "
+        "a key: expose it only inside a trusted network.",
     )
     worker_metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port of a worker's Prometheus page; 0 is none."
+        0, ge=0, le=65535, description="Port of a worker's Prometheus page; 0 for none."
     )
 
     # Every process.
     write_schemas: str = Field(
         "",
         max_length=2_000,
-        description="Versions of schemas to write at most, as `snapshot:1,tally_cell:1`. Not "
-        "needed in an upgrade: the log says what every process reads (`experiment schemas`). A "
-        "version that this release does not have stops the start.",
+        description="Highest schema versions to write, as `snapshot:1,tally_cell:1`. Not needed "
+        "for an upgrade: the log holds what every process reads (`experiment schemas`). With a version "
+        "that this release does not have, the process does not start.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe message that is logged."
