@@ -130,13 +130,13 @@ def chunks(records: Sequence[LogRecord], last_offset: int) -> Iterator[tuple[int
     start, count = 0, len(records)
     while start < count and records[start].offset <= last_offset:
         start += 1
-    size = 0
-    for stop in range(start, count):
-        value = records[stop].value
-        if value is not None:
-            size += len(value)
+    if sum(map(len, filter(None, map(_value, records)))) > CHUNK_BYTES:
+        size = 0
+        for stop in range(start, count):
+            added = len(records[stop].value or b"")
+            size += added
             if size > CHUNK_BYTES and stop > start:
                 yield start, stop
-                start, size = stop, len(value)
+                start, size = stop, added
     if start < count:
         yield start, count
