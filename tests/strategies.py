@@ -189,7 +189,6 @@ DOMAINS |= {
             counted=(
                 "units",
                 "observations",
-                "overlap_units",
                 "binary_observations",
                 "positive_units",
             ),
@@ -201,7 +200,7 @@ DOMAINS |= {
     PeriodTally: _numbers(PeriodTally, counted=("units", "units_with_value", "positive_units")),
     Period: {"shift": st.integers(18, 40), "number": counts},
     VariantTally: {
-        **_numbers(VariantTally, counted=("units", "overlap_units")),
+        **_numbers(VariantTally, counted=("units",)),
         "gram": st.lists(sums, max_size=4).map(tuple),
     },
     Cell: {
