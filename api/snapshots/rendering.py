@@ -8,7 +8,7 @@ import orjson
 
 from streams.experiments.assignment import Reason
 from streams.experiments.snapshot import Snapshot
-from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
+from streams.model.quantities import PROPENSITY_ONE, PROPENSITY_PER_WEIGHT
 
 
 class RenderedAssignments:
@@ -32,7 +32,7 @@ class RenderedAssignments:
             for index, variant in enumerate(experiment.definition.variants)
         ]
         self._propensities = [
-            weight * (PROPENSITY_ONE // ALLOCATION_TOTAL) for weight in snapshot.allocation.weights
+            weight * PROPENSITY_PER_WEIGHT for weight in snapshot.allocation.weights
         ]
         self._assigned = [
             self._tail(index, Reason.ASSIGNED, propensity / PROPENSITY_ONE)

@@ -1,4 +1,4 @@
-"""What a changing world costs, with all units alike and with their times told apart."""
+"""What a changing environment costs, with all units alike and with their times told apart."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.calibration.results import Claim, Mean, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
-from benchmarks.simulation.drift import Course, World, go_through
-from benchmarks.simulation.lives import running
+from benchmarks.simulation.drift import DriftRun, Environment, simulate_drift
+from benchmarks.simulation.production import running
 from benchmarks.simulation.proportion import Proportion
 
 _SEED = 2026_11
@@ -29,22 +29,22 @@ _BUSY = 3.0
 class _Setting:
     name: str
     text: str
-    world: World
+    environment: Environment
     periods: Mapping[str, Any]
     claims: tuple[Claim, ...]
 
 
 def changing() -> Group:
-    """Return experiments in worlds that change, each lived twice with the same draws."""
+    """Return experiments under non-stationarity, each simulated twice with the same draws."""
     return Group(
         "changing",
         "Units of different times",
         f"Two variants under Thompson sampling with its default floor, {_UNITS} units and one "
         "evaluation an hour, through the tallies and `evaluate()` of production. Every experiment "
-        "is lived twice: with all units alike, and with `periods` as the row says. *Lost* are the "
-        "conversions that the better variant of each hour would have had beyond those there were. "
-        "*Misled* is the share of experiments at whose end the worse variant is the best one with "
-        "more than 95 %: what strata are there for, whatever is lost.",
+        "is simulated twice: with all units alike, and with `periods` as the row says. *Lost* are "
+        "the conversions that the better variant of each hour would have had beyond those there "
+        "were. *Misled* is the share of experiments at whose end the worse variant is the best one "
+        "with more than 95 %: what strata are there for, whatever is lost.",
         {
             "alike": "lost, all alike",
             "lost": "lost",
@@ -55,8 +55,11 @@ def changing() -> Group:
         tuple(
             Row(
                 each.name,
-                {"world": each.text, "periods": ", ".join(map(_option, each.periods.items()))},
-                partial(_lived, each),
+                {
+                    "environment": each.text,
+                    "periods": ", ".join(map(_option, each.periods.items())),
+                },
+                partial(_simulated, each),
                 80,
                 0,
                 each.claims,
@@ -78,35 +81,35 @@ def _settings() -> tuple[_Setting, ...]:
         _Setting(
             "turned",
             "6 % and 4 %; after 100 of 200 hours 3 % and 5 %",
-            World(turned, _HOUR_MS, _UNITS),
+            Environment(turned, _HOUR_MS, _UNITS),
             a_day,
             (saves, right),
         ),
         _Setting(
             "steady",
             "5 % and 4 % for 200 hours: what forgetting costs",
-            World(steady, _HOUR_MS, _UNITS),
+            Environment(steady, _HOUR_MS, _UNITS),
             a_day,
             (),
         ),
         _Setting(
             "week-ends",
             "2.2 % and 2.0 % for two weeks, three times as much on Saturdays and Sundays",
-            World(weeks, _HOUR_MS, _UNITS),
+            Environment(weeks, _HOUR_MS, _UNITS),
             {"stratified": True},
             (right,),
         ),
         _Setting(
             "delays",
             "5 % and 4 % for 200 hours, conversions after two days on average",
-            World(steady, _HOUR_MS, _UNITS, delay_ms=48.0 * _HOUR_MS),
+            Environment(steady, _HOUR_MS, _UNITS, delay_ms=48.0 * _HOUR_MS),
             {"delayed": True},
             (saves, right),
         ),
         _Setting(
             "week-ends-and-delays",
             "the two weeks, conversions after a day on average",
-            World(weeks, _HOUR_MS, _UNITS, delay_ms=24.0 * _HOUR_MS),
+            Environment(weeks, _HOUR_MS, _UNITS, delay_ms=24.0 * _HOUR_MS),
             {"stratified": True, "delayed": True},
             (right,),
         ),
@@ -118,23 +121,23 @@ def _option(option: tuple[str, Any]) -> str:
     return f"`{name}`" if value is True else f"`{name}` {value:,} s"
 
 
-def _lived(setting: _Setting, size: Size, progress: Progress) -> Result:
-    both: tuple[list[Course], list[Course]] = ([], [])
+def _simulated(setting: _Setting, size: Size, progress: Progress) -> Result:
+    both: tuple[list[DriftRun], list[DriftRun]] = ([], [])
     for run in progress(range(size.repetitions)):
-        for courses, periods in zip(both, (None, setting.periods), strict=True):
+        for runs, periods in zip(both, (None, setting.periods), strict=True):
             generator = np.random.default_rng((_SEED, run))
             experiment = running("thompson_sampling", 2, periods=periods)
-            courses.append(go_through(experiment, setting.world, generator))
-    alike, apart = (np.array([course.lost for course in courses]) for courses in both)
-    hours = [float(hour) for hour in range(1, len(setting.world.rates) + 1)]
+            runs.append(simulate_drift(experiment, setting.environment, generator))
+    alike, apart = (np.array([run.lost for run in runs]) for runs in both)
+    hours = [float(hour) for hour in range(1, len(setting.environment.rates) + 1)]
     return Result(
         size.repetitions,
         {
             "alike": _mean(alike.sum(axis=1)),
             "lost": _mean(apart.sum(axis=1)),
             "saved": _mean((alike - apart).sum(axis=1)),
-            "misled": _misled(setting.world, both[0]),
-            "wrong": _misled(setting.world, both[1]),
+            "misled": _misled(setting.environment, both[0]),
+            "wrong": _misled(setting.environment, both[1]),
         },
         {
             name: (hours, [round(lost, 2) for lost in each.mean(axis=0).cumsum().tolist()])
@@ -148,7 +151,7 @@ def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> Mean:
     return Mean(float(values.mean()), error, len(values))
 
 
-def _misled(world: World, courses: list[Course]) -> Proportion:
-    worse = int(world.rates[-1].argmin())
-    sure = [course.snapshots[-1].variants[worse].probability_best > _SURE for course in courses]
+def _misled(environment: Environment, runs: list[DriftRun]) -> Proportion:
+    worse = int(environment.rates[-1].argmin())
+    sure = [run.snapshots[-1].variants[worse].probability_best > _SURE for run in runs]
     return Proportion(sum(sure), len(sure))

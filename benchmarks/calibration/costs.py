@@ -23,7 +23,7 @@ def cost() -> Group:
         "Ten variants and five metrics; processor time of one core, median of 200. The update is "
         "what every change of a tally needs: posteriors, credible intervals, P(best) and expected "
         "loss. An evaluation is all that is published: lifts, sequences and the decision besides. "
-        "[benchmarks/README.md](../benchmarks/README.md) has the parts.",
+        "[benchmarks/README.md](../../benchmarks/README.md) has the parts.",
         {"ms": "milliseconds"},
         (
             _row("posteriors", _UPDATE, (Claim("ms", at_most=_MOST_MS),)),

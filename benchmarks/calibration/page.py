@@ -19,14 +19,14 @@ What the statistics promise, held against simulated experiments whose truth is k
 calibrate` runs every row, keeps what it measured under `benchmarks/results/calibration/` and writes
 this page and its plots from that. Everything is seeded, so a row gives the same figures again; the
 command above each table makes any one of its rows. A smaller cut is a test
-([`tests/benchmarks/test_calibrate.py`](../tests/benchmarks/test_calibrate.py)).
+([`tests/benchmarks/test_calibrate.py`](../../tests/benchmarks/test_calibrate.py)).
 
 In brackets stands the 95 % confidence interval: of a share by Clopper and Pearson, of a mean by
 Student's t. A claim **holds** if the whole interval is within it, **fails** if the whole interval
 is outside, and is **open** if its bound lies inside: then more repetitions would tell. Rows without
 a verdict are there for comparison; "400 of 2,000" repetitions were run at a fifth of the full size.
 How the figures are computed in production is in [statistics.md](statistics.md); the simulations are
-in [`benchmarks/simulation/`](../benchmarks/simulation/claims.py).
+in [`benchmarks/simulation/`](../../benchmarks/simulation/claims.py).
 """
 
 

@@ -13,7 +13,7 @@ from benchmarks.calibration.errors import describe, slug
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
 from benchmarks.calibration.winners import LEAST_UNITS, MOST_TIMES
-from benchmarks.simulation.lives import Life, live, running, together
+from benchmarks.simulation.production import SimulatedRun, running, simulate_clicks, together
 from benchmarks.simulation.proportion import Proportion
 from benchmarks.simulation.stopping import Reading, Rule, happened_by, judge
 from benchmarks.simulation.traffic import Traffic, Weights
@@ -58,7 +58,7 @@ def agreement() -> Group:
         "agreement",
         "The simulation and production say the same",
         "The tables above come from arrays that hold thousands of experiments at once. Here "
-        "every experiment is lived through cells, tallies and `evaluate()` as in production, "
+        "every experiment is simulated through cells, tallies and `evaluate()` as in production, "
         f"{_FEW_LOOKS} looks long, and the arrays are given the same data. *Differ* counts the "
         "experiments in which the two first name a variant at another look, or another variant.",
         {"named": "winner named", "differ": "differ"},
@@ -133,13 +133,15 @@ def _compared(
     traffic = replace(traffic, looks=_FEW_LOOKS)
     experiment = running(_POLICIES[traffic.weights], len(traffic.rates), **config)
     generators = np.random.default_rng(_SEED).spawn(size.repetitions)
-    lives = [
-        live(experiment, traffic.rates, traffic.looks, traffic.units_per_look, generators[run])
+    runs = [
+        simulate_clicks(
+            experiment, traffic.rates, traffic.looks, traffic.units_per_look, generators[run]
+        )
         for run in progress(range(size.repetitions))
     ]
-    judged = judge(traffic, rule, size.repetitions, together(lives))
+    judged = judge(traffic, rule, size.repetitions, together(runs))
     simulated = zip(judged.named_at.tolist(), judged.named.tolist(), strict=True)
-    named = [life.first_named for life in lives]
+    named = [run.first_named for run in runs]
     return Result(
         size.repetitions,
         {
@@ -156,17 +158,17 @@ def _promoted(
         _POLICIES[weights], len(_RATES), autoPromoteWinner=True, parameters=parameters
     )
     generators = np.random.default_rng(_SEED).spawn(size.repetitions)
-    lives = [
-        live(experiment, _RATES, _LOOKS, _UNITS, generators[run], until_promoted=True)
+    runs = [
+        simulate_clicks(experiment, _RATES, _LOOKS, _UNITS, generators[run], until_promoted=True)
         for run in progress(range(size.repetitions))
     ]
-    return Result(size.repetitions, _measures(lives), {"named": _promoted_by(lives)})
+    return Result(size.repetitions, _measures(runs), {"named": _promoted_by(runs)})
 
 
-def _measures(lives: list[Life]) -> dict[str, Measure]:
-    count = len(lives)
-    winners = [life.winners[-1] if life.promoted_at else None for life in lives]
-    units = np.array([life.units for life in lives], dtype=np.float64)
+def _measures(runs: list[SimulatedRun]) -> dict[str, Measure]:
+    count = len(runs)
+    winners = [run.winners[-1] if run.promoted_at else None for run in runs]
+    units = np.array([run.units for run in runs], dtype=np.float64)
     mean, error = float(units.mean()), float(units.std(ddof=1)) / count**0.5
     return {
         "right": Proportion(winners.count(0), count),
@@ -176,7 +178,7 @@ def _measures(lives: list[Life]) -> dict[str, Measure]:
     }
 
 
-def _promoted_by(lives: list[Life]) -> tuple[list[float], list[float]]:
-    first = np.array([life.promoted_at for life in lives])
-    looks, shares = thinned(happened_by(first, _LOOKS), len(lives))
+def _promoted_by(runs: list[SimulatedRun]) -> tuple[list[float], list[float]]:
+    first = np.array([run.promoted_at for run in runs])
+    looks, shares = thinned(happened_by(first, _LOOKS), len(runs))
     return [look * _UNITS for look in looks], shares

@@ -1,7 +1,7 @@
-"""Experiments in a world that changes, lived through the tallies and the evaluation of production.
+"""Experiments under non-stationarity, simulated through the code of production.
 
-Rates move, and conversions take their time. What is asked is what a policy loses by them, and what
-the reports say, with all units alike and with units of different times told apart.
+Rates move, and conversions are delayed: what a policy loses by that, and what the statistics say,
+with all units alike and with time weights.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.simulation.lives import METRIC, NUMBER, PROPENSITY_PER_WEIGHT
-from streams.analysis.evaluate import evaluate
+from benchmarks.simulation.production import METRIC, Cells
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import InvalidParameterError
-from streams.model.quantities import ALLOCATION_TOTAL, MICRO
+from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT
+from streams.planning.simulation import simulate
 from streams.stats.arrays import FloatArray
-from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Cell, Source, Tally, merge
+from streams.tallies.cell import Tally
 from streams.tallies.periods import tick_of
 
 _MOMENTS = 4
@@ -28,8 +27,8 @@ _MOMENTS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class World:
-    """What happens to units, whoever assigns them.
+class Environment:
+    """Conversion rates over time, and the delay of conversions.
 
     Attributes:
         rates: Conversion rate of a unit, by interval between two looks and by variant, each in
@@ -52,85 +51,87 @@ class World:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Course:
-    """What came of one experiment.
+class DriftRun:
+    """One experiment, look by look.
 
     Attributes:
         lost: Expected conversions that the best variant of each interval would have had beyond
             those assigned; shape (n_looks,).
-        snapshots: What was published at the end of each interval.
+        snapshots: Evaluation at the end of each interval.
     """
 
     lost: FloatArray
     snapshots: tuple[Snapshot, ...]
 
 
-def go_through(experiment: Experiment, world: World, generator: np.random.Generator) -> Course:
-    """Return what comes of an experiment, evaluated after every interval.
+def simulate_drift(
+    experiment: Experiment, environment: Environment, generator: np.random.Generator
+) -> DriftRun:
+    """Return one run, evaluated after every interval.
 
     Args:
-        experiment: Its one metric is that of `lives.running`.
-        world: What happens to its units.
+        experiment: One of `production.running`.
+        environment: Conversion rates and delays of its units.
         generator: Source of assignments, conversions and delays.
     """
-    under_way = _UnderWay(world, experiment)
-    snapshot = evaluate(experiment, Tally(), ())
-    lost, snapshots = [], []
-    for look in range(len(world.rates)):
-        weights = np.array(snapshot.allocation.weights)
-        counts = generator.multinomial(world.units, weights / ALLOCATION_TOTAL)
-        lost.append(float(counts @ (world.rates[look].max() - world.rates[look])))
-        under_way.assign(look, counts, weights.tolist(), generator)
-        snapshot = evaluate(experiment, under_way.tally(look), ())
-        snapshots.append(snapshot)
-    return Course(np.array(lost), tuple(snapshots))
+    rates = environment.rates
+    source = _Conversions(environment, experiment)
+    sizes = [environment.units] * len(rates)
+    intervals = list(simulate(experiment, source, sizes, generator))
+    lost = [
+        float(interval.assigned @ (rate.max() - rate))
+        for interval, rate in zip(intervals, rates, strict=True)
+    ]
+    return DriftRun(np.array(lost), tuple(interval.snapshot for interval in intervals))
 
 
-class _UnderWay:
-    """The tallies, and the conversions that have not come yet."""
+class _Conversions:
+    """Conversions of an environment, of which some are still to come."""
 
-    def __init__(self, world: World, experiment: Experiment) -> None:
-        self._world = world
+    def __init__(self, environment: Environment, experiment: Experiment) -> None:
+        self._environment = environment
         self._by_period = experiment.definition.config.periods is not None
-        self._assigned = CellBuilder(NUMBER, Source.IMPRESSIONS, 0)
-        self._observed = CellBuilder(NUMBER, Source.OBSERVATIONS, 0)
+        self._cells = Cells()
         self._to_come: dict[int, list[tuple[int, int, int, int]]] = {}
 
-    def assign(
+    def tally_after(
         self,
         look: int,
-        counts: NDArray[np.int64],
+        assigned: NDArray[np.int64],
+        weights: Sequence[int],
+        generator: np.random.Generator,
+    ) -> Tally:
+        """Add the units of an interval, and the conversions that have come by its end."""
+        self._assign(look, assigned, weights, generator)
+        for variant, propensity, assigned_at_ms, at_ms in self._to_come.pop(look, ()):
+            key = variant, propensity, METRIC
+            self._cells.observed.add_value(look, key, None, MICRO, at_ms)
+            if self._by_period:
+                self._cells.observed.add_period_value(variant, None, MICRO, assigned_at_ms, at_ms)
+        return self._cells.tally()
+
+    def _assign(
+        self,
+        look: int,
+        assigned: NDArray[np.int64],
         weights: Sequence[int],
         generator: np.random.Generator,
     ) -> None:
-        """Assign the units of an interval, and draw what will come of them."""
-        world = self._world
-        for moment, units in enumerate(_split(counts)):
-            at_ms = look * world.interval_ms + moment * world.interval_ms // _MOMENTS
+        environment = self._environment
+        interval_ms = environment.interval_ms
+        for moment, units in enumerate(_split(assigned)):
+            at_ms = look * interval_ms + moment * interval_ms // _MOMENTS
             for variant, n in enumerate(units.tolist()):
                 propensity = max(1, weights[variant]) * PROPENSITY_PER_WEIGHT
-                self._assigned.add_units(look, {(variant, propensity): n}, at_ms, at_ms)
+                self._cells.assigned.add_units(look, {(variant, propensity): n}, at_ms, at_ms)
                 if self._by_period:
-                    self._assigned.add_assigned({(variant, tick_of(at_ms)): n})
-                won = int(generator.binomial(n, world.rates[look, variant]))
-                for delay_ms in (generator.exponential(1.0, won) * world.delay_ms).tolist():
+                    self._cells.assigned.add_assigned({(variant, tick_of(at_ms)): n})
+                won = int(generator.binomial(n, environment.rates[look, variant]))
+                delays_ms = generator.exponential(1.0, won) * environment.delay_ms
+                for delay_ms in delays_ms.tolist():
                     seen_ms = at_ms + int(delay_ms)
                     event = variant, propensity, at_ms, seen_ms
-                    self._to_come.setdefault(seen_ms // world.interval_ms, []).append(event)
-
-    def tally(self, look: int) -> Tally:
-        """Return the tally with all that has come by the end of an interval."""
-        for variant, propensity, assigned_at_ms, at_ms in self._to_come.pop(look, ()):
-            key = variant, propensity, METRIC
-            self._observed.add_value(look, key, None, MICRO, at_ms)
-            if self._by_period:
-                self._observed.add_period_value(variant, None, MICRO, assigned_at_ms, at_ms)
-        cells = [cell for each in (self._assigned, self._observed) if (cell := _newest(each))]
-        return merge(cells)
-
-
-def _newest(builder: CellBuilder) -> Cell | None:
-    return builder.freeze() or builder.cell
+                    self._to_come.setdefault(seen_ms // interval_ms, []).append(event)
 
 
 def _split(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -26,6 +26,7 @@ from streams.model.quantities import (
     ALLOCATION_TOTAL,
     MICRO,
     PROPENSITY_ONE,
+    PROPENSITY_PER_WEIGHT,
     inverse_propensity,
 )
 from streams.policies.arms import unseen_arms
@@ -56,7 +57,6 @@ MIN_UNITS_WITH_VALUE = 30
 """Units with a value every variant needs before the asymptotic sequence of a metric that is not
 binary is believed: with fewer, a lucky arm may have seen none of the rare large values."""
 
-_PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
 _PAIR = 2
 
 
@@ -291,7 +291,7 @@ def _variance(tallies: Sequence[MetricTally], units: FloatArray) -> FloatArray:
 
 def _has_weight(variant: VariantTally, weight: int) -> bool:
     """Return whether all units of a variant had the propensity of an integer weight."""
-    inverse = inverse_propensity(weight * _PROPENSITY_PER_WEIGHT)
+    inverse = inverse_propensity(weight * PROPENSITY_PER_WEIGHT)
     return variant.weight == variant.units * inverse and all(
         metric.weighted_total == metric.total * inverse for metric in variant.metrics.values()
     )

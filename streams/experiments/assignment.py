@@ -13,7 +13,7 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import ExperimentNotRunningError
-from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
+from streams.model.quantities import PROPENSITY_PER_WEIGHT
 from streams.model.vectors import pack
 from streams.policies.bucketing import (
     choose_cumulative,
@@ -31,8 +31,6 @@ SLOTS_PER_WINDOW = 8
 
 ALLOCATION_SLOT_MS = 3_600_000
 """Processes that hold different snapshots of one hour give out receipts of one time: an hour."""
-
-_PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
 
 
 class Reason(StrEnum):
@@ -148,7 +146,7 @@ class Assigner:
         self._traffic = config.traffic_allocation
         self._sums = cumulative(snapshot.allocation.weights)
         self._propensities = tuple(
-            weight * _PROPENSITY_PER_WEIGHT for weight in snapshot.allocation.weights
+            weight * PROPENSITY_PER_WEIGHT for weight in snapshot.allocation.weights
         )
         self._contextual: tuple[FeatureSpace, Scorer] | None = None
         policy = experiment.definition.policy
@@ -215,7 +213,7 @@ class Assigner:
             return Assignment(self._control, False, 0, self._allocation_version, now_ms, unit)
         if vector is not None:
             variant, weight = scorer.choose(vector, variant_draw)
-            propensity = weight * _PROPENSITY_PER_WEIGHT
+            propensity = weight * PROPENSITY_PER_WEIGHT
             version = self._allocation_version
             return Assignment(variant, True, propensity, version, now_ms, unit, pack(vector))
         if not self._is_trial:

@@ -22,6 +22,9 @@ PROPENSITY_ONE = 1 << 32
 ALLOCATION_TOTAL = 1 << 16
 """Sum of the integer weights of an allocation."""
 
+PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
+"""Numerator of the propensity that an integer weight of 1 gives."""
+
 METRIC_NAME_LIMIT = 64
 """Longest metric name, in characters."""
 

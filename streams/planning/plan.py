@@ -12,7 +12,7 @@ from streams.experiments.lifecycle import Experiment
 from streams.model.errors import InvalidParameterError
 from streams.planning.assumed import Assumed
 from streams.planning.fixed import Design
-from streams.planning.simulation import Run, run
+from streams.planning.runs import Run, run
 
 HORIZON_FACTOR = 4
 """Simulated experiments go on for so many times the fixed size."""

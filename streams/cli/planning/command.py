@@ -17,7 +17,7 @@ from streams.planning.assumed import Assumed, ValueKind
 from streams.planning.fixed import Design, units_per_variant
 from streams.planning.group_sequential import group_sequential
 from streams.planning.plan import HORIZON_FACTOR, outlook, simulated
-from streams.planning.simulation import planned_experiment
+from streams.planning.runs import planned_experiment
 from streams.policies.bayesian_ab import BayesianAB
 from streams.stats.sequential.group_sequential import MAX_LOOKS, Spending
 

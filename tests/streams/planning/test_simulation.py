@@ -14,7 +14,7 @@ from streams.model.quantities import MICRO
 from streams.planning.assumed import Assumed, ValueKind, Values
 from streams.planning.fixed import Design
 from streams.planning.plan import lost_by_fixed_size, outlook, simulated
-from streams.planning.simulation import Run, looks, planned_experiment, run
+from streams.planning.runs import Run, looks, planned_experiment, run
 
 BINARY, COUNT, CONTINUOUS = ValueKind
 CLEAR = Assumed(BINARY, 0.1, 4.0)

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.simulation.lives import live, running, together
+from benchmarks.simulation.production import running, simulate_clicks, together
 from benchmarks.simulation.stopping import Reading, Rule, judge
 from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.statistics import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL
 
-LOOKS, UNITS, LIVES = 50, 120, 4
+LOOKS, UNITS, RUNS = 50, 120, 4
 FLOOR = int(0.05 * ALLOCATION_TOTAL) / ALLOCATION_TOTAL  # as the integer weights have it
 PLANNED = Rule(Reading.PLAIN, min_units=1_000, planned=True)
 
@@ -52,40 +52,40 @@ PLANNED = Rule(Reading.PLAIN, min_units=1_000, planned=True)
 def test_production_names_the_same_variant_at_the_same_look(policy, config, traffic, rule):
     experiment = running(policy, len(traffic.rates), **config)
     traffic = replace(traffic, looks=LOOKS, units_per_look=UNITS)
-    lives = [
-        live(experiment, traffic.rates, LOOKS, UNITS, generator)
-        for generator in np.random.default_rng(11).spawn(LIVES)
+    runs = [
+        simulate_clicks(experiment, traffic.rates, LOOKS, UNITS, generator)
+        for generator in np.random.default_rng(11).spawn(RUNS)
     ]
-    judged = judge(traffic, rule, LIVES, together(lives))
+    judged = judge(traffic, rule, RUNS, together(runs))
 
-    named = [life.first_named for life in lives]
+    named = [run.first_named for run in runs]
     assert named == list(zip(judged.named_at.tolist(), judged.named.tolist(), strict=True))
     assert sum(look > 0 for look, _ in named) >= 2  # or else they would agree about nothing
 
 
 def test_until_the_first_winner_nothing_else_is_recommended():
     experiment = running("bayesian_ab", 2)
-    life = live(experiment, (0.4, 0.2), 40, 100, np.random.default_rng(1))
-    look, winner = life.first_named
+    run = simulate_clicks(experiment, (0.4, 0.2), 40, 100, np.random.default_rng(1))
+    look, winner = run.first_named
 
     assert winner == 0
-    assert set(life.actions[: look - 1]) == {RecommendedAction.CONTINUE}
-    assert life.actions[look - 1] is RecommendedAction.CONCLUDE_WINNER
-    assert life.promoted_at >= look
+    assert set(run.actions[: look - 1]) == {RecommendedAction.CONTINUE}
+    assert run.actions[look - 1] is RecommendedAction.CONCLUDE_WINNER
+    assert run.promoted_at >= look
 
 
-def test_a_life_may_end_with_its_promotion():
+def test_a_run_may_end_with_its_promotion():
     experiment = running("bayesian_ab", 2)
     generator = np.random.default_rng(1)
-    life = live(experiment, (0.4, 0.2), 40, 100, generator, until_promoted=True)
+    run = simulate_clicks(experiment, (0.4, 0.2), 40, 100, generator, until_promoted=True)
 
-    assert life.promoted_at == len(life.actions)
-    assert life.units == life.promoted_at * 100
+    assert run.promoted_at == len(run.actions)
+    assert run.units == run.promoted_at * 100
 
 
 def test_minimum_duration_keeps_a_winner_from_its_promotion():
     experiment = running("bayesian_ab", 2, minDuration=3_600)
-    life = live(experiment, (0.4, 0.2), 30, 100, np.random.default_rng(1))
+    run = simulate_clicks(experiment, (0.4, 0.2), 30, 100, np.random.default_rng(1))
 
-    assert RecommendedAction.CONCLUDE_WINNER in life.actions
-    assert life.promoted_at == 0
+    assert RecommendedAction.CONCLUDE_WINNER in run.actions
+    assert run.promoted_at == 0
