@@ -254,8 +254,8 @@ class Settings(KafkaSettings):
         "",
         max_length=2_000,
         description="Highest schema versions to write, as `snapshot:1,tally_cell:1`. Not needed "
-        "for an upgrade: the log holds what every process reads (`experiment schemas`). With a version "
-        "that this release does not have, the process does not start.",
+        "for an upgrade: the log holds what every process reads (`experiment schemas`). With a "
+        "version that this release does not have, the process does not start.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe message that is logged."
