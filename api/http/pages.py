@@ -11,7 +11,7 @@ import base64
 import heapq
 import struct
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from api.http.payloads import experiment_response, stats_of, variant_result
@@ -105,17 +105,13 @@ async def experiments_page(
 async def stats_page(snapshot: Snapshot) -> bytes:
     """Return the JSON of what is known of an experiment."""
     budget = _TimeBudget()
+    ids = snapshot.variant_ids
     parts = []
-    for part in _variants(snapshot):
-        parts.append(part)
+    for index in range(len(ids)):
+        parts.append(json_bytes(variant_result(snapshot, index), ids))
         await budget.pause()
-    rest = json_bytes(stats_of(snapshot), snapshot.variant_ids, exclude={"variants"})
+    rest = json_bytes(stats_of(snapshot), ids, exclude={"variants"})
     return b'%b,"variants":[%b]}' % (rest[:-1], b",".join(parts))
-
-
-def _variants(snapshot: Snapshot) -> Iterator[bytes]:
-    for index in range(len(snapshot.variants)):
-        yield json_bytes(variant_result(snapshot, index), snapshot.variant_ids)
 
 
 class _TimeBudget:
