@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from ipaddress import ip_address
-from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import httpx
@@ -91,12 +90,7 @@ class ExperimentClient(Methods):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -170,12 +164,7 @@ class AsyncExperimentClient(Methods):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 

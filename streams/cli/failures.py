@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from experiment_streams_client import errors as client_errors
 from streams.cli import terminal
+from streams.local.children import ChildFailedError
 from streams.model.errors import ConfigurationError, DependencyError, EngineError
 
 EXIT_FAILED = 1
@@ -26,6 +27,9 @@ class PlainFailures(TyperGroup):
         except (EngineError, client_errors.EngineError) as error:
             terminal.echo(f"experiment: {error}", err=True)
             raise typer.Exit(_exit_code(error)) from error
+        except ChildFailedError as error:
+            terminal.echo(f"experiment: {error}\n{error.tail}", err=True)
+            raise typer.Exit(EXIT_FAILED) from error
 
 
 def _exit_code(error: EngineError) -> int:

@@ -42,6 +42,10 @@ Periods = Annotated[
         "Repeatable.",
     ),
 ]
+PolicyParameters = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Parameter of the policy, as name=value. Repeatable."),
+]
 Processes = Annotated[
     int,
     typer.Option(

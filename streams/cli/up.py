@@ -12,8 +12,7 @@ from typing import Annotated
 import typer
 
 from streams.cli import terminal
-from streams.cli.failures import EXIT_FAILED
-from streams.local.children import ChildFailedError, free_port
+from streams.local.children import free_port
 from streams.local.plan import Plan
 from streams.local.supervisor import LogLostError, Supervisor
 from streams.settings import load_settings
@@ -55,9 +54,6 @@ def up(
     )
     try:
         asyncio.run(_run_until_signal(plan))
-    except ChildFailedError as error:
-        terminal.echo(f"experiment: {error}\n{error.tail}", err=True)
-        raise typer.Exit(EXIT_FAILED) from error
     except LogLostError as error:
         terminal.echo(f"experiment: {error}", err=True)
         raise typer.Exit(EXIT_LOG_LOST) from error

@@ -14,7 +14,6 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from streams.process.exits import die, end_soon
@@ -73,12 +72,7 @@ class LoopWatchdog:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopped.set()
         faulthandler.cancel_dump_traceback_later()
         if self._task is not None:

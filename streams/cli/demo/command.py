@@ -25,7 +25,6 @@ from streams.cli.demo.screen import Screen
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import AsJson
 from streams.cli.up import planned
-from streams.local.children import ChildFailedError
 from streams.local.stack_files import find_stack
 from streams.local.supervisor import LogLostError, Supervisor
 from streams.model.receipts import Keyring
@@ -53,9 +52,6 @@ def demo(
     """
     try:
         report = asyncio.run(_run(seconds, rate, seed, is_quiet=as_json))
-    except ChildFailedError as error:
-        terminal.echo(f"experiment: {error}\n{error.tail}", err=True)
-        raise typer.Exit(EXIT_FAILED) from error
     except LogLostError as error:
         terminal.echo(f"experiment: {error}", err=True)
         raise typer.Exit(EXIT_FAILED) from error

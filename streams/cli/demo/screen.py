@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from rich.live import Live
@@ -50,12 +49,7 @@ class Screen:
             self._task = asyncio.create_task(self._show())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
             # The looks show what can be seen; what must be right is compared at the end.
             self._task.cancel()

@@ -14,6 +14,7 @@ from streams.cli.log_options import (
     CORES,
     Archive,
     Periods,
+    PolicyParameters,
     Processes,
     Until,
     log_of,
@@ -56,12 +57,7 @@ def evaluate(
             metavar="TYPE", help="Policy to evaluate: ucb, … By default the experiment's own."
         ),
     ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="Parameter of the policy, as name=value. Repeatable."
-        ),
-    ] = None,
+    parameter: PolicyParameters = None,
     weights: Annotated[
         str | None,
         typer.Option(

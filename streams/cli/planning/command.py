@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from streams.cli import terminal
-from streams.cli.log_options import parameters_of
+from streams.cli.log_options import PolicyParameters, parameters_of
 from streams.cli.planning.views import Plan, plan_json, plan_view
 from streams.cli.progress import counting
 from streams.cli.terminal import AsJson
@@ -62,12 +62,7 @@ def plan(
     policy: Annotated[
         str, typer.Option(metavar="TYPE", help="Policy of the bandit.")
     ] = "thompson_sampling",
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="Parameter of the policy, as name=value. Repeatable."
-        ),
-    ] = None,
+    parameter: PolicyParameters = None,
     min_sample_size: Annotated[
         int | None,
         typer.Option(min=0, help="The experiments' `minSampleSize`, if it is not the default."),

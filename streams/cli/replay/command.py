@@ -12,6 +12,7 @@ from streams.cli.log_options import (
     CORES,
     Archive,
     Periods,
+    PolicyParameters,
     Processes,
     Until,
     bounds_of,
@@ -93,12 +94,7 @@ def what_if(
     policy: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Another policy: ucb, bayesian_ab, …")
     ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="Parameter of the policy, as name=value. Repeatable."
-        ),
-    ] = None,
+    parameter: PolicyParameters = None,
     prior: Annotated[
         str | None, typer.Option(metavar="A,B", help="Beta prior of a binary metric.")
     ] = None,

@@ -16,7 +16,6 @@ from streams.cli.replay.progress import Bar, catching_up, watched
 from streams.cli.replay.views import generations_view, report_text
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.kafka.source import KafkaSource
-from streams.local.children import ChildFailedError
 from streams.local.workers import running_workers
 from streams.replay import rebuild
 from streams.replay.live import projection_of
@@ -76,12 +75,8 @@ def start(
     number = settings.generation
     terminal.echo(f"Generation {number} is being built.", err=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C, workers and all
-    try:
-        with running_workers(settings, workers, _complain) as keeping:
-            _build(settings, keeping, timeout, processes, and_switch=and_switch)
-    except ChildFailedError as error:
-        terminal.echo(f"experiment: {error}\n{error.tail}", err=True)
-        raise typer.Exit(EXIT_FAILED) from error
+    with running_workers(settings, workers, _complain) as keeping:
+        _build(settings, keeping, timeout, processes, and_switch=and_switch)
 
 
 def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:
