@@ -12,6 +12,7 @@ from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
 from streams.stats.numerics.stirling import stirling_correction
 from streams.stats.posteriors.base import LARGEST_SIZE, Arms
+from streams.stats.posteriors.log_coordinates import LogCoordinates
 
 PRIOR_EVENTS = 1.0
 """Events that the prior of a rate weighs."""
@@ -24,7 +25,7 @@ _EFOLDS_PER_PANEL = 16.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GammaPosterior:
+class GammaPosterior(LogCoordinates):
     """Posteriors of the rates of several arms.
 
     The coordinate is the logarithm of the rate, where the density is smooth and log-concave for all
@@ -126,17 +127,6 @@ class GammaPosterior:
             fall = shape * (distance - np.expm1(distance))
         density: FloatArray = np.exp(fall + peak)
         return density
-
-    def values(self, coordinates: FloatArray) -> FloatArray:
-        """Return the rates of these log-rates."""
-        rates: FloatArray = np.exp(coordinates)
-        return rates
-
-    def coordinates(self, values: FloatArray) -> FloatArray:
-        """Return the logarithms of these rates; minus infinity at and below 0."""
-        with np.errstate(divide="ignore"):
-            logs: FloatArray = np.log(np.maximum(values, 0.0))
-        return logs
 
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Return two local standard deviations, and at most the width of 16 e-folds."""

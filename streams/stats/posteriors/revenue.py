@@ -11,6 +11,7 @@ from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
 from streams.stats.posteriors.base import LARGEST_SIZE, Arms
 from streams.stats.posteriors.beta import BetaPosterior
+from streams.stats.posteriors.log_coordinates import LogCoordinates
 from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
 from streams.stats.sample import Sample
 
@@ -22,7 +23,7 @@ _NOTHING_SEEN = NormalPrior(mean=1.0, variance=1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RevenuePosterior:
+class RevenuePosterior(LogCoordinates):
     """Posteriors of share with a value times mean of a value, of several arms.
 
     The tallies hold the units, the units with a value, the sum of the values and the sum of their
@@ -153,17 +154,6 @@ class RevenuePosterior:
     def density(self, coordinates: FloatArray) -> FloatArray:
         """Return the densities of the logarithms."""
         return self.shape.density(coordinates - self.log_scale[:, None])
-
-    def values(self, coordinates: FloatArray) -> FloatArray:
-        """Return the means of these logarithms."""
-        means: FloatArray = np.exp(coordinates)
-        return means
-
-    def coordinates(self, values: FloatArray) -> FloatArray:
-        """Return the logarithms of these means; minus infinity at and below 0."""
-        with np.errstate(divide="ignore"):
-            logs: FloatArray = np.log(np.maximum(values, 0.0))
-        return logs
 
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Return that of the logit."""
