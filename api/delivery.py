@@ -203,7 +203,7 @@ class Delivery:
         self.in_flight_bytes -= size
         segment = position.segment
         if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            self._quarantine(position, error.str())  # no repetition makes it smaller
+            self._quarantine(position, error.str())  # no retry makes it smaller
         elif error is not None:
             self._log_refusal(topic, error)
             self._queue_again(position, error)
@@ -253,7 +253,7 @@ class Delivery:
         self._spool.quarantine(position.segment, position.offset, reason)
 
     def _replace_producer(self) -> None:
-        # It gives everything back; sequences make a repetition harmless.
+        # It gives everything back; sequences make a duplicate harmless.
         retire(self._producer)
         self._producer = self._new_producer()
         self._is_broken = False

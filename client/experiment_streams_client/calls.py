@@ -33,7 +33,7 @@ PAGE_LIMIT = 200
 """Experiments of one page: as many as the API gives at most."""
 
 MAX_WAIT_S = 5.0
-"""Longest pause before a repetition, whatever the API asks for, in seconds."""
+"""Longest pause before a retry, whatever the API asks for, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,7 @@ def _head(stats: Stats) -> Text:
         f" ({stats.experiment_id}) {stats.type} by {stats.unit}, ",
         _status(stats.status),
         f"\n{stats.total_assignments:,} assignments, {stats.total_observations:,} observations, "
-        f"{stats.duplicates:,} repetitions not counted{as_of}",
+        f"{stats.duplicates:,} duplicates not counted{as_of}",
     )
 
 

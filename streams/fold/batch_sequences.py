@@ -19,7 +19,7 @@ would count again: that takes more than a thousand newer processes within the li
 
 MAX_GAPS = 256
 """Gaps remembered per sender. Beyond, the oldest is given up: a batch that arrives in it after all
-is refused (`SEQUENCE_WINDOW_PASSED`), since nothing tells it from a repetition."""
+is refused (`SEQUENCE_WINDOW_PASSED`), since nothing tells it from a duplicate."""
 
 MAX_GAPS_OF_ALL = 16_384
 """Gaps remembered of all senders, so that the progress record stays below 300 kB. Beyond, the
@@ -151,7 +151,7 @@ class _Sender:
         if sequence < self.floor:
             raise EventError(
                 "SEQUENCE_WINDOW_PASSED",
-                f"sequence == {sequence}, must be >= {self.floor} to be told from a repetition",
+                f"sequence == {sequence}, must be >= {self.floor} to be told from a duplicate",
                 "sequence",
             )
         index = bisect_right(self.gaps, sequence, key=lambda gap: gap[0]) - 1

@@ -9,7 +9,7 @@ was assigned holds the variant of its first assignment; each further variant get
 Keys and event ids are 60 bits of uniform hashes,
 which Python keeps in 32 bytes instead of the 48 that 64 bits take. Among ten million entries of one
 window any two collide with a probability of 4.3e-5 (n**2 / 2**61); then two units are one, or one
-event is taken for a repetition.
+event is taken for a duplicate.
 
 Entries live in buckets of the assignment's time. A bucket has a *deadline*, after which none of its
 assignments can be observed; the *horizon* is the time up to which deadlines have passed, and moves
@@ -72,13 +72,13 @@ def entry(value: int, event: int) -> int:
     return value << _TOTAL_SHIFT | event
 
 
-class Repetition(Enum):
+class Duplicate(Enum):
     """Answer for an event that has been counted before."""
 
     SEEN = "seen"
 
 
-SEEN: Final = Repetition.SEEN
+SEEN: Final = Duplicate.SEEN
 
 
 class Admission(IntEnum):
@@ -133,20 +133,20 @@ class Window:
 
     def observe(
         self, assigned_at_ms: int, window_s: int, unit: int, event: int, value: int, now_ms: int
-    ) -> int | Repetition | None:
-        """Remember an observation of a unit, unless it is a repetition.
+    ) -> int | Duplicate | None:
+        """Remember an observation of a unit, unless it is a duplicate.
 
         Args:
             assigned_at_ms: Time of the unit's assignment.
             window_s: Attribution window of the assignment; 0 for no limit.
             unit: Key of the unit and the metric.
-            event: Id of the event; 0 for none, and then it cannot be a repetition.
+            event: Id of the event; 0 for none, and then it cannot be a duplicate.
             value: The observation, in micro-units.
             now_ms: Time that the broker's clock has reached at least. An assignment that claims to
                 be of a later time lets nothing be forgotten for that.
 
         Returns:
-            The unit's value before; None if it had none; `SEEN` for a repetition.
+            The unit's value before; None if it had none; `SEEN` for a duplicate.
 
         Raises:
             EventError: the bucket has been forgotten (`DEDUPLICATION_WINDOW_PASSED`), nothing older
@@ -232,7 +232,7 @@ class Window:
         self._size += len(new)
 
     def admit(self, unit: int, variant: int, n_variants: int) -> Admission:
-        """Remember an assignment without deadline, unless it is a repetition.
+        """Remember an assignment without deadline, unless it is a duplicate.
 
         A unit counts once for every variant it was assigned to, whatever the times of its receipts:
         it has a second one of the same variant only if the first could not be looked up, and then
@@ -365,7 +365,7 @@ class Window:
             raise (MemoryFullError if is_evicted else EventError)(
                 "DEDUPLICATION_WINDOW_PASSED",
                 "the assignment is so old that its events are no longer remembered, "
-                "and this one cannot be told from a repetition",
+                "and this one cannot be told from a duplicate",
                 "assignmentId",
             )
         if self._size >= self._limit:

@@ -38,7 +38,7 @@ class ClusterError(ConfigurationError):
     """The cluster does not let this process in, or not do what it must.
 
     `KAFKA_TLS_FAILED`, `KAFKA_AUTHENTICATION_FAILED`, `KAFKA_PROTOCOL_MISMATCH`,
-    `KAFKA_ACCESS_DENIED`: with these settings no repetition helps.
+    `KAFKA_ACCESS_DENIED`: with these settings no retry helps.
     """
 
     def __init__(self, code: str, message: str, path: str = "") -> None:

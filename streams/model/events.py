@@ -55,7 +55,7 @@ class ImpressionBatch:
     Attributes:
         incarnation: 64-bit number drawn by the sending process at its start, unsigned.
         partition: Partition the sender chose; sequences count per (incarnation, partition).
-        sequence: Number of the batch, from 0, without gaps. A sequence seen before is a repetition.
+        sequence: Number of the batch, from 0, without gaps. A sequence seen before is a duplicate.
     """
 
     incarnation: int

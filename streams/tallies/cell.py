@@ -198,7 +198,7 @@ class Cell:
         duplicates: Observations not counted because they had been counted before.
         variants: Tally of every variant seen, by index, in order of the indices.
         unremembered: Events not counted because the memory was too small to tell them from
-            repetitions.
+            duplicates.
         crossed_units: Units assigned to more than one variant.
         most_events: Observations of the unit that has most of one metric, where it has several.
         full_units: Units with so many observations of one metric that further ones do not count;

@@ -38,7 +38,7 @@ def test_the_engine_counts_exactly_what_the_demo_sends() -> None:
     report = json.loads(done.stdout)
     assert report["exact"]
     assert all(line["exact"] for line in report["lines"])
-    assert report["repetitions"] > 0
+    assert report["duplicates"] > 0
     assert report["notEnrolled"] > 0
     for trial in TRIALS:
         of_trial = [line for line in report["lines"] if line["experiment"] == trial.config["name"]]

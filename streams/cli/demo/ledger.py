@@ -51,9 +51,9 @@ class Ledger:
     """What was sent.
 
     Attributes:
-        assignments_answered: Assignments the API answered with a receipt, repetitions included.
+        assignments_answered: Assignments the API answered with a receipt, duplicates included.
         not_enrolled: Assignments it answered without one.
-        observations_sent: Observations handed over, repetitions included.
+        observations_sent: Observations handed over, duplicates included.
     """
 
     assignments_answered: int = 0
@@ -73,7 +73,7 @@ class Ledger:
         self._units[assignment.variant_id].add(assignment.id)
 
     def observed(self, variant_id: str, observation: ObservationRequest) -> None:
-        """Write down an observation that is handed over; call it for every repetition too."""
+        """Write down an observation that is handed over; call it for every duplicate too."""
         self.observations_sent += 1
         events = self._events[variant_id, observation.metric]
         name = (observation.assignment_id, observation.event_id or "")

@@ -28,10 +28,10 @@ class Report:
     Attributes:
         lines: What was sent beside what was counted.
         stats: The last statistics of every experiment.
-        assignments: Assignments answered, repetitions included.
+        assignments: Assignments answered, duplicates included.
         not_enrolled: Visitors outside of an experiment's traffic.
-        observations: Observations sent, repetitions included.
-        repetitions: Those of them that must not count.
+        observations: Observations sent, duplicates included.
+        duplicates: Those of them that must not count.
         settled_in_s: Seconds from the last event until every count was right; None if never.
     """
 
@@ -40,7 +40,7 @@ class Report:
     assignments: int
     not_enrolled: int
     observations: int
-    repetitions: int
+    duplicates: int
     settled_in_s: float | None
 
     @property
@@ -56,7 +56,7 @@ class Report:
             "assignmentsAnswered": self.assignments,
             "notEnrolled": self.not_enrolled,
             "observationsSent": self.observations,
-            "repetitions": self.repetitions,
+            "duplicates": self.duplicates,
             "lines": [
                 {
                     "experiment": line.experiment,
@@ -76,7 +76,7 @@ class Report:
         terminal.out.print(comparison(self.lines))
         terminal.out.print(
             f"\n{self.assignments:,} assignments answered, {self.not_enrolled:,} not enrolled; "
-            f"{self.observations:,} observations sent, {self.repetitions:,} of them repetitions "
+            f"{self.observations:,} observations sent, {self.duplicates:,} of them duplicates "
             "that must not count."
         )
         if self.is_exact:
@@ -112,7 +112,7 @@ async def settled(
                 assignments=ledger.assignments_answered,
                 not_enrolled=ledger.not_enrolled,
                 observations=ledger.observations_sent,
-                repetitions=ledger.duplicates,
+                duplicates=ledger.duplicates,
                 settled_in_s=None if exact_since is None else round(exact_since - begin, 3),
             )
         await asyncio.sleep(LOOK_EVERY_S)
