@@ -27,10 +27,10 @@ from streams.wire.records import TIME_LIMIT_MS
 _NEWEST = library.current("observation")
 _READABLE = is_plain(_NEWEST.parsed)
 # Header and length of the receipt: zigzag 2 * 75 is 150, of which seven bits go first.
-_START = SINGLE_OBJECT_MARK + _NEWEST.fingerprint + bytes([2 * RECEIPT_LENGTH & 127 | 128, 1])
-_PREFIX = np.frombuffer(_START, np.uint8)
-_PREFIX_COLUMNS = np.arange(len(_START))
-_METRIC = len(_START) + RECEIPT_LENGTH
+PLAIN_START = SINGLE_OBJECT_MARK + _NEWEST.fingerprint + bytes([2 * RECEIPT_LENGTH & 127 | 128, 1])
+_PREFIX = np.frombuffer(PLAIN_START, np.uint8)
+_PREFIX_COLUMNS = np.arange(len(PLAIN_START))
+_METRIC = len(PLAIN_START) + RECEIPT_LENGTH
 _SLACK = bytes(1024)  # so that what a wrong length points at can be looked at
 PLAIN_BYTES = 256
 """Bytes that a plain observation has at most; what is longer is not copied."""
@@ -82,7 +82,7 @@ def read_plain_observations(
     named_by = np.fromiter(map(index.__getitem__, metrics), np.int64, len(metrics))
     event_ids = _slices(joined, event_at, event_end)
     # Rows of a view over every place: copied as they are, and not byte by byte.
-    receipts = sliding_window_view(data, RECEIPT_LENGTH)[starts + len(_START)]
+    receipts = sliding_window_view(data, RECEIPT_LENGTH)[starts + len(PLAIN_START)]
     # What is not ASCII may not be UTF-8 either.
     if receipts.max(initial=0) >= _MORE:
         plain &= (receipts < _MORE).all(axis=1)
