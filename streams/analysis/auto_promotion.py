@@ -1,4 +1,4 @@
-"""Automatic commands: promotion of a certain winner, and roll-back of a harmful one."""
+"""Automatic commands: promotion of a declared winner, and rollback of a harmful one."""
 
 from __future__ import annotations
 

@@ -34,16 +34,18 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
 
     While it is running or paused, the first of these that holds:
 
-    1. `investigate`: observed counts deviate from the configured split, some units could not be
-       remembered or are in several variants, or values of the primary metric are not of the
+    1. `investigate`: observed counts deviate from the configured split; more than 0.1 % of the
+       assignments or observations were not counted because the deduplication window was full; more
+       than 1 % of the units are in several variants; or values of the primary metric are not of the
        declared kind. Nothing is concluded from such data.
     2. `stop_guardrail`: a variant harms a guardrail metric by more than is tolerated, by
        always-valid p-values that hold for all guardrails and variants together.
-    3. `conclude_winner`: every variant has `min_sample_size` units; the leader's P(best) reaches
+    3. `conclude_winner`: every variant has `min_sample_size` units and, unless the metric is
+       binary, `MIN_UNITS_WITH_VALUE` units with a value; the leader's P(best) reaches
        `significance_threshold` (and under `bayesian_ab` the `early_stopping_threshold`); and the
        confidence sequence of its lead over each other variant lies above 0.
-    4. `conclude_no_difference`: all those sequences lie within `NEGLIGIBLE_DIFFERENCE` of the
-       leader's mean.
+    4. `conclude_no_difference`: every variant has the units that a winner needs, and all those
+       sequences lie within `NEGLIGIBLE_DIFFERENCE` of the leader's mean.
     5. `continue`.
 
     The sequences bound the probability that the rule *ever* declares a winner that is not strictly

@@ -1,4 +1,4 @@
-"""How often a process that folds looks for cyclic garbage: seldom."""
+"""Thresholds of the cyclic garbage collector in processes that fold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one partition of a stream has told so far, and how it is kept and restored.
+"""State of one source partition, and its recovery.
 
 The state is the cells, the windows and the sequences up to one offset. `take_changes` gives out
 what changed, to be written in any order, and then the progress, to be written last and alone. A

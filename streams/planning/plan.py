@@ -1,4 +1,4 @@
-"""All that is told of an experiment that is being planned."""
+"""Result of planning an experiment."""
 
 from __future__ import annotations
 

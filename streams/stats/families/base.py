@@ -1,4 +1,4 @@
-"""Interface of the families: all that depends on the kind of a metric."""
+"""Interface of the metric families: kind inference, priors and posterior of a metric kind."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ class VariantMetric:
 
 
 class Family(ABC):
-    """All that depends on the kind of a metric; a subclass per kind.
+    """Declarations and posterior of a metric kind; a subclass per kind.
+
+    Code specific to `binary` and `ratio` is in `streams.analysis.binary_once` and
+    `streams.analysis.ratios`.
 
     Attributes:
         kind: The kind.

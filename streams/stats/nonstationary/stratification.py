@@ -1,7 +1,7 @@
-"""Periods as strata: a base rate that drifts while weights move cannot turn the winner round.
+"""Stratification by period, against Simpson's paradox when base rate and allocation both change.
 
 Under a bandit that moves the weights, each variant has units of other periods. If the base rate
-drifts as well, pooled means compare weekdays with weekends (Simpson's paradox). Within one period
+drifts as well, pooled means compare weekdays with weekends. Within one period
 the variants are comparable, so they are compared within periods, and the periods put together with
 the same weights for all variants.
 """

@@ -2,8 +2,8 @@
 
 A comparison is read in up to two ways, which share its error:
 
-- as a confidence sequence, which holds at any time: exact for values with a bound (`confseq`),
-  asymptotic for others;
+- as a confidence sequence, which holds at any time: exact for values with a bound
+  (`bounded_radius`), asymptotic for others (`asymptotic_radius`);
 - if a number of units was planned, as *planned*: from that number on, the interval of a fixed test,
   a little wider, which keeps the width it had there.
 
@@ -53,7 +53,7 @@ def intervals(compared: Contrast, alpha: float, planned_units: int = 0) -> Inter
     """Return where mean a minus mean b lies, at every look at once.
 
     When the difference drifts, what is covered is its average with the weights h; when h is
-    estimated, too (`contrast`), the ends are as exact as that, and their signs are exact.
+    estimated, too (`overlap_contrast`), the ends are as exact as that, and their signs are exact.
 
     Args:
         compared: The contrasts.

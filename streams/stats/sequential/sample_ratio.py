@@ -140,7 +140,7 @@ def under_moving_weights(assigned: Assigned, units: ArrayLike) -> SampleRatio:
         InvalidParameterError: `units` is negative, or `largest` below 1.
 
     Source: the propensities are divided out as in arXiv 2011.03567; the bets on the mean are those
-        of `confseq`.
+        of the Python package `confseq`.
     """
     total = np.asarray(units, dtype=np.float64)[..., None]
     if not np.all(total >= 0.0):
