@@ -19,6 +19,8 @@ from streams.local.children import free_port
 from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
 from streams.settings import Settings
+from streams.wire.records import SINGLE_OBJECT
+from streams.wire.schema_gate import readable
 from tests.brokers.kafka import KafkaMissingError, kafka_cluster
 from tests.schemas.next_version import copy_with_next_version
 
@@ -210,6 +212,13 @@ def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def newest_schemas() -> Iterator[None]:
+    """Undo what a gate of the test has allowed: all of a process share the codec it governs."""
+    yield
+    SINGLE_OBJECT.write(readable())
 
 
 @pytest.fixture
