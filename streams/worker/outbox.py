@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import faust
+from faust.exceptions import NotReady
 from faust.types import RecordMetadata
+
+from streams.model.errors import DependencyError
 
 CHUNK_RECORDS = 2_000
 """Most records sent together: more than a usual batch writes, in some 20 ms."""
@@ -46,6 +49,7 @@ async def deliver(
     Raises:
         TimeoutError: a chunk took longer.
         KafkaError: the broker refused one.
+        DependencyError: the producer of a worker that stops has stopped.
     """
     # Directly to the producer: a topic's `send` supports serializers, sensors and attachments, and
     # takes longer than the producer itself.
@@ -54,17 +58,20 @@ async def deliver(
     delivered: list[RecordMetadata] = []
     for chunk in chunks(records):
         async with asyncio.timeout(timeout):
-            sent = [
-                await producer.send(
-                    name,
-                    record.key,
-                    record.value,
-                    record.partition,
-                    _seconds(record.timestamp_ms),
-                    record.headers,
-                )
-                for record in chunk
-            ]
+            try:
+                sent = [
+                    await producer.send(
+                        name,
+                        record.key,
+                        record.value,
+                        record.partition,
+                        _seconds(record.timestamp_ms),
+                        record.headers,
+                    )
+                    for record in chunk
+                ]
+            except NotReady as error:
+                raise DependencyError("kafka", str(error)) from error
             delivered += await asyncio.gather(*sent)
     return delivered
 
