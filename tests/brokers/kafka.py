@@ -200,7 +200,9 @@ offsets.topic.num.partitions=4
 offsets.topic.replication.factor={replicas}
 transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr={in_sync}
-# Tests write records of years ago, which retention would take from under them.
+# Tests write records of years ago, which retention would take from under them: at the first check,
+# 30 s after the start, and at every further one.
+log.initial.task.delay.ms=86400000
 log.retention.check.interval.ms=86400000
 """
         )
