@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -50,6 +51,11 @@ def install(python: Path, *requirements: str) -> None:
 def archives(tmp_path_factory):
     """Folder with the wheels, each built from its source distribution, and those."""
     folder = tmp_path_factory.mktemp("archives")
+    sources = tmp_path_factory.mktemp("sources")  # a build writes beside the sources
+    for name in ("streams", "schemas", "api", "client"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, sources)
     build = """
 import os, sys
 from pathlib import Path
@@ -59,8 +65,8 @@ import importlib
 backend = importlib.import_module("backend" if sys.argv[3:] else "setuptools.build_meta")
 print(backend.build_sdist(sys.argv[2]))
 """
-    for project, path in (("client", [str(ROOT / "client")]), (".", [])):
-        command = [sys.executable, "-c", build, str(ROOT / project), str(folder), *path]
+    for project, path in (("client", [str(sources / "client")]), (".", [])):
+        command = [sys.executable, "-c", build, str(sources / project), str(folder), *path]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
     for archive in sorted(folder.glob("*.tar.gz")):
