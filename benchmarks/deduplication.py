@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 import psutil
 
 from benchmarks.fold import ATTRIBUTION_S, EXPERIMENTS, MICRO, NOW_MS, PARTITIONS
-from streams.fold.deduplication import Window
+from streams.fold.deduplication import DeduplicationWindow
 from streams.fold.garbage_collection import collect_seldom
 from streams.fold.segments import Piece, Segment
 
@@ -28,7 +28,7 @@ BATCH = 20_000
 SPREAD_MS = 2 * 86_400_000
 SEED = 1
 
-Windows = list[list[Window]]
+Windows = list[list[DeduplicationWindow]]
 """By partition and experiment."""
 
 
@@ -95,7 +95,10 @@ def measure(events: int) -> Cost:
 
 def _new_windows(limit: int) -> Windows:
     return [
-        [Window(partition * EXPERIMENTS + number, limit) for number in range(EXPERIMENTS)]
+        [
+            DeduplicationWindow(partition * EXPERIMENTS + number, limit)
+            for number in range(EXPERIMENTS)
+        ]
         for partition in range(PARTITIONS)
     ]
 
@@ -114,7 +117,7 @@ def _fill(windows: Windows, events: int) -> Iterator[tuple[list[Segment], list[s
             yield window.take(start)
 
 
-def _restored(segments: Iterable[Segment], limit: int) -> list[Window]:
+def _restored(segments: Iterable[Segment], limit: int) -> list[DeduplicationWindow]:
     """Return windows built from segments, as `PartitionFold.restore` builds them."""
     read: dict[int, list[tuple[Segment, Piece]]] = {}
     for segment in segments:
@@ -122,7 +125,7 @@ def _restored(segments: Iterable[Segment], limit: int) -> list[Window]:
         read.setdefault(piece.experiment, []).append((segment, piece))
     windows = []
     for number, pieces in read.items():
-        window = Window(number, limit)
+        window = DeduplicationWindow(number, limit)
         window.restore(pieces)
         windows.append(window)
     return windows

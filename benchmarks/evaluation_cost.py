@@ -19,7 +19,7 @@ from benchmarks.posteriors import tallied
 from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.policies.arm_posteriors import best_arm
+from streams.policies.arm_posteriors import best_of_arms
 from streams.stats.bayes.lift import lifts_vs_control
 from streams.stats.bayes.value_remaining import relative_value_remaining
 from streams.stats.direction import Direction
@@ -85,7 +85,7 @@ def _evaluation(policy: str, n_variants: int, n_metrics: int) -> Callable[[], ob
     tally = Tally(1, 2, 0, variants)
 
     def run() -> object:
-        best_arm.cache_clear()  # what is remembered of the last round
+        best_of_arms.cache_clear()  # what is remembered of the last round
         return evaluate(experiment, tally, ())
 
     return run

@@ -29,8 +29,9 @@ from api.http.models.responses import (
     Readiness,
 )
 from api.http.routing import Body, Endpoint
-from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.stats_response import Stats
+from streams.experiments.update import ExperimentUpdate
 from streams.model.events import CommandKind
 
 _EXPERIMENT = "/experiments/{experiment_id}"

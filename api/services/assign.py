@@ -15,7 +15,7 @@ from api.services.logged_context import logged_context
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import RunningExperiment
 from streams.experiments.assignment import Assigner, Assignment, Reason
-from streams.experiments.definition import UnitKind
+from streams.experiments.config import UnitKind
 from streams.model.errors import EngineError, InputError, ReceiptError
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
 from streams.model.times import unit_hint

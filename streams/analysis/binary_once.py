@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.model.quantities import MICRO
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import VariantTally

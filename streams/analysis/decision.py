@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.statistics import (
     Comparison,

@@ -27,7 +27,7 @@ from streams.stats.sequential.comparison import (
     pairwise_error,
 )
 
-MISMATCH_ERROR = 0.001
+SRM_ALPHA = 0.001
 """P-value of the sample ratio at which nothing is concluded any more: one experiment in a thousand,
 in all of its life, is halted by chance alone."""
 
@@ -118,7 +118,7 @@ def _sample_ratio(traffic: Traffic) -> SampleRatio:
     found = traffic.sample_ratio()
     p_value = float(found.p_value)
     ratios = tuple(_or_none(ratio) for ratio in found.ratios.tolist())
-    return SampleRatio(p_value, p_value < MISMATCH_ERROR, ratios)
+    return SampleRatio(p_value, p_value < SRM_ALPHA, ratios)
 
 
 def _or_none(value: float) -> float | None:

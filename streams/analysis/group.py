@@ -10,7 +10,7 @@ from streams.analysis.contrasts import Traffic
 from streams.analysis.metric_input import MetricInput, SingleInput
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.analysis.ratios import RatioInput
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.policies.base import Policy
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 

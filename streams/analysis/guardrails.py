@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from streams.analysis.group import Group
 from streams.analysis.metric_analysis import MetricAnalysis
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.experiments.statistics import Guardrail
 from streams.stats.kinds import MetricKind
 from streams.stats.sequential.comparison import p_values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streams.analysis.group import Group, GroupPlan
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Phase
 from streams.model.quantities import ALLOCATION_TOTAL

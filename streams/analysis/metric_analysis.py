@@ -9,7 +9,7 @@ from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.group import Group
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_input import MetricInput
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.experiments.statistics import MetricModel, MetricRole, Periods
 from streams.policies.arm_posteriors import best_under
 from streams.stats.bayes.best import Best

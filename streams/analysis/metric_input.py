@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from streams.analysis.contrasts import MetricContrasts, Traffic
 from streams.analysis.primary_periods import PrimaryPeriods
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.experiments.metrics import MetricSpec
 from streams.experiments.statistics import MetricRole
 from streams.policies.arms import arms_of

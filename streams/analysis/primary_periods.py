@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.stats.nonstationary.periods import read_periods
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally, VariantTally

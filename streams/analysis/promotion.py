@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import RecommendedAction

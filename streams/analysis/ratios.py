@@ -15,7 +15,7 @@ import numpy as np
 
 from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE, MetricContrasts, Traffic
 from streams.analysis.metric_input import MetricInput
-from streams.experiments.definition import ExperimentConfig
+from streams.experiments.config import ExperimentConfig
 from streams.model.errors import InvalidParameterError
 from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray

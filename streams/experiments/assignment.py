@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from streams.experiments.config import UnitKind
 from streams.experiments.contextual import scorer_of
-from streams.experiments.definition import UnitKind
 from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Phase

@@ -12,8 +12,9 @@ from typing import Any, assert_never
 
 from pydantic import Field
 
-from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate, updated
+from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE, Phase, Promotion, weight_of_share
+from streams.experiments.update import ExperimentUpdate, updated
 from streams.model.errors import InputError, TransitionError, quoted
 from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id, variant_id

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from streams.experiments.definition import ExperimentConfig, ExperimentDefinition
+from streams.experiments.config import ExperimentConfig
+from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.metrics import MetricSpec
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.stats.families.registry import FAMILIES

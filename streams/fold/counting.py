@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.fold.deduplication import SEEN, MemoryFullError, deadlines, entry
+from streams.fold.deduplication import SEEN, WindowFullError, deadlines, entry
 from streams.fold.measuring import CountedObservation
 from streams.fold.metric_slots import check_slot, take_slot
 from streams.fold.partition import Ledger
@@ -121,15 +121,15 @@ def count_new_units(
             if len(known) < piece.stop - piece.start:
                 new = _column(units, places), _column(entries, places)
                 try:
-                    observed = worths = _column(values, places)
+                    observed = bounded = _column(values, places)
                     if measurement is not None:
-                        worths = measurement.worths(_column(names, places), observed)
+                        bounded = measurement.bounded(_column(names, places), observed)
                     ledger.builder.add_first_values(
                         _column(offsets, places)[-1],
                         _column(keys, places),
-                        worths,
+                        bounded,
                         _column(times, places),
-                        None if worths is observed else observed,
+                        None if bounded is observed else observed,
                     )
                 except Exception:  # noqa: BLE001 - nothing was added, and one by one it is seen why
                     left += _range(piece) if isinstance(places, slice) else places
@@ -220,7 +220,7 @@ def _count_one_by_one(
             )
             measurement.count(builder, ledger.window, counted)
         except Exception as error:  # noqa: BLE001 - one event's must not cost the others
-            if isinstance(error, MemoryFullError) and offset > builder.folded:
+            if isinstance(error, WindowFullError) and offset > builder.folded:
                 builder.add_unremembered(offset)
             yield row, error
 

@@ -60,7 +60,7 @@ _SLACK = 512  # entries that segments may cost beyond twice the bucket, so that 
 
 
 def deadlines(assigned_at_ms: NDArray[np.int64], windows_s: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the deadlines of the buckets of many assignments, as `Window.observe` has them."""
+    """Return the deadlines of the buckets of many assignments, as `observe` has them."""
     spans_ms = windows_s * 1000
     widths_ms = np.maximum(spans_ms // BUCKETS_PER_WINDOW, 1)
     ends = assigned_at_ms - assigned_at_ms % widths_ms + widths_ms + spans_ms
@@ -84,7 +84,7 @@ SEEN: Final = Duplicate.SEEN
 class Admission(IntEnum):
     """Answer for an assignment."""
 
-    REPEATED = 0
+    DUPLICATE = 0
     """It has been counted before."""
     NEW = 1
     """It counts."""
@@ -92,11 +92,11 @@ class Admission(IntEnum):
     """It counts, and with it its unit is in a second variant."""
 
 
-class MemoryFullError(EventError):
+class WindowFullError(EventError):
     """An event cannot be counted because the memory was too small for all that must be kept."""
 
 
-class Window:
+class DeduplicationWindow:
     """Memory of one experiment in one partition.
 
     Args:
@@ -152,7 +152,7 @@ class Window:
             EventError: the bucket has been forgotten (`DEDUPLICATION_WINDOW_PASSED`), nothing older
                 is left to make room (`DEDUPLICATION_WINDOW_FULL`), the unit has as many events as
                 count (`TOO_MANY_EVENTS`), or its value would leave its bound
-                (`UNIT_TOTAL_OUT_OF_RANGE`). A `MemoryFullError` if more memory would have helped.
+                (`UNIT_TOTAL_OUT_OF_RANGE`). A `WindowFullError` if more memory would have helped.
         """
         deadline = _deadline(assigned_at_ms, window_s)
         bucket = self._buckets.get(deadline)
@@ -245,7 +245,7 @@ class Window:
                 and a unit may be in one of each phase.
 
         Raises:
-            MemoryFullError: there is no room (`DEDUPLICATION_WINDOW_FULL`).
+            WindowFullError: there is no room (`DEDUPLICATION_WINDOW_FULL`).
         """
         bucket = self._buckets.get(NO_DEADLINE)
         if bucket is None:
@@ -254,7 +254,7 @@ class Window:
         further = (unit ^ (variant + 1) * _SPREAD) & KEY_MASK
         known = entries.get(unit)
         if (known is not None and known >> 1 == variant) or further in entries:
-            return Admission.REPEATED
+            return Admission.DUPLICATE
         if self._size >= self._limit:
             self._make_room(NO_DEADLINE)
         self._size += 1
@@ -362,7 +362,7 @@ class Window:
         """Return a new bucket, whose first assignment also tells that its time has come."""
         if deadline <= self.horizon:
             is_evicted = deadline <= (self.marked(_EVICTED) or -1)
-            raise (MemoryFullError if is_evicted else EventError)(
+            raise (WindowFullError if is_evicted else EventError)(
                 "DEDUPLICATION_WINDOW_PASSED",
                 "the assignment is so old that its events are no longer remembered, "
                 "and this one cannot be told from a duplicate",
@@ -380,7 +380,7 @@ class Window:
     def _make_room(self, deadline: int) -> None:
         """Forget older buckets than the one with `deadline`, the oldest first."""
         if self._first >= deadline:
-            raise MemoryFullError(
+            raise WindowFullError(
                 "DEDUPLICATION_WINDOW_FULL",
                 f"{self._size} events of the experiment are remembered in this partition, "
                 "and none is older than this one",

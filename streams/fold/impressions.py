@@ -8,7 +8,7 @@ from itertools import compress
 from typing import TypeVar
 
 from schemas.codec import Codec
-from streams.fold.deduplication import KEY_MASK, Admission, MemoryFullError, Window
+from streams.fold.deduplication import KEY_MASK, Admission, DeduplicationWindow, WindowFullError
 from streams.fold.partition import DEFAULT_LIMIT, PartitionFold, Refusal
 from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty, never
 from streams.fold.refusals import by_code, refusal
@@ -199,19 +199,19 @@ class _Admitted:
     refused: EventError | None
 
 
-def _admit(window: Window, group: ImpressionGroup, n_variants: int) -> _Admitted:
+def _admit(window: DeduplicationWindow, group: ImpressionGroup, n_variants: int) -> _Admitted:
     refused: EventError | None = None
     answers = []
     unremembered = 0
     for unit, variant in zip(group.units, group.variants, strict=True):
         try:
             answers.append(window.admit(unit & KEY_MASK, variant, n_variants))
-        except MemoryFullError as error:
-            answers.append(Admission.REPEATED)
+        except WindowFullError as error:
+            answers.append(Admission.DUPLICATE)
             unremembered += 1
             refused = error
     return _Admitted(
-        [answer is not Admission.REPEATED for answer in answers],
+        [answer is not Admission.DUPLICATE for answer in answers],
         answers.count(Admission.CROSSED),
         unremembered,
         refused,

@@ -1,6 +1,6 @@
 """Observations counted as a plan wants them: bounded, by period, and with products of two metrics.
 
-Each change is the difference of what the unit is worth after an event and before it. So the sums
+Each change is the difference of what the unit counts after an event and before it. So the sums
 are those of the units as they are in the end, in whatever order their events came.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from streams.fold.deduplication import KEY_MASK, Window
+from streams.fold.deduplication import KEY_MASK, DeduplicationWindow
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder
 from streams.tallies.plan import Pair, Plan, clamped
@@ -100,17 +100,19 @@ class Measurement:
             if metric in accepted and value not in accepted[metric]
         ]
 
-    def worths(self, metrics: Sequence[str], values: list[int]) -> list[int]:
-        """Return what units are worth of which these are the only values."""
+    def bounded(self, metrics: Sequence[str], values: list[int]) -> list[int]:
+        """Return the bounded values of units of which these are the only ones."""
         if not self._bounds:
             return values
-        return [self._worth(metric, value) for metric, value in zip(metrics, values, strict=True)]
+        return [self._bounded(metric, value) for metric, value in zip(metrics, values, strict=True)]
 
-    def _worth(self, metric: str, total: int) -> int:
+    def _bounded(self, metric: str, total: int) -> int:
         bounds = self._bounds.get(metric)
         return total if bounds is None else clamped(total, *bounds)
 
-    def count(self, builder: CellBuilder, window: Window, counted: CountedObservation) -> None:
+    def count(
+        self, builder: CellBuilder, window: DeduplicationWindow, counted: CountedObservation
+    ) -> None:
         """Add an observation to a cell.
 
         Args:
@@ -124,9 +126,9 @@ class Measurement:
         bounds = self._bounds.get(metric)
         if bounds is not None:
             floor, cap = bounds
-            worth = clamped(known + change, floor, cap)
+            bounded = clamped(known + change, floor, cap)
             known = 0 if before is None else clamped(known, floor, cap)
-            change = worth - known
+            change = bounded - known
         builder.add_value(
             counted.offset,
             counted.key,
@@ -152,5 +154,5 @@ class Measurement:
                 (counted.identity ^ partner.metric_hash) & KEY_MASK,
             )
             if total is not None:
-                value = self._worth(partner.metric, total)
+                value = self._bounded(partner.metric, total)
                 builder.add_product((variant, propensity, partner.pair), change * value)

@@ -131,8 +131,8 @@ class ObservationFold(PartitionFold):
         elsewhere = places[:0]
         if rows.errors:
             places = places[rows.receipts.valid[places]]
-        if rows.homes is not None:
-            is_here = rows.homes[places] == self._partition
+        if rows.home_partitions is not None:
+            is_here = rows.home_partitions[places] == self._partition
             if not is_here.all():
                 elsewhere, places = places[~is_here], places[is_here]
         if self._only is not None:
@@ -200,12 +200,12 @@ class ObservationFold(PartitionFold):
         return passed
 
     def _take_misplaced(self, rows: VerifiedObservations, row: int) -> None:
-        assert rows.homes is not None  # noqa: S101 - else every row is at home
+        assert rows.home_partitions is not None  # noqa: S101 - else every row is at home
         columns = rows.read
         origin = (
             f"{self.source}:{self._partition}:{int(rows.offsets[row])}:{int(columns.places[row])}"
         )
-        found = columns.observation(row), int(rows.homes[row])
+        found = columns.observation(row), int(rows.home_partitions[row])
         self._misplaced.append(misplaced(*found, origin, int(rows.timestamps_ms[row])))
 
     def _recall(self, ledger: Ledger) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from streams.fold.batch_sequences import SequenceGuard
-from streams.fold.deduplication import Window
+from streams.fold.deduplication import DeduplicationWindow
 from streams.fold.measuring import Measurement
 from streams.fold.refusals import Refusal
 from streams.fold.segments import Piece, Segment
@@ -78,7 +78,7 @@ class Ledger:
 
     __slots__ = ("builder", "measurement", "metric_hashes", "openers", "plan", "window")
 
-    def __init__(self, builder: CellBuilder, window: Window) -> None:
+    def __init__(self, builder: CellBuilder, window: DeduplicationWindow) -> None:
         self.builder = builder
         self.window = window
         self.plan: Plan | None = None
@@ -277,5 +277,5 @@ class PartitionFold:
     def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
         return Ledger(
             CellBuilder(experiment, self.source, self._partition, cell),
-            Window(experiment, self._limit),
+            DeduplicationWindow(experiment, self._limit),
         )

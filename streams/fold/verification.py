@@ -25,7 +25,7 @@ class VerifiedObservations:
         read: The observations as they were read.
         receipts: What their receipts say.
         errors: Why a receipt is not valid, by row.
-        homes: Partition that the receipt belongs to; None where any partition counts it.
+        home_partitions: Partition that the receipt belongs to; None where any partition counts it.
         is_attributable: Whether the observation is of a time that its receipt allows.
         offsets: Offset of the record.
         timestamps_ms: Kafka timestamp of the record.
@@ -38,7 +38,7 @@ class VerifiedObservations:
     read: ObservationColumns
     receipts: ReceiptColumns
     errors: dict[int, Exception]
-    homes: NDArray[np.int64] | None
+    home_partitions: NDArray[np.int64] | None
     is_attributable: NDArray[np.bool_]
     offsets: NDArray[np.int64]
     timestamps_ms: NDArray[np.int64]
@@ -102,7 +102,7 @@ def verify(
         read,
         receipts,
         errors,
-        None if partitions is None else _homes(read, partitions),
+        None if partitions is None else _home_partitions(read, partitions),
         is_attributable,
         np.array(offsets, np.int64)[read.records],
         timestamps,
@@ -112,14 +112,14 @@ def verify(
     )
 
 
-def _homes(read: ObservationColumns, partitions: int) -> NDArray[np.int64]:
+def _home_partitions(read: ObservationColumns, partitions: int) -> NDArray[np.int64]:
     if len(read) < VECTORIZED_FROM:
         texts = [row.tobytes() for row in read.receipts]
         for row, text in read.other_receipts.items():
             texts[row] = text.encode()
         return np.array(partitions_of(texts, partitions), np.int64)
-    homes = partitions_of_rows(read.receipts, partitions)
+    home_partitions = partitions_of_rows(read.receipts, partitions)
     if read.other_receipts:
         others = [text.encode() for text in read.other_receipts.values()]
-        homes[list(read.other_receipts)] = partitions_of(others, partitions)
-    return homes
+        home_partitions[list(read.other_receipts)] = partitions_of(others, partitions)
+    return home_partitions

@@ -135,9 +135,9 @@ class Assumed:
 
 def _draw_counts(random: np.random.Generator, mean: float, n_units: int) -> Values:
     """Draw how many units have each count, so that millions of units cost what one does."""
-    law = stats.poisson(mean)
-    counts = np.arange(int(law.ppf(_TAIL)), int(law.isf(_TAIL)) + 1)
-    chances = law.pmf(counts)
+    distribution = stats.poisson(mean)
+    counts = np.arange(int(distribution.ppf(_TAIL)), int(distribution.isf(_TAIL)) + 1)
+    chances = distribution.pmf(counts)
     drawn = random.multinomial(n_units, chances / chances.sum()).tolist()
     pairs = [(count, units) for count, units in zip(counts.tolist(), drawn, strict=True) if units]
     return Values(

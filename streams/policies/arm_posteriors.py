@@ -37,7 +37,9 @@ def arm_posteriors(
 
 
 @lru_cache(maxsize=1)
-def best_arm(arms: tuple[Arm, ...], *, prior_alpha: float = 1.0, prior_beta: float = 1.0) -> Best:
+def best_of_arms(
+    arms: tuple[Arm, ...], *, prior_alpha: float = 1.0, prior_beta: float = 1.0
+) -> Best:
     """Return which arm is best by the posteriors of `arm_posteriors`.
 
     The last result is cached: the analysis and the policy ask about the same arms one after the
@@ -60,5 +62,5 @@ def best_under(
             same ones, and its cached result is used.
     """
     if is_binary and isinstance(policy, BetaPolicy):
-        return best_arm(arms, prior_alpha=policy.prior_alpha, prior_beta=policy.prior_beta)
+        return best_of_arms(arms, prior_alpha=policy.prior_alpha, prior_beta=policy.prior_beta)
     return best(posteriors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from streams.policies.arm_posteriors import best_arm
+from streams.policies.arm_posteriors import best_of_arms
 from streams.policies.base import Arm, BetaPolicy
 
 
@@ -21,5 +21,5 @@ class ThompsonSampling(BetaPolicy):
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return P(best) of each arm."""
-        winner = best_arm(tuple(arms), prior_alpha=self.prior_alpha, prior_beta=self.prior_beta)
-        return tuple(winner.probability.tolist())
+        found = best_of_arms(tuple(arms), prior_alpha=self.prior_alpha, prior_beta=self.prior_beta)
+        return tuple(found.probability.tolist())

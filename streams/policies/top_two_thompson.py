@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from streams.policies.arm_posteriors import arm_posteriors, best_arm
+from streams.policies.arm_posteriors import arm_posteriors, best_of_arms
 from streams.policies.base import Arm, BetaPolicy
 from streams.stats.bayes.best import best
 
@@ -41,8 +41,8 @@ class TopTwoThompson(BetaPolicy):
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return the probability of each arm to be played."""
-        winner = best_arm(tuple(arms), prior_alpha=self.prior_alpha, prior_beta=self.prior_beta)
-        first = winner.probability.tolist()
+        found = best_of_arms(tuple(arms), prior_alpha=self.prior_alpha, prior_beta=self.prior_beta)
+        first = found.probability.tolist()
         shares = [LEADER_SHARE * probability for probability in first]
         for leader, probability in enumerate(first):
             for arm, second in enumerate(self._challengers(arms, first, leader)):

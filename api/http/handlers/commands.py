@@ -13,8 +13,9 @@ from api.http.models.requests import ConcludeRequest
 from api.http.payloads import experiment_response
 from api.services.control import IdempotencyKey
 from api.strict_json import decode_object
-from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.definition_versions import unused
+from streams.experiments.update import ExperimentUpdate
 from streams.model.errors import InputError
 from streams.model.events import CommandKind
 from streams.model.ids import experiment_number

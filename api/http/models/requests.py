@@ -1,6 +1,6 @@
 """Requests of the API, for the server that checks them and the client that sends them.
 
-Definitions and updates of experiments are in `streams.experiments.definition`.
+Definitions and updates of experiments are in `streams.experiments.definition` and `update`.
 """
 
 from __future__ import annotations

@@ -101,12 +101,12 @@ class Progress:
         for unit, variant, propensity, value, assigned_at_ms, at_ms in rows:
             before = self._values.get(unit)
             total = self._values[unit] = value + (before or 0)
-            worth = None if before is None else clamped(before, log.floor, log.cap)
-            change = clamped(total, log.floor, log.cap) - (worth or 0)
+            bounded = None if before is None else clamped(before, log.floor, log.cap)
+            change = clamped(total, log.floor, log.cap) - (bounded or 0)
             key = variant, propensity, log.metric
-            self._observed.add_value(self._next(), key, worth, change, at_ms, None, value)
+            self._observed.add_value(self._next(), key, bounded, change, at_ms, None, value)
             if log.by_period:
-                self._observed.add_period_value(variant, worth, change, assigned_at_ms, at_ms)
+                self._observed.add_period_value(variant, bounded, change, assigned_at_ms, at_ms)
 
     def tally(self) -> Tally:
         """Return the sum of all that was added."""

@@ -249,7 +249,7 @@ def _support(family: Posteriors) -> tuple[FloatArray, FloatArray]:
 
 
 def _bells(family: Posteriors) -> tuple[FloatArray, FloatArray]:
-    return family.bells()
+    return family.modes_and_scales()
 
 
 def _interpolated(

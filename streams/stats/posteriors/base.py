@@ -48,7 +48,7 @@ class Posteriors(Protocol):
     def support(self) -> tuple[FloatArray, FloatArray]:
         """Return coordinates outside which an arm has a negligible mass; shape (n_arms,) each."""
 
-    def bells(self) -> tuple[FloatArray, FloatArray]:
+    def modes_and_scales(self) -> tuple[FloatArray, FloatArray]:
         """Return where the densities peak, and how wide they are there; shape (n_arms,) each.
 
         Width is the standard deviation of a normal law that bends as much at its peak, in units of

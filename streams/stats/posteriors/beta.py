@@ -116,7 +116,7 @@ class BetaPosterior:
         one parameter the limits do: Beta(a, b) is Gamma(a) / b, and the logit is normal if the
         other one is beyond `_NORMAL_SIZE`. Either errs by 1e-4 of a deviation at most.
         """
-        center, deviation = self.bells()
+        center, deviation = self.modes_and_scales()
         logits: FloatArray = center + deviation * special.ndtri(probability)
         lower, upper = self.support()
         least, most = np.minimum(self.alpha, self.beta), np.maximum(self.alpha, self.beta)
@@ -165,11 +165,11 @@ class BetaPosterior:
 
     def support(self) -> tuple[FloatArray, FloatArray]:
         """Return the logits between which all but 1e-12 of the mass lies."""
-        mode, _ = self.bells()
+        mode, _ = self.modes_and_scales()
         left, right = _reach(np.array([self.alpha, self.beta]), np.array([self.beta, self.alpha]))
         return mode - left, mode + right
 
-    def bells(self) -> tuple[FloatArray, FloatArray]:
+    def modes_and_scales(self) -> tuple[FloatArray, FloatArray]:
         """Return the logits at the peaks, and the widths there."""
         return np.log(self.alpha / self.beta), np.sqrt(1.0 / self.alpha + 1.0 / self.beta)
 

@@ -109,11 +109,11 @@ class GammaPosterior(LogCoordinates):
 
     def support(self) -> tuple[FloatArray, FloatArray]:
         """Return the log-rates between which all but 1e-12 of the mass lies."""
-        mode, _ = self.bells()
+        mode, _ = self.modes_and_scales()
         left, right = _reach(_DEPTH / self.shape)
         return mode - left, mode + right
 
-    def bells(self) -> tuple[FloatArray, FloatArray]:
+    def modes_and_scales(self) -> tuple[FloatArray, FloatArray]:
         """Return the log-rates at the peaks, and the widths there."""
         return np.log(self.shape / self.rate), 1.0 / np.sqrt(self.shape)
 

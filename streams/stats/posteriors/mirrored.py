@@ -37,9 +37,9 @@ class Mirrored:
         lower, upper = self.original.support()
         return -upper, -lower
 
-    def bells(self) -> tuple[FloatArray, FloatArray]:
+    def modes_and_scales(self) -> tuple[FloatArray, FloatArray]:
         """Return the peaks of `original` with their signs changed, and its widths."""
-        peak, width = self.original.bells()
+        peak, width = self.original.modes_and_scales()
         return -peak, width
 
     def density(self, coordinates: FloatArray) -> FloatArray:

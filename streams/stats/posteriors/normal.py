@@ -181,7 +181,7 @@ class NormalPosterior:
         reach = self.scale * np.sqrt(self.degrees * np.expm1(2.0 * _DEPTH / (self.degrees + 1.0)))
         return self.location - reach, self.location + reach
 
-    def bells(self) -> tuple[FloatArray, FloatArray]:
+    def modes_and_scales(self) -> tuple[FloatArray, FloatArray]:
         """Return the locations and scales."""
         return self.location, self.scale
 

@@ -146,9 +146,9 @@ class RevenuePosterior(LogCoordinates):
         lower, upper = self.shape.support()
         return self.log_scale + lower, self.log_scale + upper
 
-    def bells(self) -> tuple[FloatArray, FloatArray]:
+    def modes_and_scales(self) -> tuple[FloatArray, FloatArray]:
         """Return the logarithms at the peaks, and the widths there."""
-        peak, width = self.shape.bells()
+        peak, width = self.shape.modes_and_scales()
         return self.log_scale + peak, width
 
     def density(self, coordinates: FloatArray) -> FloatArray:

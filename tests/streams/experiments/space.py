@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import annotated_types
 from pydantic import BaseModel
 
-from streams.experiments.definition import ExperimentConfig, ExperimentDefinition, parse_definition
+from streams.experiments.config import ExperimentConfig
+from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.metrics import MetricSpec, PeriodSpec, PriorSpec

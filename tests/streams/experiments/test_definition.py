@@ -6,15 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic.alias_generators import to_camel
 
-from streams.experiments.definition import (
-    ExperimentUpdate,
-    UnitKind,
-    parse_definition,
-    updated,
-)
+from streams.experiments.config import UnitKind
+from streams.experiments.definition import parse_definition
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.metrics import MetricSpec
 from streams.experiments.statistics import MetricRole
+from streams.experiments.update import ExperimentUpdate, updated
 from streams.model.errors import InputError
 from streams.model.validation import parse
 from streams.stats.direction import Direction

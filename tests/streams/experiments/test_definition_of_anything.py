@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from streams.experiments.definition import ExperimentDefinition, ExperimentUpdate
+from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.update import ExperimentUpdate
 from streams.model.errors import PATH_CHARACTERS, InputError
 from streams.model.validation import parse
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.fold import impressions, observation_records
-from streams.fold.deduplication import Window
+from streams.fold.deduplication import DeduplicationWindow
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFold, ObservationFolding
 from streams.fold.records import Folding
@@ -196,7 +196,9 @@ def test_an_observation_that_breaks_its_fold_counts_the_same_in_any_batches(plac
             )
         else:
             name, target, at = (
-                ("observe", Window, 5) if place == "observe" else ("add_value", CellBuilder, 4)
+                ("observe", DeduplicationWindow, 5)
+                if place == "observe"
+                else ("add_value", CellBuilder, 4)
             )
             then = getattr(target, name)
             patch.setattr(target, name, raising(error, lambda *args: args[at] == 13, then))

@@ -45,7 +45,7 @@ def rows_of(*units, window_s=60, features=()):
         read=read,
         receipts=receipts,
         errors={},
-        homes=None,
+        home_partitions=None,
         is_attributable=ones,
         offsets=np.arange(10, 10 + n),
         timestamps_ms=np.full(n, NOW_MS),

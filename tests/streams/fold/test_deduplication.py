@@ -9,14 +9,14 @@ from streams.fold.deduplication import (
     SEEN,
     UNIT_TOTAL_LIMIT,
     Admission,
-    MemoryFullError,
-    Window,
+    DeduplicationWindow,
+    WindowFullError,
 )
 from streams.fold.segments import MAX_ENTRIES, Piece, Segment, chunks
 from streams.model.errors import EventError
 from streams.tallies.plan import MAX_EVENTS
 
-NEW, CROSSED, REPEATED = Admission.NEW, Admission.CROSSED, Admission.REPEATED
+NEW, CROSSED, REPEATED = Admission.NEW, Admission.CROSSED, Admission.DUPLICATE
 DAY_S = 86_400
 HOUR_MS = 3_600_000
 FAR = 1 << 47
@@ -31,13 +31,13 @@ def observe(window, at_ms, unit, event=0, value=1, window_s=DAY_S, now_ms=FAR):
 
 
 def restored(segments_by_key, limit=100):
-    window = Window(1, limit)
+    window = DeduplicationWindow(1, limit)
     window.restore([(segment, Piece.unpack(segment.body)) for segment in segments_by_key.values()])
     return window
 
 
 def test_a_unit_adds_up_and_every_event_counts_once():
-    window = Window(1, 100)
+    window = DeduplicationWindow(1, 100)
 
     answers = [
         observe(window, 0, unit=8, event=5, value=10),
@@ -54,7 +54,7 @@ def test_a_unit_adds_up_and_every_event_counts_once():
 
 
 def test_an_event_after_one_without_id_is_remembered_too():
-    window = Window(1, 100)
+    window = DeduplicationWindow(1, 100)
 
     answers = [
         observe(window, 0, unit=8, value=4),
@@ -66,7 +66,7 @@ def test_an_event_after_one_without_id_is_remembered_too():
 
 
 def test_an_entry_is_kept_as_long_as_its_assignment_can_be_observed():
-    window = Window(1, 100)
+    window = DeduplicationWindow(1, 100)
     observe(window, 0, unit=1, event=1)
 
     observe(window, 27 * HOUR_MS - 1, unit=2)
@@ -78,7 +78,7 @@ def test_an_entry_is_kept_as_long_as_its_assignment_can_be_observed():
 
 
 def test_without_an_attribution_window_nothing_is_forgotten():
-    window = Window(1, 100)
+    window = DeduplicationWindow(1, 100)
     observe(window, 0, unit=1, event=1, window_s=0)
     observe(window, 1 << 46, unit=2)
 
@@ -86,7 +86,7 @@ def test_without_an_attribution_window_nothing_is_forgotten():
 
 
 def test_an_assignment_from_the_future_lets_nothing_be_forgotten():
-    window = Window(1, 100)
+    window = DeduplicationWindow(1, 100)
     observe(window, 0, unit=1, event=1)
 
     observe(window, 1 << 46, unit=2, now_ms=HOUR_MS)
@@ -96,7 +96,7 @@ def test_an_assignment_from_the_future_lets_nothing_be_forgotten():
 
 
 def test_a_full_window_forgets_its_oldest_bucket_and_refuses_it_from_then_on():
-    window = Window(1, 3)
+    window = DeduplicationWindow(1, 3)
     for hour in (0, 1, 6):
         observe(window, hour * HOUR_MS, unit=hour + 1, event=1)
 
@@ -106,7 +106,7 @@ def test_a_full_window_forgets_its_oldest_bucket_and_refuses_it_from_then_on():
 
 
 def test_a_further_event_of_a_unit_makes_room_as_well():
-    window = Window(1, 2)
+    window = DeduplicationWindow(1, 2)
     observe(window, 0, unit=1, event=1)
     observe(window, 6 * HOUR_MS, unit=2, event=1)
 
@@ -115,7 +115,7 @@ def test_a_further_event_of_a_unit_makes_room_as_well():
 
 
 def test_what_is_newer_never_makes_room_for_what_is_older():
-    window = Window(1, 2)
+    window = DeduplicationWindow(1, 2)
     for unit in (1, 2):
         observe(window, 6 * HOUR_MS, unit=unit, event=1)
 
@@ -128,7 +128,7 @@ def test_what_is_newer_never_makes_room_for_what_is_older():
 
 
 def test_a_unit_has_a_bound():
-    window = Window(1, 10)
+    window = DeduplicationWindow(1, 10)
     observe(window, 0, unit=1, value=UNIT_TOTAL_LIMIT)
 
     assert observe(window, 0, unit=1, event=3, value=1) == "UNIT_TOTAL_OUT_OF_RANGE"
@@ -139,17 +139,17 @@ def test_a_unit_has_a_bound():
 
 
 def test_assignments_are_admitted_once_until_the_window_is_full():
-    window = Window(1, 2)
+    window = DeduplicationWindow(1, 2)
 
     assert [window.admit(unit, 0, 2) for unit in (1, 2, 1)] == [NEW, NEW, REPEATED]
-    with pytest.raises(MemoryFullError) as caught:
+    with pytest.raises(WindowFullError) as caught:
         window.admit(3, 0, 2)
     assert caught.value.code == "DEDUPLICATION_WINDOW_FULL"
     assert set(window.buckets) == {NO_DEADLINE}
 
 
 def test_a_unit_in_a_second_variant_is_found_once():
-    window = Window(1, 10)
+    window = DeduplicationWindow(1, 10)
 
     answers = [
         window.admit(8, 0, 3),
@@ -166,7 +166,7 @@ def test_a_unit_in_a_second_variant_is_found_once():
 
 
 def test_a_unit_has_so_many_events_and_leaves_the_memory_to_others():
-    window = Window(1, 10 * MAX_EVENTS)
+    window = DeduplicationWindow(1, 10 * MAX_EVENTS)
     for event in range(1, MAX_EVENTS + 1):
         assert observe(window, 0, unit=1 << 40, event=event) == (event - 1 or None)
     assert window.events == MAX_EVENTS
@@ -183,26 +183,26 @@ def test_a_unit_has_so_many_events_and_leaves_the_memory_to_others():
 
 
 def test_what_lack_of_room_has_forgotten_is_known_as_such_also_after_a_restart():
-    window = Window(1, 3)
+    window = DeduplicationWindow(1, 3)
     for hour in (0, 1, 6):
         observe(window, hour * HOUR_MS, unit=hour + 1, event=1)
     observe(window, 12 * HOUR_MS, unit=20)
     taken, _ = window.take(1)
 
     for each in (window, restored({segment.key: segment for segment in taken})):
-        with pytest.raises(MemoryFullError) as caught:
+        with pytest.raises(WindowFullError) as caught:
             each.observe(2 * HOUR_MS, DAY_S, 1, 1, 1, FAR)
         assert caught.value.code == "DEDUPLICATION_WINDOW_PASSED"
 
 
 def test_what_time_has_forgotten_is_no_lack_of_room():
-    window = Window(1, 100)
+    window = DeduplicationWindow(1, 100)
     observe(window, 0, unit=1, event=1)
     observe(window, 27 * HOUR_MS, unit=3)
 
     with pytest.raises(EventError) as caught:
         window.observe(0, DAY_S, 1, 1, 1, FAR)
-    assert not isinstance(caught.value, MemoryFullError)
+    assert not isinstance(caught.value, WindowFullError)
 
 
 entries = st.dictionaries(
@@ -240,7 +240,7 @@ def test_chunks_are_bounded_and_lose_nothing():
 
 def test_segments_of_a_bucket_stay_within_twice_its_size(monkeypatch):
     monkeypatch.setattr(segments, "MAX_ENTRIES", 1000)
-    window, largest = Window(1, 10**6), 0
+    window, largest = DeduplicationWindow(1, 10**6), 0
     kept: dict[str, Segment] = {}
 
     for last_offset in range(4000):
@@ -260,7 +260,7 @@ def test_segments_of_a_bucket_stay_within_twice_its_size(monkeypatch):
 
 def test_a_bucket_written_whole_replaces_its_older_segments_once_no_part_is_missing(monkeypatch):
     monkeypatch.setattr(segments, "MAX_ENTRIES", 1)
-    window = Window(1, 100)
+    window = DeduplicationWindow(1, 100)
     older: dict[str, Segment] = {}
     for last_offset in range(3):
         observe(window, 0, unit=last_offset + 1)
@@ -281,7 +281,7 @@ def test_a_bucket_written_whole_replaces_its_older_segments_once_no_part_is_miss
 
 
 def test_segments_of_forgotten_buckets_are_reported_once_and_also_after_a_restart():
-    window = Window(1, 100)
+    window = DeduplicationWindow(1, 100)
     observe(window, 0, unit=1)
     first, _ = window.take(1)
     observe(window, 60 * HOUR_MS, unit=2)

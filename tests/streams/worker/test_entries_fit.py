@@ -15,7 +15,7 @@ from schemas.catalogue import EVENT_BYTES, STATE_BYTES
 from streams.experiments.promotion_state import Phase
 from streams.fold import experiment_state as module
 from streams.fold.batch_sequences import MAX_GAPS_OF_ALL, MAX_SENDERS, SequenceGuard
-from streams.fold.deduplication import Window
+from streams.fold.deduplication import DeduplicationWindow
 from streams.fold.metric_slots import PHASES, slots_of
 from streams.fold.refusals import Refusal, by_code
 from streams.fold.writable import MAX_ENTRY_BYTES
@@ -245,7 +245,7 @@ def test_the_progress_of_many_senders_with_many_gaps_fits():
 
 
 def test_segments_of_a_window_fit():
-    window = Window(1, 100_000)
+    window = DeduplicationWindow(1, 100_000)
     for unit in range(100_000):
         window.observe(5, 60, unit + 1, unit + 7, 1 << 40, 5)
 

@@ -120,7 +120,7 @@ def test_means_too_near_an_end_for_a_machine_number_still_have_a_table(pair):
 )
 def test_bells_stand_where_the_densities_peak_and_bend_as_they_do(arms):
     """log f(peak + w) - log f(peak) is -1/2 of a normal law, and near that of a short step."""
-    peak, width = arms.bells()
+    peak, width = arms.modes_and_scales()
     steps = np.array([-0.01, 0.0, 0.01])
 
     logs = np.log(arms.density(peak[:, None] + width[:, None] * steps))

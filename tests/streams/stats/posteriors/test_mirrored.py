@@ -41,8 +41,8 @@ def test_mirror_turns_every_part_round(posteriors):
     flipped_lower, flipped_upper = equal_tailed(flipped)
     assert flipped_lower == pytest.approx(-upper)
     assert flipped_upper == pytest.approx(-lower)
-    peaks, widths = posteriors.bells()
-    assert np.array_equal(flipped.bells(), (-peaks, widths))
+    peaks, widths = posteriors.modes_and_scales()
+    assert np.array_equal(flipped.modes_and_scales(), (-peaks, widths))
     mask = np.array([True, False, True])
     assert np.array_equal(flipped.take(mask).means, -posteriors.means[mask])
 

@@ -1,0 +1,253 @@
+"""Configuration of an experiment, as its author writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
+
+from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
+from streams.experiments.metrics import MetricName, MetricSpec, PeriodSpec
+from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
+from streams.experiments.statistics import MetricRole
+from streams.model.errors import quoted
+from streams.model.receipts import MAX_KEY_ID
+from streams.model.text import has_controls
+from streams.model.validation import InputModel, parse, problem
+from streams.policies.base import BetaPolicy, Policy
+from streams.policies.contextual.base import ContextualPolicy
+from streams.policies.registry import POLICIES
+from streams.stats.kinds import MetricKind
+from streams.tallies.plan import MAX_DECLARED
+
+DEFAULT_ATTRIBUTION_WINDOW_S = 86_400
+MAX_ATTRIBUTION_WINDOW_S = 366 * 86_400
+
+DEFAULT_MAX_EXPECTED_LOSS = 0.01
+"""Expected loss of a winner, as a share of its mean, up to which it is promoted automatically."""
+
+MAX_MIN_DURATION_S = 366 * 86_400
+_MAX_METRICS = 32
+
+_LAYOUT = "\n\t"
+
+
+def _shown(text: str) -> str:
+    if has_controls(text):
+        raise problem("INVALID_NAME", "has control characters")
+    return text
+
+
+def _shown_in_lines(text: str) -> str:
+    if has_controls(text, _LAYOUT):
+        raise problem("INVALID_NAME", "has control characters other than line breaks and tabs")
+    return text
+
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
+    AfterValidator(_shown),
+]
+
+
+# Fields that an experiment is created with and that an update may change.
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+SampleSize = Annotated[int, Field(ge=0, le=10**12)]
+Threshold = Annotated[float, Field(ge=0.5, lt=1.0)]
+RelativeLoss = Annotated[float, Field(gt=0.0, le=1.0)]
+Duration = Annotated[int | None, Field(ge=0, le=MAX_MIN_DURATION_S)]
+ControlShare = Annotated[float | None, Field(ge=0.0, le=MAX_CONTROL_SHARE)]
+
+
+class UnitKind(StrEnum):
+    """Unit of randomisation."""
+
+    IMPRESSION = "impression"
+    USER = "user"
+    SESSION = "session"
+
+
+class ExperimentConfig(InputModel):
+    """Configuration of an experiment.
+
+    Attributes:
+        name: Name for people.
+        description: Description for people.
+        type: Policy that shares the traffic: a key of `POLICIES`.
+        primary_metric: Metric that decides.
+        secondary_metrics: Metrics that are compared besides.
+        guardrail_metrics: Metrics that must not be harmed.
+        metrics: Declarations of these metrics, by name.
+        periods: Weights of units of different times; None for all alike. Fixed when the experiment
+            is created, as what is kept of the units follows from it.
+        traffic_allocation: Share of the units that take part, in [0, 1].
+        min_sample_size: Units every variant must have before a winner may be named.
+        significance_threshold: Confidence a winner must have, in [0.5, 1).
+        auto_promote_winner: Promote a certain winner automatically unless there is an obstacle;
+            see `streams.analysis.promotion`. The floor is higher then
+            (`DECIDING_SHARE`).
+        max_expected_loss: Expected loss of a winner, as a share of its mean, above which it is not
+            promoted automatically.
+        min_duration: Seconds of events, from the start or the first event to the newest one, before
+            a winner is promoted automatically; 0 for none. None: whole weeks, once there is one
+            (`promotion.has_lasted`).
+        control_share: Share that the control keeps beside a winner that the experiment is concluded
+            with, until it is archived; in [0, 0.5]. None: `DEFAULT_CONTROL_SHARE` with automatic
+            promotion, else none.
+        unit: Unit of randomisation; `impression` for adaptive policies and `user` for fixed ones
+            unless stated.
+        attribution_window: Seconds after an assignment during which observations count; 0 for no
+            limit. A day for impressions, no limit for users and sessions unless stated.
+        ignored_units: Ids that are no unit of an experiment on users or sessions, compared without
+            capitals and blanks around them: they get the control, and nothing is logged.
+        receipt_key: Id of the key that signs its receipts, noted when it starts; None before, and
+            where that is not known.
+        parameters: Parameters of the policy.
+    """
+
+    name: Name
+    description: Annotated[str, AfterValidator(_shown_in_lines)] = Field(
+        default="", max_length=2_000
+    )
+    type: str
+    primary_metric: MetricName
+    secondary_metrics: Annotated[
+        tuple[MetricName, ...], Field(max_length=_MAX_METRICS, strict=False)
+    ] = ()
+    guardrail_metrics: Annotated[
+        tuple[MetricName, ...], Field(max_length=_MAX_METRICS, strict=False)
+    ] = ()
+    metrics: dict[MetricName, MetricSpec] = Field(default_factory=dict)
+    periods: PeriodSpec | None = None
+    traffic_allocation: Share = 1.0
+    min_sample_size: SampleSize = 100
+    significance_threshold: Threshold = 0.95
+    auto_promote_winner: bool = False
+    max_expected_loss: RelativeLoss = DEFAULT_MAX_EXPECTED_LOSS
+    min_duration: Duration = None
+    control_share: ControlShare = None
+    unit: Annotated[UnitKind, Field(strict=False)]
+    attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
+    ignored_units: IgnoredUnits = DEFAULT_IGNORED_UNITS
+    receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
+    parameters: SerializeAsAny[Policy]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        """Choose the policy by `type`, and the defaults that depend on it."""
+        if not isinstance(data, Mapping):
+            return data
+        if not isinstance(data.get("type"), str):
+            # Which parameters there are is not known, so none of them can be looked at.
+            return {**data, "parameters": None}
+        policy = POLICIES.get(data["type"])
+        if policy is None:
+            known = ", ".join(sorted(POLICIES))
+            raise problem(
+                "UNKNOWN_TYPE", f"type == {quoted(data['type'])}, must be one of {known}", "type"
+            )
+        completed = dict(data)
+        completed.setdefault("unit", UnitKind.IMPRESSION if policy.adaptive else UnitKind.USER)
+        by_impression = completed["unit"] == UnitKind.IMPRESSION
+        if "attribution_window" not in completed:
+            completed.setdefault(
+                "attributionWindow", DEFAULT_ATTRIBUTION_WINDOW_S if by_impression else 0
+            )
+        parameters = completed.get("parameters", {})
+        if isinstance(parameters, Mapping):
+            completed["parameters"] = parse(policy, parameters, "config.parameters")
+        return completed
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        compared = (self.primary_metric, *self.secondary_metrics)
+        if len(set(compared)) < len(compared):
+            raise problem("DUPLICATE_METRIC", "a metric is named twice", "secondaryMetrics")
+        named = (*compared, *self.guardrail_metrics)
+        if len(set(named)) < len(named):
+            raise problem("DUPLICATE_METRIC", "a metric is named twice", "guardrailMetrics")
+        components = self._check_ratios()
+        n_counted = len(self.counted_metrics)
+        if n_counted > MAX_DECLARED:
+            message = (
+                f"{n_counted} metrics have values of their own, must be at most {MAX_DECLARED}"
+            )
+            raise problem("TOO_MANY_METRICS", message, "metrics")
+        if self.periods is not None:
+            self._check_periods()
+        for name, spec in self.metrics.items():
+            self._check_declared(name, spec, is_component=name in components)
+        return self
+
+    def _check_ratios(self) -> frozenset[str]:
+        """Return the metrics that ratios are of."""
+        if self.spec(self.primary_metric).components and isinstance(
+            self.parameters, ContextualPolicy
+        ):
+            message = f"{self.type} learns from the values of single units, and a ratio has none"
+            raise problem("RATIO_NOT_CONTEXTUAL", message, "primaryMetric")
+        found: set[str] = set()
+        for name, spec in self.metrics.items():
+            for part, metric in zip(
+                ("numerator", "denominator"), spec.components or (), strict=False
+            ):
+                if self.spec(metric).components:
+                    message = f"{metric} is a ratio itself"
+                    raise problem("RATIO_OF_RATIO", message, f"metrics.{name}.{part}")
+                found.add(metric)
+        return frozenset(found)
+
+    def _check_periods(self) -> None:
+        if self.spec(self.primary_metric).components:
+            message = "the values of single units are kept by period, and a ratio has none"
+            raise problem("RATIO_WITHOUT_PERIODS", message, "periods")
+        if isinstance(self.parameters, ContextualPolicy):
+            message = f"{self.type} learns from all units alike"
+            raise problem("PERIODS_NOT_CONTEXTUAL", message, "periods")
+
+    def _check_declared(self, name: str, spec: MetricSpec, *, is_component: bool) -> None:
+        path = f"metrics.{name}"
+        role = self.role(name)
+        if role is MetricRole.OBSERVED and not is_component:
+            message = "it is neither primary nor secondary nor a guardrail, nor is a ratio of it"
+            raise problem("UNKNOWN_METRIC", message, path)
+        if spec.tolerated_harm is not None and role is not MetricRole.GUARDRAIL:
+            message = f"{name} is no guardrail, and only those have a tolerated harm"
+            raise problem("NOT_A_GUARDRAIL", message, f"{path}.toleratedHarm")
+        is_of_policy = role is MetricRole.PRIMARY and isinstance(self.parameters, BetaPolicy)
+        if spec.prior is not None and spec.model_kind is MetricKind.BINARY and is_of_policy:
+            message = f"{self.type} has the prior of {name}: priorAlpha and priorBeta"
+            raise problem("PRIOR_OF_POLICY", message, f"{path}.prior")
+
+    @property
+    def counted_metrics(self) -> tuple[str, ...]:
+        """Metrics that have values of their own, sorted: all that are named but the ratios."""
+        named = {self.primary_metric, *self.secondary_metrics, *self.guardrail_metrics}
+        named.update(*(spec.components or () for spec in self.metrics.values()))
+        return tuple(sorted(name for name in named if self.spec(name).components is None))
+
+    def role(self, name: str) -> MetricRole:
+        """Return what a metric is for."""
+        if name == self.primary_metric:
+            return MetricRole.PRIMARY
+        if name in self.guardrail_metrics:
+            return MetricRole.GUARDRAIL
+        return MetricRole.SECONDARY if name in self.secondary_metrics else MetricRole.OBSERVED
+
+    @property
+    def kept_control_share(self) -> float:
+        """Share that the control keeps beside a winner, stated or by default."""
+        if self.control_share is not None:
+            return self.control_share
+        return DEFAULT_CONTROL_SHARE if self.auto_promote_winner else 0.0
+
+    def spec(self, name: str) -> MetricSpec:
+        """Return what is declared of a metric; defaults if nothing is."""
+        return self.metrics.get(name, _UNDECLARED)
+
+
+_UNDECLARED = MetricSpec()
