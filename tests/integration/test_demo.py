@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -17,22 +18,22 @@ OTHERS = {"EXPERIMENT_KAFKA_URL": "127.0.0.1:1", "EXPERIMENT_REDIS_URL": "redis:
 """An installation of the environment, which the demo leaves alone."""
 
 
-def demo(*options: str) -> subprocess.CompletedProcess[str]:
+def demo(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "streams.cli", "demo", "--seconds", "5", "--rate", "20", *options],
         capture_output=True,
         text=True,
         check=False,
         timeout=DEMO_TIMEOUT_S,
-        env=os.environ | OTHERS,
+        env=os.environ | OTHERS | variables,
     )
 
 
 @pytest.mark.timeout(DEMO_TIMEOUT_S + 30)
 def test_the_engine_counts_exactly_what_the_demo_sends() -> None:
-    before = {process.pid for process in psutil.process_iter()}
+    mark = uuid4().hex  # inherited by what this demo starts, and by no other test's
 
-    done = demo("--json")
+    done = demo("--json", TEST_RUN=mark)
 
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
@@ -47,8 +48,7 @@ def test_the_engine_counts_exactly_what_the_demo_sends() -> None:
     left = [
         process.info["cmdline"]
         for process in psutil.process_iter(["cmdline", "environ"])
-        if process.pid not in before
-        and "experiment-demo-" in " ".join((process.info["environ"] or {}).values())
+        if (process.info["environ"] or {}).get("TEST_RUN") == mark
     ]
     assert left == []
 
