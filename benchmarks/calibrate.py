@@ -1,17 +1,20 @@
 """Holds the statistics to what they claim, and writes docs/explanation/calibration.md.
 
-    python -m benchmarks.calibrate [--rows GROUP | GROUP/ROW ...] [--scale 0.2] [--quick | --render]
+    python -m benchmarks.calibrate [--rows GROUP | GROUP/ROW ...] [--scale 0.2] [--processes N]
+                                   [--again] [--quick | --render]
 
-Every row is seeded, runs alone and is kept under benchmarks/results/calibration as soon as it is
-done; the page and its plots are made of what is there. All rows take about an hour of one
-core; `--scale 0.2` repeats them a fifth as often, and the page says how often. `--quick` runs fewer
-repetitions and looks and only says whether a claim fails: it keeps nothing and ends with 1 if one
-does. `--render` runs nothing and writes the page again.
+Every row is seeded, and kept under benchmarks/results/calibration as soon as it is done; the page
+and its plots are made of what is there. As many rows run at once as there are processors. Rows that
+the same code has measured already are left out, so an interrupted run goes on where it stopped;
+`--again` measures them anew. `--scale 0.2` repeats all a fifth as often, and the page says how
+often. `--quick` runs fewer repetitions and looks and only says whether a claim fails: it keeps
+nothing and ends with 1 if one does. `--render` runs nothing and writes the page again.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -41,6 +44,15 @@ def main() -> None:
     how.add_argument("--quick", action="store_true", help="the smaller cut that CI runs")
     how.add_argument("--render", action="store_true", help="only write the page and its plots")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the repetitions")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="rows that run at the same time; as many as processors unless given",
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="run also what this code has measured already"
+    )
     arguments = parser.parse_args()
     try:
         rows = chosen(arguments.rows)
@@ -49,11 +61,17 @@ def main() -> None:
     if arguments.quick:
         with tempfile.TemporaryDirectory() as directory:
             store = Store(Path(directory))
-            run_rows(rows, store, is_quick=True)
+            run_rows(rows, store, is_quick=True, processes=arguments.processes)
             sys.exit(1 if broken(store) else 0)
     store = Store(RESULTS)
     if not arguments.render:
-        run_rows(rows, store, scale=arguments.scale)
+        run_rows(
+            rows,
+            store,
+            scale=arguments.scale,
+            processes=arguments.processes,
+            again=arguments.again,
+        )
     draw(store, DOCS / "calibration")
     (DOCS / "calibration.md").write_text(page(GROUPS, store, PLOTS))
 

@@ -40,6 +40,7 @@ def _row(program: str, line: str, claims: tuple[Claim, ...] = ()) -> Row:
         partial(_measured, program, line),
         200,
         claims=claims,
+        is_alone=True,
     )
 
 

@@ -28,6 +28,16 @@ GROUPS = (
 )
 
 
+def row_of(group: str, row: str) -> Row:
+    """Return a row by the names of its group and its own.
+
+    Raises:
+        KeyError: there is none.
+    """
+    rows = {(group.name, row.name): row for group in GROUPS for row in group.rows}
+    return rows[group, row]
+
+
 def chosen(patterns: list[str]) -> list[tuple[Group, Row]]:
     """Return the rows that one of some patterns names; all of them without a pattern.
 

@@ -112,6 +112,36 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A result, and what it was measured with.
+
+    Attributes:
+        result: The result.
+        code: Digest of the code that measured it.
+        seconds: Processor time it took.
+    """
+
+    result: Result
+    code: str = ""
+    seconds: float = 0.0
+
+    def covers(self, code: str, repetitions: int) -> bool:
+        """Return whether this code has measured so many repetitions, or more."""
+        return self.code == code and self.result.repetitions >= repetitions
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return self.result.to_json() | {"code": self.code, "seconds": self.seconds}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return what `to_json` was made of."""
+        return cls(
+            Result.from_json(document), document.get("code", ""), document.get("seconds", 0.0)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """The results of every row, in one file per group.
 
@@ -121,17 +151,20 @@ class Store:
 
     directory: Path
 
-    def read(self, group: str) -> dict[str, Result]:
-        """Return the results of a group by the names of its rows; none if it has never run."""
+    def kept(self, group: str) -> dict[str, Kept]:
+        """Return what is kept of a group by the names of its rows; empty if it has never run."""
         path = self._path(group)
         if not path.exists():
             return {}
-        rows = json.loads(path.read_text())
-        return {name: Result.from_json(row) for name, row in rows.items()}
+        return {name: Kept.from_json(row) for name, row in json.loads(path.read_text()).items()}
 
-    def keep(self, group: str, name: str, result: Result) -> None:
+    def read(self, group: str) -> dict[str, Result]:
+        """Return the results of a group by the names of its rows; empty if it has never run."""
+        return {name: kept.result for name, kept in self.kept(group).items()}
+
+    def keep(self, group: str, name: str, kept: Kept) -> None:
         """Put the result of a row beside those of the others, a row a line."""
-        rows = self.read(group) | {name: result}
+        rows = self.kept(group) | {name: kept}
         lines = (f"{json.dumps(each)}: {json.dumps(rows[each].to_json())}" for each in sorted(rows))
         self.directory.mkdir(parents=True, exist_ok=True)
         fresh = self._path(group).with_suffix(".tmp")

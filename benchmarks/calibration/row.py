@@ -39,6 +39,7 @@ class Row:
         repetitions: How often it is repeated.
         quick_repetitions: How often in the smaller cut; 0 to leave it out.
         claims: What is promised.
+        is_alone: Whether it measures time, so that nothing else may run beside it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Row:
     repetitions: int
     quick_repetitions: int = 0
     claims: tuple[Claim, ...] = ()
+    is_alone: bool = False
 
     @property
     def quick(self) -> Size:

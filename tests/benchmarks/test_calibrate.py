@@ -1,5 +1,6 @@
 """The smaller cut of the calibration, and the page that is made of the whole one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from benchmarks.calibration.costs import cost
 from benchmarks.calibration.groups import GROUPS, chosen
 from benchmarks.calibration.page import page, shown
 from benchmarks.calibration.plots import PLOTS, draw
-from benchmarks.calibration.results import Claim, Mean, Result, Store, Verdict
+from benchmarks.calibration.results import Claim, Kept, Mean, Result, Store, Verdict
 from benchmarks.calibration.row import Size, thinned
 from benchmarks.calibration.running import run_rows
 from benchmarks.simulation.proportion import Proportion
@@ -99,11 +100,39 @@ def test_results_come_back_as_they_were_kept(tmp_path):
     first = Result(10, {"a": Proportion(1, 10), "b": Mean(2.0, 0.5, 10)}, {"c": ([1.0], [0.5])})
     second = Result(20, {})
 
-    store.keep("group", "first", first)
-    store.keep("group", "second", second)
+    store.keep("group", "first", Kept(first, "digest", 1.5))
+    store.keep("group", "second", Kept(second))
 
     assert store.read("group") == {"first": first, "second": second}
+    assert store.kept("group")["first"] == Kept(first, "digest", 1.5)
     assert store.read("another") == {}
+
+
+def test_rows_side_by_side_measure_what_they_measure_one_by_one(tmp_path):
+    rows = chosen(["mismatch/[23]-even-0.1-none"])
+    one_by_one, side_by_side = Store(tmp_path / "1"), Store(tmp_path / "2")
+
+    run_rows(rows, one_by_one, is_quick=True)
+    run_rows(rows, side_by_side, is_quick=True, processes=2)
+
+    for group, _ in rows:
+        assert one_by_one.read(group.name) == side_by_side.read(group.name)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
+    store = Store(tmp_path)
+    [(group, row)] = chosen(["mismatch/2-even-0.1-none"])
+    run_rows([(group, row)], store, is_quick=True)
+    measured = store.kept(group.name)[row.name]
+    marked = replace(measured, seconds=-1.0)
+
+    store.keep(group.name, row.name, marked)
+    run_rows([(group, row)], store, is_quick=True)
+    assert store.kept(group.name)[row.name] == marked
+
+    store.keep(group.name, row.name, replace(marked, code="of other code"))
+    run_rows([(group, row)], store, is_quick=True)
+    assert store.kept(group.name)[row.name].code == measured.code
 
 
 def test_rows_are_chosen_by_group_or_by_row():
