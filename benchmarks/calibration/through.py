@@ -155,7 +155,11 @@ def _promoted(
     weights: Weights, parameters: Mapping[str, Any], size: Size, progress: Progress
 ) -> Result:
     experiment = running(
-        _POLICIES[weights], len(_RATES), autoPromoteWinner=True, parameters=parameters
+        _POLICIES[weights],
+        len(_RATES),
+        autoPromoteWinner=True,
+        minDuration=0,
+        parameters=parameters,
     )
     generators = np.random.default_rng(_SEED).spawn(size.repetitions)
     runs = [

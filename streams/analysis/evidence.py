@@ -45,7 +45,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     error = 1.0 - config.significance_threshold
     sample_ratio = _sample_ratio(inputs.trial.traffic)
     harm, harm_since_conclusion = (
-        find_harm(config, group, metrics, error)
+        find_harm(config, group, metrics, error, is_trial=group is inputs.trial)
         for group, metrics in (
             (inputs.trial, analysis.metrics),
             (inputs.promoted, analysis.promoted),

@@ -1,4 +1,10 @@
-"""Harm of guardrail metrics beyond the tolerated one, by p-values that hold together."""
+"""Guardrail metrics: harm beyond the tolerated one, and harm that is ruled out.
+
+Both compare a variant with the control made worse by a share of its mean, and differ in the side
+that is asked: a guardrail trips once the variant is certainly below that line at the tolerated
+harm, and is proven once it is certainly above it at the margin. Until one of them is known, a
+guardrail has said nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +15,9 @@ from streams.analysis.metric_analysis import MetricAnalysis
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.statistics import Guardrail
 from streams.stats.kinds import MetricKind
-from streams.stats.sequential.comparison import p_values
-from streams.stats.sequential.multiplicity import holm_by_column
+from streams.stats.sequential.contrasts import Contrast
+from streams.stats.sequential.multiplicity import holm, holm_by_column
+from streams.stats.sequential.one_sided import one_sided_p_values
 
 
 def find_harm(
@@ -18,59 +25,92 @@ def find_harm(
     group: Group | None,
     metrics: Mapping[str, MetricAnalysis],
     error: float,
+    *,
+    is_trial: bool,
 ) -> tuple[Guardrail, ...]:
     """Return every guardrail of every variant but the control, by p-values that hold together.
 
+    Those of harm hold for all guardrails and variants. Those of the margins hold for all variants
+    of one guardrail: a promotion needs all guardrails of its winner, and would have to err in that
+    of the harmed one (intersection-union test).
+
     Args:
-        config: The guardrail metrics and what harm is tolerated.
+        config: The guardrail metrics, what harm is tolerated and what is to be ruled out.
         group: The variants; None for no findings.
         metrics: Analysis of these metrics.
-        error: Probability of ever finding harm where there is none, in (0, 1).
+        error: Probability of ever finding harm where there is none, and of ever ruling it out where
+            there is, in (0, 1) each.
+        is_trial: Whether a promotion is still to come, so that margins are asked for.
+
+    Source: Berger (1982), "Multiparameter hypothesis testing and acceptance sampling", theorem 1.
     """
     if group is None:
         return ()
-    control, others = group.control, group.others
-    guardrails = [metrics[name] for name in config.guardrail_metrics]
-    tolerated = [config.spec(each.name).tolerated_harm or 0.0 for each in guardrails]
-    harms = [[_harm(each, index, control) for index in others] for each in guardrails]
-    columns = [
-        _p_values_of_harm(each, share, control, others)
-        for each, share in zip(guardrails, tolerated, strict=True)
+    found = [
+        _Lines(metrics[name], group.control, group.others) for name in config.guardrail_metrics
     ]
-    corrected = holm_by_column(columns)
+    specs = [config.spec(each.metric.name) for each in found]
+    tolerated = [spec.tolerated_harm or 0.0 for spec in specs]
+    margins = [
+        spec.promotion_margin(is_automatic=config.auto_promote_winner) if is_trial else None
+        for spec in specs
+    ]
+    of_harm = holm_by_column(
+        [each.p_values_of_more(share) for each, share in zip(found, tolerated, strict=True)]
+    )
+    of_margin = [
+        None if margin is None else holm(each.p_values_of_less(margin)).tolist()
+        for each, margin in zip(found, margins, strict=True)
+    ]
     return tuple(
         Guardrail(
-            metric=each.name,
-            variant=index,
+            metric=each.metric.name,
+            variant=variant,
             tolerated_harm=share,
-            harm=harm,
-            p_value=p,
-            is_tripped=p <= error,
+            harm=_harm(each.metric, variant, group.control),
+            p_value=harm[place],
+            is_tripped=harm[place] <= error,
+            margin=margin,
+            margin_p_value=None if proof is None else proof[place],
+            is_proven=None if proof is None else proof[place] <= error,
         )
-        for each, share, of_each, column in zip(
-            guardrails, tolerated, harms, corrected, strict=True
+        for each, share, margin, harm, proof in zip(
+            found, tolerated, margins, of_harm, of_margin, strict=True
         )
-        for index, harm, p in zip(others, of_each, column, strict=True)
+        for place, variant in enumerate(group.others)
     )
 
 
-def _p_values_of_harm(
-    guardrail: MetricAnalysis, tolerated: float, control: int, others: Sequence[int]
-) -> list[float]:
-    """Return the always-valid p-values of "the harm is what is tolerated, or less".
+class _Lines:
+    """A guardrail metric of some variants beside the control made worse by a share of its mean."""
 
-    A variant is compared with the control made worse by as much as is tolerated.
-    """
-    contrasts, sign = guardrail.contrasts, guardrail.model.direction.sign
-    is_below_zero = guardrail.samples[control].total < 0.0
-    times = 1.0 + sign * tolerated if is_below_zero else 1.0 - sign * tolerated
-    contrast = contrasts.contrast(others, [control], times)
-    return [
-        p if sign * difference < 0.0 and contrasts.has_enough([index, control]) else 1.0
-        for index, difference, p in zip(
-            others, contrast.difference.tolist(), p_values(contrast).tolist(), strict=True
-        )
-    ]
+    def __init__(self, metric: MetricAnalysis, control: int, others: Sequence[int]) -> None:
+        self.metric = metric
+        self._control = control
+        self._others = others
+
+    def p_values_of_more(self, share: float) -> list[float]:
+        """Return the p-values of "the harm is this share, or less": small where it is more."""
+        return self._p_values(self._advantage(share).reversed())
+
+    def p_values_of_less(self, share: float) -> list[float]:
+        """Return the p-values of "the harm is this share, or more": small where it is less."""
+        return self._p_values(self._advantage(share))
+
+    def _advantage(self, share: float) -> Contrast:
+        """Return by how much the variants are better than the line."""
+        sign = self.metric.model.direction.sign
+        is_below_zero = self.metric.samples[self._control].total < 0.0
+        times = 1.0 + sign * share if is_below_zero else 1.0 - sign * share
+        contrast = self.metric.contrasts.contrast(self._others, [self._control], times)
+        return contrast if sign > 0 else contrast.reversed()
+
+    def _p_values(self, contrast: Contrast) -> list[float]:
+        has_enough = self.metric.contrasts.has_enough
+        return [
+            p if has_enough([variant, self._control]) else 1.0
+            for variant, p in zip(self._others, one_sided_p_values(contrast).tolist(), strict=True)
+        ]
 
 
 def _harm(guardrail: MetricAnalysis, variant: int, control: int) -> float | None:

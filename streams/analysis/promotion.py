@@ -6,16 +6,21 @@ conditions are stricter than those of a recommendation.
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
+from streams.analysis.decision import smallest_lead
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics import Evidence, RecommendedAction
+
+LARGEST_SWING = 0.5
+"""Effect, as a share of the mean, that the days beyond whole weeks are believed to have at most."""
 
 _MS_PER_S = 1_000
 _MS_PER_DAY = 86_400_000
-_DAYS_PER_WEEK = 7
+_MS_PER_WEEK = 7 * _MS_PER_DAY
 
 
 class Obstacle(StrEnum):
@@ -33,6 +38,8 @@ class Obstacle(StrEnum):
     """A declared metric has values that are not of its kind."""
     GUARDRAIL_TRIPPED = "GUARDRAIL_TRIPPED"
     """A variant harms a guardrail metric by more than is tolerated."""
+    GUARDRAIL_UNPROVEN = "GUARDRAIL_UNPROVEN"
+    """Harm of the leader to a guardrail metric is not ruled out, as its margin asks."""
     MIN_SAMPLE_SIZE = "MIN_SAMPLE_SIZE"
     """A variant has fewer units than `min_sample_size`."""
     MIN_DURATION = "MIN_DURATION"
@@ -61,6 +68,7 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
     if evidence is None:
         return (Obstacle.NO_WINNER,)
     loss, miscounts = evidence.relative_loss, evidence.miscounts
+    lead = _relative_lead(snapshot, evidence) if is_winner else math.inf
     holds = {
         Obstacle.NOT_RUNNING: experiment.status is not Status.RUNNING,
         Obstacle.SAMPLE_RATIO_MISMATCH: evidence.sample_ratio.is_mismatch,
@@ -68,25 +76,32 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
         Obstacle.UNITS_IN_SEVERAL_VARIANTS: miscounts.is_in_several_variants,
         Obstacle.KIND_CONTRADICTED: any(each.contradiction for each in snapshot.metrics.values()),
         Obstacle.GUARDRAIL_TRIPPED: any(each.is_tripped for each in evidence.guardrails),
+        Obstacle.GUARDRAIL_UNPROVEN: any(
+            each.is_proven is False
+            for each in evidence.guardrails
+            if each.variant == evidence.leader
+        ),
         Obstacle.MIN_SAMPLE_SIZE: min(evidence.units) < config.min_sample_size,
-        Obstacle.MIN_DURATION: not has_lasted(config, evidence.duration_ms),
+        Obstacle.MIN_DURATION: not has_lasted(config, evidence.duration_ms, lead),
         Obstacle.NO_WINNER: not is_winner,
         Obstacle.EXPECTED_LOSS: loss is None or loss > config.max_expected_loss,
     }
     return tuple(obstacle for obstacle, is_there in holds.items() if is_there)
 
 
-def has_lasted(config: ExperimentConfig, duration_ms: int) -> bool:
+def has_lasted(config: ExperimentConfig, duration_ms: int, lead: float = math.inf) -> bool:
     """Return whether an experiment has lasted long enough for a promotion.
 
-    `min_duration` says how long, if it is stated. If not, whole weeks do: people behave otherwise
-    at the weekend, and a test that has seen eight days has seen one of them twice. So it waits for
-    the day on which a week is complete. What is certain within the first week is promoted then: a
-    test that short was not meant to see a week, and asking it for one would only cost.
+    `min_duration` says how long, if it is stated. If not, whole weeks do, one at least: people
+    behave otherwise at the weekend, and what is better on five days may be worse on two. It waits
+    for the days on which a week is complete. What has come of the next week by then is seen once
+    more than the rest, so the lead must exceed what an effect of `LARGEST_SWING` in that part alone
+    would make of it.
 
     Args:
         config: The configuration.
         duration_ms: Time from the start, or from the first event after it, to the newest event.
+        lead: Lower end of the smallest lead, as a share of the leader's mean.
 
     Examples:
         >>> from streams.experiments.definition import parse_definition
@@ -94,12 +109,23 @@ def has_lasted(config: ExperimentConfig, duration_ms: int) -> bool:
         >>> config = {"name": "Hero", "type": "bayesian_ab", "primaryMetric": "click"}
         >>> unstated = parse_definition(config, variants).config
         >>> [has_lasted(unstated, round(days * 86_400_000)) for days in (0.1, 6.9, 7.5, 8, 14.2)]
-        [True, True, True, False, True]
+        [False, False, True, False, True]
+        >>> [has_lasted(unstated, round(days * 86_400_000), 0.01) for days in (7, 7.1, 7.5)]
+        [True, True, False]
         >>> stated = parse_definition(config | {"minDuration": 0}, variants).config
         >>> has_lasted(stated, 8 * 86_400_000)
         True
     """
     if config.min_duration is not None:
         return duration_ms >= config.min_duration * _MS_PER_S
-    days = duration_ms // _MS_PER_DAY
-    return days < _DAYS_PER_WEEK or days % _DAYS_PER_WEEK == 0
+    weeks, excess_ms = divmod(duration_ms, _MS_PER_WEEK)
+    if not weeks or excess_ms >= _MS_PER_DAY:
+        return False
+    return lead >= LARGEST_SWING * excess_ms / duration_ms
+
+
+def _relative_lead(snapshot: Snapshot, evidence: Evidence) -> float:
+    """Return the lower end of the smallest lead over the leader's mean; infinite without a mean."""
+    lead, _ = smallest_lead(evidence.comparisons)
+    mean = snapshot.variants[evidence.leader].mean
+    return lead / abs(mean) if mean else math.inf

@@ -92,7 +92,7 @@ class ExperimentConfig(InputModel):
         max_expected_loss: Expected loss of a winner, as a share of its mean, above which it is not
             promoted automatically.
         min_duration: Seconds of events, from the start or the first event to the newest one, before
-            a winner is promoted automatically; 0 for none. None: whole weeks, once there is one
+            a winner is promoted automatically; 0 for none. None: whole weeks, one at least
             (`promotion.has_lasted`).
         control_share: Share that the control keeps beside a winner that the experiment is concluded
             with, until it is archived; in [0, 0.5]. None: `DEFAULT_CONTROL_SHARE` with automatic
@@ -215,9 +215,15 @@ class ExperimentConfig(InputModel):
         if role is MetricRole.OBSERVED and not is_component:
             message = "it is neither primary nor secondary nor a guardrail, nor is a ratio of it"
             raise problem("UNKNOWN_METRIC", message, path)
-        if spec.tolerated_harm is not None and role is not MetricRole.GUARDRAIL:
-            message = f"{name} is no guardrail, and only those have a tolerated harm"
-            raise problem("NOT_A_GUARDRAIL", message, f"{path}.toleratedHarm")
+        of_guardrails = {
+            "toleratedHarm": spec.tolerated_harm,
+            "mode": spec.mode,
+            "margin": spec.margin,
+        }
+        for field, value in of_guardrails.items():
+            if value is not None and role is not MetricRole.GUARDRAIL:
+                message = f"{name} is no guardrail, and only those have a {field}"
+                raise problem("NOT_A_GUARDRAIL", message, f"{path}.{field}")
         is_of_policy = role is MetricRole.PRIMARY and isinstance(self.parameters, BetaPolicy)
         if spec.prior is not None and spec.model_kind is MetricKind.BINARY and is_of_policy:
             message = f"{self.type} has the prior of {name}: priorAlpha and priorBeta"

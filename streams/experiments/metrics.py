@@ -35,6 +35,19 @@ class Counting(StrEnum):
     """Counts: a unit has as many as its observations of 1, and the metric is read as a count."""
 
 
+class GuardrailMode(StrEnum):
+    """What a guardrail asks for before a promotion."""
+
+    HARM = "harm"
+    """No harm beyond the tolerated one is certain."""
+    NON_INFERIORITY = "non_inferiority"
+    """Besides, harm of the margin or more is ruled out."""
+
+
+DEFAULT_MARGIN = 0.25
+"""Harm, as a share of the control's mean, that a promotion rules out unless a margin is stated."""
+
+
 class PriorSpec(InputModel):
     """Prior of a metric; fields left out are weak.
 
@@ -135,6 +148,12 @@ class MetricSpec(InputModel):
         tolerated_harm: By how much a variant may be worse than the control before a guardrail
             trips, as a share of the control's mean, in [0, 1]. Of guardrails alone; 0 unless
             stated.
+        mode: What is asked of a guardrail before a promotion: `non_inferiority` where a margin is
+            stated or the experiment has automatic promotion, else `harm`, unless stated. Of
+            guardrails alone.
+        margin: Harm that a promotion under `non_inferiority` must rule out, as a share of the
+            control's mean, in [0, 1]; unless stated `DEFAULT_MARGIN`, or the tolerated harm where
+            that is more. Of guardrails alone, and not under `harm`.
         prior: Its prior; needs a declared kind.
         cap: Largest value of a unit, in units of the metric, > 0: a unit whose observations sum to
             more has this value (winsorisation). None for no cap; a binary metric has none, and that
@@ -154,6 +173,8 @@ class MetricSpec(InputModel):
     kind: Annotated[MetricKind, Field(strict=False)] | None = None
     direction: Annotated[Direction, Field(strict=False)] = Direction.INCREASE
     tolerated_harm: float | None = Field(default=None, ge=0.0, le=1.0)
+    mode: Annotated[GuardrailMode, Field(strict=False)] | None = None
+    margin: float | None = Field(default=None, ge=0.0, le=1.0)
     prior: PriorSpec | None = None
     cap: float | None = Field(default=None, ge=1.0 / MICRO, le=_LARGEST)
     floor: float | None = Field(default=None, ge=-_LARGEST, le=_LARGEST)
@@ -180,6 +201,27 @@ class MetricSpec(InputModel):
         if self.numerator is None or self.denominator is None:
             return None
         return self.numerator, self.denominator
+
+    def promotion_margin(self, *, is_automatic: bool) -> float | None:
+        """Return the harm that a promotion must rule out; None if it need not rule out any.
+
+        Args:
+            is_automatic: Whether the experiment promotes automatically.
+        """
+        is_asked = is_automatic or self.margin is not None
+        mode = self.mode or (GuardrailMode.NON_INFERIORITY if is_asked else GuardrailMode.HARM)
+        if mode is GuardrailMode.HARM:
+            return None
+        if self.margin is not None:
+            return self.margin
+        return max(DEFAULT_MARGIN, self.tolerated_harm or 0.0)
+
+    @model_validator(mode="after")
+    def _check_margin(self) -> Self:
+        if self.mode is GuardrailMode.HARM and self.margin is not None:
+            message = "only a guardrail of the mode non_inferiority has a margin"
+            raise problem("MARGIN_NOT_USED", message, "margin")
+        return self
 
     @model_validator(mode="after")
     def _check_ratio(self) -> Self:

@@ -269,6 +269,12 @@ class Guardrail(Published):
         p_value: Always-valid p-value of "the harm is what is tolerated, or less", corrected for the
             number of guardrails and variants (Holm); 1 while there is not enough to ask.
         is_tripped: Whether the harm is beyond what is tolerated.
+        margin: Harm that a promotion must rule out, as a share of the control's mean; None if it
+            need not rule out any.
+        margin_p_value: Always-valid p-value of "the harm is the margin, or more", corrected for
+            the number of variants (Holm); 1 while there is not enough to ask, None without a
+            margin.
+        is_proven: Whether harm of the margin is ruled out; None without a margin.
     """
 
     metric: str
@@ -277,6 +283,9 @@ class Guardrail(Published):
     harm: float | None
     p_value: float
     is_tripped: bool
+    margin: float | None = None
+    margin_p_value: float | None = None
+    is_proven: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

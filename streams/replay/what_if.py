@@ -97,13 +97,13 @@ class Assumptions:
 def _decided_by(config: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """Return the metrics of a configuration with another primary one.
 
-    What is declared of it stays, but for what a primary metric does not have: a tolerated harm, and
-    a Beta prior, which is the policy's.
+    What is declared of it stays, but for what a primary metric does not have: what is asked of
+    guardrails, and a Beta prior, which is the policy's.
     """
     named = (config["primaryMetric"], *config["secondaryMetrics"])
     declared = dict(config["metrics"])
     if metric in declared:
-        own = declared[metric] | {"toleratedHarm": None}
+        own = declared[metric] | dict.fromkeys(("toleratedHarm", "mode", "margin"))
         declared[metric] = own | {"prior": None} if own["kind"] == MetricKind.BINARY else own
     return {
         "primaryMetric": metric,

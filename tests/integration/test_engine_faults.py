@@ -234,7 +234,12 @@ def test_a_full_memory_of_events_refuses_visibly_and_counts_later_what_is_sent_a
 def test_certain_winners_are_promoted_through_the_log(workers, ledger):
     workers.start()
     ledger.start_experiment(
-        EXPERIMENT, type="bayesian_ab", autoPromoteWinner=True, minSampleSize=10, unit="impression"
+        EXPERIMENT,
+        type="bayesian_ab",
+        autoPromoteWinner=True,
+        minDuration=0,
+        minSampleSize=10,
+        unit="impression",
     )
 
     def concluded() -> bool:

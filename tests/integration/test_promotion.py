@@ -22,9 +22,10 @@ CONFIG = {
     "type": "bayesian_ab",
     "unit": "impression",
     "autoPromoteWinner": True,
+    "minDuration": 0,
     "controlShare": 0.25,
     "guardrailMetrics": ["crash"],
-    "metrics": {"crash": {"kind": "binary", "direction": "decrease"}},
+    "metrics": {"crash": {"kind": "binary", "direction": "decrease", "mode": "harm"}},
 }
 
 

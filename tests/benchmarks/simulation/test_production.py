@@ -64,7 +64,7 @@ def test_production_names_the_same_variant_at_the_same_look(policy, config, traf
 
 
 def test_until_the_first_winner_nothing_else_is_recommended():
-    experiment = running("bayesian_ab", 2)
+    experiment = running("bayesian_ab", 2, minDuration=0)
     run = simulate_clicks(experiment, (0.4, 0.2), 40, 100, np.random.default_rng(1))
     look, winner = run.first_named
 
@@ -75,7 +75,7 @@ def test_until_the_first_winner_nothing_else_is_recommended():
 
 
 def test_a_run_may_end_with_its_promotion():
-    experiment = running("bayesian_ab", 2)
+    experiment = running("bayesian_ab", 2, minDuration=0)
     generator = np.random.default_rng(1)
     run = simulate_clicks(experiment, (0.4, 0.2), 40, 100, generator, until_promoted=True)
 

@@ -24,7 +24,7 @@ def published(**changes: Any) -> Any:
         tallied(5_000, EVEN, click=(800, 1)),
     )
     tally = Tally(1_000, 2_000, 0, dict(enumerate(variants)))
-    return evaluate(experiment(), replace(tally, **changes), ())
+    return evaluate(experiment(minDuration=0), replace(tally, **changes), ())
 
 
 def test_a_clean_experiment_has_nothing_to_say():

@@ -203,6 +203,9 @@ def stats() -> dict[str, Any]:
                     "harm": -0.1,
                     "pValue": 1.0,
                     "isTripped": False,
+                    "margin": 0.25,
+                    "marginPValue": 0.4,
+                    "isProven": False,
                 }
             ],
             "promotionObstacles": ["NO_WINNER"],

@@ -190,7 +190,7 @@ def metric_spec(pick: Pick, *, is_guardrail: bool, name: str) -> dict[str, Any]:
         found |= {"numerator": numerator, "denominator": denominator}
     found["direction"] = pick([each.value for each in Direction])
     for number in numbers_of(MetricSpec):
-        if number == "tolerated_harm" and not is_guardrail:
+        if number in ("tolerated_harm", "margin") and not is_guardrail:
             continue
         if pick(range(3)) == 0:
             value = pick(near_bounds(MetricSpec, number))

@@ -148,6 +148,17 @@ NAMED = CONFIG | {"secondaryMetrics": ["revenue"], "guardrailMetrics": ["latency
         ({"latency": {"toleratedHarm": 1.5}}, "OUT_OF_RANGE", "metrics.latency.toleratedHarm"),
         ({"latency": {"toleratedHarm": "1"}}, "WRONG_TYPE", "metrics.latency.toleratedHarm"),
         ({"revenue": {"toleratedHarm": 0.1}}, "NOT_A_GUARDRAIL", "metrics.revenue.toleratedHarm"),
+        ({"latency": {"margin": -0.1}}, "OUT_OF_RANGE", "metrics.latency.margin"),
+        ({"latency": {"margin": 1.01}}, "OUT_OF_RANGE", "metrics.latency.margin"),
+        ({"latency": {"margin": True}}, "WRONG_TYPE", "metrics.latency.margin"),
+        ({"latency": {"mode": "superiority"}}, "UNKNOWN_VALUE", "metrics.latency.mode"),
+        (
+            {"latency": {"mode": "harm", "margin": 0.1}},
+            "MARGIN_NOT_USED",
+            "metrics.latency.margin",
+        ),
+        ({"revenue": {"margin": 0.1}}, "NOT_A_GUARDRAIL", "metrics.revenue.margin"),
+        ({"click": {"mode": "harm"}}, "NOT_A_GUARDRAIL", "metrics.click.mode"),
         ({"click": {"prior": {"alpha": 1}}}, "KIND_NOT_DECLARED", "metrics.click.kind"),
         (
             {"click": {"kind": "binary", "prior": {"alpha": 1}}},

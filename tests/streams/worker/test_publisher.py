@@ -91,7 +91,10 @@ class World:
 def world(monkeypatch) -> World:
     """An experiment with a winner, which is to be concluded by itself."""
     stage = ExperimentsStage("commands")
-    config = cast(dict[str, Any], DEFINITION["config"]) | {"autoPromoteWinner": True}
+    config = cast(dict[str, Any], DEFINITION["config"]) | {
+        "autoPromoteWinner": True,
+        "minDuration": 0,
+    }
     definition = DEFINITION | {"config": config}
     records: list[Any] = [
         Record(n, encode_command(Command(f"{n:032x}", EXPERIMENT, kind, n, payload)))
