@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
@@ -260,6 +261,12 @@ class Settings(KafkaSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe message that is logged."
     )
+
+    @property
+    def redis_address(self) -> str:
+        """Where Redis is, without user and password."""
+        parts = urlsplit(self.redis_url)
+        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
     def signing_keys(self) -> str:

@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
-from streams.cli import (
-    api,
-    archive,
-    dead_letters,
-    doctor,
-    experiments,
-    imports,
-    receipts,
-    schemas,
-    statistics,
-    topics,
-    up,
-    worker,
-)
-from streams.cli.demo import command as demo
-from streams.cli.evaluation import command as evaluation
 from streams.cli.failures import PlainFailures
-from streams.cli.planning import command as planning
-from streams.cli.replay import command as replay
+from streams.cli.on_demand import CommandsOnDemand
 
-# A command module has `register(app)`; adding one is its name here.
-COMMANDS = (
-    up,
-    demo,
-    experiments,
-    statistics,
-    imports,
-    replay,
-    evaluation,
-    planning,
-    archive,
-    worker,
-    api,
-    topics,
-    schemas,
-    doctor,
-    dead_letters,
-    receipts,
-)
+# A command module has `register(app)`; adding one is its name here, with the commands it adds.
+COMMANDS = {
+    "up": ("up",),
+    "demo.command": ("demo",),
+    "experiments": ("create", "list", "start", "pause", "resume", "conclude", "rollback"),
+    "statistics": ("stats",),
+    "imports": ("import",),
+    "replay.command": ("replay",),
+    "evaluation.command": ("evaluate",),
+    "planning.command": ("plan",),
+    "archive": ("archive",),
+    "worker": ("worker",),
+    "api": ("api",),
+    "topics": ("topics",),
+    "schemas": ("schemas",),
+    "doctor": ("doctor",),
+    "dead_letters": ("dead-letters",),
+    "receipts": ("receipts",),
+}
+
+
+class Commands(PlainFailures):
+    """All commands of the application; a call imports the module of its own command alone."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = CommandsOnDemand("streams.cli", COMMANDS)
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base class has it
+        """Return the names, in the order of the help."""
+        return [*self.commands]
+
 
 app = typer.Typer(
-    cls=PlainFailures,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may hold keys
     help="Online experiments on event streams: assign, observe, learn, conclude.",
 )
-for module in COMMANDS:
-    module.register(app)
+app.callback()(lambda: None)  # without a command of its own, typer takes no group from it

@@ -20,7 +20,6 @@ from experiment_streams_client import DEFAULT_URL, ApiError, ExperimentClient
 from streams.local.stack_files import find_stack
 from streams.model.errors import ConfigurationError, DependencyError, quoted
 from streams.model.text import LINE_BREAK, json_printable, printable
-from streams.projection.connection import address_of
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 
 T = TypeVar("T")
@@ -163,7 +162,7 @@ def say_servers(settings: Settings, whose: str = OF_ENVIRONMENT) -> None:
     """Say on stderr which servers a command asks, without their passwords."""
     prefix = f', topics "{settings.topic_prefix}..."' if settings.topic_prefix else ""
     err.print(
-        f"Kafka {settings.kafka_url}{prefix}, Redis {address_of(settings.redis_url)} {whose}",
+        f"Kafka {settings.kafka_url}{prefix}, Redis {settings.redis_address} {whose}",
         style="dim",
         highlight=False,
         soft_wrap=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -23,16 +22,6 @@ def connect(url: str) -> Redis:
         socket_connect_timeout=TIMEOUT_S,
         health_check_interval=15,
     )
-
-
-def address_of(url: str) -> str:
-    """Return where the Redis at `url` is, without user and password.
-
-    >>> address_of("rediss://user:secret@cache:6379/0?password=secret")
-    'cache:6379/0'
-    """
-    parts = urlsplit(url)
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 @contextmanager

@@ -142,3 +142,9 @@ def test_receipt_keys_come_from_a_file_and_not_from_two_places(tmp_path, monkeyp
     assert caught.value.path == "EXPERIMENT_RECEIPT_KEYS_FILE"
     with pytest.raises(ConfigurationError, match="must be one"):
         _ = settings.model_copy(update={"receipt_keys": SecretStr("1:ab")}).signing_keys
+
+
+def test_the_address_of_redis_has_no_password():
+    settings = Settings(redis_url="rediss://user:secret@cache:6379/0?password=secret")
+
+    assert settings.redis_address == "cache:6379/0"

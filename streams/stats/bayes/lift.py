@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -17,13 +18,20 @@ from streams.stats.numerics.root_finding import solve_increasing
 from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.posteriors.base import Posteriors
 
-_RULES = tuple(np.polynomial.legendre.leggauss(n_nodes) for n_nodes in (40, 64, 128, 256))
-# In units of s, for all rules but the last; 6.5 suffices for all but a few small counts.
+_N_NODES = (40, 64, 128, 256)
+# In units of s, for all rules but the longest; 6.5 suffices for all but a few small counts.
 _LONGEST_SPANS = (6.5, 11.0, 20.0)
 _QUARTILES_PER_DEVIATION = 1.349
 _NARROWEST = 1e-9  # deviation of a guess, > 0
 _LARGEST_LOG = 700.0  # of a ratio, which then is a machine number
 _BELOW_ZERO = 0.1  # share of a tail that the mass of the control at and below 0 may have
+
+
+@cache  # when first used: the longest takes a tenth of a second, which every start would pay
+def _rule(n_nodes: int) -> tuple[FloatArray, FloatArray]:
+    """Return nodes and weights of a Gauss-Legendre rule on [-1, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
+    return nodes, weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -307,7 +315,7 @@ class _Pairs:
         left, right = (np.arcsinh((end[:, None] - center) / width) for end in (low, high))
         half = (right - left) / 2.0
         longest = 2.0 * float(half.max(initial=0.0))
-        nodes, weights = _RULES[int(np.searchsorted(_LONGEST_SPANS, longest))]
+        nodes, weights = _rule(_N_NODES[int(np.searchsorted(_LONGEST_SPANS, longest))])
         s = (right + left) / 2.0 + half * nodes
         coordinates = center + width * np.sinh(s)
         density = table.density_at(arms, coordinates)
