@@ -198,7 +198,12 @@ def contextual_snapshot(number: int, n_features: int = 8) -> Snapshot:
             moments.add_value(vector, MICRO * (random.randrange(20) == 0))
         clicks = moments.freeze().moment[0] // FEATURE_ONE // MICRO
         metric = MetricTally(
-            clicks, clicks, clicks * MICRO, clicks * MICRO**2, moment=moments.freeze().moment
+            clicks,
+            clicks,
+            clicks * MICRO,
+            clicks * MICRO**2,
+            total_cubed=clicks * MICRO**3,
+            moment=moments.freeze().moment,
         )
         tally = weighted(333, {"click": metric}, PROPENSITY_ONE // len(definition.variants))
         variants.append(replace(tally, gram=grams.freeze().gram))

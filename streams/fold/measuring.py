@@ -155,4 +155,9 @@ class Measurement:
             )
             if total is not None:
                 value = self._bounded(partner.metric, total)
-                builder.add_product((variant, propensity, partner.pair), change * value)
+                after = known + change
+                squares = (after * after - known * known) * value, change * value * value
+                if metric != partner.pair[0]:
+                    squares = squares[::-1]
+                key = variant, propensity, partner.pair
+                builder.add_product(key, (change * value, *squares))

@@ -39,11 +39,13 @@ class Values:
         units: Units with a value.
         total: Their sum, in micro-units.
         total_squared: The sum of their squares, in micro-units squared.
+        total_cubed: The sum of their cubes, in micro-units cubed.
     """
 
     units: int
     total: int
     total_squared: int
+    total_cubed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +116,30 @@ class Assumed:
             n_units: How many units, >= 0.
         """
         if n_units == 0:
-            return Values(0, 0, 0)
+            return Values(0, 0, 0, 0)
         match self.kind:
             case ValueKind.BINARY:
                 ones = int(random.binomial(n_units, mean))
-                return Values(ones, ones * MICRO, ones * MICRO * MICRO)
+                return Values(ones, ones * MICRO, ones * MICRO * MICRO, ones * MICRO**3)
             case ValueKind.COUNT:
                 return _draw_counts(random, mean, n_units)
             case ValueKind.CONTINUOUS:
                 return self._draw_normal(random, mean, n_units)
 
     def _draw_normal(self, random: np.random.Generator, mean: float, n_units: int) -> Values:
-        """Draw sum and sum of squares themselves, which are independent but for the mean."""
+        """Draw sum and sum of squares themselves, which are independent but for the mean.
+
+        The third central moment is that of the distribution, 0.
+        """
         variance = self.variance(mean)
         total = random.normal(n_units * mean, math.sqrt(n_units * variance))
         around = variance * random.chisquare(n_units - 1) if n_units > 1 else 0.0
         squares = around + total * total / n_units
-        return Values(n_units, round(total * MICRO), round(squares * MICRO * MICRO))
+        mean = total / n_units
+        cubes = mean * (3.0 * squares - 2.0 * total * mean)
+        return Values(
+            n_units, round(total * MICRO), round(squares * MICRO**2), round(cubes * MICRO**3)
+        )
 
 
 def _draw_counts(random: np.random.Generator, mean: float, n_units: int) -> Values:
@@ -144,4 +153,5 @@ def _draw_counts(random: np.random.Generator, mean: float, n_units: int) -> Valu
         units=sum(units for count, units in pairs if count),
         total=sum(count * units for count, units in pairs) * MICRO,
         total_squared=sum(count * count * units for count, units in pairs) * MICRO * MICRO,
+        total_cubed=sum(count**3 * units for count, units in pairs) * MICRO**3,
     )

@@ -147,7 +147,13 @@ class _Values:
         for index, (count, weight) in enumerate(zip(assigned.tolist(), weights, strict=True)):
             if count:
                 values = self._assumed.draw(generator, self._means[index], count)
-                sums = MetricTally(values.units, values.units, values.total, values.total_squared)
+                sums = MetricTally(
+                    values.units,
+                    values.units,
+                    values.total,
+                    values.total_squared,
+                    total_cubed=values.total_cubed,
+                )
                 propensity = weight * PROPENSITY_PER_WEIGHT
                 self._tallies[index] += weighted(count, {METRIC: sums}, propensity)
         return Tally(variants=dict(enumerate(self._tallies)))

@@ -11,7 +11,9 @@ from streams.model.vectors import Vector
 from streams.tallies.cell import CELL_COUNTS, VARIANT_FIELDS, Cell, Source, VariantTally
 from streams.tallies.freezing import (
     BINARY,
+    CUBED,
     FURTHER,
+    N_PRODUCTS,
     N_SUMS,
     POSITIVE,
     SQUARED,
@@ -85,7 +87,7 @@ class CellBuilder:
     _most_events: int
     _full_units: int
     _unremembered: int
-    _products: dict[tuple[int, int, Pair], int]
+    _products: dict[tuple[int, int, Pair], list[int]]
     _periods: PeriodSums
 
     def __init__(
@@ -160,12 +162,16 @@ class CellBuilder:
             sums = self._metrics[key] = [0] * N_SUMS
         if before is None:
             sums[UNITS] += 1
-            sums[SQUARED] += value * value
+            square = value * value
+            sums[SQUARED] += square
+            sums[CUBED] += square * value
             converted = int(value > 0)
         else:
             sums[FURTHER] += 1
             after = before + value
-            sums[SQUARED] += value * (before + after)  # after**2 - before**2
+            square, known_square = after * after, before * before
+            sums[SQUARED] += square - known_square
+            sums[CUBED] += square * after - known_square * before
             converted = (after > 0) - (before > 0)
         if converted:
             sums[POSITIVE] += converted
@@ -178,14 +184,16 @@ class CellBuilder:
             self._rewards[reward] = self._rewards.get(reward, 0) + value
             self._conversions[reward] = self._conversions.get(reward, 0) + converted
 
-    def add_product(self, key: tuple[int, int, Pair], change: int) -> None:
+    def add_product(self, key: tuple[int, int, Pair], changes: Sequence[int]) -> None:
         """Add to the products of a pair what the observation that was just added changes of them.
 
         Args:
             key: Variant, propensity and pair.
-            change: By how much the unit's product has changed, in micro-units squared.
+            changes: By how much x * y of the unit has changed, in micro-units squared, and x**2 * y
+                and x * y**2, in micro-units cubed.
         """
-        self._products[key] = self._products.get(key, 0) + change
+        known = self._products.get(key) or [0] * N_PRODUCTS
+        self._products[key] = [*map(add, known, changes)]
 
     def add_assigned(self, counts: Mapping[tuple[int, int], int]) -> None:
         """Add to the periods the units that were just added.
@@ -238,7 +246,9 @@ class CellBuilder:
                 sums = added[key] = [0] * N_SUMS
             sums[UNITS] += 1
             sums[TOTAL] += value
-            sums[SQUARED] += value * value
+            square = value * value
+            sums[SQUARED] += square
+            sums[CUBED] += square * value
             if value > 0:
                 sums[POSITIVE] += 1
             elif not value:

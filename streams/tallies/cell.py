@@ -61,6 +61,7 @@ class MetricTally:
         surplus_weighted_total: What of `weighted_total` is beyond the value 1 of each of them; 0
             unless every observation is 0 or 1.
         surplus_weighted_cross, surplus_overlap_total, surplus_overlap_cross: Likewise.
+        total_cubed: Sum of x**3, in micro-units cubed.
         moment: As in `LinearTally`, of the units with features; empty without any.
         positive_moment: Sum of the vectors of units with x > 0, in 1 / FEATURE_ONE, as in `moment`.
     """
@@ -81,6 +82,7 @@ class MetricTally:
     surplus_weighted_cross: int = summed(Statistic.SURPLUS, Weight.INVERSE_SQUARED)
     surplus_overlap_total: int = summed(Statistic.SURPLUS, Weight.OVERLAP)
     surplus_overlap_cross: int = summed(Statistic.SURPLUS, Weight.OVERLAP_SQUARED)
+    total_cubed: int = summed(Statistic.CUBE)
     moment: tuple[int, ...] = entries()
     positive_moment: tuple[int, ...] = entries()
 
@@ -101,11 +103,9 @@ class MetricTally:
             return sums[Statistic.VALUE, weight] - sums[Statistic.SURPLUS, weight]
 
         changed: dict[str, Any] = {
-            each.name: value(each.weight)
-            if each.statistic is Statistic.VALUE
-            else MICRO * value(each.weight)  # x**2 = x for 0 and 1
-            for each in METRIC_FIELDS.sums
-            if each.statistic in {Statistic.VALUE, Statistic.SQUARE}
+            each.name: MICRO ** (_POWERS[each.statistic] - 1) * value(each.weight)
+            for each in METRIC_FIELDS.sums  # x**2 = x**3 = x for 0 and 1
+            if each.statistic in _POWERS
         }
         moment = tuple(MICRO * entry for entry in self.positive_moment)
         return replace(self, moment=moment, **changed)
@@ -116,6 +116,7 @@ class MetricTally:
 
 
 METRIC_FIELDS = FieldTable(MetricTally)
+_POWERS = {Statistic.VALUE: 1, Statistic.SQUARE: 2, Statistic.CUBE: 3}
 _SURPLUS = METRIC_FIELDS.places(Statistic.SURPLUS)
 (_OBSERVATIONS,) = METRIC_FIELDS.places(Statistic.OBSERVATIONS)
 (_BINARY,) = METRIC_FIELDS.places(Statistic.BINARY)
@@ -137,11 +138,15 @@ class ProductTally:
         total: Sum of x * y, x and y being a unit's values, in micro-units squared.
         weighted_total: Sum of w**2 * x * y, in micro-units to the 4th.
         overlap_total: Sum of v**2 * x * y; v as a numerator over 2**32.
+        first_squared: Sum of x**2 * y, in micro-units cubed.
+        second_squared: Sum of x * y**2, likewise.
     """
 
     total: int = summed(Statistic.VALUE)
     weighted_total: int = summed(Statistic.VALUE, Weight.INVERSE_SQUARED)
     overlap_total: int = summed(Statistic.VALUE, Weight.OVERLAP_SQUARED)
+    first_squared: int = summed(Statistic.SQUARE)
+    second_squared: int = summed(Statistic.CUBE)
 
     def __add__(self, other: ProductTally) -> ProductTally:
         return PRODUCT_FIELDS.new(*PRODUCT_FIELDS.added(self, other))

@@ -45,6 +45,9 @@ def combine(
             case Statistic.SQUARE:
                 both = xy[Statistic.VALUE, weight]
                 return round(a * a * one + 2 * a * b * both + b * b * other)
+            case Statistic.CUBE:
+                mixed = a * xy[Statistic.SQUARE, weight] + b * xy[Statistic.CUBE, weight]
+                return round(a * a * a * one + 3 * a * b * mixed + b * b * b * other)
             case _:  # of a combination nothing is 0 or 1
                 return 0
 

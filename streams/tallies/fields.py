@@ -36,13 +36,15 @@ class Statistic(IntEnum):
     VALUE = 2
     """x, in micro-units; of a pair of metrics, the product of both in micro-units squared."""
     SQUARE = 3
-    """x**2, in micro-units squared."""
+    """x**2, in micro-units squared; of a pair of metrics x and y, x**2 * y."""
     BINARY = 4
     """Its observations that are 0 or 1."""
     POSITIVE = 5
     """1 if x > 0, else 0."""
     SURPLUS = 6
     """x - 1 if x > 0, else 0, in micro-units; 0 unless every observation is 0 or 1."""
+    CUBE = 7
+    """x**3, in micro-units cubed; of a pair of metrics x and y, x * y**2."""
 
 
 class Weight(IntEnum):
@@ -73,12 +75,13 @@ def statistics(
     binary: int = 0,
     positive: int = 0,
     surplus: int = 0,
+    cube: int = 0,
 ) -> Statistics:
     """Return the `Statistics` of some units; what is not given is 0."""
-    return units, observations, value, square, binary, positive, surplus
+    return units, observations, value, square, binary, positive, surplus, cube
 
 
-OF_ONE: Statistics = (1, 1, MICRO, MICRO * MICRO, 1, 1, 0)
+OF_ONE: Statistics = (1, 1, MICRO, MICRO * MICRO, 1, 1, 0, MICRO**3)
 """Statistics of a unit with one observation, whose value is 1."""
 
 _COUNTS = frozenset({Statistic.UNITS, Statistic.OBSERVATIONS, Statistic.BINARY, Statistic.POSITIVE})

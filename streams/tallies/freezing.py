@@ -26,10 +26,13 @@ from streams.tallies.fields import OF_ONE, Statistics, statistics, unit_weights
 from streams.tallies.linear import LinearSums, add_entries
 from streams.tallies.plan import Pair
 
-N_SUMS = 6
-UNITS, FURTHER, TOTAL, SQUARED, POSITIVE, BINARY = range(N_SUMS)
+N_SUMS = 7
+UNITS, FURTHER, TOTAL, SQUARED, POSITIVE, BINARY, CUBED = range(N_SUMS)
 """Places in the sums over the values of one propensity: units and their further observations, their
-values, the squares of these, units above 0, observations that are 0 or 1."""
+values, the squares of these, units above 0, observations that are 0 or 1, cubes of the values."""
+
+N_PRODUCTS = 3
+"""Sums over products of two values x and y: of x * y, x**2 * y and x * y**2."""
 
 Metric = tuple[int, str]
 """Variant and name of a metric."""
@@ -102,7 +105,7 @@ def metric_tallies(
 
 
 def product_tallies(
-    products: Mapping[tuple[int, int, Pair], int], known: Mapping[int, VariantTally]
+    products: Mapping[tuple[int, int, Pair], Sequence[int]], known: Mapping[int, VariantTally]
 ) -> dict[int, dict[Pair, ProductTally]]:
     """Return the products of the variants that have new ones, in order of their pairs.
 
@@ -111,12 +114,12 @@ def product_tallies(
         known: The tallies so far.
     """
     found: dict[int, dict[Pair, ProductTally]] = {}
-    for (variant, propensity, pair), total in products.items():
+    for (variant, propensity, pair), (total, first_squared, second_squared) in products.items():
         sums = found.get(variant)
         if sums is None:
             sums = found[variant] = dict(known.get(variant, _NOBODY).products)
         before = PRODUCT_FIELDS.values(sums.get(pair, _NO_PRODUCT))
-        changed = statistics(value=total)
+        changed = statistics(value=total, square=first_squared, cube=second_squared)
         sums[pair] = PRODUCT_FIELDS.new(
             *PRODUCT_FIELDS.plus(before, changed, unit_weights(propensity))
         )
@@ -151,11 +154,11 @@ def moments_of(values: Mapping[tuple[int, str, Vector], int]) -> dict[Metric, tu
 
 def _statistics(sums: Sequence[int]) -> Statistics:
     """Return the statistics of the values of one propensity."""
-    units, further, total, squared, positive, binary = sums
+    units, further, total, squared, positive, binary, cubed = sums
     observations = units + further
     # What is not binary has no surplus in the end.
     surplus = total - positive * MICRO if binary == observations else 0
-    return units, observations, total, squared, binary, positive, surplus
+    return units, observations, total, squared, binary, positive, surplus, cubed
 
 
 def _summed_weights(units: Iterable[tuple[KeyT, int, int]]) -> dict[KeyT, list[int]]:

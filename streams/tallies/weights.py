@@ -35,6 +35,7 @@ def _weighted(metric: MetricTally, weights: Sequence[int]) -> MetricTally:
             binary=metric.binary_observations,
             positive=metric.positive_units,
             surplus=metric.total - MICRO * metric.positive_units if metric.is_binary else 0,
+            cube=metric.total_cubed,
         ),
         weights,
     )

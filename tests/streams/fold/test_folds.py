@@ -129,6 +129,7 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         overlap_cross=73 * QUARTER**2,
         overlap_total_squared=421 * QUARTER**2,
         positive_units=2,
+        total_cubed=7**3 + 5**3,
     )
     assert cell == Cell(
         experiment=1,
@@ -480,6 +481,7 @@ def naive_observations(records):
                             overlap_cross=sum(v * v * sum(unit) for _, v, unit in units),
                             overlap_total_squared=sum((v * sum(unit)) ** 2 for _, v, unit in units),
                             weighted_cross=sum(w * w * sum(unit) for w, _, unit in units),
+                            total_cubed=sum(sum(unit) ** 3 for _, _, unit in units),
                             moment=naive_moment(values, experiment, variant, metric),
                             **naive_positive(units),
                             positive_moment=naive_moment(

@@ -55,7 +55,7 @@ def test_values_are_exact_where_they_are_whole():
     assert counts.total % MICRO == counts.total_squared % MICRO**2 == 0
     assert 550 < counts.units < 720  # 632 +- 15 are not zero
     for kind in (Assumed(BINARY, 0.3, 0.1), Assumed(CONTINUOUS, 1.0, 0.1, 1.0)):
-        assert kind.draw(random, 0.3, 0) == Values(0, 0, 0)
+        assert kind.draw(random, 0.3, 0) == Values(0, 0, 0, 0)
     assert Assumed(CONTINUOUS, 1.0, 0.1, 1.0).draw(random, 1.0, 1).units == 1
 
 

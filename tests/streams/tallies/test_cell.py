@@ -105,7 +105,9 @@ def test_weighted_is_what_a_builder_counts(parts):
             builder.add_value(offset, (0, propensity, "click"), None, value, 5)
         builder.freeze()
         expected += weighted(
-            units, {"click": MetricTally(2, 2, 3, 5, positive_units=2)}, propensity
+            units,
+            {"click": MetricTally(2, 2, 3, 5, positive_units=2, total_cubed=9)},
+            propensity,
         )
 
     assert (builder.cell.variants if builder.cell else {}) == ({0: expected} if parts else {})

@@ -23,7 +23,7 @@ factors = st.floats(-1e6, 1e6)
 
 def one(value, propensity):
     """Return the tally of a unit."""
-    metric = MetricTally(1, 1, value, value * value)
+    metric = MetricTally(1, 1, value, value * value, total_cubed=value**3)
     return weighted(1, {"x": metric}, propensity).metrics["x"]
 
 
@@ -35,7 +35,8 @@ def test_sums_of_a_combination_are_those_over_units_rounded_once(units, alpha, b
         _, _, inverse_squared, _, overlap_squared = unit_weights(propensity)
         x, y = x + one(first, propensity), y + one(second, propensity)
         both = first * second
-        product += ProductTally(both, inverse_squared * both, overlap_squared * both)
+        squares = both * first, both * second
+        product += ProductTally(both, inverse_squared * both, overlap_squared * both, *squares)
 
     found = combine(x, y, product, alpha, beta)
 
@@ -45,6 +46,7 @@ def test_sums_of_a_combination_are_those_over_units_rounded_once(units, alpha, b
     ]
     assert found.total == round(sum(z for z, *_ in rows))
     assert found.total_squared == round(sum(z * z for z, *_ in rows))
+    assert found.total_cubed == round(sum(z * z * z for z, *_ in rows))
     assert found.weighted_total == round(sum(w * z for z, w, *_ in rows))
     assert found.weighted_total_squared == round(sum(ww * z * z for z, _, ww, *_ in rows))
     assert found.weighted_cross == round(sum(ww * z for z, _, ww, *_ in rows))

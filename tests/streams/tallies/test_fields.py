@@ -157,6 +157,7 @@ WORTH = {
     Statistic.BINARY: lambda values: sum(value in (0, MICRO) for value in values),
     Statistic.POSITIVE: lambda values: int(sum(values) > 0),
     Statistic.SURPLUS: lambda values: sum(values) - MICRO * (sum(values) > 0),
+    Statistic.CUBE: lambda values: sum(values) ** 3,
 }
 
 

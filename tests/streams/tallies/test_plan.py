@@ -63,6 +63,7 @@ def test_a_worked_example():
     assert (spent.units, spent.observations) == (3, 4)
     assert spent.total == (500 + 20 + 90) * MICRO
     assert spent.total_squared == (500**2 + 20**2 + 90**2) * MICRO**2
+    assert spent.total_cubed == (500**3 + 20**3 + 90**3) * MICRO**3
     assert spent.weighted_total == (2 * 500 + 2 * 20 + 4 * 90) * MICRO**2
     assert variants[1].metrics["visits"].total == (2 + 3) * MICRO
     assert variants[1].products == {
@@ -70,6 +71,8 @@ def test_a_worked_example():
             (500 * 2 + 20 * 3) * MICRO**2,
             4 * (500 * 2 + 20 * 3) * MICRO**4,
             PROPENSITY_ONE**2 // 4 * (500 * 2 + 20 * 3) * MICRO**2,
+            (500**2 * 2 + 20**2 * 3) * MICRO**3,
+            (500 * 2**2 + 20 * 3**2) * MICRO**3,
         )
     }
 
@@ -117,6 +120,7 @@ def by_units(events, plan):
             x * x,
             binary_observations=binary[unit, metric],
             positive_units=int(x > 0),
+            total_cubed=x**3,
         )
         tallies[unit % 2, metric] += replace(
             weighted(1, {metric: counted}, propensity).metrics[metric],
@@ -131,8 +135,10 @@ def by_units(events, plan):
             if (unit, pair[0]) in worth and (unit, pair[1]) in worth:
                 propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
                 w, v = inverse_propensity(propensity), PROPENSITY_ONE - propensity
-                product = worth[unit, pair[0]] * worth[unit, pair[1]]
-                products[unit % 2, pair] += ProductTally(product, w * w * product, v * v * product)
+                x, y = worth[unit, pair[0]], worth[unit, pair[1]]
+                products[unit % 2, pair] += ProductTally(
+                    x * y, w * w * x * y, v * v * x * y, x * x * y, x * y * y
+                )
     return dict(tallies), dict(products)
 
 
