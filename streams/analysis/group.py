@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from streams.analysis.binary_once import read_once
 from streams.analysis.contrasts import Traffic
+from streams.analysis.covariates import Covariates
 from streams.analysis.metric_input import MetricInput, SingleInput
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.analysis.ratios import RatioInput
@@ -68,15 +69,16 @@ class Group:
         """
         counted = [tally.variants.get(index, VariantTally()) for index in plan.indices]
         variants = tuple(read_once(config, counted))
-        names, periods = plan.names, None
+        names, periods, covariates = plan.names, None, None
         if plan.is_trial:
+            covariates = Covariates.read(variants, len(config.covariates))
             names = names.union(*(variant.metrics for variant in variants))
             periods = PrimaryPeriods.read(config, variants, tally.last_at_ms)
         metrics: dict[str, MetricInput] = {}
         for name in sorted(names):
             if config.spec(name).components is None:
                 of_primary = periods if name == config.primary_metric else None
-                metrics[name] = SingleInput.read(config, name, variants, of_primary)
+                metrics[name] = SingleInput.read(config, name, variants, of_primary, covariates)
             else:
                 metrics[name] = RatioInput.read(config, name, variants)
         traffic = Traffic.of(plan.policy, plan.shares, variants)

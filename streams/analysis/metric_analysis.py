@@ -129,4 +129,5 @@ def _model(config: ExperimentConfig, metric: MetricInput) -> MetricModel:
         periods=None
         if periods is None or metric.role is not MetricRole.PRIMARY
         else Periods(**periods.model_dump()),
+        variance_removed=metric.variance_removed,
     )

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streams.analysis.contrasts import MetricContrasts, Traffic
+from streams.analysis.contrasts import MetricContrasts, Traffic, Weighting
+from streams.analysis.covariates import Adjustment, Covariates
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.metrics import MetricSpec
@@ -49,6 +50,11 @@ class MetricInput(ABC):
         """Sums over the units as their periods count."""
         return self.samples
 
+    @property
+    def variance_removed(self) -> float | None:
+        """Share of the variance that covariates explain; None where none are made use of."""
+        return None
+
     @abstractmethod
     def posteriors(self) -> Posteriors:
         """Return the posteriors of the means per unit."""
@@ -73,10 +79,12 @@ class SingleInput(MetricInput):
     Attributes:
         periods: Its units by period of assignment; None if all units count alike.
         priors: Priors of its mean.
+        adjustment: Values less what covariates explain of them; None without covariates.
     """
 
     periods: PrimaryPeriods | None
     priors: Priors
+    adjustment: Adjustment | None
 
     @classmethod
     def read(
@@ -85,6 +93,7 @@ class SingleInput(MetricInput):
         name: str,
         variants: Sequence[VariantTally],
         periods: PrimaryPeriods | None,
+        covariates: Covariates | None = None,
     ) -> SingleInput:
         """Read a metric by its declared kind, or by the inferred one if the tallies contradict it.
 
@@ -93,6 +102,7 @@ class SingleInput(MetricInput):
             name: Name of the metric.
             variants: The tallies.
             periods: The units of the metric by period; None if all units count alike.
+            covariates: Covariates of the units; None if none are declared.
         """
         spec, role = config.spec(name), config.role(name)
         tallies = tuple(variant.metrics.get(name, _NONE) for variant in variants)
@@ -114,12 +124,23 @@ class SingleInput(MetricInput):
         ):
             priors = Priors(alpha=policy.prior_alpha, beta=policy.prior_beta)
         samples = tuple(Sample.of(v.units, m) for v, m in zip(variants, tallies, strict=True))
-        return cls(name, role, spec, found, tallies, samples, periods, priors)
+        adjustment = None
+        # Of 0 and 1 the comparison is exact, which a regression is not.
+        if covariates is not None and not FAMILIES[found.kind].is_exact:
+            adjustment = Adjustment.of(covariates, tallies, samples)
+        if adjustment is not None and found.kind is MetricKind.CONTINUOUS:
+            samples = adjustment.samples(samples)
+        return cls(name, role, spec, found, tallies, samples, periods, priors, adjustment)
 
     @property
     def period_samples(self) -> tuple[Sample, ...]:
         """Sums over the units as their periods count."""
         return self.samples if self.periods is None else self.periods.samples
+
+    @property
+    def variance_removed(self) -> float | None:
+        """Share of the variance that covariates explain; None where none are made use of."""
+        return None if self.adjustment is None else self.adjustment.removed
 
     def posteriors(self) -> Posteriors:
         """Return the posteriors of the family of the kind, of units as their periods count."""
@@ -128,7 +149,10 @@ class SingleInput(MetricInput):
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
         """Return the sums by which the variants are compared; all units count alike."""
         is_exact = FAMILIES[self.found.kind].is_exact
-        return MetricContrasts.of(traffic, self.tallies, self.samples, is_bounded=is_exact)
+        raw = MetricContrasts.of(traffic, self.tallies, self.samples, is_bounded=is_exact)
+        if self.adjustment is None or traffic.weighting is not Weighting.PLAIN:
+            return raw
+        return self.adjustment.contrasts(raw)
 
     def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
         """Return the arms that a policy sees, of units as their periods count."""

@@ -11,7 +11,7 @@ import numpy as np
 from streams.analysis.decision import Verdict
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
-from streams.experiments.contextual import feature_uses, weigh
+from streams.experiments.contextual import covariate_uses, feature_uses, weigh
 from streams.experiments.snapshot import Allocation, CellPlace, PublishedModel, Snapshot
 from streams.experiments.statistics import (
     AgainstControl,
@@ -62,7 +62,7 @@ def _policy_state(
     """Return the weights in force and, under a contextual policy, its model and features."""
     experiment, policy = inputs.experiment, inputs.policy
     variants, promotion = inputs.trial.variants, experiment.promotion
-    features = feature_uses(policy, variants)
+    features = feature_uses(policy, variants) or covariate_uses(inputs.config.covariates, variants)
     if promotion is not None:
         weights = promotion.weights(len(variants), inputs.trial.control)
         return Allocation(promotion.version, weights), None, features

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from streams.experiments.config import UnitKind
 from streams.experiments.contextual import scorer_of
+from streams.experiments.covariates import CovariateSpace
 from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Phase
@@ -59,8 +60,8 @@ class Assignment(NamedTuple):
         allocation_version: Version of the allocation that decided.
         assigned_at_ms: Time the receipt carries.
         unit: 64-bit unit hash.
-        features: What a contextual policy has seen of the request, packed as in a receipt; empty
-            under every other policy.
+        features: What a contextual policy has seen of the request, or the covariates, packed as in
+            a receipt; empty without either.
     """
 
     variant: int
@@ -76,13 +77,15 @@ def is_remembered(experiment: Experiment, phase: Phase) -> bool:
     """Return whether the first receipt of a unit must be kept in a phase of an experiment.
 
     It must where the unit comes again and the receipt would then be another one: because the
-    allocation moves, or because the attribution window begins at the first assignment.
+    allocation moves, because the attribution window begins at the first assignment, or because the
+    covariates are those of before it: what is sent later may follow from the variant.
     """
     config = experiment.definition.config
     if config.unit is UnitKind.IMPRESSION:
         return False
-    is_adaptive = config.parameters.adaptive and phase is Phase.TRIAL
-    return is_adaptive or config.attribution_window > 0
+    if config.attribution_window > 0:
+        return True
+    return phase is Phase.TRIAL and (config.parameters.adaptive or bool(config.covariates))
 
 
 class Assigner:
@@ -103,6 +106,7 @@ class Assigner:
         "_allocation_version",
         "_contextual",
         "_control",
+        "_covariates",
         "_fixed_time_ms",
         "_ignored",
         "_is_trial",
@@ -153,6 +157,9 @@ class Assigner:
         if isinstance(policy, ContextualPolicy) and snapshot.model is not None:
             space = FeatureSpace(policy.features)
             self._contextual = space, scorer_of(policy, snapshot.model)
+        self._covariates: CovariateSpace | None = None
+        if config.covariates and self._is_trial:
+            self._covariates = CovariateSpace(config.covariates)
         self._allocation_version = snapshot.allocation.version
         # A unit under fixed weights and without a window has the same receipt for ever, and nothing
         # is stored for that.
@@ -198,16 +205,18 @@ class Assigner:
         Args:
             unit_key: User or session id, or 16 fresh random bytes for an impression.
             now_ms: Time of the request, in milliseconds since the epoch.
-            features, device, location: Context of the request; for contextual policies alone.
+            features, device, location: Context of the request; for contextual policies, and
+                `features` for covariates.
 
         Raises:
-            InputError: a feature that the policy has declared cannot be used, with its path; also
+            InputError: a declared feature or covariate cannot be used, with its path; also
                 for a unit that is not enrolled, so that a mistake does not wait to be noticed.
         """
         vector = None
         if self._contextual is not None:
             space, scorer = self._contextual
             vector = space.encode(features, device, location)
+        known = b"" if self._covariates is None else pack(self._covariates.encode(features))
         unit, enrolment, variant_draw = draws(self.number, unit_key)
         if not is_enrolled(enrolment, self._traffic):
             return Assignment(self._control, False, 0, self._allocation_version, now_ms, unit)
@@ -220,6 +229,5 @@ class Assigner:
             variant_draw = promoted_draw(self.number, unit_key)
         variant = choose_cumulative(self._sums, variant_draw)
         at_ms = now_ms if self._fixed_time_ms is None else self._fixed_time_ms
-        return Assignment(
-            variant, True, self._propensities[variant], self._allocation_version, at_ms, unit
-        )
+        propensity, version = self._propensities[variant], self._allocation_version
+        return Assignment(variant, True, propensity, version, at_ms, unit, known)

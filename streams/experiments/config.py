@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
+from streams.experiments.covariates import MAX_COVARIATES, Covariate, check_covariates
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
 from streams.experiments.metrics import MetricName, MetricSpec, PeriodSpec
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
@@ -83,6 +84,8 @@ class ExperimentConfig(InputModel):
         metrics: Declarations of these metrics, by name.
         periods: Weights of units of different times; None for all alike. Fixed when the experiment
             is created, as what is kept of the units follows from it.
+        covariates: Numbers that are sent with a unit's assignment and explain part of its values;
+            not under a contextual policy. Fixed when the experiment is created.
         traffic_allocation: Share of the units that take part, in [0, 1].
         min_sample_size: Units every variant must have before a winner may be named.
         significance_threshold: Confidence a winner must have, in [0.5, 1).
@@ -122,6 +125,9 @@ class ExperimentConfig(InputModel):
     ] = ()
     metrics: dict[MetricName, MetricSpec] = Field(default_factory=dict)
     periods: PeriodSpec | None = None
+    covariates: Annotated[
+        tuple[Covariate, ...], Field(max_length=MAX_COVARIATES, strict=False)
+    ] = ()
     traffic_allocation: Share = 1.0
     min_sample_size: SampleSize = 100
     significance_threshold: Threshold = 0.95
@@ -179,6 +185,10 @@ class ExperimentConfig(InputModel):
             raise problem("TOO_MANY_METRICS", message, "metrics")
         if self.periods is not None:
             self._check_periods()
+        if self.covariates and isinstance(self.parameters, ContextualPolicy):
+            message = f"{self.type} reads features, and covariates beside them are not kept apart"
+            raise problem("COVARIATES_NOT_CONTEXTUAL", message, "covariates")
+        check_covariates(self.covariates)
         for name, spec in self.metrics.items():
             self._check_declared(name, spec, is_component=name in components)
         return self

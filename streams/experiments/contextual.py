@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streams.experiments.covariates import Covariate, missing_entry
 from streams.experiments.snapshot import PublishedModel
 from streams.experiments.statistics import FeatureUse
 from streams.model.vectors import FEATURE_ONE, INTERCEPT
@@ -88,6 +89,24 @@ def feature_uses(policy: Policy, variants: Sequence[VariantTally]) -> tuple[Feat
             found.append(FeatureUse(feature.name, units, units - known // FEATURE_ONE**2))
         start += feature.width
     return tuple(found)
+
+
+def covariate_uses(
+    covariates: Sequence[Covariate], variants: Sequence[VariantTally]
+) -> tuple[FeatureUse, ...]:
+    """Return how many units had no value of each covariate."""
+    units = sum(variant.units for variant in variants)
+    grams = [variant.gram for variant in variants]
+
+    def counted(index: int) -> int:
+        place = diagonal(index)
+        return sum(gram[place] for gram in grams if place < len(gram)) // FEATURE_ONE**2
+
+    unsaid = units - counted(0)  # units whose receipts have no covariates at all
+    return tuple(
+        FeatureUse(each.name, units, max(unsaid, 0) + counted(missing_entry(place)))
+        for place, each in enumerate(covariates)
+    )
 
 
 def scorer_of(policy: ContextualPolicy, model: PublishedModel) -> Scorer:

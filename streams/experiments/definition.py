@@ -9,12 +9,14 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from streams.experiments.config import ExperimentConfig, Name
+from streams.experiments.covariates import dimension
 from streams.model.errors import PATH_CHARACTERS, quoted
 from streams.model.validation import InputModel, parse, problem
 from streams.policies.base import Policy
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.encoding import FeatureSpace
 from streams.policies.contextual.features import MAX_COEFFICIENTS
+from streams.tallies.linear import triangle
 from streams.tallies.plan import MAX_METRICS
 
 MAX_VARIANTS = 256
@@ -32,6 +34,10 @@ MAX_COUNTED = 17_408
 
 MAX_PERIODS = 144
 """Periods that ten years of units come to."""
+
+MAX_PRODUCTS = 4_096
+"""Sums of products of covariates in a cell, at most: 8 covariates of 26 variants or 2 of 256, and 2
+of 16 under an adaptive policy."""
 
 MAX_CONFIG_DEPTH = 16
 
@@ -102,6 +108,7 @@ class ExperimentDefinition(InputModel):
             message = f"weights sum to {math.fsum(weights)!r}, not to 1"
             raise problem("WEIGHTS_DO_NOT_SUM", message, "variants")
         _check_policy(self.config.parameters, len(names))
+        _check_covariates(self.config, len(names))
         self._check_size(len(names))
         size = len(self.model_dump_json(by_alias=True).encode())
         if size > MAX_DEFINITION_BYTES:
@@ -180,6 +187,19 @@ def _check_policy(policy: Policy, n_variants: int) -> None:
             message = f"variants * entries of the features == {coefficients}, must be at most "
             message += str(MAX_COEFFICIENTS)
             raise problem("TOO_MANY_DIMENSIONS", message, "config.parameters.features")
+
+
+def _check_covariates(config: ExperimentConfig, n_variants: int) -> None:
+    """Refuse more covariates than the sums of their products have room for in a cell."""
+    if not config.covariates:
+        return
+    products = triangle(dimension(len(config.covariates)))
+    # Under moving weights a unit counts differently in the comparison with each other variant.
+    n_sums = products * n_variants * (n_variants if config.parameters.adaptive else 1)
+    if n_sums > MAX_PRODUCTS:
+        message = f"sums of products of covariates of all variants == {n_sums}, must be at most "
+        message += str(MAX_PRODUCTS)
+        raise problem("TOO_MANY_DIMENSIONS", message, "config.covariates")
 
 
 def _not_json(value: Any, depth: int) -> tuple[str, str, str] | None:

@@ -108,6 +108,8 @@ class MetricModel(Published):
         contradiction: Why the declared kind is not the one it is modelled by; None if it is, or if
             none was declared.
         periods: How units of different times count; None for all alike.
+        variance_removed: Share of its variance that the covariates explain, and that is taken out
+            of its comparisons, in [0, 1]; None without covariates.
     """
 
     role: Open[MetricRole]
@@ -116,6 +118,7 @@ class MetricModel(Published):
     is_declared: bool
     contradiction: Contradiction | None = None
     periods: Periods | None = None
+    variance_removed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,12 +380,13 @@ class Evidence(Published):
 
 @dataclass(frozen=True, slots=True)
 class FeatureUse(Published):
-    """Use of a feature of a contextual experiment whose values are texts.
+    """Use of a covariate, or of a feature of a contextual experiment whose values are texts.
 
     Attributes:
         name: Its name.
         units: Units assigned, in all variants.
-        unknown_units: Those for which it had none of its declared values, or none at all.
+        unknown_units: Those for which it had none of its declared values, or none at all; of a
+            covariate, those without it.
     """
 
     name: str

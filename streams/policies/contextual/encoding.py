@@ -16,7 +16,8 @@ from streams.policies.contextual.features import Feature, FeatureType
 
 _HASH_BITS = 63  # of 64, since one is the sign
 
-_Entries = Callable[[Any, str], Vector]
+Entries = Callable[[Any, str], Vector]
+"""Gives the entries of a value of a feature, and takes the name of the feature for its errors."""
 
 
 class FeatureSpace:
@@ -35,7 +36,7 @@ class FeatureSpace:
 
     def __init__(self, features: Sequence[Feature]) -> None:
         self.dimension = 1
-        self._encoders: list[tuple[str, _Entries]] = []
+        self._encoders: list[tuple[str, Entries]] = []
         for feature in features:
             self._encoders.append((feature.name, _encoder(feature, self.dimension)))
             self.dimension += feature.width
@@ -68,17 +69,18 @@ class FeatureSpace:
         return vector
 
 
-def _encoder(feature: Feature, start: int) -> _Entries:
+def _encoder(feature: Feature, start: int) -> Entries:
     match feature.type:
         case FeatureType.NUMBER:
-            return _number(start, feature.minimum or 0.0, feature.maximum or 0.0)
+            return number_entries(start, feature.minimum or 0.0, feature.maximum or 0.0)
         case FeatureType.CATEGORY:
             return _category(start, feature.values or ())
         case FeatureType.HASHED:
             return _hashed(start, feature.name, feature.buckets or 0)
 
 
-def _number(start: int, minimum: float, maximum: float) -> _Entries:
+def number_entries(start: int, minimum: float, maximum: float) -> Entries:
+    """Return the function that gives the entries of a number: one at `start`, or none for 0."""
     width = maximum - minimum
 
     def entries(value: Any, name: str) -> Vector:
@@ -93,7 +95,7 @@ def _number(start: int, minimum: float, maximum: float) -> _Entries:
     return entries
 
 
-def _category(start: int, values: Sequence[str]) -> _Entries:
+def _category(start: int, values: Sequence[str]) -> Entries:
     known: dict[str, Vector] = {
         text: ((start + index, FEATURE_ONE),) for index, text in enumerate(values)
     }
@@ -104,7 +106,7 @@ def _category(start: int, values: Sequence[str]) -> _Entries:
     return entries
 
 
-def _hashed(start: int, name: str, buckets: int) -> _Entries:
+def _hashed(start: int, name: str, buckets: int) -> Entries:
     # Keyed with the name, so that the same text in two features does not collide twice.
     keyed = blake2b(digest_size=8, key=name.encode())
 

@@ -131,6 +131,7 @@ def metric_model(role: str) -> dict[str, Any]:
         "isDeclared": False,
         "contradiction": None,
         "periods": None,
+        "varianceRemoved": None,
     }
 
 

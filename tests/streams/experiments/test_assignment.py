@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -16,8 +17,9 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import Allocation, Snapshot
 from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
-from streams.model.errors import ExperimentNotRunningError
+from streams.model.errors import ExperimentNotRunningError, InputError
 from streams.model.quantities import PROPENSITY_ONE
+from streams.model.vectors import unpack
 from streams.policies.bucketing import choose_cumulative, cumulative, draws, promoted_draw
 
 REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, {})
@@ -82,6 +84,25 @@ def test_a_unit_that_comes_again_under_a_bandit_is_remembered(unit: str) -> None
 
     assert assigner.is_remembered
     assert assigner.assign("u", 5_000).assigned_at_ms == 5_000
+
+
+def test_covariates_are_in_the_first_receipt_which_is_kept() -> None:
+    covariates = [
+        {"name": "age", "minimum": 0, "maximum": 100},
+        {"name": "spend", "minimum": 0, "maximum": 8},
+    ]
+    assigner = Assigner(snapshot(type="bayesian_ab", covariates=covariates))
+
+    found = assigner.assign("u", 5_000, features={"age": 75, "spend": None, "other": "text"})
+
+    assert unpack(found.features) == ((0, 1_024), (1, 512), (4, 1_024))  # (4): spend is missing
+    assert (assigner.is_remembered, found.assigned_at_ms) == (True, 5_000)
+    for value, code in (("75", "WRONG_TYPE"), (True, "WRONG_TYPE"), (math.inf, "NOT_FINITE")):
+        with pytest.raises(InputError) as refused:
+            assigner.assign("u", 5_000, features={"age": value})
+        assert (refused.value.code, refused.value.path) == (code, "features.age")
+    draws_of_impressions = Assigner(snapshot(covariates=covariates))
+    assert not draws_of_impressions.is_remembered
 
 
 @pytest.mark.parametrize("status", [Status.DRAFT, Status.PAUSED, Status.CONCLUDED])

@@ -21,6 +21,7 @@ from streams.stats.posteriors.normal import NormalPrior
 from streams.tallies.plan import MAX_DECLARED, Accepted, Plan
 
 CONFIG = {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"}
+BEFORE = {"name": "age", "minimum": 0, "maximum": 100}
 FIXED = CONFIG | {"type": "bayesian_ab"}
 VARIANTS = [{"name": "A", "isControl": True, "config": {"adId": "ad_1"}}, {"name": "B"}]
 
@@ -52,6 +53,39 @@ def test_default_window_follows_the_stated_unit(unit, window):
     assert parse_definition(CONFIG | {"unit": unit}, VARIANTS).config.attribution_window == window
     stated = parse_definition(CONFIG | {"unit": unit, "attributionWindow": 7}, VARIANTS)
     assert stated.config.attribution_window == 7
+
+
+@pytest.mark.parametrize(
+    ("covariates", "code", "path"),
+    [
+        (3, "WRONG_TYPE", "covariates"),
+        ([{"name": "age", "minimum": 0}], "MISSING_FIELD", "covariates[0].maximum"),
+        ([{"name": "a b", "minimum": 0, "maximum": 1}], "INVALID_NAME", "covariates[0].name"),
+        ([BEFORE | {"minimum": "0"}], "WRONG_TYPE", "covariates[0].minimum"),
+        ([BEFORE | {"minimum": True}], "WRONG_TYPE", "covariates[0].minimum"),
+        ([BEFORE | {"maximum": 0}], "EMPTY_RANGE", "covariates[0].maximum"),
+        ([BEFORE | {"maximum": 1e16}], "OUT_OF_RANGE", "covariates[0].maximum"),
+        ([BEFORE | {"type": "category"}], "UNKNOWN_FIELD", "covariates[0].type"),
+        ([BEFORE, BEFORE], "DUPLICATE_NAME", "covariates[1].name"),
+        ([BEFORE | {"name": f"c{n}"} for n in range(9)], "OUT_OF_RANGE", "covariates"),
+    ],
+)
+def test_bad_covariates_are_refused(covariates, code, path):
+    found = refusal(FIXED | {"covariates": covariates}, VARIANTS)
+    assert found == (code, f"config.{path}")
+
+
+def test_covariates_are_of_policies_that_read_no_features_and_fit_a_cell():
+    features = {"features": [{"name": "age", "type": "number", "minimum": 0, "maximum": 1}]}
+    config = CONFIG | {"type": "lin_ucb", "parameters": features, "covariates": [BEFORE]}
+    assert refusal(config, VARIANTS) == ("COVARIATES_NOT_CONTEXTUAL", "config.covariates")
+    many = [BEFORE | {"name": f"c{n}"} for n in range(8)]
+    named = [{"name": f"V{n}", "isControl": n == 0} for n in range(27)]
+    parse_definition(FIXED | {"covariates": many}, named[:26])
+    refused = "TOO_MANY_DIMENSIONS", "config.covariates"
+    assert refusal(FIXED | {"covariates": many}, named) == refused
+    parse_definition(CONFIG | {"covariates": many}, named[:5])
+    assert refusal(CONFIG | {"covariates": many}, named[:6]) == refused
 
 
 def test_weights_are_equal_unless_declared():
