@@ -37,6 +37,7 @@ from streams.model.generations import GenerationChange
 from streams.model.receipts import Receipt
 from streams.model.schema_levels import LevelsChange
 from streams.tallies.cell import Cell, MetricTally, ProductTally, VariantTally
+from streams.tallies.cohorts import Cohort
 from streams.tallies.periods import Period, PeriodTally
 
 T = TypeVar("T")
@@ -208,6 +209,13 @@ DOMAINS |= {
         "last_offset": bits(63),
         "variants": st.dictionaries(
             bits(16), st.deferred(lambda: records(VariantTally)), max_size=3
+        ),
+        "cohorts": st.dictionaries(
+            st.builds(Cohort, st.integers(60, 1 << 25), st.integers(-1, 1 << 40)),
+            st.dictionaries(
+                bits(16), st.deferred(lambda: records(VariantTally)), min_size=1, max_size=2
+            ),
+            max_size=2,
         ),
     },
 }

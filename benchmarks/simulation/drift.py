@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 
 from benchmarks.simulation.production import METRIC, Cells
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
+from streams.fold.deduplication import DeduplicationWindow
+from streams.fold.impressions import add_to_cohorts
+from streams.fold.measuring import CountedObservation, Measurement
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT
-from streams.planning.simulation import simulate
+from streams.planning.simulation import NUMBER, simulate
 from streams.stats.arrays import FloatArray
 from streams.tallies.cell import Tally
 from streams.tallies.periods import tick_of
@@ -35,13 +39,22 @@ class Environment:
             [0, 1]; shape (n_looks, n_variants).
         interval_ms: Time between two looks, > 0.
         units: Units of an interval, >= 1.
-        delay_ms: Mean of the exponential time until a conversion; 0 for at once.
+        delay_ms: Mean time until a conversion, 0 for at once: of all, or by interval and variant,
+            of a shape that broadcasts to that of `rates`.
+        delay_spread: Standard deviation of the logarithm of that time, which is log-normal; 0 for
+            an exponential one.
+        events: Mean number of conversions of a unit that converts, >= 1; each has its own delay.
+        spread: Standard deviation of the logarithm of their values, which are log-normal with the
+            mean 1; 0 for the value 1.
     """
 
     rates: FloatArray
     interval_ms: int
     units: int
-    delay_ms: float = 0.0
+    delay_ms: float | FloatArray = 0.0
+    delay_spread: float = 0.0
+    events: float = 1.0
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rates.ndim != 2 or not np.all((self.rates >= 0.0) & (self.rates <= 1.0)):  # noqa: PLR2004
@@ -85,14 +98,34 @@ def simulate_drift(
     return DriftRun(np.array(lost), tuple(interval.snapshot for interval in intervals))
 
 
+@dataclass(slots=True)
+class _Unit:
+    """A unit that converts.
+
+    Attributes:
+        variant, propensity, assigned_at_ms: Its assignment.
+        total: Sum of its observations so far, in micro-units; None before the first.
+    """
+
+    variant: int
+    propensity: int
+    assigned_at_ms: int
+    total: int | None = None
+
+
 class _Conversions:
     """Conversions of an environment, of which some are still to come."""
 
     def __init__(self, environment: Environment, experiment: Experiment) -> None:
         self._environment = environment
-        self._by_period = experiment.definition.config.periods is not None
+        self._delays_ms = np.broadcast_to(environment.delay_ms, environment.rates.shape)
+        plan = plan_of(experiment.definition)
+        self._by_period = plan.by_period is not None
+        self._window_s = plan.windows.get(METRIC, 0)
+        self._measurement = Measurement(plan, {})
+        self._remembered = DeduplicationWindow(NUMBER, 1)  # asked for products, and there are none
         self._cells = Cells()
-        self._to_come: dict[int, list[tuple[int, int, int, int]]] = {}
+        self._to_come: dict[int, list[tuple[int, _Unit, int]]] = {}
 
     def tally_after(
         self,
@@ -103,12 +136,28 @@ class _Conversions:
     ) -> Tally:
         """Add the units of an interval, and the conversions that have come by its end."""
         self._assign(look, assigned, weights, generator)
-        for variant, propensity, assigned_at_ms, at_ms in self._to_come.pop(look, ()):
-            key = variant, propensity, METRIC
-            self._cells.observed.add_value(look, key, None, MICRO, at_ms)
-            if self._by_period:
-                self._cells.observed.add_period_value(variant, None, MICRO, assigned_at_ms, at_ms)
+        for at_ms, unit, value in self._to_come.pop(look, ()):
+            self._observe(look, at_ms, unit, value)
         return self._cells.tally()
+
+    def _observe(self, look: int, at_ms: int, unit: _Unit, value: int) -> None:
+        """Count an observation as the fold does."""
+        if self._window_s and at_ms - unit.assigned_at_ms > 1000 * self._window_s:
+            self._cells.observed.add_late(look, at_ms)
+            return
+        counted = CountedObservation(
+            look,
+            (unit.variant, unit.propensity, METRIC),
+            unit.total,
+            value,
+            at_ms,
+            None,
+            0,
+            unit.assigned_at_ms,
+            0,
+        )
+        self._measurement.count(self._cells.observed, self._remembered, counted)
+        unit.total = (unit.total or 0) + value
 
     def _assign(
         self,
@@ -126,12 +175,36 @@ class _Conversions:
                 self._cells.assigned.add_units(look, {(variant, propensity): n}, at_ms, at_ms)
                 if self._by_period:
                     self._cells.assigned.add_assigned({(variant, tick_of(at_ms)): n})
+                if self._window_s:
+                    rows = [(variant, propensity, at_ms, None)] * n
+                    add_to_cohorts(self._cells.assigned, look, self._window_s, rows)
                 won = int(generator.binomial(n, environment.rates[look, variant]))
-                delays_ms = generator.exponential(1.0, won) * environment.delay_ms
-                for delay_ms in delays_ms.tolist():
-                    seen_ms = at_ms + int(delay_ms)
-                    event = variant, propensity, at_ms, seen_ms
-                    self._to_come.setdefault(seen_ms // interval_ms, []).append(event)
+                self._convert(
+                    [_Unit(variant, propensity, at_ms) for _ in range(won)],
+                    float(self._delays_ms[look, variant]),
+                    generator,
+                )
+
+    def _convert(self, units: list[_Unit], delay_ms: float, generator: np.random.Generator) -> None:
+        """Draw when units convert, and with which values."""
+        environment = self._environment
+        if environment.events > 1.0:
+            further = generator.poisson(environment.events - 1.0, len(units)).tolist()
+            units = [unit for unit, n in zip(units, further, strict=True) for _ in range(n + 1)]
+        sigma, delay_sigma = environment.spread, environment.delay_spread
+        if delay_sigma:
+            relative = generator.lognormal(-(delay_sigma**2) / 2.0, delay_sigma, len(units))
+        else:
+            relative = generator.exponential(1.0, len(units))
+        values = np.full(len(units), MICRO)
+        if sigma:
+            values = np.rint(MICRO * generator.lognormal(-(sigma**2) / 2.0, sigma, len(units)))
+        for unit, delay, value in zip(
+            units, (relative * delay_ms).tolist(), values.astype(np.int64).tolist(), strict=True
+        ):
+            seen_ms = unit.assigned_at_ms + int(delay)
+            place = seen_ms // environment.interval_ms
+            self._to_come.setdefault(place, []).append((seen_ms, unit, value))
 
 
 def _split(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -11,8 +11,8 @@ from streams.stats.kinds import MetricKind
 from streams.tallies.cell import VariantTally
 
 
-def read_once(config: ExperimentConfig, variants: Sequence[VariantTally]) -> list[VariantTally]:
-    """Return tallies in which the units of binary metrics have the value 0 or 1.
+def once_metrics(config: ExperimentConfig, variants: Sequence[VariantTally]) -> list[str]:
+    """Return the binary metrics that some unit has observed several times.
 
     Binary are metrics that are declared `binary` and not summed, and metrics without declared kind,
     floor and cap whose observations are all 0 or 1: a second click of a unit would otherwise turn a
@@ -22,7 +22,19 @@ def read_once(config: ExperimentConfig, variants: Sequence[VariantTally]) -> lis
         config: The configuration.
         variants: The tallies.
     """
-    names = sorted(set(_read_once(config, variants)))
+    return sorted(set(_read_once(config, variants)))
+
+
+def read_once(
+    config: ExperimentConfig, variants: Sequence[VariantTally], names: Sequence[str]
+) -> list[VariantTally]:
+    """Return tallies in which the units of some metrics have the value 0 or 1.
+
+    Args:
+        config: The configuration.
+        variants: The tallies, or those of some of their units.
+        names: What `once_metrics` says of the tallies.
+    """
     if not names:
         return list(variants)
     return [

@@ -40,7 +40,8 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
        declared kind. Nothing is concluded from such data.
     2. `stop_guardrail`: a variant harms a guardrail metric by more than is tolerated, by
        always-valid p-values that hold for all guardrails and variants together.
-    3. `conclude_winner`: every variant has `min_sample_size` units and, unless the metric is
+    3. `conclude_winner`: every variant has `min_sample_size` units, whose conversion window is over
+       where the metric has one, and, unless the metric is
        binary, `MIN_UNITS_WITH_VALUE` units with a value; the leader's P(best) reaches
        `significance_threshold` (and under `bayesian_ab` the `early_stopping_threshold`); and the
        confidence sequence of its lead over each other variant lies above 0.
@@ -118,8 +119,10 @@ def _lack_of_data(
     """Return the action while data are missing for any conclusion; None if none are."""
     if min(evidence.units) < config.min_sample_size:
         return _continue(ReasonCode.MIN_SAMPLE_SIZE)
+    if min(evidence.compared_units) < max(config.min_sample_size, 1):
+        return _continue(ReasonCode.TOO_FEW_MATURE)
     is_exact = FAMILIES[primary.kind].is_exact
-    if not is_exact and min(evidence.units_with_value) < MIN_UNITS_WITH_VALUE:
+    if not is_exact and min(evidence.compared_with_value) < MIN_UNITS_WITH_VALUE:
         return _continue(ReasonCode.TOO_FEW_VALUES)
     return None
 

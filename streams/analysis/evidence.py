@@ -14,6 +14,7 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.statistics import (
     Comparison,
     Evidence,
+    Maturity,
     SampleRatio,
     SinceConclusion,
 )
@@ -66,8 +67,8 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         value_remaining=_or_none(relative_value_remaining(primary.oriented, leader)),
         error=error,
         planned_units=planned,
-        units=tuple(round(sample.units) for sample in primary.samples),
-        units_with_value=tuple(round(sample.units_with_value) for sample in primary.samples),
+        units=tuple(round(sample.units) for sample in primary.assigned),
+        units_with_value=tuple(round(sample.units_with_value) for sample in primary.assigned),
         negligible=NEGLIGIBLE_DIFFERENCE * abs(primary.samples[leader].mean),
         duration_ms=inputs.duration_ms,
         comparisons=_comparisons(primary, leader, error, planned),
@@ -75,6 +76,12 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         guardrails=harm,
         since_conclusion=since,
         miscounts=find_miscounts(inputs.tally, inputs.trial.variants),
+        maturity=Maturity(
+            window=primary.model.conversion_window,
+            units=tuple(round(sample.units) for sample in primary.samples),
+            units_with_value=tuple(round(sample.units_with_value) for sample in primary.samples),
+            late=inputs.tally.late,
+        ),
     )
 
 

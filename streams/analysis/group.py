@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from streams.analysis.binary_once import read_once
+from streams.analysis.binary_once import once_metrics, read_once
 from streams.analysis.contrasts import Traffic
 from streams.analysis.covariates import Covariates
 from streams.analysis.metric_input import MetricInput, SingleInput
@@ -40,6 +40,24 @@ class GroupPlan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """The units by which a metric is compared.
+
+    Attributes:
+        window_s: Conversion window of the metric, in seconds: they are those whose window is over.
+            0 for all units.
+        variants: Their tallies.
+        traffic: How they were split.
+        covariates: Their covariates; None if none are declared.
+    """
+
+    window_s: int
+    variants: tuple[VariantTally, ...]
+    traffic: Traffic
+    covariates: Covariates | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """Variants that are compared with one another under one split of the units.
 
@@ -50,6 +68,7 @@ class Group:
         control: Index of the control among them.
         traffic: How the units were split.
         metrics: What is analysed, in order of the names.
+        compared: The units by which each of them is compared.
     """
 
     variants: tuple[VariantTally, ...]
@@ -57,6 +76,7 @@ class Group:
     control: int
     traffic: Traffic
     metrics: Mapping[str, MetricInput]
+    compared: Mapping[str, Compared]
 
     @classmethod
     def read(cls, config: ExperimentConfig, tally: Tally, plan: GroupPlan) -> Group:
@@ -68,25 +88,41 @@ class Group:
             plan: What to read.
         """
         counted = [tally.variants.get(index, VariantTally()) for index in plan.indices]
-        variants = tuple(read_once(config, counted))
-        names, periods, covariates = plan.names, None, None
+        once = once_metrics(config, counted)
+        variants = tuple(read_once(config, counted, once))
+        names, periods = plan.names, None
+        n_covariates = len(config.covariates) if plan.is_trial else 0
         if plan.is_trial:
-            covariates = Covariates.read(variants, len(config.covariates))
             names = names.union(*(variant.metrics for variant in variants))
             periods = PrimaryPeriods.read(config, variants, tally.last_at_ms)
+        traffic = Traffic.of(plan.policy, plan.shares, variants)
+        explained = Covariates.read(variants, n_covariates)
+        by_window = {0: Compared(0, variants, traffic, explained)}
         metrics: dict[str, MetricInput] = {}
+        compared: dict[str, Compared] = {}
         for name in sorted(names):
+            window_s = config.conversion_window_s(name) if name in plan.names else 0
+            if window_s not in by_window:
+                found = tally.mature.get(window_s, {})
+                mature = [found.get(index, VariantTally()) for index in plan.indices]
+                mature = read_once(config, mature, once)
+                split = Traffic.of(plan.policy, plan.shares, mature)
+                explained = Covariates.read(mature, n_covariates)
+                by_window[window_s] = Compared(window_s, tuple(mature), split, explained)
+            compared[name] = by_window[window_s]
+            of_name = by_window[window_s].variants if window_s else None
             if config.spec(name).components is None:
                 of_primary = periods if name == config.primary_metric else None
-                metrics[name] = SingleInput.read(config, name, variants, of_primary, covariates)
+                metrics[name] = SingleInput.read(
+                    config, name, variants, of_primary, compared[name].covariates, of_name
+                )
             else:
-                metrics[name] = RatioInput.read(config, name, variants)
-        traffic = Traffic.of(plan.policy, plan.shares, variants)
+                metrics[name] = RatioInput.read(config, name, variants, of_name)
         units = tuple(
             max(variant.units, variant.metrics.get(config.primary_metric, _NONE).units)
             for variant in variants
         )
-        return cls(variants, units, plan.control, traffic, metrics)
+        return cls(variants, units, plan.control, traffic, metrics, compared)
 
     @property
     def others(self) -> Sequence[int]:

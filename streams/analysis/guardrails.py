@@ -14,7 +14,6 @@ from streams.analysis.group import Group
 from streams.analysis.metric_analysis import MetricAnalysis
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.statistics import Guardrail
-from streams.stats.kinds import MetricKind
 from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.multiplicity import holm, holm_by_column
 from streams.stats.sequential.one_sided import one_sided_p_values
@@ -116,8 +115,7 @@ class _Lines:
 def _harm(guardrail: MetricAnalysis, variant: int, control: int) -> float | None:
     """Return by how much a variant is worse, as a share of the control's observed mean."""
     mean = guardrail.samples[control].mean
-    is_ratio = guardrail.model.kind is MetricKind.RATIO
-    if not mean or (is_ratio and not guardrail.tallies[variant].units):
+    if not mean or not guardrail.is_defined[variant]:
         return None
     better = guardrail.model.direction.sign * (guardrail.samples[variant].mean - mean)
     return -better / abs(mean)

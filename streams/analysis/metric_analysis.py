@@ -32,8 +32,10 @@ class MetricAnalysis:
         name: Name of the metric.
         model: Kind, role and direction.
         tallies: What is published as counted.
-        samples: Sums over the units, all of which count alike.
+        assigned: Sums over all units.
+        samples: Sums over the units that are compared, all of which count alike.
         period_samples: Sums over the units as their periods count.
+        is_defined: Whether the mean of each variant exists.
         posteriors: Posteriors of the means per unit, as the periods count.
         contrasts: The sums by which the variants are compared.
         lift: Lifts over the control; None of a metric that is observed and not declared.
@@ -44,8 +46,10 @@ class MetricAnalysis:
     name: str
     model: MetricModel
     tallies: tuple[MetricTally, ...]
+    assigned: tuple[Sample, ...]
     samples: tuple[Sample, ...]
     period_samples: tuple[Sample, ...]
+    is_defined: tuple[bool, ...]
     posteriors: Posteriors
     contrasts: MetricContrasts
     lift: Lift | None
@@ -80,8 +84,9 @@ def analyse(inputs: Inputs) -> Analysis:
         _analysed(inputs.config, group) for group in (inputs.trial, inputs.promoted)
     )
     primary = metrics[inputs.config.primary_metric]
-    is_binary = primary.model.kind is MetricKind.BINARY
-    found = best_under(inputs.policy, inputs.arms, primary.oriented, is_binary=is_binary)
+    # Where some units are too young to be compared, the policy sees more of them than these.
+    is_of_arms = primary.model.kind is MetricKind.BINARY and not primary.model.conversion_window
+    found = best_under(inputs.policy, inputs.arms, primary.oriented, is_binary=is_of_arms)
     return Analysis(primary, metrics, found, promoted)
 
 
@@ -89,7 +94,10 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     if group is None:
         return {}
     posteriors = {name: metric.posteriors() for name, metric in group.metrics.items()}
-    contrasts = {name: metric.contrasts(group.traffic) for name, metric in group.metrics.items()}
+    contrasts = {
+        name: metric.contrasts(group.compared[name].traffic)
+        for name, metric in group.metrics.items()
+    }
     p_values: dict[str, list[float]] = {}
     for role in _COMPARED:
         family = [name for name, metric in group.metrics.items() if metric.role is role]
@@ -107,8 +115,10 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
             name=name,
             model=_model(config, metric),
             tallies=metric.tallies,
+            assigned=metric.assigned,
             samples=metric.samples,
             period_samples=metric.period_samples,
+            is_defined=metric.is_defined,
             posteriors=posteriors[name],
             contrasts=contrasts[name],
             lift=lift_of.get(name),
@@ -130,4 +140,7 @@ def _model(config: ExperimentConfig, metric: MetricInput) -> MetricModel:
         if periods is None or metric.role is not MetricRole.PRIMARY
         else Periods(**periods.model_dump()),
         variance_removed=metric.variance_removed,
+        conversion_window=0
+        if metric.role is MetricRole.OBSERVED
+        else config.conversion_window_s(metric.name),
     )

@@ -35,7 +35,9 @@ class MetricInput(ABC):
         spec: Its declaration.
         found: Its kind.
         tallies: What is published as counted.
-        samples: Sums over the units, all of which count alike.
+        assigned: Sums over all units.
+        samples: Sums over the units that are compared, all of which count alike: of a metric with a
+            conversion window those whose window is over.
     """
 
     name: str
@@ -43,17 +45,23 @@ class MetricInput(ABC):
     spec: MetricSpec
     found: FoundKind
     tallies: tuple[MetricTally, ...]
+    assigned: tuple[Sample, ...]
     samples: tuple[Sample, ...]
 
     @property
     def period_samples(self) -> tuple[Sample, ...]:
-        """Sums over the units as their periods count."""
+        """Sums over the units as their periods count; over those compared without periods."""
         return self.samples
 
     @property
     def variance_removed(self) -> float | None:
         """Share of the variance that covariates explain; None where none are made use of."""
         return None
+
+    @property
+    def is_defined(self) -> tuple[bool, ...]:
+        """Whether the mean of each variant exists."""
+        return (True,) * len(self.samples)
 
     @abstractmethod
     def posteriors(self) -> Posteriors:
@@ -77,11 +85,13 @@ class SingleInput(MetricInput):
     """A metric whose units have values of their own.
 
     Attributes:
+        compared: Its tallies of the units that are compared.
         periods: Its units by period of assignment; None if all units count alike.
         priors: Priors of its mean.
         adjustment: Values less what covariates explain of them; None without covariates.
     """
 
+    compared: tuple[MetricTally, ...]
     periods: PrimaryPeriods | None
     priors: Priors
     adjustment: Adjustment | None
@@ -94,6 +104,7 @@ class SingleInput(MetricInput):
         variants: Sequence[VariantTally],
         periods: PrimaryPeriods | None,
         covariates: Covariates | None = None,
+        compared: Sequence[VariantTally] | None = None,
     ) -> SingleInput:
         """Read a metric by its declared kind, or by the inferred one if the tallies contradict it.
 
@@ -103,9 +114,10 @@ class SingleInput(MetricInput):
             variants: The tallies.
             periods: The units of the metric by period; None if all units count alike.
             covariates: Covariates of the units; None if none are declared.
+            compared: Tallies of the units that are compared; None for all.
         """
         spec, role = config.spec(name), config.role(name)
-        tallies = tuple(variant.metrics.get(name, _NONE) for variant in variants)
+        tallies = _tallies(variants, name)
         parts = [()] * len(variants) if periods is None else periods.parts
         found = find_kind(
             spec.model_kind,
@@ -123,14 +135,30 @@ class SingleInput(MetricInput):
             and isinstance(policy, BetaPolicy)
         ):
             priors = Priors(alpha=policy.prior_alpha, beta=policy.prior_beta)
-        samples = tuple(Sample.of(v.units, m) for v, m in zip(variants, tallies, strict=True))
+        assigned = samples = _samples(variants, tallies)
+        of_compared = tallies
+        if compared is not None:
+            of_compared = _tallies(compared, name)
+            samples = _samples(compared, of_compared)
         adjustment = None
         # Of 0 and 1 the comparison is exact, which a regression is not.
         if covariates is not None and not FAMILIES[found.kind].is_exact:
-            adjustment = Adjustment.of(covariates, tallies, samples)
+            adjustment = Adjustment.of(covariates, of_compared, samples)
         if adjustment is not None and found.kind is MetricKind.CONTINUOUS:
             samples = adjustment.samples(samples)
-        return cls(name, role, spec, found, tallies, samples, periods, priors, adjustment)
+        return cls(
+            name,
+            role,
+            spec,
+            found,
+            tallies,
+            assigned,
+            samples,
+            of_compared,
+            periods,
+            priors,
+            adjustment,
+        )
 
     @property
     def period_samples(self) -> tuple[Sample, ...]:
@@ -149,13 +177,26 @@ class SingleInput(MetricInput):
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
         """Return the sums by which the variants are compared; all units count alike."""
         is_exact = FAMILIES[self.found.kind].is_exact
-        raw = MetricContrasts.of(traffic, self.tallies, self.samples, is_bounded=is_exact)
+        raw = MetricContrasts.of(traffic, self.compared, self.samples, is_bounded=is_exact)
         if self.adjustment is None or traffic.weighting is not Weighting.PLAIN:
             return raw
         return self.adjustment.contrasts(raw)
 
     def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
-        """Return the arms that a policy sees, of units as their periods count."""
+        """Return the arms that a policy sees, of all units, as their periods count."""
         parts = () if self.periods is None else (p for parts in self.periods.parts for p in parts)
         is_binary = all(map(_BINARY.allows, self.tallies)) and all(map(_BINARY.allows, parts))
-        return arms_of(self.period_samples, weights, is_binary=is_binary)
+        samples = self.assigned if self.periods is None else self.periods.samples
+        return arms_of(samples, weights, is_binary=is_binary)
+
+
+def _samples(
+    variants: Sequence[VariantTally], tallies: Sequence[MetricTally]
+) -> tuple[Sample, ...]:
+    return tuple(
+        Sample.of(variant.units, tally) for variant, tally in zip(variants, tallies, strict=True)
+    )
+
+
+def _tallies(variants: Sequence[VariantTally], name: str) -> tuple[MetricTally, ...]:
+    return tuple(variant.metrics.get(name, _NONE) for variant in variants)

@@ -81,7 +81,7 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
             for each in evidence.guardrails
             if each.variant == evidence.leader
         ),
-        Obstacle.MIN_SAMPLE_SIZE: min(evidence.units) < config.min_sample_size,
+        Obstacle.MIN_SAMPLE_SIZE: min(evidence.compared_units) < config.min_sample_size,
         Obstacle.MIN_DURATION: not has_lasted(config, evidence.duration_ms, lead),
         Obstacle.NO_WINNER: not is_winner,
         Obstacle.EXPECTED_LOSS: loss is None or loss > config.max_expected_loss,

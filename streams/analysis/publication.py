@@ -23,7 +23,6 @@ from streams.experiments.statistics import (
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.credible import equal_tailed
 from streams.stats.bayes.lift import Lift
-from streams.stats.kinds import MetricKind
 
 
 def snapshot_of(
@@ -101,8 +100,7 @@ def _variants(inputs: Inputs, analysis: Analysis) -> tuple[VariantReport, ...]:
 
 def _reports(metric: MetricAnalysis, control: int) -> list[MetricReport]:
     """Return the report of one metric for every variant."""
-    is_ratio = metric.model.kind is MetricKind.RATIO
-    defined = [tally.units > 0 or not is_ratio for tally in metric.tallies]
+    defined = metric.is_defined
     against = _against_control(metric, control)
     if against is not None:
         against = _defined(against, defined)

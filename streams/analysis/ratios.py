@@ -67,20 +67,26 @@ class RatioInput(MetricInput):
     """A ratio of two metrics; every tuple has one entry per variant, in their order.
 
     Attributes:
-        numerators, denominators: Their tallies.
-        products: The sums of their products.
-        ratio_samples: Sums over the units, for the posterior. A denominator that sums to less than
-            0 is taken for none.
+        numerators, denominators: Their tallies, of the units that are compared.
+        products: The sums of their products, likewise.
+        ratio_samples: Sums over these units, for the posterior. A denominator that sums to less
+            than 0 is taken for none.
+        assigned_ratios: The same over all units, for the policy.
     """
 
     numerators: tuple[MetricTally, ...]
     denominators: tuple[MetricTally, ...]
     products: tuple[ProductTally, ...]
     ratio_samples: tuple[RatioSample, ...]
+    assigned_ratios: tuple[RatioSample, ...]
 
     @classmethod
     def read(
-        cls, config: ExperimentConfig, name: str, variants: Sequence[VariantTally]
+        cls,
+        config: ExperimentConfig,
+        name: str,
+        variants: Sequence[VariantTally],
+        compared: Sequence[VariantTally] | None = None,
     ) -> RatioInput:
         """Read a ratio.
 
@@ -92,6 +98,7 @@ class RatioInput(MetricInput):
             config: The configuration.
             name: Name of a metric that is declared as a ratio.
             variants: Tallies, in the order of the definition.
+            compared: Those of the units that are compared; None for all.
 
         Raises:
             InvalidParameterError: the metric is not a ratio.
@@ -99,32 +106,36 @@ class RatioInput(MetricInput):
         spec = config.spec(name)
         if spec.components is None:
             raise InvalidParameterError("name", name, "a ratio")
-        numerator, denominator = spec.components
-        xs = tuple(variant.metrics.get(numerator, _NONE) for variant in variants)
-        ys = tuple(variant.metrics.get(denominator, _NONE) for variant in variants)
-        pair = pair_of(numerator, denominator)
-        products = tuple(variant.products.get(pair, _NO_PRODUCT) for variant in variants)
-        ratio_samples = tuple(
-            RatioSample.of(variant.units, x, y if y.total > 0 else _NONE, product.total)
-            for variant, x, y, product in zip(variants, xs, ys, products, strict=True)
+        counted = _Counted.read(spec.components, variants)
+        found = FoundKind(
+            MetricKind.RATIO,
+            is_declared=True,
+            contradiction=_contradiction(counted.numerators, counted.denominators),
         )
+        chosen = counted if compared is None else _Counted.read(spec.components, compared)
         tallies = tuple(
             MetricTally(y.units if y.total > 0 else 0, x.observations + y.observations, x.total)
-            for x, y in zip(xs, ys, strict=True)
+            for x, y in zip(counted.numerators, counted.denominators, strict=True)
         )
-        samples = tuple(
-            Sample(
-                units=sample.units,
-                units_with_value=min(x.units, y.units),
-                total=sample.ratio * sample.units,
-                squared_deviations=sample.squared_deviations,
-                value_squared_deviations=0.0,
-            )
-            for sample, x, y in zip(ratio_samples, xs, ys, strict=True)
+        return cls(
+            name,
+            config.role(name),
+            spec,
+            found,
+            tallies,
+            counted.samples(),
+            chosen.samples(),
+            chosen.numerators,
+            chosen.denominators,
+            chosen.products,
+            chosen.ratios,
+            counted.ratios,
         )
-        found = FoundKind(MetricKind.RATIO, is_declared=True, contradiction=_contradiction(xs, ys))
-        role = config.role(name)
-        return cls(name, role, spec, found, tallies, samples, xs, ys, products, ratio_samples)
+
+    @property
+    def is_defined(self) -> tuple[bool, ...]:
+        """Whether each variant has a denominator, in the units that are compared."""
+        return tuple(each.units > 0 and each.total > 0 for each in self.denominators)
 
     def posteriors(self) -> NormalPosterior:
         """Return the posteriors of the ratios."""
@@ -146,7 +157,7 @@ class RatioInput(MetricInput):
                 is_binary=False,
                 weight=weight,
             )
-            for sample, weight in zip(self.ratio_samples, weights, strict=True)
+            for sample, weight in zip(self.assigned_ratios, weights, strict=True)
         )
 
     def contrasts(self, traffic: Traffic) -> RatioContrasts:
@@ -187,6 +198,41 @@ class RatioInput(MetricInput):
         sums = replace(linearised.sums, total=np.zeros_like(xs))
         return RatioContrasts(
             traffic, linearised.is_bounded, linearised.with_value, sums, ratios, scale
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Counted:
+    """The components of a ratio over some units; one entry per variant."""
+
+    numerators: tuple[MetricTally, ...]
+    denominators: tuple[MetricTally, ...]
+    products: tuple[ProductTally, ...]
+    ratios: tuple[RatioSample, ...]
+
+    @classmethod
+    def read(cls, components: tuple[str, str], variants: Sequence[VariantTally]) -> _Counted:
+        numerator, denominator = components
+        xs = tuple(variant.metrics.get(numerator, _NONE) for variant in variants)
+        ys = tuple(variant.metrics.get(denominator, _NONE) for variant in variants)
+        pair = pair_of(numerator, denominator)
+        products = tuple(variant.products.get(pair, _NO_PRODUCT) for variant in variants)
+        ratios = tuple(
+            RatioSample.of(variant.units, x, y if y.total > 0 else _NONE, product.total)
+            for variant, x, y, product in zip(variants, xs, ys, products, strict=True)
+        )
+        return cls(xs, ys, products, ratios)
+
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(
+            Sample(
+                units=ratio.units,
+                units_with_value=min(x.units, y.units),
+                total=ratio.ratio * ratio.units,
+                squared_deviations=ratio.squared_deviations,
+                value_squared_deviations=0.0,
+            )
+            for ratio, x, y in zip(self.ratios, self.numerators, self.denominators, strict=True)
         )
 
 

@@ -129,10 +129,22 @@ def _too_few_units(facts: _Facts) -> str:
     return f"{facts.names[index]} has {units:,} of the {least:,} units it needs."
 
 
+def _too_few_mature(facts: _Facts) -> str:
+    least = max(facts.config.min_sample_size, 1)
+    index, units = next(
+        (index, units) for index, units in enumerate(facts.evidence.compared_units) if units < least
+    )
+    window_s = _given(facts.evidence.maturity).window
+    return (
+        f"{facts.names[index]} has {units:,} units whose conversion window of {window_s:,} s is "
+        f"over, of the {least:,} it needs; others may still have a value of {facts.metric}."
+    )
+
+
 def _too_few_values(facts: _Facts) -> str:
     index, units = next(
         (index, units)
-        for index, units in enumerate(facts.evidence.units_with_value)
+        for index, units in enumerate(facts.evidence.compared_with_value)
         if units < MIN_UNITS_WITH_VALUE
     )
     return (
@@ -183,6 +195,7 @@ _SENTENCES: Mapping[ReasonCode, Callable[[_Facts], str]] = {
     ReasonCode.KIND_CONTRADICTED: _contradicted,
     ReasonCode.GUARDRAIL_TRIPPED: lambda facts: _harm(facts, worst_harm(facts.evidence.guardrails)),
     ReasonCode.MIN_SAMPLE_SIZE: _too_few_units,
+    ReasonCode.TOO_FEW_MATURE: _too_few_mature,
     ReasonCode.TOO_FEW_VALUES: _too_few_values,
     ReasonCode.WINNER: _winner,
     ReasonCode.NO_DIFFERENCE: lambda facts: (

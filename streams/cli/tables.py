@@ -50,6 +50,7 @@ def stats_view(stats: Stats) -> RenderableType:
     if is_compared:
         parts.append(lifts_table(stats, [stats.primary_metric, *others]))
     parts += _periods(stats)
+    parts += _maturity(stats)
     parts += _since_conclusion(stats)
     parts += [Text(f"! {line}", "yellow") for line in _findings(stats)]
     winner = f"; winner: {stats.winner.name}" if stats.winner else ""
@@ -213,6 +214,21 @@ def _periods(stats: Stats) -> list[Text]:
     if model.periods.stratified:
         said.append("within periods")
     return [Text(f"Units count {', '.join(said)}: {stats.primary_metric}, policy and intervals.")]
+
+
+def _maturity(stats: Stats) -> list[Text]:
+    """Return one line about the units that are compared, if these are not all, or should not be."""
+    found = None if stats.evidence is None else stats.evidence.maturity
+    if found is None:
+        return []
+    if found.warning is not None:
+        return [Text(f"! {found.warning.message}.", "yellow")] if stats.winner else []
+    units = ", ".join(
+        f"{variant.name} {units:,}"
+        for variant, units in zip(stats.variants, found.units, strict=True)
+    )
+    window = timedelta(seconds=found.window)
+    return [Text(f"Compared are the units whose conversion window of {window} is over: {units}.")]
 
 
 def _since_conclusion(stats: Stats) -> list[Text]:

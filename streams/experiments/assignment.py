@@ -77,13 +77,13 @@ def is_remembered(experiment: Experiment, phase: Phase) -> bool:
     """Return whether the first receipt of a unit must be kept in a phase of an experiment.
 
     It must where the unit comes again and the receipt would then be another one: because the
-    allocation moves, because the attribution window begins at the first assignment, or because the
-    covariates are those of before it: what is sent later may follow from the variant.
+    allocation moves, because an attribution or conversion window begins at the first assignment, or
+    because the covariates are those of before it: what is sent later may follow from the variant.
     """
     config = experiment.definition.config
     if config.unit is UnitKind.IMPRESSION:
         return False
-    if config.attribution_window > 0:
+    if config.attribution_window > 0 or config.conversion_windows:
         return True
     return phase is Phase.TRIAL and (config.parameters.adaptive or bool(config.covariates))
 
@@ -165,7 +165,8 @@ class Assigner:
         # is stored for that.
         since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms
         self._fixed_time_ms = since_ms if is_repeated and not self.is_remembered else None
-        window_ms = config.attribution_window * 1000
+        windows_s = config.attribution_window, *config.conversion_windows.values()
+        window_ms = min((each for each in windows_s if each), default=0) * 1000
         self._slot_ms = window_ms // SLOTS_PER_WINDOW
         allocated_ms = snapshot.as_of_ms - snapshot.as_of_ms % ALLOCATION_SLOT_MS
         self._since_ms = since_ms

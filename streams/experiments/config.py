@@ -10,7 +10,13 @@ from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, m
 
 from streams.experiments.covariates import MAX_COVARIATES, Covariate, check_covariates
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
-from streams.experiments.metrics import MetricName, MetricSpec, PeriodSpec
+from streams.experiments.metrics import (
+    MAX_WINDOW_S,
+    ConversionWindow,
+    MetricName,
+    MetricSpec,
+    PeriodSpec,
+)
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.experiments.statistics import MetricRole
 from streams.model.errors import quoted
@@ -21,10 +27,11 @@ from streams.policies.base import BetaPolicy, Policy
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.registry import POLICIES
 from streams.stats.kinds import MetricKind
+from streams.tallies.cohorts import MAX_CONVERSION_WINDOWS
 from streams.tallies.plan import MAX_DECLARED
 
 DEFAULT_ATTRIBUTION_WINDOW_S = 86_400
-MAX_ATTRIBUTION_WINDOW_S = 366 * 86_400
+MAX_ATTRIBUTION_WINDOW_S = MAX_WINDOW_S
 
 DEFAULT_MAX_EXPECTED_LOSS = 0.01
 """Expected loss of a winner, as a share of its mean, up to which it is promoted automatically."""
@@ -104,6 +111,10 @@ class ExperimentConfig(InputModel):
             unless stated.
         attribution_window: Seconds after an assignment during which observations count; 0 for no
             limit. A day for impressions, no limit for users and sessions unless stated.
+        conversion_window: Seconds after the assignment of a unit during which its observations
+            count, of metrics that state nothing else; 0 for none. Comparisons count the units whose
+            window is over. None: the attribution window for users and sessions, none for
+            impressions. Fixed when the experiment is created.
         ignored_units: Ids that are no unit of an experiment on users or sessions, compared without
             capitals and blanks around them: they get the control, and nothing is logged.
         receipt_key: Id of the key that signs its receipts, noted when it starts; None before, and
@@ -137,6 +148,7 @@ class ExperimentConfig(InputModel):
     control_share: ControlShare = None
     unit: Annotated[UnitKind, Field(strict=False)]
     attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
+    conversion_window: ConversionWindow = None
     ignored_units: IgnoredUnits = DEFAULT_IGNORED_UNITS
     receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
     parameters: SerializeAsAny[Policy]
@@ -189,6 +201,7 @@ class ExperimentConfig(InputModel):
             message = f"{self.type} reads features, and covariates beside them are not kept apart"
             raise problem("COVARIATES_NOT_CONTEXTUAL", message, "covariates")
         check_covariates(self.covariates)
+        self._check_windows()
         for name, spec in self.metrics.items():
             self._check_declared(name, spec, is_component=name in components)
         return self
@@ -219,6 +232,23 @@ class ExperimentConfig(InputModel):
             message = f"{self.type} learns from all units alike"
             raise problem("PERIODS_NOT_CONTEXTUAL", message, "periods")
 
+    def _check_windows(self) -> None:
+        longest, stated = self.attribution_window, {"conversionWindow": self.conversion_window}
+        for name, spec in self.metrics.items():
+            stated[f"metrics.{name}.conversionWindow"] = spec.conversion_window
+        for path, window_s in stated.items():
+            if longest and window_s and window_s > longest:
+                message = f"{window_s} s, and observations are refused after {longest} s"
+                raise problem("WINDOW_TOO_LONG", message, path)
+        for name, spec in self.metrics.items():
+            if spec.components and len(set(map(self.conversion_window_s, spec.components))) > 1:
+                message = "numerator and denominator have different conversion windows"
+                raise problem("WINDOWS_DIFFER", message, f"metrics.{name}.denominator")
+        n_windows = len(set(self.conversion_windows.values()))
+        if n_windows > MAX_CONVERSION_WINDOWS:
+            message = f"{n_windows} different ones, must be at most {MAX_CONVERSION_WINDOWS}"
+            raise problem("TOO_MANY_WINDOWS", message, "metrics")
+
     def _check_declared(self, name: str, spec: MetricSpec, *, is_component: bool) -> None:
         path = f"metrics.{name}"
         role = self.role(name)
@@ -245,6 +275,22 @@ class ExperimentConfig(InputModel):
         named = {self.primary_metric, *self.secondary_metrics, *self.guardrail_metrics}
         named.update(*(spec.components or () for spec in self.metrics.values()))
         return tuple(sorted(name for name in named if self.spec(name).components is None))
+
+    @property
+    def conversion_windows(self) -> dict[str, int]:
+        """Conversion window in seconds of the `counted_metrics` that have one."""
+        found = {name: self.conversion_window_s(name) for name in self.counted_metrics}
+        return {name: window_s for name, window_s in found.items() if window_s}
+
+    def conversion_window_s(self, name: str) -> int:
+        """Return the conversion window of a metric in seconds; 0 for none."""
+        spec = self.spec(name)
+        if spec.components is not None:
+            return self.conversion_window_s(spec.components[0])
+        for stated in (spec.conversion_window, self.conversion_window):
+            if stated is not None:
+                return stated
+        return 0 if self.unit is UnitKind.IMPRESSION else self.attribution_window
 
     def role(self, name: str) -> MetricRole:
         """Return what a metric is for."""

@@ -40,6 +40,8 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
         accepted,
         frozenset(names),
         n_variants,
+        config.conversion_windows,
+        bool(config.covariates),
     )
 
 

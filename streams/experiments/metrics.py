@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from streams.model.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
 from streams.model.validation import InputModel, problem
@@ -16,6 +16,7 @@ from streams.stats.kinds import MetricKind
 from streams.stats.nonstationary.periods import TimeWeights
 from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
 from streams.stats.posteriors.normal import FEWEST_DEGREES, NormalPrior
+from streams.tallies.cohorts import MIN_CONVERSION_WINDOW_S
 
 MetricName = Annotated[
     str,
@@ -24,6 +25,23 @@ MetricName = Annotated[
 
 _LARGEST = 1e12
 _SMALLEST = 1e-12
+
+
+MAX_WINDOW_S = 366 * 86_400
+"""Longest attribution or conversion window."""
+
+
+def _conversion_window(window_s: int | None) -> int | None:
+    if window_s and window_s < MIN_CONVERSION_WINDOW_S:
+        message = f"must be 0, for none, or at least {MIN_CONVERSION_WINDOW_S}"
+        raise problem("OUT_OF_RANGE", message)
+    return window_s
+
+
+ConversionWindow = Annotated[
+    int | None, Field(ge=0, le=MAX_WINDOW_S), AfterValidator(_conversion_window)
+]
+"""Seconds; 0 for none, and None where it follows from something else."""
 
 
 class Counting(StrEnum):
@@ -165,6 +183,9 @@ class MetricSpec(InputModel):
             metric are 0 and 1. None for +-10**9.
         counting: Meaning of several observations of a unit, of a binary metric alone; `unique`
             unless stated.
+        conversion_window: Seconds after the assignment of a unit during which its observations
+            count; 0 for no limit. Comparisons count the units whose window is over. That of the
+            experiment unless stated; a ratio has that of its metrics.
         numerator, denominator: The metrics that a ratio is of: the sum of the one over the sum of
             the other. Of ratios alone. Their own floors and caps hold in it; the floor of a
             denominator is 0 unless it is declared.
@@ -181,6 +202,7 @@ class MetricSpec(InputModel):
     min_value: float | None = Field(default=None, ge=-VALUE_LIMIT, le=VALUE_LIMIT)
     max_value: float | None = Field(default=None, ge=-VALUE_LIMIT, le=VALUE_LIMIT)
     counting: Annotated[Counting, Field(strict=False)] | None = None
+    conversion_window: ConversionWindow = None
     numerator: MetricName | None = None
     denominator: MetricName | None = None
 
@@ -231,6 +253,9 @@ class MetricSpec(InputModel):
                 raise problem("MISSING_FIELD", f"a ratio has a {name}", name)
             if self.kind is not MetricKind.RATIO and metric is not None:
                 raise problem("NOT_A_RATIO", f"only a ratio has a {name}", name)
+        if self.kind is MetricKind.RATIO and self.conversion_window is not None:
+            message = "a ratio has the window of its numerator and its denominator"
+            raise problem("WINDOW_NOT_USED", message, "conversionWindow")
         if self.kind is MetricKind.RATIO and self.numerator == self.denominator:
             message = "numerator and denominator are the same metric"
             raise problem("DUPLICATE_METRIC", message, "denominator")

@@ -56,6 +56,8 @@ class ReasonCode(StrEnum):
     GUARDRAIL_TRIPPED = "GUARDRAIL_TRIPPED"
     MIN_SAMPLE_SIZE = "MIN_SAMPLE_SIZE"
     """A variant has fewer units than `min_sample_size`."""
+    TOO_FEW_MATURE = "TOO_FEW_MATURE"
+    """A variant has fewer units whose conversion window is over than `min_sample_size`."""
     TOO_FEW_VALUES = "TOO_FEW_VALUES"
     """A variant has too few units with a value of the primary metric to compare means."""
     WINNER = "WINNER"
@@ -110,6 +112,8 @@ class MetricModel(Published):
         periods: How units of different times count; None for all alike.
         variance_removed: Share of its variance that the covariates explain, and that is taken out
             of its comparisons, in [0, 1]; None without covariates.
+        conversion_window: Seconds after the assignment of a unit during which its observations
+            count; the units whose window is over are compared. 0 for none: all units are.
     """
 
     role: Open[MetricRole]
@@ -119,6 +123,7 @@ class MetricModel(Published):
     contradiction: Contradiction | None = None
     periods: Periods | None = None
     variance_removed: float | None = None
+    conversion_window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +341,50 @@ class Miscounts(Published):
 
 
 @dataclass(frozen=True, slots=True)
+class Caution(Published):
+    """A condition under which the evidence does not hold.
+
+    Attributes:
+        code: Stable code.
+        message: One sentence for a person.
+    """
+
+    code: str
+    message: str
+
+
+_NO_WINDOW = Caution(
+    "NO_CONVERSION_WINDOW",
+    "the primary metric has no conversionWindow: if users of one variant convert sooner than those "
+    "of another, that passes for a difference",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Maturity(Published):
+    """Units whose conversion window is over, by the newest event.
+
+    Attributes:
+        window: Conversion window of the primary metric, in seconds; 0 for none. Without one, a
+            variant whose users convert sooner is taken for a better one for a time.
+        units: Units of every variant whose window is over: all of them without one.
+        units_with_value: Those with a value of the primary metric.
+        late: Observations of any metric that came after its window, and do not count.
+    """
+
+    window: int
+    units: PerVariant[int]
+    units_with_value: PerVariant[int]
+    late: int
+
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def warning(self) -> Caution | None:
+        """Why unequal delays may pass for a difference; None where a window keeps them out."""
+        return None if self.window else _NO_WINDOW
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence(Published):
     """All that the recommended action follows from, besides the definition.
 
@@ -358,6 +407,7 @@ class Evidence(Published):
         guardrails: Every guardrail metric of every variant but the control.
         miscounts: Events that could not be counted, or not correctly.
         since_conclusion: How a promoted winner does; None where there is none.
+        maturity: Units by which the primary metric is compared; None if that is not known.
     """
 
     leader: VariantIndex
@@ -376,6 +426,17 @@ class Evidence(Published):
     guardrails: tuple[Guardrail, ...]
     miscounts: Miscounts
     since_conclusion: SinceConclusion | None = None
+    maturity: Maturity | None = None
+
+    @property
+    def compared_units(self) -> PerVariant[int]:
+        """Units of every variant by which the primary metric is compared."""
+        return self.units if self.maturity is None else self.maturity.units
+
+    @property
+    def compared_with_value(self) -> PerVariant[int]:
+        """Those with a value of the primary metric."""
+        return self.units_with_value if self.maturity is None else self.maturity.units_with_value
 
 
 @dataclass(frozen=True, slots=True)

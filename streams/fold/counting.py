@@ -27,6 +27,8 @@ from streams.tallies.plan import MAX_EVENTS
 
 T = TypeVar("T")
 
+_UNLIMITED_S = 1 << 50  # of a metric without a conversion window
+
 TOGETHER_FROM = 32
 """Observations from which on counting new units together costs less than one by one."""
 
@@ -37,7 +39,9 @@ def count_observations(
     ledgers: Mapping[int, Ledger],
     vectors: Mapping[int, Vector],
 ) -> dict[int, Exception | None]:
-    """Count observations, and return by row why others are not counted; None for a duplicate.
+    """Count observations, and return by row why others are not counted.
+
+    None stands for a duplicate, and for one that came after the conversion window of its metric.
 
     Args:
         rows: Verified observations.
@@ -45,9 +49,43 @@ def count_observations(
         ledgers: Ledgers of their experiments, to be changed.
         vectors: Features of their units, by row, where the receipt has any.
     """
+    late = _late(rows, chosen, ledgers)
+    if late:
+        chosen = chosen[~np.isin(chosen, late)]
+    uncounted: dict[int, Exception | None] = dict.fromkeys(late)
     if len(chosen) >= TOGETHER_FROM:
         chosen = count_new_units(rows, chosen, ledgers)
-    return dict(_count_one_by_one(rows, chosen, ledgers, vectors)) if len(chosen) else {}
+    if len(chosen):
+        uncounted.update(_count_one_by_one(rows, chosen, ledgers, vectors))
+    return uncounted
+
+
+def _late(
+    rows: VerifiedObservations, chosen: NDArray[np.int64], ledgers: Mapping[int, Ledger]
+) -> list[int]:
+    """Return the rows that came after the conversion window of their metric, and count them."""
+    have_windows = {
+        experiment: ledger
+        for experiment, ledger in ledgers.items()
+        if ledger.measurement is not None and ledger.measurement.windows
+    }
+    if not have_windows:
+        return []
+    experiments = rows.receipts.experiment[chosen]
+    ages_ms = rows.observed_at_ms[chosen] - rows.receipts.assigned_at_ms[chosen]
+    found: list[int] = []
+    for experiment, ledger in have_windows.items():
+        assert ledger.measurement is not None  # noqa: S101 - these have windows
+        windows = ledger.measurement.windows
+        windows_ms = [1000 * windows.get(name, _UNLIMITED_S) for name in rows.read.names]
+        limits = np.array(windows_ms, np.int64)[rows.read.metrics[chosen]]
+        late = chosen[(experiments == np.uint64(experiment)) & (ages_ms > limits)]
+        moments = rows.offsets[late].tolist(), rows.observed_at_ms[late].tolist()
+        for offset, at_ms in zip(*moments, strict=True):
+            if offset > ledger.builder.folded:
+                ledger.builder.add_late(offset, at_ms)
+        found += late.tolist()
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +128,7 @@ def count_new_units(
         )
     )
     times = rows.observed_at_ms[order].tolist()
+    assigned = receipts.assigned_at_ms[order].tolist()
     offsets = rows.offsets[order].tolist()
     has_features = _with_features(rows, order)
     left: list[int] = []
@@ -121,16 +160,21 @@ def count_new_units(
             if len(known) < piece.stop - piece.start:
                 new = _column(units, places), _column(entries, places)
                 try:
-                    observed = bounded = _column(values, places)
-                    if measurement is not None:
+                    observed = _column(values, places)
+                    of_keys = _column(offsets, places)[-1], _column(keys, places)
+                    moments = _column(times, places)
+                    if measurement is None:
+                        ledger.builder.add_first_values(*of_keys, observed, moments)
+                    else:
                         bounded = measurement.bounded(_column(names, places), observed)
-                    ledger.builder.add_first_values(
-                        _column(offsets, places)[-1],
-                        _column(keys, places),
-                        bounded,
-                        _column(times, places),
-                        None if bounded is observed else observed,
-                    )
+                        measurement.add_first_values(
+                            ledger.builder,
+                            *of_keys,
+                            bounded,
+                            moments,
+                            observed,
+                            _column(assigned, places),
+                        )
                 except Exception:  # noqa: BLE001 - nothing was added, and one by one it is seen why
                     left += _range(piece) if isinstance(places, slice) else places
                 else:

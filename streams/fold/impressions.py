@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, repeat
 from typing import TypeVar
 
 from schemas.codec import Codec
@@ -17,7 +17,9 @@ from streams.model.events import ImpressionBatch, ImpressionGroup
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring
 from streams.model.vectors import Vector, unpack
+from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source
+from streams.tallies.cohorts import Cohort
 from streams.tallies.periods import tick_of
 from streams.tallies.plan import PlanMissingError, PlanOf, plain
 from streams.wire.batch_tags import check_tag
@@ -139,10 +141,42 @@ class ImpressionFold(PartitionFold):
                 builder.add_assigned(
                     {key: n for key, n in counts.items() if key[0] < periods.n_variants}
                 )
+            if ledger.plan is not None and ledger.plan.windows:
+                columns = compress(group.variants, is_new), compress(group.propensities, is_new)
+                known = vectors if ledger.plan.has_covariates and vectors else repeat(None)
+                rows = list(zip(*columns, times, compress(known, is_new), strict=True))
+                for window_s in sorted(set(ledger.plan.windows.values())):
+                    add_to_cohorts(builder, offset, window_s, rows)
             if self._listener is not None:
                 self._listener(group, is_new)
         if refused is not None:
             raise refused
+
+
+def add_to_cohorts(
+    builder: CellBuilder,
+    offset: int,
+    window_s: int,
+    units: Iterable[tuple[int, int, int, Vector | None]],
+) -> None:
+    """Add units to the cohorts of a conversion window.
+
+    Args:
+        builder: The cell.
+        offset: Offset of the record.
+        window_s: The window, in seconds.
+        units: Variant, propensity, time of the assignment and features of each.
+    """
+    by_cohort: dict[Cohort, list[tuple[int, int, int, Vector | None]]] = {}
+    for unit in units:
+        by_cohort.setdefault(Cohort.of(window_s, unit[2]), []).append(unit)
+    for cohort, found in by_cohort.items():
+        counts = _counted((variant, propensity) for variant, propensity, _, _ in found)
+        contexts = _counted(
+            (variant, vector) for variant, _, _, vector in found if vector is not None
+        )
+        # The time of the cell is that of its events, whatever is in its cohorts.
+        builder.cohort(cohort).add_units(offset, counts, found[0][2], found[0][2], contexts)
 
 
 def _counted(units: Iterable[H]) -> dict[H, int]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from streams.fold.deduplication import KEY_MASK, DeduplicationWindow
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder
+from streams.tallies.cohorts import Cohort
 from streams.tallies.plan import Pair, Plan, clamped
 
 
@@ -58,9 +59,13 @@ class Measurement:
     Args:
         plan: The plan.
         metric_hashes: Hash of every metric of its pairs, as in the keys of the window.
+
+    Attributes:
+        windows: Conversion window by metric, in seconds; observations after it do not count, and
+            are left out before they come here.
     """
 
-    __slots__ = ("_accepted", "_bounds", "_by_period", "_partners")
+    __slots__ = ("_accepted", "_bounds", "_by_period", "_has_covariates", "_partners", "windows")
 
     def __init__(self, plan: Plan, metric_hashes: Mapping[str, int]) -> None:
         self._bounds = {
@@ -69,6 +74,8 @@ class Measurement:
         }
         self._accepted = plan.accepted
         self._by_period = plan.by_period
+        self.windows = plan.windows
+        self._has_covariates = plan.has_covariates
         self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)
         for pair in plan.pairs:
             for own, other in (pair, pair[::-1]):
@@ -106,6 +113,41 @@ class Measurement:
             return values
         return [self._bounded(metric, value) for metric, value in zip(metrics, values, strict=True)]
 
+    def add_first_values(
+        self,
+        builder: CellBuilder,
+        offset: int,
+        keys: Sequence[tuple[int, int, str]],
+        values: Sequence[int],
+        times_ms: Sequence[int],
+        observed: Sequence[int],
+        assigned_at_ms: Sequence[int],
+    ) -> None:
+        """Add the first observations of units to a cell, and to its cohorts.
+
+        Args:
+            builder: The cell.
+            offset, keys, values, times_ms, observed: As of `CellBuilder.add_first_values`.
+            assigned_at_ms: Times of the assignments.
+        """
+        is_same = values is observed
+        builder.add_first_values(offset, keys, values, times_ms, None if is_same else observed)
+        if not self.windows:
+            return
+        by_cohort: defaultdict[Cohort, list[int]] = defaultdict(list)
+        for row, ((_, _, metric), at_ms) in enumerate(zip(keys, assigned_at_ms, strict=True)):
+            window_s = self.windows.get(metric)
+            if window_s is not None:
+                by_cohort[Cohort.of(window_s, at_ms)].append(row)
+        for cohort, rows in by_cohort.items():
+            builder.cohort(cohort).add_first_values(
+                offset,
+                [keys[row] for row in rows],
+                [values[row] for row in rows],
+                [times_ms[row] for row in rows],
+                [observed[row] for row in rows],
+            )
+
     def _bounded(self, metric: str, total: int) -> int:
         bounds = self._bounds.get(metric)
         return total if bounds is None else clamped(total, *bounds)
@@ -129,24 +171,22 @@ class Measurement:
             bounded = clamped(known + change, floor, cap)
             known = 0 if before is None else clamped(known, floor, cap)
             change = bounded - known
+        first = None if before is None else known
         builder.add_value(
-            counted.offset,
-            counted.key,
-            None if before is None else known,
-            change,
-            counted.at_ms,
-            counted.vector,
-            counted.value,
+            counted.offset, counted.key, first, change, counted.at_ms, counted.vector, counted.value
         )
+        builders = [builder]
+        window_s = self.windows.get(metric)
+        if window_s is not None:
+            cohort = builder.cohort(Cohort.of(window_s, counted.assigned_at_ms))
+            vector = counted.vector if self._has_covariates else None
+            cohort.add_value(
+                counted.offset, counted.key, first, change, counted.at_ms, vector, counted.value
+            )
+            builders.append(cohort)
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
-            builder.add_period_value(
-                variant,
-                None if before is None else known,
-                change,
-                counted.assigned_at_ms,
-                counted.at_ms,
-            )
+            builder.add_period_value(variant, first, change, counted.assigned_at_ms, counted.at_ms)
         for partner in self._partners.get(metric, ()):
             total = window.total(
                 counted.assigned_at_ms,
@@ -160,4 +200,5 @@ class Measurement:
                 if metric != partner.pair[0]:
                     squares = squares[::-1]
                 key = variant, propensity, partner.pair
-                builder.add_product(key, (change * value, *squares))
+                for each in builders:
+                    each.add_product(key, (change * value, *squares))

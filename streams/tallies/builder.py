@@ -8,7 +8,15 @@ from types import MappingProxyType
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
-from streams.tallies.cell import CELL_COUNTS, VARIANT_FIELDS, Cell, Source, VariantTally
+from streams.tallies.cell import (
+    CELL_COUNTS,
+    VARIANT_FIELDS,
+    Cell,
+    Source,
+    VariantTally,
+    cohorts_at,
+)
+from streams.tallies.cohorts import ByCohort, Cohort
 from streams.tallies.freezing import (
     BINARY,
     CUBED,
@@ -54,6 +62,7 @@ class CellBuilder:
     """
 
     __slots__ = (
+        "_cohorts",
         "_contexts",
         "_conversions",
         "_crossed_units",
@@ -62,6 +71,7 @@ class CellBuilder:
         "_full_units",
         "_last_at_ms",
         "_last_offset",
+        "_late",
         "_metrics",
         "_most_events",
         "_ones",
@@ -89,6 +99,8 @@ class CellBuilder:
     _unremembered: int
     _products: dict[tuple[int, int, Pair], list[int]]
     _periods: PeriodSums
+    _late: int
+    _cohorts: dict[Cohort, CellBuilder]
 
     def __init__(
         self, experiment: int, source: Source, partition: int, cell: Cell | None = None
@@ -279,6 +291,25 @@ class CellBuilder:
         self._last_offset = max(self._last_offset, offset)
         self._unremembered += count
 
+    def add_late(self, offset: int, at_ms: int) -> None:
+        """Count an observation of the record at `offset` that came after its conversion window.
+
+        Args:
+            offset: Offset of the record.
+            at_ms: Time of the observation; it is an event, and moves the time of the cell.
+        """
+        self._last_offset = max(self._last_offset, offset)
+        self._first_at_ms = min(self._first_at_ms, at_ms)
+        self._last_at_ms = max(self._last_at_ms, at_ms)
+        self._late += 1
+
+    def cohort(self, cohort: Cohort) -> CellBuilder:
+        """Return the sums of a cohort; units and values are added to them as to those of all."""
+        sums = self._cohorts.get(cohort)
+        if sums is None:
+            sums = self._cohorts[cohort] = CellBuilder(*self._place)
+        return sums
+
     def add_crossed(self, offset: int, count: int) -> None:
         """Count units that the record at `offset` has in a second variant."""
         self._last_offset = max(self._last_offset, offset)
@@ -299,7 +330,7 @@ class CellBuilder:
         if self._last_offset < 0:
             return None
         experiment, source, partition = self._place
-        variants = self._variants()
+        variants = self._variants(_NO_VARIANTS if self.cell is None else self.cell.variants)
         counts: Sequence[int] = _new_counts(self)
         if self.cell is not None:
             counts = [
@@ -307,8 +338,15 @@ class CellBuilder:
                 for merged, before, new in zip(_MERGED, _counts(self.cell), counts, strict=True)
             ]
         named = dict(zip(CELL_COUNTS, counts, strict=True))
+        cohorts = self._frozen_cohorts(named["last_at_ms"])
         self.cell = Cell(
-            experiment, source, partition, self._last_offset, variants=variants, **named
+            experiment,
+            source,
+            partition,
+            self._last_offset,
+            variants=variants,
+            cohorts=cohorts,
+            **named,
         )
         self._reset()
         return self.cell
@@ -330,10 +368,22 @@ class CellBuilder:
         self._conversions = {}
         self._products = {}
         self._periods = PeriodSums()
+        self._late = 0
+        self._cohorts = {}
 
-    def _variants(self) -> dict[int, VariantTally]:
-        """Return the tallies of the newest cell with all that was added to them."""
-        known = _NO_VARIANTS if self.cell is None else self.cell.variants
+    def _frozen_cohorts(self, now_ms: int) -> ByCohort[Mapping[int, VariantTally]]:
+        """Return the cohorts of the newest cell with all that was added to them."""
+        known = {} if self.cell is None else self.cell.cohorts
+        if not known and not self._cohorts:
+            return known
+        new = {
+            cohort: sums._variants(known.get(cohort, _NO_VARIANTS))  # noqa: SLF001 - of its own class
+            for cohort, sums in self._cohorts.items()
+        }
+        return cohorts_at(now_ms, {**known, **new}.items())
+
+    def _variants(self, known: Mapping[int, VariantTally]) -> dict[int, VariantTally]:
+        """Return tallies of variants with all that was added to them."""
         units, matrices = unit_sums(self._units, known), grams(self._contexts, known)
         moments, positive_moments = moments_of(self._rewards), moments_of(self._conversions)
         metrics = metric_tallies(self._metrics, self._ones, moments, positive_moments, known)

@@ -20,6 +20,7 @@ from typing import Any
 
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
+from streams.tallies.cohorts import ByCohort, Cohort, seen_at
 from streams.tallies.fields import (
     ADD,
     MERGE,
@@ -208,6 +209,9 @@ class Cell:
         most_events: Observations of the unit that has most of one metric, where it has several.
         full_units: Units with so many observations of one metric that further ones do not count;
             once for each metric.
+        late: Observations that came after the conversion window of their metric, and do not count.
+        cohorts: Variants by cohort, of the metrics that have a conversion window; empty unless the
+            plan names any.
     """
 
     experiment: int
@@ -222,6 +226,8 @@ class Cell:
     crossed_units: int = field(default=0, metadata={MERGE: add})
     most_events: int = field(default=0, metadata={MERGE: max})
     full_units: int = field(default=0, metadata={MERGE: add})
+    late: int = field(default=0, metadata={MERGE: add})
+    cohorts: ByCohort[Mapping[int, VariantTally]] = field(default_factory=dict)
 
 
 CELL_COUNTS = {each.name: each.metadata[MERGE] for each in fields(Cell) if MERGE in each.metadata}
@@ -240,7 +246,9 @@ class Tally:
         cells: The cells it is the sum of, in order of source and partition.
         unremembered_units: Assignments not counted because the memory of units was full.
         unremembered: Observations not counted because the memory of events was full.
-        crossed_units, most_events, full_units: As in `Cell`.
+        crossed_units, most_events, full_units, late: As in `Cell`.
+        mature: Tally of every variant of the units whose conversion window is over, by window in
+            seconds.
     """
 
     first_at_ms: int = 0
@@ -253,6 +261,8 @@ class Tally:
     crossed_units: int = 0
     most_events: int = 0
     full_units: int = 0
+    late: int = 0
+    mature: Mapping[int, Mapping[int, VariantTally]] = field(default_factory=dict)
 
 
 def join(left: Cell, right: Cell) -> Cell:
@@ -298,7 +308,21 @@ def merge(cells: Iterable[Cell]) -> Tally:
         variants=add_variants(*(cell.variants for cell in chosen)),
         cells=chosen,
         unremembered_units=unremembered,
+        mature=_mature(chosen, counts["last_at_ms"]),
     )
+
+
+def cohorts_at(
+    now_ms: int, cohorts: Iterable[tuple[Cohort, Mapping[int, VariantTally]]]
+) -> ByCohort[Mapping[int, VariantTally]]:
+    """Return the tallies of cohorts at the time of the newest event."""
+    return seen_at(now_ms, cohorts, add_variants)
+
+
+def _mature(cells: Iterable[Cell], now_ms: int) -> dict[int, Mapping[int, VariantTally]]:
+    """Return the units whose window is over by the newest event of all cells."""
+    over = (each for cell in cells for each in cell.cohorts.items() if each[0].is_over(now_ms))
+    return {cohort.window_s: tally for cohort, tally in cohorts_at(now_ms, over).items()}
 
 
 def add_variants(*tallies: Mapping[int, VariantTally]) -> dict[int, VariantTally]:

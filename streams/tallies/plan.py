@@ -93,6 +93,10 @@ class Plan:
         accepted: Which single values are counted, by metric; all of a metric that is not here.
         declared: Metrics that the definition names. They always have their place in a cell.
         n_variants: Variants of the experiment; 0 if that is not known.
+        windows: Conversion window by metric, in seconds, of those that have one: the values of a
+            unit within it count, also by cohort. Both metrics of a pair have the same one.
+        has_covariates: Whether the features of units are covariates of its metrics, and so are kept
+            by cohort as well.
 
     Raises:
         InvalidParameterError: a cap is not positive or not above its floor, or a pair is not of two
@@ -106,6 +110,8 @@ class Plan:
     accepted: Mapping[str, Accepted] = field(default_factory=dict)
     declared: frozenset[str] = frozenset()
     n_variants: int = 0
+    windows: Mapping[str, int] = field(default_factory=dict)
+    has_covariates: bool = False
 
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():
@@ -120,7 +126,14 @@ class Plan:
     @property
     def is_sums_alone(self) -> bool:
         """Whether values are added up as they come, and nothing else is kept."""
-        return not (self.caps or self.floors or self.accepted or self.pairs or self.by_period)
+        return not (
+            self.caps
+            or self.floors
+            or self.accepted
+            or self.pairs
+            or self.by_period
+            or self.windows
+        )
 
 
 def clamped(total: int, floor: int | None, cap: int | None) -> int:

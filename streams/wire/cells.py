@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.catalogue import STATE_BYTES
@@ -18,6 +18,7 @@ from streams.tallies.cell import (
     Source,
     VariantTally,
 )
+from streams.tallies.cohorts import MIN_CONVERSION_WINDOW_S, Cohort
 from streams.tallies.fields import FieldTable, compiled
 from streams.tallies.periods import FINEST_SHIFT, PERIOD_FIELDS, Period
 from streams.wire.records import (
@@ -28,6 +29,7 @@ from streams.wire.records import (
     read,
 )
 
+_LONGEST_WINDOW_S = 1 << 31
 _SHIFTS = 63  # a period is as long as a 64-bit time at most
 
 
@@ -39,8 +41,10 @@ def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
         "partition": cell.partition,
         "last_offset": cell.last_offset,
         **{name: getattr(cell, name) for name in CELL_COUNTS},
-        "variants": [
-            _variant_record(index, tally) for index, tally in sorted(cell.variants.items())
+        "variants": _variant_records(cell.variants),
+        "cohorts": [
+            {"window": window_s, "number": number, "variants": _variant_records(variants)}
+            for (window_s, number), variants in sorted(cell.cohorts.items())
         ],
     }
     return codec.encode("tally_cell", record)
@@ -59,9 +63,25 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
             source=member(Source, record["source"], "source"),
             partition=record["partition"],
             last_offset=record["last_offset"],
-            variants={variant["index"]: _variant(variant) for variant in record["variants"]},
+            variants=_variants(record),
+            cohorts={_cohort(each): _variants(each) for each in record["cohorts"]},
             **{name: record[name] for name in CELL_COUNTS},
         )
+
+
+def _variant_records(variants: Mapping[int, VariantTally]) -> list[Record]:
+    return [_variant_record(index, tally) for index, tally in sorted(variants.items())]
+
+
+def _variants(record: Record) -> dict[int, VariantTally]:
+    return {variant["index"]: _variant(variant) for variant in record["variants"]}
+
+
+def _cohort(record: Record) -> Cohort:
+    return Cohort(
+        check_range(record["window"], MIN_CONVERSION_WINDOW_S, _LONGEST_WINDOW_S, "window"),
+        check_range(record["number"], -1, 1 << _SHIFTS, "number"),
+    )
 
 
 def _variant_record(index: int, tally: VariantTally) -> Record:

@@ -153,7 +153,14 @@ BOUNDED = Plan(
 plans = st.fixed_dictionaries(
     {
         experiment: st.sampled_from(
-            [PLAIN, PLAN, Plan(PLAN.caps), Plan(by_period=PeriodPlan("click", 1)), BOUNDED]
+            [
+                PLAIN,
+                PLAN,
+                Plan(PLAN.caps),
+                Plan(by_period=PeriodPlan("click", 1)),
+                BOUNDED,
+                replace(BOUNDED, windows={"click": 60, "m" * 63: 3_600}),
+            ]
         )
         for experiment in range(3)
     }

@@ -75,7 +75,7 @@ def test_the_schema_has_every_field_of_the_table_and_no_other(name):
 
 def test_the_schema_has_every_count_of_a_cell_and_no_other():
     types = schemas_of(library.current("tally_cell").parsed)["TallyCell"]
-    place = {"experiment_id", "source", "partition", "last_offset", "variants"}
+    place = {"experiment_id", "source", "partition", "last_offset", "variants", "cohorts"}
     assert types.keys() - place == CELL_COUNTS.keys()
     assert all(types[name] == "long" for name in CELL_COUNTS)
     assert {each.name for each in fields(Cell)} - CELL_COUNTS.keys() == {
@@ -84,6 +84,7 @@ def test_the_schema_has_every_count_of_a_cell_and_no_other():
         "partition",
         "last_offset",
         "variants",
+        "cohorts",
     }
 
 

@@ -1,0 +1,96 @@
+"""Cohorts: units whose conversion window ends at about the same time, until it is over.
+
+Units that were assigned a moment ago have not had the time to convert, and a variant whose users
+convert sooner would be taken for a better one. So a metric with a *conversion window* is compared
+by its mature units alone: those whose window is over. Which these are is known as events arrive, so
+they are counted by cohort of assignment, each an eighth of the window long, until the newest event
+is a window later than the end of the cohort. Then the cohort is added to all others that are over.
+
+What a cohort holds are tallies of variants like those of all units, from the same tables of fields.
+The cohort of a unit follows from its own time, and whether it is over from the newest time of all:
+these tallies, too, are sums that may be folded, merged and replayed in any order, and there are
+some ten cohorts for each window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+COHORTS_PER_WINDOW = 8
+"""A conversion window is so many cohorts long: the mean unit matures a sixteenth of it late."""
+
+MIN_CONVERSION_WINDOW_S = 60
+"""Shortest conversion window: cohorts are a few seconds long at least."""
+
+MAX_CONVERSION_WINDOWS = 4
+"""Different conversion windows of one experiment, each of which has its own cohorts."""
+
+_MATURE = -1
+
+TallyT = TypeVar("TallyT")
+
+
+class Cohort(NamedTuple):
+    """Units assigned in one period, counted by the metrics of one conversion window.
+
+    Attributes:
+        window_s: The conversion window, in seconds, >= `MIN_CONVERSION_WINDOW_S`.
+        number: Number of the period among those of this window; -1 for all units whose window is
+            over.
+    """
+
+    window_s: int
+    number: int
+
+    @classmethod
+    def of(cls, window_s: int, assigned_at_ms: int) -> Cohort:
+        """Return the cohort of a unit that was assigned at a time.
+
+        >>> Cohort.of(80, 25_000)
+        Cohort(window_s=80, number=2)
+        """
+        return cls(window_s, max(assigned_at_ms, 0) * COHORTS_PER_WINDOW // (window_s * 1000))
+
+    @classmethod
+    def mature(cls, window_s: int) -> Cohort:
+        """Return what holds all units whose window is over."""
+        return cls(window_s, _MATURE)
+
+    @property
+    def is_mature(self) -> bool:
+        """Whether it holds all units whose window is over."""
+        return self.number == _MATURE
+
+    def is_over(self, now_ms: int) -> bool:
+        """Return whether the windows of all its units have ended by the time of the newest event.
+
+        >>> Cohort(80, 2).is_over(109_999), Cohort(80, 2).is_over(110_000)
+        (False, True)
+        """
+        ends = (self.number + 1 + COHORTS_PER_WINDOW) * self.window_s * 1000
+        return self.is_mature or ends <= now_ms * COHORTS_PER_WINDOW
+
+
+def seen_at(
+    now_ms: int,
+    cohorts: Iterable[tuple[Cohort, TallyT]],
+    add: Callable[[TallyT, TallyT], TallyT],
+) -> dict[Cohort, TallyT]:
+    """Return the tallies of cohorts, in their order, with those that are over in one.
+
+    Args:
+        now_ms: Time of the newest event.
+        cohorts: Cohorts with their tallies; a cohort may come several times.
+        add: Adds two tallies.
+    """
+    found: dict[Cohort, TallyT] = {}
+    for cohort, tally in cohorts:
+        seen = Cohort.mature(cohort.window_s) if cohort.is_over(now_ms) else cohort
+        known = found.get(seen)
+        found[seen] = tally if known is None else add(known, tally)
+    return dict(sorted(found.items()))
+
+
+ByCohort = Mapping[Cohort, TallyT]
+"""Tallies by cohort, in order of window and number."""

@@ -1,0 +1,122 @@
+"""Metrics with a conversion window are compared by the units whose window is over."""
+
+from dataclasses import replace
+
+import pytest
+
+from streams.analysis.reasons import reason
+from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.model.quantities import MICRO
+from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.tallies.weights import weighted
+from tests.streams.analysis.test_evaluate import evaluated, experiment
+
+DAY_S = 86_400
+HALF = 1 << 31
+
+
+def variant(units, **metrics) -> VariantTally:
+    """Return units of an even split, of which some have the value 1, by metric."""
+    tallies = {
+        name: MetricTally(n, n, n * MICRO, n * MICRO**2, binary_observations=n, positive_units=n)
+        for name, n in metrics.items()
+    }
+    return weighted(units, tallies, HALF)
+
+
+def tally(everybody, mature, window_s=DAY_S) -> Tally:
+    found = {window_s: dict(enumerate(mature))} if mature else {}
+    return Tally(1, 99, 0, dict(enumerate(everybody)), mature=found, late=3)
+
+
+QUICK = variant(5_000, click=250), variant(5_000, click=50)  # all conversions of the one are there
+EQUAL = variant(2_000, click=100), variant(2_000, click=100)
+
+
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+def test_a_quick_variant_is_no_better_one(kind):
+    plain = evaluated(experiment(kind), tally(QUICK, ()))
+    window = evaluated(experiment(kind, conversionWindow=DAY_S), tally(QUICK, EQUAL))
+
+    assert plain.recommended_action is RecommendedAction.CONCLUDE_WINNER
+    assert plain.evidence.maturity.warning.code == "NO_CONVERSION_WINDOW"
+    assert plain.evidence.compared_units == plain.evidence.units == (5_000, 5_000)
+    assert window.recommended_action is RecommendedAction.CONTINUE
+    found = window.evidence
+    assert (found.units, found.units_with_value) == ((5_000, 5_000), (250, 50))
+    assert (found.maturity.window, found.maturity.units) == (DAY_S, (2_000, 2_000))
+    assert (found.maturity.units_with_value, found.maturity.late) == ((100, 100), 3)
+    assert found.maturity.warning is None
+    [comparison] = found.comparisons
+    assert comparison.p_value == 1.0
+    for each in window.variants:
+        report = each.metrics["click"]
+        assert report.mean == pytest.approx(101 / 2_002)
+        assert each.probability_best == pytest.approx(0.5)
+    assert [each.metrics["click"].units for each in window.variants] == [250, 50]
+    assert window.metrics["click"].conversion_window == DAY_S
+
+
+def test_a_policy_learns_from_all_units():
+    without = evaluated(experiment(), tally(QUICK, ()))
+    window = evaluated(experiment(conversionWindow=DAY_S), tally(QUICK, EQUAL))
+
+    assert window.allocation.weights == without.allocation.weights
+
+
+def test_a_truly_better_variant_is_declared_by_its_mature_units():
+    better = variant(5_000, click=250), variant(5_000, click=400)
+    young = variant(9_000, click=400), variant(9_000, click=420)
+
+    found = evaluated(experiment("bayesian_ab", conversionWindow=DAY_S), tally(young, better))
+
+    assert (found.recommended_action, found.winner) == (RecommendedAction.CONCLUDE_WINNER, 1)
+
+
+@pytest.mark.parametrize("mature", [(), (variant(99, click=9), variant(200, click=9))])
+def test_units_are_waited_for(mature):
+    found = evaluated(experiment("bayesian_ab", conversionWindow=DAY_S), tally(QUICK, mature))
+
+    assert found.reason_code is ReasonCode.TOO_FEW_MATURE
+    units = mature[0].units if mature else 0
+    assert reason(found).startswith(f"V0 has {units} units whose conversion window of 86,400 s is")
+
+
+def test_a_guardrail_has_a_window_of_its_own():
+    """Harm that shows at once is not waited for."""
+    harmed = variant(5_000, click=250, crash=10), variant(5_000, click=250, crash=200)
+    for window_s, action in ((0, "stop_guardrail"), (3_600, "continue")):
+        crash = {"kind": "binary", "direction": "decrease", "conversionWindow": window_s}
+        config = {"guardrailMetrics": ["crash"], "metrics": {"crash": crash}}
+        value = experiment("bayesian_ab", conversionWindow=DAY_S, **config)
+        snapshot = evaluated(value, tally(harmed, EQUAL))
+        assert snapshot.recommended_action == action
+
+
+def test_a_planned_size_and_the_sample_ratio():
+    """The plan is reached by mature units; a fault of the split shows by all of them."""
+    value = replace(
+        experiment("bayesian_ab", conversionWindow=DAY_S, minSampleSize=1_000), planned_units=1_000
+    )
+    lost = variant(5_000, click=250), variant(4_000, click=200)
+
+    snapshot = evaluated(value, tally(lost, EQUAL))
+
+    assert snapshot.reason_code is ReasonCode.SAMPLE_RATIO_MISMATCH
+    assert evaluated(value, tally(QUICK, EQUAL)).evidence.planned_units == 1_000
+
+
+def test_a_ratio_is_that_of_mature_units():
+    config = {
+        "primaryMetric": "ctr",
+        "conversionWindow": DAY_S,
+        "metrics": {"ctr": {"kind": "ratio", "numerator": "click", "denominator": "view"}},
+    }
+    everybody = variant(500, click=100, view=400), variant(500, click=100, view=400)
+    mature = variant(200, click=30, view=100), variant(200, view=0)
+
+    first, second = evaluated(experiment(**config), tally(everybody, mature)).variants
+
+    assert first.metrics["ctr"].mean == pytest.approx(0.3, abs=0.01)
+    assert second.metrics["ctr"].undefined.code == "NO_DENOMINATOR"
+    assert second.metrics["ctr"].units == 400
