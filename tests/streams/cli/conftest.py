@@ -132,6 +132,7 @@ def metric_model(role: str) -> dict[str, Any]:
         "contradiction": None,
         "periods": None,
         "varianceRemoved": None,
+        "conversionWindow": 0,
     }
 
 
@@ -181,6 +182,13 @@ def stats() -> dict[str, Any]:
                 }
             ],
             "sinceConclusion": None,
+            "maturity": {
+                "window": 86_400,
+                "units": {f"{EXPERIMENT_ID}_v0": 90, f"{EXPERIMENT_ID}_v1": 88},
+                "unitsWithValue": {f"{EXPERIMENT_ID}_v0": 40, f"{EXPERIMENT_ID}_v1": 50},
+                "late": 3,
+                "warning": None,
+            },
             "miscounts": {
                 "unrememberedUnits": 0,
                 "unrememberedObservations": 0,
