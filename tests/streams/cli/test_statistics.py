@@ -67,7 +67,7 @@ def test_stats_shows_which_units_are_compared(api, stats, monkeypatch):
     caution = {"code": "NO_CONVERSION_WINDOW", "message": "no window"}
     stats["evidence"]["maturity"] |= {"window": 0, "warning": caution}
     assert "no window" not in api.run("stats", EXPERIMENT_ID).stdout
-    stats["winner"] = {"variantId": f"{EXPERIMENT_ID}_v1", "name": "B"}
+    stats["winner"] = {"id": f"{EXPERIMENT_ID}_v1", "name": "B"}
     assert "! no window." in api.run("stats", EXPERIMENT_ID).stdout
 
 
