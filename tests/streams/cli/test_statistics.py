@@ -64,11 +64,10 @@ def test_stats_shows_which_units_are_compared(api, stats, monkeypatch):
     line = "Compared are the units whose conversion window of 1 day, 0:00:00 is over: A 90, B 88."
     assert line in api.run("stats", EXPERIMENT_ID).stdout
 
-    caution = {"code": "NO_CONVERSION_WINDOW", "message": "no window"}
-    stats["evidence"]["maturity"] |= {"window": 0, "warning": caution}
-    assert "no window" not in api.run("stats", EXPERIMENT_ID).stdout
+    stats["evidence"]["maturity"]["window"] = 0
+    assert "conversionWindow" not in api.run("stats", EXPERIMENT_ID).stdout
     stats["winner"] = {"id": f"{EXPERIMENT_ID}_v1", "name": "B"}
-    assert "! no window." in api.run("stats", EXPERIMENT_ID).stdout
+    assert "! the primary metric has no conversionWindow" in api.run("stats", EXPERIMENT_ID).stdout
 
 
 def test_stats_shows_how_a_promoted_winner_does(api, stats, monkeypatch):
