@@ -97,7 +97,7 @@ def describe(traffic: Traffic, rule: Rule) -> dict[str, str]:
         compared += f", {rule.min_units:,} planned"
     rates = f"{traffic.rates[0]:.1%}".replace(".0%", "%").replace("%", " %")
     notes = (", rates swing by 80 %" if traffic.swing else "") + (
-        ", log-normal amounts" if traffic.spreads else ""
+        ", log-normal amounts" if traffic.amounts else ""
     )
     return {
         "variants": str(len(traffic.rates)),

@@ -10,12 +10,14 @@ from benchmarks.calibration.errors import errors, peeking
 from benchmarks.calibration.losses import losses, slope
 from benchmarks.calibration.ratios import mismatch
 from benchmarks.calibration.row import Group, Row
+from benchmarks.calibration.tails import tails
 from benchmarks.calibration.through import agreement, promoted
 from benchmarks.calibration.winners import power, promotion
 
 GROUPS = (
     errors(),
     peeking(),
+    tails(),
     power(),
     promotion(),
     promoted(),

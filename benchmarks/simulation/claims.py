@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.simulation.amounts import LogNormal
 from benchmarks.simulation.stopping import Reading, Rule
 from benchmarks.simulation.traffic import Traffic, Weights
 
@@ -27,7 +28,7 @@ def without_a_winner() -> tuple[tuple[Traffic, Rule], ...]:
         Traffic((0.1,) * n_arms, Weights.THOMPSON, units_per_look=1_000, swing=0.8)
         for n_arms in (2, 3)
     ]
-    spent = [Traffic((0.1, 0.1), weights, spreads=(1.0, 1.0)) for weights in Weights]
+    spent = [Traffic((0.1, 0.1), weights, amounts=(LogNormal(1.0),) * 2) for weights in Weights]
     return (
         *((traffic, rule) for traffic in fixed for rule in (_PLAIN, _PLANNED)),
         *((traffic, rule) for traffic in moving for rule in (_OVERLAP, _INVERSE)),

@@ -82,7 +82,7 @@ def run(
     Raises:
         InvalidParameterError: the traffic is of another kind.
     """
-    if len(traffic.rates) != _N_ARMS or traffic.weights.move or traffic.spreads is not None:
+    if len(traffic.rates) != _N_ARMS or traffic.weights.move or traffic.amounts is not None:
         raise InvalidParameterError("traffic", traffic, "0 and 1 at equal shares of two variants")
     arrived: Iterable[Arrivals] = arrivals(traffic, repetitions, seed)
     rates = np.array(traffic.rates)

@@ -170,4 +170,4 @@ def _arrivals(interval: Interval, clicks: NDArray[np.int64]) -> Arrivals:
         return values.astype(np.float64)[None]
 
     shares = row(np.array(interval.weights)) / ALLOCATION_TOTAL
-    return Arrivals(shares, row(interval.assigned), row(clicks), row(clicks), row(clicks))
+    return Arrivals(shares, row(interval.assigned), *(row(clicks) for _ in range(4)))

@@ -30,6 +30,7 @@ from streams.stats.sequential.contrasts import (
     inverse_contrast,
     overlap_contrast,
 )
+from streams.stats.sequential.tails import Moments
 
 
 class Reading(StrEnum):
@@ -53,14 +54,12 @@ class Rule:
         reading: From which sums the variants are compared.
         alpha: Probability of ever naming a variant that is not better than all others, in (0, 1).
         min_units: Units every variant must have.
-        min_values: Units with a value that every variant must have, if values have no bound.
         planned: Whether `min_units` is a planned size.
     """
 
     reading: Reading
     alpha: float = 0.05
     min_units: int = 100
-    min_values: int = 30
     planned: bool = False
 
 
@@ -159,9 +158,6 @@ def judge(
         compared = _contrasts(sums, traffic, rule.reading, look * traffic.units_per_look)
         ready = (sums.units >= rule.min_units).all(axis=1) & (named < 0)
         missed = _misses(compared, rule, planned_units, rates[0] - rates[1])
-        if traffic.spreads is not None:
-            enough = (sums.with_value >= rule.min_values).all(axis=1)
-            ready, missed = ready & enough, missed & enough
         missed_at[missed & (missed_at == 0)] = look
         winner = _winners(compared, rule, planned_units, ready)
         new_ones = winner >= 0
@@ -211,7 +207,6 @@ class _Sums:
     """What the tallies hold of every experiment and variant; shape (repetitions, n_arms)."""
 
     units: FloatArray
-    with_value: FloatArray
     weight: FloatArray
     weight_squared: FloatArray
     total: FloatArray
@@ -219,6 +214,7 @@ class _Sums:
     total_squared: FloatArray
     value: FloatArray
     value_squared: FloatArray
+    value_cubed: FloatArray
 
     @classmethod
     def none(cls, shape: tuple[int, int]) -> Self:
@@ -236,7 +232,6 @@ class _Sums:
                 assert_never(reading)
         square = each * each
         self.units += new.units
-        self.with_value += new.with_value
         self.weight += each * new.units
         self.weight_squared += square * new.units
         self.total += each * new.total
@@ -244,23 +239,32 @@ class _Sums:
         self.total_squared += square * new.total_squared
         self.value += new.total
         self.value_squared += new.total_squared
+        self.value_cubed += new.total_cubed
 
-    def variance(self) -> FloatArray:
+    def moments(self, heaviest: float) -> Moments:
         units = np.maximum(self.units, 1.0)
         mean = self.value / units
-        return np.asarray(np.maximum(self.value_squared / units - mean * mean, 0.0))
+        square, cube = self.value_squared / units, self.value_cubed / units
+        variance = np.maximum(square - mean * mean, 0.0)
+        third = cube - 3.0 * mean * square + 2.0 * mean**3
+        return Moments(variance, third, np.full_like(units, heaviest))
 
 
 def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> Contrast:
     """Return the contrasts of all pairs; shape (repetitions, n_arms, n_arms)."""
     largest = 1.0 / traffic.least_share if reading is Reading.INVERSE else 1.0
-    bounds = np.full_like(sums.units, largest if traffic.spreads is None else np.inf)
+    bounds = np.full_like(sums.units, largest if traffic.amounts is None else np.inf)
+    moments = None if traffic.amounts is None else sums.moments(largest)
+    of_a, of_b = (
+        None if moments is None else moments.chosen(place)
+        for place in ((..., slice(None), None), (..., None, slice(None)))
+    )
     if reading is Reading.PLAIN:
         shares = np.full_like(sums.units, 1.0 / len(traffic.rates))
         plain = (sums.units, sums.total, sums.total_squared, shares, bounds)
         return fixed_contrast(
-            PlainSums(*(field[:, :, None] for field in plain)),
-            PlainSums(*(field[:, None, :] for field in plain)),
+            PlainSums(*(field[:, :, None] for field in plain), moments=of_a),
+            PlainSums(*(field[:, None, :] for field in plain), moments=of_b),
         )
     tilted = (
         sums.units,
@@ -270,10 +274,10 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
         sums.cross,
         sums.total_squared,
         bounds,
-        np.zeros_like(bounds) if traffic.spreads is None else sums.variance(),
+        np.zeros_like(bounds) if moments is None else moments.variance,
     )
-    a = WeightedSums(*(field[:, :, None] for field in tilted))
-    b = WeightedSums(*(field[:, None, :] for field in tilted))
+    a = WeightedSums(*(field[:, :, None] for field in tilted), moments=of_a)
+    b = WeightedSums(*(field[:, None, :] for field in tilted), moments=of_b)
     if reading is Reading.OVERLAP:
         return overlap_contrast(a, b)
     return inverse_contrast(a, b, np.array(float(units)))

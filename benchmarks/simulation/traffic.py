@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from benchmarks.simulation.amounts import Amounts
 from streams.policies.weights import DEFAULT_FLOOR
 from streams.stats.arrays import FloatArray
 
@@ -49,8 +50,7 @@ class Traffic:
             default.
         swing: Relative amplitude by which all rates swing together, in [0, 1): four times within
             the experiment, as days and weeks do.
-        spreads: None if a success counts 1; otherwise it is an amount with the mean 1, log-normal
-            with these standard deviations of the logarithm, one per variant, as revenue is.
+        amounts: None if a success counts 1; otherwise what it counts in each variant.
     """
 
     rates: tuple[float, ...]
@@ -59,7 +59,7 @@ class Traffic:
     units_per_look: int = 100
     floor: float | None = None
     swing: float = 0.0
-    spreads: tuple[float, ...] | None = None
+    amounts: tuple[Amounts, ...] | None = None
 
     @property
     def least_share(self) -> float:
@@ -78,6 +78,7 @@ class Arrivals:
         with_value: Those among them with a success.
         total: Sum of their values.
         total_squared: Sum of the squares.
+        total_cubed: Sum of the cubes.
     """
 
     shares: FloatArray
@@ -85,6 +86,7 @@ class Arrivals:
     with_value: FloatArray
     total: FloatArray
     total_squared: FloatArray
+    total_cubed: FloatArray
 
 
 def arrivals(traffic: Traffic, repetitions: int, seed: int) -> Iterator[Arrivals]:
@@ -98,23 +100,26 @@ def arrivals(traffic: Traffic, repetitions: int, seed: int) -> Iterator[Arrivals
         phase = math.sin(8.0 * math.pi * look / traffic.looks)
         counts = random.multinomial(traffic.units_per_look, shares)
         won = random.binomial(counts, rates * (1.0 + traffic.swing * phase))
-        sums = _values(random, won, traffic.spreads)
+        sums = _values(random, won, traffic.amounts)
         units, total, squared = units + counts, total + sums[0], squared + sums[1]
         yield Arrivals(shares, counts.astype(np.float64), won.astype(np.float64), *sums)
 
 
 def _values(
-    random: np.random.Generator, won: NDArray[np.int64], spreads: tuple[float, ...] | None
-) -> tuple[FloatArray, FloatArray]:
-    """Return the sums of the values of the successes, and of their squares."""
-    if spreads is None:
-        return won.astype(np.float64), won.astype(np.float64)
-    place = np.repeat(np.arange(won.size), won.ravel())
-    spread = np.array(spreads)[place % len(spreads)]
-    amounts = random.lognormal(-spread * spread / 2.0, spread)
-    sums = (np.bincount(place, power, won.size) for power in (amounts, amounts * amounts))
-    total, squared = (np.asarray(each, dtype=np.float64).reshape(won.shape) for each in sums)
-    return total, squared
+    random: np.random.Generator, won: NDArray[np.int64], amounts: tuple[Amounts, ...] | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the sums of the values of the successes, of their squares and of their cubes."""
+    if amounts is None:
+        ones = won.astype(np.float64)
+        return ones, ones, ones
+    sums = np.empty((3, *won.shape))
+    for variant, each in enumerate(amounts):
+        counts = won[:, variant]
+        place = np.repeat(np.arange(len(counts)), counts)
+        values = each.draw(random, len(place))
+        for power in range(3):
+            sums[power, :, variant] = np.bincount(place, values ** (power + 1), len(counts))
+    return sums[0], sums[1], sums[2]
 
 
 def _shares(

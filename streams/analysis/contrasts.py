@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
@@ -33,7 +33,7 @@ from streams.policies.arms import unseen_arms
 from streams.policies.base import Policy
 from streams.policies.weights import allocate, smallest_weight
 from streams.stats.arrays import FloatArray
-from streams.stats.sample import Sample
+from streams.stats.sample import Sample, cubed_deviations, squared_deviations
 from streams.stats.sequential.comparison import p_values
 from streams.stats.sequential.contrasts import (
     Contrast,
@@ -51,11 +51,8 @@ from streams.stats.sequential.sample_ratio import (
     under_moving_weights,
     under_overlap_weights,
 )
+from streams.stats.sequential.tails import Moments
 from streams.tallies.cell import MetricTally, VariantTally
-
-MIN_UNITS_WITH_VALUE = 30
-"""Units with a value every variant needs before the asymptotic sequence of a metric that is not
-binary is believed: with fewer, a lucky arm may have seen none of the rare large values."""
 
 _PAIR = 2
 
@@ -148,13 +145,11 @@ class MetricContrasts:
     Attributes:
         traffic: Split of the units.
         is_bounded: Whether every value is 0 or 1.
-        with_value: Units with a value.
         sums: Sums over the units, each of which counts by the weighting of the traffic.
     """
 
     traffic: Traffic
     is_bounded: bool
-    with_value: FloatArray
     sums: WeightedSums
 
     @classmethod
@@ -174,9 +169,9 @@ class MetricContrasts:
             samples: The same beside the units.
             is_bounded: Whether its values are in [0, 1].
         """
-        with_value = np.array([float(sample.units_with_value) for sample in samples])
         units = np.array([float(sample.units) for sample in samples])
-        match traffic.weighting:
+        weighting = traffic.weighting
+        match weighting:
             case Weighting.PLAIN:
                 weight, weight_squared, columns = units, units, map(_plain, tallies)
                 largest = np.ones_like(units)
@@ -193,19 +188,22 @@ class MetricContrasts:
                     ]
                 )
             case _:
-                assert_never(traffic.weighting)
+                assert_never(weighting)
         total, cross, total_squared = np.array(list(columns)).T
         if is_bounded:
-            variance = np.zeros_like(units)
+            variance, moments = np.zeros_like(units), None
         else:
             largest = np.full_like(units, math.inf)
             variance = _variance(tallies, units)
+            heaviest = traffic.largest if weighting is Weighting.INVERSE else np.ones_like(units)
+            moments = _moments(tallies, samples, heaviest)
         # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
         counted = np.where(weight > 0.0, units, 0.0)
         sums = WeightedSums(
             counted, weight, weight_squared, total, cross, total_squared, largest, variance
         )
-        return cls(traffic, is_bounded, with_value, sums)
+        sums = replace(sums, moments=moments)
+        return cls(traffic, is_bounded, sums)
 
     def contrast(self, a: Sequence[int], b: Sequence[int], times: float = 1.0) -> Contrast:
         """Return the contrasts of "mean of a minus `times` the mean of b".
@@ -226,18 +224,15 @@ class MetricContrasts:
             case _:
                 assert_never(self.traffic.weighting)
 
-    def has_enough(self, *variants: Sequence[int]) -> bool:
-        """Return whether the sequences of these variants are to be believed."""
-        chosen = [index for indices in variants for index in indices]
-        return self.is_bounded or bool((self.with_value[chosen] >= MIN_UNITS_WITH_VALUE).all())
-
     def p_values(self, control: int, others: Sequence[int]) -> list[float]:
-        """Return the always-valid p-values of "as the control"; 1 until there is enough to ask."""
-        found = p_values(self.contrast(others, [control])).tolist()
-        return [
-            p if self.has_enough([other, control]) else 1.0
-            for other, p in zip(others, found, strict=True)
-        ]
+        """Return the always-valid p-values of "as the control"."""
+        found: list[float] = p_values(self.contrast(others, [control])).tolist()
+        return found
+
+    @property
+    def skewness(self) -> FloatArray | None:
+        """Skewness of the values of each variant; None where no comparison depends on it."""
+        return None if self.sums.moments is None else self.sums.moments.skewness
 
     def _chosen(self, variants: list[int], times: float) -> WeightedSums:
         """Return the sums of some variants, with `times` their values."""
@@ -251,12 +246,20 @@ class MetricContrasts:
             total_squared=times * times * sums.total_squared[variants],
             largest=times * sums.largest[variants] if self.is_bounded else sums.largest[variants],
             variance=times * times * sums.variance[variants],
+            moments=None if sums.moments is None else sums.moments.chosen(variants, times),
         )
 
     def _shared(self, sums: WeightedSums, variants: list[int]) -> PlainSums:
         """Return sums of plain values with the shares that the variants have had."""
         share = self.traffic.shares[variants]
-        return PlainSums(sums.units, sums.total, sums.total_squared, share, sums.largest)
+        return PlainSums(
+            sums.units,
+            sums.total,
+            sums.total_squared,
+            share,
+            sums.largest,
+            moments=sums.moments,
+        )
 
 
 def _plain(tally: MetricTally) -> tuple[float, float, float]:
@@ -287,6 +290,31 @@ def _variance(tallies: Sequence[MetricTally], units: FloatArray) -> FloatArray:
     square = np.array([tally.total_squared / MICRO**2 for tally in tallies]) / seen
     variance: FloatArray = np.maximum(square - mean * mean, 0.0)
     return variance
+
+
+def _moments(
+    tallies: Sequence[MetricTally], samples: Sequence[Sample], heaviest: FloatArray
+) -> Moments:
+    """Return the moments of the values; of a variant with equal values those of all together."""
+    columns = [
+        (round(sample.units), tally.total, tally.total_squared, tally.total_cubed)
+        for sample, tally in zip(samples, tallies, strict=True)
+    ]
+    together = _central([sum(column) for column in zip(*columns, strict=True)])
+    found = [_central(column) for column in columns]
+    variance, third = np.array([each if each[0] > 0.0 else together for each in found]).T
+    return Moments(variance, third, heaviest)
+
+
+def _central(sums: Sequence[int]) -> tuple[float, float]:
+    """Return variance and third central moment of values, given their number and power sums."""
+    units, total, squared, cubed = sums
+    if not units:
+        return 0.0, 0.0
+    return (
+        squared_deviations(units, total, squared) / units,
+        cubed_deviations(units, total, squared, cubed) / units,
+    )
 
 
 def _has_weight(variant: VariantTally, weight: int) -> bool:

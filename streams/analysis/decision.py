@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.statistics import (
@@ -17,7 +16,6 @@ from streams.experiments.statistics import (
     ReasonCode,
     RecommendedAction,
 )
-from streams.stats.families.registry import FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +39,11 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
     2. `stop_guardrail`: a variant harms a guardrail metric by more than is tolerated, by
        always-valid p-values that hold for all guardrails and variants together.
     3. `conclude_winner`: every variant has `min_sample_size` units, whose conversion window is over
-       where the metric has one, and, unless the metric is
-       binary, `MIN_UNITS_WITH_VALUE` units with a value; the leader's P(best) reaches
+       where the metric has one; the leader's P(best) reaches
        `significance_threshold` (and under `bayesian_ab` the `early_stopping_threshold`); and the
-       confidence sequence of its lead over each other variant lies above 0.
+       confidence sequence of its lead over each other variant lies above 0. A sequence that is not
+       exact has no end until the tails of the values have been seen
+       (`streams.stats.sequential.tails`).
     4. `conclude_no_difference`: every variant has the units that a winner needs, and all those
        sequences lie within `NEGLIGIBLE_DIFFERENCE` of the leader's mean.
     5. `continue`.
@@ -72,7 +71,7 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
             config = experiment.definition.config
             return (
                 _alarm(primary, evidence)
-                or _lack_of_data(config, primary, evidence)
+                or _lack_of_data(config, evidence)
                 or _comparison(config, evidence)
             )
         case _:
@@ -113,17 +112,12 @@ def _alarm(primary: MetricModel, evidence: Evidence) -> Verdict | None:
     return Verdict(None, RecommendedAction.STOP_GUARDRAIL, ReasonCode.GUARDRAIL_TRIPPED)
 
 
-def _lack_of_data(
-    config: ExperimentConfig, primary: MetricModel, evidence: Evidence
-) -> Verdict | None:
+def _lack_of_data(config: ExperimentConfig, evidence: Evidence) -> Verdict | None:
     """Return the action while data are missing for any conclusion; None if none are."""
     if min(evidence.units) < config.min_sample_size:
         return _continue(ReasonCode.MIN_SAMPLE_SIZE)
     if min(evidence.compared_units) < max(config.min_sample_size, 1):
         return _continue(ReasonCode.TOO_FEW_MATURE)
-    is_exact = FAMILIES[primary.kind].is_exact
-    if not is_exact and min(evidence.compared_with_value) < MIN_UNITS_WITH_VALUE:
-        return _continue(ReasonCode.TOO_FEW_VALUES)
     return None
 
 
@@ -141,6 +135,8 @@ def _comparison(config: ExperimentConfig, evidence: Evidence) -> Verdict:
         for each in evidence.comparisons
     ):
         return Verdict(None, RecommendedAction.CONCLUDE_NO_DIFFERENCE, ReasonCode.NO_DIFFERENCE)
+    if not all(each.tails_seen for each in evidence.comparisons):
+        return _continue(ReasonCode.TAILS_UNSEEN)
     return _continue(ReasonCode.LEAD_UNCERTAIN if is_likely else ReasonCode.PROBABILITY_BEST)
 
 

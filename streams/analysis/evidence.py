@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from streams.analysis.contrasts import Traffic, Weighting
 from streams.analysis.guardrails import find_harm
 from streams.analysis.inputs import Inputs
@@ -27,10 +29,13 @@ from streams.stats.sequential.comparison import (
     p_values,
     pairwise_error,
 )
+from streams.stats.sequential.tails import units_needed
 
 SRM_ALPHA = 0.001
 """P-value of the sample ratio at which nothing is concluded any more: one experiment in a thousand,
 in all of its life, is halted by chance alone."""
+
+_MOST_UNITS = 1e15  # that are asked for: beyond, a number of units is none
 
 NEGLIGIBLE_DIFFERENCE = 0.01
 """Differences from the leader below this share of its mean count as none."""
@@ -69,6 +74,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         planned_units=planned,
         units=tuple(round(sample.units) for sample in primary.assigned),
         units_with_value=tuple(round(sample.units_with_value) for sample in primary.assigned),
+        units_needed=_units_needed(primary),
         negligible=NEGLIGIBLE_DIFFERENCE * abs(primary.samples[leader].mean),
         duration_ms=inputs.duration_ms,
         comparisons=_comparisons(primary, leader, error, planned),
@@ -111,14 +117,26 @@ def _comparisons(
     leads = primary.contrasts.contrast(ahead, behind)
     ends = intervals(leads, pairwise_error(error, len(primary.samples)), planned_units)
     columns = zip(
-        others, ends.lower.tolist(), ends.upper.tolist(), p_values(leads).tolist(), strict=True
+        others,
+        ends.lower.tolist(),
+        ends.upper.tolist(),
+        p_values(leads).tolist(),
+        leads.has_lower.tolist(),
+        strict=True,
     )
     return tuple(
-        Comparison(index, _or_none(lower), _or_none(upper), p)
-        if primary.contrasts.has_enough([leader, index])
-        else Comparison(index, None, None, 1.0)
-        for index, lower, upper, p in columns
+        Comparison(index, _or_none(lower), _or_none(upper), p, tails_seen=tails_seen)
+        for index, lower, upper, p, tails_seen in columns
     )
+
+
+def _units_needed(primary: MetricAnalysis) -> tuple[int, ...]:
+    """Return how many units show the tail of each variant; 0 where that does not matter."""
+    skewness = primary.contrasts.skewness
+    if skewness is None:
+        return (0,) * len(primary.samples)
+    known = units_needed(np.where(np.isfinite(skewness), skewness, 0.0))
+    return tuple(math.ceil(units) for units in np.minimum(known, _MOST_UNITS).tolist())
 
 
 def _sample_ratio(traffic: Traffic) -> SampleRatio:

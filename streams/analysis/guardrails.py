@@ -105,11 +105,8 @@ class _Lines:
         return contrast if sign > 0 else contrast.reversed()
 
     def _p_values(self, contrast: Contrast) -> list[float]:
-        has_enough = self.metric.contrasts.has_enough
-        return [
-            p if has_enough([variant, self._control]) else 1.0
-            for variant, p in zip(self._others, one_sided_p_values(contrast).tolist(), strict=True)
-        ]
+        found: list[float] = one_sided_p_values(contrast).tolist()
+        return found
 
 
 def _harm(guardrail: MetricAnalysis, variant: int, control: int) -> float | None:

@@ -44,6 +44,8 @@ class Obstacle(StrEnum):
     """A variant has fewer units than `min_sample_size`."""
     MIN_DURATION = "MIN_DURATION"
     """Its events do not span what `has_lasted` asks for."""
+    TAILS_UNSEEN = "TAILS_UNSEEN"
+    """The values of the primary metric are too skew for so few units to compare their means."""
     NO_WINNER = "NO_WINNER"
     """The sequential test has not been passed."""
     EXPECTED_LOSS = "EXPECTED_LOSS"
@@ -83,6 +85,7 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
         ),
         Obstacle.MIN_SAMPLE_SIZE: min(evidence.compared_units) < config.min_sample_size,
         Obstacle.MIN_DURATION: not has_lasted(config, evidence.duration_ms, lead),
+        Obstacle.TAILS_UNSEEN: not all(each.tails_seen for each in evidence.comparisons),
         Obstacle.NO_WINNER: not is_winner,
         Obstacle.EXPECTED_LOSS: loss is None or loss > config.max_expected_loss,
     }

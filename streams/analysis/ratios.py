@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE, MetricContrasts, Traffic
+from streams.analysis.contrasts import MetricContrasts, Traffic
 from streams.analysis.metric_input import MetricInput
 from streams.experiments.config import ExperimentConfig
 from streams.model.errors import InvalidParameterError
@@ -30,6 +30,9 @@ from streams.tallies.combined import combine
 from streams.tallies.plan import pair_of
 
 _NONE, _NO_PRODUCT = MetricTally(), ProductTally()
+
+_UNITS_TO_JUDGE = 30
+"""Units with one of both metrics from which on a denominator of 0 is a contradiction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,9 +199,7 @@ class RatioInput(MetricInput):
         )
         # Their total is 0 by their making, but for rounding.
         sums = replace(linearised.sums, total=np.zeros_like(xs))
-        return RatioContrasts(
-            traffic, linearised.is_bounded, linearised.with_value, sums, ratios, scale
-        )
+        return RatioContrasts(traffic, linearised.is_bounded, sums, ratios, scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,10 +243,10 @@ def _contradiction(
     """Return the contradiction of the first denominator that is not positive.
 
     A denominator counts something: its sum is never below 0, and above 0 once as many units have
-    it, or a numerator, as a comparison needs.
+    it, or a numerator, as `_UNITS_TO_JUDGE`.
     """
     for index, (x, y) in enumerate(zip(numerators, denominators, strict=True)):
         seen = max(x.units, y.units)
-        if y.total < 0 or (y.total == 0 and seen >= MIN_UNITS_WITH_VALUE):
+        if y.total < 0 or (y.total == 0 and seen >= _UNITS_TO_JUDGE):
             return Contradiction(ContradictionCode.DENOMINATOR_NOT_POSITIVE, index)
     return None

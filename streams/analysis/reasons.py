@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from streams.analysis.contrasts import MIN_UNITS_WITH_VALUE
 from streams.analysis.decision import smallest_lead, threshold_of, worst_harm
 from streams.analysis.evidence import NEGLIGIBLE_DIFFERENCE
 from streams.experiments.promotion_state import Promotion
@@ -141,15 +140,23 @@ def _too_few_mature(facts: _Facts) -> str:
     )
 
 
-def _too_few_values(facts: _Facts) -> str:
-    index, units = next(
-        (index, units)
-        for index, units in enumerate(facts.evidence.compared_with_value)
-        if units < MIN_UNITS_WITH_VALUE
-    )
+def _tails_unseen(facts: _Facts) -> str:
+    found = facts.evidence
+    lacking = [
+        (needed / max(units, 1), index)
+        for index, (units, needed) in enumerate(zip(found.units, found.units_needed, strict=True))
+    ]
+    share, index = max(lacking)
+    if share <= 1.0:
+        what = "the variants differ too much in how skew their values are"
+    else:
+        what = (
+            f"{facts.names[index]} has {found.units[index]:,} units, and values as skew as its own "
+            f"need {found.units_needed[index]:,}"
+        )
     return (
-        f"{facts.names[index]} has a value of {facts.metric} from {units} units; "
-        f"{MIN_UNITS_WITH_VALUE} are needed to compare means."
+        f"Means of {facts.metric} cannot be compared yet, as rare large values may be missing: "
+        f"{what}. A cap makes the comparison exact."
     )
 
 
@@ -196,7 +203,7 @@ _SENTENCES: Mapping[ReasonCode, Callable[[_Facts], str]] = {
     ReasonCode.GUARDRAIL_TRIPPED: lambda facts: _harm(facts, worst_harm(facts.evidence.guardrails)),
     ReasonCode.MIN_SAMPLE_SIZE: _too_few_units,
     ReasonCode.TOO_FEW_MATURE: _too_few_mature,
-    ReasonCode.TOO_FEW_VALUES: _too_few_values,
+    ReasonCode.TAILS_UNSEEN: _tails_unseen,
     ReasonCode.WINNER: _winner,
     ReasonCode.NO_DIFFERENCE: lambda facts: (
         f"No variant differs from {facts.leader} by more than {NEGLIGIBLE_DIFFERENCE:.0%} of its "

@@ -58,8 +58,8 @@ class ReasonCode(StrEnum):
     """A variant has fewer units than `min_sample_size`."""
     TOO_FEW_MATURE = "TOO_FEW_MATURE"
     """A variant has fewer units whose conversion window is over than `min_sample_size`."""
-    TOO_FEW_VALUES = "TOO_FEW_VALUES"
-    """A variant has too few units with a value of the primary metric to compare means."""
+    TAILS_UNSEEN = "TAILS_UNSEEN"
+    """The values of the primary metric are too skew for so few units to compare their means."""
     WINNER = "WINNER"
     """The leader beats every other variant."""
     NO_DIFFERENCE = "NO_DIFFERENCE"
@@ -241,12 +241,15 @@ class Comparison(Published):
         lower, upper: Ends of the confidence sequence of the lead, in units of the metric: how much
             better the leader's mean is, in the direction of the metric. None without an end.
         p_value: Always-valid p-value of "there is no difference", in [0, 1].
+        tails_seen: Whether values of both are known well enough for a lower end; always where the
+            sequence is exact.
     """
 
     variant: VariantIndex
     lower: float | None
     upper: float | None
     p_value: float
+    tails_seen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +403,8 @@ class Evidence(Published):
             a planned size; else 0.
         units: Units of every variant.
         units_with_value: Those with a value of the primary metric.
+        units_needed: Units that show the tail of values as skew as those of each variant; 0 where
+            the sequences are exact.
         negligible: Lead below which there is none, in units of the metric.
         duration_ms: Time from the start, or from the first event after it, to the newest event.
         comparisons: The leader against every other variant, in their order.
@@ -419,6 +424,7 @@ class Evidence(Published):
     planned_units: int
     units: PerVariant[int]
     units_with_value: PerVariant[int]
+    units_needed: PerVariant[int]
     negligible: float
     duration_ms: int
     comparisons: tuple[Comparison, ...]

@@ -81,3 +81,18 @@ def squared_deviations(units: int, total: int, total_squared: int) -> float:
     """
     spread = units * total_squared - total * total
     return spread / (units * MICRO * MICRO) if units else 0.0
+
+
+def cubed_deviations(units: int, total: int, total_squared: int, total_cubed: int) -> float:
+    """Return the sum of cubed deviations from the mean, in units of the metric cubed.
+
+    Args:
+        units, total, total_squared: As in `squared_deviations`.
+        total_cubed: Sum of the cubes, in micro-units cubed.
+
+    Examples:
+        >>> cubed_deviations(4, 8 * MICRO, 64 * MICRO**2, 512 * MICRO**3)  # 0, 0, 0 and 8
+        192.0
+    """
+    above = units * (units * total_cubed - 3 * total * total_squared) + 2 * total**3
+    return above / (units * units * MICRO**3) if units else 0.0

@@ -70,14 +70,15 @@ def intervals(compared: Contrast, alpha: float, planned_units: int = 0) -> Inter
     if planned_units < 0:
         raise InvalidParameterError("planned_units", planned_units, ">= 0")
     if planned_units < MIN_PLANNED_UNITS:
-        return _sequences(compared, alpha)
+        return _believed(compared, _sequences(compared, alpha))
     anytime = _sequences(compared, (1.0 - PLANNED_SHARE) * alpha)
     planned = _planned(compared, PLANNED_SHARE * alpha, planned_units)
     lower = np.maximum(anytime.lower, planned.lower)
     upper = np.minimum(anytime.upper, planned.upper)
     # Where they have no point in common one of them has failed; the wider claim is left.
     agree = lower <= upper
-    return Intervals(np.where(agree, lower, anytime.lower), np.where(agree, upper, anytime.upper))
+    lower, upper = np.where(agree, lower, anytime.lower), np.where(agree, upper, anytime.upper)
+    return _believed(compared, Intervals(lower, upper))
 
 
 def pairwise_error(alpha: float, n_arms: int) -> float:
@@ -122,7 +123,16 @@ def p_values(compared: Contrast) -> FloatArray:
     error = compared.standard_error
     z = np.divide(compared.difference, error, out=np.zeros_like(error), where=error > 0.0)
     scaled = compared.time * asymptotic_tuning(_TUNED_ERROR, PLANNED_UNITS)
-    return np.minimum(1.0, np.exp(0.5 * (np.log1p(scaled) - z * z * scaled / (scaled + 1.0))))
+    p = np.minimum(1.0, np.exp(0.5 * (np.log1p(scaled) - z * z * scaled / (scaled + 1.0))))
+    return np.where(np.where(z > 0.0, compared.has_lower, compared.has_upper), p, 1.0)
+
+
+def _believed(compared: Contrast, found: Intervals) -> Intervals:
+    """Return intervals without the ends that the tails of the values do not allow."""
+    return Intervals(
+        np.where(compared.has_lower, found.lower, -np.inf),
+        np.where(compared.has_upper, found.upper, np.inf),
+    )
 
 
 def _sequences(compared: Contrast, alpha: float) -> Intervals:

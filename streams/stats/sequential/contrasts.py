@@ -21,13 +21,14 @@ nothing depends on the floor any more. Under fixed weights they are the differen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.sequential.tails import Moments, Tails, is_lower_end_believed
 
 _OVERLAP_OF_EVEN = 0.5
 _INVERSE_OF_EVEN = 2.0
@@ -51,6 +52,8 @@ class WeightedSums:
             if they are not.
         variance: Variance of the values as observed, without weights; used for values without a
             bound (`standard_error`), else 0.
+        moments: Moments of the values, by which normal approximations are believed; None where no
+            comparison is one, and where all are believed.
     """
 
     units: FloatArray
@@ -61,6 +64,14 @@ class WeightedSums:
     total_squared: FloatArray
     largest: FloatArray
     variance: FloatArray
+    moments: Moments | None = field(default=None, kw_only=True)
+
+    @property
+    def tails(self) -> Tails | None:
+        """The tails of the sum of w x."""
+        if self.moments is None:
+            return None
+        return Tails.of(self.moments, self.units, self.weight, self.weight_squared)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +94,8 @@ class Contrast:
         standard_error: Standard error of `difference`; infinite without units. Under moving weights
             not less than the sum of w^2 lets expect: a variant that has had little traffic of late
             may not have shown its large values, and their absence must not pass for certainty.
+        has_lower, has_upper: Whether values are known well enough for a lower end of the difference
+            of the means, and for an upper one (`streams.stats.sequential.tails`).
     """
 
     fewest: FloatArray
@@ -94,6 +107,8 @@ class Contrast:
     max_increment: FloatArray
     difference: FloatArray
     standard_error: FloatArray
+    has_lower: NDArray[np.bool_]
+    has_upper: NDArray[np.bool_]
 
     @property
     def is_bounded(self) -> bool:
@@ -116,6 +131,8 @@ class Contrast:
             self.max_decrement,
             -self.difference,
             self.standard_error,
+            self.has_upper,
+            self.has_lower,
         )
 
 
@@ -165,6 +182,11 @@ def _contrast(
     )
     expected_squares = np.maximum(a.variance, b.variance) * (a.weight_squared + b.weight_squared)
     centred_squares = np.maximum(centred_squares, expected_squares)
+    has_lower = has_upper = np.ones(weights.shape, np.bool_)
+    tails = a.tails, b.tails
+    if tails[0] is not None and tails[1] is not None:
+        has_lower = np.broadcast_to(is_lower_end_believed(tails[0], tails[1]), weights.shape)
+        has_upper = np.broadcast_to(is_lower_end_believed(tails[1], tails[0]), weights.shape)
     return Contrast(
         fewest=np.minimum(a.units, b.units),
         time=(a.weight_squared + b.weight_squared) / (weight_of_even * weight_of_even),
@@ -181,6 +203,8 @@ def _contrast(
             out=np.full_like(weights, np.inf),
             where=comparable,
         ),
+        has_lower=has_lower,
+        has_upper=has_upper,
     )
 
 
@@ -194,6 +218,7 @@ class PlainSums:
         total_squared: Sum of their squares.
         share: Share of the traffic the variant has had all the time, in (0, 1].
         largest: Largest value of a unit, if values are >= 0 and bounded; else infinite.
+        moments: As in `WeightedSums`.
     """
 
     units: FloatArray
@@ -201,6 +226,7 @@ class PlainSums:
     total_squared: FloatArray
     share: FloatArray
     largest: FloatArray
+    moments: Moments | None = field(default=None, kw_only=True)
 
 
 def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
@@ -230,4 +256,5 @@ def _tilted(sums: PlainSums, weight: FloatArray) -> WeightedSums:
         square * sums.total_squared,
         weight * sums.largest,
         np.zeros_like(weight),
+        moments=None if sums.moments is None else sums.moments.tilted(weight),
     )

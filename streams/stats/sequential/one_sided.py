@@ -26,7 +26,7 @@ def one_sided_p_values(compared: Contrast) -> FloatArray:
     """Return always-valid p-values of "mean a is at most mean b"; of the shape of the contrasts.
 
     If it is so, the probability that one is ever at most p is at most p. They are exact where
-    values are bounded, and asymptotic elsewhere.
+    values are bounded, and asymptotic elsewhere; 1 while tails do not allow it (`has_lower`).
 
     Args:
         compared: The contrasts; `reversed()` for the other side.
@@ -48,4 +48,4 @@ def one_sided_p_values(compared: Contrast) -> FloatArray:
         + special.log_ndtr(z * np.sqrt(share))
         - 0.5 * np.log1p(scaled)
     )
-    return np.minimum(1.0, np.exp(-log_mixture))
+    return np.where(compared.has_lower, np.minimum(1.0, np.exp(-log_mixture)), 1.0)

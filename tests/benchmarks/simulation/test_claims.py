@@ -7,7 +7,7 @@ def test_every_rate_and_number_of_variants_is_there_with_fixed_and_moving_weight
     settings = {
         (traffic.rates, traffic.weights)
         for traffic, _ in claims.without_a_winner()
-        if traffic.swing == 0.0 and traffic.spreads is None
+        if traffic.swing == 0.0 and traffic.amounts is None
     }
 
     assert settings == {

@@ -1,6 +1,7 @@
 import pytest
 
 from benchmarks.simulation import stopping
+from benchmarks.simulation.amounts import LogNormal
 from benchmarks.simulation.critical_values import (
     FIXED_HORIZON,
     GROWTHBOOK,
@@ -58,7 +59,7 @@ def test_looking_again_and_again_makes_a_probability_of_95_percent_err_in_most_e
     [
         Traffic((0.1,) * 3),
         Traffic((0.1, 0.1), Weights.THOMPSON),
-        Traffic((0.1, 0.1), spreads=(1.0, 1.0)),
+        Traffic((0.1, 0.1), amounts=(LogNormal(1.0),) * 2),
     ],
     ids=str,
 )

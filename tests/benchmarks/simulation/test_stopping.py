@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.simulation.amounts import LogNormal
 from benchmarks.simulation.stopping import Reading, Rule, run
 from benchmarks.simulation.traffic import Traffic, Weights, arrivals
 
@@ -37,9 +38,9 @@ def test_shares_keep_the_floor_and_follow_the_better_variant(weights):
         (Traffic((0.1, 0.1), Weights.THOMPSON, looks=300, swing=0.8), OVERLAP),
         (Traffic((0.1,) * 3, Weights.THOMPSON, looks=300), OVERLAP),
         (Traffic((0.1,) * 3, Weights.THOMPSON, looks=300), INVERSE),
-        (Traffic((0.1, 0.1), looks=300, spreads=(1.0, 1.0)), PLAIN),
-        (Traffic((0.1, 0.1), Weights.THOMPSON, looks=300, spreads=(1.0, 1.0)), OVERLAP),
-        (Traffic((0.1, 0.1), Weights.THOMPSON, looks=300, spreads=(1.0, 1.0)), INVERSE),
+        (Traffic((0.1, 0.1), looks=300, amounts=(LogNormal(1.0),) * 2), PLAIN),
+        (Traffic((0.1, 0.1), Weights.THOMPSON, looks=300, amounts=(LogNormal(1.0),) * 2), OVERLAP),
+        (Traffic((0.1, 0.1), Weights.THOMPSON, looks=300, amounts=(LogNormal(1.0),) * 2), INVERSE),
     ],
     ids=str,
 )

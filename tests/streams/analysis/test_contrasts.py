@@ -23,7 +23,8 @@ THOMPSON = ThompsonSampling()
 def plain(values):
     """Tally of one observation a unit, without weights."""
     micro = [round(value * MICRO) for value in values]
-    return MetricTally(len(micro), len(micro), sum(micro), sum(x * x for x in micro))
+    square, cube = (sum(x**power for x in micro) for power in (2, 3))
+    return MetricTally(len(micro), len(micro), sum(micro), square, total_cubed=cube)
 
 
 def tallied(*groups):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from streams.analysis.evaluate import evaluate
+from streams.analysis.promotion import Obstacle, obstacles
 from streams.analysis.reasons import reason
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics import ReasonCode, RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.weights import weighted
@@ -37,7 +38,7 @@ def tallied(units, weight, **metrics):
 
     def metric(n, value):
         micro = round(value * MICRO)
-        return MetricTally(n, n, n * micro, n * micro * micro)
+        return MetricTally(n, n, n * micro, n * micro**2, total_cubed=n * micro**3)
 
     return weighted(units, {name: metric(*pair) for name, pair in metrics.items()}, weight << 16)
 
@@ -112,11 +113,17 @@ def test_every_variant_must_have_its_sample():
     assert said == "B has 5,000 of the 5,001 units it needs."
 
 
-def test_metric_that_is_not_binary_needs_units_with_a_value():
-    winner, _, said = verdict(experiment(), (5_000, 29), (5_000, 800), amount=2.5)
+def test_amounts_of_which_too_few_were_seen_decide_nothing():
+    """29 of 5,000 have an amount: 1 + skewness squared is 171, times 60."""
+    found = snapshot_of(experiment(), (5_000, 29), (5_000, 800), amount=2.5)
 
-    assert winner is None
-    assert said == "A has a value of click from 29 units; 30 are needed to compare means."
+    assert found.winner is None
+    assert found.reason_code is ReasonCode.TAILS_UNSEEN
+    assert found.evidence.units_needed == (10_226, 267)
+    assert found.evidence.comparisons[0].lower is None
+    assert not found.evidence.comparisons[0].tails_seen
+    assert Obstacle.TAILS_UNSEEN in obstacles(found)
+    assert "A has 5,000 units, and values as skew as its own need 10,226" in reason(found)
 
 
 @pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])

@@ -171,6 +171,7 @@ def stats() -> dict[str, Any]:
             "plannedUnits": 0,
             "units": {f"{EXPERIMENT_ID}_v0": 1234, f"{EXPERIMENT_ID}_v1": 1234},
             "unitsWithValue": {f"{EXPERIMENT_ID}_v0": 120, f"{EXPERIMENT_ID}_v1": 174},
+            "unitsNeeded": {f"{EXPERIMENT_ID}_v0": 0, f"{EXPERIMENT_ID}_v1": 0},
             "negligible": 0.001,
             "durationMs": 86_400_000,
             "comparisons": [
@@ -179,6 +180,7 @@ def stats() -> dict[str, Any]:
                     "lower": -0.01,
                     "upper": None,
                     "pValue": 0.25,
+                    "tailsSeen": True,
                 }
             ],
             "sinceConclusion": None,
