@@ -144,14 +144,16 @@ def _tails_unseen(facts: _Facts) -> str:
     found = facts.evidence
     lacking = [
         (needed / max(units, 1), index)
-        for index, (units, needed) in enumerate(zip(found.units, found.units_needed, strict=True))
+        for index, (units, needed) in enumerate(
+            zip(found.compared_units, found.units_needed, strict=True)
+        )
     ]
     share, index = max(lacking)
     if share <= 1.0:
         what = "the variants differ too much in how skew their values are"
     else:
         what = (
-            f"{facts.names[index]} has {found.units[index]:,} units, and values as skew as its own "
+            f"{facts.names[index]} has {found.compared_units[index]:,} units, and values as skew as its own "
             f"need {found.units_needed[index]:,}"
         )
     return (
