@@ -44,7 +44,7 @@ def peeking() -> Group:
     """Return what others do, on the same data."""
     ours = {
         "sequence": Rule(Reading.PLAIN),
-        "planned": Rule(Reading.PLAIN, min_units=20_000, planned=True),
+        "planned": Rule(Reading.PLAIN, plan=claims.POWER_PLAN),
     }
     return Group(
         "peeking",
@@ -93,8 +93,8 @@ def describe(traffic: Traffic, rule: Rule) -> dict[str, str]:
         Reading.OVERLAP: "overlap weights",
         Reading.INVERSE: "weights 1 / p",
     }[rule.reading]
-    if rule.planned:
-        compared += f", {rule.min_units:,} planned"
+    if rule.plan is not None:
+        compared += f", {rule.plan.units:,} planned"
     rates = f"{traffic.rates[0]:.1%}".replace(".0%", "%").replace("%", " %")
     notes = (", rates swing by 80 %" if traffic.swing else "") + (
         ", log-normal amounts" if traffic.amounts else ""

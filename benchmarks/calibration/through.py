@@ -18,6 +18,7 @@ from benchmarks.simulation.proportion import Proportion
 from benchmarks.simulation.stopping import Reading, Rule, happened_by, judge
 from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.definition import DECIDING_SHARE
+from streams.experiments.plan import PlanSpec
 from streams.model.quantities import ALLOCATION_TOTAL
 
 _SEED = 2026_25
@@ -25,6 +26,7 @@ _RATES = (0.05, 0.04)
 _LOOKS = 200
 _UNITS = 500
 _FEW_LOOKS = 60
+_PLAN = PlanSpec(baseline=0.2, lift=0.5, units=1_000)
 _POLICIES = {
     Weights.EVEN: "bayesian_ab",
     Weights.THOMPSON: "thompson_sampling",
@@ -41,8 +43,8 @@ def agreement() -> Group:
         (Traffic((0.3, 0.2)), Rule(Reading.PLAIN), {}),
         (
             Traffic((0.3, 0.2)),
-            Rule(Reading.PLAIN, min_units=1_000, planned=True),
-            {"minSampleSize": 1_000},
+            Rule(Reading.PLAIN, plan=_PLAN),
+            {"plan": _PLAN.model_dump(exclude_none=True)},
         ),
         (Traffic((0.35, 0.2, 0.2, 0.2)), Rule(Reading.PLAIN), {}),
         *(

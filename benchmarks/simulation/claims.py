@@ -5,14 +5,24 @@ from __future__ import annotations
 from benchmarks.simulation.amounts import LogNormal
 from benchmarks.simulation.stopping import Reading, Rule
 from benchmarks.simulation.traffic import Traffic, Weights
+from streams.experiments.plan import PlanSpec
 
 RATES = (0.004, 0.01, 0.1)
 N_ARMS = (2, 3, 10)
 
 _PLAIN = Rule(Reading.PLAIN)
-_PLANNED = Rule(Reading.PLAIN, min_units=1_000, planned=True)
 _OVERLAP = Rule(Reading.OVERLAP)
 _INVERSE = Rule(Reading.INVERSE)
+
+
+POWER_PLAN = PlanSpec(baseline=0.1, lift=0.1, units=20_000)
+"""Plan of 10 % against 11 %."""
+
+
+def _planned(traffic: Traffic) -> Rule:
+    """Return the rule with a plan of a fifth of all units."""
+    units = traffic.looks * traffic.units_per_look // (5 * len(traffic.rates))
+    return Rule(Reading.PLAIN, plan=PlanSpec(baseline=traffic.rates[0], lift=0.1, units=units))
 
 
 def without_a_winner() -> tuple[tuple[Traffic, Rule], ...]:
@@ -30,7 +40,7 @@ def without_a_winner() -> tuple[tuple[Traffic, Rule], ...]:
     ]
     spent = [Traffic((0.1, 0.1), weights, amounts=(LogNormal(1.0),) * 2) for weights in Weights]
     return (
-        *((traffic, rule) for traffic in fixed for rule in (_PLAIN, _PLANNED)),
+        *((traffic, rule) for traffic in fixed for rule in (_PLAIN, _planned(traffic))),
         *((traffic, rule) for traffic in moving for rule in (_OVERLAP, _INVERSE)),
         *((traffic, _OVERLAP) for traffic in swinging),
         *((traffic, _OVERLAP if traffic.weights.move else _PLAIN) for traffic in spent),
@@ -42,7 +52,7 @@ def power() -> tuple[tuple[Traffic, Rule], ...]:
     traffic = Traffic((0.11, 0.10), looks=203, units_per_look=200)
     return (
         (traffic, _PLAIN),
-        (traffic, Rule(Reading.PLAIN, min_units=20_000, planned=True)),
+        (traffic, Rule(Reading.PLAIN, plan=POWER_PLAN)),
     )
 
 

@@ -20,8 +20,17 @@ from scipy import special
 
 from benchmarks.simulation.proportion import Proportion
 from benchmarks.simulation.traffic import Arrivals, Traffic, arrivals
+from streams.experiments.plan import PlanSpec
 from streams.stats.arrays import FloatArray
-from streams.stats.sequential.comparison import intervals, pairwise_error
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind
+from streams.stats.sequential.comparison import (
+    UNPLANNED,
+    Readings,
+    intervals,
+    pairwise_error,
+    planned_readings,
+)
 from streams.stats.sequential.contrasts import (
     Contrast,
     PlainSums,
@@ -54,13 +63,20 @@ class Rule:
         reading: From which sums the variants are compared.
         alpha: Probability of ever naming a variant that is not better than all others, in (0, 1).
         min_units: Units every variant must have.
-        planned: Whether `min_units` is a planned size.
+        plan: Plan of a binary metric; None for none.
     """
 
     reading: Reading
     alpha: float = 0.05
     min_units: int = 100
-    planned: bool = False
+    plan: PlanSpec | None = None
+
+    @property
+    def readings(self) -> Readings:
+        """How every comparison is read."""
+        if self.plan is None:
+            return UNPLANNED
+        return planned_readings(self.plan.information(MetricKind.BINARY, Direction.INCREASE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +161,6 @@ def judge(
         arrived: What every interval brought to them, as many as there are looks.
         progress: Wraps the iteration over the looks, to show how far it is.
     """
-    planned_units = rule.min_units if rule.planned else 0
     named = np.full(repetitions, -1)
     named_at = np.zeros(repetitions, dtype=np.intp)
     missed_at = np.zeros(repetitions, dtype=np.intp)
@@ -157,9 +172,9 @@ def judge(
         lost += np.where(named < 0, (new.units * (rates.max() - rates)).sum(axis=1), 0.0)
         compared = _contrasts(sums, traffic, rule.reading, look * traffic.units_per_look)
         ready = (sums.units >= rule.min_units).all(axis=1) & (named < 0)
-        missed = _misses(compared, rule, planned_units, rates[0] - rates[1])
+        missed = _misses(compared, rule, rates[0] - rates[1])
         missed_at[missed & (missed_at == 0)] = look
-        winner = _winners(compared, rule, planned_units, ready)
+        winner = _winners(compared, rule, ready)
         new_ones = winner >= 0
         named[new_ones] = winner[new_ones]
         named_at[new_ones] = look
@@ -283,31 +298,32 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
     return inverse_contrast(a, b, np.array(float(units)))
 
 
-def _winners(
-    compared: Contrast, rule: Rule, planned_units: int, asked: NDArray[np.bool_]
-) -> NDArray[np.intp]:
-    """Return who is named in each experiment; -1 for nobody."""
+def _winners(compared: Contrast, rule: Rule, asked: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return who is named in each experiment; -1 for nobody. The last variant is the control."""
     n_arms = compared.total.shape[1]
     pairs = ~np.eye(n_arms, dtype=bool)
-    alpha = pairwise_error(rule.alpha, n_arms)
-    ahead = (_far(compared, 0.0, alpha) & (compared.total > 0.0)).all(axis=2, where=pairs)
+    alpha = np.full((n_arms, n_arms), pairwise_error(rule.alpha, n_arms, with_control=False))
+    alpha[-1] = alpha[:, -1] = pairwise_error(rule.alpha, n_arms)
+    ahead = (_far(compared, 0.0, float(alpha.max())) & (compared.total > 0.0)).all(
+        axis=2, where=pairs
+    )
     candidates = (asked[:, None] & ahead)[:, :, None] & pairs
     lower = np.full(compared.total.shape, -np.inf)
-    lower[candidates] = intervals(compared.take(candidates), alpha, planned_units).lower
+    lower[candidates] = intervals(
+        compared.take(candidates),
+        np.broadcast_to(alpha, candidates.shape)[candidates],
+        rule.readings,
+    ).lower
     wins = np.asarray((lower > 0.0).all(axis=2, where=pairs))
     return np.where(wins.any(axis=1), wins.argmax(axis=1), -1)
 
 
-def _misses(
-    compared: Contrast, rule: Rule, planned_units: int, difference: float
-) -> NDArray[np.bool_]:
+def _misses(compared: Contrast, rule: Rule, difference: float) -> NDArray[np.bool_]:
     """Return where the interval of the first variant against the second misses."""
     first = np.zeros(compared.total.shape, dtype=bool)
     first[:, 0, 1] = True
-    if planned_units:
-        first &= compared.fewest >= planned_units
     first &= _far(compared, difference, rule.alpha)
-    found = intervals(compared.take(first), rule.alpha, planned_units)
+    found = intervals(compared.take(first), rule.alpha, rule.readings)
     missed = np.zeros(compared.total.shape, dtype=bool)
     missed[first] = (difference < found.lower) | (difference > found.upper)
     return missed[:, 0, 1]

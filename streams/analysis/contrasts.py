@@ -34,7 +34,7 @@ from streams.policies.base import Policy
 from streams.policies.weights import allocate, smallest_weight
 from streams.stats.arrays import FloatArray
 from streams.stats.sample import Sample, cubed_deviations, squared_deviations
-from streams.stats.sequential.comparison import p_values
+from streams.stats.sequential.comparison import TUNED_ERROR, UNPLANNED, Readings, p_values
 from streams.stats.sequential.contrasts import (
     Contrast,
     PlainSums,
@@ -224,9 +224,23 @@ class MetricContrasts:
             case _:
                 assert_never(self.traffic.weighting)
 
-    def p_values(self, control: int, others: Sequence[int]) -> list[float]:
-        """Return the always-valid p-values of "as the control"."""
-        found: list[float] = p_values(self.contrast(others, [control])).tolist()
+    def p_values(
+        self,
+        control: int,
+        others: Sequence[int],
+        alpha: float = TUNED_ERROR,
+        readings: Readings = UNPLANNED,
+    ) -> list[float]:
+        """Return the always-valid p-values of "as the control".
+
+        Args:
+            control: Index of the control.
+            others: Indices of the variants that are compared with it.
+            alpha: Error that they are made sharp for.
+            readings: How the comparisons are read.
+        """
+        compared = self.contrast(others, [control])
+        found: list[float] = p_values(compared, alpha, readings).tolist()
         return found
 
     @property

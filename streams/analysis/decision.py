@@ -45,7 +45,7 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
        exact has no end until the tails of the values have been seen
        (`streams.stats.sequential.tails`).
     4. `conclude_no_difference`: every variant has the units that a winner needs, and all those
-       sequences lie within `NEGLIGIBLE_DIFFERENCE` of the leader's mean.
+       sequences lie within `negligible_difference` of the leader's mean.
     5. `continue`.
 
     The sequences bound the probability that the rule *ever* declares a winner that is not strictly
@@ -123,9 +123,8 @@ def _lack_of_data(config: ExperimentConfig, evidence: Evidence) -> Verdict | Non
 
 def _comparison(config: ExperimentConfig, evidence: Evidence) -> Verdict:
     """Return the action that follows from the lead of the leader."""
-    lead, _ = smallest_lead(evidence.comparisons)
     is_likely = evidence.probability_best >= threshold_of(config)
-    if is_likely and lead > 0.0:
+    if is_likely and all(each.is_proven for each in evidence.comparisons):
         return Verdict(evidence.leader, RecommendedAction.CONCLUDE_WINNER, ReasonCode.WINNER)
     if all(
         each.lower is not None

@@ -7,12 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from streams.analysis.contrasts import Traffic, Weighting
+from streams.analysis.contrasts import Traffic
 from streams.analysis.guardrails import find_harm
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.analysis.miscounts import find_miscounts
-from streams.experiments.lifecycle import Experiment
+from streams.analysis.primary_readings import (
+    information_in_use,
+    pairwise_errors,
+    primary_readings,
+)
 from streams.experiments.statistics import (
     Comparison,
     Evidence,
@@ -23,12 +27,8 @@ from streams.experiments.statistics import (
 from streams.stats.bayes.best import Best
 from streams.stats.bayes.value_remaining import relative_value_remaining
 from streams.stats.direction import Direction
-from streams.stats.sequential.comparison import (
-    MIN_PLANNED_UNITS,
-    intervals,
-    p_values,
-    pairwise_error,
-)
+from streams.stats.sequential.comparison import intervals, p_values
+from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.tails import units_needed
 
 SRM_ALPHA = 0.001
@@ -37,9 +37,6 @@ in all of its life, is halted by chance alone."""
 
 _MOST_UNITS = 1e15  # that are asked for: beyond, a number of units is none
 
-NEGLIGIBLE_DIFFERENCE = 0.01
-"""Differences from the leader below this share of its mean count as none."""
-
 
 def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     """Return the evidence for the recommended action."""
@@ -47,7 +44,8 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     leader = _leader(primary, best)
     means = primary.posteriors.means
     loss = float(best.expected_loss[leader])
-    planned = _planned_units(inputs.experiment, inputs.trial.traffic)
+    others = [index for index in range(len(primary.samples)) if index != leader]
+    leads, planned = _leads(primary, leader, others), information_in_use(config)
     error = 1.0 - config.significance_threshold
     sample_ratio = _sample_ratio(inputs.trial.traffic)
     harm, harm_since_conclusion = (
@@ -71,13 +69,14 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         relative_loss=loss / abs(float(means[leader])) if means[leader] else None,
         value_remaining=_or_none(relative_value_remaining(primary.oriented, leader)),
         error=error,
-        planned_units=planned,
+        planned_information=planned,
+        progress=None if planned is None else float(leads.variance.min()) / planned,
         units=tuple(round(sample.units) for sample in primary.assigned),
         units_with_value=tuple(round(sample.units_with_value) for sample in primary.assigned),
         units_needed=_units_needed(primary),
-        negligible=NEGLIGIBLE_DIFFERENCE * abs(primary.samples[leader].mean),
+        negligible=config.negligible_share * abs(primary.samples[leader].mean),
         duration_ms=inputs.duration_ms,
-        comparisons=_comparisons(primary, leader, error, planned),
+        comparisons=_comparisons(inputs, leads, leader, others),
         sample_ratio=sample_ratio,
         guardrails=harm,
         since_conclusion=since,
@@ -100,33 +99,35 @@ def _leader(primary: MetricAnalysis, best: Best) -> int:
     )
 
 
-def _planned_units(experiment: Experiment, traffic: Traffic) -> int:
-    """Return the size that was planned, if there was one: moving weights make no use of it."""
-    is_fixed = traffic.weighting is Weighting.PLAIN
-    is_plan = is_fixed and experiment.planned_units >= MIN_PLANNED_UNITS
-    return experiment.planned_units if is_plan else 0
-
-
-def _comparisons(
-    primary: MetricAnalysis, leader: int, error: float, planned_units: int
-) -> tuple[Comparison, ...]:
-    others = [index for index in range(len(primary.samples)) if index != leader]
+def _leads(primary: MetricAnalysis, leader: int, others: list[int]) -> Contrast:
+    """Return the contrasts of the leader against the others, in the direction of the metric."""
     ahead, behind = [leader], others
     if primary.model.direction is Direction.DECREASE:
         ahead, behind = behind, ahead
-    leads = primary.contrasts.contrast(ahead, behind)
-    ends = intervals(leads, pairwise_error(error, len(primary.samples)), planned_units)
+    return primary.contrasts.contrast(ahead, behind)
+
+
+def _comparisons(
+    inputs: Inputs, leads: Contrast, leader: int, others: list[int]
+) -> tuple[Comparison, ...]:
+    config = inputs.config
+    readings = primary_readings(config)
+    errors = pairwise_errors(
+        1.0 - config.significance_threshold, others, leader, inputs.trial.control
+    )
+    ends, found = intervals(leads, errors, readings), p_values(leads, errors, readings)
     columns = zip(
         others,
         ends.lower.tolist(),
         ends.upper.tolist(),
-        p_values(leads).tolist(),
+        found.tolist(),
+        errors.tolist(),
         leads.has_lower.tolist(),
         strict=True,
     )
     return tuple(
-        Comparison(index, _or_none(lower), _or_none(upper), p, tails_seen=tails_seen)
-        for index, lower, upper, p, tails_seen in columns
+        Comparison(index, _or_none(lower), _or_none(upper), p, error, tails_seen=tails_seen)
+        for index, lower, upper, p, error, tails_seen in columns
     )
 
 

@@ -9,6 +9,7 @@ from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.group import Group
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_input import MetricInput
+from streams.analysis.primary_readings import primary_readings
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.statistics import MetricModel, MetricRole, Periods
 from streams.policies.arm_posteriors import best_under
@@ -18,6 +19,12 @@ from streams.stats.kinds import MetricKind
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.mirrored import oriented
 from streams.stats.sample import Sample
+from streams.stats.sequential.comparison import (
+    TUNED_ERROR,
+    UNPLANNED,
+    Readings,
+    pairwise_error,
+)
 from streams.stats.sequential.multiplicity import holm_by_column
 from streams.tallies.cell import MetricTally
 
@@ -101,7 +108,14 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     p_values: dict[str, list[float]] = {}
     for role in _COMPARED:
         family = [name for name, metric in group.metrics.items() if metric.role is role]
-        columns = [contrasts[name].p_values(group.control, group.others) for name in family]
+        sharpness: tuple[float, Readings] = TUNED_ERROR, UNPLANNED
+        if role is MetricRole.PRIMARY:
+            # The boundaries that decide, so that a declared winner has a p-value to match.
+            error = 1.0 - config.significance_threshold
+            sharpness = pairwise_error(error, len(group.variants)), primary_readings(config)
+        columns = [
+            contrasts[name].p_values(group.control, group.others, *sharpness) for name in family
+        ]
         p_values |= dict(zip(family, holm_by_column(columns), strict=True))
     # Metrics that are only observed are described and not compared.
     lifts = lifts_vs_control(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from streams.analysis.decision import smallest_lead, threshold_of, worst_harm
-from streams.analysis.evidence import NEGLIGIBLE_DIFFERENCE
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import Evidence, Guardrail, MetricModel, ReasonCode
@@ -153,8 +152,8 @@ def _tails_unseen(facts: _Facts) -> str:
         what = "the variants differ too much in how skew their values are"
     else:
         what = (
-            f"{facts.names[index]} has {found.compared_units[index]:,} units, and values as skew as its own "
-            f"need {found.units_needed[index]:,}"
+            f"{facts.names[index]} has {found.compared_units[index]:,} units, and values as skew "
+            f"as its own need {found.units_needed[index]:,}"
         )
     return (
         f"Means of {facts.metric} cannot be compared yet, as rare large values may be missing: "
@@ -183,6 +182,13 @@ def _uncertain(facts: _Facts) -> str:
     )
 
 
+def _no_difference(facts: _Facts) -> str:
+    return (
+        f"No variant differs from {facts.leader} by more than "
+        f"{facts.config.negligible_share * 100.0:.3g} % of its {facts.measure}."
+    )
+
+
 def _promoted(facts: _Facts) -> str:
     share = facts.promotion.control_weight / ALLOCATION_TOTAL
     return (
@@ -207,10 +213,7 @@ _SENTENCES: Mapping[ReasonCode, Callable[[_Facts], str]] = {
     ReasonCode.TOO_FEW_MATURE: _too_few_mature,
     ReasonCode.TAILS_UNSEEN: _tails_unseen,
     ReasonCode.WINNER: _winner,
-    ReasonCode.NO_DIFFERENCE: lambda facts: (
-        f"No variant differs from {facts.leader} by more than {NEGLIGIBLE_DIFFERENCE:.0%} of its "
-        f"{facts.measure}."
-    ),
+    ReasonCode.NO_DIFFERENCE: _no_difference,
     ReasonCode.PROBABILITY_BEST: lambda facts: (
         f"{facts.leader} leads and is the best with probability "
         f"{facts.evidence.probability_best:.1%}; a winner needs {threshold_of(facts.config):.1%}."

@@ -17,6 +17,7 @@ from streams.experiments.metrics import (
     MetricSpec,
     PeriodSpec,
 )
+from streams.experiments.plan import PlanSpec
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.experiments.statistics import MetricRole
 from streams.model.errors import quoted
@@ -35,6 +36,10 @@ MAX_ATTRIBUTION_WINDOW_S = MAX_WINDOW_S
 
 DEFAULT_MAX_EXPECTED_LOSS = 0.01
 """Expected loss of a winner, as a share of its mean, up to which it is promoted automatically."""
+
+NEGLIGIBLE_DIFFERENCE = 0.01
+"""Differences from the leader below this share of its mean count as none, unless a plan or the
+author says otherwise."""
 
 MAX_MIN_DURATION_S = 366 * 86_400
 _MAX_METRICS = 32
@@ -66,6 +71,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 SampleSize = Annotated[int, Field(ge=0, le=10**12)]
 Threshold = Annotated[float, Field(ge=0.5, lt=1.0)]
 RelativeLoss = Annotated[float, Field(gt=0.0, le=1.0)]
+NegligibleDifference = Annotated[float | None, Field(gt=0.0, le=1.0)]
 Duration = Annotated[int | None, Field(ge=0, le=MAX_MIN_DURATION_S)]
 ControlShare = Annotated[float | None, Field(ge=0.0, le=MAX_CONTROL_SHARE)]
 
@@ -93,6 +99,11 @@ class ExperimentConfig(InputModel):
             is created, as what is kept of the units follows from it.
         covariates: Numbers that are sent with a unit's assignment and explain part of its values;
             not under a contextual policy. Fixed when the experiment is created.
+        plan: Lift that is to be found, and planned size; None for none. Fixed when the experiment
+            is created.
+        negligible_difference: Difference from the leader, as a share of its mean, below which there
+            is none; in (0, 1]. None: half the planned lift, and without a plan
+            `NEGLIGIBLE_DIFFERENCE`.
         traffic_allocation: Share of the units that take part, in [0, 1].
         min_sample_size: Units every variant must have before a winner may be named.
         significance_threshold: Confidence a winner must have, in [0.5, 1).
@@ -139,6 +150,8 @@ class ExperimentConfig(InputModel):
     covariates: Annotated[
         tuple[Covariate, ...], Field(max_length=MAX_COVARIATES, strict=False)
     ] = ()
+    plan: PlanSpec | None = None
+    negligible_difference: NegligibleDifference = None
     traffic_allocation: Share = 1.0
     min_sample_size: SampleSize = 100
     significance_threshold: Threshold = 0.95
@@ -202,6 +215,8 @@ class ExperimentConfig(InputModel):
             raise problem("COVARIATES_NOT_CONTEXTUAL", message, "covariates")
         check_covariates(self.covariates)
         self._check_windows()
+        if self.plan is not None:
+            self._check_plan(self.plan)
         for name, spec in self.metrics.items():
             self._check_declared(name, spec, is_component=name in components)
         return self
@@ -248,6 +263,12 @@ class ExperimentConfig(InputModel):
         if n_windows > MAX_CONVERSION_WINDOWS:
             message = f"{n_windows} different ones, must be at most {MAX_CONVERSION_WINDOWS}"
             raise problem("TOO_MANY_WINDOWS", message, "metrics")
+
+    def _check_plan(self, plan: PlanSpec) -> None:
+        spec = self.spec(self.primary_metric)
+        code, message, path = plan.refusal(spec.model_kind, spec.direction) or ("", "", "")
+        if code:
+            raise problem(code, message, f"plan.{path}")
 
     def _check_declared(self, name: str, spec: MetricSpec, *, is_component: bool) -> None:
         path = f"metrics.{name}"
@@ -299,6 +320,19 @@ class ExperimentConfig(InputModel):
         if name in self.guardrail_metrics:
             return MetricRole.GUARDRAIL
         return MetricRole.SECONDARY if name in self.secondary_metrics else MetricRole.OBSERVED
+
+    @property
+    def planned_information(self) -> float | None:
+        """Planned variance of the sum that is compared; None without a plan."""
+        spec = self.spec(self.primary_metric)
+        return None if self.plan is None else self.plan.information(spec.model_kind, spec.direction)
+
+    @property
+    def negligible_share(self) -> float:
+        """Share of the leader's mean below which a difference is none, stated or by default."""
+        if self.negligible_difference is not None:
+            return self.negligible_difference
+        return NEGLIGIBLE_DIFFERENCE if self.plan is None else min(self.plan.lift / 2.0, 1.0)
 
     @property
     def kept_control_share(self) -> float:

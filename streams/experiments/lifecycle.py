@@ -44,8 +44,6 @@ class Experiment:
         created_at_ms: Time of `create`.
         started_at_ms: Time of `start`; None before.
         started_version: `version` right after `start`; 0 before. Fixed allocations carry it.
-        planned_units: `min_sample_size` at the `start`; 0 before. It is a plan because it was
-            fixed before the first unit came; what is changed later asks for units, and plans none.
         concluded_at_ms: Time of `conclude`; None before.
         winner: Index of the variant it was concluded with; the control after a roll-back; None for
             none.
@@ -59,7 +57,6 @@ class Experiment:
     created_at_ms: int
     started_at_ms: int | None = None
     started_version: int = 0
-    planned_units: int = 0
     concluded_at_ms: int | None = None
     winner: int | None = None
     promotion: Promotion | None = None
@@ -188,7 +185,6 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
                 status=Status.RUNNING,
                 started_at_ms=command.issued_at_ms,
                 started_version=after.version,
-                planned_units=experiment.definition.config.min_sample_size,
             )
         case CommandKind.PAUSE:
             return replace(after, status=Status.PAUSED)

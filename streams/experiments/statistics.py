@@ -240,7 +240,10 @@ class Comparison(Published):
         variant: Index of the other one.
         lower, upper: Ends of the confidence sequence of the lead, in units of the metric: how much
             better the leader's mean is, in the direction of the metric. None without an end.
-        p_value: Always-valid p-value of "there is no difference", in [0, 1].
+        p_value: Always-valid p-value of "there is no difference", in [0, 1], of the boundary that
+            the ends are of.
+        error: Two-sided error of the ends, in (0, 1). The lead is proven when `p_value` is at most
+            this and `lower` not below 0.
         tails_seen: Whether values of both are known well enough for a lower end; always where the
             sequence is exact.
     """
@@ -249,7 +252,13 @@ class Comparison(Published):
     lower: float | None
     upper: float | None
     p_value: float
+    error: float
     tails_seen: bool = True
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the leader is ahead, with this error."""
+        return self.lower is not None and self.lower >= 0.0 and self.p_value <= self.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,8 +408,9 @@ class Evidence(Published):
         value_remaining: 95 % quantile of how much better than the leader the best variant may yet
             turn out, over the leader's mean, >= 0; None while that may have either sign.
         error: Probability of ever declaring a wrong winner, however often one looks.
-        planned_units: Units a variant that were planned before the start, if the comparison is of
-            a planned size; else 0.
+        planned_information: Planned variance of the sum that compares two variants
+            (`PlanSpec.information`); None without a plan that is made use of.
+        progress: Share of it that the comparison with the least has, >= 0; None likewise.
         units: Units of every variant.
         units_with_value: Those with a value of the primary metric.
         units_needed: Units that show the tail of values as skew as those of each variant; 0 where
@@ -421,7 +431,8 @@ class Evidence(Published):
     relative_loss: float | None
     value_remaining: float | None
     error: float
-    planned_units: int
+    planned_information: float | None
+    progress: float | None
     units: PerVariant[int]
     units_with_value: PerVariant[int]
     units_needed: PerVariant[int]

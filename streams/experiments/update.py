@@ -10,6 +10,7 @@ from pydantic import model_validator
 from streams.experiments.config import (
     ControlShare,
     Duration,
+    NegligibleDifference,
     RelativeLoss,
     SampleSize,
     Share,
@@ -31,6 +32,7 @@ class ExperimentUpdate(InputModel):
 
     traffic_allocation: Share | None = None
     min_sample_size: SampleSize | None = None
+    negligible_difference: NegligibleDifference = None
     significance_threshold: Threshold | None = None
     auto_promote_winner: bool | None = None
     max_expected_loss: RelativeLoss | None = None
@@ -47,6 +49,9 @@ class ExperimentUpdate(InputModel):
             if isinstance(data, Mapping) and name in data:
                 message = "what is measured is fixed when an experiment is created"
                 raise problem("METRICS_FIXED", message, name)
+        if isinstance(data, Mapping) and "plan" in data:
+            message = "a plan is one because it was made before the first unit came"
+            raise problem("PLAN_FIXED", message, "plan")
         return data
 
 

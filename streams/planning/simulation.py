@@ -105,5 +105,4 @@ def running_experiment(config: Mapping[str, Any], n_variants: int, control: int 
         created_at_ms=0,
         started_at_ms=0,
         started_version=2,
-        planned_units=definition.config.min_sample_size,
     )

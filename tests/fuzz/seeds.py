@@ -91,7 +91,6 @@ _STORED = {
     "createdAt": 0,
     "startedAt": 1,
     "startedVersion": 2,
-    "plannedUnits": 100,
     "concludedAt": None,
     "winner": None,
     "promotion": None,

@@ -1,44 +1,74 @@
 """Intervals and p-values for the comparison of two variants that hold at every look.
 
-A comparison is read in up to two ways, which share its error:
+A comparison has one or several *readings* (`streams.stats.sequential.readings`), each with a share
+of the error. A lead is found when one of them finds it at its share: intervals are intersected, and
+the p-value is the smallest over its share. Both follow the same boundaries, so that an interval
+excludes 0 exactly when the p-value is below the error.
 
-- as a confidence sequence, which holds at any time: exact for values with a bound
-  (`bounded_radius`), asymptotic for others (`asymptotic_radius`);
-- if a number of units was planned, as *planned*: from that number on, the interval of a fixed test,
-  a little wider, which keeps the width it had there.
-
-For a Brownian motion W and t >= 1, the probability of ever W(t) >= c t is that of ever W(s) >= c
-for s <= 1 (time inversion), and that is 2 (1 - Phi(c)) (reflection). So a planned test that goes on
-for ever costs no more than an error of twice the size: c = 2.24 instead of 1.96.
+- The confidence sequence (`ConfidenceSequence`) holds at any time.
+- If an information was planned, most of the error is spent on early stopping within it
+  (`PlannedInformation`), and the sequence is made narrow where the plan has long been over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
-from streams.stats.sequential.confidence_sequences import (
-    PLANNED_UNITS,
-    asymptotic_radius,
-    asymptotic_tuning,
-    bounded_radius,
-    log_e_values,
-)
 from streams.stats.sequential.contrasts import Contrast
+from streams.stats.sequential.planned_information import PlannedInformation
+from streams.stats.sequential.readings import ConfidenceSequence, Reading
 
-PLANNED_SHARE = 0.75
-"""Share of the error that the planned reading has, when there is one."""
+PLANNED_SHARE = 0.95
+"""Share of the error that early stopping within a plan has, when there is one. The sequence costs
+little when its part is small: a twentieth is worth 2.4 in the logarithm of the evidence."""
 
-MIN_PLANNED_UNITS = 1_000
-"""Units of a variant from which on a minimum counts as a plan: a smaller one is there to keep out
-the first moments, and the sequence alone then has all of the error."""
+NARROWEST = 3.0
+"""Times of the planned information at which the sequence beside a plan is made narrowest."""
 
-_MIN_EVENTS = 50.0  # largest increments that would vary as much; below, it is not Gaussian enough
-_TUNED_ERROR = 0.05
+TUNED_ERROR = 0.05
+"""Two-sided error that p-values are made sharp for, where nothing is decided by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A reading and its share of the error.
+
+    Attributes:
+        reading: The reading.
+        share: Its share, in (0, 1].
+    """
+
+    reading: Reading
+    share: float
+
+
+Readings = Sequence[Shared]
+"""Readings of one comparison; the shares sum to 1. The first has the say when they have no point in
+common."""
+
+UNPLANNED: Readings = (Shared(ConfidenceSequence(), 1.0),)
+"""Readings of a comparison of no planned size."""
+
+
+def planned_readings(variance: float) -> Readings:
+    """Return the readings of a comparison with a planned information.
+
+    Args:
+        variance: Variance of the sum that is planned (`Contrast.variance`), > 0, fixed before the
+            first unit.
+
+    Raises:
+        InvalidParameterError: `variance` is not positive.
+    """
+    return (
+        Shared(ConfidenceSequence(NARROWEST * variance), 1.0 - PLANNED_SHARE),
+        Shared(PlannedInformation(variance), PLANNED_SHARE),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +79,9 @@ class Intervals:
     upper: FloatArray
 
 
-def intervals(compared: Contrast, alpha: float, planned_units: int = 0) -> Intervals:
+def intervals(
+    compared: Contrast, alpha: float | FloatArray, readings: Readings = UNPLANNED
+) -> Intervals:
     """Return where mean a minus mean b lies, at every look at once.
 
     When the difference drifts, what is covered is its average with the weights h; when h is
@@ -57,38 +89,98 @@ def intervals(compared: Contrast, alpha: float, planned_units: int = 0) -> Inter
 
     Args:
         compared: The contrasts.
-        alpha: Two-sided error of each, in (0, 1): the probability that it ever misses.
-        planned_units: Units planned for each variant, fixed before the first was assigned. 0 if
-            none were, and under moving weights, where units do not measure information. Less than
-            `MIN_PLANNED_UNITS` counts as 0.
+        alpha: Two-sided error, in (0, 1): the probability that an interval ever misses. One for
+            all, or one for each.
+        readings: How the comparison is read.
 
     Raises:
         InvalidParameterError: an argument is outside its domain.
     """
-    if not 0.0 < alpha < 1.0:
-        raise InvalidParameterError("alpha", alpha, "in (0, 1)")
-    if planned_units < 0:
-        raise InvalidParameterError("planned_units", planned_units, ">= 0")
-    if planned_units < MIN_PLANNED_UNITS:
-        return _believed(compared, _sequences(compared, alpha))
-    anytime = _sequences(compared, (1.0 - PLANNED_SHARE) * alpha)
-    planned = _planned(compared, PLANNED_SHARE * alpha, planned_units)
-    lower = np.maximum(anytime.lower, planned.lower)
-    upper = np.minimum(anytime.upper, planned.upper)
-    # Where they have no point in common one of them has failed; the wider claim is left.
+    error = _one_side(compared, alpha)
+    lower = lower_ends(compared, error, readings)
+    upper = -lower_ends(compared.reversed(), error, readings)
     agree = lower <= upper
-    lower, upper = np.where(agree, lower, anytime.lower), np.where(agree, upper, anytime.upper)
-    return _believed(compared, Intervals(lower, upper))
+    if agree.all():
+        return Intervals(lower, upper)
+    # Where they have no point in common one of them has failed; the wider claim is left.
+    first = _first(readings)
+    return Intervals(
+        np.where(agree, lower, lower_ends(compared, error, first)),
+        np.where(agree, upper, -lower_ends(compared.reversed(), error, first)),
+    )
 
 
-def pairwise_error(alpha: float, n_arms: int) -> float:
+def p_values(
+    compared: Contrast, alpha: float | FloatArray = TUNED_ERROR, readings: Readings = UNPLANNED
+) -> FloatArray:
+    """Return always-valid two-sided p-values of "there is no difference".
+
+    If there is none, the probability that one is ever at most p is at most p.
+
+    Args:
+        compared: The contrasts.
+        alpha: Two-sided error that they are held against, in (0, 1): there, they agree with
+            `intervals` to the last bit of the boundary. They are valid at any other.
+        readings: How the comparison is read.
+
+    Raises:
+        InvalidParameterError: an argument is outside its domain.
+    """
+    error = _one_side(compared, alpha)
+    found = _two_sided(compared, error, readings)
+    if len(readings) > 1:
+        ends = (lower_ends(each, error, readings) for each in (compared, compared.reversed()))
+        below, above = ends
+        agree = below <= -above
+        if not agree.all():
+            found = np.where(agree, found, _two_sided(compared, error, _first(readings)))
+    return found
+
+
+def lower_ends(compared: Contrast, error: FloatArray, readings: Readings) -> FloatArray:
+    """Return lower ends of mean a minus mean b, by all readings together.
+
+    Args:
+        compared: The contrasts.
+        error: One-sided error, in (0, 1); of their shape.
+        readings: How the comparison is read.
+    """
+    ends = [each.reading.lower(compared, each.share * error) for each in readings]
+    # Tails that have not been seen leave the end out.
+    return np.where(compared.has_lower, np.maximum.reduce(ends), -np.inf)
+
+
+def lead_p_values(compared: Contrast, error: FloatArray, readings: Readings) -> FloatArray:
+    """Return always-valid p-values of "a is not better than b", by all readings together.
+
+    Args:
+        compared: The contrasts.
+        error: One-sided error that they are held against, in (0, 1); of their shape.
+        readings: How the comparison is read.
+    """
+    found = [each.reading.p_values(compared, each.share * error) / each.share for each in readings]
+    return np.where(compared.has_lower, np.minimum(np.minimum.reduce(found), 1.0), 1.0)
+
+
+def pairwise_error(alpha: float, n_arms: int, *, with_control: bool = True) -> float:
     """Return the two-sided error of each interval, so that a wrong winner has the error `alpha`.
 
-    A variant is named when its intervals against all others lie above 0. Take any best variant b. A
-    wrong one is named only if its interval against b fails at its lower end, or, when b itself is
-    named beside an equal b', that of b against b'. These are as many one-sided failures as variants
-    at most, so each may have alpha / n_arms: more than alpha / (2 (n_arms - 1)), the half of what
-    Bonferroni leaves to each comparison with the others.
+    A variant is named when its intervals against all others lie above 0. Take any best variant b,
+    the control if it is one of them. A wrong variant is named only if its interval against b fails
+    at its lower end, or, when b itself is named beside an equal b', that of b against b'. Among K
+    variants, that is
+
+    - if b is the control, one failure of K of its comparisons at most;
+    - if not, one of the control against b, or one of K - 1 without the control.
+
+    With alpha / (2 (K - 1)) on each side of a comparison with the control, as Bonferroni leaves it,
+    the others may have alpha (2 K - 3) / (2 (K - 1)^2): more than the control's have. So a winner's
+    p-value against the control is below alpha also when it is corrected for all K - 1 of them.
+
+    Args:
+        alpha: Probability of ever naming a wrong winner, in (0, 1).
+        n_arms: Number of variants, K >= 2.
+        with_control: Whether the comparison is one with the control.
 
     Raises:
         InvalidParameterError: `alpha` is outside (0, 1), or there are fewer than two variants.
@@ -96,68 +188,31 @@ def pairwise_error(alpha: float, n_arms: int) -> float:
     Examples:
         >>> pairwise_error(0.05, 2)
         0.05
+        >>> round(pairwise_error(0.05, 5), 5), round(pairwise_error(0.05, 5, with_control=False), 5)
+        (0.0125, 0.02187)
     """
     if not 0.0 < alpha < 1.0:
         raise InvalidParameterError("alpha", alpha, "in (0, 1)")
     if n_arms < 2:  # noqa: PLR2004  # it takes two to compare
         raise InvalidParameterError("n_arms", n_arms, ">= 2")
-    return 2.0 * alpha / n_arms
+    comparisons = n_arms - 1
+    if with_control:
+        return alpha / comparisons
+    return alpha * (2.0 * comparisons - 1.0) / comparisons**2
 
 
-def p_values(compared: Contrast) -> FloatArray:
-    """Return always-valid two-sided p-values of "there is no difference".
-
-    If there is none, the probability that one is ever at most p is at most p.
-
-    Source: for values without a bound, the normal mixture of Robbins (1970), which is the mSPRT of
-        Johari, Pekelis and Walsh, arXiv 1512.04922, with the tuning of
-        `asymptotic_radius`; else `log_e_values`, doubled for two sides.
-    """
-    if compared.is_bounded:
-        rises, falls = compared.total, -compared.total
-        log_e = np.maximum(
-            log_e_values(rises, compared.squares, compared.max_decrement),
-            log_e_values(falls, compared.squares, compared.max_increment),
-        )
-        return np.minimum(1.0, 2.0 * np.exp(-log_e))
-    error = compared.standard_error
-    z = np.divide(compared.difference, error, out=np.zeros_like(error), where=error > 0.0)
-    scaled = compared.time * asymptotic_tuning(_TUNED_ERROR, PLANNED_UNITS)
-    p = np.minimum(1.0, np.exp(0.5 * (np.log1p(scaled) - z * z * scaled / (scaled + 1.0))))
-    return np.where(np.where(z > 0.0, compared.has_lower, compared.has_upper), p, 1.0)
+def _two_sided(compared: Contrast, error: FloatArray, readings: Readings) -> FloatArray:
+    sides = (lead_p_values(each, error, readings) for each in (compared, compared.reversed()))
+    return np.minimum(2.0 * np.minimum(*sides), 1.0)
 
 
-def _believed(compared: Contrast, found: Intervals) -> Intervals:
-    """Return intervals without the ends that the tails of the values do not allow."""
-    return Intervals(
-        np.where(compared.has_lower, found.lower, -np.inf),
-        np.where(compared.has_upper, found.upper, np.inf),
-    )
+def _one_side(compared: Contrast, alpha: float | FloatArray) -> FloatArray:
+    errors = np.asarray(alpha, dtype=np.float64)
+    if not np.all((errors > 0.0) & (errors < 1.0)):
+        raise InvalidParameterError("alpha", errors.tolist(), "in (0, 1)")
+    return np.broadcast_to(errors / 2.0, compared.total.shape)
 
 
-def _sequences(compared: Contrast, alpha: float) -> Intervals:
-    # Units that had all of the traffic have the weight 0, and compare nothing.
-    known = (compared.fewest > 0.0) & (compared.scale > 0.0) & (compared.time > 0.0)
-    if compared.is_bounded:
-        # The lower end fails when the sum rises too far above its mean, and rises are as tame as
-        # the deepest fall is shallow.
-        below = bounded_radius(compared.squares, compared.max_decrement, alpha / 2.0)
-        above = bounded_radius(compared.squares, compared.max_increment, alpha / 2.0)
-        scale = np.where(known, compared.scale, 1.0)
-        lower, upper = (compared.total - below) / scale, (compared.total + above) / scale
-    else:
-        time = np.where(known, compared.time, 1.0)
-        half = np.sqrt(time) * compared.standard_error * asymptotic_radius(time, alpha)
-        lower, upper = compared.difference - half, compared.difference + half
-    return Intervals(np.where(known, lower, -np.inf), np.where(known, upper, np.inf))
-
-
-def _planned(compared: Contrast, alpha: float, planned_units: int) -> Intervals:
-    passed = compared.fewest / planned_units
-    critical = -float(special.ndtri(alpha / 4.0))
-    largest = np.maximum(compared.max_decrement, compared.max_increment)
-    # Without a bound on the values, the caller counts those that are not 0.
-    is_gaussian = np.isinf(largest) | (compared.squares >= _MIN_EVENTS * largest * largest)
-    width = critical * compared.standard_error * np.sqrt(np.maximum(passed, 1.0))
-    half = np.where((passed >= 1.0) & is_gaussian, width, np.inf)
-    return Intervals(compared.difference - half, compared.difference + half)
+def _first(readings: Readings) -> Readings:
+    """Return the first reading alone, at its share of the error."""
+    return readings[:1]

@@ -22,7 +22,7 @@ PLANNED_UNITS = 5_000
 PLANNED_EVENTS = 500.0
 """Events, in units of the largest increment, at which the bounded sequence is made narrowest."""
 
-_TUNED_ERROR = 0.025  # one side of 5 %; e-values cannot know the error they will be held against
+_TUNED_ERROR = 0.025  # one side of 5 %
 _MAX_NEWTON_STEPS = 100
 _NEWTON_TOLERANCE = 1e-9
 _MAX_DOUBLINGS = 200
@@ -30,18 +30,21 @@ _SMALL_RATIO = 1e-3  # the fifth-order series errs by 2e-16 of u^2 / 2 there
 
 
 @overload
-def asymptotic_radius(units: int, alpha: float, planned_units: int = ...) -> float: ...
+def asymptotic_radius(units: float, alpha: float, planned_units: float = ...) -> float: ...
 @overload
-def asymptotic_radius(units: FloatArray, alpha: float, planned_units: int = ...) -> FloatArray: ...
 def asymptotic_radius(
-    units: int | FloatArray, alpha: float, planned_units: int = PLANNED_UNITS
+    units: FloatArray, alpha: float | FloatArray, planned_units: float = ...
+) -> FloatArray: ...
+def asymptotic_radius(
+    units: float | FloatArray, alpha: float | FloatArray, planned_units: float = PLANNED_UNITS
 ) -> float | FloatArray:
     """Return the half width of an asymptotic confidence sequence, in standard deviations.
 
     Args:
-        units: Units so far, >= 1; of any shape.
-        alpha: Two-sided error, in (0, 1).
-        planned_units: Number of units at which it is narrowest, >= 1.
+        units: Units so far, > 0; of any shape. Any other clock will do, such as the variance of the
+            sum; the half width is then divided by its root.
+        alpha: Two-sided error, in (0, 1); of the same shape, or one for all.
+        planned_units: Number of units at which it is narrowest, > 0.
 
     Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, arXiv 2103.06476: theorem 2.2 for the
         width, and section 2.5 for martingale increments; the choice of rho by its equation for the
@@ -51,25 +54,26 @@ def asymptotic_radius(
         >>> round(asymptotic_radius(5_000, 0.05) * 5_000**0.5, 3)
         3.035
     """
-    log_alpha = math.log(alpha)
     scaled = units * asymptotic_tuning(alpha, planned_units)
     radius: FloatArray = np.sqrt(
-        2.0 * (scaled + 1.0) / (units * scaled) * (0.5 * np.log(scaled + 1.0) - log_alpha)
+        2.0 * (scaled + 1.0) / (units * scaled) * (0.5 * np.log(scaled + 1.0) - np.log(alpha))
     )
     return radius if isinstance(units, np.ndarray) else float(radius)
 
 
-def asymptotic_tuning(alpha: float, planned_units: int = PLANNED_UNITS) -> float:
+def asymptotic_tuning(
+    alpha: float | FloatArray, planned_units: float = PLANNED_UNITS
+) -> FloatArray | float:
     """Return the rho^2 with which `asymptotic_radius` is narrowest at the planned units."""
-    log_alpha = math.log(alpha)
-    return (-2.0 * log_alpha + math.log(1.0 - 2.0 * log_alpha)) / planned_units
+    log_alpha = np.log(alpha)
+    return (-2.0 * log_alpha + np.log(1.0 - 2.0 * log_alpha)) / planned_units
 
 
 def bounded_radius(
     sums_of_squares: FloatArray,
     bounds: FloatArray,
-    alpha: float,
-    planned_events: float = PLANNED_EVENTS,
+    alpha: float | FloatArray,
+    planned_events: float | FloatArray = PLANNED_EVENTS,
 ) -> FloatArray:
     """Return the u with S - E S < u at every time with probability at least 1 - alpha.
 
@@ -83,8 +87,9 @@ def bounded_radius(
     Args:
         sums_of_squares: V; shape (n,), >= 0.
         bounds: Deepest possible fall of an increment; shape (n,), finite and > 0.
-        alpha: One-sided error, in (0, 1).
-        planned_events: V / bound^2 at which u is made small, > 0; it is valid at any other.
+        alpha: One-sided error, in (0, 1); of the same shape, or one for all.
+        planned_events: V / bound^2 at which u is made small, > 0, likewise; it is valid at any
+            other.
 
     Returns:
         u; shape (n,), in units of S.
@@ -95,9 +100,9 @@ def bounded_radius(
     """
     _check_bounds(bounds)
     events = sums_of_squares / (bounds * bounds)
-    wanted = -math.log(alpha)
+    wanted = -np.log(alpha)
     rho = _rho(alpha, planned_events)
-    radius = np.full_like(events, 2.0 * wanted)
+    radius = np.broadcast_to(2.0 * wanted, events.shape).copy()
     for _ in range(_MAX_DOUBLINGS):
         low = log_mixture(radius, events, rho)[0] < wanted
         if not np.any(low):
@@ -117,18 +122,20 @@ def log_e_values(
     deviations: FloatArray,
     sums_of_squares: FloatArray,
     bounds: FloatArray,
-    planned_events: float = PLANNED_EVENTS,
+    planned_events: float | FloatArray = PLANNED_EVENTS,
+    tuned_error: float | FloatArray = _TUNED_ERROR,
 ) -> FloatArray:
     """Return the logarithms of the e-values against "S has no positive drift"; 0 when S <= 0.
 
     The probability that one ever exceeds log(1 / p) is at most p, so exp(-value) is an always-valid
-    one-sided p-value. It is the mixture that `bounded_radius` inverts, tuned for 2.5 % a side.
+    one-sided p-value. It is the mixture that `bounded_radius` inverts at the error `tuned_error`.
 
     Args:
         deviations: S, a sum of increments that never fall below -bound; shape (n,).
         sums_of_squares: Sum of the squared increments; shape (n,), >= 0.
         bounds: Deepest possible fall of an increment; shape (n,), finite and > 0.
         planned_events: As in `bounded_radius`.
+        tuned_error: One-sided error for which they are made large; 2.5 % unless stated.
 
     Raises:
         InvalidParameterError: a bound is outside its domain.
@@ -137,13 +144,13 @@ def log_e_values(
     values, _ = log_mixture(
         np.maximum(deviations, 0.0) / bounds,
         sums_of_squares / (bounds * bounds),
-        _rho(_TUNED_ERROR, planned_events),
+        _rho(tuned_error, planned_events),
     )
     return np.where(deviations > 0.0, values, 0.0)
 
 
 def log_mixture(
-    deviations: FloatArray, events: FloatArray, rho: float
+    deviations: FloatArray, events: FloatArray, rho: float | FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return the log of the gamma-exponential mixture, with bound 1, and its slope in s.
 
@@ -153,10 +160,10 @@ def log_mixture(
     Args:
         deviations: s = S - E S; shape (n,), >= 0.
         events: v = sum of squared increments; shape (n,), >= 0.
-        rho: Parameter of the mixture, > 0.
+        rho: Parameter of the mixture, > 0; shape (n,), or one for all.
     """
     shape, rate = events + rho, deviations + events + rho
-    prior = rho * math.log(rho) - special.gammaln(rho) - math.log(special.gammainc(rho, rho))
+    prior = rho * np.log(rho) - special.gammaln(rho) - np.log(special.gammainc(rho, rho))
     log_below = np.log(special.gammainc(shape, rate))
     # By Stirling's series: in gammaln(shape) - shape log(rate) + deviations + events, numbers of
     # the size of `events` would cancel, and with them all digits of the evidence beyond 1e15.
@@ -174,10 +181,10 @@ def _minus_log1p(ratios: FloatArray) -> FloatArray:
     return np.where(ratios < _SMALL_RATIO, series, ratios - np.log1p(ratios))
 
 
-def _rho(alpha: float, planned_events: float) -> float:
+def _rho(alpha: float | FloatArray, planned_events: float | FloatArray) -> float | FloatArray:
     """Return the rho that makes the radius small at so many events."""
-    wanted = -2.0 * math.log(alpha)
-    return planned_events / (wanted + math.log1p(wanted))
+    wanted = -2.0 * np.log(alpha)
+    return planned_events / (wanted + np.log1p(wanted))
 
 
 def _check_bounds(bounds: FloatArray) -> None:

@@ -96,6 +96,11 @@ class Contrast:
             may not have shown its large values, and their absence must not pass for certainty.
         has_lower, has_upper: Whether values are known well enough for a lower end of the difference
             of the means, and for an upper one (`streams.stats.sequential.tails`).
+        variance: Variance of the sum that `difference` is of, in squared values, scaled as `time`
+            is. It grows with what is known of the sum: with values, whenever they come, and not
+            with units that have none yet.
+        squares_of_even: Square of the weight that a unit of an even split of two has, > 0: times
+            `variance`, it is in the units of `squares`.
     """
 
     fewest: FloatArray
@@ -109,6 +114,8 @@ class Contrast:
     standard_error: FloatArray
     has_lower: NDArray[np.bool_]
     has_upper: NDArray[np.bool_]
+    variance: FloatArray
+    squares_of_even: FloatArray
 
     @property
     def is_bounded(self) -> bool:
@@ -133,6 +140,8 @@ class Contrast:
             self.standard_error,
             self.has_upper,
             self.has_lower,
+            self.variance,
+            self.squares_of_even,
         )
 
 
@@ -187,9 +196,10 @@ def _contrast(
     if tails[0] is not None and tails[1] is not None:
         has_lower = np.broadcast_to(is_lower_end_believed(tails[0], tails[1]), weights.shape)
         has_upper = np.broadcast_to(is_lower_end_believed(tails[1], tails[0]), weights.shape)
+    squares_of_even = weight_of_even * weight_of_even
     return Contrast(
         fewest=np.minimum(a.units, b.units),
-        time=(a.weight_squared + b.weight_squared) / (weight_of_even * weight_of_even),
+        time=(a.weight_squared + b.weight_squared) / squares_of_even,
         scale=np.broadcast_to(scale, weights.shape),
         total=a.total - b.total,
         squares=a.total_squared + b.total_squared,
@@ -205,6 +215,8 @@ def _contrast(
         ),
         has_lower=has_lower,
         has_upper=has_upper,
+        variance=np.where(comparable, centred_squares / squares_of_even, 0.0),
+        squares_of_even=np.full_like(weights, squares_of_even),
     )
 
 

@@ -8,19 +8,21 @@ import pytest
 from benchmarks.simulation.production import running, simulate_clicks, together
 from benchmarks.simulation.stopping import Reading, Rule, judge
 from benchmarks.simulation.traffic import Traffic, Weights
+from streams.experiments.plan import PlanSpec
 from streams.experiments.statistics import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL
 
 LOOKS, UNITS, RUNS = 50, 120, 4
 FLOOR = int(0.05 * ALLOCATION_TOTAL) / ALLOCATION_TOTAL  # as the integer weights have it
-PLANNED = Rule(Reading.PLAIN, min_units=1_000, planned=True)
+PLAN = PlanSpec(baseline=0.2, lift=0.5, units=1_000)
+PLANNED = Rule(Reading.PLAIN, plan=PLAN)
 
 
 @pytest.mark.parametrize(
     ("policy", "config", "traffic", "rule"),
     [
         ("bayesian_ab", {}, Traffic((0.3, 0.2)), Rule(Reading.PLAIN)),
-        ("bayesian_ab", {"minSampleSize": 1_000}, Traffic((0.3, 0.2)), PLANNED),
+        ("bayesian_ab", {"plan": PLAN.model_dump(exclude_none=True)}, Traffic((0.3, 0.2)), PLANNED),
         ("bayesian_ab", {}, Traffic((0.35, 0.2, 0.2, 0.2)), Rule(Reading.PLAIN)),
         (
             "thompson_sampling",

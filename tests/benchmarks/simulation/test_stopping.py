@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from benchmarks.simulation.amounts import LogNormal
+from benchmarks.simulation.claims import POWER_PLAN
 from benchmarks.simulation.stopping import Reading, Rule, run
 from benchmarks.simulation.traffic import Traffic, Weights, arrivals
+from streams.experiments.plan import PlanSpec
 
+PLANNED = Rule(Reading.PLAIN, plan=PlanSpec(baseline=0.1, lift=0.2, units=4_000))
 PLAIN, OVERLAP, INVERSE = Rule(Reading.PLAIN), Rule(Reading.OVERLAP), Rule(Reading.INVERSE)
 
 
@@ -33,7 +36,10 @@ def test_shares_keep_the_floor_and_follow_the_better_variant(weights):
     [
         (Traffic((0.1, 0.1), looks=300), PLAIN),
         (Traffic((0.004,) * 3, looks=300), PLAIN),
-        (Traffic((0.1, 0.1), looks=300), Rule(Reading.PLAIN, min_units=1_000, planned=True)),
+        (
+            Traffic((0.1, 0.1), looks=300),
+            PLANNED,
+        ),
         (Traffic((0.01, 0.01), Weights.THOMPSON, looks=300), OVERLAP),
         (Traffic((0.1, 0.1), Weights.THOMPSON, looks=300, swing=0.8), OVERLAP),
         (Traffic((0.1,) * 3, Weights.THOMPSON, looks=300), OVERLAP),
@@ -61,13 +67,13 @@ def test_no_rule_errs_more_often_than_it_says(traffic, rule):
 def test_planned_size_has_the_power_it_is_planned_for():
     """10 % against 11 %, 20,000 units a variant: 80 % and more are named, nobody wrongly.
 
-    The power is 82 %; fewer than 300 of 400 would have probability 3e-4 then, and 3e-6 of a rule
-    with a power of 58 % to have as many.
+    The power is 87 %; fewer than 320 of 400 would have probability 7e-5 then, and 2e-7 of a rule
+    with a power of 68 % to have as many.
     """
     traffic = Traffic((0.11, 0.10), looks=41, units_per_look=1_000)
-    outcome = run(traffic, Rule(Reading.PLAIN, min_units=20_000, planned=True), 400, seed=6)
+    outcome = run(traffic, Rule(Reading.PLAIN, plan=POWER_PLAN), 400, seed=6)
 
-    assert outcome.named.events >= 300
+    assert outcome.named.events >= 320
     assert outcome.wrong.events <= 5
 
 

@@ -16,15 +16,12 @@ from streams.tallies.weights import weighted
 EVEN = 65_536 // 2
 
 
-def experiment(kind="bayesian_ab", n_variants=2, status=Status.RUNNING, planned_units=0, **config):
+def experiment(kind="bayesian_ab", n_variants=2, status=Status.RUNNING, **config):
     definition = parse_definition(
         {"name": "Hero", "type": kind, "primaryMetric": "click"} | config,
         [{"name": name, "isControl": name == "A"} for name in "ABCDE"[:n_variants]],
     )
-    return Experiment(
-        7, definition, status, version=3, created_at_ms=1, started_version=2,
-        planned_units=planned_units,
-    )  # fmt: skip
+    return Experiment(7, definition, status, version=3, created_at_ms=1, started_version=2)
 
 
 def tallied(units, weight, **metrics):
@@ -83,7 +80,7 @@ def test_evidence_says_what_the_winner_rests_on():
     assert lead.variant == 0
     assert 0.0 < lead.lower < 0.06 < lead.upper
     assert lead.p_value < 1e-6
-    assert (found.planned_units, found.duration_ms) == (0, 1_000)
+    assert (found.planned_information, found.progress, found.duration_ms) == (None, None, 1_000)
     assert found.sample_ratio.ratios == (1.0, 1.0)
     assert not found.sample_ratio.is_mismatch
 
@@ -159,7 +156,7 @@ def test_no_difference_is_concluded_when_it_is_within_one_per_cent():
     winner, action, said = verdict(experiment(), *pairs)
 
     assert (winner, action) == (None, RecommendedAction.CONCLUDE_NO_DIFFERENCE)
-    assert said == "No variant differs from B by more than 1% of its click per unit."
+    assert said == "No variant differs from B by more than 1 % of its click per unit."
 
 
 def test_no_difference_is_not_concluded_from_few_units():
@@ -179,26 +176,65 @@ def test_a_metric_that_is_to_fall_is_won_from_below():
     assert verdict(experiment(), *pairs)[0] == 0
 
 
-def test_a_planned_size_is_passed_with_less_than_a_sequence_needs():
-    """z is 3.26, where a sequence of 40,000 units asks for more."""
+PLAN = {"baseline": 0.1, "lift": 0.1, "units": 20_000}
+
+
+def test_a_plan_is_passed_with_less_than_a_sequence_needs():
+    """z is 3.26 where a sequence of 40,000 units asks for more; the plan wants 2.27 / sqrt(t)."""
     pairs = (20_000, 2_000), (20_000, 2_200)
 
     assert verdict(experiment(minSampleSize=20_000), *pairs)[0] is None
-    planned = experiment(minSampleSize=20_000, planned_units=20_000)
+    planned = experiment(plan=PLAN)
     assert verdict(planned, *pairs)[0] == 1
-    assert snapshot_of(planned, *pairs).evidence.planned_units == 20_000
+    found = snapshot_of(planned, *pairs).evidence
+    assert found.planned_information == pytest.approx(20_000 * (0.1 * 0.9 + 0.11 * 0.89))
+    assert found.progress == pytest.approx(40_000 * 0.105 * 0.895 / found.planned_information)
 
 
-def test_what_is_asked_for_after_the_start_is_no_plan():
-    value = experiment(minSampleSize=20_000, planned_units=30_000)
+def test_early_stopping_within_a_plan_needs_the_same_sum_at_any_time():
+    """2.268 sqrt(3,758) are 139 clicks more, after a quarter of the units or after all."""
+    for units in (5_000, 10_000, 20_000):
+        clicks = units // 10
+        short, enough = (
+            snapshot_of(experiment(plan=PLAN), (units, clicks), (units, clicks + more))
+            for more in (134, 144)
+        )
+        assert (short.winner, enough.winner) == (None, 1)
 
-    assert verdict(value, (20_000, 2_000), (20_000, 2_200))[0] is None
+
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+def test_progress_is_of_information_whatever_the_weights(kind):
+    """Half of the traffic went to each all the time."""
+    value = experiment(kind, plan=PLAN)
+
+    assert snapshot_of(value, (10_000, 1_000), (10_000, 1_100)).evidence.progress == pytest.approx(
+        0.5, rel=0.01
+    )
 
 
-def test_moving_weights_make_no_use_of_a_plan():
-    value = experiment("thompson_sampling", minSampleSize=20_000, planned_units=20_000)
+def test_a_plan_of_hardly_any_conversions_is_not_made_use_of():
+    value = experiment(plan={"baseline": 0.01, "lift": 0.1, "units": 1_000})
 
-    assert snapshot_of(value, (20_000, 2_000), (20_000, 2_200)).evidence.planned_units == 0
+    assert snapshot_of(value, (500, 5), (500, 6)).evidence.progress is None
+
+
+@pytest.mark.parametrize("plan", [{}, {"plan": PLAN}])
+@pytest.mark.parametrize("n_variants", [2, 3, 4])
+def test_a_winner_has_p_values_to_match(plan, n_variants):
+    """From no lead to one that is proven: in the comparisons and against the control (Holm)."""
+    named = 0
+    for more in range(0, 1_000, 10):
+        pairs = [(20_000, 2_000)] * (n_variants - 1)
+        found = snapshot_of(
+            experiment(n_variants=n_variants, **plan), *pairs, (20_000, 2_000 + more)
+        )
+        proven = [each.p_value <= each.error for each in found.evidence.comparisons]
+        assert (found.winner is not None) == all(proven)
+        if found.winner is not None:
+            named += 1
+            against = found.variants[found.winner].metrics["click"].against_control
+            assert against.p_value <= 0.05 + 1e-12
+    assert named > 10
 
 
 @pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
@@ -344,13 +380,13 @@ def test_without_any_unit_nothing_is_certain():
 
 @pytest.mark.statistical
 def test_planned_size_finds_a_lift_of_a_tenth_with_the_power_that_was_planned():
-    """10 % against 11 %, 20,000 units a variant, looked at once: power is 80 %.
+    """10 % against 11 %, 20,000 units a variant, looked at once: power is 80 % and more.
 
     Of 400 experiments fewer than 296 (74 %) would win with probability 0.3 % if it were just 80 %;
-    that the plan costs little is the claim, and z > 2.35 gives 81 % at the first look.
+    that the plan costs little is the claim: z > 2.28 gives 83 % at the last look alone.
     """
     random = np.random.default_rng(11)
-    value = experiment(minSampleSize=20_000, planned_units=20_000)
+    value = experiment(plan=PLAN)
     clicks = random.binomial(20_000, (0.10, 0.11), (400, 2)).tolist()
 
     winners = [verdict(value, (20_000, a), (20_000, b))[0] for a, b in clicks]

@@ -290,14 +290,17 @@ def test_metrics_nobody_has_named_are_described_and_not_compared():
 
 
 def test_shares_logged_elsewhere_are_compared_by_their_propensities():
-    """Fixed shares of a half, and a log at 1 in 4: the plan and the plain sums do not hold."""
-    value = replace(experiment("bayesian_ab", minSampleSize=1_000), planned_units=1_000)
+    """Fixed shares of a half, and a log at 1 in 4: the plain sums do not hold."""
+    value = experiment("bayesian_ab")
     ours = tally(variant(1_000, click=[1] * 100), variant(1_000, click=[1] * 100))
     quarter = inverse_propensity(PROPENSITY_ONE // 4)
     theirs = tally(variant(1_000, quarter, click=[1] * 100), variant(3_000, click=[1] * 300))
 
-    assert evaluated(value, ours).evidence.planned_units == 1_000
-    assert evaluated(value, theirs).evidence.planned_units == 0
+    (plain,), (by_overlap,) = (
+        evaluated(value, seen).evidence.comparisons for seen in (ours, theirs)
+    )
+    assert plain.lower == pytest.approx(-plain.upper)
+    assert by_overlap.lower is None  # B never had a propensity below 1
 
 
 @pytest.mark.parametrize("kind", ["thompson_sampling", "bayesian_ab"])

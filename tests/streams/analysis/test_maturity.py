@@ -1,7 +1,5 @@
 """Metrics with a conversion window are compared by the units whose window is over."""
 
-from dataclasses import replace
-
 import pytest
 
 from streams.analysis.reasons import reason
@@ -93,17 +91,22 @@ def test_a_guardrail_has_a_window_of_its_own():
         assert snapshot.recommended_action == action
 
 
-def test_a_planned_size_and_the_sample_ratio():
-    """The plan is reached by mature units; a fault of the split shows by all of them."""
-    value = replace(
-        experiment("bayesian_ab", conversionWindow=DAY_S, minSampleSize=1_000), planned_units=1_000
+def test_a_plan_and_the_sample_ratio():
+    """Progress is of mature units; a fault of the split shows by all of them."""
+    value = experiment(
+        "bayesian_ab",
+        conversionWindow=DAY_S,
+        plan={"baseline": 0.05, "lift": 0.1, "units": 4_000},
     )
     lost = variant(5_000, click=250), variant(4_000, click=200)
 
     snapshot = evaluated(value, tally(lost, EQUAL))
 
     assert snapshot.reason_code is ReasonCode.SAMPLE_RATIO_MISMATCH
-    assert evaluated(value, tally(QUICK, EQUAL)).evidence.planned_units == 1_000
+    first, later = (
+        evaluated(value, tally(all_units, EQUAL)).evidence for all_units in (QUICK, lost)
+    )
+    assert 0.0 < first.progress == later.progress
 
 
 def test_a_ratio_is_that_of_mature_units():

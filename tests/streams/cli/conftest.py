@@ -168,7 +168,8 @@ def stats() -> dict[str, Any]:
             "relativeLoss": 0.001,
             "valueRemaining": None,
             "error": 0.05,
-            "plannedUnits": 0,
+            "plannedInformation": None,
+            "progress": None,
             "units": {f"{EXPERIMENT_ID}_v0": 1234, f"{EXPERIMENT_ID}_v1": 1234},
             "unitsWithValue": {f"{EXPERIMENT_ID}_v0": 120, f"{EXPERIMENT_ID}_v1": 174},
             "unitsNeeded": {f"{EXPERIMENT_ID}_v0": 0, f"{EXPERIMENT_ID}_v1": 0},
@@ -181,6 +182,7 @@ def stats() -> dict[str, Any]:
                     "upper": None,
                     "pValue": 0.25,
                     "tailsSeen": True,
+                    "error": 0.05,
                 }
             ],
             "sinceConclusion": None,

@@ -20,6 +20,7 @@ from streams.experiments.definition import ExperimentDefinition, parse_definitio
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.metrics import MetricSpec, PeriodSpec, PriorSpec
+from streams.experiments.plan import PlanSpec
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import CellPlace
 from streams.fold.deduplication import UNIT_TOTAL_LIMIT
@@ -230,6 +231,12 @@ def definition(pick: Pick) -> ExperimentDefinition | None:
             "stratified": pick([False, True]),
         } | some_numbers(pick, PeriodSpec, 2)
         config["periods"] = periods
+    if pick(range(3)) == 0:
+        config["plan"] = some_numbers(pick, PlanSpec, 2) | {
+            "baseline": pick([0.1, 0.5, 3.0]),
+            "lift": pick([0.01, 0.5]),
+            "units": pick([1, 1_000, 10**12]),
+        }
     variants: list[dict[str, Any]] = [
         {"name": f"V{index}", "isControl": index == 0} for index in range(n_variants)
     ]
@@ -409,7 +416,6 @@ def asked(pick: Pick) -> tuple[Experiment, Tally, tuple[CellPlace, ...]] | None:
         created_at_ms=1,
         started_at_ms=None if status is Status.DRAFT else 2,
         started_version=0 if status is Status.DRAFT else 2,
-        planned_units=0 if status is Status.DRAFT else defined.config.min_sample_size,
     )
     indices = [*range(n)]
     if status in {Status.CONCLUDED, Status.ARCHIVED}:

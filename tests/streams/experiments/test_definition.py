@@ -658,6 +658,7 @@ def test_no_update_changes_what_is_measured():
     everything: dict[str, Any] = {
         "trafficAllocation": 0.5,
         "minSampleSize": 7,
+        "negligibleDifference": 0.02,
         "significanceThreshold": 0.9,
         "autoPromoteWinner": True,
         "maxExpectedLoss": 0.5,

@@ -102,14 +102,7 @@ def test_start_notes_its_time_and_version_and_a_pause_keeps_them():
     resumed = apply_command(apply_command(started, command("pause", 60)), command("resume", 70))
 
     assert (started.started_at_ms, started.started_version) == (50, 3)
-    assert (created().planned_units, started.planned_units) == (0, 5)
     assert (resumed.started_at_ms, resumed.started_version, resumed.version) == (50, 3, 5)
-
-
-def test_what_is_asked_for_after_the_start_changes_no_plan():
-    after = apply_command(reached(Status.RUNNING), command("update", minSampleSize=7))
-
-    assert (after.definition.config.min_sample_size, after.planned_units) == (7, 100)
 
 
 def test_update_changes_the_definition():

@@ -1,0 +1,57 @@
+"""Readings of the comparisons of the primary metric, and the plan they follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from streams.experiments.config import ExperimentConfig
+from streams.stats.arrays import FloatArray
+from streams.stats.sequential.comparison import (
+    UNPLANNED,
+    Readings,
+    pairwise_error,
+    planned_readings,
+)
+
+FEWEST_PLANNED_EVENTS = 100.0
+"""Planned conversions of both variants below which a plan is not made use of: a sum of so few is
+not Gaussian enough for early stopping, and the sequence then has all of the error."""
+
+
+def information_in_use(config: ExperimentConfig) -> float | None:
+    """Return the planned information; None without a plan that is large enough to make use of.
+
+    In units of the metric, as a whole or not, so a plan of amounts is always in use: of those, the
+    values that are needed are counted.
+    """
+    information, plan = config.planned_information, config.plan
+    if information is None or plan is None:
+        return None
+    is_counted = plan.deviation is None
+    return None if is_counted and information < FEWEST_PLANNED_EVENTS else information
+
+
+def primary_readings(config: ExperimentConfig) -> Readings:
+    """Return how the comparisons of the primary metric are read."""
+    information = information_in_use(config)
+    return UNPLANNED if information is None else planned_readings(information)
+
+
+def pairwise_errors(alpha: float, variants: Sequence[int], leader: int, control: int) -> FloatArray:
+    """Return the two-sided error of the leader against each of the other variants.
+
+    Args:
+        alpha: Probability of ever declaring a wrong winner.
+        variants: The others.
+        leader: The leader.
+        control: The control.
+    """
+    n_arms = len(variants) + 1
+    return np.array(
+        [
+            pairwise_error(alpha, n_arms, with_control=control in (leader, index))
+            for index in variants
+        ]
+    )

@@ -1,0 +1,116 @@
+"""Plan of an experiment: the lift it is to find, declared before the first unit."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from streams.model.validation import InputModel, problem
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind
+
+_LARGEST = 1e12
+_SMALLEST = 1e-9
+
+_OF_MEAN = (MetricKind.BINARY, MetricKind.COUNT)
+"""Kinds of which the mean gives the variance."""
+
+
+class PlanSpec(InputModel):
+    """Planned size of an experiment: what `experiment plan` is asked.
+
+    It is fixed when the experiment is created. Information is measured against it: the variance of
+    the sum that is compared, and not the units, which may come long before their values.
+
+    Attributes:
+        baseline: Mean of the primary metric per unit in the control, as far as is known; not 0, of
+            a binary metric in (0, 1), of a count and of revenue > 0.
+        lift: Lift that is to be found, relative to the baseline, in the direction of the metric;
+            > 0.
+        units: Units of each variant, in 1..10**12.
+        deviation: Standard deviation of the value of a unit, > 0, units without a value counting
+            as 0; of a ratio, that of numerator - baseline * denominator. A binary metric has none,
+            and a count is taken for a Poisson one without it.
+    """
+
+    baseline: float = Field(ge=-_LARGEST, le=_LARGEST)
+    lift: float = Field(ge=1e-6, le=1e6)
+    units: int = Field(ge=1, le=10**12)
+    deviation: float | None = Field(default=None, ge=_SMALLEST, le=_LARGEST)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if abs(self.baseline) < _SMALLEST:
+            message = f"baseline == {self.baseline}, must not be 0: the lift is relative to it"
+            raise problem("OUT_OF_RANGE", message, "baseline")
+        return self
+
+    def refusal(self, kind: MetricKind | None, direction: Direction) -> tuple[str, str, str] | None:
+        """Return code, message and path of what does not suit the primary metric; None if all does.
+
+        Args:
+            kind: Its declared kind; None if none is.
+            direction: Where it should go.
+        """
+        stated, best = self.deviation is not None, self.best(direction)
+        is_rate = kind is MetricKind.BINARY or (kind is None and not stated)
+        is_amount = kind in {MetricKind.COUNT, MetricKind.REVENUE}
+        if kind is MetricKind.BINARY and stated:
+            message = "the baseline of a binary metric gives its deviation"
+            return "DEVIATION_NOT_USED", message, "deviation"
+        if not stated and kind not in {*_OF_MEAN, None}:
+            message = f"the values of a {kind} metric have a deviation, and it must be stated"
+            return "MISSING_FIELD", message, "deviation"
+        if is_rate and not 0.0 < self.baseline < 1.0:
+            declare = "" if kind else "; of a metric that is no rate, declare kind or deviation"
+            message = f"baseline == {self.baseline}, must be a rate in (0, 1){declare}"
+            return "OUT_OF_RANGE", message, "baseline"
+        if is_amount and self.baseline <= 0.0:
+            message = f"baseline == {self.baseline}, must be > 0 for a {kind} metric"
+            return "OUT_OF_RANGE", message, "baseline"
+        if is_rate and not 0.0 < best < 1.0:
+            message = f"lift == {self.lift}, must lead to a rate in (0, 1), and not to {best:g}"
+            return "OUT_OF_RANGE", message, "lift"
+        if is_amount and best < 0.0:
+            message = f"lift == {self.lift}, must lead to a mean >= 0, and not to {best:g}"
+            return "OUT_OF_RANGE", message, "lift"
+        return None
+
+    @property
+    def difference(self) -> float:
+        """What the lift is in units of the metric, > 0."""
+        return abs(self.baseline) * self.lift
+
+    def best(self, direction: Direction) -> float:
+        """Return the mean of a variant that is better by the lift."""
+        return self.baseline + direction.sign * self.difference
+
+    def unit_variance(self, kind: MetricKind | None, direction: Direction) -> float:
+        """Return the variance of the value of a unit, the mean of control and better variant.
+
+        Args:
+            kind: Declared kind of the primary metric; None if none is: then a deviation says that
+                it is continuous, and none that it is binary.
+            direction: Where it should go.
+        """
+        if self.deviation is not None:
+            return self.deviation**2
+        means = (self.baseline, self.best(direction))
+        if kind is MetricKind.COUNT:
+            return sum(means) / 2.0
+        return sum(mean * (1.0 - mean) for mean in means) / 2.0
+
+    def information(self, kind: MetricKind | None, direction: Direction) -> float:
+        """Return the planned variance of the sum that compares two variants.
+
+        It is that of an even split, where a unit of either counts as much as its variance
+        (`streams.stats.sequential.contrasts.Contrast.variance`). Uneven and moving weights reach it
+        later.
+        """
+        return 2.0 * self.units * self.unit_variance(kind, direction)
+
+    def drift(self, kind: MetricKind | None, direction: Direction) -> float:
+        """Return the mean of z at the planned end, if a variant is better by the lift."""
+        return self.difference * math.sqrt(self.units / (2.0 * self.unit_variance(kind, direction)))

@@ -1,0 +1,138 @@
+"""Readings of a comparison: ways to bound a lead at every look, each with an error of its own.
+
+A reading looks at one side: how much better the first variant is at least, and the p-value of "it
+is not better". The other side is the same reading of the reversed contrast, so a two-sided
+comparison asks it twice, and a one-sided one once. `streams.stats.sequential.comparison` shares the
+error among several readings.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.model.errors import InvalidParameterError
+from streams.stats.arrays import FloatArray
+from streams.stats.sequential.confidence_sequences import (
+    PLANNED_EVENTS,
+    PLANNED_UNITS,
+    asymptotic_radius,
+    asymptotic_tuning,
+    bounded_radius,
+    log_e_values,
+)
+from streams.stats.sequential.contrasts import Contrast
+
+
+class Reading(ABC):
+    """A way to bound a lead at every look.
+
+    Both methods follow one family of boundaries, chosen by `error`: the lower end at `error` is
+    above 0 exactly when the p-value, for the same `error`, is below it. So what is decided by the
+    one cannot contradict the other.
+    """
+
+    @abstractmethod
+    def lower(self, compared: Contrast, error: FloatArray) -> FloatArray:
+        """Return lower ends of mean a minus mean b; -inf where nothing is known.
+
+        Args:
+            compared: The contrasts.
+            error: Probability that an end is ever too high, in (0, 1); of their shape.
+        """
+
+    @abstractmethod
+    def p_values(self, compared: Contrast, error: FloatArray) -> FloatArray:
+        """Return always-valid p-values of "a is not better than b", in [0, 1].
+
+        They hold at any level; `error` is the one they are made sharp for.
+
+        Args:
+            compared: The contrasts.
+            error: As for `lower`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceSequence(Reading):
+    """The confidence sequence, which holds at any time: exact for values with a bound.
+
+    Others are asymptotic: normal mixtures, which count from the common mean of the values.
+
+    Attributes:
+        narrowest: Variance of the sum at which it is made narrow (`Contrast.variance`), if some
+            is planned; None for a number of events or values that suits most experiments.
+
+    Source: `bounded_radius` and `asymptotic_radius`; for the p-values without a bound, the normal
+        mixture of Robbins (1970), the mSPRT of Johari, Pekelis and Walsh, arXiv 1512.04922.
+    """
+
+    narrowest: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.narrowest is not None and not 0.0 < self.narrowest < np.inf:
+            raise InvalidParameterError("narrowest", self.narrowest, "finite and > 0")
+
+    def lower(self, compared: Contrast, error: FloatArray) -> FloatArray:
+        """Return the lower ends of the sequence."""
+        known = _is_known(compared)
+        if compared.is_bounded:
+            # The lower end fails when the sum rises too far above its mean, and rises are as tame
+            # as the deepest fall is shallow.
+            events = self._events(compared, compared.max_decrement)
+            below = bounded_radius(compared.squares, compared.max_decrement, error, events)
+            lower = (compared.total - below) / np.where(known, compared.scale, 1.0)
+        else:
+            clock, narrowest = self._clock(compared)
+            clock = np.where(known, clock, 1.0)
+            radius = np.sqrt(clock) * asymptotic_radius(clock, _both(error), narrowest)
+            lower = compared.difference - radius * compared.standard_error
+        return np.where(known, lower, -np.inf)
+
+    def p_values(self, compared: Contrast, error: FloatArray) -> FloatArray:
+        """Return the p-values of the mixture that the sequence inverts."""
+        if compared.is_bounded:
+            events = self._events(compared, compared.max_decrement)
+            log_e = log_e_values(
+                compared.total, compared.squares, compared.max_decrement, events, error
+            )
+            return np.minimum(1.0, np.exp(-log_e))
+        z = z_values(compared)
+        clock, narrowest = self._clock(compared)
+        scaled = clock * asymptotic_tuning(_both(error), narrowest)
+        two_sided = np.exp(0.5 * (np.log1p(scaled) - z * z * scaled / (scaled + 1.0)))
+        return np.where(z > 0.0, np.minimum(1.0, 0.5 * two_sided), 1.0)
+
+    def _events(self, compared: Contrast, bounds: FloatArray) -> FloatArray | float:
+        """Return the events, in units of the largest increment, at which it is made narrow."""
+        if self.narrowest is None:
+            return PLANNED_EVENTS
+        return self.narrowest * compared.squares_of_even / (bounds * bounds)
+
+    def _clock(self, compared: Contrast) -> tuple[FloatArray, float]:
+        """Return the intrinsic time of the asymptotic sequence, and where it is made narrow."""
+        if self.narrowest is None:
+            return compared.time, float(PLANNED_UNITS)
+        return compared.variance, self.narrowest
+
+
+def z_values(compared: Contrast) -> FloatArray:
+    """Return the differences in standard errors; 0 where nothing varies."""
+    error = compared.standard_error
+    is_known = (error > 0.0) & np.isfinite(error)
+    return np.divide(compared.difference, error, out=np.zeros_like(error), where=is_known)
+
+
+def _is_known(compared: Contrast) -> NDArray[np.bool_]:
+    # Units that had all of the traffic have the weight 0, and compare nothing.
+    return np.asarray(
+        (compared.fewest > 0.0) & (compared.scale > 0.0) & (compared.time > 0.0), dtype=np.bool_
+    )
+
+
+def _both(error: FloatArray) -> FloatArray:
+    """Return the error of both sides; a normal mixture is of two, and its sides are alike."""
+    return np.minimum(2.0 * error, 1.0 - 1e-9)
