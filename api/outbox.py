@@ -44,6 +44,7 @@ class ImpressionRow(NamedTuple):
     unit: int
     context: str
     features: bytes = b""
+    weights: bytes = b""
 
 
 class RecordReceiver(Protocol):
@@ -206,11 +207,12 @@ def _group(rows: list[ImpressionRow]) -> ImpressionGroup:
             row[5:6],
             row[6:7],
             row[7:8] if row.context else (),
-            row[8:] if row.features else (),
+            row[8:9] if row.features else (),
+            row[9:] if row.weights else (),
         )
     columns = zip(*rows, strict=True)
     experiments, repeatable, variants, propensities, versions, times, *rest = columns
-    units, contexts, features = rest
+    units, contexts, features, weights = rest
     return ImpressionGroup(
         experiment=experiments[0],
         repeatable=repeatable[0],
@@ -221,6 +223,7 @@ def _group(rows: list[ImpressionRow]) -> ImpressionGroup:
         units=units,
         contexts=[text or "{}" for text in contexts] if any(contexts) else (),
         features=features if any(features) else (),
+        weights=weights if any(weights) else (),
     )
 
 
@@ -238,7 +241,7 @@ def _split(rows: list[R], size_of: Callable[[R], int]) -> Iterator[list[R]]:
 
 def _size_of_impression(row: ImpressionRow) -> int:
     # A character takes four bytes at most.
-    return _ROW_BYTES + 4 * len(row.context) + len(row.features)
+    return _ROW_BYTES + 4 * len(row.context) + len(row.features) + len(row.weights)
 
 
 def _size_of_observation(observation: Observation) -> int:

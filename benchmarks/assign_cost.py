@@ -144,7 +144,7 @@ def contextual_steps() -> dict[str, float]:
         ),
         "choose the variant, context new": _us(assign_anew),
         "sign with four entries": _us(
-            lambda: KEYRING.sign(Receipt(1, 1, 1 << 30, 2, 1, 1, 86_400), bytes(12))
+            lambda: KEYRING.sign(Receipt(1, 1, 1 << 30, 2, 1, 1, 86_400, features=bytes(12)))
         ),
         "compile a snapshot, 3 x 9": _us(lambda: RunningExperiment(published), 100),
         "compile a snapshot, 3 x 64": _us(compile_widest, 100),

@@ -157,6 +157,10 @@ def _definition(name: str, **config: Any) -> ExperimentDefinition:
     )
 
 
+# Weights of all variants, of none, three and sixteen.
+_PACKED = st.sampled_from([b"", b"\x10 \x20", bytes(16)])
+
+
 def _column(element: SearchStrategy[Any], size: int, *, is_optional: bool = False) -> Any:
     column = st.lists(element, min_size=size, max_size=size)
     return st.just([]) | column if is_optional else column
@@ -173,6 +177,7 @@ def _impression_groups(size: int) -> SearchStrategy[ImpressionGroup]:
         units=_column(bits(64), size),
         contexts=_column(st.sampled_from(['{"device":"mobile"}', "{}"]), size, is_optional=True),
         features=_column(st.integers(0, 3).map(lambda n: bytes(3 * n)), size, is_optional=True),
+        weights=_column(_PACKED, size, is_optional=True),
     )
 
 
@@ -248,6 +253,8 @@ DOMAINS |= {
         "groups": st.lists(st.integers(0, 6).flatmap(_impression_groups), max_size=4),
     },
     Receipt: {
+        "weights": _PACKED,
+        "features": st.sampled_from([b"", bytes(3), bytes(96)]),
         "experiment": bits(64),
         "variant": bits(16),
         "propensity": st.integers(1, 1 << 32),

@@ -17,7 +17,7 @@ from api.snapshots.running import RunningExperiment
 from streams.experiments.assignment import Assigner, Assignment, Reason
 from streams.experiments.config import UnitKind
 from streams.model.errors import EngineError, InputError, ReceiptError
-from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.model.times import unit_hint
 from streams.model.validation import parse
 from streams.projection.receipts import Place, Standing
@@ -166,10 +166,10 @@ class AssignmentService:
         if not assignment.enrolled:
             return self._outside(running, Reason.NOT_ENROLLED)
         logged = logged_context(context)
-        receipt, features = _receipt(running, assignment), assignment.features
-        self._add(receipt, logged, features, is_repeatable=is_repeatable)
+        receipt = _receipt(running, assignment)
+        self._add(receipt, logged, is_repeatable=is_repeatable)
         self.answered[_ASSIGNED] += 1
-        text = self._keyring.sign(receipt, features)
+        text = self._keyring.sign(receipt)
         return running.rendering.assigned(text, assignment.variant, receipt.propensity)
 
     def _outside(self, running: RunningExperiment, reason: Reason) -> bytes:
@@ -191,15 +191,15 @@ class AssignmentService:
             unit, other = assigner.unit(key), unit
         elif not assignment.enrolled and running.id not in self._sticky.aliased:
             return self._outside(running, Reason.NOT_ENROLLED)
-        receipt, features = _receipt(running, assignment), assignment.features
+        receipt = _receipt(running, assignment)
         is_kept = assignment.enrolled and (assigner.is_remembered or other is not None)
-        text = self._keyring.sign(receipt, features) if is_kept else None
+        text = self._keyring.sign(receipt) if is_kept else None
 
         def standby() -> str | None:
             at_ms = assigner.standby_time_ms(receipt.assigned_at_ms)
             if text is None or not assigner.is_remembered or at_ms == receipt.assigned_at_ms:
                 return text
-            return self._keyring.sign(receipt._replace(assigned_at_ms=at_ms), features)
+            return self._keyring.sign(receipt._replace(assigned_at_ms=at_ms))
 
         place = Place(running.id, assigner.phase, unit)
         first, standing, is_shared = await self._sticky.first(
@@ -209,21 +209,20 @@ class AssignmentService:
             return self._outside(running, Reason.NOT_ENROLLED)
         reason = _REASONS[standing]
         if first is None:  # only the hash decides
-            first = self._keyring.sign(receipt, features)
+            first = self._keyring.sign(receipt)
         elif first != text:
             try:
-                receipt = self._keyring.verify(first)
-                features = features_of(first)  # and not those of this request: it decided by them
+                receipt = self._keyring.verify(first)  # with the features it was decided by
             except ReceiptError:  # its key was taken out of the ring
-                renewed, reason = self._keyring.sign(receipt, features), Reason.ASSIGNED
+                renewed, reason = self._keyring.sign(receipt), Reason.ASSIGNED
                 first = await self._sticky.replace(place, first, renewed)
                 if first != renewed:  # another request of the unit was faster
-                    receipt, features = self._keyring.verify(first), features_of(first)
+                    receipt = self._keyring.verify(first)
         ids = (unit, other) if is_shared else (unit,)
         aliases = [each for each in ids if each is not None and each != receipt.unit]
         # Logged each time: the process that wrote the first may have died before it could.
         logged = logged_context(context, aliases) if aliases else logged
-        self._add(receipt, logged, features, is_repeatable=True)
+        self._add(receipt, logged, is_repeatable=True)
         self.answered[reason] += 1
         variant = receipt.variant - assigner.first_index
         return running.rendering.otherwise(first, variant, reason, receipt.propensity)
@@ -269,7 +268,7 @@ class AssignmentService:
             )
         return time_ms
 
-    def _add(self, receipt: Receipt, logged: str, features: bytes, *, is_repeatable: bool) -> None:
+    def _add(self, receipt: Receipt, logged: str, *, is_repeatable: bool) -> None:
         self._log.add_impression(
             ImpressionRow(
                 receipt.experiment,
@@ -280,7 +279,8 @@ class AssignmentService:
                 receipt.assigned_at_ms,
                 receipt.unit,
                 logged,
-                features,
+                receipt.features,
+                receipt.weights,
             )
         )
 
@@ -332,4 +332,6 @@ def _receipt(running: RunningExperiment, assignment: Assignment) -> Receipt:
         assignment.assigned_at_ms,
         assignment.unit,
         assigner.attribution_window_s,
+        assignment.weights,
+        assignment.features,
     )

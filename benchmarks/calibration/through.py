@@ -51,7 +51,7 @@ def agreement() -> Group:
             (Traffic(rates, weights, floor=exact), Rule(reading), moving)
             for rates, reading in (
                 ((0.3, 0.2), Reading.OVERLAP),
-                ((0.5, 0.3, 0.3), Reading.INVERSE),
+                ((0.5, 0.3, 0.3), Reading.OVERLAP),
             )
             for weights in (Weights.THOMPSON, Weights.TOP_TWO)
         ),

@@ -16,14 +16,16 @@ from benchmarks.simulation.production import METRIC, Cells
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
+from streams.fold.cohorts import add_to_cohorts
 from streams.fold.deduplication import DeduplicationWindow
-from streams.fold.impressions import add_to_cohorts
 from streams.fold.measuring import CountedObservation, Measurement
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT
+from streams.model.variant_weights import pack_weights
 from streams.planning.simulation import NUMBER, simulate
 from streams.stats.arrays import FloatArray
 from streams.tallies.cell import Tally
+from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of
 
 _MOMENTS = 4
@@ -103,12 +105,11 @@ class _Unit:
     """A unit that converts.
 
     Attributes:
-        variant, propensity, assigned_at_ms: Its assignment.
+        chance, assigned_at_ms: Its assignment.
         total: Sum of its observations so far, in micro-units; None before the first.
     """
 
-    variant: int
-    propensity: int
+    chance: Chance
     assigned_at_ms: int
     total: int | None = None
 
@@ -124,7 +125,7 @@ class _Conversions:
         self._window_s = plan.windows.get(METRIC, 0)
         self._measurement = Measurement(plan, {})
         self._remembered = DeduplicationWindow(NUMBER, 1)  # asked for products, and there are none
-        self._cells = Cells()
+        self._cells = Cells(environment.rates.shape[1])
         self._to_come: dict[int, list[tuple[int, _Unit, int]]] = {}
 
     def tally_after(
@@ -147,7 +148,7 @@ class _Conversions:
             return
         counted = CountedObservation(
             look,
-            (unit.variant, unit.propensity, METRIC),
+            (*unit.chance, METRIC),
             unit.total,
             value,
             at_ms,
@@ -168,19 +169,20 @@ class _Conversions:
     ) -> None:
         environment = self._environment
         interval_ms = environment.interval_ms
+        packed = pack_weights(weights)
         for moment, units in enumerate(_split(assigned)):
             at_ms = look * interval_ms + moment * interval_ms // _MOMENTS
             for variant, n in enumerate(units.tolist()):
-                propensity = max(1, weights[variant]) * PROPENSITY_PER_WEIGHT
-                self._cells.assigned.add_units(look, {(variant, propensity): n}, at_ms, at_ms)
+                chance = variant, max(1, weights[variant]) * PROPENSITY_PER_WEIGHT, packed
+                self._cells.assigned.add_units(look, {chance: n}, at_ms, at_ms)
                 if self._by_period:
                     self._cells.assigned.add_assigned({(variant, tick_of(at_ms)): n})
                 if self._window_s:
-                    rows = [(variant, propensity, at_ms, None)] * n
+                    rows = [(chance, at_ms, None)] * n
                     add_to_cohorts(self._cells.assigned, look, self._window_s, rows)
                 won = int(generator.binomial(n, environment.rates[look, variant]))
                 self._convert(
-                    [_Unit(variant, propensity, at_ms) for _ in range(won)],
+                    [_Unit(chance, at_ms) for _ in range(won)],
                     float(self._delays_ms[look, variant]),
                     generator,
                 )

@@ -20,10 +20,12 @@ from streams.analysis.promotion import obstacles
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.statistics import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_PER_WEIGHT
+from streams.model.variant_weights import pack_weights
 from streams.planning.simulation import NUMBER, Interval, running_experiment, simulate
 from streams.stats.arrays import FloatArray
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.plan import Plan
 
 METRIC = "click"
 
@@ -127,9 +129,10 @@ class Cells:
         observed: Builder of the cell of observations.
     """
 
-    def __init__(self) -> None:
-        self.assigned = CellBuilder(NUMBER, Source.IMPRESSIONS, 0)
-        self.observed = CellBuilder(NUMBER, Source.OBSERVATIONS, 0)
+    def __init__(self, n_variants: int) -> None:
+        plan = Plan(declared=frozenset({METRIC}), n_variants=n_variants)
+        self.assigned = CellBuilder(NUMBER, Source.IMPRESSIONS, 0, plan=plan)
+        self.observed = CellBuilder(NUMBER, Source.OBSERVATIONS, 0, plan=plan)
 
     def tally(self) -> Tally:
         """Return the tally of both cells."""
@@ -143,7 +146,7 @@ class _Clicks:
 
     def __init__(self, rates: Sequence[float]) -> None:
         self._rates = rates
-        self._cells = Cells()
+        self._cells = Cells(len(rates))
         self.clicks: NDArray[np.int64] = np.zeros(len(rates), np.int64)
 
     def tally_after(
@@ -156,7 +159,11 @@ class _Clicks:
         """Add the units of the interval, and then their clicks, one by one."""
         self.clicks = generator.binomial(assigned, self._rates)
         offset = look + 1
-        keys = [(variant, weight * PROPENSITY_PER_WEIGHT) for variant, weight in enumerate(weights)]
+        packed = pack_weights(weights)
+        keys = [
+            (variant, weight * PROPENSITY_PER_WEIGHT, packed)
+            for variant, weight in enumerate(weights)
+        ]
         counts = dict(zip(keys, assigned.tolist(), strict=True))
         self._cells.assigned.add_units(offset, counts, offset, offset)
         for key, clicks in zip(keys, self.clicks.tolist(), strict=True):

@@ -41,6 +41,9 @@ from streams.stats.sequential.contrasts import (
 )
 from streams.stats.sequential.tails import Moments
 
+_PAIR = 2
+_SMALLEST = 254.0  # code of a weight of 1 / 65,536
+
 
 class Reading(StrEnum):
     """From which sums the variants are compared."""
@@ -49,7 +52,7 @@ class Reading(StrEnum):
     """Plain sums: for weights that never move."""
 
     OVERLAP = "overlap"
-    """Sums with the weights h / p, h = 1 / sum of 1 / p."""
+    """Sums with the overlap weights h / p of every pair."""
 
     INVERSE = "inverse"
     """Sums with the weights 1 / p."""
@@ -166,7 +169,7 @@ def judge(
     missed_at = np.zeros(repetitions, dtype=np.intp)
     lost = np.zeros(repetitions)
     rates = np.array(traffic.rates)
-    sums = _Sums.none((repetitions, len(rates)))
+    sums = _Sums.none((repetitions, len(rates)), rule.reading)
     for look, new in zip(progress(range(1, traffic.looks + 1)), arrived, strict=True):
         sums.add(new, rule.reading)
         lost += np.where(named < 0, (new.units * (rates.max() - rates)).sum(axis=1), 0.0)
@@ -219,7 +222,11 @@ def happened_by(first: NDArray[np.intp], looks: int) -> tuple[int, ...]:
 
 @dataclass(slots=True, eq=False)
 class _Sums:
-    """What the tallies hold of every experiment and variant; shape (repetitions, n_arms)."""
+    """What the tallies hold of every experiment and variant.
+
+    The sums of weights, of a beside b at [:, a, b], have the shape (repetitions, n_arms, n_arms),
+    or 1 at last where all pairs have the same; the others have the shape (repetitions, n_arms).
+    """
 
     units: FloatArray
     weight: FloatArray
@@ -232,26 +239,31 @@ class _Sums:
     value_cubed: FloatArray
 
     @classmethod
-    def none(cls, shape: tuple[int, int]) -> Self:
-        return cls(*(np.zeros(shape) for _ in range(9)))
+    def none(cls, shape: tuple[int, int], reading: Reading) -> Self:
+        by_pair = (*shape, shape[1] if reading is Reading.OVERLAP else 1)
+        shapes = [shape, *[by_pair] * 5, *[shape] * 3]
+        return cls(*map(np.zeros, shapes))
 
     def add(self, new: Arrivals, reading: Reading) -> None:
         match reading:
             case Reading.PLAIN:
-                each = np.ones_like(new.shares)
+                each = np.ones_like(new.shares)[:, :, None]
             case Reading.OVERLAP:
-                each = 1.0 / (new.shares * (1.0 / new.shares).sum(axis=1, keepdims=True))
+                each = overlap_weights(new.shares)
             case Reading.INVERSE:
-                each = 1.0 / new.shares
+                each = 1.0 / new.shares[:, :, None]
             case _:
                 assert_never(reading)
         square = each * each
+        units, total, total_squared = (
+            sums[:, :, None] for sums in (new.units, new.total, new.total_squared)
+        )
         self.units += new.units
-        self.weight += each * new.units
-        self.weight_squared += square * new.units
-        self.total += each * new.total
-        self.cross += square * new.total
-        self.total_squared += square * new.total_squared
+        self.weight += each * units
+        self.weight_squared += square * units
+        self.total += each * total
+        self.cross += square * total
+        self.total_squared += square * total_squared
         self.value += new.total
         self.value_squared += new.total_squared
         self.value_cubed += new.total_cubed
@@ -276,26 +288,53 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
     )
     if reading is Reading.PLAIN:
         shares = np.full_like(sums.units, 1.0 / len(traffic.rates))
-        plain = (sums.units, sums.total, sums.total_squared, shares, bounds)
+        alone = [each[:, :, None] for each in (sums.units, shares, bounds)]
+        plain = (alone[0], sums.total, sums.total_squared, *alone[1:])
         return fixed_contrast(
-            PlainSums(*(field[:, :, None] for field in plain), moments=of_a),
-            PlainSums(*(field[:, None, :] for field in plain), moments=of_b),
+            PlainSums(*plain, moments=of_a),
+            PlainSums(*map(_of_b, plain), moments=of_b),
         )
+    variance = np.zeros_like(bounds) if moments is None else moments.variance
     tilted = (
-        sums.units,
+        sums.units[:, :, None],
         sums.weight,
         sums.weight_squared,
         sums.total,
         sums.cross,
         sums.total_squared,
-        bounds,
-        np.zeros_like(bounds) if moments is None else moments.variance,
+        bounds[:, :, None],
+        variance[:, :, None],
     )
-    a = WeightedSums(*(field[:, :, None] for field in tilted), moments=of_a)
-    b = WeightedSums(*(field[:, None, :] for field in tilted), moments=of_b)
+    a = WeightedSums(*tilted, moments=of_a)
+    b = WeightedSums(*map(_of_b, tilted), moments=of_b)
     if reading is Reading.OVERLAP:
         return overlap_contrast(a, b)
     return inverse_contrast(a, b, np.array(float(units)))
+
+
+def overlap_weights(shares: FloatArray) -> FloatArray:
+    """Return what a unit of a counts beside b, at [..., a, b], as the folds have it.
+
+    Args:
+        shares: Shares of the variants; shape (..., n_arms), > 0.
+
+    Examples:
+        >>> overlap_weights(np.array([[0.25, 0.75]])).round(3).tolist()
+        [[[0.5, 0.75], [0.25, 0.5]]]
+    """
+    n_arms = shares.shape[-1]
+    ends = shares
+    if n_arms > _PAIR:
+        codes = np.minimum(np.round(-16.0 * np.log2(shares)), _SMALLEST)
+        ends = np.where(codes < _SMALLEST, 2.0 ** (-(2.0 * codes + 1.0) / 32.0), 2.0**-16)
+    a, b = ends[..., :, None], ends[..., None, :]
+    weights = a * b / (a + b) / shares[..., :, None]
+    return np.where(np.eye(n_arms, dtype=np.bool_), 0.5, weights)
+
+
+def _of_b(sums: FloatArray) -> FloatArray:
+    """Return sums of a beside b as those of b beside a."""
+    return sums.swapaxes(1, 2)
 
 
 def _winners(compared: Contrast, rule: Rule, asked: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from experiment_streams_client.outbox import KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import IMPRESSIONS
+from streams.model.errors import InvalidParameterError
 from streams.model.events import ImpressionBatch, ImpressionGroup
 from streams.model.ids import experiment_number
 from streams.model.quantities import to_propensity
 from streams.model.receipts import Keyring, Receipt
+from streams.model.variant_weights import pack_propensities
 from streams.policies.bucketing import draws
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 
 UNIT_KEY_BYTES = 16
+_TOLERANCE = 1e-6
 
 
 class ImpressionPublisher(Publisher):
@@ -73,7 +77,7 @@ class ImpressionPublisher(Publisher):
         self,
         experiment_id: str,
         variant_index: int,
-        propensity: float,
+        propensity: float | Sequence[float],
         *,
         unit: str | None = None,
         assigned_at_ms: int | None = None,
@@ -86,7 +90,9 @@ class ImpressionPublisher(Publisher):
         Args:
             experiment_id: The experiment.
             variant_index: Which of its variants was shown, from 0.
-            propensity: Probability with which it was chosen, in (0, 1].
+            propensity: Probability with which it was chosen, in (0, 1]; or those of all variants in
+                the order of the definition, 0 for one that was not eligible. Where they move, three
+                and more variants are compared much sooner if those of all are known.
             unit: User or session, where those are randomised; None where each impression is.
             assigned_at_ms: When, in milliseconds since the epoch; now unless given.
             attribution_window_s: Seconds during which observations count; 0 for no limit.
@@ -95,19 +101,22 @@ class ImpressionPublisher(Publisher):
 
         Raises:
             InputError: `experiment_id` is none.
-            InvalidParameterError: the propensity is outside (0, 1].
+            InvalidParameterError: the propensity is outside (0, 1], or those of all variants do not
+                sum to 1.
             DeliveryError: an earlier record was not delivered, or the queue stays full.
         """
         experiment = experiment_number(experiment_id)
+        numerator, weights = _weighed(propensity, variant_index)
         unit_key = secrets.token_bytes(UNIT_KEY_BYTES) if unit is None else unit
         receipt = Receipt(
             experiment=experiment,
             variant=variant_index,
-            propensity=to_propensity(propensity),
+            propensity=numerator,
             allocation_version=allocation_version,
             assigned_at_ms=now_ms() if assigned_at_ms is None else assigned_at_ms,
             unit=draws(experiment, unit_key).unit,
             attribution_window_s=attribution_window_s,
+            weights=weights,
         )
         # A unit that comes again must meet itself in one partition; a fresh one fits anywhere.
         partition = self._turn if unit is None else receipt.unit * self._n_partitions >> 64
@@ -157,6 +166,7 @@ class _Columns:
     assigned_at_ms: list[int] = field(default_factory=list)
     units: list[int] = field(default_factory=list)
     contexts: list[str] = field(default_factory=list)
+    weights: list[bytes] = field(default_factory=list)
 
     def add(self, receipt: Receipt, context: str) -> None:
         self.variants.append(receipt.variant)
@@ -165,6 +175,7 @@ class _Columns:
         self.assigned_at_ms.append(receipt.assigned_at_ms)
         self.units.append(receipt.unit)
         self.contexts.append(context)
+        self.weights.append(receipt.weights)
 
     def group(self, experiment: int, *, repeatable: bool) -> ImpressionGroup:
         return ImpressionGroup(
@@ -176,4 +187,21 @@ class _Columns:
             self.assigned_at_ms,
             self.units,
             self.contexts if any(self.contexts) else (),
+            (),
+            self.weights if any(self.weights) else (),
         )
+
+
+def _weighed(propensity: float | Sequence[float], variant: int) -> tuple[int, bytes]:
+    """Return the propensity of a variant as a numerator, and the packed weights of all."""
+    if not isinstance(propensity, Sequence):
+        return to_propensity(propensity), b""
+    if not (
+        variant < len(propensity)
+        and min(propensity) >= 0.0
+        and math.isclose(math.fsum(propensity), 1.0, abs_tol=_TOLERANCE)
+    ):
+        requirement = "the probability of each variant, which sum to 1"
+        raise InvalidParameterError("propensity", tuple(propensity), requirement)
+    numerators = [0 if each == 0.0 else to_propensity(each) for each in propensity]
+    return to_propensity(propensity[variant]), pack_propensities(numerators)

@@ -1,23 +1,30 @@
 """Contrasts of tallies: the sums by which the variants of an experiment are compared.
 
-The weight of a unit is chosen once for all metrics (`Weighting`); the comparisons of the leader,
-the guardrails and the p-values all follow it.
+How a unit counts (`Weighting`) is chosen once for all metrics whose sums allow it; the comparisons
+of the leader, the guardrails and the p-values all follow it.
 
-Overlap weights assume more than inverse propensities do: a unit that was not assigned to one
-variant was assigned to the other, so that 1 - p is the propensity of the other. All units together
-test it. The sums of 1 - p over either variant differ by the units that the first has beyond the sum
-of its propensities, which is a martingale exactly under that assumption, and each variant's sum of
-1 / p stays near the number of all units. `Traffic.sample_ratio` tests both, and nothing is
-concluded when one fails. Since w x <= w, the same sums without values show such a fault sooner than
-a difference of means does.
+Under moving weights every pair of variants has its own comparison (`streams.stats.sequential.
+contrasts`). What makes it exact at any time, whatever the policy does with the past and however a
+base rate drifts, is that the weight of a unit is *predictable*: the propensities of all variants
+are in its receipt, and so known before its value, and the overlap of a pair is the same number
+whichever of the two the unit got. So given the past, a unit adds h (mean a - mean b) on average.
+
+That assumes that units arrive as they were assigned. All units together test it: the sums of the
+weights over a and over b differ by a martingale exactly under that assumption, for every pair, and
+each variant's sum of 1 / p stays near the number of all units. `Traffic.sample_ratio` tests both,
+and nothing is concluded when one fails. Since w x <= w, the same sums without values show such a
+fault sooner than a difference of means does.
+
+Source: Howard, Ramdas, McAuliffe and Sekhon (2021), "Time-uniform, nonparametric, nonasymptotic
+    confidence sequences", section 1, for sums with predictable weights; Waudby-Smith et al., arXiv
+    2210.10768, for importance weights under moving propensities.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import assert_never
 
 import numpy as np
@@ -29,6 +36,7 @@ from streams.model.quantities import (
     PROPENSITY_PER_WEIGHT,
     inverse_propensity,
 )
+from streams.model.variant_weights import OWN_WEIGHT
 from streams.policies.arms import unseen_arms
 from streams.policies.base import Policy
 from streams.policies.weights import allocate, smallest_weight
@@ -52,27 +60,13 @@ from streams.stats.sequential.sample_ratio import (
     under_overlap_weights,
 )
 from streams.stats.sequential.tails import Moments
+from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
-
-_PAIR = 2
-
-
-class Weighting(StrEnum):
-    """Weight of a unit in a comparison."""
-
-    PLAIN = "plain"
-    """Its share of the traffic has never changed, so all units of a variant count alike."""
-
-    OVERLAP = "overlap"
-    """1 - propensity, for two variants: no unit counts much, so precision depends on no floor."""
-
-    INVERSE = "inverse"
-    """1 / propensity, for any number of variants."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traffic:
-    """Split of the units among the variants; all shapes are (n_variants,).
+    """Split of the units among the variants; shapes are (n_variants,) unless stated.
 
     Attributes:
         weighting: Weight of a unit.
@@ -82,8 +76,9 @@ class Traffic:
         weight_squared: Sum of (1 / propensity) squared.
         largest: Largest 1 / propensity there can be by the allocation in force, unless somebody
             else has assigned; >= 1.
-        overlap: Sum of 1 - propensity over them.
-        overlap_squared: Sum of (1 - propensity) squared.
+        overlap: Sum over the units of a of their weights in the comparison with b, at [a, b]; shape
+            (n_variants, n_variants); zeros where that is not known.
+        overlap_squared: Likewise of the squared weights.
     """
 
     weighting: Weighting
@@ -118,14 +113,23 @@ class Traffic:
                 variant.weight / MICRO,
                 variant.weight_squared / MICRO**2,
                 _largest(variant.weight, variant.weight_squared, bound, MICRO),
-                variant.overlap / PROPENSITY_ONE,
-                variant.overlap_squared / PROPENSITY_ONE**2,
             )
             for variant, bound in zip(variants, planned.tolist(), strict=True)
         ]
-        moving = Weighting.OVERLAP if len(variants) == _PAIR else Weighting.INVERSE
+        sums = [(variant.units, variant.overlap) for variant in variants]
+        moving = Weighting.OVERLAP if _are_by_pair(sums) else Weighting.INVERSE
         weighting = Weighting.PLAIN if is_fixed else moving
-        return cls(weighting, weights / ALLOCATION_TOTAL, *np.array(columns).T)
+        units, inverse, inverse_squared, largest = np.array(columns).T
+        return cls(
+            weighting,
+            weights / ALLOCATION_TOTAL,
+            units,
+            inverse,
+            inverse_squared,
+            largest,
+            by_pair([each.overlap for each in variants], PROPENSITY_ONE),
+            by_pair([each.overlap_squared for each in variants], PROPENSITY_ONE**2),
+        )
 
     def sample_ratio(self) -> SampleRatio:
         """Return how observed counts compare with the configured split."""
@@ -135,20 +139,29 @@ class Traffic:
         found = under_moving_weights(assigned, self.units.sum())
         if self.weighting is Weighting.INVERSE:
             return found
-        return sharper(under_overlap_weights(self.units, self.overlap, self.overlap_squared), found)
+        return sharper(under_overlap_weights(self.overlap, self.overlap_squared), found)
+
+    def weighting_of(self, tallies: Sequence[MetricTally]) -> Weighting:
+        """Return how the units of a metric count: sums by pair are kept of declared ones alone."""
+        sums = [(each.total, each.overlap_total) for each in tallies]
+        is_missing = self.weighting is Weighting.OVERLAP and not _are_by_pair(sums)
+        return Weighting.INVERSE if is_missing else self.weighting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MetricContrasts:
-    """One metric of all variants, ready to be compared; all shapes are (n_variants,).
+    """One metric of all variants, ready to be compared.
 
     Attributes:
         traffic: Split of the units.
+        weighting: Weight of a unit.
         is_bounded: Whether every value is 0 or 1.
-        sums: Sums over the units, each of which counts by the weighting of the traffic.
+        sums: Sums over the units of a as they count in the comparison with b, at [a, b]; shape
+            (n_variants, n_variants).
     """
 
     traffic: Traffic
+    weighting: Weighting
     is_bounded: bool
     sums: WeightedSums
 
@@ -160,6 +173,7 @@ class MetricContrasts:
         samples: Sequence[Sample],
         *,
         is_bounded: bool,
+        weighting: Weighting | None = None,
     ) -> MetricContrasts:
         """Return the sums by which a metric is compared.
 
@@ -168,19 +182,21 @@ class MetricContrasts:
             tallies: The metric of every variant.
             samples: The same beside the units.
             is_bounded: Whether its values are in [0, 1].
+            weighting: How its units count; None for what its sums allow.
         """
         units = np.array([float(sample.units) for sample in samples])
-        weighting = traffic.weighting
+        weighting = weighting or traffic.weighting_of(tallies)
+        largest = np.ones_like(units)
         match weighting:
             case Weighting.PLAIN:
-                weight, weight_squared, columns = units, units, map(_plain, tallies)
-                largest = np.ones_like(units)
+                weight, weight_squared = units, units
+                total, cross, total_squared = _columns(_plain, tallies)
             case Weighting.OVERLAP:
                 weight, weight_squared = traffic.overlap, traffic.overlap_squared
-                columns, largest = map(_by_overlap, tallies), np.ones_like(units)
+                total, cross, total_squared = _by_overlap(tallies)
             case Weighting.INVERSE:
                 weight, weight_squared = traffic.weight, traffic.weight_squared
-                columns = map(_by_inverse, tallies)
+                total, cross, total_squared = _columns(_by_inverse, tallies)
                 largest = np.array(
                     [
                         _largest(each.weighted_total, each.weighted_total_squared, bound, MICRO**2)
@@ -189,7 +205,6 @@ class MetricContrasts:
                 )
             case _:
                 assert_never(weighting)
-        total, cross, total_squared = np.array(list(columns)).T
         if is_bounded:
             variance, moments = np.zeros_like(units), None
         else:
@@ -197,13 +212,11 @@ class MetricContrasts:
             variance = _variance(tallies, units)
             heaviest = traffic.largest if weighting is Weighting.INVERSE else np.ones_like(units)
             moments = _moments(tallies, samples, heaviest)
+        fields = (units, weight, weight_squared, total, cross, total_squared, largest, variance)
+        sums = WeightedSums(*map(in_every_pair, fields), moments=moments)
         # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
-        counted = np.where(weight > 0.0, units, 0.0)
-        sums = WeightedSums(
-            counted, weight, weight_squared, total, cross, total_squared, largest, variance
-        )
-        sums = replace(sums, moments=moments)
-        return cls(traffic, is_bounded, sums)
+        counted = np.where(sums.weight > 0.0, sums.units, 0.0)
+        return cls(traffic, weighting, is_bounded, replace(sums, units=counted))
 
     def contrast(self, a: Sequence[int], b: Sequence[int], times: float = 1.0) -> Contrast:
         """Return the contrasts of "mean of a minus `times` the mean of b".
@@ -212,17 +225,21 @@ class MetricContrasts:
             a, b: Indices of variants, equally many or one of them one.
             times: Factor, >= 0.
         """
-        first, second = list(a), list(b)
-        better, worse = self._chosen(first, 1.0), self._chosen(second, times)
-        match self.traffic.weighting:
+        better = self._chosen(list(a), list(b), 1.0)
+        worse = self._chosen(list(b), list(a), times)
+        match self.weighting:
             case Weighting.PLAIN:
-                return fixed_contrast(self._shared(better, first), self._shared(worse, second))
+                first, second = (
+                    self._shared(sums, list(variants))
+                    for sums, variants in ((better, a), (worse, b))
+                )
+                return fixed_contrast(first, second)
             case Weighting.OVERLAP:
                 return overlap_contrast(better, worse)
             case Weighting.INVERSE:
                 return inverse_contrast(better, worse, self.traffic.units.sum())
             case _:
-                assert_never(self.traffic.weighting)
+                assert_never(self.weighting)
 
     def p_values(
         self,
@@ -246,11 +263,11 @@ class MetricContrasts:
     @property
     def skewness(self) -> FloatArray | None:
         """Skewness of the values of each variant; None where no comparison depends on it."""
-        return None if self.sums.moments is None else self.sums.moments.skewness
+        return None if self.sums.moments is None else self.sums.moments.skewness.diagonal()
 
-    def _chosen(self, variants: list[int], times: float) -> WeightedSums:
-        """Return the sums of some variants, with `times` their values."""
-        sums = self.sums
+    def _chosen(self, own: list[int], others: list[int], times: float) -> WeightedSums:
+        """Return the sums of some variants compared with others, with `times` their values."""
+        sums, variants = self.sums, (own, others)
         return WeightedSums(
             units=sums.units[variants],
             weight=sums.weight[variants],
@@ -281,11 +298,15 @@ def _plain(tally: MetricTally) -> tuple[float, float, float]:
     return total, total, tally.total_squared / MICRO**2
 
 
-def _by_overlap(tally: MetricTally) -> tuple[float, float, float]:
+def _by_overlap(tallies: Sequence[MetricTally]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return sums of w x, w^2 x and w^2 x^2 with the overlap weights w of pairs.
+
+    Shape (n_variants, n_variants) each: over the units of a as they count with b, at [a, b].
+    """
     return (
-        tally.overlap_total / (PROPENSITY_ONE * MICRO),
-        tally.overlap_cross / (PROPENSITY_ONE**2 * MICRO),
-        tally.overlap_total_squared / (PROPENSITY_ONE * MICRO) ** 2,
+        by_pair([each.overlap_total for each in tallies], PROPENSITY_ONE * MICRO),
+        by_pair([each.overlap_cross for each in tallies], PROPENSITY_ONE**2 * MICRO),
+        by_pair([each.overlap_total_squared for each in tallies], (PROPENSITY_ONE * MICRO) ** 2),
     )
 
 
@@ -294,6 +315,40 @@ def _by_inverse(tally: MetricTally) -> tuple[float, float, float]:
         tally.weighted_total / MICRO**2,
         tally.weighted_cross / MICRO**3,
         tally.weighted_total_squared / MICRO**4,
+    )
+
+
+def _columns(
+    sums_of: Callable[[MetricTally], tuple[float, float, float]], tallies: Sequence[MetricTally]
+) -> FloatArray:
+    return np.array([sums_of(tally) for tally in tallies]).T
+
+
+def by_pair(rows: Sequence[tuple[int, ...]], one: int) -> FloatArray:
+    """Return sums by pair as floats, in which `one` stands for 1; zeros where there are none."""
+    n_variants = len(rows)
+    nothing = (0,) * n_variants
+    full = [row if len(row) == n_variants else nothing for row in rows]
+    found: FloatArray = np.array(full, np.float64) / one
+    return found
+
+
+def in_every_pair(values: FloatArray) -> FloatArray:
+    """Return values by pair of those of single variants, which are the same in every comparison."""
+    n_variants = len(values)
+    own = values[:, None] if values.ndim == 1 else values
+    return np.broadcast_to(own, (n_variants, n_variants))
+
+
+def _are_by_pair(sums: Iterable[tuple[int, tuple[int, ...]]]) -> bool:
+    """Return whether the sums by pair are of all units: those of a variant with itself tell.
+
+    Args:
+        sums: Plain sum and sums by pair of each variant.
+    """
+    return all(
+        entries[own] == plain * OWN_WEIGHT if own < len(entries) else not plain
+        for own, (plain, entries) in enumerate(sums)
     )
 
 
@@ -317,7 +372,7 @@ def _moments(
     together = _central([sum(column) for column in zip(*columns, strict=True)])
     found = [_central(column) for column in columns]
     variance, third = np.array([each if each[0] > 0.0 else together for each in found]).T
-    return Moments(variance, third, heaviest)
+    return Moments(*map(in_every_pair, (variance, third, heaviest)))
 
 
 def _central(sums: Sequence[int]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from streams.analysis.contrasts import MetricContrasts
+from streams.analysis.contrasts import MetricContrasts, in_every_pair
 from streams.experiments.covariates import dimension
 from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE
@@ -155,13 +155,13 @@ class Adjustment:
             raw: Of the values as they are, under weights that never moved.
         """
         units = np.maximum(raw.sums.units, 1.0)
-        squares = self.squared_deviations + self.totals * self.totals / units
+        totals, deviations = map(in_every_pair, (self.totals, self.squared_deviations))
         sums = replace(
             raw.sums,
-            total=self.totals,
-            cross=self.totals,
-            total_squared=squares,
+            total=totals,
+            cross=totals,
+            total_squared=deviations + totals * totals / units,
             largest=np.full_like(units, np.inf),
-            variance=self.squared_deviations / units,
+            variance=deviations / units,
         )
         return replace(raw, is_bounded=False, sums=sums)

@@ -87,6 +87,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
             units_with_value=tuple(round(sample.units_with_value) for sample in primary.samples),
             late=inputs.tally.late,
         ),
+        weighting=primary.contrasts.weighting,
     )
 
 

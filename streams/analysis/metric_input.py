@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streams.analysis.contrasts import MetricContrasts, Traffic, Weighting
+from streams.analysis.contrasts import MetricContrasts, Traffic
 from streams.analysis.covariates import Adjustment, Covariates
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.experiments.config import ExperimentConfig
@@ -19,6 +19,7 @@ from streams.stats.families.registry import FAMILIES, FoundKind, find_kind
 from streams.stats.kinds import MetricKind
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.sample import Sample
+from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
 
 _BINARY = FAMILIES[MetricKind.BINARY]

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from streams.analysis.contrasts import MetricContrasts, Traffic
+from streams.analysis.linearised import linearised
 from streams.analysis.metric_input import MetricInput
 from streams.experiments.config import ExperimentConfig
 from streams.model.errors import InvalidParameterError
@@ -26,7 +25,6 @@ from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
 from streams.stats.sample import Sample
 from streams.stats.sequential.contrasts import Contrast
 from streams.tallies.cell import MetricTally, ProductTally, VariantTally
-from streams.tallies.combined import combine
 from streams.tallies.plan import pair_of
 
 _NONE, _NO_PRODUCT = MetricTally(), ProductTally()
@@ -43,7 +41,8 @@ class RatioContrasts(MetricContrasts):
     denominator were `scale` in every variant.
 
     Attributes:
-        ratios: Ratio of each variant, by the sums that are compared; shape (n_variants,).
+        ratios: Ratio of each variant by the sums that are compared: that of a in the comparison
+            with b, at [a, b]; shape (n_variants, n_variants).
         scale: Mean of the denominator that the fields are scaled to, > 0.
     """
 
@@ -60,7 +59,7 @@ class RatioContrasts(MetricContrasts):
         found = MetricContrasts.contrast(self, a, b, times)
         return replace(
             found,
-            difference=self.ratios[list(a)] - times * self.ratios[list(b)],
+            difference=self.ratios[list(a), list(b)] - times * self.ratios[list(b), list(a)],
             standard_error=found.standard_error / self.scale,
         )
 
@@ -174,32 +173,15 @@ class RatioInput(MetricInput):
             asymptotic as that of a mean is (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
             arXiv 2103.06476).
         """
-
-        def summed(tallies: Sequence[MetricTally]) -> MetricContrasts:
-            return MetricContrasts.of(traffic, tallies, self.samples, is_bounded=False)
-
-        xs, ys = summed(self.numerators).sums.total, summed(self.denominators).sums
-        is_known = (ys.total > 0.0) & (ys.weight > 0.0)
-        ratios = np.divide(xs, ys.total, out=np.zeros_like(xs), where=is_known)
-        means = np.divide(ys.total, ys.weight, out=np.ones_like(xs), where=is_known)
-        scale = float(means[is_known].mean()) if is_known.any() else 1.0
-        factors = np.where(is_known, scale / means, 0.0)
-        linearised = summed(
-            [
-                combine(x, y, product, factor, -factor * ratio)
-                for x, y, product, factor, ratio in zip(
-                    self.numerators,
-                    self.denominators,
-                    self.products,
-                    factors.tolist(),
-                    ratios.tolist(),
-                    strict=True,
-                )
-            ]
+        found = linearised(traffic, self.numerators, self.denominators, self.products, self.samples)
+        return RatioContrasts(
+            traffic,
+            found.weighting,
+            is_bounded=False,
+            sums=found.sums,
+            ratios=found.ratios,
+            scale=found.scale,
         )
-        # Their total is 0 by their making, but for rounding.
-        sums = replace(linearised.sums, total=np.zeros_like(xs))
-        return RatioContrasts(traffic, linearised.is_bounded, sums, ratios, scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,6 +200,8 @@ class _Counted:
         ys = tuple(variant.metrics.get(denominator, _NONE) for variant in variants)
         pair = pair_of(numerator, denominator)
         products = tuple(variant.products.get(pair, _NO_PRODUCT) for variant in variants)
+        if pair[0] != numerator:
+            products = tuple(each.exchanged() for each in products)
         ratios = tuple(
             RatioSample.of(variant.units, x, y if y.total > 0 else _NONE, product.total)
             for variant, x, y, product in zip(variants, xs, ys, products, strict=True)

@@ -15,6 +15,7 @@ from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import ExperimentNotRunningError
 from streams.model.quantities import PROPENSITY_PER_WEIGHT
+from streams.model.variant_weights import pack_weights
 from streams.model.vectors import pack
 from streams.policies.bucketing import (
     choose_cumulative,
@@ -62,6 +63,7 @@ class Assignment(NamedTuple):
         unit: 64-bit unit hash.
         features: What a contextual policy has seen of the request, or the covariates, packed as in
             a receipt; empty without either.
+        weights: Weights of all variants, packed as in a receipt; empty where it has none.
     """
 
     variant: int
@@ -71,6 +73,7 @@ class Assignment(NamedTuple):
     assigned_at_ms: int
     unit: int
     features: bytes = b""
+    weights: bytes = b""
 
 
 def is_remembered(experiment: Experiment, phase: Phase) -> bool:
@@ -116,6 +119,7 @@ class Assigner:
         "_standby_ms",
         "_sums",
         "_traffic",
+        "_weights",
         "attribution_window_s",
         "first_index",
         "is_remembered",
@@ -152,6 +156,9 @@ class Assigner:
         self._propensities = tuple(
             weight * PROPENSITY_PER_WEIGHT for weight in snapshot.allocation.weights
         )
+        # A fixed allocation has its weights in the definition.
+        is_moving = config.parameters.adaptive and self._is_trial
+        self._weights = pack_weights(snapshot.allocation.weights) if is_moving else b""
         self._contextual: tuple[FeatureSpace, Scorer] | None = None
         policy = experiment.definition.policy
         if isinstance(policy, ContextualPolicy) and snapshot.model is not None:
@@ -222,13 +229,13 @@ class Assigner:
         if not is_enrolled(enrolment, self._traffic):
             return Assignment(self._control, False, 0, self._allocation_version, now_ms, unit)
         if vector is not None:
-            variant, weight = scorer.choose(vector, variant_draw)
-            propensity = weight * PROPENSITY_PER_WEIGHT
-            version = self._allocation_version
-            return Assignment(variant, True, propensity, version, now_ms, unit, pack(vector))
+            variant, weight, weights = scorer.choose(vector, variant_draw)
+            propensity, version = weight * PROPENSITY_PER_WEIGHT, self._allocation_version
+            seen = pack(vector)
+            return Assignment(variant, True, propensity, version, now_ms, unit, seen, weights)
         if not self._is_trial:
             variant_draw = promoted_draw(self.number, unit_key)
         variant = choose_cumulative(self._sums, variant_draw)
         at_ms = now_ms if self._fixed_time_ms is None else self._fixed_time_ms
         propensity, version = self._propensities[variant], self._allocation_version
-        return Assignment(variant, True, propensity, version, at_ms, unit, known)
+        return Assignment(variant, True, propensity, version, at_ms, unit, known, self._weights)

@@ -15,6 +15,7 @@ from pydantic import Field, computed_field
 from streams.model.published import ExactInteger, Open, PerVariant, Published, VariantIndex
 from streams.stats.direction import Direction
 from streams.stats.kinds import Contradiction, MetricKind
+from streams.stats.weighting import Weighting
 
 
 class MetricRole(StrEnum):
@@ -423,6 +424,7 @@ class Evidence(Published):
         miscounts: Events that could not be counted, or not correctly.
         since_conclusion: How a promoted winner does; None where there is none.
         maturity: Units by which the primary metric is compared; None if that is not known.
+        weighting: How a unit counts in the comparisons of the primary metric.
     """
 
     leader: VariantIndex
@@ -444,6 +446,7 @@ class Evidence(Published):
     miscounts: Miscounts
     since_conclusion: SinceConclusion | None = None
     maturity: Maturity | None = None
+    weighting: Open[Weighting] = Weighting.PLAIN
 
     @property
     def compared_units(self) -> PerVariant[int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, repeat
-from typing import TypeVar
 
 from schemas.codec import Codec
+from streams.fold.cohorts import add_to_cohorts, counted
 from streams.fold.deduplication import KEY_MASK, Admission, DeduplicationWindow, WindowFullError
 from streams.fold.partition import DEFAULT_LIMIT, PartitionFold, Refusal
 from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty, never
@@ -16,10 +16,10 @@ from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring
+from streams.model.variant_weights import are_weights
 from streams.model.vectors import Vector, unpack
-from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source
-from streams.tallies.cohorts import Cohort
+from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of
 from streams.tallies.plan import PlanMissingError, PlanOf, plain
 from streams.wire.batch_tags import check_tag
@@ -30,9 +30,6 @@ MAX_VARIANT = (1 << 16) - 1
 """Largest index of a variant that a receipt can carry."""
 
 _NEVER = 1 << 63
-
-H = TypeVar("H", bound=Hashable)
-
 
 Listener = Callable[[ImpressionGroup, Sequence[bool]], None]
 """Called with a group of impressions and which of them have been counted."""
@@ -108,7 +105,7 @@ class ImpressionFold(PartitionFold):
 
     def _fold_group(self, offset: int, group: ImpressionGroup, latest_ms: int = _NEVER) -> None:
         self._check_going_on(group.experiment)
-        units = _counted(zip(group.variants, group.propensities, strict=False))
+        units = counted(_chances(group))
         _check(group, units)
         vectors = _vectors(group)
         ledger = self._ledger(group.experiment)
@@ -127,24 +124,24 @@ class ImpressionFold(PartitionFold):
                     builder.add_crossed(offset, admitted.crossed)
                 if admitted.unremembered:
                     builder.add_unremembered(offset, admitted.unremembered)
-            units = _counted(compress(zip(group.variants, group.propensities, strict=True), is_new))
+            units = counted(compress(_chances(group), is_new))
             times = list(compress(group.assigned_at_ms, is_new))
             variants = list(compress(variants, is_new))
             seen = compress(seen, is_new)
         if units and offset > builder.folded:
-            contexts = _counted(seen)
+            contexts = counted(seen)
             first_ms, last_ms = min(times), min(max(times), latest_ms)
             builder.add_units(offset, units, min(first_ms, last_ms), last_ms, contexts)
             periods = None if ledger.plan is None else ledger.plan.by_period
             if periods is not None:
-                counts = _counted(zip(variants, map(tick_of, times), strict=True))
+                counts = counted(zip(variants, map(tick_of, times), strict=True))
                 builder.add_assigned(
                     {key: n for key, n in counts.items() if key[0] < periods.n_variants}
                 )
             if ledger.plan is not None and ledger.plan.windows:
-                columns = compress(group.variants, is_new), compress(group.propensities, is_new)
+                chances = compress(_chances(group), is_new)
                 known = vectors if ledger.plan.has_covariates and vectors else repeat(None)
-                rows = list(zip(*columns, times, compress(known, is_new), strict=True))
+                rows = list(zip(chances, times, compress(known, is_new), strict=True))
                 for window_s in sorted(set(ledger.plan.windows.values())):
                     add_to_cohorts(builder, offset, window_s, rows)
             if self._listener is not None:
@@ -153,49 +150,21 @@ class ImpressionFold(PartitionFold):
             raise refused
 
 
-def add_to_cohorts(
-    builder: CellBuilder,
-    offset: int,
-    window_s: int,
-    units: Iterable[tuple[int, int, int, Vector | None]],
-) -> None:
-    """Add units to the cohorts of a conversion window.
-
-    Args:
-        builder: The cell.
-        offset: Offset of the record.
-        window_s: The window, in seconds.
-        units: Variant, propensity, time of the assignment and features of each.
-    """
-    by_cohort: dict[Cohort, list[tuple[int, int, int, Vector | None]]] = {}
-    for unit in units:
-        by_cohort.setdefault(Cohort.of(window_s, unit[2]), []).append(unit)
-    for cohort, found in by_cohort.items():
-        counts = _counted((variant, propensity) for variant, propensity, _, _ in found)
-        contexts = _counted(
-            (variant, vector) for variant, _, _, vector in found if vector is not None
-        )
-        # The time of the cell is that of its events, whatever is in its cohorts.
-        builder.cohort(cohort).add_units(offset, counts, found[0][2], found[0][2], contexts)
+def _chances(group: ImpressionGroup) -> Iterable[Chance]:
+    """Return the chance of every impression of a group."""
+    weights: Iterable[bytes] = group.weights or repeat(b"")
+    return zip(group.variants, group.propensities, weights, strict=False)
 
 
-def _counted(units: Iterable[H]) -> dict[H, int]:
-    """Return how often each is there. Making a Counter takes longer than counting a small group."""
-    counts: dict[H, int] = {}
-    for unit in units:
-        counts[unit] = counts.get(unit, 0) + 1
-    return counts
-
-
-def _check(group: ImpressionGroup, units: Mapping[tuple[int, int], int]) -> None:
+def _check(group: ImpressionGroup, units: Mapping[Chance, int]) -> None:
     if not (
         len(group.variants)
         == len(group.propensities)
         == len(group.assigned_at_ms)
         == len(group.units)
-    ) or len(group.features) not in {0, len(group.units)}:
+    ) or not {len(group.features), len(group.weights)} <= {0, len(group.units)}:
         raise EventError("COLUMNS_DIFFER", "the columns of a group differ in length", "groups")
-    for variant, propensity in units:
+    for variant, propensity, weights in units:
         if not 0 <= variant <= MAX_VARIANT:
             raise EventError(
                 "VARIANT_OUT_OF_RANGE",
@@ -207,6 +176,12 @@ def _check(group: ImpressionGroup, units: Mapping[tuple[int, int], int]) -> None
                 "PROPENSITY_OUT_OF_RANGE",
                 f"propensity == {propensity}, must be in 1..{PROPENSITY_ONE}",
                 "groups.propensities",
+            )
+        if weights and not are_weights(weights, variant, propensity, len(weights)):
+            raise EventError(
+                "INVALID_WEIGHTS",
+                f"weights == {weights.hex()} are not those of a unit assigned to variant {variant}",
+                "groups.weights",
             )
 
 

@@ -15,6 +15,7 @@ from streams.fold.deduplication import KEY_MASK, DeduplicationWindow
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cohorts import Cohort
+from streams.tallies.freezing import MetricKey
 from streams.tallies.plan import Pair, Plan, clamped
 
 
@@ -23,7 +24,7 @@ class CountedObservation(NamedTuple):
 
     Attributes:
         offset: Offset of its record.
-        key: Variant, propensity and metric.
+        key: Chance and metric.
         before: What the unit's observations of the metric summed to before it, in micro-units; None
             if there were none.
         value: The observation, in micro-units.
@@ -34,7 +35,7 @@ class CountedObservation(NamedTuple):
     """
 
     offset: int
-    key: tuple[int, int, str]
+    key: MetricKey
     before: int | None
     value: int
     at_ms: int
@@ -117,7 +118,7 @@ class Measurement:
         self,
         builder: CellBuilder,
         offset: int,
-        keys: Sequence[tuple[int, int, str]],
+        keys: Sequence[MetricKey],
         values: Sequence[int],
         times_ms: Sequence[int],
         observed: Sequence[int],
@@ -135,8 +136,8 @@ class Measurement:
         if not self.windows:
             return
         by_cohort: defaultdict[Cohort, list[int]] = defaultdict(list)
-        for row, ((_, _, metric), at_ms) in enumerate(zip(keys, assigned_at_ms, strict=True)):
-            window_s = self.windows.get(metric)
+        for row, (key, at_ms) in enumerate(zip(keys, assigned_at_ms, strict=True)):
+            window_s = self.windows.get(key[-1])
             if window_s is not None:
                 by_cohort[Cohort.of(window_s, at_ms)].append(row)
         for cohort, rows in by_cohort.items():
@@ -162,7 +163,7 @@ class Measurement:
             window: Has remembered the observation already.
             counted: The observation.
         """
-        variant, propensity, metric = counted.key
+        variant, propensity, weights, metric = counted.key
         before = counted.before
         known, change = before or 0, counted.value
         bounds = self._bounds.get(metric)
@@ -199,6 +200,6 @@ class Measurement:
                 squares = (after * after - known * known) * value, change * value * value
                 if metric != partner.pair[0]:
                     squares = squares[::-1]
-                key = variant, propensity, partner.pair
+                key = variant, propensity, weights, partner.pair
                 for each in builders:
                     each.add_product(key, (change * value, *squares))

@@ -226,11 +226,11 @@ def _usable(
     vectors: dict[int, Vector] = {}
     unusable = []
     is_wrong = ~rows.is_attributable[places]
-    if rows.read.other_receipts:
-        is_wrong |= np.isin(places, list(rows.read.other_receipts))
+    if rows.receipts.features:
+        is_wrong |= np.isin(places, list(rows.receipts.features))
     for row in places[is_wrong].tolist() if is_wrong.any() else ():
         try:
-            if row in rows.read.other_receipts:
+            if row in rows.receipts.features:
                 vectors[row] = rows.vector(row)
             rows.check_attribution(row)
         except Exception as error:  # noqa: BLE001 - one event's must not cost the others

@@ -272,7 +272,7 @@ class PartitionFold:
 
     def _follow(self, ledger: Ledger, plan: Plan) -> None:
         """Count an experiment by its plan from now on."""
-        ledger.plan = plan
+        ledger.plan = ledger.builder.plan = plan
 
     def _new_ledger(self, experiment: int, cell: Cell | None = None) -> Ledger:
         return Ledger(

@@ -12,7 +12,7 @@ from streams.fold.deduplication import KEY_MASK
 from streams.fold.hashing import hash_of, hashes_of
 from streams.model.partitioning import partitions_of, partitions_of_rows
 from streams.model.receipt_columns import VECTORIZED_FROM, ReceiptColumns, open_receipts
-from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, check_attribution, features_of
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, check_attribution
 from streams.model.vectors import Vector, unpack
 from streams.wire.observation_columns import NOT_GIVEN, ObservationColumns
 
@@ -67,12 +67,12 @@ class VerifiedObservations:
         )
 
     def vector(self, row: int) -> Vector:
-        """Return the features in the receipt of a row of `read.other_receipts`.
+        """Return the features in the receipt of a row of `receipts.features`.
 
         Raises:
             EventError: they are not those of any vector.
         """
-        return unpack(features_of(self.read.other_receipts[row]))
+        return unpack(self.receipts.features[row])
 
 
 def verify(
@@ -90,7 +90,7 @@ def verify(
         keyring: Verifies their receipts.
         partitions: Partitions of the topic; None to count observations wherever they are.
     """
-    receipts, errors = open_receipts(keyring, read.receipts, read.other_receipts)
+    receipts, errors = open_receipts(keyring, read.receipts, read.receipt_sizes)
     timestamps = np.array(timestamps_ms, np.int64)[read.records]
     observed = np.where(read.observed_at_ms == NOT_GIVEN, timestamps, read.observed_at_ms)
     age_ms = observed - receipts.assigned_at_ms
@@ -114,12 +114,7 @@ def verify(
 
 def _home_partitions(read: ObservationColumns, partitions: int) -> NDArray[np.int64]:
     if len(read) < VECTORIZED_FROM:
-        texts = [row.tobytes() for row in read.receipts]
-        for row, text in read.other_receipts.items():
-            texts[row] = text.encode()
+        sizes = read.receipt_sizes.tolist()
+        texts = [row[:n].tobytes() for row, n in zip(read.receipts, sizes, strict=True)]
         return np.array(partitions_of(texts, partitions), np.int64)
-    home_partitions = partitions_of_rows(read.receipts, partitions)
-    if read.other_receipts:
-        others = [text.encode() for text in read.other_receipts.values()]
-        home_partitions[list(read.other_receipts)] = partitions_of(others, partitions)
-    return home_partitions
+    return partitions_of_rows(read.receipts, read.receipt_sizes, partitions)

@@ -35,6 +35,9 @@ class ImpressionGroup:
         features: Features of the request that a contextual policy used, packed as in the receipt
             (see `streams.model.vectors`), empty where nothing was known; as long as the other
             columns, or empty when no impression of the group has any.
+        weights: Weights of all variants at the assignment, packed as in the receipt (see
+            `streams.model.variant_weights`), empty where the receipt has none; as long as the other
+            columns, or empty when no impression of the group has any.
     """
 
     experiment: int
@@ -46,6 +49,7 @@ class ImpressionGroup:
     units: tuple[int, ...] | list[int]
     contexts: tuple[str, ...] | list[str] = ()
     features: tuple[bytes, ...] | list[bytes] = ()
+    weights: tuple[bytes, ...] | list[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,22 @@ def partition_of(key: bytes, partitions: int) -> int:
     return (murmur2(key) & _POSITIVE) % partitions
 
 
-def partitions_of_rows(keys: NDArray[np.uint8], partitions: int) -> NDArray[np.int64]:
-    """Return the partitions of keys of one length, a row of characters each."""
+def partitions_of_rows(
+    keys: NDArray[np.uint8], sizes: NDArray[np.int64], partitions: int
+) -> NDArray[np.int64]:
+    """Return the partitions of keys, a row of characters each, of which the first `sizes` count."""
+    if not len(keys):
+        return np.empty(0, np.int64)
+    if (sizes == sizes[0]).all():
+        return _partitions_of_size(keys[:, : sizes[0]], partitions)
+    found = np.empty(len(keys), np.int64)
+    for size in np.unique(sizes).tolist():
+        rows = np.flatnonzero(sizes == size)
+        found[rows] = _partitions_of_size(keys[rows, :size], partitions)
+    return found
+
+
+def _partitions_of_size(keys: NDArray[np.uint8], partitions: int) -> NDArray[np.int64]:
     found = np.empty(len(keys), np.int64)
     for start in range(0, len(keys), _CHUNK):
         stop = start + _CHUNK
@@ -80,7 +94,7 @@ def partitions_of(keys: Sequence[bytes], partitions: int) -> list[int]:
         joined = b"".join([keys[place] for place in places])
         rows = np.frombuffer(joined, np.uint8).reshape(len(places), length)
         for place, partition in zip(
-            places, partitions_of_rows(rows, partitions).tolist(), strict=True
+            places, _partitions_of_size(rows, partitions).tolist(), strict=True
         ):
             found[place] = partition
     return found

@@ -73,12 +73,3 @@ def inverse_propensity(numerator: int) -> int:
     4000000
     """
     return (MICRO * PROPENSITY_ONE + numerator // 2) // numerator
-
-
-def overlap_weight(numerator: int) -> int:
-    """Return 1 - propensity as a numerator over 2**32, for a propensity of `numerator` over 2**32.
-
-    >>> overlap_weight(PROPENSITY_ONE // 4) == PROPENSITY_ONE // 4 * 3
-    True
-    """
-    return PROPENSITY_ONE - numerator

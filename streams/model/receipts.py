@@ -18,11 +18,18 @@ Version 1 is 56 bytes, all integers unsigned and big-endian:
 The text is base64url without padding (RFC 4648, section 5): 75 characters, of which the last
 carries two zero bits. Only that spelling is accepted, so a text stands for one assignment.
 
-Version 2 has the first byte 2 and, between byte 39 and the MAC, what a contextual policy has seen
-of the request: three bytes for each entry of its vector that is not 0, except the intercept; an
-index of one byte and a value of two, signed, in 1 / 1,024. There are 1 to 32 of them, and each
-makes the text four characters longer: with six it has 99. A receipt without an entry is of
-version 1. The MAC always covers everything before it, and the first byte says what that is.
+Version 2 has the first byte 2 and, between byte 39 and the MAC, what else decided:
+
+    offset  bytes  field
+        40      1  n, the number of variants whose weights follow: 0, or 3 to 16
+        41      n  their weights in the order of the definition (`streams.model.variant_weights`)
+      41+n     3e  what a contextual policy has seen of the request: e entries of its vector, those
+                   that are not 0, except the intercept; an index of one byte and a value of two,
+                   signed, in 1 / 1,024; e is 0 to 32, and at least 1 if n is 0
+
+The text of ten weights has 90 characters, that of three and six entries 104. A receipt without
+weights and entries is of version 1. The MAC always covers everything before it, and the first byte
+says what that is.
 
 To check another implementation: with the secret 000102..1f (32 bytes) under key id 1,
 
@@ -33,9 +40,18 @@ has the receipt
 
     AQEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDUwCDcMcvE
 
-and with the entries 1024 at index 3 and -307 at index 5
+With the integer weights 32768, 16384 and 16384, the bytes of which are 10 20 20 (16 times the
+binary logarithms of 2, 4 and 4), the bytes between byte 39 and the MAC are 03 10 20 20:
 
-    AgEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgAMEAAX-zUtwEA2adjpsvnLqIq6UBaI
+    AgEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgAMQICACjfej0IL2VcLRzuLkAw3F
+
+With the entries 1024 at index 3 and -307 at index 5, and no weights, they are 00 03 0400 05 fecd:
+
+    AgEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgAADBAAF_s3BpYa0jSdNO27VQSFAV3tK
+
+With both they are 03 10 20 20 03 0400 05 fecd:
+
+    AgEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgAMQICADBAAF_s1ziYXc_9fIaxRvSipqGK_C
 """
 
 from __future__ import annotations
@@ -50,10 +66,11 @@ from typing import NamedTuple, Self
 
 from streams.model.errors import ConfigurationError, ReceiptError
 from streams.model.times import unit_hint
+from streams.model.variant_weights import MAX_WEIGHED
 from streams.model.vectors import ENTRY_BYTES, MAX_ENTRIES
 
 RECEIPT_LENGTH = 75
-"""Characters of a receipt without features, which nearly all are."""
+"""Characters of a receipt without weights and features."""
 
 CLOCK_SKEW_MS = 300_000
 """Largest lag of the clock of an observer behind that of the assigner: five minutes."""
@@ -68,12 +85,14 @@ TAG_BYTES = 17
 
 _PURPOSE_OF_TAGS = b"batch tag"  # of another purpose than receipts, so neither passes for the other
 _VERSION = 1
-_VERSION_WITH_FEATURES = 2
+_EXTENDED_VERSION = 2
 _BODY = struct.Struct(">BBQHIHIHIQI")
 _MAC_BYTES = 16
 _WHOLE = struct.Struct(f"{_BODY.format}Q8x")  # the MAC as what `open` takes of it
 _SIZE = _WHOLE.size
 _BODY_SIZE = _BODY.size
+_WEIGHTS_AT = _BODY_SIZE + 1
+_NUMBERS_OF_WEIGHTS = frozenset({0, *range(3, MAX_WEIGHED + 1)})
 _LOW = 0xFFFFFFFF
 _new_tuple = tuple.__new__  # half the time of calling the class, for what is done per click
 
@@ -81,7 +100,14 @@ _new_tuple = tuple.__new__  # half the time of calling the class, for what is do
 _TO_STANDARD = bytes.maketrans(b"-_+/", b"+/!!")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _PADDING = (b"", b"!", b"==", b"=")  # by length modulo 4, and no text has the length 1
-_LAST_CHARACTERS = frozenset("AEIMQUYcgkosw048")  # those whose lowest two bits are zero
+_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+# By length modulo 4: the bits of the last character that belong to no byte are zero.
+_LAST_CHARACTERS: tuple[frozenset[str], ...] = (
+    frozenset(_CHARACTERS),
+    frozenset(),
+    frozenset(_CHARACTERS[::16]),
+    frozenset(_CHARACTERS[::4]),
+)
 
 
 class Receipt(NamedTuple):
@@ -95,6 +121,10 @@ class Receipt(NamedTuple):
         assigned_at_ms: Time of the assignment, below 2**48.
         unit: 64-bit hash of the unit.
         attribution_window_s: Seconds during which observations count, below 2**32; 0 for no limit.
+        weights: Weights of all variants, packed (`streams.model.variant_weights`); empty where the
+            allocation is fixed, or has two variants or more than fit.
+        features: What a contextual policy has seen of the request, packed
+            (`streams.model.vectors`); empty under every other policy.
     """
 
     experiment: int
@@ -104,6 +134,8 @@ class Receipt(NamedTuple):
     assigned_at_ms: int
     unit: int
     attribution_window_s: int
+    weights: bytes = b""
+    features: bytes = b""
 
 
 class Keyring:
@@ -205,25 +237,23 @@ class Keyring:
     def __repr__(self) -> str:
         return f"Keyring(ids={list(self._states)})"
 
-    def sign(self, receipt: Receipt, features: bytes = b"") -> str:
-        """Return the receipt as the text that is the assignment id.
+    def sign(self, receipt: Receipt) -> str:
+        """Return the receipt as the text that is the assignment id."""
+        return _to_text(self.sign_bytes(receipt))
 
-        Args:
-            receipt: The content.
-            features: The packed vector a contextual policy has seen, see `streams.model.vectors`.
-        """
-        return _to_text(self.sign_bytes(receipt, features))
-
-    def sign_bytes(self, receipt: Receipt, features: bytes = b"") -> bytes:
+    def sign_bytes(self, receipt: Receipt) -> bytes:
         """Return the bytes that `sign` returns the text of."""
-        experiment, variant, propensity, allocation, assigned, unit, window = receipt
+        experiment, variant, propensity, allocation, assigned, unit, window, weights, features = (
+            receipt
+        )
+        is_extended = bool(weights or features)
         signer = self._chosen.get(experiment, self._signer) if self._chosen else self._signer
         state = self._states.get(signer)
         if state is None:  # taken out of the ring before its experiments were archived
             signer = self._signer
             state = self._states[signer]
         body = _BODY.pack(
-            _VERSION_WITH_FEATURES if features else _VERSION,
+            _EXTENDED_VERSION if is_extended else _VERSION,
             signer,
             experiment,
             variant,
@@ -235,13 +265,14 @@ class Keyring:
             unit,
             window,
         )
-        body += features
+        if is_extended:
+            body = b"".join((body, len(weights).to_bytes(), weights, features))
         state = state.copy()
         state.update(body)
         return body + state.digest()
 
     def macs(self, bodies: Iterable[bytes]) -> bytes:
-        """Return the MACs of receipts' first 40 bytes, one after the other.
+        """Return the MACs of receipts without their MACs, one after the other.
 
         Args:
             bodies: Each by a key that is here: its second byte is one of `ids`.
@@ -304,6 +335,10 @@ class Keyring:
             window,
             identity,
         ) = _WHOLE.unpack(raw if len(raw) == _SIZE else raw[:_BODY_SIZE] + raw[-_MAC_BYTES:])
+        weights = features = b""
+        if len(raw) != _SIZE:
+            features_at = _WEIGHTS_AT + raw[_BODY_SIZE]
+            weights, features = raw[_WEIGHTS_AT:features_at], raw[features_at:-_MAC_BYTES]
         state = self._states.get(key_id)
         if state is None:
             raise _refused("UNKNOWN_RECEIPT_KEY", f"no key {key_id} to verify the receipt with")
@@ -313,22 +348,23 @@ class Keyring:
             raise _refused("FORGED_RECEIPT", "the receipt was not signed by the key it names")
         allocation = allocation_high << 32 | allocation_low
         assigned = assigned_high << 32 | assigned_low
-        fields = (experiment, variant, propensity + 1, allocation, assigned, unit, window)
+        fields = (
+            experiment,
+            variant,
+            propensity + 1,
+            allocation,
+            assigned,
+            unit,
+            window,
+            weights,
+            features,
+        )
         return _new_tuple(Receipt, fields), identity
 
 
 def _entries(text: str) -> list[str]:
     lines = (line.partition("#")[0] for line in text.splitlines())
     return [part for line in lines if line.strip() for part in line.strip().split(",")]
-
-
-def features_of(text: str) -> bytes:
-    """Return the packed vector in a receipt that a keyring has verified; empty without one.
-
-    Raises:
-        ReceiptError: as `check_form`.
-    """
-    return _to_bytes(text)[_BODY_SIZE:-_MAC_BYTES]
 
 
 def check_attribution(receipt: Receipt, observed_at_ms: int) -> None:
@@ -395,12 +431,14 @@ def _to_bytes(text: str) -> bytes:
         raise _refused("MALFORMED_RECEIPT", f"the receipt is shorter than {_SIZE} bytes")
     if raw[0] == _VERSION:
         is_whole = len(raw) == _SIZE
-    elif raw[0] == _VERSION_WITH_FEATURES:
-        entries, rest = divmod(len(raw) - _SIZE, ENTRY_BYTES)
-        is_whole = not rest and 1 <= entries <= MAX_ENTRIES
+    elif raw[0] == _EXTENDED_VERSION:
+        n_weights = raw[_BODY_SIZE]
+        entries, rest = divmod(len(raw) - _SIZE - 1 - n_weights, ENTRY_BYTES)
+        is_whole = n_weights in _NUMBERS_OF_WEIGHTS and not rest and 0 <= entries <= MAX_ENTRIES
+        is_whole &= bool(n_weights or entries)
     else:
         raise _refused("UNKNOWN_RECEIPT_VERSION", f"version {raw[0]} of receipts is not known")
-    if not is_whole or text[-1] not in _LAST_CHARACTERS:
+    if not is_whole or text[-1] not in _LAST_CHARACTERS[len(text) % 4]:
         raise _refused("MALFORMED_RECEIPT", "the receipt is not spelled as it was given out")
     return raw
 

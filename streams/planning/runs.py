@@ -21,6 +21,7 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.statistics import RecommendedAction
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import PROPENSITY_PER_WEIGHT
+from streams.model.variant_weights import pack_weights
 from streams.planning.assumed import Assumed
 from streams.planning.fixed import Design
 from streams.planning.simulation import running_experiment, simulate
@@ -144,6 +145,7 @@ class _Values:
         weights: Sequence[int],
         generator: np.random.Generator,
     ) -> Tally:
+        packed = pack_weights(weights)
         for index, (count, weight) in enumerate(zip(assigned.tolist(), weights, strict=True)):
             if count:
                 values = self._assumed.draw(generator, self._means[index], count)
@@ -155,7 +157,14 @@ class _Values:
                     total_cubed=values.total_cubed,
                 )
                 propensity = weight * PROPENSITY_PER_WEIGHT
-                self._tallies[index] += weighted(count, {METRIC: sums}, propensity)
+                self._tallies[index] += weighted(
+                    count,
+                    {METRIC: sums},
+                    propensity,
+                    variant=index,
+                    weights=packed,
+                    n_variants=len(weights),
+                )
         return Tally(variants=dict(enumerate(self._tallies)))
 
 

@@ -13,10 +13,10 @@ DEFAULT_FLOOR = 0.01
 """Smallest share under an adaptive policy: 1 %, or a tenth of an equal share if that is less.
 
 It is a price for certainty. On ten arms with click rates of 1 % to 10 %, Thompson sampling loses 91
-clicks in 20,000 units without a floor, 196 with this one, and 100 with a tenth of it. But a
-confidence sequence of three and more variants under moving weights has to reckon with the largest
-1 / propensity: this floor lets it tell 10 % from 5 % after 63,000 units, and a tenth of it after
-630,000.
+clicks in 20,000 units without a floor, 196 with this one, and 100 with a tenth of it. But who
+starves a variant is slow to learn that it is worse, and where variants have to be compared by
+1 / propensity (`Weighting.INVERSE`), the largest decides: this floor lets a confidence sequence
+tell 10 % from 5 % after 63,000 units, and a tenth of it after 630,000.
 """
 
 FLOOR_HOLD_UNITS = 100

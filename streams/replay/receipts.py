@@ -102,13 +102,13 @@ class ReceiptLog:
             experiment = experiments.get(group.experiment)
             if experiment is None or not group.repeatable:
                 continue
-            for place, receipt, features in _receipts(group, experiment):
+            for place, receipt in _receipts(group, experiment):
                 if place in seen:
                     continue
                 if len(seen) >= _MAX_SEEN:
                     seen.clear()
                 seen.add(place)
-                chunk.setdefault(place, self._keyring.sign_bytes(receipt, features))
+                chunk.setdefault(place, self._keyring.sign_bytes(receipt))
 
 
 def _assigning(reading: Reading) -> dict[int, Experiment]:
@@ -122,10 +122,8 @@ def _assigning(reading: Reading) -> dict[int, Experiment]:
     }
 
 
-def _receipts(
-    group: ImpressionGroup, experiment: Experiment
-) -> Iterator[tuple[Place, Receipt, bytes]]:
-    """Yield where the receipts of a group are kept, what they say, and their features."""
+def _receipts(group: ImpressionGroup, experiment: Experiment) -> Iterator[tuple[Place, Receipt]]:
+    """Yield where the receipts of a group are kept, and what they say."""
     n_variants = len(experiment.definition.variants)
     window_s = experiment.definition.config.attribution_window
     remembered = {phase: is_remembered(experiment, phase) for phase in Phase}
@@ -142,10 +140,11 @@ def _receipts(
             group.assigned_at_ms[row],
             unit,
             window_s,
+            group.weights[row] if group.weights else b"",
+            group.features[row] if group.features else b"",
         )
-        features = group.features[row] if group.features else b""
         for each in (unit, *aliases):
-            yield Place(experiment.id, phase, each), receipt, features
+            yield Place(experiment.id, phase, each), receipt
 
 
 def _aliases(contexts: Sequence[str], row: int) -> Sequence[int]:

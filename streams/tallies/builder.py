@@ -17,6 +17,7 @@ from streams.tallies.cell import (
     cohorts_at,
 )
 from streams.tallies.cohorts import ByCohort, Cohort
+from streams.tallies.fields import Chance
 from streams.tallies.freezing import (
     BINARY,
     CUBED,
@@ -27,6 +28,8 @@ from streams.tallies.freezing import (
     SQUARED,
     TOTAL,
     UNITS,
+    MetricKey,
+    ProductKey,
     grams,
     metric_tallies,
     moments_of,
@@ -34,7 +37,7 @@ from streams.tallies.freezing import (
     unit_sums,
 )
 from streams.tallies.periods import PeriodSums, tick_of
-from streams.tallies.plan import Pair
+from streams.tallies.plan import PLAIN, Plan
 
 _NEVER = 1 << 63
 _NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
@@ -49,14 +52,16 @@ _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
 class CellBuilder:
     """Sums over the events since the last cell of one experiment and partition.
 
-    They are kept by propensity, and units with features by context (`streams.tallies.freezing`).
+    They are kept by chance, and units with features by context (`streams.tallies.freezing`).
 
     Args:
         experiment: The experiment as a 64-bit number.
         source, partition: Where the events come from.
         cell: The newest cell, from which to go on; None if there is none.
+        plan: Says of which metrics sums by pair are kept, and among how many variants.
 
     Attributes:
+        plan: As given; to be set before the first event is added.
         folded: Offset up to which events were in `cell` when it was handed over; -1 without one.
         cell: The newest cell; None before the first `freeze`.
     """
@@ -83,13 +88,14 @@ class CellBuilder:
         "_unremembered",
         "cell",
         "folded",
+        "plan",
     )
 
     _first_at_ms: int
     _last_at_ms: int
-    _units: dict[tuple[int, int], int]
-    _metrics: dict[tuple[int, int, str], list[int]]
-    _ones: dict[tuple[int, int, str], int]  # new units whose first value is 1, as most have
+    _units: dict[Chance, int]
+    _metrics: dict[MetricKey, list[int]]
+    _ones: dict[MetricKey, int]  # new units whose first value is 1, as most have
     _contexts: dict[tuple[int, Vector], int]
     _rewards: dict[tuple[int, str, Vector], int]
     _conversions: dict[tuple[int, str, Vector], int]
@@ -97,14 +103,20 @@ class CellBuilder:
     _most_events: int
     _full_units: int
     _unremembered: int
-    _products: dict[tuple[int, int, Pair], list[int]]
+    _products: dict[ProductKey, list[int]]
     _periods: PeriodSums
     _late: int
     _cohorts: dict[Cohort, CellBuilder]
 
     def __init__(
-        self, experiment: int, source: Source, partition: int, cell: Cell | None = None
+        self,
+        experiment: int,
+        source: Source,
+        partition: int,
+        cell: Cell | None = None,
+        plan: Plan = PLAIN,
     ) -> None:
+        self.plan = plan
         self._place = (experiment, source, partition)
         self.cell = cell
         self.folded = -1 if cell is None else cell.last_offset
@@ -113,7 +125,7 @@ class CellBuilder:
     def add_units(
         self,
         offset: int,
-        units: Mapping[tuple[int, int], int],
+        units: Mapping[Chance, int],
         first_at_ms: int,
         last_at_ms: int,
         contexts: Mapping[tuple[int, Vector], int] = _NOTHING,
@@ -122,7 +134,7 @@ class CellBuilder:
 
         Args:
             offset: Offset of the record.
-            units: How many units, by (variant, propensity).
+            units: How many units, by chance.
             first_at_ms, last_at_ms: Times of the oldest and the newest of their assignments.
             contexts: How many of them have features, by (variant, vector).
         """
@@ -138,7 +150,7 @@ class CellBuilder:
     def add_value(
         self,
         offset: int,
-        key: tuple[int, int, str],
+        key: MetricKey,
         before: int | None,
         value: int,
         at_ms: int,
@@ -149,7 +161,7 @@ class CellBuilder:
 
         Args:
             offset: Offset of the record.
-            key: Variant, propensity and metric.
+            key: Chance and metric.
             before: What the unit's value was before it, in micro-units; None if it had none.
             value: What the observation adds to it, in micro-units.
             at_ms: Time of the observation.
@@ -191,16 +203,16 @@ class CellBuilder:
         if observed == MICRO or not observed:
             sums[BINARY] += 1
         if vector is not None:
-            variant, _, metric = key
+            variant, metric = key[0], key[-1]
             reward = variant, metric, vector
             self._rewards[reward] = self._rewards.get(reward, 0) + value
             self._conversions[reward] = self._conversions.get(reward, 0) + converted
 
-    def add_product(self, key: tuple[int, int, Pair], changes: Sequence[int]) -> None:
+    def add_product(self, key: ProductKey, changes: Sequence[int]) -> None:
         """Add to the products of a pair what the observation that was just added changes of them.
 
         Args:
-            key: Variant, propensity and pair.
+            key: Chance and pair.
             changes: By how much x * y of the unit has changed, in micro-units squared, and x**2 * y
                 and x * y**2, in micro-units cubed.
         """
@@ -231,7 +243,7 @@ class CellBuilder:
     def add_first_values(
         self,
         offset: int,
-        keys: Sequence[tuple[int, int, str]],
+        keys: Sequence[MetricKey],
         values: Sequence[int],
         times_ms: Sequence[int],
         observed: Sequence[int] | None = None,
@@ -240,15 +252,15 @@ class CellBuilder:
 
         Args:
             offset: Offset of the last record.
-            keys: Variant, propensity and metric of each.
+            keys: Chance and metric of each.
             values: What the observations add, in micro-units.
             times_ms: Times of the observations.
             observed: The observations, where they add something else.
         """
         # All of it before any of it is added: what fails must leave nothing behind.
         first_at_ms, last_at_ms = min(times_ms), max(times_ms)
-        ones: dict[tuple[int, int, str], int] = {}
-        added: dict[tuple[int, int, str], list[int]] = {}
+        ones: dict[MetricKey, int] = {}
+        added: dict[MetricKey, list[int]] = {}
         for key, value in zip(keys, values, strict=True):
             if value == MICRO:  # most are: one number stands for all sums
                 ones[key] = ones.get(key, 0) + 1
@@ -307,7 +319,7 @@ class CellBuilder:
         """Return the sums of a cohort; units and values are added to them as to those of all."""
         sums = self._cohorts.get(cohort)
         if sums is None:
-            sums = self._cohorts[cohort] = CellBuilder(*self._place)
+            sums = self._cohorts[cohort] = CellBuilder(*self._place, plan=self.plan)
         return sums
 
     def add_crossed(self, offset: int, count: int) -> None:
@@ -384,10 +396,11 @@ class CellBuilder:
 
     def _variants(self, known: Mapping[int, VariantTally]) -> dict[int, VariantTally]:
         """Return tallies of variants with all that was added to them."""
-        units, matrices = unit_sums(self._units, known), grams(self._contexts, known)
+        plan = self.plan
+        units, matrices = unit_sums(self._units, known, plan), grams(self._contexts, known)
         moments, positive_moments = moments_of(self._rewards), moments_of(self._conversions)
-        metrics = metric_tallies(self._metrics, self._ones, moments, positive_moments, known)
-        products = product_tallies(self._products, known)
+        metrics = metric_tallies(self._metrics, self._ones, moments, positive_moments, known, plan)
+        products = product_tallies(self._products, known, plan)
         periods = self._periods.freeze({variant: old.periods for variant, old in known.items()})
         moved = {
             variant

@@ -1,7 +1,8 @@
 """What is counted: integers that are only ever added.
 
-Every unit counts by itself, with the weight w = 1 / propensity, and with the *overlap weight*
-v = 1 - propensity: of two variants, the propensity of the other one.
+Every unit counts by itself, with the weight w = 1 / propensity, and, in the comparison of its
+variant with each other one, with the *overlap weight* v of the pair, for which the weights of all
+variants at its assignment must be known (`streams.model.variant_weights`).
 
 A *cell* holds what one source partition has told about one experiment, and the offset up to which
 it has done so. The newest cells of all partitions, added up, are the *tally* of the experiment.
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import reduce
+from itertools import zip_longest
 from operator import add, attrgetter
 from typing import Any
 
@@ -26,10 +28,12 @@ from streams.tallies.fields import (
     MERGE,
     FieldTable,
     Statistic,
+    SumField,
     Weight,
     add_named,
     entries,
     summed,
+    summed_by_pair,
 )
 from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair
@@ -53,7 +57,8 @@ class MetricTally:
         total_squared: Sum of x**2, in micro-units squared.
         weighted_total: Sum of w * x; both factors in micro-units.
         weighted_total_squared: Sum of (w * x)**2; micro-units to the 4th.
-        overlap_total: Sum of v * x; v as a numerator over 2**32, x in micro-units.
+        overlap_total: By the other variant of a pair, sum of v * x; v as a numerator over 2**32, x
+            in micro-units. Empty unless the metric is declared.
         overlap_cross: Sum of v**2 * x; likewise.
         overlap_total_squared: Sum of (v * x)**2; likewise.
         weighted_cross: Sum of w**2 * x; micro-units to the 3rd.
@@ -73,16 +78,20 @@ class MetricTally:
     total_squared: int = summed(Statistic.SQUARE)
     weighted_total: int = summed(Statistic.VALUE, Weight.INVERSE)
     weighted_total_squared: int = summed(Statistic.SQUARE, Weight.INVERSE_SQUARED)
-    overlap_total: int = summed(Statistic.VALUE, Weight.OVERLAP)
-    overlap_cross: int = summed(Statistic.VALUE, Weight.OVERLAP_SQUARED)
-    overlap_total_squared: int = summed(Statistic.SQUARE, Weight.OVERLAP_SQUARED)
+    overlap_total: tuple[int, ...] = summed_by_pair(Statistic.VALUE, Weight.OVERLAP)
+    overlap_cross: tuple[int, ...] = summed_by_pair(Statistic.VALUE, Weight.OVERLAP_SQUARED)
+    overlap_total_squared: tuple[int, ...] = summed_by_pair(
+        Statistic.SQUARE, Weight.OVERLAP_SQUARED
+    )
     weighted_cross: int = summed(Statistic.VALUE, Weight.INVERSE_SQUARED)
     binary_observations: int = summed(Statistic.BINARY)
     positive_units: int = summed(Statistic.POSITIVE)
     surplus_weighted_total: int = summed(Statistic.SURPLUS, Weight.INVERSE)
     surplus_weighted_cross: int = summed(Statistic.SURPLUS, Weight.INVERSE_SQUARED)
-    surplus_overlap_total: int = summed(Statistic.SURPLUS, Weight.OVERLAP)
-    surplus_overlap_cross: int = summed(Statistic.SURPLUS, Weight.OVERLAP_SQUARED)
+    surplus_overlap_total: tuple[int, ...] = summed_by_pair(Statistic.SURPLUS, Weight.OVERLAP)
+    surplus_overlap_cross: tuple[int, ...] = summed_by_pair(
+        Statistic.SURPLUS, Weight.OVERLAP_SQUARED
+    )
     total_cubed: int = summed(Statistic.CUBE)
     moment: tuple[int, ...] = entries()
     positive_moment: tuple[int, ...] = entries()
@@ -100,13 +109,18 @@ class MetricTally:
         sums = METRIC_FIELDS.by_use(self)
         sums[Statistic.SURPLUS, Weight.ONE] = self.total - MICRO * self.positive_units
 
-        def value(weight: Weight) -> int:
-            return sums[Statistic.VALUE, weight] - sums[Statistic.SURPLUS, weight]
+        def value(each: SumField) -> int | tuple[int, ...]:
+            total, surplus = (
+                sums[statistic, each.weight] for statistic in (Statistic.VALUE, Statistic.SURPLUS)
+            )
+            scale = MICRO ** (_POWERS[each.statistic] - 1)  # x**2 = x**3 = x for 0 and 1
+            if each.is_by_pair:
+                changes = zip_longest(total, surplus, fillvalue=0)
+                return tuple(scale * (entry - beyond) for entry, beyond in changes)
+            return scale * (total - surplus)  # type: ignore[no-any-return]  # an integer
 
         changed: dict[str, Any] = {
-            each.name: MICRO ** (_POWERS[each.statistic] - 1) * value(each.weight)
-            for each in METRIC_FIELDS.sums  # x**2 = x**3 = x for 0 and 1
-            if each.statistic in _POWERS
+            each.name: value(each) for each in METRIC_FIELDS.sums if each.statistic in _POWERS
         }
         moment = tuple(MICRO * entry for entry in self.positive_moment)
         return replace(self, moment=moment, **changed)
@@ -118,6 +132,7 @@ class MetricTally:
 
 METRIC_FIELDS = FieldTable(MetricTally)
 _POWERS = {Statistic.VALUE: 1, Statistic.SQUARE: 2, Statistic.CUBE: 3}
+_NO_SURPLUS = METRIC_FIELDS.values(MetricTally())
 _SURPLUS = METRIC_FIELDS.places(Statistic.SURPLUS)
 (_OBSERVATIONS,) = METRIC_FIELDS.places(Statistic.OBSERVATIONS)
 (_BINARY,) = METRIC_FIELDS.places(Statistic.BINARY)
@@ -127,7 +142,7 @@ def without_surplus(sums: list[Any]) -> list[Any]:
     """Set the sums of surplus to 0 unless every observation is 0 or 1, and return the sums."""
     if sums[_OBSERVATIONS] != sums[_BINARY]:
         for place in _SURPLUS:
-            sums[place] = 0
+            sums[place] = _NO_SURPLUS[place]
     return sums
 
 
@@ -138,16 +153,21 @@ class ProductTally:
     Attributes:
         total: Sum of x * y, x and y being a unit's values, in micro-units squared.
         weighted_total: Sum of w**2 * x * y, in micro-units to the 4th.
-        overlap_total: Sum of v**2 * x * y; v as a numerator over 2**32.
+        overlap_total: By the other variant of a pair, sum of v**2 * x * y; v as a numerator over
+            2**32.
         first_squared: Sum of x**2 * y, in micro-units cubed.
         second_squared: Sum of x * y**2, likewise.
     """
 
     total: int = summed(Statistic.VALUE)
     weighted_total: int = summed(Statistic.VALUE, Weight.INVERSE_SQUARED)
-    overlap_total: int = summed(Statistic.VALUE, Weight.OVERLAP_SQUARED)
+    overlap_total: tuple[int, ...] = summed_by_pair(Statistic.VALUE, Weight.OVERLAP_SQUARED)
     first_squared: int = summed(Statistic.SQUARE)
     second_squared: int = summed(Statistic.CUBE)
+
+    def exchanged(self) -> ProductTally:
+        """Return the products of y and x."""
+        return replace(self, first_squared=self.second_squared, second_squared=self.first_squared)
 
     def __add__(self, other: ProductTally) -> ProductTally:
         return PRODUCT_FIELDS.new(*PRODUCT_FIELDS.added(self, other))
@@ -164,7 +184,8 @@ class VariantTally:
         units: Units assigned.
         weight: Sum of w over them, in micro-units.
         weight_squared: Sum of w**2, in micro-units squared.
-        overlap: Sum of v over them, in 1 / 2**32.
+        overlap: By the other variant of a pair, sum of v over them, in 1 / 2**32; the entry of the
+            variant itself is half the units whose weights are known.
         overlap_squared: Sum of v**2, in 1 / 2**64.
         gram: As in `LinearTally`, of the units with features; empty without any.
         metrics: Every metric observed, by name, in order of the names.
@@ -176,8 +197,8 @@ class VariantTally:
     units: int = summed(Statistic.UNITS)
     weight: int = summed(Statistic.UNITS, Weight.INVERSE)
     weight_squared: int = summed(Statistic.UNITS, Weight.INVERSE_SQUARED)
-    overlap: int = summed(Statistic.UNITS, Weight.OVERLAP)
-    overlap_squared: int = summed(Statistic.UNITS, Weight.OVERLAP_SQUARED)
+    overlap: tuple[int, ...] = summed_by_pair(Statistic.UNITS, Weight.OVERLAP)
+    overlap_squared: tuple[int, ...] = summed_by_pair(Statistic.UNITS, Weight.OVERLAP_SQUARED)
     gram: tuple[int, ...] = entries()
     metrics: Mapping[str, MetricTally] = field(default_factory=dict, metadata={ADD: add_named})
     products: Mapping[Pair, ProductTally] = field(default_factory=dict, metadata={ADD: add_named})

@@ -6,6 +6,16 @@ A field of a tally is declared once, with its statistic and its weight, where it
 
 It is the sum over units of statistic times weight. Adding and merging tallies, counting into them,
 and their records (`streams.wire.cells`) follow from that.
+
+Some weights belong to a pair of variants: what a unit of variant a counts in the comparison with b
+(`PAIR_WEIGHTS`). A sum of them is declared with `summed_by_pair`, in the tally of a, and has an
+entry for every variant b, its own included:
+
+    overlap_total: tuple[int, ...] = summed_by_pair(Statistic.VALUE, Weight.OVERLAP)
+
+Entry b in the tally of a is the sum for the ordered pair (a, b). Sums by pair are kept of units
+whose receipts say the weights of all variants, of at most `MAX_WEIGHED` variants, and of declared
+metrics; of others they are empty.
 """
 
 from __future__ import annotations
@@ -17,13 +27,14 @@ from functools import lru_cache
 from operator import add, attrgetter
 from typing import Any, Generic, TypeVar
 
-from streams.model.quantities import MICRO, inverse_propensity, overlap_weight
+from streams.model.quantities import MICRO, inverse_propensity
+from streams.model.variant_weights import overlap_weights
 from streams.tallies.linear import add_entries
 
 TallyT = TypeVar("TallyT")
 KeyT = TypeVar("KeyT", bound=Any)
 
-_PROPENSITIES_REMEMBERED = 4_096
+_CHANCES_REMEMBERED = 4_096
 
 
 class Statistic(IntEnum):
@@ -48,7 +59,10 @@ class Statistic(IntEnum):
 
 
 class Weight(IntEnum):
-    """What a unit is weighted by, p being its propensity; a place in `unit_weights`."""
+    """What a unit is weighted by, p being its propensity; a place in `unit_weights`.
+
+    Those of `PAIR_WEIGHTS` have an entry for every variant b of the experiment, in their order.
+    """
 
     ONE = 0
     """1."""
@@ -57,9 +71,17 @@ class Weight(IntEnum):
     INVERSE_SQUARED = 2
     """1 / p**2, in micro-units squared."""
     OVERLAP = 3
-    """1 - p, as a numerator over 2**32."""
+    """h / p with the overlap h of the variants of the pair, as a numerator over 2**32; 1/2 for the
+    unit's own variant (`streams.model.variant_weights`)."""
     OVERLAP_SQUARED = 4
-    """(1 - p)**2, as a numerator over 2**64."""
+    """(h / p)**2, as a numerator over 2**64."""
+
+
+PAIR_WEIGHTS = frozenset({Weight.OVERLAP, Weight.OVERLAP_SQUARED})
+"""Weights of pairs of variants; the others are of a unit alone."""
+
+UnitWeights = Sequence[Any]
+"""Weights of a unit, or sums of them, by `Weight`: an integer, or those of all pairs."""
 
 
 Statistics = Sequence[int]
@@ -87,15 +109,26 @@ OF_ONE: Statistics = (1, 1, MICRO, MICRO * MICRO, 1, 1, 0, MICRO**3)
 _COUNTS = frozenset({Statistic.UNITS, Statistic.OBSERVATIONS, Statistic.BINARY, Statistic.POSITIVE})
 
 
-@lru_cache(maxsize=_PROPENSITIES_REMEMBERED)
-def unit_weights(propensity: int) -> tuple[int, int, int, int, int]:
-    """Return the weights of units of one propensity, by `Weight`.
+Chance = tuple[int, int, bytes]
+"""What the weights of a unit follow from: the index of its variant, its propensity as a numerator
+over 2**32 in 1..2**32, and the weights of all variants, packed, or empty where the receipt has none
+(`streams.model.variant_weights`)."""
+
+
+@lru_cache(maxsize=_CHANCES_REMEMBERED)
+def unit_weights(
+    variant: int, propensity: int, weights: bytes = b"", n_variants: int = 0
+) -> UnitWeights:
+    """Return the weights of units, by `Weight`.
 
     Args:
-        propensity: Numerator over 2**32, in 1..2**32.
+        variant, propensity, weights: As in `Chance`.
+        n_variants: Variants of the experiment; 0 where no sums by pair are kept.
     """
-    inverse, overlap = inverse_propensity(propensity), overlap_weight(propensity)
-    return 1, inverse, inverse * inverse, overlap, overlap * overlap
+    inverse = inverse_propensity(propensity)
+    overlap = overlap_weights(variant, propensity, weights, n_variants)
+    squared = tuple([weight * weight for weight in overlap])
+    return 1, inverse, inverse * inverse, overlap, squared
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +145,11 @@ class SumField:
     weight: Weight
 
     @property
+    def is_by_pair(self) -> bool:
+        """Whether there is an entry for every other variant."""
+        return self.weight in PAIR_WEIGHTS
+
+    @property
     def is_count(self) -> bool:
         """Whether the sum is of units or observations, and so fits 64 bits."""
         return self.weight is Weight.ONE and self.statistic in _COUNTS
@@ -123,6 +161,14 @@ _SUM, _ENTRIES, ADD, MERGE = "sum", "entries", "add", "merge"  # of the metadata
 def summed(statistic: Statistic, weight: Weight = Weight.ONE) -> int:
     """Declare a field of a tally: the sum over units of a statistic times a weight."""
     return field(default=0, metadata={_SUM: (statistic, weight), ADD: add})
+
+
+def summed_by_pair(statistic: Statistic, weight: Weight) -> tuple[int, ...]:
+    """Declare a field of a tally: the sums over units of a statistic times a weight of pairs.
+
+    Entry b is the sum of the pair of the tally's variant and variant b; empty for none.
+    """
+    return field(default=(), metadata={_SUM: (statistic, weight), ADD: add_entries})
 
 
 def entries(*, are_counts: bool = False) -> tuple[int, ...]:
@@ -165,20 +211,18 @@ class FieldTable(Generic[TallyT]):
         if names[: len(first)] != first:
             raise TypeError(f"the fields of {cls.__name__} are not in the order of their kinds")
         self.new: Callable[..., TallyT] = maker_of(cls)
-        self.values: Callable[[TallyT], tuple[int, ...]] = attrgetter(
+        self.values: Callable[[TallyT], tuple[Any, ...]] = attrgetter(
             *[each.name for each in self.sums]
         )
         self.added: Callable[[TallyT, TallyT], list[Any]] = _addition(declared)
-        self.plus: Callable[[Sequence[int], Statistics, Sequence[int]], list[int]] = _plus(
-            self.sums
-        )
+        self.plus: Callable[[Sequence[Any], Statistics, UnitWeights], list[Any]] = _plus(self.sums)
 
     def places(self, statistic: Statistic) -> tuple[int, ...]:
         """Return the places of the sums of a statistic."""
         return tuple(n for n, each in enumerate(self.sums) if each.statistic is statistic)
 
-    def by_use(self, tally: TallyT) -> dict[tuple[Statistic, Weight], int]:
-        """Return the sums of a tally by statistic and weight."""
+    def by_use(self, tally: TallyT) -> dict[tuple[Statistic, Weight], Any]:
+        """Return the sums of a tally by statistic and weight: integers, or entries by pair."""
         uses = ((each.statistic, each.weight) for each in self.sums)
         return dict(zip(uses, self.values(tally), strict=True))
 
@@ -212,10 +256,13 @@ def _addition(declared: Sequence[Field[Any]]) -> Callable[[Any, Any], list[Any]]
     return compiled("left, right", [f"return [{', '.join(terms)}]"], **functions)
 
 
-def _plus(sums: Sequence[SumField]) -> Callable[..., list[int]]:
+def _plus(sums: Sequence[SumField]) -> Callable[..., list[Any]]:
     """Return a function that adds statistics times weights to sums."""
     terms = [
-        f"a{place} + s{each.statistic:d} * w{each.weight:d}" for place, each in enumerate(sums)
+        f"plus_entries(a{place}, s{each.statistic:d}, w{each.weight:d})"
+        if each.is_by_pair
+        else f"a{place} + s{each.statistic:d} * w{each.weight:d}"
+        for place, each in enumerate(sums)
     ]
     return compiled(
         "sums, statistics, weights",
@@ -225,7 +272,17 @@ def _plus(sums: Sequence[SumField]) -> Callable[..., list[int]]:
             "".join(f"w{each:d}, " for each in Weight) + "= weights",
             f"return [{', '.join(terms)}]",
         ],
+        plus_entries=plus_entries,
     )
+
+
+def plus_entries(sums: tuple[int, ...], factor: int, weights: Sequence[int]) -> tuple[int, ...]:
+    """Return sums by pair with those of units added whose statistics sum to `factor`."""
+    if not weights or (sums and not factor):
+        return sums
+    if not sums:  # also of the factor 0: zeros and not nothing, however units are put together
+        return tuple([factor * weight for weight in weights])
+    return tuple([a + factor * weight for a, weight in zip(sums, weights, strict=True)])
 
 
 def add_named(left: Mapping[KeyT, TallyT], right: Mapping[KeyT, TallyT]) -> Mapping[KeyT, TallyT]:

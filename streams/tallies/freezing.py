@@ -1,7 +1,7 @@
 """Sums of new events, added to the tallies of a cell.
 
-Events are summed by propensity first, so the weights, which are the same for all units with the
-same propensity, are multiplied in once per batch: sum(w * x) = w * sum(x), exactly. So are the
+Events are summed by `Chance` first, so the weights, which are the same for all units with the same
+chance, are multiplied in once per batch: sum(w * x) = w * sum(x), exactly. So are the
 products of features, which are the same for all units of a variant in one context.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
@@ -22,13 +22,20 @@ from streams.tallies.cell import (
     VariantTally,
     without_surplus,
 )
-from streams.tallies.fields import OF_ONE, Statistics, statistics, unit_weights
+from streams.tallies.fields import (
+    OF_ONE,
+    Chance,
+    Statistics,
+    plus_entries,
+    statistics,
+    unit_weights,
+)
 from streams.tallies.linear import LinearSums, add_entries
-from streams.tallies.plan import Pair
+from streams.tallies.plan import Pair, Plan
 
 N_SUMS = 7
 UNITS, FURTHER, TOTAL, SQUARED, POSITIVE, BINARY, CUBED = range(N_SUMS)
-"""Places in the sums over the values of one propensity: units and their further observations, their
+"""Places in the sums over the values of one chance: units and their further observations, their
 values, the squares of these, units above 0, observations that are 0 or 1, cubes of the values."""
 
 N_PRODUCTS = 3
@@ -36,6 +43,12 @@ N_PRODUCTS = 3
 
 Metric = tuple[int, str]
 """Variant and name of a metric."""
+
+MetricKey = tuple[int, int, bytes, str]
+"""The three of a `Chance`, and the name of a metric."""
+
+ProductKey = tuple[int, int, bytes, Pair]
+"""The three of a `Chance`, and a pair of metrics."""
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 
@@ -45,16 +58,18 @@ _NO_PRODUCT = ProductTally()
 
 
 def unit_sums(
-    units: Mapping[tuple[int, int], int], known: Mapping[int, VariantTally]
-) -> dict[int, list[int]]:
+    units: Mapping[Chance, int], known: Mapping[int, VariantTally], plan: Plan
+) -> dict[int, list[Any]]:
     """Return the sums of the variants that have new units, in the order of their fields.
 
     Args:
-        units: How many new units, by variant and propensity.
+        units: How many new units, by chance.
         known: The tallies so far.
+        plan: The plan of the experiment.
     """
+    n_compared = plan.n_compared
     weights = _summed_weights(
-        (variant, propensity, count) for (variant, propensity), count in units.items()
+        (chance[0], chance, n_compared, count) for chance, count in units.items()
     )
     return {
         variant: VARIANT_FIELDS.plus(
@@ -65,27 +80,40 @@ def unit_sums(
 
 
 def metric_tallies(
-    values: Mapping[tuple[int, int, str], Sequence[int]],
-    ones: Mapping[tuple[int, int, str], int],
+    values: Mapping[MetricKey, Sequence[int]],
+    ones: Mapping[MetricKey, int],
     moments: Mapping[Metric, tuple[int, ...]],
     positive_moments: Mapping[Metric, tuple[int, ...]],
     known: Mapping[int, VariantTally],
+    plan: Plan,
 ) -> dict[int, dict[str, MetricTally]]:
     """Return the metrics that have new values, by variant and name.
 
     Args:
-        values: Sums over new values, by variant, propensity and metric.
+        values: Sums over new values, by chance and metric.
         ones: New units whose only value is 1, likewise.
         moments, positive_moments: What the values add to the fields of these names.
         known: The tallies so far.
+        plan: The plan of the experiment; of what it does not declare no sums by pair are kept.
     """
-    found: dict[Metric, list[int]] = {}
-    for (variant, propensity, name), sums in values.items():
+    found: dict[Metric, list[Any]] = {}
+    n_compared = dict.fromkeys(plan.declared, plan.n_compared)
+    for (variant, propensity, packed, name), sums in values.items():
         key = variant, name
         total = found.get(key) or METRIC_FIELDS.values(_metric(known, key))
-        found[key] = METRIC_FIELDS.plus(total, _statistics(sums), unit_weights(propensity))
+        found[key] = METRIC_FIELDS.plus(
+            total,
+            _statistics(sums),
+            unit_weights(variant, propensity, packed, n_compared.get(name, 0)),
+        )
     weights = _summed_weights(
-        ((variant, name), propensity, count) for (variant, propensity, name), count in ones.items()
+        (
+            (variant, name),
+            (variant, propensity, packed),
+            n_compared.get(name, 0),
+            count,
+        )
+        for (variant, propensity, packed, name), count in ones.items()
     )
     for key, summed in weights.items():
         total = found.get(key) or METRIC_FIELDS.values(_metric(known, key))
@@ -105,24 +133,25 @@ def metric_tallies(
 
 
 def product_tallies(
-    products: Mapping[tuple[int, int, Pair], Sequence[int]], known: Mapping[int, VariantTally]
+    products: Mapping[ProductKey, Sequence[int]], known: Mapping[int, VariantTally], plan: Plan
 ) -> dict[int, dict[Pair, ProductTally]]:
     """Return the products of the variants that have new ones, in order of their pairs.
 
     Args:
-        products: Changes of sums of products, by variant, propensity and pair.
+        products: Changes of sums of products, by chance and pair.
         known: The tallies so far.
+        plan: The plan of the experiment.
     """
     found: dict[int, dict[Pair, ProductTally]] = {}
-    for (variant, propensity, pair), (total, first_squared, second_squared) in products.items():
+    for (variant, propensity, packed, pair), changes in products.items():
         sums = found.get(variant)
         if sums is None:
             sums = found[variant] = dict(known.get(variant, _NOBODY).products)
         before = PRODUCT_FIELDS.values(sums.get(pair, _NO_PRODUCT))
+        total, first_squared, second_squared = changes
         changed = statistics(value=total, square=first_squared, cube=second_squared)
-        sums[pair] = PRODUCT_FIELDS.new(
-            *PRODUCT_FIELDS.plus(before, changed, unit_weights(propensity))
-        )
+        weights = unit_weights(variant, propensity, packed, plan.n_compared)
+        sums[pair] = PRODUCT_FIELDS.new(*PRODUCT_FIELDS.plus(before, changed, weights))
     return {variant: dict(sorted(sums.items())) for variant, sums in found.items()}
 
 
@@ -153,7 +182,7 @@ def moments_of(values: Mapping[tuple[int, str, Vector], int]) -> dict[Metric, tu
 
 
 def _statistics(sums: Sequence[int]) -> Statistics:
-    """Return the statistics of the values of one propensity."""
+    """Return the statistics of the values of one chance."""
     units, further, total, squared, positive, binary, cubed = sums
     observations = units + further
     # What is not binary has no surplus in the end.
@@ -161,31 +190,36 @@ def _statistics(sums: Sequence[int]) -> Statistics:
     return units, observations, total, squared, binary, positive, surplus, cubed
 
 
-def _summed_weights(units: Iterable[tuple[KeyT, int, int]]) -> dict[KeyT, list[int]]:
+def _summed_weights(
+    units: Iterable[tuple[KeyT, Chance, int, int]],
+) -> dict[KeyT, list[Any]]:
     """Return the sums of `unit_weights` by key.
 
     Args:
-        units: Keys, each with a propensity and how many units have it.
+        units: Keys, each with a chance, the variants among which sums by pair are kept, and how
+            many units have it.
     """
-    found: dict[KeyT, list[int]] = {}
-    for key, propensity, count in units:
-        one, inverse, inverse_squared, overlap, overlap_squared = unit_weights(propensity)
+    found: dict[KeyT, list[Any]] = {}
+    for key, (variant, propensity, packed), n_variants, count in units:
+        one, inverse, inverse_squared, overlap, overlap_squared = unit_weights(
+            variant, propensity, packed, n_variants
+        )
         sums = found.get(key)
         if sums is None:
             found[key] = [
                 one * count,
                 inverse * count,
                 inverse_squared * count,
-                overlap * count,
-                overlap_squared * count,
+                plus_entries((), count, overlap),
+                plus_entries((), count, overlap_squared),
             ]
             continue
-        # For every propensity of every metric: a loop takes twice as long.
+        # For every chance of every metric: a loop takes twice as long.
         sums[0] += one * count
         sums[1] += inverse * count
         sums[2] += inverse_squared * count
-        sums[3] += overlap * count
-        sums[4] += overlap_squared * count
+        sums[3] = plus_entries(sums[3], count, overlap)
+        sums[4] = plus_entries(sums[4], count, overlap_squared)
     return found
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from streams.model.errors import EngineError, EventError, InvalidParameterError, quoted
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO, VALUE_LIMIT
+from streams.model.variant_weights import MAX_WEIGHED
+from streams.tallies.cohorts import COHORTS_PER_WINDOW
 
 Pair = tuple[str, str]
 """Two metrics in order of their names, of which the sum of the products over the units is kept."""
@@ -124,6 +126,15 @@ class Plan:
                 raise InvalidParameterError("pairs", pair, "of two metrics in order")
 
     @property
+    def n_compared(self) -> int:
+        """Variants among which sums by pair are kept; 0 where they would not fit a cell."""
+        kept = len(self.pairs) + sum(
+            _COHORTS if name in self.windows else 1 for name in self.declared
+        )
+        fits = self.n_variants <= MAX_WEIGHED and self.n_variants**2 * kept <= MAX_PAIR_SUMS
+        return self.n_variants if fits else 0
+
+    @property
     def is_sums_alone(self) -> bool:
         """Whether values are added up as they come, and nothing else is kept."""
         return not (
@@ -153,6 +164,15 @@ MAX_METRICS = 64
 MAX_DECLARED = 48
 """Metrics with values of their own that one experiment may declare, so that 16 slots are left to
 others."""
+
+MAX_PAIR_SUMS = MAX_WEIGHED**2 * MAX_DECLARED
+"""Pairs of variants times metrics, of which a cell keeps sums, at most: all declared metrics of
+`MAX_WEIGHED` variants, or 10 of 10 variants with a conversion window. At 135 bytes each they leave
+more than half of `STATE_BYTES` to the rest."""
+
+_COHORTS = (
+    1 + COHORTS_PER_WINDOW + 3
+)  # all units, and cohorts: until one is over, and clocks differ
 
 MAX_EVENTS = 1_000
 """Observations of one metric by one assignment that count. What clicks or pays more often is a

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from streams.model.quantities import MICRO
-from streams.tallies.cell import METRIC_FIELDS, VARIANT_FIELDS, MetricTally, VariantTally
-from streams.tallies.fields import statistics, unit_weights
+from streams.tallies.cell import (
+    METRIC_FIELDS,
+    VARIANT_FIELDS,
+    MetricTally,
+    VariantTally,
+    without_surplus,
+)
+from streams.tallies.fields import UnitWeights, statistics, unit_weights
 
 
-def weighted(units: int, metrics: Mapping[str, MetricTally], propensity: int) -> VariantTally:
-    """Return the tally of units that were all assigned with the same propensity.
+def weighted(
+    units: int,
+    metrics: Mapping[str, MetricTally],
+    propensity: int,
+    *,
+    variant: int = 0,
+    weights: bytes = b"",
+    n_variants: int = 2,
+) -> VariantTally:
+    """Return the tally of units of one variant that were all assigned with the same propensity.
 
     Args:
         units: How many there are.
         metrics: Their metrics by name: units, observations and plain sums; the rest is computed.
         propensity: Numerator over 2**32, in 1..2**32.
+        variant: Index of the variant.
+        weights: Weights of all variants, packed; of two variants they need not be given.
+        n_variants: Variants of the experiment.
     """
-    weights = unit_weights(propensity)
-    by_name = {name: _weighted(metric, weights) for name, metric in sorted(metrics.items())}
+    each = unit_weights(variant, propensity, weights, n_variants)
+    by_name = {name: _weighted(metric, each) for name, metric in sorted(metrics.items())}
     nothing = VARIANT_FIELDS.values(VariantTally())
-    sums = VARIANT_FIELDS.plus(nothing, statistics(units=units), weights)
+    sums = VARIANT_FIELDS.plus(nothing, statistics(units=units), each)
     return VARIANT_FIELDS.new(*sums, (), by_name, {}, {})
 
 
-def _weighted(metric: MetricTally, weights: Sequence[int]) -> MetricTally:
+def _weighted(metric: MetricTally, weights: UnitWeights) -> MetricTally:
     sums = METRIC_FIELDS.plus(
         METRIC_FIELDS.values(MetricTally()),
         statistics(
@@ -39,4 +56,4 @@ def _weighted(metric: MetricTally, weights: Sequence[int]) -> MetricTally:
         ),
         weights,
     )
-    return METRIC_FIELDS.new(*sums, metric.moment, metric.positive_moment)
+    return METRIC_FIELDS.new(*without_surplus(sums), metric.moment, metric.positive_moment)

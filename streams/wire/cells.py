@@ -133,27 +133,23 @@ def _writer(table: FieldTable[Any]) -> Callable[[Any], Record]:
 
     Counts stand in a record as they are, and integers of any size as bytes.
     """
-    items = [
-        f"{each.name!r}: " + ("t.{0}" if each.is_count else "to_bytes(t.{0})").format(each.name)
+    one, several = "to_bytes(t.{0})", "[to_bytes(x) for x in t.{0}]"
+    formats = [
+        (each.name, "t.{0}" if each.is_count else several if each.is_by_pair else one)
         for each in table.sums
-    ] + [
-        f"{name!r}: " + ("t.{0}" if are_counts else "[to_bytes(x) for x in t.{0}]").format(name)
-        for name, are_counts in table.entries
-    ]
+    ] + [(name, "t.{0}" if are_counts else several) for name, are_counts in table.entries]
+    items = [f"{name!r}: {text.format(name)}" for name, text in formats]
     return compiled("t", [f"return {{{', '.join(items)}}}"], to_bytes=integer_bytes)
 
 
 def _reader(table: FieldTable[Any]) -> Callable[[Record], list[Any]]:
     """Return a function that gives the sums and entries in a record, in the order of the table."""
-    values = [
-        f"r[{each.name!r}]" if each.is_count else f"integer(r[{each.name!r}], {each.name!r})"
+    one, several = "integer(r[{0!r}], {0!r})", "tuple([integer(x, {0!r}) for x in r[{0!r}]])"
+    formats = [
+        (each.name, "r[{0!r}]" if each.is_count else several if each.is_by_pair else one)
         for each in table.sums
-    ] + [
-        f"tuple(r[{name!r}])"
-        if are_counts
-        else f"tuple([integer(x, {name!r}) for x in r[{name!r}]])"
-        for name, are_counts in table.entries
-    ]
+    ] + [(name, "tuple(r[{0!r}])" if are_counts else several) for name, are_counts in table.entries]
+    values = [text.format(name) for name, text in formats]
     return compiled("r", [f"return [{', '.join(values)}]"], integer=integer)
 
 

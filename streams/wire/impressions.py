@@ -54,6 +54,7 @@ def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT
         "contexts": list(chain.from_iterable([group.contexts for group in groups])),
         "with_features": [bool(group.features) for group in groups],
         "features": list(chain.from_iterable([group.features for group in groups])),
+        **_weights_record(groups),
         "tag": BLANK_TAG,
     }
     return codec.encode("impression_batch", record)
@@ -90,11 +91,15 @@ def _groups(record: Record) -> Iterator[ImpressionGroup]:
         record["with_contexts"],
         record["with_features"],
         record["sizes"],
+        record["weight_sizes"],
         strict=True,
     )
-    start = first_context = first_features = 0
-    for name, repeatable, has_contexts, has_features, size in runs:
+    start = first_context = first_features = first_weights = first_place = 0
+    for name, repeatable, has_contexts, has_features, size, n_weights in runs:
         rows = slice(start, start + size)
+        weights = record["weights"][first_weights : first_weights + n_weights]
+        n_places = size if n_weights else 0
+        places = record["weight_places"][first_place : first_place + n_places]
         n_contexts = size if has_contexts else 0
         n_features = size if has_features else 0
         yield ImpressionGroup(
@@ -107,10 +112,26 @@ def _groups(record: Record) -> Iterator[ImpressionGroup]:
             units[rows],
             record["contexts"][first_context : first_context + n_contexts],
             record["features"][first_features : first_features + n_features],
+            [weights[check_range(place, 0, n_weights, "weight_places")] for place in places],
         )
+        first_weights += n_weights
+        first_place += n_places
         start += size
         first_context += n_contexts
         first_features += n_features
+
+
+def _weights_record(groups: Sequence[ImpressionGroup]) -> Record:
+    """Return the weights of all groups: of each the different ones, and which an impression has."""
+    sizes: list[int] = []
+    weights: list[bytes] = []
+    places: list[int] = []
+    for group in groups:
+        index = {packed: place for place, packed in enumerate(dict.fromkeys(group.weights))}
+        sizes.append(len(index))
+        weights += index
+        places += map(index.__getitem__, group.weights)
+    return {"weight_sizes": sizes, "weights": weights, "weight_places": places}
 
 
 def _joined(columns: Sequence[Sequence[int]]) -> Sequence[int]:
@@ -127,15 +148,16 @@ def _check_rectangular(group: ImpressionGroup) -> None:
         == size
         and len(group.contexts) in {0, size}
         and len(group.features) in {0, size}
+        and len(group.weights) in {0, size}
     ):
         raise InvalidParameterError("group", experiment_id(group.experiment), "of equal columns")
 
 
 def _check_lengths(record: Record) -> None:
     sizes = record["sizes"]
-    columns = ("experiment_ids", "repeatable", "with_contexts", "with_features")
+    columns = ("experiment_ids", "repeatable", "with_contexts", "with_features", "weight_sizes")
     runs = {len(record[name]) for name in columns}
-    if runs != {len(sizes)} or any(size < 0 for size in sizes):
+    if runs != {len(sizes)} or any(size < 0 for size in chain(sizes, record["weight_sizes"])):
         raise EventError("UNEQUAL_COLUMNS", "every run needs an experiment and a size", "sizes")
     total = sum(sizes)
     for name in ("variants", "propensities", "allocation_versions", "assigned_at_ms", "units"):
@@ -148,6 +170,10 @@ def _check_lengths(record: Record) -> None:
     for name in ("contexts", "features"):
         runs_with = zip(sizes, record[f"with_{name}"], strict=True)
         if len(record[name]) != sum(size for size, has_them in runs_with if has_them):
+            raise EventError("UNEQUAL_COLUMNS", f"{name} do not fit their runs", name)
+    weighed = sum(size for size, n in zip(sizes, record["weight_sizes"], strict=True) if n)
+    for name, count in (("weights", sum(record["weight_sizes"])), ("weight_places", weighed)):
+        if len(record[name]) != count:
             raise EventError("UNEQUAL_COLUMNS", f"{name} do not fit their runs", name)
 
 

@@ -14,12 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.model.events import Observation
-from streams.model.receipts import RECEIPT_LENGTH
 
 NOT_GIVEN = -1
 """Stands for the time of an observation whose sender gave none."""
-
-_BLANK = bytes(RECEIPT_LENGTH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,8 +26,9 @@ class ObservationColumns:
     Attributes:
         records: Index of the record among those that were read together.
         places: Place of the observation in its record.
-        receipts: UTF-8 characters of the receipts, `RECEIPT_LENGTH` each; not verified.
-        other_receipts: Receipts of another length, by row; `receipts` has zeros there.
+        receipts: UTF-8 characters of the receipts, not verified; as wide as the longest, and what
+            is beyond the size of another one means nothing.
+        receipt_sizes: Bytes of the receipts.
         names: Names of metrics, each once.
         metrics: Index of the metric in `names`.
         values: Micro-units.
@@ -41,7 +39,7 @@ class ObservationColumns:
     records: NDArray[np.int64]
     places: NDArray[np.int64]
     receipts: NDArray[np.uint8]
-    other_receipts: dict[int, str]
+    receipt_sizes: NDArray[np.int64]
     names: Sequence[str]
     metrics: NDArray[np.int64]
     values: NDArray[np.int64]
@@ -53,11 +51,10 @@ class ObservationColumns:
 
     def observation(self, row: int) -> Observation:
         """Return a row as a value of its own."""
-        receipt = self.other_receipts.get(row)
         event_id = self.event_ids[row]
         observed_at_ms = int(self.observed_at_ms[row])
         return Observation(
-            self.receipts[row].tobytes().decode() if receipt is None else receipt,
+            self.receipts[row, : self.receipt_sizes[row]].tobytes().decode(),
             self.names[self.metrics[row]],
             int(self.values[row]),
             event_id.decode() if event_id else None,
@@ -73,20 +70,16 @@ def columns_of(records: Mapping[int, Iterable[tuple[int, Observation]]]) -> Obse
     """
     rows = [(record, place, each) for record, members in records.items() for place, each in members]
     texts = [each.assignment_id.encode() for _, _, each in rows]
-    others = {
-        row: rows[row][2].assignment_id
-        for row, text in enumerate(texts)
-        if len(text) != RECEIPT_LENGTH
-    }
-    for row in others:
-        texts[row] = _BLANK
+    sizes = list(map(len, texts))
+    width = max(sizes, default=0)
+    padded = b"".join([text.ljust(width) for text in texts])
     index: dict[str, int] = {}
     metrics = [index.setdefault(each.metric, len(index)) for _, _, each in rows]
     return ObservationColumns(
         np.array([record for record, _, _ in rows], np.int64),
         np.array([place for _, place, _ in rows], np.int64),
-        np.frombuffer(b"".join(texts), np.uint8).reshape(len(rows), RECEIPT_LENGTH),
-        others,
+        np.frombuffer(padded, np.uint8).reshape(len(rows), width),
+        np.array(sizes, np.int64),
         list(index),
         np.array(metrics, np.int64),
         np.array([each.value for _, _, each in rows], np.int64),
@@ -107,23 +100,27 @@ def merged(one: ObservationColumns, other: ObservationColumns) -> ObservationCol
         return one if len(one) else other
     records = np.concatenate([one.records, other.records])
     order = np.argsort(records, kind="stable")
-    places = np.empty_like(order)
-    places[order] = np.arange(len(order))
+    width = max(one.receipts.shape[1], other.receipts.shape[1])
+    receipts = np.concatenate([_widened(each.receipts, width) for each in (one, other)])
     index = {name: number for number, name in enumerate(one.names)}
     metrics = np.array([index.setdefault(name, len(index)) for name in other.names], np.int64)
     event_ids = [*one.event_ids, *other.event_ids]
     return ObservationColumns(
         records[order],
         np.concatenate([one.places, other.places])[order],
-        np.concatenate([one.receipts, other.receipts])[order],
-        {
-            int(places[row + start]): text
-            for each, start in ((one, 0), (other, len(one)))
-            for row, text in each.other_receipts.items()
-        },
+        receipts[order],
+        np.concatenate([one.receipt_sizes, other.receipt_sizes])[order],
         list(index),
         np.concatenate([one.metrics, metrics[other.metrics]])[order],
         np.concatenate([one.values, other.values])[order],
         [event_ids[row] for row in order.tolist()],
         np.concatenate([one.observed_at_ms, other.observed_at_ms])[order],
     )
+
+
+def _widened(rows: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    if rows.shape[1] == width:
+        return rows
+    wide = np.zeros((len(rows), width), np.uint8)
+    wide[:, : rows.shape[1]] = rows
+    return wide

@@ -1,10 +1,10 @@
 """Single Avro observations by the thousand, as columns.
 
-Most records of the topic are single observations in the newest version, whose receipts have one
-length. Their bytes are joined, and every field is then found in all of them at once: 0.6 us each
-instead of 4.6. A record that is unusual or wrong in any way is not plain, and `decode_observations`
-decides what it is: so this reader refuses nothing, and takes nothing that the other would read
-differently.
+Most records of the topic are single observations in the newest version, whose receipts have 64 to
+127 characters. Their bytes are joined, and every field is then found in all of them at once: 0.6 us
+each instead of 4.6. A record that is unusual or wrong in any way is not plain, and
+`decode_observations` decides what it is: so this reader refuses nothing, and takes nothing that the
+other would read differently.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from schemas import library
 from schemas.codec import SINGLE_OBJECT_MARK
 from schemas.plain_observation import is_plain
 from streams.model.quantities import MICRO, VALUE_LIMIT
-from streams.model.receipts import RECEIPT_LENGTH
 from streams.wire.observation_columns import NOT_GIVEN, ObservationColumns
 from streams.wire.observation_fields import is_metric_name
 from streams.wire.records import TIME_LIMIT_MS
 
 _NEWEST = library.current("observation")
 _READABLE = is_plain(_NEWEST.parsed)
-# Header and length of the receipt: zigzag 2 * 75 is 150, of which seven bits go first.
-PLAIN_START = SINGLE_OBJECT_MARK + _NEWEST.fingerprint + bytes([2 * RECEIPT_LENGTH & 127 | 128, 1])
+PLAIN_START = SINGLE_OBJECT_MARK + _NEWEST.fingerprint
+"""Header of a plain observation."""
 _PREFIX = np.frombuffer(PLAIN_START, np.uint8)
 _PREFIX_COLUMNS = np.arange(len(PLAIN_START))
-_METRIC = len(PLAIN_START) + RECEIPT_LENGTH
+# Length of the receipt: of the zigzag 2 n, in 128..255, seven bits go first, and the rest is 1.
+_SIZE_AT = len(PLAIN_START)
+_RECEIPT_AT = _SIZE_AT + 2
+_LEAST_SIZE = 64
 _SLACK = bytes(1024)  # so that what a wrong length points at can be looked at
 PLAIN_BYTES = 256
 """Bytes that a plain observation has at most; what is longer is not copied."""
@@ -54,9 +56,12 @@ def read_plain_observations(
     ends = sizes.cumsum()
     starts = ends - sizes
     plain = (data[starts[:, None] + _PREFIX_COLUMNS] == _PREFIX).all(axis=1) & _READABLE
+    low = data[starts + _SIZE_AT]
+    plain &= (low & _MORE_OR_ODD == _MORE) & (data[starts + _SIZE_AT + 1] == 1)
+    receipt_sizes = (low >> 1).astype(np.int64)  # 64 + half of the seven bits
 
-    metric_size = data[starts + _METRIC].astype(np.int64)
-    metric_at = starts + _METRIC + 1
+    metric_size = data[starts + _RECEIPT_AT + receipt_sizes].astype(np.int64)
+    metric_at = starts + _RECEIPT_AT + receipt_sizes + 1
     metric_end = metric_at + (metric_size >> 1)
     amount, at, whole = _longs(data, metric_end)
     plain &= whole & (np.abs(amount) <= VALUE_LIMIT * MICRO)
@@ -82,24 +87,24 @@ def read_plain_observations(
     named_by = np.fromiter(map(index.__getitem__, metrics), np.int64, len(metrics))
     event_ids = _slices(joined, event_at, event_end)
     # Rows of a view over every place: copied as they are, and not byte by byte.
-    receipts = sliding_window_view(data, RECEIPT_LENGTH)[starts + len(PLAIN_START)]
-    # What is not ASCII may not be UTF-8 either.
-    if receipts.max(initial=0) >= _MORE:
-        plain &= (receipts < _MORE).all(axis=1)
+    width = int(receipt_sizes.max(where=plain, initial=_LEAST_SIZE))
+    receipts = sliding_window_view(data, width)[starts + _RECEIPT_AT]
+    plain &= _are_ascii(receipts, receipt_sizes)  # else they may not be UTF-8 either
     plain &= np.fromiter(map(bytes.isascii, event_ids), np.bool_, len(event_ids))
     plain &= named_by >= 0
     observed_at_ms = np.where(timed, time, NOT_GIVEN)
     records = np.arange(len(values))
     if not plain.all():
         records = np.flatnonzero(plain)
-        receipts, named_by, amount = receipts[records], named_by[records], amount[records]
+        receipts, receipt_sizes = receipts[records], receipt_sizes[records]
+        named_by, amount = named_by[records], amount[records]
         event_ids = [event_ids[record] for record in records.tolist()]
         observed_at_ms = observed_at_ms[records]
     columns = ObservationColumns(
         records,
         np.zeros(len(records), np.int64),
         receipts,
-        {},
+        receipt_sizes,
         [name.decode() for name in spelled],
         named_by,
         amount,
@@ -107,6 +112,14 @@ def read_plain_observations(
         observed_at_ms,
     )
     return columns, plain
+
+
+def _are_ascii(rows: NDArray[np.uint8], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether the first `sizes` bytes of rows are of ASCII characters."""
+    if rows.max(initial=0) < _MORE:
+        return np.ones(len(rows), np.bool_)
+    is_beyond = np.arange(rows.shape[1]) >= sizes[:, None]
+    return np.asarray(((rows < _MORE) | is_beyond).all(axis=1))
 
 
 def _slices(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[bytes]:

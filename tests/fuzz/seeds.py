@@ -56,7 +56,8 @@ def seeds() -> Mapping[str, tuple[bytes, ...]]:
         ),
         "receipt": (
             receipt.encode(),
-            KEYRING.sign(Receipt(1, 0, 1, 1, 1, 1, 0), b"\1\4\0").encode(),
+            KEYRING.sign(Receipt(1, 0, 1, 1, 1, 1, 0, features=b"\1\4\0")).encode(),
+            KEYRING.sign(Receipt(1, 0, 1 << 31, 1, 1, 1, 0, b"\x10 \x20")).encode(),
         ),
         "signed_receipt": (b"\x05A", b"\x4aA\1\4\0", b"\x00B\2\xfe\0\5\0\1"),
         "vector": (b"", b"\1\4\0", b"\2\xfe\0\5\0\1"),

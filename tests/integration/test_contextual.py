@@ -11,7 +11,7 @@ import pytest
 
 from streams.kafka.admin import create_topics
 from streams.model.quantities import PROPENSITY_ONE
-from streams.model.receipts import Keyring, features_of
+from streams.model.receipts import Keyring
 from streams.settings import Settings
 from tests.integration.api_process import api_of, run_experiment, until
 from tests.integration.engine_ledger import workers_of
@@ -74,7 +74,7 @@ async def test_variants_follow_the_context_and_a_replay_is_equal(
                     for each in found:
                         receipt = keyring.verify(each["id"])
                         assert receipt.propensity == each["propensity"] * PROPENSITY_ONE
-                        assert features_of(each["id"])
+                        assert keyring.verify(each["id"]).features
                 await until(is_known)
             for _ in range(N_MISSPELT):
                 await http.post(f"/experiments/{name}/assign", json={"device": "Mobile"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streams.model.variant_weights import pack_weights
 from streams.model.vectors import Vector
 from streams.policies.bucketing import choose_cumulative, cumulative
 from streams.policies.contextual.base import ContextualPolicy
@@ -31,7 +32,7 @@ class Scorer:
         self._policy = policy
         self._model = model
         self._least = floor(policy, len(model.coefficients), model.units)
-        self._known: dict[Vector, tuple[int, ...]] = {}
+        self._known: dict[Vector, tuple[tuple[int, ...], bytes]] = {}
 
     def weights(self, vector: Vector) -> tuple[int, ...]:
         """Return the integer weights of the variants in a context, which sum to 65,536."""
@@ -39,17 +40,19 @@ class Scorer:
         shares = self._policy.shares_in_context(means, deviations)
         return weights_of(shares, self._least)
 
-    def choose(self, vector: Vector, draw: int) -> tuple[int, int]:
-        """Return the variant of a unit in a context, and the weight it had.
+    def choose(self, vector: Vector, draw: int) -> tuple[int, int, bytes]:
+        """Return the variant of a unit in a context, the weight it had, and packed those of all.
 
         Args:
             vector: The context of the request.
             draw: `UnitDraws.variant` of the unit.
         """
-        sums = self._known.get(vector)
-        if sums is None:
+        known = self._known.get(vector)
+        if known is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            sums = self._known[vector] = cumulative(self.weights(vector))
+            weights = self.weights(vector)
+            known = self._known[vector] = cumulative(weights), pack_weights(weights)
+        sums, packed = known
         variant = choose_cumulative(sums, draw)
-        return variant, sums[variant] - (sums[variant - 1] if variant else 0)
+        return variant, sums[variant] - (sums[variant - 1] if variant else 0), packed

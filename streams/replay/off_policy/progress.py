@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge
 from streams.tallies.periods import tick_of
-from streams.tallies.plan import clamped
+from streams.tallies.plan import Plan, clamped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +69,9 @@ class Progress:
     def __init__(self, log: UnitLog, propensities: IntArray) -> None:
         self._log = log
         self._propensities = propensities
-        self._assigned = CellBuilder(0, Source.IMPRESSIONS, 0)
-        self._observed = CellBuilder(0, Source.OBSERVATIONS, 0)
+        plan = Plan(declared=frozenset({log.metric}), n_variants=log.n_arms)
+        self._assigned = CellBuilder(0, Source.IMPRESSIONS, 0, plan=plan)
+        self._observed = CellBuilder(0, Source.OBSERVATIONS, 0, plan=plan)
         self._values: dict[int, int] = {}
         self._step = 0
 
@@ -78,7 +80,8 @@ class Progress:
         if not len(units):
             return
         variants = self._log.variants[units].tolist()
-        counts = Counter(zip(variants, self._propensities[units].tolist(), strict=True))
+        propensities = self._propensities[units].tolist()
+        counts = Counter(zip(variants, propensities, repeat(b"")))
         times = self._log.assigned_at_ms[units]
         self._assigned.add_units(self._next(), counts, int(times[0]), int(times[-1]))
         if self._log.by_period:
@@ -103,7 +106,7 @@ class Progress:
             total = self._values[unit] = value + (before or 0)
             bounded = None if before is None else clamped(before, log.floor, log.cap)
             change = clamped(total, log.floor, log.cap) - (bounded or 0)
-            key = variant, propensity, log.metric
+            key = variant, propensity, b"", log.metric
             self._observed.add_value(self._next(), key, bounded, change, at_ms, None, value)
             if log.by_period:
                 self._observed.add_period_value(variant, bounded, change, assigned_at_ms, at_ms)

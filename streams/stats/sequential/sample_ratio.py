@@ -6,9 +6,9 @@ that is said of the variants, so no conclusion is drawn while there is one.
 Under a fixed allocation the counts are compared with the declared shares by a Bayes factor. Under
 moving weights the number of units of a variant is no evidence, but its units weighted by
 1 / propensity are: [a_t = k] / p_t - 1 has the mean 0 given the past, whatever the policy does with
-the past, so the weighted units of every variant stay near the number of all units. Of two variants
-the units of one stay near the sum of its propensities, and that is seen without its starved times
-drowning all others.
+the past, so the weighted units of every variant stay near the number of all units. By pairs of
+variants, the units of both stay near each other as they count in their comparison, and that is seen
+without the starved times of one drowning all others.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class SampleRatio:
     Attributes:
         p_value: Always-valid: the probability that it is ever at most p is at most p, as long as
             units arrive as they are assigned; shape (...), in [0, 1].
-        ratios: Units of each variant over the units it should have; nan without units; shape
-            (..., n_arms).
+        ratios: Units of each variant over the units it should have, both weighted as they are
+            compared; nan without units; shape (..., n_arms).
     """
 
     p_value: FloatArray
@@ -160,36 +160,52 @@ def under_moving_weights(assigned: Assigned, units: ArrayLike) -> SampleRatio:
     return SampleRatio(p_value, _ratios(assigned.weight, np.broadcast_to(total, excess.shape)))
 
 
-def under_overlap_weights(
-    units: ArrayLike, overlap: ArrayLike, overlap_squared: ArrayLike
-) -> SampleRatio:
-    """Compare the units of two variants with the sums of their propensities.
+def under_overlap_weights(overlap: ArrayLike, overlap_squared: ArrayLike) -> SampleRatio:
+    """Compare the units of every two variants by the weights with which they count.
 
-    A unit of a counts 1 - p and one of b counts 1 - p less. If p is a's propensity for the one and
-    b's for the other, and one of the two is always assigned, that is [a_t = a] - p_t(a): its mean
-    given the past is 0, it lies in [-1, 1], and its sum is what a has beyond what it should have.
+    A unit of a adds h / p(a) to the sum of the pair and one of b takes h / p(b) away, where the
+    overlap h > 0 of the pair follows from the propensities of all variants at the assignment. If
+    units arrive as they were assigned, the mean of that given the past is h - h = 0, whatever the
+    other variants get, and it lies in [-1, 1]. So the sum of every pair is a martingale; of two
+    variants it is what a has beyond the sum of its propensities.
+
+    An e-value is the mean of those of both sides of all pairs, which is one again, however they
+    depend on each other: its always-valid p-value is 1 over it. A variant that loses units shows in
+    all of its pairs.
+
+    The ratios are those of the weighted units of each variant to the mean of theirs and of those of
+    all others beside it.
 
     Args:
-        units: Units of the two variants; shape (..., 2), >= 0.
-        overlap: Sum of 1 - propensity over them; the same shape.
+        overlap: Sum over the units of a of h / p(a), at [..., a, b]; shape (..., n, n).
         overlap_squared: Sum of its square.
 
-    Source: as for `under_moving_weights`; the increments are bounded whatever the floor is.
+    Source: as for `under_moving_weights`; the increments are bounded whatever the floor is. Vovk
+        and Wang (2021), "E-values: calibration, combination and applications", for the mean.
 
     Examples:
         500 units at 1/2 each, then 90 and 890 at 0.1 and 0.9, where 98 and 882 were to come:
 
-        >>> found = under_overlap_weights([590, 1390], [331.0, 339.0], [197.9, 133.9])
+        >>> overlap, squared = [[0, 331.0], [339.0, 0]], [[0, 197.9], [133.9, 0]]
+        >>> found = under_overlap_weights(overlap, squared)
         >>> found.ratios.round(4).tolist()
-        [0.9866, 1.0058]
+        [0.9881, 1.0119]
     """
-    counts, weight = np.asarray(units, dtype=np.float64), np.asarray(overlap, dtype=np.float64)
-    excess = weight[..., 0] - weight[..., 1]
-    squares = np.asarray(overlap_squared, dtype=np.float64).sum(axis=-1)
-    one = np.ones_like(excess)
-    log_factor = np.maximum(log_e_values(excess, squares, one), log_e_values(-excess, squares, one))
-    expected = counts - np.stack([excess, -excess], axis=-1)
-    return SampleRatio(np.minimum(1.0, 2.0 * np.exp(-log_factor)), _ratios(counts, expected))
+    weight = np.asarray(overlap, dtype=np.float64)
+    squared = np.asarray(overlap_squared, dtype=np.float64)
+    reverse = np.swapaxes(weight, -1, -2)
+    excess, squares = weight - reverse, squared + np.swapaxes(squared, -1, -2)
+    is_pair = ~np.eye(weight.shape[-1], dtype=np.bool_)
+    # At [a, b] that a has too many beside b, and at [b, a] that b has. Where a sum has not risen,
+    # its e-value is at least 0, and below 1.
+    log_e = np.full_like(excess, -math.inf)
+    is_risen = is_pair & (excess > 0.0)
+    one = np.ones_like(excess[is_risen])
+    log_e[is_risen] = log_e_values(excess[is_risen], squares[is_risen], one)
+    log_factor = special.logsumexp(log_e, axis=(-2, -1)) - math.log(is_pair.sum())
+    p_value = np.exp(-np.maximum(log_factor, 0.0))
+    own, others = (np.where(is_pair, each, 0.0).sum(axis=-1) for each in (weight, reverse))
+    return SampleRatio(p_value, _ratios(own, (own + others) / 2.0))
 
 
 def sharper(one: SampleRatio, other: SampleRatio) -> SampleRatio:

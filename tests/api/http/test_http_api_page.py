@@ -7,10 +7,9 @@ import re
 from pathlib import Path
 
 from streams.analysis.evaluate import evaluate
-from streams.model.receipts import features_of
 from streams.model.vectors import unpack
 from streams.tallies.cell import Tally
-from tests.api.memory import Api
+from tests.api.memory import KEYRING, Api
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "http-api.md"
 
@@ -28,6 +27,6 @@ async def test_the_contextual_experiment_of_the_page_runs_and_assigns(api: Api) 
     answer = await api.http.post(f"/experiments/{name}/assign", json=context)
 
     assert answer.status_code == 200, answer.text
-    seen = unpack(features_of(answer.json()["id"]))
+    seen = unpack(KEYRING.verify(answer.json()["id"]).features)
     assert [index for index, _ in seen[:3]] == [0, 1, 3]
     assert len(seen) == 4

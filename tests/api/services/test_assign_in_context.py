@@ -9,7 +9,7 @@ import pytest
 
 from streams.experiments.snapshot import Allocation, PublishedModel
 from streams.model.quantities import PROPENSITY_ONE
-from streams.model.receipts import RECEIPT_LENGTH, features_of
+from streams.model.receipts import RECEIPT_LENGTH
 from streams.model.vectors import unpack
 from tests.api.memory import KEYRING, Api
 
@@ -50,7 +50,7 @@ async def test_each_context_has_its_weights_and_the_receipt_says_both(api: Api) 
             # A floor of 1 % for each of two.
             assert found["propensity"] == (65_536 - 655 if is_best else 655) / 65_536
             assert receipt.propensity == found["propensity"] * PROPENSITY_ONE
-            seen = unpack(features_of(found["id"]))
+            seen = unpack(KEYRING.verify(found["id"]).features)
             assert seen == ((0, 1024), (1 + best, 1024), (3, 512))
 
     groups = [group for batch in api.topics.impressions() for group in batch.groups]
@@ -80,7 +80,7 @@ async def test_a_user_keeps_variant_receipt_and_features_of_the_first_time(api: 
 
     assert again == {**first, "reason": "STICKY"}
     packed = [batch.groups[0].features[0] for batch in api.topics.impressions()]
-    assert packed == [features_of(first["id"])] * 2
+    assert packed == [KEYRING.verify(first["id"]).features] * 2
 
 
 async def test_several_experiments_see_the_features_that_each_declares(api: Api) -> None:
@@ -90,8 +90,8 @@ async def test_several_experiments_see_the_features_that_each_declares(api: Api)
     answer = (await api.http.post("/assign", json=body)).json()
 
     [[first, second]] = answer["assignments"]
-    assert features_of(first["id"])
-    assert not features_of(second["id"])
+    assert KEYRING.verify(first["id"]).features
+    assert not KEYRING.verify(second["id"]).features
     by_experiment = {
         group.experiment: list(group.features)
         for batch in api.topics.impressions()

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.analysis.contrasts import MetricContrasts, Traffic, Weighting
+from streams.analysis.contrasts import MetricContrasts, Traffic
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, to_propensity
+from streams.model.variant_weights import pack_propensities
 from streams.policies.bayesian_ab import BayesianAB
 from streams.policies.thompson_sampling import ThompsonSampling
 from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import intervals
+from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.weights import weighted
 
@@ -27,11 +29,19 @@ def plain(values):
     return MetricTally(len(micro), len(micro), sum(micro), square, total_cubed=cube)
 
 
-def tallied(*groups):
-    """Tally of groups of units (propensity, units, values)."""
+def tallied(*groups, variant=0, shares=()):
+    """Tally of groups of units (propensity, units, values), and the shares of each group."""
     total = VariantTally()
-    for propensity, units, values in groups:
-        total += weighted(units, {"click": plain(values)}, to_propensity(propensity))
+    for group, (propensity, units, values) in enumerate(groups):
+        packed = pack_propensities([*map(to_propensity, shares[group])]) if shares else b""
+        total += weighted(
+            units,
+            {"click": plain(values)},
+            to_propensity(propensity),
+            variant=variant,
+            weights=packed,
+            n_variants=len(packed) or 2,
+        )
     return total
 
 
@@ -53,14 +63,53 @@ def moved(n_variants):
     """Variants whose shares were even at first, and then were not."""
     shares = [(0.5, 0.9), (0.5, 0.1)] if n_variants == 2 else [(0.3, 0.8), (0.3, 0.1), (0.4, 0.1)]
     return [
-        tallied(*((share, round(2_000 * share), [1] * round(300 * share)) for share in pair))
-        for pair in shares
+        tallied(
+            *((share, round(2_000 * share), [1] * round(300 * share)) for share in pair),
+            variant=variant,
+            shares=[*zip(*shares, strict=True)],
+        )
+        for variant, pair in enumerate(shares)
     ]
 
 
-def test_two_variants_are_compared_by_overlap_weights_and_more_by_inverse_propensities():
+def test_variants_are_compared_by_overlap_where_all_weights_are_known():
+    """Of two by 1 - p; of three by their receipts; else, as of more than fit, by 1 / p."""
+    unknown = [tallied((share, 100, [1] * 50)) for share in (0.2, 0.3, 0.5)]
+    many = [tallied((1 / 17, 100, [1] * 50), variant=variant) for variant in range(17)]
+
     assert traffic_of(moved(2)).weighting is Weighting.OVERLAP
-    assert traffic_of(moved(3)).weighting is Weighting.INVERSE
+    assert traffic_of(moved(3)).weighting is Weighting.OVERLAP
+    assert traffic_of([*moved(3)[:2], unknown[2]]).weighting is Weighting.INVERSE
+    assert traffic_of(many).weighting is Weighting.INVERSE
+
+
+def test_a_metric_whose_sums_by_pair_are_missing_is_compared_by_inverse_propensities():
+    """As of one that is not declared."""
+    variants = moved(3)
+    undeclared = [replace(v.metrics["click"], overlap_total=()) for v in variants]
+
+    assert traffic_of(variants).weighting_of(undeclared) is Weighting.INVERSE
+    assert traffic_of(variants).weighting_of([v.metrics["click"] for v in variants]) == "overlap"
+
+
+def test_a_pair_of_three_worked_by_hand():
+    """Units of a at 1/2 beside b at 1/4: bytes 16 and 32, whose lower ends are l / 2 and l / 4.
+
+    With l = 2**(-1/32) the overlap is l / 6, so one of a counts l / 3 and one of b 2 l / 3. The
+    third variant, which has the rest, is not in it.
+    """
+    ends = 2 ** (-1 / 32)
+    shares = [(0.5, 0.25, 0.25)]
+    a = tallied((0.5, 6, [1, 1]), variant=0, shares=shares)
+    b = tallied((0.25, 3, [1]), variant=1, shares=shares)
+    c = tallied((0.25, 3, [1, 1, 1]), variant=2, shares=shares)
+
+    found = compared([a, b, c]).contrast([0], [1])
+
+    assert found.total == pytest.approx(ends * (2 / 3 - 2 / 3), abs=1e-8)
+    assert found.squares == pytest.approx(ends**2 * (2 / 9 + 4 / 9))
+    assert found.scale == pytest.approx(ends * (6 / 3 + 3 * 2 / 3) / 2)
+    assert (found.max_decrement[0], found.max_increment[0]) == (1.0, 1.0)
 
 
 def test_shares_that_never_moved_are_compared_by_plain_sums():
@@ -73,7 +122,7 @@ def test_shares_that_never_moved_are_compared_by_plain_sums():
 def test_overlap_contrast_worked_by_hand():
     """Units at 1/4 and 1/2 count 3/4 and 1/2 in one variant; at 3/4 and 1/2 in the other."""
     a = tallied((0.25, 4, [1, 1]), (0.5, 6, [1]))
-    b = tallied((0.75, 8, [1]), (0.5, 6, [1, 1]))
+    b = tallied((0.75, 8, [1]), (0.5, 6, [1, 1]), variant=1)
 
     found = compared([a, b]).contrast([0], [1])
 
@@ -86,7 +135,8 @@ def test_overlap_contrast_worked_by_hand():
 def test_a_factor_on_the_control_is_a_factor_on_its_values():
     """As a guardrail asks: nine tenths of 1 is 0.9."""
     variants = moved(2)
-    tenth_less = [variants[0], tallied((0.5, 1_000, [0.9] * 150), (0.1, 200, [0.9] * 30))]
+    groups = (0.5, 1_000, [0.9] * 150), (0.1, 200, [0.9] * 30)
+    tenth_less = [variants[0], tallied(*groups, variant=1)]
 
     asked = compared(variants, is_binary=False).contrast([0], [1], 0.9)
     found = compared(tenth_less, is_binary=False).contrast([0], [1])
@@ -105,8 +155,13 @@ def test_a_common_level_of_the_values_adds_no_noise(n_variants):
     near, far = (
         compared(
             [
-                tallied((share, len(some), some + level), (1 / n_variants, 50, [level] * 50))
-                for share, some in zip(shares, values, strict=True)
+                tallied(
+                    (share, len(some), some + level),
+                    (1 / n_variants, 50, [level] * 50),
+                    variant=variant,
+                    shares=[shares, [1 / n_variants] * n_variants],
+                )
+                for variant, (share, some) in enumerate(zip(shares, values, strict=True))
             ],
             is_binary=False,
         ).contrast([0], [1])
@@ -149,10 +204,14 @@ def test_exchanging_the_variants_reverses_the_comparison(groups):
     a, b = VariantTally(), VariantTally()
     for propensity, n_a, n_b in groups:
         a += weighted(5 + n_a, ones, propensity)
-        b += weighted(5 + n_b, ones, PROPENSITY_ONE - propensity)
+        b += weighted(5 + n_b, ones, PROPENSITY_ONE - propensity, variant=1)
+    exchanged = [VariantTally(), VariantTally()]
+    for propensity, n_a, n_b in groups:
+        exchanged[0] += weighted(5 + n_b, ones, PROPENSITY_ONE - propensity)
+        exchanged[1] += weighted(5 + n_a, ones, propensity, variant=1)
 
     forth = intervals(compared([a, b]).contrast([0], [1]), 0.05)
-    back = intervals(compared([b, a]).contrast([1], [0]), 0.05)
+    back = intervals(compared(exchanged).contrast([1], [0]), 0.05)
 
     assert forth.lower == pytest.approx(back.lower, rel=1e-9)
     assert forth.upper == pytest.approx(back.upper, rel=1e-9)
@@ -160,8 +219,13 @@ def test_exchanging_the_variants_reverses_the_comparison(groups):
 
 def test_propensities_that_are_not_each_others_rest_are_a_mismatch():
     """Two of three variants of somebody else's log, at 1/10 and 3/10: 1 - p is no propensity."""
-    theirs = [tallied((0.1, 1_000, [1] * 100)), tallied((0.3, 3_000, [1] * 300))]
-    ours = [tallied((0.25, 1_000, [1] * 100)), tallied((0.75, 3_000, [1] * 300))]
+    theirs, ours = (
+        [
+            tallied((share, 1_000 + 2_000 * variant, [1] * 100), variant=variant)
+            for variant, share in enumerate(shares)
+        ]
+        for shares in ((0.1, 0.3), (0.25, 0.75))
+    )
 
     assert traffic_of(theirs).sample_ratio().p_value < 1e-6
     assert traffic_of(ours).sample_ratio().p_value == 1.0
@@ -174,11 +238,12 @@ def test_a_mismatch_is_seen_where_the_traffic_is_though_variants_were_starved():
     sums that vary by 10,000.
     """
     one = tallied((0.99, 990_000, []), (0.01, 10_000, []), (0.5, 50_000, []))
-    other = tallied((0.01, 10_000, []), (0.99, 990_000, []), (0.5, 45_000, []))
+    other = tallied((0.01, 10_000, []), (0.99, 990_000, []), (0.5, 45_000, []), variant=1)
 
     found = traffic_of([one, other]).sample_ratio()
 
     by_inverse = replace(traffic_of([one, other]), weighting=Weighting.INVERSE).sample_ratio()
     assert by_inverse.p_value > 0.5
     assert found.p_value < 0.001
-    assert found.ratios[1] == pytest.approx(1_045_000 / 1_047_500)
+    even = 9_900 + 9_900
+    assert found.ratios[1] == pytest.approx((even + 22_500) / (even + 23_750))

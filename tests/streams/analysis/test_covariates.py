@@ -39,8 +39,8 @@ def tally_of(variants: FloatArray, before: FloatArray, values: FloatArray) -> Ta
     for offset, (index, covariate, value) in enumerate(columns, 1):
         variant = int(index)
         vector = space.encode({"before": None if covariate != covariate else covariate})  # noqa: PLR0124
-        cells[0].add_units(offset, {(variant, HALF): 1}, 1, 1, {(variant, vector): 1})
-        key = (variant, HALF, "spend")
+        cells[0].add_units(offset, {(variant, HALF, b""): 1}, 1, 1, {(variant, vector): 1})
+        key = (variant, HALF, b"", "spend")
         cells[1].add_value(offset, key, None, round(value * MICRO), 1, vector)
     return merge([cell for each in cells if (cell := each.freeze()) is not None])
 

@@ -295,11 +295,18 @@ def test_shares_logged_elsewhere_are_compared_by_their_propensities():
     ours = tally(variant(1_000, click=[1] * 100), variant(1_000, click=[1] * 100))
     quarter = inverse_propensity(PROPENSITY_ONE // 4)
     theirs = tally(variant(1_000, quarter, click=[1] * 100), variant(3_000, click=[1] * 300))
+    clicks = {"click": metric([1] * 300, MICRO)}
+    one, all_of_it = (
+        weighted(1_000, clicks, propensity, variant=index)
+        for index, propensity in enumerate((PROPENSITY_ONE // 4, PROPENSITY_ONE))
+    )
 
-    (plain,), (by_overlap,) = (
-        evaluated(value, seen).evidence.comparisons for seen in (ours, theirs)
+    (plain,), (by_inverse,), (by_overlap,) = (
+        evaluated(value, seen).evidence.comparisons
+        for seen in (ours, theirs, tally(one, all_of_it))
     )
     assert plain.lower == pytest.approx(-plain.upper)
+    assert by_inverse.lower != plain.lower
     assert by_overlap.lower is None  # B never had a propensity below 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.analysis.contrasts import Traffic, Weighting
+from streams.analysis.contrasts import Traffic
 from streams.analysis.evaluate import evaluate
 from streams.analysis.ratios import RatioInput
 from streams.analysis.reasons import reason
@@ -20,6 +20,7 @@ from streams.experiments.statistics import RecommendedAction
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.stats.kinds import MetricKind
+from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally
 from streams.tallies.fields import unit_weights
 from streams.tallies.weights import weighted
@@ -42,20 +43,28 @@ def experiment(kind="bayesian_ab", **declared):
     return Experiment(7, definition, Status.RUNNING, version=3, created_at_ms=1, started_version=2)
 
 
-def counted(x, y, propensities=HALF):
-    """Return the tally of a variant whose units have these clicks and views."""
+def counted(x, y, propensities=HALF, variant=0):
+    """Return the tally of one of two variants, whose units have these clicks and views."""
     p = [propensities] * len(x) if isinstance(propensities, int) else propensities
-    return sum(map(unit, x, y, p), VariantTally())
+    return sum((unit(*each, variant) for each in zip(x, y, p, strict=True)), VariantTally())
 
 
-def unit(x, y, propensity):
+def unit(x, y, propensity, variant):
     """Return the tally of one unit."""
     x, y = round(x * MICRO), round(y * MICRO)
     values = {"clicks": x, "views": y}
     metrics = {name: MetricTally(1, 1, z, z * z) for name, z in values.items() if z}
-    _, _, inverse_squared, _, overlap_squared = unit_weights(propensity)
-    product = ProductTally(x * y, x * y * inverse_squared, x * y * overlap_squared)
-    return replace(weighted(1, metrics, propensity), products={PAIR: product})
+    return replace(
+        weighted(1, metrics, propensity, variant=variant),
+        products={PAIR: product_of(x * y, variant, propensity)},
+    )
+
+
+def product_of(total, variant, propensity):
+    """Return the sums of products of units of one propensity."""
+    _, _, inverse_squared, _, overlap_squared = unit_weights(variant, propensity, b"", 2)
+    by_pair = tuple(total * weight for weight in overlap_squared)
+    return ProductTally(total, total * inverse_squared, by_pair)
 
 
 def tally(*variants):
@@ -137,15 +146,16 @@ def test_moving_weights_are_compared_by_values_that_count_by_their_propensities(
     """Half of the units had 1/4 and the rest 1/2: the former count by 3/4 and 1/2, or 4 and 2."""
     quarter = PROPENSITY_ONE // 4
     a = counted([4, 0, 1, 1], [4, 4, 2, 2], [quarter, quarter, HALF, HALF])
-    b = counted([1, 1, 1, 1], [4, 4, 4, 4], HALF)
+    b = counted([1, 1, 1, 1], [4, 4, 4, 4], HALF, variant=1)
     value = experiment("thompson_sampling")
 
     by_overlap = compared(value, a, b)
     by_inverse = compared(value, a, b, weighting=Weighting.INVERSE)
 
     assert by_overlap.traffic.weighting is Weighting.OVERLAP
-    assert by_overlap.ratios.tolist() == [(0.75 * 4 + 0.5 * 2) / (0.75 * 8 + 0.5 * 4), 0.25]
-    assert by_inverse.ratios.tolist() == [(2 * 4 + 2) / (2 * 8 + 4), 0.25]
+    first = (0.75 * 4 + 0.5 * 2) / (0.75 * 8 + 0.5 * 4)
+    assert (by_overlap.ratios[0, 1], by_overlap.ratios[1, 0]) == (first, 0.25)
+    assert by_inverse.ratios[:, 0].tolist() == [(2 * 4 + 2) / (2 * 8 + 4), 0.25]
 
 
 @settings(max_examples=60)
@@ -157,7 +167,10 @@ def test_under_moving_weights_the_error_is_that_of_the_weighted_units(a, b, data
     shares = st.sampled_from([PROPENSITY_ONE // 8, PROPENSITY_ONE // 4, HALF])
     p = [data.draw(st.lists(shares, min_size=n, max_size=n)) for _ in both]
     value = experiment("thompson_sampling")
-    variants = [counted(x, y, own) for (x, y), own in zip(both, p, strict=True)]
+    variants = [
+        counted(x, y, own, variant)
+        for variant, ((x, y), own) in enumerate(zip(both, p, strict=True))
+    ]
 
     for weighting, weight in (
         (Weighting.OVERLAP, lambda share: 1 - share),
@@ -259,15 +272,13 @@ def at_looks(clicks, views, looks):
     """Return the tallies of the first units, as many as each look says; all with propensity 1/2."""
     columns = (clicks, clicks > 0, clicks**2, views, views > 0, views**2, clicks * views)
     rows = np.array([np.cumsum(column)[looks - 1] for column in columns]).T.tolist()
-    _, _, inverse_squared, _, overlap_squared = unit_weights(HALF)
     tallies = []
     for n, row in zip(looks.tolist(), rows, strict=True):
         metrics = {
             name: MetricTally(units, units, total * MICRO, squares * MICRO**2)
             for name, total, units, squares in (("clicks", *row[:3]), ("views", *row[3:6]))
         }
-        both = row[6] * MICRO**2
-        product = ProductTally(both, both * inverse_squared, both * overlap_squared)
+        product = product_of(row[6] * MICRO**2, 0, HALF)
         tallies.append(replace(weighted(n, metrics, HALF), products={PAIR: product}))
     return tallies
 

@@ -193,6 +193,7 @@ def stats() -> dict[str, Any]:
                 "late": 3,
                 "warning": None,
             },
+            "weighting": "overlap",
             "miscounts": {
                 "unrememberedUnits": 0,
                 "unrememberedObservations": 0,

@@ -28,11 +28,11 @@ from streams.model.errors import InputError
 from streams.model.quantities import (
     ALLOCATION_TOTAL,
     MICRO,
-    PROPENSITY_ONE,
+    PROPENSITY_PER_WEIGHT,
     VALUE_LIMIT,
     inverse_propensity,
-    overlap_weight,
 )
+from streams.model.variant_weights import overlap_weights, pack_weights
 from streams.model.vectors import FEATURE_ONE, Vector
 from streams.policies.base import Arm
 from streams.policies.contextual.base import ContextualPolicy
@@ -46,6 +46,7 @@ from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally, add_variants
 from streams.tallies.linear import LinearSums
 from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally
+from streams.tallies.plan import Plan
 
 T = TypeVar("T")
 Pick = Callable[[Sequence[Any]], Any]
@@ -258,7 +259,7 @@ class Group:
 
     Attributes:
         count: How many.
-        weight: Weight they were assigned with, out of 65,536.
+        weight: Weight they were assigned with, out of 65,536; the others share the rest evenly.
         values: Their values by metric, in micro-units; None for no observation.
         vector: Their features.
         tick: Period of their assignment.
@@ -273,11 +274,17 @@ class Group:
     has_impression: bool
 
     def tally(
-        self, pairs: Sequence[tuple[str, str]], by_period: str | None, *, features: bool
+        self, index: int, plan: Plan, by_period: str | None, *, features: bool
     ) -> VariantTally:
         """Return what the folds make of them."""
-        n, propensity = self.count, self.weight * (PROPENSITY_ONE // ALLOCATION_TOTAL)
-        inverse, overlap = inverse_propensity(propensity), overlap_weight(propensity)
+        n, propensity = self.count, self.weight * PROPENSITY_PER_WEIGHT
+        rest = (ALLOCATION_TOTAL - self.weight) // max(plan.n_variants - 1, 1)
+        packed = pack_weights(
+            [self.weight if each == index else rest for each in range(plan.n_variants)]
+        )
+        inverse = inverse_propensity(propensity)
+        overlaps = overlap_weights(index, propensity, packed, plan.n_variants)
+        pairs = plan.pairs
         values = {name: value for name, value in self.values.items() if value is not None}
         metrics = {}
         sums = LinearSums()
@@ -289,6 +296,7 @@ class Group:
             moment = LinearSums()
             if features:
                 moment.add_value(self.vector, x * n)
+            counted = overlaps if name in plan.declared else ()
             metrics[name] = MetricTally(
                 n,
                 n,
@@ -296,9 +304,9 @@ class Group:
                 n * x * x,
                 n * x * inverse,
                 n * (x * inverse) ** 2,
-                n * x * overlap,
-                n * x * overlap**2,
-                n * (x * overlap) ** 2,
+                tuple(n * x * v for v in counted),
+                tuple(n * x * v**2 for v in counted),
+                tuple(n * (x * v) ** 2 for v in counted),
                 n * x * inverse**2,
                 moment=moment.freeze().moment,
             )
@@ -306,7 +314,7 @@ class Group:
             pair: ProductTally(
                 n * values[pair[0]] * values[pair[1]],
                 n * values[pair[0]] * values[pair[1]] * inverse**2,
-                n * values[pair[0]] * values[pair[1]] * overlap**2,
+                tuple(n * values[pair[0]] * values[pair[1]] * v**2 for v in overlaps),
             )
             for pair in pairs
             if n and pair[0] in values and pair[1] in values
@@ -328,8 +336,8 @@ class Group:
             seen,
             seen * inverse,
             seen * inverse**2,
-            seen * overlap,
-            seen * overlap**2,
+            tuple(seen * v for v in overlaps),
+            tuple(seen * v**2 for v in overlaps),
             sums.freeze().gram,
             metrics,
             products,
@@ -357,7 +365,7 @@ def tally(pick: Pick, defined: ExperimentDefinition, indices: Sequence[int]) -> 
         total: VariantTally | None = None
         for group in groups:
             own = group if fixed is None else replace(group, weight=fixed[index % len(fixed)])
-            each = own.tally(plan.pairs, by_period, features=features)
+            each = own.tally(index, plan, by_period, features=features)
             total = each if total is None else total + each
         if total is not None:
             variants[index] = total

@@ -18,7 +18,7 @@ from streams.stats.kinds import MetricKind
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, VariantTally, merge
 from streams.tallies.periods import FINEST_SHIFT, tick_of
-from streams.tallies.plan import PeriodPlan
+from streams.tallies.plan import PeriodPlan, Plan
 
 TICK_MS = 1 << FINEST_SHIFT
 HALF = PROPENSITY_ONE // 2
@@ -32,18 +32,21 @@ def experiment(kind="thompson_sampling", periods=None, **config):
     return Experiment(7, definition, Status.RUNNING, version=3, created_at_ms=1, started_version=2)
 
 
+PLAN = Plan(declared=frozenset({"click"}), n_variants=2)
+
+
 def tally(rows, propensities=(HALF, HALF), delay_ms=0):
     """Return the tally of units and conversions of both variants, one row a period."""
-    assigned = CellBuilder(7, Source.IMPRESSIONS, 0)
-    observed = CellBuilder(7, Source.OBSERVATIONS, 0)
+    assigned = CellBuilder(7, Source.IMPRESSIONS, 0, plan=PLAN)
+    observed = CellBuilder(7, Source.OBSERVATIONS, 0, plan=PLAN)
     for tick, row in enumerate(rows):
         at_ms = tick * TICK_MS
         for variant, (units, conversions) in enumerate(row):
             p = propensities[variant]
-            assigned.add_units(tick, {(variant, p): units}, at_ms, at_ms)
+            assigned.add_units(tick, {(variant, p, b""): units}, at_ms, at_ms)
             assigned.add_assigned({(variant, tick_of(at_ms)): units})
             for _ in range(conversions):
-                key = variant, p, "click"
+                key = variant, p, b"", "click"
                 observed.add_value(tick, key, None, MICRO, at_ms + delay_ms)
                 observed.add_period_value(variant, None, MICRO, at_ms, at_ms + delay_ms)
     return merge(cell for each in (assigned, observed) if (cell := each.freeze()) is not None)
@@ -137,15 +140,15 @@ def test_a_metric_that_is_to_fall_is_read_by_period_too():
 def test_a_kind_that_all_units_have_and_the_newest_have_not_is_not_used(kind, value, refund):
     """Sales, and long after them refunds: with a half-life the sum is below 0."""
     declared = {} if kind is None else {"metrics": {"click": {"kind": kind}}}
-    assigned = CellBuilder(7, Source.IMPRESSIONS, 0)
-    observed = CellBuilder(7, Source.OBSERVATIONS, 0)
+    assigned = CellBuilder(7, Source.IMPRESSIONS, 0, plan=PLAN)
+    observed = CellBuilder(7, Source.OBSERVATIONS, 0, plan=PLAN)
     for tick, n, micro in ((0, 60, round(value * MICRO)), (100, 20, -refund * MICRO)):
         at_ms = tick * TICK_MS
         for variant in (0, 1):
-            assigned.add_units(tick, {(variant, HALF): 200}, at_ms, at_ms)
+            assigned.add_units(tick, {(variant, HALF, b""): 200}, at_ms, at_ms)
             assigned.add_assigned({(variant, tick_of(at_ms)): 200})
             for _ in range(n):
-                observed.add_value(tick, (variant, HALF, "click"), None, micro, at_ms)
+                observed.add_value(tick, (variant, HALF, b"", "click"), None, micro, at_ms)
                 observed.add_period_value(variant, None, micro, at_ms, at_ms)
     counted = merge(cell for each in (assigned, observed) if (cell := each.freeze()) is not None)
 

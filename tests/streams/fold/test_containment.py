@@ -228,7 +228,7 @@ def test_an_impression_that_breaks_its_fold_counts_the_same_in_any_batches(error
             CellBuilder,
             "add_units",
             raising(
-                error, lambda *args: (7, PROPENSITY_ONE // 2) in args[2], CellBuilder.add_units
+                error, lambda *args: (7, PROPENSITY_ONE // 2, b"") in args[2], CellBuilder.add_units
             ),
         )
         found, refused = cut(folding, records, cuts)

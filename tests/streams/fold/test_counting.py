@@ -24,7 +24,7 @@ def rows_of(*units, window_s=60, features=()):
         records=np.arange(n),
         places=zeros,
         receipts=np.zeros((n, RECEIPT_LENGTH), np.uint8),
-        other_receipts=dict.fromkeys(features, ""),
+        receipt_sizes=np.full(n, RECEIPT_LENGTH),
         names=("click",),
         metrics=zeros,
         values=np.full(n, 3 * MICRO),
@@ -40,6 +40,7 @@ def rows_of(*units, window_s=60, features=()):
         unit=identities,
         attribution_window_s=np.full(n, window_s),
         identity=identities,
+        features=dict.fromkeys(features, b""),
     )
     return VerifiedObservations(
         read=read,

@@ -23,7 +23,8 @@ from streams.model.events import (
     ObservationBatch,
 )
 from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
-from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, features_of
+from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
+from streams.model.variant_weights import overlap_weights, pack_weights
 from streams.model.vectors import pack, unpack
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge
 from streams.tallies.plan import MAX_EVENTS, MAX_METRICS, Accepted, Plan
@@ -43,13 +44,41 @@ def observation(value, event_id=None, metric="click", at_ms=None, **fields):
 
 
 def group(*rows, experiment=1, repeatable=False):
-    """Make a group of rows (variant, propensity, time, unit, and of all or none its features)."""
+    """Make a group of rows (variant, propensity, time, unit), and what all or none has besides.
+
+    That are features, and the weights of all variants.
+    """
     variants, propensities, times, units, *rest = ([*column] for column in zip(*rows, strict=True))
-    [features] = rest or [[]]
+    features, weights = (*rest, [], [])[:2]
     versions = [3] * len(rows)
     return ImpressionGroup(
-        experiment, repeatable, variants, propensities, versions, times, units, (), features
+        experiment,
+        repeatable,
+        variants,
+        propensities,
+        versions,
+        times,
+        units,
+        (),
+        features,
+        weights,
     )
+
+
+PACKED = pack_weights((32_768, 16_384, 16_384))
+OF_TWO = Plan(declared=frozenset({"click"}), n_variants=2)
+OF_THREE = Plan(declared=frozenset({"click"}), n_variants=3)
+
+
+def plan_of(experiment):
+    """Return the plan of an experiment: the first has two variants, all others three."""
+    return OF_TWO if experiment == 1 else OF_THREE
+
+
+def by_pair(rows):
+    """Return the sums by pair of rows (factor, weights); empty where no weights are known."""
+    known = [[factor * weight for weight in weights] for factor, weights in rows if weights]
+    return tuple(map(sum, zip(*known, strict=True)))
 
 
 def codes(refusals):
@@ -60,7 +89,7 @@ def codes(refusals):
 
 
 def test_impressions_count_units_and_weights():
-    fold = ImpressionFold(2)
+    fold = ImpressionFold(2, plan_of=plan_of)
 
     assert not fold_batch(
         fold,
@@ -82,15 +111,15 @@ def test_impressions_count_units_and_weights():
                 units=2,
                 weight=6_000_000,
                 weight_squared=20_000_000_000_000,
-                overlap=5 * QUARTER,
-                overlap_squared=13 * QUARTER**2,
+                overlap=(2 * HALF, 5 * QUARTER),
+                overlap_squared=(2 * HALF**2, 13 * QUARTER**2),
             ),
             1: VariantTally(
                 units=1,
                 weight=2_000_000,
                 weight_squared=4_000_000_000_000,
-                overlap=2 * QUARTER,
-                overlap_squared=4 * QUARTER**2,
+                overlap=(HALF, HALF),
+                overlap_squared=(HALF**2, HALF**2),
             ),
         },
     )
@@ -98,7 +127,7 @@ def test_impressions_count_units_and_weights():
 
 
 def test_observations_are_summed_by_unit_before_they_are_squared():
-    fold = ObservationFold(0, KEYRING)
+    fold = ObservationFold(0, KEYRING, plan_of=plan_of)
 
     fold_batch(
         fold,
@@ -125,9 +154,10 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         weighted_total=34 * 10**6,
         weighted_total_squared=596 * 10**12,
         weighted_cross=(4 * 7 + 16 * 5) * 10**12,
-        overlap_total=29 * QUARTER,
-        overlap_cross=73 * QUARTER**2,
-        overlap_total_squared=421 * QUARTER**2,
+        overlap_total=(12 * HALF, 29 * QUARTER),
+        overlap_cross=(12 * HALF**2, 73 * QUARTER**2),
+        overlap_total_squared=(74 * HALF**2, 421 * QUARTER**2),
+        surplus_overlap_total=(),
         positive_units=2,
         total_cubed=7**3 + 5**3,
     )
@@ -317,9 +347,28 @@ def test_a_value_that_is_declared_impossible_is_refused_and_the_rest_counts():
     assert totals == {"click": MICRO, "visits": 3 * MICRO, "spent": -10 * MICRO}
 
 
+def test_weights_that_are_not_of_the_assignment_are_refused():
+    """PACKED says that variant 0 had one half, and variant 1 one quarter."""
+    fold = ImpressionFold(0, plan_of=plan_of)
+    good, bad = (0, HALF, 5, 1, b"", PACKED), (1, HALF, 5, 2, b"", PACKED)
+
+    refusals = fold_batch(
+        fold,
+        0,
+        ImpressionBatch(
+            9, 0, 0, [group(bad, experiment=2), group(good, experiment=2), group(good)]
+        ),
+    )
+
+    assert codes(refusals) == [(0, "INVALID_WEIGHTS")]
+    of_two, of_three = fold.take_changes().cells
+    assert of_three.variants[0].overlap == overlap_weights(0, HALF, PACKED, 3)
+    assert of_two.variants[0].overlap == ()  # they are those of three
+
+
 def test_both_readings_of_a_second_click_are_there():
     """Unit 1 clicks twice and unit 2 once; unit 3 is observed and does not click."""
-    fold = ObservationFold(0, KEYRING)
+    fold = ObservationFold(0, KEYRING, plan_of=plan_of)
     clicks = [(1, 1), (1, 1), (2, 1), (3, 0), (3, 0)]
     batch = [
         observation(value * MICRO, f"e{n}", unit=unit) for n, (unit, value) in enumerate(clicks)
@@ -335,7 +384,9 @@ def test_both_readings_of_a_second_click_are_there():
     assert (once.units, once.observations) == (3, 5)
     assert (once.total, once.total_squared) == (2 * MICRO, 2 * MICRO**2)
     assert (once.weighted_total, once.weighted_cross) == (4 * MICRO**2, 8 * MICRO**3)
-    assert (once.overlap_total, once.overlap_cross) == (2 * HALF * MICRO, 2 * HALF**2 * MICRO)
+    assert once.overlap_total == (2 * HALF * MICRO,) * 2
+    assert once.overlap_cross == (2 * HALF**2 * MICRO,) * 2
+    assert once.overlap_total_squared == (2 * (HALF * MICRO) ** 2,) * 2
 
 
 def test_what_the_memory_had_no_room_for_is_counted_on_either_side():
@@ -454,7 +505,10 @@ def naive_observations(records):
     variants: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for (text, metric), unit_values in values.items():
         told = KEYRING.verify(text)
-        weights = inverse_propensity(told.propensity), PROPENSITY_ONE - told.propensity
+        of_pairs = (
+            () if metric != "click" else overlaps_of(told.experiment, *told[1:3], told.weights)
+        )
+        weights = inverse_propensity(told.propensity), of_pairs
         variants[told.experiment][told.variant][metric].append((*weights, unit_values))
     return [
         Cell(
@@ -477,9 +531,13 @@ def naive_observations(records):
                             weighted_total_squared=sum(
                                 (w * sum(unit)) ** 2 for w, _, unit in units
                             ),
-                            overlap_total=sum(v * sum(unit) for _, v, unit in units),
-                            overlap_cross=sum(v * v * sum(unit) for _, v, unit in units),
-                            overlap_total_squared=sum((v * sum(unit)) ** 2 for _, v, unit in units),
+                            overlap_total=by_pair((sum(unit), v) for _, v, unit in units),
+                            overlap_cross=by_pair(
+                                (sum(unit), squares_of(v)) for _, v, unit in units
+                            ),
+                            overlap_total_squared=by_pair(
+                                (sum(unit) ** 2, squares_of(v)) for _, v, unit in units
+                            ),
                             weighted_cross=sum(w * w * sum(unit) for w, _, unit in units),
                             total_cubed=sum(sum(unit) ** 3 for _, _, unit in units),
                             moment=naive_moment(values, experiment, variant, metric),
@@ -517,17 +575,25 @@ def naive_positive(units):
         "positive_units": sum(sum(unit) > 0 for _, _, unit in units),
         "surplus_weighted_total": sum(w * x for w, _, x in surplus),
         "surplus_weighted_cross": sum(w * w * x for w, _, x in surplus),
-        "surplus_overlap_total": sum(v * x for _, v, x in surplus),
-        "surplus_overlap_cross": sum(v * v * x for _, v, x in surplus),
+        "surplus_overlap_total": by_pair((x, v) for _, v, x in surplus),
+        "surplus_overlap_cross": by_pair((x, squares_of(v)) for _, v, x in surplus),
     }
+
+
+def overlaps_of(experiment, variant, propensity, weights):
+    return overlap_weights(variant, propensity, weights, plan_of(experiment).n_variants)
+
+
+def squares_of(weights):
+    return tuple(weight**2 for weight in weights)
 
 
 def naive_moment(values, experiment, variant, metric, worth=lambda value: value):
     """Return the sum of vector times value over the receipts with features."""
     rows = [
-        (dict(unpack(features_of(text))), worth(sum(unit_values)))
+        (dict(unpack(KEYRING.verify(text).features)), worth(sum(unit_values)))
         for (text, name), unit_values in values.items()
-        if features_of(text)
+        if KEYRING.verify(text).features
         and KEYRING.verify(text)[:2] == (experiment, variant)
         and name == metric
     ]
@@ -554,7 +620,15 @@ def naive_impressions(records):
         batches.add((batch.incarnation, batch.sequence))
         for each in batch.groups:
             features = each.features or [None] * len(each.units)
-            columns = (each.variants, each.propensities, each.assigned_at_ms, each.units, features)
+            weights = each.weights or [b""] * len(each.units)
+            columns = (
+                each.variants,
+                each.propensities,
+                each.assigned_at_ms,
+                each.units,
+                features,
+                weights,
+            )
             for row in zip(*columns, strict=True):
                 assignment = (each.experiment, row[0], row[3])
                 if each.repeatable and assignment in seen:
@@ -572,13 +646,17 @@ def naive_impressions(records):
             squares = sum(weight**2 for weight in weights)
             features = [row[4] for row in mine if row[0] == variant and row[4] is not None]
             gram = naive_gram(features)
-            overlaps = [PROPENSITY_ONE - row[1] for row in mine if row[0] == variant]
+            overlaps = [
+                overlaps_of(experiment, variant, row[1], row[5])
+                for row in mine
+                if row[0] == variant
+            ]
             variants[variant] = VariantTally(
                 len(weights),
                 sum(weights),
                 squares,
-                sum(overlaps),
-                sum(overlap**2 for overlap in overlaps),
+                by_pair((1, each) for each in overlaps),
+                by_pair((1, squares_of(each)) for each in overlaps),
                 gram,
             )
         times = [row[2] for row in mine]
@@ -612,17 +690,31 @@ FEATURES = st.sampled_from(
 )
 
 
+EXCHANGED = pack_weights((16_384, 32_768, 16_384))
+CHANCES = st.sampled_from(
+    [
+        (0, HALF, b""),
+        (0, HALF, PACKED),
+        (0, QUARTER, EXCHANGED),
+        (1, HALF, EXCHANGED),
+        (1, QUARTER, b""),
+        (1, QUARTER, PACKED),
+    ]
+)
+
+
 def texts(window_s, hours):
     receipts = st.builds(
-        receipt,
-        experiment=st.integers(1, 2),
-        variant=st.integers(0, 1),
-        propensity=st.sampled_from([HALF, QUARTER]),
-        assigned_at_ms=hours,
-        unit=st.integers(1, 2),
-        window_s=st.just(window_s),
+        lambda chance, experiment, at_ms, unit, features: Receipt(
+            experiment, chance[0], chance[1], 3, at_ms, unit, window_s, chance[2], features
+        ),
+        CHANCES,
+        st.integers(1, 2),
+        hours,
+        st.integers(1, 2),
+        st.just(b"") | FEATURES,
     )
-    return st.builds(KEYRING.sign, receipts, FEATURES)
+    return receipts.map(KEYRING.sign)
 
 
 def observation_records(window_s=0, hours=NOW):
@@ -641,13 +733,13 @@ def observation_records(window_s=0, hours=NOW):
 
 
 def impression_records():
-    rows = st.tuples(
-        st.integers(0, 1),
-        st.sampled_from([HALF, QUARTER]),
+    rows = st.builds(
+        lambda chance, at_ms, unit: (*chance[:2], at_ms, unit, b"", chance[2]),
+        CHANCES,
         st.integers(NOW_MS, NOW_MS + 2),
         st.integers(1, 2),
     )
-    with_features = st.tuples(rows, FEATURES).map(lambda row: (*row[0], row[1]))
+    with_features = st.tuples(rows, FEATURES).map(lambda row: (*row[0][:4], row[1], row[0][5]))
     groups = st.builds(
         lambda some, experiment, repeatable: group(
             *some, experiment=experiment, repeatable=repeatable
@@ -667,11 +759,11 @@ def impression_records():
 
 
 def observation_fold(limit=1_000_000):
-    return lambda: ObservationFold(0, KEYRING, limit=limit)
+    return lambda: ObservationFold(0, KEYRING, limit=limit, plan_of=plan_of)
 
 
 def impression_fold(limit=1_000_000):
-    return lambda: ImpressionFold(0, limit=limit)
+    return lambda: ImpressionFold(0, limit=limit, plan_of=plan_of)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -50,7 +50,10 @@ def value_of(
     receipt = Receipt(unit % 3, unit % 2, 1 << 31, 1, NOW_MS, unit, window)
     observed = None if at is None else NOW_MS + at
     return encode_observation(
-        Observation(keyring.sign(receipt, features), metric, value, event, observed), SINGLE_OBJECT
+        Observation(
+            keyring.sign(receipt._replace(features=features)), metric, value, event, observed
+        ),
+        SINGLE_OBJECT,
     )
 
 
@@ -214,9 +217,15 @@ def test_an_observation_of_a_time_to_come_moves_no_clock(by_columns):
 
 
 def test_usual_records_are_plain_and_what_is_refused_is_not():
-    usual = [value_of(), value_of(event=None), value_of(at=None), value_of(value=-(10**15))]
-    unusual = [
+    usual = [
+        value_of(),
+        value_of(event=None),
+        value_of(at=None),
+        value_of(value=-(10**15)),
         value_of(features=b"\1\4\0"),
+    ]
+    unusual = [
+        value_of(features=b"\1\4\0" * 16),
         value_of(event="é"),
         value_of(metric="m" * 64),
         value_of()[:-1],

@@ -1,12 +1,14 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import blake2b
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.model import receipts
 from streams.model.errors import ConfigurationError, ReceiptError
+from streams.model.receipt_columns import VECTORIZED_FROM, open_receipts
 from streams.model.receipts import (
     CLOCK_SKEW_MS,
     RECEIPT_LENGTH,
@@ -14,9 +16,9 @@ from streams.model.receipts import (
     Receipt,
     check_attribution,
     check_form,
-    features_of,
 )
-from streams.model.vectors import ENTRY_BYTES, MAX_ENTRIES
+from streams.model.variant_weights import MAX_WEIGHED
+from streams.model.vectors import MAX_ENTRIES
 from tests.strategies import records
 
 SECRET = bytes(range(32))
@@ -33,7 +35,7 @@ GOLDEN_RECEIPT = Receipt(
 )
 
 
-receipt_values = records(Receipt)
+receipt_values = records(Receipt, weights=st.just(b""), features=st.just(b""))
 
 
 def code_of(text, keyring=KEYRING):
@@ -149,52 +151,123 @@ def test_a_longer_receipt_of_version_1_is_malformed_though_signed():
 
 
 FEATURES = bytes.fromhex("03040005fecd")  # 1024 at index 3, -307 at index 5
+WEIGHTS = bytes([16, 32, 32])  # of 1/2, 1/4 and 1/4
+EXTENDED = {
+    "weights": GOLDEN_RECEIPT._replace(weights=WEIGHTS),
+    "features": GOLDEN_RECEIPT._replace(features=FEATURES),
+    "both": GOLDEN_RECEIPT._replace(weights=WEIGHTS, features=FEATURES),
+}
+EXTENSIONS = {
+    "weights": "03102020",
+    "features": "0003040005fecd",
+    "both": "0310202003040005fecd",
+}
+extended = st.builds(
+    lambda receipt, weights, features: receipt._replace(weights=weights, features=features),
+    receipt_values,
+    st.just(b"") | st.binary(min_size=3, max_size=MAX_WEIGHED),
+    st.integers(0, MAX_ENTRIES).flatmap(lambda n: st.binary(min_size=3 * n, max_size=3 * n)),
+)
 
 
-def test_the_golden_receipt_with_features_never_changes():
-    text = KEYRING.sign(GOLDEN_RECEIPT, FEATURES)
+def bytes_of(text):
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@pytest.mark.parametrize("name", EXTENDED)
+def test_the_golden_receipts_of_version_2_never_change(name):
+    text = KEYRING.sign(EXTENDED[name])
 
     assert text in (receipts.__doc__ or "")
-    assert KEYRING.verify(text) == GOLDEN_RECEIPT
-    assert features_of(text) == FEATURES
-    raw = urlsafe_b64decode(text + "=")
-    assert raw[:1] + raw[40:-16] == b"\x02" + FEATURES
+    assert KEYRING.verify(text) == EXTENDED[name]
+    raw = bytes_of(text)
+    assert raw[:1] + raw[40:-16] == b"\x02" + bytes.fromhex(EXTENSIONS[name])
     assert raw[1:40] == urlsafe_b64decode(GOLDEN + "=")[1:40]
     assert raw[-16:] == blake2b(raw[:-16], key=SECRET, digest_size=16).digest()
 
 
-@given(
-    receipt_values,
-    st.integers(1, MAX_ENTRIES).flatmap(lambda n: st.binary(min_size=3 * n, max_size=3 * n)),
-)
-def test_what_was_signed_with_features_is_what_is_read(receipt, features):
-    text = KEYRING.sign(receipt, features)
+@given(extended)
+def test_what_was_signed_with_weights_and_features_is_what_is_read(receipt):
+    text = KEYRING.sign(receipt)
 
-    assert len(text) == RECEIPT_LENGTH + 4 * len(features) // ENTRY_BYTES
     opened, identity = KEYRING.open(text)
     assert opened == receipt
-    assert identity == int.from_bytes(urlsafe_b64decode(text + "=")[-16:-8], "big")
-    assert features_of(text) == features
+    assert identity == int.from_bytes(bytes_of(text)[-16:-8], "big")
+    n_bytes = 56 + (len(receipt.weights + receipt.features) + 1) * (raw_version(text) == 2)
+    assert len(text) == -(-4 * n_bytes // 3) <= 226
 
 
-def test_a_receipt_without_features_has_none():
-    assert features_of(GOLDEN) == b""
-    assert KEYRING.sign(GOLDEN_RECEIPT, b"") == GOLDEN
+def raw_version(text):
+    return bytes_of(text)[0]
 
 
-@given(st.integers(0, (40 + 6 + 16) * 8 - 1))
-def test_features_with_one_bit_flipped_never_verify(bit):
-    raw = bytearray(urlsafe_b64decode(KEYRING.sign(GOLDEN_RECEIPT, FEATURES) + "="))
+@given(st.lists(extended, min_size=1, max_size=60), st.data())
+def test_columns_say_what_is_read_one_by_one(some, data):
+    """Receipts of any lengths together, some of them with another character."""
+    texts = [KEYRING.sign(receipt) for receipt in some]
+    row = data.draw(st.integers(0, len(texts) - 1))
+    place = data.draw(st.integers(0, len(texts[row]) - 1))
+    texts[row] = (
+        texts[row][:place] + data.draw(st.sampled_from("AB_=\x00")) + texts[row][place + 1 :]
+    )
+    texts += texts[:VECTORIZED_FROM]
+    sizes = np.array([*map(len, texts)])
+    rows = np.array([[*text.ljust(max(sizes)).encode()] for text in texts], np.uint8)
+
+    columns, errors = open_receipts(KEYRING, rows, sizes)
+
+    for index, text in enumerate(texts):
+        try:
+            receipt, identity = KEYRING.open(text)
+        except ReceiptError:
+            assert index in errors
+            continue
+        assert columns.valid[index]
+        assert columns.identity[index] == identity
+        assert columns.weights.get(index, b"") == receipt.weights
+        assert columns.features.get(index, b"") == receipt.features
+        for name in ("experiment", "variant", "propensity", "assigned_at_ms", "unit"):
+            assert getattr(columns, name)[index] == getattr(receipt, name)
+
+
+@pytest.mark.parametrize("name", EXTENDED)
+@pytest.mark.parametrize("character", ["B", "E", "Q"])
+def test_bits_that_belong_to_no_byte_are_zero(name, character):
+    """Of a text of three bytes a group every character counts; of others the last has such bits."""
+    text = KEYRING.sign(EXTENDED[name])
+
+    if text[-1] != character:
+        assert code_of(text[:-1] + character)
+    assert code_of(text + "A") == "MALFORMED_RECEIPT"
+
+
+@given(st.sampled_from([*EXTENDED]), st.data())
+def test_of_version_2_no_bit_can_be_flipped(name, data):
+    raw = bytearray(bytes_of(KEYRING.sign(EXTENDED[name])))
+    bit = data.draw(st.integers(0, len(raw) * 8 - 1))
     raw[bit // 8] ^= 1 << bit % 8
 
     assert code_of(urlsafe_b64encode(raw).rstrip(b"=").decode())
 
 
-@pytest.mark.parametrize("n_bytes", [0, 1, 2, 4, 3 * MAX_ENTRIES + 3])
-def test_features_of_another_length_are_malformed_though_signed(n_bytes):
+@pytest.mark.parametrize(
+    "extension",
+    [
+        b"",
+        b"\x00",
+        b"\x00\x01",
+        b"\x00" + bytes(3 * MAX_ENTRIES + 3),
+        b"\x02ab",
+        b"\x03ab",
+        b"\x03abcd",
+        b"\x11" + bytes(17),
+        b"\xff" + bytes(255),
+    ],
+)
+def test_weights_and_features_of_another_length_are_malformed_though_signed(extension):
     body = b"\x02" + urlsafe_b64decode(GOLDEN + "=")[1:40]
 
-    assert code_of(signed(body + bytes(n_bytes))) == "MALFORMED_RECEIPT"
+    assert code_of(signed(body + extension)) == "MALFORMED_RECEIPT"
 
 
 def test_a_key_that_is_not_here_is_told_from_a_forgery():

@@ -26,6 +26,7 @@ from streams.model.ids import experiment_id
 from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
+from streams.model.variant_weights import pack_weights
 from streams.model.vectors import pack
 from streams.replay.partitions import Inputs
 from streams.tallies.cell import Cell, Source
@@ -49,6 +50,7 @@ PARTITIONS = 2
 EXPERIMENTS = (7, 8, 9)
 CONTEXTUAL = 8
 MEASURED = 9
+WEIGHTS = pack_weights((32_768, 32_768, 0))
 VECTORS = ((0, 1024),), ((0, 1024), (1, 1024)), ((0, 1024), (2, 1024), (3, -300))
 DEFINITION: dict[str, Any] = {
     "config": {
@@ -60,6 +62,7 @@ DEFINITION: dict[str, Any] = {
     "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
 }
 CONTEXTUAL_DEFINITION = DEFINITION | {
+    "variants": [*DEFINITION["variants"], {"name": "c"}],
     "config": DEFINITION["config"]
     | {
         "type": "lin_ts",
@@ -69,7 +72,7 @@ CONTEXTUAL_DEFINITION = DEFINITION | {
                 {"name": "age", "type": "number", "minimum": 0, "maximum": 100},
             ]
         },
-    }
+    },
 }
 MEASURED_DEFINITION = DEFINITION | {
     "config": DEFINITION["config"]
@@ -141,13 +144,29 @@ class Installation:
                     pack(random.choice(VECTORS)) if number == CONTEXTUAL else b"" for _ in units
                 ]
                 seen = features if any(features) else ()
-                groups.append(ImpressionGroup(number, False, variants, *columns, units, (), seen))
+                weights = [WEIGHTS if number == CONTEXTUAL else b""] * 4
+                groups.append(
+                    ImpressionGroup(
+                        number, False, variants, *columns, units, (), seen, weights if seen else ()
+                    )
+                )
                 receipts += [
                     KEYRING.sign(
-                        Receipt(number, variant, PROPENSITY_ONE // 2, 2, NOW_MS, unit, 86_400),
-                        packed,
+                        Receipt(
+                            number,
+                            variant,
+                            PROPENSITY_ONE // 2,
+                            2,
+                            NOW_MS,
+                            unit,
+                            86_400,
+                            packed_weights if seen else b"",
+                            packed,
+                        )
                     )
-                    for variant, unit, packed in zip(variants, units, features, strict=True)
+                    for variant, unit, packed, packed_weights in zip(
+                        variants, units, features, weights, strict=True
+                    )
                 ]
             batch = sealer(KEYRING)(
                 "impressions",

@@ -77,7 +77,7 @@ def rebuilt(log: ReceiptLog) -> dict[Place, bytes]:
 
 
 def signed(given: Receipt, features: bytes = b"") -> bytes:
-    return raw_of(KEYRING.sign(given, features))
+    return raw_of(KEYRING.sign(given._replace(features=features)))
 
 
 def test_the_first_impression_of_a_unit_gives_the_receipt_that_it_got() -> None:

@@ -18,6 +18,7 @@ from streams.tallies.cell import (
     join,
     merge,
 )
+from streams.tallies.plan import Plan
 from streams.tallies.weights import weighted
 from tests.strategies import field_names, records, sums
 
@@ -82,27 +83,28 @@ def test_a_sum_with_values_other_than_0_and_1_has_no_surplus_as_in_one_cell():
         binary_observations=2,
         surplus_weighted_total=4,
         surplus_weighted_cross=8,
-        surplus_overlap_total=2,
-        surplus_overlap_cross=1,
+        surplus_overlap_total=(1, 2),
+        surplus_overlap_cross=(1, 1),
     )
     other = MetricTally(units=1, observations=1)
 
     for total in (binary + other, other + binary):
         assert not total.is_binary
         assert (total.surplus_weighted_total, total.surplus_weighted_cross) == (0, 0)
-        assert (total.surplus_overlap_total, total.surplus_overlap_cross) == (0, 0)
+        assert (total.surplus_overlap_total, total.surplus_overlap_cross) == ((), ())
     assert (binary + binary).surplus_weighted_total == 8
 
 
 @given(st.lists(st.tuples(st.integers(1, PROPENSITY_ONE), counts), max_size=5))
 def test_weighted_is_what_a_builder_counts(parts):
     """Units of some propensities, each with as many values of 1 and then of 2."""
-    builder = CellBuilder(7, Source.IMPRESSIONS, 0)
+    plan = Plan(declared=frozenset({"click"}), n_variants=2)
+    builder = CellBuilder(7, Source.IMPRESSIONS, 0, plan=plan)
     expected = VariantTally()
     for offset, (propensity, units) in enumerate(parts):
-        builder.add_units(offset, {(0, propensity): units}, 5, 6)
+        builder.add_units(offset, {(0, propensity, b""): units}, 5, 6)
         for value in (1, 2):
-            builder.add_value(offset, (0, propensity, "click"), None, value, 5)
+            builder.add_value(offset, (0, propensity, b"", "click"), None, value, 5)
         builder.freeze()
         expected += weighted(
             units,

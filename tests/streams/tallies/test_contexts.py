@@ -29,7 +29,9 @@ def group(*rows, repeatable=False):
 
 def observation(vector, value=MICRO, unit=1, variant=0, event_id=None, metric="click"):
     receipt = Receipt(1, variant, HALF, 3, NOW_MS, unit, 0)
-    return Observation(KEYRING.sign(receipt, pack(vector)), metric, value, event_id)
+    return Observation(
+        KEYRING.sign(receipt._replace(features=pack(vector))), metric, value, event_id
+    )
 
 
 def gram(*vectors):
@@ -92,7 +94,7 @@ def test_what_is_no_vector_is_refused_and_counts_nothing(packed):
     impressions, observations = ImpressionFold(0), ObservationFold(0, KEYRING)
     good = group((0, 1, MOBILE))
     bad = ImpressionGroup(1, False, [0], [HALF], [3], [NOW_MS], [1], (), [packed])
-    text = KEYRING.sign(Receipt(1, 0, HALF, 3, NOW_MS, 1, 0), packed)
+    text = KEYRING.sign(Receipt(1, 0, HALF, 3, NOW_MS, 1, 0, features=packed))
 
     [refusal] = fold_batch(impressions, 0, ImpressionBatch(9, 0, 0, [bad, good]))
     [refused] = fold_batch(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas import library
 from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.variant_weights import pack_weights
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import (
     CELL_COUNTS,
@@ -33,6 +34,7 @@ from streams.tallies.fields import (
     unit_weights,
 )
 from streams.tallies.periods import PERIOD_FIELDS
+from streams.tallies.plan import Plan
 from streams.wire.cells import _reader, _writer
 
 TABLES: dict[str, FieldTable[Any]] = {
@@ -66,8 +68,12 @@ def schemas_of(schema):
 def test_the_schema_has_every_field_of_the_table_and_no_other(name):
     table = TABLES[name]
     types = schemas_of(library.current("tally_cell").parsed)[name]
-    expected = {each.name: "long" if each.is_count else "bytes" for each in table.sums} | {
-        each: {"type": "array", "items": "long" if are_counts else "bytes"}
+    several = {"type": "array", "items": "bytes"}
+    expected = {
+        each.name: "long" if each.is_count else several if each.is_by_pair else "bytes"
+        for each in table.sums
+    } | {
+        each: {"type": "array", "items": "long"} if are_counts else several
         for each, are_counts in table.entries
     }
     assert {each: kind for each, kind in types.items() if each not in KEYS[name]} == expected
@@ -125,10 +131,10 @@ def test_a_field_of_the_table_is_counted(units):
     sums: Sequence[int] = MORE.values(More())
     for value, propensity in units:
         seen = statistics(units=1, observations=1, value=value)
-        sums = MORE.plus(sums, seen, unit_weights(propensity))
+        sums = MORE.plus(sums, seen, unit_weights(0, propensity))
     counted = MORE.new(*sums, ())
     assert counted == More(
-        len(units), sum(value for value, _ in units), sum(unit_weights(p)[1] for _, p in units)
+        len(units), sum(value for value, _ in units), sum(unit_weights(0, p)[1] for _, p in units)
     )
 
 
@@ -150,6 +156,14 @@ def test_fields_out_of_order_are_refused():
         FieldTable(Wrong)
 
 
+PACKED = pack_weights((21_845, 21_845, 21_846))
+CHANCES = [
+    (0, 1, b""),
+    (0, PROPENSITY_ONE // 3, b""),
+    (0, PROPENSITY_ONE, b""),
+    (0, 21_845 << 16, PACKED),
+    (1, 21_845 << 16, PACKED),
+]
 WORTH = {
     Statistic.UNITS: lambda values: 1,
     Statistic.OBSERVATIONS: len,
@@ -166,35 +180,47 @@ WORTH = {
     st.lists(
         st.tuples(
             st.lists(st.sampled_from([0, MICRO]) | st.integers(-5, 5), min_size=1, max_size=4),
-            st.sampled_from([1, PROPENSITY_ONE // 3, PROPENSITY_ONE]),
+            st.sampled_from(CHANCES),
         ),
         min_size=1,
         max_size=8,
     ),
     st.integers(1, 7),
+    st.sampled_from([2, 3, 17]),
 )
-def test_every_sum_of_a_metric_is_what_the_table_says(units, every):
+def test_every_sum_of_a_metric_is_what_the_table_says(units, every, n_variants):
     """By the definition of statistic and weight, unit by unit, however often a cell is taken."""
-    builder = CellBuilder(7, Source.OBSERVATIONS, 0)
+    plan = Plan(declared=frozenset({"click"}), n_variants=n_variants)
+    builder = CellBuilder(7, Source.OBSERVATIONS, 0, plan=plan)
     offset = 0
-    for values, propensity in units:
+    for values, chance in units:
         before = None
         for value in values:
-            builder.add_value(offset, (0, propensity, "click"), before, value, 5)
+            builder.add_value(offset, (*chance, "click"), before, value, 5)
             before = (before or 0) + value
             offset += 1
             if offset % every == 0:
                 builder.freeze()
     builder.freeze()
     assert builder.cell is not None
-    tally = builder.cell.variants[0].metrics["click"]
+    tally = sum(
+        (variant.metrics["click"] for variant in builder.cell.variants.values()), MetricTally()
+    )
     is_binary = all(value in (0, MICRO) for values, _ in units for value in values)
     for each in METRIC_FIELDS.sums:
         terms = [
-            WORTH[each.statistic](values) * unit_weights(propensity)[each.weight]
-            for values, propensity in units
+            (WORTH[each.statistic](values), unit_weights(*chance, n_variants)[each.weight])
+            for values, chance in units
         ]
-        expected = 0 if each.statistic is Statistic.SURPLUS and not is_binary else sum(terms)
+        is_left_out = each.statistic is Statistic.SURPLUS and not is_binary
+        if each.is_by_pair:
+            known = [(worth, weights) for worth, weights in terms if weights]
+            entries = zip(
+                *([worth * each for each in weights] for worth, weights in known), strict=True
+            )
+            expected: Any = () if is_left_out else tuple(map(sum, entries))
+        else:
+            expected = 0 if is_left_out else sum(worth * weight for worth, weight in terms)
         assert getattr(tally, each.name) == expected, each.name
 
 

@@ -8,18 +8,18 @@ from shutil import copytree, ignore_patterns
 ROOT = Path(__file__).parents[3]
 
 FIELD = """
-    units_by_overlap: int = summed(Statistic.UNITS, Weight.OVERLAP)
+    units_by_overlap: tuple[int, ...] = summed_by_pair(Statistic.UNITS, Weight.OVERLAP)
     moment: tuple[int, ...] = entries()
     positive"""
 SCHEMA = """
-            {"name": "units_by_overlap", "type": "bytes", "doc": "Sum over units of v."},
+            {"name": "units_by_overlap", "type": {"type": "array", "items": "bytes"},
+             "doc": "Sum over units of v."},
             {"name": "moment\""""
 
 SCRIPT = """
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import MetricTally, Source, merge
-from streams.tallies.combined import combine
-from streams.tallies.cell import ProductTally
+from streams.tallies.plan import Plan
 from streams.tallies.weights import weighted
 from streams.wire.cells import decode_cell, encode_cell
 
@@ -27,9 +27,10 @@ HALF, QUARTER = 1 << 31, 1 << 30
 
 
 def cell(partition, *propensities):
-    builder = CellBuilder(7, Source.OBSERVATIONS, partition)
+    plan = Plan(declared=frozenset({"click"}), n_variants=2)
+    builder = CellBuilder(7, Source.OBSERVATIONS, partition, plan=plan)
     for offset, propensity in enumerate(propensities):
-        builder.add_value(offset, (0, propensity, "click"), None, 5 * (offset + 1), 9)
+        builder.add_value(offset, (0, propensity, b"", "click"), None, 5 * (offset + 1), 9)
         builder.freeze()
     return builder.cell
 
@@ -39,13 +40,12 @@ def of(tally):
 
 
 counted, other = cell(0, HALF, QUARTER), cell(1, QUARTER)
-assert of(counted) == HALF + 3 * QUARTER
-assert of(merge([counted, other])) == HALF + 6 * QUARTER
-assert of(decode_cell(encode_cell(counted))) == HALF + 3 * QUARTER
+assert of(counted) == (2 * HALF, HALF + 3 * QUARTER)
+assert of(merge([counted, other])) == (3 * HALF, HALF + 6 * QUARTER)
+assert of(decode_cell(encode_cell(counted))) == (2 * HALF, HALF + 3 * QUARTER)
 metric = MetricTally(units=2, observations=2, total=4, total_squared=8)
-assert weighted(2, {"click": metric}, QUARTER).metrics["click"].units_by_overlap == 6 * QUARTER
-total = counted.variants[0].metrics["click"]
-assert combine(total, total, ProductTally(), 1.0, 1.0).units_by_overlap == 2 * of(counted)
+found = weighted(2, {"click": metric}, QUARTER).metrics["click"].units_by_overlap
+assert found == (2 * HALF, 6 * QUARTER)
 """
 
 

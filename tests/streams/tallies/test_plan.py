@@ -14,6 +14,7 @@ from streams.model.errors import InvalidParameterError
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.model.receipts import Keyring, Receipt
+from streams.model.variant_weights import overlap_weights
 from streams.tallies.cell import MetricTally, ProductTally
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError
 from streams.tallies.weights import weighted
@@ -23,7 +24,12 @@ NOW_MS = 1_700_000_000_000
 EXPERIMENT = 7
 KEYRING = Keyring({1: bytes(range(32))})
 METRICS = "orders", "spent", "visits"
-PLAN = Plan({"spent": 500 * MICRO, "visits": 3 * MICRO}, (("orders", "spent"), ("spent", "visits")))
+PLAN = Plan(
+    {"spent": 500 * MICRO, "visits": 3 * MICRO},
+    (("orders", "spent"), ("spent", "visits")),
+    declared=frozenset(METRICS),
+    n_variants=2,
+)
 
 
 def receipt(unit: int, experiment: int = EXPERIMENT) -> str:
@@ -70,7 +76,7 @@ def test_a_worked_example():
         ("spent", "visits"): ProductTally(
             (500 * 2 + 20 * 3) * MICRO**2,
             4 * (500 * 2 + 20 * 3) * MICRO**4,
-            PROPENSITY_ONE**2 // 4 * (500 * 2 + 20 * 3) * MICRO**2,
+            (PROPENSITY_ONE**2 // 4 * (500 * 2 + 20 * 3) * MICRO**2,) * 2,
             (500**2 * 2 + 20**2 * 3) * MICRO**3,
             (500 * 2**2 + 20 * 3**2) * MICRO**3,
         )
@@ -111,8 +117,9 @@ def by_units(events, plan):
     }
     for (unit, metric), x in worth.items():
         propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
-        w, v = inverse_propensity(propensity), PROPENSITY_ONE - propensity
-        beyond = 0 if (unit % 2, metric) in others else x - MICRO * (x > 0)
+        w, overlaps = inverse_propensity(propensity), overlaps_of(unit, propensity, plan)
+        is_other = (unit % 2, metric) in others
+        beyond = 0 if is_other else x - MICRO * (x > 0)
         counted = MetricTally(
             1,
             counts[unit, metric],
@@ -123,23 +130,45 @@ def by_units(events, plan):
             total_cubed=x**3,
         )
         tallies[unit % 2, metric] += replace(
-            weighted(1, {metric: counted}, propensity).metrics[metric],
+            weighted(
+                1,
+                {metric: counted},
+                propensity,
+                variant=unit % 2,
+                n_variants=plan.n_variants if metric in plan.declared else 0,
+            ).metrics[metric],
             surplus_weighted_total=w * beyond,
             surplus_weighted_cross=w * w * beyond,
-            surplus_overlap_total=v * beyond,
-            surplus_overlap_cross=v * v * beyond,
+            **surplus_by_pair(overlaps, beyond, is_kept=metric in plan.declared and not is_other),
         )
     products: dict[tuple[int, tuple[str, str]], ProductTally] = defaultdict(ProductTally)
     for pair in plan.pairs:
         for unit in range(6):
             if (unit, pair[0]) in worth and (unit, pair[1]) in worth:
                 propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
-                w, v = inverse_propensity(propensity), PROPENSITY_ONE - propensity
+                w, overlaps = inverse_propensity(propensity), overlaps_of(unit, propensity, plan)
                 x, y = worth[unit, pair[0]], worth[unit, pair[1]]
                 products[unit % 2, pair] += ProductTally(
-                    x * y, w * w * x * y, v * v * x * y, x * x * y, x * y * y
+                    x * y,
+                    w * w * x * y,
+                    tuple(v * v * x * y for v in overlaps),
+                    x * x * y,
+                    x * y * y,
                 )
     return dict(tallies), dict(products)
+
+
+def overlaps_of(unit, propensity, plan):
+    return overlap_weights(unit % 2, propensity, b"", plan.n_variants)
+
+
+def surplus_by_pair(overlaps, beyond, *, is_kept):
+    if not is_kept:
+        return {"surplus_overlap_total": (), "surplus_overlap_cross": ()}
+    return {
+        "surplus_overlap_total": tuple(v * beyond for v in overlaps),
+        "surplus_overlap_cross": tuple(v * v * beyond for v in overlaps),
+    }
 
 
 @settings(max_examples=100)

@@ -21,7 +21,9 @@ from streams.fold.refusals import Refusal, by_code
 from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.errors import EventError
 from streams.model.events import Command, CommandKind, DeadLetter
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.model.variant_weights import MAX_WEIGHED
+from streams.tallies.cell import METRIC_FIELDS, Cell, MetricTally, Source, VariantTally
+from streams.tallies.plan import MAX_DECLARED, MAX_PAIR_SUMS, Plan
 from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
@@ -32,6 +34,7 @@ from streams.worker.partition_processor import FoldPausedError, Outcome
 from tests.streams.worker.tables import table_of
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 
+BY_PAIR = [each.name for each in METRIC_FIELDS.sums if each.is_by_pair]
 SUMS = [
     each.name
     for each in fields(MetricTally)
@@ -264,9 +267,48 @@ def test_what_is_remembered_of_64_refusals_is_bounded():
     assert len(body) < 150_000
 
 
+def test_the_largest_cell_with_sums_by_pair_fits():
+    """Of 16 variants and all metrics that can be declared, beside those that senders invent."""
+    plan = Plan(declared=frozenset(map(str, range(MAX_DECLARED))), n_variants=MAX_WEIGHED)
+    sums: Any = {name: 1 << 200 for name in SUMS if name not in BY_PAIR}
+    plain = replace(MetricTally(1 << 40, 1 << 40), **sums)
+    by_pair: Any = dict.fromkeys(BY_PAIR, (1 << 200,) * MAX_WEIGHED)
+    names = [f"{'m' * 60}{number:04}" for number in range(slots_of(MAX_WEIGHED))]
+    declared = dict.fromkeys(names[:MAX_DECLARED], replace(plain, **by_pair))
+    metrics = dict.fromkeys(names, plain)
+    trial = VariantTally(overlap=(1 << 200,) * MAX_WEIGHED, metrics=metrics | declared)
+    cell = Cell(
+        experiment=1,
+        source=Source.OBSERVATIONS,
+        partition=0,
+        last_offset=1 << 40,
+        first_at_ms=1 << 41,
+        last_at_ms=1 << 41,
+        duplicates=1 << 40,
+        variants={
+            index: trial if index < MAX_WEIGHED else VariantTally(metrics=metrics)
+            for index in range(PHASES * MAX_WEIGHED)
+        },
+    )
+
+    assert plan.n_compared == MAX_WEIGHED
+    assert MAX_WEIGHED**2 * MAX_DECLARED <= MAX_PAIR_SUMS
+    assert len(encode_cell(cell)) <= MAX_ENTRY_BYTES * 3 // 4
+
+
+def test_sums_by_pair_are_kept_where_they_fit():
+    names = frozenset(map(str, range(MAX_DECLARED)))
+    few = frozenset(["0", "1", "2", "3"])
+
+    assert Plan(declared=names, n_variants=17).n_compared == 0
+    assert Plan(declared=names, n_variants=16, windows={"0": 60}).n_compared == 0
+    assert Plan(declared=few, n_variants=16, windows=dict.fromkeys(few, 60)).n_compared == 16
+    assert Plan(declared=names, n_variants=5, windows=dict.fromkeys(few, 60)).n_compared == 5
+
+
 def test_the_largest_cell_that_invented_metrics_can_make_fits():
     """Of 256 variants in three phases, with amounts that no sender can exceed."""
-    sums: Any = dict.fromkeys(SUMS, 1 << 200)
+    sums: Any = {name: 1 << 200 for name in SUMS if name not in BY_PAIR}
     metrics = {
         f"{'m' * 60}{number:04}": replace(MetricTally(1 << 40, 1 << 40), **sums)
         for number in range(slots_of(256))

@@ -129,7 +129,9 @@ def world(monkeypatch) -> World:
         snapshot = known.snapshot()
         assert snapshot is not None
         assert snapshot.evidence is not None
-        evidence = replace(snapshot.evidence, units=(1_000, 1_000), relative_loss=0.0)
+        evidence = replace(
+            snapshot.evidence, units=(1_000, 1_000), relative_loss=0.0, maturity=None
+        )
         return replace(snapshot, recommended_action=CONCLUDE, winner=1, evidence=evidence)
 
     monkeypatch.setattr(module, "deliver", deliver)

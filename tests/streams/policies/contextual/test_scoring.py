@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.model.variant_weights import pack_weights
 from streams.policies.base import Arm
 from streams.policies.contextual.features import Feature, FeatureType
 from streams.policies.contextual.lin_ts import LinTS
@@ -57,8 +58,9 @@ def test_weight_is_how_many_draws_choose_the_variant(policy, model, vector):
     chosen = Counter(scorer.choose(vector, bucket << 48) for bucket in range(0, 65_536, 16))
     weights = scorer.weights(vector)
 
-    for (variant, weight), count in chosen.items():
+    for (variant, weight, packed), count in chosen.items():
         assert weight == weights[variant]
+        assert packed == pack_weights(weights)
         assert abs(16 * count - weight) <= 16
 
 
@@ -67,7 +69,7 @@ def test_every_bucket_once_counts_to_the_weights(policy):
     scorer = Scorer(policy, model_of([(0.1, 0.0), (0.12, 0.0), (0.0, 0.2)]))
     vector = ((0, 1024), (1, 300))
 
-    chosen = Counter(scorer.choose(vector, bucket << 48) for bucket in range(65_536))
+    chosen = Counter(scorer.choose(vector, bucket << 48)[:2] for bucket in range(65_536))
 
     assert chosen == {(k, weight): weight for k, weight in enumerate(scorer.weights(vector))}
 

@@ -101,21 +101,38 @@ def test_moving_weights_raise_no_false_alarm(n_arms):
 
 def test_overlap_weights_worked_by_hand():
     """600 units at 1/2 in a and 500 in b: 50 too many, where they vary by the root of 275."""
-    result = under_overlap_weights([600, 500], [300.0, 250.0], [150.0, 125.0])
+    result = under_overlap_weights(of_two([300.0, 250.0]), of_two([150.0, 125.0]))
 
     assert result.ratios == pytest.approx((600 / 550, 500 / 550))
     assert 0.01 < result.p_value < 0.1
-    assert under_overlap_weights([0, 0], [0, 0], [0, 0]).p_value == 1.0
+    assert under_overlap_weights(of_two([0, 0]), of_two([0, 0])).p_value == 1.0
+
+
+def of_two(sums):
+    """Return sums over the units of two variants, beside each other."""
+    return np.array([[0.0, sums[0]], [sums[1], 0.0]])
+
+
+def test_the_evidence_of_all_pairs_is_that_of_their_mean():
+    """In one of three pairs 50 are missing; the e-value of its side is a third of that alone."""
+    alone = under_overlap_weights(of_two([300.0, 250.0]), of_two([150.0, 125.0]))
+    weight, squares = np.full((3, 3), 300.0), np.full((3, 3), 150.0)
+    weight[1, 0], squares[1, 0] = 250.0, 125.0
+
+    found = under_overlap_weights(weight, squares)
+
+    assert found.p_value == pytest.approx(3 * alone.p_value)
+    assert found.ratios == pytest.approx((600 / 575, 550 / 575, 1.0))
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.floats(0.01, 0.99)), min_size=2, max_size=6))
 def test_overlap_weights_do_not_care_which_variant_comes_first(groups):
     n = np.array([[count, 500 - count] for count, _ in groups], dtype=float)
     w = np.array([[1 - p, p] for _, p in groups])
-    sums = n.sum(axis=0), (n * w).sum(axis=0), (n * w * w).sum(axis=0)
+    sums = (n * w).sum(axis=0), (n * w * w).sum(axis=0)
 
-    forth = under_overlap_weights(*sums)
-    back = under_overlap_weights(*(each[::-1] for each in sums))
+    forth = under_overlap_weights(*map(of_two, sums))
+    back = under_overlap_weights(*(of_two(each[::-1]) for each in sums))
 
     assert forth.p_value == pytest.approx(back.p_value)
     assert forth.ratios == pytest.approx(back.ratios[::-1], nan_ok=True)
@@ -132,24 +149,26 @@ def test_the_sharper_of_two_answers_is_corrected_for_both():
 
 
 @pytest.mark.statistical
-def test_overlap_weights_raise_no_false_alarm():
+@pytest.mark.parametrize("n_variants", [2, 4])
+def test_overlap_weights_raise_no_false_alarm(n_variants):
     """1,000 experiments of 200 looks, shares that follow the past: at most 5 % may alarm.
 
     If the probability were exactly 5 %, more than 80 alarms would have probability 2e-5.
     """
     random = np.random.default_rng(20260203)
-    units, overlap, squared = np.zeros((3, 1_000, 2))
+    overlap, squared = np.zeros((2, 1_000, n_variants, n_variants))
     alarmed = np.zeros(1_000, dtype=bool)
-    shares = np.full((1_000, 2), 0.5)
+    shares = np.full((1_000, n_variants), 1.0 / n_variants)
     for _ in range(200):
         counts = random.multinomial(50, shares)
-        units += counts
-        overlap += counts * (1.0 - shares)
-        squared += counts * (1.0 - shares) ** 2
-        alarmed |= under_overlap_weights(units, overlap, squared).p_value <= 0.05
-        shares = np.full((1_000, 2), 0.02)
+        beside = shares[:, None, :] / (shares[:, :, None] + shares[:, None, :])
+        overlap += counts[:, :, None] * beside
+        squared += counts[:, :, None] * beside**2
+        alarmed |= under_overlap_weights(overlap, squared).p_value <= 0.05
+        shares = np.full((1_000, n_variants), 0.02)
         # To who has fewer units than it should, so that a bias would show.
-        shares[np.arange(1_000), overlap.argmin(axis=1)] += 0.96
+        fewest = (overlap - overlap.swapaxes(1, 2)).sum(axis=2).argmin(axis=1)
+        shares[np.arange(1_000), fewest] += 1.0 - 0.02 * n_variants
 
     assert alarmed.sum() <= 80
 

@@ -1,0 +1,45 @@
+"""Units counted by their cohorts as well: those whose conversion window ends together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
+
+from streams.model.vectors import Vector
+from streams.tallies.builder import CellBuilder
+from streams.tallies.cohorts import Cohort
+from streams.tallies.fields import Chance
+
+H = TypeVar("H", bound=Hashable)
+
+
+def add_to_cohorts(
+    builder: CellBuilder,
+    offset: int,
+    window_s: int,
+    units: Iterable[tuple[Chance, int, Vector | None]],
+) -> None:
+    """Add units to the cohorts of a conversion window.
+
+    Args:
+        builder: The cell.
+        offset: Offset of the record.
+        window_s: The window, in seconds.
+        units: Chance, time of the assignment and features of each.
+    """
+    by_cohort: dict[Cohort, list[tuple[Chance, int, Vector | None]]] = {}
+    for unit in units:
+        by_cohort.setdefault(Cohort.of(window_s, unit[1]), []).append(unit)
+    for cohort, found in by_cohort.items():
+        counts = counted(chance for chance, _, _ in found)
+        contexts = counted((chance[0], vector) for chance, _, vector in found if vector is not None)
+        # The time of the cell is that of its events, whatever is in its cohorts.
+        builder.cohort(cohort).add_units(offset, counts, found[0][1], found[0][1], contexts)
+
+
+def counted(units: Iterable[H]) -> dict[H, int]:
+    """Return how often each is there. Making a Counter takes longer than counting a small group."""
+    counts: dict[H, int] = {}
+    for unit in units:
+        counts[unit] = counts.get(unit, 0) + 1
+    return counts
