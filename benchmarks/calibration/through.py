@@ -44,7 +44,7 @@ def agreement() -> Group:
         (
             Traffic((0.3, 0.2)),
             Rule(Reading.PLAIN, plan=_PLAN),
-            {"plan": _PLAN.model_dump(exclude_none=True)},
+            {"plan": _PLAN.model_dump(exclude_none=True), "unit": "impression"},
         ),
         (Traffic((0.35, 0.2, 0.2, 0.2)), Rule(Reading.PLAIN), {}),
         *(

@@ -67,19 +67,23 @@ class Rule:
         alpha: Probability of ever naming a variant that is not better than all others, in (0, 1).
         min_units: Units every variant must have.
         plan: Plan of a binary metric; None for none.
+        at_once: Whether units may all be there before they convert, as users.
     """
 
     reading: Reading
     alpha: float = 0.05
     min_units: int = 100
     plan: PlanSpec | None = None
+    at_once: bool = False
 
     @property
     def readings(self) -> Readings:
         """How every comparison is read."""
         if self.plan is None:
             return UNPLANNED
-        return planned_readings(self.plan.information(MetricKind.BINARY, Direction.INCREASE))
+        information = self.plan.information(MetricKind.BINARY, Direction.INCREASE)
+        rate = self.plan.rate(MetricKind.BINARY) if self.at_once else 0.0
+        return planned_readings(information, rate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,12 +158,14 @@ class MetricContrasts:
         is_bounded: Whether every value is 0 or 1.
         sums: Sums over the units of a as they count in the comparison with b, at [a, b]; shape
             (n_variants, n_variants).
+        observations: Observations of the metric; shape (n_variants,).
     """
 
     traffic: Traffic
     weighting: Weighting
     is_bounded: bool
     sums: WeightedSums
+    observations: FloatArray
 
     @classmethod
     def of(
@@ -216,7 +218,8 @@ class MetricContrasts:
         sums = WeightedSums(*map(in_every_pair, fields), moments=moments)
         # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
         counted = np.where(sums.weight > 0.0, sums.units, 0.0)
-        return cls(traffic, weighting, is_bounded, replace(sums, units=counted))
+        observations = np.array([float(tally.observations) for tally in tallies])
+        return cls(traffic, weighting, is_bounded, replace(sums, units=counted), observations)
 
     def contrast(self, a: Sequence[int], b: Sequence[int], times: float = 1.0) -> Contrast:
         """Return the contrasts of "mean of a minus `times` the mean of b".
@@ -227,6 +230,18 @@ class MetricContrasts:
         """
         better = self._chosen(list(a), list(b), 1.0)
         worse = self._chosen(list(b), list(a), times)
+        found = self._contrast(better, worse, a, b)
+        if self.is_bounded:
+            return found
+        # The clock of an asymptotic sequence is what has been observed, and not who was assigned:
+        # units that come at once bring values for weeks, and the sum moves while they do.
+        units = np.maximum(better.units + worse.units, 1.0)
+        observed = self.observations[list(a)] + self.observations[list(b)]
+        return replace(found, time=found.time * observed / units)
+
+    def _contrast(
+        self, better: WeightedSums, worse: WeightedSums, a: Sequence[int], b: Sequence[int]
+    ) -> Contrast:
         match self.weighting:
             case Weighting.PLAIN:
                 first, second = (

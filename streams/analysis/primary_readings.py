@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streams.experiments.config import ExperimentConfig
+from streams.experiments.config import ExperimentConfig, UnitKind
 from streams.stats.arrays import FloatArray
 from streams.stats.sequential.comparison import (
     UNPLANNED,
@@ -36,7 +36,14 @@ def information_in_use(config: ExperimentConfig) -> float | None:
 def primary_readings(config: ExperimentConfig) -> Readings:
     """Return how the comparisons of the primary metric are read."""
     information = information_in_use(config)
-    return UNPLANNED if information is None else planned_readings(information)
+    if information is None or config.plan is None:
+        return UNPLANNED
+    # Impressions go on coming while others convert. Users and sessions may all be there on the
+    # first day, unless they are compared once their window is over, each with all of its value.
+    primary = config.primary_metric
+    is_over = config.unit is UnitKind.IMPRESSION or config.conversion_window_s(primary) > 0
+    rate = 0.0 if is_over else config.plan.rate(config.spec(primary).model_kind)
+    return planned_readings(information, rate)
 
 
 def pairwise_errors(alpha: float, variants: Sequence[int], leader: int, control: int) -> FloatArray:

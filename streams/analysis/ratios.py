@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from streams.analysis.contrasts import MetricContrasts, Traffic
 from streams.analysis.linearised import linearised
 from streams.analysis.metric_input import MetricInput
@@ -179,6 +181,7 @@ class RatioInput(MetricInput):
             found.weighting,
             is_bounded=False,
             sums=found.sums,
+            observations=np.array([float(each.observations) for each in self.denominators]),
             ratios=found.ratios,
             scale=found.scale,
         )

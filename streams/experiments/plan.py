@@ -102,6 +102,11 @@ class PlanSpec(InputModel):
             return sum(means) / 2.0
         return sum(mean * (1.0 - mean) for mean in means) / 2.0
 
+    def rate(self, kind: MetricKind | None) -> float:
+        """Return the planned rate, that of equal variants; 0 of what is no rate."""
+        is_rate = kind is MetricKind.BINARY or (kind is None and self.deviation is None)
+        return self.baseline if is_rate else 0.0
+
     def information(self, kind: MetricKind | None, direction: Direction) -> float:
         """Return the planned variance of the sum that compares two variants.
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.plan import PlanSpec
 from streams.experiments.statistics import RecommendedAction
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import PROPENSITY_PER_WEIGHT
@@ -59,7 +60,11 @@ class Run:
 
 
 def planned_experiment(
-    design: Design, policy: str, parameters: Mapping[str, Any], min_sample_size: int | None = None
+    design: Design,
+    policy: str,
+    parameters: Mapping[str, Any],
+    min_sample_size: int | None = None,
+    plan: PlanSpec | None = None,
 ) -> Experiment:
     """Return a running experiment as somebody would create it with this design.
 
@@ -68,6 +73,7 @@ def planned_experiment(
         policy: Its `type`.
         parameters: Parameters of the policy, by their names in JSON.
         min_sample_size: Units every variant must have; None for the default.
+        plan: Plan that is declared with it; None for none.
 
     Raises:
         InputError: policy or parameters are none, with code and path; or the policy decides by the
@@ -87,6 +93,8 @@ def planned_experiment(
     }
     if min_sample_size is not None:
         config["minSampleSize"] = min_sample_size
+    if plan is not None:
+        config["plan"] = plan.model_dump(by_alias=True, exclude_none=True)
     return running_experiment(config, design.n_variants)
 
 

@@ -12,6 +12,7 @@ from streams.cli.planning.views import Plan, plan_json, plan_view
 from streams.cli.progress import counting
 from streams.cli.terminal import AsJson
 from streams.experiments.definition import MAX_VARIANTS
+from streams.experiments.plan import PlanSpec
 from streams.model.errors import InputError
 from streams.planning.assumed import Assumed, ValueKind
 from streams.planning.fixed import Design, units_per_variant
@@ -92,11 +93,14 @@ def plan(
     """
     assumed = Assumed(metric_kind, baseline, lift, deviation)
     design = Design(variants, alpha, power)
-    sequential = planned_experiment(design, BayesianAB.type, {}, min_sample_size)
-    bandit = planned_experiment(design, policy, parameters_of(parameter or []), min_sample_size)
+    per_variant = units_per_variant(assumed, design)
+    plan = PlanSpec(baseline=baseline, lift=lift, units=per_variant, deviation=deviation)
+    sequential = planned_experiment(design, BayesianAB.type, {}, min_sample_size, plan)
+    bandit = planned_experiment(
+        design, policy, parameters_of(parameter or []), min_sample_size, plan
+    )
     if not bandit.definition.config.parameters.adaptive:
         raise InputError("NOT_ADAPTIVE", f"{policy} does not move the weights", "--policy")
-    per_variant = units_per_variant(assumed, design)
     fixed_units = per_variant * variants
     end = horizon or HORIZON_FACTOR * fixed_units
     outlooks = {}

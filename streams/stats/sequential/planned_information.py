@@ -6,16 +6,27 @@ depends on when they are looked at. S is as a Brownian motion in V, and the firs
 
 - within the plan (t <= 1) when S >= c sqrt(V_plan), one level all the time (O'Brien and Fleming's
   boundary for continuous looks);
-- beyond it (t > 1) when S >= `BEYOND` c t sqrt(V_plan): the interval keeps a width.
+- beyond it (t > 1) when S >= `BEYOND` c t sqrt(V_plan), where the interval keeps a width, or
+  S >= c (1 + `STEEP` (t - 1)) sqrt(V_plan), which goes on from the level: the information of a look
+  at the planned end may be a little more than was planned.
 
 With W(t) = S / sqrt(V_plan), the probability that the first ever happens is 2 (1 - Phi(c))
-(reflection), and that the second happens and not the first, with k = `BEYOND`,
+(reflection). Given W(1) = w < c, a bridge has stayed below c with 1 - exp(-2 c (c - w)), and for
+t > 1 a motion ever crosses k c t with exp(-2 k c (k c - w)) (time inversion), and c + m (t - 1)
+with exp(-2 m (c - w)). Integrated over the normal w, what the two lines add is at most
 
-    Phi(c (1 - 2 k)) - exp(4 k c^2) Phi(-c (1 + 2 k)):
+    Phi(c (1 - 2 k)) - exp(4 k c^2) Phi(-c (1 + 2 k))
+    I(m) - I(m + c),  I(x) = exp(2 x (x - c)) Phi(c - 2 x).
 
-given W(1) = w < c, a bridge stays below c with the probability 1 - exp(-2 c (c - w)), and a motion
-ever crosses k c t for t > 1 with exp(-2 k c (k c - w)) (time inversion); both are integrated over
-the normal w.
+Units that convert once, and are all there before, make a bridge of the sum: who is ahead has fewer
+left to convert. S / (1 - p), with p the share that has converted, is a Brownian motion in p /
+(1 - p), so S crosses the level by the planned share p with
+the probability
+
+    Phi(-c) + exp(-2 c^2 p (1 - p)) Phi(-c (1 - 2 p)),
+
+which is 2 (1 - Phi(c)) for p near 0 and more for larger ones. Units that come while others
+convert make no such bridge; for those that may all be there before, `rate` is the planned share.
 
 Source: Lan and DeMets (1983), "Discrete sequential boundaries for clinical trials", for the level
     of continuous looks; Siegmund (1985), "Sequential analysis", chapter III, for the crossings.
@@ -35,10 +46,14 @@ from streams.stats.arrays import FloatArray
 from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.readings import Reading, z_values
 
-BEYOND = 1.2
+BEYOND = 1.3
 """How much higher than the level of the plan the boundary begins beyond it. At 1, the continuation
-costs 2 points of the power within the plan; at 1.2 it costs 0.2, and sums that rise as fast as the
+costs 2 points of the power within the plan; at 1.3 it costs 0.1, and sums that rise as fast as the
 planned lift lets expect stay above it."""
+
+STEEP = 3.0
+"""Slope of the boundary right beyond the plan, in levels per planned information; it costs 3 % of
+the error, and saves the look that comes at the end."""
 
 _MIN_EVENTS = 50.0  # largest increments that would vary as much; below, it is not Gaussian enough
 _WIDEST = 40.0  # a level of which the probability is a machine number no longer
@@ -50,13 +65,18 @@ class PlannedInformation(Reading):
 
     Attributes:
         variance: V_plan, as `Contrast.variance` is, > 0. It is fixed before the first unit.
+        rate: Planned share of the units that have the value 1, if all others have 0 and units may
+            all be there before; in [0, 1). 0 otherwise; above 1/2 taken for 1/2.
     """
 
     variance: float
+    rate: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.variance < np.inf:
             raise InvalidParameterError("variance", self.variance, "finite and > 0")
+        if not 0.0 <= self.rate < 1.0:
+            raise InvalidParameterError("rate", self.rate, "in [0, 1)")
 
     def progress(self, compared: Contrast) -> FloatArray:
         """Return t, the share of the planned information that there is; >= 0."""
@@ -65,7 +85,9 @@ class PlannedInformation(Reading):
     def lower(self, compared: Contrast, error: FloatArray) -> FloatArray:
         """Return the lower ends: `difference` less the boundary."""
         known, root, factor = self._read(compared)
-        levels = np.array([level(each) for each in np.ravel(error).tolist()]).reshape(error.shape)
+        levels = np.array([level(each, self.rate) for each in np.ravel(error).tolist()]).reshape(
+            error.shape
+        )
         width = levels * factor / root * np.where(known, compared.standard_error, 0.0)
         return np.where(known, compared.difference - width, -np.inf)
 
@@ -74,7 +96,9 @@ class PlannedInformation(Reading):
         del error  # one family of boundaries serves all levels
         known, root, factor = self._read(compared)
         height = np.where(known, z_values(compared), 0.0) * root / factor
-        return np.where(height > 0.0, np.minimum(crossed(np.maximum(height, 0.0)), 1.0), 1.0)
+        return np.where(
+            height > 0.0, np.minimum(crossed(np.maximum(height, 0.0), self.rate), 1.0), 1.0
+        )
 
     def _read(self, compared: Contrast) -> tuple[NDArray[np.bool_], FloatArray, FloatArray]:
         """Return where it is valid, the root of t, and the boundary over c sqrt(V_plan)."""
@@ -85,31 +109,48 @@ class PlannedInformation(Reading):
         varies = (time > 0.0) & (compared.standard_error > 0.0)
         known = np.asarray(is_gaussian & varies, dtype=np.bool_)
         root = np.sqrt(np.where(known, time, 1.0))
-        return known, root, np.where(time <= 1.0, 1.0, BEYOND * time)
+        return (
+            known,
+            root,
+            np.where(time <= 1.0, 1.0, np.minimum(BEYOND * time, 1.0 + STEEP * (time - 1.0))),
+        )
 
 
-def crossed(height: FloatArray | float) -> FloatArray:
+def crossed(height: FloatArray | float, rate: float = 0.0) -> FloatArray:
     """Return the probability that a level is ever crossed, on one side and without a lead.
 
     Args:
         height: c, >= 0.
+        rate: Planned rate of a binary metric; 0 of others.
 
     Examples:
         >>> float(crossed(2.28).round(4))
-        0.0229
+        0.0234
     """
     c = np.asarray(height, dtype=np.float64)
-    within = 2.0 * special.ndtr(-c)
+    p = min(rate, 0.5)
+    bridge = np.exp(-2.0 * p * (1.0 - p) * c * c) * special.ndtr(-c * (1.0 - 2.0 * p))
+    within = special.ndtr(-c) + bridge
     both = np.exp(4.0 * BEYOND * c * c + special.log_ndtr(-c * (1.0 + 2.0 * BEYOND)))
-    return np.asarray(within + np.maximum(special.ndtr(c * (1.0 - 2.0 * BEYOND)) - both, 0.0))
+    wide = special.ndtr(c * (1.0 - 2.0 * BEYOND)) - both
+    steep = _beyond(c, STEEP) - _beyond(c, STEEP + 1.0)
+    return np.asarray(within + np.maximum(wide, 0.0) + np.maximum(steep, 0.0))
+
+
+def _beyond(c: FloatArray, slope: float) -> FloatArray:
+    """Return I(x) for x = slope times c."""
+    log = 2.0 * slope * (slope - 1.0) * c * c + special.log_ndtr(c * (1.0 - 2.0 * slope))
+    return np.asarray(np.exp(log))
 
 
 @lru_cache(maxsize=1_024)
-def level(error: float) -> float:
+def level(error: float, rate: float = 0.0) -> float:
     """Return the level c that is ever crossed with the probability `error`, in (0, 1).
 
     Examples:
-        >>> round(level(0.95 * 0.025), 3)
-        2.267
+        >>> round(level(0.98 * 0.025), 3)
+        2.263
     """
-    return float(optimize.brentq(lambda c: float(crossed(c)) - error, 0.0, _WIDEST, xtol=1e-12))
+    return float(
+        optimize.brentq(lambda c: float(crossed(c, rate)) - error, 0.0, _WIDEST, xtol=1e-12)
+    )

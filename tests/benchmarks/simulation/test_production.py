@@ -15,6 +15,7 @@ from streams.model.quantities import ALLOCATION_TOTAL
 LOOKS, UNITS, RUNS = 50, 120, 4
 FLOOR = int(0.05 * ALLOCATION_TOTAL) / ALLOCATION_TOTAL  # as the integer weights have it
 PLAN = PlanSpec(baseline=0.2, lift=0.5, units=1_000)
+PLANNED_IMPRESSIONS = {"plan": PLAN.model_dump(exclude_none=True), "unit": "impression"}
 PLANNED = Rule(Reading.PLAIN, plan=PLAN)
 
 
@@ -22,7 +23,7 @@ PLANNED = Rule(Reading.PLAIN, plan=PLAN)
     ("policy", "config", "traffic", "rule"),
     [
         ("bayesian_ab", {}, Traffic((0.3, 0.2)), Rule(Reading.PLAIN)),
-        ("bayesian_ab", {"plan": PLAN.model_dump(exclude_none=True)}, Traffic((0.3, 0.2)), PLANNED),
+        ("bayesian_ab", PLANNED_IMPRESSIONS, Traffic((0.3, 0.2)), PLANNED),
         ("bayesian_ab", {}, Traffic((0.35, 0.2, 0.2, 0.2)), Rule(Reading.PLAIN)),
         (
             "thompson_sampling",

@@ -103,9 +103,7 @@ def test_a_plan_and_the_sample_ratio():
     snapshot = evaluated(value, tally(lost, EQUAL))
 
     assert snapshot.reason_code is ReasonCode.SAMPLE_RATIO_MISMATCH
-    first, later = (
-        evaluated(value, tally(all_units, EQUAL)).evidence for all_units in (QUICK, lost)
-    )
+    first, later = (evaluated(value, tally(each, EQUAL)).evidence for each in (QUICK, lost))
     assert 0.0 < first.progress == later.progress
 
 

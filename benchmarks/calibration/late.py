@@ -1,0 +1,104 @@
+"""Units that come at once and convert late: how often a rule errs that is asked all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from benchmarks.calibration.errors import slug
+from benchmarks.calibration.results import Claim, Result
+from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.simulation.late import METRIC, Late, LateCounts, late_conversions
+from benchmarks.simulation.proportion import Proportion
+from benchmarks.simulation.stopping import Reading, Rule, judge
+from benchmarks.simulation.traffic import Traffic
+from streams.experiments.plan import PlanSpec
+from streams.planning.simulation import running_experiment, simulate
+
+Measurement = Callable[[Size, Progress], Result]
+
+_SEED = 2026_28
+_QUICK_DAYS = 20
+_NAMED = (Claim("named", at_most=0.05),)
+
+
+def late() -> Group:
+    """Return the experiments without a better variant whose values come late."""
+    binary = (Late(5_000, 0.002), Late(5_000, 0.002, days=90), Late(20_000, 0.005, looks_a_day=24))
+    counted = (Late(1_000, 0.05), Late(1_000, 0.05, days=90))
+    rows = (
+        *(
+            _row(world, "binary", plan, partial(_binary, world, plan), 4_000)
+            for world in binary
+            for plan in (None, _plan(world, 1.0 - (1.0 - world.daily_rate) ** world.days))
+        ),
+        *(
+            _row(world, "count", plan, partial(_counts, world, plan), 200)
+            for world in counted
+            for plan in (None, _plan(world, world.daily_rate * world.days))
+        ),
+    )
+    return Group(
+        "late",
+        "Units at once, conversions late",
+        "Equal variants whose units all come on the first day, as in most tests by user, and "
+        "convert for months: with an information that is reached at the end, or without a plan. "
+        "Binary metrics are simulated in arrays, counts through `evaluate()`. At most 5 % may "
+        "ever name a variant.",
+        {"named": "ever named"},
+        rows,
+    )
+
+
+def _plan(world: Late, reached: float) -> PlanSpec:
+    return PlanSpec(baseline=round(reached, 3), lift=0.1, units=world.units)
+
+
+def _row(world: Late, kind: str, plan: PlanSpec | None, run: Measurement, repetitions: int) -> Row:
+    looks = "daily" if world.looks_a_day == 1 else "hourly"
+    cells = {
+        "metric": kind,
+        "units a variant": f"{world.units:,}",
+        "a day": f"{world.daily_rate:.1%}".replace("%", " %"),
+        "days": str(world.days),
+        "looks": looks,
+        "plan": "none" if plan is None else f"{plan.baseline:g}",
+    }
+    name = slug(f"{kind} {world.days} {looks} {'planned' if plan else 'unplanned'}")
+    return Row(name, cells, run, repetitions, 20 if kind == "count" else 400, _NAMED)
+
+
+def _binary(world: Late, plan: PlanSpec | None, size: Size, progress: Progress) -> Result:
+    if size.is_quick:
+        world = Late(world.units, world.daily_rate, _QUICK_DAYS, 1)
+    traffic = Traffic((world.daily_rate,) * 2, looks=world.looks, units_per_look=2 * world.units)
+    arrived = late_conversions(world, size.repetitions, _SEED)
+    rule = Rule(Reading.PLAIN, plan=plan, at_once=True)
+    found = judge(traffic, rule, size.repetitions, arrived, progress)
+    return _result(int((found.named >= 0).sum()), size)
+
+
+def _counts(world: Late, plan: PlanSpec | None, size: Size, progress: Progress) -> Result:
+    if size.is_quick:
+        world = Late(world.units, world.daily_rate, _QUICK_DAYS)
+    config = {
+        "name": "late",
+        "type": "bayesian_ab",
+        "primaryMetric": METRIC,
+        "metrics": {METRIC: {"kind": "count"}},
+        "plan": None if plan is None else plan.model_dump(exclude_none=True),
+    }
+    experiment = running_experiment(config, 2)
+    units = [2 * world.units] + [0] * (world.looks - 1)
+    named = 0
+    for number in progress(range(size.repetitions)):
+        generator = np.random.default_rng([_SEED, number])
+        runs = simulate(experiment, LateCounts(world), units, generator)
+        named += any(each.snapshot.winner is not None for each in runs)
+    return _result(named, size)
+
+
+def _result(named: int, size: Size) -> Result:
+    return Result(size.repetitions, {"named": Proportion(named, size.repetitions)}, {})

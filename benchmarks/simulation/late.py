@@ -1,0 +1,97 @@
+"""Experiments whose units come at once and whose values come late, as those of users do.
+
+Nothing is lost and nothing differs between the variants: only time passes between a unit and what
+it does. Whoever takes units for progress looks many times at a test that is over for him.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.simulation.traffic import Arrivals
+from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT
+from streams.stats.arrays import FloatArray
+from streams.tallies.cell import MetricTally, Tally
+from streams.tallies.weights import weighted
+
+METRIC = "purchases"
+_ARMS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Units that are all there on the first day.
+
+    Attributes:
+        units: Units of each of two variants.
+        daily_rate: Conversions of a unit a day.
+        days: Days.
+        looks_a_day: Looks of a day.
+    """
+
+    units: int
+    daily_rate: float
+    days: int = 60
+    looks_a_day: int = 1
+
+    @property
+    def looks(self) -> int:
+        """All looks."""
+        return self.days * self.looks_a_day
+
+
+def late_conversions(late: Late, repetitions: int, seed: int) -> Iterator[Arrivals]:
+    """Yield what every look brings to many experiments: all units first, and then conversions.
+
+    A unit converts once at most.
+    """
+    random = np.random.default_rng(seed)
+    shape = (repetitions, _ARMS)
+    waiting = np.full(shape, late.units)
+    shares = np.full(shape, 1.0 / _ARMS)
+    units: FloatArray = waiting.astype(np.float64)
+    for _ in range(late.looks):
+        new = random.binomial(waiting, late.daily_rate / late.looks_a_day)
+        waiting = waiting - new
+        ones = new.astype(np.float64)
+        yield Arrivals(shares, units, ones, ones, ones, ones)
+        units = np.zeros(shape)
+
+
+class LateCounts:
+    """Counts of units that are all there at the first look, and go on for as long as it lasts."""
+
+    def __init__(self, late: Late) -> None:
+        self._late = late
+        self._counts: list[NDArray[np.int64]] = []
+
+    def tally_after(
+        self,
+        look: int,
+        assigned: NDArray[np.int64],
+        weights: Sequence[int],
+        generator: np.random.Generator,
+    ) -> Tally:
+        """Return the tally after another interval of a look."""
+        if look == 0:
+            self._counts = [np.zeros(count, np.int64) for count in assigned.tolist()]
+        rate = self._late.daily_rate / self._late.looks_a_day
+        variants = {}
+        for index, (counts, weight) in enumerate(zip(self._counts, weights, strict=True)):
+            np.add(counts, generator.poisson(rate, len(counts)), out=counts)
+            first, second, third = (int((counts**power).sum()) for power in (1, 2, 3))
+            metric = MetricTally(
+                units=int((counts > 0).sum()),
+                observations=first,
+                total=first * MICRO,
+                total_squared=second * MICRO**2,
+                total_cubed=third * MICRO**3,
+            )
+            variants[index] = weighted(
+                len(counts), {METRIC: metric}, weight * PROPENSITY_PER_WEIGHT
+            )
+        return Tally(variants=variants)
