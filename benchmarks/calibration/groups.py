@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from benchmarks.calibration.changing import changing
 from benchmarks.calibration.costs import cost
 from benchmarks.calibration.errors import errors, peeking
+from benchmarks.calibration.futility import futility
 from benchmarks.calibration.late import late
 from benchmarks.calibration.losses import losses, slope
 from benchmarks.calibration.ratios import mismatch
@@ -18,6 +19,7 @@ from benchmarks.calibration.winners import power, promotion
 GROUPS = (
     errors(),
     late(),
+    futility(),
     peeking(),
     tails(),
     power(),

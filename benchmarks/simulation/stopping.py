@@ -39,6 +39,7 @@ from streams.stats.sequential.contrasts import (
     inverse_contrast,
     overlap_contrast,
 )
+from streams.stats.sequential.planned_information import PlannedInformation
 from streams.stats.sequential.tails import Moments
 
 _PAIR = 2
@@ -83,7 +84,7 @@ class Rule:
             return UNPLANNED
         information = self.plan.information(MetricKind.BINARY, Direction.INCREASE)
         rate = self.plan.rate(MetricKind.BINARY) if self.at_once else 0.0
-        return planned_readings(information, rate)
+        return planned_readings(PlannedInformation(information, rate))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from streams.analysis.guardrails import find_harm
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.analysis.miscounts import find_miscounts
+from streams.analysis.outlook import outlook_of
 from streams.analysis.primary_readings import (
     information_in_use,
     pairwise_errors,
@@ -81,6 +82,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         guardrails=harm,
         since_conclusion=since,
         miscounts=find_miscounts(inputs.tally, inputs.trial.variants),
+        outlook=outlook_of(inputs, primary),
         maturity=Maturity(
             window=primary.model.conversion_window,
             units=tuple(round(sample.units) for sample in primary.samples),

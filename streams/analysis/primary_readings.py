@@ -14,6 +14,7 @@ from streams.stats.sequential.comparison import (
     pairwise_error,
     planned_readings,
 )
+from streams.stats.sequential.planned_information import PlannedInformation
 
 FEWEST_PLANNED_EVENTS = 100.0
 """Planned conversions of both variants below which a plan is not made use of: a sum of so few is
@@ -33,17 +34,23 @@ def information_in_use(config: ExperimentConfig) -> float | None:
     return None if is_counted and information < FEWEST_PLANNED_EVENTS else information
 
 
-def primary_readings(config: ExperimentConfig) -> Readings:
-    """Return how the comparisons of the primary metric are read."""
-    information = information_in_use(config)
-    if information is None or config.plan is None:
-        return UNPLANNED
+def planned_reading(config: ExperimentConfig) -> PlannedInformation | None:
+    """Return how the comparisons are read within the plan; None without one that is in use."""
+    information, plan = information_in_use(config), config.plan
+    if information is None or plan is None:
+        return None
     # Impressions go on coming while others convert. Users and sessions may all be there on the
     # first day, unless they are compared once their window is over, each with all of its value.
     primary = config.primary_metric
     is_over = config.unit is UnitKind.IMPRESSION or config.conversion_window_s(primary) > 0
-    rate = 0.0 if is_over else config.plan.rate(config.spec(primary).model_kind)
-    return planned_readings(information, rate)
+    rate = 0.0 if is_over else plan.rate(config.spec(primary).model_kind)
+    return PlannedInformation(information, rate)
+
+
+def primary_readings(config: ExperimentConfig) -> Readings:
+    """Return how the comparisons of the primary metric are read."""
+    planned = planned_reading(config)
+    return UNPLANNED if planned is None else planned_readings(planned)
 
 
 def pairwise_errors(alpha: float, variants: Sequence[int], leader: int, control: int) -> FloatArray:

@@ -182,6 +182,14 @@ def _uncertain(facts: _Facts) -> str:
     )
 
 
+def _futile(facts: _Facts) -> str:
+    plan, outlook = _given(facts.config.plan), _given(facts.evidence.outlook)
+    return (
+        f"If a variant were better by the planned {plan.lift * 100.0:.3g} %, it would now be found "
+        f"with a probability of {_given(outlook.conditional_power):.1%}: going on is futile."
+    )
+
+
 def _no_difference(facts: _Facts) -> str:
     return (
         f"No variant differs from {facts.leader} by more than "
@@ -214,6 +222,7 @@ _SENTENCES: Mapping[ReasonCode, Callable[[_Facts], str]] = {
     ReasonCode.TAILS_UNSEEN: _tails_unseen,
     ReasonCode.WINNER: _winner,
     ReasonCode.NO_DIFFERENCE: _no_difference,
+    ReasonCode.FUTILE: _futile,
     ReasonCode.PROBABILITY_BEST: lambda facts: (
         f"{facts.leader} leads and is the best with probability "
         f"{facts.evidence.probability_best:.1%}; a winner needs {threshold_of(facts.config):.1%}."

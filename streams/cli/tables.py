@@ -50,6 +50,7 @@ def stats_view(stats: Stats) -> RenderableType:
     if is_compared:
         parts.append(lifts_table(stats, [stats.primary_metric, *others]))
     parts += _periods(stats)
+    parts += _outlook(stats)
     parts += _maturity(stats)
     parts += _since_conclusion(stats)
     parts += [Text(f"! {line}", "yellow") for line in _findings(stats)]
@@ -214,6 +215,30 @@ def _periods(stats: Stats) -> list[Text]:
     if model.periods.stratified:
         said.append("within periods")
     return [Text(f"Units count {', '.join(said)}: {stats.primary_metric}, policy and intervals.")]
+
+
+def _outlook(stats: Stats) -> list[Text]:
+    """Return one line about what a running experiment can still find."""
+    evidence = stats.evidence
+    found = None if evidence is None else evidence.outlook
+    if evidence is None or found is None or found.detectable is None:
+        return []
+    now = f"By now a lift of {found.detectable:.1%} would be found in 80 of 100 experiments"
+    if found.detectable_at_end is None or evidence.progress is None:
+        return [Text(f"{now}.")]
+    power = f"power {_given(found.power):.0%} by now, {_given(found.power_at_end):.0%} at the end"
+    if found.remaining_ms is None or not found.remaining_ms:
+        left = "the plan is over"
+    else:
+        left = f"{found.remaining_ms / 86_400_000:.1f} days left"
+    return [
+        Text(f"{now}, and one of {found.detectable_at_end:.1%} at the planned end."),
+        Text(f"Plan: {evidence.progress:.0%} of the information, {power}; {left}."),
+    ]
+
+
+def _given(value: float | None) -> float:
+    return 0.0 if value is None else value
 
 
 def _maturity(stats: Stats) -> list[Text]:

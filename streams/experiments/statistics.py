@@ -65,6 +65,8 @@ class ReasonCode(StrEnum):
     """The leader beats every other variant."""
     NO_DIFFERENCE = "NO_DIFFERENCE"
     """No variant differs from the leader by more than is negligible."""
+    FUTILE = "FUTILE"
+    """The planned lift would hardly be found any more."""
     PROBABILITY_BEST = "PROBABILITY_BEST"
     """P(best) of the leader is below the threshold."""
     LEAD_UNCERTAIN = "LEAD_UNCERTAIN"
@@ -398,6 +400,34 @@ class Maturity(Published):
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook(Published):
+    """What an experiment has found by now, and can still find, by its primary metric.
+
+    All but `detectable` are None without a plan that is in use. Of several variants, numbers are of
+    the one that is hardest to compare with the control.
+
+    Attributes:
+        detectable: Lift, as a share of the control's mean, that would have been found by now with a
+            probability of 80 %; None while nothing is known.
+        detectable_at_end: The same by the planned end.
+        power: Probability that the planned lift would have been found by now.
+        power_at_end: The same by the planned end.
+        conditional_power: Probability, given what is seen, that the variant to which this is
+            nearest is yet declared, if it is better by the planned lift; None of more than 16
+            variants.
+        remaining_ms: Time to the planned end, if information goes on coming as it has, in
+            milliseconds, >= 0; None before any has come.
+    """
+
+    detectable: float | None = None
+    detectable_at_end: float | None = None
+    power: float | None = None
+    power_at_end: float | None = None
+    conditional_power: float | None = None
+    remaining_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence(Published):
     """All that the recommended action follows from, besides the definition.
 
@@ -425,6 +455,7 @@ class Evidence(Published):
         since_conclusion: How a promoted winner does; None where there is none.
         maturity: Units by which the primary metric is compared; None if that is not known.
         weighting: How a unit counts in the comparisons of the primary metric.
+        outlook: What the experiment can still find; None if that is not known.
     """
 
     leader: VariantIndex
@@ -446,6 +477,7 @@ class Evidence(Published):
     miscounts: Miscounts
     since_conclusion: SinceConclusion | None = None
     maturity: Maturity | None = None
+    outlook: Outlook | None = None
     weighting: Open[Weighting] = Weighting.PLAIN
 
     @property

@@ -127,7 +127,7 @@ def run(experiment: Experiment, assumed: Assumed, horizon: int, random: np.rando
     means = np.array(assumed.means(len(experiment.definition.variants)))
     sizes = [after - before for before, after in pairwise([0, *looks(horizon)])]
     assigned = np.zeros(len(means), np.int64)
-    for interval in simulate(experiment, _Values(assumed, means.tolist()), sizes, random):
+    for interval in simulate(experiment, AssumedValues(assumed, means.tolist()), sizes, random):
         assigned += interval.assigned
         snapshot = interval.snapshot
         if snapshot.recommended_action is RecommendedAction.CONCLUDE_WINNER:
@@ -138,7 +138,7 @@ def run(experiment: Experiment, assumed: Assumed, horizon: int, random: np.rando
     return _ended(assigned, means, None, is_right=False)
 
 
-class _Values:
+class AssumedValues:
     """Values of the assumed metric, summed as plain tallies."""
 
     def __init__(self, assumed: Assumed, means: Sequence[float]) -> None:
@@ -153,6 +153,7 @@ class _Values:
         weights: Sequence[int],
         generator: np.random.Generator,
     ) -> Tally:
+        """Return the tally after the values of another interval."""
         packed = pack_weights(weights)
         for index, (count, weight) in enumerate(zip(assigned.tolist(), weights, strict=True)):
             if count:

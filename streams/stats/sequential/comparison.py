@@ -55,20 +55,11 @@ UNPLANNED: Readings = (Shared(ConfidenceSequence(), 1.0),)
 """Readings of a comparison of no planned size."""
 
 
-def planned_readings(variance: float, rate: float = 0.0) -> Readings:
-    """Return the readings of a comparison with a planned information.
-
-    Args:
-        variance: Variance of the sum that is planned (`Contrast.variance`), > 0, fixed before the
-            first unit.
-        rate: Planned rate of a binary metric; 0 of others.
-
-    Raises:
-        InvalidParameterError: `variance` is not positive.
-    """
+def planned_readings(planned: PlannedInformation) -> Readings:
+    """Return the readings of a comparison with a planned information."""
     return (
-        Shared(ConfidenceSequence(NARROWEST * variance), 1.0 - PLANNED_SHARE),
-        Shared(PlannedInformation(variance, rate), PLANNED_SHARE),
+        Shared(ConfidenceSequence(NARROWEST * planned.variance), 1.0 - PLANNED_SHARE),
+        Shared(planned, PLANNED_SHARE),
     )
 
 

@@ -102,7 +102,9 @@ def bounded_radius(
     events = sums_of_squares / (bounds * bounds)
     wanted = -np.log(alpha)
     rho = _rho(alpha, planned_events)
-    radius = np.broadcast_to(2.0 * wanted, events.shape).copy()
+    # A Gaussian mixture's boundary, and the skewness of rare large falls: mostly just beyond it.
+    spread = events + rho
+    radius = np.sqrt(spread * (2.0 * wanted + np.log(spread / rho))) + wanted
     for _ in range(_MAX_DOUBLINGS):
         low = log_mixture(radius, events, rho)[0] < wanted
         if not np.any(low):

@@ -44,6 +44,7 @@ from scipy import optimize, special
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
 from streams.stats.sequential.contrasts import Contrast
+from streams.stats.sequential.power import crossing_probability
 from streams.stats.sequential.readings import Reading, z_values
 
 BEYOND = 1.3
@@ -85,9 +86,7 @@ class PlannedInformation(Reading):
     def lower(self, compared: Contrast, error: FloatArray) -> FloatArray:
         """Return the lower ends: `difference` less the boundary."""
         known, root, factor = self._read(compared)
-        levels = np.array([level(each, self.rate) for each in np.ravel(error).tolist()]).reshape(
-            error.shape
-        )
+        levels = self._levels(error)
         width = levels * factor / root * np.where(known, compared.standard_error, 0.0)
         return np.where(known, compared.difference - width, -np.inf)
 
@@ -99,6 +98,36 @@ class PlannedInformation(Reading):
         return np.where(
             height > 0.0, np.minimum(crossed(np.maximum(height, 0.0), self.rate), 1.0), 1.0
         )
+
+    def conditional_power(
+        self, compared: Contrast, error: FloatArray, drift: FloatArray | float
+    ) -> FloatArray:
+        """Return the probability that a lead is yet found, given what is seen, if it is there.
+
+        Args:
+            compared: The contrasts.
+            error: As for `lower`.
+            drift: Mean of W(1), if the lead is there.
+
+        Returns:
+            The probability by the end of the plan or, beyond it, by as much information again; 1
+            where the lead is found now.
+
+        Source: Lan, Simon and Halperin (1982), "Stochastically curtailed tests in long-term
+            clinical trials": stopping once it is at most g turns an
+            error of the second kind of b into b / (1 - g) at most.
+        """
+        time = self.progress(compared)
+        levels = self._levels(error)
+        place = z_values(compared) * np.sqrt(time)
+        is_within = time < 1.0
+        distance = np.where(is_within, levels, BEYOND * levels * time) - place
+        slope = np.where(is_within, 0.0, BEYOND * levels)
+        return crossing_probability(distance, drift - slope, np.where(is_within, 1.0 - time, time))
+
+    def _levels(self, error: FloatArray) -> FloatArray:
+        found = [level(each, self.rate) for each in np.ravel(error).tolist()]
+        return np.array(found).reshape(error.shape)
 
     def _read(self, compared: Contrast) -> tuple[NDArray[np.bool_], FloatArray, FloatArray]:
         """Return where it is valid, the root of t, and the boundary over c sqrt(V_plan)."""

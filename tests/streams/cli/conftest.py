@@ -186,6 +186,14 @@ def stats() -> dict[str, Any]:
                 }
             ],
             "sinceConclusion": None,
+            "outlook": {
+                "detectable": 0.31,
+                "detectableAtEnd": None,
+                "power": None,
+                "powerAtEnd": None,
+                "conditionalPower": None,
+                "remainingMs": None,
+            },
             "maturity": {
                 "window": 86_400,
                 "units": {f"{EXPERIMENT_ID}_v0": 90, f"{EXPERIMENT_ID}_v1": 88},

@@ -19,6 +19,7 @@ from streams.stats.sequential.comparison import (
 )
 from streams.stats.sequential.confidence_sequences import asymptotic_radius
 from streams.stats.sequential.contrasts import PlainSums, fixed_contrast
+from streams.stats.sequential.planned_information import PlannedInformation
 from streams.stats.sequential.readings import ConfidenceSequence
 
 conversions = st.integers(0, 5_000)
@@ -42,7 +43,7 @@ def interval(compared, alpha, plan=None):
 
 
 def readings(plan):
-    return UNPLANNED if plan is None else planned_readings(plan)
+    return UNPLANNED if plan is None else planned_readings(PlannedInformation(plan))
 
 
 def p_value(compared, alpha=0.05, plan=None):
@@ -173,7 +174,7 @@ def test_readings_that_contradict_each_other_leave_the_sequence():
 
     result = interval(compared, 0.05, 8_000.0)
 
-    alone = planned_readings(8_000.0)[:1]
+    alone = planned_readings(PlannedInformation(8_000.0))[:1]
     first = intervals(compared, 0.05, alone)
     assert (result.lower, result.upper) == (float(first.lower[0]), float(first.upper[0]))
     assert result.upper < 0.0
@@ -198,7 +199,7 @@ def test_units_that_come_at_once_and_convert_late_err_seldom():
     late = random.binomial(5_000, 0.002, (60, 4_000, 2)).cumsum(axis=0)
     wrong = np.zeros(4_000, dtype=bool)
     units, half, one = np.full(4_000, 5_000.0), np.full(4_000, 0.5), np.ones(4_000)
-    planned = planned_readings(2 * 5_000 * 0.12 * 0.88)
+    planned = planned_readings(PlannedInformation(2 * 5_000 * 0.12 * 0.88, 0.12))
     for look in late.astype(float):
         a, b = (PlainSums(units, x, x, half, one) for x in look.T)
         result = intervals(fixed_contrast(a, b), 0.05, planned)

@@ -1,0 +1,127 @@
+"""Outlook of a running experiment: what it has found by now, and what it can still find.
+
+Power is that of the boundary that decides, for every look, and its clock is information. How fast
+that comes, and how much of it a lift needs, is taken from the experiment's own units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import permutations
+
+import numpy as np
+from scipy import special
+
+from streams.analysis.inputs import Inputs
+from streams.analysis.metric_analysis import MetricAnalysis
+from streams.analysis.primary_readings import (
+    information_in_use,
+    pairwise_errors,
+    planned_reading,
+)
+from streams.experiments.statistics import Outlook
+from streams.stats.arrays import FloatArray
+from streams.stats.direction import Direction
+from streams.stats.sequential.comparison import (
+    PLANNED_SHARE,
+    pairwise_error,
+)
+from streams.stats.sequential.confidence_sequences import (
+    PLANNED_EVENTS,
+    PLANNED_UNITS,
+    asymptotic_radius,
+)
+from streams.stats.sequential.contrasts import Contrast
+from streams.stats.sequential.planned_information import PlannedInformation, level
+from streams.stats.sequential.power import crossing_probability, needed_drift
+
+DETECTABLE_POWER = 0.8
+"""Power with which a detectable lift is found."""
+
+_MOST_VARIANTS = 16
+"""Variants up to which the conditional power is computed: every one is compared with every other.
+"""
+
+
+def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
+    """Return what the experiment can find by its primary metric."""
+    trial, config = inputs.trial, inputs.config
+    contrast = _oriented(primary, trial.others, [trial.control] * len(trial.others))
+    mean = abs(primary.samples[trial.control].mean)
+    error = pairwise_error(1.0 - config.significance_threshold, len(primary.samples)) / 2.0
+    planned, plan = planned_reading(config), config.plan
+    if planned is None or plan is None or information_in_use(config) is None:
+        beyond = special.ndtri(DETECTABLE_POWER) * contrast.standard_error
+        reach = _half_width(contrast, error) + beyond
+        return Outlook(detectable=_relative(float(reach.max()), mean))
+    spec = config.spec(config.primary_metric)
+    expected = plan.difference / plan.drift(spec.model_kind, spec.direction)
+    time = planned.progress(contrast)
+    # What one standard deviation of the sum at the planned end is worth, as a difference: by what
+    # has come or, before anything has varied, by the plan.
+    is_known = (time > 0.0) & np.isfinite(contrast.standard_error) & (contrast.standard_error > 0.0)
+    measured = np.where(is_known, contrast.standard_error, 0.0) * np.sqrt(time)
+    worth = np.where(is_known, measured, expected)
+    drift = plan.difference / worth
+    height = level(PLANNED_SHARE * error, planned.rate)
+    now = np.minimum(time, 1.0)
+    least = float(now.min())
+    needed = needed_drift(height, least, DETECTABLE_POWER) if least > 0.0 else math.inf
+    at_end = needed_drift(height, 1.0, DETECTABLE_POWER)
+    largest = float(worth.max())
+    return Outlook(
+        detectable=_relative(needed * largest, mean),
+        detectable_at_end=_relative(at_end * largest, mean or abs(plan.baseline)),
+        power=float(crossing_probability(height, drift, now).min()),
+        power_at_end=float(crossing_probability(height, drift, 1.0).min()),
+        conditional_power=_conditional_power(inputs, primary, planned, float(drift.min())),
+        remaining_ms=round(inputs.duration_ms * (1.0 - least) / least) if least > 0.0 else None,
+    )
+
+
+def _conditional_power(
+    inputs: Inputs, primary: MetricAnalysis, planned: PlannedInformation, drift: float
+) -> float | None:
+    """Return the largest probability that a variant is yet declared, if it is better by the lift.
+
+    It is declared by the end of the plan or, once that is past, by as much information again.
+    """
+    count = len(primary.samples)
+    if count > _MOST_VARIANTS:
+        return None
+    pairs = list(permutations(range(count), 2))
+    first, second = ([pair[place] for pair in pairs] for place in (0, 1))
+    compared = _oriented(primary, first, second)
+    alpha, control = 1.0 - inputs.config.significance_threshold, inputs.trial.control
+    errors = np.concatenate(
+        [
+            pairwise_errors(alpha, [each for each in range(count) if each != index], index, control)
+            for index in range(count)
+        ]
+    )
+    found = planned.conditional_power(compared, PLANNED_SHARE * errors / 2.0, drift)
+    of_each: FloatArray = found.reshape(count, count - 1)
+    return float(of_each.min(axis=1).max())
+
+
+def _oriented(primary: MetricAnalysis, better: Sequence[int], worse: Sequence[int]) -> Contrast:
+    """Return the contrasts of "the first is better than the second"."""
+    if primary.model.direction is Direction.DECREASE:
+        return primary.contrasts.contrast(worse, better)
+    return primary.contrasts.contrast(better, worse)
+
+
+def _half_width(contrast: Contrast, error: float) -> FloatArray:
+    """Return the half width of the sequence, of a bounded one by the normal mixture beside it."""
+    clock, narrowest = contrast.time, float(PLANNED_UNITS)
+    if contrast.is_bounded:
+        clock = contrast.squares / (contrast.max_decrement * contrast.max_decrement)
+        narrowest = PLANNED_EVENTS
+    known = np.where(clock > 0.0, clock, 1.0)
+    radius = np.sqrt(known) * asymptotic_radius(known, 2.0 * error, narrowest)
+    return np.where(clock > 0.0, radius * contrast.standard_error, np.inf)
+
+
+def _relative(difference: float, mean: float) -> float | None:
+    return difference / mean if mean > 0.0 and math.isfinite(difference) else None
