@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from benchmarks.calibration.changing import changing
 from benchmarks.calibration.costs import cost
+from benchmarks.calibration.delays import delays
 from benchmarks.calibration.errors import errors, peeking
 from benchmarks.calibration.futility import futility
 from benchmarks.calibration.late import late
@@ -29,6 +30,7 @@ GROUPS = (
     losses(),
     slope(),
     changing(),
+    delays(),
     mismatch(),
     cost(),
 )

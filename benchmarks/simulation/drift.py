@@ -100,6 +100,25 @@ def simulate_drift(
     return DriftRun(np.array(lost), tuple(interval.snapshot for interval in intervals))
 
 
+def declared_in_drift(
+    experiment: Experiment, environment: Environment, generator: np.random.Generator
+) -> tuple[int, int | None]:
+    """Return the look at which a winner was first declared, from 1 on, and that winner.
+
+    Args:
+        experiment, environment, generator: As of `simulate_drift`; the run ends with that look.
+
+    Returns:
+        (0, None) if none ever was.
+    """
+    sizes = [environment.units] * len(environment.rates)
+    source = _Conversions(environment, experiment)
+    for look, interval in enumerate(simulate(experiment, source, sizes, generator), 1):
+        if interval.snapshot.winner is not None:
+            return look, interval.snapshot.winner
+    return 0, None
+
+
 @dataclass(slots=True)
 class _Unit:
     """A unit that converts.

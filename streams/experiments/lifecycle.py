@@ -48,6 +48,7 @@ class Experiment:
         winner: Index of the variant it was concluded with; the control after a roll-back; None for
             none.
         promotion: Assignment after the conclusion; None before, and if it assigns nothing.
+        clock_ms: Time of the newest `tick`: conversion windows end by it, too; 0 before.
     """
 
     number: int
@@ -60,6 +61,7 @@ class Experiment:
     concluded_at_ms: int | None = None
     winner: int | None = None
     promotion: Promotion | None = None
+    clock_ms: int = 0
 
     @property
     def id(self) -> str:
@@ -95,6 +97,14 @@ _ALLOWED: dict[CommandKind, frozenset[Status]] = {
     CommandKind.CONCLUDE: frozenset({Status.RUNNING, Status.PAUSED}),
     CommandKind.ROLLBACK: frozenset({Status.CONCLUDED}),
     CommandKind.ARCHIVE: frozenset({Status.DRAFT, Status.CONCLUDED}),
+    CommandKind.TICK: frozenset({Status.RUNNING, Status.PAUSED, Status.CONCLUDED}),
+}
+
+
+_STATUS_AFTER = {
+    CommandKind.PAUSE: Status.PAUSED,
+    CommandKind.RESUME: Status.RUNNING,
+    CommandKind.ARCHIVE: Status.ARCHIVED,
 }
 
 
@@ -186,10 +196,8 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
                 started_at_ms=command.issued_at_ms,
                 started_version=after.version,
             )
-        case CommandKind.PAUSE:
-            return replace(after, status=Status.PAUSED)
-        case CommandKind.RESUME:
-            return replace(after, status=Status.RUNNING)
+        case CommandKind.PAUSE | CommandKind.RESUME | CommandKind.ARCHIVE:
+            return replace(after, status=_STATUS_AFTER[command.kind])
         case CommandKind.UPDATE:
             update = parse(ExperimentUpdate, command.payload)
             return replace(after, definition=updated(experiment.definition, update))
@@ -197,8 +205,8 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
             return _concluded(after, command)
         case CommandKind.ROLLBACK:
             return _rolled_back(after, command)
-        case CommandKind.ARCHIVE:
-            return replace(after, status=Status.ARCHIVED)
+        case CommandKind.TICK:
+            return replace(after, clock_ms=max(experiment.clock_ms, command.issued_at_ms))
         case _:
             assert_never(command.kind)
 

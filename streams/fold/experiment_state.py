@@ -89,6 +89,20 @@ class ExperimentState:
         window_s = self.experiment.definition.config.attribution_window
         return self.archived_at_ms + window_s * 1000 + keep_ms
 
+    def matures_at_ms(self) -> int | None:
+        """Return when the conversion windows of all units counted are over; None if they are.
+
+        It is the time by which everything matures that the newest event and the newest tick have
+        left young.
+        """
+        if self.experiment is None or self.is_ended:
+            return None
+        events_ms = (cell.last_at_ms for cell in self.cells.values())
+        now_ms = max(self.experiment.clock_ms, *events_ms, 0)
+        ends_ms = (cohort.over_at_ms for cell in self.cells.values() for cohort in cell.cohorts)
+        latest_ms = max(ends_ms, default=0)
+        return latest_ms if latest_ms > now_ms else None
+
     def end(self) -> None:
         """Forget all but what refuses further commands."""
         assert self.experiment is not None  # noqa: S101 - only an archived one ends
@@ -248,7 +262,7 @@ class CommandResult:
 
 def snapshot_of(experiment: Experiment, cells: Iterable[Cell]) -> Snapshot:
     """Return what is published of an experiment with the newest of these cells."""
-    tally = merge(cells)
+    tally = merge(cells, experiment.clock_ms)
     places = [CellPlace(cell.source, cell.partition, cell.last_offset) for cell in tally.cells]
     return evaluate(experiment, tally, places)
 

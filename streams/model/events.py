@@ -115,6 +115,8 @@ class CommandKind(StrEnum):
     CONCLUDE = "conclude"
     ROLLBACK = "rollback"
     ARCHIVE = "archive"
+    TICK = "tick"
+    """Nothing but its time: an experiment without events matures by it. Of the worker alone."""
 
 
 @dataclass(frozen=True, slots=True)

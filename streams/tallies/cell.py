@@ -300,11 +300,12 @@ def join(left: Cell, right: Cell) -> Cell:
     return left if left.last_offset >= right.last_offset else right
 
 
-def merge(cells: Iterable[Cell]) -> Tally:
+def merge(cells: Iterable[Cell], clock_ms: int = 0) -> Tally:
     """Return the sum of the newest cell of every place.
 
     Args:
         cells: Cells of one experiment in any order; older ones of a place do not count.
+        clock_ms: Time that has passed at least, whatever their newest event; units mature by it.
 
     Raises:
         InvalidParameterError: the cells are of different experiments.
@@ -329,7 +330,7 @@ def merge(cells: Iterable[Cell]) -> Tally:
         variants=add_variants(*(cell.variants for cell in chosen)),
         cells=chosen,
         unremembered_units=unremembered,
-        mature=_mature(chosen, counts["last_at_ms"]),
+        mature=_mature(chosen, max(counts["last_at_ms"], clock_ms)),
     )
 
 

@@ -68,8 +68,15 @@ class Cohort(NamedTuple):
         >>> Cohort(80, 2).is_over(109_999), Cohort(80, 2).is_over(110_000)
         (False, True)
         """
+        return self.over_at_ms <= now_ms
+
+    @property
+    def over_at_ms(self) -> int:
+        """First time at which the windows of all its units have ended; 0 if they had before."""
+        if self.is_mature:
+            return 0
         ends = (self.number + 1 + COHORTS_PER_WINDOW) * self.window_s * 1000
-        return self.is_mature or ends <= now_ms * COHORTS_PER_WINDOW
+        return -(-ends // COHORTS_PER_WINDOW)
 
 
 def seen_at(

@@ -57,6 +57,7 @@ def _experiment_record(experiment: Experiment) -> Record:
         "started_version": experiment.started_version,
         "concluded_at_ms": experiment.concluded_at_ms,
         "winner": experiment.winner,
+        "clock_ms": experiment.clock_ms,
         "promotion": None if experiment.promotion is None else avro_record(experiment.promotion),
     }
 
@@ -80,5 +81,6 @@ def _experiment(record: Record) -> Experiment:
         winner=None
         if record["winner"] is None
         else check_range(record["winner"], 0, INT_LIMIT, "winner"),
+        clock_ms=record["clock_ms"],
         promotion=None if promotion is None else from_avro(Promotion, promotion, "promotion"),
     )

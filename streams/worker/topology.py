@@ -35,6 +35,7 @@ from streams.worker.projector import Projector
 from streams.worker.publisher import Outlets, Publisher
 from streams.worker.tables import DurableTable
 from streams.worker.tally_stage import TallyStage
+from streams.worker.ticks import Ticks
 from streams.worker.transport import BatchingApp
 
 
@@ -127,6 +128,14 @@ def attach(
         keep_s=settings.archived_keep_s,
         timeout_s=topology.timeout_s,
     )
+    ticks = Ticks(
+        experiments,
+        outlets.commands,
+        codec,
+        follower,
+        outlets.may_command,
+        timeout_s=topology.timeout_s,
+    )
     tasks = {
         "emitter": emitter.run,
         "publisher": publisher.run,
@@ -134,6 +143,7 @@ def attach(
         "projector": projector.run,
         "heartbeat": projector.send_heartbeats,
         "endings": endings.run,
+        "ticks": ticks.run,
     }
     for name, run in tasks.items():
         app.task(partial(vital, name, run))

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,9 @@ ALLOWED = {
     (Status.PAUSED, CommandKind.UPDATE): Status.PAUSED,
     (Status.PAUSED, CommandKind.CONCLUDE): Status.CONCLUDED,
     (Status.CONCLUDED, CommandKind.ARCHIVE): Status.ARCHIVED,
+    (Status.RUNNING, CommandKind.TICK): Status.RUNNING,
+    (Status.PAUSED, CommandKind.TICK): Status.PAUSED,
+    (Status.CONCLUDED, CommandKind.TICK): Status.CONCLUDED,
 }
 WAY_TO = {
     Status.DRAFT: [],
@@ -47,6 +51,14 @@ def reached(status):
     for kind in WAY_TO[status]:
         experiment = apply_command(experiment, command(kind, 20))
     return experiment
+
+
+def test_a_tick_moves_the_clock_forward_alone():
+    running = reached(Status.RUNNING)
+
+    later = apply_command(apply_command(running, command("tick", 900)), command("tick", 800))
+
+    assert later == replace(running, version=running.version + 2, clock_ms=900)
 
 
 def test_created_experiment_is_the_first_version_of_a_draft():

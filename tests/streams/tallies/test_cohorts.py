@@ -13,6 +13,7 @@ from streams.fold.observations import ObservationFold
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
+from streams.model.vectors import pack
 from streams.tallies.cell import Cell, Tally, merge
 from streams.tallies.cohorts import COHORTS_PER_WINDOW, Cohort, seen_at
 from streams.tallies.plan import Plan
@@ -169,6 +170,32 @@ def test_weights_of_mature_units_are_theirs():
     old = [unit for unit in units if unit[0] + LENGTH_MS + WINDOW_MS <= units[-1][0]]
     assert len(old) == 31
     assert tally.mature[WINDOW_S] == folded(Plan(), old, []).variants
+
+
+def test_covariates_are_kept_by_cohort_where_they_are_declared():
+    """Features of a contextual policy are not: its matrices would be ten times as many."""
+    vector = pack(((0, 1_024), (1, 512)))
+    receipt = Receipt(7, 0, 1 << 31, 1, START_MS, 1, 0, features=vector)
+    times = [START_MS, START_MS + 3 * WINDOW_MS]
+    group = ImpressionGroup(
+        7, False, [0, 0], [1 << 31] * 2, [1, 1], times, [1, 2], (), [vector, vector]
+    )
+    seen = Observation(KEYRING.sign(receipt), "click", 3 * MICRO, None, START_MS + 5)
+    for has_covariates in (True, False):
+        plans = {7: replace(PLAN, has_covariates=has_covariates)}
+        assignments = ImpressionFold(0, plan_of=plans.get)
+        assert not fold_batch(assignments, 0, ImpressionBatch(1, 0, 0, [group]))
+        values = ObservationFold(0, KEYRING, plan_of=plans.get)
+        assert not fold_batch(values, 0, ObservationBatch([seen]), START_MS + 5)
+        tally = merge([*assignments.take_changes().cells, *values.take_changes().cells])
+
+        mature, whole = tally.mature[WINDOW_S][0], tally.variants[0]
+
+        assert (mature.units, whole.units) == (1, 2)
+        moment = whole.metrics["click"].moment
+        assert moment
+        assert mature.gram == (tuple(x // 2 for x in whole.gram) if has_covariates else ())
+        assert mature.metrics["click"].moment == (moment if has_covariates else ())
 
 
 @pytest.mark.parametrize("count", [1, ONE_BY_ONE])
