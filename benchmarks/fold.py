@@ -2,9 +2,10 @@
 
 Every observation has a receipt and an event id of its own, as the clicks of an ads pipeline have;
 impressions come in the batches of the API. After each batch the changes are taken, as the worker
-does before they are written. With a cap and by period they are counted one by one. Prints the
-median and the best of the rounds, in microseconds of processor time per event. `--profile` adds
-where it goes.
+does before they are written. With a cap and by period they are counted one by one. Of two variants
+under moving weights sums by pair are kept; of ten, receipts and batches carry all weights as well.
+Prints the median and the best of the rounds, in microseconds of processor time per event.
+`--profile` adds where it goes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from streams.model.events import ImpressionBatch, ImpressionGroup, Observation
 from streams.model.partitioning import partition_of
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
+from streams.model.variant_weights import pack_propensities
 from streams.tallies.plan import PeriodPlan, Plan, PlanOf, plain
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
@@ -45,12 +47,16 @@ ATTRIBUTION_S = 7 * 86_400
 LIMIT = 10_000_000
 KEYS = Keyring({1: bytes(range(32))})
 MICRO = 1_000_000
-CAPPED, BY_PERIOD = ", capped", ", by period"
+CAPPED, BY_PERIOD, OF_TWO, OF_TEN = ", capped", ", by period", ", two variants", ", ten variants"
+DECLARED = frozenset({"click", "revenue"})
 PLANS: dict[str, PlanOf] = {
     "": plain,
     CAPPED: lambda _: Plan(caps={"revenue": 500 * MICRO}),
     BY_PERIOD: lambda _: Plan(by_period=PeriodPlan("click", VARIANTS)),
+    OF_TWO: lambda _: Plan(declared=DECLARED, n_variants=2),
+    OF_TEN: lambda _: Plan(declared=DECLARED, n_variants=10),
 }
+N_VARIANTS = {OF_TWO: 2, OF_TEN: 10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +83,35 @@ class Cost:
     best: float
 
 
-def observations(count: int, seed: int = 0) -> list[Logged]:
-    """Return records of single Avro observations of partition 0, no two of one unit."""
+def weights_of(variant: int, propensity: int, n_variants: int) -> bytes:
+    """Return packed weights among which one variant has its propensity, and others the rest."""
+    others = (PROPENSITY_ONE - propensity) // (n_variants - 1)
+    return pack_propensities(
+        [propensity if each == variant else others for each in range(n_variants)]
+    )
+
+
+def observations(count: int, seed: int = 0, n_variants: int = VARIANTS) -> list[Logged]:
+    """Return records of single Avro observations of partition 0, no two of one unit.
+
+    Those of other than `VARIANTS` have the weights of all of them.
+    """
     draw = random.Random(seed)
     records: list[Logged] = []
     while (number := len(records)) < count:
         at_ms = NOW_MS + number
+        experiment, variant = draw.randrange(EXPERIMENTS), draw.randrange(n_variants)
+        propensity = draw.choice(PROPENSITIES)
         receipt = KEYS.sign(
             Receipt(
-                draw.randrange(EXPERIMENTS),
-                draw.randrange(VARIANTS),
-                draw.choice(PROPENSITIES),
+                experiment,
+                variant,
+                propensity,
                 1,
                 at_ms,
                 draw.getrandbits(64),
                 ATTRIBUTION_S,
+                weights_of(variant, propensity, n_variants) if n_variants != VARIANTS else b"",
             )
         )
         if partition_of(receipt.encode(), PARTITIONS):
@@ -106,7 +126,7 @@ def observations(count: int, seed: int = 0) -> list[Logged]:
     return records
 
 
-def impressions(count: int, size: int = IMPRESSIONS) -> list[Logged]:
+def impressions(count: int, size: int = IMPRESSIONS, n_variants: int = VARIANTS) -> list[Logged]:
     """Return records of batches of `size` impressions, each batch of ten experiments at most."""
     draw = random.Random(size)
     records = []
@@ -121,11 +141,17 @@ def impressions(count: int, size: int = IMPRESSIONS) -> list[Logged]:
             ImpressionGroup(
                 experiment,
                 False,
-                [unit % VARIANTS for unit in found],
-                [PROPENSITIES[unit >> 2 & 7] for unit in found],
+                variants := [unit % n_variants for unit in found],
+                propensities := [PROPENSITIES[unit >> 2 & 7] for unit in found],
                 [1] * len(found),
                 [at_ms] * len(found),
                 found,
+                weights=[
+                    weights_of(variant, propensity, n_variants)
+                    for variant, propensity in zip(variants, propensities, strict=True)
+                ]
+                if n_variants != VARIANTS
+                else (),
             )
             for experiment, found in units.items()
         ]
@@ -163,14 +189,19 @@ def main() -> None:
     for measured, plan_of in PLANS.items():
         counting = ObservationFolding(codec, KEYS, LIMIT, plan_of, PARTITIONS)
         assigning = ImpressionFolding(codec, KEYS, LIMIT, plan_of)
+        seen, assigned = clicks, batches
+        if measured in N_VARIANTS:
+            n_variants = N_VARIANTS[measured]
+            seen = observations(arguments.events, n_variants=n_variants)
+            assigned = impressions(arguments.events * 4, n_variants=n_variants)
         runs[f"observation{measured}"] = (
-            len(clicks),
-            partial(_fold, counting, clicks, arguments.batch),
+            len(seen),
+            partial(_fold, counting, seen, arguments.batch),
         )
         if measured != CAPPED:  # impressions have no values
             runs[f"impression{measured}"] = (
-                len(batches) * IMPRESSIONS,
-                partial(_fold, assigning, batches, 20),
+                len(assigned) * IMPRESSIONS,
+                partial(_fold, assigning, assigned, 20),
             )
     costs = [
         cost

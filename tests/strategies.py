@@ -38,6 +38,7 @@ from streams.model.receipts import Receipt
 from streams.model.schema_levels import LevelsChange
 from streams.tallies.cell import Cell, MetricTally, ProductTally, VariantTally
 from streams.tallies.cohorts import Cohort
+from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.periods import Period, PeriodTally
 
 T = TypeVar("T")
@@ -132,11 +133,16 @@ def records(cls: type[T], **chosen: SearchStrategy[Any]) -> SearchStrategy[T]:
     )
 
 
+_BY_PAIR = st.lists(st.integers(-(2**240), 2**240), max_size=3).map(pack_pairs)
+
+
 def _numbers(cls: type, *, counted: Sequence[str]) -> dict[str, SearchStrategy[Any]]:
     """Return sums of either sign for the numbers of a tally, except those that are counts."""
     hints = get_type_hints(cls)
     return {
-        name: counts if name in counted else sums for name in field_names(cls) if hints[name] is int
+        name: counts if name in counted else _BY_PAIR if "overlap" in name else sums
+        for name in field_names(cls)
+        if hints[name] is int
     }
 
 

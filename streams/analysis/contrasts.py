@@ -62,6 +62,7 @@ from streams.stats.sequential.sample_ratio import (
 from streams.stats.sequential.tails import Moments
 from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
+from streams.tallies.pair_sums import unpack_pairs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -339,13 +340,19 @@ def _columns(
     return np.array([sums_of(tally) for tally in tallies]).T
 
 
-def by_pair(rows: Sequence[tuple[int, ...]], one: int) -> FloatArray:
-    """Return sums by pair as floats, in which `one` stands for 1; zeros where there are none."""
-    n_variants = len(rows)
-    nothing = (0,) * n_variants
-    full = [row if len(row) == n_variants else nothing for row in rows]
-    found: FloatArray = np.array(full, np.float64) / one
-    return found
+def by_pair(sums: Sequence[int], one: int) -> FloatArray:
+    """Return sums by pair as floats, in which `one` stands for 1; zeros where there are none.
+
+    Args:
+        sums: Those of every variant, packed.
+        one: Representation of 1.
+    """
+    n_variants = len(sums)
+    found = np.zeros((n_variants, n_variants))
+    for own, each in enumerate(sums):
+        digits = unpack_pairs(each)[:n_variants]
+        found[own, : len(digits)] = digits
+    return found / one
 
 
 def in_every_pair(values: FloatArray) -> FloatArray:
@@ -355,16 +362,17 @@ def in_every_pair(values: FloatArray) -> FloatArray:
     return np.broadcast_to(own, (n_variants, n_variants))
 
 
-def _are_by_pair(sums: Iterable[tuple[int, tuple[int, ...]]]) -> bool:
+def _are_by_pair(sums: Iterable[tuple[int, int]]) -> bool:
     """Return whether the sums by pair are of all units: those of a variant with itself tell.
 
     Args:
-        sums: Plain sum and sums by pair of each variant.
+        sums: Plain sum of each variant, and its sums by pair, packed.
     """
-    return all(
-        entries[own] == plain * OWN_WEIGHT if own < len(entries) else not plain
-        for own, (plain, entries) in enumerate(sums)
-    )
+    for own, (plain, packed) in enumerate(sums):
+        digits = unpack_pairs(packed)
+        if plain * OWN_WEIGHT != (digits[own] if own < len(digits) else 0):
+            return False
+    return True
 
 
 def _variance(tallies: Sequence[MetricTally], units: FloatArray) -> FloatArray:

@@ -123,7 +123,7 @@ def count_new_units(
         zip(
             receipts.variant[order].tolist(),
             receipts.propensity[order].tolist(),
-            _weights(rows, order.tolist()),
+            receipts.weights[order].tolist(),
             names,
             strict=True,
         )
@@ -191,7 +191,6 @@ def _count_one_by_one(
 ) -> Iterator[tuple[int, Exception | None]]:
     """Count rows in the order of the log, and yield those that are not counted."""
     read, receipts, all_names = rows.read, rows.receipts, rows.read.names
-    weights = receipts.weights
     columns = (
         chosen,
         rows.offsets[chosen],
@@ -199,6 +198,7 @@ def _count_one_by_one(
         receipts.experiment[chosen],
         receipts.variant[chosen],
         receipts.propensity[chosen],
+        receipts.weights[chosen],
         receipts.assigned_at_ms[chosen],
         receipts.attribution_window_s[chosen],
         receipts.identity[chosen],
@@ -215,6 +215,7 @@ def _count_one_by_one(
         experiment,
         variant,
         propensity,
+        weights,
         assigned_at_ms,
         window_s,
         identity,
@@ -248,7 +249,7 @@ def _count_one_by_one(
             if before is not None:
                 events = ledger.window.events
                 builder.add_events(events, is_full=events == MAX_EVENTS)
-            key = (variant, propensity, weights.get(row, b""), name)
+            key = (variant, propensity, weights, name)
             vector = vectors.get(row)
             if measurement is None:
                 builder.add_value(offset, key, before, value, observed_at_ms, vector)
@@ -286,12 +287,6 @@ def _with_features(rows: VerifiedObservations, order: NDArray[np.int64]) -> set[
     if not others:
         return set()
     return set(np.flatnonzero(np.isin(order, np.fromiter(others, np.int64, len(others)))).tolist())
-
-
-def _weights(rows: VerifiedObservations, order: list[int]) -> list[bytes]:
-    """Return the packed weights in the receipts of rows."""
-    weights = rows.receipts.weights
-    return [weights.get(row, b"") for row in order] if weights else [b""] * len(order)
 
 
 def _range(piece: _Piece) -> range:

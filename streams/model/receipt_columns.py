@@ -56,7 +56,8 @@ class ReceiptColumns:
         experiment, variant, propensity, assigned_at_ms, unit, attribution_window_s: As in
             `Receipt`.
         identity: The bits that stand for the receipt's text, as `Keyring.open` returns them.
-        weights, features: As in `Receipt`, by row where it has any.
+        weights: As in `Receipt`.
+        features: As in `Receipt`, by row where it has any.
     """
 
     valid: NDArray[np.bool_]
@@ -67,7 +68,7 @@ class ReceiptColumns:
     unit: NDArray[np.uint64]
     attribution_window_s: NDArray[np.int64]
     identity: NDArray[np.uint64]
-    weights: dict[int, bytes] = field(default_factory=dict)
+    weights: NDArray[np.object_]
     features: dict[int, bytes] = field(default_factory=dict)
 
     def put(self, rows: Sequence[int], opened: Sequence[tuple[Receipt, int]]) -> None:
@@ -84,8 +85,7 @@ class ReceiptColumns:
         self.attribution_window_s[rows] = [each.attribution_window_s for each in receipts]
         self.identity[rows] = np.array([identity for _, identity in opened], np.uint64)
         for row, receipt in zip(rows, receipts, strict=True):
-            if receipt.weights:
-                self.weights[row] = receipt.weights
+            self.weights[row] = receipt.weights
             if receipt.features:
                 self.features[row] = receipt.features
 
@@ -93,8 +93,6 @@ class ReceiptColumns:
         """Fill rows with those of other columns."""
         for name in _ARRAYS:
             getattr(self, name)[rows] = getattr(found, name)
-        places = rows.tolist()
-        self.weights.update((places[row], weights) for row, weights in found.weights.items())
 
 
 _ARRAYS = (
@@ -106,6 +104,7 @@ _ARRAYS = (
     "unit",
     "attribution_window_s",
     "identity",
+    "weights",
 )
 
 
@@ -158,6 +157,7 @@ def _unopened(count: int) -> ReceiptColumns:
         unsigned[1],
         integers[3],
         unsigned[2],
+        _no_weights(count),
     )
 
 
@@ -190,14 +190,9 @@ def open_columns(keyring: Keyring, texts: NDArray[np.uint8]) -> ReceiptColumns:
     written = np.ascontiguousarray(rows["mac"])
     is_signed = np.frombuffer(macs, np.uint8).reshape(-1, 16) == written[valid]
     valid[valid] = is_signed.all(axis=1)
-    weights: dict[int, bytes] = {}
+    weights = _no_weights(count)
     if n_weights:
-        valid_rows = np.flatnonzero(valid)
-        first, step = _BODY_BYTES + 1, layout.itemsize
-        weights = {
-            row: raw[row * step + first : row * step + first + n_weights]
-            for row in valid_rows.tolist()
-        }
+        weights[:] = rows["weights"].tolist()
     return ReceiptColumns(
         valid,
         rows["experiment"].astype(np.uint64),
@@ -209,6 +204,10 @@ def open_columns(keyring: Keyring, texts: NDArray[np.uint8]) -> ReceiptColumns:
         written[:, :8].copy().view(">u8")[:, 0].astype(np.uint64),
         weights,
     )
+
+
+def _no_weights(count: int) -> NDArray[np.object_]:
+    return np.full(count, b"", np.object_)
 
 
 def _version_of(characters: int) -> tuple[int | None, int, int]:

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import reduce
-from itertools import zip_longest
 from operator import add, attrgetter
 from typing import Any
 
@@ -28,12 +27,10 @@ from streams.tallies.fields import (
     MERGE,
     FieldTable,
     Statistic,
-    SumField,
     Weight,
     add_named,
     entries,
     summed,
-    summed_by_pair,
 )
 from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair
@@ -58,7 +55,7 @@ class MetricTally:
         weighted_total: Sum of w * x; both factors in micro-units.
         weighted_total_squared: Sum of (w * x)**2; micro-units to the 4th.
         overlap_total: By the other variant of a pair, sum of v * x; v as a numerator over 2**32, x
-            in micro-units. Empty unless the metric is declared.
+            in micro-units; 0 unless the metric is declared (`streams.tallies.pair_sums`).
         overlap_cross: Sum of v**2 * x; likewise.
         overlap_total_squared: Sum of (v * x)**2; likewise.
         weighted_cross: Sum of w**2 * x; micro-units to the 3rd.
@@ -78,20 +75,16 @@ class MetricTally:
     total_squared: int = summed(Statistic.SQUARE)
     weighted_total: int = summed(Statistic.VALUE, Weight.INVERSE)
     weighted_total_squared: int = summed(Statistic.SQUARE, Weight.INVERSE_SQUARED)
-    overlap_total: tuple[int, ...] = summed_by_pair(Statistic.VALUE, Weight.OVERLAP)
-    overlap_cross: tuple[int, ...] = summed_by_pair(Statistic.VALUE, Weight.OVERLAP_SQUARED)
-    overlap_total_squared: tuple[int, ...] = summed_by_pair(
-        Statistic.SQUARE, Weight.OVERLAP_SQUARED
-    )
+    overlap_total: int = summed(Statistic.VALUE, Weight.OVERLAP)
+    overlap_cross: int = summed(Statistic.VALUE, Weight.OVERLAP_SQUARED)
+    overlap_total_squared: int = summed(Statistic.SQUARE, Weight.OVERLAP_SQUARED)
     weighted_cross: int = summed(Statistic.VALUE, Weight.INVERSE_SQUARED)
     binary_observations: int = summed(Statistic.BINARY)
     positive_units: int = summed(Statistic.POSITIVE)
     surplus_weighted_total: int = summed(Statistic.SURPLUS, Weight.INVERSE)
     surplus_weighted_cross: int = summed(Statistic.SURPLUS, Weight.INVERSE_SQUARED)
-    surplus_overlap_total: tuple[int, ...] = summed_by_pair(Statistic.SURPLUS, Weight.OVERLAP)
-    surplus_overlap_cross: tuple[int, ...] = summed_by_pair(
-        Statistic.SURPLUS, Weight.OVERLAP_SQUARED
-    )
+    surplus_overlap_total: int = summed(Statistic.SURPLUS, Weight.OVERLAP)
+    surplus_overlap_cross: int = summed(Statistic.SURPLUS, Weight.OVERLAP_SQUARED)
     total_cubed: int = summed(Statistic.CUBE)
     moment: tuple[int, ...] = entries()
     positive_moment: tuple[int, ...] = entries()
@@ -109,18 +102,13 @@ class MetricTally:
         sums = METRIC_FIELDS.by_use(self)
         sums[Statistic.SURPLUS, Weight.ONE] = self.total - MICRO * self.positive_units
 
-        def value(each: SumField) -> int | tuple[int, ...]:
-            total, surplus = (
-                sums[statistic, each.weight] for statistic in (Statistic.VALUE, Statistic.SURPLUS)
-            )
-            scale = MICRO ** (_POWERS[each.statistic] - 1)  # x**2 = x**3 = x for 0 and 1
-            if each.is_by_pair:
-                changes = zip_longest(total, surplus, fillvalue=0)
-                return tuple(scale * (entry - beyond) for entry, beyond in changes)
-            return scale * (total - surplus)  # type: ignore[no-any-return]  # an integer
+        def value(weight: Weight) -> int:
+            return sums[Statistic.VALUE, weight] - sums[Statistic.SURPLUS, weight]
 
         changed: dict[str, Any] = {
-            each.name: value(each) for each in METRIC_FIELDS.sums if each.statistic in _POWERS
+            each.name: MICRO ** (_POWERS[each.statistic] - 1) * value(each.weight)
+            for each in METRIC_FIELDS.sums  # x**2 = x**3 = x for 0 and 1
+            if each.statistic in _POWERS
         }
         moment = tuple(MICRO * entry for entry in self.positive_moment)
         return replace(self, moment=moment, **changed)
@@ -132,7 +120,6 @@ class MetricTally:
 
 METRIC_FIELDS = FieldTable(MetricTally)
 _POWERS = {Statistic.VALUE: 1, Statistic.SQUARE: 2, Statistic.CUBE: 3}
-_NO_SURPLUS = METRIC_FIELDS.values(MetricTally())
 _SURPLUS = METRIC_FIELDS.places(Statistic.SURPLUS)
 (_OBSERVATIONS,) = METRIC_FIELDS.places(Statistic.OBSERVATIONS)
 (_BINARY,) = METRIC_FIELDS.places(Statistic.BINARY)
@@ -142,7 +129,7 @@ def without_surplus(sums: list[Any]) -> list[Any]:
     """Set the sums of surplus to 0 unless every observation is 0 or 1, and return the sums."""
     if sums[_OBSERVATIONS] != sums[_BINARY]:
         for place in _SURPLUS:
-            sums[place] = _NO_SURPLUS[place]
+            sums[place] = 0
     return sums
 
 
@@ -161,7 +148,7 @@ class ProductTally:
 
     total: int = summed(Statistic.VALUE)
     weighted_total: int = summed(Statistic.VALUE, Weight.INVERSE_SQUARED)
-    overlap_total: tuple[int, ...] = summed_by_pair(Statistic.VALUE, Weight.OVERLAP_SQUARED)
+    overlap_total: int = summed(Statistic.VALUE, Weight.OVERLAP_SQUARED)
     first_squared: int = summed(Statistic.SQUARE)
     second_squared: int = summed(Statistic.CUBE)
 
@@ -184,7 +171,7 @@ class VariantTally:
         units: Units assigned.
         weight: Sum of w over them, in micro-units.
         weight_squared: Sum of w**2, in micro-units squared.
-        overlap: By the other variant of a pair, sum of v over them, in 1 / 2**32; the entry of the
+        overlap: By the other variant of a pair, sum of v over them, in 1 / 2**32; that of the
             variant itself is half the units whose weights are known.
         overlap_squared: Sum of v**2, in 1 / 2**64.
         gram: As in `LinearTally`, of the units with features; empty without any.
@@ -197,8 +184,8 @@ class VariantTally:
     units: int = summed(Statistic.UNITS)
     weight: int = summed(Statistic.UNITS, Weight.INVERSE)
     weight_squared: int = summed(Statistic.UNITS, Weight.INVERSE_SQUARED)
-    overlap: tuple[int, ...] = summed_by_pair(Statistic.UNITS, Weight.OVERLAP)
-    overlap_squared: tuple[int, ...] = summed_by_pair(Statistic.UNITS, Weight.OVERLAP_SQUARED)
+    overlap: int = summed(Statistic.UNITS, Weight.OVERLAP)
+    overlap_squared: int = summed(Statistic.UNITS, Weight.OVERLAP_SQUARED)
     gram: tuple[int, ...] = entries()
     metrics: Mapping[str, MetricTally] = field(default_factory=dict, metadata={ADD: add_named})
     products: Mapping[Pair, ProductTally] = field(default_factory=dict, metadata={ADD: add_named})

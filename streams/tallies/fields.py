@@ -8,14 +8,13 @@ It is the sum over units of statistic times weight. Adding and merging tallies, 
 and their records (`streams.wire.cells`) follow from that.
 
 Some weights belong to a pair of variants: what a unit of variant a counts in the comparison with b
-(`PAIR_WEIGHTS`). A sum of them is declared with `summed_by_pair`, in the tally of a, and has an
-entry for every variant b, its own included:
+(`PAIR_WEIGHTS`). A sum of them, in the tally of a, has a digit for every variant b, its own
+included (`streams.tallies.pair_sums`), which is the sum for the ordered pair (a, b):
 
-    overlap_total: tuple[int, ...] = summed_by_pair(Statistic.VALUE, Weight.OVERLAP)
+    overlap_total: int = summed(Statistic.VALUE, Weight.OVERLAP)
 
-Entry b in the tally of a is the sum for the ordered pair (a, b). Sums by pair are kept of units
-whose receipts say the weights of all variants, of at most `MAX_WEIGHED` variants, and of declared
-metrics; of others they are empty.
+Sums by pair are kept of units whose receipts say the weights of all variants, of declared metrics,
+and where they fit a cell (`Plan.n_compared`); of others they are 0.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from typing import Any, Generic, TypeVar
 from streams.model.quantities import MICRO, inverse_propensity
 from streams.model.variant_weights import overlap_weights
 from streams.tallies.linear import add_entries
+from streams.tallies.pair_sums import pack_pairs
 
 TallyT = TypeVar("TallyT")
 KeyT = TypeVar("KeyT", bound=Any)
@@ -61,7 +61,7 @@ class Statistic(IntEnum):
 class Weight(IntEnum):
     """What a unit is weighted by, p being its propensity; a place in `unit_weights`.
 
-    Those of `PAIR_WEIGHTS` have an entry for every variant b of the experiment, in their order.
+    Those of `PAIR_WEIGHTS` have a digit for every variant b of the experiment, in their order.
     """
 
     ONE = 0
@@ -80,8 +80,8 @@ class Weight(IntEnum):
 PAIR_WEIGHTS = frozenset({Weight.OVERLAP, Weight.OVERLAP_SQUARED})
 """Weights of pairs of variants; the others are of a unit alone."""
 
-UnitWeights = Sequence[Any]
-"""Weights of a unit, or sums of them, by `Weight`: an integer, or those of all pairs."""
+UnitWeights = Sequence[int]
+"""Weights of a unit, or sums of them, by `Weight`."""
 
 
 Statistics = Sequence[int]
@@ -126,9 +126,9 @@ def unit_weights(
         n_variants: Variants of the experiment; 0 where no sums by pair are kept.
     """
     inverse = inverse_propensity(propensity)
-    overlap = overlap_weights(variant, propensity, weights, n_variants)
-    squared = tuple([weight * weight for weight in overlap])
-    return 1, inverse, inverse * inverse, overlap, squared
+    overlaps = overlap_weights(variant, propensity, weights, n_variants)
+    squares = pack_pairs([weight * weight for weight in overlaps])
+    return 1, inverse, inverse * inverse, pack_pairs(overlaps), squares
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class SumField:
 
     @property
     def is_by_pair(self) -> bool:
-        """Whether there is an entry for every other variant."""
+        """Whether there is a digit for every other variant."""
         return self.weight in PAIR_WEIGHTS
 
     @property
@@ -161,14 +161,6 @@ _SUM, _ENTRIES, ADD, MERGE = "sum", "entries", "add", "merge"  # of the metadata
 def summed(statistic: Statistic, weight: Weight = Weight.ONE) -> int:
     """Declare a field of a tally: the sum over units of a statistic times a weight."""
     return field(default=0, metadata={_SUM: (statistic, weight), ADD: add})
-
-
-def summed_by_pair(statistic: Statistic, weight: Weight) -> tuple[int, ...]:
-    """Declare a field of a tally: the sums over units of a statistic times a weight of pairs.
-
-    Entry b is the sum of the pair of the tally's variant and variant b; empty for none.
-    """
-    return field(default=(), metadata={_SUM: (statistic, weight), ADD: add_entries})
 
 
 def entries(*, are_counts: bool = False) -> tuple[int, ...]:
@@ -211,18 +203,18 @@ class FieldTable(Generic[TallyT]):
         if names[: len(first)] != first:
             raise TypeError(f"the fields of {cls.__name__} are not in the order of their kinds")
         self.new: Callable[..., TallyT] = maker_of(cls)
-        self.values: Callable[[TallyT], tuple[Any, ...]] = attrgetter(
+        self.values: Callable[[TallyT], tuple[int, ...]] = attrgetter(
             *[each.name for each in self.sums]
         )
         self.added: Callable[[TallyT, TallyT], list[Any]] = _addition(declared)
-        self.plus: Callable[[Sequence[Any], Statistics, UnitWeights], list[Any]] = _plus(self.sums)
+        self.plus: Callable[[Sequence[int], Statistics, UnitWeights], list[int]] = _plus(self.sums)
 
     def places(self, statistic: Statistic) -> tuple[int, ...]:
         """Return the places of the sums of a statistic."""
         return tuple(n for n, each in enumerate(self.sums) if each.statistic is statistic)
 
-    def by_use(self, tally: TallyT) -> dict[tuple[Statistic, Weight], Any]:
-        """Return the sums of a tally by statistic and weight: integers, or entries by pair."""
+    def by_use(self, tally: TallyT) -> dict[tuple[Statistic, Weight], int]:
+        """Return the sums of a tally by statistic and weight."""
         uses = ((each.statistic, each.weight) for each in self.sums)
         return dict(zip(uses, self.values(tally), strict=True))
 
@@ -256,13 +248,10 @@ def _addition(declared: Sequence[Field[Any]]) -> Callable[[Any, Any], list[Any]]
     return compiled("left, right", [f"return [{', '.join(terms)}]"], **functions)
 
 
-def _plus(sums: Sequence[SumField]) -> Callable[..., list[Any]]:
+def _plus(sums: Sequence[SumField]) -> Callable[..., list[int]]:
     """Return a function that adds statistics times weights to sums."""
     terms = [
-        f"plus_entries(a{place}, s{each.statistic:d}, w{each.weight:d})"
-        if each.is_by_pair
-        else f"a{place} + s{each.statistic:d} * w{each.weight:d}"
-        for place, each in enumerate(sums)
+        f"a{place} + s{each.statistic:d} * w{each.weight:d}" for place, each in enumerate(sums)
     ]
     return compiled(
         "sums, statistics, weights",
@@ -272,17 +261,7 @@ def _plus(sums: Sequence[SumField]) -> Callable[..., list[Any]]:
             "".join(f"w{each:d}, " for each in Weight) + "= weights",
             f"return [{', '.join(terms)}]",
         ],
-        plus_entries=plus_entries,
     )
-
-
-def plus_entries(sums: tuple[int, ...], factor: int, weights: Sequence[int]) -> tuple[int, ...]:
-    """Return sums by pair with those of units added whose statistics sum to `factor`."""
-    if not weights or (sums and not factor):
-        return sums
-    if not sums:  # also of the factor 0: zeros and not nothing, however units are put together
-        return tuple([factor * weight for weight in weights])
-    return tuple([a + factor * weight for a, weight in zip(sums, weights, strict=True)])
 
 
 def add_named(left: Mapping[KeyT, TallyT], right: Mapping[KeyT, TallyT]) -> Mapping[KeyT, TallyT]:

@@ -8,8 +8,8 @@ products of features, which are the same for all units of a variant in one conte
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
@@ -26,7 +26,7 @@ from streams.tallies.fields import (
     OF_ONE,
     Chance,
     Statistics,
-    plus_entries,
+    UnitWeights,
     statistics,
     unit_weights,
 )
@@ -59,7 +59,7 @@ _NO_PRODUCT = ProductTally()
 
 def unit_sums(
     units: Mapping[Chance, int], known: Mapping[int, VariantTally], plan: Plan
-) -> dict[int, list[Any]]:
+) -> dict[int, list[int]]:
     """Return the sums of the variants that have new units, in the order of their fields.
 
     Args:
@@ -68,9 +68,9 @@ def unit_sums(
         plan: The plan of the experiment.
     """
     n_compared = plan.n_compared
-    weights = _summed_weights(
-        (chance[0], chance, n_compared, count) for chance, count in units.items()
-    )
+    weights: dict[int, list[int]] = {}
+    for chance, count in units.items():
+        _add_weights(weights, chance[0], unit_weights(*chance, n_compared), count)
     return {
         variant: VARIANT_FIELDS.plus(
             VARIANT_FIELDS.values(known.get(variant, _NOBODY)), OF_ONE, summed
@@ -96,7 +96,7 @@ def metric_tallies(
         known: The tallies so far.
         plan: The plan of the experiment; of what it does not declare no sums by pair are kept.
     """
-    found: dict[Metric, list[Any]] = {}
+    found: dict[Metric, list[int]] = {}
     n_compared = dict.fromkeys(plan.declared, plan.n_compared)
     for (variant, propensity, packed, name), sums in values.items():
         key = variant, name
@@ -106,15 +106,10 @@ def metric_tallies(
             _statistics(sums),
             unit_weights(variant, propensity, packed, n_compared.get(name, 0)),
         )
-    weights = _summed_weights(
-        (
-            (variant, name),
-            (variant, propensity, packed),
-            n_compared.get(name, 0),
-            count,
-        )
-        for (variant, propensity, packed, name), count in ones.items()
-    )
+    weights: dict[Metric, list[int]] = {}
+    for (variant, propensity, packed, name), count in ones.items():
+        each = unit_weights(variant, propensity, packed, n_compared.get(name, 0))
+        _add_weights(weights, (variant, name), each, count)
     for key, summed in weights.items():
         total = found.get(key) or METRIC_FIELDS.values(_metric(known, key))
         found[key] = METRIC_FIELDS.plus(total, OF_ONE, summed)
@@ -190,37 +185,25 @@ def _statistics(sums: Sequence[int]) -> Statistics:
     return units, observations, total, squared, binary, positive, surplus, cubed
 
 
-def _summed_weights(
-    units: Iterable[tuple[KeyT, Chance, int, int]],
-) -> dict[KeyT, list[Any]]:
-    """Return the sums of `unit_weights` by key.
-
-    Args:
-        units: Keys, each with a chance, the variants among which sums by pair are kept, and how
-            many units have it.
-    """
-    found: dict[KeyT, list[Any]] = {}
-    for key, (variant, propensity, packed), n_variants, count in units:
-        one, inverse, inverse_squared, overlap, overlap_squared = unit_weights(
-            variant, propensity, packed, n_variants
-        )
-        sums = found.get(key)
-        if sums is None:
-            found[key] = [
-                one * count,
-                inverse * count,
-                inverse_squared * count,
-                plus_entries((), count, overlap),
-                plus_entries((), count, overlap_squared),
-            ]
-            continue
-        # For every chance of every metric: a loop takes twice as long.
-        sums[0] += one * count
-        sums[1] += inverse * count
-        sums[2] += inverse_squared * count
-        sums[3] = plus_entries(sums[3], count, overlap)
-        sums[4] = plus_entries(sums[4], count, overlap_squared)
-    return found
+def _add_weights(found: dict[KeyT, list[int]], key: KeyT, weights: UnitWeights, count: int) -> None:
+    """Add the weights of some equal units to the sums of a key."""
+    one, inverse, inverse_squared, overlap, overlap_squared = weights
+    sums = found.get(key)
+    if sums is None:
+        found[key] = [
+            one * count,
+            inverse * count,
+            inverse_squared * count,
+            overlap * count,
+            overlap_squared * count,
+        ]
+        return
+    # For every chance of every metric: a loop takes twice as long.
+    sums[0] += one * count
+    sums[1] += inverse * count
+    sums[2] += inverse_squared * count
+    sums[3] += overlap * count
+    sums[4] += overlap_squared * count
 
 
 def _metric(known: Mapping[int, VariantTally], key: Metric) -> MetricTally:

@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec, Record
+from streams.model.errors import EventError, InvalidParameterError
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.integers import integer, integer_bytes
 from streams.tallies.cell import (
@@ -20,6 +21,7 @@ from streams.tallies.cell import (
 )
 from streams.tallies.cohorts import MIN_CONVERSION_WINDOW_S, Cohort
 from streams.tallies.fields import FieldTable, compiled
+from streams.tallies.pair_sums import pack_pairs, unpack_pairs
 from streams.tallies.periods import FINEST_SHIFT, PERIOD_FIELDS, Period
 from streams.wire.records import (
     SINGLE_OBJECT,
@@ -133,24 +135,39 @@ def _writer(table: FieldTable[Any]) -> Callable[[Any], Record]:
 
     Counts stand in a record as they are, and integers of any size as bytes.
     """
-    one, several = "to_bytes(t.{0})", "[to_bytes(x) for x in t.{0}]"
+    each_of = "[to_bytes(x) for x in {0}]".format
     formats = [
-        (each.name, "t.{0}" if each.is_count else several if each.is_by_pair else one)
+        (each.name, "t.{0}")
+        if each.is_count
+        else (each.name, each_of("unpack_pairs(t.{0})") if each.is_by_pair else "to_bytes(t.{0})")
         for each in table.sums
-    ] + [(name, "t.{0}" if are_counts else several) for name, are_counts in table.entries]
+    ] + [(name, "t.{0}" if are_counts else each_of("t.{0}")) for name, are_counts in table.entries]
     items = [f"{name!r}: {text.format(name)}" for name, text in formats]
-    return compiled("t", [f"return {{{', '.join(items)}}}"], to_bytes=integer_bytes)
+    return compiled(
+        "t", [f"return {{{', '.join(items)}}}"], to_bytes=integer_bytes, unpack_pairs=unpack_pairs
+    )
 
 
 def _reader(table: FieldTable[Any]) -> Callable[[Record], list[Any]]:
     """Return a function that gives the sums and entries in a record, in the order of the table."""
     one, several = "integer(r[{0!r}], {0!r})", "tuple([integer(x, {0!r}) for x in r[{0!r}]])"
+    by_pair = "pairs(r[{0!r}], {0!r})"
     formats = [
-        (each.name, "r[{0!r}]" if each.is_count else several if each.is_by_pair else one)
+        (each.name, "r[{0!r}]" if each.is_count else by_pair if each.is_by_pair else one)
         for each in table.sums
     ] + [(name, "tuple(r[{0!r}])" if are_counts else several) for name, are_counts in table.entries]
     values = [text.format(name) for name, text in formats]
-    return compiled("r", [f"return [{', '.join(values)}]"], integer=integer)
+    return compiled("r", [f"return [{', '.join(values)}]"], integer=integer, pairs=_pairs)
+
+
+def _pairs(sums: list[bytes], path: str) -> int:
+    """Return sums by pair as one integer."""
+    if not sums:
+        return 0
+    try:
+        return pack_pairs([integer(each, path) for each in sums])
+    except InvalidParameterError as error:
+        raise EventError("OUT_OF_RANGE", str(error), path) from error
 
 
 _metric_record, _metric_values = _writer(METRIC_FIELDS), _reader(METRIC_FIELDS)

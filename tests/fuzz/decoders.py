@@ -133,7 +133,7 @@ def _receipt(data: bytes) -> None:
         valid = bool(columns.valid[0])
     assert valid or receipt.features
     if valid:
-        assert columns.weights.get(0, b"") == receipt.weights
+        assert columns.weights[0] == receipt.weights
         assert (columns.experiment[0], columns.identity[0]) == (receipt.experiment, identity)
         assert columns.assigned_at_ms[0] == receipt.assigned_at_ms
 

@@ -86,7 +86,7 @@ def test_variants_are_compared_by_overlap_where_all_weights_are_known():
 def test_a_metric_whose_sums_by_pair_are_missing_is_compared_by_inverse_propensities():
     """As of one that is not declared."""
     variants = moved(3)
-    undeclared = [replace(v.metrics["click"], overlap_total=()) for v in variants]
+    undeclared = [replace(v.metrics["click"], overlap_total=0) for v in variants]
 
     assert traffic_of(variants).weighting_of(undeclared) is Weighting.INVERSE
     assert traffic_of(variants).weighting_of([v.metrics["click"] for v in variants]) == "overlap"

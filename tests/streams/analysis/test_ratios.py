@@ -63,8 +63,7 @@ def unit(x, y, propensity, variant):
 def product_of(total, variant, propensity):
     """Return the sums of products of units of one propensity."""
     _, _, inverse_squared, _, overlap_squared = unit_weights(variant, propensity, b"", 2)
-    by_pair = tuple(total * weight for weight in overlap_squared)
-    return ProductTally(total, total * inverse_squared, by_pair)
+    return ProductTally(total, total * inverse_squared, total * overlap_squared)
 
 
 def tally(*variants):

@@ -45,6 +45,7 @@ from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, ProductTally, Tally, VariantTally, add_variants
 from streams.tallies.linear import LinearSums
+from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally
 from streams.tallies.plan import Plan
 
@@ -304,9 +305,9 @@ class Group:
                 n * x * x,
                 n * x * inverse,
                 n * (x * inverse) ** 2,
-                tuple(n * x * v for v in counted),
-                tuple(n * x * v**2 for v in counted),
-                tuple(n * (x * v) ** 2 for v in counted),
+                pack_pairs(n * x * v for v in counted),
+                pack_pairs(n * x * v**2 for v in counted),
+                pack_pairs(n * (x * v) ** 2 for v in counted),
                 n * x * inverse**2,
                 moment=moment.freeze().moment,
             )
@@ -314,7 +315,7 @@ class Group:
             pair: ProductTally(
                 n * values[pair[0]] * values[pair[1]],
                 n * values[pair[0]] * values[pair[1]] * inverse**2,
-                tuple(n * values[pair[0]] * values[pair[1]] * v**2 for v in overlaps),
+                pack_pairs(n * values[pair[0]] * values[pair[1]] * v**2 for v in overlaps),
             )
             for pair in pairs
             if n and pair[0] in values and pair[1] in values
@@ -336,8 +337,8 @@ class Group:
             seen,
             seen * inverse,
             seen * inverse**2,
-            tuple(seen * v for v in overlaps),
-            tuple(seen * v**2 for v in overlaps),
+            pack_pairs(seen * v for v in overlaps),
+            pack_pairs(seen * v**2 for v in overlaps),
             sums.freeze().gram,
             metrics,
             products,

@@ -40,6 +40,7 @@ def rows_of(*units, window_s=60, features=()):
         unit=identities,
         attribution_window_s=np.full(n, window_s),
         identity=identities,
+        weights=np.full(n, b"", np.object_),
         features=dict.fromkeys(features, b""),
     )
     return VerifiedObservations(

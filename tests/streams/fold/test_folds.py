@@ -27,6 +27,7 @@ from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.model.variant_weights import overlap_weights, pack_weights
 from streams.model.vectors import pack, unpack
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge
+from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import MAX_EVENTS, MAX_METRICS, Accepted, Plan
 from tests.streams.fold.batches import fold_batch
 
@@ -76,9 +77,9 @@ def plan_of(experiment):
 
 
 def by_pair(rows):
-    """Return the sums by pair of rows (factor, weights); empty where no weights are known."""
+    """Return the sums by pair of rows (factor, weights); 0 where no weights are known."""
     known = [[factor * weight for weight in weights] for factor, weights in rows if weights]
-    return tuple(map(sum, zip(*known, strict=True)))
+    return pack_pairs(map(sum, zip(*known, strict=True)))
 
 
 def codes(refusals):
@@ -111,15 +112,15 @@ def test_impressions_count_units_and_weights():
                 units=2,
                 weight=6_000_000,
                 weight_squared=20_000_000_000_000,
-                overlap=(2 * HALF, 5 * QUARTER),
-                overlap_squared=(2 * HALF**2, 13 * QUARTER**2),
+                overlap=pack_pairs((2 * HALF, 5 * QUARTER)),
+                overlap_squared=pack_pairs((2 * HALF**2, 13 * QUARTER**2)),
             ),
             1: VariantTally(
                 units=1,
                 weight=2_000_000,
                 weight_squared=4_000_000_000_000,
-                overlap=(HALF, HALF),
-                overlap_squared=(HALF**2, HALF**2),
+                overlap=pack_pairs((HALF, HALF)),
+                overlap_squared=pack_pairs((HALF**2, HALF**2)),
             ),
         },
     )
@@ -154,10 +155,9 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         weighted_total=34 * 10**6,
         weighted_total_squared=596 * 10**12,
         weighted_cross=(4 * 7 + 16 * 5) * 10**12,
-        overlap_total=(12 * HALF, 29 * QUARTER),
-        overlap_cross=(12 * HALF**2, 73 * QUARTER**2),
-        overlap_total_squared=(74 * HALF**2, 421 * QUARTER**2),
-        surplus_overlap_total=(),
+        overlap_total=pack_pairs((12 * HALF, 29 * QUARTER)),
+        overlap_cross=pack_pairs((12 * HALF**2, 73 * QUARTER**2)),
+        overlap_total_squared=pack_pairs((74 * HALF**2, 421 * QUARTER**2)),
         positive_units=2,
         total_cubed=7**3 + 5**3,
     )
@@ -362,8 +362,8 @@ def test_weights_that_are_not_of_the_assignment_are_refused():
 
     assert codes(refusals) == [(0, "INVALID_WEIGHTS")]
     of_two, of_three = fold.take_changes().cells
-    assert of_three.variants[0].overlap == overlap_weights(0, HALF, PACKED, 3)
-    assert of_two.variants[0].overlap == ()  # they are those of three
+    assert of_three.variants[0].overlap == pack_pairs(overlap_weights(0, HALF, PACKED, 3))
+    assert of_two.variants[0].overlap == 0  # they are those of three
 
 
 def test_both_readings_of_a_second_click_are_there():
@@ -384,9 +384,9 @@ def test_both_readings_of_a_second_click_are_there():
     assert (once.units, once.observations) == (3, 5)
     assert (once.total, once.total_squared) == (2 * MICRO, 2 * MICRO**2)
     assert (once.weighted_total, once.weighted_cross) == (4 * MICRO**2, 8 * MICRO**3)
-    assert once.overlap_total == (2 * HALF * MICRO,) * 2
-    assert once.overlap_cross == (2 * HALF**2 * MICRO,) * 2
-    assert once.overlap_total_squared == (2 * (HALF * MICRO) ** 2,) * 2
+    assert once.overlap_total == pack_pairs([2 * HALF * MICRO] * 2)
+    assert once.overlap_cross == pack_pairs([2 * HALF**2 * MICRO] * 2)
+    assert once.overlap_total_squared == pack_pairs([2 * (HALF * MICRO) ** 2] * 2)
 
 
 def test_what_the_memory_had_no_room_for_is_counted_on_either_side():

@@ -224,7 +224,7 @@ def test_columns_say_what_is_read_one_by_one(some, data):
             continue
         assert columns.valid[index]
         assert columns.identity[index] == identity
-        assert columns.weights.get(index, b"") == receipt.weights
+        assert columns.weights[index] == receipt.weights
         assert columns.features.get(index, b"") == receipt.features
         for name in ("experiment", "variant", "propensity", "assigned_at_ms", "unit"):
             assert getattr(columns, name)[index] == getattr(receipt, name)

@@ -18,6 +18,7 @@ from streams.tallies.cell import (
     join,
     merge,
 )
+from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import Plan
 from streams.tallies.weights import weighted
 from tests.strategies import field_names, records, sums
@@ -83,15 +84,15 @@ def test_a_sum_with_values_other_than_0_and_1_has_no_surplus_as_in_one_cell():
         binary_observations=2,
         surplus_weighted_total=4,
         surplus_weighted_cross=8,
-        surplus_overlap_total=(1, 2),
-        surplus_overlap_cross=(1, 1),
+        surplus_overlap_total=pack_pairs((1, 2)),
+        surplus_overlap_cross=pack_pairs((1, 1)),
     )
     other = MetricTally(units=1, observations=1)
 
     for total in (binary + other, other + binary):
         assert not total.is_binary
         assert (total.surplus_weighted_total, total.surplus_weighted_cross) == (0, 0)
-        assert (total.surplus_overlap_total, total.surplus_overlap_cross) == ((), ())
+        assert (total.surplus_overlap_total, total.surplus_overlap_cross) == (0, 0)
     assert (binary + binary).surplus_weighted_total == 8
 
 

@@ -8,7 +8,7 @@ from shutil import copytree, ignore_patterns
 ROOT = Path(__file__).parents[3]
 
 FIELD = """
-    units_by_overlap: tuple[int, ...] = summed_by_pair(Statistic.UNITS, Weight.OVERLAP)
+    units_by_overlap: int = summed(Statistic.UNITS, Weight.OVERLAP)
     moment: tuple[int, ...] = entries()
     positive"""
 SCHEMA = """
@@ -19,6 +19,7 @@ SCHEMA = """
 SCRIPT = """
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import MetricTally, Source, merge
+from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import Plan
 from streams.tallies.weights import weighted
 from streams.wire.cells import decode_cell, encode_cell
@@ -40,12 +41,12 @@ def of(tally):
 
 
 counted, other = cell(0, HALF, QUARTER), cell(1, QUARTER)
-assert of(counted) == (2 * HALF, HALF + 3 * QUARTER)
-assert of(merge([counted, other])) == (3 * HALF, HALF + 6 * QUARTER)
-assert of(decode_cell(encode_cell(counted))) == (2 * HALF, HALF + 3 * QUARTER)
+assert of(counted) == pack_pairs((2 * HALF, HALF + 3 * QUARTER))
+assert of(merge([counted, other])) == pack_pairs((3 * HALF, HALF + 6 * QUARTER))
+assert of(decode_cell(encode_cell(counted))) == of(counted)
 metric = MetricTally(units=2, observations=2, total=4, total_squared=8)
 found = weighted(2, {"click": metric}, QUARTER).metrics["click"].units_by_overlap
-assert found == (2 * HALF, 6 * QUARTER)
+assert found == pack_pairs((2 * HALF, 6 * QUARTER))
 """
 
 

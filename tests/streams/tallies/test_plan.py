@@ -16,6 +16,7 @@ from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.model.receipts import Keyring, Receipt
 from streams.model.variant_weights import overlap_weights
 from streams.tallies.cell import MetricTally, ProductTally
+from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError
 from streams.tallies.weights import weighted
 from tests.streams.fold.batches import fold_batch
@@ -76,7 +77,7 @@ def test_a_worked_example():
         ("spent", "visits"): ProductTally(
             (500 * 2 + 20 * 3) * MICRO**2,
             4 * (500 * 2 + 20 * 3) * MICRO**4,
-            (PROPENSITY_ONE**2 // 4 * (500 * 2 + 20 * 3) * MICRO**2,) * 2,
+            pack_pairs([PROPENSITY_ONE**2 // 4 * (500 * 2 + 20 * 3) * MICRO**2] * 2),
             (500**2 * 2 + 20**2 * 3) * MICRO**3,
             (500 * 2**2 + 20 * 3**2) * MICRO**3,
         )
@@ -151,7 +152,7 @@ def by_units(events, plan):
                 products[unit % 2, pair] += ProductTally(
                     x * y,
                     w * w * x * y,
-                    tuple(v * v * x * y for v in overlaps),
+                    pack_pairs(v * v * x * y for v in overlaps),
                     x * x * y,
                     x * y * y,
                 )
@@ -164,10 +165,10 @@ def overlaps_of(unit, propensity, plan):
 
 def surplus_by_pair(overlaps, beyond, *, is_kept):
     if not is_kept:
-        return {"surplus_overlap_total": (), "surplus_overlap_cross": ()}
+        return {"surplus_overlap_total": 0, "surplus_overlap_cross": 0}
     return {
-        "surplus_overlap_total": tuple(v * beyond for v in overlaps),
-        "surplus_overlap_cross": tuple(v * v * beyond for v in overlaps),
+        "surplus_overlap_total": pack_pairs(v * beyond for v in overlaps),
+        "surplus_overlap_cross": pack_pairs(v * v * beyond for v in overlaps),
     }
 
 

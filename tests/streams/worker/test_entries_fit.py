@@ -23,6 +23,7 @@ from streams.model.errors import EventError
 from streams.model.events import Command, CommandKind, DeadLetter
 from streams.model.variant_weights import MAX_WEIGHED
 from streams.tallies.cell import METRIC_FIELDS, Cell, MetricTally, Source, VariantTally
+from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import MAX_DECLARED, MAX_PAIR_SUMS, Plan
 from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
@@ -272,11 +273,11 @@ def test_the_largest_cell_with_sums_by_pair_fits():
     plan = Plan(declared=frozenset(map(str, range(MAX_DECLARED))), n_variants=MAX_WEIGHED)
     sums: Any = {name: 1 << 200 for name in SUMS if name not in BY_PAIR}
     plain = replace(MetricTally(1 << 40, 1 << 40), **sums)
-    by_pair: Any = dict.fromkeys(BY_PAIR, (1 << 200,) * MAX_WEIGHED)
+    by_pair: Any = dict.fromkeys(BY_PAIR, pack_pairs([1 << 200] * MAX_WEIGHED))
     names = [f"{'m' * 60}{number:04}" for number in range(slots_of(MAX_WEIGHED))]
     declared = dict.fromkeys(names[:MAX_DECLARED], replace(plain, **by_pair))
     metrics = dict.fromkeys(names, plain)
-    trial = VariantTally(overlap=(1 << 200,) * MAX_WEIGHED, metrics=metrics | declared)
+    trial = VariantTally(overlap=pack_pairs([1 << 200] * MAX_WEIGHED), metrics=metrics | declared)
     cell = Cell(
         experiment=1,
         source=Source.OBSERVATIONS,
