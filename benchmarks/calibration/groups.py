@@ -11,6 +11,7 @@ from benchmarks.calibration.errors import errors, peeking
 from benchmarks.calibration.futility import futility
 from benchmarks.calibration.late import late
 from benchmarks.calibration.losses import losses, slope
+from benchmarks.calibration.off_policy import off_policy
 from benchmarks.calibration.ratios import mismatch
 from benchmarks.calibration.row import Group, Row
 from benchmarks.calibration.tails import tails
@@ -32,6 +33,7 @@ GROUPS = (
     changing(),
     delays(),
     mismatch(),
+    off_policy(),
     cost(),
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import compress, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,17 @@ class Assignments:
     Attributes:
         units: 64-bit unit hash.
         variants, propensities, assigned_at_ms: As in `ImpressionGroup`.
+        contexts: Features of each unit, as a place in `features`.
+        features: Different features that units had, packed as in `ImpressionGroup`; the first are
+            those of a unit of which nothing is known.
     """
 
     units: array[int] = field(default_factory=_unsigned)
     variants: array[int] = field(default_factory=_integers)
     propensities: array[int] = field(default_factory=_integers)
     assigned_at_ms: array[int] = field(default_factory=_integers)
+    contexts: array[int] = field(default_factory=_integers)
+    features: dict[bytes, int] = field(default_factory=lambda: {b"": 0})
 
     def record(self, group: ImpressionGroup, is_counted: Sequence[bool]) -> None:
         """Add impressions that have been counted; the listener of an `ImpressionFold`."""
@@ -47,6 +52,11 @@ class Assignments:
         self.variants.extend(compress(group.variants, is_counted))
         self.propensities.extend(compress(group.propensities, is_counted))
         self.assigned_at_ms.extend(compress(group.assigned_at_ms, is_counted))
+        known = self.features
+        packed = group.features or repeat(b"", len(group.units))
+        self.contexts.extend(
+            known.setdefault(each, len(known)) for each in compress(packed, is_counted)
+        )
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from streams.kafka.records import LogSource
 from streams.model.errors import InputError, quoted
 from streams.model.quantities import MICRO
 from streams.model.receipts import Keyring
+from streams.model.vectors import Vector, unpack
 from streams.replay.captures import Advance, capture
 from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.replay.partitions import Inputs, Part, side_by_side
@@ -125,6 +126,7 @@ def joined(
     found = np.searchsorted(keys[by_key], wanted_keys)
     is_there = found < len(by_key)
     is_there[is_there] = keys[by_key[found[is_there]]] == wanted_keys[is_there]
+    contexts, vectors = _contexts(assigned)
     return UnitLog(
         metric=metric,
         n_arms=n_arms,
@@ -135,7 +137,20 @@ def joined(
         observed_values=_column(each.values for each in observed)[is_there],
         observed_at_ms=_column(each.observed_at_ms for each in observed)[is_there],
         unmatched=int(((wanted < n_arms) & ~is_there).sum()),
+        contexts=contexts[order],
+        vectors=vectors,
     )
+
+
+def _contexts(assigned: Iterable[Assignments]) -> tuple[IntArray, tuple[Vector, ...]]:
+    """Return the features of units of several partitions as places, and those that there are."""
+    known: dict[bytes, int] = {b"": 0}
+    columns = []
+    for each in assigned:
+        places = np.array([known.setdefault(one, len(known)) for one in each.features], np.int64)
+        columns.append(places[_column([each.contexts])])
+    contexts = np.concatenate(columns) if columns else np.empty(0, np.int64)
+    return contexts, tuple(map(unpack, known))
 
 
 def _noted(

@@ -14,6 +14,9 @@ from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.fold.experiment_state import snapshot_of
 from streams.kafka.records import LogSource
+from streams.policies.base import Policy
+from streams.policies.contextual.base import ContextualPolicy
+from streams.policies.registry import POLICIES
 from streams.replay.history import experiment_of
 from streams.replay.partitions import Inputs, Part, fold_parts
 from streams.replay.verify import Watcher
@@ -26,7 +29,8 @@ class Assumptions:
     """What should have been otherwise; what is left out is as it was.
 
     Attributes:
-        policy: Another policy, by its `type`; with it, the parameters begin at their defaults.
+        policy: Another policy, by its `type`; with it, the parameters begin at their defaults, but
+            for the features of one that decides by them as the experiment's does.
         parameters: Parameters of the policy, over those it has.
         prior: Pseudo-successes and pseudo-failures of the Beta prior, each > 0.
         metric: The metric that decides. The one that did is reported besides.
@@ -55,7 +59,12 @@ class Assumptions:
             variant.model_dump(by_alias=True, mode="json") for variant in definition.variants
         ]
         if self.policy is not None and self.policy != definition.config.type:
-            config |= {"type": self.policy, "parameters": {}}
+            kept = {}
+            if isinstance(definition.config.parameters, ContextualPolicy) and issubclass(
+                POLICIES.get(self.policy, Policy), ContextualPolicy
+            ):
+                kept = {"features": config["parameters"]["features"]}
+            config |= {"type": self.policy, "parameters": kept}
         parameters = {to_camel(name): value for name, value in self.parameters.items()}
         if self.prior is not None:
             parameters |= {"priorAlpha": self.prior[0], "priorBeta": self.prior[1]}

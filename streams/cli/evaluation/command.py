@@ -30,15 +30,8 @@ from streams.model.errors import InputError, quoted
 from streams.model.ids import experiment_number
 from streams.replay.history import experiment_of
 from streams.replay.off_policy.report import evaluate_target
-from streams.replay.off_policy.target import (
-    WEIGHT_TOLERANCE,
-    OwnRun,
-    Weigh,
-    batch_size,
-    fixed,
-    policy_of,
-    replayed,
-)
+from streams.replay.off_policy.rules import WEIGHT_TOLERANCE, Weigh, fixed, policy_of
+from streams.replay.off_policy.target import OwnRun, batch_size, replayed
 from streams.replay.partitions import Inputs
 from streams.replay.unit_log import unit_log
 from streams.replay.what_if import Assumptions
@@ -103,7 +96,7 @@ def evaluate(
     )
     actual = experiment_of(source, inputs, experiment_number(experiment_id))
     supposed = assumptions.experiment(actual)
-    weigh = _weigh(supposed, weights, is_policy=bool(policy or parameter or run))
+    weigh = _weigh(supposed, actual, weights, is_policy=bool(policy or parameter or run))
     with watched() as watcher:
         log = unit_log(
             source,
@@ -162,9 +155,11 @@ def shares_of(text: str, n_arms: int) -> tuple[float, ...]:
     return shares
 
 
-def _weigh(supposed: Experiment, weights: str | None, *, is_policy: bool) -> Weigh:
+def _weigh(
+    supposed: Experiment, actual: Experiment, weights: str | None, *, is_policy: bool
+) -> Weigh:
     if weights is None:
-        return policy_of(supposed)
+        return policy_of(supposed, actual)
     if is_policy:
         raise InputError(
             "OPTIONS_CONFLICT", "either a policy, or weights that never learn", "--weights"

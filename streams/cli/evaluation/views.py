@@ -11,15 +11,15 @@ from rich.text import Text
 
 from streams.cli.tables import share, table_of
 from streams.experiments.lifecycle import Experiment
-from streams.replay.off_policy.estimators import Estimate
+from streams.replay.off_policy.intervals import Estimate
 from streams.replay.off_policy.report import SWITCH_THRESHOLD, Evaluation
 
-FEW_EFFECTIVE_UNITS = 100.0
-"""Below, intervals by the central limit theorem are too narrow to be believed."""
+FEW_EFFECTIVE_UNITS = 20.0
+"""Below, no interval has been shown to cover as often as it says."""
 
 NOTE = (
-    "Intervals are 95 % confidence intervals by the central limit theorem, for one look. The last "
-    "two estimates trust their model: the direct method flatters what has learned from this log."
+    "Intervals are 95 % confidence intervals for one look. The last two estimates trust their "
+    "model: the direct method flatters what has learned from this log."
 )
 
 MAX_ROWS = 12
@@ -217,6 +217,11 @@ def _trust(found: Evaluation) -> str:
         lines.append(
             f"Fewer than {FEW_EFFECTIVE_UNITS:g} such units: do not believe the intervals."
         )
+    elif not (found.dr.is_reliable and found.gain.is_reliable):
+        lines.append(
+            "Few large values decide, so larger ones may be missing: do not believe the intervals. "
+            "A cap of the metric bounds them."
+        )
     if known.mean_weight.is_known and not (
         known.mean_weight.lower <= 1.0 <= known.mean_weight.upper
     ):
@@ -243,8 +248,9 @@ def _number(value: float) -> str:
     return "unknown" if math.isnan(value) else f"{value:.4g}"
 
 
-def _estimate_json(estimate: Estimate) -> dict[str, float | None]:
-    return {name: _finite(getattr(estimate, name)) for name in ("value", "lower", "upper")}
+def _estimate_json(estimate: Estimate) -> dict[str, float | bool | None]:
+    ends = {name: _finite(getattr(estimate, name)) for name in ("value", "lower", "upper")}
+    return {**ends, "isReliable": estimate.is_reliable}
 
 
 def _finite(value: float) -> float | None:

@@ -8,6 +8,7 @@ from streams.policies.bucketing import choose_cumulative, cumulative
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.model import LinearModel
 from streams.policies.weights import floor, weights_of
+from streams.stats.arrays import FloatArray
 
 REMEMBERED = 4_096
 """Contexts of which the weights are kept, so that one that comes again costs a look-up. When there
@@ -39,6 +40,11 @@ class Scorer:
         means, deviations = self._model.estimates(vector)
         shares = self._policy.shares_in_context(means, deviations)
         return weights_of(shares, self._least)
+
+    def means(self, vector: Vector) -> FloatArray:
+        """Return what each variant is believed to earn in a context; shape (n_arms,)."""
+        means, _ = self._model.estimates(vector)
+        return means
 
     def choose(self, vector: Vector, draw: int) -> tuple[int, int, bytes]:
         """Return the variant of a unit in a context, the weight it had, and packed those of all.

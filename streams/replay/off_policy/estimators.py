@@ -10,9 +10,8 @@ w_t x_t has, given the past, the mean value of the target, however the logging p
 and so has w_t x_t less anything of conditional mean zero. So the estimates by weights have no bias
 at any number of units.
 
-Intervals are asymptotic, by the central limit theorem for martingales: two-sided, for one look and
-not for every time, and too narrow while few units carry the weight (`Diagnostics` tells). They need
-the average conditional variance to settle, which it does under propensities with a floor.
+Intervals are two-sided, for one look and not for every time (`intervals`). They need the average
+conditional variance to settle, which it does under propensities with a floor.
 
 Source: Dudik, Erhan, Langford and Li (2014), "Doubly robust policy evaluation and optimization",
     Statistical Science 29(4), section 3; Wang, Agarwal and Dudik (2017), "Optimal and adaptive
@@ -23,61 +22,19 @@ Source: Dudik, Erhan, Langford and Li (2014), "Doubly robust policy evaluation a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
-from streams.model.errors import InvalidParameterError
-
-FloatArray = NDArray[np.float64]
-
-LEVEL = 0.95
-"""Level of every interval."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean value per unit, in units of the metric.
-
-    Attributes:
-        value: The estimate; NaN where nothing can be said.
-        lower, upper: Ends of its asymptotic confidence interval; infinite where nothing is known.
-    """
-
-    value: float
-    lower: float
-    upper: float
-
-    @classmethod
-    def of(cls, value: float, standard_error: float, level: float = LEVEL) -> Estimate:
-        """Return the estimate with the interval that a normal distribution gives.
-
-        Args:
-            value: The estimate.
-            standard_error: Its standard error, >= 0, or infinite.
-            level: Probability that the interval covers, in (0, 1).
-
-        Raises:
-            InvalidParameterError: `level` is outside (0, 1).
-
-        Examples:
-            >>> Estimate.of(1.0, 0.5).upper
-            1.979981992270027
-        """
-        if not 0.0 < level < 1.0:
-            raise InvalidParameterError("level", level, "in (0, 1)")
-        radius = float(special.ndtri((1.0 + level) / 2.0)) * standard_error
-        return cls(value, value - radius, value + radius)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is a number and an interval around it."""
-        return math.isfinite(self.value) and math.isfinite(self.lower + self.upper)
-
-
-UNKNOWN = Estimate(math.nan, -math.inf, math.inf)
+from streams.replay.off_policy.intervals import (
+    LEVEL,
+    UNKNOWN,
+    Bounded,
+    Estimate,
+    FloatArray,
+    estimate,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +64,34 @@ def diagnose(weights: FloatArray, level: float = LEVEL) -> Diagnostics:
         >>> diagnose(np.array([3.0, 1.0])).effective_units
         1.6
     """
-    squares = float(np.square(weights).sum())
     return Diagnostics(
-        effective_units=float(weights.sum()) ** 2 / squares if squares else 0.0,
+        effective_units=effective_units(weights),
         largest_weight=float(weights.max()),
         mean_weight=mean(weights, level),
     )
 
 
-def mean(increments: FloatArray, level: float = LEVEL) -> Estimate:
+def effective_units(weights: FloatArray) -> float:
+    """Return how many units of equal weight would tell as much, (sum w)^2 / sum w^2."""
+    squares = float(np.square(weights).sum())
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
+
+
+def mean(increments: FloatArray, level: float = LEVEL, bounded: Bounded | None = None) -> Estimate:
     """Return the mean of increments that each have, given the past, the mean asked for.
 
     Args:
         increments: Shape (n,), n >= 1.
         level: Level of the interval, in (0, 1).
+        bounded: What is known of the values that they are made of.
     """
-    n_units = len(increments)
-    deviation = float(increments.std(ddof=1)) if n_units > 1 else math.inf
-    return Estimate.of(float(increments.mean()), deviation / math.sqrt(n_units), level)
+    value = float(increments.mean())
+    return estimate(value, increments - value, level, bounded)
 
 
-def ipw(weights: FloatArray, values: FloatArray, level: float = LEVEL) -> Estimate:
+def ipw(
+    weights: FloatArray, values: FloatArray, level: float = LEVEL, largest: float | None = None
+) -> Estimate:
     """Return the estimate by inverse propensity weighting: the mean of w x.
 
     It has no bias, and a large variance where weights are large.
@@ -136,11 +100,14 @@ def ipw(weights: FloatArray, values: FloatArray, level: float = LEVEL) -> Estima
         weights: w; shape (n,), >= 0, n >= 1.
         values: x; shape (n,).
         level: Level of the interval, in (0, 1).
+        largest: Bound of the values, if all are in [0, largest].
     """
-    return mean(weights * values, level)
+    return mean(weights * values, level, _bounded(weights, largest))
 
 
-def snipw(weights: FloatArray, values: FloatArray, level: float = LEVEL) -> Estimate:
+def snipw(
+    weights: FloatArray, values: FloatArray, level: float = LEVEL, largest: float | None = None
+) -> Estimate:
     """Return the self-normalised estimate: the sum of w x over the sum of w.
 
     Its bias falls as 1 / n. It stays within the range of the values, and does not change when the
@@ -150,6 +117,7 @@ def snipw(weights: FloatArray, values: FloatArray, level: float = LEVEL) -> Esti
         weights: w; shape (n,), >= 0, n >= 1.
         values: x; shape (n,).
         level: Level of the interval, in (0, 1).
+        largest: Bound of the values, if all are in [0, largest].
 
     Returns:
         The estimate; `UNKNOWN` when no unit has a weight.
@@ -159,7 +127,7 @@ def snipw(weights: FloatArray, values: FloatArray, level: float = LEVEL) -> Esti
         return UNKNOWN
     value = float((weights * values).sum()) / total
     influences = weights * (values - value) * (len(weights) / total)
-    return Estimate.of(value, _standard_error(influences), level)
+    return estimate(value, influences, level, _bounded(weights, largest))
 
 
 def dr(
@@ -168,6 +136,7 @@ def dr(
     of_assigned: FloatArray,
     of_target: FloatArray,
     level: float = LEVEL,
+    largest: float | None = None,
 ) -> Estimate:
     """Return the doubly robust estimate: the mean of q(pi) + w (x - q(a)).
 
@@ -179,15 +148,32 @@ def dr(
         of_assigned: q_t(a_t); shape (n,).
         of_target: q_t(pi_t); shape (n,).
         level: Level of the interval, in (0, 1).
+        largest: Bound of the values, if all are in [0, largest].
     """
-    return mean(dr_increments(weights, values, of_assigned, of_target), level)
+    increments = of_target + weights * (values - of_assigned)
+    return mean(increments, level, _bounded(weights, largest))
 
 
-def dr_increments(
-    weights: FloatArray, values: FloatArray, of_assigned: FloatArray, of_target: FloatArray
-) -> FloatArray:
-    """Return what `dr` is the mean of, for differences from what was earned; shape (n,)."""
-    return of_target + weights * (values - of_assigned)
+def gain(
+    weights: FloatArray,
+    values: FloatArray,
+    of_assigned: FloatArray,
+    of_target: FloatArray,
+    level: float = LEVEL,
+    largest: float | None = None,
+) -> Estimate:
+    """Return what the target earns more than was earned: the mean of q(pi) + w (x - q(a)) - x.
+
+    What chance decides of it is the mean of (w - 1) x, so units that weigh 1 leave nothing to it.
+    The arguments are those of `dr`.
+    """
+    increments = of_target + weights * (values - of_assigned)
+    bounded = None
+    if largest is not None:
+        squares = float(np.square(weights - 1.0).sum())
+        units = len(weights) ** 2 / squares if squares else math.inf
+        bounded = Bounded(largest, units, float(increments.mean()))
+    return mean(increments - values, level, bounded)
 
 
 def switch_dr(
@@ -197,11 +183,12 @@ def switch_dr(
     of_target: FloatArray,
     threshold: float,
     level: float = LEVEL,
+    largest: float | None = None,
 ) -> Estimate:
     """Return the doubly robust estimate that trusts the model alone where a weight is too large.
 
     Above the threshold it takes q(pi) without a correction. That bounds the variance and has a
-    bias, which the interval does not know of.
+    bias of unknown size, so there is an interval only if no weight is above the threshold.
 
     Args:
         weights: w; shape (n,), >= 0, n >= 1.
@@ -210,9 +197,12 @@ def switch_dr(
         of_target: q_t(pi_t); shape (n,).
         threshold: Largest weight of a correction, >= 0.
         level: Level of the interval, in (0, 1).
+        largest: Bound of the values, if all are in [0, largest].
     """
-    kept = np.where(weights <= threshold, weights, 0.0)
-    return mean(dr_increments(kept, values, of_assigned, of_target), level)
+    is_kept = weights <= threshold
+    kept = np.where(is_kept, weights, 0.0)
+    found = dr(kept, values, of_assigned, of_target, level, largest)
+    return found if is_kept.all() else replace(UNKNOWN, value=found.value)
 
 
 def dm(
@@ -240,8 +230,57 @@ def dm(
     return Estimate.of(value, math.sqrt(variance), level)
 
 
+def linear_dm(
+    vectors: FloatArray,
+    variants: NDArray[np.int64],
+    values: FloatArray,
+    shares: FloatArray,
+    level: float = LEVEL,
+) -> Estimate:
+    """Return the direct method with a linear model of the values for each variant.
+
+    It has the bias of the model: none where values are linear in the features. The interval takes
+    the shares as given.
+
+    Args:
+        vectors: Features of each unit, with an intercept; shape (n, dimension).
+        variants: a; shape (n,), in [0, n_arms).
+        values: x; shape (n,).
+        shares: Share of each variant for each unit under the target; shape (n, n_arms).
+        level: Level of the interval, in (0, 1).
+
+    Returns:
+        The estimate; `UNKNOWN` when the target asks for a variant without units.
+
+    Source: ridge regression with the weight of one unit at each entry, as the contextual policies
+        have it (`streams.policies.contextual.model`).
+    """
+    n_units, dimension = vectors.shape
+    asked = shares.T @ vectors / n_units  # mean of pi(a) x for each variant
+    value = variance = 0.0
+    for arm, direction in enumerate(asked):
+        is_of_arm = variants == arm
+        if not is_of_arm.any():
+            if shares[:, arm].any():
+                return UNKNOWN
+            continue
+        seen, earned = vectors[is_of_arm], values[is_of_arm]
+        matrix = seen.T @ seen + np.eye(dimension)
+        coefficients = np.linalg.solve(matrix, seen.T @ earned)
+        residuals = earned - seen @ coefficients
+        freedom = max(1.0, float(len(earned) - dimension))
+        noise = float(np.square(residuals).sum()) / freedom
+        value += float(direction @ coefficients)
+        variance += noise * float(direction @ np.linalg.solve(matrix, direction))
+    return Estimate.of(value, math.sqrt(variance), level)
+
+
 def variant_means(
-    variants: NDArray[np.int64], propensities: FloatArray, values: FloatArray, n_arms: int
+    variants: NDArray[np.int64],
+    propensities: FloatArray,
+    values: FloatArray,
+    n_arms: int,
+    largest: float | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the mean value of each variant and its standard error, by weights 1 / p.
 
@@ -253,9 +292,14 @@ def variant_means(
         propensities: p; shape (n,), in (0, 1].
         values: x; shape (n,).
         n_arms: Number of variants.
+        largest: Bound of the values, if all are in [0, largest]: errors are then at least those of
+            two observed successes and failures more, and never 0.
 
     Returns:
         Means, NaN for a variant without units, and standard errors; shape (n_arms,) each.
+
+    Source: Agresti and Coull (1998), "Approximate is better than exact for interval estimation of
+        binomial proportions", for the two successes and failures.
     """
     weights = 1.0 / propensities
     sums = np.bincount(variants, weights, n_arms)
@@ -263,12 +307,18 @@ def variant_means(
     means = np.divide(totals, sums, out=np.full(n_arms, math.nan), where=sums > 0.0)
     squares = np.bincount(variants, np.square(weights * (values - means[variants])), n_arms)
     errors = np.divide(np.sqrt(squares), sums, out=np.full(n_arms, math.inf), where=sums > 0.0)
+    if largest is not None:
+        squared_weights = np.bincount(variants, np.square(weights), n_arms)
+        units = np.divide(
+            sums * sums, squared_weights, out=np.zeros(n_arms), where=squared_weights > 0.0
+        )
+        smoothed = (np.nan_to_num(means) / largest * units + 2.0) / (units + 4.0)
+        least = largest * np.sqrt(smoothed * (1.0 - smoothed) / (units + 4.0))
+        errors = np.maximum(errors, least)
     return means, errors
 
 
-def _standard_error(influences: FloatArray) -> float:
-    """Return the standard error of an estimate whose error is the mean of its influences."""
-    n_units = len(influences)
-    if n_units == 1:
-        return math.inf
-    return math.sqrt(float(np.square(influences).sum()) / (n_units - 1) / n_units)
+def _bounded(weights: FloatArray, largest: float | None) -> Bounded | None:
+    """Return how much weighted units say of values in [0, largest]."""
+    units = effective_units(weights)
+    return None if largest is None or not units else Bounded(largest, units)

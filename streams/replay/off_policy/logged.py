@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.vectors import INTERCEPT, Vector
 
 IntArray = NDArray[np.int64]
 
@@ -29,6 +30,9 @@ class UnitLog:
         unmatched: Observations counted whose assignment is not in the log.
         cap, floor: Largest and smallest value of a unit, in micro-units; None for no bound.
         by_period: Whether tallies of it are to be kept by period of assignment, too.
+        contexts: Features of each unit, as a place in `vectors`; shape (n,), or (0,) where nothing
+            is known of any.
+        vectors: Different features that units had.
     """
 
     metric: str
@@ -43,6 +47,8 @@ class UnitLog:
     cap: int | None = None
     floor: int | None = None
     by_period: bool = False
+    contexts: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    vectors: tuple[Vector, ...] = (INTERCEPT,)
 
     def __post_init__(self) -> None:
         n_units, n_observations = len(self.variants), len(self.observed_units)
@@ -50,6 +56,12 @@ class UnitLog:
             raise InvalidParameterError("propensities", len(self.propensities), "one per unit")
         if {len(self.observed_values), len(self.observed_at_ms)} != {n_observations}:
             raise InvalidParameterError("observed_values", len(self.observed_values), "one each")
+        if len(self.contexts) not in {0, n_units}:
+            raise InvalidParameterError("contexts", len(self.contexts), "one per unit, or none")
+        if len(self.contexts) and not 0 <= self.contexts.min() <= self.contexts.max() < (
+            len(self.vectors)
+        ):
+            raise InvalidParameterError("contexts", int(self.contexts.max()), "places of vectors")
         if n_units and not 0 <= self.variants.min() <= self.variants.max() < self.n_arms:
             raise InvalidParameterError("variants", int(self.variants.max()), "in [0, n_arms)")
         if n_units and not 1 <= self.propensities.min() <= self.propensities.max() <= (
@@ -63,6 +75,21 @@ class UnitLog:
     def n_units(self) -> int:
         """Number of units."""
         return len(self.variants)
+
+    @property
+    def has_features(self) -> bool:
+        """Whether something is known of some unit."""
+        return any(vector != INTERCEPT for vector in self.vectors)
+
+    def vector(self, unit: int) -> Vector:
+        """Return the features of a unit."""
+        return self.vectors[self.contexts[unit]] if len(self.contexts) else INTERCEPT
+
+    @property
+    def bound(self) -> float | None:
+        """Largest value, in units of the metric, if all are in [0, bound]; None without one."""
+        is_bounded = self.cap is not None and self.cap > 0 and bool((self.values >= 0.0).all())
+        return self.cap / MICRO if is_bounded and self.cap is not None else None
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

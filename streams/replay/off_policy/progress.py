@@ -10,6 +10,7 @@ from itertools import repeat
 import numpy as np
 
 from streams.model.errors import InvalidParameterError
+from streams.model.vectors import INTERCEPT, Vector
 from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge
@@ -83,7 +84,11 @@ class Progress:
         propensities = self._propensities[units].tolist()
         counts = Counter(zip(variants, propensities, repeat(b"")))
         times = self._log.assigned_at_ms[units]
-        self._assigned.add_units(self._next(), counts, int(times[0]), int(times[-1]))
+        contexts: Counter[tuple[int, Vector]] = Counter()
+        if self._log.has_features:
+            vectors = map(self._log.vector, units.tolist())
+            contexts = Counter(zip(variants, vectors, strict=True))
+        self._assigned.add_units(self._next(), counts, int(times[0]), int(times[-1]), contexts)
         if self._log.by_period:
             ticks = map(tick_of, times.tolist())
             self._assigned.add_assigned(Counter(zip(variants, ticks, strict=True)))
@@ -107,7 +112,9 @@ class Progress:
             bounded = None if before is None else clamped(before, log.floor, log.cap)
             change = clamped(total, log.floor, log.cap) - (bounded or 0)
             key = variant, propensity, b"", log.metric
-            self._observed.add_value(self._next(), key, bounded, change, at_ms, None, value)
+            vector = log.vector(unit)
+            known = None if vector == INTERCEPT else vector  # as a receipt without features
+            self._observed.add_value(self._next(), key, bounded, change, at_ms, known, value)
             if log.by_period:
                 self._observed.add_period_value(variant, bounded, change, assigned_at_ms, at_ms)
 

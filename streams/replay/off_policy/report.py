@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streams.model.vectors import FEATURE_ONE
 from streams.replay.off_policy import estimators
-from streams.replay.off_policy.estimators import Diagnostics, Estimate
+from streams.replay.off_policy.estimators import Diagnostics
+from streams.replay.off_policy.intervals import Estimate
 from streams.replay.off_policy.logged import UnitLog
 from streams.replay.off_policy.target import Target
 
@@ -25,7 +27,8 @@ class Evaluation:
         dr: Doubly robust, with the means that were known when each unit came as model.
         snipw: Self-normalised inverse propensity weighting.
         ipw: Inverse propensity weighting.
-        dm: Direct method, with the means of the whole log as model.
+        dm: Direct method, with a model of the whole log: the means of the variants, and a linear
+            one under a policy that decides by features.
         switch_dr: As `dr`, without corrections of a weight above `SWITCH_THRESHOLD`.
         gain: `dr` less `earned`, unit by unit.
         diagnostics: How far the weights can be trusted.
@@ -62,21 +65,23 @@ def evaluate_target(log: UnitLog, target: Target) -> Evaluation:
         log: The units; at least one.
         target: The policy, replayed over that log.
     """
-    values, probabilities = log.values, log.probabilities
+    values, probabilities, largest = log.values, log.probabilities, log.bound
     chosen, of_assigned = target.of_assigned(log.variants)
     weights = chosen / probabilities
     columns = weights, values, of_assigned, target.expected
     shares = target.mean_shares
-    means, errors = estimators.variant_means(log.variants, probabilities, values, log.n_arms)
+    means, errors = estimators.variant_means(
+        log.variants, probabilities, values, log.n_arms, largest
+    )
     return Evaluation(
         n_units=log.n_units,
-        earned=estimators.mean(values),
-        dr=estimators.dr(*columns),
-        snipw=estimators.snipw(weights, values),
-        ipw=estimators.ipw(weights, values),
-        dm=estimators.dm(shares, means, errors),
-        switch_dr=estimators.switch_dr(*columns, SWITCH_THRESHOLD),
-        gain=estimators.mean(estimators.dr_increments(*columns) - values),
+        earned=estimators.ipw(np.ones(log.n_units), values, largest=largest),
+        dr=estimators.dr(*columns, largest=largest),
+        snipw=estimators.snipw(weights, values, largest=largest),
+        ipw=estimators.ipw(weights, values, largest=largest),
+        dm=_direct(log, target) if target.is_contextual else estimators.dm(shares, means, errors),
+        switch_dr=estimators.switch_dr(*columns, SWITCH_THRESHOLD, largest=largest),
+        gain=estimators.gain(*columns, largest=largest),
         diagnostics=estimators.diagnose(weights),
         n_learned=target.n_learned,
         lacking=target.lacking,
@@ -84,4 +89,19 @@ def evaluate_target(log: UnitLog, target: Target) -> Evaluation:
         assigned=tuple(np.bincount(log.variants, minlength=log.n_arms).tolist()),
         shares=tuple(shares.tolist()),
         means=tuple(means.tolist()),
+    )
+
+
+def _direct(log: UnitLog, target: Target) -> Estimate:
+    """Return the direct method with a linear model of the features."""
+    dimension = 1 + max(index for vector in log.vectors for index, _ in vector)
+    vectors = np.zeros((len(log.vectors), dimension))
+    for row, vector in zip(vectors, log.vectors, strict=True):
+        for index, value in vector:
+            row[index] = value / FEATURE_ONE
+    return estimators.linear_dm(
+        vectors[log.contexts] if len(log.contexts) else np.repeat(vectors, log.n_units, axis=0),
+        log.variants,
+        log.values,
+        target.shares[target.situations],
     )

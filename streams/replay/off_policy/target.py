@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.analysis.evaluate import evaluate
-from streams.experiments.lifecycle import Experiment
-from streams.model.errors import InputError, InvalidParameterError
-from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
-from streams.policies.contextual.base import ContextualPolicy
+from streams.model.errors import InvalidParameterError
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.vectors import INTERCEPT, Vector
 from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.replay.off_policy.progress import Progress, batches
+from streams.replay.off_policy.rules import Rule, Weigh
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 FloatArray = NDArray[np.float64]
@@ -32,46 +31,45 @@ MIN_BATCH = 100
 MAX_BATCHES = 2_000
 """Allocations of a whole log, at most, unless told otherwise: two or three seconds."""
 
-WEIGHT_TOLERANCE = 1e-6
-
-Weigh = Callable[[Tally], Sequence[float]]
-"""Gives the shares of the variants, which sum to 1, for a tally."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """A policy as it would have gone through the log, batch by batch.
 
+    A *situation* is a batch or, under a policy that decides by features, a context in it.
+
     Attributes:
-        batches: Batch of each unit; shape (n,), ascending from 0.
-        shares: Share of each variant in a batch; shape (n_batches, n_arms), rows sum to 1.
-        model: Mean value of each variant by what was known before; shape (n_batches, n_arms).
+        situations: Situation of each unit; shape (n,), from 0.
+        shares: Share of each variant in a situation; shape (n_situations, n_arms), rows sum to 1.
+        model: Mean value of each variant by what was known before; shape (n_situations, n_arms).
         n_learned: Units that the policy learned from.
         lacking: Share of its choices that its own run lacks, because the log has too few of them.
+        is_contextual: Whether it decides by features.
     """
 
-    batches: IntArray
+    situations: IntArray
     shares: FloatArray
     model: FloatArray
     n_learned: int
     lacking: float = 0.0
+    is_contextual: bool = False
 
     def of_assigned(self, variants: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return share and predicted value of the variant that each unit was assigned."""
-        return self.shares[self.batches, variants], self.model[self.batches, variants]
+        return self.shares[self.situations, variants], self.model[self.situations, variants]
 
     @property
     def expected(self) -> FloatArray:
         """Predicted value of each unit under the target; shape (n,)."""
-        by_batch: FloatArray = (self.shares * self.model).sum(axis=1)
-        return by_batch[self.batches]
+        expected: FloatArray = (self.shares * self.model).sum(axis=1)
+        return expected[self.situations]
 
     @property
     def mean_shares(self) -> FloatArray:
         """Mean share of each variant over the units; shape (n_arms,)."""
-        sizes = np.bincount(self.batches, minlength=len(self.shares))
+        sizes = np.bincount(self.situations, minlength=len(self.shares))
         total: FloatArray = (self.shares * sizes[:, None]).sum(axis=0)
-        return total / float(len(self.batches))
+        return total / float(len(self.situations))
 
 
 def batch_size(n_units: int) -> int:
@@ -81,37 +79,6 @@ def batch_size(n_units: int) -> int:
     (100, 500)
     """
     return max(MIN_BATCH, -(-n_units // MAX_BATCHES))
-
-
-def fixed(weights: Sequence[float]) -> Weigh:
-    """Return the policy that always gives these shares.
-
-    Args:
-        weights: >= 0, sum to 1.
-
-    Raises:
-        InvalidParameterError: they are not.
-    """
-    total = sum(weights)
-    if not weights or min(weights) < 0.0 or not abs(total - 1.0) <= WEIGHT_TOLERANCE:
-        raise InvalidParameterError("weights", tuple(weights), ">= 0 and sum to 1")
-    shares = tuple(weight / total for weight in weights)
-    return lambda _: shares
-
-
-def policy_of(experiment: Experiment) -> Weigh:
-    """Return the policy of an experiment, as its worker runs it.
-
-    Raises:
-        InputError: it decides by the request (`CONTEXTUAL_POLICY`): it has no shares of a batch.
-    """
-    if isinstance(experiment.definition.config.parameters, ContextualPolicy):
-        message = f"{experiment.definition.config.type} decides by the features of each request; "
-        message += "its log can be asked about policies that do not, or about fixed weights"
-        raise InputError("CONTEXTUAL_POLICY", message, "type")
-    if not experiment.definition.config.parameters.adaptive:
-        return fixed(_shares(experiment, Tally()))
-    return lambda tally: _shares(experiment, tally)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,23 +127,73 @@ def replayed(
     """
     known = Progress(log, log.propensities)
     learner = None if own is None else _Learner(log, own)
-    shares, model = [], []
+    found = _Situations(log)
     for batch in batches(log, size):
         known.observe(batch.news)
         tally = known.tally()
-        model.append(_means(tally, log.metric, log.n_arms))
-        if learner is not None:
+        if learner is None:
+            rule = model = weigh(tally)
+        else:
             learner.observe(batch.news)
-            tally = learner.tally()
-        shares.append(np.array(weigh(tally)))
+            rule = weigh(learner.tally())
+            model = rule if rule.predict is None else weigh(tally)
+        means = _means(tally, log.metric, log.n_arms)
+        shares = found.add(batch.units, rule, model.predict or _always(means))
         known.assign(batch.units)
         if learner is not None:
-            learner.take(batch.units, shares[-1])
+            learner.take(batch.units, shares)
         advance(len(batch.units))
-    columns = np.arange(log.n_units) // size, np.array(shares), np.array(model)
     if learner is None:
-        return Target(*columns, log.n_units)
-    return Target(*columns, learner.n_units, learner.lacking)
+        return found.target(log.n_units)
+    return found.target(learner.n_units, learner.lacking)
+
+
+def _always(means: Sequence[float]) -> Callable[[Vector], Sequence[float]]:
+    return lambda _: means
+
+
+class _Situations:
+    """The rows of a target in the making."""
+
+    def __init__(self, log: UnitLog) -> None:
+        self._log = log
+        self._of_units: list[IntArray] = []
+        self._shares: list[Sequence[float]] = []
+        self._model: list[Sequence[float]] = []
+        self._is_contextual = False
+
+    def add(
+        self, units: IntArray, rule: Rule, predict: Callable[[Vector], Sequence[float]]
+    ) -> FloatArray:
+        """Add the situations of a batch.
+
+        Returns:
+            Share of each variant for each unit; shape (n_units, n_arms).
+        """
+        first, log = len(self._shares), self._log
+        contexts = np.zeros(len(units), np.int64)
+        vectors: Sequence[Vector] = [INTERCEPT]
+        if rule.predict is not None:
+            self._is_contextual = True
+            if len(log.contexts):
+                places, contexts = np.unique(log.contexts[units], return_inverse=True)
+                vectors = [log.vectors[place] for place in places.tolist()]
+        shares = [rule.shares(vector) for vector in vectors]
+        self._shares += shares
+        self._model += [predict(vector) for vector in vectors]
+        self._of_units.append(first + contexts)
+        return np.array(shares)[contexts]
+
+    def target(self, n_learned: int, lacking: float = 0.0) -> Target:
+        """Return the target."""
+        return Target(
+            np.concatenate(self._of_units),
+            np.array(self._shares),
+            np.array(self._model),
+            n_learned,
+            lacking,
+            self._is_contextual,
+        )
 
 
 class _Learner:
@@ -209,8 +226,8 @@ class _Learner:
         return self._progress.tally()
 
     def take(self, units: IntArray, shares: FloatArray) -> None:
-        """Take some of the units for which the policy had these shares."""
-        chosen = shares[self._log.variants[units]]
+        """Take some of the units, for which the policy had these shares."""
+        chosen = shares[np.arange(len(units)), self._log.variants[units]]
         weights = chosen / self._log.probabilities[units]
         self._wanted += float(weights.sum())
         self._above_cap += float(np.maximum(weights - self._own.cap, 0.0).sum())
@@ -219,11 +236,6 @@ class _Learner:
         self._is_taken[taken] = True
         self._propensities[taken] = np.maximum(1, np.rint(chosen[is_taken] * PROPENSITY_ONE))
         self._progress.assign(taken)
-
-
-def _shares(experiment: Experiment, tally: Tally) -> tuple[float, ...]:
-    weights = evaluate(experiment, tally, ()).allocation.weights
-    return tuple(weight / ALLOCATION_TOTAL for weight in weights)
 
 
 def _means(tally: Tally, metric: str, n_arms: int) -> list[float]:

@@ -15,10 +15,11 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
-from streams.replay.off_policy.estimators import UNKNOWN
+from streams.replay.off_policy.intervals import UNKNOWN
 from streams.replay.off_policy.logged import UnitLog
 from streams.replay.off_policy.report import Evaluation, evaluate_target
-from streams.replay.off_policy.target import fixed, replayed
+from streams.replay.off_policy.rules import fixed
+from streams.replay.off_policy.target import replayed
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,12 @@ def test_json_has_null_for_what_is_not_known(experiment):
 
     shown = evaluation_json(Asked(experiment, 100, False, False), evaluation, 0)
 
-    assert shown["estimates"]["dm"] == {"value": None, "lower": None, "upper": None}
+    assert shown["estimates"]["dm"] == {
+        "value": None,
+        "lower": None,
+        "upper": None,
+        "isReliable": False,
+    }
     assert shown["variants"][1]["mean"] is None
     assert shown["policy"] == "ucb"
     assert set(shown["estimates"]) == {

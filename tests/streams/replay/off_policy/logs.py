@@ -9,6 +9,7 @@ import numpy as np
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.model.vectors import INTERCEPT
 from streams.replay.off_policy.logged import UnitLog
 from streams.replay.off_policy.progress import Progress, batches
 from streams.tallies.cell import Tally
@@ -16,7 +17,16 @@ from streams.tallies.cell import Tally
 HALF = PROPENSITY_ONE // 2
 
 
-def log_of(variants, observations=(), *, propensity=HALF, n_arms=2) -> UnitLog:
+def log_of(
+    variants,
+    observations=(),
+    *,
+    propensity=HALF,
+    n_arms=2,
+    contexts=(),
+    vectors=(INTERCEPT,),
+    cap=None,
+) -> UnitLog:
     """Return a log of one unit a millisecond; observations are (unit, value, delay in ms)."""
     n_units = len(variants)
     units = np.array([unit for unit, _, _ in observations], np.int64)
@@ -29,6 +39,9 @@ def log_of(variants, observations=(), *, propensity=HALF, n_arms=2) -> UnitLog:
         units,
         np.array([round(value * MICRO) for _, value, _ in observations], np.int64),
         units + np.array([delay for _, _, delay in observations], np.int64),
+        cap=cap,
+        contexts=np.array(contexts, np.int64),
+        vectors=tuple(vectors),
     )
 
 

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import itertools
 import math
-import sys
-import types
 import zipfile
-from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from scipy import stats
 
 from streams.cli.open_bandit.dataset import fetch_wheel
 from streams.model.errors import InvalidParameterError
 from streams.replay.off_policy.estimators import (
-    UNKNOWN,
-    Estimate,
     diagnose,
     dm,
     dr,
+    gain,
     ipw,
+    linear_dm,
     mean,
     snipw,
     switch_dr,
     variant_means,
 )
+from streams.replay.off_policy.intervals import UNKNOWN, Bounded, Estimate, estimate
 
 # Four units: variants 0, 1, 0, 1 by even chances; the target gives variant 1 three quarters.
 WEIGHTS = np.array([0.5, 1.5, 0.5, 1.5])
@@ -44,7 +42,8 @@ def test_four_units_by_hand():
     # w x = 0, 1.5, 0.5, 0: mean 1/2, variance (0.25 + 1 + 0 + 0.25) / 3 = 1/2.
     found = ipw(WEIGHTS, VALUES)
     assert found.value == 0.5
-    assert found.upper - found.value == pytest.approx(1.959964 * math.sqrt(0.5 / 4), rel=1e-6)
+    assert found.value - found.lower == pytest.approx(1.959964 * math.sqrt(0.5 / 4), rel=1e-6)
+    assert found.upper - found.value > found.value - found.lower  # the values are skewed
     # Weights sum to 4 = n, so normalising changes nothing here but the interval:
     # w (x - 1/2) = -0.25, 0.75, 0.25, -0.75, squares sum to 1.25.
     found = snipw(WEIGHTS, VALUES)
@@ -55,9 +54,65 @@ def test_four_units_by_hand():
     # Without the corrections of the second and fourth unit: 0.4, 0.5, 0.9, 0.5.
     found = switch_dr(WEIGHTS, VALUES, OF_ASSIGNED, OF_TARGET, 1.0)
     assert found.value == pytest.approx(0.575)
+    assert not found.is_known  # its bias is not known
+    # Less what was earned: 0.4 - 0, 1.1 - 1, 0.9 - 1, -0.4 - 0.
+    assert gain(WEIGHTS, VALUES, OF_ASSIGNED, OF_TARGET).value == pytest.approx(0.0)
     known = diagnose(WEIGHTS)
     assert (known.effective_units, known.largest_weight) == (16 / 5, 1.5)
     assert known.mean_weight.value == 1.0
+
+
+def test_skewness_is_removed_by_hand():
+    """Influences -1, -1, -1, 3: s^2 = 3, skewness (27 - 3) / 4 / 3^1.5 = 2 / sqrt(3)."""
+    skewness, n_units, z = 2 / math.sqrt(3), 4, 1.959964
+
+    found = estimate(10.0, np.array([-1.0, -1.0, -1.0, 3.0]))
+
+    # W + g W^2 / 3 + g^2 W^3 / 27 + g / (6 n) == -z / sqrt(n) at the upper end.
+    w = (10.0 - found.upper) / math.sqrt(3)
+    transformed = w + skewness * w**2 / 3 + skewness**2 * w**3 / 27 + skewness / (6 * n_units)
+    assert transformed == pytest.approx(-z / 2, rel=1e-6)
+    assert found.lower == pytest.approx(10.0 - z)  # of the normal one: s / sqrt(3) == 1
+    assert not found.is_reliable  # 4 units, and 25 times (2.5 / sqrt(3))^2 are needed
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 20), (3, 20), (20, 20)])
+def test_of_equal_weights_the_interval_contains_that_of_clopper_and_pearson(successes, trials):
+    values = np.array([2.0] * successes + [0.0] * (trials - successes))
+
+    found = ipw(np.ones(trials), values, largest=2.0)
+
+    exact = stats.binomtest(successes, trials).proportion_ci(0.95)
+    assert found.lower <= 2.0 * exact.low + 1e-12
+    assert found.upper >= 2.0 * exact.high - 1e-12
+    assert found.is_reliable
+
+
+def test_a_target_that_is_the_logging_policy_gains_exactly_nothing():
+    values, model = np.array([0.0, 1.0, 0.0, 0.0]), np.full(4, 0.25)
+
+    found = gain(np.ones(4), values, model, model, largest=1.0)
+
+    assert (found.value, found.lower, found.upper) == (0.0, 0.0, 0.0)
+
+
+def test_bounds_of_an_estimate_outside_its_range_contain_it():
+    found = estimate(-0.1, np.array([0.0, 0.0]), bounded=Bounded(1.0, 10.0))
+
+    assert found.lower <= -0.1 < 0.2 < found.upper
+
+
+def test_linear_direct_method_is_the_model_where_the_model_is_true():
+    # Variant 0 earns 1 + x, variant 1 earns 3 - x; the target takes variant 1 where x < 1.
+    x = np.tile([0.0, 1.0, 2.0], 20_000)
+    variants = np.repeat([0, 1], 30_000)
+    values = np.where(variants == 0, 1.0 + x, 3.0 - x)
+    shares = np.stack([x >= 1.0, x < 1.0], axis=1).astype(float)
+
+    found = linear_dm(np.stack([np.ones_like(x), x], axis=1), variants, values, shares)
+
+    assert found.value == pytest.approx((3.0 + 2.0 + 3.0) / 3, abs=1e-3)
+    assert linear_dm(np.ones((2, 1)), np.zeros(2, int), np.ones(2), np.eye(2)) is UNKNOWN
 
 
 def test_means_of_variants_by_hand():
@@ -71,6 +126,9 @@ def test_means_of_variants_by_hand():
     assert means.tolist() == [0.75, 0.0, pytest.approx(math.nan, nan_ok=True)]
     # (4 * 1/4)^2 + (4/3 * 3/4)^2 = 2, and the root of it over 16/3.
     assert errors.tolist() == [pytest.approx(math.sqrt(2) * 3 / 16), 0.0, math.inf]
+    # With the bound 1, variant 1 has 2 of 2 + 4 successes: sqrt(1/3 2/3 / 6).
+    _, errors = variant_means(np.array([1, 1]), np.full(2, 0.5), np.zeros(2), 2, 1.0)
+    assert errors[1] == pytest.approx(math.sqrt(2 / 9 / 6))
 
 
 def test_direct_method_by_hand():
@@ -204,7 +262,7 @@ def test_the_doubly_robust_one_has_the_others_as_its_ends(drawn):
     assert switch_dr(weights, values, of_assigned, of_target, 1e9) == dr(
         weights, values, of_assigned, of_target
     )
-    assert switch_dr(weights, values, of_assigned, of_target, 0.0) == mean(of_target)
+    assert switch_dr(weights, values, of_assigned, of_target, 0.0).value == mean(of_target).value
 
 
 @given(columns, st.floats(0.5, 0.9), st.floats(0.01, 0.09))
@@ -214,32 +272,6 @@ def test_a_higher_level_gives_a_wider_interval(drawn, level, more):
     narrow, wide = snipw(weights, values, level), snipw(weights, values, level + more)
 
     assert wide.lower <= narrow.lower <= narrow.upper <= wide.upper
-
-
-@pytest.fixture(scope="module")
-def obp() -> ModuleType:
-    """The estimators of obp 0.4.1 from its wheel, which wants PyTorch and is never installed."""
-    torch, package = types.ModuleType("torch"), types.ModuleType("obp_oracle")
-    utils, ope = types.ModuleType("obp_oracle.utils"), types.ModuleType("obp_oracle.ope")
-    torch.Tensor = type("Tensor", (), {})  # type: ignore[attr-defined]
-    for name in (
-        "estimate_confidence_interval_by_bootstrap",
-        "check_ope_inputs",
-        "check_ope_inputs_tensor",
-    ):
-        setattr(utils, name, lambda **_: None)
-    stubs = {module.__name__: module for module in (torch, package, utils, ope)}
-    with zipfile.ZipFile(fetch_wheel()) as wheel:
-        source = wheel.read("obp/ope/estimators.py")
-    spec = importlib.util.spec_from_loader("obp_oracle.ope.estimators", loader=None)
-    assert spec is not None
-    found = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, module in stubs.items():
-            patch.setitem(sys.modules, name, module)
-        patch.setitem(sys.modules, spec.name, found)  # dataclasses look themselves up there
-        exec(compile(source, "obp/ope/estimators.py", "exec"), found.__dict__)
-    return found
 
 
 @pytest.mark.parametrize(("policy", "campaign"), [("random", "all"), ("bts", "men")])

@@ -7,9 +7,11 @@ import pytest
 
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
+from streams.model.vectors import INTERCEPT
 from streams.replay.off_policy.logged import UnitLog
 from streams.replay.off_policy.report import evaluate_target
-from streams.replay.off_policy.target import OwnRun, fixed, policy_of, replayed
+from streams.replay.off_policy.rules import Rule, fixed, policy_of
+from streams.replay.off_policy.target import OwnRun, replayed
 from streams.tallies.cell import Tally
 from tests.streams.replay.off_policy.logs import HALF, experiment_of, log_of, tallies
 
@@ -84,18 +86,19 @@ def test_a_fixed_policy_is_asked_once_and_shares_as_it_declares():
 
     target = replayed(log, policy_of(experiment_of("bayesian_ab")), 3)
 
-    assert target.batches.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
+    assert target.situations.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
     assert target.mean_shares.tolist() == [0.5, 0.5]
-    assert fixed([0.25, 0.75])(Tally()) == (0.25, 0.75)
+    assert fixed([0.25, 0.75])(Tally()).shares(INTERCEPT) == (0.25, 0.75)
 
 
-def test_a_policy_that_decides_by_the_request_has_no_shares_of_a_batch():
+def test_a_policy_that_decides_by_features_needs_those_of_the_log():
     age = {"name": "age", "type": "number", "minimum": 0, "maximum": 9}
+    asked, other = (experiment_of("lin_ucb", features=[age | {"maximum": n}]) for n in (9, 8))
 
-    with pytest.raises(InputError) as caught:
-        policy_of(experiment_of("lin_ucb", features=[age]))
-
-    assert (caught.value.code, caught.value.path) == ("CONTEXTUAL_POLICY", "type")
+    for logged in (other, experiment_of("ucb")):
+        with pytest.raises(InputError) as caught:
+            policy_of(asked, logged)
+        assert (caught.value.code, caught.value.path) == ("FEATURES_DIFFER", "parameters.features")
 
 
 def test_progress_is_told_in_units():
@@ -184,9 +187,9 @@ def test_a_run_of_its_own_takes_what_the_policy_would_have_chosen():
     log = log_of([0, 1, 0, 1], [(unit, 1.0, 0) for unit in range(4)], propensity=HALF)
     told: list[Tally] = []
 
-    def weigh(tally: Tally) -> tuple[float, float]:
+    def weigh(tally: Tally) -> Rule:
         told.append(tally)
-        return (0.25, 0.75) if tally.variants else (1.0, 0.0)
+        return Rule(lambda _: (0.25, 0.75) if tally.variants else (1.0, 0.0))
 
     # Weights 2, 0 in the first batch, and 1/2, 3/2 in the second: taken if 2 draw < weight.
     own = OwnRun(2.0, np.array([0.99, 0.0, 0.3, 0.7]))
@@ -254,7 +257,7 @@ def real_run(weigh, rates, n_units: int, size: int, random: np.random.Generator)
     for start in range(0, n_units, size):
         # One unit more, so that the last batch of the log knows everything before it.
         *_, tally = tallies(log_of([*variants, 0], clicked, n_arms=len(rates)), max(1, start))
-        shares = np.array(weigh(tally))
+        shares = np.array(weigh(tally).shares(INTERCEPT))
         chosen = random.choice(len(rates), size, p=shares)
         expected += size * float((shares * rates).sum())
         values = random.random(size) < rates[chosen]

@@ -1,0 +1,215 @@
+"""How often the intervals of off-policy evaluation cover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from benchmarks.calibration.results import Claim, Mean, Result
+from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.simulation.proportion import Proportion
+from streams.model.quantities import MICRO, PROPENSITY_ONE
+from streams.replay.off_policy.intervals import Estimate
+from streams.replay.off_policy.logged import IntArray, UnitLog
+from streams.replay.off_policy.report import Evaluation, evaluate_target
+from streams.replay.off_policy.rules import fixed
+from streams.replay.off_policy.target import Target, replayed
+from streams.stats.arrays import FloatArray
+
+_SEED = 2026_12
+_BATCH = 500
+_COVERED = 0.93
+_MISSED = 0.05
+_MEASURES = {
+    "dr": "doubly robust covers",
+    "snipw": "self-normalised covers",
+    "ipw": "inverse propensity covers",
+    "gain": "gain covers",
+    "normal": "normal interval of snipw would cover",
+    "dr_misled": "doubly robust reliable and misses",
+    "gain_misled": "gain reliable and misses",
+    "reliable": "doubly robust reliable",
+    "units": "effective units",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A log and a policy that is asked about; both split the units by fixed shares.
+
+    Attributes:
+        n_arms: Variants. The log gives most to the first, the target to the second.
+        logged: Share of the log for each of the others.
+        n_units: Units of the log.
+        mean: Mean value of a unit; that of a variant is up to half as much more or less.
+        spread: Deviation of the logarithm of a value; 0 for values 0 and 1.
+        converting: Share of the units that have a value, if it is not 0 or 1.
+        cap: Largest value of a unit, in means; None for none.
+    """
+
+    n_arms: int
+    logged: float
+    n_units: int
+    mean: float
+    spread: float = 0.0
+    converting: float = 1.0
+    cap: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the row."""
+        kind = "binary" if not self.spread else f"amounts-{self.spread:g}-{self.converting:g}"
+        capped = "" if self.cap is None else "-capped"
+        return f"{self.n_arms}-{kind}-{self.mean:g}-{self.logged:g}-{self.n_units}{capped}"
+
+    @property
+    def shares(self) -> tuple[FloatArray, FloatArray]:
+        """Shares of the log and of the target; shape (n_arms,) each."""
+        logged = np.full(self.n_arms, self.logged)
+        logged[0] = 1.0 - self.logged * (self.n_arms - 1)
+        target = np.full(self.n_arms, 0.3 / (self.n_arms - 1))
+        target[1] = 1.0 - target[0] * (self.n_arms - 1)
+        return logged, target
+
+    @property
+    def means(self) -> FloatArray:
+        """Mean value of each variant; shape (n_arms,)."""
+        return self.mean * np.linspace(0.5, 1.5, self.n_arms)
+
+    def draw(self, variants: IntArray, random: np.random.Generator) -> FloatArray:
+        """Draw the values of units; shape (n_units,)."""
+        means = self.means[variants]
+        if not self.spread:
+            return (random.random(len(variants)) < means).astype(float)
+        converts = random.random(len(variants)) < self.converting
+        scale = means / self.converting * np.exp(-self.spread * self.spread / 2.0)
+        values: FloatArray = converts * scale * random.lognormal(0.0, self.spread, len(variants))
+        return values if self.cap is None else np.minimum(values, self.cap * self.mean)
+
+
+_BINARY = (
+    World(3, 0.02, 2_000, 0.01),
+    World(3, 0.02, 2_000, 0.3),
+    World(10, 0.03, 300, 0.05),
+    World(10, 0.006, 2_000, 0.05),
+    World(10, 0.006, 20_000, 0.01),
+    World(3, 0.1, 2_000, 0.05),
+    World(3, 0.02, 2_000, 0.6),
+)
+_AMOUNTS = (
+    World(3, 0.1, 2_000, 1.0, 0.5),
+    World(3, 0.1, 2_000, 1.0, 1.0),
+    World(3, 0.1, 2_000, 1.0, 1.5),
+    World(10, 0.03, 5_000, 1.0, 1.5, 0.05),
+    World(3, 0.05, 20_000, 1.0, 1.5),
+)
+_CAPPED = (World(3, 0.1, 2_000, 1.0, 1.5, 1.0, 10.0), World(10, 0.03, 5_000, 1.0, 1.5, 0.05, 60.0))
+
+
+def off_policy() -> Group:
+    """Return logs of one policy that are asked about another."""
+    covers = tuple(Claim(name, at_least=_COVERED) for name in ("dr", "snipw", "gain"))
+    misled = tuple(Claim(name, at_most=_MISSED) for name in ("dr_misled", "gain_misled"))
+    return Group(
+        "off-policy",
+        "Intervals of off-policy evaluation",
+        "Logs that give most to the first variant, asked about shares that give most to the "
+        "second. Intervals are 95 % intervals, for one look. Of values with a bound at least "
+        "93 % must cover; of amounts without one, at most 5 % of the logs may have an interval "
+        "that is called reliable and misses.",
+        _MEASURES,
+        tuple(_row(world, covers) for world in (*_BINARY, *_CAPPED))
+        + tuple(_row(world, misled) for world in _AMOUNTS),
+    )
+
+
+def _row(world: World, claims: tuple[Claim, ...]) -> Row:
+    values = (
+        "0 and 1"
+        if not world.spread
+        else f"log-normal {world.spread:g}, {world.converting:.0%} of the units"
+    )
+    return Row(
+        world.name,
+        {
+            "variants": str(world.n_arms),
+            "values": values if world.cap is None else f"{values}, cap {world.cap:g}",
+            "mean": f"{world.mean:g}",
+            "logged share": f"{world.logged:.1%}",
+            "units": f"{world.n_units:,}",
+        },
+        partial(_run, world),
+        1_000 if world.n_units <= 5_000 else 400,  # noqa: PLR2004
+        claims=claims,
+    )
+
+
+def _run(world: World, size: Size, progress: Progress) -> Result:
+    random = np.random.default_rng((_SEED, world.n_units, world.n_arms))
+    logged, target = world.shares
+    if world.spread and world.cap is not None:
+        draws = [world.draw(np.full(10**6, arm), random).mean() for arm in range(world.n_arms)]
+        means = np.array(draws)
+    else:
+        means = world.means
+    truth, earned = float(target @ means), float(logged @ means)
+    covers: dict[str, Callable[[Evaluation], bool]] = {
+        "dr": lambda found: found.dr.lower <= truth <= found.dr.upper,
+        "snipw": lambda found: found.snipw.lower <= truth <= found.snipw.upper,
+        "ipw": lambda found: found.ipw.lower <= truth <= found.ipw.upper,
+        "gain": lambda found: found.gain.lower <= truth - earned <= found.gain.upper,
+    }
+    counts = dict.fromkeys((*covers, "normal", "dr_misled", "gain_misled", "reliable"), 0)
+    units = 0.0
+    for _ in progress(range(size.repetitions)):
+        log, replay = _asked(world, logged, target, random)
+        found = evaluate_target(log, replay)
+        normal = _normal(target[log.variants] / log.probabilities, log.values)
+        counts["normal"] += normal.lower <= truth <= normal.upper
+        holds = {name: cover(found) for name, cover in covers.items()}
+        for name, is_there in holds.items():
+            counts[name] += is_there
+        counts["dr_misled"] += found.dr.is_reliable and not holds["dr"]
+        counts["gain_misled"] += found.gain.is_reliable and not holds["gain"]
+        counts["reliable"] += found.dr.is_reliable
+        units += found.diagnostics.effective_units
+    return Result(
+        size.repetitions,
+        {
+            **{name: Proportion(count, size.repetitions) for name, count in counts.items()},
+            "units": Mean(units / size.repetitions),
+        },
+    )
+
+
+def _normal(weights: FloatArray, values: FloatArray) -> Estimate:
+    """Return the self-normalised estimate with the interval of the central limit theorem."""
+    total = float(weights.sum())
+    value = float((weights * values).sum()) / total
+    error = float(np.square(weights * (values - value)).sum()) ** 0.5 / total
+    return Estimate.of(value, error)
+
+
+def _asked(
+    world: World, logged: FloatArray, target: FloatArray, random: np.random.Generator
+) -> tuple[UnitLog, Target]:
+    n_units = world.n_units
+    variants = random.choice(world.n_arms, n_units, p=logged)
+    values = np.rint(world.draw(variants, random) * MICRO).astype(np.int64)
+    observed = np.flatnonzero(values)
+    cap = None if world.cap is None else round(world.cap * world.mean * MICRO)
+    log = UnitLog(
+        "value",
+        world.n_arms,
+        variants,
+        np.rint(logged[variants] * PROPENSITY_ONE).astype(np.int64),
+        np.arange(n_units),
+        observed,
+        values[observed],
+        observed,
+        cap=cap if world.spread else MICRO,
+    )
+    return log, replayed(log, fixed(target.tolist()), _BATCH)
