@@ -47,7 +47,7 @@ def unpack_pairs(packed: int) -> tuple[int, ...]:
     """
     if not packed:
         return ()
-    count = packed.bit_length() // PAIR_BITS + 1
+    count = (packed.bit_length() + 1) // PAIR_BITS + 1  # one more where digits below it carry
     # With the half of its range added, every digit is positive.
     digits = (packed + _halves(count)).to_bytes(count * _BYTES, "little")
     found = [

@@ -1,7 +1,7 @@
 """Sums by pair of variants as the digits of one integer."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.model.errors import InvalidParameterError
@@ -20,6 +20,7 @@ def without_zeros(sums):
     return tuple(kept)
 
 
+@example([-1, -LIMIT, 1])
 @given(digits)
 def test_what_was_packed_is_unpacked(sums):
     assert unpack_pairs(pack_pairs(sums)) == without_zeros(sums)
