@@ -4,8 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 MINUTES ?= 30
-# Tests of real servers wait for sessions and restarts: three at once, those of a file one by one.
-PARALLEL ?= --numprocesses=3 --dist=loadgroup
+# Tests of real servers wait for sessions and restarts: three at once, those of a file one by one, in
+# the order of tests/conftest.py.
+PARALLEL ?= --numprocesses=3 --dist=loadgroup --no-loadscope-reorder
+# Else every server that a test starts would compile the packages anew, 0.3 s each.
+unexport PYTHONDONTWRITEBYTECODE
+# Products of small matrices are no faster on several threads, which wait for each other by spinning.
+export OPENBLAS_NUM_THREADS ?= 1
 PACKAGES := streams schemas api client scripts tests $(wildcard benchmarks)
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
 MEASUREMENTS := wire fold posteriors deduplication assign_cost assign_load freshness throughput

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import NoReturn
 
@@ -45,6 +46,27 @@ class Servers:
     broker_pid: int | None = None
 
 
+class _Turn(IntEnum):
+    """When a file has its turn.
+
+    What waits for servers and restarts comes first, while nothing beside it takes the processor,
+    and many short files come last, so that no process has a long one left at the end.
+    """
+
+    SERVERS = 0
+    SCHEDULES = 1
+    SIMULATING = 2
+    COMPUTING = 3
+
+
+def _turn(item: pytest.Item) -> _Turn:
+    if "faults" in item.path.parts:
+        return _Turn.SCHEDULES
+    if item.get_closest_marker("integration") or "servers" in getattr(item, "fixturenames", ()):
+        return _Turn.SERVERS
+    return _Turn.SIMULATING if item.get_closest_marker("statistical") else _Turn.COMPUTING
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--stack",
@@ -74,6 +96,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("integration")
         if "faults" not in item.path.parts:  # those wait most of the time, and may run side by side
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    turns: dict[Path, int] = {}
+    for item in items:
+        turns[item.path] = min(_turn(item), turns.get(item.path, _Turn.COMPUTING))
+    items.sort(key=lambda item: turns[item.path])
     # Neither is part of `make test`; each has a command of its own.
     unwanted = {
         name
