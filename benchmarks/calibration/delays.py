@@ -143,11 +143,12 @@ def _settings() -> tuple[_Setting, ...]:
             _WEEK_S,
             config={"periods": {"delayed": True}},
         ),
+        _Setting("at-once", _FIXED, "none", np.zeros(2), 0, _BETTER[::-1], repetitions=100),
         _Setting(
             "slow-is-better", _FIXED, "1 h and 24 h", day, _WEEK_S, _BETTER[::-1], repetitions=100
         ),
         _Setting(
-            "quick-is-better", _THOMPSON, "1 h and 24 h", day, _WEEK_S, _BETTER, repetitions=100
+            "quick-is-better", _TOP_TWO, "1 h and 24 h", day, _WEEK_S, _BETTER, repetitions=100
         ),
     )
 

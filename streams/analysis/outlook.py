@@ -39,6 +39,9 @@ from streams.stats.sequential.power import crossing_probability, needed_drift
 DETECTABLE_POWER = 0.8
 """Power with which a detectable lift is found."""
 
+_LARGEST_DRIFT = 1e6
+_LONGEST_MS = 1e15  # 30,000 years
+
 _MOST_VARIANTS = 16
 """Variants up to which the conditional power is computed: every one is compared with every other.
 """
@@ -62,7 +65,8 @@ def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
     # has come or, before anything has varied, by the plan.
     is_known = (time > 0.0) & np.isfinite(contrast.standard_error) & (contrast.standard_error > 0.0)
     measured = np.where(is_known, contrast.standard_error, 0.0) * np.sqrt(time)
-    worth = np.where(is_known, measured, expected)
+    # A lift of more of them than that is sure to be found.
+    worth = np.maximum(np.where(is_known, measured, expected), plan.difference / _LARGEST_DRIFT)
     drift = plan.difference / worth
     height = level(PLANNED_SHARE * error, planned.rate)
     now = np.minimum(time, 1.0)
@@ -70,13 +74,16 @@ def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
     needed = needed_drift(height, least, DETECTABLE_POWER) if least > 0.0 else math.inf
     at_end = needed_drift(height, 1.0, DETECTABLE_POWER)
     largest = float(worth.max())
+    # What was assigned within the last conversion window is not compared yet.
+    window_ms = 1_000 * primary.model.conversion_window
+    gathered_ms = max(inputs.duration_ms - window_ms, 0)
     return Outlook(
         detectable=_relative(needed * largest, mean),
         detectable_at_end=_relative(at_end * largest, mean or abs(plan.baseline)),
         power=float(crossing_probability(height, drift, now).min()),
         power_at_end=float(crossing_probability(height, drift, 1.0).min()),
         conditional_power=_conditional_power(inputs, primary, planned, float(drift.min())),
-        remaining_ms=round(inputs.duration_ms * (1.0 - least) / least) if least > 0.0 else None,
+        remaining_ms=_remaining_ms(gathered_ms, least),
     )
 
 
@@ -110,6 +117,12 @@ def _oriented(primary: MetricAnalysis, better: Sequence[int], worse: Sequence[in
     if primary.model.direction is Direction.DECREASE:
         return primary.contrasts.contrast(worse, better)
     return primary.contrasts.contrast(better, worse)
+
+
+def _remaining_ms(duration_ms: int, progress: float) -> int | None:
+    if progress <= 0.0:
+        return None
+    return round(min(duration_ms * (1.0 - progress) / progress, _LONGEST_MS))
 
 
 def _half_width(contrast: Contrast, error: float) -> FloatArray:

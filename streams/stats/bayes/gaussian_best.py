@@ -10,7 +10,7 @@ from scipy import special
 from streams.stats.arrays import FloatArray
 from streams.stats.posteriors.base import NARROWEST
 
-_SMALLEST = 1e-150  # of a deviation, whose inverse squared is a machine number
+_SMALLEST = 1e-150  # of a deviation, beside 1: its inverse squared is a machine number
 _REACH = 5.0  # standard deviations; 6e-7 of a Normal value lies beyond
 _WIDTH = 1.25  # of a panel, in standard deviations of the narrowest value in it
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
@@ -22,8 +22,9 @@ def gaussian_best(means: FloatArray, deviations: FloatArray) -> FloatArray:
 
     It is the integral of f_k times the product of F_j over the others, by Gauss-Legendre quadrature
     with four nodes on panels that are narrow where a narrow value is, whatever the others' scale.
-    The error is below 1.5e-5, less than one of the 65,536 parts of an allocation;
-    `streams.stats.bayes.best` has four more digits and takes twenty times as long.
+    The error is below 1.5e-5, one of the 65,536 parts of an allocation, and below 3e-5 where one
+    value is far wider than another; `streams.stats.bayes.best` has four more digits and takes
+    twenty times as long.
 
     Args:
         means: Shape (n,), finite.
@@ -36,26 +37,23 @@ def gaussian_best(means: FloatArray, deviations: FloatArray) -> FloatArray:
         >>> gaussian_best(np.array([0.0, 0.0, -9.0]), np.array([1.0, 1.0, 1.0])).round(6)
         array([0.5, 0.5, 0. ])
     """
-    probability = _by_quadrature(means, deviations)
-    if math.isfinite(probability.sum()):
-        return probability
-    # Some value is so certain that its deviation is lost in the digits of the means.
-    finite = np.nan_to_num(means)
-    size = float(np.abs(finite).max())
-    narrowest = max(size, _SMALLEST) * NARROWEST
-    widest = max(size, 1.0) / NARROWEST
-    return _by_quadrature(finite, np.clip(np.nan_to_num(deviations), narrowest, widest))
+    # In units of the largest number, so that no square and no density overflows; and no deviation
+    # below the digits of its mean, where an interval around it would be empty.
+    means, deviations = np.nan_to_num(means), np.nan_to_num(deviations)
+    scale = max(float(np.abs(means).max()), float(deviations.max()))
+    if scale == 0.0:
+        return np.full(len(means), 1.0 / len(means))
+    scaled = means / scale
+    narrowest = np.maximum(np.abs(scaled) * NARROWEST, _SMALLEST)
+    return _by_quadrature(scaled, np.maximum(deviations / scale, narrowest))
 
 
 def _by_quadrature(means: FloatArray, deviations: FloatArray) -> FloatArray:
-    """Return the same; not numbers where the deviations are too small beside the means."""
+    """Return the same for numbers up to 1 whose deviations are not lost in the digits."""
     reach = _REACH * deviations
     start = (means - reach).max()  # below it, some value is surely above
     alive = means + reach > start
     probability = np.zeros(len(means))
-    if not alive.any():
-        probability[:] = np.nan
-        return probability
     mean, deviation = means[alive, None], deviations[alive, None]
     points = _points(start, (means + reach)[alive], _WIDTH * deviations[alive])
     width = (points[1:] - points[:-1])[:, None]
@@ -63,11 +61,9 @@ def _by_quadrature(means: FloatArray, deviations: FloatArray) -> FloatArray:
     z = (nodes - mean) / deviation
     below = special.ndtr(z)  # at least ndtr(-5): no node is below `start`
     all_below = np.multiply.reduce(below, axis=0) * (width * _WEIGHTS).ravel()
-    with np.errstate(over="ignore", invalid="ignore"):
-        density = np.exp(-0.5 * z * z) / (math.sqrt(2.0 * math.pi) * deviation)
+    density = np.exp(-0.5 * z * z) / (math.sqrt(2.0 * math.pi) * deviation)
     wins = np.add.reduce(density / below * all_below, axis=1)
-    total = wins.sum()
-    probability[alive] = wins / total if total > 0.0 else np.nan
+    probability[alive] = wins / wins.sum()
     return probability
 
 

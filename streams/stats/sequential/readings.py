@@ -26,6 +26,9 @@ from streams.stats.sequential.confidence_sequences import (
 )
 from streams.stats.sequential.contrasts import Contrast
 
+_EVENTS = (1.0, 1e9)  # between which the numerics of the bounded sequence are exact
+_EARLIEST = 1e-12  # of the time at which a sequence is narrowest
+
 
 class Reading(ABC):
     """A way to bound a lead at every look.
@@ -87,6 +90,8 @@ class ConfidenceSequence(Reading):
             lower = (compared.total - below) / np.where(known, compared.scale, 1.0)
         else:
             clock, narrowest = self._clock(compared)
+            # So early that the width would be beyond machine numbers, nothing is known.
+            known = known & (clock > _EARLIEST * narrowest)
             clock = np.where(known, clock, 1.0)
             radius = np.sqrt(clock) * asymptotic_radius(clock, _both(error), narrowest)
             lower = compared.difference - radius * compared.standard_error
@@ -110,7 +115,8 @@ class ConfidenceSequence(Reading):
         """Return the events, in units of the largest increment, at which it is made narrow."""
         if self.narrowest is None:
             return PLANNED_EVENTS
-        return self.narrowest * compared.squares_of_even / (bounds * bounds)
+        events = self.narrowest * compared.squares_of_even / (bounds * bounds)
+        return np.clip(events, *_EVENTS)
 
     def _clock(self, compared: Contrast) -> tuple[FloatArray, float]:
         """Return the intrinsic time of the asymptotic sequence, and where it is made narrow."""

@@ -1,5 +1,7 @@
 """Metrics with a conversion window are compared by the units whose window is over."""
 
+from dataclasses import replace
+
 import pytest
 
 from streams.analysis.reasons import reason
@@ -121,3 +123,17 @@ def test_a_ratio_is_that_of_mature_units():
     assert first.metrics["ctr"].mean == pytest.approx(0.3, abs=0.01)
     assert second.metrics["ctr"].undefined.code == "NO_DENOMINATOR"
     assert second.metrics["ctr"].units == 400
+
+
+def test_the_time_left_is_that_of_mature_units():
+    """Of three days, two have been compared: so fast does information come."""
+    found = replace(tally(QUICK, EQUAL), last_at_ms=3 * DAY_S * 1_000 + 1)
+    plan = {"baseline": 0.05, "lift": 0.1, "units": 20_000}
+
+    evidence = evaluated(
+        experiment("bayesian_ab", conversionWindow=DAY_S, plan=plan), found
+    ).evidence
+
+    left = 2 * DAY_S * 1_000 * (1 - evidence.progress) / evidence.progress
+    assert 0.0 < evidence.progress < 1.0
+    assert evidence.outlook.remaining_ms == pytest.approx(left, abs=1)

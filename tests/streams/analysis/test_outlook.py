@@ -44,6 +44,15 @@ def test_time_left_is_that_of_the_traffic_so_far():
     assert evidence.outlook.remaining_ms == pytest.approx(left, abs=1)
 
 
+def test_a_plan_that_would_take_for_ever_has_an_end():
+    found = outlook((1_000, 100), (1_000, 100), plan=PLAN | {"units": 10**12, "lift": 1e-6})
+
+    assert 0 < found.remaining_ms <= 10**15
+    # The drift is 1e-7 / sqrt(2 0.1 0.9 / 1e12) = 0.24: at c = 2.28 it crosses with
+    # Phi(0.24 - c) + exp(2 0.24 c) Phi(-c - 0.24) = 0.021 + 0.017 (reflection).
+    assert found.power_at_end == pytest.approx(0.037, abs=0.003)
+
+
 def test_without_a_plan_only_what_is_found_by_now_is_known():
     found = outlook((10_000, 1_000), (10_000, 1_000))
 

@@ -85,3 +85,34 @@ def test_scale_does_not_matter(family, factor):
     assert gaussian_best(factor * means, factor * deviations) == pytest.approx(
         gaussian_best(means, deviations), abs=1e-9
     )
+
+
+def test_a_deviation_below_the_digits_of_its_mean_loses_no_probability():
+    """1 for certain, beside 0 with the deviation 0.2: that is above 1 with Phi(-5) = 2.9e-7."""
+    found = gaussian_best(np.array([1.0, 0.0]), np.array([1e-17, 0.2]))
+
+    assert found[0] == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.just(0.0), st.floats(-1e12, 1e12)),
+            st.floats(-320.0, 12.0).map(lambda power: 10.0**power),
+        ),
+        min_size=2,
+        max_size=2,
+    )
+)
+def test_numbers_of_any_size_in_closed_form(pair):
+    """No warning, and Phi of the difference over its deviation, to the digits of the means."""
+    means, deviations = np.array(pair).T
+    apart = float(np.hypot(*deviations))
+    digits = 1e-11 * np.abs(means).max() / max(apart, 1e-323)
+
+    found = gaussian_best(means, deviations)
+
+    exact = special.ndtr(min(max((means[0] - means[1]) / max(apart, 1e-323), -40.0), 40.0))
+    assert found.sum() == pytest.approx(1.0)
+    assert found[0] == pytest.approx(exact, abs=3e-5 + min(digits, 0.6))
