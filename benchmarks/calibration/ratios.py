@@ -13,7 +13,8 @@ from benchmarks.simulation.traffic import Traffic, Weights
 
 _SEED = 2026_06
 _QUICK_LOOKS = 200
-_LOST = (1.0, 0.9)
+_TENTH, _TWENTIETH = 0.9, 0.95
+_LOSSES = {_TENTH: "a tenth", _TWENTIETH: "a twentieth"}
 
 
 def mismatch() -> Group:
@@ -25,33 +26,41 @@ def mismatch() -> Group:
         for n_arms in (2, 3)
     ]
     lossy = [
-        Traffic((0.1, 0.1), weights, looks=400, units_per_look=100)
-        for weights in (Weights.EVEN, Weights.TOP_TWO)
+        (Traffic((0.1,) * n_arms, weights, looks=looks, units_per_look=100), kept)
+        for n_arms, weights, looks, kept in (
+            (2, Weights.EVEN, 400, _TENTH),
+            (2, Weights.TOP_TWO, 400, _TENTH),
+            (3, Weights.THOMPSON, 600, _TENTH),
+            (3, Weights.THOMPSON, 2_000, _TWENTIETH),
+        )
     ]
     return Group(
         "mismatch",
         "False alarms of the sample ratio",
         "Rate 10 %, 1,000 looks, a million units. The product alarms at 0.1 %: one experiment "
         "in a thousand, in all of its life, is halted by chance. At 5 % there are enough alarms "
-        "to count them. In the last rows one of two variants loses a tenth of its units, looked "
-        "at every 100 of 40,000.",
+        "to count them. In the last rows one variant loses a tenth of its units or a twentieth, "
+        "looked at every 100 of 40,000 (two variants), 60,000 and 200,000 (three).",
         {"raised": "ever alarmed", "units": "median units at the alarm"},
         (
             *(
                 _row(traffic, alpha, None, Claim("raised", at_most=alpha))
                 for traffic, alpha in equal
             ),
-            *(_row(traffic, 0.001, _LOST, Claim("raised", at_least=0.95)) for traffic in lossy),
+            *(
+                _row(traffic, 0.001, kept, Claim("raised", at_least=0.95))
+                for traffic, kept in lossy
+            ),
         ),
     )
 
 
-def _row(traffic: Traffic, alpha: float, kept: tuple[float, ...] | None, claim: Claim) -> Row:
+def _row(traffic: Traffic, alpha: float, kept: float | None, claim: Claim) -> Row:
     cells = {
         "variants": str(len(traffic.rates)),
         "shares": str(traffic.weights).replace("_", "-"),
         "alarm at": f"{alpha:.1%}".replace(".0%", "%").replace("%", " %"),
-        "units lost": "none" if kept is None else "a tenth of one variant",
+        "units lost": "none" if kept is None else f"{_LOSSES[kept]} of one variant",
     }
     return Row(
         slug(f"{' '.join(cells.values())}"),
@@ -66,7 +75,7 @@ def _row(traffic: Traffic, alpha: float, kept: tuple[float, ...] | None, claim: 
 def _alarmed(
     traffic: Traffic,
     alpha: float,
-    kept: tuple[float, ...] | None,
+    kept: float | None,
     size: Size,
     progress: Progress,
 ) -> Result:
@@ -75,7 +84,7 @@ def _alarmed(
         replace(traffic, looks=looks),
         size.repetitions,
         _SEED,
-        kept=kept,
+        kept=None if kept is None else (*[1.0] * (len(traffic.rates) - 1), kept),
         alpha=alpha,
         progress=progress,
     )

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.simulation.proportion import Proportion
+from benchmarks.simulation.stopping import overlap_weights
 from benchmarks.simulation.traffic import Traffic, arrivals
 from streams.stats.sequential.sample_ratio import (
     Assigned,
+    sharper,
     under_fixed_weights,
     under_moving_weights,
+    under_overlap_weights,
 )
 
 
@@ -53,6 +56,7 @@ def alarms(
     random = np.random.default_rng((seed, 1))
     shape = (repetitions, n_arms)
     counts, weight, weight_squared = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    overlap, overlap_squared = np.zeros((*shape, n_arms)), np.zeros((*shape, n_arms))
     largest = np.full(shape, 1.0 / traffic.least_share)
     first = np.full(repetitions, np.inf)
     arrived = arrivals(traffic, repetitions, seed)
@@ -63,11 +67,17 @@ def alarms(
         counts += units
         weight += units / new.shares
         weight_squared += units / new.shares**2
-        result = (
-            under_moving_weights(Assigned(weight, weight_squared, largest), counts.sum(axis=1))
-            if traffic.weights.move
-            else under_fixed_weights(counts, np.full(n_arms, 1.0 / n_arms))
-        )
+        if traffic.weights.move:
+            beside = overlap_weights(new.shares)
+            overlap += units[:, :, None] * beside
+            overlap_squared += units[:, :, None] * beside**2
+            assigned = Assigned(weight, weight_squared, largest)
+            result = sharper(
+                under_overlap_weights(overlap, overlap_squared),
+                under_moving_weights(assigned, counts.sum(axis=1)),
+            )
+        else:
+            result = under_fixed_weights(counts, np.full(n_arms, 1.0 / n_arms))
         alarmed = (result.p_value <= alpha) & np.isinf(first)
         first[alarmed] = look * traffic.units_per_look
     raised = np.isfinite(first)
