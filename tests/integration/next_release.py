@@ -47,7 +47,7 @@ def next_release(directory: Path) -> Path:
         "DEFINITION_VERSION = 1\n",
         "DEFINITION_VERSION = 2\n",
     )
-    _replace(experiments / "definition.py", "    name: Name\n", f"    name: Name\n{_FIELD}")
+    _replace(experiments / "config.py", "    name: Name\n", f"    name: Name\n{_FIELD}")
     return directory
 
 

@@ -181,7 +181,7 @@ def pairwise_error(alpha: float, n_arms: int, *, with_control: bool = True) -> f
         >>> pairwise_error(0.05, 2)
         0.05
         >>> round(pairwise_error(0.05, 5), 5), round(pairwise_error(0.05, 5, with_control=False), 5)
-        (0.0125, 0.02187)
+        (0.0125, 0.02188)
     """
     if not 0.0 < alpha < 1.0:
         raise InvalidParameterError("alpha", alpha, "in (0, 1)")

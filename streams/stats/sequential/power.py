@@ -25,7 +25,7 @@ def crossing_probability(
 
     Examples:
         >>> float(crossing_probability(2.28, 3.24, 1.0).round(3))
-        0.877
+        0.876
     """
     far, slope, time = np.broadcast_arrays(
         *(np.asarray(each, dtype=np.float64) for each in (distance, drift, duration))

@@ -81,6 +81,7 @@ def test_the_last_tally_of_the_replay_is_that_of_the_workers():
         variants=np.append(log.variants, 0),
         propensities=np.append(log.propensities, QUARTER),
         assigned_at_ms=np.append(log.assigned_at_ms, NOW_MS + 10_000),
+        contexts=np.append(log.contexts, 0),
     )
 
     *_, tally = tallies(late, log.n_units)
