@@ -28,7 +28,7 @@ from streams.policies.base import BetaPolicy, Policy
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.registry import POLICIES
 from streams.stats.kinds import MetricKind
-from streams.tallies.cohorts import MAX_CONVERSION_WINDOWS
+from streams.tallies.cohorts import MAX_CONVERSION_WINDOWS, MIN_CONVERSION_WINDOW_S
 from streams.tallies.plan import MAX_DECLARED
 
 DEFAULT_ATTRIBUTION_WINDOW_S = 86_400
@@ -311,7 +311,10 @@ class ExperimentConfig(InputModel):
         for stated in (spec.conversion_window, self.conversion_window):
             if stated is not None:
                 return stated
-        return 0 if self.unit is UnitKind.IMPRESSION else self.attribution_window
+        if self.unit is UnitKind.IMPRESSION or not self.attribution_window:
+            return 0
+        # No later observation counts, so a window that is longer than it waits and loses nothing.
+        return max(self.attribution_window, MIN_CONVERSION_WINDOW_S)
 
     def role(self, name: str) -> MetricRole:
         """Return what a metric is for."""

@@ -26,6 +26,7 @@ def windows(**config):
         ({"unit": "user", "attributionWindow": 600}, {"click": 600}),
         ({"unit": "session", "attributionWindow": 600, "conversionWindow": 0}, {}),
         ({"unit": "user", "conversionWindow": 60}, {"click": 60}),
+        ({"unit": "user", "attributionWindow": 1}, {"click": 60}),
         ({"conversionWindow": 900}, {"click": 900}),
         (
             {"conversionWindow": 900, "metrics": {"click": {"conversionWindow": 0}}},
