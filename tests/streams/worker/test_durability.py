@@ -436,7 +436,8 @@ class Installation:
         app.consumer_generation_id = 1
         app.identities = cast(Any, Identities())
         topology = _Topology(app, SETTINGS, Framing(SINGLE_OBJECT), cast(LoggedPlans, plans))
-        topology.timeout_s = 0.05 if process.fault is Fault.SILENCE else 30.0
+        # Half a second, since a busy machine may pause for long beside writes that are answered.
+        topology.timeout_s = 0.5 if process.fault is Fault.SILENCE else 30.0
         topology.agent(agent.name, agent.sources, cast(Stage, watched))
         stream = Stream(app, self.log, agent.tps, watched, self._cuts, order)
         try:
