@@ -16,7 +16,7 @@ from api.spool.spool import DamagedRecordError, Spool, SpoolPosition
 from streams.kafka.producers import Retirable, is_fatal, retire
 
 MAX_IN_FLIGHT_BYTES = 32 * 2**20
-"""What librdkafka may hold; the rest of a backlog waits in the spool, not in memory."""
+"""Records that librdkafka may hold; the rest of a backlog waits in the spool, not in memory."""
 
 RETRY_PAUSE_S = 1.0
 """Pause before records that librdkafka gave up are handed to it again."""
@@ -25,7 +25,7 @@ LOG_INTERVAL_S = 10.0
 """Least seconds between two logged refusals of Kafka."""
 
 DRAIN_STEP_S = 0.1
-"""How long a stopping process waits before it looks again."""
+"""Interval of the checks of a stopping process."""
 
 _log = logging.getLogger(__name__)
 

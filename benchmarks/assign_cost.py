@@ -1,4 +1,4 @@
-"""What one assignment costs, step by step, in microseconds of one core.
+"""Cost of one assignment, step by step, in microseconds of one core.
 
     python -m benchmarks.assign_cost [--batch 16]
 

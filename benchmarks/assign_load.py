@@ -35,7 +35,7 @@ DELIVERY_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one run of `wrk` has shown.
+    """Result of one run of `wrk`.
 
     Attributes:
         rate: Requests per second.

@@ -1,4 +1,4 @@
-"""What it costs to remember events: `python -m benchmarks.deduplication`.
+"""Cost of deduplication: `python -m benchmarks.deduplication`.
 
 Fills the memory of 100 experiments in 4 partitions with ten million events of units that were
 observed once, over two days of a week's attribution, and takes what changed after every 20,000 of a
@@ -34,7 +34,7 @@ Windows = list[list[DeduplicationWindow]]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What remembering costs.
+    """Cost of deduplication.
 
     Attributes:
         events: Events remembered.

@@ -1,4 +1,4 @@
-"""What one evaluation costs: from the tally of an experiment to its snapshot.
+"""Cost of one evaluation: from the tally of an experiment to its snapshot.
 
     python -m benchmarks.evaluation_cost [--variants 10] [--metrics 5] [--rounds 200]
 

@@ -195,7 +195,7 @@ class Step:
 
 @dataclass(slots=True)
 class Progress:
-    """What the changelog says of the work on the source topic.
+    """Progress on the source topic by the changelog.
 
     It is the worker's own record, written alone and last, and has the time in it: so nobody needs
     to ask the worker, and looking seldom costs no exactness.
@@ -209,7 +209,7 @@ class Progress:
 
     @property
     def records(self) -> int:
-        """How many records are durable."""
+        """Number of durable records."""
         return sum({step.partition: step.records for step in self.steps}.values())
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""What it costs to fold one event, without Kafka: `python -m benchmarks.fold`.
+"""Cost of folding one event, without Kafka: `python -m benchmarks.fold`.
 
 Every observation has a receipt and an event id of its own, as the clicks of an ads pipeline have;
 impressions come in the batches of the API. After each batch the changes are taken, as the worker

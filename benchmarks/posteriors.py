@@ -1,4 +1,4 @@
-"""What one posterior update costs: 10 variants and 5 metrics, from integer tallies to intervals.
+"""Cost of one posterior update: 10 variants and 5 metrics, from integer tallies to intervals.
 
     python -m benchmarks.posteriors [--variants 10] [--rounds 200]
 
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 class _Update:
-    """What a snapshot asks of the tallies each time they change."""
+    """Posterior update of one snapshot."""
 
     def __init__(self, metrics: Sequence[Sequence[VariantMetric]]) -> None:
         self._metrics = metrics

@@ -1,4 +1,4 @@
-"""How long first receipts take to come back after Redis was emptied.
+"""Time to rebuild first receipts after Redis was emptied.
 
     python -m benchmarks.receipt_rebuild [--units 1000000]
 

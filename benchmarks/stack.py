@@ -44,7 +44,7 @@ HEARTBEAT_TTL_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What runs.
+    """Running stack.
 
     Attributes:
         url: Where the API answers.

@@ -1,4 +1,4 @@
-"""What workers make durable in a second, over full topics: `python -m benchmarks.throughput`.
+"""Durable observations per second of workers, over full topics: `python -m benchmarks.throughput`.
 
 Every round starts the servers anew, fills a topic, and then starts the workers. The clock runs from
 the first progress record in the changelog to the last, so neither the start of a process nor the

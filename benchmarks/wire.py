@@ -1,4 +1,4 @@
-"""What it costs to encode and decode one record: `python benchmarks/wire.py`.
+"""Cost of encoding and decoding one record: `python benchmarks/wire.py`.
 
 Prints the best of seven runs, in microseconds of processor time, and the size in bytes.
 """

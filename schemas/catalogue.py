@@ -44,7 +44,7 @@ class Clock(StrEnum):
 
 
 class Cleanup(StrEnum):
-    """What the broker removes."""
+    """Cleanup policy of a topic."""
 
     DELETE = "delete"
     COMPACT = "compact"

@@ -33,7 +33,7 @@ NAMES = (
 """Names of the schemas of records; nested types have no name here."""
 
 DIRECTORY: Traversable = files(__package__)
-"""Where the schema files are."""
+"""Directory of the schema files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What may differ from one installation to another, read once from the environment.
+"""Settings of an installation, read once from the environment.
 
 Every process reads one `Settings` in its composition root and passes it down as arguments; nothing
 below a root reads the environment. `docs/reference/settings.md` is rendered from the descriptions.
@@ -264,7 +264,7 @@ class Settings(KafkaSettings):
 
     @property
     def redis_address(self) -> str:
-        """Where Redis is, without user and password."""
+        """Address of Redis, without user and password."""
         parts = urlsplit(self.redis_url)
         return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 

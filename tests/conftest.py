@@ -47,7 +47,7 @@ class Servers:
 
 
 class _Turn(IntEnum):
-    """When a file has its turn.
+    """Order of a file within a run.
 
     What waits for servers and restarts comes first, while nothing beside it takes the processor,
     and many short files come last, so that no process has a long one left at the end.

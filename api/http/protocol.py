@@ -25,7 +25,7 @@ from api.http.request_target import malformed, target_of
 from api.http.transport import JoinedAnswer, JoinedWrites
 
 LINGER_S = 2.0
-"""How long a closing connection still takes what its client sends, in seconds: a socket closed with
+"""Time for which a closing connection is still read, in seconds: a socket closed with
 unread bytes is reset, and the client may lose the answer."""
 
 _NEVER_S = float("inf")

@@ -24,11 +24,11 @@ _log = logging.getLogger(__name__)
 
 BACKLOG = 2_048
 GRACE_S = 1
-"""How long open requests may take when the process stops, in whole seconds."""
+"""Time that open requests may take when the process stops, in whole seconds."""
 
 
 TICK_S = 0.1
-"""How often uvicorn calls `on_tick`, in seconds."""
+"""Interval at which uvicorn calls `on_tick`, in seconds."""
 
 SPARE_FILES = 128
 """File descriptors for all that is no connection of a client: Kafka, Redis, spool, log."""

@@ -30,7 +30,7 @@ COOLDOWN_S = 1.0
 """Seconds for which the circuit stays open after a failure: Redis is not asked."""
 
 LOOK_S = 1.0
-"""How often it is looked for experiments whose units have two ids, and for receipts to be saved."""
+"""Interval of checks for experiments whose units have two ids, and for receipts to be saved."""
 
 TOGETHER = 500
 """Units of one call of Redis, at most: it does nothing else for a millisecond or two."""

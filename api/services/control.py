@@ -31,7 +31,7 @@ PROBE_TIMEOUT_S = 2.0
 """Longest wait for the description of the topic of commands, in seconds."""
 
 REFUSAL_S = 10.0
-"""How long a refused command counts against readiness, in seconds. Then the probe decides again: an
+"""Time for which a refused command counts against readiness, in seconds. Then the probe decides: an
 API that is not ready gets no commands, and would never be ready."""
 
 

@@ -21,16 +21,16 @@ from streams.process.background import BackgroundTasks
 from streams.projection.reader import Projected
 
 GATHER_S = 0.05
-"""How long announcements are gathered before their snapshots are fetched together: a busy
+"""Time for which announcements are gathered before their snapshots are fetched together: a busy
 experiment is announced tens of times a second, and every fetch takes time from the requests."""
 
 LOOK_S = 0.02
-"""How often the result of a command is looked for."""
+"""Interval of polling for the result of a command."""
 
 RECONNECT_S = 0.5
 
 SWITCH_PATIENCE_S = 30.0
-"""How long a snapshot of the former active generation is kept for one of its version or a
+"""Time for which a snapshot of the former active generation is kept for one of its version or a
 newer one of the new generation. That follows the old one at a distance of a second or two, and no
 experiment should seem to go back to what it was before."""
 

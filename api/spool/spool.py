@@ -124,7 +124,7 @@ class Spool:
 
     @property
     def end(self) -> SpoolPosition:
-        """Where the next entry will be."""
+        """Position of the next entry."""
         return SpoolPosition(self._active, self._active.size)
 
     def append(self, records: Sequence[SpoolRecord]) -> list[SpoolPosition]:

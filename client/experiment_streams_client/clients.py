@@ -17,7 +17,7 @@ from experiment_streams_client.methods import Methods
 T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-"""Where `experiment up` serves the API unless told otherwise."""
+"""URL at which `experiment up` serves the API by default."""
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 

@@ -1,4 +1,4 @@
-"""What a call may raise."""
+"""Errors that a call may raise."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Method(Generic[P, T]):
 
 
 class Methods:
-    """What both clients can do. Each method is documented at the function it is made from."""
+    """Methods of both clients. Each method is documented at the function it is made from."""
 
     create_experiment = Method(calls.create_experiment)
     start_experiment = Method(calls.start_experiment)

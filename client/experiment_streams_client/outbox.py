@@ -148,7 +148,7 @@ class Outbox:
 
 
 class Publisher:
-    """What every publisher does with its outbox: flush, at the latest at the end of its block."""
+    """Base of publishers: flushes its outbox, at the latest at the end of its block."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox

@@ -1,4 +1,4 @@
-"""What the calls return: the JSON of the API as frozen, typed values.
+"""Results of calls: the JSON of the API as frozen, typed values.
 
 Fields that a newer engine adds are ignored, so an older client goes on working.
 """

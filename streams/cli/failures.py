@@ -1,4 +1,4 @@
-"""What a command says, and which exit code it leaves, when it cannot do its work."""
+"""Messages and exit codes of commands that fail."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def open_bandit(
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What was imported, and as which experiment."""
+    """Totals of an import, and its experiment."""
 
     experiment_id: str
     impressions: int

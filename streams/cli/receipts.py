@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 PATIENCE_S = 60.0
-"""How long a rebuild waits for a worker that keeps receipts: it follows the log for 15 s after."""
+"""Time that a rebuild waits for a worker that keeps receipts: it follows the log for 15 s after."""
 
 
 def status(as_json: AsJson = False, api: Api = API_DEFAULT) -> None:

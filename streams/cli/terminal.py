@@ -1,4 +1,4 @@
-"""What the commands that talk to a running API share: where it is, and how results look."""
+"""Options and output shared by the commands that call a running API."""
 
 from __future__ import annotations
 

@@ -36,17 +36,17 @@ ALLOCATION_SLOT_MS = 3_600_000
 
 
 class Reason(StrEnum):
-    """Why a unit got the variant it got."""
+    """Reason for the variant of an assignment."""
 
     ASSIGNED = "ASSIGNED"
     """By its hash, on the allocation in force."""
     STICKY = "STICKY"
-    """It was assigned before, and keeps its variant."""
+    """The unit was assigned before, and keeps its variant."""
     STICKY_UNAVAILABLE = "STICKY_UNAVAILABLE"
     """The store of first receipts does not answer, or has not been rebuilt: by its hash, or as
     this process has decided before, and kept as soon as that is possible."""
     NOT_ENROLLED = "NOT_ENROLLED"
-    """It does not take part; it sees the control, and nothing is logged."""
+    """The unit does not take part; it sees the control, and nothing is logged."""
     INVALID_UNIT = "INVALID_UNIT"
     """Its id stands for no unit (`ignoredUnits`); it sees the control, and nothing is logged."""
 

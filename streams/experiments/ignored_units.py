@@ -37,7 +37,7 @@ DEFAULT_IGNORED_UNITS = (
     "00000000-0000-0000-0000-000000000000",
     "00000000000000000000000000000000",
 )
-"""What languages print for "no value", what forms default to, and the advertising id of a device
+"""Texts that languages print for "no value", defaults of forms, and the advertising id of a device
 whose owner does not allow tracking, with and without hyphens."""
 
 IgnoredUnits = Annotated[

@@ -54,7 +54,7 @@ class Counting(StrEnum):
 
 
 class GuardrailMode(StrEnum):
-    """What a guardrail asks for before a promotion."""
+    """Requirement of a guardrail before a promotion."""
 
     HARM = "harm"
     """No harm beyond the tolerated one is certain."""

@@ -80,7 +80,7 @@ class PlanSpec(InputModel):
 
     @property
     def difference(self) -> float:
-        """What the lift is in units of the metric, > 0."""
+        """Planned lift in units of the metric, > 0."""
         return abs(self.baseline) * self.lift
 
     def best(self, direction: Direction) -> float:

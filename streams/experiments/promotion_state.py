@@ -28,7 +28,7 @@ class Phase(IntEnum):
     TRIAL = 0
     """Its variants are compared."""
     PROMOTED = 1
-    """It was concluded with a winner, beside which the control keeps a share."""
+    """Concluded with a winner, beside which the control keeps a share."""
     ROLLED_BACK = 2
     """The winner was taken back: everybody sees the control."""
 

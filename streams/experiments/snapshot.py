@@ -23,7 +23,7 @@ class Allocation(Published):
 
 @dataclass(frozen=True, slots=True)
 class CellPlace(Published):
-    """Where a cell ended: the last offset it has folded of its source partition."""
+    """Position of a cell: the last offset it has folded of its source partition."""
 
     source: str
     partition: Int32
@@ -63,7 +63,7 @@ class PublishedModel(Published):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot(Statistics):
-    """All that is published of an experiment.
+    """Published state of an experiment.
 
     Attributes:
         experiment: Definition and lifecycle.

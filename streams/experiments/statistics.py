@@ -22,13 +22,13 @@ class MetricRole(StrEnum):
     """Role of a metric in its experiment."""
 
     PRIMARY = "primary"
-    """It decides."""
+    """The metric that decides."""
     SECONDARY = "secondary"
-    """It is compared and decides nothing."""
+    """Compared, without effect on the decision."""
     GUARDRAIL = "guardrail"
-    """It must not be harmed."""
+    """A metric that must not be harmed."""
     OBSERVED = "observed"
-    """It is not declared, and was observed."""
+    """Observed without being declared."""
 
 
 class RecommendedAction(StrEnum):
@@ -73,10 +73,10 @@ class ReasonCode(StrEnum):
     """The confidence sequence of the lead does not exclude 0."""
     ARCHIVED_UNSTARTED = "ARCHIVED_UNSTARTED"
     CONCLUDED = "CONCLUDED"
-    """It was concluded with a winner, which is assigned no longer."""
+    """Concluded with a winner, which is no longer assigned."""
     CONCLUDED_WITHOUT_WINNER = "CONCLUDED_WITHOUT_WINNER"
     PROMOTED = "PROMOTED"
-    """It was concluded with a winner, which is assigned beside a control share."""
+    """Concluded with a winner, which is assigned beside a control share."""
     PROMOTED_HARMFUL = "PROMOTED_HARMFUL"
     """The promoted winner trips a guardrail by what came since the conclusion."""
     ROLLED_BACK = "ROLLED_BACK"
@@ -160,7 +160,7 @@ class AgainstControl(Published):
 
 @dataclass(frozen=True, slots=True)
 class Undefined(Published):
-    """Why the mean of a metric does not exist.
+    """Reason why the mean of a metric does not exist.
 
     Attributes:
         code: Stable code.
@@ -205,7 +205,7 @@ class MetricReport(Published):
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
     @property
     def undefined(self) -> Undefined | None:
-        """Why the mean does not exist; None where it does."""
+        """Reason why the mean does not exist; None where it does."""
         return _NO_DENOMINATOR if self.mean is None else None
 
 
@@ -395,13 +395,13 @@ class Maturity(Published):
     @computed_field  # type: ignore[prop-decorator]  # as above
     @property
     def warning(self) -> Caution | None:
-        """Why unequal delays may pass for a difference; None where a window keeps them out."""
+        """Warning that unequal delays may look like a difference; None where a window is set."""
         return None if self.window else _NO_WINDOW
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook(Published):
-    """What an experiment has found by now, and can still find, by its primary metric.
+    """Power of an experiment now and at its planned end, by its primary metric.
 
     All but `detectable` are None without a plan that is in use. Of several variants, numbers are of
     the one that is hardest to compare with the control.
@@ -429,7 +429,7 @@ class Outlook(Published):
 
 @dataclass(frozen=True, slots=True)
 class Evidence(Published):
-    """All that the recommended action follows from, besides the definition.
+    """Evidence from which, with the definition, the recommended action follows.
 
     Attributes:
         leader: Index of the variant that is most probably the best by the primary metric.
@@ -514,7 +514,7 @@ class FeatureUse(Published):
 
 
 class FailureCode(StrEnum):
-    """Why there are no statistics of a version."""
+    """Reason why a version has no statistics."""
 
     EVALUATION_FAILED = "EVALUATION_FAILED"
     SNAPSHOT_TOO_LARGE = "SNAPSHOT_TOO_LARGE"

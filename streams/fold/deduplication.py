@@ -85,11 +85,11 @@ class Admission(IntEnum):
     """Answer for an assignment."""
 
     DUPLICATE = 0
-    """It has been counted before."""
+    """The event has been counted before."""
     NEW = 1
-    """It counts."""
+    """The event counts."""
     CROSSED = 2
-    """It counts, and with it its unit is in a second variant."""
+    """The event counts, and puts its unit into a second variant."""
 
 
 class WindowFullError(EventError):

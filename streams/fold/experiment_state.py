@@ -38,7 +38,7 @@ COMMAND_FAILED = "COMMAND_FAILED"
 
 @dataclass(slots=True)
 class ExperimentState:
-    """All that is known of one experiment, or of the cells of one not created yet.
+    """State of one experiment, or the cells of one that has not been created yet.
 
     Attributes:
         number: The experiment as a 64-bit number.

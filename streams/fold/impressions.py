@@ -193,7 +193,7 @@ def _vectors(group: ImpressionGroup) -> Sequence[Vector]:
 
 @dataclass(frozen=True, slots=True)
 class _Admitted:
-    """What the memory of units says of a group.
+    """Result of looking up the units of a group in the deduplication window.
 
     Attributes:
         is_new: Which assignments count.

@@ -35,7 +35,7 @@ Listener = Callable[[VerifiedObservations, NDArray[np.int64]], None]
 
 @dataclass(frozen=True, slots=True)
 class FoldedRecords:
-    """What came of folding `ReadRecords`.
+    """Result of folding `ReadRecords`.
 
     Attributes:
         records: How many of them were folded, from the first on.

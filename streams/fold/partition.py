@@ -33,7 +33,7 @@ DEFAULT_LIMIT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a partition has been folded. Whoever finds it finds all changes up to it.
+    """Offset up to which a partition has been folded. All changes up to it are durable before it.
 
     Attributes:
         last_offset: Last offset folded; -1 for none.
@@ -46,7 +46,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What must become durable, and then the progress.
+    """Changes that must become durable before the progress does.
 
     Attributes:
         progress: To be written last, alone, once the rest is durable.
@@ -74,7 +74,7 @@ def archived(experiment: int) -> EventError:
 
 
 class Ledger:
-    """What a partition knows of one experiment."""
+    """State that a partition keeps of one experiment."""
 
     __slots__ = ("builder", "measurement", "metric_hashes", "openers", "plan", "window")
 
@@ -82,7 +82,7 @@ class Ledger:
         self.builder = builder
         self.window = window
         self.plan: Plan | None = None
-        """What is kept of it; None while nobody has asked."""
+        """Measurement plan of it; None before the first use."""
         self.measurement: Measurement | None = None
         """Counts by the plan; None where that is plain."""
         self.metric_hashes: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What a source topic is folded by, whoever has read its records."""
+"""Interface by which records of a source topic are folded, independent of the transport."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BatchT = TypeVar("BatchT")
 
 
 class LogRecord(Protocol):
-    """What folding needs to know of a Kafka record."""
+    """Fields of a Kafka record that folding uses."""
 
     @property
     def offset(self) -> int:
@@ -25,7 +25,7 @@ class LogRecord(Protocol):
 
     @property
     def timestamp(self) -> int:
-        """When Kafka took it, in milliseconds since the epoch."""
+        """Time at which Kafka appended the record, in milliseconds since the epoch."""
 
     @property
     def value(self) -> bytes | None:
@@ -34,7 +34,7 @@ class LogRecord(Protocol):
 
 @dataclass(slots=True)
 class FoldResult:
-    """What came of folding records.
+    """Result of folding records.
 
     Attributes:
         events: How many events they had, repeated and refused ones too.
@@ -58,7 +58,7 @@ def never() -> bool:
 
 
 class Folding(ABC, Generic[FoldT]):
-    """How records of one topic become the state of their partition; has no state of its own.
+    """Stateless fold of the records of one topic into the state of their partition.
 
     Any exception while a record is decoded or folded is the error of that record, or of the event
     in it that raised it: it is refused, and the others count. What was remembered of it before it

@@ -1,4 +1,4 @@
-"""How windows are kept: packed pieces that are written once and can be read twice.
+"""Storage of deduplication windows: packed pieces that are written once and can be read twice.
 
 A segment holds what some entries were at one offset, not what was added, so reading it again
 changes nothing. A segment is never changed; once the segments of a bucket cost twice what the
@@ -46,7 +46,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a segment says.
+    """Decoded content of a segment.
 
     Attributes:
         experiment: The experiment as a 64-bit number.

@@ -22,7 +22,7 @@ from streams.model.events import Answer
 
 @dataclass(frozen=True, slots=True)
 class StoredExperiment:
-    """What commands have made of an experiment.
+    """Experiment as the commands have left it.
 
     Attributes:
         experiment: Definition and lifecycle.

@@ -24,7 +24,7 @@ from streams.kafka.topics import Described, describe
 from streams.model.errors import ConfigurationError, DependencyError
 
 LOOK_S = 0.05
-"""How often is looked whether a topic that was created is there."""
+"""Interval between checks whether a created topic exists."""
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Whether the cluster answers, and if not, why: one code for each cause, within a second or two.
+"""Check that the cluster answers, with one code for each cause of failure, within two seconds.
 
 librdkafka retries for ever and reports a wrong password as "Broker transport failure" when its
 caller's patience ends. The causes come by another way, its error callback; what even that does not
@@ -21,10 +21,10 @@ from streams.kafka.settings import ENVIRONMENT_PREFIX, KafkaSettings
 from streams.model.errors import ConfigurationError, DependencyError, EngineError
 
 SLICE_S = 0.4
-"""How long one question may take before the reported causes are looked at."""
+"""Time limit of one request, after which the reported causes are read."""
 
 RESOLVE_PATIENCE_S = 2.0
-"""How long a name may be unknown: that of a container that starts soon is."""
+"""Time for which a name may fail to resolve, as that of a container that is about to start does."""
 
 _DENIED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,

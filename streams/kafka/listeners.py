@@ -1,4 +1,4 @@
-"""What a listener speaks, found out by the first bytes of a connection that says nothing secret."""
+"""Detection of a listener's protocol by the first bytes of a connection that sends no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the workers of a generation go on in the topics that all generations share."""
+"""Positions at which the workers of a generation continue in the shared topics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.model.errors import DependencyError
 
 SHARED_SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS)
-"""What every generation is made from."""
+"""Topics from which every generation is built."""
 
 Positions = Mapping[tuple[str, int], int]
 """Offset of the next record by full name of the topic and partition."""

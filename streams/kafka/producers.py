@@ -49,7 +49,7 @@ def is_forbidden(error: KafkaError) -> bool:
 
 
 class Retirable(Protocol):
-    """What is needed of a `confluent_kafka.Producer` that is given up."""
+    """Methods of a `confluent_kafka.Producer` that its retirement calls."""
 
     def purge(self) -> None:
         """Fail everything queued or under way."""

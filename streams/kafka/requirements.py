@@ -1,4 +1,4 @@
-"""What a topic must be for the counts to be right, against what it is: pure."""
+"""Required settings of topics, compared with the actual ones. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Deviation:
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """Instruction for the operator."""
         if self.setting in {"partitions", "replication.factor"}:
             return "It cannot change by a setting; see docs/how-to/run-in-production.md."
         return (

@@ -1,4 +1,4 @@
-"""How this installation reaches Kafka, and which topics it has: the first part of `Settings`."""
+"""Settings of the connection to Kafka and of its topics: the first part of `Settings`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _without_scheme(addresses: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KafkaSecurity:
-    """How a client that is not librdkafka proves who it is; see `KafkaSettings.kafka_security`.
+    """Credentials for a client other than librdkafka; see `KafkaSettings.kafka_security`.
 
     Attributes:
         protocol: One of Kafka's four security protocols.

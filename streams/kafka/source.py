@@ -180,7 +180,7 @@ def _is_passing(error: Exception) -> bool:
 
 
 class _Patience:
-    """How long nothing may happen."""
+    """Limit of the time without progress."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s

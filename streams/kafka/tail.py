@@ -11,7 +11,7 @@ from streams.wire.framing import Framing
 
 
 class LogTail:
-    """What has come to a topic since the last look.
+    """Reader of the records that a topic received since the last read.
 
     Args:
         source: The log.

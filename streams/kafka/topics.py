@@ -42,7 +42,7 @@ class TopicState:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the cluster says of the topics it was asked about.
+    """Description of topics by the cluster.
 
     Attributes:
         topics: Those it has, by name.

@@ -1,4 +1,4 @@
-"""What `experiment up` is to run: addresses, directories, and the environment of its children."""
+"""Plan of `experiment up`: addresses, directories, and the environment of its children."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Plan:
 
     @property
     def url(self) -> str:
-        """Where the API will answer."""
+        """URL of the API."""
         return f"http://{_bracketed(self.host)}:{self.port}"
 
     @property

@@ -17,7 +17,7 @@ GRACE_S = 6.0
 """Longest wait for a worker to end: what is folded by then is durable."""
 
 PAUSE_S = 1.0
-"""How long a worker that has ended is down."""
+"""Time before a worker that has ended is started again."""
 
 _WRONG_SETTINGS = "exited with code 2"
 

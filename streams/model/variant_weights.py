@@ -41,7 +41,7 @@ NOT_ELIGIBLE = 255
 """Byte of a variant that could not be assigned."""
 
 OWN_WEIGHT = PROPENSITY_ONE // 2
-"""What a unit counts in the comparison of its variant with itself, as a numerator over 2**32."""
+"""Weight of a unit in the comparison of its variant with itself, as a numerator over 2**32."""
 
 _STEPS = 16  # bytes per factor of 2
 _LARGEST = 254

@@ -1,4 +1,4 @@
-"""What a plan supposes of the metric: where it is, how it varies, and what the best one adds."""
+"""Assumptions of a plan about the metric: baseline, deviation, and lift of the best variant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TAIL = 1e-15  # counts further out are not drawn
 
 
 class ValueKind(StrEnum):
-    """How the value of a unit is distributed."""
+    """Distribution of the value of a unit."""
 
     BINARY = "binary"
     """0 or 1, as a click."""
@@ -90,7 +90,7 @@ class Assumed:
 
     @property
     def difference(self) -> float:
-        """What the best variant adds per unit."""
+        """Difference that the best variant makes per unit."""
         return self.baseline * self.lift
 
     def means(self, n_variants: int) -> tuple[float, ...]:

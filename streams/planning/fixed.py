@@ -28,7 +28,7 @@ _LARGEST_LIFT = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What is asked of a test.
+    """Requirements of a test.
 
     Attributes:
         n_variants: Variants, the control among them, >= 2.

@@ -20,7 +20,7 @@ HORIZON_FACTOR = 4
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What comes of many simulated experiments.
+    """Summary of many simulated experiments.
 
     Attributes:
         n_runs: How many.

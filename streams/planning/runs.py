@@ -43,7 +43,7 @@ METRIC = "metric"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of one experiment.
+    """Result of one simulated experiment.
 
     Attributes:
         units: Units at which a winner was recommended; None if none was within the horizon.

@@ -1,1 +1,1 @@
-"""What every long-running process needs: supervision, a watchdog, logs, keys, and how to end."""
+"""Parts of every long-running process: supervision, watchdog, logs, key reload, exit codes."""

@@ -31,7 +31,7 @@ FAILING_AT = 3
 """Failures in a row from which on a restart is not expected to help."""
 
 CANCEL_AGAIN_S = 1.0
-"""How long a cancelled task may take to end before it is cancelled again."""
+"""Time that a cancelled task may take to end before it is cancelled again."""
 
 Run = Callable[[], Awaitable[None]]
 

@@ -1,4 +1,4 @@
-"""How a process ends that cannot go on."""
+"""Exit codes and messages of a process that cannot continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the event loop still turns, and an end to a process whose loop does not.
+"""Watchdog of the event loop, which ends a process whose loop hangs.
 
 A loop that is stuck answers no health check, takes no signal and renews no session: to a process
 manager it looks alive. A thread beside it counts the seconds without a heartbeat of the loop.
@@ -19,10 +19,10 @@ from typing import Self
 from streams.process.exits import die, end_soon
 
 BEAT_S = 0.5
-"""How often the loop shows that it turns."""
+"""Interval of the loop's heartbeats."""
 
 TICK_S = 1.0
-"""How often the thread looks. It counts looks and not time: a process that was stopped, or a
+"""Interval of the thread's checks. It counts checks and not time: a process that was stopped, or a
 machine that was suspended, is not a loop that hangs."""
 
 LAGS_KEPT = round(60 / BEAT_S)

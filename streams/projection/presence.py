@@ -20,7 +20,7 @@ from streams.projection.keys import Keys
 from streams.wire.schema_gate import SchemaGate, refusal
 
 LOOK_S = 1.0
-"""How often an API process sends heartbeats, and reads which schemas may be written."""
+"""Interval at which an API process sends heartbeats and reads which schemas may be written."""
 
 SIGN_TTL_S = 5
 """Silence after which a process counts as gone."""
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProcessSchemas:
-    """What a live process reads and writes.
+    """Schema versions that a live process reads and writes.
 
     Attributes:
         kind: `worker` or `api`.

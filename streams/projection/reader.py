@@ -26,7 +26,7 @@ _CHUNK = 200
 """Snapshots of one round trip: 2 MB at 10 kB each."""
 
 _POLL_S = 0.25
-"""How often an answer is looked for besides its announcement, which Redis may drop."""
+"""Interval of polling for an answer besides its announcement, which Redis may drop."""
 
 _SILENCE_S = 1.0
 
@@ -65,7 +65,7 @@ class Projected:
 
 
 class ProjectionReader:
-    """What the workers have written, of the generation that is active.
+    """Reader of what the workers of the active generation have written.
 
     Which one that is, is looked up before each reading. Where Redis does not say, as when it was
     emptied, it is the one it was last.

@@ -32,10 +32,10 @@ ROOM = 1_024
 beyond is decided by its hash on the allocation in force, as without Redis."""
 
 NEW_IDLE_S = 7 * 86_400
-"""How long a provisional receipt is kept that is not asked for."""
+"""Time for which a provisional receipt is kept without being used."""
 
 LEASE_S = 30
-"""How long a worker that has died keeps others from rebuilding."""
+"""Time for which a worker that has died prevents others from rebuilding."""
 
 _UNIT = struct.Struct(">Q")
 _SHIFT = 64 - SHARD_BITS
@@ -43,7 +43,7 @@ _UNLINKED_TOGETHER = 1_024
 
 
 class Place(NamedTuple):
-    """Where a receipt is kept.
+    """Key of a stored receipt.
 
     Attributes:
         experiment_id: The experiment.
@@ -57,10 +57,10 @@ class Place(NamedTuple):
 
 
 class Standing(IntEnum):
-    """What is certain of a receipt."""
+    """Certainty of a receipt."""
 
     FIRST = 0
-    """It was kept now: the unit had none."""
+    """Stored now: the unit had none."""
     KNOWN = 1
     """The unit had it before."""
     PROVISIONAL = 2

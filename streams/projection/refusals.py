@@ -1,4 +1,4 @@
-"""Why a worker would not run: kept for a while where `experiment doctor` finds it."""
+"""Reasons why workers refused to start, kept for a while for `experiment doctor`."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Advance = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class CellsAtOffsets:
-    """What a partition was at the offsets asked for.
+    """State of a partition's cells at the requested offsets.
 
     Attributes:
         cells: Newest cell by (experiment, offset); absent where the experiment had none yet.

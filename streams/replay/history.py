@@ -50,7 +50,7 @@ class CommandDecision:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the commands have made.
+    """Experiments as the commands have left them.
 
     Attributes:
         states: By experiment and version: a published snapshot may be older than the last command.

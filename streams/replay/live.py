@@ -1,4 +1,4 @@
-"""What is live: the newest cells, the newest snapshots, and what was decided.
+"""Live state: the newest cells, the newest snapshots, and the decisions.
 
 Everything is read before the commands and events it was made from, so a system that goes on
 meanwhile is always behind the log it is compared with.
@@ -50,7 +50,7 @@ class Located(Generic[T]):
 
 @dataclass(slots=True)
 class Live:
-    """What is live.
+    """Live state.
 
     Attributes:
         cells: Newest cells by experiment, source and partition. Cells of a place and offset should

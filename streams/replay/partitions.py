@@ -29,7 +29,7 @@ LOOK_EVERY_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a fold needs besides the log; with others, it would count otherwise.
+    """Inputs of a fold besides the log; other inputs would change the counts.
 
     Attributes:
         receipt_keys: Keys that verify receipts, as `id:hex,id:hex`.
@@ -249,7 +249,7 @@ def _fold(source: LogSource, inputs: Inputs, part: Part, advance: Advance) -> Ce
 
 
 class _Here:
-    """What a process of the pool has."""
+    """State of a process of the pool."""
 
     counters: Any = None
 

@@ -25,7 +25,7 @@ from streams.replay.report import Report
 from streams.settings import Settings
 
 LOOK_S = 0.25
-"""How often is looked how far a generation is."""
+"""Interval of checks of a generation's progress."""
 
 SIGN_PATIENCE_S = 3.0
 """Longest wait for the heartbeat of a worker that lives: a few of them."""

@@ -1,4 +1,4 @@
-"""What a verification says."""
+"""Report of a verification."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.replay.difference import Difference
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was compared, and the first thing that differs.
+    """Compared records, and the first difference.
 
     Attributes:
         difference: The first difference; None when everything compared is equal.

@@ -26,7 +26,7 @@ from streams.tallies.cell import Source
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What should have been otherwise; what is left out is as it was.
+    """Changed assumptions; what is left out stays as it was.
 
     Attributes:
         policy: Another policy, by its `type`; with it, the parameters begin at their defaults, but

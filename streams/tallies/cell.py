@@ -1,4 +1,4 @@
-"""What is counted: integers that are only ever added.
+"""Tallies: integers that are only ever added.
 
 Every unit counts by itself, with the weight w = 1 / propensity, and, in the comparison of its
 variant with each other one, with the *overlap weight* v of the pair, for which the weights of all
@@ -200,7 +200,7 @@ VARIANT_FIELDS = FieldTable(VariantTally)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one source partition has told about one experiment, from its beginning.
+    """Tally of one experiment from one source partition, from its beginning.
 
     Attributes:
         experiment: The experiment as a 64-bit number.
@@ -239,12 +239,12 @@ class Cell:
 
 
 CELL_COUNTS = {each.name: each.metadata[MERGE] for each in fields(Cell) if MERGE in each.metadata}
-"""How two counts of cells become one, by name: `min`, `max` or `add`."""
+"""Operation that merges two counts of cells, by name: `min`, `max` or `add`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What all partitions together have told about one experiment.
+    """Tally of one experiment from all partitions.
 
     Attributes:
         first_at_ms: Time of the oldest event; 0 without events.

@@ -38,7 +38,7 @@ _CHANCES_REMEMBERED = 4_096
 
 
 class Statistic(IntEnum):
-    """What a unit adds to a sum, x being its value of the metric; a place in a `Statistics`."""
+    """Term that a unit adds to a sum, x being its value of the metric; an index of `Statistics`."""
 
     UNITS = 0
     """1."""
@@ -59,7 +59,7 @@ class Statistic(IntEnum):
 
 
 class Weight(IntEnum):
-    """What a unit is weighted by, p being its propensity; a place in `unit_weights`.
+    """Weight of a unit, p being its propensity; an index of `unit_weights`.
 
     Those of `PAIR_WEIGHTS` have a digit for every variant b of the experiment, in their order.
     """
@@ -110,7 +110,7 @@ _COUNTS = frozenset({Statistic.UNITS, Statistic.OBSERVATIONS, Statistic.BINARY, 
 
 
 Chance = tuple[int, int, bytes]
-"""What the weights of a unit follow from: the index of its variant, its propensity as a numerator
+"""Inputs of the weights of a unit: the index of its variant, its propensity as a numerator
 over 2**32 in 1..2**32, and the weights of all variants, packed, or empty where the receipt has none
 (`streams.model.variant_weights`)."""
 

@@ -1,4 +1,4 @@
-"""What a linear model is fitted to: sums of products of integers, which are only ever added."""
+"""Sufficient statistics of a linear model: sums of products of integers, only ever added."""
 
 from __future__ import annotations
 

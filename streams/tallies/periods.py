@@ -1,4 +1,4 @@
-"""When units were assigned: periods that are short for the newest ones and longer for older ones.
+"""Periods of assignment, short for the newest units and longer for older ones.
 
 A period is a time interval [number * 2**shift, (number + 1) * 2**shift) ms. In which one a unit is
 follows from its own time and from the newest time of all, and from nothing else: as time goes on,

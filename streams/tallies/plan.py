@@ -1,4 +1,4 @@
-"""What is kept of an experiment's units besides sums: its measurement plan.
+"""Measurement plan: the data of an experiment's units that are kept besides sums.
 
 Sums of values and of their squares serve most metrics, and need no knowledge of any. A capped
 value, a product of two metrics and the time of an assignment cannot be had from them afterwards:
@@ -29,7 +29,7 @@ def pair_of(left: str, right: str) -> Pair:
 
 @dataclass(frozen=True, slots=True)
 class PeriodPlan:
-    """What is kept by period of assignment.
+    """Data kept by period of assignment.
 
     Attributes:
         metric: The metric whose values are kept so, with the units.
@@ -83,7 +83,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is kept of one experiment.
+    """Data kept of one experiment.
 
     Attributes:
         caps: Largest value of a unit by metric, in micro-units, > 0: a unit whose observations sum

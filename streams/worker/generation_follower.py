@@ -1,4 +1,4 @@
-"""Whether this worker's generation is active, and the progress of the active one.
+"""Follower of the active generation: its number and its progress.
 
 Only the active generation publishes what follows from a record: dead letters, decisions, answers.
 An inactive generation never overtakes it: it folds a record only after the active one has committed

@@ -35,7 +35,7 @@ from streams.worker.partition_processor import FoldPausedError, Outcome, progres
 from streams.worker.tables import DurableTable
 
 _ADVICE = "with a release that can write it, `experiment replay rebuild start` counts it anew"
-"""What an operator can do about an experiment of which a cell could not be written."""
+"""Instruction for the operator when a cell of an experiment could not be written."""
 
 _CELL = b"c/"
 _SEGMENT = b"w/"

@@ -100,7 +100,7 @@ class MemoryWorker:
 
 @dataclass
 class MemoryTopics:
-    """What was handed on to Kafka."""
+    """Records that were handed to Kafka."""
 
     records: list[SpoolRecord] = field(default_factory=list)
 

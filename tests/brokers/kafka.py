@@ -89,7 +89,7 @@ class KafkaCluster:
 
     @property
     def addresses(self) -> list[str]:
-        """Where the brokers listen, as host:port."""
+        """Addresses of the brokers, as host:port."""
         return [f"{HOST}:{client}" for client, _ in self._ports]
 
     @property

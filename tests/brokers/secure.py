@@ -64,17 +64,17 @@ class SecureCluster(KafkaCluster):
 
     @property
     def url(self) -> str:
-        """Where clients authenticate by SASL."""
+        """Listener at which clients authenticate by SASL."""
         return f"{HOST}:{self._client}"
 
     @property
     def mutual_url(self) -> str:
-        """Where clients authenticate by their certificate."""
+        """Listener at which clients authenticate by their certificate."""
         return f"{HOST}:{self._mutual}"
 
     @property
     def internal_url(self) -> str:
-        """Where whoever comes may do everything."""
+        """Listener without authentication or authorization."""
         return f"{HOST}:{self._internal}"
 
     def certificate(self, name: str) -> tuple[Path, Path]:

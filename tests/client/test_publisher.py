@@ -1,4 +1,4 @@
-"""What the publishers refuse before they send, and what they say when Kafka is not there."""
+"""Publishers: refusals before sending, and messages without Kafka."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ TIMEOUT_S = 20.0
 
 
 class Broker:
-    """Where the tables of worker processes are kept, in memory.
+    """Broker in memory that keeps the tables of worker processes.
 
     Attributes:
         settings: Of all processes.

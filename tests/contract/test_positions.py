@@ -1,4 +1,4 @@
-"""How far the workers of a generation have come: in memory, and by their group in Kafka."""
+"""Positions of the workers of a generation: in memory, and by their group in Kafka."""
 
 from __future__ import annotations
 

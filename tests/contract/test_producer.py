@@ -1,4 +1,4 @@
-"""What the API and the client rely on of a producer: in memory, and librdkafka's."""
+"""Contract of a producer for the API and the client: in memory, and librdkafka's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers write to Redis and the API reads there: in memory and in Redis."""
+"""Contract of the projection that workers write and the API reads: in memory and in Redis."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Reader = ProjectionReader | MemoryProjectionReader
 
 
 class Projection(Protocol):
-    """Where both sides meet."""
+    """Writer and reader of one projection."""
 
     def writer(self, generation: int = FIRST) -> Writer:
         """Return a worker's side."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """What is done to a running installation while events come in."""
+    """Fault caused in a running installation while events arrive."""
 
     WORKER_KILLED = "a worker is killed, and another is started"
     WORKER_FROZEN = "a worker stands still past its session, and goes on"

@@ -19,7 +19,7 @@ from tests.fuzz.seeds import CORPUS
 
 MEBIBYTE = 2**20
 INSTRUMENTED_BYTES = 512 * MEBIBYTE
-"""What the modules and libFuzzer take besides an input."""
+"""Options of the modules and of libFuzzer besides an input."""
 
 MAX_INPUT_BYTES = 65_536
 """Longest input that is made: what is longer is only more of the same, and slower."""

@@ -1,4 +1,4 @@
-"""What is fuzzed: every decoder, with the errors that it documents, and what must hold of it."""
+"""Fuzzing targets: every decoder, with the errors that it documents, and its invariants."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Sent(NamedTuple):
 
 
 class Ledger:
-    """What was sent, as it must be counted.
+    """Ledger of what was sent, as it must be counted.
 
     Attributes:
         keys: Where in Redis it is looked for.

@@ -1,4 +1,4 @@
-"""What was answered survives: SIGKILL, a Kafka that is away, a Redis that is away, a stop."""
+"""Durability of answered requests: SIGKILL, Kafka or Redis unavailable, a stop."""
 
 from __future__ import annotations
 

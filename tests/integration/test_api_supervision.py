@@ -1,4 +1,4 @@
-"""What one bad payload does to a running API: it is named, and everything else goes on."""
+"""Containment of a bad payload in a running API: it is reported, and everything else continues."""
 
 from __future__ import annotations
 

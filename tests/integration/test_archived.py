@@ -1,4 +1,4 @@
-"""What was archived ends: its late events are refused for ever, and nothing is kept of it."""
+"""Archived experiments: late events are refused for ever, and no state is kept."""
 
 from __future__ import annotations
 

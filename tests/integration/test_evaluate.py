@@ -1,4 +1,4 @@
-"""What another policy would have earned, from the log that the servers hold."""
+"""Off-policy evaluation of the log that the servers hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a record, a producer or a topic can do to the counts: on either broker."""
+"""Effects of hostile records, producers and topics on the counts: on either broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What processes show of themselves in Redis, and what a worker leaves there that will not run."""
+"""Heartbeats of processes in Redis, and the reason of a worker that refuses to start."""
 
 from __future__ import annotations
 

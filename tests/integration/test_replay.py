@@ -1,4 +1,4 @@
-"""What is live after a crash is what the log gives, and what is not is told."""
+"""Live state after a crash equals a replay of the log, and differences are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an older version cannot hold of a record is refused, and never lost unseen."""
+"""Narrowing of records: what an older version cannot hold is refused, and never lost unseen."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Crash(BaseException):
 
 
 class Fault(Enum):
-    """What happens at one step of a process."""
+    """Fault at one step of a process."""
 
     KILL_BEFORE = auto()
     KILL_AFTER = auto()

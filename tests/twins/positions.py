@@ -14,7 +14,7 @@ from streams.model.errors import DependencyError
 
 @dataclass
 class MemoryGroups:
-    """What groups have committed.
+    """Positions that groups have committed.
 
     Attributes:
         committed: Offsets of the next records by generation, then by topic and partition.

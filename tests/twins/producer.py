@@ -20,7 +20,7 @@ _FOR_GOOD = {
 
 @dataclass(frozen=True)
 class MemoryMessage:
-    """What a delivery report says of a record."""
+    """Delivery report of a record."""
 
     payload: bytes
     time: tuple[int, int] = (TIMESTAMP_CREATE_TIME, 0)
@@ -44,7 +44,7 @@ class Queued(NamedTuple):
 
 @dataclass
 class MemoryKafka:
-    """What its producers share.
+    """State shared by producers.
 
     Attributes:
         is_there: Whether it answers.

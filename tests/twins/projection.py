@@ -18,7 +18,7 @@ from streams.projection.writer import SnapshotRecord
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
 SILENCE_S = 0.01
-"""How long a subscriber hears nothing before it is given None."""
+"""Time without a message after which a subscriber is given None."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Heartbeat:
 
 @dataclass
 class MemoryProjection:
-    """What Redis holds of one installation, in all generations.
+    """Content of Redis of one installation, in all generations.
 
     Attributes:
         is_away: Whether every call fails, as without Redis.

@@ -27,7 +27,7 @@ ShortText = Annotated[str, StringConstraints(max_length=256)]
 
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-"""What could be the id of an experiment, or a key that stands for one."""
+"""Pattern of the id of an experiment, or of a key that stands for one."""
 
 _looks_like_id = re.compile(ID_PATTERN).fullmatch
 

@@ -96,7 +96,7 @@ class Experiment(ResponseModel):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Display name."""
         return str(self.config["name"])
 
 
@@ -170,7 +170,7 @@ class Health(ResponseModel):
 
 
 class Readiness(ResponseModel):
-    """Whether the API can assign.
+    """Readiness of the API to assign.
 
     Attributes:
         missing: Names of what keeps it from assigning; empty when it is ready.

@@ -1,4 +1,4 @@
-"""What the pipeline did, kept apart from the engine, and the comparison of the two.
+"""Ledger of what the pipeline sent, kept apart from the engine, and their comparison.
 
 A ledger is a set of facts: an assignment id is a unit, and an event counts by its name. So it says
 what the engine must have counted, however often anything was sent.
@@ -48,7 +48,7 @@ class Line:
 
 @dataclass(slots=True)
 class Ledger:
-    """What was sent.
+    """Record of what was sent.
 
     Attributes:
         assignments_answered: Assignments the API answered with a receipt, duplicates included.

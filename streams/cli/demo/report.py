@@ -18,12 +18,12 @@ SETTLE_TIMEOUT_S = 30.0
 LOOK_EVERY_S = 0.2
 
 STILL_S = 1.0
-"""How long the counts must stay exact: what arrives twice and late must not count either."""
+"""Time for which the counts must stay exact: what arrives twice and late must not count either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the demo found.
+    """Result of the demo.
 
     Attributes:
         lines: What was sent beside what was counted.

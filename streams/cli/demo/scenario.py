@@ -1,4 +1,4 @@
-"""What the demo's world is: experiments with known rates, visitors, and what they do. Pure, seeded.
+"""Scenario of the demo: experiments with known rates, and visitors. Pure, seeded.
 
 What a unit does follows from (seed, unit, trial, variant) alone: it does not depend on the order in
 which answers come back, and a user or session that comes again does the same again, under the same
@@ -106,7 +106,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a visitor does after an assignment.
+    """Event of a visitor after an assignment.
 
     Attributes:
         value: In units of the metric.

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a live table on a terminal, plain lines elsewhere."""
+"""Display of the running demo: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ WIDTHS = (-15, 5, 24, 6, -15, 7)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the demo is.
+    """Progress of the demo.
 
     Attributes:
         elapsed_s: Seconds since the first visit.

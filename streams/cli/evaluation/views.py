@@ -1,4 +1,4 @@
-"""What another policy would have earned, as a table, a sentence and JSON."""
+"""Views of an off-policy evaluation: table, sentence and JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEGLIGIBLE_LACK = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked about.
+    """Arguments of an evaluation.
 
     Attributes:
         experiment: With the policy asked about.

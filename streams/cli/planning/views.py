@@ -22,7 +22,7 @@ _DAYS_OF_WEEK = 7
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked and what came of it.
+    """Arguments and result of a plan.
 
     Attributes:
         assumed: What is supposed of the metric.

@@ -1,4 +1,4 @@
-"""How far a replay is, where a person looks."""
+"""Progress of a replay, on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replay has found, as text, tables and JSON."""
+"""Views of a replay: text, tables and JSON."""
 
 from __future__ import annotations
 

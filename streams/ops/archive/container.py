@@ -39,7 +39,7 @@ _MISSING = "experiment_streams.missing"
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the metadata of a file says.
+    """Metadata of a file.
 
     Attributes:
         topic: Name in the catalogue.

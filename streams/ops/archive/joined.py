@@ -10,7 +10,7 @@ from streams.kafka.records import LogSource, Span, StoredRecord
 
 @dataclass(frozen=True, slots=True)
 class JoinedSource:
-    """What is archived from the archive, and the rest from Kafka.
+    """Source that reads archived records from the archive and the rest from Kafka.
 
     Attributes:
         archive: Begins before Kafka does, once retention has ended.

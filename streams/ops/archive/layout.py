@@ -1,4 +1,4 @@
-"""Where a file of the archive is, and what its name says.
+"""Paths of the archive's files, and the fields in their names.
 
     DIRECTORY/TOPIC/PARTITION/DAY-FIRST_OFFSET.avro
 
@@ -38,18 +38,18 @@ class ArchiveFile:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Path of the file."""
         date = datetime.fromtimestamp(self.day * DAY_MS / 1000, UTC).date()
         return self.directory / f"{date.isoformat()}-{self.first_offset:020d}.avro"
 
     @property
     def checksum(self) -> Path:
-        """Where its SHA-256 is, in the form that `sha256sum --check` reads."""
+        """Path of its SHA-256, in the form that `sha256sum --check` reads."""
         return self.path.with_name(self.path.name + ".sha256")
 
     @property
     def partial(self) -> Path:
-        """Where it is while it is being written: beside it, so that renaming is atomic."""
+        """Path while it is being written: in the same directory, so that renaming is atomic."""
         return self.path.with_name(self.path.name + PARTIAL)
 
 

@@ -13,7 +13,7 @@ from streams.ops.archive.layout import ArchiveFile, day_of, files_of, partition_
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What a run has added to a partition.
+    """Records that a run has added to a partition.
 
     Attributes:
         topic: Name in the catalogue.

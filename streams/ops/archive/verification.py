@@ -1,4 +1,4 @@
-"""Whether an archive is what it should be: files as they were written, every offset there once."""
+"""Verification of an archive: files are unchanged, and every offset is there once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.ops.archive.layout import ArchiveFile, files_of, partitions_of, top
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a file.
+    """Fault of a file.
 
     Attributes:
         path: The file.
@@ -26,7 +26,7 @@ class Problem:
 
 @dataclass(slots=True)
 class TopicReport:
-    """What an archive has of a topic.
+    """Content of an archive by topic.
 
     Attributes:
         topic: Name in the catalogue.

@@ -1,4 +1,4 @@
-"""Where an event was read: the name of a dead letter."""
+"""Place at which an event was read, which identifies its dead letter."""
 
 from __future__ import annotations
 

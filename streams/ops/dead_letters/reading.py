@@ -38,7 +38,7 @@ class Found:
 
     @property
     def place(self) -> Place:
-        """Where its event was read."""
+        """Place at which the event was read."""
         return Place.of(self.letter)
 
 

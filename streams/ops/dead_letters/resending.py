@@ -1,4 +1,4 @@
-"""What may be sent again for a dead letter, so that nothing counts twice.
+"""Selection of the events of a dead letter that can be sent again without counting twice.
 
 A record that was refused as a whole goes again as it was. Of a batch that was partly counted only
 the refused observation goes, as a record of its own: the batch itself would be passed by for its

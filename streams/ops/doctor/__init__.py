@@ -1,1 +1,1 @@
-"""What is wrong with an installation, in words: facts are gathered, and pure checks judge them."""
+"""Diagnosis of an installation: facts are gathered, and pure checks turn them into findings."""

@@ -1,4 +1,4 @@
-"""What was seen of an installation at one moment. None is what could not be asked."""
+"""Facts about an installation at one moment. None stands for a request that failed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class SnapshotFacts:
 
 @dataclass(frozen=True, slots=True)
 class KafkaFacts:
-    """What Kafka said.
+    """Facts reported by Kafka.
 
     Attributes:
         error: Why it did not answer; None when it did, and then the rest is known.
@@ -99,7 +99,7 @@ class KafkaFacts:
 
 @dataclass(frozen=True, slots=True)
 class RedisFacts:
-    """What Redis said.
+    """Facts reported by Redis.
 
     Attributes:
         error: Why it did not answer; None when it did, and then the rest is known.
@@ -122,7 +122,7 @@ class RedisFacts:
 
 @dataclass(frozen=True, slots=True)
 class ApiFacts:
-    """What the API said.
+    """Facts reported by the API.
 
     Attributes:
         error: Why it did not answer; None when it did, and then the rest is known.

@@ -1,4 +1,4 @@
-"""What a check finds. Codes are part of the public contract."""
+"""Findings of checks. Codes are part of the public contract."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad a finding is; a note is no fault."""
+    """Severity of a finding; a note is not a fault."""
 
     ERROR = "error"
     WARNING = "warning"

@@ -1,4 +1,4 @@
-"""Whether every process reads what is written, and whether newer versions may be written."""
+"""Checks that every process can read the written schema versions, and of newer versions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.projection.presence import ProcessSchemas
 
 @dataclass(frozen=True, slots=True)
 class SchemaFacts:
-    """What was seen of schemas.
+    """Facts about schemas.
 
     Attributes:
         levels: What the log says may be written.
@@ -31,7 +31,7 @@ class SchemaFacts:
 
     @property
     def raisable(self) -> dict[str, int]:
-        """What every live process reads, and the log does not let anybody write yet."""
+        """Versions that every live process reads and that the log does not permit to write yet."""
         levels = self.levels.versions
         return {} if levels is None else above(self.common, levels)
 

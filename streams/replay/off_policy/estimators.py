@@ -39,7 +39,7 @@ from streams.replay.off_policy.intervals import (
 
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """How far the weights can be trusted.
+    """Diagnostics of the importance weights.
 
     Attributes:
         effective_units: Units of equal weight that would tell as much, (sum w)^2 / sum w^2.

@@ -1,4 +1,4 @@
-"""What is known at each place of a log: tallies that grow as the units and observations came."""
+"""Tallies at each place of a log, as units and observations arrived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that a log says of another policy."""
+"""Report of an off-policy evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SWITCH_THRESHOLD = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a policy would have earned per unit, and what was earned.
+    """Estimated value of a policy per unit, beside the observed value.
 
     Attributes:
         n_units: Units of the log.

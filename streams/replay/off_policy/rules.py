@@ -19,7 +19,7 @@ WEIGHT_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a policy does until it learns more.
+    """Behaviour of a policy between two updates.
 
     Attributes:
         shares: Shares of the variants in a context; they sum to 1.

@@ -197,7 +197,7 @@ class _Situations:
 
 
 class _Learner:
-    """What the policy knows by a run of its own."""
+    """Knowledge of the policy from a run of its own."""
 
     def __init__(self, log: UnitLog, own: OwnRun) -> None:
         self._log = log

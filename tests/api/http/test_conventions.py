@@ -1,4 +1,4 @@
-"""What HTTP clients, load balancers and browsers expect, and what hostile ones get."""
+"""HTTP conventions that clients, load balancers and browsers rely on, and hostile requests."""
 
 from __future__ import annotations
 

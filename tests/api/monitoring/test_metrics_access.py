@@ -1,4 +1,4 @@
-"""Who may see the metrics: keys with a scope for it, and the port that is meant for them."""
+"""Access to metrics: keys with their scope, and the port meant for them."""
 
 from __future__ import annotations
 

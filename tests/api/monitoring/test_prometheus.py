@@ -1,4 +1,4 @@
-"""What Prometheus sees, and what readiness takes into account."""
+"""Metrics of the API, and the conditions of its readiness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the policies earn what their papers promise, through the code that runs in production."""
+"""Regret of the policies against their papers, through the code that runs in production."""
 
 import numpy as np
 import pytest

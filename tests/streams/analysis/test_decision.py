@@ -95,7 +95,7 @@ def test_winner_must_beat_every_other_variant():
 
 
 def test_high_probability_alone_names_no_winner():
-    """What peeking would take for a winner: P(best) over 95 % at one look of many."""
+    """Require more for a winner than P(best) over 95 % at one look of many."""
     found = snapshot_of(experiment(), (1_000, 100), (1_000, 125))
 
     assert found.confidence > 0.95

@@ -1,4 +1,4 @@
-"""What could not be counted, when it is too much, and what then."""
+"""Limits of events that could not be counted, and their effect on the decision."""
 
 from __future__ import annotations
 

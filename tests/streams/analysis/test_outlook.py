@@ -1,4 +1,4 @@
-"""What an experiment can still find: against numbers of the plan, and against what it finds."""
+"""Power of a running experiment: against the plan, and against simulated outcomes."""
 
 import numpy as np
 import pytest

@@ -19,7 +19,7 @@ EXPERIMENT_ID = "exp_0000000000000"
 
 @dataclass(slots=True)
 class ScriptedApi:
-    """What is answered to `METHOD path`, with its query or without, and what was asked."""
+    """Scripted answers to `METHOD path`, with its query or without, and the requests received."""
 
     url: str = ""
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)

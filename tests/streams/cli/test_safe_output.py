@@ -1,4 +1,4 @@
-"""What others chose is shown as text, in whatever it is shown."""
+"""Escaping of text from others in every output."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "schemas enable": (),
     "schemas status": (),
 }
-"""What each command that asks Kafka or Redis is called with."""
+"""Arguments of each command that asks Kafka or Redis."""
 
 OF_THE_API = {
     "archive ID", "conclude", "create", "list", "pause", "resume", "rollback", "start", "stats",

@@ -1,4 +1,4 @@
-"""What every evaluation must give, whatever it is asked."""
+"""Invariants of every evaluation."""
 
 from __future__ import annotations
 

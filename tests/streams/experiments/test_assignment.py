@@ -1,4 +1,4 @@
-"""Who gets which variant."""
+"""Assignment of units to variants."""
 
 from __future__ import annotations
 

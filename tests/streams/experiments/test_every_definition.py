@@ -19,8 +19,8 @@ from tests.streams.experiments.laws import check
 from tests.streams.experiments.space import asked, near_bounds
 
 LONGEST_S = 30.0
-"""What one evaluation may take on a busy machine, checks and encoding included. A hang takes longer
-than anything."""
+"""Time that one evaluation may take on a busy machine, checks and encoding included. A hang takes
+longer."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a conclusion with a control share leaves behind, and what takes it back."""
+"""State after a conclusion with a control share, and its rollback."""
 
 from __future__ import annotations
 

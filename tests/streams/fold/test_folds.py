@@ -777,7 +777,7 @@ def _small_bounds():
 
 
 class End(Enum):
-    """How a batch ends."""
+    """Ending of a batch."""
 
     WELL = 0
     BEFORE_PROGRESS = 1  # any part of the changes survives
@@ -790,7 +790,7 @@ PLANS = st.lists(
 
 
 class Store:
-    """What a changelog keeps: as the engine, it removes what is forgotten one batch later."""
+    """Content of a changelog: as the engine, it removes what is forgotten one batch later."""
 
     def __init__(self):
         self.progress = None

@@ -1,4 +1,4 @@
-"""What a table entry gives back is the experiment that was put in, to the order of its keys."""
+"""Table entries give back the experiment that was stored, to the order of its keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a listener speaks, by listeners that answer by a script."""
+"""Detection of protocols, with scripted listeners."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ async def test_a_child_that_does_not_listen_is_killed_after_its_grace(tmp_path):
 
 
 async def test_a_child_whose_start_was_cancelled_can_be_stopped(tmp_path):
-    """Whoever starts a child again may be cancelled in the middle of it."""
+    """The task that starts a child again may be cancelled in the middle of it."""
     child = python("deaf", DEAF, tmp_path, grace_s=0.2)
     starting = asyncio.create_task(child.start())
     await asyncio.sleep(0)  # the program is being started

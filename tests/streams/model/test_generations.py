@@ -1,4 +1,4 @@
-"""What the changes of generations make, in whatever order operators ask for them."""
+"""Changes of generations, in whatever order operators ask for them."""
 
 from __future__ import annotations
 

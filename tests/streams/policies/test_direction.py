@@ -52,7 +52,7 @@ def test_mirrored_policy_sends_traffic_to_the_smaller_mean(policy):
 
 @given(st.integers(0, 300), st.integers(0, 300), st.floats(0.1, 50), st.floats(0.1, 50))
 def test_exchanging_zero_and_one_in_data_and_direction_changes_nothing(first, second, alpha, beta):
-    """Whoever counts failures and wants few says the same as who counts successes."""
+    """Counting failures to be minimized is equivalent to counting successes."""
     successes = [Arm(300, float(n), 0.0, is_binary=True, weight=0.5) for n in (first, second)]
     failures = [Arm(300, 300.0 - n, 0.0, is_binary=True, weight=0.5) for n in (first, second)]
     counted = ThompsonSampling(prior_alpha=alpha, prior_beta=beta)

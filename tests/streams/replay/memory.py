@@ -86,7 +86,7 @@ DEFINITIONS = {CONTEXTUAL: CONTEXTUAL_DEFINITION, MEASURED: MEASURED_DEFINITION}
 
 @dataclass
 class Kept:
-    """What workers have written of one partition, to go on from."""
+    """Worker state of one partition, to resume from."""
 
     progress: Progress | None = None
     cells: dict[int, Cell] = field(default_factory=dict)

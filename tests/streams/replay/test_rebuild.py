@@ -1,4 +1,4 @@
-"""What a switch and a drop insist on."""
+"""Preconditions of a switch and of a drop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers could not write is refused by a replay as well."""
+"""Records that workers could not write are refused by a replay as well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers make of a log, however they cut it, is what a replay makes of it."""
+"""A replay equals the workers' state, however they divide the log into batches."""
 
 from __future__ import annotations
 

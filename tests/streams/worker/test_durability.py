@@ -137,7 +137,7 @@ class Agent(ABC):
 
     @cached_property
     def prefixes(self) -> dict[TP, list[Outcome]]:
-        """What is to be durable after the first n records of a source partition, for every n."""
+        """State to be durable after the first n records of a source partition, for every n."""
         return {tp: self._prefixes(tp) for tp in self.tps}
 
     def _prefixes(self, tp: TP) -> list[Outcome]:
@@ -249,7 +249,7 @@ class Experiments(Agent):
 
 
 class Laws:
-    """What holds whenever records are acknowledged, by what is durable then."""
+    """Invariants of durable state whenever records are acknowledged."""
 
     def __init__(self, agent: Agent, log: MemoryBroker) -> None:
         self._agent = agent
@@ -394,7 +394,7 @@ class Stream:
 
 
 class Installation:
-    """What outlives the worker processes, which run one after another.
+    """Durable state across worker processes, which run one after another.
 
     Args:
         agent: What they do.

@@ -1,4 +1,4 @@
-"""What a record leads to fits its topic, or is refused as that record's outcome."""
+"""Results of a record fit their topic, or are refused as that record's outcome."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ DEFINITION: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Record:
-    """What a stage reads of aiokafka's record."""
+    """Fields that a stage reads of aiokafka's record."""
 
     offset: int
     value: bytes

@@ -1,4 +1,4 @@
-"""How far a worker may read, by what the log says of generations."""
+"""Read limits of a worker, by the generations in the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the time work may take that others must not wait for."""
+"""Time budgets of work that must not delay other work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a partition processor does besides the usual steps: gaps, rebalances, failures, the end.
+"""Partition processors in gaps, rebalances, failures, and at the end.
 
 The order of the steps, and interruptions between them, are in `test_durability`.
 """

@@ -1,4 +1,4 @@
-"""Who decides: the active generation, on what it knows and on what was logged before it."""
+"""Decisions of the active generation, on its state and on what was logged before it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PARTITION, EXPERIMENT = 0, 7
 
 @dataclass
 class GenerationFollower:
-    """What a worker knows of generations."""
+    """Generations as a worker knows them."""
 
     is_active: bool = True
     generation: int = 2

@@ -1,4 +1,4 @@
-"""What a tally stage makes of records, and what of them cannot be used."""
+"""Tally stage: folding of records, and refusal of unusable ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLANS = {
 
 @dataclass(frozen=True)
 class Record:
-    """What a stage reads of aiokafka's record."""
+    """Fields that a stage reads of aiokafka's record."""
 
     offset: int
     value: bytes

@@ -150,7 +150,7 @@ class Installation:
 
     @property
     def is_committed(self) -> bool:
-        """Whether all that was sent is committed."""
+        """Whether everything that was sent is committed."""
         ends = {tp: self.broker.end(tp) for tp in self.tps(0, 1)}
         return all(self.broker.committed.get(tp, 0) == end for tp, end in ends.items())
 

@@ -15,7 +15,7 @@ from streams.worker.transport import FetchBatch, before, joined, split
 
 @dataclass(frozen=True)
 class Record:
-    """What the transport reads of aiokafka's record."""
+    """Fields that the transport reads of aiokafka's record."""
 
     offset: int
     value: bytes | None

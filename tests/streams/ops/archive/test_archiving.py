@@ -1,4 +1,4 @@
-"""What a run adds to an archive, whatever the log, the clock of producers and crashes do."""
+"""Runs of archiving, under any log, producer clocks and crashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether contextual policies learn what a policy without a context cannot know."""
+"""Contextual policies learn what a policy without a context cannot know."""
 
 import numpy as np
 import pytest
