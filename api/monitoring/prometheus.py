@@ -56,32 +56,34 @@ class MetricsCollector:
 
     def _traffic(self) -> Iterator[Metric]:
         assignments = CounterMetricFamily(
-            "experiment_assignments", "Answered assignments by reason.", labels=["reason"]
+            "experiment_assignments", "Assignments by reason.", labels=["reason"]
         )
         for reason, count in self.assignments.answered.items():
             assignments.add_metric([reason], count)
         yield assignments
         yield CounterMetricFamily(
-            "experiment_observations", "Observations taken.", self.observations.accepted
+            "experiment_observations", "Accepted observations.", self.observations.accepted
         )
         yield CounterMetricFamily(
             "experiment_sticky_unavailable",
-            "Assignments decided by the hash because Redis did not answer.",
+            "Assignments made by the hash because Redis did not answer.",
             self.sticky.unavailable,
         )
-        errors = CounterMetricFamily("experiment_errors", "Error answers by code.", labels=["code"])
+        errors = CounterMetricFamily(
+            "experiment_errors", "Error responses by code.", labels=["code"]
+        )
         for code, count in self.requests.errors.items():
             errors.add_metric([code], count)
         yield errors
         for name, help_text, histogram in (
             (
                 "experiment_assignment_latency_seconds",
-                "Time to answer an assignment.",
+                "Duration of an assignment request.",
                 self.requests.latency["assign"],
             ),
             (
                 "experiment_observation_latency_seconds",
-                "Time to take observations so that they survive.",
+                "Duration of an observation request, until the observations are durable.",
                 self.requests.latency["observe"],
             ),
         ):
@@ -95,20 +97,22 @@ class MetricsCollector:
             statuses.add_metric([status], count)
         yield statuses
         yield CounterMetricFamily(
-            "experiment_conclusions", "Conclusions seen.", self.follower.experiments.conclusions
+            "experiment_conclusions",
+            "Conclusions of experiments.",
+            self.follower.experiments.conclusions,
         )
         confidences = Histogram(CONFIDENCE_BOUNDS)
         for confidence in self.follower.experiments.winner_confidences:
             confidences.add(confidence)
         yield HistogramMetricFamily(
             "experiment_winner_confidence",
-            "Confidence of the experiments that were concluded with a winner.",
+            "Confidence at the conclusion of experiments with a winner.",
             confidences.buckets(),
             confidences.sum,
         )
         leaders = GaugeMetricFamily(
             "experiment_leader_confidence",
-            "Probability of the leading variant of a running experiment to be the best.",
+            "Probability that the leading variant of a running experiment is the best.",
             labels=["experiment"],
         )
         for snapshot in self.follower.experiments.all():
@@ -120,7 +124,7 @@ class MetricsCollector:
         age_s = self.follower.age_s
         yield GaugeMetricFamily(
             "experiment_redis_age_seconds",
-            "Time since Redis was last heard; +Inf before the first time.",
+            "Time since the last answer of Redis; +Inf before the first.",
             float("inf") if age_s is None else age_s,
         )
         newest_ms = max((found.as_of_ms for found in self.follower.experiments.all()), default=0)
@@ -132,11 +136,13 @@ class MetricsCollector:
 
     def _delivery(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
-            "experiment_queue_depth", "Rows that wait for the next write.", self.outbox.queued
+            "experiment_queue_depth",
+            "Rows that wait for the next write to the spool.",
+            self.outbox.queued,
         )
         yield GaugeMetricFamily(
             "experiment_in_flight_records",
-            "Records handed to Kafka and not acknowledged.",
+            "Records sent to Kafka and not yet acknowledged.",
             self.delivery.depth,
         )
         if self.delivery.skew_ms is not None:
@@ -147,21 +153,23 @@ class MetricsCollector:
             )
         yield CounterMetricFamily(
             "experiment_clock_refusals",
-            "Records that Kafka refused for times ahead of its clock; they are sent again.",
+            "Records refused because their times are ahead of Kafka's clock; they are sent again.",
             self.delivery.clock_refusals,
         )
-        yield GaugeMetricFamily("experiment_spool_bytes", "Bytes spooled.", self.spool.size_bytes)
         yield GaugeMetricFamily(
-            "experiment_spool_max_bytes", "Most bytes the spool may hold.", self.spool.max_bytes
+            "experiment_spool_bytes", "Size of the spool.", self.spool.size_bytes
+        )
+        yield GaugeMetricFamily(
+            "experiment_spool_max_bytes", "Size limit of the spool.", self.spool.max_bytes
         )
         yield CounterMetricFamily(
             "experiment_acknowledged_records",
-            "Records Kafka has acknowledged.",
+            "Records acknowledged by Kafka.",
             self.delivery.acknowledged,
         )
         yield CounterMetricFamily(
             "experiment_delivery_failures",
-            "Records Kafka refused, and that are sent again.",
+            "Records refused by Kafka; they are sent again.",
             self.delivery.failed,
         )
 

@@ -1,4 +1,4 @@
-"""What a changing environment costs, with all units alike and with their times told apart."""
+"""Cost of a changing environment, with all units alike and with their times distinguished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one evaluation costs: the benchmarks that measure it, as rows."""
+"""Cost of one evaluation: the benchmarks that measure it, as rows."""
 
 from __future__ import annotations
 

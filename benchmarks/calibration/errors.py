@@ -1,4 +1,4 @@
-"""How often a rule ever errs, and its sequence ever misses, under many looks."""
+"""Frequency of errors of a rule, and of misses of its sequence, under many looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What giving up a planned lift saves, and what it costs."""
+"""Savings and costs of giving up a planned lift."""
 
 from __future__ import annotations
 

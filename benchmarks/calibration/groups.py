@@ -1,4 +1,4 @@
-"""Everything that is calibrated, in the order of the page."""
+"""All groups of calibration rows, in the order of the page."""
 
 from __future__ import annotations
 

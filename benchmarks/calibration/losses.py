@@ -1,4 +1,4 @@
-"""What a policy loses, through the code that tallies and allocates."""
+"""Regret of policies, through the code that tallies and allocates."""
 
 from __future__ import annotations
 

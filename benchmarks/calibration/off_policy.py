@@ -1,4 +1,4 @@
-"""How often the intervals of off-policy evaluation cover."""
+"""Coverage of the intervals of off-policy evaluation."""
 
 from __future__ import annotations
 

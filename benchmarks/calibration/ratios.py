@@ -1,4 +1,4 @@
-"""How often the test of the sample ratio alarms."""
+"""Alarm rates of the test of the sample ratio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a row has measured, how sure that makes us, and whether it agrees with what is claimed."""
+"""Measurements of a row, their confidence, and their agreement with the claim."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Measure = Proportion | Mean
 
 
 class Verdict(StrEnum):
-    """What a measurement says of a claim."""
+    """Verdict of a measurement on a claim."""
 
     HOLDS = "holds"
     """The whole confidence interval is within it."""
@@ -55,7 +55,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is promised of a measure.
+    """Claimed bound of a measure.
 
     Attributes:
         measure: Its name.
@@ -81,7 +81,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a row has measured.
+    """Measurements of a row.
 
     Attributes:
         repetitions: Number of repetitions.

@@ -17,7 +17,7 @@ _POINTS = 40
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of a row is run.
+    """Size at which a row is run.
 
     Attributes:
         repetitions: Experiments or runs, >= 1.

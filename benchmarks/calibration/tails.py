@@ -1,4 +1,4 @@
-"""How often amounts of unlike shapes are taken for a difference of their means."""
+"""False differences of means between amounts of unlike shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often the better variant is found, and how soon."""
+"""Power and speed of finding the better variant."""
 
 from __future__ import annotations
 

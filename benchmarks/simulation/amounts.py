@@ -20,7 +20,7 @@ class Amounts(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What it is called in a table."""
+        """Name in a table."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is claimed of the stopping rules, as settings of the simulation."""
+"""Claims about the stopping rules, as settings of the simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often the test of the sample ratio alarms, with and without cause."""
+"""Alarm rates of the test of the sample ratio, with and without cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streams.stats.sequential.sample_ratio import (
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """What the test said in many experiments.
+    """Results of the test in many experiments.
 
     Attributes:
         raised: Experiments in which the p-value was ever at most alpha.

@@ -1,4 +1,4 @@
-"""How often something happened in a simulation, and how sure that makes us."""
+"""Proportion of an outcome in a simulation, with its confidence interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy loses against who knows the best variant: clicks, over many simulated runs.
+"""Regret of a policy against the best variant: clicks, over many simulated runs.
 
 A run goes through the code that runs in production: tallies of integers become arms, arms become
 integer weights, and a draw of 64 bits held against them chooses the variant. Only the clicks are
@@ -69,8 +69,8 @@ class Instance:
 LOW_CLICK_RATES = Instance(
     "ten arms, low click rates", (0.1, 0.05, 0.05, 0.05, 0.02, 0.02, 0.02, 0.01, 0.01, 0.01)
 )
-"""What ads look like: the scenario of ten arms with low rewards in Garivier and Cappé (2011),
-section 6.2, and in most papers since; its horizon is 20,000 units."""
+"""Typical click rates of ads: the scenario of ten arms with low rewards in Garivier and Cappé
+(2011), section 6.2, and in most papers since; its horizon is 20,000 units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ CASES = (
         EpsilonGreedy(decay=True, decay_units=50.0, min_allocation=0.0),
     ),
 )
-"""What the table of `LOW_CLICK_RATES` compares. A posterior takes a millisecond, so Thompson is not
+"""Policies in the table of `LOW_CLICK_RATES`. A posterior takes a millisecond, so Thompson is not
 asked at every unit; that this costs nothing is a row of the table."""
 
 

@@ -1,4 +1,4 @@
-"""How often the stopping rules err, and how soon they end: counted, through the code that decides.
+"""Errors and stopping times of the stopping rules, through the code that decides.
 
 Every experiment is looked at after every interval. A rule names a variant once the confidence
 sequences of its advantage over all others lie above 0, each at the error `pairwise_error`; whoever
@@ -79,7 +79,7 @@ class Rule:
 
     @property
     def readings(self) -> Readings:
-        """How every comparison is read."""
+        """Readings of every comparison."""
         if self.plan is None:
             return UNPLANNED
         information = self.plan.information(MetricKind.BINARY, Direction.INCREASE)
@@ -89,7 +89,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a rule did in many experiments.
+    """Decisions of a rule in many experiments.
 
     Attributes:
         named: Experiments in which it ever named a variant.
@@ -118,7 +118,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """What a rule said in each of many experiments; all shapes are (repetitions,).
+    """Decision of a rule in each of many experiments; all shapes are (repetitions,).
 
     Attributes:
         named: Index of the variant that was named first; -1 for none.
@@ -227,7 +227,7 @@ def happened_by(first: NDArray[np.intp], looks: int) -> tuple[int, ...]:
 
 @dataclass(slots=True, eq=False)
 class _Sums:
-    """What the tallies hold of every experiment and variant.
+    """Tallies of every experiment and variant.
 
     The sums of weights, of a beside b at [:, a, b], have the shape (repetitions, n_arms, n_arms),
     or 1 at last where all pairs have the same; the others have the shape (repetitions, n_arms).

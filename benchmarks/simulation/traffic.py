@@ -25,7 +25,7 @@ _LEAST_PROBABILITY = 1e-9  # of a challenger, so that there always is one
 
 
 class Weights(StrEnum):
-    """How the traffic is shared."""
+    """Allocation of the traffic."""
 
     EVEN = "even"
     THOMPSON = "thompson"
@@ -39,7 +39,7 @@ class Weights(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What arrives, and who gets it.
+    """Arriving units and their variants.
 
     Attributes:
         rates: Success rate of each variant, in (0, 1).
@@ -70,7 +70,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrivals:
-    """What one interval between two looks brought.
+    """Units and values of one interval between two looks.
 
     Attributes:
         shares: Shares during it; shape (repetitions, n_arms).

@@ -38,7 +38,7 @@ class ImpressionPublisher(Publisher):
         topic: The topic of impressions, with the prefix of the installation.
         batch_size: Impressions of a record at most, >= 1.
         queue_timeout_s: How long a full queue may stay full, in seconds.
-        metadata_timeout_s: How long Kafka may take to tell the topic's partitions, in seconds.
+        metadata_timeout_s: Time limit for Kafka to return the topic's partitions, in seconds.
 
     Raises:
         DependencyError: Kafka does not answer, or has no such topic.

@@ -21,7 +21,7 @@ DELIVERY: KafkaConfig = {
     "compression.type": "lz4",
     # A fetch of 20 ms of records costs the broker and the worker little more than that of one.
     "linger.ms": 20,
-    # Java's partitioner: whoever produces, one key goes to one partition.
+    # Java's partitioner: one key goes to one partition, independent of the producer.
     "partitioner": "murmur2_random",
 }
 
@@ -60,7 +60,7 @@ class Outbox:
     ) -> None:
         chosen: KafkaConfig = {"bootstrap.servers": kafka} if isinstance(kafka, str) else kafka
         self.topic = topic
-        # A topic that a broker makes by itself has not the settings that counts need.
+        # A topic that a broker creates automatically lacks the settings that exact counts need.
         made = {"allow.auto.create.topics": False}
         self._producer = RenewableProducer({**made, **chosen, **DELIVERY})
         self._queue_timeout_s = queue_timeout_s
@@ -117,7 +117,7 @@ class Outbox:
         deadline = time.monotonic() + self._queue_timeout_s
         place = CHOSEN_BY_KEY if partition is None else partition
         while True:
-            # What was delivered meanwhile makes room, and what failed is told.
+            # What was delivered meanwhile makes room, and what failed is reported.
             self._producer.poll(0)
             self._raise_failures()
             try:

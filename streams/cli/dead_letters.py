@@ -188,7 +188,7 @@ def letters_table(found: list[Found]) -> Table:
     table = table_of("written", "place", "code", ">events")
     for column in table.columns[1:3]:  # they are copied from here, so nothing of them may be cut
         column.no_wrap, column.overflow = False, "fold"
-    # Told only as far as there is room: `show` has all of it.
+    # Shortened to the available width: `show` prints all of it.
     table.add_column("message", no_wrap=True, overflow="ellipsis", ratio=1)
     table.expand = True
     for each in found:

@@ -80,7 +80,7 @@ def connected(api: str, api_key: str | None) -> Iterator[ExperimentClient]:
     """Yield a client of the API at `api`.
 
     Raises:
-        DependencyError: nobody answers there, or the API cannot serve the request now.
+        DependencyError: no server answers there, or the API cannot serve the request now.
         ConfigurationError: `api` is not an address.
     """
     _address(api)

@@ -19,7 +19,7 @@ would count again: that takes more than a thousand newer processes within the li
 
 MAX_GAPS = 256
 """Gaps remembered per sender. Beyond, the oldest is given up: a batch that arrives in it after all
-is refused (`SEQUENCE_WINDOW_PASSED`), since nothing tells it from a duplicate."""
+is refused (`SEQUENCE_WINDOW_PASSED`), since it cannot be distinguished from a duplicate."""
 
 MAX_GAPS_OF_ALL = 16_384
 """Gaps remembered of all senders, so that the progress record stays below 300 kB. Beyond, the
@@ -33,7 +33,7 @@ _GAP = struct.Struct(">QQ")
 
 
 class SequenceGuard:
-    """Tells new batches from repeated ones. Equal guards decide alike for ever."""
+    """Detector of repeated batches. Equal guards decide alike for ever."""
 
     __slots__ = ("_gaps", "_senders")
 
@@ -151,7 +151,7 @@ class _Sender:
         if sequence < self.floor:
             raise EventError(
                 "SEQUENCE_WINDOW_PASSED",
-                f"sequence == {sequence}, must be >= {self.floor} to be told from a duplicate",
+                f"sequence == {sequence}, must be >= {self.floor}: an older one may be repeated",
                 "sequence",
             )
         index = bisect_right(self.gaps, sequence, key=lambda gap: gap[0]) - 1

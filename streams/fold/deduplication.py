@@ -320,7 +320,7 @@ class DeduplicationWindow:
         ]
 
     def discard_changes(self) -> None:
-        """Give out nothing of what changed since the last `take`: nobody will restore it."""
+        """Discard the changes since the last `take`: they will not be restored."""
         for bucket in (*self._buckets.values(), self._marks):
             bucket.changed = {}
         self._obsolete.clear()
@@ -359,13 +359,13 @@ class DeduplicationWindow:
         self._first = min(self._buckets, default=NO_DEADLINE)
 
     def _open(self, deadline: int, time_ms: int) -> _Bucket:
-        """Return a new bucket, whose first assignment also tells that its time has come."""
+        """Return a new bucket; its first assignment also advances the clock."""
         if deadline <= self.horizon:
             is_evicted = deadline <= (self.marked(_EVICTED) or -1)
             raise (WindowFullError if is_evicted else EventError)(
                 "DEDUPLICATION_WINDOW_PASSED",
                 "the assignment is so old that its events are no longer remembered, "
-                "and this one cannot be told from a duplicate",
+                "and this one cannot be distinguished from a duplicate",
                 "assignmentId",
             )
         if self._size >= self._limit:

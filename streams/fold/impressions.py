@@ -41,7 +41,7 @@ class ImpressionFold(PartitionFold):
     Args:
         partition: The partition.
         limit: Entries that the window of one experiment keeps at most.
-        plan_of: Gives what is kept of every experiment; nothing besides sums unless told.
+        plan_of: Returns the measurement plan of an experiment; sums alone by default.
         only: The one experiment whose impressions are counted; None for all.
         listener: Called with what was counted.
     """

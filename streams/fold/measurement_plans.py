@@ -17,7 +17,7 @@ from streams.wire.commands import decode_command
 def take_plans(plans: dict[int, Plan], records: Iterable[LogRecord], codec: Codec) -> None:
     """Add the plans of the experiments that some commands create.
 
-    The first `create` that is accepted counts, as it does for whoever applies the commands. What
+    The first `create` that is accepted counts, as it does where commands are applied. What
     comes after it changes no plan, so it is not looked at.
 
     Args:

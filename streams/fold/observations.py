@@ -55,7 +55,7 @@ class ObservationFold(PartitionFold):
         partition: The partition.
         keyring: Verifies the receipts.
         limit: Entries that the window of one experiment keeps at most.
-        plan_of: Gives what is kept of every experiment; nothing besides sums unless told.
+        plan_of: Returns the measurement plan of an experiment; sums alone by default.
         partitions: Partitions of the topic, by which an observation is counted only where its
             receipt belongs; None to count it wherever it is.
         only: The one experiment whose observations are counted; None for all.

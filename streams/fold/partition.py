@@ -28,7 +28,7 @@ from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
 __all__ = ["Changes", "PartitionFold", "Progress", "Refusal", "Segment"]
 
 DEFAULT_LIMIT = 1_000_000
-"""Entries that a window of one experiment and partition keeps at most, unless told otherwise."""
+"""Entries that a window of one experiment and partition keeps at most, by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class PartitionFold:
     Args:
         partition: The partition.
         limit: Entries that the window of one experiment keeps at most.
-        plan_of: Gives what is kept of every experiment; nothing besides sums unless told.
+        plan_of: Returns the measurement plan of an experiment; sums alone by default.
 
     Attributes:
         last_offset: Last offset folded; -1 for none.
@@ -246,9 +246,9 @@ class PartitionFold:
         return [cell for _, ledger in sorted(touched.items()) if (cell := ledger.builder.freeze())]
 
     def discard_window_changes(self) -> None:
-        """Forget what `take_changes` would have written of windows; then nobody can restore them.
+        """Forget what `take_changes` would have written of windows, which then cannot be restored.
 
-        Where nobody wants to, this keeps the memory of what changed as small as a batch.
+        Where they need not be, this limits the memory for changes to that of a batch.
         """
         for ledger in self._touched.values():
             ledger.window.discard_changes()

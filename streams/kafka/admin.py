@@ -122,7 +122,7 @@ def _unanswered(
             answer.result()
         except KafkaException as error:
             if is_denied(error.args[0]):
-                continue  # whoever may create and not read knows as much as it can
+                continue  # with the right to create but not to describe, no more can be known
             unseen.add(place.topic)
     return sorted(unseen)
 

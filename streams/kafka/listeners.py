@@ -18,7 +18,7 @@ _MAX_ANSWER_BYTES = 4096
 
 
 def speaks_tls(address: str) -> bool | None:
-    """Return whether a listener answers a TLS handshake; None if nobody answers there at all."""
+    """Return whether a listener answers a TLS handshake; None if nothing answers."""
     plain = _connected(address)
     if plain is None:
         return None
@@ -86,5 +86,5 @@ def _host(address: str) -> str:
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # it is asked what it speaks, and told nothing
+    context.verify_mode = ssl.CERT_NONE  # only the protocol is probed, no secret is sent
     return context

@@ -41,7 +41,7 @@ class KafkaSecurity:
 
 
 class KafkaSettings(BaseSettings):
-    """Kafka's part of the settings, and what each kind of client is told of it."""
+    """Kafka's part of the settings, and the configuration of each kind of client from it."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
@@ -178,7 +178,7 @@ class KafkaSettings(BaseSettings):
         config: dict[str, str | int | float | bool] = {
             "bootstrap.servers": self.kafka_url,
             "security.protocol": self.security_protocol,
-            # A topic that a broker makes by itself has its defaults, and not what counts need.
+            # A topic that a broker creates has its defaults, not what exact counts need.
             "allow.auto.create.topics": False,
         }
         if self.security_protocol.startswith("SASL"):

@@ -206,7 +206,7 @@ def _reached(message: Message) -> int:
         KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
     }:
-        return 0  # librdkafka goes on by itself
+        return 0  # librdkafka retries
     raise KafkaException(error)
 
 

@@ -68,7 +68,7 @@ class Child:
         return process.pid if process is not None and process.returncode is None else None
 
     async def start(self) -> None:
-        """Start the program; `ready` tells when it answers.
+        """Start the program, and wait until `ready` returns.
 
         Raises:
             ChildFailedError: the program cannot be executed.
@@ -90,7 +90,7 @@ class Child:
             try:
                 self._process = await asyncio.shield(starting)
             except asyncio.CancelledError:
-                self._process = await starting  # or nobody could stop it
+                self._process = await starting  # or it could not be stopped
                 raise
             except OSError as error:
                 raise ChildFailedError(self.name, f"cannot start: {error}", self.tail()) from error
@@ -155,7 +155,7 @@ class Child:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port of `host` that nobody listened on a moment ago."""
+    """Return a port of `host` that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -34,10 +34,10 @@ class RunningStack:
         url: Where its API answers.
         port: Port of its API.
         pid: Process id of its supervisor.
-        started_at: When that process began, seconds since the epoch; tells it from a later
+        started_at: When that process began, seconds since the epoch; distinguishes it from a later
             process with the same id.
         directory: Its data directory.
-        settings: What its children were told, by setting name in lower case, without secrets.
+        settings: Settings of its children, by setting name in lower case, without secrets.
     """
 
     url: str

@@ -143,7 +143,7 @@ class Supervisor:
 
     async def _answers_ready(self) -> bool:
         for child in itertools.chain(*self._stages):
-            if child.pid is None:  # a start that fails is told at once, not tried again
+            if child.pid is None:  # a failing start is reported at once, not tried again
                 raise ChildFailedError(child.name, await child.ended(), child.tail())
         # Not through a proxy: the address is on this machine. Plain HTTP needs no certificates, and
         # loading them would take 40 ms of every look.

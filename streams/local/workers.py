@@ -28,13 +28,13 @@ def running_workers(
 ) -> Iterator[Future[None]]:
     """Run workers with these settings, and stop them in the end.
 
-    Yields what never ends by itself, and fails with a `ChildFailedError` when a worker cannot run
+    Yields a future that never completes; fails with a `ChildFailedError` when a worker cannot run
     at all. One that ends otherwise, as it does when Kafka fails it, is started again.
 
     Args:
         settings: Those of each worker.
         count: How many.
-        report: Told when a worker has ended, from another thread.
+        report: Called when a worker has ended, from another thread.
     """
     directory = settings.data_dir / f"generation-{settings.generation}"
     # A page of metrics would need a port for each.

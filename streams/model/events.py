@@ -30,7 +30,7 @@ class ImpressionGroup:
         allocation_versions: Version of the allocation that decided.
         assigned_at_ms: Time of the assignment.
         units: 64-bit unit hash, unsigned.
-        contexts: JSON of what the caller told about the request, and other ids of the unit
+        contexts: JSON of the request's attributes from the caller, and other ids of the unit
             (`ALIASES`); as long as the other columns, or empty when no impression has one.
         features: Features of the request that a contextual policy used, packed as in the receipt
             (see `streams.model.vectors`), empty where nothing was known; as long as the other

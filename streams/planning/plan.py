@@ -79,7 +79,7 @@ def simulated(
         horizon: Units after which each ends, >= 1.
         n_runs: How many, >= 1.
         seed: Seed, >= 0.
-        advance: Told how many have ended since the last call.
+        advance: Called with the number that have ended since the last call.
     """
     runs = []
     for number in range(n_runs):

@@ -15,7 +15,7 @@ class BayesianAB(BetaPolicy):
 
     Attributes:
         early_stopping_threshold: P(best) a winner must reach besides the significance threshold, in
-            [0.5, 1). By itself it does not bound the false winners of an experiment that is looked
+            [0.5, 1). Alone it does not bound the false winners of an experiment that is looked
             at again and again; the confidence sequences of the report do.
     """
 

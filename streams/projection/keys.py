@@ -97,7 +97,7 @@ class Keys:
 
     @property
     def projection(self) -> str:
-        """Mark that tells whether Redis still holds what was written."""
+        """Mark whose presence shows that Redis still holds what was written."""
         return self._own("projection")
 
     def snapshot(self, experiment_id: str) -> str:

@@ -204,7 +204,7 @@ class ProjectionWriter:
             await pipeline.execute()
 
     async def remove_snapshots(self) -> int:
-        """Remove the snapshots of a generation that nobody writes any more; return how many.
+        """Remove the snapshots of a generation that is no longer written; return how many.
 
         Raises:
             DependencyError: Redis does not answer; some may have been removed.

@@ -17,7 +17,7 @@ from streams.kafka.records import StoredRecord
 from streams.tallies.cell import Cell
 
 Advance = Callable[[int, int], None]
-"""Told how many offsets have been passed, and how many events were in their records."""
+"""Callback with the number of offsets passed, and of events in their records."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ def capture(
         partition: The partition.
         batches: All its records from the first on, cut anyhow.
         wanted: Experiments by the offset at which their cells are wanted.
-        advance: Told about every batch.
+        advance: Called for every batch.
     """
     fold = folding.new_fold(partition)
     captured = CellsAtOffsets()

@@ -65,7 +65,7 @@ class Inputs:
 
     @property
     def key_ids(self) -> tuple[int, ...]:
-        """Ids of the receipt keys; the keys themselves are nobody's business."""
+        """Ids of the receipt keys, without the secrets."""
         return Keyring.parse(self.receipt_keys).ids
 
     @contextmanager
@@ -183,7 +183,7 @@ def side_by_side(
         inputs: What is folded with.
         parts: The partitions.
         processes: How many at a time; with 1 it is done in this process.
-        progress: Told how many offsets have been passed and how many events folded, since the
+        progress: Called with the numbers of offsets passed and of events folded, since the
             last call.
 
     Raises:

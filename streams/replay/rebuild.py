@@ -42,7 +42,7 @@ class GenerationError(EngineError):
 
     `GENERATION_UNKNOWN`, `GENERATION_DROPPED`: there is none of this number.
     `GENERATION_SERVED`: readers get it.
-    `GENERATION_WITHOUT_WORKERS`: nobody would go on with it.
+    `GENERATION_WITHOUT_WORKERS`: no worker would continue it.
     `GENERATION_HAS_WORKERS`: somebody still makes it.
     `GENERATION_BEHIND`: it lacks what the active one has.
     `GENERATION_DIFFERENT`: it is not what the log gives.
@@ -133,7 +133,7 @@ def catch_up(
         settings: The installation.
         generation: Which.
         timeout_s: Longest time without a further record; None for any.
-        advance: Told how many records are folded, and of how many.
+        advance: Called with the number of folded records and the total.
 
     Raises:
         GenerationError: there was none for so long, or all are folded and Redis does not have it.
@@ -344,8 +344,8 @@ def _await_pointer(settings: Settings, generation: int, timeout_s: float) -> Non
         if time.monotonic() > deadline:
             raise DependencyError(
                 "redis",
-                f"generation {generation} is active by the log, and no worker has told Redis in "
-                f"{timeout_s:.0f} s; one will as soon as it lives and reaches both",
+                f"generation {generation} is active by the log, and no worker has written that to "
+                f"Redis in {timeout_s:.0f} s; one will as soon as it runs and reaches both",
             )
         time.sleep(LOOK_S)
 

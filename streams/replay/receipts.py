@@ -76,7 +76,7 @@ class ReceiptLog:
                         if len(chunk) >= CHUNK:
                             yield chunk
                             chunk = {}
-                    # Also if it is empty: whoever reads shows from time to time that it lives.
+                    # Also if it is empty: the caller renews its lease from time to time.
                     yield chunk
                     chunk = {}
                 self._ends[partition] = max(begin, span.end)

@@ -55,10 +55,10 @@ def unit_log(
         experiment: The experiment.
         metric: The metric.
         processes: How many partitions are folded at a time.
-        watcher: Is told how it goes on.
+        watcher: Receives the progress.
 
     Raises:
-        InputError: nobody was assigned by then (`NO_UNITS`), no unit has a value of the metric and
+        InputError: no unit was assigned by then (`NO_UNITS`), no unit has a value of the metric and
             the experiment does not declare it (`UNKNOWN_METRIC`), or it is a ratio
             (`RATIO_METRIC`).
         LogError: the log no longer begins at its beginning.
@@ -86,7 +86,7 @@ def unit_log(
         [noted for noted in by_partition if isinstance(noted, Values)],
     )
     if not log.n_units:
-        raise InputError("NO_UNITS", f"{experiment.id} has assigned nobody by then", "until")
+        raise InputError("NO_UNITS", f"{experiment.id} has assigned no unit by then", "until")
     log = replace(log, cap=plan.caps.get(metric), floor=plan.floors.get(metric))
     spec = config.spec(metric)
     components = {part for each in config.metrics.values() for part in each.components or ()}

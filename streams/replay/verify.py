@@ -18,7 +18,7 @@ from streams.tallies.cell import Source
 
 
 class Watcher:
-    """Is told how a replay goes on; does nothing by itself."""
+    """Observer of a replay's progress; this one ignores it."""
 
     def begin(self, offsets: int) -> None:
         """Take note that so many offsets are to be folded."""
@@ -49,7 +49,7 @@ def verify(
             another one the action last logged need not be the one it recommends.
         experiments: Those to compare; none for all.
         processes: How many partitions are folded at a time.
-        watcher: Is told how it goes on.
+        watcher: Receives the progress.
 
     Raises:
         LogError: the log lacks records that the live values are made of.

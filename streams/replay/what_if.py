@@ -165,7 +165,7 @@ def what_if(
         number: The experiment.
         assumptions: What should have been otherwise.
         processes: How many partitions are folded at a time.
-        watcher: Is told how it goes on.
+        watcher: Receives the progress.
 
     Raises:
         ExperimentNotFoundError: it had not been created by then.

@@ -1,4 +1,4 @@
-"""How units count in a comparison of variants."""
+"""Weighting of units in a comparison of variants."""
 
 from __future__ import annotations
 

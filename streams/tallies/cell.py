@@ -1,10 +1,10 @@
 """Tallies: integers that are only ever added.
 
-Every unit counts by itself, with the weight w = 1 / propensity, and, in the comparison of its
+Every unit counts separately, with the weight w = 1 / propensity, and, in the comparison of its
 variant with each other one, with the *overlap weight* v of the pair, for which the weights of all
 variants at its assignment must be known (`streams.model.variant_weights`).
 
-A *cell* holds what one source partition has told about one experiment, and the offset up to which
+A *cell* holds the tally of one experiment from one source partition, and the offset up to which
 it has done so. The newest cells of all partitions, added up, are the *tally* of the experiment.
 `join` keeps the newer of two cells and `merge` joins and adds, so lost, doubled or reordered cells
 do no harm: a join-semilattice under a commutative monoid.
@@ -211,7 +211,7 @@ class Cell:
         last_at_ms: Time of the newest event in it.
         duplicates: Observations not counted because they had been counted before.
         variants: Tally of every variant seen, by index, in order of the indices.
-        unremembered: Events not counted because the memory was too small to tell them from
+        unremembered: Events not counted because the memory was too small to distinguish them from
             duplicates.
         crossed_units: Units assigned to more than one variant.
         most_events: Observations of the unit that has most of one metric, where it has several.

@@ -1,4 +1,4 @@
-"""Codec of `observation` and `observation_batch`, and of JSON, told apart by the first byte."""
+"""Codec of `observation` and `observation_batch`, and of JSON, distinguished by the first byte."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def check_size(value: bytes | None, limit: int = EVENT_BYTES) -> None:
     """Refuse a value that is larger than any uncompressed record of its topic, before decoding.
 
     A broker bounds what it stores, and that may be compressed a thousand times. Producers bound a
-    record before they compress it, at 1 MB unless told otherwise, and ours do.
+    record before they compress it, at 1 MB by default, and ours do.
 
     Raises:
         EventError: the value is larger (`RECORD_TOO_LARGE`).

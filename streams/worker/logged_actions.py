@@ -38,6 +38,6 @@ class LoggedActions:
 
     def _take(self, records: Sequence[StoredRecord], codec: Codec) -> None:
         for record in records:
-            with suppress(EventError, ValueError):  # a command, or what nobody can read
+            with suppress(EventError, ValueError):  # a command, or an unreadable record
                 decision = decode_decision(record.value, codec)
                 self._actions[decision.experiment] = RecommendedAction(decision.kind)

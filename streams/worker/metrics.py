@@ -7,7 +7,11 @@ from prometheus_client import Counter, Gauge, Histogram
 _PREFIX = "experiment_engine_"
 
 RECORDS = Counter(f"{_PREFIX}records", "Kafka records made durable.", ["topic"])
-EVENTS = Counter(f"{_PREFIX}events", "Impressions, observations, cells or commands.", ["topic"])
+EVENTS = Counter(
+    f"{_PREFIX}events",
+    "Events in durable records: impressions, observations, cells or commands.",
+    ["topic"],
+)
 BATCHES = Counter(f"{_PREFIX}batches", "Batches made durable.", ["topic"])
 BATCH_SECONDS = Histogram(
     f"{_PREFIX}batch_seconds",
@@ -15,31 +19,37 @@ BATCH_SECONDS = Histogram(
     ["topic"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
-LAG = Gauge(f"{_PREFIX}lag_records", "Records a partition is behind.", ["topic", "partition"])
-LOG_GAPS = Counter(f"{_PREFIX}log_gaps", "Offsets that the log skipped.", ["topic"])
-DEAD_LETTERS = Counter(f"{_PREFIX}dead_letters", "Events that could not be used.", ["code"])
+LAG = Gauge(f"{_PREFIX}lag_records", "Records that wait in a partition.", ["topic", "partition"])
+LOG_GAPS = Counter(
+    f"{_PREFIX}log_gaps", "Offsets missing from the log of a source topic.", ["topic"]
+)
+DEAD_LETTERS = Counter(
+    f"{_PREFIX}dead_letters",
+    "Malformed or refused events, sent to the dead-letter topic.",
+    ["code"],
+)
 DUPLICATE_BATCHES = Counter(
     f"{_PREFIX}duplicate_batches",
-    "Batches of an API that were passed by, since their sequences had been seen.",
+    "Batches that were skipped because their sequence number had been seen.",
     ["topic"],
 )
 MISPLACED = Counter(
     f"{_PREFIX}misplaced_observations",
-    "Observations read in another partition than their receipt belongs into, and moved there.",
+    "Observations read from a wrong partition and forwarded to that of their receipt.",
 )
-DUPLICATES = Counter(f"{_PREFIX}duplicates", "Repeated events that were not counted.", ["topic"])
-RECOVERY_SECONDS = Gauge(f"{_PREFIX}recovery_seconds", "Time the last recovery took.")
+DUPLICATES = Counter(f"{_PREFIX}duplicates", "Duplicate events, not counted.", ["topic"])
+RECOVERY_SECONDS = Gauge(f"{_PREFIX}recovery_seconds", "Duration of the last recovery.")
 RECOVERED_RECORDS = Gauge(
-    f"{_PREFIX}recovered_records", "Changelog records that the last or running recovery has read."
+    f"{_PREFIX}recovered_records", "Changelog records read by the last or the running recovery."
 )
 RECOVERY_REMAINING = Gauge(
     f"{_PREFIX}recovery_remaining_records",
-    "Changelog offsets that the running recovery has not read, every 10 seconds; 0 without one.",
+    "Changelog offsets left to the running recovery, updated every 10 seconds; 0 without one.",
 )
-EVALUATIONS = Counter(f"{_PREFIX}evaluations", "Experiments evaluated.")
+EVALUATIONS = Counter(f"{_PREFIX}evaluations", "Evaluations of experiments.")
 EVALUATION_FAILURES = Counter(
     f"{_PREFIX}evaluation_failures",
-    "Evaluations that failed by an error of the engine; the experiment keeps its last snapshot.",
+    "Evaluations that failed by an internal error; the experiment keeps its last snapshot.",
 )
 EVALUATIONS_FAILING = Gauge(
     f"{_PREFIX}evaluations_failing",
@@ -47,27 +57,29 @@ EVALUATIONS_FAILING = Gauge(
 )
 EVALUATION_SECONDS = Histogram(
     f"{_PREFIX}evaluation_seconds",
-    "Posteriors, tests and allocation of one experiment.",
+    "Duration of one evaluation: posteriors, tests and allocation of an experiment.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
 )
 EVALUATIONS_WAITING = Gauge(
     f"{_PREFIX}evaluations_waiting",
-    "Changed experiments that the last step left to the next, for want of time.",
+    "Changed experiments whose evaluation was deferred because the time budget was spent.",
 )
 CELLS_WAITING = Gauge(
     f"{_PREFIX}cells_waiting",
-    "Cells of a newer release that are kept until a worker that can read them has the partition.",
+    "Cells written by a newer release, kept for a worker that can read them.",
 )
-PROJECTIONS = Counter(f"{_PREFIX}projections", "Snapshots and answers written to Redis.")
-PROJECTION_FAILURES = Counter(f"{_PREFIX}projection_failures", "Attempts that Redis refused.")
-PROJECTIONS_PENDING = Gauge(f"{_PREFIX}projections_pending", "What Redis does not have yet.")
+PROJECTIONS = Counter(f"{_PREFIX}projections", "Snapshots and command results written to Redis.")
+PROJECTION_FAILURES = Counter(f"{_PREFIX}projection_failures", "Failed writes to Redis.")
+PROJECTIONS_PENDING = Gauge(
+    f"{_PREFIX}projections_pending", "Snapshots and command results not yet written to Redis."
+)
 
 LOOP_LAG = Gauge(
     "experiment_engine_event_loop_lag_seconds",
     "Longest delay of a timer of the event loop within the last minute.",
 )
 RECEIPT_REBUILDS = Counter(
-    f"{_PREFIX}receipt_rebuilds", "Times the first receipts in Redis were rebuilt from the log."
+    f"{_PREFIX}receipt_rebuilds", "Rebuilds of the first receipts in Redis from the log."
 )
 LAST_PROJECTION = Gauge(
     f"{_PREFIX}last_projection_timestamp_seconds", "Time of the last write to Redis, Unix seconds."

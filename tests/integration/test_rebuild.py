@@ -190,7 +190,7 @@ async def test_a_generation_is_built_and_served_while_assignments_go_on(
                 assert (await http.post(f"/experiments/{name}/resume")).status_code == 200
                 before = traffic.assigned
                 await asyncio.to_thread(until, lambda: traffic.assigned > before)
-                traffic.failures.clear()  # paused, it assigned nobody
+                traffic.failures.clear()  # paused, it assigned no unit
                 await asyncio.sleep(0.5)
                 assert not traffic.failures
             # The workers have ended with the command. Others go on, and find all that was sent.

@@ -136,7 +136,7 @@ def _learned(asked: Asked, found: Evaluation) -> str:
     if not asked.is_own_run:
         return (
             "The policy knew at every moment what this log knew: of a variant that was rarely "
-            "assigned little, so it went on asking for it. With --run it learns by itself."
+            "assigned little, so it went on asking for it. With --run it learns on its own."
         )
     lacking = (
         ""
@@ -193,7 +193,7 @@ def _verdict(found: Evaluation, metric: str) -> str:
     """Return what a product manager takes away."""
     gain, units = found.gain, found.n_units
     if not gain.is_known:
-        return "One unit tells nothing."
+        return "One unit is not enough for an estimate."
     change = _change(found.dr.value, found.earned.value)
     sentence = (
         f"It would have earned {found.dr.value * units:,.0f} {metric} instead of "
@@ -204,15 +204,15 @@ def _verdict(found: Evaluation, metric: str) -> str:
         return f"{sentence}: it is better."
     if gain.upper < 0.0:
         return f"{sentence}: it is worse."
-    return f"{sentence}: this log cannot tell them apart."
+    return f"{sentence}: this log shows no difference."
 
 
 def _trust(found: Evaluation) -> str:
     """Return how far the weights carry, and what is wrong with them if something is."""
     known = found.diagnostics
-    told = f"Tells as much as {known.effective_units:,.0f} units of the policy's own"
+    size = f"Effective sample size: {known.effective_units:,.0f} units"
     weights = f"largest weight {known.largest_weight:.3g}, mean {known.mean_weight.value:.3f}"
-    lines = [f"{told}; {weights}."]
+    lines = [f"{size}; {weights}."]
     if known.effective_units < FEW_EFFECTIVE_UNITS:
         lines.append(
             f"Fewer than {FEW_EFFECTIVE_UNITS:g} such units: do not believe the intervals."

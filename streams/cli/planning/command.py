@@ -1,4 +1,4 @@
-"""`experiment plan`: how many units, and days, an experiment needs before it can tell something."""
+"""`experiment plan`: units and days that an experiment needs to detect a lift."""
 
 from __future__ import annotations
 

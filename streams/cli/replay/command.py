@@ -59,8 +59,8 @@ def verify(
 ) -> None:
     """Fold the log and compare every cell, snapshot and decision with the live ones.
 
-    Ends with 0 when all are equal, and with 1 and the first difference when not. It disturbs
-    nobody: workers and API go on meanwhile. Kafka, Redis and the receipt keys come from the
+    Ends with 0 when all are equal, and with 1 and the first difference when not. Workers
+    and API continue undisturbed. Kafka, Redis and the receipt keys come from the
     EXPERIMENT_ variables where these name a Kafka or a Redis, or else are those of the embedded
     stack with the port of --api.
     """

@@ -46,7 +46,7 @@ class Bar(Watcher):
 
 @contextmanager
 def catching_up() -> Iterator[Callable[[int, int], None]]:
-    """Show how many records workers have folded, and of how many, as the block is told."""
+    """Show how many records workers have folded, and of how many, as the block reports it."""
     with _progress() as progress:
         task = progress.add_task("building", total=None, speed="")
 

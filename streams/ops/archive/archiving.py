@@ -14,7 +14,7 @@ from streams.ops.archive.partition import Appended, PartitionArchive
 
 
 class Watcher:
-    """Is told how a run goes on; this one does not mind."""
+    """Observer of a run's progress; this one ignores it."""
 
     def begins(self, topic: str, records: int) -> None:
         """Take that about so many records of a topic are to be archived."""
@@ -40,7 +40,7 @@ def archive(
         directory: The archive; made if need be.
         topics: Names in the catalogue.
         accept_gap: Whether to go on behind records that Kafka has deleted.
-        watcher: Is told how it goes on.
+        watcher: Receives the progress.
 
     Raises:
         ArchiveError: `ARCHIVE_GAP`, `ARCHIVE_MISMATCH` or `ARCHIVE_UNREADABLE`.

@@ -117,7 +117,7 @@ def checksum(path: Path) -> str:
 
 
 def read_checksum(file: ArchiveFile) -> str:
-    """Return what the checksum of a file was when it was written; empty if nobody wrote it down."""
+    """Return the checksum of a file recorded when it was written; empty if there is none."""
     try:
         return file.checksum.read_text("ascii").partition(" ")[0]
     except (FileNotFoundError, UnicodeDecodeError):

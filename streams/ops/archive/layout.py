@@ -24,7 +24,7 @@ _LAST_DAY = (datetime(9999, 12, 31, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UT
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFile:
-    """A file by its name, which nobody has looked into.
+    """A file by its name, not yet opened.
 
     Attributes:
         directory: That of its partition.

@@ -76,7 +76,7 @@ def verify(directory: Path, on_file: Callable[[int], None] | None = None) -> lis
 
     Args:
         directory: The archive; a run may write to it at the same time.
-        on_file: Is told the size in bytes of each file that was read.
+        on_file: Called with the size in bytes of each file that was read.
     """
     reports = []
     for topic in topics_of(directory):

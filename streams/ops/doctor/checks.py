@@ -186,10 +186,10 @@ def _lag(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "STALLED",
             Severity.ERROR,
-            f"{topic}: {sum(each.lag for each in partitions):,} records wait and nobody takes "
+            f"{topic}: {sum(each.lag for each in partitions):,} records wait and no worker reads "
             f"them (partition {lags})",
-            "See whether workers run and what they log; a partition stands still while its worker "
-            "recovers or is away.",
+            "Check that workers run and what they log; a partition makes no progress while its "
+            "worker recovers or is away.",
         )
     for topic, lag in sorted(behind.items()):
         if lag > LAG_LIMIT:

@@ -162,7 +162,7 @@ async def _kafka(
         }
         since_ms = time.time_ns() // 1_000_000 - hours * HOUR_MS
         letters = await asyncio.to_thread(find_letters, settings, Selection(since_ms=since_ms))
-        # Whoever works commits meanwhile, and what was written above is taken.
+        # Running workers commit meanwhile and read what was written above.
         await asyncio.sleep(_SETTLE_S + 2 * settings.commit_interval_s)
         snapshots = await _newest_snapshots(settings)
         after = await asyncio.to_thread(_committed, settings, found)

@@ -42,7 +42,7 @@ class Diagnostics:
     """Diagnostics of the importance weights.
 
     Attributes:
-        effective_units: Units of equal weight that would tell as much, (sum w)^2 / sum w^2.
+        effective_units: Effective sample size, (sum w)^2 / sum w^2.
         largest_weight: Largest weight of a unit.
         mean_weight: Mean weight. Its expectation is 1 if the logging policy could have chosen
             whatever the target chooses; below, the target asks for what was never tried.
@@ -72,7 +72,7 @@ def diagnose(weights: FloatArray, level: float = LEVEL) -> Diagnostics:
 
 
 def effective_units(weights: FloatArray) -> float:
-    """Return how many units of equal weight would tell as much, (sum w)^2 / sum w^2."""
+    """Return the effective sample size, (sum w)^2 / sum w^2."""
     squares = float(np.square(weights).sum())
     return float(weights.sum()) ** 2 / squares if squares else 0.0
 

@@ -29,7 +29,7 @@ MIN_BATCH = 100
 """Units between two allocations, at least: Thompson sampling loses nothing measurable by it."""
 
 MAX_BATCHES = 2_000
-"""Allocations of a whole log, at most, unless told otherwise: two or three seconds."""
+"""Allocations of a whole log, at most, by default: two or three seconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ class Target:
 
 
 def batch_size(n_units: int) -> int:
-    """Return how many units come between two allocations unless told otherwise.
+    """Return the default number of units between two allocations.
 
     >>> batch_size(10_000), batch_size(1_000_000)
     (100, 500)
@@ -120,7 +120,7 @@ def replayed(
         weigh: The policy.
         size: Units of a batch, >= 1.
         own: What it learns from; None for all of the log.
-        advance: Told how many units have been passed since the last call.
+        advance: Called with the number of units passed since the last call.
 
     Raises:
         InvalidParameterError: `size` is not positive.

@@ -48,9 +48,9 @@ from streams.stats.sequential.power import crossing_probability
 from streams.stats.sequential.readings import Reading, z_values
 
 BEYOND = 1.3
-"""How much higher than the level of the plan the boundary begins beyond it. At 1, the continuation
-costs 2 points of the power within the plan; at 1.3 it costs 0.1, and sums that rise as fast as the
-planned lift lets expect stay above it."""
+"""Level of the boundary where it begins beyond the plan, relative to that of the plan. At 1, the
+continuation costs 2 points of the power within the plan; at 1.3 it costs 0.1, and sums that rise as
+fast as the planned lift stay above it."""
 
 STEEP = 3.0
 """Slope of the boundary right beyond the plan, in levels per planned information; it costs 3 % of

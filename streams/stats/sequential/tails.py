@@ -1,4 +1,4 @@
-"""Whether the tails of values have been seen: when the normal approximation of a mean is believed.
+"""Condition under which the normal approximation of a mean is used: tails have been seen.
 
 Of values with a heavy tail, the largest are missing from most samples: from their mean and from
 their variance alike. So the mean of such a variant is too small nearly always and its interval too

@@ -326,7 +326,7 @@ async def test_there_may_be_so_many_experiments_that_are_not_archived() -> None:
 
 
 async def test_what_is_noted_of_an_experiment_goes_with_it() -> None:
-    """When it has ended, and when it is not of the generation that is active now."""
+    """Forget them at its end, and when it is not of the generation that is active now."""
     keys = ReceiptKeys(Settings(receipt_keys=f"1:{'ab' * 16},2:{'cd' * 16}"))  # type: ignore[arg-type]
     redis, now_s = MemoryProjection(), [0.0]
     experiments = ExperimentCache(keys.note, keys.forget)

@@ -81,14 +81,14 @@ def test_a_better_policy_is_called_better(experiment):
     assert "It would have earned 400 click instead of 250 (+60.0%)" in text
     assert "it is better." in text
     assert "[red]" in text
-    assert "Tells as much as 500 units of the policy's own; largest weight 2, mean 1.000." in text
+    assert "Effective sample size: 500 units; largest weight 2, mean 1.000." in text
     assert "left out" not in text
 
 
 def test_a_worse_one_worse_and_a_close_one_neither(experiment):
     assert "it is worse." in text_of(experiment, found((0.4, 0.1), (0.0, 1.0)), is_fixed=True)
     text = text_of(experiment, found((0.2, 0.21), (0.45, 0.55)), 3, is_fixed=True)
-    assert "cannot tell them apart" in text
+    assert "this log shows no difference" in text
     assert "fixed shares over 1,000 units" in text
     assert "3 observations are of assignments that are not in the log" in text
 

@@ -43,7 +43,7 @@ def test_values_without_a_bound_are_read_by_the_half_normal_mixture(totals):
 
 
 def test_one_side_costs_half_of_two():
-    """Where the evidence is clear; 1 on the other side."""
+    """Halve p where the evidence is clear; 1 on the other side."""
     for largest in (1.0, math.inf):
         contrast = compared(10_000, (1_200.0, 1_000.0), (1_200.0, 1_000.0), largest)
 
