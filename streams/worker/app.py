@@ -7,6 +7,7 @@ from faust.types.auth import CredentialsT
 from mode import CrashingSupervisor
 
 from streams.settings import Settings
+from streams.worker.tables import PromptTableManager
 from streams.worker.transport import BatchingApp
 
 REQUEST_TIMEOUT_S = 40.0
@@ -19,6 +20,7 @@ def make_app(settings: Settings) -> BatchingApp:
         broker=settings.faust_brokers,
         broker_credentials=_credentials(settings),
         store="memory://",
+        TableManager=PromptTableManager,
         datadir=str(settings.data_dir),  # Faust creates directories there, which stay empty
         autodiscover=False,
         key_serializer="raw",

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import faust
+from faust.tables import TableManager
 from faust.types import TP, EventT
 
 from streams.worker.outbox import Outgoing, deliver
@@ -29,6 +30,20 @@ def pack(offset: int, body: bytes) -> bytes:
 def unpack(value: bytes) -> tuple[int, bytes]:
     """Return (offset, body) of a changelog value; the inverse of `pack`."""
     return _OFFSET.unpack_from(value)[0], value[_OFFSET.size :]
+
+
+class PromptTableManager(TableManager):
+    """The tables of an app that declares agents and tables before it starts.
+
+    The stock manager waits a second for tables that agents may still declare: a second in which
+    every start and restart of a worker does nothing. The agents need no time: Faust starts them
+    first, and each has subscribed to its topics when it has started.
+    """
+
+    async def on_start(self) -> None:
+        """Start recovery at once."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class DurableTable(faust.Table[bytes, bytes]):

@@ -274,6 +274,13 @@ async def test_a_partition_that_moves_between_workers_counts_what_it_counted(
         await until(lambda: installation.is_committed)
 
 
+async def test_the_first_subscription_has_every_source_and_changelog(installation, monkeypatch):
+    """Faust adds what comes later after 45 s."""
+    async with worker(installation, monkeypatch) as thread:
+        wanted = (*SOURCES, *catalogue.CHANGELOGS)
+        assert set(thread.subscribed) == {installation.settings.topic_name(t) for t in wanted}
+
+
 def test_the_app_has_the_settings_that_its_guarantees_depend_on(installation):
     app = make_app(installation.settings)
     conf = app.conf
