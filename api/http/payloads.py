@@ -22,6 +22,7 @@ def experiment_response(experiment: Experiment) -> responses.Experiment:
     winner = experiment.winner
     return responses.Experiment(
         id=experiment.id,
+        key=experiment.key,
         status=experiment.status,
         version=experiment.version,
         config=definition.config.model_dump(by_alias=True, mode="json"),
@@ -51,6 +52,7 @@ def stats_of(snapshot: Snapshot) -> Stats:
     return Stats(
         **shared | {"evidence": answered_evidence(snapshot)},
         experiment_id=experiment.id,
+        key=experiment.key,
         name=config.name,
         type=config.type,
         unit=config.unit,

@@ -18,6 +18,7 @@ from streams.kafka.producers import RenewableProducer, is_fatal, is_forbidden
 from streams.model.command_ids import key_digest, keyed_command_id
 from streams.model.errors import DependencyError, EngineError, InputError
 from streams.model.events import Answer, Command, CommandKind
+from streams.model.experiment_keys import key_number
 from streams.model.ids import experiment_id
 
 MAX_COMMAND_BYTES = EVENT_BYTES - 4_096
@@ -92,14 +93,19 @@ class CommandService:
     async def create(self, payload: Mapping[str, Any], key: IdempotencyKey | None) -> Snapshot:
         """Create an experiment; the same key of the same caller gives the same one again.
 
+        The number of one with a `config.key` is that of its key, so a creation with another
+        `config.key` is a command to another experiment.
+
         Raises:
             EngineError: as `change`.
         """
-        number = (
-            secrets.randbits(_NUMBER_BITS)
-            if key is None
-            else int.from_bytes(key_digest("experiment", key.caller, key.key))
-        )
+        own = payload["config"]["key"]
+        if own is not None:
+            number: int = key_number(own)
+        elif key is not None:
+            number = int.from_bytes(key_digest("experiment", key.caller, key.key))
+        else:
+            number = secrets.randbits(_NUMBER_BITS)
         self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
         return await self._send(number, CommandKind.CREATE, payload, key)
 

@@ -16,13 +16,14 @@ from streams.model.errors import (
     ExperimentNotFoundError,
     ExperimentNotRunningError,
 )
+from streams.model.experiment_keys import is_key, key_number
 from streams.model.ids import experiment_id
 
 _log = logging.getLogger(__name__)
 
 
 class ExperimentCache:
-    """The newest snapshot of every experiment, by id.
+    """The newest snapshot of every experiment, by id or key.
 
     Attributes:
         is_complete: Whether everything was read from Redis once.
@@ -48,34 +49,35 @@ class ExperimentCache:
         self._on_put = on_put
         self._on_drop = on_drop
         self._snapshots: dict[str, Snapshot] = {}
-        self._running: dict[str, RunningExperiment] = {}
+        self._running: dict[str | None, RunningExperiment] = {}  # by id, and by key
 
-    def running(self, experiment_id: str) -> RunningExperiment:
-        """Return an experiment that assigns.
+    def running(self, name: str) -> RunningExperiment:
+        """Return the experiment with an id or a key; it assigns.
 
         Raises:
-            ExperimentNotFoundError: there is none with this id.
+            ExperimentNotFoundError: there is none of this name.
             ExperimentNotRunningError: it does not assign now.
             DependencyError: not everything was read from Redis yet.
         """
-        found = self._running.get(experiment_id)
+        found = self._running.get(name)
         if found is None:
-            status = self.snapshot(experiment_id).experiment.status
-            raise ExperimentNotRunningError(experiment_id, status)
+            raise ExperimentNotRunningError(name, self.snapshot(name).experiment.status)
         return found
 
-    def snapshot(self, experiment_id: str) -> Snapshot:
-        """Return the newest snapshot of an experiment.
+    def snapshot(self, name: str) -> Snapshot:
+        """Return the newest snapshot of the experiment with an id or a key.
 
         Raises:
-            ExperimentNotFoundError: there is none with this id.
+            ExperimentNotFoundError: there is none of this name.
             DependencyError: not everything was read from Redis yet.
         """
-        found = self._snapshots.get(experiment_id)
+        found = self._snapshots.get(name)
+        if found is None and is_key(name):
+            found = self._snapshots.get(experiment_id(key_number(name)))
         if found is None and not self.is_complete:
             raise DependencyError("redis", "the experiments have not been read from Redis yet")
         if found is None:
-            raise ExperimentNotFoundError(experiment_id)
+            raise ExperimentNotFoundError(name)
         return found
 
     def check_value(self, experiment: int, metric: str, value: int) -> None:
@@ -156,10 +158,7 @@ class ExperimentCache:
         if self._on_put is not None:
             self._on_put(snapshot)
         self._snapshots[experiment_id] = snapshot
-        if running is not None:
-            self._running[experiment_id] = running
-        else:
-            self._running.pop(experiment_id, None)
+        self._compiled(snapshot, running)
         if before is not None and _is_concluded(snapshot) and not _is_concluded(before):
             self.conclusions += 1
             if snapshot.winner is not None:
@@ -169,9 +168,17 @@ class ExperimentCache:
     def drop(self, name: str) -> None:
         """Forget an experiment."""
         snapshot = self._snapshots.pop(name)
-        self._running.pop(name, None)
+        self._compiled(snapshot, None)
         if self._on_drop is not None:
             self._on_drop(snapshot)
+
+    def _compiled(self, snapshot: Snapshot, running: RunningExperiment | None) -> None:
+        """Note what an experiment assigns with; None for one that does not assign."""
+        for name in (snapshot.experiment.id, snapshot.experiment.key):
+            if running is None:
+                self._running.pop(name, None)
+            elif name is not None:
+                self._running[name] = running
 
     def keep_last_good(self, name: str, reason: str) -> None:
         """Note that the newest snapshot of an experiment cannot be used."""

@@ -79,13 +79,15 @@ def create_experiment(
     """Create an experiment, as a draft.
 
     Args:
-        config: Name, type, primary metric and the rest, with the JSON names of the HTTP API.
+        config: Name, type, primary metric and the rest, with the JSON names of the HTTP API. With a
+            `key`, every call that takes an experiment id takes the key too.
         variants: At least two; exactly one with `isControl`.
         idempotency_key: The same key gives the same experiment again, for a day at least. Without
             one the client draws a new key, so its own retries are safe too.
 
     Raises:
-        ApiError: 422 with the code and the path of the first thing that is wrong.
+        ApiError: 422 with the code and the path of the first thing that is wrong; 409 `KEY_TAKEN`
+            if another experiment has the key.
 
     Examples:
         ```
@@ -218,7 +220,7 @@ def assign_variant(
     """Choose the variant for one request.
 
     Args:
-        experiment_id: A running experiment, or a concluded one with a control share.
+        experiment_id: Id or key of a running experiment, or a concluded one with a control share.
         context: Who asks: `AssignmentContext(user_id=…)`, or a mapping with the JSON names.
 
     Raises:

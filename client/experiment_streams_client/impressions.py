@@ -14,7 +14,7 @@ from experiment_streams_client.outbox import KafkaConfig, Outbox, Publisher, now
 from schemas.catalogue import IMPRESSIONS
 from streams.model.errors import InvalidParameterError
 from streams.model.events import ImpressionBatch, ImpressionGroup
-from streams.model.ids import experiment_number
+from streams.model.experiment_keys import named_experiment
 from streams.model.quantities import to_propensity
 from streams.model.receipts import Keyring, Receipt
 from streams.model.variant_weights import pack_propensities
@@ -88,7 +88,7 @@ class ImpressionPublisher(Publisher):
         """Log an impression and return the assignment id that its observations must name.
 
         Args:
-            experiment_id: The experiment.
+            experiment_id: Id or key of the experiment.
             variant_index: Which of its variants was shown, from 0.
             propensity: Probability with which it was chosen, in (0, 1]; or those of all variants in
                 the order of the definition, 0 for one that was not eligible. Where they move, three
@@ -100,12 +100,12 @@ class ImpressionPublisher(Publisher):
             context: What is known of the request; JSON, logged with the impression.
 
         Raises:
-            InputError: `experiment_id` is none.
+            InputError: `experiment_id` is neither.
             InvalidParameterError: the propensity is outside (0, 1], or those of all variants do not
                 sum to 1.
             DeliveryError: an earlier record was not delivered, or the queue stays full.
         """
-        experiment = experiment_number(experiment_id)
+        experiment = named_experiment(experiment_id)
         numerator, weights = _weighed(propensity, variant_index)
         unit_key = secrets.token_bytes(UNIT_KEY_BYTES) if unit is None else unit
         receipt = Receipt(

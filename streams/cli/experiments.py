@@ -36,6 +36,10 @@ def create(
         typer.Argument(help="JSON or YAML with `config` and `variants`; - for standard input."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name, if there is no file.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Key by which programs ask for the experiment; also beside a file."),
+    ] = None,
     kind: Annotated[
         str,
         typer.Option("--type", help="Policy, such as thompson_sampling or bayesian_ab."),
@@ -66,6 +70,8 @@ def create(
             definition = read_definition(file)
         else:
             definition = simple_definition(name, kind, metric, variant or [], unit)
+        if key is not None:
+            definition["config"]["key"] = key
         experiment = client.create_experiment(
             definition["config"], definition["variants"], idempotency_key
         )

@@ -21,16 +21,17 @@ LIFTS = (
     "Lifts are against the control, with 95 % credible intervals; p holds however often one looks."
 )
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_MAY_WRAP = frozenset({"name", "variant", "experiment", "created"})
+_MAY_WRAP = frozenset({"key", "name", "variant", "experiment", "created"})
 _STATUS_STYLES = {"running": "green", "paused": "yellow", "draft": "cyan"}
 
 
 def experiments_table(experiments: Iterable[Experiment]) -> Table:
     """Return one line an experiment, newest first."""
-    table = table_of("id", "name", "type", "unit", "status", ">variants", "created")
+    table = table_of("id", "key", "name", "type", "unit", "status", ">variants", "created")
     for experiment in sorted(experiments, key=lambda each: each.created_at, reverse=True):
         table.add_row(
             experiment.id,
+            experiment.key or "",
             Text(experiment.name),
             str(experiment.config.get("type", "")),
             str(experiment.config.get("unit", "")),
@@ -191,11 +192,15 @@ def table_of(*columns: str) -> Table:
     return table
 
 
+def _names(stats: Stats) -> str:
+    return stats.experiment_id if stats.key is None else f"{stats.key}, {stats.experiment_id}"
+
+
 def _head(stats: Stats) -> Text:
     as_of = f", as of {moment(stats.as_of_ms)} UTC" if stats.as_of_ms else ""
     return Text.assemble(
         (stats.name, "bold"),
-        f" ({stats.experiment_id}) {stats.type} by {stats.unit}, ",
+        f" ({_names(stats)}) {stats.type} by {stats.unit}, ",
         _status(stats.status),
         f"\n{stats.total_assignments:,} assignments, {stats.total_observations:,} observations, "
         f"{stats.duplicates:,} duplicates not counted{as_of}",

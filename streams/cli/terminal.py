@@ -65,7 +65,9 @@ ApiKey = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ExperimentId = Annotated[str, typer.Argument(metavar="ID", help="Id from `experiment list`.")]
+ExperimentId = Annotated[
+    str, typer.Argument(metavar="ID", help="Id or key from `experiment list`.")
+]
 
 API_DEFAULT = DEFAULT_URL
 

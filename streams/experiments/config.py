@@ -21,6 +21,8 @@ from streams.experiments.plan import PlanSpec
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.experiments.statistics import MetricRole
 from streams.model.errors import quoted
+from streams.model.experiment_keys import KEY_PATTERN, is_key
+from streams.model.ids import is_experiment_id
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.text import has_controls
 from streams.model.validation import InputModel, parse, problem
@@ -66,6 +68,21 @@ Name = Annotated[
 ]
 
 
+def _key(text: str) -> str:
+    if is_experiment_id(text):
+        raise problem("INVALID_KEY", f"{quoted(text)} is the id of an experiment, not a key")
+    if not is_key(text):
+        message = (
+            f"{quoted(text)} is no key: 1 to 100 lower-case letters, digits, dots, hyphens and "
+            "underscores, the first a letter or a digit"
+        )
+        raise problem("INVALID_KEY", message)
+    return text
+
+
+Key = Annotated[str, AfterValidator(_key), Field(json_schema_extra={"pattern": KEY_PATTERN})]
+
+
 # Fields that an experiment is created with and that an update may change.
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 SampleSize = Annotated[int, Field(ge=0, le=10**12)]
@@ -89,6 +106,8 @@ class ExperimentConfig(InputModel):
 
     Attributes:
         name: Name for people.
+        key: Name for programs, by which ad servers ask; the experiment's number is its hash, so it
+            is unique for good and fixed when the experiment is created. None for none.
         description: Description for people.
         type: Policy that shares the traffic: a key of `POLICIES`.
         primary_metric: Metric that decides.
@@ -134,6 +153,7 @@ class ExperimentConfig(InputModel):
     """
 
     name: Name
+    key: Key | None = None
     description: Annotated[str, AfterValidator(_shown_in_lines)] = Field(
         default="", max_length=2_000
     )

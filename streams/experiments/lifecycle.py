@@ -6,6 +6,7 @@ the winner may be taken back; its status stays `concluded` until it is archived.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, assert_never
@@ -17,6 +18,7 @@ from streams.experiments.promotion_state import MAX_CONTROL_SHARE, Phase, Promot
 from streams.experiments.update import ExperimentUpdate, updated
 from streams.model.errors import InputError, TransitionError, quoted
 from streams.model.events import Command, CommandKind
+from streams.model.experiment_keys import key_number
 from streams.model.ids import experiment_id, variant_id
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.validation import InputModel, parse
@@ -67,6 +69,11 @@ class Experiment:
     def id(self) -> str:
         """The experiment's id."""
         return experiment_id(self.number)
+
+    @property
+    def key(self) -> str | None:
+        """The key that its author gave it; None for none."""
+        return self.definition.config.key
 
     @property
     def phase(self) -> Phase:
@@ -168,7 +175,8 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
 
     Raises:
         TransitionError: its status does not allow the command (`INVALID_TRANSITION`), it is created
-            twice (`EXPERIMENT_EXISTS`), or there is none (`EXPERIMENT_NOT_FOUND`).
+            twice (`EXPERIMENT_EXISTS`, or `KEY_TAKEN` where its key names it), or there is none
+            (`EXPERIMENT_NOT_FOUND`).
         InputError: the payload cannot be used.
     """
     if command.kind is CommandKind.CREATE:
@@ -219,15 +227,37 @@ def _signed_with(definition: ExperimentDefinition, start: _Start) -> ExperimentD
 
 def _created(experiment: Experiment | None, command: Command) -> Experiment:
     if experiment is not None:
-        raise TransitionError(
-            "EXPERIMENT_EXISTS", f"experiment {experiment.id!r} exists", "experimentId"
+        raise _exists(experiment, command)
+    definition = parse(ExperimentDefinition, command.payload)
+    key = definition.config.key
+    if key is not None and key_number(key) != command.experiment:
+        expected = experiment_id(key_number(key))
+        raise InputError(
+            "KEY_MISMATCH",
+            f"the experiment with the key {quoted(key)} is {expected}, not "
+            f"{experiment_id(command.experiment)}",
+            "config.key",
         )
     return Experiment(
         number=command.experiment,
-        definition=parse(ExperimentDefinition, command.payload),
+        definition=definition,
         status=Status.DRAFT,
         version=1,
         created_at_ms=command.issued_at_ms,
+    )
+
+
+def _exists(experiment: Experiment, command: Command) -> TransitionError:
+    config = command.payload.get("config")
+    key = config.get("key") if isinstance(config, Mapping) else None
+    if isinstance(key, str) and key_number(key) == experiment.number:
+        return TransitionError(
+            "KEY_TAKEN",
+            f"the key {quoted(key)} is that of {experiment.id}, which is {experiment.status}",
+            "config.key",
+        )
+    return TransitionError(
+        "EXPERIMENT_EXISTS", f"experiment {experiment.id!r} exists", "experimentId"
     )
 
 

@@ -81,6 +81,7 @@ class Stats(Statistics):
 
     Attributes:
         experiment_id: Id of the experiment.
+        key: Its key; None for none.
         name, type, unit, status, primary_metric: Of the experiment.
         total_assignments, total_observations: Of all variants.
         variants: The variants, in the order of the definition.
@@ -102,6 +103,7 @@ class Stats(Statistics):
     winner: Winner | None
     reason: str
     evidence: StatsEvidence | None = None
+    key: str | None = None
     misspelt: tuple[MisspeltMetric, ...] = ()
 
     @classmethod

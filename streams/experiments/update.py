@@ -49,6 +49,8 @@ class ExperimentUpdate(InputModel):
             if isinstance(data, Mapping) and name in data:
                 message = "what is measured is fixed when an experiment is created"
                 raise problem("METRICS_FIXED", message, name)
+        if isinstance(data, Mapping) and "key" in data:
+            raise problem("KEY_FIXED", "an experiment has the key it was created with", "key")
         if isinstance(data, Mapping) and "plan" in data:
             message = "a plan is one because it was made before the first unit came"
             raise problem("PLAN_FIXED", message, "plan")

@@ -59,6 +59,11 @@ def experiment_number(name: str) -> ExperimentNumber:
     return ExperimentNumber(number)
 
 
+def is_experiment_id(name: str) -> bool:
+    """Return whether `name` is an experiment id."""
+    return _EXPERIMENT.fullmatch(name) is not None
+
+
 def variant_id(experiment: str, index: int) -> str:
     """Return the id of the variant at `index` (from 0) of the experiment with this id."""
     return f"{experiment}_v{index}"

@@ -16,9 +16,9 @@ from api.strict_json import decode_object
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.definition_versions import unused
 from streams.experiments.update import ExperimentUpdate
-from streams.model.errors import InputError
+from streams.model.errors import ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
-from streams.model.ids import experiment_number
+from streams.model.experiment_keys import named_experiment
 from streams.model.validation import parse
 
 MAX_IDEMPOTENCY_KEY = 256
@@ -110,17 +110,12 @@ async def _change(
     payload: dict[str, Any],
     key: IdempotencyKey | None,
 ) -> Response:
-    number = _number(services, experiment_id)
+    try:
+        number = named_experiment(experiment_id)
+    except InputError as error:
+        raise ExperimentNotFoundError(experiment_id) from error
     snapshot = await services.commands.change(number, kind, payload, key)
     return json_response(experiment_response(snapshot.experiment))
-
-
-def _number(services: Services, experiment_id: str) -> int:
-    """Return the number of an experiment; an id that no experiment can have is not found."""
-    try:
-        return experiment_number(experiment_id)
-    except InputError:
-        return services.experiments.snapshot(experiment_id).experiment.number
 
 
 def _idempotency_key(caller: str, key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:

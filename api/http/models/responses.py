@@ -75,6 +75,7 @@ class Experiment(ResponseModel):
     """An experiment and where it is in its life.
 
     Attributes:
+        key: Name for programs, accepted wherever its id is; None for none.
         status: `draft`, `running`, `paused`, `concluded` or `archived`.
         version: Number of commands applied.
         config: The configuration, complete, with its JSON names.
@@ -84,6 +85,7 @@ class Experiment(ResponseModel):
     """
 
     id: str
+    key: str | None = None
     status: str
     version: int
     config: dict[str, Any]

@@ -27,7 +27,7 @@ from streams.cli.replay.progress import watched
 from streams.cli.terminal import API_DEFAULT, Api, AsJson, ExperimentId
 from streams.experiments.lifecycle import Experiment
 from streams.model.errors import InputError, quoted
-from streams.model.ids import experiment_number
+from streams.model.experiment_keys import named_experiment
 from streams.replay.history import experiment_of
 from streams.replay.off_policy.report import evaluate_target
 from streams.replay.off_policy.rules import WEIGHT_TOLERANCE, Weigh, fixed, policy_of
@@ -94,7 +94,7 @@ def evaluate(
     assumptions = Assumptions(
         policy, parameters_of(parameter or []), metric=metric, periods=periods_of(periods)
     )
-    actual = experiment_of(source, inputs, experiment_number(experiment_id))
+    actual = experiment_of(source, inputs, named_experiment(experiment_id))
     supposed = assumptions.experiment(actual)
     weigh = _weigh(supposed, actual, weights, is_policy=bool(policy or parameter or run))
     with watched() as watcher:

@@ -27,7 +27,7 @@ from streams.cli.replay.progress import watched
 from streams.cli.replay.views import alternatives_json, alternatives_view, report_text
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.kafka.generations import generations_of
-from streams.model.ids import experiment_number
+from streams.model.experiment_keys import named_experiment
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify as verify_log
@@ -46,7 +46,9 @@ def register(app: typer.Typer) -> None:
 def verify(
     experiment: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Compare only this experiment. Repeatable."),
+        typer.Option(
+            metavar="ID", help="Compare only the experiment with this id or key. Repeatable."
+        ),
     ] = None,
     archive: Archive = None,
     generation: Annotated[
@@ -68,7 +70,7 @@ def verify(
     generations, _ = generations_of(settings)
     generation = generation or generations.active
     settings = settings.model_copy(update={"generation": generation})
-    numbers = [experiment_number(name) for name in experiment or ()]
+    numbers = [named_experiment(name) for name in experiment or ()]
     with watched() as watcher:
         report = verify_log(
             log_of(settings, archive),
@@ -90,7 +92,9 @@ def verify(
 
 
 def what_if(
-    experiment: Annotated[str, typer.Option(metavar="ID", help="Id from `experiment list`.")],
+    experiment: Annotated[
+        str, typer.Option(metavar="ID", help="Id or key from `experiment list`.")
+    ],
     policy: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Another policy: ucb, bayesian_ab, …")
     ] = None,
@@ -138,7 +142,7 @@ def what_if(
         found = alternatives_of(
             log_of(settings, archive),
             Inputs.of(settings, until_ms=until_of(until)),
-            experiment_number(experiment),
+            named_experiment(experiment),
             assumptions,
             processes=processes,
             watcher=watcher,

@@ -141,6 +141,7 @@ def stats() -> dict[str, Any]:
     """The JSON of an experiment's statistics."""
     return {
         "experimentId": EXPERIMENT_ID,
+        "key": None,
         "name": "Hero",
         "type": "ucb",
         "unit": "impression",

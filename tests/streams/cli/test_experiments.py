@@ -172,3 +172,21 @@ def test_conclude_takes_a_share_for_the_control(api, experiment):
         "winnerVariantId": f"{EXPERIMENT_ID}_v1",
         "controlShare": 0.1,
     }
+
+
+def test_create_takes_a_key_beside_options(api, experiment):
+    api.answers["POST /experiments"] = (201, experiment | {"key": "hero"})
+
+    result = api.run(
+        "create", "--name", "Hero", "--variant", "A", "--variant", "B", "--key", "hero"
+    )
+
+    assert result.exit_code == 0, result.output
+    assert api.requests[0][1]["config"]["key"] == "hero"
+
+
+def test_the_list_shows_keys(api, experiment):
+    page = {"experiments": [experiment | {"key": "hero"}], "nextCursor": None}
+    api.answers["GET /experiments"] = (200, page)
+
+    assert "hero" in api.run("list").stdout

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from streams.experiments.lifecycle import Status, apply_command
 from streams.model.errors import EngineError, InputError, TransitionError
 from streams.model.events import Command, CommandKind
+from streams.model.experiment_keys import key_number
 
 NUMBER = 7
 PAYLOAD = {
@@ -181,3 +182,22 @@ def test_version_counts_the_commands_applied_and_what_ended_stays_ended(kinds):
             assert experiment == before
 
     assert experiment.version == applied
+
+
+def test_the_number_of_an_experiment_with_a_key_is_that_of_its_key():
+    config = {"name": "Hero", "type": "ucb", "primaryMetric": "click", "key": "hero"}
+    payload = {**PAYLOAD, "config": config}
+    number = key_number("hero")
+
+    experiment = apply_command(None, Command("0" * 32, number, CommandKind.CREATE, 0, payload))
+    with pytest.raises(InputError) as mismatch:
+        apply_command(None, command("create", **payload))
+    with pytest.raises(TransitionError) as taken:
+        apply_command(experiment, Command("1" * 32, number, CommandKind.CREATE, 0, payload))
+    with pytest.raises(TransitionError) as exists:
+        apply_command(experiment, Command("1" * 32, number, CommandKind.CREATE, 0, PAYLOAD))
+
+    assert (experiment.key, experiment.number) == ("hero", number)
+    assert (mismatch.value.code, mismatch.value.path) == ("KEY_MISMATCH", "config.key")
+    assert (taken.value.code, taken.value.path) == ("KEY_TAKEN", "config.key")
+    assert exists.value.code == "EXPERIMENT_EXISTS"
