@@ -285,7 +285,12 @@ class _Sums:
 def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> Contrast:
     """Return the contrasts of all pairs; shape (repetitions, n_arms, n_arms)."""
     largest = 1.0 / traffic.least_share if reading is Reading.INVERSE else 1.0
-    bounds = np.full_like(sums.units, largest if traffic.amounts is None else np.inf)
+    most = math.inf if traffic.cap is None else traffic.cap
+    bounds = np.full_like(sums.units, largest if traffic.amounts is None else most * largest)
+    heaviest = None
+    if traffic.amounts is not None and traffic.cap is not None:
+        heaviest = np.full_like(bounds, largest)[:, :, None]
+    of_other = None if heaviest is None else _of_b(heaviest)
     moments = None if traffic.amounts is None else sums.moments(largest)
     of_a, of_b = (
         None if moments is None else moments.chosen(place)
@@ -296,10 +301,11 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
         alone = [each[:, :, None] for each in (sums.units, shares, bounds)]
         plain = (alone[0], sums.total, sums.total_squared, *alone[1:])
         return fixed_contrast(
-            PlainSums(*plain, moments=of_a),
-            PlainSums(*map(_of_b, plain), moments=of_b),
+            PlainSums(*plain, moments=of_a, heaviest=heaviest),
+            PlainSums(*map(_of_b, plain), moments=of_b, heaviest=of_other),
         )
-    variance = np.zeros_like(bounds) if moments is None else moments.variance
+    is_bounded = moments is None or traffic.cap is not None
+    variance = np.zeros_like(bounds) if is_bounded else sums.moments(largest).variance
     tilted = (
         sums.units[:, :, None],
         sums.weight,
@@ -310,8 +316,8 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
         bounds[:, :, None],
         variance[:, :, None],
     )
-    a = WeightedSums(*tilted, moments=of_a)
-    b = WeightedSums(*map(_of_b, tilted), moments=of_b)
+    a = WeightedSums(*tilted, moments=of_a, heaviest=heaviest)
+    b = WeightedSums(*map(_of_b, tilted), moments=of_b, heaviest=of_other)
     if reading is Reading.OVERLAP:
         return overlap_contrast(a, b)
     return inverse_contrast(a, b, np.array(float(units)))

@@ -51,6 +51,7 @@ class Traffic:
         swing: Relative amplitude by which all rates swing together, in [0, 1): four times within
             the experiment, as days and weeks do.
         amounts: None if a success counts 1; otherwise what it counts in each variant.
+        cap: Largest amount, which is declared; None for no cap.
     """
 
     rates: tuple[float, ...]
@@ -60,6 +61,7 @@ class Traffic:
     floor: float | None = None
     swing: float = 0.0
     amounts: tuple[Amounts, ...] | None = None
+    cap: float | None = None
 
     @property
     def least_share(self) -> float:
@@ -100,23 +102,25 @@ def arrivals(traffic: Traffic, repetitions: int, seed: int) -> Iterator[Arrivals
         phase = math.sin(8.0 * math.pi * look / traffic.looks)
         counts = random.multinomial(traffic.units_per_look, shares)
         won = random.binomial(counts, rates * (1.0 + traffic.swing * phase))
-        sums = _values(random, won, traffic.amounts)
+        sums = _values(random, won, traffic)
         units, total, squared = units + counts, total + sums[0], squared + sums[1]
         yield Arrivals(shares, counts.astype(np.float64), won.astype(np.float64), *sums)
 
 
 def _values(
-    random: np.random.Generator, won: NDArray[np.int64], amounts: tuple[Amounts, ...] | None
+    random: np.random.Generator, won: NDArray[np.int64], traffic: Traffic
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the sums of the values of the successes, of their squares and of their cubes."""
-    if amounts is None:
+    if traffic.amounts is None:
         ones = won.astype(np.float64)
         return ones, ones, ones
     sums = np.empty((3, *won.shape))
-    for variant, each in enumerate(amounts):
+    for variant, each in enumerate(traffic.amounts):
         counts = won[:, variant]
         place = np.repeat(np.arange(len(counts)), counts)
         values = each.draw(random, len(place))
+        if traffic.cap is not None:
+            values = np.minimum(values, traffic.cap)
         for power in range(3):
             sums[power, :, variant] = np.bincount(place, values ** (power + 1), len(counts))
     return sums[0], sums[1], sums[2]

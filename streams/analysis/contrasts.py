@@ -29,6 +29,7 @@ from typing import assert_never
 
 import numpy as np
 
+from streams.analysis.moments import moments_of, variance_of
 from streams.model.quantities import (
     ALLOCATION_TOTAL,
     MICRO,
@@ -41,7 +42,8 @@ from streams.policies.arms import unseen_arms
 from streams.policies.base import Policy
 from streams.policies.weights import allocate, smallest_weight
 from streams.stats.arrays import FloatArray
-from streams.stats.sample import Sample, cubed_deviations, squared_deviations
+from streams.stats.bounds import BINARY, Bounds
+from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import TUNED_ERROR, UNPLANNED, Readings, p_values
 from streams.stats.sequential.contrasts import (
     Contrast,
@@ -59,7 +61,6 @@ from streams.stats.sequential.sample_ratio import (
     under_moving_weights,
     under_overlap_weights,
 )
-from streams.stats.sequential.tails import Moments
 from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.pair_sums import unpack_pairs
@@ -156,7 +157,7 @@ class MetricContrasts:
     Attributes:
         traffic: Split of the units.
         weighting: Weight of a unit.
-        is_bounded: Whether every value is 0 or 1.
+        bounds: Bounds of the values, if comparisons are exact by them; None if they are not.
         sums: Sums over the units of a as they count in the comparison with b, at [a, b]; shape
             (n_variants, n_variants).
         observations: Observations of the metric; shape (n_variants,).
@@ -164,7 +165,7 @@ class MetricContrasts:
 
     traffic: Traffic
     weighting: Weighting
-    is_bounded: bool
+    bounds: Bounds | None
     sums: WeightedSums
     observations: FloatArray
 
@@ -175,7 +176,7 @@ class MetricContrasts:
         tallies: Sequence[MetricTally],
         samples: Sequence[Sample],
         *,
-        is_bounded: bool,
+        bounds: Bounds | None,
         weighting: Weighting | None = None,
     ) -> MetricContrasts:
         """Return the sums by which a metric is compared.
@@ -184,7 +185,7 @@ class MetricContrasts:
             traffic: Split of the units.
             tallies: The metric of every variant.
             samples: The same beside the units.
-            is_bounded: Whether its values are in [0, 1].
+            bounds: Bounds of its values, if any are known.
             weighting: How its units count; None for what its sums allow.
         """
         units = np.array([float(sample.units) for sample in samples])
@@ -200,27 +201,40 @@ class MetricContrasts:
             case Weighting.INVERSE:
                 weight, weight_squared = traffic.weight, traffic.weight_squared
                 total, cross, total_squared = _columns(_by_inverse, tallies)
-                largest = np.array(
-                    [
-                        _largest(each.weighted_total, each.weighted_total_squared, bound, MICRO**2)
-                        for each, bound in zip(tallies, traffic.largest.tolist(), strict=True)
-                    ]
-                )
+                largest = traffic.largest
+                if bounds == BINARY:
+                    largest = np.array(
+                        [
+                            _largest(
+                                each.weighted_total, each.weighted_total_squared, bound, MICRO**2
+                            )
+                            for each, bound in zip(tallies, traffic.largest.tolist(), strict=True)
+                        ]
+                    )
             case _:
                 assert_never(weighting)
-        if is_bounded:
-            variance, moments = np.zeros_like(units), None
-        else:
+        variance, moments, heaviest = np.zeros_like(units), None, None
+        if bounds != BINARY:
+            moments = moments_of(tallies, samples, largest).each(in_every_pair)
+            heaviest = largest
+        if bounds is None:
+            variance, heaviest = variance_of(tallies, units), None
             largest = np.full_like(units, math.inf)
-            variance = _variance(tallies, units)
-            heaviest = traffic.largest if weighting is Weighting.INVERSE else np.ones_like(units)
-            moments = _moments(tallies, samples, heaviest)
         fields = (units, weight, weight_squared, total, cross, total_squared, largest, variance)
-        sums = WeightedSums(*map(in_every_pair, fields), moments=moments)
+        sums = WeightedSums(
+            *map(in_every_pair, fields),
+            moments=moments,
+            heaviest=None if heaviest is None else in_every_pair(heaviest),
+        )
         # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
         counted = np.where(sums.weight > 0.0, sums.units, 0.0)
         observations = np.array([float(tally.observations) for tally in tallies])
-        return cls(traffic, weighting, is_bounded, replace(sums, units=counted), observations)
+        return cls(traffic, weighting, bounds, replace(sums, units=counted), observations)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether comparisons are exact, at every number of units."""
+        return self.bounds is not None
 
     def contrast(self, a: Sequence[int], b: Sequence[int], times: float = 1.0) -> Contrast:
         """Return the contrasts of "mean of a minus `times` the mean of b".
@@ -229,8 +243,10 @@ class MetricContrasts:
             a, b: Indices of variants, equally many or one of them one.
             times: Factor, >= 0.
         """
-        better = self._chosen(list(a), list(b), 1.0)
-        worse = self._chosen(list(b), list(a), times)
+        # Values of both count from the least one that either can have.
+        least = 0.0 if self.bounds is None else self.bounds[0] * max(times, 1.0)
+        better = self._chosen(list(a), list(b), 1.0, least)
+        worse = self._chosen(list(b), list(a), times, least)
         found = self._contrast(better, worse, a, b)
         if self.is_bounded:
             return found
@@ -279,21 +295,42 @@ class MetricContrasts:
     @property
     def skewness(self) -> FloatArray | None:
         """Skewness of the values of each variant; None where no comparison depends on it."""
-        return None if self.sums.moments is None else self.sums.moments.skewness.diagonal()
+        if self.sums.moments is None or self.is_bounded:
+            return None
+        return self.sums.moments.skewness.diagonal()
 
-    def _chosen(self, own: list[int], others: list[int], times: float) -> WeightedSums:
-        """Return the sums of some variants compared with others, with `times` their values."""
+    def _chosen(
+        self, own: list[int], others: list[int], times: float, least: float
+    ) -> WeightedSums:
+        """Return the sums of some variants compared with others.
+
+        Args:
+            own: The variants.
+            others: What each is compared with.
+            times: Factor of their values, >= 0.
+            least: What is taken from every value after that, <= 0.
+        """
         sums, variants = self.sums, (own, others)
+        weight, weight_squared = sums.weight[variants], sums.weight_squared[variants]
+        total, cross = times * sums.total[variants], times * sums.cross[variants]
+        squares = times * times * sums.total_squared[variants]
+        largest = sums.largest[variants]
+        if self.bounds is not None:
+            largest = largest * (times * self.bounds[1] - least)
+        if least:
+            squares = squares - least * (2.0 * cross - least * weight_squared)
+            total, cross = total - least * weight, cross - least * weight_squared
         return WeightedSums(
             units=sums.units[variants],
-            weight=sums.weight[variants],
-            weight_squared=sums.weight_squared[variants],
-            total=times * sums.total[variants],
-            cross=times * sums.cross[variants],
-            total_squared=times * times * sums.total_squared[variants],
-            largest=times * sums.largest[variants] if self.is_bounded else sums.largest[variants],
+            weight=weight,
+            weight_squared=weight_squared,
+            total=total,
+            cross=cross,
+            total_squared=squares,
+            largest=largest,
             variance=times * times * sums.variance[variants],
             moments=None if sums.moments is None else sums.moments.chosen(variants, times),
+            heaviest=None if sums.heaviest is None else sums.heaviest[variants],
         )
 
     def _shared(self, sums: WeightedSums, variants: list[int]) -> PlainSums:
@@ -306,6 +343,7 @@ class MetricContrasts:
             share,
             sums.largest,
             moments=sums.moments,
+            heaviest=sums.heaviest,
         )
 
 
@@ -373,40 +411,6 @@ def _are_by_pair(sums: Iterable[tuple[int, int]]) -> bool:
         if plain * OWN_WEIGHT != (digits[own] if own < len(digits) else 0):
             return False
     return True
-
-
-def _variance(tallies: Sequence[MetricTally], units: FloatArray) -> FloatArray:
-    """Return the variance of the values."""
-    seen = np.maximum(units, 1.0)
-    mean = np.array([tally.total / MICRO for tally in tallies]) / seen
-    square = np.array([tally.total_squared / MICRO**2 for tally in tallies]) / seen
-    variance: FloatArray = np.maximum(square - mean * mean, 0.0)
-    return variance
-
-
-def _moments(
-    tallies: Sequence[MetricTally], samples: Sequence[Sample], heaviest: FloatArray
-) -> Moments:
-    """Return the moments of the values; of a variant with equal values those of all together."""
-    columns = [
-        (round(sample.units), tally.total, tally.total_squared, tally.total_cubed)
-        for sample, tally in zip(samples, tallies, strict=True)
-    ]
-    together = _central([sum(column) for column in zip(*columns, strict=True)])
-    found = [_central(column) for column in columns]
-    variance, third = np.array([each if each[0] > 0.0 else together for each in found]).T
-    return Moments(*map(in_every_pair, (variance, third, heaviest)))
-
-
-def _central(sums: Sequence[int]) -> tuple[float, float]:
-    """Return variance and third central moment of values, given their number and power sums."""
-    units, total, squared, cubed = sums
-    if not units:
-        return 0.0, 0.0
-    return (
-        squared_deviations(units, total, squared) / units,
-        cubed_deviations(units, total, squared, cubed) / units,
-    )
 
 
 def _has_weight(variant: VariantTally, weight: int) -> bool:

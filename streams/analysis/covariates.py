@@ -163,5 +163,6 @@ class Adjustment:
             total_squared=deviations + totals * totals / units,
             largest=np.full_like(units, np.inf),
             variance=deviations / units,
+            heaviest=None,
         )
-        return replace(raw, is_bounded=False, sums=sums)
+        return replace(raw, bounds=None, sums=sums)

@@ -63,7 +63,7 @@ def linearised(
     found = {traffic.weighting_of(each) for each in (numerators, denominators)}
     weighting = Weighting.INVERSE if Weighting.INVERSE in found else traffic.weighting
     xs, ys = (
-        MetricContrasts.of(traffic, each, samples, is_bounded=False, weighting=weighting).sums
+        MetricContrasts.of(traffic, each, samples, bounds=None, weighting=weighting).sums
         for each in (numerators, denominators)
     )
     is_known = (ys.total > 0.0) & (ys.weight > 0.0)

@@ -10,10 +10,12 @@ from streams.analysis.contrasts import MetricContrasts, Traffic
 from streams.analysis.covariates import Adjustment, Covariates
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.experiments.config import ExperimentConfig
+from streams.experiments.measurement_plan import bounds_of
 from streams.experiments.metrics import MetricSpec
 from streams.experiments.statistics import MetricRole
 from streams.policies.arms import arms_of
 from streams.policies.base import Arm, BetaPolicy
+from streams.stats.bounds import BINARY, Bounds
 from streams.stats.families.base import WEAK_PRIORS, Priors, VariantMetric
 from streams.stats.families.registry import FAMILIES, FoundKind, find_kind
 from streams.stats.kinds import MetricKind
@@ -90,12 +92,14 @@ class SingleInput(MetricInput):
         periods: Its units by period of assignment; None if all units count alike.
         priors: Priors of its mean.
         adjustment: Values less what covariates explain of them; None without covariates.
+        bounds: Bounds of the values of its units; None if they are not known.
     """
 
     compared: tuple[MetricTally, ...]
     periods: PrimaryPeriods | None
     priors: Priors
     adjustment: Adjustment | None
+    bounds: Bounds | None
 
     @classmethod
     def read(
@@ -159,6 +163,7 @@ class SingleInput(MetricInput):
             periods,
             priors,
             adjustment,
+            BINARY if FAMILIES[found.kind].is_exact else bounds_of(config, name),
         )
 
     @property
@@ -177,8 +182,7 @@ class SingleInput(MetricInput):
 
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
         """Return the sums by which the variants are compared; all units count alike."""
-        is_exact = FAMILIES[self.found.kind].is_exact
-        raw = MetricContrasts.of(traffic, self.compared, self.samples, is_bounded=is_exact)
+        raw = MetricContrasts.of(traffic, self.compared, self.samples, bounds=self.bounds)
         if self.adjustment is None or traffic.weighting is not Weighting.PLAIN:
             return raw
         return self.adjustment.contrasts(raw)

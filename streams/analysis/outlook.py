@@ -23,6 +23,7 @@ from streams.analysis.primary_readings import (
 from streams.experiments.statistics import Outlook
 from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction
+from streams.stats.sequential.centres import RANGE_EVENTS
 from streams.stats.sequential.comparison import (
     PLANNED_SHARE,
     pairwise_error,
@@ -129,8 +130,10 @@ def _half_width(contrast: Contrast, error: float) -> FloatArray:
     """Return the half width of the sequence, of a bounded one by the normal mixture beside it."""
     clock, narrowest = contrast.time, float(PLANNED_UNITS)
     if contrast.is_bounded:
-        clock = contrast.squares / (contrast.max_decrement * contrast.max_decrement)
-        narrowest = PLANNED_EVENTS
+        squares, narrowest = contrast.squares, PLANNED_EVENTS
+        if contrast.values is not None:  # counted from near their mean
+            squares, narrowest = contrast.variance * contrast.squares_of_even, RANGE_EVENTS
+        clock = squares / (contrast.max_decrement * contrast.max_decrement)
     known = np.where(clock > 0.0, clock, 1.0)
     radius = np.sqrt(known) * asymptotic_radius(known, 2.0 * error, narrowest)
     return np.where(clock > 0.0, radius * contrast.standard_error, np.inf)

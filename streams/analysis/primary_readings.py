@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from streams.experiments.config import ExperimentConfig, UnitKind
+from streams.experiments.measurement_plan import bounds_of
 from streams.stats.arrays import FloatArray
 from streams.stats.sequential.comparison import (
     UNPLANNED,
@@ -18,20 +20,23 @@ from streams.stats.sequential.planned_information import PlannedInformation
 
 FEWEST_PLANNED_EVENTS = 100.0
 """Planned conversions of both variants below which a plan is not made use of: a sum of so few is
-not Gaussian enough for early stopping, and the sequence then has all of the error."""
+not Gaussian enough for early stopping, and the sequence then has all of the error. Of values with
+floor and cap it is the largest ones that count, as many as would vary as much."""
 
 
 def information_in_use(config: ExperimentConfig) -> float | None:
     """Return the planned information; None without a plan that is large enough to make use of.
 
-    In units of the metric, as a whole or not, so a plan of amounts is always in use: of those, the
-    values that are needed are counted.
+    Of amounts without a bound, the values that are needed are counted, so it is always in use.
     """
     information, plan = config.planned_information, config.plan
     if information is None or plan is None:
         return None
-    is_counted = plan.deviation is None
-    return None if is_counted and information < FEWEST_PLANNED_EVENTS else information
+    bounds = bounds_of(config, config.primary_metric)
+    events = math.inf if plan.deviation is not None else information
+    if bounds is not None:
+        events = information / (bounds[1] - bounds[0]) ** 2
+    return None if events < FEWEST_PLANNED_EVENTS else information
 
 
 def planned_reading(config: ExperimentConfig) -> PlannedInformation | None:

@@ -179,7 +179,7 @@ class RatioInput(MetricInput):
         return RatioContrasts(
             traffic,
             found.weighting,
-            is_bounded=False,
+            bounds=None,
             sums=found.sums,
             observations=np.array([float(each.observations) for each in self.denominators]),
             ratios=found.ratios,

@@ -61,6 +61,19 @@ def accepted_of(config: ExperimentConfig, metric: str) -> Accepted | None:
     )
 
 
+def bounds_of(config: ExperimentConfig, metric: str) -> tuple[float, float] | None:
+    """Return the bounds of the values of all units, in units of the metric; None without both.
+
+    A unit without an observation has the value 0, which is between them.
+    """
+    spec = config.spec(metric)
+    denominators = (each.denominator for each in config.metrics.values())
+    floor, cap = _floor(spec, is_denominator=metric in denominators), _cap(spec)
+    if floor is None or cap is None:
+        return None
+    return min(floor, 0) / MICRO, max(cap, 0) / MICRO
+
+
 def _cap(spec: MetricSpec) -> int | None:
     if spec.model_kind is not None and (largest := FAMILIES[spec.model_kind].largest) is not None:
         return largest  # of a binary metric: a second click of a unit is no second conversion

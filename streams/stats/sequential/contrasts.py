@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.sequential.centres import ValueRange
 from streams.stats.sequential.tails import Moments, Tails, is_lower_end_believed
 
 _OVERLAP_OF_EVEN = 0.5
@@ -54,6 +55,8 @@ class WeightedSums:
             bound (`standard_error`), else 0.
         moments: Moments of the values, by which normal approximations are believed; None where no
             comparison is one, and where all are believed.
+        heaviest: Largest w of a unit, of bounded values that may be counted from another centre
+            than 0; None of others.
     """
 
     units: FloatArray
@@ -65,6 +68,7 @@ class WeightedSums:
     largest: FloatArray
     variance: FloatArray
     moments: Moments | None = field(default=None, kw_only=True)
+    heaviest: FloatArray | None = field(default=None, kw_only=True)
 
     @property
     def tails(self) -> Tails | None:
@@ -101,6 +105,8 @@ class Contrast:
             with units that have none yet.
         squares_of_even: Square of the weight that a unit of an even split of two has, > 0: times
             `variance`, it is in the units of `squares`.
+        values: Range of bounded values that may be counted from another centre than 0; None of
+            others.
     """
 
     fewest: FloatArray
@@ -116,6 +122,7 @@ class Contrast:
     has_upper: NDArray[np.bool_]
     variance: FloatArray
     squares_of_even: FloatArray
+    values: ValueRange | None = None
 
     @property
     def is_bounded(self) -> bool:
@@ -124,7 +131,9 @@ class Contrast:
 
     def take(self, chosen: NDArray[np.bool_]) -> Contrast:
         """Return the contrasts of a mask; shape (n_chosen,)."""
-        return Contrast(*(getattr(self, name)[chosen] for name in self.__slots__))
+        values = None if self.values is None else self.values.take(chosen)
+        arrays = {name: getattr(self, name)[chosen] for name in self.__slots__ if name != "values"}
+        return Contrast(**arrays, values=values)
 
     def reversed(self) -> Contrast:
         """Return the contrasts of "b minus a"."""
@@ -142,6 +151,7 @@ class Contrast:
             self.has_lower,
             self.variance,
             self.squares_of_even,
+            None if self.values is None else self.values.reversed(),
         )
 
 
@@ -193,7 +203,8 @@ def _contrast(
     centred_squares = np.maximum(centred_squares, expected_squares)
     has_lower = has_upper = np.ones(weights.shape, np.bool_)
     tails = a.tails, b.tails
-    if tails[0] is not None and tails[1] is not None:
+    is_bounded = np.isfinite(a.largest).all() and np.isfinite(b.largest).all()
+    if tails[0] is not None and tails[1] is not None and not is_bounded:
         has_lower = np.broadcast_to(is_lower_end_believed(tails[0], tails[1]), weights.shape)
         has_upper = np.broadcast_to(is_lower_end_believed(tails[1], tails[0]), weights.shape)
     squares_of_even = weight_of_even * weight_of_even
@@ -217,7 +228,27 @@ def _contrast(
         has_upper=has_upper,
         variance=np.where(comparable, centred_squares / squares_of_even, 0.0),
         squares_of_even=np.full_like(weights, squares_of_even),
+        values=_range(a, b, weights.shape),
     )
+
+
+def _range(a: WeightedSums, b: WeightedSums, shape: tuple[int, ...]) -> ValueRange | None:
+    """Return the range of bounded values, of weights that are not 0."""
+    if a.heaviest is None or b.heaviest is None:
+        return None
+    heaviest = a.heaviest, b.heaviest
+    most = (
+        np.divide(each.largest, top, out=np.zeros_like(top), where=top > 0.0)
+        for each, top in zip((a, b), heaviest, strict=True)
+    )
+    columns = (
+        a.weight - b.weight,
+        a.cross + b.cross,
+        a.weight_squared + b.weight_squared,
+        *heaviest,
+        *most,
+    )
+    return ValueRange(*(np.broadcast_to(each, shape) for each in columns))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,7 +261,7 @@ class PlainSums:
         total_squared: Sum of their squares.
         share: Share of the traffic the variant has had all the time, in (0, 1].
         largest: Largest value of a unit, if values are >= 0 and bounded; else infinite.
-        moments: As in `WeightedSums`.
+        moments, heaviest: As in `WeightedSums`; a unit has the weight 1.
     """
 
     units: FloatArray
@@ -239,6 +270,7 @@ class PlainSums:
     share: FloatArray
     largest: FloatArray
     moments: Moments | None = field(default=None, kw_only=True)
+    heaviest: FloatArray | None = field(default=None, kw_only=True)
 
 
 def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
@@ -269,4 +301,5 @@ def _tilted(sums: PlainSums, weight: FloatArray) -> WeightedSums:
         weight * sums.largest,
         np.zeros_like(weight),
         moments=None if sums.moments is None else sums.moments.tilted(weight),
+        heaviest=None if sums.heaviest is None else weight * sums.heaviest,
     )

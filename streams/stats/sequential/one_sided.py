@@ -15,11 +15,12 @@ from streams.stats.arrays import FloatArray
 from streams.stats.sequential.confidence_sequences import (
     PLANNED_UNITS,
     asymptotic_tuning,
-    log_e_values,
 )
 from streams.stats.sequential.contrasts import Contrast
+from streams.stats.sequential.readings import ConfidenceSequence
 
-_TUNED_ERROR = 0.05  # of both sides, as in the sequences and in `log_e_values`
+_TUNED_ERROR = 0.05  # of both sides, as in the sequences
+_SIDE = _TUNED_ERROR / 2.0
 
 
 def one_sided_p_values(compared: Contrast) -> FloatArray:
@@ -31,13 +32,13 @@ def one_sided_p_values(compared: Contrast) -> FloatArray:
     Args:
         compared: The contrasts; `reversed()` for the other side.
 
-    Source: values with a bound: `log_e_values`. Others: the mixture of exp(l S - l^2 V / 2) over
-        l >= 0 with a half-normal density, Howard, Ramdas, McAuliffe and Sekhon, arXiv 1810.08240,
-        proposition 6 (one-sided normal mixture), with the tuning of `asymptotic_radius`.
+    Source: values with a bound: `ConfidenceSequence`. Others: the mixture of exp(l S - l^2 V / 2)
+        over l >= 0 with a half-normal density, Howard, Ramdas, McAuliffe and Sekhon, arXiv
+        1810.08240, proposition 6 (one-sided normal mixture), with the tuning of
+        `asymptotic_radius`.
     """
     if compared.is_bounded:
-        log_e = log_e_values(compared.total, compared.squares, compared.max_decrement)
-        return np.minimum(1.0, np.exp(-log_e))
+        return ConfidenceSequence().p_values(compared, np.full_like(compared.total, _SIDE))
     error = compared.standard_error
     z = np.divide(compared.difference, error, out=np.zeros_like(error), where=error > 0.0)
     scaled = compared.time * asymptotic_tuning(_TUNED_ERROR, PLANNED_UNITS)

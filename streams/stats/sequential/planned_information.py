@@ -134,7 +134,10 @@ class PlannedInformation(Reading):
         time = self.progress(compared)
         largest = np.maximum(compared.max_decrement, compared.max_increment)
         # Without a bound on the values, the caller counts those that are not 0.
-        is_gaussian = np.isinf(largest) | (compared.squares >= _MIN_EVENTS * largest * largest)
+        squares = compared.squares
+        if compared.values is not None:  # of any centre, and their variance counts from the mean
+            squares = np.minimum(squares, compared.variance * compared.squares_of_even)
+        is_gaussian = np.isinf(largest) | (squares >= _MIN_EVENTS * largest * largest)
         varies = (time > 0.0) & (compared.standard_error > 0.0)
         known = np.asarray(is_gaussian & varies, dtype=np.bool_)
         root = np.sqrt(np.where(known, time, 1.0))

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.sequential.centres import RANGE_EVENTS, BoundedSums, best_centred
 from streams.stats.sequential.confidence_sequences import (
+    LOOSE_WEIGHT,
     PLANNED_EVENTS,
     PLANNED_UNITS,
     asymptotic_radius,
@@ -85,9 +87,16 @@ class ConfidenceSequence(Reading):
         if compared.is_bounded:
             # The lower end fails when the sum rises too far above its mean, and rises are as tame
             # as the deepest fall is shallow.
-            events = self._events(compared, compared.max_decrement)
-            below = bounded_radius(compared.squares, compared.max_decrement, error, events)
-            lower = (compared.total - below) / np.where(known, compared.scale, 1.0)
+            sums = bounded_sums(compared, error)
+            events = self._events(compared, sums.bounds)
+            below = bounded_radius(
+                sums.squares,
+                sums.bounds,
+                sums.share * error,
+                events,
+                loose_weight=_loose_weight(compared),
+            )
+            lower = (sums.total - below) / np.where(known, compared.scale, 1.0)
         else:
             clock, narrowest = self._clock(compared)
             # So early that the width would be beyond machine numbers, nothing is known.
@@ -100,11 +109,17 @@ class ConfidenceSequence(Reading):
     def p_values(self, compared: Contrast, error: FloatArray) -> FloatArray:
         """Return the p-values of the mixture that the sequence inverts."""
         if compared.is_bounded:
-            events = self._events(compared, compared.max_decrement)
+            sums = bounded_sums(compared, error)
+            events = self._events(compared, sums.bounds)
             log_e = log_e_values(
-                compared.total, compared.squares, compared.max_decrement, events, error
+                sums.total,
+                sums.squares,
+                sums.bounds,
+                events,
+                sums.share * error,
+                loose_weight=_loose_weight(compared),
             )
-            return np.minimum(1.0, np.exp(-log_e))
+            return np.minimum(1.0, np.exp(-log_e) / sums.share)
         z = z_values(compared)
         clock, narrowest = self._clock(compared)
         scaled = clock * asymptotic_tuning(_both(error), narrowest)
@@ -114,7 +129,7 @@ class ConfidenceSequence(Reading):
     def _events(self, compared: Contrast, bounds: FloatArray) -> FloatArray | float:
         """Return the events, in units of the largest increment, at which it is made narrow."""
         if self.narrowest is None:
-            return PLANNED_EVENTS
+            return PLANNED_EVENTS if compared.values is None else RANGE_EVENTS
         events = self.narrowest * compared.squares_of_even / (bounds * bounds)
         return np.clip(events, *_EVENTS)
 
@@ -123,6 +138,21 @@ class ConfidenceSequence(Reading):
         if self.narrowest is None:
             return compared.time, float(PLANNED_UNITS)
         return compared.variance, self.narrowest
+
+
+def bounded_sums(compared: Contrast, error: FloatArray) -> BoundedSums:
+    """Return the sums of bounded increments from the centre that suits them, held against `error`.
+
+    Args:
+        compared: The contrasts, bounded.
+        error: One-sided error, in (0, 1); of their shape.
+    """
+    sums = BoundedSums(compared.total, compared.squares, compared.max_decrement, 1.0)
+    return best_centred(sums, compared.values, error)
+
+
+def _loose_weight(compared: Contrast) -> float:
+    return 0.0 if compared.values is None else LOOSE_WEIGHT
 
 
 def z_values(compared: Contrast) -> FloatArray:

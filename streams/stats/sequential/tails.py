@@ -14,6 +14,7 @@ the sum is not skewed to the left.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,10 @@ class Moments:
         """Skewness of the values; infinite where all are equal, as nothing is known of a tail."""
         unknown = np.full_like(self.third, np.inf)
         return np.divide(self.third, self.variance**1.5, out=unknown, where=self.variance > 0.0)
+
+    def each(self, function: Callable[[FloatArray], FloatArray]) -> Moments:
+        """Return the moments with a function applied to every array."""
+        return Moments(function(self.variance), function(self.third), function(self.heaviest))
 
     def chosen(self, places: Any, times: float = 1.0) -> Moments:
         """Return the moments at some places, of values multiplied by `times` >= 0."""

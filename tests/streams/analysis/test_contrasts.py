@@ -13,6 +13,7 @@ from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, to
 from streams.model.variant_weights import pack_propensities
 from streams.policies.bayesian_ab import BayesianAB
 from streams.policies.thompson_sampling import ThompsonSampling
+from streams.stats.bounds import BINARY
 from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import intervals
 from streams.stats.weighting import Weighting
@@ -56,7 +57,7 @@ def compared(variants, *, policy=THOMPSON, is_binary=True, weighting=None):
         traffic = replace(traffic, weighting=weighting)
     metrics = [variant.metrics.get("click", MetricTally()) for variant in variants]
     samples = [Sample.of(v.units, m) for v, m in zip(variants, metrics, strict=True)]
-    return MetricContrasts.of(traffic, metrics, samples, is_bounded=is_binary)
+    return MetricContrasts.of(traffic, metrics, samples, bounds=BINARY if is_binary else None)
 
 
 def moved(n_variants):
@@ -247,3 +248,43 @@ def test_a_mismatch_is_seen_where_the_traffic_is_though_variants_were_starved():
     assert found.p_value < 0.001
     even = 9_900 + 9_900
     assert found.ratios[1] == pytest.approx((even + 22_500) / (even + 23_750))
+
+
+def test_values_with_a_cap_are_compared_exactly_from_their_floor():
+    """A constant taken from every value changes no interval, if all units have a value."""
+    low, high = [4.9, 5.1, -2.0] * 100, [6.1, 7.3, -1.0] * 100
+
+    def ends(shift, bounds):
+        variants = [
+            tallied((0.5, 300, [value + shift for value in values])) for values in (high, low)
+        ]
+        traffic = traffic_of(variants, BayesianAB())
+        metrics = [variant.metrics["click"] for variant in variants]
+        samples = [Sample.of(v.units, m) for v, m in zip(variants, metrics, strict=True)]
+        found = MetricContrasts.of(traffic, metrics, samples, bounds=bounds)
+        compared = found.contrast([0], [1])
+        assert compared.is_bounded
+        assert compared.has_lower.all()
+        assert found.skewness is None
+        return intervals(compared, 0.05)
+
+    above, across = ends(3.0, (0.0, 12.0)), ends(0.0, (-3.0, 9.0))
+
+    assert above.lower == pytest.approx(across.lower)
+    assert above.upper == pytest.approx(across.upper)
+    assert 0.0 < across.lower[0] < 4.4 / 3 < across.upper[0]
+
+
+def test_a_tolerated_share_of_values_below_zero_stays_within_the_bounds():
+    """Against 1.5 times the control, a value of -3 is one of -4.5."""
+    variants = [tallied((0.5, 300, [-3.0, 8.0] * 150)) for _ in range(2)]
+    traffic = traffic_of(variants, BayesianAB())
+    metrics = [variant.metrics["click"] for variant in variants]
+    samples = [Sample.of(v.units, m) for v, m in zip(variants, metrics, strict=True)]
+
+    found = MetricContrasts.of(traffic, metrics, samples, bounds=(-3.0, 8.0))
+    compared = found.contrast([0], [1], times=1.5)
+
+    assert compared.max_increment[0] == pytest.approx(0.5 * (8.0 + 4.5))
+    assert compared.max_decrement[0] == pytest.approx(0.5 * (12.0 + 4.5))
+    assert compared.total[0] / compared.scale[0] == pytest.approx(2.5 - 1.5 * 2.5)

@@ -1,0 +1,47 @@
+"""Moments of the values of the units of variants, without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from streams.model.quantities import MICRO
+from streams.stats.arrays import FloatArray
+from streams.stats.sample import Sample, cubed_deviations, squared_deviations
+from streams.stats.sequential.tails import Moments
+from streams.tallies.cell import MetricTally
+
+
+def variance_of(tallies: Sequence[MetricTally], units: FloatArray) -> FloatArray:
+    """Return the variance of the values."""
+    seen = np.maximum(units, 1.0)
+    mean = np.array([tally.total / MICRO for tally in tallies]) / seen
+    square = np.array([tally.total_squared / MICRO**2 for tally in tallies]) / seen
+    variance: FloatArray = np.maximum(square - mean * mean, 0.0)
+    return variance
+
+
+def moments_of(
+    tallies: Sequence[MetricTally], samples: Sequence[Sample], heaviest: FloatArray
+) -> Moments:
+    """Return the moments of the values; of a variant with equal values those of all together."""
+    columns = [
+        (round(sample.units), tally.total, tally.total_squared, tally.total_cubed)
+        for sample, tally in zip(samples, tallies, strict=True)
+    ]
+    together = _central([sum(column) for column in zip(*columns, strict=True)])
+    found = [_central(column) for column in columns]
+    variance, third = np.array([each if each[0] > 0.0 else together for each in found]).T
+    return Moments(variance, third, heaviest)
+
+
+def _central(sums: Sequence[int]) -> tuple[float, float]:
+    """Return variance and third central moment of values, given their number and power sums."""
+    units, total, squared, cubed = sums
+    if not units:
+        return 0.0, 0.0
+    return (
+        squared_deviations(units, total, squared) / units,
+        cubed_deviations(units, total, squared, cubed) / units,
+    )
