@@ -77,6 +77,8 @@ def main() -> None:
         name = f"run together, {n_experiments} experiments"
         plain = [RunningExperiment(snapshot(n, "impression")) for n in range(n_experiments)]
         print(f"{name:{width}}  {together(batch, plain):6.2f}")
+    for name, cost in admission_costs(batch).items():
+        print(f"{name:{width}}  {cost}")
     print("under a contextual policy")
     for name, cost_us in contextual_steps().items():
         print(f"{name:{width}}  {cost_us:6.2f}")
@@ -115,6 +117,37 @@ def steps(batch: int) -> dict[str, float]:
             "columns to Avro": _us(lambda: encode_impression_batch(impressions)) / batch,
             "write to the spool": _us(lambda: spool.append([record])) / batch,
         }
+
+
+ADMISSION = {
+    "targeting": {
+        "and": [
+            {"in": [{"var": "location"}, ["US", "CA", "DE", "FR"]]},
+            {"==": [{"var": "device"}, "mobile"]},
+            {">=": [{"var": "features.age"}, 18]},
+        ]
+    },
+    "overrides": {f"tester_{number}": "B" for number in range(10)},
+}
+
+
+def admission_costs(batch: int, rounds: int = 5) -> dict[str, str]:
+    """Return microseconds of requests to an experiment with and without admission, and the ratio.
+
+    Both are measured in turn, so that a machine that gets slower does so for both.
+    """
+    fixed = {"type": "bayesian_ab"}
+    plain = [RunningExperiment(snapshot(1, "user", **fixed))]
+    gated = [RunningExperiment(snapshot(1, "user", **fixed, **ADMISSION))]
+    pairs = [(together(batch, plain), together(batch, gated)) for _ in range(rounds)]
+    ratios = sorted(with_us / without_us for without_us, with_us in pairs)
+    return {
+        "run together, fixed weights": f"{min(pair[0] for pair in pairs):6.2f}",
+        "the same with admission": f"{min(pair[1] for pair in pairs):6.2f}",
+        "ratio (median; lowest, highest)": (
+            f"{ratios[rounds // 2]:.2f} ({ratios[0]:.2f}; {ratios[-1]:.2f})"
+        ),
+    }
 
 
 def contextual_steps() -> dict[str, float]:
@@ -167,7 +200,7 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
         encode_observations=encode_observation_batch,
         seal=sealer(KEYRING),
     )
-    assignments = AssignmentService(_Some(running), KEYRING, outbox, None, lambda: NOW_MS)  # type: ignore[arg-type]
+    assignments = AssignmentService(_Some(running), KEYRING, outbox, _NoReceipts(), lambda: NOW_MS)  # type: ignore[arg-type]
     app = _app(assignments)
     scopes = itertools.cycle(
         {
@@ -220,6 +253,12 @@ class _Some:
     def running(self, experiment_id: str) -> RunningExperiment:
         """Return one of them."""
         return self._running[experiment_id]
+
+
+class _NoReceipts:
+    """A store that no request needs."""
+
+    aliased: frozenset[str] = frozenset()
 
 
 class _Nobody:

@@ -127,14 +127,15 @@ async def publish(settings: Settings, snapshots: list[Snapshot]) -> None:
     await client.aclose()
 
 
-def snapshot(number: int, unit: str) -> Snapshot:
-    """Return a running experiment of three variants."""
+def snapshot(number: int, unit: str, **config: object) -> Snapshot:
+    """Return a running experiment of three variants, with fields of its configuration."""
     definition = parse_definition(
         {
             "name": f"Benchmark {number}",
             "type": "thompson_sampling",
             "primaryMetric": "click",
             "unit": unit,
+            **config,
         },
         [
             {"name": "A", "isControl": True, "config": {"creativeId": "creative_123"}},

@@ -14,7 +14,8 @@ from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.services.logged_context import logged_context
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import RunningExperiment
-from streams.experiments.assignment import Assigner, Assignment, Reason
+from streams.experiments.assignment import Assigner, Assignment
+from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
 from streams.model.errors import EngineError, InputError, ReceiptError
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
@@ -150,12 +151,18 @@ class AssignmentService:
         """Return the answer, or None if it depends on what the unit got before."""
         assigner = running.assigner
         is_repeatable = assigner.unit_kind is not _IMPRESSION
-        if not is_repeatable:
-            assignment = self._choose(assigner, self._randomness.draw(), context)
-        else:
+        key = None
+        if is_repeatable:
             key = _unit_key(assigner.unit_kind, context)
             if assigner.ignores(key):
                 return self._outside(running, Reason.INVALID_UNIT)
+        if assigner.admission is not None:
+            excluded = assigner.admission.exclusion(key, context)
+            if excluded is not None:
+                return self._outside(running, *excluded)
+        if key is None:
+            assignment = self._choose(assigner, self._randomness.draw(), context)
+        else:
             if (
                 assigner.is_remembered
                 or context.fallback_unit_id is not None
@@ -172,10 +179,12 @@ class AssignmentService:
         text = self._keyring.sign(receipt)
         return running.rendering.assigned(text, assignment.variant, receipt.propensity)
 
-    def _outside(self, running: RunningExperiment, reason: Reason) -> bytes:
+    def _outside(
+        self, running: RunningExperiment, reason: Reason, variant: int | None = None
+    ) -> bytes:
         """Return the answer to a request that does not take part; nothing of it is logged."""
         self.answered[reason] += 1
-        return running.rendering.outside(reason)
+        return running.rendering.outside(reason, variant)
 
     async def _decide_remembered(
         self, running: RunningExperiment, context: AssignmentContext

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from streams.experiments.assignment import Reason
+from streams.experiments.assignment_reason import Reason
 from streams.experiments.snapshot import Snapshot
 from streams.model.quantities import PROPENSITY_ONE, PROPENSITY_PER_WEIGHT
 
@@ -18,7 +18,7 @@ class RenderedAssignments:
     propensity.
     """
 
-    __slots__ = ("_answers", "_assigned", "_outside", "_propensities")
+    __slots__ = ("_answers", "_assigned", "_control", "_outside", "_propensities")
 
     def __init__(self, snapshot: Snapshot) -> None:
         experiment = snapshot.experiment
@@ -38,23 +38,18 @@ class RenderedAssignments:
             self._tail(index, Reason.ASSIGNED, propensity / PROPENSITY_ONE)
             for index, propensity in enumerate(self._propensities)
         ]
-        control = self._answers[experiment.definition.control_index]
-        self._outside = {
-            reason: orjson.dumps(
-                {
-                    "id": None,
-                    **control,
-                    "enrolled": False,
-                    "reason": reason,
-                    "propensity": None,
-                }
-            )
-            for reason in (Reason.NOT_ENROLLED, Reason.INVALID_UNIT)
-        }
+        self._control = experiment.definition.control_index
+        self._outside: dict[tuple[Reason, int], bytes] = {}
 
-    def outside(self, reason: Reason) -> bytes:
-        """Return the answer to a request that does not take part, for one of the reasons."""
-        return self._outside[reason]
+    def outside(self, reason: Reason, variant: int | None = None) -> bytes:
+        """Return the answer to a request that does not take part: the control unless told."""
+        index = self._control if variant is None else variant
+        answer = self._outside.get((reason, index))
+        if answer is None:
+            parts = {"enrolled": False, "reason": reason, "propensity": None}
+            answer = orjson.dumps({"id": None, **self._answers[index], **parts})
+            self._outside[reason, index] = answer
+        return answer
 
     def assigned(self, receipt: str, variant: int, propensity: int) -> bytes:
         """Return the answer to a unit that the allocation in force gave `variant`.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, NamedTuple
 
+from streams.experiments.admission import Admission, admission_of
 from streams.experiments.config import UnitKind
 from streams.experiments.contextual import scorer_of
 from streams.experiments.covariates import CovariateSpace
@@ -33,22 +33,6 @@ SLOTS_PER_WINDOW = 8
 
 ALLOCATION_SLOT_MS = 3_600_000
 """Processes that hold different snapshots of one hour give out receipts of one time: an hour."""
-
-
-class Reason(StrEnum):
-    """Reason for the variant of an assignment."""
-
-    ASSIGNED = "ASSIGNED"
-    """By its hash, on the allocation in force."""
-    STICKY = "STICKY"
-    """The unit was assigned before, and keeps its variant."""
-    STICKY_UNAVAILABLE = "STICKY_UNAVAILABLE"
-    """The store of first receipts does not answer, or has not been rebuilt: by its hash, or as
-    this process has decided before, and kept as soon as that is possible."""
-    NOT_ENROLLED = "NOT_ENROLLED"
-    """The unit does not take part; it sees the control, and nothing is logged."""
-    INVALID_UNIT = "INVALID_UNIT"
-    """Its id stands for no unit (`ignoredUnits`); it sees the control, and nothing is logged."""
 
 
 class Assignment(NamedTuple):
@@ -95,6 +79,7 @@ class Assigner:
     """An experiment that assigns, compiled: everything that does not depend on the unit is done.
 
     Attributes:
+        admission: Decides whom the experiment is not for; None where it is for everyone.
         number: The experiment as a 64-bit integer.
         unit_kind: Unit of randomisation.
         is_remembered: Whether a unit's first receipt must be kept (`is_remembered`). In every other
@@ -120,6 +105,7 @@ class Assigner:
         "_sums",
         "_traffic",
         "_weights",
+        "admission",
         "attribution_window_s",
         "first_index",
         "is_remembered",
@@ -149,6 +135,7 @@ class Assigner:
         self._is_trial = experiment.phase is Phase.TRIAL
         self.attribution_window_s = config.attribution_window
         self.started_at_ms = experiment.started_at_ms
+        self.admission: Admission | None = admission_of(experiment.definition)
         self._ignored = comparable_all(config.ignored_units)
         self._control = experiment.definition.control_index
         self._traffic = config.traffic_allocation

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
 from streams.experiments.covariates import MAX_COVARIATES, Covariate, check_covariates
-from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
+from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, MAX_UNIT_ID, IgnoredUnits
 from streams.experiments.metrics import (
     MAX_WINDOW_S,
     ConversionWindow,
@@ -32,6 +32,7 @@ from streams.policies.registry import POLICIES
 from streams.stats.kinds import MetricKind
 from streams.tallies.cohorts import MAX_CONVERSION_WINDOWS, MIN_CONVERSION_WINDOW_S
 from streams.tallies.plan import MAX_DECLARED
+from streams.targeting.rule import Targeting
 
 DEFAULT_ATTRIBUTION_WINDOW_S = 86_400
 MAX_ATTRIBUTION_WINDOW_S = MAX_WINDOW_S
@@ -93,6 +94,15 @@ Duration = Annotated[int | None, Field(ge=0, le=MAX_MIN_DURATION_S)]
 ControlShare = Annotated[float | None, Field(ge=0.0, le=MAX_CONTROL_SHARE)]
 
 
+MAX_OVERRIDES = 100
+"""Overrides of one experiment, at most: they are part of every snapshot of it."""
+
+Overrides = Annotated[
+    dict[Annotated[str, StringConstraints(min_length=1, max_length=MAX_UNIT_ID)], Name],
+    Field(max_length=MAX_OVERRIDES),
+]
+
+
 class UnitKind(StrEnum):
     """Unit of randomisation."""
 
@@ -147,6 +157,10 @@ class ExperimentConfig(InputModel):
             impressions. Fixed when the experiment is created.
         ignored_units: Ids that are no unit of an experiment on users or sessions, compared without
             capitals and blanks around them: they get the control, and nothing is logged.
+        overrides: Name of the variant that a unit gets whatever else holds, by its id: for people
+            who test. Nothing is logged of them. Of impressions, by the id of user or session.
+        targeting: Rule over the attributes of a request; one that does not match it gets the
+            control, and nothing is logged. None for no rule. Fixed when the experiment is created.
         receipt_key: Id of the key that signs its receipts, noted when it starts; None before, and
             where that is not known.
         parameters: Parameters of the policy.
@@ -183,6 +197,8 @@ class ExperimentConfig(InputModel):
     attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
     conversion_window: ConversionWindow = None
     ignored_units: IgnoredUnits = DEFAULT_IGNORED_UNITS
+    overrides: Overrides = Field(default_factory=dict)
+    targeting: Targeting | None = None
     receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
     parameters: SerializeAsAny[Policy]
 

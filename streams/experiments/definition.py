@@ -97,6 +97,10 @@ class ExperimentDefinition(InputModel):
         if controls != 1:
             message = f"{controls} variants are control, must be exactly 1"
             raise problem("CONTROL_COUNT", message, "variants")
+        for unit, name in self.config.overrides.items():
+            if name not in names:
+                message = f"{quoted(name)} is not the name of a variant"
+                raise problem("UNKNOWN_VARIANT", message, f"config.overrides.{unit}")
         weights = [variant.weight for variant in self.variants if variant.weight is not None]
         if weights and self.config.parameters.adaptive:
             message = f"{self.config.type} chooses the weights itself"

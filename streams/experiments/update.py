@@ -11,6 +11,7 @@ from streams.experiments.config import (
     ControlShare,
     Duration,
     NegligibleDifference,
+    Overrides,
     RelativeLoss,
     SampleSize,
     Share,
@@ -39,6 +40,7 @@ class ExperimentUpdate(InputModel):
     min_duration: Duration = None
     control_share: ControlShare = None
     ignored_units: IgnoredUnits | None = None
+    overrides: Overrides | None = None
     parameters: ParametersUpdate | None = None
 
     @model_validator(mode="before")
@@ -51,6 +53,9 @@ class ExperimentUpdate(InputModel):
                 raise problem("METRICS_FIXED", message, name)
         if isinstance(data, Mapping) and "key" in data:
             raise problem("KEY_FIXED", "an experiment has the key it was created with", "key")
+        if isinstance(data, Mapping) and "targeting" in data:
+            message = "whom an experiment is for is fixed when it is created"
+            raise problem("TARGETING_FIXED", message, "targeting")
         if isinstance(data, Mapping) and "plan" in data:
             message = "a plan is one because it was made before the first unit came"
             raise problem("PLAN_FIXED", message, "plan")

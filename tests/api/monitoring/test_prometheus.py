@@ -21,7 +21,7 @@ from api.snapshots.cache import ExperimentCache
 from api.snapshots.follower import SnapshotFollower
 from api.spool.entries import SpoolRecord
 from api.spool.spool import Spool
-from streams.experiments.assignment import Reason
+from streams.experiments.assignment_reason import Reason
 from streams.model.errors import DependencyError
 from tests.api.memory import KEYRING, MemoryTopics
 from tests.twins.projection import MemoryProjection

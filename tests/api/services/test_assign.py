@@ -6,7 +6,7 @@ import orjson
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from streams.experiments.assignment import Reason
+from streams.experiments.assignment_reason import Reason
 from streams.experiments.snapshot import Allocation
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, raw_of, text_of

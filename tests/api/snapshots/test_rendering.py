@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.http.models.responses import Assignment
-from streams.experiments.assignment import Reason
+from streams.experiments.assignment_reason import Reason
 from streams.model.quantities import PROPENSITY_ONE
 from tests.api.memory import Api
 

@@ -665,6 +665,7 @@ def test_no_update_changes_what_is_measured():
         "minDuration": 9,
         "controlShare": 0.1,
         "ignoredUnits": ["bot"],
+        "overrides": {"qa": "A"},
     }
     assert {to_camel(name) for name in ExperimentUpdate.model_fields} == {*everything, "parameters"}
 

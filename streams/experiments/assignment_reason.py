@@ -1,0 +1,26 @@
+"""Reasons of assignments."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Reason for the variant of an assignment."""
+
+    ASSIGNED = "ASSIGNED"
+    """By its hash, on the allocation in force."""
+    STICKY = "STICKY"
+    """The unit was assigned before, and keeps its variant."""
+    STICKY_UNAVAILABLE = "STICKY_UNAVAILABLE"
+    """The store of first receipts does not answer, or has not been rebuilt: by its hash, or as
+    this process has decided before, and kept as soon as that is possible."""
+    NOT_ENROLLED = "NOT_ENROLLED"
+    """The unit does not take part; it sees the control, and nothing is logged."""
+    NOT_TARGETED = "NOT_TARGETED"
+    """The rule of the experiment does not match the request; it sees the control, and nothing is
+    logged."""
+    FORCED = "FORCED"
+    """An override gives its unit this variant; nothing is logged."""
+    INVALID_UNIT = "INVALID_UNIT"
+    """Its id stands for no unit (`ignoredUnits`); it sees the control, and nothing is logged."""

@@ -1,0 +1,1 @@
+"""Targeting: rules over the attributes of a request that select those of an experiment."""
