@@ -397,7 +397,8 @@ def in_every_pair(values: FloatArray) -> FloatArray:
     """Return values by pair of those of single variants, which are the same in every comparison."""
     n_variants = len(values)
     own = values[:, None] if values.ndim == 1 else values
-    return np.broadcast_to(own, (n_variants, n_variants))
+    # A few numbers are added sooner than `np.broadcast_to` has looked at its arguments.
+    return own + np.zeros((n_variants, n_variants))
 
 
 def _are_by_pair(sums: Iterable[tuple[int, int]]) -> bool:

@@ -35,6 +35,18 @@ class Sample:
     value_squared_deviations: float
 
     def __post_init__(self) -> None:
+        # There are samples of every metric and variant in each evaluation, and nearly all are good.
+        is_finite = (
+            0.0 <= self.units < math.inf
+            and 0.0 <= self.squared_deviations < math.inf
+            and 0.0 <= self.value_squared_deviations < math.inf
+            and -math.inf < self.total < math.inf
+        )
+        if not (is_finite and 0.0 <= self.units_with_value <= self.units):
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Raise the error that says which field is outside its domain."""
         for name in ("units", "squared_deviations", "value_squared_deviations"):
             value = getattr(self, name)
             if not 0.0 <= value < math.inf:

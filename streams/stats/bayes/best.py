@@ -13,6 +13,7 @@ from streams.stats.posteriors.base import Posteriors
 _N_NODES = 12
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_N_NODES)
 _MAX_HALVINGS = 60
+_FIRST_EDGES = np.linspace(0.0, 1.0, 5)  # of panels; most arms need more of them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,8 +96,9 @@ _REST = _rest_weights()
 def _panels(
     posteriors: Posteriors, upper: FloatArray, start: float, stop: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Return panels from `start` to `stop`, halved until every arm alive in them is smooth."""
-    left, right = np.array([start]), np.array([stop])
+    """Return quarters of `start` to `stop`, halved until every arm alive in them is smooth."""
+    edges = start + (stop - start) * _FIRST_EDGES
+    left, right = edges[:-1], edges[1:].copy()
     for _ in range(_MAX_HALVINGS):
         width = posteriors.smooth_width(left, right)
         width[upper[:, None] <= left] = np.inf

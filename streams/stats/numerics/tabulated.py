@@ -49,8 +49,6 @@ class Tabulated:
         values: Means at the points; shape (n_arms, n_points).
         density: Density over s times the step; shape (n_arms, n_points).
         below: Distribution function at the points; shape (n_arms, n_points).
-        short: Density times (mean of the arm - value); shape (n_arms, n_points).
-        shortfall: Integral of `short` up to the points; shape (n_arms, n_points).
         node_values, node_masses: Means and their masses, sum 1: expectations of what bends no more
             than the arm itself are sums over them; shape (n_arms, n_nodes).
     """
@@ -72,8 +70,6 @@ class Tabulated:
     values: FloatArray
     density: FloatArray
     below: FloatArray
-    short: FloatArray
-    shortfall: FloatArray
     node_values: FloatArray
     node_masses: FloatArray
 
@@ -111,7 +107,6 @@ class Tabulated:
         total = below[:, -1:].copy()
         density /= total
         below /= total
-        short = density * (means[:, None] - values)
         nodes = density[:, ::stride]
         with np.errstate(divide="ignore", invalid="ignore"):
             log_quartiles = np.log(quartiles)
@@ -135,8 +130,6 @@ class Tabulated:
             values=values,
             density=density,
             below=below,
-            short=short,
-            shortfall=_running_integral(short),
             node_values=values[:, ::stride].copy(),
             node_masses=nodes / nodes.sum(axis=1, keepdims=True),
         )
@@ -163,12 +156,17 @@ class Tabulated:
         """
         at, t = self._places(arms, values)
         below = _interpolated(self.below, self.density, at, t)
-        shortfall = _interpolated(self.shortfall, self.short, at, t)
+        short = self.density * (self.means[:, None] - self.values)
+        shortfall = _interpolated(_running_integral(short), short, at, t)
         return below, (values - self.means[arms, None]) * below + shortfall
 
     def masses_at_zero(self, arms: NDArray[np.intp]) -> FloatArray:
         """Return P(X <= 0) of some arms, in order of their families; shape (n,)."""
-        return self.below_values(arms, np.zeros((len(arms), 1)))[:, 0]
+        masses = np.zeros(len(arms))
+        around = np.flatnonzero(self.values[arms, 0] <= 0.0)
+        if len(around):
+            masses[around] = self.below_values(arms[around], np.zeros((len(around), 1)))[:, 0]
+        return masses
 
     def roughly(self, probabilities: FloatArray) -> FloatArray:
         """Return quantiles of all means, as good as a line between two points.
@@ -278,11 +276,15 @@ def _running_integral(steps: FloatArray) -> FloatArray:
     """Return the integral from the first point to every point, of what is 0 beyond the ends."""
     padded = np.zeros((len(steps), steps.shape[1] + 4))
     padded[:, 2:-2] = steps
-    each = (
-        _INNER * (padded[:, 2:-3] + padded[:, 3:-2])
-        + _MIDDLE * (padded[:, 1:-4] + padded[:, 4:-1])
-        + _OUTER * (padded[:, :-5] + padded[:, 5:])
-    )
+    each = padded[:, 2:-3] + padded[:, 3:-2]
+    each *= _INNER
+    for weight, left, right in (
+        (_MIDDLE, padded[:, 1:-4], padded[:, 4:-1]),
+        (_OUTER, padded[:, :-5], padded[:, 5:]),
+    ):
+        pair = left + right
+        pair *= weight
+        each += pair
     integral = np.zeros_like(steps)
     np.cumsum(each, axis=1, out=integral[:, 1:])
     return integral

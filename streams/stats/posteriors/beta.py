@@ -20,7 +20,7 @@ _LIMIT_SIZE, _NORMAL_SIZE = 1e12, 1e8
 _PLAIN_LEAST, _PLAIN_SIZE = 0.5, 1e7
 _QUANTILE_TOLERANCE = 1e-12  # of a deviation
 _MAX_HALVINGS = 100
-_SUPPORT_TOLERANCE = 0.01
+_SUPPORT_TOLERANCE = 0.05  # of the last step, after which Newton misses by its square
 _NEAR = 500.0  # its exponential is a machine number
 _MAX_NEWTON_STEPS = 64  # six do; stopping early is safe
 _STANDARD_DEVIATIONS_PER_PANEL = 2.0
@@ -196,7 +196,9 @@ class BetaPosterior:
 
     def coordinates(self, values: FloatArray) -> FloatArray:
         """Return the logits of these probabilities; infinite at and beyond 0 and 1."""
-        logits: FloatArray = special.logit(np.minimum(np.maximum(values, 0.0), 1.0))
+        inside = np.minimum(np.maximum(values, 0.0), 1.0)
+        with np.errstate(divide="ignore"):  # two logarithms take a third of the time of SciPy's one
+            logits: FloatArray = np.log(inside) - np.log1p(-inside)
         return logits
 
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
@@ -258,10 +260,9 @@ def _log_mix(share: FloatArray, distance: FloatArray) -> FloatArray:
     """Return log(1 - share + share e^distance) without overflow or cancellation."""
     # As long as the exponential is a machine number the first form keeps its digits; the second one
     # loses those of a share of 1e-18, times a size of 1e18.
-    small = np.minimum(distance, _NEAR)
-    mixed: FloatArray = np.where(
-        distance < _NEAR,
-        np.log1p(share * np.expm1(small)),
-        distance + np.log(share + (1.0 - share) * np.exp(-np.maximum(distance, 0.0))),
-    )
-    return mixed
+    is_near = distance < _NEAR
+    mixed: FloatArray = np.log1p(share * np.expm1(np.minimum(distance, _NEAR)))
+    if is_near.all():
+        return mixed
+    far = distance + np.log(share + (1.0 - share) * np.exp(-np.maximum(distance, 0.0)))
+    return np.where(is_near, mixed, far)

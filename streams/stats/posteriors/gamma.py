@@ -147,7 +147,8 @@ def _reach(depth: FloatArray) -> tuple[FloatArray, FloatArray]:
     Newton from outside on convex functions: every iterate is still outside, so stopping early is
     safe.
     """
-    left = depth + 1.0  # t + e^-t - 1 >= t - 1
+    # t + e^-t - 1 >= t^2 / (2 + t), and >= t - 1
+    left = np.minimum((depth + np.sqrt(depth * (depth + 8.0))) / 2.0, depth + 1.0)
     right = np.minimum(np.sqrt(2.0 * depth), np.log1p(2.0 * depth + 0.4))  # e^t - 1 - t >= t^2 / 2
     for _ in range(_MAX_NEWTON_STEPS):
         left_step = _inwards((left + np.expm1(-left) - depth) / -np.expm1(-left), left)
