@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from benchmarks.calibration.changing import changing
+from benchmarks.calibration.combinations import combinations
 from benchmarks.calibration.costs import cost
 from benchmarks.calibration.delays import delays
 from benchmarks.calibration.errors import errors, peeking
@@ -21,6 +22,7 @@ from benchmarks.calibration.winners import power, promotion
 GROUPS = (
     errors(),
     late(),
+    combinations(),
     futility(),
     peeking(),
     tails(),

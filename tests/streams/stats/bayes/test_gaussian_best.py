@@ -113,6 +113,6 @@ def test_numbers_of_any_size_in_closed_form(pair):
 
     found = gaussian_best(means, deviations)
 
-    exact = special.ndtr(min(max((means[0] - means[1]) / max(apart, 1e-323), -40.0), 40.0))
+    exact = special.ndtr(min(max(float(means[0] - means[1]) / max(apart, 1e-323), -40.0), 40.0))
     assert found.sum() == pytest.approx(1.0)
     assert found[0] == pytest.approx(exact, abs=3e-5 + min(digits, 0.6))

@@ -1,0 +1,49 @@
+"""Every combination that can be declared has a row, and the row simulates it."""
+
+import numpy as np
+import pytest
+
+from benchmarks.calibration.combinations import (
+    KINDS,
+    all_combinations,
+    combinations,
+    is_accepted,
+    world_of,
+)
+from benchmarks.simulation.combined import UnitValues
+from streams.planning.simulation import simulate
+from streams.stats.kinds import MetricKind
+from streams.stats.weighting import Weighting
+
+ACCEPTED = [each for each in all_combinations() if is_accepted(each)]
+
+
+def test_every_combination_that_is_accepted_has_a_row():
+    assert set(KINDS) == set(MetricKind), "a kind ships without a world"
+    assert {row.name for row in combinations().rows} == {each.name for each in ACCEPTED}
+
+
+def test_few_combinations_are_refused():
+    assert len(ACCEPTED) > len(all_combinations()) / 2
+    assert {each.kind for each in ACCEPTED} == set(MetricKind)
+    assert {each.weighting for each in ACCEPTED} == set(Weighting)
+
+
+@pytest.mark.parametrize("combination", ACCEPTED, ids=lambda each: each.name)
+def test_row_simulates_what_its_name_says(combination):
+    """The last evaluation has the kind, the weighting, the plan and the window of the row."""
+    experiment = combination.experiment()
+    source = UnitValues(
+        experiment, world_of(combination), has_pairs=combination.weighting is not Weighting.INVERSE
+    )
+    *_, last = simulate(experiment, source, [100] * 6, np.random.default_rng(2026_37))
+    metric = last.snapshot.metrics[experiment.definition.config.primary_metric]
+
+    assert metric.kind is combination.kind
+    assert metric.contradiction is None
+    assert last.snapshot.evidence.weighting is combination.weighting
+    assert (last.snapshot.evidence.planned_information is not None) is combination.has_plan
+    assert (metric.conversion_window > 0) is combination.has_window
+    assert sum(last.snapshot.evidence.units_with_value) > 0
+    if combination.has_covariate:
+        assert [use.name for use in last.snapshot.features]
