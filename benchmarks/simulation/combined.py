@@ -187,7 +187,7 @@ class UnitValues:
                 builder.add_product((*chance, pair), (x * y, x * x * y, x * y * y))
 
 
-def micro(values: FloatArray | NDArray[np.int64]) -> NDArray[np.int64]:
+def micro(values: FloatArray | NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return values in micro-units."""
-    found: NDArray[np.int64] = np.rint(MICRO * values).astype(np.int64)
+    found: NDArray[np.int64] = np.rint(float(MICRO) * values).astype(np.int64)
     return found

@@ -38,12 +38,14 @@ def test_row_simulates_what_its_name_says(combination):
     )
     *_, last = simulate(experiment, source, [100] * 6, np.random.default_rng(2026_37))
     metric = last.snapshot.metrics[experiment.definition.config.primary_metric]
+    evidence = last.snapshot.evidence
 
+    assert evidence is not None
     assert metric.kind is combination.kind
     assert metric.contradiction is None
-    assert last.snapshot.evidence.weighting is combination.weighting
-    assert (last.snapshot.evidence.planned_information is not None) is combination.has_plan
+    assert evidence.weighting is combination.weighting
+    assert (evidence.planned_information is not None) is combination.has_plan
     assert (metric.conversion_window > 0) is combination.has_window
-    assert sum(last.snapshot.evidence.units_with_value) > 0
+    assert sum(evidence.units_with_value) > 0
     if combination.has_covariate:
         assert [use.name for use in last.snapshot.features]
