@@ -21,13 +21,23 @@ Measurement = Callable[[Size, Progress], Result]
 
 _SEED = 2026_28
 _QUICK_DAYS = 20
+_TWO_MONTHS = 60
 _NAMED = (Claim("named", at_most=0.05),)
 
 
 def late() -> Group:
     """Return the experiments without a better variant whose values come late."""
-    binary = (Late(5_000, 0.002), Late(5_000, 0.002, days=90), Late(20_000, 0.005, looks_a_day=24))
-    counted = (Late(1_000, 0.05), Late(1_000, 0.05, days=90))
+    binary = (
+        Late(5_000, 0.002),
+        Late(5_000, 0.002, days=90),
+        Late(20_000, 0.005, looks_a_day=24),
+        Late(20_000, 0.005, days=90, looks_a_day=24),
+    )
+    counted = (
+        Late(1_000, 0.05),
+        Late(1_000, 0.05, days=90),
+        Late(500, 0.05, looks_a_day=24),
+    )
     rows = (
         *(
             _row(world, "binary", plan, partial(_binary, world, plan), 4_000)
@@ -35,7 +45,7 @@ def late() -> Group:
             for plan in (None, _plan(world, 1.0 - (1.0 - world.daily_rate) ** world.days))
         ),
         *(
-            _row(world, "count", plan, partial(_counts, world, plan), 200)
+            _row(world, "count", plan, partial(_counts, world, plan), _count_repetitions(world))
             for world in counted
             for plan in (None, _plan(world, world.daily_rate * world.days))
         ),
@@ -67,7 +77,15 @@ def _row(world: Late, kind: str, plan: PlanSpec | None, run: Measurement, repeti
         "plan": "none" if plan is None else f"{plan.baseline:g}",
     }
     name = slug(f"{kind} {world.days} {looks} {'planned' if plan else 'unplanned'}")
-    return Row(name, cells, run, repetitions, 20 if kind == "count" else 400, _NAMED)
+    quick = 20 if kind == "count" else 400
+    if world.looks_a_day > 1 and (kind == "count" or world.days > _TWO_MONTHS):
+        quick = 0  # of which the smaller cut has the same with daily looks
+    return Row(name, cells, run, repetitions, quick, _NAMED)
+
+
+def _count_repetitions(world: Late) -> int:
+    """Return the repetitions of counts, of which each look is an evaluation."""
+    return 200 if world.looks_a_day == 1 else 50
 
 
 def _binary(world: Late, plan: PlanSpec | None, size: Size, progress: Progress) -> Result:

@@ -9,6 +9,7 @@ from streams.experiments.plan import PlanSpec
 
 RATES = (0.004, 0.01, 0.1)
 N_ARMS = (2, 3, 10)
+N_DRIFTING = (2, 3, 5, 10)
 
 _PLAIN = Rule(Reading.PLAIN)
 _OVERLAP = Rule(Reading.OVERLAP)
@@ -35,8 +36,9 @@ def without_a_winner() -> tuple[tuple[Traffic, Rule], ...]:
     fixed = [Traffic(rates, units_per_look=1_000) for rates in equal]
     moving = [Traffic(rates, Weights.THOMPSON, units_per_look=1_000) for rates in equal]
     swinging = [
-        Traffic((0.1,) * n_arms, Weights.THOMPSON, units_per_look=1_000, swing=0.8)
-        for n_arms in (2, 3)
+        Traffic((0.1,) * n_arms, weights, units_per_look=1_000, swing=0.8)
+        for weights in (Weights.THOMPSON, Weights.TOP_TWO)
+        for n_arms in N_DRIFTING
     ]
     spent = [Traffic((0.1, 0.1), weights, amounts=(LogNormal(1.0),) * 2) for weights in Weights]
     return (
