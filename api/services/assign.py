@@ -157,7 +157,10 @@ class AssignmentService:
             if assigner.ignores(key):
                 return self._outside(running, Reason.INVALID_UNIT)
         if assigner.admission is not None:
-            excluded = assigner.admission.exclusion(key, context)
+            former = None
+            if key is not None and context.fallback_unit_id is not None:
+                former = _fallback_key(assigner, key, context)
+            excluded = assigner.admission.exclusion(key, former, context)
             if excluded is not None:
                 return self._outside(running, *excluded)
         if key is None:

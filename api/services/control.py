@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
@@ -13,6 +13,10 @@ from confluent_kafka.admin import AclOperation, AdminClient
 
 from api.snapshots.follower import SnapshotFollower
 from schemas.catalogue import EVENT_BYTES
+from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.definition_versions import unused
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.shared_unit_conflicts import check_shared_units
 from streams.experiments.snapshot import Snapshot
 from streams.kafka.producers import RenewableProducer, is_fatal, is_forbidden
 from streams.model.command_ids import key_digest, keyed_command_id
@@ -89,8 +93,12 @@ class CommandService:
         self._timeout_s = timeout_s
         self._now_ms = now_ms
         self._max_experiments = max_experiments
+        # Of commands that depend on other experiments, this process sends one after the other.
+        self._sharing = asyncio.Lock()
 
-    async def create(self, payload: Mapping[str, Any], key: IdempotencyKey | None) -> Snapshot:
+    async def create(
+        self, definition: ExperimentDefinition, key: IdempotencyKey | None
+    ) -> Snapshot:
         """Create an experiment; the same key of the same caller gives the same one again.
 
         The number of one with a `config.key` is that of its key, so a creation with another
@@ -99,7 +107,8 @@ class CommandService:
         Raises:
             EngineError: as `change`.
         """
-        own = payload["config"]["key"]
+        payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
+        own = definition.config.key
         if own is not None:
             number: int = key_number(own)
         elif key is not None:
@@ -107,7 +116,12 @@ class CommandService:
         else:
             number = secrets.randbits(_NUMBER_BITS)
         self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
-        return await self._send(number, CommandKind.CREATE, payload, key)
+        if not _shares_units(definition):
+            return await self._send(number, CommandKind.CREATE, payload, key)
+        async with self._sharing:
+            await self._follower.sweep()
+            check_shared_units(number, definition, self._known())
+            return await self._send(number, CommandKind.CREATE, payload, key)
 
     async def change(
         self,
@@ -122,8 +136,24 @@ class CommandService:
             EngineError: the worker refused, with the code and path it gave.
             DependencyError: the log cannot be written (`DEPENDENCY_UNAVAILABLE`), or the answer did
                 not come in time (`COMMAND_TIMED_OUT`); the same key later gives the answer.
+            InputError: it cannot be started beside another one of its layer or holdout, see
+                `check_shared_units`.
         """
-        return await self._send(number, kind, payload, key)
+        found = self._follower.experiments.snapshots().get(experiment_id(number))
+        if (
+            kind is not CommandKind.START
+            or found is None
+            or not _shares_units(found.experiment.definition)
+        ):
+            return await self._send(number, kind, payload, key)
+        own = found.experiment
+        async with self._sharing:
+            await self._follower.sweep()
+            check_shared_units(number, own.definition, self._known(), own.created_at_ms)
+            return await self._send(number, kind, payload, key)
+
+    def _known(self) -> Iterator[Experiment]:
+        return (each.experiment for each in self._follower.experiments.snapshots().values())
 
     async def _send(
         self,
@@ -158,6 +188,11 @@ class CommandService:
         name = experiment_id(number)
         left_s = deadline - time.monotonic()
         return await self._follower.at_version(name, answer.version, left_s)
+
+
+def _shares_units(definition: ExperimentDefinition) -> bool:
+    """Return whether an experiment has a layer or a holdout, which others may have, too."""
+    return definition.config.layer is not None or definition.config.holdout is not None
 
 
 class KafkaCommandLog:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.definition import ExperimentDefinition
 from streams.targeting.attributes import RequestAttributes
-from streams.targeting.rule import TargetingRule
 
 
 class Exclusion(NamedTuple):
@@ -26,29 +24,43 @@ class Exclusion(NamedTuple):
 class Admission:
     """Compiled demands of an experiment on a request.
 
-    Decided in this order: overrides, then targeting.
+    Decided in this order: override, holdout, targeting, layer.
     """
 
-    __slots__ = ("_forced", "_not_targeted", "_targeting")
+    __slots__ = ("_control", "_forced", "_holdout", "_layer", "_targeting")
 
-    def __init__(
-        self, forced: Mapping[str, int], targeting: TargetingRule | None, control: int
-    ) -> None:
-        self._forced = {unit: Exclusion(Reason.FORCED, index) for unit, index in forced.items()}
-        self._targeting = targeting
-        self._not_targeted = Exclusion(Reason.NOT_TARGETED, control)
+    def __init__(self, definition: ExperimentDefinition) -> None:
+        config = definition.config
+        names = [variant.name for variant in definition.variants]
+        self._control = definition.control_index
+        self._forced = {
+            unit: Exclusion(Reason.FORCED, names.index(name))
+            for unit, name in config.overrides.items()
+        }
+        self._holdout = config.holdout
+        self._targeting = config.targeting
+        self._layer = config.layer
 
-    def exclusion(self, unit_key: str | None, request: RequestAttributes) -> Exclusion | None:
+    def exclusion(
+        self, unit_key: str | None, former_key: str | None, request: RequestAttributes
+    ) -> Exclusion | None:
         """Return how a request that does not take part is answered; None for one that may.
 
         Args:
             unit_key: Id of its unit; None where every request is one.
+            former_key: Id that the unit had before; None for none. Layer and holdout go by it, so
+                that a unit stays where it was.
             request: The request.
         """
         if self._forced and (forced := self._override(unit_key, request)) is not None:
             return forced
+        lasting = unit_key if former_key is None else former_key
+        if self._holdout is not None and lasting is not None and self._holdout.has(lasting):
+            return Exclusion(Reason.HOLDOUT, self._control)
         if self._targeting is not None and not self._targeting.matches(request):
-            return self._not_targeted
+            return Exclusion(Reason.NOT_TARGETED, self._control)
+        if self._layer is not None and lasting is not None and not self._layer.has(lasting):
+            return Exclusion(Reason.NOT_IN_LAYER, self._control)
         return None
 
     def _override(self, unit_key: str | None, request: RequestAttributes) -> Exclusion | None:
@@ -63,8 +75,5 @@ class Admission:
 def admission_of(definition: ExperimentDefinition) -> Admission | None:
     """Return what an experiment demands of a request; None where it is for every one."""
     config = definition.config
-    if not config.overrides and config.targeting is None:
-        return None
-    names = [variant.name for variant in definition.variants]
-    forced = {unit: names.index(name) for unit, name in config.overrides.items()}
-    return Admission(forced, config.targeting, definition.control_index)
+    demands = config.overrides, config.holdout, config.targeting, config.layer
+    return Admission(definition) if any(demands) else None

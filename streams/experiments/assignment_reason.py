@@ -20,6 +20,12 @@ class Reason(StrEnum):
     NOT_TARGETED = "NOT_TARGETED"
     """The rule of the experiment does not match the request; it sees the control, and nothing is
     logged."""
+    HOLDOUT = "HOLDOUT"
+    """The unit is held out of all experiments with this holdout; it sees the control, and nothing
+    is logged."""
+    NOT_IN_LAYER = "NOT_IN_LAYER"
+    """The unit is not in the experiment's part of its layer; it sees the control, and nothing is
+    logged."""
     FORCED = "FORCED"
     """An override gives its unit this variant; nothing is logged."""
     INVALID_UNIT = "INVALID_UNIT"

@@ -19,6 +19,7 @@ from streams.experiments.metrics import (
 )
 from streams.experiments.plan import PlanSpec
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
+from streams.experiments.shared_units import HoldoutSpec, LayerSpec
 from streams.experiments.statistics import MetricRole
 from streams.model.errors import quoted
 from streams.model.experiment_keys import KEY_PATTERN, is_key
@@ -159,6 +160,10 @@ class ExperimentConfig(InputModel):
             capitals and blanks around them: they get the control, and nothing is logged.
         overrides: Name of the variant that a unit gets whatever else holds, by its id: for people
             who test. Nothing is logged of them. Of impressions, by the id of user or session.
+        holdout: Share of the units that gets the control in all experiments that have it; None for
+            none. Of users or sessions. Fixed when the experiment is created.
+        layer: Part of the units of a layer: experiments of one layer have no unit in common. None
+            for all units. Of users or sessions. Fixed when the experiment is created.
         targeting: Rule over the attributes of a request; one that does not match it gets the
             control, and nothing is logged. None for no rule. Fixed when the experiment is created.
         receipt_key: Id of the key that signs its receipts, noted when it starts; None before, and
@@ -198,6 +203,8 @@ class ExperimentConfig(InputModel):
     conversion_window: ConversionWindow = None
     ignored_units: IgnoredUnits = DEFAULT_IGNORED_UNITS
     overrides: Overrides = Field(default_factory=dict)
+    holdout: HoldoutSpec | None = None
+    layer: LayerSpec | None = None
     targeting: Targeting | None = None
     receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
     parameters: SerializeAsAny[Policy]
@@ -250,6 +257,10 @@ class ExperimentConfig(InputModel):
             message = f"{self.type} reads features, and covariates beside them are not kept apart"
             raise problem("COVARIATES_NOT_CONTEXTUAL", message, "covariates")
         check_covariates(self.covariates)
+        for name in ("holdout", "layer"):
+            if self.unit is UnitKind.IMPRESSION and getattr(self, name) is not None:
+                message = "every impression is another unit, which no other experiment knows"
+                raise problem("NEEDS_LASTING_UNIT", message, name)
         self._check_windows()
         if self.plan is not None:
             self._check_plan(self.plan)

@@ -53,9 +53,10 @@ class ExperimentUpdate(InputModel):
                 raise problem("METRICS_FIXED", message, name)
         if isinstance(data, Mapping) and "key" in data:
             raise problem("KEY_FIXED", "an experiment has the key it was created with", "key")
-        if isinstance(data, Mapping) and "targeting" in data:
-            message = "whom an experiment is for is fixed when it is created"
-            raise problem("TARGETING_FIXED", message, "targeting")
+        for name in ("targeting", "layer", "holdout"):
+            if isinstance(data, Mapping) and name in data:
+                message = "the units of an experiment are fixed when it is created"
+                raise problem(f"{name.upper()}_FIXED", message, name)
         if isinstance(data, Mapping) and "plan" in data:
             message = "a plan is one because it was made before the first unit came"
             raise problem("PLAN_FIXED", message, "plan")

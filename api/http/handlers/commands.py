@@ -14,7 +14,6 @@ from api.http.payloads import experiment_response
 from api.services.control import IdempotencyKey
 from api.strict_json import decode_object
 from streams.experiments.definition import ExperimentDefinition
-from streams.experiments.definition_versions import unused
 from streams.experiments.update import ExperimentUpdate
 from streams.model.errors import ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
@@ -41,8 +40,7 @@ async def create_experiment(
     body = decode_object(await request.body())
     definition = parse(ExperimentDefinition, body)
     services.schemas.require_definition(definition)
-    payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
-    snapshot = await services.commands.create(payload, _idempotency_key(caller, key, body))
+    snapshot = await services.commands.create(definition, _idempotency_key(caller, key, body))
     return json_response(experiment_response(snapshot.experiment), 201)
 
 

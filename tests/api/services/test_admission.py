@@ -114,3 +114,86 @@ async def test_changes_that_are_refused(api: Api) -> None:
     assert (rule.status_code, rule.json()["error"]["code"]) == (422, "TARGETING_FIXED")
     assert rule.json()["error"]["path"] == "targeting"
     assert (variant.status_code, variant.json()["error"]["code"]) == (422, "UNKNOWN_VARIANT")
+
+
+HALF = {"key": "homepage", "range": [0, 0.5]}
+
+
+async def create(api: Api, **config: object):
+    body = {
+        "config": {"name": "Hero", "type": "bayesian_ab", "primaryMetric": "click", **config},
+        "variants": [{"name": "A", "isControl": True}, {"name": "B"}],
+    }
+    return await api.http.post("/experiments", json=body)
+
+
+async def test_units_of_a_layer_are_in_one_of_its_experiments(api: Api) -> None:
+    names = [
+        await api.run({"type": "bayesian_ab", "layer": HALF}),
+        await api.run({"type": "thompson_sampling", "unit": "user",
+                       "layer": {"key": "homepage", "range": [0.5, 0.75]}}),
+    ]  # fmt: skip
+    body = {"experimentIds": names, "units": [{"userId": f"user_{n}"} for n in range(400)]}
+    answer = await api.http.post("/assign", json=body)
+
+    rows = [[each["reason"] for each in row] for row in answer.json()["assignments"]]
+    assert not [row for row in rows if row == ["ASSIGNED", "ASSIGNED"]]
+    assert {tuple(row) for row in rows} == {
+        ("ASSIGNED", "NOT_IN_LAYER"),
+        ("NOT_IN_LAYER", "ASSIGNED"),
+        ("NOT_IN_LAYER", "NOT_IN_LAYER"),
+    }
+    logged = sum(len(group.units) for batch in api.topics.impressions() for group in batch.groups)
+    assert logged == sum(row.count("ASSIGNED") for row in rows)
+
+
+async def test_overlapping_layers_are_422_with_the_id_of_the_other_until_it_is_over(
+    api: Api,
+) -> None:
+    first = (await create(api, layer=HALF)).json()["id"]
+
+    overlap = await create(api, layer={"key": "homepage", "range": [0.4, 0.6]})
+    beside = await create(api, layer={"key": "homepage", "range": [0.5, 0.6]})
+    sessions = await create(api, unit="session", layer={"key": "homepage", "range": [0.9, 1]})
+    await api.http.post(f"/experiments/{first}/archive")
+    after = await create(api, layer={"key": "homepage", "range": [0.4, 0.5]})
+
+    error = overlap.json()["error"]
+    assert overlap.status_code == 422
+    assert (error["code"], error["path"]) == ("LAYER_OVERLAP", "config.layer.range")
+    assert first in error["message"]
+    assert beside.status_code == after.status_code == 201
+    assert (sessions.status_code, sessions.json()["error"]["code"]) == (422, "LAYER_UNITS_DIFFER")
+
+
+async def test_a_draft_that_overlaps_a_running_experiment_does_not_start(api: Api) -> None:
+    older = await api.run({"type": "bayesian_ab", "layer": HALF})
+    before = api.projection.snapshot(older)
+    concluded = await api.http.post(f"/experiments/{older}/conclude", json={})
+    younger = (await create(api, layer=HALF)).json()["id"]
+    api.publish(older, experiment=before.experiment)  # as if both had been created at once
+
+    started = await api.http.post(f"/experiments/{younger}/start")
+
+    assert concluded.status_code == 200
+    assert (started.status_code, started.json()["error"]["code"]) == (422, "LAYER_OVERLAP")
+
+
+async def test_a_holdout_holds_in_all_its_experiments(api: Api) -> None:
+    holdout = {"key": "all-2026", "share": 0.2}
+    names = [
+        await api.run({"type": "bayesian_ab", "holdout": holdout}),
+        await api.run({"type": "thompson_sampling", "unit": "user", "holdout": holdout}),
+    ]
+    body = {"experimentIds": names, "units": [{"userId": f"user_{n}"} for n in range(300)]}
+    answer = await api.http.post("/assign", json=body)
+    differs = await create(api, holdout={"key": "all-2026", "share": 0.1})
+
+    rows = answer.json()["assignments"]
+    held = [[each["reason"] == "HOLDOUT" for each in row] for row in rows]
+    assert all(first == second for first, second in held)
+    assert 30 < sum(first for first, _ in held) < 95
+    assert all(
+        each["variantName"] == "A" for row in rows for each in row if each["reason"] == "HOLDOUT"
+    )
+    assert (differs.status_code, differs.json()["error"]["code"]) == (422, "HOLDOUT_DIFFERS")

@@ -9,6 +9,7 @@ import pytest
 from streams.experiments.admission import admission_of
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.definition import parse_definition
+from streams.experiments.shared_units import HoldoutSpec, LayerSpec
 from streams.model.errors import InputError
 from tests.streams.targeting.test_rule import Request
 
@@ -29,23 +30,73 @@ def test_an_override_comes_before_targeting():
     admission = admission_of(definition(targeting=MOBILE, overrides={"qa": "C"}))
     assert admission is not None
 
-    assert admission.exclusion("qa", Request(user_id="qa")) == (Reason.FORCED, 2)
-    assert admission.exclusion("u", Request(user_id="u")) == (Reason.NOT_TARGETED, 0)
-    assert admission.exclusion("u", Request(user_id="u", device="mobile")) is None
+    assert admission.exclusion("qa", None, Request(user_id="qa")) == (Reason.FORCED, 2)
+    assert admission.exclusion("u", None, Request(user_id="u")) == (Reason.NOT_TARGETED, 0)
+    assert admission.exclusion("u", None, Request(user_id="u", device="mobile")) is None
 
 
 def test_where_every_impression_is_a_unit_people_are_known_by_user_or_session():
     admission = admission_of(definition(unit="impression", overrides={"qa": "B"}))
     assert admission is not None
 
-    assert admission.exclusion(None, Request(user_id="qa")) == (Reason.FORCED, 1)
-    assert admission.exclusion(None, Request(user_id="u", session_id="qa")) == (Reason.FORCED, 1)
-    assert admission.exclusion(None, Request(session_id="s")) is None
+    assert admission.exclusion(None, None, Request(user_id="qa")) == (Reason.FORCED, 1)
+    by_session = Request(user_id="u", session_id="qa")
+    assert admission.exclusion(None, None, by_session) == (Reason.FORCED, 1)
+    assert admission.exclusion(None, None, Request(session_id="s")) is None
+
+
+def test_the_order_is_override_holdout_targeting_layer():
+    held = next(f"h{n}" for n in range(99) if HoldoutSpec(key="all", share=0.5).has(f"h{n}"))
+    half = LayerSpec(key="page", range=(0.0, 0.5))
+    free = [f"f{n}" for n in range(99) if not HoldoutSpec(key="all", share=0.5).has(f"f{n}")]
+    inside = next(unit for unit in free if half.has(unit))
+    outside = next(unit for unit in free if not half.has(unit))
+    admission = admission_of(
+        definition(
+            targeting=MOBILE,
+            overrides={"qa": "C"},
+            holdout={"key": "all", "share": 0.5},
+            layer={"key": "page", "range": [0, 0.5]},
+        )
+    )
+    assert admission is not None
+
+    def reason(unit: str, former: str | None = None, device: str | None = "mobile"):
+        found = admission.exclusion(unit, former, Request(device=device))
+        return None if found is None else found.reason
+
+    assert reason("qa") is Reason.FORCED
+    assert reason(held, device=None) is Reason.HOLDOUT
+    assert reason(outside, device=None) is Reason.NOT_TARGETED
+    assert reason(outside) is Reason.NOT_IN_LAYER
+    assert reason(inside) is None
+    # One that has logged in stays where it was before.
+    assert reason(outside, former=inside) is None
+    assert reason(inside, former=outside) is Reason.NOT_IN_LAYER
+    assert reason(inside, former=held) is Reason.HOLDOUT
 
 
 @pytest.mark.parametrize(
     ("config", "code", "path"),
     [
+        ({"layer": {"key": "Page", "range": [0, 1]}}, "INVALID_NAME", "config.layer.key"),
+        ({"layer": {"key": "page", "range": [0.5, 0.5]}}, "EMPTY_RANGE", "config.layer.range"),
+        ({"layer": {"key": "page", "range": [0.5, 0.2]}}, "EMPTY_RANGE", "config.layer.range"),
+        ({"layer": {"key": "page", "range": [0, 1.5]}}, "OUT_OF_RANGE", "config.layer.range[1]"),
+        ({"layer": {"key": "page", "range": [0]}}, "MISSING_FIELD", "config.layer.range[1]"),
+        ({"layer": {"key": "page"}}, "MISSING_FIELD", "config.layer.range"),
+        (
+            {"layer": {"key": "p", "range": [0, 1]}, "unit": "impression"},
+            "NEEDS_LASTING_UNIT",
+            "config.layer",
+        ),
+        ({"holdout": {"key": "all", "share": 0}}, "OUT_OF_RANGE", "config.holdout.share"),
+        ({"holdout": {"key": "all", "share": 0.6}}, "OUT_OF_RANGE", "config.holdout.share"),
+        (
+            {"holdout": {"key": "all", "share": 0.1}, "unit": "impression"},
+            "NEEDS_LASTING_UNIT",
+            "config.holdout",
+        ),
         ({"overrides": {"qa": "Z"}}, "UNKNOWN_VARIANT", "config.overrides.qa"),
         ({"overrides": {"": "B"}}, "OUT_OF_RANGE", "config.overrides"),
         ({"overrides": {f"u{n}": "B" for n in range(101)}}, "OUT_OF_RANGE", "config.overrides"),

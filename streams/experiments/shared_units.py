@@ -1,0 +1,78 @@
+"""Layers and holdouts: shares of the units on which several experiments agree by a hash."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from streams.model.experiment_keys import KEY_PATTERN
+from streams.model.quantities import PROPENSITY_ONE
+from streams.model.validation import InputModel, problem
+from streams.policies.bucketing import shared_draw
+
+_LAYER = b"layer"
+_HOLDOUT = b"holdout"
+
+SharedKey = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
+
+
+def _numerator(share: float) -> int:
+    """Return a share as a numerator over 2**32: ends that are equal stay equal."""
+    return round(share * PROPENSITY_ONE)
+
+
+class LayerSpec(InputModel):
+    """Part of the units of a layer; experiments with disjoint parts have no unit in common.
+
+    Attributes:
+        key: The layer.
+        range: Begin and end of the part, in [0, 1]; the end is not in it.
+    """
+
+    key: SharedKey
+    range: Annotated[
+        tuple[Annotated[float, Field(ge=0.0, le=1.0)], Annotated[float, Field(ge=0.0, le=1.0)]],
+        Field(strict=False),
+    ]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        begin, end = self.ends
+        if begin >= end:
+            message = f"range == {list(self.range)}, its end must be above its begin"
+            raise problem("EMPTY_RANGE", message, "range")
+        return self
+
+    @cached_property
+    def ends(self) -> tuple[int, int]:
+        """Begin and end, as numerators over 2**32."""
+        begin, end = self.range
+        return _numerator(begin), _numerator(end)
+
+    def has(self, unit_key: str) -> bool:
+        """Return whether a unit is in the part."""
+        begin, end = self.ends
+        return begin <= shared_draw(_LAYER, self.key, unit_key) < end
+
+
+class HoldoutSpec(InputModel):
+    """Share of the units that gets the control in every experiment with this holdout.
+
+    Attributes:
+        key: The holdout.
+        share: Share of the units, above 0 and at most 0.5.
+    """
+
+    key: SharedKey
+    share: float = Field(gt=0.0, le=0.5)
+
+    def has(self, unit_key: str) -> bool:
+        """Return whether a unit is held out."""
+        return shared_draw(_HOLDOUT, self.key, unit_key) < self.end
+
+    @cached_property
+    def end(self) -> int:
+        """The share, as a numerator over 2**32."""
+        return _numerator(self.share)

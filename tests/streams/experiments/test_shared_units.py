@@ -1,0 +1,151 @@
+"""Layers and holdouts: disjoint parts of a layer, shares, independence, conflicts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from streams.experiments.definition import parse_definition
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.promotion_state import Promotion
+from streams.experiments.shared_unit_conflicts import check_shared_units
+from streams.experiments.shared_units import HoldoutSpec, LayerSpec
+from streams.model.errors import InputError
+from streams.policies.bucketing import draws, is_enrolled, shared_draw
+
+N_UNITS = 1_000_000
+FALSE_ALARM = 1e-6
+
+
+def test_a_million_units_are_each_in_one_experiment_of_a_layer_and_none_is_lost():
+    cuts = [0.0, 0.1, 1 / 3, 0.5, 0.75, 1.0]
+    ends = [LayerSpec(key="homepage", range=(begin, end)).ends for begin, end in pairwise(cuts)]
+    counts = [0] * len(ends)
+    for unit in range(N_UNITS):
+        draw = shared_draw(b"layer", "homepage", f"user_{unit}")
+        [own] = [index for index, (begin, end) in enumerate(ends) if begin <= draw < end]
+        counts[own] += 1
+
+    assert sum(counts) == N_UNITS
+
+
+@pytest.mark.statistical
+def test_the_share_held_out_is_within_its_binomial_interval():
+    """False alarm: 1e-6 for each of the two shares."""
+    units = [f"user_{n}" for n in range(100_000)]
+    for share in (0.05, 0.5):
+        holdout = HoldoutSpec(key="all-2026", share=share)
+        n_held = sum(map(holdout.has, units))
+
+        assert binomtest(n_held, len(units), share).pvalue > FALSE_ALARM
+
+
+@pytest.mark.statistical
+def test_layer_holdout_enrollment_and_variant_are_independent():
+    """False alarm: 1e-6 for each of the three pairs."""
+    layer = LayerSpec(key="same", range=(0.0, 0.5))
+    holdout = HoldoutSpec(key="same", share=0.5)
+    units = [f"user_{n}" for n in range(40_000)]
+    inside = [unit for unit in units if layer.has(unit)]
+
+    for is_in in (
+        holdout.has,
+        LayerSpec(key="other", range=(0.0, 0.5)).has,
+        lambda unit: is_enrolled(draws(5, unit).enrolment, 0.5),
+    ):
+        n_both = sum(map(is_in, inside))
+        assert binomtest(n_both, len(inside), 0.5).pvalue > FALSE_ALARM
+
+
+def test_a_draw_by_hand():
+    salt = blake2b(b"homepage", digest_size=16).digest()
+    digest = blake2b(b"u", digest_size=4, key=salt, person=b"layer").digest()
+
+    assert shared_draw(b"layer", "homepage", "u") == int.from_bytes(digest)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.text(max_size=9))
+def test_ranges_that_touch_share_no_unit(a, b, c, unit):
+    low, middle, high = sorted((a, b, c))
+    try:
+        parts = LayerSpec(key="k", range=(low, middle)), LayerSpec(key="k", range=(middle, high))
+    except ValueError:
+        return
+    assert not all(part.has(unit) for part in parts)
+
+
+def experiment(number: int, status: Status = Status.RUNNING, **config: Any) -> Experiment:
+    base = {"name": "Hero", "type": "bayesian_ab", "primaryMetric": "click"}
+    definition = parse_definition(base | config, [{"name": "A", "isControl": True}, {"name": "B"}])
+    return Experiment(number, definition, status, 2, created_at_ms=number)
+
+
+def layer(begin: float, end: float, key: str = "page") -> dict[str, Any]:
+    return {"layer": {"key": key, "range": [begin, end]}}
+
+
+PROMOTED = Promotion(1, 3_000, False, False, 5, 9)
+
+
+@pytest.mark.parametrize(
+    ("other", "code"),
+    [
+        (experiment(1, **layer(0.4, 1)), "LAYER_OVERLAP"),
+        (experiment(1, Status.DRAFT, **layer(0, 1)), "LAYER_OVERLAP"),
+        (experiment(1, Status.PAUSED, **layer(0.1, 0.2)), "LAYER_OVERLAP"),
+        (replace(experiment(1, Status.CONCLUDED, **layer(0, 1)), promotion=PROMOTED),
+         "LAYER_OVERLAP"),
+        (experiment(1, unit="session", **layer(0.5, 1)), "LAYER_UNITS_DIFFER"),
+        (experiment(1, **layer(0.5, 1)), None),
+        (experiment(1, **layer(0, 1, key="cart")), None),
+        (experiment(1), None),
+        (experiment(1, Status.CONCLUDED, **layer(0, 1)), None),
+        (experiment(1, Status.ARCHIVED, **layer(0, 1)), None),
+        (experiment(7, **layer(0, 1)), None),  # itself
+    ],
+)  # fmt: skip
+def test_overlapping_ranges_of_experiments_that_are_not_over(other, code):
+    own = experiment(7, Status.DRAFT, **layer(0, 0.5))
+    if code is None:
+        check_shared_units(7, own.definition, [other])
+        return
+    with pytest.raises(InputError) as caught:
+        check_shared_units(7, own.definition, [other])
+
+    assert caught.value.code == code
+    assert other.id in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"holdout": {"key": "all", "share": 0.1}},
+        {"holdout": {"key": "all", "share": 0.05}, "unit": "session"},
+    ],
+)
+def test_a_holdout_is_the_same_everywhere(other):
+    own = experiment(7, holdout={"key": "all", "share": 0.05})
+    check_shared_units(7, own.definition, [experiment(1, holdout={"key": "all", "share": 0.05})])
+
+    with pytest.raises(InputError) as caught:
+        check_shared_units(7, own.definition, [experiment(1, **other)])
+
+    assert (caught.value.code, caught.value.path) == ("HOLDOUT_DIFFERS", "config.holdout")
+
+
+def test_of_two_drafts_created_at_once_the_later_one_does_not_start():
+    first, second = (experiment(n, Status.DRAFT, **layer(0, 0.5)) for n in (1, 2))
+
+    check_shared_units(1, first.definition, [first, second], created_at_ms=1)
+    with pytest.raises(InputError):
+        check_shared_units(2, second.definition, [first, second], created_at_ms=2)
+    started = replace(second, status=Status.RUNNING)
+    with pytest.raises(InputError):
+        check_shared_units(1, first.definition, [first, started], created_at_ms=1)
