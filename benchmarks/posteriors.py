@@ -87,7 +87,9 @@ class _Update:
             RatioSample.of(x.units, x.metric, y.metric, 0)
             for x, y in zip(self._metrics[0], self._metrics[1], strict=True)
         ]
-        found[MetricKind.RATIO] = ratio_posteriors(ratios)
+        found[MetricKind.RATIO] = ratio_posteriors(
+            [ratio.linearised(ratio.units) for ratio in ratios], [True] * len(ratios)
+        )
         return found
 
     def run(self) -> None:

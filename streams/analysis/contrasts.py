@@ -40,9 +40,11 @@ from streams.model.quantities import (
 from streams.model.variant_weights import OWN_WEIGHT
 from streams.policies.arms import unseen_arms
 from streams.policies.base import Policy
+from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.weights import allocate, smallest_weight
 from streams.stats.arrays import FloatArray
 from streams.stats.bounds import BINARY, Bounds
+from streams.stats.comparable_samples import Comparisons
 from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import TUNED_ERROR, UNPLANNED, Readings, p_values
 from streams.stats.sequential.contrasts import (
@@ -65,6 +67,8 @@ from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.pair_sums import unpack_pairs
 
+_ROUNDING = 1e-12  # of sums of equal weights as floats
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traffic:
@@ -81,6 +85,7 @@ class Traffic:
         overlap: Sum over the units of a of their weights in the comparison with b, at [a, b]; shape
             (n_variants, n_variants); zeros where that is not known.
         overlap_squared: Likewise of the squared weights.
+        is_by_context: Whether the weights of a unit depend on its request.
     """
 
     weighting: Weighting
@@ -91,6 +96,7 @@ class Traffic:
     largest: FloatArray
     overlap: FloatArray
     overlap_squared: FloatArray
+    is_by_context: bool
 
     @classmethod
     def of(
@@ -131,7 +137,16 @@ class Traffic:
             largest,
             by_pair([each.overlap for each in variants], PROPENSITY_ONE),
             by_pair([each.overlap_squared for each in variants], PROPENSITY_ONE**2),
+            isinstance(policy, ContextualPolicy),
         )
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether units of one variant have had different propensities."""
+        if self.weighting is Weighting.PLAIN:
+            return False
+        spread = self.units * self.weight_squared - self.weight * self.weight
+        return bool((spread > _ROUNDING * self.weight * self.weight).any())
 
     def sample_ratio(self) -> SampleRatio:
         """Return how observed counts compare with the configured split."""
@@ -188,41 +203,29 @@ class MetricContrasts:
             bounds: Bounds of its values, if any are known.
             weighting: How its units count; None for what its sums allow.
         """
-        units = np.array([float(sample.units) for sample in samples])
         weighting = weighting or traffic.weighting_of(tallies)
-        largest = np.ones_like(units)
-        match weighting:
-            case Weighting.PLAIN:
-                weight, weight_squared = units, units
-                total, cross, total_squared = _columns(_plain, tallies)
-            case Weighting.OVERLAP:
-                weight, weight_squared = traffic.overlap, traffic.overlap_squared
-                total, cross, total_squared = _by_overlap(tallies)
-            case Weighting.INVERSE:
-                weight, weight_squared = traffic.weight, traffic.weight_squared
-                total, cross, total_squared = _columns(_by_inverse, tallies)
-                largest = traffic.largest
-                if bounds == BINARY:
-                    largest = np.array(
-                        [
-                            _largest(
-                                each.weighted_total, each.weighted_total_squared, bound, MICRO**2
-                            )
-                            for each, bound in zip(tallies, traffic.largest.tolist(), strict=True)
-                        ]
-                    )
-            case _:
-                assert_never(weighting)
-        variance, moments, heaviest = np.zeros_like(units), None, None
+        sums = weighted_sums(traffic, tallies, samples, weighting)
+        largest = np.ones(len(samples))
+        if weighting is Weighting.INVERSE:
+            largest = traffic.largest
+            if bounds == BINARY:
+                largest = np.array(
+                    [
+                        _largest(each.weighted_total, each.weighted_total_squared, bound, MICRO**2)
+                        for each, bound in zip(tallies, traffic.largest.tolist(), strict=True)
+                    ]
+                )
+        variance, moments, heaviest = np.zeros_like(largest), None, None
         if bounds != BINARY:
             moments = moments_of(tallies, samples, largest).each(in_every_pair)
             heaviest = largest
         if bounds is None:
-            variance, heaviest = variance_of(tallies, units), None
-            largest = np.full_like(units, math.inf)
-        fields = (units, weight, weight_squared, total, cross, total_squared, largest, variance)
-        sums = WeightedSums(
-            *map(in_every_pair, fields),
+            variance, heaviest = variance_of(tallies, sums.units[:, 0]), None
+            largest = np.full_like(largest, math.inf)
+        sums = replace(
+            sums,
+            largest=in_every_pair(largest),
+            variance=in_every_pair(variance),
             moments=moments,
             heaviest=None if heaviest is None else in_every_pair(heaviest),
         )
@@ -292,6 +295,10 @@ class MetricContrasts:
         found: list[float] = p_values(compared, alpha, readings).tolist()
         return found
 
+    def comparisons(self) -> Comparisons:
+        """Return the weighted means of all variants, beside each other."""
+        return Comparisons.of(self.sums)
+
     @property
     def skewness(self) -> FloatArray | None:
         """Skewness of the values of each variant; None where no comparison depends on it."""
@@ -345,6 +352,38 @@ class MetricContrasts:
             moments=sums.moments,
             heaviest=sums.heaviest,
         )
+
+
+def weighted_sums(
+    traffic: Traffic,
+    tallies: Sequence[MetricTally],
+    samples: Sequence[Sample],
+    weighting: Weighting,
+) -> WeightedSums:
+    """Return the sums over the units of a metric, without what only sequences need of them.
+
+    Args:
+        traffic: Split of the units.
+        tallies: The metric of every variant.
+        samples: The same beside the units.
+        weighting: How its units count.
+    """
+    units = np.array([float(sample.units) for sample in samples])
+    match weighting:
+        case Weighting.PLAIN:
+            weight, weight_squared = units, units
+            total, cross, total_squared = _columns(_plain, tallies)
+        case Weighting.OVERLAP:
+            weight, weight_squared = traffic.overlap, traffic.overlap_squared
+            total, cross, total_squared = _by_overlap(tallies)
+        case Weighting.INVERSE:
+            weight, weight_squared = traffic.weight, traffic.weight_squared
+            total, cross, total_squared = _columns(_by_inverse, tallies)
+        case _:
+            assert_never(weighting)
+    unknown, variance = np.full_like(units, math.inf), variance_of(tallies, units)
+    fields = (units, weight, weight_squared, total, cross, total_squared, unknown, variance)
+    return WeightedSums(*map(in_every_pair, fields))
 
 
 def _plain(tally: MetricTally) -> tuple[float, float, float]:

@@ -98,7 +98,7 @@ def _leader(primary: MetricAnalysis, best: Best) -> int:
     sign = primary.model.direction.sign
     return max(
         range(len(primary.samples)),
-        key=lambda index: (best.probability[index], sign * primary.samples[index].mean, -index),
+        key=lambda index: (best.probability[index], sign * primary.reported[index].mean, -index),
     )
 
 

@@ -111,8 +111,8 @@ class _Lines:
 
 def _harm(guardrail: MetricAnalysis, variant: int, control: int) -> float | None:
     """Return by how much a variant is worse, as a share of the control's observed mean."""
-    mean = guardrail.samples[control].mean
+    mean = guardrail.reported[control].mean
     if not mean or not guardrail.is_defined[variant]:
         return None
-    better = guardrail.model.direction.sign * (guardrail.samples[variant].mean - mean)
+    better = guardrail.model.direction.sign * (guardrail.reported[variant].mean - mean)
     return -better / abs(mean)

@@ -66,7 +66,11 @@ def read(experiment: Experiment, tally: Tally) -> Inputs:
     plans = _trial(experiment), _promoted(experiment)
     trial, promoted = (None if plan is None else Group.read(config, tally, plan) for plan in plans)
     assert trial is not None  # noqa: S101 - there is a plan for it always
-    arms = trial.metrics[config.primary_metric].arms(definition.weights)
+    primary = trial.metrics[config.primary_metric]
+    samples = primary.all_samples
+    if policy.compares_means:
+        samples = primary.for_policy(trial.traffic)
+    arms = primary.arms(samples, definition.weights)
     if is_mirrored:
         policy, arms = policy.mirrored(), tuple(arm.mirrored() for arm in arms)
     return Inputs(experiment, tally, policy, arms, is_mirrored, trial, promoted)

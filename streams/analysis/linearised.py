@@ -45,6 +45,14 @@ class Linearised:
     scale: float
 
 
+def weighting_of(
+    traffic: Traffic, numerators: Sequence[MetricTally], denominators: Sequence[MetricTally]
+) -> Weighting:
+    """Return how the units of a ratio count: alike in both metrics."""
+    found = {traffic.weighting_of(each) for each in (numerators, denominators)}
+    return Weighting.INVERSE if Weighting.INVERSE in found else traffic.weighting
+
+
 def linearised(
     traffic: Traffic,
     numerators: Sequence[MetricTally],
@@ -60,8 +68,7 @@ def linearised(
         products: Those of x and y, in this order.
         samples: Units of every variant.
     """
-    found = {traffic.weighting_of(each) for each in (numerators, denominators)}
-    weighting = Weighting.INVERSE if Weighting.INVERSE in found else traffic.weighting
+    weighting = weighting_of(traffic, numerators, denominators)
     xs, ys = (
         MetricContrasts.of(traffic, each, samples, bounds=None, weighting=weighting).sums
         for each in (numerators, denominators)

@@ -41,9 +41,11 @@ class MetricAnalysis:
         tallies: What is published as counted.
         assigned: Sums over all units.
         samples: Sums over the units that are compared, all of which count alike.
-        period_samples: Sums over the units as their periods count.
-        is_defined: Whether the mean of each variant exists.
-        posteriors: Posteriors of the means per unit, as the periods count.
+        reported: The same as the posteriors are of: made comparable where weights moved, or as
+            the periods count.
+        is_defined: Whether the mean of each variant exists: there are units of it, and of a ratio a
+            denominator.
+        posteriors: Posteriors of the means per unit.
         contrasts: The sums by which the variants are compared.
         lift: Lifts over the control; None of a metric that is observed and not declared.
         p_values: Always-valid p-values of "as the control", of all variants but the control, which
@@ -55,7 +57,7 @@ class MetricAnalysis:
     tallies: tuple[MetricTally, ...]
     assigned: tuple[Sample, ...]
     samples: tuple[Sample, ...]
-    period_samples: tuple[Sample, ...]
+    reported: tuple[Sample, ...]
     is_defined: tuple[bool, ...]
     posteriors: Posteriors
     contrasts: MetricContrasts
@@ -91,8 +93,12 @@ def analyse(inputs: Inputs) -> Analysis:
         _analysed(inputs.config, group) for group in (inputs.trial, inputs.promoted)
     )
     primary = metrics[inputs.config.primary_metric]
-    # Where some units are too young to be compared, the policy sees more of them than these.
-    is_of_arms = primary.model.kind is MetricKind.BINARY and not primary.model.conversion_window
+    # Where some units are too young to be compared, the policy sees more of them than these, and
+    # where weights moved, it takes others for comparable.
+    is_of_arms = (
+        primary.model.kind is MetricKind.BINARY
+        and primary.reported == inputs.trial.metrics[primary.name].all_samples
+    )
     found = best_under(inputs.policy, inputs.arms, primary.oriented, is_binary=is_of_arms)
     return Analysis(primary, metrics, found, promoted)
 
@@ -100,11 +106,12 @@ def analyse(inputs: Inputs) -> Analysis:
 def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, MetricAnalysis]:
     if group is None:
         return {}
-    posteriors = {name: metric.posteriors() for name, metric in group.metrics.items()}
     contrasts = {
         name: metric.contrasts(group.compared[name].traffic)
         for name, metric in group.metrics.items()
     }
+    reported = {name: metric.reported(contrasts[name]) for name, metric in group.metrics.items()}
+    posteriors = {name: metric.posteriors(reported[name]) for name, metric in group.metrics.items()}
     p_values: dict[str, list[float]] = {}
     for role in _COMPARED:
         family = [name for name, metric in group.metrics.items() if metric.role is role]
@@ -131,8 +138,11 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
             tallies=metric.tallies,
             assigned=metric.assigned,
             samples=metric.samples,
-            period_samples=metric.period_samples,
-            is_defined=metric.is_defined,
+            reported=reported[name],
+            is_defined=tuple(
+                is_defined and sample.units > 0.0
+                for is_defined, sample in zip(metric.is_defined, reported[name], strict=True)
+            ),
             posteriors=posteriors[name],
             contrasts=contrasts[name],
             lift=lift_of.get(name),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-from streams.analysis.contrasts import MetricContrasts, Traffic
+import numpy as np
+
+from streams.analysis.comparable import policy_samples, reported_samples
+from streams.analysis.contrasts import MetricContrasts, Traffic, weighted_sums
 from streams.analysis.covariates import Adjustment, Covariates
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.experiments.config import ExperimentConfig
@@ -16,7 +20,8 @@ from streams.experiments.statistics import MetricRole
 from streams.policies.arms import arms_of
 from streams.policies.base import Arm, BetaPolicy
 from streams.stats.bounds import BINARY, Bounds
-from streams.stats.families.base import WEAK_PRIORS, Priors, VariantMetric
+from streams.stats.comparable_samples import Comparisons
+from streams.stats.families.base import WEAK_PRIORS, Family, Priors, VariantMetric
 from streams.stats.families.registry import FAMILIES, FoundKind, find_kind
 from streams.stats.kinds import MetricKind
 from streams.stats.posteriors.base import Posteriors
@@ -52,9 +57,9 @@ class MetricInput(ABC):
     samples: tuple[Sample, ...]
 
     @property
-    def period_samples(self) -> tuple[Sample, ...]:
-        """Sums over the units as their periods count; over those compared without periods."""
-        return self.samples
+    def all_samples(self) -> tuple[Sample, ...]:
+        """Sums over all units, as their periods count."""
+        return self.assigned
 
     @property
     def variance_removed(self) -> float | None:
@@ -67,18 +72,35 @@ class MetricInput(ABC):
         return (True,) * len(self.samples)
 
     @abstractmethod
-    def posteriors(self) -> Posteriors:
-        """Return the posteriors of the means per unit."""
+    def reported(self, contrasts: MetricContrasts) -> tuple[Sample, ...]:
+        """Return the samples of which the posteriors are.
+
+        Args:
+            contrasts: The sums by which the variants are compared.
+        """
+
+    @abstractmethod
+    def for_policy(self, traffic: Traffic) -> tuple[Sample, ...]:
+        """Return the samples that a policy sees which compares means.
+
+        Args:
+            traffic: Split of all units.
+        """
+
+    @abstractmethod
+    def posteriors(self, samples: Sequence[Sample]) -> Posteriors:
+        """Return the posteriors of the means per unit, of units as they count in `samples`."""
 
     @abstractmethod
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
         """Return the sums by which the variants are compared."""
 
     @abstractmethod
-    def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
+    def arms(self, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Arm, ...]:
         """Return the arms that a policy sees.
 
         Args:
+            samples: Their units, as they count for the policy.
             weights: Declared shares, which sum to 1.
         """
 
@@ -167,18 +189,50 @@ class SingleInput(MetricInput):
         )
 
     @property
-    def period_samples(self) -> tuple[Sample, ...]:
-        """Sums over the units as their periods count."""
-        return self.samples if self.periods is None else self.periods.samples
+    def all_samples(self) -> tuple[Sample, ...]:
+        """Sums over all units, as their periods count."""
+        return self.assigned if self.periods is None else self.periods.samples
+
+    def reported(self, contrasts: MetricContrasts) -> tuple[Sample, ...]:
+        """Return the samples by period if there are any, else those of the comparisons."""
+        if self.periods is not None:
+            return self.periods.samples
+        traffic, weighting = contrasts.traffic, Weighting.INVERSE
+        found = partial(self._comparisons, traffic, self.compared, self.samples, weighting)
+        return reported_samples(contrasts, found, self.samples, self._family)
+
+    def for_policy(self, traffic: Traffic) -> tuple[Sample, ...]:
+        """Return the samples by period if there are any, else those of the comparisons."""
+        if self.periods is not None:
+            return self.periods.samples
+        weighting = traffic.weighting_of(self.tallies)
+        found = partial(self._comparisons, traffic, self.tallies, self.assigned, weighting)
+        return policy_samples(traffic, weighting, found, self.assigned, self._family)
+
+    def _comparisons(
+        self,
+        traffic: Traffic,
+        tallies: Sequence[MetricTally],
+        samples: Sequence[Sample],
+        weighting: Weighting,
+    ) -> Comparisons:
+        sums = weighted_sums(traffic, tallies, samples, weighting)
+        if self._family.is_exact:  # of 0 and 1 the mean tells the variance
+            sums = replace(sums, variance=np.zeros_like(sums.variance))
+        return Comparisons.of(sums)
+
+    @property
+    def _family(self) -> Family:
+        return FAMILIES[self.found.kind]
 
     @property
     def variance_removed(self) -> float | None:
         """Share of the variance that covariates explain; None where none are made use of."""
         return None if self.adjustment is None else self.adjustment.removed
 
-    def posteriors(self) -> Posteriors:
-        """Return the posteriors of the family of the kind, of units as their periods count."""
-        return FAMILIES[self.found.kind].posteriors(self.period_samples, self.priors)
+    def posteriors(self, samples: Sequence[Sample]) -> Posteriors:
+        """Return the posteriors of the family of the kind."""
+        return self._family.posteriors(samples, self.priors)
 
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
         """Return the sums by which the variants are compared; all units count alike."""
@@ -187,11 +241,10 @@ class SingleInput(MetricInput):
             return raw
         return self.adjustment.contrasts(raw)
 
-    def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
-        """Return the arms that a policy sees, of all units, as their periods count."""
+    def arms(self, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Arm, ...]:
+        """Return the arms that a policy sees."""
         parts = () if self.periods is None else (p for parts in self.periods.parts for p in parts)
         is_binary = all(map(_BINARY.allows, self.tallies)) and all(map(_BINARY.allows, parts))
-        samples = self.assigned if self.periods is None else self.periods.samples
         return arms_of(samples, weights, is_binary=is_binary)
 
 

@@ -87,7 +87,7 @@ def _variants(inputs: Inputs, analysis: Analysis) -> tuple[VariantReport, ...]:
         VariantReport(
             assignments=variant.units,
             observations=sum(metric.observations for metric in variant.metrics.values()),
-            mean=None if ends[index].mean is None else primary.period_samples[index].mean,
+            mean=ends[index].mean,
             lower=ends[index].lower,
             upper=ends[index].upper,
             probability_best=float(best.probability[index]),
@@ -124,15 +124,15 @@ def _reports(metric: MetricAnalysis, control: int) -> list[MetricReport]:
 
 
 def _defined(
-    against: Sequence[AgainstControl | None], has_denominator: Sequence[bool]
+    against: Sequence[AgainstControl | None], defined: Sequence[bool]
 ) -> list[AgainstControl | None]:
-    """Return how ratios compare with the control, None where either of the two does not exist."""
+    """Return how means compare with the control, None where either of the two does not exist."""
     is_control_defined = all(
-        known for known, found in zip(has_denominator, against, strict=True) if found is None
+        known for known, found in zip(defined, against, strict=True) if found is None
     )
     return [
         found if known and is_control_defined else None
-        for known, found in zip(has_denominator, against, strict=True)
+        for known, found in zip(defined, against, strict=True)
     ]
 
 

@@ -10,22 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from streams.analysis.comparable import policy_samples, reported_samples
 from streams.analysis.contrasts import MetricContrasts, Traffic
-from streams.analysis.linearised import linearised
+from streams.analysis.linearised import linearised, weighting_of
 from streams.analysis.metric_input import MetricInput
 from streams.experiments.config import ExperimentConfig
 from streams.model.errors import InvalidParameterError
 from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray
-from streams.stats.families.registry import FoundKind
+from streams.stats.comparable_samples import Comparisons
+from streams.stats.families.registry import FAMILIES, FoundKind
 from streams.stats.kinds import Contradiction, ContradictionCode, MetricKind
 from streams.stats.posteriors.normal import NormalPosterior
 from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
 from streams.stats.sample import Sample
 from streams.stats.sequential.contrasts import Contrast
+from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, ProductTally, VariantTally
 from streams.tallies.plan import pair_of
 
@@ -64,6 +68,10 @@ class RatioContrasts(MetricContrasts):
             difference=self.ratios[list(a), list(b)] - times * self.ratios[list(b), list(a)],
             standard_error=found.standard_error / self.scale,
         )
+
+    def comparisons(self) -> Comparisons:
+        """Return the weighted ratios of all variants, beside each other."""
+        return Comparisons.of(self.sums, self.ratios, self.scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,27 +149,41 @@ class RatioInput(MetricInput):
         """Whether each variant has a denominator, in the units that are compared."""
         return tuple(each.units > 0 and each.total > 0 for each in self.denominators)
 
-    def posteriors(self) -> NormalPosterior:
-        """Return the posteriors of the ratios."""
-        return ratio_posteriors(self.ratio_samples)
+    def reported(self, contrasts: MetricContrasts) -> tuple[Sample, ...]:
+        """Return the samples of the comparisons."""
+        found = partial(self._comparisons, contrasts.traffic, Weighting.INVERSE)
+        return reported_samples(contrasts, found, self.samples, FAMILIES[MetricKind.RATIO])
 
-    def arms(self, weights: Sequence[float]) -> tuple[Arm, ...]:
+    def for_policy(self, traffic: Traffic) -> tuple[Sample, ...]:
+        """Return the samples of the comparisons, unless these are of some units alone."""
+        if self.ratio_samples != self.assigned_ratios:
+            return self.assigned
+        weighting = weighting_of(traffic, self.numerators, self.denominators)
+        found = partial(self._comparisons, traffic, weighting)
+        family = FAMILIES[MetricKind.RATIO]
+        return policy_samples(traffic, weighting, found, self.assigned, family)
+
+    def _comparisons(self, traffic: Traffic, weighting: Weighting) -> Comparisons:
+        return self.contrasts(replace(traffic, weighting=weighting)).comparisons()
+
+    def posteriors(self, samples: Sequence[Sample]) -> NormalPosterior:
+        """Return the posteriors of the ratios."""
+        return ratio_posteriors(samples, [bool(each.denominator) for each in self.ratio_samples])
+
+    def arms(self, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Arm, ...]:
         """Return what a policy sees: units whose values are R + (x - R y) / (mean of y).
 
         A variant without a denominator has no ratio, and no units for the policy.
-
-        Args:
-            weights: Declared shares, which sum to 1.
         """
         return tuple(
             Arm(
-                units=round(sample.units) if sample.denominator else 0,
-                total=sample.ratio * sample.units,
+                units=sample.units if ratio.denominator else 0,
+                total=sample.total,
                 squared_deviations=sample.squared_deviations,
                 is_binary=False,
                 weight=weight,
             )
-            for sample, weight in zip(self.assigned_ratios, weights, strict=True)
+            for sample, ratio, weight in zip(samples, self.assigned_ratios, weights, strict=True)
         )
 
     def contrasts(self, traffic: Traffic) -> RatioContrasts:
@@ -213,13 +235,7 @@ class _Counted:
 
     def samples(self) -> tuple[Sample, ...]:
         return tuple(
-            Sample(
-                units=ratio.units,
-                units_with_value=min(x.units, y.units),
-                total=ratio.ratio * ratio.units,
-                squared_deviations=ratio.squared_deviations,
-                value_squared_deviations=0.0,
-            )
+            ratio.linearised(min(x.units, y.units))
             for ratio, x, y in zip(self.ratios, self.numerators, self.denominators, strict=True)
         )
 

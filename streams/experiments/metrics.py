@@ -110,10 +110,7 @@ class PriorSpec(InputModel):
         """The same as the posteriors take it."""
         stated = self.model_dump(include=set(PRIOR_OF_VALUES), exclude_none=True)
         values = NormalPrior(**stated) if stated else None
-        rate = {} if self.events is None else {"events": self.events}
-        return Priors(
-            alpha=self.alpha, beta=self.beta, event_units=self.event_units, values=values, **rate
-        )
+        return Priors(self.alpha, self.beta, self.events, self.event_units, values)
 
 
 MIN_HALF_LIFE_S = 900

@@ -175,6 +175,8 @@ _NO_DENOMINATOR = Undefined(
     "NO_DENOMINATOR", "the denominator of this variant sums to 0: there is no ratio yet"
 )
 
+_NO_UNITS = Undefined("NO_UNITS", "no unit of this variant has been counted for this metric yet")
+
 
 @dataclass(frozen=True, slots=True)
 class MetricReport(Published):
@@ -187,10 +189,11 @@ class MetricReport(Published):
         observations: Observations counted.
         sum_micro: Exact sum, in micro-units.
         mean: Posterior mean per assigned unit, in units of the metric; None where it does not
-            exist: of a ratio without a denominator.
+            exist: without a unit, and of a ratio without a denominator. Of variants whose weights
+            moved, as if their units had come at the same times.
         lower, upper: Equal-tailed 95 % credible interval of the mean; None where it does not exist.
         against_control: The variant against the control; None of the control itself, of a metric
-            that is not declared, and of a ratio without a denominator in either of the two.
+            that is not declared, and where the mean of either of the two does not exist.
     """
 
     kind: Open[MetricKind]
@@ -206,7 +209,9 @@ class MetricReport(Published):
     @property
     def undefined(self) -> Undefined | None:
         """Reason why the mean does not exist; None where it does."""
-        return _NO_DENOMINATOR if self.mean is None else None
+        if self.mean is not None:
+            return None
+        return _NO_DENOMINATOR if self.kind is MetricKind.RATIO else _NO_UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +221,7 @@ class VariantReport(Published):
     Attributes:
         assignments: Units assigned (impressions, for the unit `impression`).
         observations: Observations of all metrics.
-        mean: Observed mean of the primary metric per assigned unit, weighted as units of different
-            times count; 0 without units, None where it does not exist.
-        lower, upper: Equal-tailed 95 % credible interval of that mean; None where it does not
-            exist.
+        mean, lower, upper: Those of the primary metric in `metrics`.
         probability_best: Posterior probability that its mean is the best.
         expected_loss: Expected amount by which the best mean exceeds its mean.
         metrics: Every metric seen or declared, by name, in the order of the names.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+
 from streams.policies.base import Arm, BetaPolicy, Policy
 from streams.stats.bayes.best import Best, best
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.beta import BetaPosterior
-from streams.stats.posteriors.normal import NormalPosterior
+from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
 
 
 def arm_posteriors(
@@ -29,11 +31,12 @@ def arm_posteriors(
             prior_alpha=prior_alpha,
             prior_beta=prior_beta,
         )
-    return NormalPosterior.observed(
-        [arm.units for arm in arms],
-        [arm.total for arm in arms],
-        [arm.squared_deviations for arm in arms],
-    )
+    units, totals, deviations = np.array(
+        [(arm.units, arm.total, arm.squared_deviations) for arm in arms], dtype=np.float64
+    ).T
+    # What a policy tries out is an arm like the others until its own units say otherwise.
+    prior = NormalPrior.pooled(units, totals, deviations)
+    return NormalPosterior.observed(units, totals, deviations, prior=prior)
 
 
 @lru_cache(maxsize=1)

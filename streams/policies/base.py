@@ -64,6 +64,10 @@ class Policy(InputModel):
     type: ClassVar[str]
     adaptive: ClassVar[bool]
     """Whether the shares depend on what was observed."""
+    compares_means: ClassVar[bool] = False
+    """Whether shares follow from how the arms compare, so that units of different times must be
+    made comparable. A policy that counts units, to explore those that have few, sees them as they
+    are."""
 
     min_allocation: float | None = Field(default=None, ge=0.0, le=0.5)
     initial_allocation: float | None = Field(default=None, ge=0.0, le=0.5)

@@ -18,6 +18,7 @@ class ThompsonSampling(BetaPolicy):
 
     type: ClassVar[str] = "thompson_sampling"
     adaptive: ClassVar[bool] = True
+    compares_means: ClassVar[bool] = True
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return P(best) of each arm."""

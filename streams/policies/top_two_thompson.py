@@ -38,6 +38,7 @@ class TopTwoThompson(BetaPolicy):
 
     type: ClassVar[str] = "top_two_thompson"
     adaptive: ClassVar[bool] = True
+    compares_means: ClassVar[bool] = True
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
         """Return the probability of each arm to be played."""

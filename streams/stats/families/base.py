@@ -12,7 +12,6 @@ import numpy as np
 from streams.stats.arrays import FloatArray
 from streams.stats.kinds import ContradictionCode, MetricKind
 from streams.stats.posteriors.base import Posteriors
-from streams.stats.posteriors.gamma import PRIOR_EVENTS
 from streams.stats.posteriors.normal import NormalPrior
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally
@@ -23,7 +22,7 @@ PRIOR_OF_VALUES = frozenset({"mean", "variance", "units", "degrees"})
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """Priors of the mean of a metric; None is a weak one made from all arms together.
+    """Priors of the mean of a metric; None is a weak one, of each variant by itself.
 
     Attributes:
         alpha: Pseudo-units with a value, > 0 (binary; revenue). Binary: 1 unless stated.
@@ -35,7 +34,7 @@ class Priors:
 
     alpha: float | None = None
     beta: float | None = None
-    events: float = PRIOR_EVENTS
+    events: float | None = None
     event_units: float | None = None
     values: NormalPrior | None = None
 

@@ -52,9 +52,10 @@ class Count(Family):
 def dispersions(samples: Sequence[Sample]) -> FloatArray:
     """Return variance over mean of the counts of every arm, at least 1; shape (n_arms,).
 
-    Each arm's own, drawn towards that of all arms, and that towards the 1 of Poisson counts, by as
-    much as three units weigh. Counts less spread out than Poisson, as of things that happen to
-    everybody once, are taken for Poisson, which errs to the side of caution.
+    Each arm's own, drawn towards the 1 of Poisson counts by as much as three units weigh: one unit
+    of another arm must not widen what is known of this one. Counts less spread out than Poisson, as
+    of things that happen to everybody once, are taken for Poisson, which errs to the side of
+    caution.
     """
     ratios = np.array(
         [
@@ -65,6 +66,5 @@ def dispersions(samples: Sequence[Sample]) -> FloatArray:
     )  # sum of squared deviations over the mean; as many as units, for Poisson counts
     units = column(samples, "units")
     weight = _PRIOR_UNITS_OF_DISPERSION
-    common = (weight + ratios.sum()) / (weight + units.sum())
-    own: FloatArray = np.maximum((weight * common + ratios) / (weight + units), 1.0)
+    own: FloatArray = np.maximum((weight + ratios) / (weight + units), 1.0)
     return own

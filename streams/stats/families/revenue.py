@@ -18,6 +18,8 @@ from streams.stats.posteriors.revenue import RevenuePosterior
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally
 
+_UNITS_TO_JUDGE = 30
+
 
 class Revenue(Family):
     """Amounts >= 0 that many units do not have; posteriors of share with a value times its mean."""
@@ -33,8 +35,13 @@ class Revenue(Family):
         return metric.total >= 0
 
     def is_inferred(self, variants: Sequence[VariantMetric]) -> bool:
-        """Return whether some units have no value."""
-        return any(variant.metric.units < variant.units for variant in variants)
+        """Return whether some units have no value, or so few are seen that one may yet have none.
+
+        The first amounts would else be continuous values, whose mean may be below 0.
+        """
+        with_value = sum(variant.metric.units for variant in variants)
+        some_without = any(variant.metric.units < variant.units for variant in variants)
+        return some_without or with_value < _UNITS_TO_JUDGE
 
     def posteriors(
         self, samples: Sequence[Sample], priors: Priors = WEAK_PRIORS

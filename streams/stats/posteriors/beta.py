@@ -58,16 +58,16 @@ class BetaPosterior:
         successes: ArrayLike,
         failures: ArrayLike,
         *,
-        prior_alpha: float = 1.0,
-        prior_beta: float = 1.0,
+        prior_alpha: float | FloatArray = 1.0,
+        prior_beta: float | FloatArray = 1.0,
     ) -> BetaPosterior:
         """Return the posteriors after units with and without success.
 
         Args:
             successes: Units with a success; shape (n_arms,), >= 0.
             failures: Units without; shape (n_arms,), >= 0.
-            prior_alpha: Pseudo-successes of the prior, > 0.
-            prior_beta: Pseudo-failures of the prior, > 0.
+            prior_alpha: Pseudo-successes of the prior, > 0; shape (n_arms,) or one for all.
+            prior_beta: Pseudo-failures of the prior, > 0; likewise.
 
         Examples:
             >>> BetaPosterior.observed([3], [1]).means

@@ -15,7 +15,9 @@ from streams.stats.posteriors.base import LARGEST_SIZE, Arms
 from streams.stats.posteriors.log_coordinates import LogCoordinates
 
 PRIOR_EVENTS = 1.0
-"""Events that the prior of a rate weighs."""
+"""Events that a prior of a rate weighs of which only the units are stated."""
+
+_REFERENCE_EVENTS = 0.5
 
 _DEPTH = 28.0  # the log-density of the log-rate is concave: beyond lie 7e-13 of either side's mass
 _SUPPORT_TOLERANCE = 0.01
@@ -55,7 +57,7 @@ class GammaPosterior(LogCoordinates):
         events: ArrayLike,
         units: ArrayLike,
         *,
-        prior_events: float = PRIOR_EVENTS,
+        prior_events: float | None = None,
         prior_units: float | None = None,
         dispersion: ArrayLike = 1.0,
     ) -> GammaPosterior:
@@ -68,17 +70,22 @@ class GammaPosterior(LogCoordinates):
         Args:
             events: Sums of the counts; shape (n_arms,), >= 0.
             units: Units; shape (n_arms,), >= 0.
-            prior_events: Pseudo-events of the prior, > 0.
+            prior_events: Pseudo-events of the prior, > 0; 1 if None and the units are stated.
             prior_units: Pseudo-units of the prior, > 0; those that put its mean at the mean of all
-                arms if None, or 1 per event while there is none.
+                arms if None and the events are stated, or 1 per event while there is none. Without
+                either each arm has the reference prior, half an event in no unit, whatever the
+                others are; one without a unit is taken for one event at the mean of all.
             dispersion: Variance of a count over its mean, > 0; shape (n_arms,) or one for all.
 
         Source: McCullagh and Nelder, Generalized Linear Models, 2nd ed., section 9.2, for the
-            quasi-likelihood.
+            quasi-likelihood; Jeffreys (1946) for the reference prior, of which the intervals of a
+            rate hold on either side on average.
 
         Examples:
             >>> GammaPosterior.observed([7], [4], prior_units=1.0).means
             array([1.6])
+            >>> GammaPosterior.observed([7, 0], [5, 5]).means
+            array([1.5, 0.1])
         """
         counts, exposure = (np.asarray(x, dtype=np.float64) for x in (events, units))
         spread = np.asarray(dispersion, dtype=np.float64)
@@ -87,11 +94,17 @@ class GammaPosterior(LogCoordinates):
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
         if not (spread > 0.0).all():
             raise InvalidParameterError("dispersion", spread.tolist(), "> 0")
+        is_reference = prior_events is None and prior_units is None
+        prior_events = PRIOR_EVENTS if prior_events is None else prior_events
         if prior_units is None:
             total = float(counts.sum())
             prior_units = prior_events * (float(exposure.sum()) / total if total else 1.0)
+        seen = is_reference & (exposure > 0.0)
         spread = np.maximum(spread, counts / LARGEST_SIZE)
-        return cls(prior_events + counts / spread, prior_units + exposure / spread)
+        return cls(
+            np.where(seen, _REFERENCE_EVENTS, prior_events) + counts / spread,
+            np.where(seen, 0.0, prior_units) + exposure / spread,
+        )
 
     @property
     def means(self) -> FloatArray:

@@ -18,7 +18,8 @@ PRIOR_UNITS = 1.0
 """Units that the prior of a mean weighs: one, as in a unit-information prior."""
 
 PRIOR_DEGREES = 3.0
-"""Degrees of freedom of the prior: the fewest whole ones with a finite mean and variance."""
+"""Degrees of freedom of a prior, and the fewest of a posterior without one: the fewest whole ones
+with a finite mean and variance."""
 
 FEWEST_DEGREES = 2.1
 """Fewest degrees of freedom of a declared prior: a variance that exists, and can be divided by."""
@@ -67,6 +68,8 @@ class NormalPrior:
         cls, units: FloatArray, totals: FloatArray, squared_deviations: FloatArray
     ) -> NormalPrior:
         """Return the prior that is worth one unit drawn from all arms together.
+
+        A policy starts from it, so that an arm with few units is taken for one like the others.
 
         While all values are equal, as after one unit, the variance is the square of their
         mean, or 1 if that is 0, so that one purchase does not make the next one certain.
@@ -119,24 +122,30 @@ class NormalPosterior:
     ) -> NormalPosterior:
         """Return the posteriors after the values of some units.
 
-        Unless stated the prior is weak and the same for all arms, `NormalPrior.pooled`. Being made
-        from the data it has their scale, so a change of currency changes no decision; being worth
-        one unit, it is gone after a few. Zero, one or two units, and equal values, give proper
-        posteriors.
+        Unless a prior is stated, each arm has the reference posterior of its own values, whatever
+        the others are: its location is the mean, its scale the standard error, and with four and
+        more units its intervals are those of the t test. Fewer have three degrees of freedom, so
+        that the mean has a variance. While all values of an arm are equal, as after one unit, they
+        are taken for one that deviates by its size, beside three units that were expected to;
+        equal zeros by as much as the values of all arms, and so do arms without a unit. So no unit
+        of another arm moves a mean, or the width of values that differ.
 
         Args:
             units: Units; shape (n_arms,), >= 0.
             totals: Sums of their values; shape (n_arms,).
             squared_deviations: Sums of squared deviations from the arm's own mean; shape
                 (n_arms,), >= 0.
-            prior: The prior.
+            prior: Prior of the values of every arm, if one is stated.
 
-        Source: Murphy (2007), "Conjugate Bayesian analysis of the Gaussian distribution", equations
-            85 to 89 and 110; Gelman et al., section 3.3.
+        Source: Gelman et al., section 3.2, for the reference posterior; Murphy (2007), "Conjugate
+            Bayesian analysis of the Gaussian distribution", equations 85 to 89 and 110, for a
+            stated prior.
 
         Examples:
             >>> NormalPosterior.observed([0, 0], [0, 0], [0, 0]).degrees
             array([3., 3.])
+            >>> NormalPosterior.observed([5], [10], [8]).scale  # the root of 8 / 4 / 5
+            array([0.63245553])
         """
         n = np.asarray(units, dtype=np.float64)
         total = np.asarray(totals, dtype=np.float64)
@@ -144,7 +153,8 @@ class NormalPosterior:
         for name, values in (("units", n), ("squared_deviations", deviations)):
             if not (values >= 0.0).all():
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
-        prior = prior or NormalPrior.pooled(n, total, deviations)
+        if prior is None:
+            return cls._by_reference(n, total, deviations)
         means = np.where(n > 0.0, total / np.where(n > 0.0, n, 1.0), prior.mean)
         between = n * (means - prior.mean) ** 2
         weight = prior.units + n
@@ -158,6 +168,27 @@ class NormalPosterior:
             # A mean of which all digits are certain is certain to as many as a float has.
             scale=np.maximum(np.sqrt(sum_of_squares / degrees / weight), NARROWEST * abs(location)),
             degrees=degrees,
+        )
+
+    @classmethod
+    def _by_reference(
+        cls, n: FloatArray, total: FloatArray, deviations: FloatArray
+    ) -> NormalPosterior:
+        together = NormalPrior.pooled(n, total, deviations)
+        seen = n > 0.0
+        units = np.where(seen, n, 1.0)
+        location = np.where(seen, total / units, together.mean)
+        variance = deviations / np.maximum(n - 1.0, 1.0)
+        expected = np.where(location == 0.0, together.variance, location * location)
+        expected = np.maximum(np.where(seen, expected, together.variance), SMALLEST_VARIANCE)
+        is_equal = deviations < SMALLEST_VARIANCE * units
+        expected *= PRIOR_DEGREES / (PRIOR_DEGREES + n)
+        variance = np.where(is_equal, expected, variance)
+        return cls(
+            location=location,
+            # A mean of which all digits are certain is certain to as many as a float has.
+            scale=np.maximum(np.sqrt(variance / units), NARROWEST * abs(location)),
+            degrees=np.maximum(n - 1.0, PRIOR_DEGREES),
         )
 
     @property

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
 from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
+from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally
 
 _ROUNDING = 1e-9  # of the sums put together: how far below 0 rounding may bring their difference
@@ -91,6 +94,20 @@ class RatioSample:
         """The ratio of the sums; 0 without a denominator."""
         return self.numerator / self.denominator if self.denominator else 0.0
 
+    def linearised(self, units_with_value: float) -> Sample:
+        """Return the sample of R + (x - R y) / (mean of y), the values that have the mean R.
+
+        Args:
+            units_with_value: Units with a value of both metrics.
+        """
+        return Sample(
+            units=self.units,
+            units_with_value=units_with_value,
+            total=self.ratio * self.units,
+            squared_deviations=self.squared_deviations,
+            value_squared_deviations=0.0,
+        )
+
     @property
     def squared_deviations(self) -> float:
         """Sum over the units of ((x - ratio * y) / mean of y)^2; 0 without a denominator."""
@@ -106,7 +123,10 @@ class RatioSample:
 
 
 def ratio_posteriors(
-    samples: Sequence[RatioSample], *, prior: NormalPrior | None = None
+    samples: Sequence[Sample],
+    has_denominator: Sequence[bool],
+    *,
+    prior: NormalPrior | None = None,
 ) -> NormalPosterior:
     """Return the posteriors of the ratios of all arms: Student t, by the delta method.
 
@@ -116,17 +136,20 @@ def ratio_posteriors(
     errors above 0. Arms whose denominator is 0 have the prior.
 
     Args:
-        samples: The arms, at least one.
-        prior: Prior of z; that of one unit drawn from all arms unless stated.
+        samples: z of the arms, at least one.
+        has_denominator: Whether the denominator of each arm is above 0.
+        prior: Prior of z; a weak one unless stated, see `NormalPosterior.observed`.
 
     Source: Deng, Knoblich and Lu (2018), "Applying the delta method in metric analytics",
         equation 4.
 
     Examples:
-        >>> round(float(ratio_posteriors([RatioSample(4, 6, 8, 5, 2, 3)]).means[0]), 2)
+        >>> clicks_per_view = RatioSample(4, 6, 8, 5, 2, 3).linearised(4)
+        >>> round(float(ratio_posteriors([clicks_per_view], [True]).means[0]), 2)
         0.75
     """
-    units = [sample.units if sample.denominator else 0.0 for sample in samples]
-    totals = [sample.ratio * n for sample, n in zip(samples, units, strict=True)]
-    deviations = [sample.squared_deviations for sample in samples]
-    return NormalPosterior.observed(units, totals, deviations, prior=prior)
+    known = np.array(has_denominator, dtype=np.float64)
+    units, totals, deviations = np.array(
+        [(sample.units, sample.total, sample.squared_deviations) for sample in samples]
+    ).T
+    return NormalPosterior.observed(known * units, known * totals, known * deviations, prior=prior)

@@ -16,6 +16,7 @@ from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
 from streams.stats.sample import Sample
 
 _PRIOR_CONVERSIONS = 1.0
+_REFERENCE = 0.5  # pseudo-units of either kind
 _FINITE_VARIANCE = 2.0  # an inverse-Gamma variable has a variance above this shape
 _SMALLEST_VALUE_SHAPE = 2.0 + 2.0**-20  # of a variance a million times the mean squared
 _SMALLEST_SHAPE = 1e-3  # of a deviation thirty times the mean
@@ -40,8 +41,8 @@ class RevenuePosterior(LogCoordinates):
     product is a scaled beta-prime variable, whose logarithm has the density of the logit of a
     Beta variable, so it has a closed form and costs what a Beta posterior costs.
 
-    Of log-normal purchases (sigma 1) by 2 % of the units, 95 % intervals covered the mean in 90.4 %
-    of 20,000 samples with 10 purchases, 92.1 % with 30 and 93.4 % with 100; the t intervals of all
+    Of log-normal purchases (sigma 1) by 2 % of the units, 95 % intervals covered the mean in 90.0 %
+    of 4,000 samples with 10 purchases, 91.7 % with 30 and 94.2 % with 100; the t intervals of all
     values, which are as wide, in 83.7 %, 89.1 % and 92.7 %.
 
     The coordinate is the logarithm of the mean.
@@ -79,9 +80,12 @@ class RevenuePosterior(LogCoordinates):
 
         Args:
             samples: The arms; their totals are > 0 if they have units with a value, or all 0.
-            prior_alpha, prior_beta: Pseudo-units with and without a value, > 0. Unless stated they
-                are one unit with a value, at the share of all arms, if that is below a half.
-            prior: Prior of the values; `NormalPrior.pooled` of all arms unless stated.
+            prior_alpha, prior_beta: Pseudo-units with and without a value, > 0. If neither is
+                stated, each arm has half a unit of either kind (Jeffreys), whatever the others
+                are. Of one alone, and of an arm without a unit, what is missing is made of the
+                share of all arms, if that is below a half: one unit with a value.
+            prior: Prior of the values. Unless stated, each arm has the reference posterior of its
+                own values, and one without any that of all arms: see `NormalPosterior.observed`.
 
         Examples:
             >>> unseen = Sample(0, 0, 0, 0, 0)
@@ -93,13 +97,18 @@ class RevenuePosterior(LogCoordinates):
             dtype=np.float64,
         ).T
         everyone, buyers = float(units.sum()), float(with_value.sum())
+        is_reference = prior_alpha is None and prior_beta is None
         if prior_alpha is None:
             prior_alpha = _PRIOR_CONVERSIONS
         if prior_beta is None:
             failures_each = everyone / buyers - 1.0 if buyers else 1.0
             prior_beta = prior_alpha * max(1.0, failures_each)
+        seen = is_reference & (units > 0.0)
         shares = BetaPosterior.observed(
-            with_value, units - with_value, prior_alpha=prior_alpha, prior_beta=prior_beta
+            with_value,
+            units - with_value,
+            prior_alpha=np.where(seen, _REFERENCE, prior_alpha),
+            prior_beta=np.where(seen, _REFERENCE, prior_beta),
         )
         if prior is None and not totals.any():
             prior = _NOTHING_SEEN

@@ -64,7 +64,7 @@ def test_snapshot_worked_by_hand():
     )
 
     first, second = snapshot.variants
-    assert (first.assignments, first.observations, first.mean) == (100, 20, 0.2)
+    assert (first.assignments, first.observations, first.mean) == (100, 20, 21 / 102)
     assert (first.lower, first.upper) == pytest.approx(stats.beta(21, 81).interval(0.95))
     assert second.metrics["click"].mean == pytest.approx(31 / 102)
     assert first.probability_best + second.probability_best == pytest.approx(1.0)
@@ -83,7 +83,10 @@ def test_draft_has_an_allocation_and_no_opinion():
     assert snapshot.allocation.weights == (21_846, 21_845, 21_845)
     assert [v.probability_best for v in snapshot.variants] == pytest.approx([1 / 3] * 3)
     assert (snapshot.version, snapshot.as_of_ms, snapshot.winner) == (3, 0, None)
-    assert snapshot.variants[0].mean == 0.0
+    assert snapshot.variants[0].mean is None
+    undefined = snapshot.variants[0].metrics["click"].undefined
+    assert undefined is not None
+    assert undefined.code == "NO_UNITS"
 
 
 def test_allocation_of_an_adaptive_policy_has_the_version_of_the_snapshot():
@@ -185,7 +188,7 @@ def test_observations_that_overtook_their_impressions_count_as_assigned():
     )
 
     assert [v.assignments for v in snapshot.variants] == [1, 0]
-    assert [v.mean for v in snapshot.variants] == [1.0, 1.0]
+    assert [v.mean for v in snapshot.variants] == pytest.approx([6 / 7, 4 / 5])
     assert snapshot.variants[0].metrics["click"].mean == pytest.approx(6 / 7)
 
 
@@ -256,9 +259,15 @@ def test_less_of_failures_is_more_of_successes(kind, pairs):
     for left, right in zip(one.variants, other.variants, strict=True):
         assert right.probability_best == pytest.approx(left.probability_best, abs=1e-9)
         assert right.expected_loss == pytest.approx(left.expected_loss, abs=1e-9)
-        assert right.metrics["click"].mean == pytest.approx(1.0 - left.metrics["click"].mean)
+        mine, yours = left.metrics["click"].mean, right.metrics["click"].mean
+        assert (mine is None) == (yours is None) == (not left.assignments)
+        if mine is not None:
+            assert yours == pytest.approx(1.0 - mine)
     for left, right in zip(one.variants[1:], other.variants[1:], strict=True):
         mine, yours = left.metrics["click"].against_control, right.metrics["click"].against_control
+        if mine is None or yours is None:
+            assert mine is yours
+            continue
         assert yours.probability_better == pytest.approx(mine.probability_better, abs=1e-5)
         assert yours.difference == pytest.approx(-mine.difference, abs=1e-9)
         assert yours.difference_lower == pytest.approx(-mine.difference_upper, abs=1e-3)
@@ -336,7 +345,10 @@ def test_any_tally_gives_a_sound_snapshot(pairs, extra):
     assert sum(snapshot.allocation.weights) == 65_536
     assert min(snapshot.allocation.weights) >= 65_536 * min(0.01, 0.1 / len(data)) - 1
     assert sum(v.probability_best for v in snapshot.variants) == pytest.approx(1.0)
-    assert all(v.lower <= v.upper and v.expected_loss >= 0.0 for v in snapshot.variants)
+    for each in snapshot.variants:
+        assert each.expected_loss >= 0.0
+        ends = each.lower, each.mean, each.upper
+        assert None in ends if not each.assignments and ends[0] is None else [*ends] == sorted(ends)
     assert evaluate(experiment(n_variants=len(data)), tally(*data), ()) == snapshot
 
 

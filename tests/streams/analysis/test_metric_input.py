@@ -22,7 +22,8 @@ def tally(units, *values):
 def arms_of(variants, weights):
     config = {"name": "Hero", "type": "ucb", "primaryMetric": "click"}
     definition = parse_definition(config, [{"name": "A", "isControl": True}, {"name": "B"}])
-    return SingleInput.read(definition.config, "click", variants, None).arms(weights)
+    found = SingleInput.read(definition.config, "click", variants, None)
+    return found.arms(found.all_samples, weights)
 
 
 def test_arms_of_clicks():

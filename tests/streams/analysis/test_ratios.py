@@ -193,7 +193,7 @@ def test_arms_are_units_around_the_ratio_and_one_without_a_denominator_is_unseen
     config = experiment("thompson_sampling").definition.config
 
     found = RatioInput.read(config, "ctr", [counted(*a), counted(*b)])
-    first, second = found.arms((0.5, 0.5))
+    first, second = found.arms(found.all_samples, (0.5, 0.5))
 
     assert (first.units, first.total, first.is_binary) == (4, 3.0, False)
     assert first.squared_deviations == pytest.approx((4 * delta_error(*a)) ** 2)

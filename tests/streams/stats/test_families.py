@@ -91,10 +91,9 @@ def test_poisson_counts_have_a_dispersion_near_one():
 
 
 def test_dispersion_of_lumps_worked_by_hand():
-    """Counts 0, 0, 0, 4: mean 1, squared deviations 12; common (3 + 12) / 7, own between."""
-    common = 15 / 7
-
-    assert dispersions([sampled([4], 3)]) == pytest.approx([(3 * common + 12) / 7])
+    """Counts 0, 0, 0, 4: mean 1, squared deviations 12, beside three units of Poisson counts."""
+    assert dispersions([sampled([4], 3)]) == pytest.approx([(3 + 12) / 7])
+    assert dispersions([sampled([4], 3), sampled([10**6], 99)])[0] == pytest.approx(15 / 7)
 
 
 def test_counts_in_lumps_get_intervals_that_hold():

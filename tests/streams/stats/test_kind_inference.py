@@ -23,9 +23,11 @@ def tallied(values, units=None):
         ([1, 3], 9, MetricKind.COUNT),
         ([0.5, 0.5, 1], 9, MetricKind.REVENUE),
         ([0.5, 0.5, 0.5, 0.5], 9, MetricKind.REVENUE),  # sum 2, squares 1: less than whole numbers
-        ([0.5, 0.5, 1.5, 1.5], 4, MetricKind.CONTINUOUS),  # sum 4, squares 5: odd beside even
+        ([0.5, 0.5, 1.5, 1.5], 4, MetricKind.REVENUE),  # sum 4, squares 5: odd beside even
         ([19.99, 4.5], 9, MetricKind.REVENUE),
-        ([19.99, 4.5], 2, MetricKind.CONTINUOUS),
+        ([19.99, 4.5], 2, MetricKind.REVENUE),  # the next unit may have none
+        ([19.99, 4.5] * 15, 30, MetricKind.CONTINUOUS),
+        ([50.5], 1, MetricKind.REVENUE),
         ([3.5, -20], 9, MetricKind.CONTINUOUS),
         ([-1, -2], 2, MetricKind.CONTINUOUS),
     ],

@@ -38,13 +38,23 @@ def test_update_worked_by_hand():
     assert arm.means == pytest.approx([9 / 14])
 
 
-def test_prior_unless_stated_is_one_event_at_the_mean_of_all():
-    """30 events in 60 units: one in two."""
+def test_prior_unless_stated_is_half_an_event_in_no_unit():
+    """Of a stated number of events, in as many units as they take in all arms: 30 in 60 units."""
     arms = GammaPosterior.observed([10, 20, 0], [30, 30, 0])
 
-    assert (arms.shape[2], arms.rate[2]) == (1.0, 2.0)
+    assert (arms.shape.tolist(), arms.rate.tolist()) == ([10.5, 20.5, 1.0], [30.0, 30.0, 2.0])
     assert GammaPosterior.observed([0], [0]).means.tolist() == [1.0]
-    assert GammaPosterior.observed([0], [9]).means.tolist() == [0.1]
+    assert GammaPosterior.observed([0], [5]).means.tolist() == [0.1]
+    stated = GammaPosterior.observed([10, 20], [30, 30], prior_events=2.0)
+    assert (stated.shape[0], stated.rate[0]) == (12.0, 34.0)
+
+
+def test_events_of_another_arm_move_no_rate():
+    alone = GammaPosterior.observed([10], [20])
+
+    for events, units in ((0, 100_000), (10**6, 1)):
+        beside = GammaPosterior.observed([10, events], [20, units])
+        assert (beside.shape[0], beside.rate[0]) == (alone.shape[0], alone.rate[0])
 
 
 def test_dispersion_takes_units_away():

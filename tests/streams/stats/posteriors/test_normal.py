@@ -20,17 +20,33 @@ def observed(*samples):
 
 
 def test_two_units_worked_by_hand():
-    """Values 1 and 3: prior 1 unit at 2 with 3 degrees at variance 1; sum of squares 3 + 2 + 0."""
+    """Values 1 and 3: mean 2, variance 2, three degrees at least."""
     arm = observed([1, 3])
 
-    assert arm.location.tolist() == [2.0]
-    assert arm.degrees.tolist() == [5.0]
-    assert arm.scale == pytest.approx([np.sqrt(5 / 5 / 3)])
+    assert (arm.location.tolist(), arm.degrees.tolist()) == ([2.0], [3.0])
+    assert arm.scale == pytest.approx([1.0])
 
 
-def test_prior_pulls_unequal_arms_together_by_one_unit():
-    """Arms at 0 and 6, one unit each: prior mean 3, so the means are 1.5 and 4.5."""
-    assert observed([0], [6]).means.tolist() == [1.5, 4.5]
+def test_values_of_another_arm_move_no_mean_and_no_width():
+    """Arms at 0.52 and at a million; before, the mean of both was every arm's prior."""
+    control = [0.5, 0.54, 0.51, 0.53]
+    alone = observed(control)
+
+    for others in ([], [1e6], [1e6, -3.0]):
+        beside = observed(control, others)
+        for name in ("location", "scale", "degrees"):
+            assert getattr(beside, name)[0] == getattr(alone, name)[0]
+    assert observed([0], [6]).means.tolist() == [0.0, 6.0]
+    assert observed([6.0] * 3, [1e6]).scale[0] == observed([6.0] * 3).scale[0]
+
+
+@pytest.mark.parametrize("n", [4, 7, 30])
+def test_intervals_are_those_of_the_t_test(n):
+    sample = np.random.default_rng(n).normal(10.0, 2.0, n)
+    arm = observed(sample, [1e9])
+
+    expected = stats.ttest_1samp(sample, 0.0).confidence_interval(0.95)
+    assert [arm.quantiles(0.025)[0], arm.quantiles(0.975)[0]] == pytest.approx([*expected])
 
 
 def test_density_and_quantiles_are_those_of_student_t():

@@ -11,6 +11,11 @@ from streams.tallies.cell import MetricTally
 from tests.streams.stats.single_metric import lift_vs_control
 
 
+def posteriors_of(samples, prior=None):
+    linearised = [sample.linearised(sample.units) for sample in samples]
+    return ratio_posteriors(linearised, [sample.denominator > 0 for sample in samples], prior=prior)
+
+
 def sampled(x, y):
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     return RatioSample(
@@ -32,7 +37,7 @@ def test_two_units_worked_by_hand():
     """x = 1, 5 and y = 1, 3: R = 6 / 4; x - R y = -0.5, 0.5, so z deviates by 0.25 twice."""
     prior = NormalPrior(mean=1.5, variance=1.0, units=1.0, degrees=3.0)
 
-    arm = ratio_posteriors([sampled([1, 5], [1, 3])], prior=prior)
+    arm = posteriors_of([sampled([1, 5], [1, 3])], prior=prior)
     expected = NormalPosterior.observed([2], [3.0], [2 * 0.25**2], prior=prior)
 
     assert arm.location[0] == pytest.approx(1.5)
@@ -54,7 +59,7 @@ def test_products_come_exactly_from_a_metric_of_both():
 
 def test_agrees_with_gbstats():
     """Printed by `gbstats` 0.8.0, RatioStatistic, absolute difference; it has no prior."""
-    arms = ratio_posteriors(
+    arms = posteriors_of(
         [
             RatioSample(
                 4_000,
@@ -94,7 +99,7 @@ def test_intervals_of_a_ratio_hold_where_units_have_many_events():
     for _ in range(400):
         views = 1 + rng.poisson(8.0, 300)
         clicks = rng.binomial(views, rng.beta(0.6, 1.4, 300))
-        arm = ratio_posteriors([sampled(clicks, views)])
+        arm = posteriors_of([sampled(clicks, views)])
         covered += bool(arm.quantiles(0.025)[0] <= 0.3 <= arm.quantiles(0.975)[0])
 
     assert covered >= 358
@@ -104,14 +109,14 @@ def test_denominator_of_one_for_everybody_is_the_plain_mean():
     x = [3.0, 0.0, 1.0, 8.0]
     deviations = ((np.array(x) - 3) ** 2).sum()
 
-    arm = ratio_posteriors([sampled(x, [1, 1, 1, 1])])
+    arm = posteriors_of([sampled(x, [1, 1, 1, 1])])
     plain = NormalPosterior.observed([4], [12.0], [deviations])
 
     assert (arm.location, arm.scale, arm.degrees) == (plain.location, plain.scale, plain.degrees)
 
 
 def test_arms_without_a_denominator_tell_nothing():
-    arms = ratio_posteriors([sampled([3, 1], [2, 4]), sampled([1, 1], [0, 0])])
+    arms = posteriors_of([sampled([3, 1], [2, 4]), sampled([1, 1], [0, 0])])
 
     assert arms.degrees[1] == 3.0
     assert arms.location[1] == arms.location[0]
@@ -127,8 +132,8 @@ def test_units_of_measurement_scale_the_ratio(unit_pairs, x_factor, y_factor):
     prior, factor = NormalPrior(0.5, 2.0), x_factor / y_factor
     scaled_prior = NormalPrior(0.5 * factor, 2.0 * factor**2)
 
-    plain = ratio_posteriors([sampled(x, y)], prior=prior)
-    scaled = ratio_posteriors([sampled(x * x_factor, y * y_factor)], prior=scaled_prior)
+    plain = posteriors_of([sampled(x, y)], prior=prior)
+    scaled = posteriors_of([sampled(x * x_factor, y * y_factor)], prior=scaled_prior)
 
     assert scaled.location == pytest.approx(plain.location * factor, abs=1e-9)
     assert scaled.scale == pytest.approx(plain.scale * factor, rel=1e-6)

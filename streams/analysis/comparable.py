@@ -1,0 +1,68 @@
+"""Samples that posteriors and policies are of, where the weights of the variants moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streams.analysis.contrasts import MetricContrasts, Traffic
+from streams.stats.comparable_samples import Comparisons, blend_constant
+from streams.stats.families.base import Family
+from streams.stats.kinds import MetricKind
+from streams.stats.sample import Sample
+from streams.stats.weighting import Weighting
+
+
+def reported_samples(
+    contrasts: MetricContrasts,
+    by_inverse: Callable[[], Comparisons],
+    plain: tuple[Sample, ...],
+    family: Family,
+) -> tuple[Sample, ...]:
+    """Return the samples for posteriors, lifts and P(best): as precise as holds for any policy.
+
+    Args:
+        contrasts: The sums by which the metric is compared.
+        by_inverse: Returns its means under the weights 1 / p.
+        plain: Sums over the units of every variant, all of which count alike.
+        family: Family of the kind of the metric.
+    """
+    traffic = contrasts.traffic
+    if not traffic.has_moved:
+        return plain
+    is_binary = family.kind is MetricKind.BINARY
+    if traffic.is_by_context or contrasts.weighting is Weighting.INVERSE:
+        # Of a policy that looks at the request, overlap weights would compare other requests.
+        return by_inverse().samples(plain, is_binary=is_binary)
+    constant = blend_constant(float(traffic.shares.min()), len(plain))
+    blended = contrasts.comparisons().blended(by_inverse(), constant)
+    return blended.samples_by_pair(
+        plain, is_binary=is_binary, is_not_negative=family.is_not_negative
+    )
+
+
+def policy_samples(
+    traffic: Traffic,
+    weighting: Weighting,
+    by_overlap: Callable[[], Comparisons],
+    plain: tuple[Sample, ...],
+    family: Family,
+) -> tuple[Sample, ...]:
+    """Return the samples for a policy whose shares follow from posteriors: as precise as can be.
+
+    Where there are no sums by pair it sees all units alike: of units that count by 1 / propensity,
+    a variant with a small share always seems unknown, and what is lost by that is more than what a
+    drift may cost.
+
+    Args:
+        traffic: Split of the units.
+        weighting: How the sums of the metric allow them to count.
+        by_overlap: Returns its means under overlap weights.
+        plain, family: As of `reported_samples`.
+    """
+    if weighting is not Weighting.OVERLAP or traffic.is_by_context or not traffic.has_moved:
+        return plain
+    return by_overlap().samples_by_pair(
+        plain,
+        is_binary=family.kind is MetricKind.BINARY,
+        is_not_negative=family.is_not_negative,
+    )
