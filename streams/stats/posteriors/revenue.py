@@ -112,9 +112,13 @@ class RevenuePosterior(LogCoordinates):
         )
         if prior is None and not totals.any():
             prior = _NOTHING_SEEN
-        values = NormalPosterior.observed(with_value, totals, deviations, prior=prior)
-        if not (values.location > 0.0).all():
+        if (totals < 0.0).any():
             raise InvalidParameterError("samples", totals.tolist(), "of values >= 0")
+        # Who has paid nothing does not tell what is paid.
+        is_known = totals > 0.0
+        values = NormalPosterior.observed(
+            is_known * with_value, totals, is_known * deviations, prior=prior
+        )
         return cls._of_moments(shares, values)
 
     @classmethod

@@ -114,6 +114,12 @@ def test_one_amount_has_an_interval_above_zero():
     assert 100.0 < arm.quantiles(0.975)[0] < 500.0
 
 
+def test_amounts_of_zero_tell_nothing_of_what_is_paid():
+    arms = RevenuePosterior.observed([sampled([0, 0], 8), ARMS[0]])
+
+    assert arms.means[0] == pytest.approx(2.5 / 11 * 47.5)
+
+
 def test_an_arm_without_a_unit_is_one_buyer_at_the_share_and_value_of_all():
     """10 buyers of 280: one more in 28; values 45 on average."""
     nobody = RevenuePosterior.observed([*ARMS, Sample(0, 0, 0, 0, 0)]).means[3]
