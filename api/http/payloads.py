@@ -8,7 +8,8 @@ from api.http.models import responses
 from streams.analysis.answered_evidence import answered_evidence
 from streams.analysis.misspelled_metrics import misspelt_metrics
 from streams.analysis.reasons import reason
-from streams.experiments.lifecycle import Experiment
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.schedule import is_held, next_at_ms
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import Statistics
 from streams.experiments.stats_response import Stats, VariantResult, VariantStats, Winner
@@ -41,6 +42,7 @@ def experiment_response(experiment: Experiment) -> responses.Experiment:
         concluded_at=experiment.concluded_at_ms,
         winner_variant_id=None if winner is None else experiment.variant_id(winner),
         promotion=_promotion(experiment),
+        schedule=_schedule(experiment),
     )
 
 
@@ -89,6 +91,29 @@ def _promotion(experiment: Experiment) -> responses.Promotion | None:
         control_share=found.control_weight / ALLOCATION_TOTAL,
         is_automatic=found.is_automatic,
         rolled_back_at=found.began_at_ms if found.is_rolled_back else None,
+    )
+
+
+def _schedule(experiment: Experiment) -> responses.Schedule | None:
+    schedule = experiment.definition.config.schedule
+    if schedule is None:
+        return None
+    is_over = experiment.status in {Status.CONCLUDED, Status.ARCHIVED}
+    due_ms = next_at_ms(schedule, experiment.history, experiment.started_at_ms)
+    return responses.Schedule(
+        events=tuple(
+            responses.ScheduleEvent(
+                action=event.action,
+                due_at=event.due_at_ms,
+                at=event.at_ms,
+                late_ms=event.at_ms - event.due_at_ms,
+                traffic_allocation=event.traffic_allocation,
+                because=event.because,
+            )
+            for event in experiment.history
+        ),
+        is_held=is_held(experiment.history),
+        next_at=None if is_over else due_ms,
     )
 
 

@@ -19,6 +19,7 @@ from streams.experiments.metrics import (
 )
 from streams.experiments.plan import PlanSpec
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
+from streams.experiments.schedule import HoldOn, ScheduleSpec
 from streams.experiments.shared_units import HoldoutSpec, LayerSpec
 from streams.experiments.statistics import MetricRole
 from streams.model.errors import quoted
@@ -164,6 +165,7 @@ class ExperimentConfig(InputModel):
             none. Of users or sessions. Fixed when the experiment is created.
         layer: Part of the units of a layer: experiments of one layer have no unit in common. None
             for all units. Of users or sessions. Fixed when the experiment is created.
+        schedule: Start, ramp and end by time; None for by hand.
         targeting: Rule over the attributes of a request; one that does not match it gets the
             control, and nothing is logged. None for no rule. Fixed when the experiment is created.
         receipt_key: Id of the key that signs its receipts, noted when it starts; None before, and
@@ -206,6 +208,7 @@ class ExperimentConfig(InputModel):
     holdout: HoldoutSpec | None = None
     layer: LayerSpec | None = None
     targeting: Targeting | None = None
+    schedule: ScheduleSpec | None = None
     receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
     parameters: SerializeAsAny[Policy]
 
@@ -261,6 +264,9 @@ class ExperimentConfig(InputModel):
             if self.unit is UnitKind.IMPRESSION and getattr(self, name) is not None:
                 message = "every impression is another unit, which no other experiment knows"
                 raise problem("NEEDS_LASTING_UNIT", message, name)
+        held = () if self.schedule is None else self.schedule.hold_on
+        if HoldOn.GUARDRAIL in held and not self.guardrail_metrics:
+            raise problem("HOLD_NOT_USED", "there are no guardrailMetrics", "schedule.holdOn")
         self._check_windows()
         if self.plan is not None:
             self._check_plan(self.plan)

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE, Phase, Promotion, weight_of_share
+from streams.experiments.schedule import History, HoldOn, ScheduleAction, due_events
 from streams.experiments.update import ExperimentUpdate, updated
 from streams.model.errors import InputError, TransitionError, quoted
 from streams.model.events import Command, CommandKind
@@ -51,6 +52,7 @@ class Experiment:
             none.
         promotion: Assignment after the conclusion; None before, and if it assigns nothing.
         clock_ms: Time of the newest `tick`: conversion windows end by it, too; 0 before.
+        history: What the schedule in force has done, oldest first.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Experiment:
     winner: int | None = None
     promotion: Promotion | None = None
     clock_ms: int = 0
+    history: History = ()
 
     @property
     def id(self) -> str:
@@ -105,6 +108,7 @@ _ALLOWED: dict[CommandKind, frozenset[Status]] = {
     CommandKind.ROLLBACK: frozenset({Status.CONCLUDED}),
     CommandKind.ARCHIVE: frozenset({Status.DRAFT, Status.CONCLUDED}),
     CommandKind.TICK: frozenset({Status.RUNNING, Status.PAUSED, Status.CONCLUDED}),
+    CommandKind.SCHEDULE: frozenset({Status.DRAFT, Status.RUNNING, Status.PAUSED}),
 }
 
 
@@ -123,6 +127,18 @@ class _Start(InputModel):
     """
 
     receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
+
+
+class _Scheduled(InputModel):
+    """Payload of `schedule`.
+
+    Attributes:
+        receipt_key: As of `start`, if a start is due.
+        hold: Finding that holds the ramp; None for none.
+    """
+
+    receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
+    hold: HoldOn | None = Field(default=None, strict=False)
 
 
 class _Conclusion(InputModel):
@@ -197,32 +213,75 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
     after = replace(experiment, version=experiment.version + 1)
     match command.kind:
         case CommandKind.START:
-            return replace(
-                after,
-                definition=_signed_with(experiment.definition, parse(_Start, command.payload)),
-                status=Status.RUNNING,
-                started_at_ms=command.issued_at_ms,
-                started_version=after.version,
-            )
+            key = parse(_Start, command.payload).receipt_key
+            return _started(after, command.issued_at_ms, key)
         case CommandKind.PAUSE | CommandKind.RESUME | CommandKind.ARCHIVE:
             return replace(after, status=_STATUS_AFTER[command.kind])
         case CommandKind.UPDATE:
             update = parse(ExperimentUpdate, command.payload)
-            return replace(after, definition=updated(experiment.definition, update))
+            # A schedule that replaces another one has done nothing yet.
+            history = after.history if update.schedule is None else ()
+            definition = updated(experiment.definition, update)
+            return replace(after, definition=definition, history=history)
         case CommandKind.CONCLUDE:
             return _concluded(after, command)
         case CommandKind.ROLLBACK:
             return _rolled_back(after, command)
         case CommandKind.TICK:
             return replace(after, clock_ms=max(experiment.clock_ms, command.issued_at_ms))
+        case CommandKind.SCHEDULE:
+            return _scheduled(after, command)
         case _:
             assert_never(command.kind)
 
 
-def _signed_with(definition: ExperimentDefinition, start: _Start) -> ExperimentDefinition:
-    """Return a definition that notes the key of its receipts."""
-    config = definition.config.model_copy(update={"receipt_key": start.receipt_key})
+def _started(after: Experiment, at_ms: int, receipt_key: int | None) -> Experiment:
+    """Return an experiment that runs and notes the key of its receipts."""
+    return replace(
+        after,
+        definition=_with(after.definition, receipt_key=receipt_key),
+        status=Status.RUNNING,
+        started_at_ms=at_ms,
+        started_version=after.version,
+    )
+
+
+def _with(definition: ExperimentDefinition, **changes: Any) -> ExperimentDefinition:
+    config = definition.config.model_copy(update=changes)
     return definition.model_copy(update={"config": config})
+
+
+def _scheduled(after: Experiment, command: Command) -> Experiment:
+    """Return an experiment after all that is due."""
+    scheduled = parse(_Scheduled, command.payload)
+    schedule = after.definition.config.schedule
+    due = (
+        ()
+        if schedule is None
+        else tuple(
+            due_events(
+                schedule, after.history, after.started_at_ms, command.issued_at_ms, scheduled.hold
+            )
+        )
+    )
+    if not due:
+        raise TransitionError(
+            "INVALID_TRANSITION", f"nothing is due of experiment {after.id!r}", "status"
+        )
+    for event in due:
+        match event.action:
+            case ScheduleAction.START:
+                after = _started(after, event.at_ms, scheduled.receipt_key)
+            case ScheduleAction.RAMP:
+                changed = _with(after.definition, traffic_allocation=event.traffic_allocation)
+                after = replace(after, definition=changed)
+            case ScheduleAction.END:
+                after = replace(
+                    after, status=Status.CONCLUDED, concluded_at_ms=event.at_ms, winner=None
+                )
+            case ScheduleAction.HOLD:
+                pass
+    return replace(after, history=after.history + due)
 
 
 def _created(experiment: Experiment | None, command: Command) -> Experiment:

@@ -19,6 +19,7 @@ from streams.experiments.config import (
 )
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.ignored_units import IgnoredUnits
+from streams.experiments.schedule import ScheduleSpec
 from streams.model.validation import InputModel, problem
 
 
@@ -41,6 +42,7 @@ class ExperimentUpdate(InputModel):
     control_share: ControlShare = None
     ignored_units: IgnoredUnits | None = None
     overrides: Overrides | None = None
+    schedule: ScheduleSpec | None = None
     parameters: ParametersUpdate | None = None
 
     @model_validator(mode="before")

@@ -16,8 +16,10 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.definition_versions import DEFINITION_VERSION, unused, version_of
 from streams.experiments.lifecycle import Experiment, Status, ended
 from streams.experiments.promotion_state import Promotion
+from streams.experiments.schedule import ScheduleEvent
 from streams.model.errors import DamagedEntryError, EngineError, NewerEntryError
 from streams.model.events import Answer
+from streams.model.published import from_avro
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "startedAt": experiment.started_at_ms,
             "startedVersion": experiment.started_version,
             "clock": experiment.clock_ms,
+            "history": [asdict(event) for event in experiment.history],
             "concludedAt": experiment.concluded_at_ms,
             "archivedAt": stored.archived_at_ms,
             "winner": experiment.winner,
@@ -118,6 +121,9 @@ def _decoded(body: bytes) -> StoredExperiment:
             started_at_ms=entry["startedAt"],
             started_version=entry["startedVersion"],
             clock_ms=entry["clock"],
+            history=tuple(
+                from_avro(ScheduleEvent, each, "history") for each in entry.get("history", ())
+            ),
             concluded_at_ms=entry["concludedAt"],
             winner=entry["winner"],
             promotion=None if promotion is None else Promotion(**promotion),

@@ -117,6 +117,8 @@ class CommandKind(StrEnum):
     ARCHIVE = "archive"
     TICK = "tick"
     """Nothing but its time: an experiment without events matures by it. Of the worker alone."""
+    SCHEDULE = "schedule"
+    """The time has come for what is scheduled. Of the worker alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ class Command:
         issued_at_ms: Time at which the API took it; the core knows no other clock.
         payload: JSON-like arguments: of `create` {"config", "variants"}, of `update` the changed
             fields, of `conclude` {"winnerVariantId"?, "controlShare"?, "isPromotion"?,
-            "because"?}, of `rollback` {"because"?}; else empty.
+            "because"?}, of `rollback` {"because"?}, of `schedule`
+            {"receiptKey"?, "hold"?}; else empty.
     """
 
     command_id: str

@@ -10,6 +10,7 @@ from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.definition_versions import unused
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
+from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.snapshot import Snapshot
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.published import avro_record, from_avro
@@ -58,6 +59,7 @@ def _experiment_record(experiment: Experiment) -> Record:
         "concluded_at_ms": experiment.concluded_at_ms,
         "winner": experiment.winner,
         "clock_ms": experiment.clock_ms,
+        "history": [avro_record(event) for event in experiment.history],
         "promotion": None if experiment.promotion is None else avro_record(experiment.promotion),
     }
 
@@ -82,5 +84,6 @@ def _experiment(record: Record) -> Experiment:
         if record["winner"] is None
         else check_range(record["winner"], 0, INT_LIMIT, "winner"),
         clock_ms=record["clock_ms"],
+        history=tuple(from_avro(ScheduleEvent, each, "history") for each in record["history"]),
         promotion=None if promotion is None else from_avro(Promotion, promotion, "promotion"),
     )

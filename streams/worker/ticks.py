@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from typing import NamedTuple
 
 import faust
 from aiokafka.errors import KafkaError
@@ -44,6 +45,18 @@ _GOING_ON = frozenset({Status.RUNNING, Status.PAUSED, Status.CONCLUDED})
 logger = logging.getLogger(__name__)
 
 
+class DueCommands(NamedTuple):
+    """A kind of commands that become due by time.
+
+    Attributes:
+        due: Returns the command that is due of an experiment at a time; None if none is.
+        interval_s: Seconds between two looks.
+    """
+
+    due: Callable[[ExperimentState, int], Command | None]
+    interval_s: float
+
+
 class Ticks:
     """A loop that logs the due ticks of this worker's experiments.
 
@@ -55,6 +68,7 @@ class Ticks:
         may_command: Returns whether this worker may write commands.
         timeout_s: Longest wait for the broker, in seconds.
         now_ms: Returns milliseconds since the epoch.
+        looked_for: The commands that it logs.
     """
 
     def __init__(
@@ -67,6 +81,7 @@ class Ticks:
         *,
         timeout_s: float,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        looked_for: DueCommands | None = None,
     ) -> None:
         self._stage = stage
         self._commands = commands
@@ -75,18 +90,19 @@ class Ticks:
         self._may_command = may_command
         self._timeout_s = timeout_s
         self._now_ms = now_ms
+        self._looked_for = looked_for or DueCommands(_matured, LOOK_S)
         self._logged: dict[int, str] = {}
 
     async def run(self) -> None:
         """Log what is due, indefinitely."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._looked_for.interval_s)
             if not (self._follower.is_active and self._may_command()):
                 continue
             try:
                 await self.look()
             except (KafkaError, TimeoutError, SchemaNotEnabledError) as error:
-                logger.warning("the last units of experiments cannot mature: %r", error)
+                logger.warning("commands that are due cannot be logged, trying again: %r", error)
 
     async def look(self) -> None:
         """Log the ticks that are due now."""
@@ -103,11 +119,15 @@ class Ticks:
             self._logged[tick.experiment] = tick.command_id
 
     def _due(self) -> Iterator[Command]:
-        before_ms = self._now_ms() - GRACE_MS
+        now_ms = self._now_ms()
         for _, known in self._stage.all_known():
-            tick = due_tick(known, before_ms)
+            tick = self._looked_for.due(known, now_ms)
             if tick is not None and self._logged.get(known.number) != tick.command_id:
                 yield tick
+
+
+def _matured(known: ExperimentState, now_ms: int) -> Command | None:
+    return due_tick(known, now_ms - GRACE_MS)
 
 
 def due_tick(known: ExperimentState, before_ms: int) -> Command | None:

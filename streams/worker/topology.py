@@ -33,9 +33,11 @@ from streams.worker.outbox import Outgoing, deliver
 from streams.worker.partition_processor import Outcome, PartitionProcessor, Stage
 from streams.worker.projector import Projector
 from streams.worker.publisher import Outlets, Publisher
+from streams.worker.schedules import LOOK_S as SCHEDULES_LOOK_S
+from streams.worker.schedules import due_schedule
 from streams.worker.tables import DurableTable
 from streams.worker.tally_stage import TallyStage
-from streams.worker.ticks import Ticks
+from streams.worker.ticks import DueCommands, Ticks
 from streams.worker.transport import BatchingApp
 
 
@@ -136,6 +138,15 @@ def attach(
         outlets.may_command,
         timeout_s=topology.timeout_s,
     )
+    schedules = Ticks(
+        experiments,
+        outlets.commands,
+        codec,
+        follower,
+        outlets.may_command,
+        timeout_s=topology.timeout_s,
+        looked_for=DueCommands(partial(due_schedule, receipt_key=keyring.ids[0]), SCHEDULES_LOOK_S),
+    )
     tasks = {
         "emitter": emitter.run,
         "publisher": publisher.run,
@@ -144,6 +155,7 @@ def attach(
         "heartbeat": projector.send_heartbeats,
         "endings": endings.run,
         "ticks": ticks.run,
+        "schedules": schedules.run,
     }
     for name, run in tasks.items():
         app.task(partial(vital, name, run))

@@ -71,6 +71,40 @@ class Promotion(ResponseModel):
     rolled_back_at: int | None = None
 
 
+class ScheduleEvent(ResponseModel):
+    """Something that a schedule has done.
+
+    Attributes:
+        action: `start`, `ramp`, `hold` or `end`.
+        due_at, at: When it was due and when it was done, in milliseconds since the epoch; the
+            second is later where no worker ran.
+        late_ms: The difference.
+        traffic_allocation: Share of the units since a step of the ramp; None of others.
+        because: Finding that holds the ramp, `guardrail` or `sampleRatio`; None of others.
+    """
+
+    action: str
+    due_at: int
+    at: int
+    late_ms: int
+    traffic_allocation: float | None = None
+    because: str | None = None
+
+
+class Schedule(ResponseModel):
+    """State of a schedule.
+
+    Attributes:
+        events: What it has done, oldest first.
+        is_held: Whether its ramp is held: no further step is taken.
+        next_at: When it does something next, in milliseconds since the epoch; None if never.
+    """
+
+    events: tuple[ScheduleEvent, ...]
+    is_held: bool
+    next_at: int | None = None
+
+
 class Experiment(ResponseModel):
     """An experiment and where it is in its life.
 
@@ -82,6 +116,7 @@ class Experiment(ResponseModel):
         created_at, started_at, concluded_at: Milliseconds since the epoch; None if not yet.
         winner_variant_id: Variant it was concluded with; the control after a roll-back.
         promotion: What it goes on assigning after the conclusion; None if nothing.
+        schedule: What its schedule has done and does next; None without one.
     """
 
     id: str
@@ -95,6 +130,7 @@ class Experiment(ResponseModel):
     concluded_at: int | None = None
     winner_variant_id: str | None = None
     promotion: Promotion | None = None
+    schedule: Schedule | None = None
 
     @property
     def name(self) -> str:

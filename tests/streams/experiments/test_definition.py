@@ -666,6 +666,7 @@ def test_no_update_changes_what_is_measured():
         "controlShare": 0.1,
         "ignoredUnits": ["bot"],
         "overrides": {"qa": "A"},
+        "schedule": {"startAt": 7},
     }
     assert {to_camel(name) for name in ExperimentUpdate.model_fields} == {*everything, "parameters"}
 

@@ -1,0 +1,82 @@
+"""Schedules: the commands by which experiments start, ramp and end at their time.
+
+A worker compares the times of a schedule with its clock, looks at the statistics where a finding
+may hold the ramp, and logs a command with both. So a replay sees what the worker saw. What was due
+while no worker ran is done by the first look of one.
+"""
+
+from __future__ import annotations
+
+import logging
+from hashlib import blake2b
+from typing import Any
+
+from streams.analysis.schedule_hold import hold_of
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.schedule import ScheduleAction, due_events, next_at_ms
+from streams.fold.experiment_state import ExperimentState
+from streams.model.events import Command, CommandKind
+from streams.model.ids import experiment_id
+
+LOOK_S = 1.0
+"""Interval of looking for what is due: steps of a ramp are late by it."""
+
+LATE_MS = 60_000
+"""Lateness that is reported."""
+
+_ID_BYTES = 16
+_SCHEDULED = frozenset({Status.DRAFT, Status.RUNNING, Status.PAUSED})
+
+logger = logging.getLogger(__name__)
+
+
+def due_schedule(known: ExperimentState, now_ms: int, receipt_key: int | None) -> Command | None:
+    """Return the command by which an experiment does what is due; None if nothing is.
+
+    Its id follows from the experiment and its version, so sending it twice is harmless. Where a
+    finding may hold the ramp and the experiment cannot be evaluated, a step waits until it can.
+
+    Args:
+        known: The experiment.
+        now_ms: The time.
+        receipt_key: Id of the key that signs the receipts of an experiment that starts.
+    """
+    experiment = known.experiment
+    if experiment is None or experiment.status not in _SCHEDULED:
+        return None
+    schedule = experiment.definition.config.schedule
+    if schedule is None:
+        return None
+    at_ms = next_at_ms(schedule, experiment.history, experiment.started_at_ms)
+    if at_ms is None or at_ms > now_ms:
+        return None
+    payload: dict[str, Any] = {}
+    if experiment.started_at_ms is None:
+        payload["receiptKey"] = receipt_key
+    elif schedule.hold_on and _is_ramp_due(experiment, now_ms):
+        try:
+            snapshot = known.snapshot()
+        except Exception:  # noqa: BLE001 - the publisher reports it
+            return None
+        hold = None if snapshot is None else hold_of(snapshot)
+        if hold is not None:
+            payload["hold"] = hold.value
+    if now_ms - at_ms > LATE_MS:
+        name = experiment_id(known.number)
+        logger.warning("%s: the schedule is done %.0f s late", name, (now_ms - at_ms) / 1000)
+    seed = f"schedule/{experiment_id(known.number)}/{experiment.version}".encode()
+    return Command(
+        command_id=blake2b(seed, digest_size=_ID_BYTES).hexdigest(),
+        experiment=known.number,
+        kind=CommandKind.SCHEDULE,
+        issued_at_ms=now_ms,
+        payload=payload,
+    )
+
+
+def _is_ramp_due(experiment: Experiment, now_ms: int) -> bool:
+    schedule = experiment.definition.config.schedule
+    return schedule is not None and any(
+        event.action is ScheduleAction.RAMP
+        for event in due_events(schedule, experiment.history, experiment.started_at_ms, now_ms)
+    )
