@@ -21,10 +21,10 @@ LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emi
 	--no-annotate --quiet --group build --no-emit-package experiment-streams-client
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-kafka soak lint format types contracts compose fuzz check bench calibrate lock clean
+.PHONY: help demo up test test-kafka test-openfeature soak lint format types contracts compose fuzz check bench calibrate lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## run the whole engine against known click rates and compare every count
 	$(BIN)/experiment demo
@@ -37,6 +37,10 @@ test: $(INSTALLED) ## every test, also those against the real embedded broker an
 
 test-kafka: $(INSTALLED) ## the same joints on Apache Kafka 4; needs Java 17 and Maven
 	$(BIN)/pytest --stack=kafka $(PARALLEL) $(ON_KAFKA) $(PYTEST_ARGS)
+
+test-openfeature: $(INSTALLED) ## OpenFeature's clients for Node, browsers and Go; needs npm, Go and Chromium
+	scripts/openfeature-clients
+	OPENFEATURE_CLIENTS=1 $(BIN)/pytest tests/openfeature $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## every decoder against any bytes, by coverage, for MINUTES in all
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(FUZZ_ARGS)
@@ -62,7 +66,7 @@ contracts: $(INSTALLED) ## the layers hold
 compose: ## docker-compose.yml is valid, and refuses to start without its secrets
 	scripts/check-compose
 
-check: lint types contracts compose test test-kafka ## everything that CI runs
+check: lint types contracts compose test test-kafka test-openfeature ## everything that CI runs
 
 bench: $(INSTALLED) ## every measurement that the documents quote; assign_load needs wrk
 	set -e; for name in $(MEASUREMENTS); do $(BIN)/python -m benchmarks.$$name; done

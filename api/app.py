@@ -29,8 +29,11 @@ from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
 from api.services.control import CommandService, KafkaCommandLog
+from api.services.flag_streams import FlagStreams
+from api.services.flags import FlagService, UnloggedImpressions
 from api.services.observe import ObservationService
 from api.snapshots.cache import ExperimentCache
+from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
@@ -106,7 +109,10 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             seal=sealer(keyring),
         )
         reader = ProjectionReader(redis, keys)
-        experiments = ExperimentCache(receipt_keys.note, receipt_keys.forget)
+        changes = FlagChanges()
+        experiments = ExperimentCache(
+            (receipt_keys.note, changes.note), (receipt_keys.forget, changes.forget)
+        )
         follower = SnapshotFollower(reader, experiments, settings.snapshot_sweep_s)
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         assignments = AssignmentService(experiments, keyring, outbox, sticky, now_ms)
@@ -159,6 +165,12 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             commands,
             assignments,
             observations,
+            FlagService(
+                experiments,
+                assignments,
+                AssignmentService(experiments, keyring, UnloggedImpressions(), sticky, now_ms),
+            ),
+            FlagStreams(changes, keyring, now_ms, settings.public_url, is_open=auth.is_open),
             auth,
             schemas,
             counters,

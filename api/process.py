@@ -39,5 +39,5 @@ async def _serve(settings: Settings) -> None:
         with listening_socket(settings.api_host, settings.api_port) as listening:
             host, port, *_ = listening.getsockname()
             _log.info("listening on %s port %d", host, port)
-            server = http_server(app, http_limits(settings), app.counters.errors)
+            server = http_server(app, http_limits(settings), app.counters.errors, app.end_streams)
             await server.serve([listening])

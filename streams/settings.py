@@ -163,6 +163,14 @@ class Settings(KafkaSettings):
         "commas, as `https://shop.example`; `*` for all. If empty, an API without keys refuses "
         "pages of other origins, and browsers hide the answers of one with keys from them.",
     )
+    public_url: str = Field(
+        "",
+        max_length=1_024,
+        pattern=r"^(https?://[^/?#\s]+(/[^?#\s]*)?)?$",
+        description="Address of the API as its clients reach it, as `https://api.example`, where a "
+        "proxy is in front of it: event streams of feature flags are announced under it. If empty, "
+        "`http://` and the host of the request.",
+    )
     command_timeout_s: float = Field(
         5.0,
         gt=0,

@@ -13,6 +13,8 @@ from api.http.models.responses import Readiness, ResponseModel
 from api.monitoring.counters import RequestCounters
 from api.services.assign import AssignmentService
 from api.services.control import CommandService
+from api.services.flag_streams import FlagStreams
+from api.services.flags import FlagService
 from api.services.observe import ObservationService
 from api.snapshots.cache import ExperimentCache
 from streams.wire.schema_gate import SchemaGate
@@ -28,6 +30,8 @@ class Services:
     commands: CommandService
     assignments: AssignmentService
     observations: ObservationService
+    flags: FlagService
+    flag_streams: FlagStreams
     auth: ApiKeyAuth
     schemas: SchemaGate
     counters: RequestCounters

@@ -10,8 +10,18 @@ from api.http.handlers.commands import (
     update_experiment,
 )
 from api.http.handlers.experiments import get_experiment, get_experiment_stats, list_experiments
+from api.http.handlers.flags import EVENTS_PATH, evaluate_flag, evaluate_flags, flag_events
 from api.http.handlers.operation import health, metrics, ready
 from api.http.handlers.traffic import assign_variant, assign_variants, record_observations
+from api.http.models.ofrep import (
+    EvaluationFault,
+    FlagEvaluation,
+    FlagEvaluationRequest,
+    FlagEvaluations,
+    FlagFailure,
+    FlagNotFound,
+    FlagsFailure,
+)
 from api.http.models.queries import ExperimentsQuery
 from api.http.models.requests import (
     AssignmentContext,
@@ -140,6 +150,51 @@ ENDPOINTS = (
         response=Accepted,
         status=202,
         traffic="observe",
+    ),
+    Endpoint(
+        method="POST",
+        path="/ofrep/v1/evaluate/flags/{key}",
+        handler=evaluate_flag,
+        tag="flags",
+        scopes=(Scope.ASSIGN,),
+        body=Body(FlagEvaluationRequest, is_required=False),
+        response=FlagEvaluation,
+        errors=(
+            (400, FlagFailure),
+            (401, None),
+            (403, None),
+            (404, FlagNotFound),
+            (429, EvaluationFault),
+            (500, EvaluationFault),
+        ),
+        is_ofrep=True,
+        traffic="assign",
+    ),
+    Endpoint(
+        method="POST",
+        path="/ofrep/v1/evaluate/flags",
+        handler=evaluate_flags,
+        tag="flags",
+        scopes=(Scope.ASSIGN,),
+        body=Body(FlagEvaluationRequest, is_required=False),
+        response=FlagEvaluations,
+        errors=(
+            (304, None),
+            (400, FlagsFailure),
+            (401, None),
+            (403, None),
+            (429, EvaluationFault),
+            (500, EvaluationFault),
+        ),
+        is_ofrep=True,
+    ),
+    Endpoint(
+        method="GET",
+        path=EVENTS_PATH,
+        handler=flag_events,
+        tag="flags",
+        errors=((401, None), (403, None), (429, EvaluationFault), (500, EvaluationFault)),
+        is_ofrep=True,
     ),
     Endpoint(method="GET", path="/health", handler=health, tag="operation", response=Health),
     Endpoint(

@@ -14,7 +14,7 @@ from typing import Any
 from api.http.bodies import ClientGoneError, Message, Receive, read_body
 from api.http.cors import Origins
 from api.http.dependencies import Services
-from api.http.error_responses import JSON_HEADER, NO_STORE, Headers, Send, error_response
+from api.http.error_responses import JSON_HEADER, NO_STORE, Headers, Send
 from api.http.query import check_query
 from api.http.routing import Resource, RoutingTable, Rule
 
@@ -23,6 +23,7 @@ AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+_UNROUTED = Rule()
 
 
 class FastPathApp:
@@ -55,6 +56,10 @@ class FastPathApp:
         self._max_body_bytes = max_body_bytes
         self._origins = origins or Origins()
 
+    def end_streams(self) -> None:
+        """End all event streams, as the process stops."""
+        self._services.flag_streams.changes.close()
+
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI 3 has it."""
         if scope["type"] != "http":
@@ -66,8 +71,9 @@ class FastPathApp:
         if path[-1:] == "/" != path:
             path = path[:-1]
         method: str = scope["method"]
+        rule, parameter = _UNROUTED, ""
         try:
-            resource, experiment_id = self._table.find(path)
+            resource, parameter = self._table.find(path)
             if method == "OPTIONS":
                 await self._answer_options(resource, scope, send)
                 return
@@ -77,13 +83,13 @@ class FastPathApp:
                 await self._pass_on(path, caller, scope, receive, send)
                 return
             body = await read_body(receive, self._max_body_bytes, scope["headers"])
-            answer = await rule.fast_handler(self._services, experiment_id, body)
+            answer = await rule.fast_handler(self._services, parameter, body)
             await _answer(send, rule.status, _headers(answer), answer)
             self.counters.latency[rule.traffic].add(perf_counter() - began_s)
         except ClientGoneError:
             return
         except Exception as error:  # noqa: BLE001 - answered by the table, and logged if unknown
-            status, body, headers, code = error_response(error)
+            status, body, headers, code = rule.render_error(error, parameter)
             self.counters.errors[code] += 1
             await _answer(send, status, headers, b"" if method == "HEAD" else body)
 

@@ -17,7 +17,7 @@ from api.http.dependencies import Services, ServicesDep, rendered_response
 from api.http.endpoints import ENDPOINTS
 from api.http.error_responses import RouteError, error_response
 from api.http.openapi import documentation_of, with_schemas
-from api.http.routing import PARAMETER, Endpoint, RoutingTable
+from api.http.routing import KEY_PARAMETER, PARAMETER, Endpoint, RoutingTable
 from api.monitoring.counters import RequestCounters
 from streams.model.errors import EngineError, InputError
 from streams.model.validation import code_of
@@ -60,9 +60,14 @@ def _adapted(endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
         answer = await endpoint.handler(services, experiment_id, await request.body())
         return rendered_response(answer, endpoint.status)
 
+    async def of_flag(services: ServicesDep, key: str, request: Request) -> Response:
+        return await of_experiment(services, key, request)
+
     async def of_all(services: ServicesDep, request: Request) -> Response:
         return await of_experiment(services, "", request)
 
+    if KEY_PARAMETER in endpoint.path:
+        return of_flag
     return of_experiment if PARAMETER in endpoint.path else of_all
 
 

@@ -63,7 +63,9 @@ def documentation_of(endpoint: Endpoint) -> dict[str, Any]:
     responses: dict[int | str, dict[str, Any]] = (
         {status: ERRORS[status] for status in (401, 403)} if endpoint.scopes else {}
     )
-    if endpoint.tag != "operation":
+    if endpoint.is_ofrep:
+        responses = {}
+    elif endpoint.tag != "operation":
         responses = ERRORS
     body = {} if endpoint.body is None else {"openapi_extra": _documented_body(endpoint.body)}
     answer = {} if endpoint.response is not None else {"response_class": Response}
@@ -72,11 +74,15 @@ def documentation_of(endpoint: Endpoint) -> dict[str, Any]:
         "description": inspect.getdoc(endpoint.handler),
         "tags": [endpoint.tag],
         "response_model": endpoint.response,
-        "responses": responses | {status: {"model": model} for status, model in endpoint.errors},
+        "responses": responses | {status: _documented(*each) for status, *each in endpoint.errors},
         "dependencies": [_BEARER] if endpoint.scopes else [],
         **body,
         **answer,
     }
+
+
+def _documented(model: type[BaseModel] | None) -> dict[str, Any]:
+    return {"description": "No body."} if model is None else {"model": model}
 
 
 EXAMPLES: dict[str, Any] = {
@@ -94,6 +100,7 @@ EXAMPLES: dict[str, Any] = {
         "experimentIds": ["exp_0000000000001"],
         "units": [{"userId": "user_123"}, {"userId": "user_456"}],
     },
+    "FlagEvaluationRequest": {"context": {"targetingKey": "user_123", "country": "DE"}},
     "ObservationRequest": {
         "assignmentId": "AQEBI0VniavN7wACP____wAAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDU"
         "wCDcMcvE",

@@ -18,15 +18,25 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from api.auth import Scope
 from api.http.dependencies import Services
-from api.http.error_responses import RouteError
+from api.http.error_responses import Headers, RouteError, error_response
+from api.http.ofrep_errors import ofrep_error
 
 PARAMETER = "{experiment_id}"
-"""The only parameter of a path, always its second segment."""
+"""Parameter of paths of experiments, their second segment."""
+
+KEY_PARAMETER = "{key}"
+"""Parameter of the path of a flag: all that follows, since a flag's key may be any text."""
 
 CACHED_PATHS = 1_024
 """Paths whose place in the table is remembered: a look-up costs 1 us of each assignment."""
 
 FastHandler = Callable[[Services, str, bytes], Awaitable[bytes]]
+ErrorRenderer = Callable[[Exception, str], tuple[int, bytes, Headers, str]]
+"""Returns status, body, headers and code of an error, for a parameter of the path."""
+
+
+def _own_error(error: Exception, _: str) -> tuple[int, bytes, Headers, str]:
+    return error_response(error)
 
 
 class Body(NamedTuple):
@@ -57,7 +67,8 @@ class Endpoint:
         status: HTTP status of a successful answer.
         body: The body it takes; None for none.
         query: Model of its query parameters; None for none.
-        errors: Further documented answers, by status.
+        errors: Further documented answers, by status; None for one without a body.
+        is_ofrep: Whether its errors have the form of OFREP, and any query parameter is taken.
         traffic: Latency histogram of an endpoint that `FastPathApp` answers itself, without
             FastAPI; None where FastAPI answers.
     """
@@ -71,7 +82,8 @@ class Endpoint:
     status: int = HTTPStatus.OK
     body: Body | None = None
     query: type[BaseModel] | None = None
-    errors: tuple[tuple[int, type[BaseModel]], ...] = ()
+    errors: tuple[tuple[int, type[BaseModel] | None], ...] = ()
+    is_ofrep: bool = False
     traffic: Literal["assign", "observe"] | None = None
 
 
@@ -84,6 +96,7 @@ class Rule(NamedTuple):
         fast_handler: Answers without FastAPI; None where FastAPI answers.
         traffic: Latency histogram of the fast handler.
         status: HTTP status of the fast handler's answers.
+        render_error: Renders errors.
     """
 
     scopes: tuple[Scope, ...] = ()
@@ -91,6 +104,7 @@ class Rule(NamedTuple):
     fast_handler: FastHandler | None = None
     traffic: str = ""
     status: int = HTTPStatus.OK
+    render_error: ErrorRenderer = _own_error
 
 
 @dataclass(slots=True)
@@ -128,7 +142,7 @@ class RoutingTable:
     """All paths of the API.
 
     Attributes:
-        find: Returns what is at a path, and the experiment id in the path, empty without one.
+        find: Returns what is at a path, and the parameter in the path, empty without one.
             Raises a RouteError (`NOT_FOUND`) where nothing is.
 
     Args:
@@ -139,6 +153,7 @@ class RoutingTable:
     def __init__(self, endpoints: Iterable[Endpoint], pages: Iterable[BaseRoute] = ()) -> None:
         self._fixed: dict[str, Resource] = {}
         self._parametric: dict[str, Resource] = {}
+        self._tails: dict[str, Resource] = {}
         self._prefixes: dict[str, Resource] = {}
         for endpoint in endpoints:
             self._resource(endpoint.path).put(endpoint.method, _rule(endpoint))
@@ -164,24 +179,32 @@ class RoutingTable:
             found = self._parametric.get(path[:start] + path[end:])
             if found is not None:
                 return found, path[start:end]
+        for prefix, resource in self._tails.items():
+            if path.startswith(prefix) and len(path) > len(prefix):
+                return resource, path[len(prefix) :]
         for prefix, resource in self._prefixes.items():
             if path.startswith(prefix):
                 return resource, ""
         raise RouteError("NOT_FOUND", HTTPStatus.NOT_FOUND.phrase)
 
     def _resource(self, path: str) -> Resource:
+        if path.endswith(KEY_PARAMETER):
+            return self._tails.setdefault(path.removesuffix(KEY_PARAMETER), Resource())
         if PARAMETER not in path:
             return self._fixed.setdefault(path, Resource())
         return self._parametric.setdefault(path.replace(PARAMETER, ""), Resource())
 
     def _resources(self) -> Iterable[Resource]:
-        return (*self._fixed.values(), *self._parametric.values())
+        return (*self._fixed.values(), *self._parametric.values(), *self._tails.values())
 
 
 def _rule(endpoint: Endpoint) -> Rule:
     parameters = frozenset(endpoint.query.model_fields) if endpoint.query else frozenset()
+    rule = Rule(endpoint.scopes, parameters)
+    if endpoint.is_ofrep:  # clients of it may send parameters of their vendors
+        rule = rule._replace(parameters=None, render_error=ofrep_error)
     if endpoint.traffic is None:
-        return Rule(endpoint.scopes, parameters)
-    return Rule(
-        endpoint.scopes, parameters, endpoint.handler, endpoint.traffic, int(endpoint.status)
+        return rule
+    return rule._replace(
+        fast_handler=endpoint.handler, traffic=endpoint.traffic, status=int(endpoint.status)
     )

@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -40,15 +40,23 @@ class Server(uvicorn.Server):
     uvicorn's own raises the signal again at its end, before what is outside of it could drain.
     """
 
-    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, on_stop: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self.connections = connections
+        self._on_stop = on_stop
 
     async def on_tick(self, counter: int) -> bool:
         """Look at deadlines from time to time; return whether to stop."""
         if counter % round(SWEEP_S / TICK_S) == 0:
             self.connections.sweep(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what would not end by itself, then wait for open requests."""
+        self._on_stop()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -72,8 +80,15 @@ def listening_socket(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error}", "api_port") from error
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 def http_server(
-    app: AsgiApp, limits: HttpLimits | None = None, errors: Counter[str] | None = None
+    app: AsgiApp,
+    limits: HttpLimits | None = None,
+    errors: Counter[str] | None = None,
+    on_stop: Callable[[], None] = _nothing,
 ) -> Server:
     """Return a server of `app`, to be given the sockets it serves.
 
@@ -81,6 +96,7 @@ def http_server(
         app: Answers requests.
         limits: What clients may take.
         errors: Where refusals are counted, by code.
+        on_stop: Called when it begins to stop, to end answers that have no end.
     """
     limits = within_file_limit(limits or HttpLimits())
     connections = Connections(limits, Counter() if errors is None else errors)
@@ -98,7 +114,7 @@ def http_server(
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
     )
-    return Server(config, connections)
+    return Server(config, connections, on_stop)
 
 
 def http_limits(settings: Settings) -> HttpLimits:

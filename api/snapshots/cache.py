@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from api.snapshots.running import RunningExperiment
 from streams.experiments.lifecycle import Status
@@ -33,14 +33,14 @@ class ExperimentCache:
         winner_confidences: Confidence of each of them that had a winner.
 
     Args:
-        on_put: Called with every snapshot before it is used.
+        on_put: Called with every snapshot before it is used, each in its turn.
         on_drop: Called with the last snapshot of every experiment that is dropped.
     """
 
     def __init__(
         self,
-        on_put: Callable[[Snapshot], object] | None = None,
-        on_drop: Callable[[Snapshot], object] | None = None,
+        on_put: Sequence[Callable[[Snapshot], object]] = (),
+        on_drop: Sequence[Callable[[Snapshot], object]] = (),
     ) -> None:
         self.is_complete = False
         self.unreadable: dict[str, str] = {}
@@ -155,8 +155,8 @@ class ExperimentCache:
             return False
         # Compiled first: a snapshot that cannot be compiled changes nothing.
         running = RunningExperiment(snapshot) if snapshot.experiment.is_assigning else None
-        if self._on_put is not None:
-            self._on_put(snapshot)
+        for note in self._on_put:
+            note(snapshot)
         self._snapshots[experiment_id] = snapshot
         self._compiled(snapshot, running)
         if before is not None and _is_concluded(snapshot) and not _is_concluded(before):
@@ -169,8 +169,8 @@ class ExperimentCache:
         """Forget an experiment."""
         snapshot = self._snapshots.pop(name)
         self._compiled(snapshot, None)
-        if self._on_drop is not None:
-            self._on_drop(snapshot)
+        for forget in self._on_drop:
+            forget(snapshot)
 
     def _compiled(self, snapshot: Snapshot, running: RunningExperiment | None) -> None:
         """Note what an experiment assigns with; None for one that does not assign."""

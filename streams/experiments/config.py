@@ -83,6 +83,8 @@ def _key(text: str) -> str:
     return text
 
 
+ValueField = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_shown)]
+
 Key = Annotated[str, AfterValidator(_key), Field(json_schema_extra={"pattern": KEY_PATTERN})]
 
 
@@ -168,6 +170,8 @@ class ExperimentConfig(InputModel):
         schedule: Start, ramp and end by time; None for by hand.
         targeting: Rule over the attributes of a request; one that does not match it gets the
             control, and nothing is logged. None for no rule. Fixed when the experiment is created.
+        value_field: Field of the variants' configurations that is the value of the experiment as a
+            feature flag; None for the whole configuration.
         receipt_key: Id of the key that signs its receipts, noted when it starts; None before, and
             where that is not known.
         parameters: Parameters of the policy.
@@ -209,6 +213,7 @@ class ExperimentConfig(InputModel):
     layer: LayerSpec | None = None
     targeting: Targeting | None = None
     schedule: ScheduleSpec | None = None
+    value_field: ValueField | None = None
     receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
     parameters: SerializeAsAny[Policy]
 

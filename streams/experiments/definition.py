@@ -111,6 +111,7 @@ class ExperimentDefinition(InputModel):
         if weights and abs(math.fsum(weights) - 1.0) > WEIGHT_TOLERANCE:
             message = f"weights sum to {math.fsum(weights)!r}, not to 1"
             raise problem("WEIGHTS_DO_NOT_SUM", message, "variants")
+        _check_values(self.config.value_field, self.variants)
         _check_policy(self.config.parameters, len(names))
         _check_covariates(self.config, len(names))
         self._check_size(len(names))
@@ -173,6 +174,37 @@ def parse_definition(config: Mapping[str, Any], variants: Sequence[Any]) -> Expe
         InputError: the first thing that is wrong, with its code and path.
     """
     return parse(ExperimentDefinition, {"config": config, "variants": variants})
+
+
+_VALUE_TYPES: dict[type, str] = {
+    bool: "boolean",
+    str: "string",
+    int: "number",
+    float: "number",
+    list: "array",
+    dict: "object",
+}
+
+
+def _check_values(field: str | None, variants: Sequence[VariantSpec]) -> None:
+    """Refuse variants without the field that is their value, or with values of unlike types.
+
+    A client that asks for a boolean would use its default in place of a string, and the variant
+    would lose its units.
+    """
+    if field is None:
+        return
+    first = ""
+    for index, variant in enumerate(variants):
+        path = f"variants[{index}].config.{field}"
+        found = _VALUE_TYPES.get(type(variant.config.get(field)))
+        if found is None:
+            message = f"every variant must have the valueField {quoted(field)}, and not null"
+            raise problem("VALUE_FIELD_MISSING", message, path)
+        first = first or found
+        if found != first:
+            message = f"is {found}, and that of variants[0] is {first}"
+            raise problem("VALUE_TYPES_DIFFER", message, path)
 
 
 def _check_policy(policy: Policy, n_variants: int) -> None:

@@ -94,7 +94,7 @@ async def served(
     """Serve an API without Kafka and Redis on a free port."""
     async with memory_api(directory, **options) as api:
         errors = api.app.counters.errors
-        server = http_server(api.app, limits, errors)
+        server = http_server(api.app, limits, errors, api.app.end_streams)
         with listening_socket("127.0.0.1", 0) as listening:
             task = asyncio.create_task(server.serve([listening]))
             try:

@@ -21,8 +21,11 @@ from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
 from api.services.control import CommandService
+from api.services.flag_streams import FlagStreams
+from api.services.flags import FlagService, UnloggedImpressions
 from api.services.observe import ObservationService
 from api.snapshots.cache import ExperimentCache
+from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
 from api.spool.entries import SpoolRecord
 from api.spool.spool import Spool, SpoolPosition
@@ -192,6 +195,7 @@ async def memory_api(
     readiness: Readiness | None = None,
     schemas: SchemaGate | None = None,
     cors_origins: str = "",
+    public_url: str = "",
 ) -> AsyncIterator[Api]:
     """Yield an API whose ports are in memory, but for the spool, which is real."""
     projection, receipts, topics, clock = (
@@ -213,18 +217,22 @@ async def memory_api(
             encode_observations=encode_observation_batch,
             seal=sealer(KEYRING),
         )
-        experiments = ExperimentCache()
+        changes = FlagChanges()
+        experiments = ExperimentCache((changes.note,), (changes.forget,))
         follower = SnapshotFollower(reader, experiments, 1.0)
         await follower.sweep()
         commands = CommandService(worker, reader, follower, ANSWER_TIMEOUT_S, clock)
         assignments = AssignmentService(experiments, KEYRING, outbox, sticky, clock)
         observations = ObservationService(KEYRING, outbox, clock, experiments.check_value)
+        unlogged = AssignmentService(experiments, KEYRING, UnloggedImpressions(), sticky, clock)
         auth = auth or ApiKeyAuth(None)
         services = Services(
             experiments,
             commands,
             assignments,
             observations,
+            FlagService(experiments, assignments, unlogged),
+            FlagStreams(changes, KEYRING, clock, public_url, is_open=auth.is_open),
             auth,
             SchemaGate() if schemas is None else schemas,
             counters,

@@ -6,6 +6,7 @@ from api.http.models.responses import ErrorDetails, ErrorResponse
 from streams.model.errors import DependencyError, EngineError
 
 _MESSAGE_OF_CODE = {
+    "TOO_MANY_STREAMS": "no further stream of events can be opened now; try again",
     "SPOOL_FULL": "what is to be kept does not fit now; try again",
     "COMMAND_TIMED_OUT": "no worker has answered in time; repeat the request with the same "
     "Idempotency-Key to get the answer",
@@ -23,11 +24,12 @@ def error_json(error: EngineError) -> bytes:
 
     The message of a dependency may name hosts, paths and users, and is for the log alone.
     """
-    message = _public_message(error) if isinstance(error, DependencyError) else error.message
+    message = public_message(error) if isinstance(error, DependencyError) else error.message
     details = ErrorDetails(code=error.code, message=message, path=error.path)
     return ErrorResponse(error=details).to_json()
 
 
-def _public_message(error: DependencyError) -> str:
+def public_message(error: DependencyError) -> str:
+    """Return what callers are told of something that does not answer."""
     fixed = _MESSAGE_OF_CODE.get(error.code) or _MESSAGE_OF_DEPENDENCY.get(error.dependency)
     return fixed or "something the API needs does not answer now; try again"

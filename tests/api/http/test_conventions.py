@@ -287,6 +287,7 @@ async def test_any_page_may_call_where_all_may(tmp_path: Path) -> None:
 async def test_no_call_takes_an_address(api: Api) -> None:
     """Nothing that the API is sent makes it connect to something else."""
     document = (await api.http.get("/openapi.json")).json()
+    del document["components"]["schemas"]["EventStream"]  # an answer, which names the API itself
 
     def formats(value: Any) -> set[str]:
         if isinstance(value, list):

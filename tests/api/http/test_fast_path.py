@@ -14,7 +14,7 @@ from api.auth import ApiKeyAuth, Scope, api_key_auth, is_loopback, new_key, read
 from api.http.endpoints import ENDPOINTS
 from api.http.error_responses import RouteError
 from api.http.models.responses import Readiness
-from api.http.routing import PARAMETER, RoutingTable
+from api.http.routing import KEY_PARAMETER, PARAMETER, RoutingTable
 from api.spool.entries import SpoolRecord
 from api.spool.spool import SpoolPosition
 from streams.model.errors import ConfigurationError
@@ -266,9 +266,11 @@ async def test_fast_endpoints_answer_through_fastapi_too(api: Api) -> None:
 def test_the_table_finds_what_it_was_given() -> None:
     table = RoutingTable(ENDPOINTS)
     for endpoint in ENDPOINTS:
-        resource, experiment_id = table.find(endpoint.path.replace(PARAMETER, "exp_1"))
+        path = endpoint.path.replace(PARAMETER, "exp_1").replace(KEY_PARAMETER, "a/b")
+        resource, parameter = table.find(path)
         assert resource.of(endpoint.method).scopes == endpoint.scopes
-        assert experiment_id == ("exp_1" if PARAMETER in endpoint.path else "")
+        is_flag, is_experiment = KEY_PARAMETER in endpoint.path, PARAMETER in endpoint.path
+        assert parameter == ("a/b" if is_flag else "exp_1" if is_experiment else "")
     for path in (
         "",
         "/",

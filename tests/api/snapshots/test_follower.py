@@ -329,7 +329,7 @@ async def test_what_is_noted_of_an_experiment_goes_with_it() -> None:
     """Forget them at its end, and when it is not of the generation that is active now."""
     keys = ReceiptKeys(Settings(receipt_keys=f"1:{'ab' * 16},2:{'cd' * 16}"))  # type: ignore[arg-type]
     redis, now_s = MemoryProjection(), [0.0]
-    experiments = ExperimentCache(keys.note, keys.forget)
+    experiments = ExperimentCache((keys.note,), (keys.forget,))
     follower = SnapshotFollower(redis.reader(), experiments, 1.0, lambda: now_s[0])
     for number in range(1, 51):
         kept = snapshot(number, status=Status.ARCHIVED if number % 2 else Status.RUNNING)

@@ -1,0 +1,96 @@
+"""Requests and responses of OFREP, the OpenFeature Remote Evaluation Protocol, version 0.3.0.
+
+They are those of https://github.com/open-feature/protocol, and differ in form from all else here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+ErrorCode = Literal["PARSE_ERROR", "TARGETING_KEY_MISSING", "INVALID_CONTEXT", "GENERAL"]
+
+
+class OfrepModel(BaseModel):
+    """Base of requests and responses of OFREP."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class FlagEvaluationRequest(OfrepModel):
+    """A request for one flag, or for all.
+
+    Attributes:
+        context: Who asks: `targetingKey`, and anything else that is known.
+    """
+
+    context: dict[str, Any] | None = None
+
+
+class FlagEvaluation(OfrepModel):
+    """The evaluation of a flag.
+
+    Attributes:
+        key: The flag's key, as it was asked for.
+        value: Of any JSON type; absent where the caller's default applies.
+        reason: `SPLIT`, `STATIC` or `DISABLED`.
+        variant: Name of the variant; empty for none.
+        metadata: `experimentId`, `enrolled`, and where it has them `assignmentId`, `variantId` and
+            `propensity`.
+    """
+
+    key: str
+    value: Any = None
+    reason: str
+    variant: str
+    metadata: dict[str, str | bool | float]
+
+
+class FlagFailure(OfrepModel):
+    """A flag that was not evaluated."""
+
+    key: str
+    error_code: ErrorCode
+    error_details: str
+
+
+class FlagNotFound(OfrepModel):
+    """A flag that does not exist."""
+
+    key: str
+    error_code: Literal["FLAG_NOT_FOUND"]
+    error_details: str
+
+
+class FlagsFailure(OfrepModel):
+    """A request for all flags that cannot be used."""
+
+    error_code: ErrorCode
+    error_details: str
+
+
+class EvaluationFault(OfrepModel):
+    """A fault of the API, or of something it needs."""
+
+    error_details: str
+
+
+class EventStream(OfrepModel):
+    """A stream of events that say when to ask for all flags again.
+
+    Attributes:
+        type: `sse`, server-sent events.
+        url: Its address; it carries what admits its reader.
+    """
+
+    type: Literal["sse"]
+    url: str
+
+
+class FlagEvaluations(OfrepModel):
+    """All flags for one unit."""
+
+    flags: tuple[FlagEvaluation | FlagFailure, ...]
+    event_streams: tuple[EventStream, ...] = ()
