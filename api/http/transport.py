@@ -9,6 +9,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+_WITHOUT_BODY = frozenset({204, 304})
+
 
 class JoinedWrites:
     """A transport that writes once for all that it was given in one turn of the event loop.
@@ -112,8 +114,11 @@ class JoinedAnswer(RequestResponseCycle):
             lines += (name, b": ", value, b"\r\n")
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
-        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status != 204:  # noqa: PLR2004
+        if self.chunked_encoding is None and self._has_body(status):
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
         self.transport.write(b"".join(lines))
+
+    def _has_body(self, status: int) -> bool:
+        return self.scope["method"] != "HEAD" and status not in _WITHOUT_BODY

@@ -431,6 +431,22 @@ async def test_a_change_of_a_flag_is_an_event_and_moving_weights_are_none(tmp_pa
     assert created["etag"] != paused["etag"] == missed["etag"]
 
 
+async def test_an_unchanged_answer_has_no_body_and_the_connection_goes_on(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        await server.api.run(AB)
+        asked = request("POST", FLAGS, body=json.dumps(CONTEXT).encode())
+        async with server.connect() as client:
+            first = await client.ask(asked)
+            condition = f"If-None-Match: {first.headers['etag']}"
+            unchanged = await client.ask(
+                request("POST", FLAGS, condition, body=json.dumps(CONTEXT).encode())
+            )
+            again = await client.ask(asked)
+
+    assert [each.status for each in (first, unchanged, again)] == [200, 304, 200]
+    assert "transfer-encoding" not in unchanged.headers
+
+
 async def test_a_stream_ends_with_the_process_and_is_counted_until_then(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         await server.api.run(AB)
