@@ -49,7 +49,7 @@ async def test_two_processes_give_one_key_to_one_experiment_and_hear_of_each_oth
                 lines = events.aiter_lines()
                 await two.post("/experiments/hero/pause")
                 changed = unchanged
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while changed.status_code == 304:  # the first event may be that of the start
                         event = await next_event(lines)
                         changed = await one.post(FLAGS, json=CONTEXT, headers=etag)
