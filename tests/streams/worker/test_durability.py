@@ -49,6 +49,7 @@ from streams.worker.tally_stage import TallyStage
 from streams.worker.topology import _Topology
 from streams.worker.transport import BatchingApp, FetchBatch
 from tests.twins.kafka import Crash, Fault, MemoryBroker, MemoryProducer, Process
+from tests.twins.loop import LeapingLoop
 
 NOW_MS = 1_700_000_000_000
 KEYRING = Keyring({1: bytes(range(32))})
@@ -390,7 +391,7 @@ class Stream:
             for _ in range(self.order.randrange(4)):
                 await asyncio.sleep(0)
         while waiting:  # noqa: ASYNC110 - what acknowledges is also what fails
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
 
 
 class Installation:
@@ -422,8 +423,9 @@ class Installation:
         with (
             patch.object(partition_processor, "die", process.die),
             patch.object(partition_processor, "FOLD_WITHOUT_PAUSE_S", self._fold_without_pause_s),
+            asyncio.Runner(loop_factory=LeapingLoop) as runner,
         ):
-            return asyncio.run(self._run(process))
+            return runner.run(self._run(process))
 
     async def _run(self, process: Process) -> bool:
         agent = self._agent
@@ -436,8 +438,7 @@ class Installation:
         app.consumer_generation_id = 1
         app.identities = cast(Any, Identities())
         topology = _Topology(app, SETTINGS, Framing(SINGLE_OBJECT), cast(LoggedPlans, plans))
-        # Half a second, since a busy machine may pause for long beside writes that are answered.
-        topology.timeout_s = 0.5 if process.fault is Fault.SILENCE else 30.0
+        topology.timeout_s = 1.0
         topology.agent(agent.name, agent.sources, cast(Stage, watched))
         stream = Stream(app, self.log, agent.tps, watched, self._cuts, order)
         try:
