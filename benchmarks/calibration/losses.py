@@ -59,7 +59,7 @@ def slope() -> Group:
                 {"policy": "Thompson"},
                 _grown,
                 100,
-                3,
+                2,
                 (Claim("slope", at_least=0.7, at_most=1.3),),
             ),
         ),
@@ -75,7 +75,7 @@ def _row(case: Case) -> Row:
         {"policy": case.label},
         partial(_lost, case),
         200 if is_thompson else 100 if is_fast else _SLOW,
-        16 if is_thompson else 0,
+        4 if is_thompson else 0,
         (bounds,) if is_thompson else (),
     )
 

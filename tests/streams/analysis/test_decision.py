@@ -416,13 +416,14 @@ def watched_winner(rates, units, looks, seed, kind="thompson_sampling", **parame
 
 @pytest.mark.statistical
 def test_peeking_200_times_under_thompson_rarely_names_a_winner_of_equals():
-    """20 repetitions of 20,000 units at 5 %: at most 5 % of them may name one.
+    """10 repetitions of 20,000 units at 5 %: at most 5 % of them may name one.
 
-    If that were exactly so, more than 5 of 20 would do it with probability 3.3e-4.
+    If that were exactly so, more than 4 of 10 would do it with probability 6.4e-5. Rows of the
+    calibration (`errors`) have the same world thousands of times.
     """
-    named = [watched_winner((0.05, 0.05), 20_000, 200, seed) for seed in range(20)]
+    named = [watched_winner((0.05, 0.05), 20_000, 200, seed) for seed in range(10)]
 
-    assert sum(winner is not None for winner in named) <= 5
+    assert sum(winner is not None for winner in named) <= 4
 
 
 @pytest.mark.statistical

@@ -159,7 +159,7 @@ def test_the_policy_that_assigned_has_the_weight_1_and_earned_what_was_earned():
 
 @pytest.mark.statistical
 def test_a_bandit_is_worth_what_it_would_have_earned_on_an_even_split():
-    """300 logs of 1,000 units, clicks of 0.1 and 0.3: what Thompson's shares would have earned.
+    """100 logs of 1,000 units, clicks of 0.1 and 0.3: what Thompson's shares would have earned.
 
     Per log the truth is its mean share times the rates. The mean error of an estimate without bias
     stays within four of its standard errors but once in 15,000 runs.
@@ -168,7 +168,7 @@ def test_a_bandit_is_worth_what_it_would_have_earned_on_an_even_split():
     rates = np.array([0.1, 0.3])
     experiment = experiment_of("thompson_sampling")
     errors: dict[str, list[float]] = {"ipw": [], "dr": []}
-    for _ in range(300):
+    for _ in range(100):
         variants = random.integers(0, 2, 1_000)
         clicked = np.flatnonzero(random.random(1_000) < rates[variants])
         log = log_of(variants, [(unit, 1.0, 5) for unit in clicked.tolist()])
@@ -179,7 +179,7 @@ def test_a_bandit_is_worth_what_it_would_have_earned_on_an_even_split():
         errors["dr"].append(found.dr.value - truth)
 
     for name, values in errors.items():
-        assert abs(np.mean(values)) < 4 * np.std(values) / 300**0.5, name
+        assert abs(np.mean(values)) < 4 * np.std(values) / 100**0.5, name
     assert np.std(errors["dr"]) < np.std(errors["ipw"])
 
 
@@ -221,16 +221,16 @@ def test_a_cap_below_one_is_refused():
 
 @pytest.mark.statistical
 def test_a_run_of_its_own_earns_what_a_real_one_does():
-    """Thompson on rates 0.2, 0.1, 0.1: 200 logs of 3,000 evenly split units give runs of 1,000.
+    """Thompson on rates 0.2, 0.1, 0.1: 80 logs of 3,000 evenly split units give runs of 1,000.
 
-    The mean estimate and the mean of 200 real runs of 1,000 units differ by their standard error,
+    The mean estimate and the mean of 80 real runs of 1,000 units differ by their standard error,
     and by four of it once in 15,000 runs.
     """
     random = np.random.default_rng(11)
     rates = np.array([0.2, 0.1, 0.1])
     weigh = policy_of(experiment_of("thompson_sampling", 3))
     estimates, lengths, real = [], [], []
-    for _ in range(200):
+    for _ in range(80):
         variants = random.integers(0, 3, 3_000)
         clicked = np.flatnonzero(random.random(3_000) < rates[variants])
         log = log_of(
@@ -244,7 +244,7 @@ def test_a_run_of_its_own_earns_what_a_real_one_does():
         lengths.append(target.n_learned)
         real.append(real_run(weigh, rates, 1_000, 100, random))
 
-    error = (np.var(estimates) / 200 + np.var(real) / 200) ** 0.5
+    error = (np.var(estimates) / 80 + np.var(real) / 80) ** 0.5
     assert abs(np.mean(estimates) - np.mean(real)) < 4 * error
     assert np.mean(lengths) == pytest.approx(1_000, rel=0.02)
 
