@@ -14,6 +14,10 @@ from typing import Any
 from api.http.connections import Connections, HttpLimits
 from api.http.server import http_server, listening_socket
 from tests.api.memory import Api, memory_api
+from tests.patience import patience
+
+CLOSED_WITHIN_S = 8.0
+"""Below every limit that the server has by default."""
 
 
 @dataclass
@@ -66,7 +70,7 @@ class Client:
         return await self.answer(is_head=is_head)
 
     async def answer(self, *, is_head: bool = False) -> Answer:
-        async with asyncio.timeout(10):
+        async with patience():
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             status, *lines = head.strip().split("\r\n")
             headers = {
@@ -76,7 +80,7 @@ class Client:
             length = 0 if is_head else int(headers.get("content-length", 0))
             return Answer(int(status.split()[1]), headers, await self.reader.readexactly(length))
 
-    async def is_closed(self, within_s: float = 10.0) -> bool:
+    async def is_closed(self, within_s: float = CLOSED_WITHIN_S) -> bool:
         """Return whether the server closes the connection, after whatever it still sends."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -98,7 +102,7 @@ async def served(
         with listening_socket("127.0.0.1", 0) as listening:
             task = asyncio.create_task(server.serve([listening]))
             try:
-                async with asyncio.timeout(10):
+                async with patience():
                     while not server.started:  # noqa: ASYNC110
                         await asyncio.sleep(0.01)
                 port = listening.getsockname()[1]

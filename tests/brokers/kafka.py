@@ -20,6 +20,7 @@ from platformdirs import user_cache_path
 
 from streams.local.children import Child
 from streams.local.tansu import answers_kafka
+from tests.patience import PATIENCE_S
 
 HOST = "127.0.0.1"
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
@@ -224,7 +225,11 @@ def free_ports(count: int) -> list[int]:
 
 
 def _is_in_sync(url: str) -> bool:
-    topics = AdminClient({"bootstrap.servers": url, "log_level": 0}).list_topics(timeout=10).topics
+    topics = (
+        AdminClient({"bootstrap.servers": url, "log_level": 0})
+        .list_topics(timeout=PATIENCE_S)
+        .topics
+    )
     return all(
         len(partition.isrs) == len(partition.replicas)
         for topic in topics.values()

@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
 
 from streams.local.tansu import answers_kafka
 from tests.brokers.kafka import HOST, START_TIMEOUT_S, KafkaCluster, free_ports
+from tests.patience import PATIENCE_S
 
 ADMIN = "admin"
 PASSWORD = "correct-horse-battery"
@@ -95,7 +96,7 @@ class SecureCluster(KafkaCluster):
         bindings = [each for right in rights for each in _bindings(user, right)]
         admin = self.admin()  # held until it has answered
         for done in admin.create_acls(bindings).values():
-            done.result(20)
+            done.result(PATIENCE_S)
 
     def revoke(self, user: str, right: Right) -> None:
         """Take rights back that were granted in the same words."""
@@ -113,7 +114,7 @@ class SecureCluster(KafkaCluster):
         ]
         admin = self.admin()
         for done in admin.delete_acls(filters).values():
-            assert done.result(20), f"{user} did not have {right}"
+            assert done.result(PATIENCE_S), f"{user} did not have {right}"
 
     def _make_certificates(self) -> None:
         self._pki.mkdir(parents=True)

@@ -21,7 +21,7 @@ from streams.ops.archive.archiving import archive
 from streams.ops.archive.joined import JoinedSource
 from streams.ops.archive.source import ArchiveSource
 from streams.settings import Settings
-from tests.integration.engine_ledger import until
+from tests.patience import PATIENCE_S, until
 from tests.twins.log import MemoryLog
 
 TOPIC = "observations"
@@ -128,14 +128,14 @@ class Kafka:
         consumer = Consumer(config | {"isolation.level": "read_uncommitted"})
         try:
             place = TopicPartition(self.topic, partition)
-            return consumer.get_watermark_offsets(place, timeout=10)[1]
+            return consumer.get_watermark_offsets(place, timeout=PATIENCE_S)[1]
         finally:
             consumer.close()
 
     def delete_before(self, partition: int, offset: int) -> None:
         place = TopicPartition(self.topic, partition, offset)
         admin = AdminClient(self.settings.confluent_config())
-        admin.delete_records([place])[place].result(20)
+        admin.delete_records([place])[place].result(PATIENCE_S)
 
     def source(self) -> LogSource:
         return KafkaSource(self.settings)

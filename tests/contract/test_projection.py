@@ -25,6 +25,7 @@ from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import Settings
 from streams.tallies.cell import Tally
 from streams.wire.snapshots import encode_snapshot
+from tests.patience import patience
 from tests.twins.projection import (
     MemoryProjection,
     MemoryProjectionReader,
@@ -225,7 +226,7 @@ async def test_a_wait_for_an_answer_ends_whatever_becomes_of_its_cancellation(
                 await asyncio.sleep(0.2)
             return await super().answer(command_id)
 
-    async with connect(settings.redis_url) as client, asyncio.timeout(20):
+    async with connect(settings.redis_url) as client, patience():
         reader = Swallowing(client, Keys(settings.namespace))
 
         assert await reader.wait_for_answer(ANSWER.command_id, 0.05) is None

@@ -36,6 +36,7 @@ from streams.wire.observations import encode_observation
 from tests.faults.schedule import Fault, Step
 from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import Ledger, Sent, Workers, workers_of
+from tests.patience import PATIENCE_S
 
 EXPERIMENTS = (7, 8, 9)
 CONCLUDED = EXPERIMENTS[-1]
@@ -218,7 +219,9 @@ class FaultScenario:
         self._send()
         await asyncio.sleep(self._draws.uniform(0, 1))
         await self._valkey.start()
-        await self._valkey.ready(lambda: answers_redis(self._settings.redis_url), timeout_s=20)
+        await self._valkey.ready(
+            lambda: answers_redis(self._settings.redis_url), timeout_s=PATIENCE_S
+        )
 
     async def _empty_redis(self) -> None:
         self._ledger.redis.flushall()

@@ -75,13 +75,13 @@ def check(decoder: Decoder, data: bytes) -> None:
     Raises:
         Exception: a finding.
     """
-    started = time.perf_counter()
+    started = time.process_time()
     refusal: Exception | None = None
     try:
         decoder.decode(data)
     except decoder.refuses as error:
         refusal = error
-    took_s = time.perf_counter() - started
+    took_s = time.process_time() - started
     assert took_s < MAX_S, f"{len(data)} bytes took {took_s:.1f} s"
     assert refusal is None or str(refusal).encode()
     if isinstance(refusal, EngineError):

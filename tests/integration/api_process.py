@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -11,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from confluent_kafka import Consumer, TopicPartition
 
 from streams.local.children import Child, free_port
 from streams.model.events import ImpressionBatch
 from streams.settings import Settings
 from streams.wire.impressions import decode_impression_batch
 from tests.integration.engine_ledger import environment
-
-READY_S = 60.0
-"""Longest start of an API and of the workers it waits for, on a machine that does much else."""
-QUIET_POLLS = 3
+from tests.integration.topics import records_of
+from tests.patience import PATIENCE_S
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +43,7 @@ async def api_of(
     await process.start()
     # Not through a proxy: the address is on this machine.
     async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=40
+        base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE_S
     ) as http:
 
         async def answers() -> bool:
@@ -57,7 +53,7 @@ async def api_of(
             return False
 
         try:
-            await process.ready(answers, READY_S)
+            await process.ready(answers, PATIENCE_S)
             yield process, http
         finally:
             await process.stop()
@@ -93,28 +89,10 @@ async def metric(http: httpx.AsyncClient, name: str) -> float:
 
 def logged_batches(settings: Settings) -> list[ImpressionBatch]:
     """Return every batch of impressions in the log, repetitions included."""
-    consumer = Consumer(settings.confluent_config() | {"group.id": "reader"})
-    topic = f"{settings.topic_prefix}impressions"
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.partitions)])
-    batches: list[ImpressionBatch] = []
-    silent = 0
-    while silent < QUIET_POLLS:
-        records = consumer.consume(500, timeout=0.5)
-        silent = 0 if records else silent + 1
-        batches += [decode_impression_batch(record.value()) for record in records]
-    consumer.close()
-    return batches
+    return [decode_impression_batch(each.value()) for each in records_of(settings, "impressions")]
 
 
 def logged_units(batches: list[ImpressionBatch]) -> list[int]:
     """Return the units of the batches, each batch once, as the workers count them."""
     once = {(batch.incarnation, batch.partition, batch.sequence): batch for batch in batches}
     return [unit for batch in once.values() for group in batch.groups for unit in group.units]
-
-
-async def until(condition: Any, timeout_s: float = 30.0) -> Any:
-    """Return the first truthy result of awaiting `condition()`."""
-    async with asyncio.timeout(timeout_s):
-        while not (value := await condition()):  # noqa: ASYNC110 - conditions of servers
-            await asyncio.sleep(0.02)
-        return value

@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import redis
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, Message, Producer
 
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import VariantReport
@@ -38,19 +38,10 @@ from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
 from streams.wire.snapshots import decode_snapshot
-
-T = TypeVar("T")
+from tests.integration.topics import records_of
+from tests.patience import PATIENCE_S, until
 
 UNITS_PER_BATCH = 50
-
-
-def until(condition: Callable[[], T], timeout_s: float = 45.0) -> T:
-    """Return the first truthy value of `condition`."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
-        time.sleep(0.02)
-    return value
 
 
 class Workers:
@@ -89,7 +80,7 @@ class Workers:
             if worker.poll() is None:
                 worker.terminate()
         try:
-            return [worker.wait(8) for worker in self._running]
+            return [worker.wait(PATIENCE_S) for worker in self._running]
         finally:
             for worker in self._running:
                 worker.kill()
@@ -375,28 +366,8 @@ class Ledger:
 
     def read(self, topic: str) -> list[tuple[bytes | None, bytes | None]]:
         """Return the key and value of every record of a topic."""
-        consumer = Consumer(
-            self._settings.confluent_config()
-            | {
-                "group.id": secrets.token_hex(8),
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                "log_level": 0,
-            }
-        )
-        name = f"{self._settings.topic_prefix}{topic}"
-        consumer.assign([TopicPartition(name, p, 0) for p in range(self._settings.partitions)])
-        records: list[tuple[bytes | None, bytes | None]] = []
-        ended: set[int | None] = set()
-        while len(ended) < self._settings.partitions:
-            message = consumer.poll(10)
-            assert message is not None
-            if message.error():
-                ended.add(message.partition())
-            else:
-                records.append((message.key(), message.value()))
-        consumer.close()
-        return records
+        records = records_of(self._settings, topic)
+        return [(record.key(), record.value()) for record in records]
 
 
 def _counts(report: VariantReport) -> dict[tuple[str, ...], int]:

@@ -31,8 +31,9 @@ from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import Settings
 from streams.wire.snapshots import encode_snapshot
 from tests.api.memory import definition, snapshot_of
-from tests.integration.api_process import api_of, logged_batches, logged_units, metric, until
+from tests.integration.api_process import api_of, logged_batches, logged_units, metric
 from tests.integration.engine_ledger import environment
+from tests.patience import PATIENCE_S, until_found
 
 CONNECTIONS = 8
 FULL_AT_BYTES = 20_000
@@ -79,7 +80,7 @@ class Callers:
         async def has() -> bool:
             return len(self.receipts) >= count
 
-        await until(has)
+        await until_found(has)
 
     async def _ask(self) -> None:
         with contextlib.suppress(httpx.TransportError):  # the process was killed
@@ -112,7 +113,7 @@ async def test_what_a_killed_process_answered_is_in_the_log_once_another_has_dra
         async def is_drained() -> bool:
             return await metric(http, "experiment_spool_bytes") == 0
 
-        await until(is_drained)
+        await until_found(is_drained)
 
     units = logged_units(logged_batches(settings))
     keyring = Keyring.parse(settings.signing_keys)
@@ -186,12 +187,12 @@ async def test_without_kafka_assignment_goes_on_and_kafka_gets_it_later(
             async def is_drained() -> bool:
                 return await metric(http, "experiment_spool_bytes") == 0
 
-            await until(is_drained)
+            await until_found(is_drained)
 
             async def is_whole() -> bool:
                 return not (await http.get("/ready")).json()["degraded"]
 
-            await until(is_whole)
+            await until_found(is_whole)
     finally:
         os.kill(broker.pid, signal.SIGCONT)
 
@@ -234,7 +235,7 @@ async def test_a_full_disk_refuses_with_its_code_and_loses_nothing_it_had_accept
             async def is_drained() -> bool:
                 return await metric(http, "experiment_spool_bytes") == 0
 
-            await until(is_drained)
+            await until_found(is_drained)
     finally:
         os.kill(broker.pid, signal.SIGCONT)
 
@@ -260,15 +261,15 @@ async def test_topics_that_come_later_get_what_waited_for_them(own_servers, tmp_
         async def names_topics() -> bool:
             return "topics" in (await http.get("/ready")).json()["missing"]
 
-        await until(assigned)
-        await until(names_topics)
+        await until_found(assigned)
+        await until_found(names_topics)
         await asyncio.sleep(RETRY_PAUSE_S)  # so that librdkafka has looked for the topic in vain
         await asyncio.to_thread(create_topics, later)
 
         async def is_drained() -> bool:
             return await metric(http, "experiment_spool_bytes") == 0
 
-        await until(is_drained, 60)
+        await until_found(is_drained)
 
     assert len(logged_units(logged_batches(later))) == 1
 
@@ -326,7 +327,7 @@ def test_settings_that_do_not_fit_end_with_code_2(
         env=os.environ | environment(settings) | changes,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

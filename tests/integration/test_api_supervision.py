@@ -20,9 +20,10 @@ from streams.projection.keys import Keys
 from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.settings import Settings
 from streams.wire.snapshots import encode_snapshot
-from tests.integration.api_process import api_of, logged_batches, logged_units, metric, until
+from tests.integration.api_process import api_of, logged_batches, logged_units, metric
 from tests.integration.engine_ledger import environment
 from tests.integration.test_api_durability import publish, running_experiment
+from tests.patience import until_found
 
 
 async def test_an_unreadable_snapshot_stops_no_other_experiment_and_is_named(
@@ -47,7 +48,7 @@ async def test_an_unreadable_snapshot_stops_no_other_experiment_and_is_named(
             ready = (await http.get("/ready")).json()
             return f"snapshot:{name}" in ready["degraded"]
 
-        await until(is_named)
+        await until_found(is_named)
         assert await metric(http, "experiment_unreadable_snapshots") == 1
         # Its last good snapshot goes on, and others are kept up with.
         assert (await http.post(f"/experiments/{name}/assign", json={})).status_code == 200
@@ -60,7 +61,7 @@ async def test_an_unreadable_snapshot_stops_no_other_experiment_and_is_named(
             path = f"/experiments/{newer.experiment.id}/assign"
             return (await http.post(path, json={})).status_code == 200
 
-        await until(is_followed)
+        await until_found(is_followed)
         ready = await http.get("/ready")
         assert ready.status_code == 200
         assert not [each for each in ready.json()["degraded"] if each.startswith("task:")]
@@ -90,14 +91,14 @@ async def test_records_that_cannot_be_sent_or_read_are_passed_by_and_the_rest_is
         async def is_passed_by() -> bool:
             return await metric(http, "experiment_spool_quarantined_total") == 2
 
-        await until(is_passed_by)
+        await until_found(is_passed_by)
         answer = await http.post(f"/experiments/{found.experiment.id}/assign", json={})
         assert answer.status_code == 200
 
         async def is_delivered() -> bool:
             return await metric(http, "experiment_spool_bytes") == 0
 
-        await until(is_delivered)
+        await until_found(is_delivered)
         assert (await http.get("/ready")).status_code == 200
 
     assert len(list(settings.spool_dir.glob("dead/*.damaged"))) == 1

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from streams.kafka.admin import create_topics
 from streams.settings import Settings
-from tests.integration.api_process import api_of, metric, run_experiment, until
+from tests.integration.api_process import api_of, metric, run_experiment
 from tests.integration.engine_ledger import workers_of
+from tests.patience import until_found
 
 N_IMPRESSIONS = 120
 
@@ -45,7 +46,7 @@ async def test_what_was_assigned_and_observed_is_what_the_statistics_count(
                     and stats
                 )
 
-            stats = await until(counted)
+            stats = await until_found(counted)
             ready = (await http.get("/ready")).json()
             refused = await http.post(f"{path}/start")
             winner = {"winnerVariantId": f"{name}_v1"}
@@ -55,7 +56,7 @@ async def test_what_was_assigned_and_observed_is_what_the_statistics_count(
             async def is_final():
                 return (await http.get(f"{path}/stats")).json()["winner"]
 
-            final = await until(is_final)
+            final = await until_found(is_final)
             conclusions = await metric(http, "experiment_conclusions_total")
 
     assert ready == {"ready": True, "missing": [], "degraded": []}
@@ -99,7 +100,7 @@ async def test_a_user_that_comes_again_counts_once(settings: Settings, tmp_path:
             async def are_counted():
                 return min(await totals()) >= 70
 
-            await until(are_counted)
+            await until_found(are_counted)
             counted = await totals()
 
     assert counted == [70, 70]

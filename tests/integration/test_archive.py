@@ -25,7 +25,8 @@ from streams.ops.archive.verification import verify
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify as verify_log
-from tests.integration.engine_ledger import Ledger, environment, until, workers_of
+from tests.integration.engine_ledger import Ledger, environment, workers_of
+from tests.patience import PATIENCE_S, until
 
 TOPICS = [COMMANDS.name, OBSERVATIONS.name]
 DAY = 20_000 * DAY_MS
@@ -155,7 +156,7 @@ def test_records_that_kafka_deleted_before_they_were_archived_stop_the_run(log, 
     log.send("observations", 0, 50)
     place = TopicPartition(f"{log.settings.topic_prefix}observations", 0, 130)
     admin = AdminClient(log.settings.confluent_config())
-    admin.delete_records([place])[place].result(20)
+    admin.delete_records([place])[place].result(PATIENCE_S)
 
     with pytest.raises(ArchiveError) as refusal:
         archived(log, tmp_path)
@@ -222,7 +223,7 @@ def test_a_log_of_which_kafka_lost_the_beginning_is_verified_from_its_archive(se
         ]
         admin = AdminClient(settings.confluent_config())
         for done in admin.delete_records(places).values():
-            done.result(20)
+            done.result(PATIENCE_S)
         for receipt in ledger.assign(7, 0):
             ledger.observe(receipt)
         until(lambda: ledger.is_exact(7))

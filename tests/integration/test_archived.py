@@ -8,8 +8,9 @@ from streams.kafka.admin import create_topics
 from streams.model.events import CommandKind
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO
-from tests.integration.engine_ledger import Ledger, until, workers_of
+from tests.integration.engine_ledger import Ledger, workers_of
 from tests.integration.test_replay import replayed
+from tests.patience import until
 
 ENDING, OTHER = 7, 8
 
@@ -50,7 +51,7 @@ def test_an_archived_experiment_ends_in_every_partition_and_a_replay_refuses_the
         for receipt in receipts[-40:]:
             ledger.observe(receipt, metric="visits", value=2 * MICRO)  # a second click counts once
         ledger.producer.flush()
-        until(lambda: len(ledger.dead_letters()) == 101, 90)
+        until(lambda: len(ledger.dead_letters()) == 101)
         assert set(ledger.dead_letters().values()) == {"EXPERIMENT_ARCHIVED"}
         until(lambda: ledger.is_exact(OTHER))
         assert ledger.command(ENDING, CommandKind.START)["code"] == "INVALID_TRANSITION"

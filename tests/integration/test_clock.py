@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from streams.kafka.admin import create_topics
-from tests.integration.api_process import api_of, metric, run_experiment, until
+from tests.integration.api_process import api_of, metric, run_experiment
 from tests.integration.engine_ledger import workers_of
+from tests.patience import until_found
 
 pytestmark = pytest.mark.kafka  # the embedded broker looks at no clock
 
@@ -59,9 +60,9 @@ async def test_an_api_two_hours_ahead_says_so_and_its_spool_is_sent_once_it_is_r
                 async def is_refused() -> bool:
                     return await metric(http, "experiment_clock_refusals_total") >= 1
 
-                await until(is_measured)
-                await until(is_refused)
-                await until(is_said)
+                await until_found(is_measured)
+                await until_found(is_refused)
+                await until_found(is_said)
 
         async with api_of(settings, tmp_path, name="right") as (_, http):
 
@@ -70,7 +71,7 @@ async def test_an_api_two_hours_ahead_says_so_and_its_spool_is_sent_once_it_is_r
                 shown = [each["stats"] for each in stats["variants"]]
                 return [sum(each[what] for each in shown) for what in COUNTS] == [1, 1]
 
-            await until(counted, 60.0)
+            await until_found(counted)
             assert "clock" not in (await http.get("/ready")).json()["degraded"]
 
 

@@ -13,9 +13,10 @@ from streams.kafka.admin import create_topics
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring
 from streams.settings import Settings
-from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import workers_of
 from tests.integration.test_replay import replayed
+from tests.patience import until_found
 
 FEATURES = [
     {"name": "device", "type": "category", "values": ["mobile", "desktop"]},
@@ -75,11 +76,11 @@ async def test_variants_follow_the_context_and_a_replay_is_equal(
                         receipt = keyring.verify(each["id"])
                         assert receipt.propensity == each["propensity"] * PROPENSITY_ONE
                         assert keyring.verify(each["id"]).features
-                await until(is_known)
+                await until_found(is_known)
             for _ in range(N_MISSPELT):
                 await http.post(f"/experiments/{name}/assign", json={"device": "Mobile"})
             n_shown += N_MISSPELT
-            await until(is_known)
+            await until_found(is_known)
             features = (await http.get(f"/experiments/{name}/stats")).json()["features"]
         assert workers.stop()[-1] == 0
 

@@ -16,7 +16,8 @@ from streams.local.stack_files import registered
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO
 from streams.wire.observations import encode_observation_batch
-from tests.integration.engine_ledger import Ledger, environment, until, workers_of
+from tests.integration.engine_ledger import Ledger, environment, workers_of
+from tests.patience import PATIENCE_S, until
 
 EXPERIMENT = 7
 NOWHERE = "http://127.0.0.1:1"  # no embedded stack has this port, so the environment holds
@@ -70,7 +71,7 @@ def test_a_refused_observation_of_a_counted_batch_counts_once_however_often_it_i
         [found] = until(lambda: letters(run("list", "--json")))
         assert (found["code"], found["index"], found["partition"]) == ("UNKNOWN_RECEIPT_KEY", 1, 2)
         worker.terminate()
-        worker.wait(10)
+        worker.wait(PATIENCE_S)
 
     with workers_of(trusting, tmp_path) as workers:
         workers.start()

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from streams.cli.main import app
 from streams.kafka.admin import create_topics
 from tests.integration.api_process import api_of
-from tests.integration.engine_ledger import Ledger, environment, until, workers_of
+from tests.integration.engine_ledger import Ledger, environment, workers_of
+from tests.patience import until
 
 EXPERIMENT = 7
 

@@ -12,7 +12,8 @@ from streams.local.valkey import answers_redis, start_valkey
 from streams.model.events import CommandKind
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.decisions import decode_decision
-from tests.integration.engine_ledger import Ledger, until, workers_of
+from tests.integration.engine_ledger import Ledger, workers_of
+from tests.patience import PATIENCE_S, until
 
 EXPERIMENT = 7
 
@@ -69,7 +70,7 @@ def test_a_worker_that_cannot_start_says_why_and_ends(settings, tmp_path):
     with workers_of(settings.model_copy(update={"data_dir": blocked}), tmp_path) as workers:
         worker = workers.start()
 
-        assert worker.wait(30) == 70
+        assert worker.wait(PATIENCE_S) == 70
         assert "the app has not started" in workers.log()
 
 
@@ -109,7 +110,7 @@ def test_a_second_worker_joins_and_leaves_under_load(workers, ledger):
         until(lambda: ledger.ready_workers() == 2)
         progress(ledger)
         second.terminate()
-        assert second.wait(8) == 0, workers.log
+        assert second.wait(PATIENCE_S) == 0, workers.log
         progress(ledger)
 
     until(lambda: ledger.is_exact(EXPERIMENT))
@@ -276,7 +277,7 @@ async def test_redis_killed_and_emptied_is_written_again(settings, tmp_path):
             ledger.assign(EXPERIMENT, 1)
             ledger.producer.flush()
             await valkey.start()
-            await valkey.ready(lambda: answers_redis(url), timeout_s=20)
+            await valkey.ready(lambda: answers_redis(url), timeout_s=PATIENCE_S)
 
             until(lambda: ledger.is_exact(EXPERIMENT))
 

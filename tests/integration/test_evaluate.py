@@ -17,9 +17,10 @@ from streams.cli.open_bandit.dataset import fetch_wheel
 from streams.kafka.admin import create_topics
 from streams.model.ids import experiment_id
 from streams.settings import Settings
-from tests.integration.engine_ledger import Ledger, environment, until, workers_of
+from tests.integration.engine_ledger import Ledger, environment, workers_of
 from tests.integration.test_import_open_bandit import experiment
 from tests.integration.test_up import up
+from tests.patience import PATIENCE_S, until
 
 EXPERIMENT, OTHER = 7, 8
 
@@ -35,7 +36,7 @@ def evaluated(settings: Settings, *options: str) -> subprocess.CompletedProcess[
         capture_output=True,
         check=False,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
     )
 
 

@@ -18,8 +18,9 @@ import pytest
 
 from streams.kafka.admin import create_topics
 from streams.settings import Settings
-from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import environment
+from tests.patience import PATIENCE_S, until_found
 
 FAULT = """
 import sys
@@ -57,7 +58,7 @@ def worker(settings: Settings, directory: Path, fault: Path) -> Iterator[subproc
     try:
         yield process
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         process.kill()
         process.wait()
@@ -70,7 +71,7 @@ def verified(settings: Settings, fault: Path) -> tuple[int, dict[str, Any]]:
         env=environment(settings) | {"PATH": "", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         check=False,
-        timeout=90,
+        timeout=PATIENCE_S,
     )
     assert ended.stdout, ended.stderr.decode()
     report: dict[str, Any] = json.loads(ended.stdout)
@@ -122,7 +123,7 @@ async def test_commands_take_effect_while_an_evaluation_fails(
                 found = await stats(http, name)
                 return bool((found["totalAssignments"], found["totalObservations"]) == (20, 20))
 
-            await until(is_counted)
+            await until_found(is_counted)
             good = await stats(http, name)
 
             fault.write_text(name)

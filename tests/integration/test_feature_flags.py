@@ -9,8 +9,9 @@ from pathlib import Path
 from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.api.memory import definition
-from tests.integration.api_process import api_of, logged_batches, logged_units, until
+from tests.integration.api_process import api_of, logged_batches, logged_units
 from tests.integration.engine_ledger import workers_of
+from tests.patience import patience, until_found
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 CONTEXT = {"context": {"targetingKey": "user-123"}}
@@ -39,7 +40,7 @@ async def test_two_processes_give_one_key_to_one_experiment_and_hear_of_each_oth
             async def is_served():
                 return (await one.post(f"{FLAGS}/hero", json=CONTEXT)).json()["reason"] == "SPLIT"
 
-            await until(is_served)
+            await until_found(is_served)
             flag = (await two.post(f"{FLAGS}/hero", json=CONTEXT)).json()
             everything = await one.post(FLAGS, json=CONTEXT)
             etag = {"If-None-Match": everything.headers["etag"]}
@@ -49,7 +50,7 @@ async def test_two_processes_give_one_key_to_one_experiment_and_hear_of_each_oth
                 lines = events.aiter_lines()
                 await two.post("/experiments/hero/pause")
                 changed = unchanged
-                async with asyncio.timeout(60):
+                async with patience():
                     while changed.status_code == 304:  # the first event may be that of the start
                         event = await next_event(lines)
                         changed = await one.post(FLAGS, json=CONTEXT, headers=etag)

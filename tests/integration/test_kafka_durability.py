@@ -17,8 +17,9 @@ import pytest
 from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.brokers.kafka import KafkaCluster, kafka_cluster
-from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import Ledger, Workers, workers_of
+from tests.patience import until_found
 
 pytestmark = pytest.mark.kafka
 
@@ -142,5 +143,5 @@ async def test_a_broker_unreachable_for_30_s_costs_no_answer_and_no_count(cluste
                         for what in ("assignments", "observations")
                     )
 
-                await until(counted, SETTLE_S)
+                await until_found(counted)
             await exact(ledger, workers)

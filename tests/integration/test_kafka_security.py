@@ -23,10 +23,11 @@ from streams.kafka.answers import admin_client
 from streams.model.errors import EngineError
 from streams.settings import Settings
 from tests.brokers.secure import ADMIN, PASSWORD, Right, SecureCluster, secure_cluster
-from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import environment, workers_of
 from tests.integration.test_promotion import CONFIG as PROMOTING
 from tests.integration.test_promotion import show
+from tests.patience import PATIENCE_S, until_found
 
 pytestmark = pytest.mark.kafka
 
@@ -106,7 +107,7 @@ async def test_every_process_works_with_its_rights_and_names_the_one_that_is_tak
                 stats = (await http.get(f"/experiments/{name}/stats")).json()
                 return bool(sum(each["stats"]["observations"] for each in stats["variants"]) == 1)
 
-            await until(counted, 60.0)
+            await until_found(counted)
             # It has no letter yet, so nothing but its right keeps anybody from saying so.
             await _names_what_is_taken(
                 monkeypatch, installation, "operator", "dead-letters", ("dead-letters", "list")
@@ -132,7 +133,7 @@ async def test_every_process_works_with_its_rights_and_names_the_one_that_is_tak
                 )
                 return "INVALID_JSON" in listed.stdout
 
-            await until(is_listed, 60.0)
+            await until_found(is_listed)
             resend = ("dead-letters", "resend", "--code", "INVALID_JSON", "--yes")
             resent = await run(monkeypatch, installation.of("resend"), *resend)
             assert resent.exit_code == 0, resent.output
@@ -173,11 +174,11 @@ async def _rebuilds_and_drops_a_generation(installation):
             env=os.environ | environment(installation.of(user)),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-    left = installation.cluster.admin().list_topics(timeout=10).topics
+    left = installation.cluster.admin().list_topics(timeout=PATIENCE_S).topics
     assert not [each for each in left if "g2-" in each or "-v2-" in each]
 
 
@@ -211,7 +212,7 @@ async def test_a_worker_without_a_right_does_not_start_and_names_it(
         env=os.environ | environment(installation.of("worker")),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -245,14 +246,14 @@ async def test_a_worker_says_what_it_does_without_and_takes_it_up_once_it_may(
             async def waits_for_promotion() -> bool:
                 return bool((await stats(name))["recommendedAction"] == "conclude_winner")
 
-            await until(waits_for_promotion, 60.0)
+            await until_found(waits_for_promotion)
             # All else goes on: a step that fails for one experiment would hold up the others.
             await http.post(f"/experiments/{beside}/assign", json={"userId": "u"})
 
             async def goes_on() -> bool:
                 return bool((await stats(beside))["totalAssignments"] == 1)
 
-            await until(goes_on, 60.0)
+            await until_found(goes_on)
             experiment = (await http.get(f"/experiments/{name}")).json()
             assert experiment["promotion"] is None
 
@@ -278,7 +279,7 @@ async def test_a_worker_says_what_it_does_without_and_takes_it_up_once_it_may(
                 shown = (await http.get(f"/experiments/{name}")).json()
                 return shown["promotion"] is not None
 
-            await until(is_promoted, 60.0)
+            await until_found(is_promoted)
             well = await run(monkeypatch, installation.of("operator"), *doctor)
             assert "WORKER_LACKS_RIGHTS" not in well.stdout
 
@@ -326,7 +327,7 @@ async def test_every_cause_of_no_entry_has_its_code_within_seconds(installation)
         installation.of("worker", sasl_mechanism="SCRAM-SHA-256"),
         installation.of("worker", sasl_mechanism="PLAIN"),
     ):
-        assert admin_client(settings).list_topics(timeout=10).brokers
+        assert admin_client(settings).list_topics(timeout=PATIENCE_S).brokers
 
 
 def test_the_page_has_a_row_for_every_user():

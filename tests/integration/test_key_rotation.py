@@ -20,8 +20,9 @@ from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify
 from streams.settings import Settings
-from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import workers_of
+from tests.patience import until_found
 
 OLD, NEW = f"1:{'5a' * 32}", f"2:{'c3' * 32}"
 USERS = 60
@@ -62,7 +63,7 @@ class Traffic:
         async def reached() -> bool:
             return self.clicks >= goal
 
-        await until(reached)
+        await until_found(reached)
 
     async def _flow(self, start: int) -> None:
         for number in count(start, 3):
@@ -107,7 +108,7 @@ async def test_keys_are_rotated_under_traffic_without_a_refused_receipt(
                 found = [await other.get(f"/experiments/{name}") for name in (fixed, adaptive)]
                 return all(each.is_success and each.json()["status"] == "running" for each in found)
 
-            await until(everywhere)
+            await until_found(everywhere)
             traffic = Traffic([http, other], [fixed, adaptive])
             processes = [worker.pid, first.pid, second.pid]
 
@@ -125,7 +126,7 @@ async def test_keys_are_rotated_under_traffic_without_a_refused_receipt(
                 await roll(f"{OLD}\n{NEW}  # verifies\n")
                 await roll(f"{NEW}\n{OLD}\n")
                 newer = await run_experiment(http, type="bayesian_ab")
-                await until(lambda: is_running(other, newer))
+                await until_found(lambda: is_running(other, newer))
                 traffic.experiments.append(newer)
                 await traffic.more(200)
 
@@ -145,7 +146,7 @@ async def test_keys_are_rotated_under_traffic_without_a_refused_receipt(
                         return False
                 return True
 
-            await until(counted)
+            await until_found(counted)
             report = await asyncio.to_thread(
                 verify,
                 KafkaSource(settings),

@@ -11,8 +11,9 @@ import pytest
 from streams.experiments.definition import MAX_DEFINITION_BYTES, parse_definition
 from streams.kafka.admin import create_topics
 from streams.settings import Settings
-from tests.integration.api_process import api_of, until
+from tests.integration.api_process import api_of
 from tests.integration.engine_ledger import workers_of
+from tests.patience import until_found
 
 CONFIG = {"name": "Large", "type": "thompson_sampling", "primaryMetric": "click", "unit": "user"}
 FILLINGS = ["x", '"', "\u00e9", "\u0001", "\U0001f600"]
@@ -81,7 +82,7 @@ async def test_a_definition_is_refused_beyond_its_bound_and_lives_below_it(
                     counts = found["totalAssignments"], found["totalObservations"]
                     return bool(counts == (10, 10))
 
-                await until(is_counted)
+                await until_found(is_counted)
                 paused = await http.post(f"/experiments/{name}/pause")
                 assert paused.status_code == 200, (filling, paused.text)
         assert workers.stop()[-1] == 0

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from confluent_kafka import Consumer, TopicPartition
 
 from streams.kafka.admin import create_topics
 from streams.model.events import Observation
@@ -16,9 +15,11 @@ from streams.model.quantities import MICRO
 from streams.settings import Settings
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.observations import encode_observation
-from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import Ledger, workers_of
 from tests.integration.test_replay import replayed
+from tests.integration.topics import records_of
+from tests.patience import until_found
 
 N_UNITS = 200
 N_EVENTS = 3_000
@@ -37,16 +38,10 @@ CONFIG = {
 
 def dead_letters(settings: Settings) -> Counter[str]:
     """Return how many events were refused, by code."""
-    consumer = Consumer(settings.confluent_config() | {"group.id": "reader"})
-    topic = f"{settings.topic_prefix}dead-letters"
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
     found: Counter[str] = Counter()
-    while records := consumer.consume(100, timeout=2):
-        for record in records:
-            letter = decode_dead_letter(record.value())
-            found[letter.code] += letter.count
-    consumer.close()
+    for record in records_of(settings, "dead-letters"):
+        letter = decode_dead_letter(record.value())
+        found[letter.code] += letter.count
     return found
 
 
@@ -117,7 +112,7 @@ async def test_one_hostile_receipt_bends_nothing_and_is_named(
                 mostly: int = (found["evidence"] or {}).get("miscounts", {}).get("mostEvents", 0)
                 return latency == len(honest) and mostly == 1_000
 
-            await until(is_counted)
+            await until_found(is_counted)
             found = await stats()
         assert workers.stop()[-1] == 0
 

@@ -15,7 +15,8 @@ from streams.model.quantities import MICRO
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
 from streams.replay.verify import verify
-from tests.integration.engine_ledger import Ledger, until, workers_of
+from tests.integration.engine_ledger import Ledger, workers_of
+from tests.patience import PATIENCE_S, until
 
 EXPERIMENT = 7
 
@@ -45,7 +46,7 @@ def test_observations_of_another_partitioner_count_once_and_replay_equal(setting
         variant = ledger.opened(lonely).variant
         ledger.observations[EXPERIMENT, variant, "click"] += 1
         ledger.totals[EXPERIMENT, variant, "click"] += MICRO
-        until(lambda: ledger.is_exact(EXPERIMENT), 90.0)
+        until(lambda: ledger.is_exact(EXPERIMENT))
 
     report = verify(KafkaSource(settings), projection_of(settings), Inputs.of(settings))
     assert report.is_equal, report.difference
@@ -65,12 +66,12 @@ def test_a_topic_made_anew_stops_the_worker_and_no_other_starts(settings, tmp_pa
         until(lambda: ledger.is_exact(EXPERIMENT))
 
         admin = AdminClient(settings.confluent_config())
-        admin.delete_topics([topic])[topic].result(20)
-        until(lambda: topic not in admin.list_topics(timeout=10).topics)
+        admin.delete_topics([topic])[topic].result(PATIENCE_S)
+        until(lambda: topic not in admin.list_topics(timeout=PATIENCE_S).topics)
         create_topics(settings)
 
-        assert worker.wait(60) == 2
-        assert workers.start().wait(60) == 2
+        assert worker.wait(PATIENCE_S) == 2
+        assert workers.start().wait(PATIENCE_S) == 2
         assert "was made anew" in workers.log()
 
 

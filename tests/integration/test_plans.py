@@ -14,8 +14,9 @@ from streams.model.quantities import MICRO
 from streams.tallies.cell import ProductTally, Tally, merge
 from streams.tallies.periods import PeriodTally
 from streams.wire.cells import decode_cell
-from tests.integration.engine_ledger import Ledger, until, workers_of
+from tests.integration.engine_ledger import Ledger, workers_of
 from tests.integration.test_replay import replayed
+from tests.patience import until
 
 PLAIN, CAPPED = 7, 8
 CAP = 50 * MICRO

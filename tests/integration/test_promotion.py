@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from confluent_kafka import Consumer, TopicPartition
 
 from streams.kafka.admin import create_topics
 from streams.model.events import Decision
 from streams.model.receipts import Keyring
 from streams.settings import Settings
 from streams.wire.decisions import decode_decision
-from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import workers_of
 from tests.integration.test_replay import replayed
+from tests.integration.topics import records_of
+from tests.patience import until_found
 
 N_EACH = 300
 CONFIG = {
@@ -46,14 +47,7 @@ async def show(http: httpx.AsyncClient, name: str, metric: str) -> list[dict[str
 
 def decisions(settings: Settings) -> list[Decision]:
     """Return what was decided, each partition in order."""
-    consumer = Consumer(settings.confluent_config() | {"group.id": "reader"})
-    topic = f"{settings.topic_prefix}decisions"
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.partitions)])
-    found = []
-    while records := consumer.consume(100, timeout=2):
-        found += [decode_decision(record.value()) for record in records]
-    consumer.close()
-    return found
+    return [decode_decision(record.value()) for record in records_of(settings, "decisions")]
 
 
 async def test_a_winner_that_does_harm_is_rolled_back_and_a_replay_is_equal(
@@ -77,10 +71,10 @@ async def test_a_winner_that_does_harm_is_rolled_back_and_a_replay_is_equal(
                 return (await experiment())["promotion"]["rolledBackAt"] is not None
 
             await show(http, name, "click")
-            await until(is_promoted)
+            await until_found(is_promoted)
             promoted = await experiment()
             beside = await show(http, name, "crash")
-            await until(is_rolled_back)
+            await until_found(is_rolled_back)
             rolled_back = await experiment()
             last = (await http.post(f"/experiments/{name}/assign", json={})).json()
             stats = (await http.get(f"/experiments/{name}/stats")).json()

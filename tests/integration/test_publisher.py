@@ -20,6 +20,7 @@ from streams.model.receipts import Keyring, Receipt
 from streams.settings import Settings
 from streams.wire.impressions import decode_impression_batch
 from streams.wire.observations import decode_observations
+from tests.patience import PATIENCE_S
 
 EXPERIMENT = 0x0123456789ABCDEF
 PARTITIONS = 4
@@ -44,7 +45,9 @@ def read_all(
     consumer.assign([TopicPartition(name, partition, 0) for partition in range(PARTITIONS)])
     records: list[Message] = []
     while sum(map(size, records)) < n:
-        records += consumer.consume(n, timeout=1) or pytest.fail(f"{len(records)} records only")
+        more = consumer.consume(1, timeout=PATIENCE_S)
+        assert more, f"{len(records)} records only"
+        records += more
     records += consumer.consume(1, timeout=0.3)
     consumer.close()
     assert not any(record.error() for record in records)

@@ -27,9 +27,10 @@ from streams.settings import Settings
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.decisions import decode_decision
 from tests.integration.api_process import api_of, run_experiment
-from tests.integration.api_process import until as eventually
-from tests.integration.engine_ledger import Ledger, environment, until, workers_of
+from tests.integration.engine_ledger import Ledger, environment, workers_of
+from tests.patience import PATIENCE_S, patience, until, until_found
 
+PAUSE_S = 0.005
 EXPERIMENT = 7
 
 
@@ -57,7 +58,7 @@ def replay(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=PATIENCE_S,
     )
 
 
@@ -132,7 +133,7 @@ def building(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0, log.read_text()
+            assert process.wait(PATIENCE_S) == 0, log.read_text()
 
 
 async def is_counted(http: httpx.AsyncClient, experiment: str, traffic: Traffic) -> bool:
@@ -143,7 +144,7 @@ async def is_counted(http: httpx.AsyncClient, experiment: str, traffic: Traffic)
 
 
 async def until_counted(http: httpx.AsyncClient, experiment: str, traffic: Traffic) -> None:
-    await eventually(lambda: is_counted(http, experiment, traffic))
+    await until_found(lambda: is_counted(http, experiment, traffic))
 
 
 async def test_a_generation_is_built_and_served_while_assignments_go_on(
@@ -159,7 +160,7 @@ async def test_a_generation_is_built_and_served_while_assignments_go_on(
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(traffic.flows(http, name))
                 build = stack.enter_context(building(settings, log))
-                async with asyncio.timeout(60):
+                async with patience():
                     while b"is active" not in log.read_bytes():
                         assert build.poll() is None, log.read_text()
                         await asyncio.sleep(0.1)
@@ -181,7 +182,7 @@ async def test_a_generation_is_built_and_served_while_assignments_go_on(
                 assert not left & {"tallies", "posteriors"}
                 assert {"g2-tallies", "commands", "decisions"} <= left
                 assert not ledger.redis.keys(f"{settings.namespace}:v1:snapshot:*")
-                late = await asyncio.to_thread(lambda: old.start().wait(30))
+                late = await asyncio.to_thread(lambda: old.start().wait(PATIENCE_S))
                 assert late == 2
                 assert "was dropped" in old.log()
 
@@ -213,7 +214,7 @@ def poison(ledger: Ledger) -> Iterator[None]:
     done = threading.Event()
 
     def send() -> None:
-        while not done.wait(0.005):
+        while not done.wait(PAUSE_S):
             ledger.poison("observations", b"noise", "UNDECODABLE_RECORD")
 
     sender = threading.Thread(target=send)

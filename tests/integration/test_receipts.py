@@ -22,8 +22,9 @@ from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import ReceiptStore
 from streams.settings import Settings
-from tests.integration.api_process import api_of, logged_batches, run_experiment, until
+from tests.integration.api_process import api_of, logged_batches, run_experiment
 from tests.integration.engine_ledger import Workers, environment, workers_of
+from tests.patience import PATIENCE_S, until_found
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ async def stack(
                 )
                 opened = api_of(own, directory / f"api-{number}", name=f"api-{number}")
                 clients.append((await resources.enter_async_context(opened))[1])
-            await until(lambda: is_complete(settings))
+            await until_found(lambda: is_complete(settings))
             yield settings, valkey, workers, clients
     finally:
         await valkey.stop()
@@ -80,7 +81,7 @@ async def counted(http: httpx.AsyncClient, name: str, units: int) -> None:
     async def is_there() -> bool:
         return await total() >= units
 
-    await until(is_there, 60)
+    await until_found(is_there)
     await asyncio.sleep(1.0)
     assert await total() == units
 
@@ -102,19 +103,19 @@ async def test_an_emptied_redis_gets_the_first_receipts_back_from_the_log(
                 for unit in units
             }
 
-        await until(lambda: known_to(other, names))
+        await until_found(lambda: known_to(other, names))
         first = await everywhere(http)
         receipts = {key: found["id"] for key, found in first.items()}
 
         async with connect(settings.redis_url) as redis:
-            await until(lambda: is_logged(settings, len(first)))
+            await until_found(lambda: is_logged(settings, len(first)))
             await redis.flushall()
         # The process that has given them out knows them still.
         at_once = await everywhere(http)
         # Those of its memory are in Redis again; the rebuild has to bring the rest.
         async with connect(settings.redis_url) as redis:
             await redis.flushall()
-        await until(lambda: is_complete(settings))
+        await until_found(lambda: is_complete(settings))
         elsewhere = await everywhere(other)
 
         assert {found["reason"] for found in first.values()} == {"ASSIGNED"}
@@ -160,7 +161,7 @@ async def test_without_redis_a_unit_has_one_receipt_in_all_processes(
             await run_experiment(http, unit="user", type="thompson_sampling"),
             await run_experiment(http, unit="user", type="bayesian_ab", attributionWindow=86_400),
         ]
-        await until(lambda: known_to(clients[1], names))
+        await until_found(lambda: known_to(clients[1], names))
         before = {name: (await assign(http, name, userId="before"))["id"] for name in names}
         psutil.Process(valkey.pid).kill()
         await valkey.ended()
@@ -174,8 +175,8 @@ async def test_without_redis_a_unit_has_one_receipt_in_all_processes(
         held = {name: await assign(http, name, userId="before") for name in names}
 
         await valkey.start()
-        await valkey.ready(lambda: answers_redis(settings.redis_url), timeout_s=20)
-        await until(lambda: is_complete(settings), 60)
+        await valkey.ready(lambda: answers_redis(settings.redis_url), timeout_s=PATIENCE_S)
+        await until_found(lambda: is_complete(settings))
         await asyncio.sleep(2.0)
         after = {
             (name, client): await assign(client, name, userId="during")
@@ -218,7 +219,7 @@ async def test_a_late_user_counts_from_the_first_assignment_and_once_after_the_w
             stats = (await http.get(f"/experiments/{name}/stats")).json()
             return int(stats["totalObservations"]) == 1
 
-        await until(observations)
+        await until_found(observations)
 
 
 async def test_a_unit_with_two_ids_is_one_unit_also_after_a_flush(
@@ -229,7 +230,7 @@ async def test_a_unit_with_two_ids_is_one_unit_also_after_a_flush(
             await run_experiment(http, unit="user", type="thompson_sampling"),
             await run_experiment(http, unit="user", type="bayesian_ab"),
         ]
-        await until(lambda: known_to(other, names))
+        await until_found(lambda: known_to(other, names))
         for name in names:
             found = []
             for number in range(10):
@@ -238,10 +239,10 @@ async def test_a_unit_with_two_ids_is_one_unit_also_after_a_flush(
                 found.append((first["id"], user, anonymous))
                 both = await assign(http, name, userId=user, fallbackUnitId=anonymous)
                 assert both["id"] == first["id"]
-            await until(lambda: is_logged(settings, 20))
+            await until_found(lambda: is_logged(settings, 20))
             async with connect(settings.redis_url) as redis:
                 await redis.flushall()
-            await until(lambda: is_complete(settings), 60)
+            await until_found(lambda: is_complete(settings))
             await asyncio.sleep(1.5)  # every process looks for such experiments once a second
             for text, user, anonymous in found:
                 assert (await assign(other, name, userId=user))["id"] == text

@@ -18,8 +18,10 @@ from streams.model.events import CommandKind
 from streams.model.ids import experiment_id
 from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell
-from tests.integration.engine_ledger import Ledger, environment, until, workers_of
+from tests.integration.engine_ledger import Ledger, environment, workers_of
+from tests.patience import PATIENCE_S, until
 
+PAUSE_S = 0.005
 EXPERIMENT, OTHER = 7, 8
 
 
@@ -46,7 +48,7 @@ def replayed(settings, command: str, *options: str) -> tuple[int, dict[str, Any]
         env=environment(settings) | {"PATH": "", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         check=False,
-        timeout=90,
+        timeout=PATIENCE_S,
     )
     assert ended.stdout, ended.stderr.decode()
     return ended.returncode, json.loads(ended.stdout)
@@ -135,7 +137,7 @@ def test_a_partition_that_is_written_all_the_time_has_an_end(settings, ledger):
     done = threading.Event()
 
     def write() -> None:
-        while not done.wait(0.005):
+        while not done.wait(PAUSE_S):
             ledger.produce("observations", b"meanwhile", partition=0)
         ledger.producer.flush()
 

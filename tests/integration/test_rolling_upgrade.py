@@ -20,9 +20,10 @@ import pytest
 from schemas import library
 from streams.kafka.admin import create_topics
 from streams.settings import Settings
-from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import Ledger, Workers, environment, workers_of
 from tests.integration.next_release import next_release
+from tests.patience import PATIENCE_S, until_found
 
 FEATURE = {
     "config": {
@@ -86,7 +87,7 @@ class Traffic:
     async def pause(self) -> None:
         self._is_idle.clear()
         self._is_paused = True
-        await asyncio.wait_for(self._is_idle.wait(), 30)
+        await asyncio.wait_for(self._is_idle.wait(), PATIENCE_S)
 
     def go_on(self) -> None:
         self._is_paused = False
@@ -106,7 +107,7 @@ class Traffic:
             return int(answer.json()["totalAssignments"])
 
         before = await total()
-        await until(lambda: _above(total, before), 60)
+        await until_found(lambda: _above(total, before))
 
 
 async def _above(total: Any, before: int) -> bool:
@@ -125,7 +126,7 @@ def run_cli(settings: Settings, release: Path | None, *options: str) -> tuple[in
         | {"PATH": "", "PYTHONPATH": str(release or Path.cwd())},
         capture_output=True,
         check=False,
-        timeout=90,
+        timeout=PATIENCE_S,
     )
     return ended.returncode, ended.stdout.decode() + ended.stderr.decode()
 
@@ -144,7 +145,7 @@ async def living(ledger: Ledger, workers: Workers, count: int) -> None:
         assert 70 not in workers.endings(), workers.log()
         return ledger.ready_workers() == count
 
-    await until(are_ready, 60)
+    await until_found(are_ready)
 
 
 async def roll_workers(
@@ -204,7 +205,7 @@ async def is_enabled(settings: Settings, release: Path, ledger: Ledger) -> None:
     async def are_written() -> bool:
         return all(0 in written(ledger, topic, name) for topic, name in WRITTEN)
 
-    await until(are_written, 60)
+    await until_found(are_written)
 
 
 async def is_exact(
@@ -212,7 +213,7 @@ async def is_exact(
 ) -> None:
     """Check that all that was sent is counted, and that a replay by each release agrees."""
     await traffic.pause()
-    await until(traffic.is_counted, 60)
+    await until_found(traffic.is_counted)
     for release in releases:
         await verify(settings, release)
     assert ledger.dead_letters() == {}

@@ -10,8 +10,9 @@ from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import create_topics
 from streams.model.events import CommandKind
 from streams.model.ids import experiment_id
-from tests.integration.engine_ledger import Ledger, until, workers_of
+from tests.integration.engine_ledger import Ledger, workers_of
 from tests.integration.test_replay import replayed
+from tests.patience import until
 
 EXPERIMENT = 7
 START, RAMP, _, END = ScheduleAction
@@ -58,7 +59,7 @@ def test_what_is_due_is_done_late_or_in_time_and_replayed(settings, tmp_path):
         assert ledger.command(EXPERIMENT, CommandKind.UPDATE, replacing)["accepted"]
         over = until(lambda: reached(Status.CONCLUDED))
         assert over is not None
-        assert workers.running, workers.log
+        assert workers.running(), workers.log()
 
         [start] = started.experiment.history
         assert start.action is ScheduleAction.START

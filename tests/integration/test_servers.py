@@ -13,6 +13,7 @@ from streams.local.children import free_port
 from streams.local.tansu import answers_kafka, start_tansu
 from streams.local.valkey import answers_redis, start_valkey
 from streams.model.errors import ConfigurationError, DependencyError
+from tests.patience import PATIENCE_S
 
 
 async def test_a_broker_answers_until_it_is_stopped(tmp_path):
@@ -42,7 +43,7 @@ async def test_valkey_keeps_its_keys_over_a_restart_by_its_supervisor(tmp_path):
     await valkey.ended()
 
     await valkey.start()
-    await valkey.ready(lambda: answers_redis(url), timeout_s=20)
+    await valkey.ready(lambda: answers_redis(url), timeout_s=PATIENCE_S)
 
     async with redis.asyncio.from_url(url) as client:
         assert await client.get("sticky") == b"receipt"
@@ -67,7 +68,7 @@ def test_topics_are_created_once_with_their_partitions(settings):
 
     assert created == [settings.topic_prefix + topic.name for topic in CATALOGUE]
     assert create_topics(settings) == []
-    topics = AdminClient(settings.confluent_config()).list_topics(timeout=10).topics
+    topics = AdminClient(settings.confluent_config()).list_topics(timeout=PATIENCE_S).topics
     assert {len(topics[name].partitions) for name in created} == {settings.partitions}
 
 

@@ -26,8 +26,9 @@ from streams.cli.main import app
 from streams.kafka.admin import create_topics, required_topics
 from streams.settings import Settings
 from tests.brokers.kafka import KafkaCluster
-from tests.integration.api_process import api_of, run_experiment, until
+from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import environment, workers_of
+from tests.patience import PATIENCE_S, until_found
 
 NOWHERE = "http://127.0.0.1:1"
 WEEK_MS = "604800000"
@@ -79,7 +80,7 @@ def test_a_setting_by_which_events_are_lost_is_refused_and_named(
     name = settings.topic_prefix + topic
     entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
-    admin.incremental_alter_configs([resource])[resource].result(20)
+    admin.incremental_alter_configs([resource])[resource].result(PATIENCE_S)
     [wanted] = [each.config[setting] for each in required_topics(settings) if each.name == name]
     clause = f"{name} has {setting}={value}, must be {wanted}"
     advice = f"--entity-name {name} --add-config {setting}={wanted}"
@@ -107,7 +108,9 @@ def test_one_partition_too_few_is_refused_together_with_what_else_is_wrong(
     settings, admin, run, tmp_path
 ):
     name = f"{settings.topic_prefix}commands"
-    admin.create_topics([NewTopic(name, 1, 1, config={"retention.ms": WEEK_MS})])[name].result(20)
+    admin.create_topics([NewTopic(name, 1, 1, config={"retention.ms": WEEK_MS})])[name].result(
+        PATIENCE_S
+    )
 
     for said in (refusal_of_a_worker(settings, tmp_path), run("topics", "create").stderr):
         assert f"{name} has partitions=1, must be {settings.partitions}" in said
@@ -169,7 +172,7 @@ async def goes_on_when_topics_are_made(settings: Settings, run: Any, tmp_path: P
         async def says_topics() -> bool:
             return "topics" in (await http.get("/ready")).json()["missing"]
 
-        await until(says_topics)
+        await until_found(says_topics)
         body = {
             "config": {"name": "early", "type": "ucb", "primaryMetric": "click"},
             "variants": [{"name": "A", "isControl": True}, {"name": "B"}],
@@ -191,7 +194,7 @@ async def goes_on_when_topics_are_made(settings: Settings, run: Any, tmp_path: P
             async def is_ready() -> bool:
                 return (await http.get("/ready")).status_code == 200
 
-            await until(is_ready, 60.0)
+            await until_found(is_ready)
             name = await run_experiment(http)
             assert (await http.post(f"/experiments/{name}/assign", json={})).status_code == 200
 
@@ -199,7 +202,7 @@ async def goes_on_when_topics_are_made(settings: Settings, run: Any, tmp_path: P
                 stats = (await http.get(f"/experiments/{name}/stats")).json()
                 return bool(stats["totalAssignments"] == 1)
 
-            await until(is_counted, 60.0)
+            await until_found(is_counted)
         assert api.pid == pid
 
 
@@ -230,4 +233,4 @@ async def making_cluster(directory: Path) -> AsyncIterator[MakingCluster]:
 
 
 def topics_of(admin: AdminClient) -> list[str]:
-    return sorted(admin.list_topics(timeout=10).topics)
+    return sorted(admin.list_topics(timeout=PATIENCE_S).topics)

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from streams.local.children import free_port
-from tests.integration.engine_ledger import until
+from tests.patience import PATIENCE_S, until
 
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 10
@@ -104,7 +104,7 @@ def test_up_is_usable_when_it_says_so_and_leaves_no_process(tmp_path):
             "config": {"name": "first", "type": "thompson_sampling", "primaryMetric": "click"},
             "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
         }
-        with httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as client:
+        with httpx.Client(base_url=stack.url, trust_env=False, timeout=PATIENCE_S) as client:
             created = client.post("/experiments", json=definition)
             assert created.status_code == 201, created.text
             experiment_id = created.json()["id"]
@@ -150,7 +150,7 @@ def test_a_second_stack_on_the_port_says_so_and_exits_2(long_lived, tmp_path):
     port = int(long_lived.url.rpartition(":")[2])
 
     second = subprocess.run(
-        command(port, tmp_path), capture_output=True, text=True, check=False, timeout=60
+        command(port, tmp_path), capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
 
     assert second.returncode == 2
@@ -164,7 +164,7 @@ def test_what_dies_is_started_again(long_lived, name):
     dead = long_lived.child(name)
 
     dead.kill()
-    dead.wait(timeout=5)
+    dead.wait(timeout=PATIENCE_S)
 
     wait_until(lambda: has_child(long_lived, name) and long_lived.is_ready())
     assert f"{name} was ended by signal 9" in (long_lived.data.parent / "stderr").read_text()

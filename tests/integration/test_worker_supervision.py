@@ -11,6 +11,7 @@ import pytest
 from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.integration.engine_ledger import environment
+from tests.patience import PATIENCE_S
 
 PROGRAM = """
 import importlib, sys
@@ -49,7 +50,7 @@ def test_a_worker_whose_task_fails_ends_with_70_and_says_which(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -26,6 +26,7 @@ import pytest
 from api.auth import ApiKeyAuth, new_key
 from tests.api.http_server import Served, served
 from tests.openfeature.flags import USER, VALUES, with_flags
+from tests.patience import PATIENCE_S, patience
 
 HERE = Path(__file__).parent
 PAGE = b"<!doctype html><meta charset=utf-8><script src=browser.js></script>"
@@ -41,7 +42,7 @@ async def printed(*command: str) -> dict[str, Any]:
     program = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(60):
+    async with patience():
         out, err = await program.communicate()
     assert program.returncode == 0, err.decode()
     found: dict[str, Any] = json.loads(out)
@@ -83,7 +84,7 @@ async def test_the_client_of_browsers(tmp_path: Path) -> None:
             await with_flags(server.api)
             query = {"api": f"http://127.0.0.1:{server.port}", "user": USER, "key": key}
             async with browser_at(f"{origin}/?{urlencode(query)}", tmp_path):
-                first = await asyncio.to_thread(reports.get, timeout=60)
+                first = await asyncio.to_thread(reports.get, timeout=PATIENCE_S)
                 await until_streaming(server)
                 await server.api.http.post("/experiments/title/pause")
                 changed = await asyncio.to_thread(reports.get, timeout=20)
@@ -104,7 +105,7 @@ def errors_of(found: dict[str, Any]) -> dict[str, str]:
 
 
 async def until_streaming(server: Served) -> None:
-    async with asyncio.timeout(20):
+    async with patience():
         while not server.api.app._services.flag_streams.changes.n_streams:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.documents import executed
 from tests.integration.test_up import up
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements-dev.lock"
@@ -207,7 +208,7 @@ def test_the_server_runs_from_its_wheel(archives, tmp_path):
             check=False,
             cwd=tmp_path,
             env=clean,
-            timeout=120,
+            timeout=PATIENCE_S,
         )
         return run.returncode, run.stdout + run.stderr
 

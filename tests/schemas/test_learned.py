@@ -76,12 +76,12 @@ def test_an_own_field_with_a_logical_type_is_a_number():
 @pytest.mark.parametrize("count", [2**40, 2**62])
 def test_a_count_that_no_items_follow_is_refused_at_once(items, count):
     codec = learned(decision({"name": "extra", "type": {"type": "array", "items": items}}))
-    started = time.monotonic()
+    started = time.process_time()
 
     with pytest.raises(UndecodableRecordError):
         codec.decode(HEADER + long(count) + BODY)
 
-    assert time.monotonic() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 NOTHING = {"type": "record", "name": "Nothing", "fields": [{"name": "a", "type": "null"}]}

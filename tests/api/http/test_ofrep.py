@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from api.auth import ApiKeyAuth, new_key
 from tests.api.http_server import Served, request, served
 from tests.api.memory import Api, definition, memory_api
+from tests.patience import patience
 
 KEY = "homepage-hero"
 FLAGS = "/ofrep/v1/evaluate/flags"
@@ -400,7 +400,7 @@ class Events:
         await self._connection.__aexit__(None, None, None)
 
     async def next(self) -> dict[str, Any]:
-        async with asyncio.timeout(5):
+        async with patience():
             while True:
                 line = await self._reader.readline()
                 if line.startswith(b"data: "):

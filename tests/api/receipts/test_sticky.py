@@ -12,6 +12,7 @@ from api.receipts.sticky import COOLDOWN_S, FirstReceipt, ReceiptQuery, StickyRe
 from streams.model.receipts import Receipt, raw_of
 from streams.projection.receipts import Place, Standing
 from tests.api.memory import KEYRING, NOW_MS
+from tests.patience import patience
 from tests.twins.receipts import MemoryReceiptStore
 
 AWAY = RedisConnectionError("away")
@@ -194,7 +195,7 @@ async def test_what_redis_holds_and_nobody_can_read_delays_no_assignment(
         return answers
 
     store.ask = ask  # type: ignore[assignment, method-assign]
-    async with asyncio.timeout(5):
+    async with patience():
         assert await Sticky(store).first(1) == (receipt(1, 7), Standing.PROVISIONAL)
 
     assert "first receipts cannot be read" in caplog.text

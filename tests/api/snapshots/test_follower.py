@@ -28,6 +28,7 @@ from streams.projection.writer import SnapshotRecord
 from streams.receipt_keys import ReceiptKeys
 from streams.settings import Settings
 from tests.api.memory import definition, snapshot_of
+from tests.patience import patience
 from tests.twins.projection import MemoryProjection
 
 
@@ -243,7 +244,7 @@ async def test_a_result_that_is_not_seen_in_time_is_an_error() -> None:
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(5):
+    async with patience():
         while not condition():  # noqa: ASYNC110 - conditions of values without events
             await asyncio.sleep(0.001)
 

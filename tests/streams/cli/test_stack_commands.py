@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from streams.cli.main import app
 from streams.cli.up import planned
 from streams.local.children import free_port
+from tests.patience import PATIENCE_S
 
 
 def test_up_on_a_taken_port_says_so_and_exits_2(tmp_path):
@@ -76,7 +77,7 @@ def test_a_process_that_cannot_write_the_pinned_version_does_not_start(module):
         env=os.environ | variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from streams.local.children import Child, ChildFailedError, accepts, free_port
+from tests.patience import PATIENCE_S
 
+BRIEFLY_S = 0.3
 LISTEN = """
 import socket, sys, time
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -50,7 +52,7 @@ async def test_a_child_is_ready_when_it_answers(tmp_path):
     child = python("listener", LISTEN, tmp_path, str(port))
     await child.start()
 
-    await child.ready(lambda: accepts("127.0.0.1", port), timeout_s=20)
+    await child.ready(lambda: accepts("127.0.0.1", port), timeout_s=PATIENCE_S)
 
     assert child.tail() == "listening"
     await child.stop()
@@ -64,7 +66,7 @@ async def test_a_child_that_ends_before_it_answers_shows_its_last_lines(tmp_path
     await child.start()
 
     with pytest.raises(ChildFailedError, match="failing exited with code 1") as failure:
-        await child.ready(lambda: accepts("127.0.0.1", free_port()), timeout_s=20)
+        await child.ready(lambda: accepts("127.0.0.1", free_port()), timeout_s=PATIENCE_S)
 
     assert failure.value.tail == "no such table"
 
@@ -74,7 +76,7 @@ async def test_a_child_that_stays_silent_is_given_up(tmp_path):
     await child.start()
 
     with pytest.raises(ChildFailedError, match="did not answer within"):
-        await child.ready(lambda: accepts("127.0.0.1", free_port()), timeout_s=0.3)
+        await child.ready(lambda: accepts("127.0.0.1", free_port()), timeout_s=BRIEFLY_S)
 
     await child.stop()
 
@@ -89,7 +91,7 @@ async def test_a_program_that_is_not_there_is_a_failed_child(tmp_path):
 async def test_a_child_that_does_not_listen_is_killed_after_its_grace(tmp_path):
     child = python("deaf", DEAF, tmp_path, grace_s=0.2)
     await child.start()
-    await child.ready(lambda: asyncio.sleep(0, "deaf" in child.tail()), timeout_s=20)
+    await child.ready(lambda: asyncio.sleep(0, "deaf" in child.tail()), timeout_s=PATIENCE_S)
 
     await child.stop()
 
@@ -128,4 +130,4 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path):
     parent.kill()
 
     parent.wait()
-    child.wait(timeout=5)
+    child.wait(timeout=PATIENCE_S)

@@ -10,6 +10,7 @@ import pytest
 from streams.process import background
 from streams.process import background as module
 from streams.process.background import FAILURES_AT_MOST, SETTLED_S, BackgroundTasks
+from tests.patience import patience
 
 
 class Clock:
@@ -39,7 +40,7 @@ async def test_a_failed_task_is_named_while_down_and_runs_again(
 
     tasks = BackgroundTasks(pytest.fail, clock)
     tasks.start("sweep", run)
-    async with asyncio.timeout(5):
+    async with patience():
         await recovered.wait()
 
     assert tasks.failures == {"sweep": 2}
@@ -76,7 +77,7 @@ async def test_one_failing_task_leaves_the_others_alone_and_ends_the_process_if_
     tasks = BackgroundTasks(end)
     tasks.start("steady", steady)
     tasks.start("broken", broken)
-    async with asyncio.timeout(5):
+    async with patience():
         while not ended:
             before = steps
             await asyncio.sleep(0.005)
@@ -100,7 +101,7 @@ async def test_a_task_that_returns_has_failed_too(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.ERROR):
         tasks = BackgroundTasks(pytest.fail)
         tasks.start("pump", run)
-        async with asyncio.timeout(5):
+        async with patience():
             await is_back.wait()
 
     assert "the task pump returned" in caplog.text
@@ -124,7 +125,7 @@ async def test_a_task_that_swallows_its_cancellation_is_cancelled_again(monkeypa
     tasks = BackgroundTasks(pytest.fail)
     tasks.start("look", run)
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with patience():
         await tasks.stop()
 
     assert swallowed == ["one"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 HANGS_UP_AT = """
 import os, signal, sys
 
@@ -36,7 +38,7 @@ def test_a_process_that_is_hung_up_on_while_it_imports_goes_on(
         env=environment | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from streams.process.watchdog import BEAT_S, LoopWatchdog
+from tests.patience import PATIENCE_S
 
 PROGRAM = """
 import asyncio, logging, sys, time
@@ -30,9 +31,9 @@ async def main():
         if sys.argv[2] == "hang":
             stuck_in_nan()
         elif sys.argv[2] == "work":
-            time.sleep(1.2)
-            await asyncio.sleep(1)
-            time.sleep(1.2)
+            for _ in range(3):
+                time.sleep(0.8)
+                await asyncio.sleep(0.5)
         elif sys.argv[2] == "log":
             while True:
                 logging.info("x" * 10_000)
@@ -56,7 +57,7 @@ def start(sleep_s: float, then: str) -> subprocess.Popen[str]:
 
 def test_a_loop_stuck_in_nan_is_ended_with_its_place_in_the_log() -> None:
     process = start(1.0, "hang")
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 70
     assert "in stuck_in_nan" in said
@@ -66,12 +67,12 @@ def test_a_loop_stuck_in_nan_is_ended_with_its_place_in_the_log() -> None:
 def test_a_loop_that_hangs_in_its_log_is_ended_although_nobody_reads_it() -> None:
     process = start(0.2, "log")
 
-    assert process.wait(timeout=30) == 70
+    assert process.wait(timeout=PATIENCE_S) == 70
 
 
 def test_work_shorter_than_the_limit_ends_nothing() -> None:
     process = start(0.5, "work")
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 0
 
@@ -81,7 +82,7 @@ def test_a_process_that_was_stopped_for_longer_than_the_limit_goes_on() -> None:
     os.kill(process.pid, signal.SIGSTOP)
     time.sleep(4.5)
     os.kill(process.pid, signal.SIGCONT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 0
 

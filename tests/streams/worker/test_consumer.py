@@ -17,6 +17,7 @@ from streams.settings import Settings
 from streams.worker import transport
 from streams.worker.app import make_app
 from streams.worker.transport import BatchingConsumer, FetchBatch
+from tests.patience import patience
 from tests.twins.kafka import MemoryBroker, MemoryConsumer, MemoryThread, connect
 
 TOPIC, CHANGELOG = "observations", "state-changelog"
@@ -489,7 +490,7 @@ def test_every_record_is_read_once_and_in_order(operated: Sequence[Any], max_rec
         for operation in operated:
             await operate(subject, *operation)
             check_read(subject)
-        async with asyncio.timeout(20):
+        async with patience():
             await read_to_the_end(subject)
         check_read(subject)
 

@@ -13,6 +13,7 @@ from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
 from streams.worker import pacing
 from streams.worker.pacing import TimeBudget, follow
+from tests.patience import patience
 
 SHARE, BURST_S = 0.25, 0.1
 STEPS = 4
@@ -96,7 +97,7 @@ async def test_steps_that_take_long_rest(at_most, rest_s):
             enough.set()
 
     changed.set()
-    async with asyncio.timeout(30):
+    async with patience():
         following = asyncio.create_task(follow(changed, step, interval_s=0.01, at_most=at_most))
         await enough.wait()
         following.cancel()
@@ -123,7 +124,7 @@ async def test_a_step_that_cannot_reach_what_it_needs_is_tried_again(error, monk
         again.set()
 
     changed.set()
-    async with asyncio.timeout(30):
+    async with patience():
         following = asyncio.create_task(follow(changed, step, interval_s=0.01))
         await again.wait()
         following.cancel()

@@ -34,6 +34,7 @@ from streams.worker.logged_actions import LoggedActions
 from streams.worker.outbox import Outgoing
 from streams.worker.pacing import TimeBudget
 from streams.worker.publisher import Outlets, Publisher
+from tests.patience import PATIENCE_S
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 from tests.twins.log import MemoryLog
 
@@ -425,7 +426,7 @@ async def test_small_ones_are_published_while_a_large_one_is_evaluated(world, mo
     going_on = threading.Event()
 
     def slow(known: ExperimentState) -> Snapshot | None:
-        assert known.number != EXPERIMENT or going_on.wait(10)
+        assert known.number != EXPERIMENT or going_on.wait(PATIENCE_S)
         return evaluated(known)
 
     monkeypatch.setattr(module, "_evaluated", slow)

@@ -11,6 +11,7 @@ from faust.types import TP
 
 from streams.worker import recovery_monitor
 from streams.worker.recovery_monitor import RecoveryClock, behind, monitor_recovery
+from tests.patience import PATIENCE_S
 
 
 def test_a_recovery_that_makes_progress_may_take_hours():
@@ -85,4 +86,4 @@ def test_the_process_ends_when_its_recovery_stands_still_and_says_where(monkeypa
     )
 
     with pytest.raises(_DiedError, match=r"none for 0\.05 s; t-changelog/1 at 3 of 10"):
-        asyncio.run(asyncio.wait_for(monitor_recovery(cast(Any, app), 0.05), 5))
+        asyncio.run(asyncio.wait_for(monitor_recovery(cast(Any, app), 0.05), PATIENCE_S))

@@ -42,6 +42,7 @@ from streams.worker.identities import TopicIdentities
 from streams.worker.projector import Projector
 from streams.worker.tables import DurableTable
 from streams.worker.transport import BatchingTransport
+from tests.patience import patience
 from tests.twins.kafka import MemoryBroker, MemoryThread, connect
 from tests.twins.projection import MemoryProjection
 
@@ -204,7 +205,7 @@ async def worker(
 
 async def until(condition: Callable[[], T]) -> T:
     """Return the first truthy value of `condition`."""
-    async with asyncio.timeout(60):
+    async with patience():
         while not (value := condition()):  # noqa: ASYNC110 - of whatever the worker does
             await asyncio.sleep(0.01)
     return value
