@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic.alias_generators import to_camel
@@ -35,7 +36,7 @@ SETTINGS = {
 
 
 def _numbers() -> set[str]:
-    records = [
+    records: list[type[Any]] = [
         each
         for each in vars(statistics).values()
         if isinstance(each, type) and is_dataclass(each) and issubclass(each, Published)
