@@ -156,6 +156,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             monitor,
             background,
             watchdog,
+            settings.api_process,
         )
         resources.enter_context(
             metrics_port(settings.api_metrics_host, settings.api_metrics_port, collector.collect)

@@ -36,7 +36,10 @@ def main() -> int:
 
 async def _serve(settings: Settings) -> None:
     async with running_api(settings) as app:
-        with listening_socket(settings.api_host, settings.api_port) as listening:
+        is_shared = bool(settings.api_process)
+        with listening_socket(
+            settings.api_host, settings.api_port, is_shared=is_shared
+        ) as listening:
             host, port, *_ = listening.getsockname()
             _log.info("listening on %s port %d", host, port)
             server = http_server(app, http_limits(settings), app.counters.errors, app.end_streams)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Allocation, Snapshot
 from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
 from streams.kafka.admin import create_topics
+from streams.local.api_processes import COMMAND, api_environments
 from streams.local.children import Child, free_port
 from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
@@ -49,14 +49,16 @@ class Stack:
     Attributes:
         url: Where the API answers.
         settings: Those of the API.
-        api: Its process.
+        api: Its process, or the first of several.
         broker: The process of the broker.
+        apis: All processes of the API.
     """
 
     url: str
     settings: Settings
     api: Child
     broker: Child
+    apis: tuple[Child, ...] = ()
 
 
 @contextlib.asynccontextmanager
@@ -65,6 +67,7 @@ async def running_stack(
     unit: str = "impression",
     *,
     keys: Sequence[ApiKey] = (),
+    processes: int = 1,
 ) -> AsyncIterator[Stack]:
     """Start everything, with `n_experiments` running experiments of three variants each.
 
@@ -72,6 +75,7 @@ async def running_stack(
         n_experiments: Number of experiments.
         unit: What they randomise.
         keys: API keys; none for an API without keys.
+        processes: Processes of the API; several share the port.
     """
     with tempfile.TemporaryDirectory(prefix="experiment-benchmark-") as place:
         directory = Path(place)
@@ -96,21 +100,33 @@ async def running_stack(
             await asyncio.to_thread(create_topics, settings)
             await publish(settings, [snapshot(number, unit) for number in range(n_experiments)])
             variables = {f"{ENVIRONMENT_PREFIX}{name}": value for name, value in overrides.items()}
-            api = Child(
-                "api", (sys.executable, "-m", "api"), {**os.environ, **variables}, directory, 5.0
-            )
-            await api.start()
-            resources.push_async_callback(api.stop)
+            inherited = {**os.environ, **variables}
+            own = [inherited] if processes == 1 else api_environments(inherited, processes)
+            apis = [
+                Child(f"api-{index}", COMMAND, each, directory, 5.0)
+                for index, each in enumerate(own)
+            ]
+            for api in apis:
+                await api.start()
+                resources.push_async_callback(api.stop)
             url = f"http://127.0.0.1:{settings.api_port}"
-            async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
 
-                async def is_ready() -> bool:
-                    with contextlib.suppress(httpx.TransportError):
-                        return (await client.get("/ready")).is_success
-                    return False
+            async def is_ready() -> bool:
+                looks = await asyncio.gather(
+                    *(_one_is_ready(url) for _ in range(8 * processes - 7))
+                )
+                return all(looks)
 
-                await api.ready(is_ready, READY_S)
-            yield Stack(url, settings, api, broker)
+            await apis[0].ready(is_ready, READY_S)
+            yield Stack(url, settings, apis[0], broker, tuple(apis))
+
+
+async def _one_is_ready(url: str) -> bool:
+    """Return whether the process is ready that the kernel gives a new connection to."""
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        with contextlib.suppress(httpx.TransportError):
+            return (await client.get("/ready")).is_success
+    return False
 
 
 async def publish(settings: Settings, snapshots: list[Snapshot]) -> None:

@@ -76,6 +76,21 @@ class Settings(KafkaSettings):
         description="Address the API listens on. Any other than loopback needs `api_keys_file`.",
     )
     api_port: int = Field(8080, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
+    api_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes of the API that `experiment api` and `experiment up` start unless "
+        "told otherwise; they share the port, and restart when one ends.",
+    )
+    api_process: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_-]{0,32}$",
+        description="Name of this process among several that share the port of the API "
+        "(SO_REUSEPORT, of one user); the label `process` of its metrics. `experiment api "
+        "--processes` sets it; set it where another process manager starts them. If empty, no "
+        "other process can listen there.",
+    )
     api_metrics_host: str = Field(
         "127.0.0.1",
         description="Address of the API's separate metrics port. It shows counts and ids of "

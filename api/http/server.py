@@ -67,15 +67,23 @@ class Server(uvicorn.Server):
         yield
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     """Return a socket that listens; port 0 takes a free one.
+
+    Args:
+        host: Address.
+        port: Port.
+        is_shared: Whether other processes of this user may listen there, too; the kernel then
+            gives each connection to one of them, by its hash.
 
     Raises:
         ConfigurationError: another process listens there, or the address is not of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, reuse_port=is_shared
+        )
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error}", "api_port") from error
 

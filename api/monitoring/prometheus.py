@@ -26,12 +26,19 @@ from api.spool.spool import Spool
 from streams.process.background import BackgroundTasks
 from streams.process.watchdog import LoopWatchdog
 
+PROCESS_LABEL = "process"
+
 CONFIDENCE_BOUNDS = (0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.999, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MetricsCollector:
-    """Collector of all metrics of this process."""
+    """Collector of all metrics of this process.
+
+    Attributes:
+        process: Name of the process among those that share a port, the label `process` of all
+            metrics; empty without others, and there is no such label.
+    """
 
     requests: RequestCounters
     follower: SnapshotFollower
@@ -44,9 +51,19 @@ class MetricsCollector:
     monitor: ReadinessMonitor
     background: BackgroundTasks
     watchdog: LoopWatchdog
+    process: str = ""
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
+        for family in self._families():
+            if self.process:
+                family.samples = [
+                    sample._replace(labels={**sample.labels, PROCESS_LABEL: self.process})
+                    for sample in family.samples
+                ]
+            yield family
+
+    def _families(self) -> Iterator[Metric]:
         yield from self._traffic()
         yield from self._conclusions()
         yield from self._freshness()

@@ -34,6 +34,15 @@ def up(
         typer.Option(help="Port of the API; 0 takes a free one.", show_default="8080"),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    api_processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="API processes; they share the port.",
+            show_default="EXPERIMENT_API_PROCESSES, or 1",
+        ),
+    ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(help="Logs, spool and receipt key.", show_default="the user's, by port"),
@@ -50,7 +59,13 @@ def up(
     Prints `ready http://HOST:PORT` once an experiment can be created and assigned.
     """
     plan = planned(
-        host=host, port=port, workers=workers, data_dir=data_dir, kafka=kafka, redis=redis
+        host=host,
+        port=port,
+        workers=workers,
+        api_processes=api_processes,
+        data_dir=data_dir,
+        kafka=kafka,
+        redis=redis,
     )
     try:
         asyncio.run(_run_until_signal(plan))
@@ -64,6 +79,7 @@ def planned(
     host: str | None = None,
     port: int | None = None,
     workers: int = 1,
+    api_processes: int | None = None,
     data_dir: Path | None = None,
     kafka: str | None = None,
     redis: str | None = None,
@@ -84,6 +100,7 @@ def planned(
         directory=(data_dir or settings.data_dir / f"stack-{port}").absolute(),
         kafka_url=kafka,
         redis_url=redis,
+        api_processes=api_processes or settings.api_processes,
     )
 
 

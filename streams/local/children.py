@@ -41,7 +41,8 @@ class Child:
 
     Attributes:
         name: What it is called in messages; also the name of its log file.
-        log: File that receives its output, appended over restarts.
+        log: File that receives its output, appended over restarts; None where it goes where that
+            of this process goes.
         grace_s: Seconds it may take to end when asked to.
     """
 
@@ -50,11 +51,11 @@ class Child:
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
-        directory: Path,
+        directory: Path | None,
         grace_s: float = 0.75,
     ) -> None:
         self.name = name
-        self.log = directory / f"{name}.log"
+        self.log = None if directory is None else directory / f"{name}.log"
         self.grace_s = grace_s
         self._command = tuple(command)
         self._environment = dict(environment)
@@ -73,14 +74,15 @@ class Child:
         Raises:
             ChildFailedError: the program cannot be executed.
         """
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self.log.open("ab") as log:
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.nullcontext() if self.log is None else self.log.open("ab") as log:
             starting = asyncio.ensure_future(
                 asyncio.create_subprocess_exec(
                     *self._command,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
-                    stderr=asyncio.subprocess.STDOUT,
+                    stderr=None if log is None else asyncio.subprocess.STDOUT,
                     env=self._environment,
                     cwd=self._directory,
                     start_new_session=True,
@@ -124,6 +126,11 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGHUP)
 
+    @property
+    def place(self) -> str:
+        """Where to read its output, as the end of a message; empty where it is at hand."""
+        return "" if self.log is None else f" (log: {self.log})"
+
     async def stop(self) -> None:
         """Ask the program to end, and kill it, with what it started, when its grace is over."""
         process = self._process
@@ -141,6 +148,8 @@ class Child:
 
     def tail(self, lines: int = 15) -> str:
         """Return the last lines of the log."""
+        if self.log is None:
+            return ""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             log.seek(0, os.SEEK_END)
             log.seek(max(0, log.tell() - _TAIL_BYTES))

@@ -31,6 +31,7 @@ class Plan:
         directory: Logs, spool and receipt key of this stack; no other stack may use it.
         kafka_url: Kafka of somebody else; None starts the embedded broker.
         redis_url: Redis of somebody else; None starts the embedded one.
+        api_processes: Number of API processes, at least 1; several share the port.
     """
 
     host: str
@@ -39,6 +40,7 @@ class Plan:
     directory: Path
     kafka_url: str | None = None
     redis_url: str | None = None
+    api_processes: int = 1
 
     @property
     def url(self) -> str:

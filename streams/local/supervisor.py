@@ -20,6 +20,7 @@ from functools import partial
 import httpx
 
 from streams.kafka.admin import create_topics
+from streams.local.api_processes import COMMAND, api_environments
 from streams.local.children import Child, ChildFailedError
 from streams.local.plan import Plan
 from streams.local.stack_files import registered
@@ -33,6 +34,10 @@ API_GRACE_S = 2.0
 WORKER_GRACE_S = 5.5
 
 READY_TIMEOUT_S = 90.0
+LOOKS_A_PROCESS = 8
+"""Connections that must find the API ready, for each of its processes: with a probability below
+exp(-8) one of them was not asked."""
+
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0  # a child that lived so long starts again at the first pause
@@ -126,7 +131,7 @@ class Supervisor:
                 await child.start()
                 self._own.append(child)
                 watches.append(partial(self._keep, child))
-        [api] = self._stages[-1]
+        api = self._stages[-1][0]
         await api.ready(self._answers_ready, READY_TIMEOUT_S)
         resources.enter_context(registered(self._plan, overrides))
         announce(self._plan.url)
@@ -139,12 +144,25 @@ class Supervisor:
             Child(f"worker-{index + 1}", engine, variables, directory, WORKER_GRACE_S)
             for index, variables in enumerate(self._plan.worker_environments(environment))
         ]
-        yield [Child("api", (sys.executable, "-m", "api"), environment, directory, API_GRACE_S)]
+        if self._plan.api_processes == 1:
+            yield [Child("api", COMMAND, environment, directory, API_GRACE_S)]
+            return
+        shared = api_environments(environment, self._plan.api_processes)
+        yield [
+            Child(f"api-{index + 1}", COMMAND, variables, directory, API_GRACE_S)
+            for index, variables in enumerate(shared)
+        ]
 
     async def _answers_ready(self) -> bool:
         for child in itertools.chain(*self._stages):
             if child.pid is None:  # a failing start is reported at once, not tried again
                 raise ChildFailedError(child.name, await child.ended(), child.tail())
+        # Of several that share the port the kernel chooses one for each connection, by chance.
+        n_looks = 1 if self._plan.api_processes == 1 else LOOKS_A_PROCESS * self._plan.api_processes
+        looks = await asyncio.gather(*(self._one_answers_ready() for _ in range(n_looks)))
+        return all(looks)
+
+    async def _one_answers_ready(self) -> bool:
         # Not through a proxy: the address is on this machine. Plain HTTP needs no certificates, and
         # loading them would take 40 ms of every look.
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=2) as client:  # noqa: S501
@@ -159,7 +177,7 @@ class Supervisor:
             ending = await child.ended()
             if time.monotonic() - started > STEADY_S:
                 pause_s = FIRST_PAUSE_S
-            self._report(f"{child.name} {ending}; starting it again (log: {child.log})")
+            self._report(f"{child.name} {ending}; starting it again{child.place}")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             try:

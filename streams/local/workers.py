@@ -6,20 +6,16 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from streams.local.children import Child, ChildFailedError
+from streams.local.child_groups import keep_all, stop_all
+from streams.local.children import Child
 from streams.settings import ENVIRONMENT_PREFIX, Settings, variables
 
 GRACE_S = 6.0
 """Longest wait for a worker to end: what is folded by then is durable."""
-
-PAUSE_S = 1.0
-"""Time before a worker that has ended is started again."""
-
-_WRONG_SETTINGS = "exited with code 2"
 
 
 @contextmanager
@@ -49,32 +45,12 @@ def running_workers(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="workers")
     thread.start()
-    keeping = asyncio.run_coroutine_threadsafe(_keep_all(children, report), loop)
+    keeping = asyncio.run_coroutine_threadsafe(keep_all(children, report), loop)
     try:
         yield keeping
     finally:
         keeping.cancel()
-        asyncio.run_coroutine_threadsafe(_stop_all(children), loop).result()
+        asyncio.run_coroutine_threadsafe(stop_all(children), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-async def _keep_all(children: Sequence[Child], report: Callable[[str], None]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for child in children:
-            tasks.create_task(_keep(child, report))
-
-
-async def _keep(child: Child, report: Callable[[str], None]) -> None:
-    while True:
-        await child.start()
-        ending = await child.ended()
-        if ending == _WRONG_SETTINGS:
-            raise ChildFailedError(child.name, ending, child.tail())
-        report(f"{child.name} {ending}; starting it again (log: {child.log})")
-        await asyncio.sleep(PAUSE_S)
-
-
-async def _stop_all(children: Sequence[Child]) -> None:
-    await asyncio.gather(*(child.stop() for child in children))

@@ -161,6 +161,7 @@ async def test_an_api_whose_loop_hangs_or_whose_task_never_heals_ends_with_70(
             await asyncio.sleep(0.1)
 
     assert await process.ended() == "exited with code 70"
+    assert process.log is not None
     log = process.log.read_text()
     assert all(each in log for each in said)
     assert how == "hangs" or "task:delivery" in named

@@ -328,7 +328,7 @@ async def _api(api: str, api_key: str | None) -> ApiFacts:
         sample.name: sample.value
         for family in text_string_to_metric_families("" if is_refused else answer.text)
         for sample in family.samples
-        if not sample.labels
+        if sample.labels.keys() <= {"process"}  # of one of several processes: that which answered
     }
     date = answer.headers.get("date")
     skew_ms = None

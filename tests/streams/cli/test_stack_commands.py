@@ -99,3 +99,15 @@ def test_a_plan_takes_from_the_environment_what_no_option_says(monkeypatch, tmp_
 
 def test_port_0_becomes_a_free_port():
     assert planned(port=0).port > 0
+
+
+def test_a_plan_takes_the_number_of_api_processes_from_option_or_environment(monkeypatch):
+    monkeypatch.setenv("EXPERIMENT_API_PROCESSES", "3")
+
+    assert planned().api_processes == 3
+    assert planned(api_processes=2).api_processes == 2
+
+
+@pytest.mark.parametrize("count", ["0", "65", "two"])
+def test_a_number_of_api_processes_out_of_range_is_refused(count):
+    assert CliRunner().invoke(app, ["api", "--processes", count]).exit_code == 2
