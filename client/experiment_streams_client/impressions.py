@@ -18,6 +18,7 @@ from streams.model.experiment_keys import named_experiment
 from streams.model.quantities import to_propensity
 from streams.model.receipts import Keyring, Receipt
 from streams.model.variant_weights import pack_propensities
+from streams.model.vectors import INTERCEPT, Vector, pack
 from streams.policies.bucketing import draws
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
@@ -73,7 +74,7 @@ class ImpressionPublisher(Publisher):
         self._n_waiting = [0] * self._n_partitions
         self._turn = 0
 
-    def publish(
+    def publish(  # noqa: PLR0913  # each a field of the impression
         self,
         experiment_id: str,
         variant_index: int,
@@ -84,6 +85,7 @@ class ImpressionPublisher(Publisher):
         attribution_window_s: int = 0,
         allocation_version: int = 0,
         context: Mapping[str, Any] | None = None,
+        features: Vector = INTERCEPT,
     ) -> str:
         """Log an impression and return the assignment id that its observations must name.
 
@@ -98,6 +100,8 @@ class ImpressionPublisher(Publisher):
             attribution_window_s: Seconds during which observations count; 0 for no limit.
             allocation_version: Version of whatever decided, if it has versions.
             context: What is known of the request; JSON, logged with the impression.
+            features: What the contextual policy of the experiment may know of it, as the
+                `FeatureSpace` of its features encodes it.
 
         Raises:
             InputError: `experiment_id` is neither.
@@ -116,6 +120,7 @@ class ImpressionPublisher(Publisher):
             assigned_at_ms=now_ms() if assigned_at_ms is None else assigned_at_ms,
             unit=draws(experiment, unit_key).unit,
             attribution_window_s=attribution_window_s,
+            features=pack(features),
             weights=weights,
         )
         # A unit that comes again must meet itself in one partition; a fresh one fits anywhere.
@@ -166,6 +171,7 @@ class _Columns:
     assigned_at_ms: list[int] = field(default_factory=list)
     units: list[int] = field(default_factory=list)
     contexts: list[str] = field(default_factory=list)
+    features: list[bytes] = field(default_factory=list)
     weights: list[bytes] = field(default_factory=list)
 
     def add(self, receipt: Receipt, context: str) -> None:
@@ -175,6 +181,7 @@ class _Columns:
         self.assigned_at_ms.append(receipt.assigned_at_ms)
         self.units.append(receipt.unit)
         self.contexts.append(context)
+        self.features.append(receipt.features)
         self.weights.append(receipt.weights)
 
     def group(self, experiment: int, *, repeatable: bool) -> ImpressionGroup:
@@ -187,7 +194,7 @@ class _Columns:
             self.assigned_at_ms,
             self.units,
             self.contexts if any(self.contexts) else (),
-            (),
+            self.features if any(self.features) else (),
             self.weights if any(self.weights) else (),
         )
 

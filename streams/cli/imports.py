@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from streams.cli.open_bandit.dataset import (
     LoggedEvent,
     LoggingPolicy,
     Sample,
+    declared_features,
     fetch_wheel,
     read_sample,
 )
@@ -27,6 +29,9 @@ from streams.cli.progress import bars
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
 from streams.model.errors import DependencyError
 from streams.model.receipts import Keyring
+from streams.policies.contextual.encoding import FeatureSpace
+from streams.policies.contextual.features import Feature
+from streams.policies.contextual.lin_ts import LinTS
 from streams.settings import Settings
 
 CLICK = "click"
@@ -56,6 +61,14 @@ def open_bandit(
     limit: Annotated[
         int, typer.Option(min=1, max=EVENTS, help="First events of the log.")
     ] = EVENTS,
+    features: Annotated[
+        bool,
+        typer.Option(
+            "--features",
+            help="With position and user features of every impression, so that contextual "
+            "policies can be evaluated.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
@@ -70,10 +83,11 @@ def open_bandit(
     settings = terminal.settings_of(api)
     with terminal.connected(api, api_key) as client:
         sample = read_sample(fetch_wheel(), policy, campaign, limit)
-        experiment = client.create_experiment(*definition(sample))
+        declared = declared_features(sample) if features else ()
+        experiment = client.create_experiment(*definition(sample, declared))
         client.start_experiment(experiment.id)
         with bars(MofNCompleteColumn(), TimeElapsedColumn(), transient=False) as progress:
-            publish(sample, experiment.id, settings, progress)
+            publish(sample, experiment.id, settings, progress, declared)
         totals = Totals(experiment.id, len(sample.events), sum(e.is_clicked for e in sample.events))
         wait_until_counted(client, totals)
         if as_json:
@@ -103,9 +117,17 @@ class Totals:
         }
 
 
-def definition(sample: Sample) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return configuration and variants of the experiment that the log is of."""
-    config = {
+def definition(
+    sample: Sample, features: Sequence[Feature] = ()
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return configuration and variants of the experiment that the log is of.
+
+    Args:
+        sample: The log.
+        features: Features with which its impressions are published; the experiment is contextual
+            if there are any.
+    """
+    config: dict[str, Any] = {
         "name": f"Open Bandit {sample.policy}/{sample.campaign}",
         "description": "ZOZOTOWN, 24 to 30 November 2019; Open Bandit Dataset, CC BY 4.0.",
         "type": _TYPE_OF_POLICY[sample.policy],
@@ -113,6 +135,9 @@ def definition(sample: Sample) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "unit": "impression",
         "attributionWindow": ATTRIBUTION_WINDOW_S,
     }
+    if features:
+        declared = [feature.model_dump(by_alias=True, exclude_none=True) for feature in features]
+        config |= {"type": LinTS.type, "parameters": {"features": declared}}
     variants = [
         {"name": f"item {item}", "isControl": item == 0, "config": {"itemId": item}}
         for item in range(sample.n_items)
@@ -120,8 +145,21 @@ def definition(sample: Sample) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return config, variants
 
 
-def publish(sample: Sample, experiment_id: str, settings: Settings, progress: Progress) -> None:
+def publish(
+    sample: Sample,
+    experiment_id: str,
+    settings: Settings,
+    progress: Progress,
+    features: Sequence[Feature] = (),
+) -> None:
     """Publish every event of `sample`: the impressions first, then the clicks.
+
+    Args:
+        sample: The log.
+        experiment_id: The experiment of its `definition`.
+        settings: Kafka and receipt keys.
+        progress: Where it is shown.
+        features: Features of the experiment.
 
     Raises:
         DependencyError: Kafka does not take them.
@@ -130,6 +168,7 @@ def publish(sample: Sample, experiment_id: str, settings: Settings, progress: Pr
     keyring = Keyring.parse(settings.signing_keys)
     kafka = settings.confluent_config()
     clicks: list[tuple[str, LoggedEvent]] = []
+    space = FeatureSpace(features)
     topic = IMPRESSIONS.full_name(settings.topic_prefix)
     with ImpressionPublisher(kafka, keyring, topic=topic) as impressions:
         for event in progress.track(sample.events, description="impressions"):
@@ -140,6 +179,7 @@ def publish(sample: Sample, experiment_id: str, settings: Settings, progress: Pr
                 assigned_at_ms=event.shown_at_ms,
                 attribution_window_s=ATTRIBUTION_WINDOW_S,
                 context={"position": event.position, "userFeatures": event.user_features},
+                features=space.encode(event.features),
             )
             if event.is_clicked:
                 clicks.append((assignment_id, event))

@@ -13,14 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.cli.open_bandit.dataset import fetch_wheel
+from streams.cli.open_bandit.dataset import Campaign, LoggingPolicy, fetch_wheel, read_sample
 from streams.kafka.admin import create_topics
 from streams.model.ids import experiment_id
+from streams.replay.off_policy.report import evaluate_target
+from streams.replay.off_policy.rules import policy_of
+from streams.replay.off_policy.target import replayed
 from streams.settings import Settings
 from tests.integration.engine_ledger import Ledger, environment, workers_of
 from tests.integration.test_import_open_bandit import experiment
 from tests.integration.test_up import up
 from tests.patience import PATIENCE_S, until
+from tests.streams.replay.off_policy.open_bandit import contextual_experiment, log_of_sample
 
 EXPERIMENT, OTHER = 7, 8
 
@@ -103,7 +107,7 @@ def test_shares_over_the_open_bandit_log_earn_what_its_file_says(tmp_path):
     clicks = np.array([float(row["click"]) for row in rows])
     propensities = np.array([float(row["propensity_score"]) for row in rows])
     with up(tmp_path) as stack:
-        options = ("--policy", "bts", "--campaign", "men", "--limit", "3000")
+        options = ("--policy", "bts", "--campaign", "men", "--limit", "3000", "--features")
         imported = experiment(stack, "import", "open-bandit", *options)["experimentId"]
         n_items = len(experiment(stack, "stats", imported)["variants"])
         shares = np.arange(n_items, dtype=float) + 1.0
@@ -111,6 +115,9 @@ def test_shares_over_the_open_bandit_log_earn_what_its_file_says(tmp_path):
         written = ",".join(map(repr, shares.tolist()))
 
         found = experiment(stack, "evaluate", imported, "--weights", written)
+        by_features = experiment(
+            stack, "evaluate", imported, "--policy", "lin_ucb", "--every", "1000"
+        )
 
     # Propensities are logged in steps of 2**-32.
     weights = shares[items] / propensities
@@ -121,3 +128,11 @@ def test_shares_over_the_open_bandit_log_earn_what_its_file_says(tmp_path):
         (weights * clicks).sum() / weights.sum(), rel=1e-5
     )
     assert found["largestWeight"] == pytest.approx(weights.max(), rel=1e-5)
+
+    # obp gives the same for this log and policy (tests/streams/replay/off_policy).
+    sample = read_sample(fetch_wheel(), LoggingPolicy.BTS, Campaign.MEN, 3_000)
+    weigh = policy_of(contextual_experiment(sample, "lin_ucb"))
+    expected = evaluate_target(log_of_sample(sample), replayed(log_of_sample(sample), weigh, 1_000))
+    for name in ("ipw", "snipw", "dr", "dm"):
+        value = getattr(expected, name).value
+        assert by_features["estimates"][name]["value"] == pytest.approx(value, rel=1e-9)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from streams.cli.tables import share, table_of
 from streams.experiments.lifecycle import Experiment
+from streams.policies.contextual.base import ContextualPolicy
 from streams.replay.off_policy.intervals import Estimate
 from streams.replay.off_policy.report import SWITCH_THRESHOLD, Evaluation
 
@@ -127,6 +128,8 @@ def _named(asked: Asked) -> str:
     if not policy.adaptive:
         return policy.type
     chosen = policy.model_dump(exclude_none=True)
+    if isinstance(policy, ContextualPolicy):
+        chosen["features"] = " + ".join(feature.name for feature in policy.features)
     written = ", ".join(f"{name} {value}" for name, value in chosen.items())
     return f"{policy.type} ({written}), allocated anew every {asked.size:,} units,"
 

@@ -26,6 +26,8 @@ from platformdirs import user_cache_path
 
 from schemas.catalogue import APP
 from streams.model.errors import DependencyError, InputError
+from streams.model.vectors import MAX_DIMENSION
+from streams.policies.contextual.features import MAX_COEFFICIENTS, Feature, FeatureType
 
 REQUIREMENT = "obp==0.4.1"
 WHEEL = "obp-0.4.1-py3-none-any.whl"
@@ -33,6 +35,11 @@ SHA256 = "87dec9caf4283c25ab13036532e0a24566f1c7bdcad1653a8ded43b2f5ef8208"
 DOWNLOAD_TIMEOUT_S = 300
 EVENTS = 10_000
 """Events of each file."""
+
+POSITIONS = ("1", "2", "3")
+USER_FEATURES = 4
+MOST_BUCKETS = 12
+"""Entries of a feature of the user at most: more would be empty."""
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -73,6 +80,12 @@ class LoggedEvent:
     is_clicked: bool
     propensity: float
     user_features: tuple[str, str, str, str]
+
+    @property
+    def features(self) -> dict[str, str]:
+        """What a policy may know when it chooses, by the names of `declared_features`."""
+        named = {f"user_{place}": value for place, value in enumerate(self.user_features)}
+        return {"position": str(self.position), **named}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +138,22 @@ def read_sample(
                 break
             events.append(_event(index, row))
     return Sample(policy, campaign, n_items, tuple(events))
+
+
+def declared_features(sample: Sample) -> tuple[Feature, ...]:
+    """Return the position and the four features of the user, as an experiment declares them.
+
+    The more items, the fewer entries a model of each may have. The features of the user are hashes
+    of unknown values: 3 to 9 different ones each, which share the entries that are left.
+    """
+    position = Feature(name="position", type=FeatureType.CATEGORY, values=POSITIONS)
+    entries = min(MAX_COEFFICIENTS // sample.n_items, MAX_DIMENSION) - 1 - position.width
+    buckets = min(entries // USER_FEATURES, MOST_BUCKETS)
+    users = (
+        Feature(name=f"user_{place}", type=FeatureType.HASHED, buckets=buckets)
+        for place in range(USER_FEATURES)
+    )
+    return (position, *users)
 
 
 def _download(directory: Path) -> None:
