@@ -53,12 +53,14 @@ class Policy(InputModel):
 
     Attributes:
         min_allocation: Smallest share a variant may get, in [0, 1 / number of variants]; None
-            stands for min(0.01, 0.1 / number of variants) under an adaptive policy, and for 0 under
-            a fixed one. It keeps every propensity above zero, which every unbiased estimate from
+            stands for 0 under a fixed policy, and under an adaptive one for
+            min(0.01, 0.1 / number of variants), of which a contextual policy keeps a tenth in the
+            end. It keeps every propensity above zero, which every unbiased estimate from
             the log needs. An experiment with automatic promotion has a higher one.
         initial_allocation: Smallest share a variant gets while the experiment is young, at least
-            `min_allocation`, towards which it falls with the square root of the units; None stands
-            for `min_allocation` from the beginning. See `streams.policies.weights.floor`.
+            `min_allocation`, towards which it falls with the square root of the units. None stands
+            for `min_allocation` from the beginning; under a contextual policy that states neither,
+            for min(0.01, 0.1 / number of variants). See `streams.policies.weights.floor`.
     """
 
     type: ClassVar[str]
@@ -68,6 +70,11 @@ class Policy(InputModel):
     """Whether shares follow from how the arms compare, so that units of different times must be
     made comparable. A policy that counts units, to explore those that have few, sees them as they
     are."""
+    hold_units: ClassVar[int] = 100
+    """Units per arm during which a floor that falls stays at its beginning: as many as tell a click
+    rate of a few per cent from none."""
+    final_part: ClassVar[float] = 1.0
+    """Part of the default floor that is left in the end, in (0, 1]; 1 for a constant floor."""
 
     min_allocation: float | None = Field(default=None, ge=0.0, le=0.5)
     initial_allocation: float | None = Field(default=None, ge=0.0, le=0.5)

@@ -19,10 +19,6 @@ starves a variant is slow to learn that it is worse, and where variants have to 
 tell 10 % from 5 % after 63,000 units, and a tenth of it after 630,000.
 """
 
-FLOOR_HOLD_UNITS = 100
-"""Units per arm during which a floor that falls stays at its beginning: as many as tell a click
-rate of a few per cent from none."""
-
 _EQUAL_SHARE_FRACTION = 0.1
 _SHARE_ONE = 1 << 32  # shares are rounded to this, so that ties stay ties in spite of last bits
 _SUM_TOLERANCE = 1e-6
@@ -63,12 +59,14 @@ def smallest_weight(policy: Policy, n_arms: int) -> int:
 def floor(policy: Policy, n_arms: int, units: float) -> float:
     """Return the smallest share of an arm after `units` units, in [0, 1 / n_arms].
 
-    It is the final floor, unless the policy has an `initial_allocation` f: then it is f for
-    `FLOOR_HOLD_UNITS` units per arm, h together, and after that the larger of f sqrt(h / units) and
-    the final floor. Exploring evenly costs regret in proportion to the floor: f T units per arm up
-    to T under a constant one, and 2 f sqrt(h T) under this one. It suits those who run for long and
-    want to earn; a winner is named no sooner than under the final floor. A propensity that falls no
-    faster than 1 / t leaves the estimates that divide by it consistent and asymptotically Normal.
+    It is the final floor, unless the policy begins with a higher one f: then it is f for the
+    policy's `hold_units` units per arm, h together, and after that the larger of
+    f sqrt(h / units) and the final floor. A contextual policy begins with the default floor and ends with a tenth of it,
+    unless it states another. Exploring evenly costs regret in proportion to the floor: f T units
+    per arm up to T under a constant one, and 2 f sqrt(h T) under this one. It suits those who run
+    for long and want to earn; a winner is named no sooner than under the final floor. A propensity
+    that falls no faster than 1 / t leaves the estimates that divide by it consistent and
+    asymptotically Normal.
 
     Source: Hadad, Hirshberg, Zhan, Wager and Athey (2021), "Confidence intervals for policy
         evaluation in adaptive experiments", theorem 3 (propensities of at least C t^-a, a < 1).
@@ -82,16 +80,26 @@ def floor(policy: Policy, n_arms: int, units: float) -> float:
     final = final_floor(policy, n_arms)
     first = policy.initial_allocation
     if first is None:
-        return final
-    hold = FLOOR_HOLD_UNITS * n_arms
+        first = final if policy.min_allocation is not None else _default_floor(policy, n_arms)
+    hold = policy.hold_units * n_arms
     falling = first * math.sqrt(hold / max(hold, units))
     return min(max(falling, final), 1.0 / n_arms)
 
 
 def final_floor(policy: Policy, n_arms: int) -> float:
-    """Return the smallest share an arm ever gets, in [0, 1 / n_arms]."""
+    """Return the smallest share an arm ever gets, in [0, 1 / n_arms].
+
+    A default above the `initial_allocation` of a policy gives way to it.
+    """
     if policy.min_allocation is not None:
         return min(policy.min_allocation, 1.0 / n_arms)
+    final = policy.final_part * _default_floor(policy, n_arms)
+    first = policy.initial_allocation
+    return final if first is None else min(final, first)
+
+
+def _default_floor(policy: Policy, n_arms: int) -> float:
+    """Return the floor with which a policy begins that states none."""
     return min(DEFAULT_FLOOR, _EQUAL_SHARE_FRACTION / n_arms) if policy.adaptive else 0.0
 
 

@@ -83,7 +83,7 @@ class LoggedEvent:
 
     @property
     def features(self) -> dict[str, str]:
-        """What a policy may know when it chooses, by the names of `declared_features`."""
+        """Features that a policy may know when it chooses, by the names of `declared_features`."""
         named = {f"user_{place}": value for place, value in enumerate(self.user_features)}
         return {"position": str(self.position), **named}
 

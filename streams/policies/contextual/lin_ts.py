@@ -1,29 +1,88 @@
-"""Linear Thompson sampling: in each context, traffic in proportion to P(best) in it."""
+"""Linear Thompson sampling: in each context, traffic by a draw that all variants have in common."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from streams.policies.contextual.base import ContextualPolicy
 from streams.stats.arrays import FloatArray
-from streams.stats.bayes.gaussian_best import gaussian_best
+
+LARGEST_DRAW = 2.0
+"""Deviations above the mean at which the draws end: about the upper end of a 95 % interval."""
 
 
 class LinTS(ContextualPolicy):
-    """Share = probability to earn the most in this context, computed and not sampled.
+    """Share = probability to be the largest of the means plus one random number of deviations.
 
     What a variant earns in a context x is theta^T x, and so Normal with mean theta^T x and
-    deviation alpha noise sqrt(x^T A^-1 x). Drawing theta and comparing, as the paper does, plays
-    each variant with just the probability that is the share here.
+    deviation alpha noise sqrt(x^T A^-1 x). A variant is played for the part of the draws z for
+    which its mean + z deviation is the largest: computed, not sampled. z is half a standard Normal,
+    in [0, `LARGEST_DRAW`], and the same for all variants.
+
+    The paper has one theta for all arms, so one draw decides for all of them. With a model for each
+    arm and draws of their own, the luckiest of many wins: the chance that some lesser arm exceeds
+    the best one grows with the number of arms. Draws below the mean hold back what is little known,
+    and the few far above it are for arms that are all but excluded. The group
+    `contextual-draws` of the calibration has what each of these costs. Like LinUCB with a constant
+    alpha, the policy alone may abandon an arm for good; its floor, above 0 by default, returns to
+    it.
 
     Source: Agrawal and Goyal (2013), "Thompson sampling for contextual bandits with linear
-        payoffs", algorithm 1, with a model for each arm.
+        payoffs", algorithm 1; Vaswani, Mehrabian, Durand and Kveton (2020), "Old dog learns new
+        tricks: randomized UCB for bandit problems", section 3 (one draw for all arms, of a Gaussian
+        truncated to an interval from 0); May, Korda, Lee and Leslie (2012), "Optimistic Bayesian
+        sampling in contextual-bandit problems".
     """
 
     type: ClassVar[str] = "lin_ts"
 
     def shares_in_context(self, means: FloatArray, deviations: FloatArray) -> Sequence[float]:
-        """Return P(best) of each arm."""
-        shares: list[float] = gaussian_best(means, self.alpha * deviations).tolist()
-        return shares
+        """Return the probability of each arm to be the largest."""
+        spread: list[float] = np.nan_to_num(self.alpha * deviations).tolist()
+        return common_draw_shares(np.nan_to_num(means).tolist(), spread)
+
+
+def common_draw_shares(means: Sequence[float], deviations: Sequence[float]) -> tuple[float, ...]:
+    """Return for which part of the draws z each mean + z deviation is the largest.
+
+    The lines mean + z deviation have an upper envelope, along which deviations rise: it is followed
+    from z = 0 on, from crossing to crossing. Equal lines share equally.
+
+    Args:
+        means: Shape (n,), finite.
+        deviations: Shape (n,), finite, >= 0.
+
+    Returns:
+        Probabilities; shape (n,), sum to 1.
+
+    Examples:
+        >>> shares = common_draw_shares([0.3, 0.2, 0.1], [0.1, 0.2, 0.1])
+        >>> [round(share, 4) for share in shares]  # the first two cross at z = 1
+        [0.7152, 0.2848, 0.0]
+    """
+    lines = list(zip(means, deviations, strict=True))
+    shares = [0.0] * len(lines)
+    leading, begin = max(lines), 0.0
+    while begin < 1.0:
+        mean, deviation = leading
+        # Where a steeper line crosses; the steepest, of those that cross there.
+        end, _, following = min(
+            (((mean - other) / (slope - deviation), -slope, (other, slope))
+             for other, slope in lines if slope > deviation),
+            default=(LARGEST_DRAW, 0.0, leading),
+        )  # fmt: skip
+        until = max(begin, _drawn_below(min(end, LARGEST_DRAW)))  # rounding puts none before 0
+        same = [place for place, line in enumerate(lines) if line == leading]
+        for place in same:
+            shares[place] += (until - begin) / len(same)
+        leading, begin = following, until
+    return tuple(shares)
+
+
+def _drawn_below(z: float) -> float:
+    """Return the probability of a draw below z; 1 at `LARGEST_DRAW`."""
+    return math.erf(z * math.sqrt(0.5)) / math.erf(LARGEST_DRAW * math.sqrt(0.5))

