@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from benchmarks.calibration.changing import changing
 from benchmarks.calibration.combinations import combinations
+from benchmarks.calibration.contextual import draws, floors, peers
 from benchmarks.calibration.costs import cost
 from benchmarks.calibration.delays import delays
 from benchmarks.calibration.errors import errors, peeking
@@ -13,6 +14,7 @@ from benchmarks.calibration.futility import futility
 from benchmarks.calibration.late import late
 from benchmarks.calibration.losses import losses, slope
 from benchmarks.calibration.off_policy import off_policy
+from benchmarks.calibration.promotions import equivalence, guarded, rollbacks, weeks
 from benchmarks.calibration.ratios import mismatch
 from benchmarks.calibration.row import Group, Row
 from benchmarks.calibration.tails import tails
@@ -29,9 +31,16 @@ GROUPS = (
     power(),
     promotion(),
     promoted(),
+    guarded(),
+    weeks(),
+    equivalence(),
+    rollbacks(),
     agreement(),
     losses(),
     slope(),
+    peers(),
+    draws(),
+    floors(),
     changing(),
     delays(),
     mismatch(),
