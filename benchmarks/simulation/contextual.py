@@ -206,8 +206,8 @@ THEIRS = {
     for name, kind in (("LinTS", LearningPolicy.LinTS), ("LinUCB", LearningPolicy.LinUCB))
     for alpha in (0.1, 0.25, 0.5)
 }
-"""Settings that MABWiser is tried with: its deviations are those of rewards with noise 1, so click rates of
-5 to 30 % ask for a fifth to a half of it; 1 loses more than 0.5 everywhere."""
+"""Settings that MABWiser is tried with: its deviations are those of rewards with noise 1, so click
+rates of 5 to 30 % ask for a fifth to a half of it; 1 loses more than 0.5 everywhere."""
 
 
 def lost(

@@ -61,12 +61,12 @@ def floor(policy: Policy, n_arms: int, units: float) -> float:
 
     It is the final floor, unless the policy begins with a higher one f: then it is f for the
     policy's `hold_units` units per arm, h together, and after that the larger of
-    f sqrt(h / units) and the final floor. A contextual policy begins with the default floor and ends with a tenth of it,
-    unless it states another. Exploring evenly costs regret in proportion to the floor: f T units
-    per arm up to T under a constant one, and 2 f sqrt(h T) under this one. It suits those who run
-    for long and want to earn; a winner is named no sooner than under the final floor. A propensity
-    that falls no faster than 1 / t leaves the estimates that divide by it consistent and
-    asymptotically Normal.
+    f sqrt(h / units) and the final floor. A contextual policy begins with the default floor and
+    ends with a tenth of it, unless it states another. Exploring evenly costs regret in proportion
+    to the floor: f T units per arm up to T under a constant one, and 2 f sqrt(h T) under this one.
+    It suits those who run for long and want to earn; a winner is named no sooner than under the
+    final floor. A propensity that falls no faster than 1 / t leaves the estimates that divide by it
+    consistent and asymptotically Normal.
 
     Source: Hadad, Hirshberg, Zhan, Wager and Athey (2021), "Confidence intervals for policy
         evaluation in adaptive experiments", theorem 3 (propensities of at least C t^-a, a < 1).
