@@ -16,6 +16,7 @@ from benchmarks.calibration.losses import losses, slope
 from benchmarks.calibration.off_policy import off_policy
 from benchmarks.calibration.promotions import equivalence, guarded, rollbacks, weeks
 from benchmarks.calibration.ratios import mismatch
+from benchmarks.calibration.reports import reports
 from benchmarks.calibration.row import Group, Row
 from benchmarks.calibration.tails import tails
 from benchmarks.calibration.through import agreement, promoted
@@ -43,6 +44,7 @@ GROUPS = (
     floors(),
     changing(),
     delays(),
+    reports(),
     mismatch(),
     off_policy(),
     cost(),

@@ -57,9 +57,7 @@ def simulate_contexts(
     """
     policy = experiment.definition.policy
     assert isinstance(policy, ContextualPolicy)  # noqa: S101 - of the caller
-    vectors = [
-        FeatureSpace(policy.features).encode(**{contexts.feature: v}) for v in contexts.values
-    ]
+    vectors = [FeatureSpace(policy.features).encode({contexts.feature: v}) for v in contexts.values]
     cells = Cells(contexts.rates.shape[1])
     snapshot = evaluate(experiment, Tally(), ())
     for look, shares in enumerate(contexts.shares, 1):

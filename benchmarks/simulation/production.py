@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.simulation.traffic import Arrivals
 from streams.analysis.promotion import obstacles
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_PER_WEIGHT
 from streams.model.variant_weights import pack_weights
@@ -108,6 +109,18 @@ def simulate_clicks(
         tuple(snapshot.winner for snapshot in snapshots),
         promoted_at,
     )
+
+
+def simulate_snapshots(
+    experiment: Experiment,
+    rates: Sequence[float],
+    looks: int,
+    units_per_look: int,
+    generator: np.random.Generator,
+) -> Iterator[Snapshot]:
+    """Yield the evaluations of one run of `simulate_clicks`; a consumer that stops ends it."""
+    intervals = simulate(experiment, _Clicks(rates), repeat(units_per_look, looks), generator)
+    return (interval.snapshot for interval in intervals)
 
 
 def together(runs: Sequence[SimulatedRun]) -> Iterator[Arrivals]:

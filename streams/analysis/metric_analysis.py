@@ -22,7 +22,9 @@ from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import (
     TUNED_ERROR,
     UNPLANNED,
+    Intervals,
     Readings,
+    intervals,
     pairwise_error,
 )
 from streams.stats.sequential.multiplicity import holm_by_column
@@ -50,6 +52,8 @@ class MetricAnalysis:
         lift: Lifts over the control; None of a metric that is observed and not declared.
         p_values: Always-valid p-values of "as the control", of all variants but the control, which
             hold together for all metrics of the role; None likewise.
+        sequence: Ends of the confidence sequences of "variant - control", of the same variants;
+            None of all but the primary metric.
     """
 
     name: str
@@ -63,6 +67,7 @@ class MetricAnalysis:
     contrasts: MetricContrasts
     lift: Lift | None
     p_values: tuple[float, ...] | None
+    sequence: Intervals | None
 
     @property
     def oriented(self) -> Posteriors:
@@ -113,6 +118,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     reported = {name: metric.reported(contrasts[name]) for name, metric in group.metrics.items()}
     posteriors = {name: metric.posteriors(reported[name]) for name, metric in group.metrics.items()}
     p_values: dict[str, list[float]] = {}
+    sequences: dict[str, Intervals] = {}
     for role in _COMPARED:
         family = [name for name, metric in group.metrics.items() if metric.role is role]
         sharpness: tuple[float, Readings] = TUNED_ERROR, UNPLANNED
@@ -120,6 +126,9 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
             # The boundaries that decide, so that a declared winner has a p-value to match.
             error = 1.0 - config.significance_threshold
             sharpness = pairwise_error(error, len(group.variants)), primary_readings(config)
+            for name in family:
+                compared = contrasts[name].contrast(group.others, [group.control])
+                sequences[name] = intervals(compared, *sharpness)
         columns = [
             contrasts[name].p_values(group.control, group.others, *sharpness) for name in family
         ]
@@ -147,6 +156,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
             contrasts=contrasts[name],
             lift=lift_of.get(name),
             p_values=tuple(p_values[name]) if name in p_values else None,
+            sequence=sequences.get(name),
         )
         for name, metric in group.metrics.items()
     }

@@ -207,7 +207,9 @@ class SingleInput(MetricInput):
             return self.periods.samples
         weighting = traffic.weighting_of(self.tallies)
         found = partial(self._comparisons, traffic, self.tallies, self.assigned, weighting)
-        return policy_samples(traffic, weighting, found, self.assigned, self._family)
+        # A policy takes values for 0 and 1 as long as all are, whatever kind is declared.
+        family = _BINARY if all(map(_BINARY.allows, self.tallies)) else self._family
+        return policy_samples(traffic, weighting, found, self.assigned, family)
 
     def _comparisons(
         self,

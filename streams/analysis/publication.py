@@ -23,6 +23,7 @@ from streams.experiments.statistics import (
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.credible import equal_tailed
 from streams.stats.bayes.lift import Lift
+from streams.stats.sequential.comparison import Intervals
 
 
 def snapshot_of(
@@ -142,10 +143,23 @@ def _against_control(metric: MetricAnalysis, control: int) -> list[AgainstContro
         return None
     columns = [_numbers(getattr(metric.lift, name)) for name in Lift.__slots__]
     columns.append([*metric.p_values[:control], None, *metric.p_values[control:]])
+    if metric.sequence is not None:
+        columns += _sequence(metric.sequence, metric, metric.lift, control)
     return [
         None if index == control else AgainstControl(*each)
         for index, each in enumerate(zip(*columns, strict=True))
     ]
+
+
+def _sequence(
+    found: Intervals, metric: MetricAnalysis, lift: Lift, control: int
+) -> list[list[Any]]:
+    """Return the ends of the sequences of the differences, and the same over the control's mean."""
+    ends = np.insert([found.lower, found.upper], control, np.nan, axis=1)
+    mean = float(metric.posteriors.means[control])
+    is_known = np.isfinite(lift.relative) & (mean != 0.0)
+    relative = np.divide(ends, mean, out=np.full_like(ends, np.nan), where=is_known)
+    return [_numbers(column) for column in (*ends, *relative)]
 
 
 def _numbers(column: FloatArray) -> list[Any]:

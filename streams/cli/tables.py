@@ -18,7 +18,8 @@ BAR_WIDTH = 8
 
 INTERVALS = "Intervals are 95 % credible intervals of the mean per assigned unit."
 LIFTS = (
-    "Lifts are against the control, with 95 % credible intervals; p holds however often one looks."
+    "Lifts are against the control, with 95 % credible intervals; those of a primary metric with a "
+    "winner have the ends of the confidence sequence. It and p hold however often one looks."
 )
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _MAY_WRAP = frozenset({"key", "name", "variant", "experiment", "created"})
@@ -118,19 +119,28 @@ def lifts_table(stats: Stats, names: Iterable[str]) -> Table:
                     role,
                     _name(variant),
                     f"{against.probability_better:.1%}",
-                    lift(against),
+                    lift(against, is_chosen=stats.winner is not None),
                     f"{against.expected_loss:.3g}",
                     f"{against.p_value:.2g}",
                 )
     return table
 
 
-def lift(against: AgainstControl) -> str:
+def lift(against: AgainstControl, *, is_chosen: bool = False) -> str:
     """Return a lift with its interval, as in `+12.3% [+1.0%, +24.1%]`.
 
     While the control's mean may be 0 or less it is the difference, and without per cent.
+
+    Args:
+        against: The comparison.
+        is_chosen: Whether there is a winner: what was chosen for its lift has the ends of the
+            sequence, where there are any.
     """
     relative, lower, upper = against.relative, against.relative_lower, against.relative_upper
+    if is_chosen and against.relative_sequence_lower is not None:
+        lower = against.relative_sequence_lower
+    if is_chosen and against.relative_sequence_upper is not None:
+        upper = against.relative_sequence_upper
     if relative is None or lower is None or upper is None:
         ends = f"[{against.difference_lower:+.3g}, {against.difference_upper:+.3g}]"
         return f"{against.difference:+.3g} {ends}"

@@ -133,7 +133,9 @@ class MetricModel(Published):
 class AgainstControl(Published):
     """One metric of one variant against the control.
 
-    All but the last are posterior statements, for one look.
+    All but p-value and sequence are posterior statements, for one look. A look that is chosen by
+    what it shows, as that at which a winner is declared, shows too large a lift: there, the ends of
+    the sequence hold.
 
     Attributes:
         probability_better: Probability that the variant's mean is better than the control's.
@@ -145,6 +147,10 @@ class AgainstControl(Published):
             while the control's mean may be 0 or less.
         p_value: Always-valid p-value of "there is no difference", in [0, 1]; those of one role hold
             for all its metrics and variants together (Holm).
+        sequence_lower, sequence_upper: Ends of the confidence sequence of the difference, of the
+            boundary that decides: they hold at every look at once, for all variants together. None
+            without an end, and of all but the primary metric.
+        relative_sequence_lower, relative_sequence_upper: The same over the control's mean.
     """
 
     probability_better: float
@@ -156,6 +162,10 @@ class AgainstControl(Published):
     relative_lower: float | None
     relative_upper: float | None
     p_value: float
+    sequence_lower: float | None = None
+    sequence_upper: float | None = None
+    relative_sequence_lower: float | None = None
+    relative_sequence_upper: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

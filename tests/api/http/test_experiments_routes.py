@@ -121,6 +121,10 @@ async def test_statistics_have_the_documented_shape(api: Api) -> None:
                     "relativeLower": -0.2,
                     "relativeUpper": None,
                     "pValue": 0.04,
+                    "sequenceLower": None,
+                    "sequenceUpper": None,
+                    "relativeSequenceLower": None,
+                    "relativeSequenceUpper": None,
                 },
             }
         },

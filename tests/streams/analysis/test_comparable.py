@@ -105,6 +105,19 @@ def test_units_of_weights_that_never_moved_count_alike(n, clicks, others, other_
         assert [each.total for each in found] == [2 * clicks, 2 * other_clicks]
 
 
+def test_a_policy_sees_0_and_1_as_such_whatever_kind_is_declared():
+    """By differences, A would convert at 0.2 % less than nothing at the times of B."""
+    rows = [(0.75, (75, 0), (25, 0)), (0.25, (25, 0), (175, 1))]
+    config = experiment(metrics={"click": {"kind": "continuous"}}).definition.config
+    found = tally(rows)
+    variants = [found.variants[index] for index in range(2)]
+    traffic = Traffic.of(config.parameters, (0.5, 0.5), variants)
+
+    samples = SingleInput.read(config, "click", variants, None).for_policy(traffic)
+
+    assert all(0.0 <= each.total <= each.units for each in samples)
+
+
 def test_a_variant_without_a_unit_leaves_the_other_as_it_is():
     a, b = reported([(0.75, (750, 30), (0, 0)), (0.25, (250, 20), (0, 0))])
 

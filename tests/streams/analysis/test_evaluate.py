@@ -289,6 +289,20 @@ def test_lift_over_the_control_worked_by_hand():
     assert other.difference_lower < 0.0 < other.difference < other.difference_upper
 
 
+def test_lift_of_a_winner_has_the_ends_that_have_named_it():
+    """The control at 202 / 1,002: what names the winner is the difference, here over that."""
+    data = tally(variant(1_000, click=[1] * 201), variant(1_000, click=[1] * 340))
+    snapshot = evaluated(experiment("bayesian_ab", minSampleSize=1), data)
+
+    against = snapshot.variants[1].metrics["click"].against_control
+    (lead,) = snapshot.evidence.comparisons
+    assert snapshot.winner == 1
+    assert (against.sequence_lower, against.sequence_upper) == (lead.lower, lead.upper)
+    assert against.relative_sequence_lower == pytest.approx(lead.lower / (202 / 1_002))
+    assert 0.0 <= against.relative_sequence_lower < against.relative_lower
+    assert against.relative_upper < against.relative_sequence_upper
+
+
 def test_metrics_nobody_has_named_are_described_and_not_compared():
     snapshot = evaluated(experiment(), tally(variant(10, view=[1, 1]), variant(10, view=[1])))
 

@@ -99,6 +99,10 @@ def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[st
         "relativeLower": -0.2,
         "relativeUpper": 0.4,
         "pValue": 0.25,
+        "sequenceLower": -0.03,
+        "sequenceUpper": 0.05,
+        "relativeSequenceLower": -0.3,
+        "relativeSequenceUpper": 0.5,
     }
     metric["againstControl"] = against if index else None
     return {
