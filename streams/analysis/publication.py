@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from streams.analysis.decision import Verdict
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
@@ -165,6 +163,6 @@ def _sequence(
 def _numbers(column: FloatArray) -> list[Any]:
     """Return numbers, and None for what is not finite."""
     numbers: list[Any] = column.tolist()
-    if np.isfinite(column).all():
+    if all(map(math.isfinite, numbers)):  # of a few, sooner than an array of booleans
         return numbers
     return [number if math.isfinite(number) else None for number in numbers]

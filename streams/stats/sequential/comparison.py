@@ -200,9 +200,9 @@ def _two_sided(compared: Contrast, error: FloatArray, readings: Readings) -> Flo
 
 def _one_side(compared: Contrast, alpha: float | FloatArray) -> FloatArray:
     errors = np.asarray(alpha, dtype=np.float64)
-    if not np.all((errors > 0.0) & (errors < 1.0)):
+    if not ((errors > 0.0) & (errors < 1.0)).all():
         raise InvalidParameterError("alpha", errors.tolist(), "in (0, 1)")
-    return np.broadcast_to(errors / 2.0, compared.total.shape)
+    return errors / 2.0 + np.zeros(compared.total.shape)
 
 
 def _first(readings: Readings) -> Readings:

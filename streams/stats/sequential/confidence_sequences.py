@@ -215,5 +215,5 @@ def _rho(alpha: float | FloatArray, planned_events: float | FloatArray) -> float
 
 
 def _check_bounds(bounds: FloatArray) -> None:
-    if not np.all((bounds > 0.0) & np.isfinite(bounds)):
+    if not ((bounds > 0.0) & np.isfinite(bounds)).all():
         raise InvalidParameterError("bounds", bounds.tolist(), "finite and > 0")

@@ -188,46 +188,43 @@ def inverse_contrast(a: WeightedSums, b: WeightedSums, units: FloatArray) -> Con
 def _contrast(
     a: WeightedSums, b: WeightedSums, scale: FloatArray, weight_of_even: float
 ) -> Contrast:
-    weights = a.weight + b.weight
-    some = weights > 0.0
-    mean = np.divide(a.total + b.total, weights, out=np.zeros_like(weights), where=some)
-    harmonic = np.divide(2.0 * a.weight * b.weight, weights, out=np.zeros_like(weights), where=some)
+    # Of a few numbers each operation costs the same, so each sum is taken once.
+    weights, weights_squared = a.weight + b.weight, a.weight_squared + b.weight_squared
+    zeros = np.zeros(weights.shape)
+    some = np.where(weights > 0.0, weights, np.inf)  # nothing over them is 0
+    mean = (a.total + b.total) / some
+    harmonic = 2.0 * a.weight * b.weight / some
     comparable = harmonic > 0.0
+    divisor = np.where(comparable, harmonic, np.inf)
+    total_squared = a.total_squared + b.total_squared
     centred_total = a.total - b.total - mean * (a.weight - b.weight)
     centred_squares = (
-        (a.total_squared + b.total_squared)
-        - 2.0 * mean * (a.cross + b.cross)
-        + mean * mean * (a.weight_squared + b.weight_squared)
+        total_squared - 2.0 * mean * (a.cross + b.cross) + mean * mean * weights_squared
     )
-    expected_squares = np.maximum(a.variance, b.variance) * (a.weight_squared + b.weight_squared)
+    expected_squares = np.maximum(a.variance, b.variance) * weights_squared
     centred_squares = np.maximum(centred_squares, expected_squares)
     has_lower = has_upper = np.ones(weights.shape, np.bool_)
     tails = a.tails, b.tails
     is_bounded = np.isfinite(a.largest).all() and np.isfinite(b.largest).all()
     if tails[0] is not None and tails[1] is not None and not is_bounded:
-        has_lower = np.broadcast_to(is_lower_end_believed(tails[0], tails[1]), weights.shape)
-        has_upper = np.broadcast_to(is_lower_end_believed(tails[1], tails[0]), weights.shape)
+        has_lower = has_lower & is_lower_end_believed(tails[0], tails[1])
+        has_upper = has_upper & is_lower_end_believed(tails[1], tails[0])
     squares_of_even = weight_of_even * weight_of_even
     return Contrast(
         fewest=np.minimum(a.units, b.units),
-        time=(a.weight_squared + b.weight_squared) / squares_of_even,
-        scale=np.broadcast_to(scale, weights.shape),
+        time=weights_squared / squares_of_even,
+        scale=scale + zeros,
         total=a.total - b.total,
-        squares=a.total_squared + b.total_squared,
+        squares=total_squared,
         # A bound may be larger than it need be, and never 0: control times no tolerated rest is 0.
         max_decrement=np.maximum(b.largest, _SMALLEST_BOUND * a.largest),
         max_increment=np.maximum(a.largest, _SMALLEST_BOUND * b.largest),
-        difference=np.divide(centred_total, harmonic, out=np.zeros_like(weights), where=comparable),
-        standard_error=np.divide(
-            np.sqrt(centred_squares),
-            harmonic,
-            out=np.full_like(weights, np.inf),
-            where=comparable,
-        ),
+        difference=centred_total / divisor,
+        standard_error=np.where(comparable, np.sqrt(centred_squares) / divisor, np.inf),
         has_lower=has_lower,
         has_upper=has_upper,
         variance=np.where(comparable, centred_squares / squares_of_even, 0.0),
-        squares_of_even=np.full_like(weights, squares_of_even),
+        squares_of_even=squares_of_even + zeros,
         values=_range(a, b, weights.shape),
     )
 
@@ -248,7 +245,8 @@ def _range(a: WeightedSums, b: WeightedSums, shape: tuple[int, ...]) -> ValueRan
         *heaviest,
         *most,
     )
-    return ValueRange(*(np.broadcast_to(each, shape) for each in columns))
+    zeros = np.zeros(shape)
+    return ValueRange(*(each + zeros for each in columns))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

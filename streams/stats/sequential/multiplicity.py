@@ -33,13 +33,13 @@ def holm(p_values: Sequence[float]) -> FloatArray:
         >>> holm([0.01, 0.04, 0.03])
         array([0.03, 0.06, 0.06])
     """
-    values = np.asarray(p_values, dtype=np.float64)
-    if not ((values >= 0.0) & (values <= 1.0)).all():
-        raise InvalidParameterError("p_values", values.tolist(), "in [0, 1]")
-    order = np.argsort(values, kind="stable")
-    steps = values[order] * np.arange(len(values), 0, -1)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    values = [float(each) for each in p_values]
+    if not all(0.0 <= each <= 1.0 for each in values):
+        raise InvalidParameterError("p_values", values, "in [0, 1]")
+    adjusted, most = np.empty(len(values)), 0.0
+    for place, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        most = max(most, min(values[index] * (len(values) - place), 1.0))
+        adjusted[index] = most
     return adjusted
 
 

@@ -138,13 +138,12 @@ def _cubes(
         some are `heaviest` and all others equal: the upper principal representation of the moments
         (Karlin and Studden 1966, "Tchebycheff systems", chapter II).
     """
-    nothing = np.zeros_like(weight)
     some = (weight > 0.0) & (units > 0.0) & (heaviest > 0.0)
     full = np.where(some, units, 1.0)
     top = np.where(some, heaviest, 1.0)
     first, second = weight / (full * top), weight_squared / (full * top * top)
     rest = np.maximum(1.0 - first, 0.0)
-    lost = np.divide((first - second) ** 2, rest, out=nothing.copy(), where=rest > _ALL_EQUAL)
+    lost = (first - second) ** 2 / np.where(rest > _ALL_EQUAL, rest, np.inf)
     most = np.where(some, full * top**3 * np.maximum(second - lost, 0.0), 0.0)
-    least = np.divide(weight_squared**2, weight, out=nothing, where=some)
+    least = weight_squared**2 / np.where(some, weight, np.inf)
     return np.minimum(least, most), np.maximum(least, most)
