@@ -128,7 +128,7 @@ class Child:
 
     @property
     def place(self) -> str:
-        """Where to read its output, as the end of a message; empty where it is at hand."""
+        """Ending of a message that names its log; empty where its output is at hand."""
         return "" if self.log is None else f" (log: {self.log})"
 
     async def stop(self) -> None:

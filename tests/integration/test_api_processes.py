@@ -16,9 +16,9 @@ import psutil
 from streams.kafka.admin import create_topics
 from streams.local.children import Child, free_port
 from streams.settings import Settings
-from tests.integration.api_process import READY_S, logged_batches, logged_units, run_experiment
-from tests.integration.api_process import until as eventually
+from tests.integration.api_process import logged_batches, logged_units, run_experiment
 from tests.integration.engine_ledger import environment, workers_of
+from tests.patience import PATIENCE_S, until_found
 
 N_ASSIGNMENTS = 60
 
@@ -31,11 +31,11 @@ async def test_processes_share_a_port_and_one_that_dies_is_replaced(
     url = f"http://127.0.0.1:{port}"
     variables = os.environ | environment(settings) | {"EXPERIMENT_API_PORT": str(port)}
     command = (sys.executable, "-m", "streams.cli", "api", "--processes", "2")
-    api = Child("api", command, variables, tmp_path, 15.0)
+    api = Child("api", command, variables, tmp_path, PATIENCE_S)
 
     async def answer(method: str, path: str, **options: object) -> httpx.Response:
         """Return the answer on a connection of its own, which the kernel gives to either."""
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=40) as http:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE_S) as http:
             return await http.request(method, path, **options)  # type: ignore[arg-type]
 
     async def processes() -> Counter[str]:
@@ -56,8 +56,8 @@ async def test_processes_share_a_port_and_one_that_dies_is_replaced(
         workers.start()
         await api.start()
         try:
-            await api.ready(both_are_ready, READY_S)
-            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=40) as http:
+            await api.ready(both_are_ready, PATIENCE_S)
+            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE_S) as http:
                 name = await run_experiment(http, key="hero")
             path = f"/experiments/{name}/assign"
 
@@ -65,14 +65,14 @@ async def test_processes_share_a_port_and_one_that_dies_is_replaced(
                 looks = await asyncio.gather(*(answer("POST", path, json={}) for _ in range(16)))
                 return all(look.is_success for look in looks)
 
-            await eventually(all_assign)
+            await until_found(all_assign)
             before = len(logged_units(logged_batches(settings)))
             assigned = [
                 (await answer("POST", path, json={})).status_code for _ in range(N_ASSIGNMENTS)
             ]
             family = psutil.Process(api.pid).children()
             family[0].kill()
-            await eventually(both_are_ready, READY_S)
+            await until_found(both_are_ready)
             replaced = psutil.Process(api.pid).children()
             os.kill(api.pid or 0, signal.SIGTERM)
             ending = await api.ended()
