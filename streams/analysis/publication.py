@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from streams.analysis.decision import Verdict
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
