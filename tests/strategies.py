@@ -21,6 +21,7 @@ from hypothesis.strategies import SearchStrategy
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Promotion
+from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.snapshot import Snapshot
 from streams.fold.stored import StoredExperiment
 from streams.model.events import (
@@ -270,7 +271,12 @@ DOMAINS |= {
         "attribution_window_s": bits(32),
     },
     Promotion: {"control_weight": st.integers(1, 32_768)},
-    Experiment: {"number": bits(64), "definition": _DEFINITIONS},
+    Experiment: {
+        "number": bits(64),
+        "definition": _DEFINITIONS,
+        "peak_traffic": st.floats(0.0, 1.0),
+    },
+    ScheduleEvent: {"traffic_allocation": st.none() | st.floats(0.0, 1.0)},
     Answer: {"command_id": st.from_regex(r"[0-9a-f]{32}", fullmatch=True)},
 }
 

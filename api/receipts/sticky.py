@@ -78,6 +78,9 @@ class Store(Protocol):
     async def aliased(self) -> frozenset[str]:
         """Return the experiments in which units have two ids."""
 
+    async def rebuilt(self) -> frozenset[str]:
+        """Return the experiments whose receipts before the lowered share are kept."""
+
     async def alias(self, experiment_ids: Iterable[str]) -> None:
         """Note that units of experiments have two ids."""
 
@@ -96,6 +99,7 @@ class StickyReceipts:
     Attributes:
         unavailable: Assignments that were decided without what Redis holds.
         aliased: Experiments in which units have two ids: all their units must be asked for.
+        rebuilt: Experiments whose receipts before the lowered share are kept.
     """
 
     def __init__(
@@ -113,6 +117,7 @@ class StickyReceipts:
         """
         self.unavailable = 0
         self.aliased: set[str] = set()
+        self.rebuilt: frozenset[str] = frozenset()
         self._store = store
         self._memory = memory or ReceiptCache()
         self._clock = clock
@@ -182,6 +187,7 @@ class StickyReceipts:
             # What fails is tried again, and each request says what it was decided without.
             with suppress(DependencyError, RedisError, OSError):
                 self.aliased |= await self._store.aliased()
+                self.rebuilt = await self._store.rebuilt()
                 if self._memory.has_unsaved:
                     await self._save()
             await asyncio.sleep(LOOK_S)

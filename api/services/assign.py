@@ -56,6 +56,10 @@ class ReceiptStore(Protocol):
     def aliased(self) -> Container[str]:
         """Experiments in which units have two ids."""
 
+    @property
+    def rebuilt(self) -> Container[str]:
+        """Experiments whose receipts before the lowered share are kept."""
+
     async def first(self, ask: ReceiptQuery, standby: Callable[[], str | None]) -> FirstReceipt:
         """Return the receipt a unit got first; `standby` gives it one where that is not known."""
 
@@ -198,10 +202,15 @@ class AssignmentService:
         fallback = _fallback_key(assigner, key, context)
         # Where neither id is known, the fallback decides: it is the one that was there before.
         assignment = self._choose(assigner, fallback or key, context)
+        may_be_in = not assignment.enrolled and assigner.may_be_in(fallback or key)
+        # Until the log was read for it, a unit that may be in is: none may be lost.
+        is_presumed = may_be_in and assigner.needs_log and running.id not in self._sticky.rebuilt
+        if is_presumed:
+            assignment = self._choose(assigner, fallback or key, context, was_in=True)
         unit, other = assignment.unit, None
         if fallback is not None:
             unit, other = assigner.unit(key), unit
-        elif not assignment.enrolled and running.id not in self._sticky.aliased:
+        elif not (assignment.enrolled or may_be_in or running.id in self._sticky.aliased):
             return self._outside(running, Reason.NOT_ENROLLED)
         receipt = _receipt(running, assignment)
         is_kept = assignment.enrolled and (assigner.is_remembered or other is not None)
@@ -220,6 +229,8 @@ class AssignmentService:
         if first is None and not assignment.enrolled:
             return self._outside(running, Reason.NOT_ENROLLED)
         reason = _REASONS[standing]
+        if is_presumed and reason is Reason.ASSIGNED:
+            reason = Reason.STICKY_UNAVAILABLE
         if first is None:  # only the hash decides
             first = self._keyring.sign(receipt)
         elif first != text:
@@ -240,7 +251,12 @@ class AssignmentService:
         return running.rendering.otherwise(first, variant, reason, receipt.propensity)
 
     def _choose(
-        self, assigner: Assigner, key: str | bytes, context: AssignmentContext
+        self,
+        assigner: Assigner,
+        key: str | bytes,
+        context: AssignmentContext,
+        *,
+        was_in: bool = False,
     ) -> Assignment:
         return assigner.assign(
             key,
@@ -248,6 +264,7 @@ class AssignmentService:
             features=context.features,
             device=context.device,
             location=context.location,
+            was_in=was_in,
         )
 
     def _time_of(self, assigner: Assigner, context: AssignmentContext) -> int:

@@ -67,9 +67,15 @@ def is_remembered(experiment: Experiment, phase: Phase) -> bool:
     allocation moves, because an attribution or conversion window begins at the first assignment, or
     because the covariates are those of before it: what is sent later may follow from the variant.
     """
-    config = experiment.definition.config
-    if config.unit is UnitKind.IMPRESSION:
+    if experiment.definition.config.unit is UnitKind.IMPRESSION:
         return False
+    was_lowered = phase is Phase.TRIAL and experiment.lowered_version > 0
+    return was_lowered or has_moving_receipts(experiment, phase)
+
+
+def has_moving_receipts(experiment: Experiment, phase: Phase) -> bool:
+    """Return whether a unit that comes again would get another receipt."""
+    config = experiment.definition.config
     if config.attribution_window > 0 or config.conversion_windows:
         return True
     return phase is Phase.TRIAL and (config.parameters.adaptive or bool(config.covariates))
@@ -84,6 +90,8 @@ class Assigner:
         unit_kind: Unit of randomisation.
         is_remembered: Whether a unit's first receipt must be kept (`is_remembered`). In every other
             case the hash alone gives the same again.
+        needs_log: Whether first receipts from before the share was lowered are in the log alone
+            until a worker has read them from it.
         phase: Phase of the experiment; units are assigned afresh in each.
         attribution_window_s: Seconds during which observations count; 0 for no limit.
         first_index: Index of the first variant in receipts (`Experiment.logged_index`).
@@ -98,6 +106,7 @@ class Assigner:
         "_fixed_time_ms",
         "_ignored",
         "_is_trial",
+        "_peak",
         "_propensities",
         "_since_ms",
         "_slot_ms",
@@ -109,6 +118,7 @@ class Assigner:
         "attribution_window_s",
         "first_index",
         "is_remembered",
+        "needs_log",
         "number",
         "phase",
         "started_at_ms",
@@ -139,6 +149,11 @@ class Assigner:
         self._ignored = comparable_all(config.ignored_units)
         self._control = experiment.definition.control_index
         self._traffic = config.traffic_allocation
+        self._peak = config.traffic_allocation
+        has_moving = is_repeated and has_moving_receipts(experiment, experiment.phase)
+        if self.is_remembered and self._is_trial:
+            self._peak = max(self._traffic, experiment.peak_traffic)
+        self.needs_log = self.is_remembered and not has_moving
         self._sums = cumulative(snapshot.allocation.weights)
         self._propensities = tuple(
             weight * PROPENSITY_PER_WEIGHT for weight in snapshot.allocation.weights
@@ -158,7 +173,7 @@ class Assigner:
         # A unit under fixed weights and without a window has the same receipt for ever, and nothing
         # is stored for that.
         since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms
-        self._fixed_time_ms = since_ms if is_repeated and not self.is_remembered else None
+        self._fixed_time_ms = since_ms if is_repeated and not has_moving else None
         windows_s = config.attribution_window, *config.conversion_windows.values()
         window_ms = min((each for each in windows_s if each), default=0) * 1000
         self._slot_ms = window_ms // SLOTS_PER_WINDOW
@@ -178,6 +193,8 @@ class Assigner:
         one, the beginning of the current eighth of a window, so that the rest of the window is
         there for observations, however long Redis is away.
         """
+        if self._fixed_time_ms is not None:
+            return self._fixed_time_ms
         if self._slot_ms:
             return max(self._since_ms, now_ms - now_ms % self._slot_ms)
         return self._standby_ms
@@ -186,11 +203,21 @@ class Assigner:
         """Return whether an id stands for no unit; it is the first thing to be decided of one."""
         return comparable(unit_key) in self._ignored
 
+    def may_be_in(self, unit_key: str) -> bool:
+        """Return whether a unit that is not enrolled may have been, before the share was lowered.
+
+        It takes part if it was assigned then, as its first receipt says.
+        """
+        if self._peak <= self._traffic:
+            return False
+        return is_enrolled(draws(self.number, unit_key).enrolment, self._peak)
+
     def assign(
         self,
         unit_key: str | bytes,
         now_ms: int,
         *,
+        was_in: bool = False,
         features: Mapping[str, Any] | None = None,
         device: str | None = None,
         location: str | None = None,
@@ -200,6 +227,7 @@ class Assigner:
         Args:
             unit_key: User or session id, or 16 fresh random bytes for an impression.
             now_ms: Time of the request, in milliseconds since the epoch.
+            was_in: Whether it is taken to have been in before the share was lowered.
             features, device, location: Context of the request; for contextual policies, and
                 `features` for covariates.
 
@@ -213,7 +241,7 @@ class Assigner:
             vector = space.encode(features, device, location)
         known = b"" if self._covariates is None else pack(self._covariates.encode(features))
         unit, enrolment, variant_draw = draws(self.number, unit_key)
-        if not is_enrolled(enrolment, self._traffic):
+        if not is_enrolled(enrolment, self._peak if was_in else self._traffic):
             return Assignment(self._control, False, 0, self._allocation_version, now_ms, unit)
         if vector is not None:
             variant, weight, weights = scorer.choose(vector, variant_draw)

@@ -53,6 +53,8 @@ class Experiment:
         promotion: Assignment after the conclusion; None before, and if it assigns nothing.
         clock_ms: Time of the newest `tick`: conversion windows end by it, too; 0 before.
         history: What the schedule in force has done, oldest first.
+        peak_traffic: Largest share of the units that took part since the start; 0 before it.
+        lowered_version: `version` when that share was lowered first; 0 if it never was.
     """
 
     number: int
@@ -67,6 +69,8 @@ class Experiment:
     promotion: Promotion | None = None
     clock_ms: int = 0
     history: History = ()
+    peak_traffic: float = 0.0
+    lowered_version: int = 0
 
     @property
     def id(self) -> str:
@@ -211,6 +215,11 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
             "status",
         )
     after = replace(experiment, version=experiment.version + 1)
+    return _with_traffic_noted(_applied(experiment, after, command))
+
+
+def _applied(experiment: Experiment, after: Experiment, command: Command) -> Experiment:
+    """Return `after`, the experiment of the next version, as a command changes it."""
     match command.kind:
         case CommandKind.START:
             key = parse(_Start, command.payload).receipt_key
@@ -233,6 +242,19 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
             return _scheduled(after, command)
         case _:
             assert_never(command.kind)
+
+
+def _with_traffic_noted(after: Experiment) -> Experiment:
+    """Return an experiment that knows how large a share of the units has taken part."""
+    if after.started_at_ms is None:
+        return after
+    traffic = after.definition.config.traffic_allocation
+    is_first = traffic < after.peak_traffic and not after.lowered_version
+    return replace(
+        after,
+        peak_traffic=max(after.peak_traffic, traffic),
+        lowered_version=after.version if is_first else after.lowered_version,
+    )
 
 
 def _started(after: Experiment, at_ms: int, receipt_key: int | None) -> Experiment:

@@ -68,6 +68,8 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "startedAt": experiment.started_at_ms,
             "startedVersion": experiment.started_version,
             "clock": experiment.clock_ms,
+            "peakTraffic": experiment.peak_traffic,
+            "loweredVersion": experiment.lowered_version,
             "history": [asdict(event) for event in experiment.history],
             "concludedAt": experiment.concluded_at_ms,
             "archivedAt": stored.archived_at_ms,
@@ -121,6 +123,8 @@ def _decoded(body: bytes) -> StoredExperiment:
             started_at_ms=entry["startedAt"],
             started_version=entry["startedVersion"],
             clock_ms=entry["clock"],
+            peak_traffic=entry.get("peakTraffic", 0.0),
+            lowered_version=entry.get("loweredVersion", 0),
             history=tuple(
                 from_avro(ScheduleEvent, each, "history") for each in entry.get("history", ())
             ),

@@ -132,6 +132,11 @@ class Keys:
         """Set of the ids of experiments in which units have two ids."""
         return self._name("receipts:aliases")
 
+    @property
+    def receipts_rebuilt(self) -> str:
+        """Set of the experiments whose receipts before the lowered share are kept."""
+        return self._name("receipts:rebuilt")
+
     def worker(self, worker_id: str) -> str:
         """Heartbeat of a worker."""
         return self._name(f"worker:{worker_id}")

@@ -184,6 +184,27 @@ class ReceiptStore:
             with redis_errors():
                 await self._command("SADD", self._keys.receipt_aliases, *names)
 
+    async def rebuilt(self) -> frozenset[str]:
+        """Return the ids of the experiments noted by `note_rebuilt`.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            found = await self._command("SMEMBERS", self._keys.receipts_rebuilt)
+        return frozenset(name.decode() for name in found)
+
+    async def note_rebuilt(self, experiment_ids: Iterable[str]) -> None:
+        """Note that the receipts of experiments from before their share was lowered are kept.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        names = sorted(experiment_ids)
+        if names:
+            with redis_errors():
+                await self._command("SADD", self._keys.receipts_rebuilt, *names)
+
     async def add(self, receipts: Mapping[Place, bytes]) -> int:
         """Keep receipts from the log for units that have none; return how many had none.
 
@@ -286,6 +307,7 @@ class ReceiptStore:
                 await self._client.unlink(*names, *(f"{name}:new" for name in names))
             await self._command("SREM", self._keys.receipt_places, f"{experiment_id}/{phase}")
             await self._command("SREM", self._keys.receipt_aliases, experiment_id)
+            await self._command("SREM", self._keys.receipts_rebuilt, experiment_id)
 
     async def _server(self) -> str:
         return str((await self._client.info("server"))["run_id"])

@@ -59,6 +59,8 @@ def _experiment_record(experiment: Experiment) -> Record:
         "concluded_at_ms": experiment.concluded_at_ms,
         "winner": experiment.winner,
         "clock_ms": experiment.clock_ms,
+        "peak_traffic": experiment.peak_traffic,
+        "lowered_version": experiment.lowered_version,
         "history": [avro_record(event) for event in experiment.history],
         "promotion": None if experiment.promotion is None else avro_record(experiment.promotion),
     }
@@ -84,6 +86,8 @@ def _experiment(record: Record) -> Experiment:
         if record["winner"] is None
         else check_range(record["winner"], 0, INT_LIMIT, "winner"),
         clock_ms=record["clock_ms"],
+        peak_traffic=record["peak_traffic"],
+        lowered_version=record["lowered_version"],
         history=tuple(from_avro(ScheduleEvent, each, "history") for each in record["history"]),
         promotion=None if promotion is None else from_avro(Promotion, promotion, "promotion"),
     )

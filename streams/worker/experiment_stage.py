@@ -209,6 +209,16 @@ class ExperimentsStage:
             if known.experiment is not None and known.experiment.status is Status.ARCHIVED
         ]
 
+    def lowered(self) -> list[str]:
+        """Return the ids of running experiments whose earlier receipts may be in the log alone."""
+        return [
+            known.experiment.id
+            for _, known in self.all_known()
+            if known.experiment is not None
+            and known.experiment.lowered_version > 0
+            and known.experiment.status in {Status.RUNNING, Status.PAUSED}
+        ]
+
     def touch_all(self) -> None:
         """Mark all experiments for evaluation."""
         for partition, known in self.all_known():

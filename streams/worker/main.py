@@ -101,6 +101,7 @@ async def run(settings: Settings) -> None:
             lambda: ReceiptLog(KafkaSource(settings), Inputs.of(keys.as_settings())),
             worker_id,
             experiments.archived,
+            lowered=experiments.lowered,
         )
 
         async def refuse_topic(error: EngineError) -> None:

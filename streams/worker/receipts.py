@@ -41,6 +41,8 @@ class ReceiptKeeper:
         archived: Returns the ids of this worker's archived experiments.
         clock: Monotonic seconds.
         renew_s: Seconds between two renewals of the lease.
+        lowered: Returns the ids of this worker's experiments whose share was lowered: their units
+            must be known from then on, and those of before are in the log.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class ReceiptKeeper:
         archived: Callable[[], Iterable[str]],
         clock: Callable[[], float] = time.monotonic,
         renew_s: float = RENEW_S,
+        lowered: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._renew_s = renew_s
         self._store = store
         self._log = log
         self._worker_id = worker_id
         self._archived = archived
+        self._lowered = lowered
         self._clock = clock
         self._followed: ReceiptLog | None = None
         self._follow_until_s = 0.0
@@ -81,10 +85,14 @@ class ReceiptKeeper:
             DependencyError: Redis, Kafka or the schema registry does not answer.
             LogError: records were deleted while they were read.
         """
+        lowered = set(self._lowered())
         if not await self._store.is_complete():
             self._followed = None
             if await self._store.lease(self._worker_id):
-                await self._rebuild()
+                await self._rebuild(lowered)
+        elif lowered and not lowered <= await self._store.rebuilt():
+            if await self._store.lease(self._worker_id):
+                await self._rebuild(lowered)
         elif self._followed is not None:
             await self._keep_new(self._followed)
             if self._clock() >= self._follow_until_s:
@@ -94,13 +102,14 @@ class ReceiptKeeper:
             self._free_at_s = self._clock() + FREE_S
             await self._free()
 
-    async def _rebuild(self) -> None:
+    async def _rebuild(self, lowered: Iterable[str]) -> None:
         began_s = self._clock()
         logger.warning("Redis does not hold all first receipts: rebuilding them from the log")
         log = self._log()
         kept = await self._keep_new(log)
         if kept is None or not await self._store.declare_complete(self._worker_id):
             return  # another worker has taken over, or Redis was emptied once more
+        await self._store.note_rebuilt(lowered)
         self._followed, self._follow_until_s = log, self._clock() + SETTLE_S
         took_s = self._clock() - began_s
         metrics.RECEIPT_REBUILDS.inc()

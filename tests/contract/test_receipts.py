@@ -195,6 +195,11 @@ async def test_experiments_with_two_ids_are_noted(store) -> None:
     await store.alias([])
 
     assert await store.aliased() == {EXPERIMENT, OTHER}
+    assert await store.rebuilt() == frozenset()
+    await store.note_rebuilt([])
+    await store.note_rebuilt([EXPERIMENT, OTHER])
+    await store.free(EXPERIMENT, 0)
+    assert await store.rebuilt() == {OTHER}
 
 
 @pytest.mark.parametrize("is_complete", [True, False])
@@ -299,6 +304,7 @@ async def test_an_emptied_store_knows_nothing_and_is_not_complete(subject, store
     assert not await store.is_complete()
     assert await ask(store, 1) == (b"", UNKNOWN, False)
     assert (await store.places(), await store.aliased()) == ([], frozenset())
+    assert await store.rebuilt() == frozenset()
 
 
 async def test_a_phase_is_freed_and_no_other(store) -> None:

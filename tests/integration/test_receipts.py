@@ -258,3 +258,36 @@ async def known_to(http: httpx.AsyncClient, names: list[str]) -> bool:
 async def is_logged(settings: Settings, impressions: int) -> bool:
     batches = await asyncio.to_thread(logged_batches, settings)
     return sum(len(group.units) for batch in batches for group in batch.groups) >= impressions
+
+
+async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path: Path) -> None:
+    async with stack(given, tmp_path) as (settings, _, workers, (http, other)):
+        name = await run_experiment(http, unit="user", type="bayesian_ab")
+        await until(lambda: known_to(other, [name]))
+        units = [f"u{number}" for number in range(60)]
+        first = {unit: await assign(http, name, userId=unit) for unit in units}
+        await until(lambda: is_logged(settings, len(units)))
+
+        lowered = await http.patch(f"/experiments/{name}", json={"trafficAllocation": 0.1})
+        assert lowered.status_code == 200, lowered.text
+        during = {unit: await assign(http, name, userId=unit) for unit in units}
+        keys = Keys(settings.namespace)
+
+        async def is_rebuilt() -> bool:
+            async with connect(settings.redis_url) as redis:
+                return name in await ReceiptStore(redis, keys, 60).rebuilt()
+
+        async def admits_few() -> bool:
+            new = [await assign(other, name, userId=f"n{number}") for number in range(200)]
+            return sum(found["enrolled"] for found in new) < 80
+
+        await until(is_rebuilt)
+        await until(admits_few)  # it looks once a second for what was rebuilt
+        after = {unit: await assign(other, name, userId=unit) for unit in units}
+
+        for again in (during, after):
+            assert {unit: found["id"] for unit, found in again.items()} == {
+                unit: found["id"] for unit, found in first.items()
+            }
+        assert {found["reason"] for found in after.values()} == {"STICKY"}
+        assert workers.running

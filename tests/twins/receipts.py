@@ -19,6 +19,7 @@ class MemoryReceiptStore:
         receipts: The first receipts.
         new: Those given out while the memory was not complete.
         aliases: Experiments in which units have two ids.
+        from_log: Experiments whose receipts before the lowered share are kept.
         holder: Worker that holds the lease; it does not expire.
         server: Identity of the server, which a restart changes.
         calls: Number of questions of every call of `ask`.
@@ -31,6 +32,7 @@ class MemoryReceiptStore:
         self.receipts: dict[Place, bytes] = {}
         self.new: dict[Place, bytes] = {}
         self.aliases: set[str] = set()
+        self.from_log: set[str] = set()
         self.holder: str | None = None
         self.server = "first"
         self.calls: list[int] = []
@@ -71,6 +73,14 @@ class MemoryReceiptStore:
     async def alias(self, experiment_ids: Iterable[str]) -> None:
         self._check()
         self.aliases.update(experiment_ids)
+
+    async def rebuilt(self) -> frozenset[str]:
+        self._check()
+        return frozenset(self.from_log)
+
+    async def note_rebuilt(self, experiment_ids: Iterable[str]) -> None:
+        self._check()
+        self.from_log.update(experiment_ids)
 
     async def add(self, receipts: Mapping[Place, bytes]) -> int:
         self._check()
@@ -119,10 +129,11 @@ class MemoryReceiptStore:
                 del kept[place]
         self._places.discard((experiment_id, phase))
         self.aliases.discard(experiment_id)
+        self.from_log.discard(experiment_id)
 
     def flush(self) -> None:
         """Lose everything, as a Redis that was emptied."""
-        for kept in (self.receipts, self.new, self._places, self.aliases):
+        for kept in (self.receipts, self.new, self._places, self.aliases, self.from_log):
             kept.clear()
         self.holder, self.complete = None, False
 

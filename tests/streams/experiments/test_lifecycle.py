@@ -201,3 +201,20 @@ def test_the_number_of_an_experiment_with_a_key_is_that_of_its_key():
     assert (mismatch.value.code, mismatch.value.path) == ("KEY_MISMATCH", "config.key")
     assert (taken.value.code, taken.value.path) == ("KEY_TAKEN", "config.key")
     assert exists.value.code == "EXPERIMENT_EXISTS"
+
+
+def test_the_largest_share_of_the_units_and_its_first_lowering_are_noted():
+    shares = []
+    experiment = created()
+    for kind, payload in (
+        (CommandKind.UPDATE, {"trafficAllocation": 0.2}),  # of a draft
+        (CommandKind.START, {}),
+        (CommandKind.UPDATE, {"trafficAllocation": 0.6}),
+        (CommandKind.UPDATE, {"trafficAllocation": 0.1}),
+        (CommandKind.UPDATE, {"trafficAllocation": 0.9}),
+        (CommandKind.UPDATE, {"trafficAllocation": 0.3}),
+    ):
+        experiment = apply_command(experiment, command(kind, 9, **payload))
+        shares.append((experiment.peak_traffic, experiment.lowered_version))
+
+    assert shares == [(0.0, 0), (0.2, 0), (0.6, 0), (0.6, 5), (0.9, 5), (0.9, 5)]

@@ -40,6 +40,7 @@ class Case:
         self.store.holder = holder
         self.log = Log(list(waiting))
         self.archived: list[str] = []
+        self.lowered: list[str] = []
         self.keeper = ReceiptKeeper(
             self.store,  # type: ignore[arg-type]
             lambda: self.log,  # type: ignore[arg-type, return-value]
@@ -47,6 +48,7 @@ class Case:
             lambda: self.archived,
             lambda: self.now_s,
             0.01,
+            lambda: self.lowered,
         )
 
 
@@ -128,3 +130,23 @@ async def test_receipts_of_an_archived_experiment_go_after_a_while() -> None:
 
     assert at_once == [(FIRST.experiment_id, 0)]
     assert await case.store.places() == []
+
+
+async def test_the_log_is_read_once_for_an_experiment_whose_share_was_lowered() -> None:
+    case = Case({FIRST: b"one"})
+    case.store.complete = True
+    case.lowered = [FIRST.experiment_id]
+
+    await case.keeper.look()
+
+    assert case.store.receipts == {FIRST: b"one"}
+    assert await case.store.rebuilt() == {FIRST.experiment_id}
+    case.log.waiting = [{SECOND: b"late"}]
+    await case.keeper.look()  # follows the log for a while
+    assert case.store.receipts == {FIRST: b"one", SECOND: b"late"}
+    case.now_s += SETTLE_S + 1
+    await case.keeper.look()
+    assert case.store.holder is None
+    case.log.waiting = [{SECOND: b"never"}]
+    await case.keeper.look()
+    assert case.log.waiting
