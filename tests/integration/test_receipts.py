@@ -275,7 +275,8 @@ async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path
 
         async def is_rebuilt() -> bool:
             async with connect(settings.redis_url) as redis:
-                return name in await ReceiptStore(redis, keys, 60).rebuilt()
+                rebuilt = await ReceiptStore(redis, keys, 60).rebuilt()
+            return name in rebuilt
 
         async def admits_few() -> bool:
             new = [await assign(other, name, userId=f"n{number}") for number in range(200)]
@@ -290,4 +291,4 @@ async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path
                 unit: found["id"] for unit, found in first.items()
             }
         assert {found["reason"] for found in after.values()} == {"STICKY"}
-        assert workers.running
+        assert workers.running()
