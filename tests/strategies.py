@@ -37,6 +37,7 @@ from streams.model.events import (
 from streams.model.generations import GenerationChange
 from streams.model.receipts import Receipt
 from streams.model.schema_levels import LevelsChange
+from streams.tallies.bins import BinTally
 from streams.tallies.cell import Cell, MetricTally, ProductTally, VariantTally
 from streams.tallies.cohorts import Cohort
 from streams.tallies.pair_sums import pack_pairs
@@ -210,11 +211,17 @@ DOMAINS |= {
         "positive_moment": st.lists(sums, max_size=4).map(tuple),
     },
     ProductTally: _numbers(ProductTally, counted=()),
+    BinTally: _numbers(BinTally, counted=("units",)),
     PeriodTally: _numbers(PeriodTally, counted=("units", "units_with_value", "positive_units")),
     Period: {"shift": st.integers(18, 40), "number": counts},
     VariantTally: {
         **_numbers(VariantTally, counted=("units",)),
         "gram": st.lists(sums, max_size=4).map(tuple),
+        "bins": st.dictionaries(
+            texts,
+            st.dictionaries(bits(12), st.deferred(lambda: records(BinTally)), max_size=1),
+            max_size=1,
+        ),
     },
     Cell: {
         "experiment": bits(64),

@@ -138,6 +138,10 @@ def _ratio(known: FloatArray, busy: float, effect: float, draw: np.random.Genera
     }
 
 
+def _latency(known: FloatArray, busy: float, effect: float, draw: np.random.Generator) -> Values:
+    return {METRIC: micro(busy * effect * draw.lognormal(4.0 + 0.3 * known, 0.4))}
+
+
 KINDS: Mapping[MetricKind, OfKind] = {
     MetricKind.BINARY: OfKind({METRIC: {"kind": "binary"}}, {"baseline": 0.11}, _binary),
     MetricKind.COUNT: OfKind(
@@ -153,6 +157,9 @@ KINDS: Mapping[MetricKind, OfKind] = {
         {METRIC: {"kind": "ratio", "numerator": _CLICKS, "denominator": _VIEWS}},
         {"baseline": 0.2, "deviation": 0.9},
         _ratio,
+    ),
+    MetricKind.QUANTILE: OfKind(
+        {METRIC: {"kind": "quantile", "percentile": 0.9}}, {"baseline": 110.0}, _latency
     ),
 }
 """By kind, so that a new one is missing here before it ships without a row."""

@@ -15,6 +15,7 @@ from benchmarks.calibration.late import late
 from benchmarks.calibration.losses import losses, slope
 from benchmarks.calibration.off_policy import off_policy
 from benchmarks.calibration.promotions import equivalence, guarded, rollbacks, weeks
+from benchmarks.calibration.quantiles import quantiles
 from benchmarks.calibration.ratios import mismatch
 from benchmarks.calibration.reports import reports
 from benchmarks.calibration.row import Group, Row
@@ -29,6 +30,7 @@ GROUPS = (
     futility(),
     peeking(),
     tails(),
+    quantiles(),
     power(),
     promotion(),
     promoted(),

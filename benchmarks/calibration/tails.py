@@ -33,6 +33,7 @@ class _World:
         looks: How often everything is looked at.
         lift: How many more units of the first variant have an amount, relative.
         cap: Declared largest amount; None for none.
+        winsorize: Percentile at which amounts are capped; None for none.
         repetitions: How often it is repeated.
     """
 
@@ -43,6 +44,7 @@ class _World:
     looks: int = _LOOKS
     lift: float = 0.0
     cap: float | None = None
+    winsorize: float | None = None
     repetitions: int = 1_000
 
 
@@ -74,6 +76,15 @@ def _equal() -> list[_World]:
         for weights in (Weights.EVEN, Weights.THOMPSON)
     ]
     found += [
+        _World(buyers, (amounts,) * 2, units, looks=100, winsorize=percentile, repetitions=400)
+        for buyers, amounts, units, percentile in (
+            (1.0, Mixed(0.01, 0.3), 3_000, 0.99),
+            (0.5, LogNormal(2.0), 3_000, 0.95),
+            (0.1, Pareto(1.5), 30_000, 0.99),
+            (0.02, LogNormal(1.0), 30_000, 0.9),
+        )
+    ]
+    found += [
         _World(buyers, amounts, 100_000, looks=60, repetitions=200)
         for buyers, amounts in unlike[:3]
     ]
@@ -88,6 +99,9 @@ def _different() -> list[_World]:
     same = [LogNormal(0.5), LogNormal(1.0), LogNormal(1.5)]
     return [
         *(_World(0.5, (each, each), 30_000, lift=0.3, repetitions=400) for each in same),
+        _World(
+            0.5, (LogNormal(1.5),) * 2, 30_000, looks=100, winsorize=0.99, lift=0.3, repetitions=200
+        ),
         _World(0.5, (LogNormal(1.5),) * 2, 30_000, cap=20.0, lift=0.3, repetitions=400),
         _World(0.8, (LogNormal(0.3),) * 2, 30_000, cap=4.0, lift=0.1, repetitions=400),
         _World(0.8, (LogNormal(0.3),) * 2, 30_000, lift=0.1, repetitions=400),
@@ -105,7 +119,8 @@ def tails() -> Group:
         "Pareto with an index (no variance up to 2), gamma with a shape, or rare and large. Means "
         "are equal but where a lift is stated, and then the shapes are alike. Nothing is concluded "
         "of a tail that has not been seen (`TAILS_UNSEEN`): the light variant would win in 20 to "
-        "40 % of these experiments. With a cap the comparison is exact, and needs no tail.",
+        "40 % of these experiments. With a cap the comparison is exact, and no tail counts. One in "
+        "per cent is a percentile of the amounts that came (`winsorize`).",
         {"wrong": "wrong winner", "right": "right winner", "units": "mean units"},
         tuple(map(_row, (*_equal(), *_different()))),
     )
@@ -118,7 +133,7 @@ def _row(world: _World) -> Row:
         "units with one": f"{world.buyers:.3g}",
         "units": f"{world.units:,}",
         "shares": str(world.weights),
-        "cap": "" if world.cap is None else f"{world.cap:g}",
+        "cap": _cap(world),
         "looks": str(world.looks),
         "lift": f"{world.lift:.0%}" if world.lift else "",
     }
@@ -132,6 +147,12 @@ def _row(world: _World) -> Row:
     )
 
 
+def _cap(world: _World) -> str:
+    if world.winsorize is not None:
+        return f"{world.winsorize:.1%}"
+    return "" if world.cap is None else f"{world.cap:g}"
+
+
 def _judged(world: _World, size: Size, progress: Progress) -> Result:
     looks = _QUICK_LOOKS if size.is_quick else world.looks
     better = world.buyers * (1.0 + world.lift)
@@ -142,6 +163,7 @@ def _judged(world: _World, size: Size, progress: Progress) -> Result:
         units_per_look=world.units // looks,
         amounts=world.amounts,
         cap=world.cap,
+        winsorize=world.winsorize,
     )
     rule = _OVERLAP if world.weights.move else _PLAIN
     found = stopping.run(traffic, rule, size.repetitions, _SEED, progress)

@@ -100,6 +100,7 @@ class UnitValues:
         self._world = world
         self._space = CovariateSpace(config.covariates) if config.covariates else None
         self._windows = plan.windows
+        self._bins = plan.bins
         self._pairs = [pair_of(*pair) for pair in plan.pairs]
         self._n_variants = len(definition.variants)
         self._assigned, self._observed = (
@@ -182,6 +183,8 @@ class UnitValues:
         for builder in builders:
             for metric, value in values.items():
                 builder.add_value(look, (*chance, metric), None, value, at_ms, vector)
+                if metric in self._bins:
+                    builder.add_binned((*chance, metric), None, value, self._bins[metric])
             for pair in self._pairs:
                 x, y = (values[metric] for metric in pair)
                 builder.add_product((*chance, pair), (x * y, x * x * y, x * y * y))

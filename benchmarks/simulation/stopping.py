@@ -242,6 +242,7 @@ class _Sums:
     value: FloatArray
     value_squared: FloatArray
     value_cubed: FloatArray
+    cap: FloatArray | None = None
 
     @classmethod
     def none(cls, shape: tuple[int, int], reading: Reading) -> Self:
@@ -272,6 +273,7 @@ class _Sums:
         self.value += new.total
         self.value_squared += new.total_squared
         self.value_cubed += new.total_cubed
+        self.cap = new.cap
 
     def moments(self, heaviest: float) -> Moments:
         units = np.maximum(self.units, 1.0)
@@ -285,10 +287,12 @@ class _Sums:
 def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> Contrast:
     """Return the contrasts of all pairs; shape (repetitions, n_arms, n_arms)."""
     largest = 1.0 / traffic.least_share if reading is Reading.INVERSE else 1.0
-    most = math.inf if traffic.cap is None else traffic.cap
-    bounds = np.full_like(sums.units, largest if traffic.amounts is None else most * largest)
-    heaviest = None
-    if traffic.amounts is not None and traffic.cap is not None:
+    most: float | FloatArray = math.inf if traffic.cap is None else traffic.cap
+    if sums.cap is not None:
+        most = np.minimum(sums.cap, 1e9)[:, None]
+    bounds = np.ones_like(sums.units) * largest * (1.0 if traffic.amounts is None else most)
+    heaviest, is_capped = None, traffic.cap is not None or sums.cap is not None
+    if traffic.amounts is not None and is_capped:
         heaviest = np.full_like(bounds, largest)[:, :, None]
     of_other = None if heaviest is None else _of_b(heaviest)
     moments = None if traffic.amounts is None else sums.moments(largest)
@@ -304,7 +308,7 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
             PlainSums(*plain, moments=of_a, heaviest=heaviest),
             PlainSums(*map(_of_b, plain), moments=of_b, heaviest=of_other),
         )
-    is_bounded = moments is None or traffic.cap is not None
+    is_bounded = moments is None or is_capped
     variance = np.zeros_like(bounds) if is_bounded else sums.moments(largest).variance
     tilted = (
         sums.units[:, :, None],

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from benchmarks.simulation.amounts import Amounts
+from benchmarks.simulation.winsorized import Winsorized
 from streams.policies.weights import DEFAULT_FLOOR
 from streams.stats.arrays import FloatArray
 
@@ -52,6 +53,7 @@ class Traffic:
             the experiment, as days and weeks do.
         amounts: None if a success counts 1; otherwise what it counts in each variant.
         cap: Largest amount, which is declared; None for no cap.
+        winsorize: Percentile at which amounts are capped, under even shares alone; None for none.
     """
 
     rates: tuple[float, ...]
@@ -62,6 +64,7 @@ class Traffic:
     swing: float = 0.0
     amounts: tuple[Amounts, ...] | None = None
     cap: float | None = None
+    winsorize: float | None = None
 
     @property
     def least_share(self) -> float:
@@ -81,6 +84,8 @@ class Arrivals:
         total: Sum of their values.
         total_squared: Sum of the squares.
         total_cubed: Sum of the cubes.
+        cap: Largest value that counts from now on, in all of what came; shape (repetitions,). None
+            for that of the traffic.
     """
 
     shares: FloatArray
@@ -89,6 +94,7 @@ class Arrivals:
     total: FloatArray
     total_squared: FloatArray
     total_cubed: FloatArray
+    cap: FloatArray | None = None
 
 
 def arrivals(traffic: Traffic, repetitions: int, seed: int) -> Iterator[Arrivals]:
@@ -97,18 +103,28 @@ def arrivals(traffic: Traffic, repetitions: int, seed: int) -> Iterator[Arrivals
     shape = (repetitions, len(traffic.rates))
     units, total, squared = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     rates = np.array(traffic.rates)
+    capped = None if traffic.winsorize is None else Winsorized(shape, traffic.winsorize)
     for look in range(traffic.looks):
         shares = _shares(traffic, units, total, squared)
         phase = math.sin(8.0 * math.pi * look / traffic.looks)
         counts = random.multinomial(traffic.units_per_look, shares)
         won = random.binomial(counts, rates * (1.0 + traffic.swing * phase))
-        sums = _values(random, won, traffic)
+        sums = _values(random, won, traffic, capped)
         units, total, squared = units + counts, total + sums[0], squared + sums[1]
-        yield Arrivals(shares, counts.astype(np.float64), won.astype(np.float64), *sums)
+        yield Arrivals(
+            shares,
+            counts.astype(np.float64),
+            won.astype(np.float64),
+            *sums,
+            cap=None if capped is None else capped.cap,
+        )
 
 
 def _values(
-    random: np.random.Generator, won: NDArray[np.int64], traffic: Traffic
+    random: np.random.Generator,
+    won: NDArray[np.int64],
+    traffic: Traffic,
+    capped: Winsorized | None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the sums of the values of the successes, of their squares and of their cubes."""
     if traffic.amounts is None:
@@ -121,8 +137,12 @@ def _values(
         values = each.draw(random, len(place))
         if traffic.cap is not None:
             values = np.minimum(values, traffic.cap)
+        if capped is not None:
+            capped.add(variant, place, values)
         for power in range(3):
             sums[power, :, variant] = np.bincount(place, values ** (power + 1), len(counts))
+    if capped is not None:
+        sums = capped.change()
     return sums[0], sums[1], sums[2]
 
 

@@ -55,7 +55,7 @@ def _read_once(config: ExperimentConfig, variants: Sequence[VariantTally]) -> It
     parts = {part for spec in config.metrics.values() for part in spec.components or ()}
     for name in {name for variant in variants for name in variant.metrics}:
         spec = config.spec(name)
-        is_bounded = spec.floor is not None or spec.cap is not None
+        is_bounded = any(each is not None for each in (spec.floor, spec.cap, spec.winsorize))
         if name in parts or is_bounded or spec.model_kind not in {None, MetricKind.BINARY}:
             continue
         tallies = [variant.metrics[name] for variant in variants if name in variant.metrics]

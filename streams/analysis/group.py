@@ -10,6 +10,7 @@ from streams.analysis.contrasts import Traffic
 from streams.analysis.covariates import Covariates
 from streams.analysis.metric_input import MetricInput, SingleInput
 from streams.analysis.primary_periods import PrimaryPeriods
+from streams.analysis.quantiles import QuantileInput
 from streams.analysis.ratios import RatioInput
 from streams.experiments.config import ExperimentConfig
 from streams.policies.base import Policy
@@ -111,7 +112,11 @@ class Group:
                 by_window[window_s] = Compared(window_s, tuple(mature), split, explained)
             compared[name] = by_window[window_s]
             of_name = by_window[window_s].variants if window_s else None
-            if config.spec(name).components is None:
+            if config.spec(name).percentile is not None:
+                metrics[name] = QuantileInput.read(
+                    config, name, variants, compared[name].traffic, of_name
+                )
+            elif config.spec(name).components is None:
                 of_primary = periods if name == config.primary_metric else None
                 metrics[name] = SingleInput.read(
                     config, name, variants, of_primary, compared[name].covariates, of_name

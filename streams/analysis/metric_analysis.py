@@ -13,6 +13,7 @@ from streams.analysis.primary_readings import primary_readings
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.statistics import MetricModel, MetricRole, Periods
 from streams.policies.arm_posteriors import best_under
+from streams.stats.arrays import FloatArray
 from streams.stats.bayes.best import Best
 from streams.stats.bayes.lift import Lift, lifts_vs_control
 from streams.stats.kinds import MetricKind
@@ -50,6 +51,7 @@ class MetricAnalysis:
         posteriors: Posteriors of the means per unit.
         contrasts: The sums by which the variants are compared.
         lift: Lifts over the control; None of a metric that is observed and not declared.
+        anytime: As in `MetricInput`.
         p_values: Always-valid p-values of "as the control", of all variants but the control, which
             hold together for all metrics of the role; None likewise.
         sequence: Ends of the confidence sequences of "variant - control", of the same variants;
@@ -68,6 +70,7 @@ class MetricAnalysis:
     lift: Lift | None
     p_values: tuple[float, ...] | None
     sequence: Intervals | None
+    anytime: tuple[FloatArray, FloatArray] | None = None
 
     @property
     def oriented(self) -> Posteriors:
@@ -157,6 +160,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
             lift=lift_of.get(name),
             p_values=tuple(p_values[name]) if name in p_values else None,
             sequence=sequences.get(name),
+            anytime=metric.anytime,
         )
         for name, metric in group.metrics.items()
     }
@@ -174,6 +178,7 @@ def _model(config: ExperimentConfig, metric: MetricInput) -> MetricModel:
         if periods is None or metric.role is not MetricRole.PRIMARY
         else Periods(**periods.model_dump()),
         variance_removed=metric.variance_removed,
+        winsorized_at=metric.winsorized_at,
         conversion_window=0
         if metric.role is MetricRole.OBSERVED
         else config.conversion_window_s(metric.name),

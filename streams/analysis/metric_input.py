@@ -13,12 +13,15 @@ from streams.analysis.comparable import policy_samples, reported_samples
 from streams.analysis.contrasts import MetricContrasts, Traffic, weighted_sums
 from streams.analysis.covariates import Adjustment, Covariates
 from streams.analysis.primary_periods import PrimaryPeriods
+from streams.analysis.winsorized import EstimatedCap
 from streams.experiments.config import ExperimentConfig
-from streams.experiments.measurement_plan import bounds_of
+from streams.experiments.measurement_plan import bounds_of, floor_of
 from streams.experiments.metrics import MetricSpec
 from streams.experiments.statistics import MetricRole
+from streams.model.quantities import MICRO
 from streams.policies.arms import arms_of
 from streams.policies.base import Arm, BetaPolicy
+from streams.stats.arrays import FloatArray
 from streams.stats.bounds import BINARY, Bounds
 from streams.stats.comparable_samples import Comparisons
 from streams.stats.families.base import WEAK_PRIORS, Family, Priors, VariantMetric
@@ -64,6 +67,19 @@ class MetricInput(ABC):
     @property
     def variance_removed(self) -> float | None:
         """Share of the variance that covariates explain; None where none are made use of."""
+        return None
+
+    @property
+    def winsorized_at(self) -> float | None:
+        """Cap at a percentile that its values are read with; None without one."""
+        return None
+
+    @property
+    def anytime(self) -> tuple[FloatArray, FloatArray] | None:
+        """Ends of each variant that hold at every look and are reported; None for the posterior's.
+
+        Shape (n_variants,) each, infinite where nothing is known.
+        """
         return None
 
     @property
@@ -115,6 +131,9 @@ class SingleInput(MetricInput):
         priors: Priors of its mean.
         adjustment: Values less what covariates explain of them; None without covariates.
         bounds: Bounds of the values of its units; None if they are not known.
+        cap: Cap at a percentile of its values, which all but `tallies` are read with; None without
+            one.
+        values: Tallies of all units, with this cap.
     """
 
     compared: tuple[MetricTally, ...]
@@ -122,6 +141,8 @@ class SingleInput(MetricInput):
     priors: Priors
     adjustment: Adjustment | None
     bounds: Bounds | None
+    cap: EstimatedCap | None
+    values: tuple[MetricTally, ...]
 
     @classmethod
     def read(
@@ -162,14 +183,24 @@ class SingleInput(MetricInput):
             and isinstance(policy, BetaPolicy)
         ):
             priors = Priors(alpha=policy.prior_alpha, beta=policy.prior_beta)
-        assigned = samples = _samples(variants, tallies)
-        of_compared = tallies
+        chosen, cap = variants if compared is None else compared, None
+        bounds = bounds_of(config, name)
+        if FAMILIES[found.kind].is_exact:
+            bounds = BINARY
+        elif spec.winsorize is not None:
+            cap = EstimatedCap.of(chosen, name, spec.winsorize)
+            bounds = None if cap is None else _bounds(floor_of(config, name), cap)
+        tallies_of = _tallies if cap is None else cap.capped
+        values = tallies_of(variants, name)
+        assigned = samples = _samples(variants, values)
+        of_compared = tallies_of(chosen, name)
         if compared is not None:
-            of_compared = _tallies(compared, name)
-            samples = _samples(compared, of_compared)
+            samples = _samples(chosen, of_compared)
         adjustment = None
         # Of 0 and 1 the comparison is exact, which a regression is not.
-        if covariates is not None and not FAMILIES[found.kind].is_exact:
+        # Nor are the products of covariates and values those of capped values.
+        is_plain = not FAMILIES[found.kind].is_exact and cap is None
+        if covariates is not None and is_plain:
             adjustment = Adjustment.of(covariates, of_compared, samples)
         if adjustment is not None and found.kind is MetricKind.CONTINUOUS:
             samples = adjustment.samples(samples)
@@ -185,8 +216,15 @@ class SingleInput(MetricInput):
             periods,
             priors,
             adjustment,
-            BINARY if FAMILIES[found.kind].is_exact else bounds_of(config, name),
+            bounds,
+            cap,
+            values,
         )
+
+    @property
+    def winsorized_at(self) -> float | None:
+        """Cap at a percentile that its values are read with; None without one."""
+        return None if self.cap is None else self.cap.value
 
     @property
     def all_samples(self) -> tuple[Sample, ...]:
@@ -205,8 +243,8 @@ class SingleInput(MetricInput):
         """Return the samples by period if there are any, else those of the comparisons."""
         if self.periods is not None:
             return self.periods.samples
-        weighting = traffic.weighting_of(self.tallies)
-        found = partial(self._comparisons, traffic, self.tallies, self.assigned, weighting)
+        weighting = traffic.weighting_of(self.values)
+        found = partial(self._comparisons, traffic, self.values, self.assigned, weighting)
         # A policy takes values for 0 and 1 as long as all are, whatever kind is declared.
         family = _BINARY if all(map(_BINARY.allows, self.tallies)) else self._family
         return policy_samples(traffic, weighting, found, self.assigned, family)
@@ -248,6 +286,11 @@ class SingleInput(MetricInput):
         parts = () if self.periods is None else (p for parts in self.periods.parts for p in parts)
         is_binary = all(map(_BINARY.allows, self.tallies)) and all(map(_BINARY.allows, parts))
         return arms_of(samples, weights, is_binary=is_binary)
+
+
+def _bounds(floor: int | None, cap: EstimatedCap) -> Bounds | None:
+    """Return the bounds of the values up to a cap."""
+    return None if floor is None else (min(floor, 0) / MICRO, cap.value)
 
 
 def _samples(

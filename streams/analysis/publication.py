@@ -105,8 +105,8 @@ def _reports(metric: MetricAnalysis, control: int) -> list[MetricReport]:
     against = _against_control(metric, control)
     if against is not None:
         against = _defined(against, defined)
-    lower, upper = equal_tailed(metric.posteriors)
-    columns = metric.posteriors.means.tolist(), lower.tolist(), upper.tolist()
+    lower, upper = metric.anytime or equal_tailed(metric.posteriors)
+    columns = metric.posteriors.means.tolist(), _numbers(lower), _numbers(upper)
     return [
         MetricReport(
             kind=metric.model.kind,

@@ -149,9 +149,10 @@ def lift(against: AgainstControl, *, is_chosen: bool = False) -> str:
 
 def interval(mean: float | None, lower: float | None, upper: float | None) -> str:
     """Return a mean with its interval, as in `0.0512 [0.0431, 0.0603]`; `-` where there is none."""
-    if mean is None or lower is None or upper is None:
+    if mean is None or lower is None:
         return "-"
-    return f"{mean:.3g} [{lower:.3g}, {upper:.3g}]"
+    end = "∞)" if upper is None else f"{upper:.3g}]"
+    return f"{mean:.3g} [{lower:.3g}, {end}"
 
 
 def bar(filled: float, width: int = BAR_WIDTH) -> str:

@@ -261,6 +261,8 @@ class ExperimentConfig(InputModel):
             raise problem("TOO_MANY_METRICS", message, "metrics")
         if self.periods is not None:
             self._check_periods()
+        self._check_winsorized()
+        self._check_quantile()
         if self.covariates and isinstance(self.parameters, ContextualPolicy):
             message = f"{self.type} reads features, and covariates beside them are not kept apart"
             raise problem("COVARIATES_NOT_CONTEXTUAL", message, "covariates")
@@ -294,8 +296,35 @@ class ExperimentConfig(InputModel):
                 if self.spec(metric).components:
                     message = f"{metric} is a ratio itself"
                     raise problem("RATIO_OF_RATIO", message, f"metrics.{name}.{part}")
+                if self.spec(metric).winsorize is not None:
+                    message = f"{name} is of the values of {metric} as they are; declare a cap"
+                    raise problem("WINSORIZE_NOT_USED", message, f"metrics.{metric}.winsorize")
                 found.add(metric)
         return frozenset(found)
+
+    def _check_quantile(self) -> None:
+        if self.spec(self.primary_metric).percentile is None:
+            return
+        if self.periods is not None:
+            message = "sums of values are kept by period, and they have no quantile"
+            raise problem("QUANTILE_WITHOUT_PERIODS", message, "periods")
+        if isinstance(self.parameters, ContextualPolicy):
+            message = f"{self.type} learns from the values of single units, and not their quantile"
+            raise problem("QUANTILE_NOT_CONTEXTUAL", message, "primaryMetric")
+        if self.plan is not None:
+            message = "a plan is of a mean, and quantiles are compared at any time without one"
+            raise problem("PLAN_NOT_USED", message, "plan")
+
+    def _check_winsorized(self) -> None:
+        if self.spec(self.primary_metric).winsorize is None:
+            return
+        path = f"metrics.{self.primary_metric}.winsorize"
+        if self.periods is not None:
+            message = "values are kept by period as they are; declare a cap"
+            raise problem("WINSORIZE_NOT_USED", message, path)
+        if isinstance(self.parameters, ContextualPolicy):
+            message = f"{self.type} learns from values as they are; declare a cap"
+            raise problem("WINSORIZE_NOT_USED", message, path)
 
     def _check_periods(self) -> None:
         if self.spec(self.primary_metric).components:

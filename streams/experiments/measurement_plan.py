@@ -7,6 +7,7 @@ from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.metrics import MetricSpec
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.stats.families.registry import FAMILIES
+from streams.tallies.bins import QUANTILES, WINSORIZED, Bins
 from streams.tallies.plan import Accepted, PeriodPlan, Plan, pair_of
 
 
@@ -23,6 +24,7 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
     caps: dict[str, int] = {}
     floors: dict[str, int] = {}
     accepted: dict[str, Accepted] = {}
+    bins: dict[str, Bins] = {}
     names = config.counted_metrics
     for name in names:
         spec = config.spec(name)
@@ -32,6 +34,10 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
             floors[name] = floor
         if (values := accepted_of(config, name)) is not None:
             accepted[name] = values
+        if spec.winsorize is not None:
+            bins[name] = WINSORIZED
+        elif spec.percentile is not None:
+            bins[name] = QUANTILES
     return Plan(
         caps,
         tuple(sorted({pair_of(*each) for each in components})),
@@ -42,6 +48,7 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
         n_variants,
         config.conversion_windows,
         bool(config.covariates),
+        bins,
     )
 
 
@@ -67,11 +74,16 @@ def bounds_of(config: ExperimentConfig, metric: str) -> tuple[float, float] | No
     A unit without an observation has the value 0, which is between them.
     """
     spec = config.spec(metric)
-    denominators = (each.denominator for each in config.metrics.values())
-    floor, cap = _floor(spec, is_denominator=metric in denominators), _cap(spec)
+    floor, cap = floor_of(config, metric), _cap(spec)
     if floor is None or cap is None:
         return None
     return min(floor, 0) / MICRO, max(cap, 0) / MICRO
+
+
+def floor_of(config: ExperimentConfig, metric: str) -> int | None:
+    """Return the smallest value of the units of a metric, in micro-units; None without one."""
+    denominators = (each.denominator for each in config.metrics.values())
+    return _floor(config.spec(metric), is_denominator=metric in denominators)
 
 
 def _cap(spec: MetricSpec) -> int | None:

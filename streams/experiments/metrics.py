@@ -173,6 +173,8 @@ class MetricSpec(InputModel):
         cap: Largest value of a unit, in units of the metric, > 0: a unit whose observations sum to
             more has this value (winsorisation). None for no cap; a binary metric has none, and that
             of counts is a whole number.
+        winsorize: Percentile of the values above 0 of all variants' units, in (0.5, 1), at which
+            they are capped; None for none. Not of a binary metric or of part of a ratio.
         floor: Smallest value of a unit, in units of the metric: a unit whose observations sum to
             less has this value. 0 for `binary`, `count` and `revenue` unless stated, and never less
             there; None for no floor. Without one, a single unit can move a mean down without bound.
@@ -183,6 +185,7 @@ class MetricSpec(InputModel):
         conversion_window: Seconds after the assignment of a unit during which its observations
             count; 0 for no limit. Comparisons count the units whose window is over. That of the
             experiment unless stated; a ratio has that of its metrics.
+        percentile: Probability of a quantile, in [0.5, 1), and required there.
         numerator, denominator: The metrics that a ratio is of: the sum of the one over the sum of
             the other. Of ratios alone. Their own floors and caps hold in it; the floor of a
             denominator is 0 unless it is declared.
@@ -195,11 +198,13 @@ class MetricSpec(InputModel):
     margin: float | None = Field(default=None, ge=0.0, le=1.0)
     prior: PriorSpec | None = None
     cap: float | None = Field(default=None, ge=1.0 / MICRO, le=_LARGEST)
+    winsorize: float | None = Field(default=None, gt=0.5, lt=1.0)
     floor: float | None = Field(default=None, ge=-_LARGEST, le=_LARGEST)
     min_value: float | None = Field(default=None, ge=-VALUE_LIMIT, le=VALUE_LIMIT)
     max_value: float | None = Field(default=None, ge=-VALUE_LIMIT, le=VALUE_LIMIT)
     counting: Annotated[Counting, Field(strict=False)] | None = None
     conversion_window: ConversionWindow = None
+    percentile: float | None = Field(default=None, ge=0.5, lt=1.0)
     numerator: MetricName | None = None
     denominator: MetricName | None = None
 
@@ -256,6 +261,21 @@ class MetricSpec(InputModel):
         if self.kind is MetricKind.RATIO and self.numerator == self.denominator:
             message = "numerator and denominator are the same metric"
             raise problem("DUPLICATE_METRIC", message, "denominator")
+        return self
+
+    @model_validator(mode="after")
+    def _check_percentile(self) -> Self:
+        if self.kind is MetricKind.QUANTILE and self.percentile is None:
+            raise problem("MISSING_FIELD", "a quantile has a percentile", "percentile")
+        if self.kind is not MetricKind.QUANTILE and self.percentile is not None:
+            raise problem("NOT_A_QUANTILE", "only a quantile has a percentile", "percentile")
+        return self
+
+    @model_validator(mode="after")
+    def _check_winsorize(self) -> Self:
+        family = self.family
+        if self.winsorize is not None and family is not None and family.cap_refusal is not None:
+            raise problem("WINSORIZE_NOT_USED", family.cap_refusal, "winsorize")
         return self
 
     @model_validator(mode="after")

@@ -117,6 +117,8 @@ class MetricModel(Published):
             of its comparisons, in [0, 1]; None without covariates.
         conversion_window: Seconds after the assignment of a unit during which its observations
             count; the units whose window is over are compared. 0 for none: all units are.
+        winsorized_at: Cap at the declared percentile of the values so far, in units of the metric;
+            None if it is not winsorized, or has no value above 0 yet.
     """
 
     role: Open[MetricRole]
@@ -127,6 +129,7 @@ class MetricModel(Published):
     periods: Periods | None = None
     variance_removed: float | None = None
     conversion_window: int = 0
+    winsorized_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +201,12 @@ class MetricReport(Published):
             while the denominators sum to 0 or less.
         observations: Observations counted.
         sum_micro: Exact sum, in micro-units.
-        mean: Posterior mean per assigned unit, in units of the metric; None where it does not
-            exist: without a unit, and of a ratio without a denominator. Of variants whose weights
-            moved, as if their units had come at the same times.
-        lower, upper: Equal-tailed 95 % credible interval of the mean; None where it does not exist.
+        mean: Posterior mean per assigned unit, in units of the metric; of a quantile its estimate.
+            None where it does not exist: without a unit, of a ratio without a denominator, and of a
+            quantile without a value. Of variants whose weights moved, as if their units had come at
+            the same times.
+        lower, upper: Equal-tailed 95 % credible interval of the mean; of a quantile the ends of its
+            95 % confidence sequence, which hold at every look. None where they do not exist.
         against_control: The variant against the control; None of the control itself, of a metric
             that is not declared, and where the mean of either of the two does not exist.
     """

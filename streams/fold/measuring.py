@@ -66,7 +66,15 @@ class Measurement:
             are left out before they come here.
     """
 
-    __slots__ = ("_accepted", "_bounds", "_by_period", "_has_covariates", "_partners", "windows")
+    __slots__ = (
+        "_accepted",
+        "_bins",
+        "_bounds",
+        "_by_period",
+        "_has_covariates",
+        "_partners",
+        "windows",
+    )
 
     def __init__(self, plan: Plan, metric_hashes: Mapping[str, int]) -> None:
         self._bounds = {
@@ -74,6 +82,7 @@ class Measurement:
             for metric in plan.floors.keys() | plan.caps.keys()
         }
         self._accepted = plan.accepted
+        self._bins = plan.bins
         self._by_period = plan.by_period
         self.windows = plan.windows
         self._has_covariates = plan.has_covariates
@@ -133,6 +142,7 @@ class Measurement:
         """
         is_same = values is observed
         builder.add_first_values(offset, keys, values, times_ms, None if is_same else observed)
+        self._bin(builder, keys, values)
         if not self.windows:
             return
         by_cohort: defaultdict[Cohort, list[int]] = defaultdict(list)
@@ -148,6 +158,17 @@ class Measurement:
                 [times_ms[row] for row in rows],
                 [observed[row] for row in rows],
             )
+            self._bin(
+                builder.cohort(cohort), [keys[row] for row in rows], [values[row] for row in rows]
+            )
+
+    def _bin(self, builder: CellBuilder, keys: Sequence[MetricKey], values: Sequence[int]) -> None:
+        """Add the first values of units to the bins of their metrics."""
+        if self._bins:
+            for key, value in zip(keys, values, strict=True):
+                bins = self._bins.get(key[-1])
+                if bins is not None:
+                    builder.add_binned(key, None, value, bins)
 
     def _bounded(self, metric: str, total: int) -> int:
         bounds = self._bounds.get(metric)
@@ -185,6 +206,10 @@ class Measurement:
                 counted.offset, counted.key, first, change, counted.at_ms, vector, counted.value
             )
             builders.append(cohort)
+        bins = self._bins.get(metric)
+        if bins is not None:
+            for each in builders:
+                each.add_binned(counted.key, first, change, bins)
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
             builder.add_period_value(variant, first, change, counted.assigned_at_ms, counted.at_ms)

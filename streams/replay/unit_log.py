@@ -60,13 +60,16 @@ def unit_log(
     Raises:
         InputError: no unit was assigned by then (`NO_UNITS`), no unit has a value of the metric and
             the experiment does not declare it (`UNKNOWN_METRIC`), or it is a ratio
-            (`RATIO_METRIC`).
+            (`RATIO_METRIC`) or a quantile (`QUANTILE_METRIC`).
         LogError: the log no longer begins at its beginning.
         DependencyError: Kafka or the schema registry does not answer.
     """
     if experiment.definition.config.spec(metric).components:
         message = f"{metric} is a ratio, which no unit has a value of; ask about its numerator"
         raise InputError("RATIO_METRIC", message, "metric")
+    if experiment.definition.config.spec(metric).percentile is not None:
+        message = f"{metric} is a quantile, and estimates from the log are of means"
+        raise InputError("QUANTILE_METRIC", message, "metric")
     watcher = watcher or Watcher()
     parts = [
         Part(topic, partition, span.end)

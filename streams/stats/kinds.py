@@ -14,7 +14,8 @@ class MetricKind(StrEnum):
     """Kind of the values of the units, which determines the model of their mean.
 
     `binary`: 0 or 1. `count`: whole numbers from 0 up. `revenue`: amounts >= 0 that many units do
-    not have. `continuous`: anything else. `ratio`: one metric over another, declared as such.
+    not have. `continuous`: anything else. `ratio`: one metric over another, and `quantile`: the
+    value that a share of the units do not exceed; both declared as such.
     """
 
     BINARY = "binary"
@@ -22,6 +23,7 @@ class MetricKind(StrEnum):
     REVENUE = "revenue"
     CONTINUOUS = "continuous"
     RATIO = "ratio"
+    QUANTILE = "quantile"
 
 
 class ContradictionCode(StrEnum):

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
+from streams.tallies.bins import Bins, bin_of
 from streams.tallies.cell import (
     CELL_COUNTS,
     VARIANT_FIELDS,
@@ -22,14 +23,17 @@ from streams.tallies.freezing import (
     BINARY,
     CUBED,
     FURTHER,
+    N_BIN_SUMS,
     N_PRODUCTS,
     N_SUMS,
     POSITIVE,
     SQUARED,
     TOTAL,
     UNITS,
+    BinKey,
     MetricKey,
     ProductKey,
+    bin_tallies,
     grams,
     metric_tallies,
     moments_of,
@@ -67,6 +71,7 @@ class CellBuilder:
     """
 
     __slots__ = (
+        "_bins",
         "_cohorts",
         "_contexts",
         "_conversions",
@@ -106,6 +111,7 @@ class CellBuilder:
     _products: dict[ProductKey, list[int]]
     _periods: PeriodSums
     _late: int
+    _bins: dict[BinKey, list[int]]
     _cohorts: dict[Cohort, CellBuilder]
 
     def __init__(
@@ -218,6 +224,28 @@ class CellBuilder:
         """
         known = self._products.get(key) or [0] * N_PRODUCTS
         self._products[key] = [*map(add, known, changes)]
+
+    def add_binned(self, key: MetricKey, before: int | None, value: int, bins: Bins) -> None:
+        """Add to the bins of a metric the observation that was just added.
+
+        Args:
+            key: Chance and metric.
+            before, value: As in `add_value`.
+            bins: What is kept of the metric.
+        """
+        for sign, each in ((-1, before), (1, (before or 0) + value)):
+            if each is None:
+                continue
+            place = (*key, bin_of(each, bins.precision))
+            sums = self._bins.get(place)
+            if sums is None:
+                sums = self._bins[place] = [0] * N_BIN_SUMS
+            sums[0] += sign
+            if bins.has_values:
+                square = each * each
+                sums[1] += sign * each
+                sums[2] += sign * square
+                sums[3] += sign * square * each
 
     def add_assigned(self, counts: Mapping[tuple[int, int], int]) -> None:
         """Add to the periods the units that were just added.
@@ -381,6 +409,7 @@ class CellBuilder:
         self._products = {}
         self._periods = PeriodSums()
         self._late = 0
+        self._bins = {}
         self._cohorts = {}
 
     def _frozen_cohorts(self, now_ms: int) -> ByCohort[Mapping[int, VariantTally]]:
@@ -401,6 +430,7 @@ class CellBuilder:
         moments, positive_moments = moments_of(self._rewards), moments_of(self._conversions)
         metrics = metric_tallies(self._metrics, self._ones, moments, positive_moments, known, plan)
         products = product_tallies(self._products, known, plan)
+        bins = bin_tallies(self._bins, known, plan)
         periods = self._periods.freeze({variant: old.periods for variant, old in known.items()})
         moved = {
             variant
@@ -416,5 +446,6 @@ class CellBuilder:
                 dict(sorted({**old.metrics, **metrics.get(variant, {})}.items())),
                 products.get(variant, old.products),
                 periods.get(variant, old.periods),
+                bins.get(variant, old.bins),
             )
         return dict(sorted(variants.items()))

@@ -21,6 +21,7 @@ from typing import Any
 
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
+from streams.tallies.bins import ByBin, add_bins
 from streams.tallies.cohorts import ByCohort, Cohort, seen_at
 from streams.tallies.fields import (
     ADD,
@@ -179,6 +180,7 @@ class VariantTally:
         products: Products of the pairs that the plan of the experiment names, in their order.
         periods: Its units by period of assignment, with the metric that the plan names, in order of
             the periods; empty if it names none.
+        bins: Its units by the size of their value, of the metrics that the plan names, by name.
     """
 
     units: int = summed(Statistic.UNITS)
@@ -190,6 +192,7 @@ class VariantTally:
     metrics: Mapping[str, MetricTally] = field(default_factory=dict, metadata={ADD: add_named})
     products: Mapping[Pair, ProductTally] = field(default_factory=dict, metadata={ADD: add_named})
     periods: ByPeriod = field(default_factory=dict, metadata={ADD: add_periods})
+    bins: Mapping[str, ByBin] = field(default_factory=dict, metadata={ADD: add_bins})
 
     def __add__(self, other: VariantTally) -> VariantTally:
         return VARIANT_FIELDS.new(*VARIANT_FIELDS.added(self, other))

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
+from streams.tallies.bins import BIN_FIELDS, BinTally, ByBin
 from streams.tallies.cell import (
     METRIC_FIELDS,
     PRODUCT_FIELDS,
@@ -50,11 +51,18 @@ MetricKey = tuple[int, int, bytes, str]
 ProductKey = tuple[int, int, bytes, Pair]
 """The three of a `Chance`, and a pair of metrics."""
 
+N_BIN_SUMS = 4
+"""Sums over the units of a bin: units, their values, and the squares and cubes of these."""
+
+BinKey = tuple[int, int, bytes, str, int]
+"""The three of a `Chance`, the name of a metric, and a bin."""
+
 KeyT = TypeVar("KeyT", bound=Hashable)
 
 _NOBODY = VariantTally()
 _NO_VALUES = MetricTally()
 _NO_PRODUCT = ProductTally()
+_NO_BIN = BinTally()
 
 
 def unit_sums(
@@ -148,6 +156,38 @@ def product_tallies(
         weights = unit_weights(variant, propensity, packed, plan.n_compared)
         sums[pair] = PRODUCT_FIELDS.new(*PRODUCT_FIELDS.plus(before, changed, weights))
     return {variant: dict(sorted(sums.items())) for variant, sums in found.items()}
+
+
+def bin_tallies(
+    binned: Mapping[BinKey, Sequence[int]], known: Mapping[int, VariantTally], plan: Plan
+) -> dict[int, dict[str, ByBin]]:
+    """Return the bins of the variants that have new values in them, by metric.
+
+    Args:
+        binned: Changes of sums, by chance, metric and bin.
+        known: The tallies so far.
+        plan: The plan of the experiment.
+    """
+    found: defaultdict[Metric, dict[int, BinTally]] = defaultdict(dict)
+    n_binned = plan.n_binned
+    for (variant, propensity, packed, name, index), changes in binned.items():
+        key = variant, name
+        if key not in found:
+            found[key] = dict(known.get(variant, _NOBODY).bins.get(name, {}))
+        units, total, squared, cubed = changes
+        changed = statistics(units=units, value=total, square=squared, cube=cubed)
+        weights = unit_weights(variant, propensity, packed, n_binned)
+        before = BIN_FIELDS.values(found[key].get(index, _NO_BIN))
+        found[key][index] = BIN_FIELDS.new(*BIN_FIELDS.plus(before, changed, weights))
+    variants: dict[int, dict[str, ByBin]] = {}
+    for (variant, name), bins in found.items():
+        if variant not in variants:
+            variants[variant] = dict(known.get(variant, _NOBODY).bins)
+        # A bin that units only passed through depends on the order of their events.
+        variants[variant][name] = {
+            index: tally for index, tally in sorted(bins.items()) if tally.units
+        }
+    return {variant: dict(sorted(bins.items())) for variant, bins in variants.items()}
 
 
 def grams(

@@ -9,6 +9,7 @@ experiment is created, before the first unit, so the tallies stay a function of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from streams.model.errors import EngineError, EventError, InvalidParameterError,
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.model.variant_weights import MAX_WEIGHED
+from streams.tallies.bins import Bins
 from streams.tallies.cohorts import COHORTS_PER_WINDOW
 
 Pair = tuple[str, str]
@@ -99,6 +101,7 @@ class Plan:
             unit within it count, also by cohort. Both metrics of a pair have the same one.
         has_covariates: Whether the features of units are covariates of its metrics, and so are kept
             by cohort as well.
+        bins: What is kept by the size of the value, by metric.
 
     Raises:
         InvalidParameterError: a cap is not positive or not above its floor, or a pair is not of two
@@ -114,6 +117,7 @@ class Plan:
     n_variants: int = 0
     windows: Mapping[str, int] = field(default_factory=dict)
     has_covariates: bool = False
+    bins: Mapping[str, Bins] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():
@@ -128,11 +132,22 @@ class Plan:
     @property
     def n_compared(self) -> int:
         """Variants among which sums by pair are kept; 0 where they would not fit a cell."""
-        kept = len(self.pairs) + sum(
-            _COHORTS if name in self.windows else 1 for name in self.declared
+        return self._fitting(len(self.pairs) + sum(map(self._parts, self.declared)))
+
+    @property
+    def n_binned(self) -> int:
+        """Variants among which sums by pair are kept by bin, too; 0 where they would not fit."""
+        by_bin = sum(self._parts(name) * bins.pair_sums for name, bins in self.bins.items())
+        return self._fitting(
+            len(self.pairs) + sum(map(self._parts, self.declared)) + math.ceil(by_bin)
         )
+
+    def _fitting(self, kept: int) -> int:
         fits = self.n_variants <= MAX_WEIGHED and self.n_variants**2 * kept <= MAX_PAIR_SUMS
         return self.n_variants if fits else 0
+
+    def _parts(self, metric: str) -> int:
+        return _COHORTS if metric in self.windows else 1
 
     @property
     def is_sums_alone(self) -> bool:
@@ -144,6 +159,7 @@ class Plan:
             or self.pairs
             or self.by_period
             or self.windows
+            or self.bins
         )
 
 

@@ -10,6 +10,7 @@ from schemas.codec import Codec, Record
 from streams.model.errors import EventError, InvalidParameterError
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.integers import integer, integer_bytes
+from streams.tallies.bins import BIN_FIELDS
 from streams.tallies.cell import (
     CELL_COUNTS,
     METRIC_FIELDS,
@@ -32,6 +33,7 @@ from streams.wire.records import (
 )
 
 _LONGEST_WINDOW_S = 1 << 31
+_MAX_BIN = 1 << 20
 _SHIFTS = 63  # a period is as long as a 64-bit time at most
 
 
@@ -102,6 +104,15 @@ def _variant_record(index: int, tally: VariantTally) -> Record:
             {"shift": shift, "number": number, **_period_record(each)}
             for (shift, number), each in sorted(tally.periods.items())
         ],
+        "bins": [
+            {
+                "name": name,
+                "bins": [
+                    {"number": number, **_bin_record(each)} for number, each in sorted(bins.items())
+                ],
+            }
+            for name, bins in sorted(tally.bins.items())
+        ],
     }
 
 
@@ -119,6 +130,15 @@ def _variant(record: Record) -> VariantTally:
         {
             _period(period): PERIOD_FIELDS.new(*_period_values(period))
             for period in record["periods"]
+        },
+        {
+            metric["name"]: {
+                check_range(each["number"], 0, _MAX_BIN, "number"): BIN_FIELDS.new(
+                    *_bin_values(each)
+                )
+                for each in metric["bins"]
+            }
+            for metric in record["bins"]
         },
     )
 
@@ -174,3 +194,4 @@ _metric_record, _metric_values = _writer(METRIC_FIELDS), _reader(METRIC_FIELDS)
 _product_record, _product_values = _writer(PRODUCT_FIELDS), _reader(PRODUCT_FIELDS)
 _variant_sums, _variant_values = _writer(VARIANT_FIELDS), _reader(VARIANT_FIELDS)
 _period_record, _period_values = _writer(PERIOD_FIELDS), _reader(PERIOD_FIELDS)
+_bin_record, _bin_values = _writer(BIN_FIELDS), _reader(BIN_FIELDS)

@@ -12,12 +12,14 @@ from streams.stats.families.base import Family, VariantMetric
 from streams.stats.families.binary import Binary
 from streams.stats.families.continuous import Continuous
 from streams.stats.families.count import Count
+from streams.stats.families.quantile import Quantile
 from streams.stats.families.ratio import Ratio
 from streams.stats.families.revenue import Revenue
 from streams.stats.kinds import Contradiction, MetricKind
 
 FAMILIES: Mapping[MetricKind, Family] = {
-    family.kind: family for family in (Binary(), Count(), Revenue(), Continuous(), Ratio())
+    family.kind: family
+    for family in (Binary(), Count(), Revenue(), Continuous(), Ratio(), Quantile())
 }
 """The families, in the order in which their kinds are inferred: the narrowest first."""
 

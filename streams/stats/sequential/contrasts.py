@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
 from streams.stats.sequential.centres import ValueRange
+from streams.stats.sequential.quantiles import QuantilePair
 from streams.stats.sequential.tails import Moments, Tails, is_lower_end_believed
 
 _OVERLAP_OF_EVEN = 0.5
@@ -107,6 +108,7 @@ class Contrast:
             `variance`, it is in the units of `squares`.
         values: Range of bounded values that may be counted from another centre than 0; None of
             others.
+        quantiles: Units by the size of their value, if quantiles are compared; None for means.
     """
 
     fewest: FloatArray
@@ -123,6 +125,7 @@ class Contrast:
     variance: FloatArray
     squares_of_even: FloatArray
     values: ValueRange | None = None
+    quantiles: QuantilePair | None = None
 
     @property
     def is_bounded(self) -> bool:
@@ -132,8 +135,13 @@ class Contrast:
     def take(self, chosen: NDArray[np.bool_]) -> Contrast:
         """Return the contrasts of a mask; shape (n_chosen,)."""
         values = None if self.values is None else self.values.take(chosen)
-        arrays = {name: getattr(self, name)[chosen] for name in self.__slots__ if name != "values"}
-        return Contrast(**arrays, values=values)
+        quantiles = None if self.quantiles is None else self.quantiles.take(chosen)
+        arrays = {
+            name: getattr(self, name)[chosen]
+            for name in self.__slots__
+            if name not in {"values", "quantiles"}
+        }
+        return Contrast(**arrays, values=values, quantiles=quantiles)
 
     def reversed(self) -> Contrast:
         """Return the contrasts of "b minus a"."""
@@ -152,6 +160,7 @@ class Contrast:
             self.variance,
             self.squares_of_even,
             None if self.values is None else self.values.reversed(),
+            None if self.quantiles is None else self.quantiles.reversed(),
         )
 
 

@@ -37,7 +37,7 @@ def one_sided_p_values(compared: Contrast) -> FloatArray:
         1810.08240, proposition 6 (one-sided normal mixture), with the tuning of
         `asymptotic_radius`.
     """
-    if compared.is_bounded:
+    if compared.is_bounded or compared.quantiles is not None:
         return ConfidenceSequence().p_values(compared, np.full_like(compared.total, _SIDE))
     error = compared.standard_error
     z = np.divide(compared.difference, error, out=np.zeros_like(error), where=error > 0.0)

@@ -63,7 +63,7 @@ class Reading(ABC):
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceSequence(Reading):
-    """The confidence sequence, which holds at any time: exact for values with a bound.
+    """The confidence sequence, which holds at any time: exact for bounded values and quantiles.
 
     Others are asymptotic: normal mixtures, which count from the common mean of the values.
 
@@ -83,6 +83,8 @@ class ConfidenceSequence(Reading):
 
     def lower(self, compared: Contrast, error: FloatArray) -> FloatArray:
         """Return the lower ends of the sequence."""
+        if compared.quantiles is not None:
+            return compared.quantiles.lower(error)
         known = _is_known(compared)
         if compared.is_bounded:
             # The lower end fails when the sum rises too far above its mean, and rises are as tame
@@ -108,6 +110,8 @@ class ConfidenceSequence(Reading):
 
     def p_values(self, compared: Contrast, error: FloatArray) -> FloatArray:
         """Return the p-values of the mixture that the sequence inverts."""
+        if compared.quantiles is not None:
+            return compared.quantiles.p_values(error)
         if compared.is_bounded:
             sums = bounded_sums(compared, error)
             events = self._events(compared, sums.bounds)

@@ -137,6 +137,7 @@ def metric_model(role: str) -> dict[str, Any]:
         "periods": None,
         "varianceRemoved": None,
         "conversionWindow": 0,
+        "winsorizedAt": None,
     }
 
 

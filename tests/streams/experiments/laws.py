@@ -15,6 +15,7 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.policies.weights import smallest_weight
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Tally
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
@@ -44,7 +45,10 @@ def check(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> S
         assert variant.expected_loss >= 0.0, "expected loss"
         for metric in variant.metrics.values():
             ends = metric.lower, metric.upper
-            assert (None in ends) == (metric.mean is None), f"defined {metric.kind}"
+            # A confidence sequence of a quantile has no upper end until there are enough units.
+            is_open = metric.kind is MetricKind.QUANTILE and metric.lower is not None
+            is_missing = metric.lower is None if is_open else None in ends
+            assert is_missing == (metric.mean is None), f"defined {metric.kind}"
             if metric.lower is not None and metric.upper is not None:
                 assert metric.lower <= metric.upper, f"interval {metric.kind}"
             against = metric.against_control

@@ -191,6 +191,8 @@ def metric_spec(pick: Pick, *, is_guardrail: bool, name: str) -> dict[str, Any]:
             ]
         )
         found |= {"numerator": numerator, "denominator": denominator}
+    if kind == "quantile":
+        found["percentile"] = pick([0.5, 0.95, 0.999])
     found["direction"] = pick([each.value for each in Direction])
     for number in numbers_of(MetricSpec):
         if number in ("tolerated_harm", "margin") and not is_guardrail:
@@ -199,7 +201,9 @@ def metric_spec(pick: Pick, *, is_guardrail: bool, name: str) -> dict[str, Any]:
             value = pick(near_bounds(MetricSpec, number))
             if number == "cap" and kind == "count":
                 value = max(1.0, float(round(value)))
-            if number == "cap" and kind in ("ratio", "binary"):
+            if number in ("cap", "winsorize") and kind in ("ratio", "binary", "quantile"):
+                continue
+            if number == "percentile":
                 continue
             found[alias(MetricSpec, number)] = value
     if kind is not None and pick(range(2)) == 0:

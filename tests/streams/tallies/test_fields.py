@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from schemas import library
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.variant_weights import pack_weights
+from streams.tallies.bins import BIN_FIELDS
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import (
     CELL_COUNTS,
@@ -42,12 +43,14 @@ TABLES: dict[str, FieldTable[Any]] = {
     "ProductTally": PRODUCT_FIELDS,
     "VariantTally": VARIANT_FIELDS,
     "PeriodTally": PERIOD_FIELDS,
+    "BinTally": BIN_FIELDS,
 }
 KEYS = {
     "MetricTally": {"name"},
     "ProductTally": {"first", "second"},
-    "VariantTally": {"index", "metrics", "products", "periods"},
+    "VariantTally": {"index", "metrics", "products", "periods", "bins"},
     "PeriodTally": {"shift", "number"},
+    "BinTally": {"number"},
 }
 
 

@@ -1,0 +1,112 @@
+"""How often quantiles are declared different, and how soon where they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+from scipy import special
+
+from benchmarks.calibration.errors import slug
+from benchmarks.calibration.results import Claim, Mean, Measure, Result
+from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.simulation.amounts import Amounts, LogNormal, Mixed
+from benchmarks.simulation.quantiles import Compared, judge
+
+_SEED = 2026_36
+_LOOKS = 20
+_FEW_UNITS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """Two variants with a value for every unit.
+
+    Attributes:
+        values: Values of each variant; where they differ, scaled to the same quantile.
+        p: Probability of the quantile.
+        units: Units of both.
+        swing: As in `Compared`; shares move along.
+        lift: How much larger the quantile of the first variant is, relative.
+        repetitions: How often it is repeated.
+    """
+
+    values: tuple[Amounts, Amounts]
+    p: float
+    units: int
+    swing: float = 0.0
+    lift: float = 0.0
+    repetitions: int = 200
+
+
+def quantiles() -> Group:
+    """Return variants with equal quantiles, and some with different ones."""
+    narrow, wide = LogNormal(0.5), LogNormal(2.0)
+    worlds = [
+        *(
+            _World(values, 0.95, units)
+            for values in ((narrow, narrow), (narrow, wide))
+            for units in (_FEW_UNITS, 30_000)
+        ),
+        _World((narrow, narrow), 0.5, 30_000),
+        _World((Mixed(0.01, 0.3),) * 2, 0.99, 30_000),
+        _World((narrow, narrow), 0.95, 30_000, swing=0.5),
+        _World((narrow, narrow), 0.5, 30_000, lift=0.1, repetitions=100),
+        _World((narrow, narrow), 0.95, 30_000, lift=0.1, repetitions=100),
+        _World((narrow, narrow), 0.99, 60_000, lift=0.1, repetitions=100),
+    ]
+    return Group(
+        "quantiles",
+        "Quantiles",
+        "Two variants whose units have a value each, log-normal with a spread, or rare and large, "
+        "of equal quantiles unless a lift is stated. With a swing, all values swing together by "
+        "half and the shares of the variants between 10 and 90 % along with them.",
+        {"wrong": "wrongly different", "right": "found", "units": "mean units"},
+        tuple(map(_row, worlds)),
+    )
+
+
+def _row(world: _World) -> Row:
+    names = [each.name for each in world.values]
+    cells = {
+        "values": names[0] if names[0] == names[1] else " / ".join(names),
+        "percentile": f"{world.p:g}",
+        "units": f"{world.units:,}",
+        "swing": f"{world.swing:.0%}" if world.swing else "",
+        "lift": f"{world.lift:.0%}" if world.lift else "",
+    }
+    return Row(
+        slug(" ".join(cells.values()).replace("/", "").replace(",", "").replace("%", "")),
+        cells,
+        partial(_judged, world),
+        world.repetitions,
+        20 if world.units == _FEW_UNITS else 0,
+        (Claim("wrong", at_most=0.05),),
+    )
+
+
+def _judged(world: _World, size: Size, progress: Progress) -> Result:
+    ratio = 1.0
+    first, second = world.values
+    if isinstance(first, LogNormal) and isinstance(second, LogNormal):
+        ratio = _quantile(second, world.p) / _quantile(first, world.p)
+    compared = Compared(
+        world.values,
+        (ratio * (1.0 + world.lift), 1.0),
+        world.p,
+        world.units,
+        _LOOKS,
+        world.swing,
+        moves=world.swing > 0.0,
+    )
+    found = judge(compared, size.repetitions, _SEED, progress)
+    measures: dict[str, Measure] = {"wrong": found.lower if world.lift else found.either}
+    if world.lift:
+        measures["right"] = found.higher
+        measures["units"] = Mean(found.mean_units, found.error_units, size.repetitions)
+    return Result(size.repetitions, measures)
+
+
+def _quantile(values: LogNormal, p: float) -> float:
+    return math.exp(values.spread * float(special.ndtri(p)) - values.spread**2 / 2.0)
