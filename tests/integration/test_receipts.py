@@ -263,10 +263,10 @@ async def is_logged(settings: Settings, impressions: int) -> bool:
 async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path: Path) -> None:
     async with stack(given, tmp_path) as (settings, _, workers, (http, other)):
         name = await run_experiment(http, unit="user", type="bayesian_ab")
-        await until(lambda: known_to(other, [name]))
+        await until_found(lambda: known_to(other, [name]))
         units = [f"u{number}" for number in range(60)]
         first = {unit: await assign(http, name, userId=unit) for unit in units}
-        await until(lambda: is_logged(settings, len(units)))
+        await until_found(lambda: is_logged(settings, len(units)))
 
         lowered = await http.patch(f"/experiments/{name}", json={"trafficAllocation": 0.1})
         assert lowered.status_code == 200, lowered.text
@@ -282,8 +282,8 @@ async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path
             new = [await assign(other, name, userId=f"n{number}") for number in range(200)]
             return sum(found["enrolled"] for found in new) < 80
 
-        await until(is_rebuilt)
-        await until(admits_few)  # it looks once a second for what was rebuilt
+        await until_found(is_rebuilt)
+        await until_found(admits_few)  # it looks once a second for what was rebuilt
         after = {unit: await assign(other, name, userId=unit) for unit in units}
 
         for again in (during, after):
