@@ -240,6 +240,8 @@ def _applied(experiment: Experiment, after: Experiment, command: Command) -> Exp
             return replace(after, clock_ms=max(experiment.clock_ms, command.issued_at_ms))
         case CommandKind.SCHEDULE:
             return _scheduled(after, command)
+        case CommandKind.CREATE:
+            raise AssertionError("a creation has no experiment before it")
         case _:
             assert_never(command.kind)
 

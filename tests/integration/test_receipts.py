@@ -280,7 +280,7 @@ async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path
 
         async def admits_few() -> bool:
             new = [await assign(other, name, userId=f"n{number}") for number in range(200)]
-            return sum(found["enrolled"] for found in new) < 80
+            return sum(bool(found["enrolled"]) for found in new) < 80
 
         await until_found(is_rebuilt)
         await until_found(admits_few)  # it looks once a second for what was rebuilt
