@@ -60,8 +60,8 @@ class VariantMetric:
 class Family(ABC):
     """Declarations and posterior of a metric kind; a subclass per kind.
 
-    Code specific to `binary` and `ratio` is in `streams.analysis.binary_once` and
-    `streams.analysis.ratios`.
+    Code specific to `binary`, `ratio` and `quantile` is in `streams.analysis.binary_once`, `ratios`
+    and `quantiles`.
 
     Attributes:
         kind: The kind.
