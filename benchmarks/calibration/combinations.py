@@ -187,8 +187,8 @@ def combinations() -> Group:
         "Every combination that can be declared",
         "Two equal variants through the tallies and `evaluate()` of production: 400 units a day "
         "for 14 days with a look a day, half as much again at weekends, values of which half come "
-        "within five hours; with a conversion window of three days those of one variant come after "
-        "an hour and those of the other after a day on average. Units differ by a covariate, "
+        "within five hours; with a conversion window of three days those of one variant come "
+        "after an hour and those of the other after eight on average. Units differ by a covariate, "
         "declared or not. Plans are of 1,500 units a variant, and reached in the second week. Sums "
         "by pair (`overlap`) are kept for up to 16 variants, and 1 / propensity (`inverse`) counts "
         "beyond. At most 5 % may ever declare a winner.",
@@ -211,7 +211,7 @@ def _row(combination: Combination) -> Row:
 
 def world_of(combination: Combination) -> CombinedWorld:
     """Return the units of a combination."""
-    delays = (1.0 / 24.0, 1.0) if combination.has_window else (0.3, 0.3)
+    delays = (1.0 / 24.0, 1.0 / 3.0) if combination.has_window else (0.3, 0.3)
     return CombinedWorld(KINDS[combination.kind].draw, delay_days=delays)
 
 
