@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 MINUTES ?= 30
-# Tests of real servers wait most of the time: five at once, those of a file one by one, in
+# Tests of real servers wait most of the time: three at once, those of a file one by one, in
 # the order of tests/conftest.py.
-PARALLEL ?= --numprocesses=5 --dist=loadgroup --no-loadscope-reorder
+PARALLEL ?= --numprocesses=3 --dist=loadgroup --no-loadscope-reorder
 # Else every server that a test starts would compile the packages anew, 0.3 s each.
 unexport PYTHONDONTWRITEBYTECODE
 # Products of small matrices are no faster on several threads, which wait for each other by spinning.
