@@ -232,17 +232,20 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
 
 
 def _app(assignments: AssignmentService) -> FastPathApp:
+    unused: Any = None
     services = Services(
-        None,
-        None,
-        assignments,
-        None,
-        ApiKeyAuth(None),
-        None,
-        RequestCounters(),
-        None,
-        None,
-        None,  # type: ignore[arg-type]
+        experiments=unused,
+        commands=unused,
+        assignments=assignments,
+        observations=unused,
+        flags=unused,
+        flag_streams=unused,
+        auth=ApiKeyAuth(None),
+        schemas=unused,
+        counters=RequestCounters(),
+        readiness=unused,
+        metrics=unused,
+        receipt_key=unused,
     )
     return FastPathApp(services, RoutingTable(ENDPOINTS), None, 2**20)  # type: ignore[arg-type]
 
