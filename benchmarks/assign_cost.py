@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import itertools
 import tempfile
+import time
 import timeit
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -224,10 +225,10 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
 
     best_s = float("inf")
     for _ in range(ROUNDS):
-        began_s = timeit.default_timer()
+        began_s = time.process_time()
         for _ in range(RUNS // batch):
             await asyncio.gather(*(app(next(scopes), receive, send) for _ in range(batch)))
-        best_s = min(best_s, timeit.default_timer() - began_s)
+        best_s = min(best_s, time.process_time() - began_s)
     return best_s / (RUNS // batch * batch) * 1e6
 
 

@@ -37,9 +37,9 @@ class Admission:
             unit: Exclusion(Reason.FORCED, names.index(name))
             for unit, name in config.overrides.items()
         }
-        self._holdout = config.holdout
+        self._holdout = None if config.holdout is None else config.holdout.part
         self._targeting = config.targeting
-        self._layer = config.layer
+        self._layer = None if config.layer is None else config.layer.part
 
     def exclusion(
         self, unit_key: str | None, former_key: str | None, request: RequestAttributes
@@ -55,11 +55,12 @@ class Admission:
         if self._forced and (forced := self._override(unit_key, request)) is not None:
             return forced
         lasting = unit_key if former_key is None else former_key
-        if self._holdout is not None and lasting is not None and self._holdout.has(lasting):
+        unit = (lasting or "").encode()  # of impressions there is neither layer nor holdout
+        if self._holdout is not None and self._holdout.has(unit):
             return Exclusion(Reason.HOLDOUT, self._control)
         if self._targeting is not None and not self._targeting.matches(request):
             return Exclusion(Reason.NOT_TARGETED, self._control)
-        if self._layer is not None and lasting is not None and not self._layer.has(lasting):
+        if self._layer is not None and not self._layer.has(unit):
             return Exclusion(Reason.NOT_IN_LAYER, self._control)
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from hashlib import blake2b
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from streams.model.experiment_keys import KEY_PATTERN
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.validation import InputModel, problem
-from streams.policies.bucketing import shared_draw
+from streams.policies.bucketing import shared_state
 
 _LAYER = b"layer"
 _HOLDOUT = b"holdout"
@@ -21,6 +21,23 @@ SharedKey = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 def _numerator(share: float) -> int:
     """Return a share as a numerator over 2**32: ends that are equal stay equal."""
     return round(share * PROPENSITY_ONE)
+
+
+class SharedPart:
+    """Part of the units on which several experiments agree, compiled for many requests."""
+
+    __slots__ = ("_begin", "_end", "_state")
+
+    def __init__(self, state: blake2b, begin: int, end: int) -> None:
+        self._state = state
+        self._begin = begin
+        self._end = end
+
+    def has(self, unit_key: bytes) -> bool:
+        """Return whether a unit, its id in UTF-8, is in the part."""
+        state = self._state.copy()
+        state.update(unit_key)
+        return self._begin <= int.from_bytes(state.digest()) < self._end
 
 
 class LayerSpec(InputModel):
@@ -45,16 +62,20 @@ class LayerSpec(InputModel):
             raise problem("EMPTY_RANGE", message, "range")
         return self
 
-    @cached_property
+    @property
     def ends(self) -> tuple[int, int]:
         """Begin and end, as numerators over 2**32."""
         begin, end = self.range
         return _numerator(begin), _numerator(end)
 
+    @property
+    def part(self) -> SharedPart:
+        """The part, compiled."""
+        return SharedPart(shared_state(_LAYER, self.key), *self.ends)
+
     def has(self, unit_key: str) -> bool:
         """Return whether a unit is in the part."""
-        begin, end = self.ends
-        return begin <= shared_draw(_LAYER, self.key, unit_key) < end
+        return self.part.has(unit_key.encode())
 
 
 class HoldoutSpec(InputModel):
@@ -68,11 +89,11 @@ class HoldoutSpec(InputModel):
     key: SharedKey
     share: float = Field(gt=0.0, le=0.5)
 
+    @property
+    def part(self) -> SharedPart:
+        """The units held out, compiled."""
+        return SharedPart(shared_state(_HOLDOUT, self.key), 0, _numerator(self.share))
+
     def has(self, unit_key: str) -> bool:
         """Return whether a unit is held out."""
-        return shared_draw(_HOLDOUT, self.key, unit_key) < self.end
-
-    @cached_property
-    def end(self) -> int:
-        """The share, as a numerator over 2**32."""
-        return _numerator(self.share)
+        return self.part.has(unit_key.encode())

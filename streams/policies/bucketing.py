@@ -100,13 +100,14 @@ def shared_draw(purpose: bytes, key: str, unit_key: str) -> int:
         >>> shared_draw(b"layer", "homepage", "user_123")
         3903150656
     """
-    state = _keyed(purpose, key).copy()
+    state = shared_state(purpose, key).copy()
     state.update(unit_key.encode())
     return int.from_bytes(state.digest())
 
 
 @lru_cache(maxsize=4_096)  # copying a state takes half the time of making one
-def _keyed(purpose: bytes, key: str) -> blake2b:
+def shared_state(purpose: bytes, key: str) -> blake2b:
+    """Return the hash of `shared_draw` before it takes the unit; to be copied."""
     salt = blake2b(key.encode(), digest_size=_SALT_BYTES).digest()
     return blake2b(digest_size=_SHARED_BYTES, key=salt, person=purpose)
 
