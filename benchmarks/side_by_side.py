@@ -1,4 +1,4 @@
-"""What several checkouts cost, in one run: each benchmark runs in all of them by turns.
+"""Costs of several checkouts, in one run: each benchmark runs in all of them by turns.
 
     python -m benchmarks.side_by_side BEFORE [NOW ...] [--rounds 10]
                                       [--benchmarks fold evaluation_cost ...]

@@ -1,4 +1,4 @@
-"""How long tests wait for what must come.
+"""Time limit of tests for what must come.
 
 A limit that is not what is tested is there for what never comes, so it is one for all, and long:
 a test that passes never waits for it, and on a busy machine everything takes several times as long.

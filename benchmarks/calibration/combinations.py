@@ -43,7 +43,7 @@ _NAMED = Claim("named", at_most=0.05)
 
 
 class Combination(NamedTuple):
-    """What an experiment may declare, and how its units count.
+    """Declarations of an experiment, and the weighting of its units.
 
     Attributes:
         kind: Kind of the primary metric.

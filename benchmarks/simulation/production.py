@@ -127,10 +127,11 @@ def together(runs: Sequence[SimulatedRun]) -> Iterator[Arrivals]:
     """Yield what arrived in equally long runs as `stopping.judge` takes it."""
     for intervals in zip(*(run.arrived for run in runs), strict=True):
         yield Arrivals(
-            *(
-                np.concatenate([getattr(new, name) for new in intervals])
+            **{
+                name: np.concatenate([getattr(new, name) for new in intervals])
                 for name in Arrivals.__slots__
-            )
+                if getattr(intervals[0], name) is not None
+            }
         )
 
 

@@ -1,4 +1,4 @@
-"""What is in a topic."""
+"""Content of a topic."""
 
 from __future__ import annotations
 

@@ -121,6 +121,10 @@ async def test_every_route_refuses_unknown_parameters(api: Api) -> None:
         for method in methods:
             target = path.replace("{experiment_id}", name) + "?nonsense=1"
             answer = await api.http.request(method, target)
+            if path.startswith("/ofrep/"):  # the errors of its contract
+                assert answer.status_code in {400, 404}, answer.text
+                assert answer.json()["errorCode"], answer.text
+                continue
             error = answer.json()["error"]
             assert (answer.status_code, error["code"]) == (422, "UNKNOWN_PARAMETER"), target
             assert error["path"] == "query.nonsense"

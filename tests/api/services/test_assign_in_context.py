@@ -47,8 +47,8 @@ async def test_each_context_has_its_weights_and_the_receipt_says_both(api: Api) 
             found = await assign(api, name, device=device, features={"age": 75})
             receipt = KEYRING.verify(found["id"])
             is_best = receipt.variant == best
-            # A floor of 1 % for each of two.
-            assert found["propensity"] == (65_536 - 655 if is_best else 655) / 65_536
+            # The floor of 1 % has fallen to a tenth of it, for each of two.
+            assert found["propensity"] == (65_536 - 66 if is_best else 66) / 65_536
             assert receipt.propensity == found["propensity"] * PROPENSITY_ONE
             seen = unpack(KEYRING.verify(found["id"]).features)
             assert seen == ((0, 1024), (1 + best, 1024), (3, 512))
