@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -278,8 +279,10 @@ async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path
                 rebuilt = await ReceiptStore(redis, keys, 60).rebuilt()
             return name in rebuilt
 
+        numbers = itertools.count()  # who was let in before it saw the lower share stays in
+
         async def admits_few() -> bool:
-            new = [await assign(other, name, userId=f"n{number}") for number in range(200)]
+            new = [await assign(other, name, userId=f"n{next(numbers)}") for _ in range(200)]
             return sum(bool(found["enrolled"]) for found in new) < 80
 
         await until_found(is_rebuilt)
