@@ -41,7 +41,8 @@ class Count(Family):
     def posteriors(self, samples: Sequence[Sample], priors: Priors = WEAK_PRIORS) -> GammaPosterior:
         """Return Gamma posteriors, widened by the dispersion of the counts."""
         return GammaPosterior.observed(
-            column(samples, "total"),
+            # Sums over comparable units take differences, which may end below 0.
+            np.maximum(column(samples, "total"), 0.0),
             column(samples, "units"),
             prior_events=priors.events,
             prior_units=priors.event_units,

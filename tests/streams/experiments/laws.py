@@ -14,7 +14,7 @@ from streams.analysis.reasons import reason
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.model.quantities import ALLOCATION_TOTAL
-from streams.policies.weights import smallest_weight
+from streams.policies.weights import final_floor, smallest_weight
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Tally
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
@@ -69,7 +69,8 @@ def check(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> S
     definition = experiment.definition
     if experiment.promotion is None and definition.policy.adaptive:
         least = definition.policy.min_allocation
-        floor = smallest_weight(definition.policy, len(weights)) if least != 0.0 else 0
+        can_starve = final_floor(definition.policy, len(weights)) == 0.0
+        floor = 0 if can_starve else smallest_weight(definition.policy, len(weights))
         assert min(weights) >= floor, f"floor {least}"
     found = snapshot.evidence
     assert found is not None
