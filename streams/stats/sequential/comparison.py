@@ -96,10 +96,10 @@ def intervals(
         return Intervals(lower, upper)
     # Where they have no point in common one of them has failed; the wider claim is left.
     first = _first(readings)
-    return Intervals(
-        np.where(agree, lower, lower_ends(compared, error, first)),
-        np.where(agree, upper, -lower_ends(compared.reversed(), error, first)),
-    )
+    low = np.where(agree, lower, lower_ends(compared, error, first))
+    high = np.where(agree, upper, -lower_ends(compared.reversed(), error, first))
+    # A sequence alone that rules out every value has failed, too; its ends are ordered.
+    return Intervals(np.minimum(low, high), np.maximum(low, high))
 
 
 def p_values(
