@@ -93,7 +93,7 @@ class Combination(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OfKind:
-    """What a metric of a kind declares, and how its values are drawn.
+    """Declaration of metrics of a kind, and the way their values are drawn.
 
     Attributes:
         metrics: Declarations of the metrics.

@@ -1,4 +1,4 @@
-"""How often quantiles are declared different, and how soon where they are."""
+"""Shares of experiments in which quantiles are declared different, and units needed for it."""
 
 from __future__ import annotations
 

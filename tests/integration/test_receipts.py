@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,7 @@ async def test_a_unit_with_two_ids_is_one_unit_also_after_a_flush(
             await run_experiment(http, unit="user", type="bayesian_ab"),
         ]
         await until_found(lambda: known_to(other, names))
-        for name in names:
+        for n_before, name in enumerate(names):
             found = []
             for number in range(10):
                 anonymous, user = f"anonymous-{number}", f"user-{number}"
@@ -240,11 +241,11 @@ async def test_a_unit_with_two_ids_is_one_unit_also_after_a_flush(
                 found.append((first["id"], user, anonymous))
                 both = await assign(http, name, userId=user, fallbackUnitId=anonymous)
                 assert both["id"] == first["id"]
-            await until_found(lambda: is_logged(settings, 20))
+            await until_found(partial(is_logged, settings, 20 * (n_before + 1)))
             async with connect(settings.redis_url) as redis:
                 await redis.flushall()
             await until_found(lambda: is_complete(settings))
-            await asyncio.sleep(1.5)  # every process looks for such experiments once a second
+            await asyncio.sleep(3.0)  # every process looks for such experiments once a second
             for text, user, anonymous in found:
                 assert (await assign(other, name, userId=user))["id"] == text
                 assert (await assign(other, name, userId=anonymous))["id"] == text

@@ -49,4 +49,4 @@ def one_sided_p_values(compared: Contrast) -> FloatArray:
         + special.log_ndtr(z * np.sqrt(share))
         - 0.5 * np.log1p(scaled)
     )
-    return np.where(compared.has_lower, np.minimum(1.0, np.exp(-log_mixture)), 1.0)
+    return np.where(compared.has_lower, np.exp(-np.maximum(log_mixture, 0.0)), 1.0)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.http.handlers.flags import EVENTS_PATH
 from api.http.pages import PagePosition, experiments_page, position_of, stats_page
 from streams.experiments.statistics import MetricReport, VariantReport
 from streams.model.errors import InputError
@@ -118,6 +119,8 @@ async def test_every_route_refuses_unknown_parameters(api: Api) -> None:
     document = (await api.http.get("/openapi.json")).json()
 
     for path, methods in document["paths"].items():
+        if path == EVENTS_PATH:  # a stream without end, for readers that may add parameters
+            continue
         for method in methods:
             target = path.replace("{experiment_id}", name) + "?nonsense=1"
             answer = await api.http.request(method, target)
