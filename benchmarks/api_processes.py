@@ -11,18 +11,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import re
-import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import psutil
 
-from benchmarks.stack import Stack, names, running_stack
+from benchmarks import wrk
+from benchmarks.stack import Stack, running_stack
 
-SCRIPT = Path(__file__).with_name("assign.lua")
 WARM_UP_S = 2
 
 
@@ -44,8 +41,7 @@ class Round:
 async def main() -> int:
     """Measure, and print a line for each round, then the medians and their ratio."""
     arguments = _arguments()
-    if shutil.which("wrk") is None:
-        sys.stderr.write("wrk is not installed\n")
+    if wrk.is_missing():
         return 2
     async with contextlib.AsyncExitStack() as resources:
         stacks = {
@@ -76,26 +72,15 @@ async def main() -> int:
 
 async def _round(stack: Stack, seconds: int, connections: int) -> Round:
     before = _processor_s(stack)
-    process = await asyncio.create_subprocess_exec(
-        *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s"),
-        *("-s", str(SCRIPT), stack.url, "--", "full", *names(1)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
+    report = await wrk.report_of(stack.url, 1, seconds=seconds, connections=connections)
     used = [after - earlier for earlier, after in zip(before, _processor_s(stack), strict=True)]
-    requests = _figure(r"(\d+) requests in", output.decode())
-    rate = _figure(r"Requests/sec:\s+([\d.]+)", output.decode())
-    return Round(rate, sum(used) / requests * 1e6, min(used) / sum(used))
+    cost_us = sum(used) / wrk.requests_of(report) * 1e6
+    return Round(wrk.rate_of(report), cost_us, min(used) / sum(used))
 
 
 def _processor_s(stack: Stack) -> list[float]:
     times = [psutil.Process(child.pid).cpu_times() for child in stack.apis]
     return [each.user + each.system for each in times]
-
-
-def _figure(pattern: str, text: str) -> float:
-    match = re.search(pattern, text)
-    return float(match[1]) if match else float("nan")
 
 
 def _arguments() -> argparse.Namespace:

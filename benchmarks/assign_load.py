@@ -14,21 +14,19 @@ import argparse
 import asyncio
 import contextlib
 import re
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import httpx
 import psutil
 
-from benchmarks.stack import Stack, names, running_stack
+from benchmarks import wrk
+from benchmarks.stack import Stack, running_stack
 from streams.local.children import free_port
 
-SCRIPT = Path(__file__).with_name("assign.lua")
 WARM_UP_S = 2
 DELIVERY_TIMEOUT_S = 30.0
 
@@ -51,8 +49,7 @@ class Round:
 async def main() -> int:
     """Measure, and print a line for each round, then the best ones."""
     arguments = _arguments()
-    if shutil.which("wrk") is None:
-        sys.stderr.write("wrk is not installed\n")
+    if wrk.is_missing():
         return 2
     async with contextlib.AsyncExitStack() as resources:
         stacks = {
@@ -65,10 +62,10 @@ async def main() -> int:
         bare_rates: list[float] = []
         rounds: dict[int, list[Round]] = {n_experiments: [] for n_experiments in stacks}
         for n_experiments, stack in stacks.items():
-            await _wrk(stack.url, n_experiments, WARM_UP_S, arguments)
+            await _report(stack.url, n_experiments, WARM_UP_S, arguments)
         for _ in range(arguments.rounds):
-            report = await _wrk(bare_url, 1, arguments.seconds, arguments)
-            bare_rates.append(_rate(report))
+            report = await _report(bare_url, 1, arguments.seconds, arguments)
+            bare_rates.append(wrk.rate_of(report))
             print(f"bare: requests/s {bare_rates[-1]:.0f}", flush=True)
             for n_experiments, stack in stacks.items():
                 found = await _round(stack, n_experiments, arguments)
@@ -122,17 +119,17 @@ async def _bare_server() -> AsyncIterator[str]:
 
 async def _round(stack: Stack, n_experiments: int, arguments: argparse.Namespace) -> Round:
     before = _processor_s(stack)
-    report = await _wrk(stack.url, n_experiments, arguments.seconds, arguments)
+    report = await _report(stack.url, n_experiments, arguments.seconds, arguments)
     api_s, broker_s = (
         after - earlier for earlier, after in zip(before, _processor_s(stack), strict=True)
     )
-    rate = _rate(report)
-    n_requests = float(_found(r"(\d+) requests in", report))
+    rate = wrk.rate_of(report)
+    n_requests = wrk.requests_of(report)
     figures = {
         "requests/s": f"{rate:.0f}",
-        "p50": _found(r"(?m)^ +50% +(\S+)", report),
-        "p99": _found(r"(?m)^ +99% +(\S+)", report),
-        "refused": _found(r"Non-2xx or 3xx responses: (\d+)", report, "0"),
+        "p50": wrk.found(r"(?m)^ +50% +(\S+)", report),
+        "p99": wrk.found(r"(?m)^ +99% +(\S+)", report),
+        "refused": wrk.found(r"Non-2xx or 3xx responses: (\d+)", report, "0"),
         "api cores": f"{api_s / arguments.seconds:.2f}",
         "broker cores": f"{broker_s / arguments.seconds:.2f}",
         "log": await _delivered(stack),
@@ -152,18 +149,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _wrk(url: str, n_experiments: int, seconds: int, arguments: argparse.Namespace) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *("wrk", "-t1", f"-c{arguments.connections}", f"-d{seconds}s", "--latency"),
-        *("-s", str(SCRIPT), url, "--", arguments.body, *names(n_experiments)),
-        stdout=asyncio.subprocess.PIPE,
+async def _report(url: str, n_experiments: int, seconds: int, arguments: argparse.Namespace) -> str:
+    return await wrk.report_of(
+        url,
+        n_experiments,
+        seconds=seconds,
+        connections=arguments.connections,
+        body=arguments.body,
     )
-    output, _ = await process.communicate()
-    return output.decode()
-
-
-def _rate(report: str) -> float:
-    return float(_found(r"Requests/sec:\s+([\d.]+)", report))
 
 
 async def _delivered(stack: Stack) -> str:
@@ -183,7 +176,7 @@ async def _delivered(stack: Stack) -> str:
 
 
 def _metric(metrics: str, name: str) -> float:
-    return float(_found(rf"(?m)^{re.escape(name)} (\S+)$", metrics))
+    return float(wrk.found(rf"(?m)^{re.escape(name)} (\S+)$", metrics))
 
 
 def _processor_s(stack: Stack) -> list[float]:
@@ -192,11 +185,6 @@ def _processor_s(stack: Stack) -> list[float]:
         times = psutil.Process(child.pid).cpu_times()
         found.append(times.user + times.system)
     return found
-
-
-def _found(pattern: str, text: str, otherwise: str = "nan") -> str:
-    match = re.search(pattern, text)
-    return match[1] if match else otherwise
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ _BARE_COMMANDS = {
     CommandKind.ARCHIVE: "Put a draft or a concluded experiment away.",
 }
 
+_OFREP_ERRORS = ((401, None), (403, None), (429, EvaluationFault), (500, EvaluationFault))
+
 ENDPOINTS = (
     Endpoint(
         method="POST",
@@ -159,14 +161,7 @@ ENDPOINTS = (
         scopes=(Scope.ASSIGN,),
         body=Body(FlagEvaluationRequest, is_required=False),
         response=FlagEvaluation,
-        errors=(
-            (400, FlagFailure),
-            (401, None),
-            (403, None),
-            (404, FlagNotFound),
-            (429, EvaluationFault),
-            (500, EvaluationFault),
-        ),
+        errors=((400, FlagFailure), (404, FlagNotFound), *_OFREP_ERRORS),
         is_ofrep=True,
         traffic="assign",
     ),
@@ -178,14 +173,7 @@ ENDPOINTS = (
         scopes=(Scope.ASSIGN,),
         body=Body(FlagEvaluationRequest, is_required=False),
         response=FlagEvaluations,
-        errors=(
-            (304, None),
-            (400, FlagsFailure),
-            (401, None),
-            (403, None),
-            (429, EvaluationFault),
-            (500, EvaluationFault),
-        ),
+        errors=((304, None), (400, FlagsFailure), *_OFREP_ERRORS),
         is_ofrep=True,
     ),
     Endpoint(
@@ -193,7 +181,7 @@ ENDPOINTS = (
         path=EVENTS_PATH,
         handler=flag_events,
         tag="flags",
-        errors=((401, None), (403, None), (429, EvaluationFault), (500, EvaluationFault)),
+        errors=_OFREP_ERRORS,
         is_ofrep=True,
     ),
     Endpoint(method="GET", path="/health", handler=health, tag="operation", response=Health),

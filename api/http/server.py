@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what would not end by itself, then wait for open requests."""
+        """End event streams, then wait for open requests."""
         self._on_stop()
         await super().shutdown(sockets)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +20,7 @@ _QUICK_LOOKS = 200
 _QUICK_REPETITIONS = 200
 _MANY_ARMS = 10
 _PEEKS = 200
+_LEFT_OUT = str.maketrans("", "", "/,%")
 
 NAMED = Claim("named", at_most=ALPHA)
 MISSED = Claim("missed", at_most=ALPHA)
@@ -78,6 +80,11 @@ _OURS = {
     "sequence": "ours, no size planned",
     "planned": "ours, 20,000 units a variant planned",
 }
+
+
+def name_of(cells: Mapping[str, str]) -> str:
+    """Return the name of the row with these cells."""
+    return slug(" ".join(cells.values()).translate(_LEFT_OUT))
 
 
 def slug(text: str) -> str:

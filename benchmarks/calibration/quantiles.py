@@ -8,7 +8,7 @@ from functools import partial
 
 from scipy import special
 
-from benchmarks.calibration.errors import slug
+from benchmarks.calibration.errors import name_of
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
 from benchmarks.simulation.amounts import Amounts, LogNormal, Mixed
@@ -77,7 +77,7 @@ def _row(world: _World) -> Row:
         "lift": f"{world.lift:.0%}" if world.lift else "",
     }
     return Row(
-        slug(" ".join(cells.values()).replace("/", "").replace(",", "").replace("%", "")),
+        name_of(cells),
         cells,
         partial(_judged, world),
         world.repetitions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.calibration.errors import slug
+from benchmarks.calibration.errors import name_of
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
 from benchmarks.simulation import stopping
@@ -138,7 +138,7 @@ def _row(world: _World) -> Row:
         "lift": f"{world.lift:.0%}" if world.lift else "",
     }
     return Row(
-        slug(" ".join(cells.values()).replace("/", "").replace(",", "").replace("%", "")),
+        name_of(cells),
         cells,
         partial(_judged, world),
         world.repetitions,

@@ -22,6 +22,7 @@ from streams.experiments.config import ExperimentConfig
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.variant_weights import OWN_WEIGHT
+from streams.policies.arms import arms_of
 from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray
 from streams.stats.families.registry import FoundKind
@@ -317,16 +318,8 @@ class QuantileInput(MetricInput):
 
     def arms(self, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Arm, ...]:
         """Return what a policy sees: units whose values have the quantile for their mean."""
-        return tuple(
-            Arm(
-                units=sample.units if sample.units_with_value else 0,
-                total=sample.total,
-                squared_deviations=sample.squared_deviations,
-                is_binary=False,
-                weight=weight,
-            )
-            for sample, weight in zip(samples, weights, strict=True)
-        )
+        has_mean = [sample.units_with_value > 0.0 for sample in samples]
+        return arms_of(samples, weights, is_binary=False, has_mean=has_mean)
 
     def contrasts(self, traffic: Traffic) -> QuantileContrasts:
         """Return what the quantiles are compared by.

@@ -20,6 +20,7 @@ from streams.analysis.linearised import linearised, weighting_of
 from streams.analysis.metric_input import MetricInput
 from streams.experiments.config import ExperimentConfig
 from streams.model.errors import InvalidParameterError
+from streams.policies.arms import arms_of
 from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray
 from streams.stats.comparable_samples import Comparisons
@@ -175,16 +176,8 @@ class RatioInput(MetricInput):
 
         A variant without a denominator has no ratio, and no units for the policy.
         """
-        return tuple(
-            Arm(
-                units=sample.units if ratio.denominator else 0,
-                total=sample.total,
-                squared_deviations=sample.squared_deviations,
-                is_binary=False,
-                weight=weight,
-            )
-            for sample, ratio, weight in zip(samples, self.assigned_ratios, weights, strict=True)
-        )
+        has_mean = [bool(ratio.denominator) for ratio in self.assigned_ratios]
+        return arms_of(samples, weights, is_binary=False, has_mean=has_mean)
 
     def contrasts(self, traffic: Traffic) -> RatioContrasts:
         """Return the sums by which the ratios are compared.

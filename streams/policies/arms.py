@@ -9,7 +9,11 @@ from streams.stats.sample import Sample
 
 
 def arms_of(
-    samples: Sequence[Sample], weights: Sequence[float], *, is_binary: bool
+    samples: Sequence[Sample],
+    weights: Sequence[float],
+    *,
+    is_binary: bool,
+    has_mean: Sequence[bool] | None = None,
 ) -> tuple[Arm, ...]:
     """Return the arms of some variants.
 
@@ -17,10 +21,20 @@ def arms_of(
         samples: Samples of the primary metric, in the order of the definition.
         weights: Declared shares, which sum to 1.
         is_binary: Whether every value of every variant is 0 or 1.
+        has_mean: Whether the metric of each variant has a value: a ratio may have no denominator. A
+            variant without one has no units for the policy. None if all have one.
     """
     return tuple(
-        Arm(sample.units, sample.total, sample.squared_deviations, is_binary, weight)
-        for sample, weight in zip(samples, weights, strict=True)
+        Arm(
+            sample.units if has_value else 0,
+            sample.total,
+            sample.squared_deviations,
+            is_binary,
+            weight,
+        )
+        for sample, weight, has_value in zip(
+            samples, weights, has_mean or [True] * len(samples), strict=True
+        )
     )
 
 

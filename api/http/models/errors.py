@@ -30,6 +30,6 @@ def error_json(error: EngineError) -> bytes:
 
 
 def public_message(error: DependencyError) -> str:
-    """Return what callers are told of something that does not answer."""
+    """Return the message for callers where a dependency does not answer."""
     fixed = _MESSAGE_OF_CODE.get(error.code) or _MESSAGE_OF_DEPENDENCY.get(error.dependency)
     return fixed or "something the API needs does not answer now; try again"

@@ -1,4 +1,4 @@
-"""Simulated experiments: draws, looks, what is lost, and what is told of many."""
+"""Simulated experiments: draws, looks, losses, and summaries of many."""
 
 from __future__ import annotations
 
