@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from benchmarks.calibration.bets import bets
 from benchmarks.calibration.changing import changing
 from benchmarks.calibration.combinations import combinations
 from benchmarks.calibration.contextual import draws, floors, peers
 from benchmarks.calibration.costs import cost
+from benchmarks.calibration.covariates import covariates
 from benchmarks.calibration.delays import delays
 from benchmarks.calibration.errors import errors, peeking
 from benchmarks.calibration.futility import futility
@@ -33,6 +35,7 @@ GROUPS = (
     quantiles(),
     power(),
     promotion(),
+    bets(),
     promoted(),
     guarded(),
     weeks(),
@@ -48,6 +51,7 @@ GROUPS = (
     delays(),
     reports(),
     mismatch(),
+    covariates(),
     off_policy(),
     cost(),
 )

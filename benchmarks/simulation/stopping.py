@@ -25,7 +25,7 @@ from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction
 from streams.stats.kinds import MetricKind
 from streams.stats.sequential.comparison import (
-    UNPLANNED,
+    UNPLANNED_RATES,
     Readings,
     intervals,
     pairwise_error,
@@ -81,10 +81,14 @@ class Rule:
     def readings(self) -> Readings:
         """Readings of every comparison."""
         if self.plan is None:
-            return UNPLANNED
+            return UNPLANNED_RATES
         information = self.plan.information(MetricKind.BINARY, Direction.INCREASE)
         rate = self.plan.rate(MetricKind.BINARY) if self.at_once else 0.0
-        return planned_readings(PlannedInformation(information, rate))
+        return planned_readings(
+            PlannedInformation(information, rate),
+            self.plan.rates(MetricKind.BINARY, Direction.INCREASE),
+            self.plan.drift(MetricKind.BINARY, Direction.INCREASE),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,13 +304,16 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
         None if moments is None else moments.chosen(place)
         for place in ((..., slice(None), None), (..., None, slice(None)))
     )
+    won_by_a = won_by_b = None
+    if traffic.amounts is None and reading is not Reading.INVERSE:
+        won_by_a, won_by_b = sums.value[:, :, None], sums.value[:, None, :]
     if reading is Reading.PLAIN:
         shares = np.full_like(sums.units, 1.0 / len(traffic.rates))
         alone = [each[:, :, None] for each in (sums.units, shares, bounds)]
         plain = (alone[0], sums.total, sums.total_squared, *alone[1:])
         return fixed_contrast(
-            PlainSums(*plain, moments=of_a, heaviest=heaviest),
-            PlainSums(*map(_of_b, plain), moments=of_b, heaviest=of_other),
+            PlainSums(*plain, moments=of_a, heaviest=heaviest, converted=won_by_a),
+            PlainSums(*map(_of_b, plain), moments=of_b, heaviest=of_other, converted=won_by_b),
         )
     is_bounded = moments is None or is_capped
     variance = np.zeros_like(bounds) if is_bounded else sums.moments(largest).variance
@@ -320,8 +327,8 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
         bounds[:, :, None],
         variance[:, :, None],
     )
-    a = WeightedSums(*tilted, moments=of_a, heaviest=heaviest)
-    b = WeightedSums(*map(_of_b, tilted), moments=of_b, heaviest=of_other)
+    a = WeightedSums(*tilted, moments=of_a, heaviest=heaviest, converted=won_by_a)
+    b = WeightedSums(*map(_of_b, tilted), moments=of_b, heaviest=of_other, converted=won_by_b)
     if reading is Reading.OVERLAP:
         return overlap_contrast(a, b)
     return inverse_contrast(a, b, np.array(float(units)))

@@ -215,10 +215,12 @@ class MetricContrasts:
                         for each, bound in zip(tallies, traffic.largest.tolist(), strict=True)
                     ]
                 )
-        variance, moments, heaviest = np.zeros_like(largest), None, None
+        variance, moments, heaviest, converted = np.zeros_like(largest), None, None, None
         if bounds != BINARY:
             moments = moments_of(tallies, samples, largest).each(in_every_pair)
             heaviest = largest
+        elif weighting is not Weighting.INVERSE:
+            converted = np.array([tally.total / MICRO for tally in tallies])
         if bounds is None:
             variance, heaviest = variance_of(tallies, sums.units[:, 0]), None
             largest = np.full_like(largest, math.inf)
@@ -228,6 +230,7 @@ class MetricContrasts:
             variance=in_every_pair(variance),
             moments=moments,
             heaviest=None if heaviest is None else in_every_pair(heaviest),
+            converted=None if converted is None else in_every_pair(converted),
         )
         # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
         counted = np.where(sums.weight > 0.0, sums.units, 0.0)
@@ -318,6 +321,8 @@ class MetricContrasts:
             least: What is taken from every value after that, <= 0.
         """
         sums, variants = self.sums, (own, others)
+        # Values that are shifted or scaled are no longer 0 or 1.
+        converted = sums.converted if times == 1.0 and not least else None
         weight, weight_squared = sums.weight[variants], sums.weight_squared[variants]
         total, cross = times * sums.total[variants], times * sums.cross[variants]
         squares = times * times * sums.total_squared[variants]
@@ -338,6 +343,7 @@ class MetricContrasts:
             variance=times * times * sums.variance[variants],
             moments=None if sums.moments is None else sums.moments.chosen(variants, times),
             heaviest=None if sums.heaviest is None else sums.heaviest[variants],
+            converted=converted[variants] if converted is not None else None,
         )
 
     def _shared(self, sums: WeightedSums, variants: list[int]) -> PlainSums:
@@ -351,6 +357,7 @@ class MetricContrasts:
             sums.largest,
             moments=sums.moments,
             heaviest=sums.heaviest,
+            converted=sums.converted,
         )
 
 

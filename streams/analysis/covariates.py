@@ -164,5 +164,6 @@ class Adjustment:
             largest=np.full_like(units, np.inf),
             variance=deviations / units,
             heaviest=None,
+            converted=None,
         )
         return replace(raw, bounds=None, sums=sums)

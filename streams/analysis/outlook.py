@@ -18,24 +18,21 @@ from streams.analysis.metric_analysis import MetricAnalysis
 from streams.analysis.primary_readings import (
     information_in_use,
     pairwise_errors,
-    planned_reading,
+    planned_share,
 )
 from streams.experiments.statistics import Outlook
 from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction
 from streams.stats.sequential.centres import RANGE_EVENTS
-from streams.stats.sequential.comparison import (
-    PLANNED_SHARE,
-    pairwise_error,
-)
+from streams.stats.sequential.comparison import pairwise_error
 from streams.stats.sequential.confidence_sequences import (
     PLANNED_EVENTS,
     PLANNED_UNITS,
     asymptotic_radius,
 )
 from streams.stats.sequential.contrasts import Contrast
-from streams.stats.sequential.planned_information import PlannedInformation, level
-from streams.stats.sequential.power import crossing_probability, needed_drift
+from streams.stats.sequential.planned_information import PlannedInformation
+from streams.stats.sequential.power import needed_drift
 
 DETECTABLE_POWER = 0.8
 """Power with which a detectable lift is found."""
@@ -54,11 +51,12 @@ def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
     contrast = _oriented(primary, trial.others, [trial.control] * len(trial.others))
     mean = abs(primary.samples[trial.control].mean)
     error = pairwise_error(1.0 - config.significance_threshold, len(primary.samples)) / 2.0
-    planned, plan = planned_reading(config), config.plan
-    if planned is None or plan is None or information_in_use(config) is None:
+    found, plan = planned_share(config), config.plan
+    if found is None or plan is None or information_in_use(config) is None:
         beyond = special.ndtri(DETECTABLE_POWER) * contrast.standard_error
         reach = _half_width(contrast, error) + beyond
         return Outlook(detectable=_relative(float(reach.max()), mean))
+    planned, share = found
     spec = config.spec(config.primary_metric)
     expected = plan.difference / plan.drift(spec.model_kind, spec.direction)
     time = planned.progress(contrast)
@@ -69,7 +67,8 @@ def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
     # A lift of more of them than that is sure to be found.
     worth = np.maximum(np.where(is_known, measured, expected), plan.difference / _LARGEST_DRIFT)
     drift = plan.difference / worth
-    height = level(PLANNED_SHARE * error, planned.rate)
+    errors = np.full_like(time, share * error)
+    height = float(planned.levels(contrast, errors).max())
     now = np.minimum(time, 1.0)
     least = float(now.min())
     needed = needed_drift(height, least, DETECTABLE_POWER) if least > 0.0 else math.inf
@@ -81,15 +80,19 @@ def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
     return Outlook(
         detectable=_relative(needed * largest, mean),
         detectable_at_end=_relative(at_end * largest, mean or abs(plan.baseline)),
-        power=float(crossing_probability(height, drift, now).min()),
-        power_at_end=float(crossing_probability(height, drift, 1.0).min()),
-        conditional_power=_conditional_power(inputs, primary, planned, float(drift.min())),
+        power=float(planned.power(contrast, errors, drift, now).min()),
+        power_at_end=float(planned.power(contrast, errors, drift, 1.0).min()),
+        conditional_power=_conditional_power(inputs, primary, planned, share, float(drift.min())),
         remaining_ms=_remaining_ms(gathered_ms, least),
     )
 
 
 def _conditional_power(
-    inputs: Inputs, primary: MetricAnalysis, planned: PlannedInformation, drift: float
+    inputs: Inputs,
+    primary: MetricAnalysis,
+    planned: PlannedInformation,
+    share: float,
+    drift: float,
 ) -> float | None:
     """Return the largest probability that a variant is yet declared, if it is better by the lift.
 
@@ -108,7 +111,7 @@ def _conditional_power(
             for index in range(count)
         ]
     )
-    found = planned.conditional_power(compared, PLANNED_SHARE * errors / 2.0, drift)
+    found = planned.conditional_power(compared, share * errors / 2.0, drift)
     of_each: FloatArray = found.reshape(count, count - 1)
     return float(of_each.min(axis=1).max())
 

@@ -11,10 +11,11 @@ from streams.experiments.config import ExperimentConfig, UnitKind
 from streams.experiments.measurement_plan import bounds_of
 from streams.stats.arrays import FloatArray
 from streams.stats.sequential.comparison import (
-    UNPLANNED,
+    UNPLANNED_RATES,
     Readings,
     pairwise_error,
     planned_readings,
+    unplanned_readings,
 )
 from streams.stats.sequential.planned_information import PlannedInformation
 
@@ -54,8 +55,24 @@ def planned_reading(config: ExperimentConfig) -> PlannedInformation | None:
 
 def primary_readings(config: ExperimentConfig) -> Readings:
     """Return how the comparisons of the primary metric are read."""
-    planned = planned_reading(config)
-    return UNPLANNED if planned is None else planned_readings(planned)
+    planned, plan = planned_reading(config), config.plan
+    if plan is None:
+        return UNPLANNED_RATES
+    spec = config.spec(config.primary_metric)
+    kind, direction = spec.model_kind, spec.direction
+    # Values less what covariates explain are no longer 0 or 1, and cannot be bet on.
+    rates = None if config.covariates else plan.rates(kind, direction)
+    if planned is None:
+        return unplanned_readings(rates)
+    return planned_readings(planned, rates, plan.drift(kind, direction))
+
+
+def planned_share(config: ExperimentConfig) -> tuple[PlannedInformation, float] | None:
+    """Return the reading within the plan and its share of the error; None without one in use."""
+    for each in primary_readings(config):
+        if isinstance(each.reading, PlannedInformation):
+            return each.reading, each.share
+    return None
 
 
 def pairwise_errors(alpha: float, variants: Sequence[int], leader: int, control: int) -> FloatArray:

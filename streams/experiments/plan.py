@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from streams.model.validation import InputModel, problem
 from streams.stats.direction import Direction
 from streams.stats.kinds import MetricKind
+from streams.stats.sequential.betting import PlannedRates
 
 _LARGEST = 1e12
 _SMALLEST = 1e-9
@@ -106,6 +107,17 @@ class PlanSpec(InputModel):
         """Return the planned rate, that of equal variants; 0 of what is no rate."""
         is_rate = kind is MetricKind.BINARY or (kind is None and self.deviation is None)
         return self.baseline if is_rate else 0.0
+
+    def rates(self, kind: MetricKind | None, direction: Direction) -> PlannedRates | None:
+        """Return the two planned rates; None of what is no rate.
+
+        Args:
+            kind: Declared kind of the primary metric; None if none is.
+            direction: Where it should go.
+        """
+        if not self.rate(kind):
+            return None
+        return PlannedRates(*sorted((self.baseline, self.best(direction))))
 
     def information(self, kind: MetricKind | None, direction: Direction) -> float:
         """Return the planned variance of the sum that compares two variants.

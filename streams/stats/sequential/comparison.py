@@ -5,20 +5,25 @@ of the error. A lead is found when one of them finds it at its share: intervals 
 the p-value is the smallest over its share. Both follow the same boundaries, so that an interval
 excludes 0 exactly when the p-value is below the error.
 
-- The confidence sequence (`ConfidenceSequence`) holds at any time.
+- The confidence sequence (`ConfidenceSequence`) holds at any time; of rates, as one process with
+  bets on conversions (`ConversionBets`).
 - If an information was planned, most of the error is spent on early stopping within it
   (`PlannedInformation`), and the sequence is made narrow where the plan has long been over.
+- If a rate was planned, bets on the planned rates have most of the error, and early stopping within
+  the plan what it adds to them (`streams.stats.sequential.beside_bets`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.sequential.beside_bets import BetLine
+from streams.stats.sequential.betting import PLANNED_WEIGHT, ConversionBets, PlannedRates
 from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.planned_information import PlannedInformation
 from streams.stats.sequential.readings import ConfidenceSequence, Reading
@@ -26,6 +31,18 @@ from streams.stats.sequential.readings import ConfidenceSequence, Reading
 PLANNED_SHARE = 0.98
 """Share of the error that early stopping within a plan has, when there is one. The sequence costs
 little when its part is small: a fiftieth is worth 3.9 in the logarithm of the evidence."""
+
+BETS_SHARE = 0.3
+"""Share of the error that bets on planned rates have beside early stopping within the plan. Of
+10 % against 11 %, 20,000 units a variant planned, it costs half a point of the power at the end;
+5 % against 4 %, 6,745 planned, is declared after 13,800 units on average instead of 16,100."""
+
+AMPLE_SHARE = 0.9
+"""Share of the error that bets have if the plan is ample."""
+
+AMPLE_DRIFTS = (3.3, 3.9)
+"""Means of z at the end of a plan from which on it becomes ample, and is: a fixed test would find
+the planned lift with 91 and 97 %. In between, the share rises evenly."""
 
 NARROWEST = 3.0
 """Times of the planned information at which the sequence beside a plan is made narrowest."""
@@ -52,15 +69,39 @@ Readings = Sequence[Shared]
 common."""
 
 UNPLANNED: Readings = (Shared(ConfidenceSequence(), 1.0),)
-"""Readings of a comparison of no planned size."""
+"""Readings of a comparison that decides nothing: the sequence alone, which is quick to compute."""
+
+UNPLANNED_RATES: Readings = (Shared(ConversionBets(), 1.0),)
+"""Readings of a comparison that decides, without a plan."""
 
 
-def planned_readings(planned: PlannedInformation) -> Readings:
-    """Return the readings of a comparison with a planned information."""
-    return (
-        Shared(ConfidenceSequence(NARROWEST * planned.variance), 1.0 - PLANNED_SHARE),
-        Shared(planned, PLANNED_SHARE),
-    )
+def planned_readings(
+    planned: PlannedInformation, rates: PlannedRates | None = None, drift: float = 0.0
+) -> Readings:
+    """Return the readings of a comparison with a planned information.
+
+    Args:
+        planned: The planned information.
+        rates: The planned rates, if there are bets on them.
+        drift: Mean of z at the planned end, if the planned lift is there.
+    """
+    sequence = ConfidenceSequence(NARROWEST * planned.variance)
+    if rates is None:
+        return (Shared(sequence, 1.0 - PLANNED_SHARE), Shared(planned, PLANNED_SHARE))
+    share = float(np.interp(drift, AMPLE_DRIFTS, (BETS_SHARE, AMPLE_SHARE)))
+    is_moving = len(rates.centres(is_fixed=False)) == 1
+    line = BetLine(drift, PLANNED_WEIGHT, share / (1.0 - share), is_moving)
+    beside = replace(planned, beside=line)
+    return (Shared(ConversionBets(rates, sequence), share), Shared(beside, 1.0 - share))
+
+
+def unplanned_readings(rates: PlannedRates | None) -> Readings:
+    """Return the readings of a comparison that decides, with a plan too small to stop by.
+
+    Args:
+        rates: The planned rates, if the metric is one.
+    """
+    return (Shared(ConversionBets(rates), 1.0),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

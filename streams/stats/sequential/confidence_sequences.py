@@ -110,7 +110,7 @@ def bounded_radius(
     _check_bounds(bounds)
     events = sums_of_squares / (bounds * bounds)
     wanted = -np.log(alpha)
-    rho = _rho(alpha, planned_events)
+    rho = mixture_tuning(alpha, planned_events)
     # A Gaussian mixture's boundary, and the skewness of rare large falls: mostly just beyond it.
     spread = events + rho
     radius = np.sqrt(spread * (2.0 * wanted + np.log(spread / rho))) + wanted
@@ -157,7 +157,7 @@ def log_e_values(
     values, _ = _log_mixtures(
         np.maximum(deviations, 0.0) / bounds,
         sums_of_squares / (bounds * bounds),
-        _rho(tuned_error, planned_events),
+        mixture_tuning(tuned_error, planned_events),
         loose_weight,
     )
     return np.where(deviations > 0.0, values, 0.0)
@@ -195,7 +195,7 @@ def _log_mixtures(
     value, slope = log_mixture(deviations, events, rho)
     if not loose_weight:
         return value, slope
-    loose, loose_slope = log_mixture(deviations, events, _rho(_TUNED_ERROR, LOOSE_EVENTS))
+    loose, loose_slope = log_mixture(deviations, events, mixture_tuning(_TUNED_ERROR, LOOSE_EVENTS))
     value, loose = np.log1p(-loose_weight) + value, math.log(loose_weight) + loose
     both = np.logaddexp(value, loose)
     return both, np.exp(value - both) * slope + np.exp(loose - both) * loose_slope
@@ -208,7 +208,9 @@ def _minus_log1p(ratios: FloatArray) -> FloatArray:
     return np.where(ratios < _SMALL_RATIO, series, ratios - np.log1p(ratios))
 
 
-def _rho(alpha: float | FloatArray, planned_events: float | FloatArray) -> float | FloatArray:
+def mixture_tuning(
+    alpha: float | FloatArray, planned_events: float | FloatArray
+) -> float | FloatArray:
     """Return the rho that makes the radius small at so many events."""
     wanted = -2.0 * np.log(alpha)
     return planned_events / (wanted + np.log1p(wanted))

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
 from streams.stats.sequential.centres import ValueRange
+from streams.stats.sequential.conversions import ConversionPair, Conversions
 from streams.stats.sequential.quantiles import QuantilePair
 from streams.stats.sequential.tails import Moments, Tails, is_lower_end_believed
 
@@ -58,6 +59,8 @@ class WeightedSums:
             comparison is one, and where all are believed.
         heaviest: Largest w of a unit, of bounded values that may be counted from another centre
             than 0; None of others.
+        converted: Units with the value 1, if all values are 0 or 1 and no weight can exceed
+            `largest`; None if not.
     """
 
     units: FloatArray
@@ -70,6 +73,7 @@ class WeightedSums:
     variance: FloatArray
     moments: Moments | None = field(default=None, kw_only=True)
     heaviest: FloatArray | None = field(default=None, kw_only=True)
+    converted: FloatArray | None = field(default=None, kw_only=True)
 
     @property
     def tails(self) -> Tails | None:
@@ -109,6 +113,7 @@ class Contrast:
         values: Range of bounded values that may be counted from another centre than 0; None of
             others.
         quantiles: Units by the size of their value, if quantiles are compared; None for means.
+        conversions: The units by their value, if it is 0 or 1; else None.
     """
 
     fewest: FloatArray
@@ -126,6 +131,7 @@ class Contrast:
     squares_of_even: FloatArray
     values: ValueRange | None = None
     quantiles: QuantilePair | None = None
+    conversions: ConversionPair | None = None
 
     @property
     def is_bounded(self) -> bool:
@@ -134,14 +140,17 @@ class Contrast:
 
     def take(self, chosen: NDArray[np.bool_]) -> Contrast:
         """Return the contrasts of a mask; shape (n_chosen,)."""
-        values = None if self.values is None else self.values.take(chosen)
-        quantiles = None if self.quantiles is None else self.quantiles.take(chosen)
-        arrays = {
-            name: getattr(self, name)[chosen]
-            for name in self.__slots__
-            if name not in {"values", "quantiles"}
+        nested = ("values", "quantiles", "conversions")
+        columns = {
+            name: getattr(self, name)[chosen] for name in self.__slots__ if name not in nested
         }
-        return Contrast(**arrays, values=values, quantiles=quantiles)
+        values, quantiles, pair = self.values, self.quantiles, self.conversions
+        return Contrast(
+            **columns,
+            values=None if values is None else values.take(chosen),
+            quantiles=None if quantiles is None else quantiles.take(chosen),
+            conversions=None if pair is None else pair.take(chosen),
+        )
 
     def reversed(self) -> Contrast:
         """Return the contrasts of "b minus a"."""
@@ -161,6 +170,7 @@ class Contrast:
             self.squares_of_even,
             None if self.values is None else self.values.reversed(),
             None if self.quantiles is None else self.quantiles.reversed(),
+            None if self.conversions is None else self.conversions.reversed(),
         )
 
 
@@ -195,7 +205,11 @@ def inverse_contrast(a: WeightedSums, b: WeightedSums, units: FloatArray) -> Con
 
 
 def _contrast(
-    a: WeightedSums, b: WeightedSums, scale: FloatArray, weight_of_even: float
+    a: WeightedSums,
+    b: WeightedSums,
+    scale: FloatArray,
+    weight_of_even: float,
+    share: FloatArray | None = None,
 ) -> Contrast:
     # Of a few numbers each operation costs the same, so each sum is taken once.
     weights, weights_squared = a.weight + b.weight, a.weight_squared + b.weight_squared
@@ -235,6 +249,7 @@ def _contrast(
         variance=np.where(comparable, centred_squares / squares_of_even, 0.0),
         squares_of_even=squares_of_even + zeros,
         values=_range(a, b, weights.shape),
+        conversions=_conversions(a, b, share, weights.shape),
     )
 
 
@@ -258,6 +273,28 @@ def _range(a: WeightedSums, b: WeightedSums, shape: tuple[int, ...]) -> ValueRan
     return ValueRange(*(each + zeros for each in columns))
 
 
+def _conversions(
+    a: WeightedSums, b: WeightedSums, share: FloatArray | None, shape: tuple[int, ...]
+) -> ConversionPair | None:
+    if a.converted is None or b.converted is None:
+        return None
+
+    def side(sums: WeightedSums) -> Conversions:
+        columns = (
+            sums.units,
+            sums.weight,
+            sums.weight_squared,
+            sums.converted,
+            sums.total,
+            sums.total_squared,
+            sums.largest,
+        )
+        return Conversions(*(np.broadcast_to(column, shape) for column in columns))  # type: ignore[arg-type]
+
+    spread = None if share is None else np.broadcast_to(share, shape)
+    return ConversionPair(side(a), side(b), spread)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PlainSums:
     """Sums over the units of one or several variants under fixed weights; all of one shape.
@@ -268,7 +305,7 @@ class PlainSums:
         total_squared: Sum of their squares.
         share: Share of the traffic the variant has had all the time, in (0, 1].
         largest: Largest value of a unit, if values are >= 0 and bounded; else infinite.
-        moments, heaviest: As in `WeightedSums`; a unit has the weight 1.
+        moments, heaviest, converted: As in `WeightedSums`; a unit has the weight 1.
     """
 
     units: FloatArray
@@ -278,6 +315,7 @@ class PlainSums:
     largest: FloatArray
     moments: Moments | None = field(default=None, kw_only=True)
     heaviest: FloatArray | None = field(default=None, kw_only=True)
+    converted: FloatArray | None = field(default=None, kw_only=True)
 
 
 def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
@@ -293,7 +331,7 @@ def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
             raise InvalidParameterError("share", sums.share.tolist(), "in (0, 1]")
     q = a.share / (a.share + b.share)
     scale = (a.units + b.units) * q * (1.0 - q)
-    return _contrast(_tilted(a, 1.0 - q), _tilted(b, q), scale, _OVERLAP_OF_EVEN)
+    return _contrast(_tilted(a, 1.0 - q), _tilted(b, q), scale, _OVERLAP_OF_EVEN, q)
 
 
 def _tilted(sums: PlainSums, weight: FloatArray) -> WeightedSums:
@@ -309,4 +347,5 @@ def _tilted(sums: PlainSums, weight: FloatArray) -> WeightedSums:
         np.zeros_like(weight),
         moments=None if sums.moments is None else sums.moments.tilted(weight),
         heaviest=None if sums.heaviest is None else weight * sums.heaviest,
+        converted=None if sums.converted is None else np.broadcast_to(sums.converted, weight.shape),
     )

@@ -43,6 +43,7 @@ from scipy import optimize, special
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.sequential.beside_bets import BetLine, level_alone, power_beside
 from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.power import crossing_probability
 from streams.stats.sequential.readings import Reading, z_values
@@ -57,6 +58,7 @@ STEEP = 3.0
 the error, and saves the look that comes at the end."""
 
 _MIN_EVENTS = 50.0  # largest increments that would vary as much; below, it is not Gaussian enough
+_JUST_BELOW = 1.0 - 1e-9  # so that no rounding puts a found lead beyond its error
 _WIDEST = 40.0  # a level of which the probability is a machine number no longer
 
 
@@ -68,10 +70,13 @@ class PlannedInformation(Reading):
         variance: V_plan, as `Contrast.variance` is, > 0. It is fixed before the first unit.
         rate: Planned share of the units that have the value 1, if all others have 0 and units may
             all be there before; in [0, 1). 0 otherwise; above 1/2 taken for 1/2.
+        beside: Bets that are read as well and follow the same sum; None if none are. Then the error
+            is that of leads which the bets have not found before.
     """
 
     variance: float
     rate: float = 0.0
+    beside: BetLine | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 < self.variance < np.inf:
@@ -86,18 +91,25 @@ class PlannedInformation(Reading):
     def lower(self, compared: Contrast, error: FloatArray) -> FloatArray:
         """Return the lower ends: `difference` less the boundary."""
         known, root, factor = self._read(compared)
-        levels = self._levels(error)
+        levels = self.levels(compared, error)
         width = levels * factor / root * np.where(known, compared.standard_error, 0.0)
         return np.where(known, compared.difference - width, -np.inf)
 
     def p_values(self, compared: Contrast, error: FloatArray) -> FloatArray:
-        """Return the probability that a level as high as the present one is ever crossed."""
-        del error  # one family of boundaries serves all levels
+        """Return the probability that a level as high as the present one is ever crossed.
+
+        Beside bets it is more than what the level adds to their error, so it is at most `error` by
+        definition where the lead is found, and what it is where it is less.
+        """
         known, root, factor = self._read(compared)
         height = np.where(known, z_values(compared), 0.0) * root / factor
-        return np.where(
+        found = np.where(
             height > 0.0, np.minimum(crossed(np.maximum(height, 0.0), self.rate), 1.0), 1.0
         )
+        if self.beside is None:
+            return found
+        is_found = height >= self.levels(compared, error)
+        return np.where(is_found, np.minimum(found, _JUST_BELOW * error), found)
 
     def conditional_power(
         self, compared: Contrast, error: FloatArray, drift: FloatArray | float
@@ -118,16 +130,54 @@ class PlannedInformation(Reading):
             error of the second kind of b into b / (1 - g) at most.
         """
         time = self.progress(compared)
-        levels = self._levels(error)
+        levels = self.levels(compared, error)
         place = z_values(compared) * np.sqrt(time)
         is_within = time < 1.0
         distance = np.where(is_within, levels, BEYOND * levels * time) - place
         slope = np.where(is_within, 0.0, BEYOND * levels)
-        return crossing_probability(distance, drift - slope, np.where(is_within, 1.0 - time, time))
+        found = crossing_probability(distance, drift - slope, np.where(is_within, 1.0 - time, time))
+        beside = self._beside(compared)
+        if beside is None:
+            return found
+        now = np.minimum(time, 1.0)
+        return np.where(
+            is_within, power_beside(beside, levels, error, place, now, 1.0, drift), found
+        )
 
-    def _levels(self, error: FloatArray) -> FloatArray:
-        found = [level(each, self.rate) for each in np.ravel(error).tolist()]
+    def power(
+        self, compared: Contrast, error: FloatArray, drift: FloatArray, end: FloatArray | float
+    ) -> FloatArray:
+        """Return the probability that a lead is found by a time in the plan, if it is there.
+
+        Args:
+            compared: The contrasts; what they have found by now does not count.
+            error: As for `lower`.
+            drift: Mean of W(1), if the lead is there.
+            end: Share of the planned information, in [0, 1].
+        """
+        levels, beside = self.levels(compared, error), self._beside(compared)
+        if beside is None:
+            return crossing_probability(levels, drift, end)
+        nothing = np.zeros_like(levels)
+        return power_beside(beside, levels, error, nothing, nothing, end, drift)
+
+    def levels(self, compared: Contrast, error: FloatArray) -> FloatArray:
+        """Return the levels c that have these errors, of any shape.
+
+        Args:
+            compared: The contrasts; bets count where they are read by them.
+            error: One-sided errors.
+        """
+        beside = self._beside(compared)
+        found = [level(each, self.rate, beside) for each in np.ravel(error).tolist()]
         return np.array(found).reshape(error.shape)
+
+    def _beside(self, compared: Contrast) -> BetLine | None:
+        """Return the bets that are read of these contrasts and follow the same sum."""
+        pair, beside = compared.conversions, self.beside
+        if beside is None or pair is None or (pair.share is None and not beside.is_moving):
+            return None
+        return beside
 
     def _read(self, compared: Contrast) -> tuple[NDArray[np.bool_], FloatArray, FloatArray]:
         """Return where it is valid, the root of t, and the boundary over c sqrt(V_plan)."""
@@ -162,11 +212,15 @@ def crossed(height: FloatArray | float, rate: float = 0.0) -> FloatArray:
     c = np.asarray(height, dtype=np.float64)
     p = min(rate, 0.5)
     bridge = np.exp(-2.0 * p * (1.0 - p) * c * c) * special.ndtr(-c * (1.0 - 2.0 * p))
-    within = special.ndtr(-c) + bridge
+    return np.asarray(special.ndtr(-c) + bridge + _crossed_beyond(c))
+
+
+def _crossed_beyond(c: FloatArray) -> FloatArray:
+    """Return a bound on the probability that the boundary is crossed after the plan only."""
     both = np.exp(4.0 * BEYOND * c * c + special.log_ndtr(-c * (1.0 + 2.0 * BEYOND)))
     wide = special.ndtr(c * (1.0 - 2.0 * BEYOND)) - both
     steep = _beyond(c, STEEP) - _beyond(c, STEEP + 1.0)
-    return np.asarray(within + np.maximum(wide, 0.0) + np.maximum(steep, 0.0))
+    return np.asarray(np.maximum(wide, 0.0) + np.maximum(steep, 0.0))
 
 
 def _beyond(c: FloatArray, slope: float) -> FloatArray:
@@ -176,13 +230,23 @@ def _beyond(c: FloatArray, slope: float) -> FloatArray:
 
 
 @lru_cache(maxsize=1_024)
-def level(error: float, rate: float = 0.0) -> float:
+def level(error: float, rate: float = 0.0, beside: BetLine | None = None) -> float:
     """Return the level c that is ever crossed with the probability `error`, in (0, 1).
+
+    Args:
+        error: The probability; beside bets, that it is crossed and their line has not been before.
+        rate: As for `crossed`.
+        beside: Bets that are read as well.
 
     Examples:
         >>> round(level(0.98 * 0.025), 3)
         2.263
     """
-    return float(
-        optimize.brentq(lambda c: float(crossed(c, rate)) - error, 0.0, _WIDEST, xtol=1e-12)
-    )
+
+    def excess(c: float) -> float:
+        if beside is None:
+            return float(crossed(c, rate)) - error
+        after = float(_crossed_beyond(np.asarray(c)))
+        return level_alone(c, rate, beside, error) + after - error
+
+    return float(optimize.brentq(excess, 0.0, _WIDEST, xtol=1e-12))

@@ -25,6 +25,7 @@ from streams.stats.sequential.confidence_sequences import (
     asymptotic_tuning,
     bounded_radius,
     log_e_values,
+    mixture_tuning,
 )
 from streams.stats.sequential.contrasts import Contrast
 
@@ -129,6 +130,11 @@ class ConfidenceSequence(Reading):
         scaled = clock * asymptotic_tuning(_both(error), narrowest)
         two_sided = np.exp(0.5 * (np.log1p(scaled) - z * z * scaled / (scaled + 1.0)))
         return np.where(z > 0.0, np.minimum(1.0, 0.5 * two_sided), 1.0)
+
+    def tuning(self, compared: Contrast, bounds: FloatArray, error: FloatArray) -> FloatArray:
+        """Return the parameter of the mixture of increments with these bounds (`log_mixture`)."""
+        events = self._events(compared, bounds)
+        return np.asarray(mixture_tuning(error, events) * np.ones_like(bounds))
 
     def _events(self, compared: Contrast, bounds: FloatArray) -> FloatArray | float:
         """Return the events, in units of the largest increment, at which it is made narrow."""

@@ -180,7 +180,7 @@ PLAN = {"baseline": 0.1, "lift": 0.1, "units": 20_000}
 
 
 def test_a_plan_is_passed_with_less_than_a_sequence_needs():
-    """z is 3.26 where a sequence of 40,000 units asks for more; the plan wants 2.27 / sqrt(t)."""
+    """z is 3.26 where a sequence of 40,000 units asks for more; the plan wants 2.34 / sqrt(t)."""
     pairs = (20_000, 2_000), (20_000, 2_200)
 
     assert verdict(experiment(minSampleSize=20_000), *pairs)[0] is None
@@ -192,14 +192,21 @@ def test_a_plan_is_passed_with_less_than_a_sequence_needs():
 
 
 def test_early_stopping_within_a_plan_needs_the_same_sum_at_any_time():
-    """2.284 sqrt(3,758) are 140 clicks more, after a quarter of the units or after all."""
-    for units in (5_000, 10_000, 20_000):
+    """2.340 sqrt(3,758) are 143 clicks more, after half of the units or after all."""
+    for units in (10_000, 20_000):
         clicks = units // 10
         short, enough = (
             snapshot_of(experiment(plan=PLAN), (units, clicks), (units, clicks + more))
-            for more in (134, 144)
+            for more in (136, 148)
         )
         assert (short.winner, enough.winner) == (None, 1)
+
+
+def test_bets_on_the_planned_rates_find_a_large_lead_before_that_sum_is_there():
+    """135 clicks more after a quarter of the units; at the end of the plan it takes 143."""
+    pairs = (5_000, 500), (5_000, 635)
+
+    assert verdict(experiment(plan=PLAN), *pairs)[0] == 1
 
 
 @pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
