@@ -46,7 +46,7 @@ from streams.stats.arrays import FloatArray
 from streams.stats.bounds import BINARY, Bounds
 from streams.stats.comparable_samples import Comparisons
 from streams.stats.sample import Sample
-from streams.stats.sequential.comparison import TUNED_ERROR, UNPLANNED, Readings, p_values
+from streams.stats.sequential.comparison import p_values
 from streams.stats.sequential.contrasts import (
     Contrast,
     PlainSums,
@@ -279,23 +279,14 @@ class MetricContrasts:
             case _:
                 assert_never(self.weighting)
 
-    def p_values(
-        self,
-        control: int,
-        others: Sequence[int],
-        alpha: float = TUNED_ERROR,
-        readings: Readings = UNPLANNED,
-    ) -> list[float]:
-        """Return the always-valid p-values of "as the control".
+    def p_values(self, control: int, others: Sequence[int]) -> list[float]:
+        """Return the always-valid p-values of "as the control", which decide nothing.
 
         Args:
             control: Index of the control.
             others: Indices of the variants that are compared with it.
-            alpha: Error that they are made sharp for.
-            readings: How the comparisons are read.
         """
-        compared = self.contrast(others, [control])
-        found: list[float] = p_values(compared, alpha, readings).tolist()
+        found: list[float] = p_values(self.contrast(others, [control])).tolist()
         return found
 
     def comparisons(self) -> Comparisons:

@@ -10,14 +10,11 @@ import numpy as np
 from streams.analysis.contrasts import Traffic
 from streams.analysis.guardrails import find_harm
 from streams.analysis.inputs import Inputs
+from streams.analysis.leads import Leads
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.analysis.miscounts import find_miscounts
 from streams.analysis.outlook import outlook_of
-from streams.analysis.primary_readings import (
-    information_in_use,
-    pairwise_errors,
-    primary_readings,
-)
+from streams.analysis.primary_readings import information_in_use
 from streams.experiments.statistics import (
     Comparison,
     Evidence,
@@ -25,11 +22,7 @@ from streams.experiments.statistics import (
     SampleRatio,
     SinceConclusion,
 )
-from streams.stats.bayes.best import Best
 from streams.stats.bayes.value_remaining import relative_value_remaining
-from streams.stats.direction import Direction
-from streams.stats.sequential.comparison import intervals, p_values
-from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.tails import units_needed
 
 SRM_ALPHA = 0.001
@@ -42,11 +35,10 @@ _MOST_UNITS = 1e15  # that are asked for: beyond, a number of units is none
 def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     """Return the evidence for the recommended action."""
     config, primary, best = inputs.config, analysis.primary, analysis.best
-    leader = _leader(primary, best)
+    leads, planned = analysis.leads, information_in_use(config)
+    leader = leads.leader
     means = primary.posteriors.means
     loss = float(best.expected_loss[leader])
-    others = [index for index in range(len(primary.samples)) if index != leader]
-    leads, planned = _leads(primary, leader, others), information_in_use(config)
     error = 1.0 - config.significance_threshold
     sample_ratio = _sample_ratio(inputs.trial.traffic)
     harm, harm_since_conclusion = (
@@ -77,7 +69,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         units_needed=_units_needed(primary),
         negligible=config.negligible_share * abs(primary.samples[leader].mean),
         duration_ms=inputs.duration_ms,
-        comparisons=_comparisons(inputs, leads, leader, others),
+        comparisons=_comparisons(leads),
         sample_ratio=sample_ratio,
         guardrails=harm,
         since_conclusion=since,
@@ -93,39 +85,14 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     )
 
 
-def _leader(primary: MetricAnalysis, best: Best) -> int:
-    """Return the most probable best variant; of equals that with the better mean, or the first."""
-    sign = primary.model.direction.sign
-    return max(
-        range(len(primary.samples)),
-        key=lambda index: (best.probability[index], sign * primary.reported[index].mean, -index),
-    )
-
-
-def _leads(primary: MetricAnalysis, leader: int, others: list[int]) -> Contrast:
-    """Return the contrasts of the leader against the others, in the direction of the metric."""
-    ahead, behind = [leader], others
-    if primary.model.direction is Direction.DECREASE:
-        ahead, behind = behind, ahead
-    return primary.contrasts.contrast(ahead, behind)
-
-
-def _comparisons(
-    inputs: Inputs, leads: Contrast, leader: int, others: list[int]
-) -> tuple[Comparison, ...]:
-    config = inputs.config
-    readings = primary_readings(config)
-    errors = pairwise_errors(
-        1.0 - config.significance_threshold, others, leader, inputs.trial.control
-    )
-    ends, found = intervals(leads, errors, readings), p_values(leads, errors, readings)
+def _comparisons(leads: Leads) -> tuple[Comparison, ...]:
     columns = zip(
-        others,
-        ends.lower.tolist(),
-        ends.upper.tolist(),
-        found.tolist(),
-        errors.tolist(),
-        leads.has_lower.tolist(),
+        leads.others,
+        leads.intervals.lower.tolist(),
+        leads.intervals.upper.tolist(),
+        leads.p_values.tolist(),
+        leads.errors.tolist(),
+        leads.tails_seen.tolist(),
         strict=True,
     )
     return tuple(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.group import Group
 from streams.analysis.inputs import Inputs
+from streams.analysis.leads import Leads, compare_primary
 from streams.analysis.metric_input import MetricInput
-from streams.analysis.primary_readings import primary_readings
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.statistics import MetricModel, MetricRole, Periods
 from streams.policies.arm_posteriors import best_under
@@ -20,15 +20,8 @@ from streams.stats.kinds import MetricKind
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.mirrored import oriented
 from streams.stats.sample import Sample
-from streams.stats.sequential.comparison import (
-    TUNED_ERROR,
-    UNPLANNED,
-    Intervals,
-    Readings,
-    intervals,
-    pairwise_error,
-)
-from streams.stats.sequential.multiplicity import holm_by_column
+from streams.stats.sequential.comparison import Intervals
+from streams.stats.sequential.multiplicity import holm, holm_by_column
 from streams.tallies.cell import MetricTally
 
 _COMPARED = (MetricRole.PRIMARY, MetricRole.SECONDARY, MetricRole.GUARDRAIL)
@@ -86,12 +79,14 @@ class Analysis:
         primary: The primary metric.
         metrics: Every metric that is declared or observed, in order of the names.
         best: Probability and expected loss of every variant as the best one.
+        leads: Comparisons of the leader with the other variants.
         promoted: Guardrail metrics since the conclusion; empty without a promotion.
     """
 
     primary: MetricAnalysis
     metrics: Mapping[str, MetricAnalysis]
     best: Best
+    leads: Leads
     promoted: Mapping[str, MetricAnalysis]
 
 
@@ -107,8 +102,32 @@ def analyse(inputs: Inputs) -> Analysis:
         primary.model.kind is MetricKind.BINARY
         and primary.reported == inputs.trial.metrics[primary.name].all_samples
     )
-    found = best_under(inputs.policy, inputs.arms, primary.oriented, is_binary=is_of_arms)
-    return Analysis(primary, metrics, found, promoted)
+    best = best_under(inputs.policy, inputs.arms, primary.oriented, is_binary=is_of_arms)
+    trial = inputs.trial
+    compared = compare_primary(
+        inputs.config,
+        primary.contrasts,
+        primary.model.direction,
+        _leader(primary, best),
+        trial.control,
+        trial.others,
+    )
+    primary = replace(
+        primary,
+        p_values=tuple(holm(compared.p_values.tolist()).tolist()),
+        sequence=compared.sequence,
+    )
+    metrics[primary.name] = primary
+    return Analysis(primary, metrics, best, compared.leads, promoted)
+
+
+def _leader(primary: MetricAnalysis, best: Best) -> int:
+    """Return the most probable best variant; of equals that with the better mean, or the first."""
+    sign = primary.model.direction.sign
+    return max(
+        range(len(primary.samples)),
+        key=lambda index: (best.probability[index], sign * primary.reported[index].mean, -index),
+    )
 
 
 def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, MetricAnalysis]:
@@ -121,28 +140,18 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     reported = {name: metric.reported(contrasts[name]) for name, metric in group.metrics.items()}
     posteriors = {name: metric.posteriors(reported[name]) for name, metric in group.metrics.items()}
     p_values: dict[str, list[float]] = {}
-    sequences: dict[str, Intervals] = {}
-    for role in _COMPARED:
+    for role in (MetricRole.SECONDARY, MetricRole.GUARDRAIL):
         family = [name for name, metric in group.metrics.items() if metric.role is role]
-        sharpness: tuple[float, Readings] = TUNED_ERROR, UNPLANNED
-        if role is MetricRole.PRIMARY:
-            # The boundaries that decide, so that a declared winner has a p-value to match.
-            error = 1.0 - config.significance_threshold
-            sharpness = pairwise_error(error, len(group.variants)), primary_readings(config)
-            for name in family:
-                compared = contrasts[name].contrast(group.others, [group.control])
-                sequences[name] = intervals(compared, *sharpness)
-        columns = [
-            contrasts[name].p_values(group.control, group.others, *sharpness) for name in family
-        ]
+        columns = [contrasts[name].p_values(group.control, group.others) for name in family]
         p_values |= dict(zip(family, holm_by_column(columns), strict=True))
     # Metrics that are only observed are described and not compared.
+    declared = [name for name, each in group.metrics.items() if each.role in _COMPARED]
     lifts = lifts_vs_control(
-        [posteriors[name] for name in p_values],
+        [posteriors[name] for name in declared],
         group.control,
-        directions=[group.metrics[name].spec.direction for name in p_values],
+        directions=[group.metrics[name].spec.direction for name in declared],
     )
-    lift_of = dict(zip(p_values, lifts, strict=True))
+    lift_of = dict(zip(declared, lifts, strict=True))
     return {
         name: MetricAnalysis(
             name=name,
@@ -159,7 +168,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
             contrasts=contrasts[name],
             lift=lift_of.get(name),
             p_values=tuple(p_values[name]) if name in p_values else None,
-            sequence=sequences.get(name),
+            sequence=None,
             anytime=metric.anytime,
         )
         for name, metric in group.metrics.items()

@@ -152,38 +152,56 @@ class ConversionBets(Reading):
         """Return the lower ends: the largest lead at which E is still 1 / error."""
         if compared.conversions is None:
             return self.sequence.lower(compared, error)
-        wealth = _Wealth(self, compared, compared.conversions, error)
-        known = (compared.fewest > 0.0) & (compared.scale > 0.0) & (compared.time > 0.0)
-        return np.where(known, _ends(wealth, error), -np.inf)
+        return self.read(compared, error)[0]
 
     def p_values(self, compared: Contrast, error: FloatArray) -> FloatArray:
         """Return 1 / E of no lead."""
         if compared.conversions is None:
             return self.sequence.p_values(compared, error)
         wealth = _Wealth(self, compared, compared.conversions, error)
-        found = np.exp(-np.maximum(wealth.log(np.zeros_like(compared.total)), 0.0))
-        return np.where(compared.fewest > 0.0, found, 1.0)
+        return _p_values(compared, wealth.log(np.zeros_like(compared.total)))
+
+    def read(self, compared: Contrast, error: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return lower ends and p-values; the search for an end begins at no lead."""
+        if compared.conversions is None:
+            return self.sequence.read(compared, error)
+        wealth = _Wealth(self, compared, compared.conversions, error)
+        at_zero = wealth.log(np.zeros_like(compared.total))
+        known = (compared.fewest > 0.0) & (compared.scale > 0.0) & (compared.time > 0.0)
+        ends = np.where(known, _ends(wealth, error, at_zero), -np.inf)
+        return ends, _p_values(compared, at_zero)
+
+
+def _p_values(compared: Contrast, log_wealth: FloatArray) -> FloatArray:
+    return np.where(compared.fewest > 0.0, np.exp(-np.maximum(log_wealth, 0.0)), 1.0)
 
 
 class _Sums(NamedTuple):
-    """Places of the weights of some units that make a sum of logarithms least.
+    """Places of the weights of some units that make a sum of log(1 + k w) least.
 
     Attributes:
-        many, at: How many units are how far from 0, for bets with k > 0.
-        inner, inner_at: The same for k < 0, inside.
-        outer, outer_at: At the largest weight.
+        many, at: How many units are how far from 0. For k > 0 the others are at 0.
+        outer, outer_at: How many are at the largest weight; 0 for k > 0.
     """
 
     many: FloatArray
     at: FloatArray
-    inner: FloatArray
-    inner_at: FloatArray
     outer: FloatArray
     outer_at: FloatArray
 
     @classmethod
-    def of(cls, units: Conversions) -> _Sums:
-        """Return the places for the converted units of one side."""
+    def gained(cls, units: Conversions) -> _Sums:
+        """Return the places for the converted units and k > 0."""
+        first, second = units.total, units.total_squared
+        some = (first > 0.0) & (second > 0.0)
+        second = np.where(some, second, 1.0)
+        at = np.divide(second, first, out=np.ones(first.shape), where=some)
+        many = np.where(some, first * first / second, 0.0)
+        return cls(many, at, np.zeros(first.shape), np.ones(first.shape))
+
+    @classmethod
+    def lost(cls, units: Conversions) -> _Sums:
+        """Return the places for the converted units and k < 0."""
         n, first, second = units.converted, units.total, units.total_squared
         some = (n > 0.0) & (first > 0.0) & (second > 0.0)
         n, first, second = (np.where(some, each, 1.0) for each in (n, first, second))
@@ -195,25 +213,19 @@ class _Sums(NamedTuple):
         is_inside = gap > _ROUNDING * largest
         gap = np.where(is_inside, gap, 1.0)
         part = np.where(is_inside, spread / (gap * gap + spread), 0.0)
+        n = np.where(some, n, 0.0)
         inner_at = np.where(is_inside, np.maximum(mean - spread / gap, 0.0), mean)
-        return cls(
-            np.where(some, first * first / second, 0.0),
-            second / first,
-            np.where(some, n * (1.0 - part), 0.0),
-            inner_at,
-            np.where(some, n * part, 0.0),
-            largest,
-        )
+        return cls(n * (1.0 - part), inner_at, n * part, largest)
 
-    def gain(self, bet: FloatArray) -> FloatArray:
-        """Return the least sum of log(1 + bet w), for bet >= 0."""
-        return self.many * np.log1p(bet * self.at)
+    def beside(self, other: _Sums) -> _Sums:
+        """Return both, one after the other along the first axis."""
+        return _Sums(*map(np.concatenate, zip(self, other, strict=True)))
 
-    def loss(self, bet: FloatArray) -> FloatArray:
-        """Return the least sum of log(1 - bet w), for bet >= 0 and bet w < 1."""
-        found = self.inner * np.log1p(-bet * self.inner_at)
+    def least(self, k: FloatArray) -> FloatArray:
+        """Return the least sums of log(1 + k w), k w > -1; k has the sign of the places."""
+        found = self.many * np.log1p(k * self.at)
         if self.outer.any():
-            found = found + self.outer * np.log1p(-bet * self.outer_at)
+            found += self.outer * np.log1p(k * self.outer_at)
         return found
 
 
@@ -244,9 +256,10 @@ class _Wealth:
         self._log_weights = np.log([weight for weight, _, _ in bets]).reshape(shape)
         self._centres = np.array([centre for _, centre, _ in bets]).reshape(shape)
         self._bets = np.array([bet for _, _, bet in bets])
-        self._a, self._b = _Sums.of(pair.a), _Sums.of(pair.b)
         unconverted = pair.a.unconverted, pair.b.unconverted
-        self._rest_of_a, self._rest_of_b = map(_Sums.of, unconverted)
+        # A bet on a wins by conversions of a and by units of b without one.
+        gained = _Sums.gained(pair.a.stack(unconverted[1]))
+        self._sums = gained.beside(_Sums.lost(pair.b.stack(unconverted[0])))
         self._bound = np.maximum(pair.a.largest, pair.b.largest)
         planned = PLANNED_WEIGHT if reading.planned is not None else 0.0
         rest = (1.0 - planned) * (1.0 if planned else 1.0 - _GRID_PART)
@@ -264,18 +277,14 @@ class _Wealth:
         """Return log E against "the lead is at most `lead`"; shape of the contrasts."""
         up, down = np.maximum(lead, 0.0), np.maximum(-lead, 0.0)
         # c_a - c_b is the lead, and both stay within [0, 1].
-        centre_a = np.where(lead >= 0.0, np.minimum(self._centres + up, 1.0), 0.0)
-        centre_b = np.where(lead < 0.0, np.minimum(self._centres + down, 1.0), centre_a - lead)
-        centre_a = np.where(lead < 0.0, centre_b + lead, centre_a)
+        centre_a = np.minimum(self._centres + up, 1.0 - down)
+        centre_b = np.minimum(self._centres + down, 1.0 - up)
         deepest = np.maximum(centre_a, 1.0 - centre_b) * self._bound
         bets = np.minimum(self._bets, _LARGEST_LOSS / np.maximum(deepest, _ROUNDING))
-        logs = (
-            self._log_weights
-            + self._a.gain(bets * (1.0 - centre_a))
-            + self._rest_of_a.loss(bets * centre_a)
-            + self._b.loss(bets * (1.0 - centre_b))
-            + self._rest_of_b.gain(bets * centre_b)
-        )
+        # By bet, then by the units that win it and those that lose it, then by contrast.
+        terms = np.stack([1.0 - centre_a, centre_b, centre_b - 1.0, -centre_a], axis=1)
+        terms *= bets[:, None]
+        logs = self._sums.least(terms).sum(axis=1) + self._log_weights
         # A sum that fell has some wealth left as well; none is claimed.
         rises = (self._rises - self._compared.scale * lead) / self._bounds
         mixed, _ = log_mixture(np.maximum(rises, 0.0), self._events, self._tunings)
@@ -304,7 +313,7 @@ def _bets(
     return found
 
 
-def _ends(wealth: _Wealth, error: FloatArray) -> FloatArray:
+def _ends(wealth: _Wealth, error: FloatArray, log_at_zero: FloatArray) -> FloatArray:
     """Return leads at which E is at least 1 / error, near the largest one; -inf without any.
 
     By false positions on the root of log E, which is nearly a line, between a lead that is low
@@ -314,20 +323,23 @@ def _ends(wealth: _Wealth, error: FloatArray) -> FloatArray:
     Args:
         wealth: E as a function of the lead.
         error: One-sided error.
+        log_at_zero: log E of no lead.
 
     Source: Dahlquist and Bjoerck (1974), "Numerical methods", section 6.4, for the halved value of
         an end that stays ("Illinois").
     """
     wanted = np.sqrt(-np.log(error))
 
-    def excess(lead: FloatArray) -> FloatArray:
+    def relative(log_wealth: FloatArray) -> FloatArray:
         """Return by how much the root of log E is above the wanted one, in its units."""
-        found: FloatArray = np.sqrt(np.maximum(wealth.log(lead), 0.0)) / wanted - 1.0
+        found: FloatArray = np.sqrt(np.maximum(log_wealth, 0.0)) / wanted - 1.0
         return found
 
+    def excess(lead: FloatArray) -> FloatArray:
+        return relative(wealth.log(lead))
+
     # Whether there is a lead is asked first, whatever the estimate is.
-    nothing = np.zeros_like(wanted)
-    at_zero = excess(nothing)
+    at_zero = relative(log_at_zero)
     is_above = at_zero >= 0.0
     high = np.where(is_above, np.maximum(wealth.estimate, 0.0), np.minimum(wealth.estimate, 0.0))
     at_high = np.where(high == 0.0, np.minimum(at_zero, -_TOLERANCE), -1.0)

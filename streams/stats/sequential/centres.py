@@ -77,6 +77,11 @@ class ValueRange:
         """Return the ranges of a mask; shape (n_chosen,)."""
         return ValueRange(*(getattr(self, name)[chosen] for name in self.__slots__))
 
+    def stack(self, other: ValueRange) -> ValueRange:
+        """Return these ranges and others along a new first axis."""
+        names = self.__slots__
+        return ValueRange(*(np.array([getattr(self, n), getattr(other, n)]) for n in names))
+
     def reversed(self) -> ValueRange:
         """Return the ranges of "b minus a"."""
         return ValueRange(

@@ -129,18 +129,7 @@ def intervals(
     Raises:
         InvalidParameterError: an argument is outside its domain.
     """
-    error = _one_side(compared, alpha)
-    lower = lower_ends(compared, error, readings)
-    upper = -lower_ends(compared.reversed(), error, readings)
-    agree = lower <= upper
-    if agree.all():
-        return Intervals(lower, upper)
-    # Where they have no point in common one of them has failed; the wider claim is left.
-    first = _first(readings)
-    low = np.where(agree, lower, lower_ends(compared, error, first))
-    high = np.where(agree, upper, -lower_ends(compared.reversed(), error, first))
-    # A sequence alone that rules out every value has failed, too; its ends are ordered.
-    return Intervals(np.minimum(low, high), np.maximum(low, high))
+    return intervals_and_p_values(compared, alpha, readings)[0]
 
 
 def p_values(
@@ -159,15 +148,35 @@ def p_values(
     Raises:
         InvalidParameterError: an argument is outside its domain.
     """
-    error = _one_side(compared, alpha)
-    found = _two_sided(compared, error, readings)
     if len(readings) > 1:
-        ends = (lower_ends(each, error, readings) for each in (compared, compared.reversed()))
-        below, above = ends
-        agree = below <= -above
-        if not agree.all():
-            found = np.where(agree, found, _two_sided(compared, error, _first(readings)))
-    return found
+        return intervals_and_p_values(compared, alpha, readings)[1]
+    sides, error = _sides(compared, _one_side(compared, alpha))
+    found = np.stack([lead_p_values(each, error, readings) for each in sides])
+    one_sided: FloatArray = found.reshape(2, *compared.total.shape).min(axis=0)
+    return np.minimum(2.0 * one_sided, 1.0)
+
+
+def intervals_and_p_values(
+    compared: Contrast, alpha: float | FloatArray, readings: Readings = UNPLANNED
+) -> tuple[Intervals, FloatArray]:
+    """Return `intervals` and `p_values`, which have much in common, at once.
+
+    Args:
+        compared: The contrasts.
+        alpha: Two-sided error.
+        readings: How the comparison is read.
+
+    Raises:
+        InvalidParameterError: an argument is outside its domain.
+    """
+    ends, found = _both_sides(compared, _one_side(compared, alpha), readings)
+    all_ends, all_found = np.maximum.reduce(ends), np.minimum.reduce(found)
+    agree = all_ends[0] <= -all_ends[1]
+    # Where they have no point in common one of them has failed; the wider claim is left.
+    lower, upper = np.where(agree, all_ends, ends[0])
+    p = 2.0 * np.where(agree, all_found, found[0]).min(axis=0)
+    # A sequence alone that rules out every value has failed, too; its ends are ordered.
+    return Intervals(np.minimum(lower, -upper), np.maximum(lower, -upper)), np.minimum(p, 1.0)
 
 
 def lower_ends(compared: Contrast, error: FloatArray, readings: Readings) -> FloatArray:
@@ -234,9 +243,34 @@ def pairwise_error(alpha: float, n_arms: int, *, with_control: bool = True) -> f
     return alpha * (2.0 * comparisons - 1.0) / comparisons**2
 
 
-def _two_sided(compared: Contrast, error: FloatArray, readings: Readings) -> FloatArray:
-    sides = (lead_p_values(each, error, readings) for each in (compared, compared.reversed()))
-    return np.minimum(2.0 * np.minimum(*sides), 1.0)
+def _both_sides(
+    compared: Contrast, error: FloatArray, readings: Readings
+) -> tuple[FloatArray, FloatArray]:
+    """Return lower ends and one-sided p-values by reading and side; shape (n_readings, 2, ...)."""
+    sides, error = _sides(compared, error)
+    ends, found = [], []
+    for each in readings:
+        read = [each.reading.read(side, each.share * error) for side in sides]
+        known = [side.has_lower for side in sides]
+        # Tails that have not been seen leave the end out.
+        lower = [np.where(*at, -np.inf) for at in zip(known, (low for low, _ in read), strict=True)]
+        p = [
+            np.where(*at, 1.0) for at in zip(known, (p / each.share for _, p in read), strict=True)
+        ]
+        ends.append(np.stack(lower).reshape(2, *compared.total.shape))
+        found.append(np.stack(p).reshape(2, *compared.total.shape))
+    return np.stack(ends), np.stack(found)
+
+
+def _sides(compared: Contrast, error: FloatArray) -> tuple[list[Contrast], FloatArray]:
+    """Return both sides of contrasts, together if they can be, and the error of either.
+
+    Of a few numbers each operation costs the same.
+    """
+    sides = [compared, compared.reversed()]
+    if compared.quantiles is not None:
+        return sides, error
+    return [Contrast.stack(*sides)], np.stack([error, error])
 
 
 def _one_side(compared: Contrast, alpha: float | FloatArray) -> FloatArray:
@@ -244,8 +278,3 @@ def _one_side(compared: Contrast, alpha: float | FloatArray) -> FloatArray:
     if not ((errors > 0.0) & (errors < 1.0)).all():
         raise InvalidParameterError("alpha", errors.tolist(), "in (0, 1)")
     return errors / 2.0 + np.zeros(compared.total.shape)
-
-
-def _first(readings: Readings) -> Readings:
-    """Return the first reading alone, at its share of the error."""
-    return readings[:1]

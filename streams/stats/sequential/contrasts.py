@@ -152,6 +152,22 @@ class Contrast:
             conversions=None if pair is None else pair.take(chosen),
         )
 
+    def stack(self, other: Contrast) -> Contrast:
+        """Return these contrasts and others along a new first axis; none are of quantiles."""
+        nested = ("values", "quantiles", "conversions")
+        columns = {
+            name: np.array([getattr(self, name), getattr(other, name)])
+            for name in self.__slots__
+            if name not in nested
+        }
+        ranges, pairs = (self.values, other.values), (self.conversions, other.conversions)
+        return Contrast(
+            **columns,
+            values=None if ranges[0] is None or ranges[1] is None else ranges[0].stack(ranges[1]),
+            quantiles=None,
+            conversions=None if pairs[0] is None or pairs[1] is None else pairs[0].stack(pairs[1]),
+        )
+
     def reversed(self) -> Contrast:
         """Return the contrasts of "b minus a"."""
         return Contrast(
@@ -279,20 +295,24 @@ def _conversions(
     if a.converted is None or b.converted is None:
         return None
 
-    def side(sums: WeightedSums) -> Conversions:
+    def side(sums: WeightedSums, converted: FloatArray) -> Conversions:
         columns = (
             sums.units,
             sums.weight,
             sums.weight_squared,
-            sums.converted,
+            converted,
             sums.total,
             sums.total_squared,
             sums.largest,
         )
-        return Conversions(*(np.broadcast_to(column, shape) for column in columns))  # type: ignore[arg-type]
+        return Conversions(*(_of_shape(column, shape) for column in columns))
 
-    spread = None if share is None else np.broadcast_to(share, shape)
-    return ConversionPair(side(a), side(b), spread)
+    spread = None if share is None else _of_shape(share, shape)
+    return ConversionPair(side(a, a.converted), side(b, b.converted), spread)
+
+
+def _of_shape(column: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    return column if column.shape == shape else np.broadcast_to(column, shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -347,5 +367,5 @@ def _tilted(sums: PlainSums, weight: FloatArray) -> WeightedSums:
         np.zeros_like(weight),
         moments=None if sums.moments is None else sums.moments.tilted(weight),
         heaviest=None if sums.heaviest is None else weight * sums.heaviest,
-        converted=None if sums.converted is None else np.broadcast_to(sums.converted, weight.shape),
+        converted=sums.converted,
     )

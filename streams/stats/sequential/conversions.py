@@ -36,6 +36,11 @@ class Conversions:
         """Return those of a mask; shape (n_chosen,)."""
         return Conversions(*(getattr(self, each.name)[chosen] for each in fields(self)))
 
+    def stack(self, other: Conversions) -> Conversions:
+        """Return these and others along a new first axis."""
+        names = self.__slots__
+        return Conversions(*(np.array([getattr(self, n), getattr(other, n)]) for n in names))
+
     @property
     def unconverted(self) -> Conversions:
         """The same units, those without a conversion taken for those with one."""
@@ -69,6 +74,12 @@ class ConversionPair:
         """Return those of a mask; shape (n_chosen,)."""
         share = None if self.share is None else self.share[chosen]
         return ConversionPair(self.a.take(chosen), self.b.take(chosen), share)
+
+    def stack(self, other: ConversionPair) -> ConversionPair:
+        """Return these and others along a new first axis."""
+        shares = self.share, other.share
+        share = None if shares[0] is None or shares[1] is None else np.array(shares)
+        return ConversionPair(self.a.stack(other.a), self.b.stack(other.b), share)
 
     def reversed(self) -> ConversionPair:
         """Return the pair of "b minus a"."""

@@ -61,6 +61,15 @@ class Reading(ABC):
             error: As for `lower`.
         """
 
+    def read(self, compared: Contrast, error: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return lower ends and p-values, which may have parts in common.
+
+        Args:
+            compared: The contrasts.
+            error: As for `lower`.
+        """
+        return self.lower(compared, error), self.p_values(compared, error)
+
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceSequence(Reading):

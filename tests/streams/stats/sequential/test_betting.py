@@ -94,10 +94,13 @@ def test_sums_of_logarithms_are_never_taken_for_more(
     w = np.full(len(weights), weights[0]) if is_even else np.array(weights)
     largest = w[0] if is_even else 1.0
     columns = (len(w), w.sum(), (w**2).sum(), len(w), w.sum(), (w**2).sum(), largest)
-    sums = _Sums.of(Conversions(*(np.array([float(each)]) for each in columns)))
+    units = Conversions(*(np.array([float(each)]) for each in columns))
     loss = bet / 5.3  # at most 0.95
     gained, lost = np.log1p(bet * w).sum(), np.log1p(-loss * w).sum()
-    found = float(sums.gain(np.array([bet]))[0]), float(sums.loss(np.array([loss]))[0])
+    found = (
+        float(_Sums.gained(units).least(np.array([bet]))[0]),
+        float(_Sums.lost(units).least(np.array([-loss]))[0]),
+    )
     assert found[0] <= gained + 1e-7 * (1.0 + abs(gained))
     assert found[1] <= lost + 1e-7 * (1.0 + abs(lost))
     if is_even:

@@ -1,0 +1,97 @@
+"""Comparisons of the primary metric: the variants with the control, the leader with all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.analysis.contrasts import MetricContrasts
+from streams.analysis.primary_readings import pairwise_errors, primary_readings
+from streams.experiments.config import ExperimentConfig
+from streams.stats.arrays import FloatArray
+from streams.stats.direction import Direction
+from streams.stats.sequential.comparison import Intervals, intervals_and_p_values, pairwise_error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leads:
+    """Lead of the leader over each other variant, in the direction of the metric.
+
+    Attributes:
+        leader: The leader.
+        others: The other variants; the arrays are in their order.
+        intervals: Ends of the confidence sequences of the leads.
+        p_values: Always-valid p-values of "the leader is as the other".
+        errors: Errors that they are held against.
+        tails_seen: Whether a lower end exists.
+        variance: Information so far (`Contrast.variance`).
+    """
+
+    leader: int
+    others: tuple[int, ...]
+    intervals: Intervals
+    p_values: FloatArray
+    errors: FloatArray
+    tails_seen: NDArray[np.bool_]
+    variance: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrimaryComparisons:
+    """Comparisons of the primary metric, by the boundaries that decide.
+
+    Attributes:
+        sequence: Ends of the confidence sequences of "variant - control", of all but the control.
+        p_values: P-values of "as the control", of the same variants; not yet corrected.
+        leads: Comparisons of the leader.
+    """
+
+    sequence: Intervals
+    p_values: FloatArray
+    leads: Leads
+
+
+def compare_primary(
+    config: ExperimentConfig,
+    contrasts: MetricContrasts,
+    direction: Direction,
+    leader: int,
+    control: int,
+    others: Sequence[int],
+) -> PrimaryComparisons:
+    """Compare the variants by the primary metric.
+
+    Args:
+        config: Configuration of the experiment.
+        contrasts: The metric.
+        direction: Where it should go.
+        leader: The leader.
+        control: The control.
+        others: All other variants than the control.
+    """
+    count, alpha = len(others), 1.0 - config.significance_threshold
+    behind = [index for index in range(count + 1) if index != leader]
+    of_leads = pairwise_errors(alpha, behind, leader, control)
+    errors = np.concatenate([np.full(count, pairwise_error(alpha, count + 1)), of_leads])
+    ends = [leader] * count, behind
+    if direction is Direction.DECREASE:
+        ends = ends[1], ends[0]
+    # All at once: of a few numbers each operation costs the same.
+    compared = contrasts.contrast([*others, *ends[0]], [*[control] * count, *ends[1]])
+    found, p_values = intervals_and_p_values(compared, errors, primary_readings(config))
+    return PrimaryComparisons(
+        Intervals(found.lower[:count], found.upper[:count]),
+        p_values[:count],
+        Leads(
+            leader,
+            tuple(behind),
+            Intervals(found.lower[count:], found.upper[count:]),
+            p_values[count:],
+            of_leads,
+            compared.has_lower[count:],
+            compared.variance[count:],
+        ),
+    )
