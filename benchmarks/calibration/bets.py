@@ -1,4 +1,4 @@
-"""What bets on conversions find, and how often they err where their plan is wrong."""
+"""Power of bets on conversions, and their errors where a plan is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What covariates save, and whether errors stay what they were."""
+"""Units that covariates save, and the errors beside them."""
 
 from __future__ import annotations
 
