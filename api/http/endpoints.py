@@ -12,7 +12,12 @@ from api.http.handlers.commands import (
 from api.http.handlers.experiments import get_experiment, get_experiment_stats, list_experiments
 from api.http.handlers.flags import EVENTS_PATH, evaluate_flag, evaluate_flags, flag_events
 from api.http.handlers.operation import health, metrics, ready
-from api.http.handlers.traffic import assign_variant, assign_variants, record_observations
+from api.http.handlers.traffic import (
+    assign_variant,
+    assign_variants,
+    record_observations,
+    void_assignments,
+)
 from api.http.models.ofrep import (
     EvaluationFault,
     FlagEvaluation,
@@ -28,6 +33,7 @@ from api.http.models.requests import (
     AssignmentsRequest,
     ConcludeRequest,
     ObservationRequest,
+    VoidRequest,
 )
 from api.http.models.responses import (
     Accepted,
@@ -149,6 +155,17 @@ ENDPOINTS = (
         tag="traffic",
         scopes=(Scope.OBSERVE,),
         body=Body(ObservationRequest, is_list_too=True),
+        response=Accepted,
+        status=202,
+        traffic="observe",
+    ),
+    Endpoint(
+        method="POST",
+        path="/assignments/void",
+        handler=void_assignments,
+        tag="traffic",
+        scopes=(Scope.OBSERVE,),
+        body=Body(VoidRequest, is_list_too=True),
         response=Accepted,
         status=202,
         traffic="observe",

@@ -108,6 +108,11 @@ EXAMPLES: dict[str, Any] = {
         "value": 1,
         "eventId": "click-1",
     },
+    "VoidRequest": {
+        "assignmentId": "AQEBI0VniavN7wACP____wAAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDU"
+        "wCDcMcvE",
+        "reason": "ivt",
+    },
 }
 """A body of each call, by the name of its model, to try and to test."""
 

@@ -12,9 +12,10 @@ import orjson
 from api.http.models.responses import Accepted, Rejected
 from api.strict_json import decode_json, decode_loosely, path_of_not_finite
 from streams.model.errors import EventError
-from streams.model.events import Observation
+from streams.model.events import Observation, ObservationBatch
 from streams.model.receipts import Keyring, check_attribution
-from streams.wire.json_observations import decode_json_observations
+from streams.model.voids import check_voidable
+from streams.wire.json_observations import decode_json_observations, decode_json_voids
 from streams.wire.observation_fields import at, check_count
 
 TURN = 200
@@ -22,6 +23,9 @@ TURN = 200
 
 MAX_REJECTED_LISTED = 100
 """Refused observations that an answer names; it counts all of them."""
+
+
+_Decode = Callable[[bytes], ObservationBatch]
 
 
 class ObservationLog(Protocol):
@@ -78,7 +82,20 @@ class ObservationService:
             InputError: none of them can be used. Its path says which is the first.
             SpoolFullError: they cannot be kept; none was taken.
         """
-        members = await _members(body)
+        return await self._take(body, decode_json_observations, self._attributed)
+
+    async def void(self, body: bytes) -> bytes:
+        """Take the voids in a JSON body, as `observe` takes observations.
+
+        Raises:
+            InputError, SpoolFullError: as `observe`.
+        """
+        return await self._take(body, decode_json_voids, self._remembered)
+
+    async def _take(
+        self, body: bytes, decode: _Decode, check: Callable[[Observation, int], Observation]
+    ) -> bytes:
+        members = await _members(body, decode)
         now_ms = self._now_ms()
         is_list = body.lstrip()[:1] == b"["
         good: list[Observation] = []
@@ -90,7 +107,7 @@ class ObservationService:
                 bad.append((index, member))
                 continue
             try:
-                good.append(self._attributed(member, now_ms))
+                good.append(check(member, now_ms))
             except EventError as error:
                 bad.append((index, at(index, error) if is_list else error))
         if bad and not good:
@@ -114,15 +131,21 @@ class ObservationService:
         self._check_value(receipt.experiment, observation.metric, observation.value)
         return observation
 
+    def _remembered(self, void: Observation, now_ms: int) -> Observation:
+        """Return a void of a verified assignment that workers remember, with its time."""
+        receipt = self._keyring.verify(void.assignment_id)
+        check_voidable(receipt, now_ms)
+        return replace(void, observed_at_ms=max(now_ms, receipt.assigned_at_ms))
 
-async def _members(body: bytes) -> Sequence[Observation | EventError]:
+
+async def _members(body: bytes, decode: _Decode) -> Sequence[Observation | EventError]:
     """Return the observations of a body, or the error of each that is invalid.
 
     Raises:
         InputError: it is no list of observations, and no observation.
     """
     try:
-        return decode_json_observations(body).observations
+        return decode(body).observations
     except EventError as error:
         if error.code != "INVALID_JSON":
             raise
@@ -136,11 +159,11 @@ async def _members(body: bytes) -> Sequence[Observation | EventError]:
     for index, member in enumerate(loose):
         if index % TURN == TURN - 1:
             await asyncio.sleep(0)
-        members.append(_strictly(index, member))
+        members.append(_strictly(index, member, decode))
     return members
 
 
-def _strictly(index: int, member: Any) -> Observation | EventError:
+def _strictly(index: int, member: Any, decode: _Decode) -> Observation | EventError:
     path = path_of_not_finite(member)
     if path is not None:
         return at(index, EventError("NOT_FINITE", "a number must be finite", path))
@@ -148,7 +171,7 @@ def _strictly(index: int, member: Any) -> Observation | EventError:
         text = orjson.dumps([member])
     except TypeError:  # half a character
         return at(index, EventError("INVALID_JSON", "holds a text that is not Unicode"))
-    [found] = decode_json_observations(text).observations
+    [found] = decode(text).observations
     return found if isinstance(found, Observation) else at(index, _inner(found))
 
 

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
-from api.http.models.requests import AssignmentContext, ObservationRequest
+from api.http.models.requests import AssignmentContext, ObservationRequest, VoidRequest
 from api.http.models.responses import (
     Accepted,
     Assignment,
@@ -326,6 +326,31 @@ def record_observations(observations: Iterable[ObservationRequest]) -> Call[Acce
         Accepted.model_validate,
         [_body(observation) for observation in taken],
         is_repeatable=all(observation.event_id is not None for observation in taken),
+    )
+
+
+def void_assignments(voids: Iterable[VoidRequest]) -> Call[Accepted]:
+    """Take units and all that was observed of them out again: bots, invalid traffic, deletions.
+
+    Repetition changes nothing. Observations of these units that come later do not count either.
+
+    Returns:
+        How many were taken, and in `rejected` which were not and why.
+
+    Raises:
+        ApiError: 422 if none can be taken: the assignment ids are forged (`FORGED_RECEIPT`), or
+            their attribution window has ended (`VOID_TOO_LATE`).
+
+    Examples:
+        ```
+        client.void_assignments([VoidRequest(assignment_id=assignment.id, reason="ivt")])
+        ```
+    """
+    return Call(
+        "POST",
+        "/assignments/void",
+        Accepted.model_validate,
+        [_body(void) for void in voids],
     )
 
 

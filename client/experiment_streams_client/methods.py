@@ -72,5 +72,6 @@ class Methods:
     assign_variants = Method(calls.assign_variants)
     record_observation = Method(calls.record_observation)
     record_observations = Method(calls.record_observations)
+    void_assignments = Method(calls.void_assignments)
     health = Method(calls.health)
     ready = Method(calls.ready)

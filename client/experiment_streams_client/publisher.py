@@ -5,8 +5,9 @@ from __future__ import annotations
 from experiment_streams_client.outbox import DeliveryError, KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import OBSERVATIONS
 from streams.model.events import Observation
-from streams.model.quantities import to_micro
+from streams.model.quantities import MICRO, to_micro
 from streams.model.receipts import Keyring, check_attribution, check_form
+from streams.model.voids import check_voidable, void_metric
 from streams.wire.observations import encode_observation
 
 __all__ = ["DeliveryError", "ObservationPublisher"]
@@ -82,6 +83,33 @@ class ObservationPublisher(Publisher):
         """Do as `publish`, and let others run while the queue is full."""
         record = self._record(assignment_id, metric, value, event_id, observed_at_ms)
         await self._outbox.put_async(record, key=assignment_id.encode())
+
+    def void(self, assignment_id: str, reason: str) -> None:
+        """Hand over that a unit and all that was observed of it are to be taken out again.
+
+        Args:
+            assignment_id: `Assignment.id`.
+            reason: Why, as `ivt`: a lower-case letter and up to 31 lower-case letters, digits, `_`
+                or `-`.
+
+        Raises:
+            ReceiptError: the assignment id is malformed or forged, or its attribution window has
+                ended; nothing was sent.
+            EventError: the reason is invalid; nothing was sent.
+            DeliveryError: an earlier record was not delivered, or the queue stays full.
+        """
+        self._outbox.put(self._void(assignment_id, reason), key=assignment_id.encode())
+
+    async def void_async(self, assignment_id: str, reason: str) -> None:
+        """Do as `void`, and let others run while the queue is full."""
+        await self._outbox.put_async(self._void(assignment_id, reason), key=assignment_id.encode())
+
+    def _void(self, assignment_id: str, reason: str) -> bytes:
+        if self._keyring is None:
+            check_form(assignment_id)
+        else:
+            check_voidable(self._keyring.verify(assignment_id), now_ms())
+        return encode_observation(Observation(assignment_id, void_metric(reason), MICRO))
 
     def _record(
         self,

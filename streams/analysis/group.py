@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.analysis.binary_once import once_metrics, read_once
 from streams.analysis.contrasts import Traffic
@@ -88,7 +88,7 @@ class Group:
             tally: The sum of the newest cells.
             plan: What to read.
         """
-        counted = [tally.variants.get(index, VariantTally()) for index in plan.indices]
+        counted = [_known(tally.variants, index) for index in plan.indices]
         once = once_metrics(config, counted)
         variants = tuple(read_once(config, counted, once))
         names, periods = plan.names, None
@@ -105,7 +105,7 @@ class Group:
             window_s = config.conversion_window_s(name) if name in plan.names else 0
             if window_s not in by_window:
                 found = tally.mature.get(window_s, {})
-                mature = [found.get(index, VariantTally()) for index in plan.indices]
+                mature = [_known(found, index) for index in plan.indices]
                 mature = read_once(config, mature, once)
                 split = Traffic.of(plan.policy, plan.shares, mature)
                 explained = Covariates.read(mature, n_covariates)
@@ -133,3 +133,19 @@ class Group:
     def others(self) -> Sequence[int]:
         """Indices of all variants but the control."""
         return [index for index in range(len(self.variants)) if index != self.control]
+
+
+def _known(variants: Mapping[int, VariantTally], index: int) -> VariantTally:
+    """Return the tally of a variant.
+
+    Impressions and voids come by different topics: where a unit is voided before it is counted, the
+    units may be fewer than none for a moment.
+    """
+    tally = variants.get(index)
+    if tally is None:
+        return VariantTally()
+    if tally.units >= 0:
+        return tally
+    return replace(
+        tally, units=0, weight=0, weight_squared=0, overlap=0, overlap_squared=0, gram=()
+    )

@@ -19,6 +19,7 @@ from streams.experiments.statistics import (
     FeatureUse,
     MetricReport,
     VariantReport,
+    VoidedUnits,
 )
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.credible import equal_tailed
@@ -53,6 +54,7 @@ def snapshot_of(
         metrics={name: metric.model for name, metric in analysis.metrics.items()},
         evidence=evidence,
         features=features,
+        voided=tuple(VoidedUnits(*each) for each in inputs.tally.voids.items()),
     )
 
 

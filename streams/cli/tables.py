@@ -302,6 +302,9 @@ def _findings(stats: Stats) -> list[str]:
         "misspelt?"
         for each in stats.misspelt
     ]
+    if stats.voided:
+        reasons = ", ".join(f"{each.units:,} {each.reason}" for each in stats.voided)
+        found.append(f"Units that were voided and do not count: {reasons}.")
     if stats.failure is not None:
         found.insert(0, f"{stats.failure.code}: {stats.failure.message}")
     if stats.evidence is None:

@@ -530,6 +530,19 @@ class FeatureUse(Published):
         return self.unknown_units / self.units if self.units else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class VoidedUnits(Published):
+    """Units that were voided: they and their values are in no other number.
+
+    Attributes:
+        reason: Why.
+        units: How many.
+    """
+
+    reason: str
+    units: int
+
+
 class FailureCode(StrEnum):
     """Reason why a version has no statistics."""
 
@@ -576,6 +589,7 @@ class Statistics(Published):
         metrics: How every metric declared or seen was read, by name.
         evidence: What the recommendation follows from; None if it was never evaluated.
         features: Features whose values are texts, in order of their declaration.
+        voided: Units that were voided, in order of the reasons.
         failure: Why the statistics are not those of this version; None if they are.
     """
 
@@ -588,4 +602,5 @@ class Statistics(Published):
     metrics: dict[str, MetricModel] = field(default_factory=dict)
     evidence: Evidence | None = None
     features: tuple[FeatureUse, ...] = ()
+    voided: tuple[VoidedUnits, ...] = ()
     failure: Failure | None = None

@@ -3,7 +3,8 @@
 An observation of a unit that has none of the metric yet adds an entry to a window and a value to a
 cell, in any order with all others; most are such, and those of one bucket of the window are one
 update of a dictionary. What may open or empty a bucket, be refused, or be a duplicate needs its
-place among the others, and is counted in the order of the log after them.
+place among the others, and is counted in the order of the log after them. So are voids, which take
+units out again (`streams.fold.voiding`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from streams.fold.measuring import CountedObservation
 from streams.fold.metric_slots import check_slot, take_slot
 from streams.fold.partition import Ledger
 from streams.fold.verification import VerifiedObservations
+from streams.fold.voiding import Void, void_unit
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
 from streams.tallies.plan import MAX_EVENTS
@@ -41,7 +43,8 @@ def count_observations(
 ) -> dict[int, Exception | None]:
     """Count observations, and return by row why others are not counted.
 
-    None stands for a duplicate, and for one that came after the conversion window of its metric.
+    None stands for a duplicate, one that came after the conversion window of its metric, and one of
+    a unit that was voided.
 
     Args:
         rows: Verified observations.
@@ -49,7 +52,74 @@ def count_observations(
         ledgers: Ledgers of their experiments, to be changed.
         vectors: Features of their units, by row, where the receipt has any.
     """
+    if not rows.void_reasons:
+        return _count(rows, chosen, ledgers, vectors)
+    uncounted: dict[int, Exception | None] = {}
+    are_voids = rows.are_voids(chosen)
+    changes = np.flatnonzero(np.diff(are_voids)) + 1
+    for run in np.split(chosen, changes):  # in the order of the log
+        if len(run) and rows.are_voids(run[:1]).all():
+            uncounted.update(_void(rows, run, ledgers, vectors))
+        else:
+            uncounted.update(_count(rows, run, ledgers, vectors))
+    return uncounted
+
+
+def _void(
+    rows: VerifiedObservations,
+    chosen: NDArray[np.int64],
+    ledgers: Mapping[int, Ledger],
+    vectors: Mapping[int, Vector],
+) -> Iterator[tuple[int, Exception | None]]:
+    """Take the units of rows out again, and yield the rows that change nothing."""
+    receipts = rows.receipts
+    for row in chosen.tolist():
+        void = Void(
+            int(rows.offsets[row]),
+            int(rows.timestamps_ms[row]),
+            rows.void_reasons[int(rows.read.metrics[row])],
+            (int(receipts.variant[row]), int(receipts.propensity[row]), receipts.weights[row]),
+            vectors.get(row),
+            int(receipts.identity[row]),
+            int(receipts.assigned_at_ms[row]),
+            int(receipts.attribution_window_s[row]),
+        )
+        try:
+            if not void_unit(ledgers[int(receipts.experiment[row])], void):
+                yield row, None
+        except Exception as error:  # noqa: BLE001 - one event's must not cost the others
+            yield row, error
+
+
+def _of_voided_units(
+    rows: VerifiedObservations, chosen: NDArray[np.int64], ledgers: Mapping[int, Ledger]
+) -> list[int]:
+    """Return the rows of units that were voided."""
+    windows = {number: each.window for number, each in ledgers.items() if each.window.has_voids}
+    if not windows:
+        return []
+    receipts = rows.receipts
+    asked = chosen[np.isin(receipts.experiment[chosen], np.fromiter(windows, np.uint64))]
+    buckets = deadlines(receipts.assigned_at_ms[asked], receipts.attribution_window_s[asked])
+    columns = asked, receipts.experiment[asked], buckets, receipts.identity[asked]
+    return [
+        row
+        for row, experiment, deadline, identity in zip(
+            *(column.tolist() for column in columns), strict=True
+        )
+        if windows[experiment].is_void(deadline, identity)
+    ]
+
+
+def _count(
+    rows: VerifiedObservations,
+    chosen: NDArray[np.int64],
+    ledgers: Mapping[int, Ledger],
+    vectors: Mapping[int, Vector],
+) -> dict[int, Exception | None]:
+    """Count observations none of which is a void, as `count_observations`."""
     late = _late(rows, chosen, ledgers)
+    late += _of_voided_units(rows, chosen, ledgers)
     if late:
         chosen = chosen[~np.isin(chosen, late)]
     uncounted: dict[int, Exception | None] = dict.fromkeys(late)

@@ -3,8 +3,10 @@
 One dictionary entry answers both for a unit that was observed once, as most are: its key stands
 for (assignment, metric), its value holds the unit's total, how many events came after the first,
 and the id of the first. A further event of the same unit gets an entry of its own, and at most
-`MAX_EVENTS` of them count, so no unit can fill the memory of the others. The entry of a unit that
-was assigned holds the variant of its first assignment; each further variant gets its own.
+`MAX_EVENTS` of them count, so no unit can fill the memory of the others. A unit with several events
+of which some are neither 0 nor 1 has one more entry, with how many: so all that it counts for is
+known, and can be taken out again. An entry of its own says that a unit was voided. The entry of a
+unit that was assigned holds the variant of its first assignment; each further variant gets its own.
 
 Keys and event ids are 60 bits of uniform hashes,
 which Python keeps in 32 bytes instead of the 48 that 64 bits take. Among ten million entries of one
@@ -23,7 +25,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ from numpy.typing import NDArray
 from streams.fold.segments import Piece, Segment, chunks
 from streams.model.errors import EventError
 from streams.model.ids import experiment_id
+from streams.model.quantities import MICRO
 from streams.tallies.plan import MAX_EVENTS
 
 KEY_MASK = (1 << 60) - 1
@@ -42,6 +45,9 @@ NO_DEADLINE = (1 << 63) - 1
 
 UNIT_TOTAL_LIMIT = 1 << 56
 """Bound of the absolute value of a unit, in micro-units: 7.2e10 units of its metric."""
+
+MAX_DELAY = 63
+"""Largest number that stands for the time between an assignment and an observation."""
 
 BUCKETS_PER_WINDOW = 8
 """An attribution window is cut into so many buckets: an entry is kept at most by this part of the
@@ -55,6 +61,11 @@ _ONE_MORE = 1 << _EVENT_BITS
 # 2**64 over the golden ratio: odd, so distinct assignments of one unit stay distinct.
 _SPREAD = 0x9E3779B97F4A7C15
 _EVICTED = 1  # the mark of the last deadline that was forgotten for lack of room
+_HAS_VOIDS = 2  # the mark that units were voided
+_VOIDED = 0x5B0F1DE7A3C1D91  # of the keys of the entries that say so, by assignment
+_OTHERS = 0x3C6EF372FE94F82  # of those with the number of observations that are neither 0 nor 1
+_ARRIVED = 0xA54FF53A5F1D36F  # of those with the number of observations by delay
+_BINARIES = (0, MICRO)
 _SEGMENT_COST = 8  # of a segment besides its entries, in entries: key, header and record
 _SLACK = 512  # entries that segments may cost beyond twice the bucket, so that small ones rest
 
@@ -90,6 +101,20 @@ class Admission(IntEnum):
     """The event counts."""
     CROSSED = 2
     """The event counts, and puts its unit into a second variant."""
+
+
+class ObservedUnit(NamedTuple):
+    """What was counted of one metric of one assignment.
+
+    Attributes:
+        total: Sum of the observations, in micro-units.
+        observations: How many there are.
+        binary: How many of them are 0 or 1.
+    """
+
+    total: int
+    observations: int
+    binary: int
 
 
 class WindowFullError(EventError):
@@ -189,9 +214,94 @@ class DeduplicationWindow:
                 self._make_room(deadline)
             entries[further] = bucket.changed[further] = 0
             self._size += 1
+        others = unit ^ _OTHERS
+        # Before its second observation, the value of a unit is the first one.
+        is_second = not known >> _EVENT_BITS & _COUNT_MASK
+        count = (is_second and before not in _BINARIES) + (value not in _BINARIES)
+        if count:
+            self._add(bucket, others, count)
         entries[unit] = bucket.changed[unit] = known + (value << _TOTAL_SHIFT) + _ONE_MORE
         self.events = events
         return before
+
+    def add_arrival(self, assigned_at_ms: int, window_s: int, unit: int, delay: int) -> None:
+        """Remember how long after its assignment a unit was observed, which `observe` has taken.
+
+        Args:
+            assigned_at_ms, window_s, unit: As of `observe`.
+            delay: In 0..`MAX_DELAY`, which stands for the time.
+        """
+        bucket = self._buckets[_deadline(assigned_at_ms, window_s)]
+        self._add(bucket, _arrived(unit, delay), 1)
+
+    def void(self, assigned_at_ms: int, window_s: int, identity: int, now_ms: int) -> bool:
+        """Remember that an assignment was voided; return False if it was before.
+
+        Args:
+            assigned_at_ms, window_s, now_ms: As of `observe`.
+            identity: Stands for the assignment, as in the keys of units and metrics.
+
+        Raises:
+            EventError: as `observe`, but for what is said there of its values.
+        """
+        deadline = _deadline(assigned_at_ms, window_s)
+        bucket = self._buckets.get(deadline)
+        if bucket is None:
+            bucket = self._open(deadline, min(assigned_at_ms, now_ms))
+        key = (identity ^ _VOIDED) & KEY_MASK
+        if key in bucket.entries:
+            return False
+        if self._size >= self._limit:
+            self._make_room(deadline)
+        bucket.entries[key] = bucket.changed[key] = 0
+        self._size += 1
+        if not self.has_voids:
+            self.mark(_HAS_VOIDS, 1)
+        return True
+
+    @property
+    def has_voids(self) -> bool:
+        """Whether any assignment was voided."""
+        return _HAS_VOIDS in self._marks.entries
+
+    def is_void(self, deadline: int, identity: int) -> bool:
+        """Return whether an assignment of the bucket with this deadline was voided."""
+        bucket = self._buckets.get(deadline)
+        return bucket is not None and (identity ^ _VOIDED) & KEY_MASK in bucket.entries
+
+    def observed(self, assigned_at_ms: int, window_s: int, unit: int) -> ObservedUnit | None:
+        """Return what was counted of a unit; None if it has no observation.
+
+        Args:
+            assigned_at_ms, window_s, unit: As of `total`.
+        """
+        bucket = self._buckets.get(_deadline(assigned_at_ms, window_s))
+        known = None if bucket is None else bucket.entries.get(unit)
+        if bucket is None or known is None:
+            return None
+        entries = bucket.entries
+        total, observations = known >> _TOTAL_SHIFT, (known >> _EVENT_BITS & _COUNT_MASK) + 1
+        others = (
+            int(total not in _BINARIES) if observations == 1 else entries.get(unit ^ _OTHERS, 0)
+        )
+        return ObservedUnit(total, observations, observations - others)
+
+    def arrivals(self, assigned_at_ms: int, window_s: int, unit: int) -> list[int]:
+        """Return how many observations of a unit there are by delay, as `add_arrival` was told.
+
+        Args:
+            assigned_at_ms, window_s, unit: As of `total`.
+        """
+        bucket = self._buckets.get(_deadline(assigned_at_ms, window_s))
+        entries = {} if bucket is None else bucket.entries
+        return [entries.get(_arrived(unit, delay), 0) for delay in range(MAX_DELAY + 1)]
+
+    def _add(self, bucket: _Bucket, key: int, count: int) -> None:
+        """Add to a number that is kept beside the entry of a unit; it is kept in any case."""
+        known = bucket.entries.get(key)
+        if known is None:
+            self._size += 1
+        bucket.entries[key] = bucket.changed[key] = (known or 0) + count
 
     def total(self, assigned_at_ms: int, window_s: int, unit: int) -> int | None:
         """Return the value of a unit so far, in micro-units; None if it has none.
@@ -407,6 +517,11 @@ def _deadline(assigned_at_ms: int, window_s: int) -> int:
     span_ms = window_s * 1000
     width_ms = span_ms // BUCKETS_PER_WINDOW
     return assigned_at_ms - assigned_at_ms % width_ms + width_ms + span_ms
+
+
+def _arrived(unit: int, delay: int) -> int:
+    """Return the key of how often a unit was observed so long after its assignment."""
+    return (unit ^ _ARRIVED ^ (delay + 1) * _SPREAD) & KEY_MASK
 
 
 class _Bucket:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from streams.fold.deduplication import KEY_MASK, DeduplicationWindow
+from streams.fold.deduplication import KEY_MASK, DeduplicationWindow, ObservedUnit
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cohorts import Cohort
+from streams.tallies.fields import Chance
 from streams.tallies.freezing import MetricKey
+from streams.tallies.periods import delay_bucket
 from streams.tallies.plan import Pair, Plan, clamped
 
 
@@ -45,6 +47,30 @@ class CountedObservation(NamedTuple):
     window_s: int
 
 
+class Assigned(Protocol):
+    """What must be known of an assignment to take its unit out."""
+
+    @property
+    def chance(self) -> Chance:
+        """Chance of the assignment."""
+
+    @property
+    def vector(self) -> Vector | None:
+        """Features of the unit; None if it has none."""
+
+    @property
+    def identity(self) -> int:
+        """What stands for the assignment in the keys of the window."""
+
+    @property
+    def assigned_at_ms(self) -> int:
+        """Time of the assignment."""
+
+    @property
+    def window_s(self) -> int:
+        """Attribution window."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Partner:
     """The other metric of a pair: its name, its hash in the keys of the window, and the pair."""
@@ -59,7 +85,8 @@ class Measurement:
 
     Args:
         plan: The plan.
-        metric_hashes: Hash of every metric of its pairs, as in the keys of the window.
+        metric_hashes: Hash of every metric of its pairs and of the one it keeps by period, as in
+            the keys of the window.
 
     Attributes:
         windows: Conversion window by metric, in seconds; observations after it do not count, and
@@ -73,6 +100,7 @@ class Measurement:
         "_by_period",
         "_has_covariates",
         "_partners",
+        "_period_hash",
         "windows",
     )
 
@@ -84,6 +112,7 @@ class Measurement:
         self._accepted = plan.accepted
         self._bins = plan.bins
         self._by_period = plan.by_period
+        self._period_hash = 0 if plan.by_period is None else metric_hashes[plan.by_period.metric]
         self.windows = plan.windows
         self._has_covariates = plan.has_covariates
         self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)
@@ -213,6 +242,12 @@ class Measurement:
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
             builder.add_period_value(variant, first, change, counted.assigned_at_ms, counted.at_ms)
+            window.add_arrival(
+                counted.assigned_at_ms,
+                counted.window_s,
+                (counted.identity ^ self._period_hash) & KEY_MASK,
+                delay_bucket(counted.at_ms - counted.assigned_at_ms),
+            )
         for partner in self._partners.get(metric, ()):
             total = window.total(
                 counted.assigned_at_ms,
@@ -228,3 +263,53 @@ class Measurement:
                 key = variant, propensity, weights, partner.pair
                 for each in builders:
                     each.add_product(key, (change * value, *squares))
+
+    def take_out(
+        self,
+        builder: CellBuilder,
+        window: DeduplicationWindow,
+        unit: Assigned,
+        metric: str,
+        known: ObservedUnit,
+    ) -> None:
+        """Take out of a cell what a unit counts for in a metric.
+
+        Args:
+            builder: The cell.
+            window: Knows what the unit has of the other metrics.
+            unit: The unit.
+            metric: The metric.
+            known: What was counted of the unit.
+        """
+        variant = unit.chance[0]
+        key = (*unit.chance, metric)
+        value = self._bounded(metric, known.total)
+        counts = value, known.observations, known.binary
+        builder.remove_value(key, *counts, unit.vector)
+        builders = [builder]
+        window_s = self.windows.get(metric)
+        if window_s is not None:
+            cohort = builder.cohort(Cohort.of(window_s, unit.assigned_at_ms))
+            cohort.remove_value(key, *counts, unit.vector if self._has_covariates else None)
+            builders.append(cohort)
+        bins = self._bins.get(metric)
+        if bins is not None:
+            for each in builders:
+                each.remove_binned(key, value, bins)
+        periods = self._by_period
+        if periods is not None and metric == periods.metric and variant < periods.n_variants:
+            place = (unit.identity ^ self._period_hash) & KEY_MASK
+            arrivals = window.arrivals(unit.assigned_at_ms, unit.window_s, place)
+            builder.remove_period_value(variant, value, arrivals, unit.assigned_at_ms)
+        for partner in self._partners.get(metric, ()):
+            if metric != partner.pair[0]:
+                continue  # taken out with the first metric of the pair
+            other = window.total(
+                unit.assigned_at_ms,
+                unit.window_s,
+                (unit.identity ^ partner.metric_hash) & KEY_MASK,
+            )
+            if other is not None:
+                x, y = value, self._bounded(partner.metric, other)
+                for each in builders:
+                    each.add_product((*unit.chance, partner.pair), (-x * y, -x * x * y, -x * y * y))

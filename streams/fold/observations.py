@@ -216,6 +216,8 @@ class ObservationFold(PartitionFold):
         ledger.metric_hashes.update((metric, hash_of(metric)) for metric in plan.declared)
         if not plan.is_sums_alone:
             hashes = {metric: hash_of(metric) for pair in plan.pairs for metric in pair}
+            if plan.by_period is not None:
+                hashes[plan.by_period.metric] = hash_of(plan.by_period.metric)
             ledger.measurement = Measurement(plan, hashes)
 
 

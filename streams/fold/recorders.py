@@ -68,6 +68,8 @@ class Values:
         units, variants, assigned_at_ms: Of the assignment, as its receipt says.
         values: Micro-units.
         observed_at_ms: Time of the observation.
+        voided_units, voided_variants: Assignments that were voided: what is recorded of them,
+            before and after, does not count.
     """
 
     metric: str
@@ -76,10 +78,16 @@ class Values:
     assigned_at_ms: array[int] = field(default_factory=_integers)
     values: array[int] = field(default_factory=_integers)
     observed_at_ms: array[int] = field(default_factory=_integers)
+    voided_units: array[int] = field(default_factory=_unsigned)
+    voided_variants: array[int] = field(default_factory=_integers)
 
     def record(self, rows: VerifiedObservations, counted: NDArray[np.int64]) -> None:
         """Add observations that have been counted; the listener of an `ObservationFold`."""
         read, receipts = rows.read, rows.receipts
+        if rows.void_reasons:
+            voids = counted[rows.are_voids(counted)]
+            self.voided_units.frombytes(receipts.unit[voids].tobytes())
+            self.voided_variants.frombytes(receipts.variant[voids].tobytes())
         if self.metric not in read.names:
             return
         chosen = counted[read.metrics[counted] == read.names.index(self.metric)]

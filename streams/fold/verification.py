@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from streams.model.partitioning import partitions_of, partitions_of_rows
 from streams.model.receipt_columns import VECTORIZED_FROM, ReceiptColumns, open_receipts
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, check_attribution
 from streams.model.vectors import Vector, unpack
+from streams.model.voids import void_reason
 from streams.wire.observation_columns import NOT_GIVEN, ObservationColumns
 
 
@@ -33,6 +34,7 @@ class VerifiedObservations:
             that clocks allow, so it moves no clock.
         keys: Key of the unit and the metric in the memory of the partition.
         events: Hash of the event id; 0 when the sender gave none.
+        void_reasons: Reason by index of the metric, of the metrics that void assignments.
     """
 
     read: ObservationColumns
@@ -45,6 +47,11 @@ class VerifiedObservations:
     observed_at_ms: NDArray[np.int64]
     keys: NDArray[np.uint64]
     events: NDArray[np.uint64]
+    void_reasons: Mapping[int, str]
+
+    def are_voids(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of these rows void their assignments."""
+        return np.isin(self.read.metrics[rows], list(self.void_reasons))
 
     def check_attribution(self, row: int) -> None:
         """Refuse a row that its assignment cannot have caused.
@@ -52,6 +59,8 @@ class VerifiedObservations:
         Raises:
             ReceiptError: as `streams.model.receipts.check_attribution`.
         """
+        if self.is_attributable[row]:
+            return
         observed_at_ms = int(self.read.observed_at_ms[row])
         check_attribution(
             Receipt(
@@ -97,6 +106,10 @@ def verify(
     window_ms = receipts.attribution_window_s * 1000
     # As `check_attribution`, which also says what is wrong.
     is_attributable = (age_ms >= -CLOCK_SKEW_MS) & ((window_ms == 0) | (age_ms <= window_ms))
+    reasons = dict(enumerate(map(void_reason, read.names)))
+    void_reasons = {metric: reason for metric, reason in reasons.items() if reason is not None}
+    if void_reasons:  # of an assignment of any time that is remembered
+        is_attributable |= np.isin(read.metrics, list(void_reasons))
     metric_hashes = np.array([hash_of(name) for name in read.names], np.uint64)
     return VerifiedObservations(
         read,
@@ -109,6 +122,7 @@ def verify(
         np.minimum(observed, timestamps + CLOCK_SKEW_MS),
         (receipts.identity ^ metric_hashes[read.metrics]) & np.uint64(KEY_MASK),
         hashes_of(read.event_ids),
+        void_reasons,
     )
 
 

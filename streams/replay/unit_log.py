@@ -118,8 +118,12 @@ def joined(
     variants = _column(each.variants for each in assigned)
     times = _column(each.assigned_at_ms for each in assigned)
     keys = _keys(_column(each.units for each in assigned), variants)
+    voided = _keys(
+        _column(each.voided_units for each in observed),
+        _column(each.voided_variants for each in observed),
+    )
     order = np.lexsort((keys, times))  # of the same millisecond in an order that no partition makes
-    order = order[variants[order] < n_arms]
+    order = order[(variants[order] < n_arms) & ~np.isin(keys[order], voided)]
     by_key = order[np.argsort(keys[order], kind="stable")]
     places = np.empty(len(keys), np.int64)
     places[order] = np.arange(len(order))
@@ -139,7 +143,7 @@ def joined(
         observed_units=places[by_key[found[is_there]]],
         observed_values=_column(each.values for each in observed)[is_there],
         observed_at_ms=_column(each.observed_at_ms for each in observed)[is_there],
-        unmatched=int(((wanted < n_arms) & ~is_there).sum()),
+        unmatched=int(((wanted < n_arms) & ~is_there & ~np.isin(wanted_keys, voided)).sum()),
         contexts=contexts[order],
         vectors=vectors,
     )

@@ -107,12 +107,24 @@ class BinTally:
 BIN_FIELDS = FieldTable(BinTally)
 
 ByBin = Mapping[int, BinTally]
-"""Tallies by bin, in order of the bins; those without a unit are left out."""
+"""Tallies by bin, in order of the bins; those without anything are left out."""
 
 
 def add_bins(left: Mapping[str, ByBin], right: Mapping[str, ByBin]) -> dict[str, ByBin]:
     """Return the sums of tallies by metric and bin, in order of both."""
     return {
-        name: add_named(left.get(name, {}), right.get(name, {}))
+        name: filled(add_named(left.get(name, {}), right.get(name, {})))
         for name in sorted(left.keys() | right.keys())
     }
+
+
+_NOTHING = BinTally()
+
+
+def filled(bins: ByBin) -> ByBin:
+    """Return the bins in which there is anything.
+
+    Whether units only passed through a bin depends on the order of their events. One that lost as
+    many units as it got may hold other sums, as where a cohort that is over is changed once more.
+    """
+    return {index: tally for index, tally in bins.items() if tally.units or tally != _NOTHING}

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
+from streams.model.voids import MAX_REASONS, OTHER
 from streams.tallies.bins import Bins, bin_of
 from streams.tallies.cell import (
     CELL_COUNTS,
@@ -15,6 +16,7 @@ from streams.tallies.cell import (
     Cell,
     Source,
     VariantTally,
+    add_counts,
     cohorts_at,
 )
 from streams.tallies.cohorts import ByCohort, Cohort
@@ -91,6 +93,7 @@ class CellBuilder:
         "_rewards",
         "_units",
         "_unremembered",
+        "_voids",
         "cell",
         "folded",
         "plan",
@@ -111,6 +114,7 @@ class CellBuilder:
     _products: dict[ProductKey, list[int]]
     _periods: PeriodSums
     _late: int
+    _voids: dict[str, int]
     _bins: dict[BinKey, list[int]]
     _cohorts: dict[Cohort, CellBuilder]
 
@@ -234,18 +238,20 @@ class CellBuilder:
             bins: What is kept of the metric.
         """
         for sign, each in ((-1, before), (1, (before or 0) + value)):
-            if each is None:
-                continue
-            place = (*key, bin_of(each, bins.precision))
-            sums = self._bins.get(place)
-            if sums is None:
-                sums = self._bins[place] = [0] * N_BIN_SUMS
-            sums[0] += sign
-            if bins.has_values:
-                square = each * each
-                sums[1] += sign * each
-                sums[2] += sign * square
-                sums[3] += sign * square * each
+            if each is not None:
+                self._bin(key, sign, each, bins)
+
+    def _bin(self, key: MetricKey, sign: int, value: int, bins: Bins) -> None:
+        place = (*key, bin_of(value, bins.precision))
+        sums = self._bins.get(place)
+        if sums is None:
+            sums = self._bins[place] = [0] * N_BIN_SUMS
+        sums[0] += sign
+        if bins.has_values:
+            square = value * value
+            sums[1] += sign * value
+            sums[2] += sign * square
+            sums[3] += sign * square * value
 
     def add_assigned(self, counts: Mapping[tuple[int, int], int]) -> None:
         """Add to the periods the units that were just added.
@@ -321,6 +327,85 @@ class CellBuilder:
         self._first_at_ms = min(self._first_at_ms, first_at_ms)
         self._last_at_ms = max(self._last_at_ms, last_at_ms)
 
+    def remove_unit(
+        self, offset: int, chance: Chance, assigned_at_ms: int, vector: Vector | None = None
+    ) -> None:
+        """Take out a unit that was assigned, for the record at `offset`.
+
+        Args:
+            offset: Offset of the record.
+            chance: Chance of the unit.
+            assigned_at_ms: Time of its assignment.
+            vector: Features of it, where they were counted; None if it has none.
+        """
+        contexts = {} if vector is None else {(chance[0], vector): -1}
+        self.add_units(
+            max(offset, self._last_offset), {chance: -1}, assigned_at_ms, assigned_at_ms, contexts
+        )
+
+    def remove_value(
+        self,
+        key: MetricKey,
+        value: int,
+        observations: int,
+        binary: int,
+        vector: Vector | None = None,
+    ) -> None:
+        """Take out what a unit counts for in a metric; the unit itself is taken out beside it.
+
+        Args:
+            key: Chance and metric.
+            value: Its value, in micro-units.
+            observations: Its observations of the metric.
+            binary: How many of them are 0 or 1.
+            vector: Features of the unit; None if it has none.
+        """
+        sums = self._metrics.get(key)
+        if sums is None:
+            sums = self._metrics[key] = [0] * N_SUMS
+        square = value * value
+        sums[UNITS] -= 1
+        sums[FURTHER] -= observations - 1
+        sums[TOTAL] -= value
+        sums[SQUARED] -= square
+        sums[CUBED] -= square * value
+        sums[POSITIVE] -= value > 0
+        sums[BINARY] -= binary
+        if vector is not None:
+            reward = key[0], key[-1], vector
+            self._rewards[reward] = self._rewards.get(reward, 0) - value
+            self._conversions[reward] = self._conversions.get(reward, 0) - (value > 0)
+
+    def remove_binned(self, key: MetricKey, value: int, bins: Bins) -> None:
+        """Take out of the bins of a metric a unit with this value, in micro-units."""
+        self._bin(key, -1, value, bins)
+
+    def remove_period_value(
+        self, variant: int, value: int, arrivals: Sequence[int], assigned_at_ms: int
+    ) -> None:
+        """Take out of the periods what a unit counts for.
+
+        Args:
+            variant: Index of the variant.
+            value: Its value of the metric that the plan names, in micro-units.
+            arrivals: Its observations, by `delay_bucket`.
+            assigned_at_ms: Time of the assignment.
+        """
+        self._periods.remove_value((variant, tick_of(assigned_at_ms)), value, arrivals)
+
+    def add_void(self, reason: str, *, n_full: int) -> None:
+        """Count a unit that was voided.
+
+        Args:
+            reason: Why.
+            n_full: In how many metrics no further observations of it would have counted.
+        """
+        known = self._voids.keys() | (set() if self.cell is None else self.cell.voids.keys())
+        if reason not in known and len(known) >= MAX_REASONS:
+            reason = OTHER
+        self._voids[reason] = self._voids.get(reason, 0) + 1
+        self._full_units -= n_full
+
     def add_duplicate(self, offset: int) -> None:
         """Count an observation of the record at `offset` that had been counted before."""
         self._last_offset = max(self._last_offset, offset)
@@ -386,6 +471,7 @@ class CellBuilder:
             self._last_offset,
             variants=variants,
             cohorts=cohorts,
+            voids=add_counts({} if self.cell is None else self.cell.voids, self._voids),
             **named,
         )
         self._reset()
@@ -409,6 +495,7 @@ class CellBuilder:
         self._products = {}
         self._periods = PeriodSums()
         self._late = 0
+        self._voids = {}
         self._bins = {}
         self._cohorts = {}
 

@@ -62,8 +62,7 @@ class MetricTally:
         weighted_cross: Sum of w**2 * x; micro-units to the 3rd.
         binary_observations: Observations that are 0 or 1.
         positive_units: Units with x > 0.
-        surplus_weighted_total: What of `weighted_total` is beyond the value 1 of each of them; 0
-            unless every observation is 0 or 1.
+        surplus_weighted_total: What of `weighted_total` is beyond the value 1 of each of them.
         surplus_weighted_cross, surplus_overlap_total, surplus_overlap_cross: Likewise.
         total_cubed: Sum of x**3, in micro-units cubed.
         moment: As in `LinearTally`, of the units with features; empty without any.
@@ -115,23 +114,11 @@ class MetricTally:
         return replace(self, moment=moment, **changed)
 
     def __add__(self, other: MetricTally) -> MetricTally:
-        # As in one cell with the observations of both.
-        return METRIC_FIELDS.new(*without_surplus(METRIC_FIELDS.added(self, other)))
+        return METRIC_FIELDS.new(*METRIC_FIELDS.added(self, other))
 
 
 METRIC_FIELDS = FieldTable(MetricTally)
 _POWERS = {Statistic.VALUE: 1, Statistic.SQUARE: 2, Statistic.CUBE: 3}
-_SURPLUS = METRIC_FIELDS.places(Statistic.SURPLUS)
-(_OBSERVATIONS,) = METRIC_FIELDS.places(Statistic.OBSERVATIONS)
-(_BINARY,) = METRIC_FIELDS.places(Statistic.BINARY)
-
-
-def without_surplus(sums: list[Any]) -> list[Any]:
-    """Set the sums of surplus to 0 unless every observation is 0 or 1, and return the sums."""
-    if sums[_OBSERVATIONS] != sums[_BINARY]:
-        for place in _SURPLUS:
-            sums[place] = 0
-    return sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +210,8 @@ class Cell:
         late: Observations that came after the conversion window of their metric, and do not count.
         cohorts: Variants by cohort, of the metrics that have a conversion window; empty unless the
             plan names any.
+        voids: Units that were voided by reason, in order of the reasons. They and their values are
+            taken out of all else: in cells of observations, so sums may be negative there.
     """
 
     experiment: int
@@ -239,6 +228,7 @@ class Cell:
     full_units: int = field(default=0, metadata={MERGE: add})
     late: int = field(default=0, metadata={MERGE: add})
     cohorts: ByCohort[Mapping[int, VariantTally]] = field(default_factory=dict)
+    voids: Mapping[str, int] = field(default_factory=dict)
 
 
 CELL_COUNTS = {each.name: each.metadata[MERGE] for each in fields(Cell) if MERGE in each.metadata}
@@ -260,6 +250,7 @@ class Tally:
         crossed_units, most_events, full_units, late: As in `Cell`.
         mature: Tally of every variant of the units whose conversion window is over, by window in
             seconds.
+        voids: As in `Cell`.
     """
 
     first_at_ms: int = 0
@@ -274,6 +265,7 @@ class Tally:
     full_units: int = 0
     late: int = 0
     mature: Mapping[int, Mapping[int, VariantTally]] = field(default_factory=dict)
+    voids: Mapping[str, int] = field(default_factory=dict)
 
 
 def join(left: Cell, right: Cell) -> Cell:
@@ -321,6 +313,7 @@ def merge(cells: Iterable[Cell], clock_ms: int = 0) -> Tally:
         cells=chosen,
         unremembered_units=unremembered,
         mature=_mature(chosen, max(counts["last_at_ms"], clock_ms)),
+        voids=reduce(add_counts, (cell.voids for cell in chosen)),
     )
 
 
@@ -349,6 +342,13 @@ def add_variants(*tallies: Mapping[int, VariantTally]) -> dict[int, VariantTally
         index: replace(tally, periods=aligned[index]) if tally.periods else tally
         for index, tally in sorted(total.items())
     }
+
+
+def add_counts(left: Mapping[str, int], right: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the sums of counts by name, in order of the names."""
+    if not left or not right:
+        return dict(sorted((left or right).items()))
+    return {name: left.get(name, 0) + right.get(name, 0) for name in sorted({**left, **right})}
 
 
 def _place(cell: Cell) -> tuple[int, Source, int]:

@@ -53,7 +53,7 @@ class Statistic(IntEnum):
     POSITIVE = 5
     """1 if x > 0, else 0."""
     SURPLUS = 6
-    """x - 1 if x > 0, else 0, in micro-units; 0 unless every observation is 0 or 1."""
+    """x - 1 if x > 0, else x, in micro-units: what is beyond 1 of values that are 0 or 1."""
     CUBE = 7
     """x**3, in micro-units cubed; of a pair of metrics x and y, x * y**2."""
 

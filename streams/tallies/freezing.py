@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
-from streams.tallies.bins import BIN_FIELDS, BinTally, ByBin
+from streams.tallies.bins import BIN_FIELDS, BinTally, ByBin, filled
 from streams.tallies.cell import (
     METRIC_FIELDS,
     PRODUCT_FIELDS,
@@ -21,7 +21,6 @@ from streams.tallies.cell import (
     MetricTally,
     ProductTally,
     VariantTally,
-    without_surplus,
 )
 from streams.tallies.fields import (
     OF_ONE,
@@ -129,9 +128,7 @@ def metric_tallies(
             moment = add_entries(moment, moments[key])
             positive_moment = add_entries(positive_moment, positive_moments[key])
         variant, name = key
-        metrics[variant][name] = METRIC_FIELDS.new(
-            *without_surplus(sums_of_metric), moment, positive_moment
-        )
+        metrics[variant][name] = METRIC_FIELDS.new(*sums_of_metric, moment, positive_moment)
     return metrics
 
 
@@ -183,10 +180,7 @@ def bin_tallies(
     for (variant, name), bins in found.items():
         if variant not in variants:
             variants[variant] = dict(known.get(variant, _NOBODY).bins)
-        # A bin that units only passed through depends on the order of their events.
-        variants[variant][name] = {
-            index: tally for index, tally in sorted(bins.items()) if tally.units
-        }
+        variants[variant][name] = filled(dict(sorted(bins.items())))
     return {variant: dict(sorted(bins.items())) for variant, bins in variants.items()}
 
 
@@ -220,8 +214,8 @@ def _statistics(sums: Sequence[int]) -> Statistics:
     """Return the statistics of the values of one chance."""
     units, further, total, squared, positive, binary, cubed = sums
     observations = units + further
-    # What is not binary has no surplus in the end.
-    surplus = total - positive * MICRO if binary == observations else 0
+    # Also of what is not binary, which it is no more once the units that made it so are taken out.
+    surplus = total - positive * MICRO
     return units, observations, total, squared, binary, positive, surplus, cubed
 
 

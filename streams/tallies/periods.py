@@ -10,7 +10,7 @@ that can be folded, merged and replayed in any order, and a year needs some 115.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -189,6 +189,22 @@ class PeriodSums:
         if bucket >= len(arrivals):
             arrivals += [0] * (bucket + 1 - len(arrivals))
         arrivals[bucket] += 1
+
+    def remove_value(self, key: tuple[int, int], value: int, arrivals: Sequence[int]) -> None:
+        """Take out what a unit counts for.
+
+        Args:
+            key: Variant, and tick of its assignment.
+            value: Its value, in micro-units.
+            arrivals: Its observations, by `delay_bucket`.
+        """
+        sums = self._values.setdefault(key, [0, 0, 0, 0])
+        for place, change in enumerate((1, value, value * value, value > 0)):
+            sums[place] -= change
+        known = self._arrivals.setdefault(key, [])
+        known += [0] * (len(arrivals) - len(known))
+        for bucket, count in enumerate(arrivals):
+            known[bucket] -= count
 
     def freeze(self, known: Mapping[int, ByPeriod]) -> Mapping[int, ByPeriod]:
         """Return what is known by variant with all that was added, in the periods of the newest."""

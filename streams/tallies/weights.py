@@ -10,7 +10,6 @@ from streams.tallies.cell import (
     VARIANT_FIELDS,
     MetricTally,
     VariantTally,
-    without_surplus,
 )
 from streams.tallies.fields import UnitWeights, statistics, unit_weights
 
@@ -51,9 +50,9 @@ def _weighted(metric: MetricTally, weights: UnitWeights) -> MetricTally:
             square=metric.total_squared,
             binary=metric.binary_observations,
             positive=metric.positive_units,
-            surplus=metric.total - MICRO * metric.positive_units if metric.is_binary else 0,
+            surplus=metric.total - MICRO * metric.positive_units,
             cube=metric.total_cubed,
         ),
         weights,
     )
-    return METRIC_FIELDS.new(*without_surplus(sums), metric.moment, metric.positive_moment)
+    return METRIC_FIELDS.new(*sums, metric.moment, metric.positive_moment)

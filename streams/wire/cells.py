@@ -45,6 +45,7 @@ def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
         "partition": cell.partition,
         "last_offset": cell.last_offset,
         **{name: getattr(cell, name) for name in CELL_COUNTS},
+        "voids": [{"reason": reason, "units": n} for reason, n in sorted(cell.voids.items())],
         "variants": _variant_records(cell.variants),
         "cohorts": [
             {"window": window_s, "number": number, "variants": _variant_records(variants)}
@@ -68,6 +69,7 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
             partition=record["partition"],
             last_offset=record["last_offset"],
             variants=_variants(record),
+            voids={each["reason"]: each["units"] for each in record["voids"]},
             cohorts={_cohort(each): _variants(each) for each in record["cohorts"]},
             **{name: record[name] for name in CELL_COUNTS},
         )

@@ -6,13 +6,16 @@ timestamp in milliseconds since the epoch. Types are strict: `true` and `"1"` ar
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import orjson
 
 from streams.model.errors import QUOTED_CHARACTERS, EventError
 from streams.model.events import Observation, ObservationBatch
-from streams.model.quantities import to_micro
+from streams.model.quantities import MICRO, to_micro
+from streams.model.voids import void_metric
 from streams.wire.observation_fields import at, check_count, check_observation
 
 JSON_FIRST_BYTES = frozenset(b"{[ \t\r\n")
@@ -20,6 +23,9 @@ JSON_FIRST_BYTES = frozenset(b"{[ \t\r\n")
 
 _REQUIRED = ("assignmentId", "metric", "value")
 _FIELDS = frozenset({*_REQUIRED, "eventId", "timestamp"})
+_OF_VOIDS = ("assignmentId", "reason")
+
+_Read = Callable[[Any], Observation]
 
 
 def decode_json_observations(body: bytes) -> ObservationBatch:
@@ -31,34 +37,64 @@ def decode_json_observations(body: bytes) -> ObservationBatch:
         EventError: the text is not JSON (`INVALID_JSON`), neither object nor list (`WRONG_TYPE`),
             too long a list (`TOO_MANY_OBSERVATIONS`), or a single bad observation.
     """
+    return _decode(body, _observation)
+
+
+def decode_json_voids(body: bytes) -> ObservationBatch:
+    """Return the observations that void assignments, `{"assignmentId", "reason"}` or a list of it.
+
+    Raises:
+        EventError: as `decode_json_observations`.
+    """
+    return _decode(body, _void)
+
+
+def _decode(body: bytes, read: _Read) -> ObservationBatch:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         # orjson refuses NaN, infinities, numbers beyond a double and deep nesting here.
         raise EventError("INVALID_JSON", f"not JSON: {error}") from error
     if not isinstance(parsed, list):
-        return ObservationBatch((_observation(parsed),))
+        return ObservationBatch((read(parsed),))
     check_count(len(parsed))
-    return ObservationBatch([_member(index, fields) for index, fields in enumerate(parsed)])
+    return ObservationBatch([_member(index, fields, read) for index, fields in enumerate(parsed)])
 
 
-def _member(index: int, fields: Any) -> Observation | EventError:
+def _member(index: int, fields: Any, read: _Read) -> Observation | EventError:
     try:
-        return _observation(fields)
+        return read(fields)
     except EventError as error:
         return at(index, error)
 
 
-def _observation(fields: Any) -> Observation:
+def _check_fields(
+    fields: Any, subject: str, required: Sequence[str], known: AbstractSet[str]
+) -> None:
     if not isinstance(fields, dict):
-        raise EventError("WRONG_TYPE", "an observation must be an object")
-    if not fields.keys() <= _FIELDS:
+        raise EventError("WRONG_TYPE", f"{subject} must be an object")
+    if not fields.keys() <= known:
         # A misspelled eventId would silently disable deduplication.
-        unknown = min(fields.keys() - _FIELDS)[:QUOTED_CHARACTERS]
-        raise EventError("UNKNOWN_FIELD", "an observation has no such field", unknown)
-    for name in _REQUIRED:
+        unknown = min(fields.keys() - known)[:QUOTED_CHARACTERS]
+        raise EventError("UNKNOWN_FIELD", f"{subject} has no such field", unknown)
+    for name in required:
         if name not in fields:
             raise EventError("MISSING_FIELD", f"{name} is missing", name)
+
+
+def _void(fields: Any) -> Observation:
+    _check_fields(fields, "a void", _OF_VOIDS, frozenset(_OF_VOIDS))
+    return check_observation(
+        Observation(
+            assignment_id=_text(fields["assignmentId"], "assignmentId"),
+            metric=void_metric(_text(fields["reason"], "reason")),
+            value=MICRO,
+        )
+    )
+
+
+def _observation(fields: Any) -> Observation:
+    _check_fields(fields, "an observation", _REQUIRED, _FIELDS)
     return check_observation(
         Observation(
             assignment_id=_text(fields["assignmentId"], "assignmentId"),

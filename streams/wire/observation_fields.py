@@ -8,6 +8,7 @@ from streams.model.errors import EventError
 from streams.model.events import Observation
 from streams.model.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
 from streams.model.times import unit_hint
+from streams.model.voids import REASON_PATTERN, VOID_PREFIX
 from streams.wire.records import TIME_LIMIT_MS, check_range
 
 ASSIGNMENT_ID_LIMIT = 512
@@ -19,7 +20,10 @@ EVENT_ID_LIMIT = 256
 MAX_OBSERVATIONS = 10_000
 """Observations of one record at most: what a record of 1 MB holds when it holds real ones."""
 
-_METRIC_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}").fullmatch
+_METRIC_NAME = re.compile(
+    rf"[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}"
+    rf"|{re.escape(VOID_PREFIX)}{REASON_PATTERN}"
+).fullmatch
 _MICRO_LIMIT = VALUE_LIMIT * MICRO
 
 

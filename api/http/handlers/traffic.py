@@ -23,5 +23,14 @@ def assign_variants(services: Services, _: str, body: bytes) -> Awaitable[bytes]
 
 
 def record_observations(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
-    """Record what units did after their assignment: one observation or a list, all or none."""
+    """Record what units did after their assignment: one observation, or the good ones of a list."""
     return services.observations.observe(body)
+
+
+def void_assignments(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
+    """Take units and all that was observed of them out again: one assignment, or a list.
+
+    For bots, invalid traffic and requests of deletion. Later observations of them do not count
+    either. To void an assignment again changes nothing.
+    """
+    return services.observations.void(body)

@@ -12,8 +12,9 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from streams.experiments.ignored_units import MAX_UNIT_ID
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
-from streams.model.errors import quoted
+from streams.model.errors import EventError, quoted
 from streams.model.validation import InputModel, problem
+from streams.model.voids import REASON_PATTERN, void_metric
 
 MAX_ASSIGNMENTS = 1_000
 """Experiments times units of one call."""
@@ -42,6 +43,14 @@ ExperimentId = Annotated[
     str, AfterValidator(_experiment_id), Field(json_schema_extra={"pattern": ID_PATTERN})
 ]
 """An id by its form: what could not be one is refused before anything is looked up or repeated."""
+
+
+def _reason(text: str) -> str:
+    try:
+        void_metric(text)
+    except EventError as error:
+        raise problem(error.code, str(error)) from error
+    return text
 
 
 class AssignmentContext(InputModel):
@@ -115,3 +124,23 @@ class ObservationRequest(InputModel):
     value: float = Field(ge=-1e9, le=1e9)
     event_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     timestamp: int | None = Field(default=None, ge=0, lt=TIME_LIMIT_MS)
+
+
+VoidReason = Annotated[
+    str, AfterValidator(_reason), Field(json_schema_extra={"pattern": f"^{REASON_PATTERN}$"})
+]
+
+
+class VoidRequest(InputModel):
+    """An assignment that is to be taken out again.
+
+    Attributes:
+        assignment_id: `id` of the assignment.
+        reason: Why, as `ivt`, `bot` or `deletion`: a lower-case letter and up to 31 lower-case
+            letters, digits, `_` or `-`.
+    """
+
+    assignment_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    reason: Annotated[
+        str, AfterValidator(_reason), Field(json_schema_extra={"pattern": f"^{REASON_PATTERN}$"})
+    ]

@@ -54,6 +54,7 @@ def rows_of(*units, window_s=60, features=()):
         observed_at_ms=read.observed_at_ms,
         keys=identities ^ np.uint64(METRIC_HASH),
         events=np.arange(1, n + 1, dtype=np.uint64),
+        void_reasons={},
     )
 
 

@@ -14,6 +14,7 @@ from streams.fold.deduplication import (
 )
 from streams.fold.segments import MAX_ENTRIES, Piece, Segment, chunks
 from streams.model.errors import EventError
+from streams.model.quantities import MICRO
 from streams.tallies.plan import MAX_EVENTS
 
 NEW, CROSSED, REPEATED = Admission.NEW, Admission.CROSSED, Admission.DUPLICATE
@@ -244,7 +245,7 @@ def test_segments_of_a_bucket_stay_within_twice_its_size(monkeypatch):
     kept: dict[str, Segment] = {}
 
     for last_offset in range(4000):
-        observe(window, 0, unit=last_offset % 1500, event=0)
+        observe(window, 0, unit=last_offset % 1500, event=0, value=MICRO)
         taken, forgotten = window.take(last_offset)
         kept |= {segment.key: segment for segment in taken}
         for key in forgotten:

@@ -159,6 +159,13 @@ def test_observations_are_summed_by_unit_before_they_are_squared():
         overlap_cross=pack_pairs((12 * HALF**2, 73 * QUARTER**2)),
         overlap_total_squared=pack_pairs((74 * HALF**2, 421 * QUARTER**2)),
         positive_units=2,
+        # The same of 7 and 5 micro-units less 1 each.
+        surplus_weighted_total=34 * 10**6 - 6 * 10**12,
+        surplus_weighted_cross=(4 * 7 + 16 * 5) * 10**12 - 20 * 10**18,
+        surplus_overlap_total=pack_pairs(((12 - 2 * MICRO) * HALF, (29 - 5 * MICRO) * QUARTER)),
+        surplus_overlap_cross=pack_pairs(
+            ((12 - 2 * MICRO) * HALF**2, (73 - 13 * MICRO) * QUARTER**2)
+        ),
         total_cubed=7**3 + 5**3,
     )
     assert cell == Cell(
@@ -567,9 +574,8 @@ def naive_observations(records):
 
 
 def naive_positive(units):
-    """Return what is kept of units above 0, and of those above 1 if no value is but 0 and 1."""
-    is_binary = all(value in (0, MICRO) for _, _, unit in units for value in unit)
-    surplus = [(w, v, sum(unit) - MICRO * (sum(unit) > 0)) for w, v, unit in units if is_binary]
+    """Return what is kept of units above 0, and of what their values are beyond 1."""
+    surplus = [(w, v, sum(unit) - MICRO * (sum(unit) > 0)) for w, v, unit in units]
     return {
         "binary_observations": sum(value in (0, MICRO) for _, _, unit in units for value in unit),
         "positive_units": sum(sum(unit) > 0 for _, _, unit in units),

@@ -88,8 +88,8 @@ usual = st.builds(
     value_of,
     units,
     event=st.sampled_from([None, "a", "b"]),
-    metric=st.sampled_from(["click", "m" * 63]),
-    value=st.integers(-300, 300),
+    metric=st.sampled_from([*["click", "m" * 63] * 4, "$void.bot", "$void.ivt"]),
+    value=st.integers(-300, 300) | st.just(MICRO),
     window=st.sampled_from([0, 60]),
 )
 values = st.one_of(

@@ -11,6 +11,7 @@ import pytest
 
 from streams.experiments.definition import parse_definition
 from streams.fold import metric_slots
+from streams.fold.recorders import Assignments, Values
 from streams.model.errors import InputError
 from streams.model.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
 from streams.model.partitioning import partition_of
@@ -258,3 +259,29 @@ def test_a_component_of_a_ratio_is_summed_as_in_the_tallies():
     assert logged(made).values.tolist() == [1.0]
     log = unit_log(made.log, INPUTS, replace(actual, definition=definition), "click")
     assert log.values.tolist() == [2.0]
+
+
+def test_a_voided_unit_is_in_no_log_of_units():
+    """Of unit 1, in variant 0, nothing is left; in variant 1 it is another assignment."""
+    assigned = Assignments()
+    for variant, unit in ((0, 1), (0, 2), (1, 1)):
+        assigned.units.append(unit)
+        assigned.variants.append(variant)
+        assigned.propensities.append(QUARTER)
+        assigned.assigned_at_ms.append(NOW_MS)
+        assigned.contexts.append(0)
+    observed = Values("click")
+    for variant, unit, value in ((0, 1, 5), (0, 2, 7), (1, 1, 9), (0, 3, 11)):
+        observed.units.append(unit)
+        observed.variants.append(variant)
+        observed.assigned_at_ms.append(NOW_MS)
+        observed.values.append(value)
+        observed.observed_at_ms.append(NOW_MS)
+    observed.voided_units.append(1)
+    observed.voided_variants.append(0)
+
+    log = joined("click", 2, [assigned], [observed])
+
+    assert sorted(log.variants.tolist()) == [0, 1]
+    assert sorted(log.observed_values.tolist()) == [7, 9]
+    assert log.unmatched == 1

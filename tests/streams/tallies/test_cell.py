@@ -1,4 +1,3 @@
-from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -21,21 +20,11 @@ from streams.tallies.cell import (
 from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import Plan
 from streams.tallies.weights import weighted
-from tests.strategies import field_names, records, sums
+from tests.strategies import records, sums
 
 counts = st.integers(1, 10**6)
 entries = st.just(()) | st.tuples(sums, sums)
-SURPLUSES = [name for name in field_names(MetricTally) if name.startswith("surplus_")]
-
-
-def as_counted(tally):
-    """Return a tally as observations make it: with a surplus only if all of them are binary."""
-    binary = min(tally.binary_observations, tally.observations)
-    counted = replace(tally, binary_observations=binary)
-    return counted if counted.is_binary else replace(counted, **dict.fromkeys(SURPLUSES, 0))
-
-
-metric_tallies = records(MetricTally, moment=entries, positive_moment=entries).map(as_counted)
+metric_tallies = records(MetricTally, moment=entries, positive_moment=entries)
 variant_tallies = records(
     VariantTally,
     metrics=st.dictionaries(st.sampled_from(["click", "order", "revenue"]), metric_tallies),
@@ -76,8 +65,11 @@ def test_two_partitions_add_up():
     )
 
 
-def test_a_sum_with_values_other_than_0_and_1_has_no_surplus_as_in_one_cell():
-    """By hand: a unit that clicked twice, and in the other partition one with the value 2.5."""
+def test_a_surplus_remains_beside_values_other_than_0_and_1():
+    """By hand: a unit that clicked twice, and in the other partition one with the value 2.5.
+
+    Once that one is taken out again, every observation is 0 or 1, and the surplus is needed.
+    """
     binary = MetricTally(
         units=1,
         observations=2,
@@ -87,13 +79,13 @@ def test_a_sum_with_values_other_than_0_and_1_has_no_surplus_as_in_one_cell():
         surplus_overlap_total=pack_pairs((1, 2)),
         surplus_overlap_cross=pack_pairs((1, 1)),
     )
-    other = MetricTally(units=1, observations=1)
+    other = MetricTally(units=1, observations=1, surplus_weighted_total=3)
+    voided = MetricTally(units=-1, observations=-1, surplus_weighted_total=-3)
 
     for total in (binary + other, other + binary):
         assert not total.is_binary
-        assert (total.surplus_weighted_total, total.surplus_weighted_cross) == (0, 0)
-        assert (total.surplus_overlap_total, total.surplus_overlap_cross) == (0, 0)
-    assert (binary + binary).surplus_weighted_total == 8
+        assert (total.surplus_weighted_total, total.surplus_weighted_cross) == (7, 8)
+        assert total + voided == voided + total == binary
 
 
 @given(st.lists(st.tuples(st.integers(1, PROPENSITY_ONE), counts), max_size=5))

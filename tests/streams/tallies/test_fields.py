@@ -84,7 +84,7 @@ def test_the_schema_has_every_field_of_the_table_and_no_other(name):
 
 def test_the_schema_has_every_count_of_a_cell_and_no_other():
     types = schemas_of(library.current("tally_cell").parsed)["TallyCell"]
-    place = {"experiment_id", "source", "partition", "last_offset", "variants", "cohorts"}
+    place = {"experiment_id", "source", "partition", "last_offset", "variants", "cohorts", "voids"}
     assert types.keys() - place == CELL_COUNTS.keys()
     assert all(types[name] == "long" for name in CELL_COUNTS)
     assert {each.name for each in fields(Cell)} - CELL_COUNTS.keys() == {
@@ -94,6 +94,7 @@ def test_the_schema_has_every_count_of_a_cell_and_no_other():
         "last_offset",
         "variants",
         "cohorts",
+        "voids",
     }
 
 
@@ -209,14 +210,12 @@ def test_every_sum_of_a_metric_is_what_the_table_says(units, every, n_variants):
     tally = sum(
         (variant.metrics["click"] for variant in builder.cell.variants.values()), MetricTally()
     )
-    is_binary = all(value in (0, MICRO) for values, _ in units for value in values)
     for each in METRIC_FIELDS.sums:
         terms = [
             (WORTH[each.statistic](values), unit_weights(*chance, n_variants)[each.weight])
             for values, chance in units
         ]
-        is_left_out = each.statistic is Statistic.SURPLUS and not is_binary
-        expected = 0 if is_left_out else sum(worth * weight for worth, weight in terms)
+        expected = sum(worth * weight for worth, weight in terms)
         assert getattr(tally, each.name) == expected, each.name
 
 

@@ -113,14 +113,10 @@ def by_units(events, plan):
         for (unit, metric), value in values.items()
     }
     tallies: dict[tuple[int, str], MetricTally] = defaultdict(MetricTally)
-    others = {
-        (unit % 2, metric) for (unit, metric), n in counts.items() if binary[unit, metric] < n
-    }
     for (unit, metric), x in worth.items():
         propensity = PROPENSITY_ONE // (2 if unit % 3 else 4)
         w, overlaps = inverse_propensity(propensity), overlaps_of(unit, propensity, plan)
-        is_other = (unit % 2, metric) in others
-        beyond = 0 if is_other else x - MICRO * (x > 0)
+        beyond = x - MICRO * (x > 0)
         counted = MetricTally(
             1,
             counts[unit, metric],
@@ -140,7 +136,7 @@ def by_units(events, plan):
             ).metrics[metric],
             surplus_weighted_total=w * beyond,
             surplus_weighted_cross=w * w * beyond,
-            **surplus_by_pair(overlaps, beyond, is_kept=metric in plan.declared and not is_other),
+            **surplus_by_pair(overlaps, beyond, is_kept=metric in plan.declared),
         )
     products: dict[tuple[int, tuple[str, str]], ProductTally] = defaultdict(ProductTally)
     for pair in plan.pairs:

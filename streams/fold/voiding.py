@@ -1,0 +1,104 @@
+"""Voided units: everything that one assignment counts for, taken out again.
+
+The window knows what the unit has of every metric, and the receipt says the rest. So a unit is
+taken out of the cell of its observations alone, exactly, also of what the cells of impressions
+hold: those are added to it. Observations of the unit that come later do not count, and a void that
+comes first takes out what is not there yet: tallies do not depend on which comes first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streams.fold.deduplication import KEY_MASK, WindowFullError
+from streams.fold.partition import Ledger
+from streams.model.errors import EventError
+from streams.model.receipts import CLOCK_SKEW_MS
+from streams.model.vectors import Vector
+from streams.tallies.cohorts import Cohort
+from streams.tallies.fields import Chance
+from streams.tallies.periods import tick_of
+from streams.tallies.plan import MAX_EVENTS
+
+
+class Void(NamedTuple):
+    """An assignment that is to be taken out.
+
+    Attributes:
+        offset, timestamp_ms: Of the record.
+        reason: Why.
+        chance: Of the assignment.
+        vector: Features of the unit; None if it has none.
+        identity: Stands for the assignment, as in the keys of the window.
+        assigned_at_ms, window_s: Of the assignment.
+    """
+
+    offset: int
+    timestamp_ms: int
+    reason: str
+    chance: Chance
+    vector: Vector | None
+    identity: int
+    assigned_at_ms: int
+    window_s: int
+
+
+def void_unit(ledger: Ledger, void: Void) -> bool:
+    """Take a unit out of all that is counted; return False if it was taken out before.
+
+    Args:
+        ledger: Of its experiment.
+        void: The assignment.
+
+    Raises:
+        EventError: the assignment is so old that what it counts for is not remembered any more
+            (`VOID_TOO_LATE`), or there is no room to remember that it was voided
+            (`DEDUPLICATION_WINDOW_FULL`).
+    """
+    window, builder = ledger.window, ledger.builder
+    is_folded = void.offset <= builder.folded
+    latest_ms = void.timestamp_ms - CLOCK_SKEW_MS
+    try:
+        is_new = window.void(void.assigned_at_ms, void.window_s, void.identity, latest_ms)
+    except EventError as error:
+        if isinstance(error, WindowFullError) and not is_folded:
+            builder.add_unremembered(void.offset)
+        if error.code != "DEDUPLICATION_WINDOW_PASSED":
+            raise
+        message = "the assignment is so old that its observations are no longer remembered"
+        raise EventError("VOID_TOO_LATE", message, "assignmentId") from error
+    if is_folded:
+        return is_new
+    if not is_new:
+        builder.add_duplicate(void.offset)
+        return False
+    _take_out_unit(ledger, void)
+    n_full = 0
+    for metric, metric_hash in ledger.metric_hashes.items():
+        unit = (void.identity ^ metric_hash) & KEY_MASK
+        known = window.observed(void.assigned_at_ms, void.window_s, unit)
+        if known is None:
+            continue
+        n_full += known.observations == MAX_EVENTS
+        if ledger.measurement is None:
+            key = (*void.chance, metric)
+            builder.remove_value(key, *known, void.vector)
+        else:
+            ledger.measurement.take_out(builder, window, void, metric, known)
+    builder.add_void(void.reason, n_full=n_full)
+    return True
+
+
+def _take_out_unit(ledger: Ledger, void: Void) -> None:
+    builder, plan = ledger.builder, ledger.plan
+    offset, chance, at_ms = void.offset, void.chance, void.assigned_at_ms
+    seen_ms = min(at_ms, void.timestamp_ms + CLOCK_SKEW_MS)  # as impressions move the clock
+    builder.remove_unit(offset, chance, seen_ms, void.vector)
+    if plan is None:
+        return
+    variant = chance[0]
+    if plan.by_period is not None and variant < plan.by_period.n_variants:
+        builder.add_assigned({(variant, tick_of(at_ms)): -1})
+    known = void.vector if plan.has_covariates else None
+    for window_s in sorted(set(plan.windows.values())):
+        builder.cohort(Cohort.of(window_s, at_ms)).remove_unit(offset, chance, seen_ms, known)
