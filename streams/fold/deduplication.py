@@ -104,7 +104,7 @@ class Admission(IntEnum):
 
 
 class ObservedUnit(NamedTuple):
-    """What was counted of one metric of one assignment.
+    """Counted observations of one metric by one assignment.
 
     Attributes:
         total: Sum of the observations, in micro-units.

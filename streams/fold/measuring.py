@@ -48,7 +48,7 @@ class CountedObservation(NamedTuple):
 
 
 class Assigned(Protocol):
-    """What must be known of an assignment to take its unit out."""
+    """An assignment whose unit is taken out."""
 
     @property
     def chance(self) -> Chance:
@@ -60,7 +60,7 @@ class Assigned(Protocol):
 
     @property
     def identity(self) -> int:
-        """What stands for the assignment in the keys of the window."""
+        """Identity of the assignment, as in the keys of the window."""
 
     @property
     def assigned_at_ms(self) -> int:
