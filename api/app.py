@@ -32,6 +32,7 @@ from api.services.control import CommandService, KafkaCommandLog
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
 from api.services.observe import ObservationService
+from api.services.units import UnitResolver
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
@@ -116,7 +117,13 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         follower = SnapshotFollower(reader, experiments, settings.snapshot_sweep_s)
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         assignments = AssignmentService(experiments, keyring, outbox, sticky, now_ms)
-        observations = ObservationService(keyring, outbox, now_ms, experiments.check_value)
+        observations = ObservationService(
+            keyring,
+            outbox,
+            now_ms,
+            experiments.check_value,
+            UnitResolver(experiments, keyring, sticky, now_ms).receipts,
+        )
         command_log = KafkaCommandLog(
             settings.confluent_config(),
             COMMANDS.full_name(settings.topic_prefix),

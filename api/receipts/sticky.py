@@ -81,6 +81,9 @@ class Store(Protocol):
     async def rebuilt(self) -> frozenset[str]:
         """Return the experiments whose receipts before the lowered share are kept."""
 
+    async def is_complete(self) -> bool:
+        """Return whether no receipt is missing."""
+
     async def alias(self, experiment_ids: Iterable[str]) -> None:
         """Note that units of experiments have two ids."""
 
@@ -180,6 +183,17 @@ class StickyReceipts:
             self._open_circuit(error)
         self._memory.keep(place, receipt, is_sure=True)
         return receipt
+
+    async def is_complete(self) -> bool:
+        """Return whether Redis answers, and no first receipt is missing there."""
+        if self._clock() < self._circuit_open_until_s:
+            return False
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await self._store.is_complete()
+        except (DependencyError, RedisError, OSError) as error:
+            self._open_circuit(error)
+            return False
 
     async def follow(self) -> None:
         """Learn which experiments have units with two ids, and save what waits, until cancelled."""

@@ -180,7 +180,7 @@ class AssignmentService:
         if not assignment.enrolled:
             return self._outside(running, Reason.NOT_ENROLLED)
         logged = logged_context(context)
-        receipt = _receipt(running, assignment)
+        receipt = receipt_of(running, assignment)
         self._add(receipt, logged, is_repeatable=is_repeatable)
         self.answered[_ASSIGNED] += 1
         text = self._keyring.sign(receipt)
@@ -212,7 +212,7 @@ class AssignmentService:
             unit, other = assigner.unit(key), unit
         elif not (assignment.enrolled or may_be_in or running.id in self._sticky.aliased):
             return self._outside(running, Reason.NOT_ENROLLED)
-        receipt = _receipt(running, assignment)
+        receipt = receipt_of(running, assignment)
         is_kept = assignment.enrolled and (assigner.is_remembered or other is not None)
         text = self._keyring.sign(receipt) if is_kept else None
 
@@ -351,7 +351,8 @@ def _fallback_key(assigner: Assigner, key: str, context: AssignmentContext) -> s
     return fallback
 
 
-def _receipt(running: RunningExperiment, assignment: Assignment) -> Receipt:
+def receipt_of(running: RunningExperiment, assignment: Assignment) -> Receipt:
+    """Return the receipt of an assignment by an experiment."""
     assigner = running.assigner
     return Receipt(
         assigner.number,

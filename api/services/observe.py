@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import orjson
 
 from api.http.models.responses import Accepted, Rejected
 from api.strict_json import decode_json, decode_loosely, path_of_not_finite
-from streams.model.errors import EventError
-from streams.model.events import Observation, ObservationBatch
+from streams.model.errors import EventError, quoted
+from streams.model.events import Observation, UnitObservation
 from streams.model.receipts import Keyring, check_attribution
 from streams.model.voids import check_voidable
-from streams.wire.json_observations import decode_json_observations, decode_json_voids
-from streams.wire.observation_fields import at, check_count
+from streams.wire.json_observations import decode_json_reports, decode_json_voids
+from streams.wire.observation_fields import MAX_OBSERVATIONS, at, check_count
 
 TURN = 200
 """Observations checked between two pauses, in which assignments are answered."""
@@ -25,7 +25,19 @@ MAX_REJECTED_LISTED = 100
 """Refused observations that an answer names; it counts all of them."""
 
 
-_Decode = Callable[[bytes], ObservationBatch]
+class Unfound(NamedTuple):
+    """An observation of a unit that has no assignment.
+
+    Attributes:
+        error: Why; its path is below the member of the list.
+    """
+
+    error: EventError
+
+
+_Member = Observation | UnitObservation | EventError
+_Found = Observation | list[Observation] | Unfound | EventError
+_Decode = Callable[[bytes], Sequence[Observation | EventError] | Sequence[_Member]]
 
 
 class ObservationLog(Protocol):
@@ -42,6 +54,10 @@ def _accept(experiment: int, metric: str, value: int) -> None:
     del experiment, metric, value
 
 
+async def _unknown(observed: UnitObservation) -> list[str]:
+    raise EventError("UNKNOWN_UNIT", f"{quoted(observed.unit_id)} is not known here")
+
+
 class ObservationService:
     """Validation and logging of observations.
 
@@ -56,6 +72,7 @@ class ObservationService:
         log: ObservationLog,
         now_ms: Callable[[], int],
         check_value: Callable[[int, str, int], None] = _accept,
+        receipts_of: Callable[[UnitObservation], Awaitable[list[str]]] = _unknown,
     ) -> None:
         """Begin with none.
 
@@ -65,6 +82,7 @@ class ObservationService:
             now_ms: Milliseconds since the epoch.
             check_value: Refuses a value, in micro-units, that an experiment's metric is declared
                 not to have. Workers refuse it in any case; here the sender gets the error.
+            receipts_of: Returns the receipts of a unit; raises EventError if there is none.
         """
         self.accepted = 0
         self.rejected = 0
@@ -72,6 +90,7 @@ class ObservationService:
         self._log = log
         self._now_ms = now_ms
         self._check_value = check_value
+        self._receipts_of = receipts_of
 
     async def observe(self, body: bytes) -> bytes:
         """Take the observations in a JSON body, one object or a list, and return the JSON answer.
@@ -82,7 +101,7 @@ class ObservationService:
             InputError: none of them can be used. Its path says which is the first.
             SpoolFullError: they cannot be kept; none was taken.
         """
-        return await self._take(body, decode_json_observations, self._attributed)
+        return await self._take(body, decode_json_reports, self._attributed)
 
     async def void(self, body: bytes) -> bytes:
         """Take the voids in a JSON body, as `observe` takes observations.
@@ -90,12 +109,12 @@ class ObservationService:
         Raises:
             InputError, SpoolFullError: as `observe`.
         """
-        return await self._take(body, decode_json_voids, self._remembered)
+        return await self._take(body, lambda text: decode_json_voids(text).observations, self._void)
 
     async def _take(
         self, body: bytes, decode: _Decode, check: Callable[[Observation, int], Observation]
     ) -> bytes:
-        members = await _members(body, decode)
+        members = await self._found(await _members(body, decode))
         now_ms = self._now_ms()
         is_list = body.lstrip()[:1] == b"["
         good: list[Observation] = []
@@ -106,18 +125,46 @@ class ObservationService:
             if isinstance(member, EventError):
                 bad.append((index, member))
                 continue
-            try:
-                good.append(check(member, now_ms))
-            except EventError as error:
+            checked, error = _checked(member, check, now_ms)
+            if checked:
+                good += checked
+            elif error is not None:
                 bad.append((index, at(index, error) if is_list else error))
         if bad and not good:
             raise bad[0][1]
         if good:
             self._log.add_observations(good)
             await self._log.written()
-        self.accepted += len(good)
+        n_accepted = len(members) - len(bad)
+        self.accepted += n_accepted
         self.rejected += len(bad)
-        return _answer(len(good), bad) if bad else b'{"accepted":%d}' % len(good)
+        return _answer(n_accepted, bad) if bad else b'{"accepted":%d}' % n_accepted
+
+    async def _found(self, members: Sequence[_Member]) -> Sequence[_Found]:
+        """Return members with the observations of each assignment of the units they name."""
+        places = [n for n, each in enumerate(members) if isinstance(each, UnitObservation)]
+        if not places:
+            return cast(Sequence[_Found], members)
+        found: list[Any] = [*members]
+        n_found = 0
+        for start in range(0, len(places), TURN):
+            some = places[start : start + TURN]
+            answers = await asyncio.gather(*(self._observed(found[place]) for place in some))
+            for place, answer in zip(some, answers, strict=True):
+                n_found += len(answer) if isinstance(answer, list) else 0
+                if n_found > MAX_OBSERVATIONS:
+                    message = f"the units of one call have more than {MAX_OBSERVATIONS} assignments"
+                    raise EventError("TOO_MANY_OBSERVATIONS", message)
+                found[place] = answer
+        return found
+
+    async def _observed(self, observed: UnitObservation) -> list[Observation] | Unfound:
+        """Return an observation of every assignment of a unit, or why there is none."""
+        try:
+            receipts = await self._receipts_of(observed)
+        except EventError as error:
+            return Unfound(error)
+        return [replace(observed.observation, assignment_id=receipt) for receipt in receipts]
 
     def _attributed(self, observation: Observation, now_ms: int) -> Observation:
         """Return an observation of a verified assignment, with its time."""
@@ -131,21 +178,21 @@ class ObservationService:
         self._check_value(receipt.experiment, observation.metric, observation.value)
         return observation
 
-    def _remembered(self, void: Observation, now_ms: int) -> Observation:
+    def _void(self, void: Observation, now_ms: int) -> Observation:
         """Return a void of a verified assignment that workers remember, with its time."""
         receipt = self._keyring.verify(void.assignment_id)
         check_voidable(receipt, now_ms)
         return replace(void, observed_at_ms=max(now_ms, receipt.assigned_at_ms))
 
 
-async def _members(body: bytes, decode: _Decode) -> Sequence[Observation | EventError]:
+async def _members(body: bytes, decode: _Decode) -> Sequence[_Member]:
     """Return the observations of a body, or the error of each that is invalid.
 
     Raises:
         InputError: it is no list of observations, and no observation.
     """
     try:
-        return decode(body).observations
+        return decode(body)
     except EventError as error:
         if error.code != "INVALID_JSON":
             raise
@@ -163,7 +210,7 @@ async def _members(body: bytes, decode: _Decode) -> Sequence[Observation | Event
     return members
 
 
-def _strictly(index: int, member: Any, decode: _Decode) -> Observation | EventError:
+def _strictly(index: int, member: Any, decode: _Decode) -> _Member:
     path = path_of_not_finite(member)
     if path is not None:
         return at(index, EventError("NOT_FINITE", "a number must be finite", path))
@@ -171,8 +218,27 @@ def _strictly(index: int, member: Any, decode: _Decode) -> Observation | EventEr
         text = orjson.dumps([member])
     except TypeError:  # half a character
         return at(index, EventError("INVALID_JSON", "holds a text that is not Unicode"))
-    [found] = decode(text).observations
-    return found if isinstance(found, Observation) else at(index, _inner(found))
+    [found] = decode(text)
+    return at(index, _inner(found)) if isinstance(found, EventError) else found
+
+
+def _checked(
+    member: _Found, check: Callable[[Observation, int], Observation], now_ms: int
+) -> tuple[list[Observation], EventError | None]:
+    """Return what is good of a member, and the last error of it.
+
+    Of a unit in several experiments those count that can.
+    """
+    if isinstance(member, Unfound):
+        return [], member.error
+    good: list[Observation] = []
+    last: EventError | None = None
+    for each in member if isinstance(member, list) else [cast(Observation, member)]:
+        try:
+            good.append(check(each, now_ms))
+        except EventError as error:
+            last = error
+    return good, last
 
 
 def _inner(error: EventError) -> EventError:

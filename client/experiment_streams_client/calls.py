@@ -303,6 +303,55 @@ def record_observation(
     )
 
 
+def record_unit_observation(
+    metric: str,
+    value: float,
+    *,
+    user_id: str | None = None,
+    session_id: str | None = None,
+    experiment: str | None = None,
+    event_id: str | None = None,
+    timestamp: int | None = None,
+) -> Call[Accepted]:
+    """Record what a user or a session did, without an assignment id.
+
+    Args:
+        metric: Name of the metric.
+        value: In units of the metric.
+        user_id: The user; or
+        session_id: the session.
+        experiment: Id or key of the experiment; every running one that declares the metric and in
+            which the unit is, unless given.
+        event_id, timestamp: As in `record_observation`.
+
+    Raises:
+        InputError: a field is out of its bounds, or not one of user and session is given; nothing
+            was sent.
+        ApiError: 422 if the unit is in no such experiment (`UNKNOWN_UNIT`).
+
+    Examples:
+        ```
+        client.record_unit_observation("revenue", 49.99, user_id="user_1", event_id="order_1")
+        ```
+    """
+    fields = {
+        "user_id": user_id,
+        "session_id": session_id,
+        "experiment": experiment,
+        "metric": metric,
+        "value": value,
+        "event_id": event_id,
+        "timestamp": timestamp,
+    }
+    return Call(
+        "POST",
+        "/observations",
+        Accepted.model_validate,
+        _body(parse(ObservationRequest, fields)),
+        is_repeatable=event_id is not None,
+    )
+
+
 def record_observations(observations: Iterable[ObservationRequest]) -> Call[Accepted]:
     """Record several observations in one request: the good ones are taken, all of them or none.
 

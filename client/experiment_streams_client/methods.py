@@ -71,6 +71,7 @@ class Methods:
     assign_variant = Method(calls.assign_variant)
     assign_variants = Method(calls.assign_variants)
     record_observation = Method(calls.record_observation)
+    record_unit_observation = Method(calls.record_unit_observation)
     record_observations = Method(calls.record_observations)
     void_assignments = Method(calls.void_assignments)
     health = Method(calls.health)

@@ -41,6 +41,11 @@ class Admission:
         self._targeting = config.targeting
         self._layer = None if config.layer is None else config.layer.part
 
+    @property
+    def has_targeting(self) -> bool:
+        """Whether it depends on attributes of the request."""
+        return self._targeting is not None
+
     def exclusion(
         self, unit_key: str | None, former_key: str | None, request: RequestAttributes
     ) -> Exclusion | None:

@@ -90,6 +90,23 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitObservation:
+    """A metric value of a unit whose assignment is not named.
+
+    Attributes:
+        experiment: Id or key of the experiment; None for all that have the metric.
+        unit_id: Id of the unit.
+        is_session: Whether that is of a session, and not of a user.
+        observation: The rest; its assignment is not known yet.
+    """
+
+    experiment: str | None
+    unit_id: str
+    is_session: bool
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
 class ObservationBatch:
     """Observations of one record.
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import orjson
 
 from streams.model.errors import QUOTED_CHARACTERS, EventError
-from streams.model.events import Observation, ObservationBatch
+from streams.model.events import Observation, ObservationBatch, UnitObservation
 from streams.model.quantities import MICRO, to_micro
-from streams.model.voids import void_metric
+from streams.model.voids import void_metric, void_reason
 from streams.wire.observation_fields import at, check_count, check_observation
 
 JSON_FIRST_BYTES = frozenset(b"{[ \t\r\n")
@@ -25,7 +26,16 @@ _REQUIRED = ("assignmentId", "metric", "value")
 _FIELDS = frozenset({*_REQUIRED, "eventId", "timestamp"})
 _OF_VOIDS = ("assignmentId", "reason")
 
-_Read = Callable[[Any], Observation]
+_UNITS = frozenset({"userId", "sessionId"})
+_NOT_FOUND_YET = "-"
+
+UNIT_ID_LIMIT = 512
+"""Longest id of a unit, in characters, as assignments have it."""
+
+EXPERIMENT_LIMIT = 100
+"""Longest id or key of an experiment, in characters."""
+
+T = TypeVar("T")
 
 
 def decode_json_observations(body: bytes) -> ObservationBatch:
@@ -37,7 +47,18 @@ def decode_json_observations(body: bytes) -> ObservationBatch:
         EventError: the text is not JSON (`INVALID_JSON`), neither object nor list (`WRONG_TYPE`),
             too long a list (`TOO_MANY_OBSERVATIONS`), or a single bad observation.
     """
-    return _decode(body, _observation)
+    return ObservationBatch(_decode(body, _observation))
+
+
+def decode_json_reports(body: bytes) -> list[Observation | UnitObservation | EventError]:
+    """Return the observations in a JSON text, which may name a unit instead of an assignment.
+
+    `{"userId" or "sessionId", "experiment"?, "metric", "value", "eventId"?, "timestamp"?}`.
+
+    Raises:
+        EventError: as `decode_json_observations`.
+    """
+    return _decode(body, _report)
 
 
 def decode_json_voids(body: bytes) -> ObservationBatch:
@@ -46,22 +67,22 @@ def decode_json_voids(body: bytes) -> ObservationBatch:
     Raises:
         EventError: as `decode_json_observations`.
     """
-    return _decode(body, _void)
+    return ObservationBatch(_decode(body, _void))
 
 
-def _decode(body: bytes, read: _Read) -> ObservationBatch:
+def _decode(body: bytes, read: Callable[[Any], T]) -> list[T | EventError]:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         # orjson refuses NaN, infinities, numbers beyond a double and deep nesting here.
         raise EventError("INVALID_JSON", f"not JSON: {error}") from error
     if not isinstance(parsed, list):
-        return ObservationBatch((read(parsed),))
+        return [read(parsed)]
     check_count(len(parsed))
-    return ObservationBatch([_member(index, fields, read) for index, fields in enumerate(parsed)])
+    return [_member(index, fields, read) for index, fields in enumerate(parsed)]
 
 
-def _member(index: int, fields: Any, read: _Read) -> Observation | EventError:
+def _member(index: int, fields: Any, read: Callable[[Any], T]) -> T | EventError:
     try:
         return read(fields)
     except EventError as error:
@@ -103,6 +124,30 @@ def _observation(fields: Any) -> Observation:
             event_id=_optional_text(fields.get("eventId"), "eventId"),
             observed_at_ms=_optional_time(fields.get("timestamp")),
         )
+    )
+
+
+def _report(fields: Any) -> Observation | UnitObservation:
+    if not isinstance(fields, dict) or "assignmentId" in fields or fields.keys().isdisjoint(_UNITS):
+        return _observation(fields)
+    units = sorted(fields.keys() & _UNITS)
+    if len(units) > 1:
+        raise EventError("AMBIGUOUS_UNIT", "userId and sessionId are both given", "sessionId")
+    [path] = units
+    unit_id = _text(fields[path], path)
+    if not 1 <= len(unit_id) <= UNIT_ID_LIMIT:
+        raise EventError("OUT_OF_RANGE", f"must have 1 to {UNIT_ID_LIMIT} characters", path)
+    experiment = _optional_text(fields.get("experiment"), "experiment")
+    if experiment is not None and not 1 <= len(experiment) <= EXPERIMENT_LIMIT:
+        raise EventError(
+            "OUT_OF_RANGE", f"must have 1 to {EXPERIMENT_LIMIT} characters", "experiment"
+        )
+    rest = {name: value for name, value in fields.items() if name not in {path, "experiment"}}
+    observation = _observation(rest | {"assignmentId": _NOT_FOUND_YET})
+    if void_reason(observation.metric) is not None:
+        raise EventError("INVALID_NAME", "a unit is voided by its assignment id", "metric")
+    return UnitObservation(
+        experiment, unit_id, path == "sessionId", replace(observation, assignment_id="")
     )
 
 

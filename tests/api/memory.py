@@ -24,6 +24,7 @@ from api.services.control import CommandService
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
 from api.services.observe import ObservationService
+from api.services.units import UnitResolver
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
@@ -223,7 +224,13 @@ async def memory_api(
         await follower.sweep()
         commands = CommandService(worker, reader, follower, ANSWER_TIMEOUT_S, clock)
         assignments = AssignmentService(experiments, KEYRING, outbox, sticky, clock)
-        observations = ObservationService(KEYRING, outbox, clock, experiments.check_value)
+        observations = ObservationService(
+            KEYRING,
+            outbox,
+            clock,
+            experiments.check_value,
+            UnitResolver(experiments, KEYRING, sticky, clock).receipts,
+        )
         unlogged = AssignmentService(experiments, KEYRING, UnloggedImpressions(), sticky, clock)
         auth = auth or ApiKeyAuth(None)
         services = Services(

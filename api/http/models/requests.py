@@ -6,9 +6,9 @@ Definitions and updates of experiments are in `streams.experiments.definition` a
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from streams.experiments.ignored_units import MAX_UNIT_ID
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
@@ -108,10 +108,14 @@ class ConcludeRequest(InputModel):
 
 
 class ObservationRequest(InputModel):
-    """A metric value tied to an assignment.
+    """A metric value tied to an assignment, or to a unit by its user or session id.
 
     Attributes:
-        assignment_id: `id` of the assignment.
+        assignment_id: `id` of the assignment; instead of a user or session.
+        user_id: The user, whose assignment is found.
+        session_id: The session, whose assignment is found.
+        experiment: Id or key of the experiment that the user or session is observed in; all that
+            run and declare the metric unless given.
         metric: Name of the metric.
         value: In units of the metric, within +-10**9.
         event_id: The sender's name of the event; the same one for the same assignment and metric
@@ -119,11 +123,25 @@ class ObservationRequest(InputModel):
         timestamp: Time of the event, in milliseconds since the epoch; now unless given.
     """
 
-    assignment_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    assignment_id: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    user_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_UNIT_ID)] | None = None
+    session_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_UNIT_ID)] | None = (
+        None
+    )
+    experiment: ExperimentId | None = None
     metric: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     value: float = Field(ge=-1e9, le=1e9)
     event_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     timestamp: int | None = Field(default=None, ge=0, lt=TIME_LIMIT_MS)
+
+    @model_validator(mode="after")
+    def _check_unit(self) -> Self:
+        given = [self.assignment_id, self.user_id, self.session_id]
+        if sum(each is not None for each in given) != 1:
+            raise problem("AMBIGUOUS_UNIT", "must have one of assignmentId, userId and sessionId")
+        if self.experiment is not None and self.assignment_id is not None:
+            raise problem("UNKNOWN_FIELD", "an assignment id says the experiment")
+        return self
 
 
 VoidReason = Annotated[

@@ -76,7 +76,7 @@ class Ledger:
         """Write down an observation that is handed over; call it for every duplicate too."""
         self.observations_sent += 1
         events = self._events[variant_id, observation.metric]
-        name = (observation.assignment_id, observation.event_id or "")
+        name = (observation.assignment_id or "", observation.event_id or "")
         events.setdefault(name, to_micro(observation.value))
 
     @property

@@ -1,0 +1,182 @@
+"""Observations that name a unit: the receipts of the unit are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from api.http.models.requests import AssignmentContext
+from api.receipts.sticky import FirstReceipt, ReceiptQuery
+from api.services.assign import ReceiptStore, receipt_of
+from api.snapshots.cache import ExperimentCache
+from api.snapshots.running import RunningExperiment
+from streams.experiments.config import UnitKind
+from streams.experiments.lifecycle import Status
+from streams.experiments.snapshot import Snapshot
+from streams.model.errors import DependencyError, EventError, ExperimentNotFoundError, quoted
+from streams.model.events import UnitObservation
+from streams.model.receipts import Keyring
+from streams.projection.receipts import Place
+
+_COMPILED = 64
+"""Paused experiments that are kept compiled."""
+
+
+class CompleteReceiptStore(ReceiptStore, Protocol):
+    """The store of first receipts, which says whether it has all of them."""
+
+    unavailable: int
+
+    async def is_complete(self) -> bool:
+        """Return whether no first receipt is missing."""
+
+
+class UnitResolver:
+    """Finds the receipts by which what a unit did is observed.
+
+    It is the receipt that counts the unit: where first receipts are kept the kept one, and else the
+    one that the hash of the unit gives in every process.
+    """
+
+    def __init__(
+        self,
+        experiments: ExperimentCache,
+        keyring: Keyring,
+        sticky: CompleteReceiptStore,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._experiments = experiments
+        self._keyring = keyring
+        self._sticky = sticky
+        self._now_ms = now_ms
+        self._paused: dict[tuple[str, int], RunningExperiment] = {}
+
+    async def receipts(self, observed: UnitObservation) -> list[str]:
+        """Return the receipts of a unit in the experiment it names, or in all with the metric.
+
+        Raises:
+            EventError: the experiment is not known (`EXPERIMENT_NOT_FOUND`), or neither runs nor is
+                paused (`EXPERIMENT_NOT_RUNNING`); it randomises by something else
+                (`MISSING_UNIT`); the unit takes part in none (`UNKNOWN_UNIT`), or whether it does
+                follows from attributes of its requests, which are not kept (`UNIT_NOT_REMEMBERED`).
+            DependencyError: first receipts cannot be read, or are being read from the log again.
+        """
+        if observed.experiment is not None:
+            found = await self._receipt(self._named(observed.experiment), observed)
+            if found is None:
+                raise _unknown(observed)
+            return [found]
+        kind = _kind(observed)
+        receipts = []
+        refused: EventError | None = None
+        for snapshot in list(self._experiments.snapshots().values()):
+            config = snapshot.experiment.definition.config
+            if config.unit is not kind or observed.observation.metric not in config.counted_metrics:
+                continue
+            compiled = self._compiled(snapshot)
+            if compiled is None:
+                continue
+            try:
+                found = await self._receipt(compiled, observed)
+            except EventError as error:
+                refused = error
+                continue
+            if found is not None:
+                receipts.append(found)
+        if not receipts:
+            raise refused or _unknown(observed)
+        return receipts
+
+    def _named(self, name: str) -> RunningExperiment:
+        try:
+            snapshot = self._experiments.snapshot(name)
+        except ExperimentNotFoundError as error:
+            raise EventError(error.code, str(error), "experiment") from error
+        compiled = self._compiled(snapshot)
+        if compiled is None:
+            raise EventError(
+                "EXPERIMENT_NOT_RUNNING",
+                f"experiment {quoted(name)} is {snapshot.experiment.status}, and its units are "
+                "observed by their assignment ids",
+                "experiment",
+            )
+        return compiled
+
+    def _compiled(self, snapshot: Snapshot) -> RunningExperiment | None:
+        """Return an experiment with which receipts are made; None if it makes none."""
+        experiment = snapshot.experiment
+        if experiment.is_assigning:
+            return self._experiments.running(experiment.id)
+        if experiment.status is not Status.PAUSED:
+            return None
+        key = experiment.id, snapshot.version
+        found = self._paused.get(key)
+        if found is None:
+            running = replace(experiment, status=Status.RUNNING)
+            found = RunningExperiment(replace(snapshot, experiment=running))
+            self._paused[key] = found
+            if len(self._paused) > _COMPILED:
+                del self._paused[next(iter(self._paused))]
+        return found
+
+    async def _receipt(self, running: RunningExperiment, observed: UnitObservation) -> str | None:
+        """Return the receipt of a unit in an experiment; None if it does not take part."""
+        assigner, unit_id, kind = running.assigner, observed.unit_id, _kind(observed)
+        if assigner.unit_kind is not kind:
+            if assigner.unit_kind is UnitKind.IMPRESSION:
+                message = "every impression is a unit of its own, observed by its assignment id"
+                raise EventError("MISSING_UNIT", f"of the experiment {message}", "experiment")
+            path = "userId" if assigner.unit_kind is UnitKind.USER else "sessionId"
+            message = f"the experiment randomises by {assigner.unit_kind}, which is not named"
+            raise EventError("MISSING_UNIT", message, path)
+        if assigner.ignores(unit_id):
+            return None
+        if assigner.is_remembered or running.id in self._sticky.aliased:
+            found = await self._kept(Place(running.id, assigner.phase, assigner.unit(unit_id)))
+            if found is not None:
+                return found
+            if assigner.is_remembered and not assigner.needs_log:
+                return None
+        admission = assigner.admission
+        if admission is not None:
+            if admission.has_targeting:
+                message = (
+                    "the experiment has targeting and a fixed allocation without windows, so which "
+                    "units take part is not kept; observe by the assignment id"
+                )
+                raise EventError("UNIT_NOT_REMEMBERED", message, "experiment")
+            context = (
+                AssignmentContext(user_id=unit_id)
+                if kind is UnitKind.USER
+                else AssignmentContext(session_id=unit_id)
+            )
+            if admission.exclusion(unit_id, None, context) is not None:
+                return None
+        was_in = assigner.needs_log and running.id not in self._sticky.rebuilt
+        assignment = assigner.assign(unit_id, self._now_ms(), was_in=was_in)
+        if not assignment.enrolled:
+            return None
+        return self._keyring.sign(receipt_of(running, assignment))
+
+    async def _kept(self, place: Place) -> str | None:
+        unavailable = self._sticky.unavailable
+        found: FirstReceipt = await self._sticky.first(ReceiptQuery(place, None), lambda: None)
+        if found.receipt is not None:
+            return found.receipt
+        if self._sticky.unavailable != unavailable or not await self._sticky.is_complete():
+            raise DependencyError(
+                "redis", "the first receipts of units cannot be read, or are not complete yet"
+            )
+        return None
+
+
+def _kind(observed: UnitObservation) -> UnitKind:
+    return UnitKind.SESSION if observed.is_session else UnitKind.USER
+
+
+def _unknown(observed: UnitObservation) -> EventError:
+    path = "sessionId" if observed.is_session else "userId"
+    return EventError(
+        "UNKNOWN_UNIT", f"{quoted(observed.unit_id)} takes part in no such experiment", path
+    )

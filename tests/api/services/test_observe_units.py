@@ -1,0 +1,171 @@
+"""Observations by user or session: the receipt that counts the unit is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streams.model.ids import experiment_id
+from tests.api.memory import KEYRING, Api
+
+USERS = {"unit": "user"}
+FIXED = {**USERS, "type": "bayesian_ab"}
+
+
+async def observed(api: Api, **fields: Any) -> Any:
+    return await api.http.post("/observations", json={"metric": "click", "value": 1, **fields})
+
+
+async def assigned(api: Api, name: str, **unit: Any) -> str:
+    answer = await api.http.post(f"/experiments/{name}/assign", json=unit)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+def ids(api: Api) -> list[str]:
+    return [each.assignment_id for each in api.topics.observations()]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FIXED,
+        {**USERS, "type": "thompson_sampling"},
+        {**FIXED, "attributionWindow": 3_600},
+        {**FIXED, "covariates": [{"name": "spend", "minimum": 0, "maximum": 10}]},
+    ],
+)
+async def test_it_is_the_receipt_that_the_unit_got(api: Api, config: dict[str, Any]) -> None:
+    """By hash under fixed weights, and else where first receipts are kept."""
+    name = await api.run(config)
+    receipt = await assigned(api, name, userId="u1")
+
+    answer = await observed(api, experiment=name, userId="u1", eventId="e")
+    later = await observed(api, experiment=name, userId="u1")
+
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+    assert later.status_code == 202
+    assert ids(api) == [receipt, receipt]
+    [first, _] = api.topics.observations()
+    assert (first.event_id, first.observed_at_ms) == ("e", api.clock.now_ms)
+
+
+async def test_without_an_experiment_it_is_all_that_the_unit_is_in_and_that_have_the_metric(
+    api: Api,
+) -> None:
+    names = [
+        await api.run(FIXED | {"secondaryMetrics": ["revenue"]}),
+        await api.run({**USERS, "type": "thompson_sampling", "secondaryMetrics": ["revenue"]}),
+        await api.run(FIXED),
+        await api.run({"type": "bayesian_ab", "unit": "session", "primaryMetric": "revenue"}),
+        await api.run({**USERS, "type": "thompson_sampling", "primaryMetric": "revenue"}),
+    ]
+    receipts = {await assigned(api, name, userId="u1") for name in names[:3]}
+
+    answer = await observed(api, userId="u1", metric="revenue", value=2.5)
+
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+    assert len(ids(api)) == 2
+    assert set(ids(api)) < receipts  # not in the fourth, and never assigned in the last
+
+
+async def test_a_paused_experiment_is_observed_as_before(api: Api) -> None:
+    name = await api.run(FIXED)
+    receipt = await assigned(api, name, userId="u1")
+    await api.http.post(f"/experiments/{name}/pause")
+
+    assert (await observed(api, experiment=name, userId="u1")).status_code == 202
+    # The worker keeps the version of a fixed allocation; its twin here does not.
+    [found] = ids(api)
+    one, other = (KEYRING.verify(each)._replace(allocation_version=0) for each in (found, receipt))
+    assert one == other
+
+
+async def test_units_of_a_list_are_found_each_and_the_others_are_named(api: Api) -> None:
+    name = await api.run({**USERS, "type": "thompson_sampling"})
+    known = await assigned(api, name, userId="u1")
+    click = {"experiment": name, "metric": "click", "value": 1}
+
+    answer = await api.http.post(
+        "/observations",
+        json=[
+            {**click, "userId": "u1"},
+            {**click, "userId": "stranger"},
+            {"assignmentId": known, "metric": "click", "value": 1},
+        ],
+    )
+
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 2)
+    [rejected] = answer.json()["rejected"]
+    assert (rejected["index"], rejected["code"]) == (1, "UNKNOWN_UNIT")
+    assert rejected["path"] == "[1].userId"
+    assert ids(api) == [known, known]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "path"),
+    [
+        ({"userId": "u2"}, "UNKNOWN_UNIT", "userId"),
+        ({"userId": "anonymous"}, "UNKNOWN_UNIT", "userId"),
+        ({"userId": "u1", "metric": "never"}, "UNKNOWN_UNIT", "userId"),
+        ({"userId": ""}, "OUT_OF_RANGE", "userId"),
+        ({"userId": 5}, "WRONG_TYPE", "userId"),
+        ({"userId": "u1", "sessionId": "s"}, "AMBIGUOUS_UNIT", "sessionId"),
+        ({"userId": "u1", "assignmentId": "a"}, "UNKNOWN_FIELD", "userId"),
+        ({"experiment": "E"}, "UNKNOWN_FIELD", "experiment"),
+        ({"userId": "u1", "experiment": "nowhere"}, "EXPERIMENT_NOT_FOUND", "experiment"),
+        ({"userId": "u1", "experiment": experiment_id(5)}, "EXPERIMENT_NOT_FOUND", "experiment"),
+        ({"userId": "u1", "experiment": "x" * 101}, "OUT_OF_RANGE", "experiment"),
+        ({"userId": "u1", "metric": "$void.ivt"}, "INVALID_NAME", "metric"),
+        ({"userId": "u1", "value": "1"}, "WRONG_TYPE", "value"),
+    ],
+)
+async def test_what_is_no_unit_of_an_experiment_is_refused(
+    api: Api, fields: dict[str, Any], code: str, path: str
+) -> None:
+    name = await api.run({**USERS, "type": "thompson_sampling"})
+    await assigned(api, name, userId="u1")
+
+    answer = await observed(api, **fields)
+
+    error = answer.json()["error"]
+    status = 404 if code == "EXPERIMENT_NOT_FOUND" else 422
+    assert (answer.status_code, error["code"], error["path"]) == (status, code, path)
+    assert not ids(api)
+
+
+async def test_of_a_unit_by_the_wrong_id_it_is_said(api: Api) -> None:
+    sessions = await api.run({"type": "bayesian_ab", "unit": "session"})
+    impressions = await api.run({"type": "bayesian_ab", "unit": "impression"})
+    targeted = await api.run(FIXED | {"targeting": {"==": [{"var": "device"}, "mobile"]}})
+
+    for name, code, path in (
+        (sessions, "MISSING_UNIT", "sessionId"),
+        (impressions, "MISSING_UNIT", "experiment"),
+        (targeted, "UNIT_NOT_REMEMBERED", "experiment"),
+    ):
+        error = (await observed(api, experiment=name, userId="u1")).json()["error"]
+        assert (error["code"], error["path"]) == (code, path)
+
+
+async def test_a_unit_outside_of_the_share_is_unknown(api: Api) -> None:
+    name = await api.run(FIXED | {"trafficAllocation": 0.5})
+    found = [(await observed(api, experiment=name, userId=f"u{n}")).status_code for n in range(40)]
+
+    assert set(found) == {202, 422}
+    kept = [
+        (await api.http.post(f"/experiments/{name}/assign", json={"userId": f"u{n}"})).json()
+        for n in range(40)
+    ]
+    assert [each["reason"] == "ASSIGNED" for each in kept] == [status == 202 for status in found]
+
+
+async def test_while_first_receipts_are_not_complete_nothing_is_refused_for_good(api: Api) -> None:
+    name = await api.run({**USERS, "type": "thompson_sampling"})
+    api.receipts.complete = False
+
+    answer = await observed(api, experiment=name, userId="u1")
+
+    assert answer.status_code == 503
+    assert not ids(api)
