@@ -20,7 +20,7 @@ _LIMIT_SIZE, _NORMAL_SIZE = 1e12, 1e8
 _PLAIN_LEAST, _PLAIN_SIZE = 0.5, 1e7
 _QUANTILE_TOLERANCE = 1e-12  # of a deviation
 _MAX_HALVINGS = 100
-_SUPPORT_TOLERANCE = 0.05  # of the last step, after which Newton misses by its square
+_DEPTH_TOLERANCE = 0.1  # of the depth before the last step, after which Newton misses by its square
 _NEAR = 500.0  # its exponential is a machine number
 _MAX_NEWTON_STEPS = 64  # six do; stopping early is safe
 _STANDARD_DEVIATIONS_PER_PANEL = 2.0
@@ -251,7 +251,9 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
         # No tangent leads beyond the peak; what rounding makes of one there is 0.
         step = np.where(np.isfinite(step) & (step < reach), step, 0.0)
         reach = reach - step
-        if (np.abs(step) <= _SUPPORT_TOLERANCE * reach).all():
+        # Not by the length of the step: where the density falls as the exponential of an
+        # exponential, all steps are as short.
+        if ((step == 0.0) | (fall <= (1.0 + _DEPTH_TOLERANCE) * _DEPTH)).all():
             break
     return reach
 

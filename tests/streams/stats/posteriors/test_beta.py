@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
@@ -58,6 +58,21 @@ def test_support_leaves_out_a_negligible_mass(alpha, beta):
     assert low < np.log(alpha / beta) < high
     assert special.betainc(alpha, beta, special.expit(low)) < 1e-9
     assert special.betainc(beta, alpha, special.expit(-high)) < 1e-9
+
+
+@given(st.floats(-2.0, 12.0), st.floats(-2.0, 12.0))
+@example(-2.0, 12.0)
+def test_support_ends_where_the_density_is_negligible_and_not_far_beyond(alpha, beta):
+    """Panels follow the slope of the density: where it falls without end, so do they."""
+    arm = posterior(10.0**alpha, 10.0**beta)
+    (low,), (high,) = arm.support()
+    (peak,), _ = arm.modes_and_scales()
+
+    heights = np.log(arm.density(np.array([[low, peak, high]])))[0]
+
+    falls = heights[1] - heights[[0, 2]]
+    assert falls.min() > 24.0
+    assert falls.max() < 40.0
 
 
 @given(st.floats(0.5, 1e6), st.floats(0.5, 1e6), st.sampled_from([0.025, 0.5, 0.975]))
