@@ -13,6 +13,7 @@ from benchmarks.simulation.proportion import Proportion
 from benchmarks.simulation.stopping import Reading, Rule
 from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.plan import PlanSpec
+from streams.stats.alternative import Alternative
 
 _POWER_OF_80 = 6_745
 _FLOOR = 0.25
@@ -24,6 +25,7 @@ class _Setting:
     plan: PlanSpec | None
     claim: Claim
     repetitions: int = 2_000
+    alternative: Alternative = Alternative.TWO_SIDED
 
     @property
     def has_lead(self) -> bool:
@@ -39,7 +41,8 @@ def bets() -> Group:
         f"*Over the bound* are units over {LEAST_UNITS:,}, for 5 % against 4 %; those without "
         "a winner count with all their units. Without a better variant every name is an error. "
         "Their plans are right, or five times too high or too low; rates swing while the weights "
-        "follow the data.",
+        "follow the data. With the alternative *better* the last variant, the control, is no "
+        "winner.",
         {
             "right": "right winner",
             "wrong": "wrong winner",
@@ -74,6 +77,12 @@ def _found() -> tuple[_Setting, ...]:
         *(
             _Setting(even, _plan(0.04, 0.25, units), Claim("times", at_most=1.55))
             for units in (_POWER_OF_80, 9_500, 20_000)
+        ),
+        _Setting(
+            even,
+            _plan(0.04, 0.25, _POWER_OF_80),
+            Claim("times", at_most=1.35),
+            alternative=Alternative.BETTER,
         ),
         _Setting(thompson, _plan(0.04, 0.25, _POWER_OF_80), Claim("times", at_most=2.05)),
         _Setting(top_two, _plan(0.04, 0.25, _POWER_OF_80), Claim("times", at_most=1.7)),
@@ -118,7 +127,14 @@ def _equal() -> tuple[_Setting, ...]:
             (0.6, 2, Weights.THOMPSON, 0.6, _plan(0.6, 0.1, 2_000)),
         )
     )
-    return tuple(_Setting(traffic, plan, few) for traffic, plan in (*even, *moving))
+    better = tuple(
+        (Traffic((0.1,) * n_arms, looks=300, units_per_look=400), plan)
+        for n_arms, plan in ((2, planned), (2, None), (4, planned))
+    )
+    return (
+        *(_Setting(traffic, plan, few) for traffic, plan in (*even, *moving)),
+        *(_Setting(*each, few, alternative=Alternative.BETTER) for each in better),
+    )
 
 
 def _row(setting: _Setting) -> Row:
@@ -131,12 +147,13 @@ def _row(setting: _Setting) -> Row:
         + (f", swing by {traffic.swing:.0%}".replace("%", " %") if traffic.swing else ""),
         "shares": str(traffic.weights).replace("_", "-"),
         "plan": "none" if plan is None else f"{plan.baseline:g}, {plan.units:,}",
+        "alternative": str(setting.alternative).replace("_", " "),
     }
     claims: tuple[Claim, ...] = (setting.claim,)
     if setting.has_lead:
         claims = (*claims, Claim("wrong", at_most=0.05))
     return Row(
-        slug(" ".join(cells.values()).replace("%", "").replace(",", "")),
+        slug(" ".join(cells.values()).removesuffix(" two sided").replace("%", "").replace(",", "")),
         cells,
         partial(_judged, setting),
         setting.repetitions,
@@ -147,7 +164,8 @@ def _row(setting: _Setting) -> Row:
 
 def _judged(setting: _Setting, size: Size, progress: Progress) -> Result:
     reading = Reading.OVERLAP if setting.traffic.weights.move else Reading.PLAIN
-    found = judged(setting.traffic, Rule(reading, plan=setting.plan), size, progress)
+    rule = Rule(reading, plan=setting.plan, alternative=setting.alternative)
+    found = judged(setting.traffic, rule, size, progress)
     n = size.repetitions
     measures: dict[str, Measure] = {"wrong": found.wrong}
     if setting.has_lead:

@@ -122,6 +122,7 @@ def _metric(vectors: NDArray[np.int64], values: NDArray[np.int64]) -> MetricTall
         observations=len(each),
         total=sum(each),
         total_squared=sum(value * value for value in each),
+        total_cubed=sum(value**3 for value in each),
         positive_units=int((values > 0).sum()),
         moment=tuple((vectors.T @ values).tolist()),
     )

@@ -21,12 +21,14 @@ from scipy import special
 from benchmarks.simulation.proportion import Proportion
 from benchmarks.simulation.traffic import Arrivals, Traffic, arrivals
 from streams.experiments.plan import PlanSpec
+from streams.stats.alternative import Alternative
 from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction
 from streams.stats.kinds import MetricKind
 from streams.stats.sequential.comparison import (
     UNPLANNED_RATES,
     Readings,
+    both_sides,
     intervals,
     pairwise_error,
     planned_readings,
@@ -69,6 +71,7 @@ class Rule:
         min_units: Units every variant must have.
         plan: Plan of a binary metric; None for none.
         at_once: Whether units may all be there before they convert, as users.
+        alternative: Whether the control may be named, too.
     """
 
     reading: Reading
@@ -76,6 +79,7 @@ class Rule:
     min_units: int = 100
     plan: PlanSpec | None = None
     at_once: bool = False
+    alternative: Alternative = Alternative.TWO_SIDED
 
     @property
     def readings(self) -> Readings:
@@ -363,18 +367,25 @@ def _winners(compared: Contrast, rule: Rule, asked: NDArray[np.bool_]) -> NDArra
     """Return who is named in each experiment; -1 for nobody. The last variant is the control."""
     n_arms = compared.total.shape[1]
     pairs = ~np.eye(n_arms, dtype=bool)
-    alpha = np.full((n_arms, n_arms), pairwise_error(rule.alpha, n_arms, with_control=False))
-    alpha[-1] = alpha[:, -1] = pairwise_error(rule.alpha, n_arms)
-    ahead = (_far(compared, 0.0, float(alpha.max())) & (compared.total > 0.0)).all(
-        axis=2, where=pairs
+    side = rule.alternative
+    of_others, of_control = (
+        side.of_one_side(
+            pairwise_error(rule.alpha, n_arms, with_control=with_control, alternative=side)
+        )
+        for with_control in (False, True)
     )
+    error = np.full((n_arms, n_arms), of_others)
+    error[-1] = error[:, -1] = of_control
+    may_win = np.arange(n_arms) < n_arms - (side is Alternative.BETTER)
+    is_far = _far(compared, 0.0, 2.0 * float(error.max())) & (compared.total > 0.0)
+    ahead = may_win & is_far.all(axis=2, where=pairs)
     candidates = (asked[:, None] & ahead)[:, :, None] & pairs
     lower = np.full(compared.total.shape, -np.inf)
-    lower[candidates] = intervals(
+    lower[candidates] = both_sides(
         compared.take(candidates),
-        np.broadcast_to(alpha, candidates.shape)[candidates],
+        np.broadcast_to(error, candidates.shape)[candidates],
         rule.readings,
-    ).lower
+    ).intervals.lower
     wins = np.asarray((lower > 0.0).all(axis=2, where=pairs))
     return np.where(wins.any(axis=1), wins.argmax(axis=1), -1)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from streams.experiments.config import ExperimentConfig
+from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.statistics import (
     Comparison,
@@ -16,6 +17,7 @@ from streams.experiments.statistics import (
     ReasonCode,
     RecommendedAction,
 )
+from streams.stats.alternative import Alternative
 
 FUTILITY = 0.05
 """Conditional power at which the planned lift is given up. Whoever always follows that misses at
@@ -47,7 +49,7 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
        `significance_threshold` (and under `bayesian_ab` the `early_stopping_threshold`); and the
        confidence sequence of its lead over each other variant lies above 0. A sequence that is not
        exact has no end until the tails of the values have been seen
-       (`streams.stats.sequential.tails`).
+       (`streams.stats.sequential.tails`). With the alternative `better` the control is no winner.
     4. `conclude_no_difference`: every variant has the units that a winner needs, and all those
        sequences lie within `negligible_difference` of the leader's mean.
        Or, with a plan, no variant would be declared any more with a probability above `FUTILITY` if
@@ -78,7 +80,7 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
             return (
                 _alarm(primary, evidence)
                 or _lack_of_data(config, evidence)
-                or _comparison(config, evidence)
+                or _comparison(experiment.definition, evidence)
             )
         case _:
             assert_never(experiment.status)
@@ -127,10 +129,14 @@ def _lack_of_data(config: ExperimentConfig, evidence: Evidence) -> Verdict | Non
     return None
 
 
-def _comparison(config: ExperimentConfig, evidence: Evidence) -> Verdict:
+def _comparison(definition: ExperimentDefinition, evidence: Evidence) -> Verdict:
     """Return the action that follows from the lead of the leader."""
+    config = definition.config
     is_likely = evidence.probability_best >= threshold_of(config)
-    if is_likely and all(each.is_proven for each in evidence.comparisons):
+    may_win = config.alternative is not Alternative.BETTER or (
+        evidence.leader != definition.control_index
+    )
+    if may_win and is_likely and all(each.is_proven for each in evidence.comparisons):
         return Verdict(evidence.leader, RecommendedAction.CONCLUDE_WINNER, ReasonCode.WINNER)
     if all(
         each.lower is not None
@@ -149,6 +155,8 @@ def _comparison(config: ExperimentConfig, evidence: Evidence) -> Verdict:
         and outlook.conditional_power <= FUTILITY
     ):
         return Verdict(None, RecommendedAction.CONCLUDE_NO_DIFFERENCE, ReasonCode.FUTILE)
+    if not may_win:
+        return _continue(ReasonCode.CONTROL_LEADS)
     return _continue(ReasonCode.LEAD_UNCERTAIN if is_likely else ReasonCode.PROBABILITY_BEST)
 
 

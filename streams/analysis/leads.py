@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.primary_readings import pairwise_errors, primary_readings
 from streams.experiments.config import ExperimentConfig
+from streams.stats.alternative import Alternative
 from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction
-from streams.stats.sequential.comparison import Intervals, intervals_and_p_values, pairwise_error
+from streams.stats.sequential.comparison import Intervals, both_sides
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +25,7 @@ class Leads:
         leader: The leader.
         others: The other variants; the arrays are in their order.
         intervals: Ends of the confidence sequences of the leads.
-        p_values: Always-valid p-values of "the leader is as the other".
+        p_values: Always-valid p-values of "the leader is as the other", or of "it is not better".
         errors: Errors that they are held against.
         tails_seen: Whether a lower end exists.
         variance: Information so far (`Contrast.variance`).
@@ -45,7 +46,8 @@ class PrimaryComparisons:
 
     Attributes:
         sequence: Ends of the confidence sequences of "variant - control", of all but the control.
-        p_values: P-values of "as the control", of the same variants; not yet corrected.
+        p_values: P-values of "as the control", or of "not better than the control" if that is the
+            alternative, of the same variants; not yet corrected.
         leads: Comparisons of the leader.
     """
 
@@ -72,25 +74,31 @@ def compare_primary(
         control: The control.
         others: All other variants than the control.
     """
-    count, alpha = len(others), 1.0 - config.significance_threshold
+    count, alternative = len(others), config.alternative
     behind = [index for index in range(count + 1) if index != leader]
-    of_leads = pairwise_errors(alpha, behind, leader, control)
-    errors = np.concatenate([np.full(count, pairwise_error(alpha, count + 1)), of_leads])
+    errors = np.concatenate(
+        [
+            pairwise_errors(config, others, control, control),
+            pairwise_errors(config, behind, leader, control),
+        ]
+    )
     ends = [leader] * count, behind
     if direction is Direction.DECREASE:
         ends = ends[1], ends[0]
     # All at once: of a few numbers each operation costs the same.
     compared = contrasts.contrast([*others, *ends[0]], [*[control] * count, *ends[1]])
-    found, p_values = intervals_and_p_values(compared, errors, primary_readings(config))
+    found = both_sides(compared, alternative.of_one_side(errors), primary_readings(config))
+    ahead = found.below if direction is Direction.DECREASE else found.above
+    is_two_sided = alternative is Alternative.TWO_SIDED
     return PrimaryComparisons(
-        Intervals(found.lower[:count], found.upper[:count]),
-        p_values[:count],
+        Intervals(found.intervals.lower[:count], found.intervals.upper[:count]),
+        (found.two_sided if is_two_sided else ahead)[:count],
         Leads(
             leader,
             tuple(behind),
-            Intervals(found.lower[count:], found.upper[count:]),
-            p_values[count:],
-            of_leads,
+            Intervals(found.intervals.lower[count:], found.intervals.upper[count:]),
+            (found.two_sided if is_two_sided else found.above)[count:],
+            errors[count:],
             compared.has_lower[count:],
             compared.variance[count:],
         ),

@@ -21,10 +21,10 @@ from streams.analysis.primary_readings import (
     planned_share,
 )
 from streams.experiments.statistics import Outlook
+from streams.stats.alternative import Alternative
 from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction
 from streams.stats.sequential.centres import RANGE_EVENTS
-from streams.stats.sequential.comparison import pairwise_error
 from streams.stats.sequential.confidence_sequences import (
     PLANNED_EVENTS,
     PLANNED_UNITS,
@@ -50,7 +50,8 @@ def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
     trial, config = inputs.trial, inputs.config
     contrast = _oriented(primary, trial.others, [trial.control] * len(trial.others))
     mean = abs(primary.samples[trial.control].mean)
-    error = pairwise_error(1.0 - config.significance_threshold, len(primary.samples)) / 2.0
+    of_control = pairwise_errors(config, trial.others, trial.control, trial.control)
+    error = float(config.alternative.of_one_side(of_control).max())
     found, plan = planned_share(config), config.plan
     if found is None or plan is None or information_in_use(config) is None:
         beyond = special.ndtri(DETECTABLE_POWER) * contrast.standard_error
@@ -104,16 +105,21 @@ def _conditional_power(
     pairs = list(permutations(range(count), 2))
     first, second = ([pair[place] for pair in pairs] for place in (0, 1))
     compared = _oriented(primary, first, second)
-    alpha, control = 1.0 - inputs.config.significance_threshold, inputs.trial.control
+    config, control = inputs.config, inputs.trial.control
     errors = np.concatenate(
         [
-            pairwise_errors(alpha, [each for each in range(count) if each != index], index, control)
+            pairwise_errors(
+                config, [each for each in range(count) if each != index], index, control
+            )
             for index in range(count)
         ]
     )
-    found = planned.conditional_power(compared, share * errors / 2.0, drift)
-    of_each: FloatArray = found.reshape(count, count - 1)
-    return float(of_each.min(axis=1).max())
+    of_one_side = config.alternative.of_one_side(errors)
+    found = planned.conditional_power(compared, share * of_one_side, drift)
+    of_each: FloatArray = found.reshape(count, count - 1).min(axis=1)
+    if config.alternative is Alternative.BETTER:
+        of_each = np.delete(of_each, control)
+    return float(of_each.max())
 
 
 def _oriented(primary: MetricAnalysis, better: Sequence[int], worse: Sequence[int]) -> Contrast:

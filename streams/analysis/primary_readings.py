@@ -75,19 +75,26 @@ def planned_share(config: ExperimentConfig) -> tuple[PlannedInformation, float] 
     return None
 
 
-def pairwise_errors(alpha: float, variants: Sequence[int], leader: int, control: int) -> FloatArray:
-    """Return the two-sided error of the leader against each of the other variants.
+def pairwise_errors(
+    config: ExperimentConfig, variants: Sequence[int], leader: int, control: int
+) -> FloatArray:
+    """Return the error of the leader against each of the other variants, as it is published.
 
     Args:
-        alpha: Probability of ever declaring a wrong winner.
+        config: Configuration of the experiment; its alternative says of which sides the error is.
         variants: The others.
         leader: The leader.
         control: The control.
     """
-    n_arms = len(variants) + 1
+    n_arms, alpha = len(variants) + 1, 1.0 - config.significance_threshold
     return np.array(
         [
-            pairwise_error(alpha, n_arms, with_control=control in (leader, index))
+            pairwise_error(
+                alpha,
+                n_arms,
+                with_control=control in (leader, index),
+                alternative=config.alternative,
+            )
             for index in variants
         ]
     )

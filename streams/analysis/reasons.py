@@ -228,6 +228,9 @@ _SENTENCES: Mapping[ReasonCode, Callable[[_Facts], str]] = {
         f"{facts.evidence.probability_best:.1%}; a winner needs {threshold_of(facts.config):.1%}."
     ),
     ReasonCode.LEAD_UNCERTAIN: _uncertain,
+    ReasonCode.CONTROL_LEADS: lambda facts: (
+        f"{facts.control}, the control, leads; only a variant that is better than it can win."
+    ),
     ReasonCode.ARCHIVED_UNSTARTED: lambda _: (
         "The experiment was archived without having been started."
     ),

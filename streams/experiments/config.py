@@ -31,6 +31,7 @@ from streams.model.validation import InputModel, parse, problem
 from streams.policies.base import BetaPolicy, Policy
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.registry import POLICIES
+from streams.stats.alternative import Alternative
 from streams.stats.kinds import MetricKind
 from streams.tallies.cohorts import MAX_CONVERSION_WINDOWS, MIN_CONVERSION_WINDOW_S
 from streams.tallies.plan import MAX_DECLARED
@@ -140,6 +141,9 @@ class ExperimentConfig(InputModel):
         traffic_allocation: Share of the units that take part, in [0, 1].
         min_sample_size: Units every variant must have before a winner may be named.
         significance_threshold: Confidence a winner must have, in [0.5, 1).
+        alternative: Whether the control may win, too (`two_sided`), or only a variant that is
+            better than it (`better`), which then has all of the error. Fixed when the experiment is
+            created.
         auto_promote_winner: Promote a certain winner automatically unless there is an obstacle;
             see `streams.analysis.promotion`. The floor is higher then
             (`DECIDING_SHARE`).
@@ -200,6 +204,7 @@ class ExperimentConfig(InputModel):
     traffic_allocation: Share = 1.0
     min_sample_size: SampleSize = 100
     significance_threshold: Threshold = 0.95
+    alternative: Annotated[Alternative, Field(strict=False)] = Alternative.TWO_SIDED
     auto_promote_winner: bool = False
     max_expected_loss: RelativeLoss = DEFAULT_MAX_EXPECTED_LOSS
     min_duration: Duration = None

@@ -71,6 +71,8 @@ class ReasonCode(StrEnum):
     """P(best) of the leader is below the threshold."""
     LEAD_UNCERTAIN = "LEAD_UNCERTAIN"
     """The confidence sequence of the lead does not exclude 0."""
+    CONTROL_LEADS = "CONTROL_LEADS"
+    """The control leads, and is no winner: only a better variant is tested for."""
     ARCHIVED_UNSTARTED = "ARCHIVED_UNSTARTED"
     CONCLUDED = "CONCLUDED"
     """Concluded with a winner, which is no longer assigned."""
@@ -261,9 +263,9 @@ class Comparison(Published):
         lower, upper: Ends of the confidence sequence of the lead, in units of the metric: how much
             better the leader's mean is, in the direction of the metric. None without an end.
         p_value: Always-valid p-value of "there is no difference", in [0, 1], of the boundary that
-            the ends are of.
-        error: Two-sided error of the ends, in (0, 1). The lead is proven when `p_value` is at most
-            this and `lower` not below 0.
+            the ends are of; with the alternative `better`, of "the leader is not better".
+        error: Two-sided error of the ends, in (0, 1); with the alternative `better`, of each end.
+            The lead is proven when `p_value` is at most this and `lower` not below 0.
         tails_seen: Whether values of both are known well enough for a lower end; always where the
             sequence is exact.
     """

@@ -59,6 +59,9 @@ class ExperimentUpdate(InputModel):
             if isinstance(data, Mapping) and name in data:
                 message = "the units of an experiment are fixed when it is created"
                 raise problem(f"{name.upper()}_FIXED", message, name)
+        if isinstance(data, Mapping) and "alternative" in data:
+            message = "what is tested for is decided before the first unit comes"
+            raise problem("ALTERNATIVE_FIXED", message, "alternative")
         if isinstance(data, Mapping) and "plan" in data:
             message = "a plan is one because it was made before the first unit came"
             raise problem("PLAN_FIXED", message, "plan")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streams.model.errors import InvalidParameterError
+from streams.stats.alternative import Alternative
 from streams.stats.arrays import FloatArray
 from streams.stats.sequential.beside_bets import BetLine
 from streams.stats.sequential.betting import PLANNED_WEIGHT, ConversionBets, PlannedRates
@@ -129,7 +130,7 @@ def intervals(
     Raises:
         InvalidParameterError: an argument is outside its domain.
     """
-    return intervals_and_p_values(compared, alpha, readings)[0]
+    return both_sides(compared, _one_side(compared, alpha), readings).intervals
 
 
 def p_values(
@@ -149,34 +150,50 @@ def p_values(
         InvalidParameterError: an argument is outside its domain.
     """
     if len(readings) > 1:
-        return intervals_and_p_values(compared, alpha, readings)[1]
+        return both_sides(compared, _one_side(compared, alpha), readings).two_sided
     sides, error = _sides(compared, _one_side(compared, alpha))
     found = np.stack([lead_p_values(each, error, readings) for each in sides])
     one_sided: FloatArray = found.reshape(2, *compared.total.shape).min(axis=0)
     return np.minimum(2.0 * one_sided, 1.0)
 
 
-def intervals_and_p_values(
-    compared: Contrast, alpha: float | FloatArray, readings: Readings = UNPLANNED
-) -> tuple[Intervals, FloatArray]:
-    """Return `intervals` and `p_values`, which have much in common, at once.
+@dataclass(frozen=True, slots=True, eq=False)
+class BothSides:
+    """Intervals and always-valid p-values, which have much in common.
+
+    Attributes:
+        intervals: Ends, each of which has the error.
+        above: P-values of "mean a is not above mean b".
+        below: P-values of "mean a is not below mean b".
+    """
+
+    intervals: Intervals
+    above: FloatArray
+    below: FloatArray
+
+    @property
+    def two_sided(self) -> FloatArray:
+        """P-values of "there is no difference"."""
+        return np.minimum(2.0 * np.minimum(self.above, self.below), 1.0)
+
+
+def both_sides(compared: Contrast, error: FloatArray, readings: Readings) -> BothSides:
+    """Return ends and p-values of either side.
 
     Args:
         compared: The contrasts.
-        alpha: Two-sided error.
+        error: Error of one side, in (0, 1); of their shape.
         readings: How the comparison is read.
-
-    Raises:
-        InvalidParameterError: an argument is outside its domain.
     """
-    ends, found = _both_sides(compared, _one_side(compared, alpha), readings)
+    ends, found = _read(compared, error, readings)
     all_ends, all_found = np.maximum.reduce(ends), np.minimum.reduce(found)
     agree = all_ends[0] <= -all_ends[1]
     # Where they have no point in common one of them has failed; the wider claim is left.
     lower, upper = np.where(agree, all_ends, ends[0])
-    p = 2.0 * np.where(agree, all_found, found[0]).min(axis=0)
+    above, below = np.minimum(np.where(agree, all_found, found[0]), 1.0)
     # A sequence alone that rules out every value has failed, too; its ends are ordered.
-    return Intervals(np.minimum(lower, -upper), np.maximum(lower, -upper)), np.minimum(p, 1.0)
+    ordered = Intervals(np.minimum(lower, -upper), np.maximum(lower, -upper))
+    return BothSides(ordered, above, below)
 
 
 def lower_ends(compared: Contrast, error: FloatArray, readings: Readings) -> FloatArray:
@@ -204,8 +221,14 @@ def lead_p_values(compared: Contrast, error: FloatArray, readings: Readings) -> 
     return np.where(compared.has_lower, np.minimum(np.minimum.reduce(found), 1.0), 1.0)
 
 
-def pairwise_error(alpha: float, n_arms: int, *, with_control: bool = True) -> float:
-    """Return the two-sided error of each interval, so that a wrong winner has the error `alpha`.
+def pairwise_error(
+    alpha: float,
+    n_arms: int,
+    *,
+    with_control: bool = True,
+    alternative: Alternative = Alternative.TWO_SIDED,
+) -> float:
+    """Return the error of each interval, so that a wrong winner has the error `alpha`.
 
     A variant is named when its intervals against all others lie above 0. Take any best variant b,
     the control if it is one of them. A wrong variant is named only if its interval against b fails
@@ -219,10 +242,16 @@ def pairwise_error(alpha: float, n_arms: int, *, with_control: bool = True) -> f
     the others may have alpha (2 K - 3) / (2 (K - 1)^2): more than the control's have. So a winner's
     p-value against the control is below alpha also when it is corrected for all K - 1 of them.
 
+    If the control is never named, a wrong winner is one of K - 1 failures at most in either case:
+    K - 1 variants against the control or, against another b, K - 2 and b itself. So each side may
+    have alpha / (K - 1), and there are no other sides.
+
     Args:
         alpha: Probability of ever naming a wrong winner, in (0, 1).
         n_arms: Number of variants, K >= 2.
         with_control: Whether the comparison is one with the control.
+        alternative: Whether the control may be named (`TWO_SIDED`: the error is that of both sides)
+            or not (`BETTER`: of each side).
 
     Raises:
         InvalidParameterError: `alpha` is outside (0, 1), or there are fewer than two variants.
@@ -238,12 +267,12 @@ def pairwise_error(alpha: float, n_arms: int, *, with_control: bool = True) -> f
     if n_arms < 2:  # noqa: PLR2004  # it takes two to compare
         raise InvalidParameterError("n_arms", n_arms, ">= 2")
     comparisons = n_arms - 1
-    if with_control:
+    if with_control or alternative is Alternative.BETTER:
         return alpha / comparisons
     return alpha * (2.0 * comparisons - 1.0) / comparisons**2
 
 
-def _both_sides(
+def _read(
     compared: Contrast, error: FloatArray, readings: Readings
 ) -> tuple[FloatArray, FloatArray]:
     """Return lower ends and one-sided p-values by reading and side; shape (n_readings, 2, ...)."""

@@ -455,3 +455,58 @@ def test_clear_winner_is_found_early_though_the_loser_is_starved():
     named = [watched_winner((0.2, 0.5), 4_000, 8, seed) for seed in range(5)]
 
     assert named == [1] * 5
+
+
+BETTER = {"alternative": "better"}
+
+
+def p_against_control(found):
+    """P-value of the second variant."""
+    return found.variants[1].metrics["click"].against_control.p_value
+
+
+def test_of_one_side_a_lead_needs_less_evidence():
+    """5,000 of each, 500 against 600: p is between 0.05 and 0.1, as both sides are asked."""
+    both, one = (
+        snapshot_of(experiment(**each), (5_000, 500), (5_000, 600)) for each in ({}, BETTER)
+    )
+
+    assert (both.winner, one.winner) == (None, 1)
+    (of_both,), (of_one,) = both.evidence.comparisons, one.evidence.comparisons
+    assert (of_both.error, of_one.error) == pytest.approx((0.05, 0.05))
+    assert 0.05 < of_both.p_value < 0.1
+    assert of_one.p_value == pytest.approx(of_both.p_value / 2.0, rel=0.1)
+    assert of_both.lower < 0.0 < of_one.lower
+    assert p_against_control(one) == pytest.approx(of_one.p_value)
+
+
+def test_of_one_side_the_control_is_no_winner():
+    both, one = (
+        snapshot_of(experiment(**each), (5_000, 800), (5_000, 500)) for each in ({}, BETTER)
+    )
+
+    assert both.winner == 0
+    assert (one.winner, one.recommended_action) == (None, RecommendedAction.CONTINUE)
+    assert one.reason_code is ReasonCode.CONTROL_LEADS
+    assert "A, the control, leads" in reason(one)
+    assert p_against_control(one) == 1.0
+
+
+def test_of_one_side_less_is_better_where_it_should_fall():
+    metrics = {"click": {"direction": "decrease"}}
+    one = snapshot_of(experiment(metrics=metrics, **BETTER), (5_000, 800), (5_000, 500))
+    none = snapshot_of(experiment(metrics=metrics, **BETTER), (5_000, 500), (5_000, 800))
+
+    assert one.winner == 1
+    assert p_against_control(one) < 1e-6
+    assert none.reason_code is ReasonCode.CONTROL_LEADS
+    assert p_against_control(none) == 1.0
+
+
+def test_of_one_side_a_plan_is_given_up_when_no_variant_but_the_control_can_win():
+    plan = {"baseline": 0.1, "lift": 0.1, "units": 5_000}
+    pairs = (5_000, 700), (5_000, 500)
+    both, one = (snapshot_of(experiment(plan=plan, **each), *pairs) for each in ({}, BETTER))
+
+    assert both.winner == 0
+    assert (one.winner, one.reason_code) == (None, ReasonCode.FUTILE)

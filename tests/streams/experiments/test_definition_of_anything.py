@@ -38,6 +38,7 @@ PLAIN: dict[str, Any] = {
         "trafficAllocation": 0.5,
         "minSampleSize": 100,
         "significanceThreshold": 0.9,
+        "alternative": "better",
         "autoPromoteWinner": True,
         "maxExpectedLoss": 0.1,
         "minDuration": 60,

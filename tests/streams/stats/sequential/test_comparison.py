@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.model.errors import InvalidParameterError
+from streams.stats.alternative import Alternative
 from streams.stats.sequential.comparison import (
     NARROWEST,
     PLANNED_SHARE,
     UNPLANNED,
     Shared,
+    both_sides,
     intervals,
     p_values,
     pairwise_error,
@@ -228,3 +230,28 @@ def test_wrong_winners_have_the_error_of_the_experiment(n_arms):
 def test_error_of_a_pair_needs_a_pair(alpha, n_arms):
     with pytest.raises(InvalidParameterError):
         pairwise_error(alpha, n_arms)
+
+
+@pytest.mark.parametrize("n_arms", [2, 3, 10])
+def test_wrong_winners_have_the_error_of_the_experiment_where_the_control_cannot_win(n_arms):
+    side = Alternative.BETTER
+    of_control, of_others = (
+        side.of_one_side(pairwise_error(0.05, n_arms, with_control=each, alternative=side))
+        for each in (True, False)
+    )
+
+    # The control is best: one failure of K - 1. Another is: K - 2 of others, and its own.
+    assert (n_arms - 1) * of_control <= 0.05 * (1.0 + 1e-12)
+    assert (n_arms - 2) * of_others + of_others <= 0.05 * (1.0 + 1e-12)
+
+
+def test_sides_are_those_of_the_reversed_contrasts():
+    compared = binary(130, 100, units=1_000)
+    error = np.full(1, 0.05)
+    here = both_sides(compared, error, UNPLANNED)
+    there = both_sides(compared.reversed(), error, UNPLANNED)
+
+    assert here.intervals.lower == pytest.approx(-there.intervals.upper)
+    assert here.above == pytest.approx(there.below)
+    assert here.above[0] < 1.0 == here.below[0]
+    assert here.two_sided == pytest.approx(2.0 * here.above)
