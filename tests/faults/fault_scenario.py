@@ -50,6 +50,9 @@ LEFT = {0, 70, -signal.SIGTERM}
 DAY_MS = 86_400_000
 NOISE_BYTES = 900_000  # below what a producer takes by default
 METRICS = ("click", "revenue")
+REASONS = ("bot", "ivt")
+VOIDED_FIRST = 0.3  # share of the voided units that are before they are observed
+VOIDED_EVERY = 4  # so many users of the API, one is voided
 
 
 class FaultScenario:
@@ -168,11 +171,16 @@ class FaultScenario:
             for partition in range(PARTITIONS):
                 receipts = ledger.assign(experiment, partition)
                 self._receipts += receipts[:2]
+                voided = draws.choice(receipts[2:])
+                if draws.random() < VOIDED_FIRST:
+                    self._sent.append(ledger.void(voided, draws.choice(REASONS)))
                 for receipt in receipts[:: draws.randint(3, 9)]:
                     value = draws.choice((MICRO, -3 * MICRO, 49_990_000))
                     metric = draws.choice(METRICS)
                     sent = ledger.observe(receipt, metric=metric, value=value)
                     self._sent.append(sent)
+                self._sent.append(ledger.observe(voided, value=draws.choice((MICRO, 7))))
+                self._sent.append(ledger.void(voided, draws.choice(REASONS)))
 
     async def _kill_worker(self) -> None:
         self._worker().kill()
@@ -263,10 +271,12 @@ class FaultScenario:
             }
             await self._answered("/observations", [observation])
             opened = self._ledger.opened(assigned["id"])
-            place = opened.experiment, opened.variant
-            self._ledger.assignments[place] += 1
-            self._ledger.observations[*place, "click"] += 1
-            self._ledger.totals[*place, "click"] += MICRO
+            self._ledger.assignments[opened.experiment, opened.variant] += 1
+            self._ledger.count(assigned["id"], "click", MICRO)
+            if not self._users % VOIDED_EVERY:
+                void = {"assignmentId": assigned["id"], "reason": "ivt"}
+                await self._answered("/assignments/void", [void])
+                self._ledger.count_void(assigned["id"], "ivt")
 
     async def _answered(self, path: str, body: object) -> Any:
         """Send a request until it is answered with success: repetition is harmless."""

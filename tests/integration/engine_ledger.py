@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +30,7 @@ from streams.model.events import (
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
+from streams.model.voids import void_metric
 from streams.projection.keys import Keys
 from streams.settings import Settings, variables
 from streams.wire.batch_tags import sealer
@@ -122,6 +123,7 @@ class Ledger:
         assignments: Units by (experiment, variant).
         observations: Observations by (experiment, variant, metric).
         totals: Their sums, in micro-units.
+        voids: Units that were voided, by (experiment, reason).
         batches: Every batch of impressions sent, to be sent again.
         letters: Code of every dead letter there must be, by (topic, partition, offset).
     """
@@ -144,6 +146,11 @@ class Ledger:
         self.letters: dict[tuple[str, int, int], str] = {}
         self.observations: Counter[tuple[int, int, str]] = Counter()
         self.totals: Counter[tuple[int, int, str]] = Counter()
+        self.voids: Counter[tuple[int, str]] = Counter()
+        self._observed: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+        self._voided: dict[str, str] = {}
+        # What may have been counted before its unit was voided.
+        self._taken_out: Counter[tuple[int, int, str, str]] = Counter()
 
     def command(
         self,
@@ -246,10 +253,44 @@ class Ledger:
         sent = Sent("observations", encode_observation(observation), receipt)
         for _ in range(times):
             self.send(sent)
-        opened = self.opened(receipt)
-        self.observations[opened.experiment, opened.variant, metric] += 1
-        self.totals[opened.experiment, opened.variant, metric] += value
+        self.count(receipt, metric, value)
         return sent
+
+    def count(self, receipt: str, metric: str, value: int, sign: int = 1) -> None:
+        """Note an observation that was sent, unless its unit was voided."""
+        opened = self.opened(receipt)
+        place = opened.experiment, opened.variant
+        if receipt in self._voided and sign > 0:
+            return
+        self.observations[*place, metric] += sign
+        self.totals[*place, metric] += sign * value
+        if sign > 0:
+            self._observed[receipt].append((metric, value))
+        else:
+            self._taken_out[*place, "observations", metric] += 1
+
+    def void(self, receipt: str, reason: str) -> Sent:
+        """Send a void, and return it; it counts once, and the unit and its values do not."""
+        sent = Sent(
+            "observations",
+            encode_observation(Observation(receipt, void_metric(reason), MICRO)),
+            receipt,
+        )
+        self.send(sent)
+        self.count_void(receipt, reason)
+        return sent
+
+    def count_void(self, receipt: str, reason: str) -> None:
+        """Note a void that was sent."""
+        if receipt in self._voided:
+            return
+        opened = self.opened(receipt)
+        for metric, value in self._observed.pop(receipt, ()):
+            self.count(receipt, metric, value, -1)
+        self._voided[receipt] = reason
+        self.voids[opened.experiment, reason] += 1
+        self.assignments[opened.experiment, opened.variant] -= 1
+        self._taken_out[opened.experiment, opened.variant, "assignments", ""] += 1
 
     def send(self, record: Sent) -> None:
         """Send a record, for the first time or again."""
@@ -299,13 +340,20 @@ class Ledger:
             for (of, variant, metric), number in numbers.items():
                 if of == experiment:
                     sent[variant, what, metric] = number
-        # Totals of values below zero may be larger on the way.
+        # Totals of values below zero may be larger on the way; so may all that is voided.
+        most = sent.copy()
+        for (of, variant, what, metric), number in self._taken_out.items():
+            if of == experiment:
+                most[(variant, what, metric) if metric else (variant, what)] += number
         over = {
             place: number
             for place, number in counted.items()
-            if place[1] != "total" and number > sent[place]
+            if place[1] != "total" and number > most[place]
         }
         assert not over, f"counted {over} of {sent}"
+        voids = {reason: number for (of, reason), number in self.voids.items() if of == experiment}
+        if {each.reason: each.units for each in snapshot.voided} != voids:
+            return False
         return counted == sent  # to a Counter what is missing is 0
 
     @contextmanager
