@@ -32,6 +32,7 @@ from api.http.models.requests import AssignmentContext
 from api.http.routing import RoutingTable
 from api.monitoring.counters import RequestCounters
 from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
+from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.services.assign import AssignmentService, _Randomness
 from api.services.logged_context import logged_context
 from api.snapshots.running import RunningExperiment
@@ -44,6 +45,7 @@ from streams.model.receipts import Keyring, Receipt
 from streams.model.validation import parse
 from streams.model.vectors import MAX_DIMENSION
 from streams.policies.bucketing import draws
+from streams.projection.receipts import Standing
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch
@@ -59,6 +61,7 @@ BODY = orjson.dumps(
         "features": {"age": 35, "previousPurchases": 5},
     }
 )
+BODY_WITH_SET = orjson.dumps({**orjson.loads(BODY), "eligible": ["A", "B"]})
 KEYRING = Keyring({1: bytes(32)})
 ROUNDS = 7
 RUNS = 4_000
@@ -138,20 +141,27 @@ ADMISSION = {
 def admission_costs(batch: int, rounds: int = 5) -> dict[str, str]:
     """Return microseconds of requests to an experiment with and without admission, and the ratio.
 
-    Both are measured in turn, so that a machine that gets slower does so for both.
+    Likewise of an adaptive one, whose first receipts are at hand, with admission and a set of
+    eligible variants. Both are measured in turn, so that a machine that gets slower does so for
+    both.
     """
-    fixed = {"type": "bayesian_ab"}
-    plain = [RunningExperiment(snapshot(1, "user", **fixed))]
-    gated = [RunningExperiment(snapshot(1, "user", **fixed, **ADMISSION))]
-    pairs = [(together(batch, plain), together(batch, gated)) for _ in range(rounds)]
-    ratios = sorted(with_us / without_us for without_us, with_us in pairs)
-    return {
-        "run together, fixed weights": f"{min(pair[0] for pair in pairs):6.2f}",
-        "the same with admission": f"{min(pair[1] for pair in pairs):6.2f}",
-        "ratio (median; lowest, highest)": (
-            f"{ratios[rounds // 2]:.2f} ({ratios[0]:.2f}; {ratios[-1]:.2f})"
-        ),
-    }
+    found: dict[str, str] = {}
+    for name, policy, body, added in (
+        ("fixed weights", "bayesian_ab", BODY, "admission"),
+        ("moving weights", "thompson_sampling", BODY_WITH_SET, "admission and eligible set"),
+    ):
+        plain = [RunningExperiment(snapshot(1, "user", type=policy))]
+        gated = [RunningExperiment(snapshot(1, "user", type=policy, **ADMISSION))]
+        pairs = [(together(batch, plain), together(batch, gated, body)) for _ in range(rounds)]
+        ratios = sorted(with_us / without_us for without_us, with_us in pairs)
+        found |= {
+            f"run together, {name}": f"{min(pair[0] for pair in pairs):6.2f}",
+            f"the same with {added}": f"{min(pair[1] for pair in pairs):6.2f}",
+            f"ratio, {name} (median; lowest, highest)": (
+                f"{ratios[rounds // 2]:.2f} ({ratios[0]:.2f}; {ratios[-1]:.2f})"
+            ),
+        }
+    return found
 
 
 def contextual_steps() -> dict[str, float]:
@@ -188,13 +198,15 @@ def contextual_steps() -> dict[str, float]:
     }
 
 
-def together(batch: int, running: list[RunningExperiment]) -> float:
+def together(batch: int, running: list[RunningExperiment], body: bytes = BODY) -> float:
     """Return microseconds for each request through the ASGI application, into a spool."""
     with tempfile.TemporaryDirectory() as directory, Spool(Path(directory), "x", 2**34) as spool:
-        return uvloop.run(_together(spool, batch, running))
+        return uvloop.run(_together(spool, batch, running, body))
 
 
-async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) -> float:
+async def _together(
+    spool: Spool, batch: int, running: list[RunningExperiment], body: bytes
+) -> float:
     outbox = Outbox(
         spool,
         _Nobody(),
@@ -204,7 +216,7 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
         encode_observations=encode_observation_batch,
         seal=sealer(KEYRING),
     )
-    assignments = AssignmentService(_Some(running), KEYRING, outbox, _NoReceipts(), lambda: NOW_MS)  # type: ignore[arg-type]
+    assignments = AssignmentService(_Some(running), KEYRING, outbox, _NewUnits(), lambda: NOW_MS)  # type: ignore[arg-type]
     app = _app(assignments)
     scopes = itertools.cycle(
         {
@@ -217,7 +229,7 @@ async def _together(spool: Spool, batch: int, running: list[RunningExperiment]) 
     )
 
     async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": BODY, "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Mapping[str, Any]) -> None:
         if message.get("status", 200) != HTTPStatus.OK:
@@ -262,10 +274,19 @@ class _Some:
         return self._running[experiment_id]
 
 
-class _NoReceipts:
-    """A store that no request needs."""
+class _NewUnits:
+    """A store in which no unit has a receipt yet, and that answers at once."""
 
     aliased: frozenset[str] = frozenset()
+    chosen_from_sets: frozenset[str] = frozenset()
+    rebuilt: frozenset[str] = frozenset()
+
+    async def first(self, ask: ReceiptQuery, _: Callable[[], str | None]) -> FirstReceipt:
+        """Return the receipt that is offered."""
+        return FirstReceipt(ask.receipt, Standing.FIRST)
+
+    def note_set(self, _: str) -> None:
+        """Take note of nothing."""
 
 
 class _Nobody:

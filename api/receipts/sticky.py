@@ -87,6 +87,12 @@ class Store(Protocol):
     async def alias(self, experiment_ids: Iterable[str]) -> None:
         """Note that units of experiments have two ids."""
 
+    async def chosen_from_sets(self) -> frozenset[str]:
+        """Return the experiments in which variants were drawn from eligible sets."""
+
+    async def note_sets(self, experiment_ids: Iterable[str]) -> None:
+        """Note that variants of experiments were drawn from eligible sets."""
+
 
 _Outcome = Answer | Exception
 
@@ -102,6 +108,8 @@ class StickyReceipts:
     Attributes:
         unavailable: Assignments that were decided without what Redis holds.
         aliased: Experiments in which units have two ids: all their units must be asked for.
+        chosen_from_sets: Experiments in which variants were drawn from eligible sets: the receipts
+            of all their units are kept.
         rebuilt: Experiments whose receipts before the lowered share are kept.
     """
 
@@ -120,6 +128,7 @@ class StickyReceipts:
         """
         self.unavailable = 0
         self.aliased: set[str] = set()
+        self.chosen_from_sets: set[str] = set()
         self.rebuilt: frozenset[str] = frozenset()
         self._store = store
         self._memory = memory or ReceiptCache()
@@ -201,10 +210,21 @@ class StickyReceipts:
             # What fails is tried again, and each request says what it was decided without.
             with suppress(DependencyError, RedisError, OSError):
                 self.aliased |= await self._store.aliased()
+                await self._follow_sets()
                 self.rebuilt = await self._store.rebuilt()
                 if self._memory.has_unsaved:
                     await self._save()
             await asyncio.sleep(LOOK_S)
+
+    def note_set(self, experiment_id: str) -> None:
+        """Note that variants of an experiment are drawn from eligible sets; Redis hears it soon."""
+        self.chosen_from_sets.add(experiment_id)
+
+    async def _follow_sets(self) -> None:
+        known = await self._store.chosen_from_sets()
+        if self.chosen_from_sets - known:
+            await self._store.note_sets(self.chosen_from_sets - known)
+        self.chosen_from_sets |= known
 
     def _without_redis(self, ask: ReceiptQuery, standby: Callable[[], str | None]) -> FirstReceipt:
         """Return what a unit gets while Redis does not answer: the same each time."""

@@ -17,6 +17,8 @@ from api.snapshots.running import RunningExperiment
 from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
+from streams.experiments.eligible_variants import Eligible
+from streams.experiments.promotion_state import Phase
 from streams.model.errors import EngineError, InputError, ReceiptError
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.model.times import unit_hint
@@ -57,6 +59,10 @@ class ReceiptStore(Protocol):
         """Experiments in which units have two ids."""
 
     @property
+    def chosen_from_sets(self) -> Container[str]:
+        """Experiments in which variants were drawn from eligible sets."""
+
+    @property
     def rebuilt(self) -> Container[str]:
         """Experiments whose receipts before the lowered share are kept."""
 
@@ -65,6 +71,9 @@ class ReceiptStore(Protocol):
 
     async def replace(self, place: Place, before: str, receipt: str) -> str:
         """Keep another receipt instead of `before`, and return the one that is kept."""
+
+    def note_set(self, experiment_id: str) -> None:
+        """Note that variants of an experiment are drawn from eligible sets."""
 
 
 class AssignmentService:
@@ -98,9 +107,7 @@ class AssignmentService:
         """
         running = self._experiments.running(experiment_id)
         context = parse(AssignmentContext, body)
-        answer = self._decide(running, context)
-        if answer is None:
-            answer = await self._decide_remembered(running, context)
+        answer = await self._answer(running, context)
         await self._log.written()
         return answer
 
@@ -122,9 +129,11 @@ class AssignmentService:
                 "units",
             )
         # Concurrently, so that what must be asked of Redis is asked at once.
+        several = request.experiment_ids[1:]
+        asked_for = frozenset(request.experiment_ids if several else ())
         answers = await asyncio.gather(
             *(
-                self._answer_one(experiment_id, context, index)
+                self._answer_one(experiment_id, context, index, asked_for)
                 for index, context in enumerate(request.units)
                 for experiment_id in request.experiment_ids
             )
@@ -138,20 +147,45 @@ class AssignmentService:
         return b'{"assignments":[%b]}' % b",".join(rows)
 
     async def _answer_one(
-        self, experiment_id: str, context: AssignmentContext, index: int
+        self,
+        experiment_id: str,
+        context: AssignmentContext,
+        index: int,
+        asked_for: frozenset[str],
     ) -> bytes:
         try:
             running = self._experiments.running(experiment_id)
-            answer = self._decide(running, context)
-            if answer is None:
-                answer = await self._decide_remembered(running, context)
+            answer = await self._answer(running, context, asked_for)
         except EngineError as error:
             if isinstance(error, InputError):
                 error.path = f"units[{index}].{error.path}"
             return error_json(error)
         return answer
 
-    def _decide(self, running: RunningExperiment, context: AssignmentContext) -> bytes | None:
+    async def _answer(
+        self,
+        running: RunningExperiment,
+        context: AssignmentContext,
+        asked_for: frozenset[str] = frozenset(),
+    ) -> bytes:
+        """Return the answer of one experiment.
+
+        Args:
+            running: The experiment.
+            context: The request.
+            asked_for: Ids of all experiments that are asked for at once.
+        """
+        eligible = None
+        if context.eligible is not None:
+            eligible = running.assigner.variants.read(context.eligible, asked_for)
+        answer = self._decide(running, context, eligible)
+        if answer is None:
+            answer = await self._decide_remembered(running, context, eligible)
+        return answer
+
+    def _decide(
+        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
+    ) -> bytes | None:
         """Return the answer, or None if it depends on what the unit got before."""
         assigner = running.assigner
         is_repeatable = assigner.unit_kind is not _IMPRESSION
@@ -159,26 +193,34 @@ class AssignmentService:
         if is_repeatable:
             key = _unit_key(assigner.unit_kind, context)
             if assigner.ignores(key):
-                return self._outside(running, Reason.INVALID_UNIT)
+                return self._outside(running, eligible, Reason.INVALID_UNIT)
         if assigner.admission is not None:
             former = None
             if key is not None and context.fallback_unit_id is not None:
                 former = _fallback_key(assigner, key, context)
             excluded = assigner.admission.exclusion(key, former, context)
             if excluded is not None:
-                return self._outside(running, *excluded)
+                return self._outside(running, eligible, *excluded)
         if key is None:
-            assignment = self._choose(assigner, self._randomness.draw(), context)
+            key_or_draw: str | bytes = self._randomness.draw()
+        elif eligible is not None:
+            if assigner.phase is Phase.TRIAL:
+                self._sticky.note_set(running.id)
+            return None
+        elif (
+            assigner.is_remembered
+            or context.fallback_unit_id is not None
+            or running.id in self._sticky.aliased
+            or running.id in self._sticky.chosen_from_sets
+        ):
+            return None
         else:
-            if (
-                assigner.is_remembered
-                or context.fallback_unit_id is not None
-                or running.id in self._sticky.aliased
-            ):
-                return None
-            assignment = self._choose(assigner, key, context)
+            key_or_draw = key
+        assignment = self._choose(assigner, key_or_draw, context, eligible)
         if not assignment.enrolled:
-            return self._outside(running, Reason.NOT_ENROLLED)
+            return self._outside(running, eligible, Reason.NOT_ENROLLED)
+        if _is_uncounted(assigner, assignment, eligible):
+            return self._outside(running, None, Reason.REDRAWN, assignment.variant)
         logged = logged_context(context)
         receipt = receipt_of(running, assignment)
         self._add(receipt, logged, is_repeatable=is_repeatable)
@@ -187,33 +229,48 @@ class AssignmentService:
         return running.rendering.assigned(text, assignment.variant, receipt.propensity)
 
     def _outside(
-        self, running: RunningExperiment, reason: Reason, variant: int | None = None
+        self,
+        running: RunningExperiment,
+        eligible: Eligible | None,
+        reason: Reason,
+        variant: int | None = None,
     ) -> bytes:
-        """Return the answer to a request that does not take part; nothing of it is logged."""
+        """Return the answer to a request that does not take part; nothing of it is logged.
+
+        It is the control, or where that is not eligible the first variant that the request names.
+        What is forced is forced.
+        """
         self.answered[reason] += 1
+        if eligible is not None and reason is not Reason.FORCED:
+            variant = running.assigner.control if variant is None else variant
+            variant = variant if variant in eligible else eligible.first
         return running.rendering.outside(reason, variant)
 
     async def _decide_remembered(
-        self, running: RunningExperiment, context: AssignmentContext
+        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
     ) -> bytes:
         assigner = running.assigner
         logged = logged_context(context)
         key = _unit_key(assigner.unit_kind, context)
         fallback = _fallback_key(assigner, key, context)
         # Where neither id is known, the fallback decides: it is the one that was there before.
-        assignment = self._choose(assigner, fallback or key, context)
+        assignment = self._choose(assigner, fallback or key, context, eligible)
         may_be_in = not assignment.enrolled and assigner.may_be_in(fallback or key)
         # Until the log was read for it, a unit that may be in is: none may be lost.
         is_presumed = may_be_in and assigner.needs_log and running.id not in self._sticky.rebuilt
         if is_presumed:
-            assignment = self._choose(assigner, fallback or key, context, was_in=True)
+            assignment = self._choose(assigner, fallback or key, context, eligible, was_in=True)
         unit, other = assignment.unit, None
         if fallback is not None:
             unit, other = assigner.unit(key), unit
         elif not (assignment.enrolled or may_be_in or running.id in self._sticky.aliased):
-            return self._outside(running, Reason.NOT_ENROLLED)
+            return self._outside(running, eligible, Reason.NOT_ENROLLED)
+        if _is_uncounted(assigner, assignment, eligible):
+            return self._outside(running, None, Reason.REDRAWN, assignment.variant)
         receipt = receipt_of(running, assignment)
-        is_kept = assignment.enrolled and (assigner.is_remembered or other is not None)
+        # Among other variants the hash would give another receipt.
+        is_needed = assigner.is_remembered or running.id in self._sticky.chosen_from_sets
+        is_kept = assignment.enrolled and (is_needed or other is not None)
         text = self._keyring.sign(receipt) if is_kept else None
 
         def standby() -> str | None:
@@ -227,34 +284,62 @@ class AssignmentService:
             ReceiptQuery(place, text, other), standby
         )
         if first is None and not assignment.enrolled:
-            return self._outside(running, Reason.NOT_ENROLLED)
-        reason = _REASONS[standing]
-        if is_presumed and reason is Reason.ASSIGNED:
-            reason = Reason.STICKY_UNAVAILABLE
+            return self._outside(running, eligible, Reason.NOT_ENROLLED)
+        reason = _reason_of(standing, is_presumed=is_presumed)
         if first is None:  # only the hash decides
             first = self._keyring.sign(receipt)
         elif first != text:
             try:
                 receipt = self._keyring.verify(first)  # with the features it was decided by
             except ReceiptError:  # its key was taken out of the ring
-                renewed, reason = self._keyring.sign(receipt), Reason.ASSIGNED
-                first = await self._sticky.replace(place, first, renewed)
-                if first != renewed:  # another request of the unit was faster
-                    receipt = self._keyring.verify(first)
+                reason = Reason.ASSIGNED
+                first, receipt = await self._renewed(place, first, receipt)
         ids = (unit, other) if is_shared else (unit,)
         aliases = [each for each in ids if each is not None and each != receipt.unit]
         # Logged each time: the process that wrote the first may have died before it could.
         logged = logged_context(context, aliases) if aliases else logged
         self._add(receipt, logged, is_repeatable=True)
+        variant, propensity = receipt.variant - assigner.first_index, receipt.propensity
+        if not _is_eligible(variant, eligible):
+            reason = Reason.REDRAWN
+            variant, propensity = self._redraw(assigner, fallback or key, context, eligible)
         self.answered[reason] += 1
-        variant = receipt.variant - assigner.first_index
-        return running.rendering.otherwise(first, variant, reason, receipt.propensity)
+        return running.rendering.otherwise(first, variant, reason, propensity)
+
+    async def _renewed(self, place: Place, before: str, receipt: Receipt) -> tuple[str, Receipt]:
+        """Return what a unit has whose first receipt no key verifies: `receipt` unless it has one.
+
+        Args:
+            place: The unit.
+            before: Text of its first receipt.
+            receipt: What it gets instead.
+        """
+        text = self._keyring.sign(receipt)
+        kept = await self._sticky.replace(place, before, text)
+        # Another request of the unit may have been faster.
+        return kept, receipt if kept == text else self._keyring.verify(kept)
+
+    def _redraw(
+        self,
+        assigner: Assigner,
+        key: str,
+        context: AssignmentContext,
+        eligible: Eligible | None,
+    ) -> tuple[int, int]:
+        return assigner.redraw(
+            key,
+            None if eligible is None else eligible.bits,
+            features=context.features,
+            device=context.device,
+            location=context.location,
+        )
 
     def _choose(
         self,
         assigner: Assigner,
         key: str | bytes,
         context: AssignmentContext,
+        eligible: Eligible | None,
         *,
         was_in: bool = False,
     ) -> Assignment:
@@ -265,6 +350,7 @@ class AssignmentService:
             device=context.device,
             location=context.location,
             was_in=was_in,
+            eligible=None if eligible is None else eligible.bits,
         )
 
     def _time_of(self, assigner: Assigner, context: AssignmentContext) -> int:
@@ -349,6 +435,20 @@ def _fallback_key(assigner: Assigner, key: str, context: AssignmentContext) -> s
     if fallback is None or fallback == key or assigner.ignores(fallback):
         return None
     return fallback
+
+
+def _reason_of(standing: Standing, *, is_presumed: bool) -> Reason:
+    reason = _REASONS[standing]
+    return Reason.STICKY_UNAVAILABLE if is_presumed and reason is Reason.ASSIGNED else reason
+
+
+def _is_eligible(variant: int, eligible: Eligible | None) -> bool:
+    return eligible is None or variant in eligible
+
+
+def _is_uncounted(assigner: Assigner, assignment: Assignment, eligible: Eligible | None) -> bool:
+    """Return whether a unit that takes part cannot be counted (`Assigner.counts`)."""
+    return assignment.enrolled and eligible is not None and not assigner.counts(eligible.bits)
 
 
 def receipt_of(running: RunningExperiment, assignment: Assignment) -> Receipt:

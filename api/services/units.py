@@ -132,11 +132,13 @@ class UnitResolver:
             raise EventError("MISSING_UNIT", message, path)
         if assigner.ignores(unit_id):
             return None
-        if assigner.is_remembered or running.id in self._sticky.aliased:
+        has_sets = running.id in self._sticky.chosen_from_sets
+        if assigner.is_remembered or has_sets or running.id in self._sticky.aliased:
             found = await self._kept(Place(running.id, assigner.phase, assigner.unit(unit_id)))
             if found is not None:
                 return found
-            if assigner.is_remembered and not assigner.needs_log:
+            # The hash alone does not know among which variants a unit was drawn.
+            if has_sets or (assigner.is_remembered and not assigner.needs_log):
                 return None
         admission = assigner.admission
         if admission is not None:

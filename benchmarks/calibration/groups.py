@@ -11,6 +11,7 @@ from benchmarks.calibration.contextual import draws, floors, peers
 from benchmarks.calibration.costs import cost
 from benchmarks.calibration.covariates import covariates
 from benchmarks.calibration.delays import delays
+from benchmarks.calibration.eligible import eligible
 from benchmarks.calibration.errors import errors, peeking
 from benchmarks.calibration.futility import futility
 from benchmarks.calibration.late import late
@@ -52,6 +53,7 @@ GROUPS = (
     reports(),
     mismatch(),
     covariates(),
+    eligible(),
     off_policy(),
     cost(),
 )

@@ -74,7 +74,7 @@ def alarms(
             assigned = Assigned(weight, weight_squared, largest)
             result = sharper(
                 under_overlap_weights(overlap, overlap_squared),
-                under_moving_weights(assigned, counts.sum(axis=1)),
+                under_moving_weights(assigned, counts.sum(axis=1, keepdims=True)),
             )
         else:
             result = under_fixed_weights(counts, np.full(n_arms, 1.0 / n_arms))

@@ -18,7 +18,7 @@ from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
 from streams.policies.arms import arms_of
 from streams.policies.base import Arm, Policy
-from streams.policies.bucketing import choose_cumulative, cumulative
+from streams.policies.draw_tables import draw_table
 from streams.policies.epsilon_greedy import EpsilonGreedy
 from streams.policies.thompson_sampling import ThompsonSampling
 from streams.policies.top_two_thompson import TopTwoThompson
@@ -128,10 +128,10 @@ def regret_of_a_run(
     losses = []
     for checkpoint in checkpoints:
         while units < checkpoint:
-            sums = cumulative(allocate(policy, _arms(tallies, declared)))
+            table = draw_table(allocate(policy, _arms(tallies, declared)))
             size = min(batches.size(units), checkpoint - units)
             draws = generator.integers(1 << 64, size=size, dtype=np.uint64).tolist()
-            chosen = Counter(choose_cumulative(sums, draw) for draw in draws)
+            chosen = Counter(map(table.choose, draws))
             for variant, count in sorted(chosen.items()):
                 clicks = int(generator.binomial(count, instance.rates[variant]))
                 tallies[variant] += _tally(count, clicks)

@@ -30,6 +30,11 @@ def reported_samples(
     if not traffic.has_moved:
         return plain
     is_binary = family.kind is MetricKind.BINARY
+    if traffic.has_excluded and contrasts.weighting is Weighting.OVERLAP:
+        # The weights 1 / p of a variant are of the requests for which it was eligible.
+        return contrasts.comparisons().samples_by_pair(
+            plain, is_binary=is_binary, is_not_negative=family.is_not_negative
+        )
     if traffic.is_by_context or contrasts.weighting is Weighting.INVERSE:
         # Of a policy that looks at the request, overlap weights would compare other requests.
         return by_inverse().samples(plain, is_binary=is_binary)
@@ -59,7 +64,8 @@ def policy_samples(
         by_overlap: Returns its means under overlap weights.
         plain, family: As of `reported_samples`.
     """
-    if weighting is not Weighting.OVERLAP or traffic.is_by_context or not traffic.has_moved:
+    is_by_model = traffic.is_by_context and not traffic.has_excluded
+    if weighting is not Weighting.OVERLAP or is_by_model or not traffic.has_moved:
         return plain
     return by_overlap().samples_by_pair(
         plain,

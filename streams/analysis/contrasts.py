@@ -86,6 +86,7 @@ class Traffic:
             (n_variants, n_variants); zeros where that is not known.
         overlap_squared: Likewise of the squared weights.
         is_by_context: Whether the weights of a unit depend on its request.
+        excluded: Units that could not be assigned to each variant, as it was not eligible.
     """
 
     weighting: Weighting
@@ -97,10 +98,15 @@ class Traffic:
     overlap: FloatArray
     overlap_squared: FloatArray
     is_by_context: bool
+    excluded: FloatArray
 
     @classmethod
     def of(
-        cls, policy: Policy, shares: Sequence[float], variants: Sequence[VariantTally]
+        cls,
+        policy: Policy,
+        shares: Sequence[float],
+        variants: Sequence[VariantTally],
+        excluded: Sequence[int] = (),
     ) -> Traffic:
         """Return the split of the units.
 
@@ -108,6 +114,7 @@ class Traffic:
             policy: The policy that splits them.
             shares: Declared shares of the variants, which sum to 1.
             variants: Their tallies, in the order of the definition.
+            excluded: Units that each could not have; what is beyond the last entry is 0.
         """
         weights = np.full(len(variants), smallest_weight(policy, len(variants)))
         is_fixed = False
@@ -138,13 +145,23 @@ class Traffic:
             by_pair([each.overlap for each in variants], PROPENSITY_ONE),
             by_pair([each.overlap_squared for each in variants], PROPENSITY_ONE**2),
             isinstance(policy, ContextualPolicy),
+            np.array(
+                [max(n, 0) for n in (*excluded, *[0] * len(variants))[: len(variants)]], float
+            ),
         )
 
     @property
+    def has_excluded(self) -> bool:
+        """Whether some variants could not be shown to some units."""
+        return bool(self.excluded.any())
+
+    @property
     def has_moved(self) -> bool:
-        """Whether units of one variant have had different propensities."""
+        """Whether the units of the variants may be those of different requests."""
         if self.weighting is Weighting.PLAIN:
             return False
+        if self.has_excluded:
+            return True
         spread = self.units * self.weight_squared - self.weight * self.weight
         return bool((spread > _ROUNDING * self.weight * self.weight).any())
 
@@ -153,7 +170,7 @@ class Traffic:
         if self.weighting is Weighting.PLAIN:
             return under_fixed_weights(self.units, self.shares)
         assigned = Assigned(self.weight, self.weight_squared, self.largest)
-        found = under_moving_weights(assigned, self.units.sum())
+        found = under_moving_weights(assigned, np.maximum(self.units.sum() - self.excluded, 0.0))
         if self.weighting is Weighting.INVERSE:
             return found
         return sharper(under_overlap_weights(self.overlap, self.overlap_squared), found)
@@ -238,6 +255,14 @@ class MetricContrasts:
         return cls(traffic, weighting, bounds, replace(sums, units=counted), observations)
 
     @property
+    def is_comparable(self) -> bool:
+        """Whether units are compared of requests that could get either variant.
+
+        Where not all could be shown to all units, the sums by pair alone are over such requests.
+        """
+        return not (self.weighting is Weighting.INVERSE and self.traffic.has_excluded)
+
+    @property
     def is_bounded(self) -> bool:
         """Whether comparisons are exact, at every number of units."""
         return self.bounds is not None
@@ -254,6 +279,9 @@ class MetricContrasts:
         better = self._chosen(list(a), list(b), 1.0, least)
         worse = self._chosen(list(b), list(a), times, least)
         found = self._contrast(better, worse, a, b)
+        if not self.is_comparable:
+            never = np.zeros_like(found.has_lower)
+            found = replace(found, has_lower=never, has_upper=never)
         if self.is_bounded:
             return found
         # The clock of an asymptotic sequence is what has been observed, and not who was assigned:

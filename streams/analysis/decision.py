@@ -18,6 +18,7 @@ from streams.experiments.statistics import (
     RecommendedAction,
 )
 from streams.stats.alternative import Alternative
+from streams.stats.weighting import Weighting
 
 FUTILITY = 0.05
 """Conditional power at which the planned lift is given up. Whoever always follows that misses at
@@ -146,6 +147,8 @@ def _comparison(definition: ExperimentDefinition, evidence: Evidence) -> Verdict
         for each in evidence.comparisons
     ):
         return Verdict(None, RecommendedAction.CONCLUDE_NO_DIFFERENCE, ReasonCode.NO_DIFFERENCE)
+    if evidence.weighting is Weighting.INVERSE and any(evidence.excluded_units):
+        return _continue(ReasonCode.ELIGIBILITY_UNKNOWN)
     if not all(each.tails_seen for each in evidence.comparisons):
         return _continue(ReasonCode.TAILS_UNSEEN)
     outlook = evidence.outlook

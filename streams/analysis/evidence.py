@@ -40,7 +40,8 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     means = primary.posteriors.means
     loss = float(best.expected_loss[leader])
     error = 1.0 - config.significance_threshold
-    sample_ratio = _sample_ratio(inputs.trial.traffic)
+    traffic = inputs.trial.traffic
+    sample_ratio = _sample_ratio(traffic)
     harm, harm_since_conclusion = (
         find_harm(config, group, metrics, error, is_trial=group is inputs.trial)
         for group, metrics in (
@@ -82,6 +83,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
             late=inputs.tally.late,
         ),
         weighting=primary.contrasts.weighting,
+        excluded_units=tuple(map(round, traffic.excluded.tolist())),
     )
 
 

@@ -13,8 +13,12 @@ from streams.analysis.primary_periods import PrimaryPeriods
 from streams.analysis.quantiles import QuantileInput
 from streams.analysis.ratios import RatioInput
 from streams.experiments.config import ExperimentConfig
+from streams.policies.arms import unseen_arms
 from streams.policies.base import Policy
+from streams.policies.weights import allocate
 from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.tallies.declared_weights import with_declared_weights
+from streams.tallies.plan import Plan
 
 _NONE = MetricTally()
 
@@ -30,6 +34,7 @@ class GroupPlan:
         shares: Declared shares, which sum to 1.
         names: Metrics to read.
         is_trial: Whether observed metrics are read as well, and the primary one by period.
+        measured: What is kept of the units; None where their weights are always known.
     """
 
     indices: tuple[int, ...]
@@ -38,6 +43,18 @@ class GroupPlan:
     shares: tuple[float, ...]
     names: frozenset[str]
     is_trial: bool
+    measured: Plan | None = None
+
+    def counted(self, tallies: Mapping[int, VariantTally]) -> list[VariantTally]:
+        """Return the tallies of the variants, with the sums by pair of all units."""
+        found = [_known(tallies, index) for index in self.indices]
+        if self.measured is None or not self.measured.n_compared:
+            return found
+        weights = allocate(self.policy, unseen_arms(self.shares))
+        names = self.measured.declared
+        return [
+            with_declared_weights(tally, index, weights, names) for index, tally in enumerate(found)
+        ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +105,7 @@ class Group:
             tally: The sum of the newest cells.
             plan: What to read.
         """
-        counted = [_known(tally.variants, index) for index in plan.indices]
+        counted = plan.counted(tally.variants)
         once = once_metrics(config, counted)
         variants = tuple(read_once(config, counted, once))
         names, periods = plan.names, None
@@ -96,7 +113,8 @@ class Group:
         if plan.is_trial:
             names = names.union(*(variant.metrics for variant in variants))
             periods = PrimaryPeriods.read(config, variants, tally.last_at_ms)
-        traffic = Traffic.of(plan.policy, plan.shares, variants)
+        excluded = tally.excluded if plan.is_trial else ()
+        traffic = Traffic.of(plan.policy, plan.shares, variants, excluded)
         explained = Covariates.read(variants, n_covariates)
         by_window = {0: Compared(0, variants, traffic, explained)}
         metrics: dict[str, MetricInput] = {}
@@ -104,10 +122,9 @@ class Group:
         for name in sorted(names):
             window_s = config.conversion_window_s(name) if name in plan.names else 0
             if window_s not in by_window:
-                found = tally.mature.get(window_s, {})
-                mature = [_known(found, index) for index in plan.indices]
+                mature = plan.counted(tally.mature.get(window_s, {}))
                 mature = read_once(config, mature, once)
-                split = Traffic.of(plan.policy, plan.shares, mature)
+                split = Traffic.of(plan.policy, plan.shares, mature, excluded)
                 explained = Covariates.read(mature, n_covariates)
                 by_window[window_s] = Compared(window_s, tuple(mature), split, explained)
             compared[name] = by_window[window_s]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from streams.analysis.group import Group, GroupPlan
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.measurement_plan import plan_of
 from streams.experiments.promotion_state import Phase
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.policies.base import Arm, Policy
@@ -63,7 +64,7 @@ def read(experiment: Experiment, tally: Tally) -> Inputs:
     definition = experiment.definition
     config, policy = definition.config, definition.policy
     is_mirrored = config.spec(config.primary_metric).direction is Direction.DECREASE
-    plans = _trial(experiment), _promoted(experiment)
+    plans = _trial(experiment, tally), _promoted(experiment)
     trial, promoted = (None if plan is None else Group.read(config, tally, plan) for plan in plans)
     assert trial is not None  # noqa: S101 - there is a plan for it always
     primary = trial.metrics[config.primary_metric]
@@ -76,9 +77,10 @@ def read(experiment: Experiment, tally: Tally) -> Inputs:
     return Inputs(experiment, tally, policy, arms, is_mirrored, trial, promoted)
 
 
-def _trial(experiment: Experiment) -> GroupPlan:
+def _trial(experiment: Experiment, tally: Tally) -> GroupPlan:
     definition = experiment.definition
     config = definition.config
+    are_declared = any(tally.excluded) and not config.parameters.adaptive
     return GroupPlan(
         indices=tuple(range(len(definition.variants))),
         control=definition.control_index,
@@ -89,6 +91,7 @@ def _trial(experiment: Experiment) -> GroupPlan:
             (config.primary_metric, *config.secondary_metrics, *config.guardrail_metrics)
         ),
         is_trial=True,
+        measured=plan_of(definition) if are_declared else None,
     )
 
 

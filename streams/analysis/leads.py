@@ -99,7 +99,7 @@ def compare_primary(
             Intervals(found.intervals.lower[count:], found.intervals.upper[count:]),
             (found.two_sided if is_two_sided else found.above)[count:],
             errors[count:],
-            compared.has_lower[count:],
+            compared.has_lower[count:] | (not contrasts.is_comparable),
             compared.variance[count:],
         ),
     )

@@ -199,7 +199,7 @@ class QuantileContrasts(MetricContrasts):
             for left, right in zip(*places, strict=True)
         ]
         errors = np.array([math.hypot(x.error, times * y.error) for x, y in columns])
-        certain = np.ones(len(columns), dtype=np.bool_)
+        certain = np.full(len(columns), self.is_comparable)
         return replace(
             found,
             difference=np.array([x.value - times * y.value for x, y in columns]),

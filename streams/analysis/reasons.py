@@ -227,6 +227,10 @@ _SENTENCES: Mapping[ReasonCode, Callable[[_Facts], str]] = {
         f"{facts.leader} leads and is the best with probability "
         f"{facts.evidence.probability_best:.1%}; a winner needs {threshold_of(facts.config):.1%}."
     ),
+    ReasonCode.ELIGIBILITY_UNKNOWN: lambda _: (
+        "Variants are not compared: not all were eligible for all units, and for so many variants "
+        "or metrics it is not kept which two were eligible at once."
+    ),
     ReasonCode.LEAD_UNCERTAIN: _uncertain,
     ReasonCode.CONTROL_LEADS: lambda facts: (
         f"{facts.control}, the control, leads; only a variant that is better than it can win."

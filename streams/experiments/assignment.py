@@ -9,24 +9,18 @@ from streams.experiments.admission import Admission, admission_of
 from streams.experiments.config import UnitKind
 from streams.experiments.contextual import scorer_of
 from streams.experiments.covariates import CovariateSpace
+from streams.experiments.eligible_variants import EligibleVariants
 from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import ExperimentNotRunningError
-from streams.model.quantities import PROPENSITY_PER_WEIGHT
-from streams.model.variant_weights import pack_weights
-from streams.model.vectors import pack
-from streams.policies.bucketing import (
-    choose_cumulative,
-    cumulative,
-    draws,
-    is_enrolled,
-    promoted_draw,
-)
+from streams.model.vectors import Vector, pack
+from streams.policies.bucketing import draws, is_enrolled, promoted_draw
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.encoding import FeatureSpace
 from streams.policies.contextual.scoring import Scorer
+from streams.policies.draw_tables import DrawTable, DrawTables
 
 SLOTS_PER_WINDOW = 8
 """A receipt that is not remembered loses at most this part of its window."""
@@ -86,7 +80,9 @@ class Assigner:
 
     Attributes:
         admission: Decides whom the experiment is not for; None where it is for everyone.
+        control: Index of the control.
         number: The experiment as a 64-bit integer.
+        variants: Its variants by id and by name.
         unit_kind: Unit of randomisation.
         is_remembered: Whether a unit's first receipt must be kept (`is_remembered`). In every other
             case the hash alone gives the same again.
@@ -101,21 +97,19 @@ class Assigner:
     __slots__ = (
         "_allocation_version",
         "_contextual",
-        "_control",
         "_covariates",
         "_fixed_time_ms",
         "_ignored",
         "_is_trial",
         "_peak",
-        "_propensities",
         "_since_ms",
         "_slot_ms",
         "_standby_ms",
-        "_sums",
+        "_tables",
         "_traffic",
-        "_weights",
         "admission",
         "attribution_window_s",
+        "control",
         "first_index",
         "is_remembered",
         "needs_log",
@@ -123,6 +117,7 @@ class Assigner:
         "phase",
         "started_at_ms",
         "unit_kind",
+        "variants",
     )
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -147,20 +142,22 @@ class Assigner:
         self.started_at_ms = experiment.started_at_ms
         self.admission: Admission | None = admission_of(experiment.definition)
         self._ignored = comparable_all(config.ignored_units)
-        self._control = experiment.definition.control_index
+        self.control = experiment.definition.control_index
         self._traffic = config.traffic_allocation
         self._peak = config.traffic_allocation
         has_moving = is_repeated and has_moving_receipts(experiment, experiment.phase)
         if self.is_remembered and self._is_trial:
             self._peak = max(self._traffic, experiment.peak_traffic)
         self.needs_log = self.is_remembered and not has_moving
-        self._sums = cumulative(snapshot.allocation.weights)
-        self._propensities = tuple(
-            weight * PROPENSITY_PER_WEIGHT for weight in snapshot.allocation.weights
+        variants = experiment.definition.variants
+        self.variants = EligibleVariants(
+            experiment.id, [variant.name for variant in variants], experiment.variant_id
         )
         # A fixed allocation has its weights in the definition.
         is_moving = config.parameters.adaptive and self._is_trial
-        self._weights = pack_weights(snapshot.allocation.weights) if is_moving else b""
+        self._tables = DrawTables(
+            snapshot.allocation.weights, has_moved=is_moving, is_compared=self._is_trial
+        )
         self._contextual: tuple[FeatureSpace, Scorer] | None = None
         policy = experiment.definition.policy
         if isinstance(policy, ContextualPolicy) and snapshot.model is not None:
@@ -199,6 +196,17 @@ class Assigner:
             return max(self._since_ms, now_ms - now_ms % self._slot_ms)
         return self._standby_ms
 
+    def counts(self, eligible: int) -> bool:
+        """Return whether a unit can be counted for which only these variants are eligible.
+
+        After a conclusion only requests are counted that could get the winner as well as the
+        control: their weights are then those that were declared.
+
+        Args:
+            eligible: As for `draw_table`.
+        """
+        return self._is_trial or not self._tables.served & ~eligible
+
     def ignores(self, unit_key: str) -> bool:
         """Return whether an id stands for no unit; it is the first thing to be decided of one."""
         return comparable(unit_key) in self._ignored
@@ -221,6 +229,7 @@ class Assigner:
         features: Mapping[str, Any] | None = None,
         device: str | None = None,
         location: str | None = None,
+        eligible: int | None = None,
     ) -> Assignment:
         """Return the variant of a unit.
 
@@ -230,6 +239,7 @@ class Assigner:
             was_in: Whether it is taken to have been in before the share was lowered.
             features, device, location: Context of the request; for contextual policies, and
                 `features` for covariates.
+            eligible: The variants that can be shown, as for `draw_table`.
 
         Raises:
             InputError: a declared feature or covariate cannot be used, with its path; also
@@ -237,20 +247,45 @@ class Assigner:
         """
         vector = None
         if self._contextual is not None:
-            space, scorer = self._contextual
-            vector = space.encode(features, device, location)
+            vector = self._contextual[0].encode(features, device, location)
         known = b"" if self._covariates is None else pack(self._covariates.encode(features))
         unit, enrolment, variant_draw = draws(self.number, unit_key)
         if not is_enrolled(enrolment, self._peak if was_in else self._traffic):
-            return Assignment(self._control, False, 0, self._allocation_version, now_ms, unit)
-        if vector is not None:
-            variant, weight, weights = scorer.choose(vector, variant_draw)
-            propensity, version = weight * PROPENSITY_PER_WEIGHT, self._allocation_version
-            seen = pack(vector)
-            return Assignment(variant, True, propensity, version, now_ms, unit, seen, weights)
-        if not self._is_trial:
+            return Assignment(self.control, False, 0, self._allocation_version, now_ms, unit)
+        table = self._table_of(vector, eligible)
+        if vector is None and not self._is_trial:
             variant_draw = promoted_draw(self.number, unit_key)
-        variant = choose_cumulative(self._sums, variant_draw)
-        at_ms = now_ms if self._fixed_time_ms is None else self._fixed_time_ms
-        propensity, version = self._propensities[variant], self._allocation_version
-        return Assignment(variant, True, propensity, version, at_ms, unit, known, self._weights)
+        variant = table.choose(variant_draw)
+        propensity, version = table.propensities[variant], self._allocation_version
+        if vector is not None:
+            known = pack(vector)
+        at_ms = now_ms if vector or self._fixed_time_ms is None else self._fixed_time_ms
+        return Assignment(variant, True, propensity, version, at_ms, unit, known, table.packed)
+
+    def redraw(
+        self,
+        unit_key: str | bytes,
+        eligible: int | None,
+        *,
+        features: Mapping[str, Any] | None = None,
+        device: str | None = None,
+        location: str | None = None,
+    ) -> tuple[int, int]:
+        """Return a variant for a unit whose own one is not eligible, and its propensity.
+
+        It does not depend on which one that is, and is the same each time among the same variants.
+
+        Args:
+            unit_key, features, device, location, eligible: As of `assign`.
+        """
+        vector = None
+        if self._contextual is not None:
+            vector = self._contextual[0].encode(features, device, location)
+        table = self._table_of(vector, eligible)
+        variant = table.choose_again(draws(self.number, unit_key).variant)
+        return variant, table.propensities[variant]
+
+    def _table_of(self, vector: Vector | None, eligible: int | None) -> DrawTable:
+        if self._contextual is not None and vector is not None:
+            return self._contextual[1].table(vector, eligible)
+        return self._tables.of(eligible)

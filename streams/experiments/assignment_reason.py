@@ -15,6 +15,9 @@ class Reason(StrEnum):
     STICKY_UNAVAILABLE = "STICKY_UNAVAILABLE"
     """The store of first receipts does not answer, or has not been rebuilt: by its hash, or as
     this process has decided before, and kept as soon as that is possible."""
+    REDRAWN = "REDRAWN"
+    """The variant that the unit keeps is not eligible for this request: another one was drawn,
+    which is not remembered. What the unit does still counts for its own variant."""
     NOT_ENROLLED = "NOT_ENROLLED"
     """The unit does not take part; it sees the control, and nothing is logged."""
     NOT_TARGETED = "NOT_TARGETED"

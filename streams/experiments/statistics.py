@@ -69,6 +69,8 @@ class ReasonCode(StrEnum):
     """The planned lift would hardly be found any more."""
     PROBABILITY_BEST = "PROBABILITY_BEST"
     """P(best) of the leader is below the threshold."""
+    ELIGIBILITY_UNKNOWN = "ELIGIBILITY_UNKNOWN"
+    """Not all variants were eligible for all units, and which were is not kept by pairs."""
     LEAD_UNCERTAIN = "LEAD_UNCERTAIN"
     """The confidence sequence of the lead does not exclude 0."""
     CONTROL_LEADS = "CONTROL_LEADS"
@@ -475,6 +477,7 @@ class Evidence(Published):
         maturity: Units by which the primary metric is compared; None if that is not known.
         weighting: How a unit counts in the comparisons of the primary metric.
         outlook: What the experiment can still find; None if that is not known.
+        excluded_units: Units that could not be assigned to each variant, as it was not eligible.
     """
 
     leader: VariantIndex
@@ -498,6 +501,7 @@ class Evidence(Published):
     maturity: Maturity | None = None
     outlook: Outlook | None = None
     weighting: Open[Weighting] = Weighting.PLAIN
+    excluded_units: PerVariant[int] = ()
 
     @property
     def compared_units(self) -> PerVariant[int]:

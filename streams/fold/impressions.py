@@ -16,7 +16,7 @@ from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring
-from streams.model.variant_weights import are_weights
+from streams.model.variant_weights import are_bits, are_weights
 from streams.model.vectors import Vector, unpack
 from streams.tallies.cell import Source
 from streams.tallies.fields import Chance
@@ -106,9 +106,9 @@ class ImpressionFold(PartitionFold):
     def _fold_group(self, offset: int, group: ImpressionGroup, latest_ms: int = _NEVER) -> None:
         self._check_going_on(group.experiment)
         units = counted(_chances(group))
-        _check(group, units)
-        vectors = _vectors(group)
         ledger = self._ledger(group.experiment)
+        _check(group, units, 0 if ledger.plan is None else ledger.plan.n_variants)
+        vectors = _vectors(group)
         times: Sequence[int] = group.assigned_at_ms
         refused: EventError | None = None
         variants: Sequence[int] = group.variants
@@ -156,7 +156,7 @@ def _chances(group: ImpressionGroup) -> Iterable[Chance]:
     return zip(group.variants, group.propensities, weights, strict=False)
 
 
-def _check(group: ImpressionGroup, units: Mapping[Chance, int]) -> None:
+def _check(group: ImpressionGroup, units: Mapping[Chance, int], n_variants: int) -> None:
     if not (
         len(group.variants)
         == len(group.propensities)
@@ -177,7 +177,10 @@ def _check(group: ImpressionGroup, units: Mapping[Chance, int]) -> None:
                 f"propensity == {propensity}, must be in 1..{PROPENSITY_ONE}",
                 "groups.propensities",
             )
-        if weights and not are_weights(weights, variant, propensity, len(weights)):
+        # Without a plan any bits may be those of an experiment that has so many variants.
+        if not weights or are_bits(weights, variant, n_variants or 8 * len(weights)):
+            continue
+        if not are_weights(weights, variant, propensity, len(weights)):
             raise EventError(
                 "INVALID_WEIGHTS",
                 f"weights == {weights.hex()} are not those of a unit assigned to variant {variant}",

@@ -37,6 +37,9 @@ class Assignments:
         contexts: Features of each unit, as a place in `features`.
         features: Different features that units had, packed as in `ImpressionGroup`; the first are
             those of a unit of which nothing is known.
+        places: Weights of each unit, as a place in `weights`.
+        weights: Different weights that receipts say, packed likewise; the first are of one that
+            says none.
     """
 
     units: array[int] = field(default_factory=_unsigned)
@@ -45,6 +48,8 @@ class Assignments:
     assigned_at_ms: array[int] = field(default_factory=_integers)
     contexts: array[int] = field(default_factory=_integers)
     features: dict[bytes, int] = field(default_factory=lambda: {b"": 0})
+    places: array[int] = field(default_factory=_integers)
+    weights: dict[bytes, int] = field(default_factory=lambda: {b"": 0})
 
     def record(self, group: ImpressionGroup, is_counted: Sequence[bool]) -> None:
         """Add impressions that have been counted; the listener of an `ImpressionFold`."""
@@ -52,11 +57,14 @@ class Assignments:
         self.variants.extend(compress(group.variants, is_counted))
         self.propensities.extend(compress(group.propensities, is_counted))
         self.assigned_at_ms.extend(compress(group.assigned_at_ms, is_counted))
-        known = self.features
-        packed = group.features or repeat(b"", len(group.units))
-        self.contexts.extend(
-            known.setdefault(each, len(known)) for each in compress(packed, is_counted)
-        )
+        for known, places, packed in (
+            (self.features, self.contexts, group.features),
+            (self.weights, self.places, group.weights),
+        ):
+            of_each = packed or repeat(b"", len(group.units))
+            places.extend(
+                known.setdefault(each, len(known)) for each in compress(of_each, is_counted)
+            )
 
 
 @dataclass(slots=True)

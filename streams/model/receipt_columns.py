@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.model.receipts import Keyring, Receipt
-from streams.model.variant_weights import MAX_WEIGHED
+from streams.model.variant_weights import MAX_PACKED
 
 _BODY_BYTES = 40
 _MAC_BYTES = 16
@@ -219,11 +219,11 @@ def _version_of(characters: int) -> tuple[int | None, int, int]:
     if body_bytes == _BODY_BYTES:
         return 1, 0, body_bytes
     n_weights = body_bytes - _BODY_BYTES - 1
-    version = 2 if _LEAST_WEIGHTS <= n_weights <= MAX_WEIGHED else None
+    version = 2 if _LEAST_WEIGHTS <= n_weights <= MAX_PACKED else None
     return version, n_weights, body_bytes
 
 
-@lru_cache(maxsize=2 * MAX_WEIGHED)
+@lru_cache(maxsize=2 * MAX_PACKED)
 def _layout(n_weights: int, n_bytes: int) -> np.dtype[Any]:
     """Return the layout of receipts; the last bytes are of the padding, and must be zero."""
     fields: list[Any] = [*_BODY]

@@ -21,8 +21,9 @@ carries two zero bits. Only that spelling is accepted, so a text stands for one 
 Version 2 has the first byte 2 and, between byte 39 and the MAC, what else decided:
 
     offset  bytes  field
-        40      1  n, the number of variants whose weights follow: 0, or 3 to 16
-        41      n  their weights in the order of the definition (`streams.model.variant_weights`)
+        40      1  n, the number of bytes of weights that follow: 0, or 3 to 32
+        41      n  the weights of all variants in the order of the definition, or, of more than 16,
+                   a bit for each that could be assigned (`streams.model.variant_weights`)
       41+n     3e  what a contextual policy has seen of the request: e entries of its vector, those
                    that are not 0, except the intercept; an index of one byte and a value of two,
                    signed, in 1 / 1,024; e is 0 to 32, and at least 1 if n is 0
@@ -66,7 +67,7 @@ from typing import NamedTuple, Self
 
 from streams.model.errors import ConfigurationError, ReceiptError
 from streams.model.times import unit_hint
-from streams.model.variant_weights import MAX_WEIGHED
+from streams.model.variant_weights import MAX_PACKED
 from streams.model.vectors import ENTRY_BYTES, MAX_ENTRIES
 
 RECEIPT_LENGTH = 75
@@ -92,7 +93,7 @@ _WHOLE = struct.Struct(f"{_BODY.format}Q8x")  # the MAC as what `open` takes of 
 _SIZE = _WHOLE.size
 _BODY_SIZE = _BODY.size
 _WEIGHTS_AT = _BODY_SIZE + 1
-_NUMBERS_OF_WEIGHTS = frozenset({0, *range(3, MAX_WEIGHED + 1)})
+_NUMBERS_OF_WEIGHTS = frozenset({0, *range(3, MAX_PACKED + 1)})
 _LOW = 0xFFFFFFFF
 _new_tuple = tuple.__new__  # half the time of calling the class, for what is done per click
 
@@ -122,7 +123,7 @@ class Receipt(NamedTuple):
         unit: 64-bit hash of the unit.
         attribution_window_s: Seconds during which observations count, below 2**32; 0 for no limit.
         weights: Weights of all variants, packed (`streams.model.variant_weights`); empty where the
-            allocation is fixed, or has two variants or more than fit.
+            allocation is fixed and all variants were eligible, or of two variants.
         features: What a contextual policy has seen of the request, packed
             (`streams.model.vectors`); empty under every other policy.
     """

@@ -17,10 +17,15 @@ unit counts with h_ab / p_a by its exact propensity, so E[h_ab / p_a [assigned t
 rounding of the bytes changes how much a unit counts, and never in whose favour. Since p~ is at most
 p, a unit counts at most 1.
 
-Which receipts have the bytes: those of allocations that move among 3 to `MAX_WEIGHED` variants. A
-fixed allocation has its weights in the definition. Of two variants, the other has 1 - p_a, so the
-exact propensities are used instead of p~. More variants than `MAX_WEIGHED` are compared by
-1 / propensity (`streams.analysis.contrasts.Weighting`).
+Where only some variants were eligible, p is the probability given that (`streams.policies.
+draw_tables`), and the overlap of two is 0 unless both were.
+
+Which receipts have the bytes: those of 3 to `MAX_WEIGHED` variants whose allocation moves, or of
+which some were not eligible. A fixed allocation has its weights in the definition. Of two variants,
+the other has 1 - p_a, so the exact propensities are used instead of p~. More variants than
+`MAX_WEIGHED` are compared by 1 / propensity (`streams.analysis.contrasts.Weighting`); where one of
+them had no chance, their receipts have a bit for each that had: variant k is bit k % 8, the lowest
+first, of byte k // 8.
 
 Source: Li and Li (2019), "Propensity score weighting for causal inference with multiple
     treatments", Annals of Applied Statistics 13 (4), for the weights.
@@ -37,6 +42,9 @@ from streams.model.quantities import PROPENSITY_ONE, PROPENSITY_PER_WEIGHT
 MAX_WEIGHED = 16
 """Variants whose weights a receipt carries at most, so that it fits the URL of a click."""
 
+MAX_PACKED = 32
+"""Bytes of weights, or of bits of 256 variants, at most."""
+
 NOT_ELIGIBLE = 255
 """Byte of a variant that could not be assigned."""
 
@@ -47,6 +55,7 @@ _STEPS = 16  # bytes per factor of 2
 _LARGEST = 254
 _PAIR = 2
 _PROPENSITY_BITS = 32
+_BITS = 8
 _REMEMBERED = 4_096
 
 
@@ -70,8 +79,14 @@ def pack_propensities(propensities: Sequence[int]) -> bytes:
 
     Args:
         propensities: Of all variants, numerators over 2**32, >= 0.
+
+    Examples:
+        >>> pack_propensities((2**28,) * 16 + (0, 0, 0)).hex()
+        'ffff00'
     """
-    if not _PAIR < len(propensities) <= MAX_WEIGHED:
+    if len(propensities) > MAX_WEIGHED:
+        return _pack_bits(propensities)
+    if len(propensities) <= _PAIR:
         return b""
     return bytes([_byte(propensity) for propensity in propensities])
 
@@ -91,6 +106,50 @@ def are_weights(packed: bytes, variant: int, propensity: int, n_variants: int) -
         and propensity >= PROPENSITY_PER_WEIGHT  # of less, p~ would not be a lower end
         and packed[variant] == _byte(propensity)
     )
+
+
+def are_bits(packed: bytes, variant: int, n_variants: int) -> bool:
+    """Return whether packed bits are those of an assignment among more than `MAX_WEIGHED` variants.
+
+    Args:
+        packed: The bytes.
+        variant: Index of the assigned variant.
+        n_variants: Variants of the experiment, at most 256.
+    """
+    bits = int.from_bytes(packed, "little")
+    has_size = len(packed) == -(-n_variants // _BITS) and n_variants > MAX_WEIGHED
+    return has_size and bool(bits >> variant & 1) and not bits >> n_variants
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def excluded_variants(
+    variant: int, propensity: int, packed: bytes, n_variants: int
+) -> tuple[int, ...]:
+    """Return the variants that a unit could not be assigned, in the order of the definition.
+
+    Args:
+        variant: Index of the assigned variant.
+        propensity: Its probability, numerator over 2**32, in 1..2**32.
+        packed: Bytes of the weights of all variants, or bits; empty where a receipt has none.
+        n_variants: Variants of the experiment.
+
+    Examples:
+        >>> excluded_variants(0, 2**31, bytes([16, 16, 255]), 3)
+        (2,)
+        >>> excluded_variants(1, 2**32, b"", 2)
+        (0,)
+        >>> excluded_variants(0, 2**31, b"", 3)
+        ()
+    """
+    others = range(n_variants)
+    if propensity == PROPENSITY_ONE and variant < n_variants:
+        return tuple(other for other in others if other != variant)
+    if are_weights(packed, variant, propensity, n_variants):
+        return tuple(other for other in others if packed[other] == NOT_ELIGIBLE)
+    if are_bits(packed, variant, n_variants):
+        bits = int.from_bytes(packed, "little")
+        return tuple(other for other in others if not bits >> other & 1)
+    return ()
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -133,6 +192,13 @@ def overlap_weights(
 def _share(own: int, other: int, propensity: int) -> int:
     overlap = own * other // (own + other)
     return ((overlap << _PROPENSITY_BITS) + propensity // 2) // propensity
+
+
+def _pack_bits(propensities: Sequence[int]) -> bytes:
+    if all(propensities):
+        return b""
+    bits = sum(1 << variant for variant, propensity in enumerate(propensities) if propensity)
+    return bits.to_bytes(-(-len(propensities) // _BITS), "little")
 
 
 def _byte(propensity: int) -> int:

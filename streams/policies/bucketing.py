@@ -5,7 +5,8 @@ Any language gets the same: the steps below are a keyed BLAKE2b and shifts of 64
 1. digest = BLAKE2b(message = unit key in UTF-8, 24 bytes, key = experiment as 8 bytes big-endian)
 2. unit, enrolment, variant = the three big-endian unsigned 64-bit integers of the digest
 3. enrolled if (enrolment * 2**32 >> 64) < round(trafficAllocation * 2**32)
-4. bucket = variant * 65536 >> 64; the variant is the first whose cumulative weight exceeds it
+4. of variant, the upper 32 bits: the variant that they belong to (`streams.policies.draw_tables`),
+   which is among all variants the first whose cumulative weight exceeds variant * 65536 >> 64
 
 Beside a promoted winner, the variant of step 4 is drawn anew: the big-endian 64-bit integer that is
 the BLAKE2b of the same message under the same key, of 8 bytes, personalised with `promoted`.
@@ -14,14 +15,11 @@ the BLAKE2b of the same message under the same key, of 8 bytes, personalised wit
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
-from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import accumulate
 from typing import NamedTuple
 
-from streams.model.quantities import ALLOCATION_TOTAL, PROPENSITY_ONE
+from streams.model.quantities import PROPENSITY_ONE
 
 _DIGEST = struct.Struct(">QQQ")
 _KEY = struct.Struct(">Q")
@@ -29,7 +27,6 @@ _SHARED_BYTES = 4
 _SALT_BYTES = 16
 _PROMOTED = b"promoted"
 _DRAW_BITS = 64
-_BUCKET_SHIFT = _DRAW_BITS - (ALLOCATION_TOTAL.bit_length() - 1)
 _ENROLMENT_SHIFT = _DRAW_BITS - (PROPENSITY_ONE.bit_length() - 1)
 
 
@@ -124,26 +121,3 @@ def is_enrolled(draw: int, traffic_allocation: float) -> bool:
         (False, True)
     """
     return draw >> _ENROLMENT_SHIFT < round(traffic_allocation * PROPENSITY_ONE)
-
-
-def cumulative(weights: Sequence[int]) -> tuple[int, ...]:
-    """Return the running sums of integer weights, once for many calls of `choose_cumulative`.
-
-    >>> cumulative((16384, 0, 49152))
-    (16384, 16384, 65536)
-    """
-    return tuple(accumulate(weights))
-
-
-def choose_cumulative(sums: Sequence[int], draw: int) -> int:
-    """Return the index of the variant of a draw.
-
-    Args:
-        sums: Running sums of the integer weights; the last one is 65,536.
-        draw: `UnitDraws.variant`.
-
-    Examples:
-        >>> choose_cumulative((32768, 65536), 2**63 - 1), choose_cumulative((32768, 65536), 2**63)
-        (0, 1)
-    """
-    return bisect_right(sums, draw >> _BUCKET_SHIFT)

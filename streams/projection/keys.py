@@ -11,6 +11,7 @@
 | `receipts:lease` | string, seconds | the worker that rebuilds it |
 | `receipts:places` | set | experiments and phases that have receipts, as `{id}/{phase}` |
 | `receipts:aliases` | set | ids of experiments with units that have two ids |
+| `receipts:sets` | set | ids of experiments in which variants were drawn from eligible sets |
 | `worker:{worker id}` | string, seconds | a worker whose tables are recovered |
 | `workers` | set | ids of the workers that have such a key, or had one a moment ago |
 | `schemas` | string | JSON: version of every schema that may be written, as the log says |
@@ -131,6 +132,11 @@ class Keys:
     def receipt_aliases(self) -> str:
         """Set of the ids of experiments in which units have two ids."""
         return self._name("receipts:aliases")
+
+    @property
+    def receipt_sets(self) -> str:
+        """Set of the ids of experiments in which variants were drawn from eligible sets."""
+        return self._name("receipts:sets")
 
     @property
     def receipts_rebuilt(self) -> str:

@@ -184,6 +184,27 @@ class ReceiptStore:
             with redis_errors():
                 await self._command("SADD", self._keys.receipt_aliases, *names)
 
+    async def chosen_from_sets(self) -> frozenset[str]:
+        """Return the ids of the experiments in which variants were drawn from eligible sets.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            found = await self._command("SMEMBERS", self._keys.receipt_sets)
+        return frozenset(name.decode() for name in found)
+
+    async def note_sets(self, experiment_ids: Iterable[str]) -> None:
+        """Note that variants of experiments were drawn from eligible sets.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        names = sorted(experiment_ids)
+        if names:
+            with redis_errors():
+                await self._command("SADD", self._keys.receipt_sets, *names)
+
     async def rebuilt(self) -> frozenset[str]:
         """Return the ids of the experiments noted by `note_rebuilt`.
 
@@ -307,6 +328,7 @@ class ReceiptStore:
                 await self._client.unlink(*names, *(f"{name}:new" for name in names))
             await self._command("SREM", self._keys.receipt_places, f"{experiment_id}/{phase}")
             await self._command("SREM", self._keys.receipt_aliases, experiment_id)
+            await self._command("SREM", self._keys.receipt_sets, experiment_id)
             await self._command("SREM", self._keys.receipts_rebuilt, experiment_id)
 
     async def _server(self) -> str:

@@ -4,7 +4,8 @@ An impression holds all that its receipt says, and the text of a receipt follows
 key that signs. Impressions of one unit are in one partition, so the first of them there is its
 first; the same unit assigned again has the same receipt. Only what a unit may need again is read:
 receipts of experiments that are not archived, and of those the ones that the hash alone would not
-give again (`is_remembered`).
+give again: `is_remembered`, those of two ids, and, from the first one on that was drawn from a set
+of eligible variants, all of its experiment.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from streams.kafka.records import LogSource
 from streams.model.errors import EventError
 from streams.model.events import ALIASES, ImpressionGroup
 from streams.model.receipts import Keyring, Receipt
+from streams.model.variant_weights import excluded_variants
 from streams.projection.receipts import Place
 from streams.replay.history import history_of
 from streams.replay.partitions import Inputs, Reading
@@ -53,6 +55,7 @@ class ReceiptLog:
         self._inputs = inputs
         self._keyring = Keyring.parse(inputs.receipt_keys)
         self._ends: dict[int, int] = {}
+        self._chosen_from_sets: set[int] = set()
 
     def new(self) -> Generator[dict[Place, bytes], None, None]:
         """Yield receipts of units, in the order of their partition; the first of a unit holds.
@@ -102,7 +105,7 @@ class ReceiptLog:
             experiment = experiments.get(group.experiment)
             if experiment is None or not group.repeatable:
                 continue
-            for place, receipt in _receipts(group, experiment):
+            for place, receipt in _receipts(group, experiment, self._chosen_from_sets):
                 if place in seen:
                     continue
                 if len(seen) >= _MAX_SEEN:
@@ -122,25 +125,41 @@ def _assigning(reading: Reading) -> dict[int, Experiment]:
     }
 
 
-def _receipts(group: ImpressionGroup, experiment: Experiment) -> Iterator[tuple[Place, Receipt]]:
-    """Yield where the receipts of a group are kept, and what they say."""
+def _receipts(
+    group: ImpressionGroup, experiment: Experiment, chosen_from_sets: set[int]
+) -> Iterator[tuple[Place, Receipt]]:
+    """Yield where the receipts of a group are kept, and what they say.
+
+    Args:
+        group: The group.
+        experiment: Its experiment.
+        chosen_from_sets: Experiments in which variants were drawn from eligible sets, as far as is
+            known; to be changed.
+    """
     n_variants = len(experiment.definition.variants)
     window_s = experiment.definition.config.attribution_window
     remembered = {phase: is_remembered(experiment, phase) for phase in Phase}
     for row, (unit, variant) in enumerate(zip(group.units, group.variants, strict=True)):
         aliases = _aliases(group.contexts, row)
         phase = variant // n_variants
-        if phase not in remembered or not (remembered[Phase(phase)] or aliases):
+        if phase not in remembered:
+            continue
+        weights = group.weights[row] if group.weights else b""
+        propensity = group.propensities[row]
+        if phase == Phase.TRIAL and excluded_variants(variant, propensity, weights, n_variants):
+            chosen_from_sets.add(group.experiment)
+        is_kept = remembered[Phase(phase)] or aliases or group.experiment in chosen_from_sets
+        if not is_kept:
             continue
         receipt = Receipt(
             group.experiment,
             variant,
-            group.propensities[row],
+            propensity,
             group.allocation_versions[row],
             group.assigned_at_ms[row],
             unit,
             window_s,
-            group.weights[row] if group.weights else b"",
+            weights,
             group.features[row] if group.features else b"",
         )
         for each in (unit, *aliases):

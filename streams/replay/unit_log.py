@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -20,9 +20,10 @@ from streams.fold.recorders import Assignments, Values
 from streams.fold.records import Folding
 from streams.kafka.records import LogSource
 from streams.model.errors import InputError, quoted
-from streams.model.quantities import MICRO
+from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring
-from streams.model.vectors import Vector, unpack
+from streams.model.variant_weights import excluded_variants
+from streams.model.vectors import unpack
 from streams.replay.captures import Advance, capture
 from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.replay.partitions import Inputs, Part, side_by_side
@@ -133,31 +134,66 @@ def joined(
     found = np.searchsorted(keys[by_key], wanted_keys)
     is_there = found < len(by_key)
     is_there[is_there] = keys[by_key[found[is_there]]] == wanted_keys[is_there]
-    contexts, vectors = _contexts(assigned)
+    contexts, known = _places([(each.contexts, each.features) for each in assigned])
+    weights, packed = _places([(each.places, each.weights) for each in assigned])
+    propensities = _column(each.propensities for each in assigned)[order]
+    sets, eligible = _sets(variants[order], propensities, weights[order], packed, n_arms)
     return UnitLog(
         metric=metric,
         n_arms=n_arms,
         variants=variants[order],
-        propensities=_column(each.propensities for each in assigned)[order],
+        propensities=propensities,
         assigned_at_ms=times[order],
         observed_units=places[by_key[found[is_there]]],
         observed_values=_column(each.values for each in observed)[is_there],
         observed_at_ms=_column(each.observed_at_ms for each in observed)[is_there],
         unmatched=int(((wanted < n_arms) & ~is_there & ~np.isin(wanted_keys, voided)).sum()),
         contexts=contexts[order],
-        vectors=vectors,
+        vectors=tuple(map(unpack, known)),
+        sets=sets,
+        eligible=eligible,
     )
 
 
-def _contexts(assigned: Iterable[Assignments]) -> tuple[IntArray, tuple[Vector, ...]]:
-    """Return the features of units of several partitions as places, and those that there are."""
+def _places(
+    parts: Iterable[tuple[array[int], Iterable[bytes]]],
+) -> tuple[IntArray, tuple[bytes, ...]]:
+    """Return what units of several partitions have as places, and what there is.
+
+    Args:
+        parts: By partition, the place of each unit, and what stands there.
+    """
     known: dict[bytes, int] = {b"": 0}
     columns = []
-    for each in assigned:
-        places = np.array([known.setdefault(one, len(known)) for one in each.features], np.int64)
-        columns.append(places[_column([each.contexts])])
-    contexts = np.concatenate(columns) if columns else np.empty(0, np.int64)
-    return contexts, tuple(map(unpack, known))
+    for places, values in parts:
+        found = np.array([known.setdefault(one, len(known)) for one in values], np.int64)
+        columns.append(found[_column([places])])
+    return np.concatenate(columns) if columns else np.empty(0, np.int64), tuple(known)
+
+
+def _sets(
+    variants: IntArray,
+    propensities: IntArray,
+    weights: IntArray,
+    packed: Sequence[bytes],
+    n_arms: int,
+) -> tuple[IntArray, NDArray[np.bool_]]:
+    """Return the variants that each unit could have, as places, and the different sets."""
+    sets, known = np.zeros(len(variants), np.int64), dict[tuple[int, ...], int]({(): 0})
+    some = np.flatnonzero((weights > 0) | (propensities == PROPENSITY_ONE))
+    rows = np.stack([variants[some], propensities[some], weights[some]], axis=1)
+    different, places = np.unique(rows, axis=0, return_inverse=True)
+    found = [
+        known.setdefault(excluded_variants(variant, propensity, packed[place], n_arms), len(known))
+        for variant, propensity, place in different.tolist()
+    ]
+    if len(known) == 1:
+        return np.empty(0, np.int64), np.ones((1, n_arms), np.bool_)
+    sets[some] = np.array(found, np.int64)[places.ravel()]
+    eligible = np.ones((len(known), n_arms), np.bool_)
+    for place, excluded in enumerate(known):
+        eligible[place, list(excluded)] = False
+    return sets, eligible
 
 
 def _noted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from operator import add, attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
@@ -36,6 +37,7 @@ from streams.tallies.freezing import (
     MetricKey,
     ProductKey,
     bin_tallies,
+    excluded_units,
     grams,
     metric_tallies,
     moments_of,
@@ -79,6 +81,7 @@ class CellBuilder:
         "_conversions",
         "_crossed_units",
         "_duplicates",
+        "_excluded",
         "_first_at_ms",
         "_full_units",
         "_last_at_ms",
@@ -101,6 +104,7 @@ class CellBuilder:
 
     _first_at_ms: int
     _last_at_ms: int
+    _excluded: tuple[int, ...]
     _units: dict[Chance, int]
     _metrics: dict[MetricKey, list[int]]
     _ones: dict[MetricKey, int]  # new units whose first value is 1, as most have
@@ -456,13 +460,14 @@ class CellBuilder:
             return None
         experiment, source, partition = self._place
         variants = self._variants(_NO_VARIANTS if self.cell is None else self.cell.variants)
+        self._excluded = excluded_units(self._units, self.plan.n_variants)
         counts: Sequence[int] = _new_counts(self)
         if self.cell is not None:
             counts = [
                 merged(before, new)
                 for merged, before, new in zip(_MERGED, _counts(self.cell), counts, strict=True)
             ]
-        named = dict(zip(CELL_COUNTS, counts, strict=True))
+        named: dict[str, Any] = dict(zip(CELL_COUNTS, counts, strict=True))
         cohorts = self._frozen_cohorts(named["last_at_ms"])
         self.cell = Cell(
             experiment,
@@ -482,6 +487,7 @@ class CellBuilder:
         self._first_at_ms = _NEVER
         self._last_at_ms = -_NEVER
         self._duplicates = 0
+        self._excluded = ()
         self._unremembered = 0
         self._crossed_units = 0
         self._most_events = 0

@@ -33,6 +33,7 @@ from streams.tallies.fields import (
     entries,
     summed,
 )
+from streams.tallies.linear import add_entries
 from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair
 
@@ -208,6 +209,8 @@ class Cell:
         full_units: Units with so many observations of one metric that further ones do not count;
             once for each metric.
         late: Observations that came after the conversion window of their metric, and do not count.
+        excluded: By the index of a variant, units that could not be assigned to it, as it was not
+            eligible or had the weight 0; what is beyond the last entry is 0.
         cohorts: Variants by cohort, of the metrics that have a conversion window; empty unless the
             plan names any.
         voids: Units that were voided by reason, in order of the reasons. They and their values are
@@ -227,12 +230,13 @@ class Cell:
     most_events: int = field(default=0, metadata={MERGE: max})
     full_units: int = field(default=0, metadata={MERGE: add})
     late: int = field(default=0, metadata={MERGE: add})
+    excluded: tuple[int, ...] = field(default=(), metadata={MERGE: add_entries})
     cohorts: ByCohort[Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)
 
 
 CELL_COUNTS = {each.name: each.metadata[MERGE] for each in fields(Cell) if MERGE in each.metadata}
-"""Operation that merges two counts of cells, by name: `min`, `max` or `add`."""
+"""Operation that merges two counts of cells, by name: `min`, `max`, `add` or `add_entries`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,7 @@ class Tally:
         cells: The cells it is the sum of, in order of source and partition.
         unremembered_units: Assignments not counted because the memory of units was full.
         unremembered: Observations not counted because the memory of events was full.
-        crossed_units, most_events, full_units, late: As in `Cell`.
+        crossed_units, most_events, full_units, late, excluded: As in `Cell`.
         mature: Tally of every variant of the units whose conversion window is over, by window in
             seconds.
         voids: As in `Cell`.
@@ -264,6 +268,7 @@ class Tally:
     most_events: int = 0
     full_units: int = 0
     late: int = 0
+    excluded: tuple[int, ...] = ()
     mature: Mapping[int, Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)
 

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from streams.model.quantities import MICRO
+from streams.model.variant_weights import excluded_variants
 from streams.model.vectors import Vector
 from streams.tallies.bins import BIN_FIELDS, BinTally, ByBin, filled
 from streams.tallies.cell import (
@@ -84,6 +85,21 @@ def unit_sums(
         )
         for variant, summed in weights.items()
     }
+
+
+def excluded_units(units: Mapping[Chance, int], n_variants: int) -> tuple[int, ...]:
+    """Return how many new units each variant could not have, up to the last one that is not 0.
+
+    Args:
+        units: How many new units, by chance.
+        n_variants: Variants of the experiment.
+    """
+    found: list[int] = []
+    for (variant, propensity, packed), count in units.items():
+        for other in excluded_variants(variant, propensity, packed, n_variants):
+            found += [0] * (other + 1 - len(found))
+            found[other] += count
+    return tuple(found)
 
 
 def metric_tallies(

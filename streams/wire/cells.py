@@ -71,7 +71,8 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
             variants=_variants(record),
             voids={each["reason"]: each["units"] for each in record["voids"]},
             cohorts={_cohort(each): _variants(each) for each in record["cohorts"]},
-            **{name: record[name] for name in CELL_COUNTS},
+            **{name: record[name] for name in CELL_COUNTS if name != "excluded"},
+            excluded=tuple(record["excluded"]),
         )
 
 

@@ -169,3 +169,45 @@ async def test_the_asynchronous_client_assigns_many_at_once(
     assert isinstance(refused, ErrorDetails)
     assert refused.code == "EXPERIMENT_NOT_FOUND"
     until(client, other.id, lambda found: found.total_assignments == len(contexts))
+
+
+async def test_units_are_assigned_among_what_their_requests_can_show(
+    url: str, client: ExperimentClient
+) -> None:
+    """Every unit counts once, for its first variant, and for the set that it was drawn from."""
+    variants = [{"name": name, "isControl": name == "A"} for name in "ABCD"]
+    experiment = client.create_experiment({**CONFIG, "name": "Sets"}, variants)
+    client.start_experiment(experiment.id)
+    ids = [variant.id for variant in experiment.variants]
+    sets = [("A", "B"), (ids[1], "C", "D"), ("D",), ("A", "B", "C", "D")]
+    first: dict[str, Assignment] = {}
+    for number in range(40):
+        user = f"user_{number}"
+        context = AssignmentContext(user_id=user, eligible=sets[number % 4])
+        first[user] = client.assign_variant(experiment.id, context)
+    async with AsyncExperimentClient(url) as asynchronous:
+        for user, known in first.items():
+            others = tuple(name for name in "ABCD" if name != known.variant_name)
+            again = await asynchronous.assign_variant(
+                experiment.id, AssignmentContext(user_id=user, eligible=others)
+            )
+            assert (again.reason, again.id) == ("REDRAWN", known.id)
+            assert again.variant_name in others
+            assert again.id is not None
+            await asynchronous.record_observation(again.id, "click", 1.0)
+    with pytest.raises(ApiError) as caught:
+        client.assign_variant(experiment.id, AssignmentContext(user_id="u", eligible=("E",)))
+
+    stats = until(
+        client, experiment.id, lambda s: s.total_observations == s.total_assignments == 40
+    )
+
+    assert (caught.value.code, caught.value.path) == ("UNKNOWN_VARIANT", "eligible[0]")
+    assert stats.total_assignments == len(first)
+    counted = {each.id: each.stats.assignments for each in stats.variants}
+    assert counted == {
+        name: sum(each.variant_id == name for each in first.values()) for name in ids
+    }
+    assert stats.evidence is not None
+    assert stats.evidence.excluded_units == (20, 10, 20, 10)
+    assert stats.evidence.weighting == "overlap"

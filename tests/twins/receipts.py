@@ -19,6 +19,7 @@ class MemoryReceiptStore:
         receipts: The first receipts.
         new: Those given out while the memory was not complete.
         aliases: Experiments in which units have two ids.
+        sets: Experiments in which variants were drawn from eligible sets.
         from_log: Experiments whose receipts before the lowered share are kept.
         holder: Worker that holds the lease; it does not expire.
         server: Identity of the server, which a restart changes.
@@ -32,6 +33,7 @@ class MemoryReceiptStore:
         self.receipts: dict[Place, bytes] = {}
         self.new: dict[Place, bytes] = {}
         self.aliases: set[str] = set()
+        self.sets: set[str] = set()
         self.from_log: set[str] = set()
         self.holder: str | None = None
         self.server = "first"
@@ -73,6 +75,14 @@ class MemoryReceiptStore:
     async def alias(self, experiment_ids: Iterable[str]) -> None:
         self._check()
         self.aliases.update(experiment_ids)
+
+    async def chosen_from_sets(self) -> frozenset[str]:
+        self._check()
+        return frozenset(self.sets)
+
+    async def note_sets(self, experiment_ids: Iterable[str]) -> None:
+        self._check()
+        self.sets.update(experiment_ids)
 
     async def rebuilt(self) -> frozenset[str]:
         self._check()
@@ -129,11 +139,12 @@ class MemoryReceiptStore:
                 del kept[place]
         self._places.discard((experiment_id, phase))
         self.aliases.discard(experiment_id)
+        self.sets.discard(experiment_id)
         self.from_log.discard(experiment_id)
 
     def flush(self) -> None:
         """Lose everything, as a Redis that was emptied."""
-        for kept in (self.receipts, self.new, self._places, self.aliases, self.from_log):
+        for kept in (self.receipts, self.new, self._places, self.aliases, self.sets, self.from_log):
             kept.clear()
         self.holder, self.complete = None, False
 

@@ -19,6 +19,9 @@ from streams.model.voids import REASON_PATTERN, void_metric
 MAX_ASSIGNMENTS = 1_000
 """Experiments times units of one call."""
 
+MAX_ELIGIBLE = 1_024
+"""Variants that a request can name: those of four experiments of the largest size."""
+
 TIME_LIMIT_MS = 1 << 48
 
 
@@ -66,6 +69,8 @@ class AssignmentContext(InputModel):
         device: Logged with the impression.
         location: Logged with the impression.
         features: Any JSON object; logged with the impression.
+        eligible: Ids or names of the variants that this request can show, each once; all of them
+            unless given. The variant is one of them.
     """
 
     user_id: UnitId | None = None
@@ -75,6 +80,9 @@ class AssignmentContext(InputModel):
     device: ShortText | None = None
     location: ShortText | None = None
     features: dict[str, Any] | None = None
+    eligible: Annotated[
+        tuple[ShortText, ...] | None, Field(max_length=MAX_ELIGIBLE, strict=False)
+    ] = None
 
 
 class AssignmentsRequest(InputModel):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from streams.model.variant_weights import pack_weights
 from streams.model.vectors import Vector
-from streams.policies.bucketing import choose_cumulative, cumulative
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.model import LinearModel
+from streams.policies.draw_tables import DrawTable, draw_table
 from streams.policies.weights import floor, weights_of
 from streams.stats.arrays import FloatArray
 
 REMEMBERED = 4_096
-"""Contexts of which the weights are kept, so that one that comes again costs a look-up. When there
-are more, all are forgotten: a snapshot that moves does as much every second."""
+"""Contexts, each with the eligible variants, of which the weights are kept, so that one that comes
+again costs a look-up. When there are more, all are forgotten: a snapshot that moves does as much
+every second."""
 
 
 class Scorer:
@@ -33,7 +33,7 @@ class Scorer:
         self._policy = policy
         self._model = model
         self._least = floor(policy, len(model.coefficients), model.units)
-        self._known: dict[Vector, tuple[tuple[int, ...], bytes]] = {}
+        self._known: dict[tuple[Vector, int | None], DrawTable] = {}
 
     def weights(self, vector: Vector) -> tuple[int, ...]:
         """Return the integer weights of the variants in a context, which sum to 65,536."""
@@ -46,19 +46,17 @@ class Scorer:
         means, _ = self._model.estimates(vector)
         return means
 
-    def choose(self, vector: Vector, draw: int) -> tuple[int, int, bytes]:
-        """Return the variant of a unit in a context, the weight it had, and packed those of all.
+    def table(self, vector: Vector, eligible: int | None = None) -> DrawTable:
+        """Return the table of the weights in a context.
 
         Args:
             vector: The context of the request.
-            draw: `UnitDraws.variant` of the unit.
+            eligible: As for `draw_table`.
         """
-        known = self._known.get(vector)
+        key = vector, eligible
+        known = self._known.get(key)
         if known is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            weights = self.weights(vector)
-            known = self._known[vector] = cumulative(weights), pack_weights(weights)
-        sums, packed = known
-        variant = choose_cumulative(sums, draw)
-        return variant, sums[variant] - (sums[variant - 1] if variant else 0), packed
+            known = self._known[key] = draw_table(self.weights(vector), eligible)
+        return known

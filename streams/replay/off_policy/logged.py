@@ -33,6 +33,9 @@ class UnitLog:
         contexts: Features of each unit, as a place in `vectors`; shape (n,), or (0,) where nothing
             is known of any.
         vectors: Different features that units had.
+        sets: Variants that each unit could have, as a place in `eligible`; shape (n,), or (0,)
+            where every unit could have all.
+        eligible: Different sets of variants; shape (n_sets, n_arms).
     """
 
     metric: str
@@ -49,6 +52,8 @@ class UnitLog:
     by_period: bool = False
     contexts: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     vectors: tuple[Vector, ...] = (INTERCEPT,)
+    sets: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    eligible: NDArray[np.bool_] = field(default_factory=lambda: np.ones((1, 1), np.bool_))
 
     def __post_init__(self) -> None:
         n_units, n_observations = len(self.variants), len(self.observed_units)

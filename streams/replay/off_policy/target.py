@@ -36,7 +36,9 @@ MAX_BATCHES = 2_000
 class Target:
     """A policy as it would have gone through the log, batch by batch.
 
-    A *situation* is a batch or, under a policy that decides by features, a context in it.
+    A *situation* is a batch or, under a policy that decides by features, a context in it; where
+    not all variants were eligible for all units, it is one of those with one eligible set. Shares
+    are then given that an eligible variant is chosen, like the propensities of the log.
 
     Attributes:
         situations: Situation of each unit; shape (n,), from 0.
@@ -148,6 +150,19 @@ def replayed(
     return found.target(learner.n_units, learner.lacking)
 
 
+def among(shares: Sequence[float], eligible: NDArray[np.bool_]) -> list[float]:
+    """Return the shares given that an eligible variant is chosen; equal ones where none has any.
+
+    >>> among((0.5, 0.25, 0.25), np.array([False, True, True]))
+    [0.0, 0.5, 0.5]
+    """
+    chosen = np.where(eligible, shares, 0.0)
+    if not chosen.any():
+        chosen = eligible.astype(np.float64)
+    found: list[float] = (chosen / chosen.sum()).tolist()
+    return found
+
+
 def _always(means: Sequence[float]) -> Callable[[Vector], Sequence[float]]:
     return lambda _: means
 
@@ -179,8 +194,15 @@ class _Situations:
                 places, contexts = np.unique(log.contexts[units], return_inverse=True)
                 vectors = [log.vectors[place] for place in places.tolist()]
         shares = [rule.shares(vector) for vector in vectors]
+        model = [predict(vector) for vector in vectors]
+        if len(log.sets):
+            pairs = np.stack([contexts, log.sets[units]], axis=1)
+            found, contexts = np.unique(pairs, axis=0, return_inverse=True)
+            contexts = contexts.ravel()
+            shares = [among(shares[place], log.eligible[of]) for place, of in found.tolist()]
+            model = [model[place] for place, _ in found.tolist()]
         self._shares += shares
-        self._model += [predict(vector) for vector in vectors]
+        self._model += model
         self._of_units.append(first + contexts)
         return np.array(shares)[contexts]
 

@@ -6,7 +6,8 @@ that is said of the variants, so no conclusion is drawn while there is one.
 Under a fixed allocation the counts are compared with the declared shares by a Bayes factor. Under
 moving weights the number of units of a variant is no evidence, but its units weighted by
 1 / propensity are: [a_t = k] / p_t - 1 has the mean 0 given the past, whatever the policy does with
-the past, so the weighted units of every variant stay near the number of all units. By pairs of
+the past, so the weighted units of every variant stay near the number of all units, or of those for
+which it was eligible. By pairs of
 variants, the units of both stay near each other as they count in their comparison, and that is seen
 without the starved times of one drowning all others.
 """
@@ -134,7 +135,8 @@ def under_moving_weights(assigned: Assigned, units: ArrayLike) -> SampleRatio:
 
     Args:
         assigned: Weighted units of each variant.
-        units: Units of all variants, >= 0; shape (...).
+        units: Units of all variants, or for each variant those that could be assigned to it, >= 0;
+            shape (..., 1) or (..., n_arms).
 
     Raises:
         InvalidParameterError: `units` is negative, or `largest` below 1.
@@ -142,7 +144,7 @@ def under_moving_weights(assigned: Assigned, units: ArrayLike) -> SampleRatio:
     Source: the propensities are divided out as in arXiv 2011.03567; the bets on the mean are those
         of the Python package `confseq`.
     """
-    total = np.asarray(units, dtype=np.float64)[..., None]
+    total = np.asarray(units, dtype=np.float64)
     if not np.all(total >= 0.0):
         raise InvalidParameterError("units", total.tolist(), ">= 0")
     if not np.all(assigned.largest >= 1.0):

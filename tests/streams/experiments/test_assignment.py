@@ -20,7 +20,8 @@ from streams.experiments.statistics import ReasonCode, RecommendedAction, Varian
 from streams.model.errors import ExperimentNotRunningError, InputError
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.vectors import unpack
-from streams.policies.bucketing import choose_cumulative, cumulative, draws, promoted_draw
+from streams.policies.bucketing import draws, promoted_draw
+from streams.policies.draw_tables import draw_table
 
 REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, {})
 
@@ -121,7 +122,7 @@ def test_the_propensity_is_the_weight_of_the_variant_the_draw_chooses(key, cuts)
 
     found = Assigner(snapshot(weights)).assign(key, 1)
 
-    assert found.variant == choose_cumulative(cumulative(weights), draws(5, key).variant)
+    assert found.variant == draw_table(weights).choose(draws(5, key).variant)
     assert found.propensity == weights[found.variant] << 16 > 0
 
 
@@ -152,6 +153,6 @@ def test_a_promoted_winner_is_drawn_afresh_and_under_its_own_index() -> None:
     found = assigner.assign("u", 8_000)
 
     assert (assigner.first_index, assigner.is_remembered) == (2, False)
-    assert found.variant == choose_cumulative((49_152, 65_536), promoted_draw(5, "u"))
+    assert found.variant == draw_table((49_152, 16_384)).choose(promoted_draw(5, "u"))
     assert found.assigned_at_ms == 7_000
     assert found.unit == draws(5, "u").unit

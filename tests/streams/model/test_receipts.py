@@ -260,7 +260,7 @@ def test_of_version_2_no_bit_can_be_flipped(name, data):
         b"\x02ab",
         b"\x03ab",
         b"\x03abcd",
-        b"\x11" + bytes(17),
+        b"\x21" + bytes(33),
         b"\xff" + bytes(255),
     ],
 )

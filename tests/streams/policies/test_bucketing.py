@@ -7,12 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from streams.policies.bucketing import (
-    choose_cumulative,
-    cumulative,
-    draws,
-    is_enrolled,
-)
+from streams.policies.bucketing import draws, is_enrolled
+from streams.policies.draw_tables import draw_table
 
 words = st.integers(0, 2**64 - 1)
 
@@ -74,13 +70,13 @@ def test_variant_is_found_by_walking_the_weights(weights, draw):
         bucket -= weights[expected]
         expected += 1
 
-    assert choose_cumulative(cumulative(weights), draw) == expected
+    assert draw_table(weights).choose(draw) == expected
 
 
 def test_every_bucket_belongs_to_one_variant_in_proportion_to_its_weight():
     weights = (1, 0, 40_000, 25_535)
 
-    chosen = [choose_cumulative(cumulative(weights), bucket << 48) for bucket in range(65_536)]
+    chosen = [draw_table(weights).choose(bucket << 48) for bucket in range(65_536)]
 
     assert [chosen.count(index) for index in range(4)] == list(weights)
 

@@ -270,6 +270,7 @@ def test_a_voided_unit_is_in_no_log_of_units():
         assigned.propensities.append(QUARTER)
         assigned.assigned_at_ms.append(NOW_MS)
         assigned.contexts.append(0)
+        assigned.places.append(0)
     observed = Values("click")
     for variant, unit, value in ((0, 1, 5), (0, 2, 7), (1, 1, 9), (0, 3, 11)):
         observed.units.append(unit)

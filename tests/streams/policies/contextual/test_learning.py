@@ -30,7 +30,7 @@ def lost(policy, generator):
         for draw in generator.integers(2**64, size=BATCH, dtype=np.uint64).tolist():
             device = DEVICES[int(generator.integers(2))]
             vector = space.encode(device=device)
-            variant, *_ = scorer.choose(vector, draw)
+            variant = scorer.table(vector).choose(draw)
             sums[variant].add_unit(vector)
             if generator.random() < RATES[device][variant]:
                 sums[variant].add_value(vector, MICRO)

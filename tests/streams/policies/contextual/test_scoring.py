@@ -55,13 +55,14 @@ def test_weight_is_how_many_draws_choose_the_variant(policy, model, vector):
     """All 65,536 buckets: the propensity is the probability of the choice, exactly."""
     scorer = Scorer(policy, model)
 
-    chosen = Counter(scorer.choose(vector, bucket << 48) for bucket in range(0, 65_536, 16))
+    table = scorer.table(vector)
+    chosen = Counter(table.choose(bucket << 48) for bucket in range(0, 65_536, 16))
     weights = scorer.weights(vector)
 
-    for (variant, weight, packed), count in chosen.items():
-        assert weight == weights[variant]
-        assert packed == pack_weights(weights)
-        assert abs(16 * count - weight) <= 16
+    assert table.propensities == tuple(weight << 16 for weight in weights)
+    assert table.packed == pack_weights(weights)
+    for variant, count in chosen.items():
+        assert abs(16 * count - weights[variant]) <= 16
 
 
 @pytest.mark.parametrize("policy", policies(), ids=repr)
@@ -69,9 +70,9 @@ def test_every_bucket_once_counts_to_the_weights(policy):
     scorer = Scorer(policy, model_of([(0.1, 0.0), (0.12, 0.0), (0.0, 0.2)]))
     vector = ((0, 1024), (1, 300))
 
-    chosen = Counter(scorer.choose(vector, bucket << 48)[:2] for bucket in range(65_536))
+    chosen = Counter(scorer.table(vector).choose(bucket << 48) for bucket in range(65_536))
 
-    assert chosen == {(k, weight): weight for k, weight in enumerate(scorer.weights(vector))}
+    assert chosen == dict(enumerate(scorer.weights(vector)))
 
 
 def test_context_decides():
@@ -116,7 +117,7 @@ def test_contexts_that_never_come_again_do_not_pile_up():
     scorer = Scorer(policies()[0], model_of([(0.5, 1.0), (0.5, -1.0)]))
 
     for value in range(1, REMEMBERED + 50):
-        scorer.choose(((0, 1024), (1, value)), 0)
+        scorer.table(((0, 1024), (1, value)))
 
     assert 0 < len(scorer._known) <= REMEMBERED
 

@@ -1,0 +1,100 @@
+"""Variants that a request names as those it can show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from streams.model.errors import InputError, quoted
+
+MAX_KEPT = 4_096
+"""Lists that have been read and are kept; when there are more, all are forgotten."""
+
+_NO_EXPERIMENTS: frozenset[str] = frozenset()
+_BEFORE_INDEX = "_v"
+
+
+class Eligible(NamedTuple):
+    """The variants that a request can show.
+
+    Attributes:
+        first: Index of the one that it names first.
+        bits: Bit k is set for variant k, as for `streams.policies.draw_tables.draw_table`.
+    """
+
+    first: int
+    bits: int
+
+    def __contains__(self, variant: object) -> bool:
+        """Return whether the variant at an index is eligible."""
+        return isinstance(variant, int) and bool(self.bits >> variant & 1)
+
+
+class EligibleVariants:
+    """The variants of an experiment, by id and by name.
+
+    Args:
+        experiment_id: Id of the experiment.
+        names: Names of its variants, in the order of the definition.
+        id_of: Returns the id of the variant at an index.
+    """
+
+    __slots__ = ("_experiment_id", "_indices", "_kept")
+
+    def __init__(
+        self, experiment_id: str, names: Sequence[str], id_of: Callable[[int], str]
+    ) -> None:
+        self._experiment_id = experiment_id
+        self._indices = {name: index for index, name in enumerate(names)}
+        self._indices |= {id_of(index): index for index in range(len(names))}
+        self._kept: dict[tuple[str, ...], Eligible] = {}
+
+    def read(self, named: tuple[str, ...], others: AbstractSet[str] = _NO_EXPERIMENTS) -> Eligible:
+        """Return the variants that a request names.
+
+        Args:
+            named: Ids and names.
+            others: Other experiments that are asked for at once: ids of their variants do not
+                concern this one.
+
+        Raises:
+            InputError: one is neither (`UNKNOWN_VARIANT`), or is named twice (`DUPLICATE_VARIANT`),
+                with its path; or none is named (`NONE_ELIGIBLE`).
+        """
+        kept = self._kept.get(named)
+        if kept is not None:
+            return kept
+        found = self._read(named, others)
+        if not others:
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            self._kept[named] = found
+        return found
+
+    def _read(self, named: tuple[str, ...], others: AbstractSet[str]) -> Eligible:
+        first, bits = -1, 0
+        for place, name in enumerate(named):
+            index = self._indices.get(name)
+            if index is None:
+                if name.rpartition(_BEFORE_INDEX)[0] in others:
+                    continue
+                raise InputError(
+                    "UNKNOWN_VARIANT",
+                    f"{quoted(name)} is neither id nor name of a variant of {self._experiment_id}",
+                    f"eligible[{place}]",
+                )
+            if bits >> index & 1:
+                raise InputError(
+                    "DUPLICATE_VARIANT",
+                    f"{quoted(name)} is a variant that is named before",
+                    f"eligible[{place}]",
+                )
+            first, bits = (index if first < 0 else first), bits | 1 << index
+        if not bits:
+            raise InputError(
+                "NONE_ELIGIBLE",
+                f"no variant of {self._experiment_id} is eligible, must be at least one",
+                "eligible",
+            )
+        return Eligible(first, bits)

@@ -1,0 +1,93 @@
+"""Sums by pair of units whose receipts do not say the weights, since the allocation is fixed.
+
+Where some variants were not eligible, the units of a fixed allocation are compared by pairs, like
+those of a moving one. Their receipts say the weights; those of units for which all variants were
+eligible need not, as the definition has them, and so their sums by pair are still to be added. How
+many units that are, and the sums over them, follows from the sum of a variant beside itself, which
+counts only units whose weights are known, by half (`OWN_WEIGHT`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import TypeVar
+
+from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT
+from streams.model.variant_weights import OWN_WEIGHT, pack_weights
+from streams.tallies.bins import BIN_FIELDS
+from streams.tallies.cell import METRIC_FIELDS, PRODUCT_FIELDS, VariantTally
+from streams.tallies.cell import VARIANT_FIELDS as FIELDS
+from streams.tallies.fields import (
+    PAIR_WEIGHTS,
+    FieldTable,
+    Statistic,
+    UnitWeights,
+    Weight,
+    unit_weights,
+)
+from streams.tallies.pair_sums import unpack_pairs
+
+TallyT = TypeVar("TallyT")
+
+_OWN = {Weight.OVERLAP: OWN_WEIGHT, Weight.OVERLAP_SQUARED: OWN_WEIGHT * OWN_WEIGHT}
+
+
+def with_declared_weights(
+    tally: VariantTally, variant: int, weights: Sequence[int], metrics: Container[str]
+) -> VariantTally:
+    """Return the tally of a variant with the sums by pair of all of its units.
+
+    Args:
+        tally: The tally.
+        variant: Index of the variant.
+        weights: The integer weights that all units have whose receipts do not say any.
+        metrics: Metrics of which sums by pair are kept.
+    """
+    propensity = weights[variant] * PROPENSITY_PER_WEIGHT
+    one, inverse, inverse_squared, *by_pair = unit_weights(
+        variant, propensity, pack_weights(weights), len(weights)
+    )
+    of_pairs = (0 * one, 0 * inverse, 0 * inverse_squared, *by_pair)  # the others have their sums
+    return FIELDS.new(
+        *_completed(FIELDS, tally, variant, of_pairs),
+        tally.gram,
+        {
+            name: METRIC_FIELDS.new(
+                *_completed(METRIC_FIELDS, metric, variant, of_pairs),
+                metric.moment,
+                metric.positive_moment,
+            )
+            if name in metrics
+            else metric
+            for name, metric in tally.metrics.items()
+        },
+        {
+            pair: PRODUCT_FIELDS.new(*_completed(PRODUCT_FIELDS, product, variant, of_pairs))
+            for pair, product in tally.products.items()
+        },
+        tally.periods,
+        {
+            name: {
+                place: BIN_FIELDS.new(*_completed(BIN_FIELDS, each, variant, of_pairs))
+                for place, each in of_name.items()
+            }
+            for name, of_name in tally.bins.items()
+        },
+    )
+
+
+def _completed(
+    table: FieldTable[TallyT], tally: TallyT, variant: int, of_pairs: UnitWeights
+) -> list[int]:
+    """Return the sums of a tally, with those by pair of the units whose weights are not known."""
+    sums = table.by_use(tally)
+    plain = {statistic: total for (statistic, weight), total in sums.items() if not weight}
+    if Statistic.POSITIVE in plain:
+        plain[Statistic.SURPLUS] = plain[Statistic.VALUE] - MICRO * plain[Statistic.POSITIVE]
+    missing = dict.fromkeys(Statistic, 0)
+    for (statistic, weight), packed in sums.items():
+        if weight in PAIR_WEIGHTS:
+            digits = unpack_pairs(packed)
+            known = digits[variant] // _OWN[weight] if variant < len(digits) else 0
+            missing[statistic] = plain.get(statistic, 0) - known
+    return table.plus(table.values(tally), tuple(missing.values()), of_pairs)
