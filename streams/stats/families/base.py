@@ -114,6 +114,20 @@ class Family(ABC):
         return f"{metric} per unit"
 
 
+def not_below_zero(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return samples of which those with a sum below 0 have seen units, and no value.
+
+    Sums over comparable units take differences, and those over mature units leave some out: where a
+    refund stands beside an amount, either may be below 0 although the sum of all values is not.
+    """
+    if all(sample.total >= 0.0 for sample in samples):
+        return samples
+    return [
+        sample if sample.total >= 0.0 else Sample(sample.units, 0.0, 0.0, 0.0, 0.0)
+        for sample in samples
+    ]
+
+
 def column(samples: Sequence[Sample], name: str) -> FloatArray:
     """Return one field of all samples; shape (n_arms,)."""
     return np.array([getattr(sample, name) for sample in samples], dtype=np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from streams.model.quantities import MICRO
 from streams.stats.arrays import FloatArray
-from streams.stats.families.base import WEAK_PRIORS, Family, Priors, column
+from streams.stats.families.base import WEAK_PRIORS, Family, Priors, column, not_below_zero
 from streams.stats.kinds import ContradictionCode, MetricKind
 from streams.stats.posteriors.gamma import GammaPosterior
 from streams.stats.sample import Sample
@@ -40,9 +40,9 @@ class Count(Family):
 
     def posteriors(self, samples: Sequence[Sample], priors: Priors = WEAK_PRIORS) -> GammaPosterior:
         """Return Gamma posteriors, widened by the dispersion of the counts."""
+        samples = not_below_zero(samples)
         return GammaPosterior.observed(
-            # Sums over comparable units take differences, which may end below 0.
-            np.maximum(column(samples, "total"), 0.0),
+            column(samples, "total"),
             column(samples, "units"),
             prior_events=priors.events,
             prior_units=priors.event_units,

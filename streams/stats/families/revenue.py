@@ -12,6 +12,7 @@ from streams.stats.families.base import (
     Family,
     Priors,
     VariantMetric,
+    not_below_zero,
 )
 from streams.stats.kinds import ContradictionCode, MetricKind
 from streams.stats.posteriors.revenue import RevenuePosterior
@@ -48,5 +49,8 @@ class Revenue(Family):
     ) -> RevenuePosterior:
         """Return posteriors of the revenue per unit."""
         return RevenuePosterior.observed(
-            samples, prior_alpha=priors.alpha, prior_beta=priors.beta, prior=priors.values
+            not_below_zero(samples),
+            prior_alpha=priors.alpha,
+            prior_beta=priors.beta,
+            prior=priors.values,
         )

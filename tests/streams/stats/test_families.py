@@ -118,3 +118,14 @@ def test_no_dispersion_is_below_one():
 
 def test_nothing_seen_is_poisson():
     assert dispersions([Sample(0, 0, 0, 0, 0), Sample(50, 0, 0, 0, 0)]).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", [MetricKind.COUNT, MetricKind.REVENUE])
+def test_a_sum_below_zero_is_that_of_units_without_a_value(kind):
+    """As of comparable or mature units, among which a refund outweighs the amounts."""
+    seen = [sampled([2.0, 3.0], without=2), Sample(4, 2, -5.0, 20.0, 10.0)]
+
+    posteriors = FAMILIES[kind].posteriors(seen)
+
+    assert np.isfinite(posteriors.means).all()
+    assert posteriors.means[0] > posteriors.means[1] >= 0.0

@@ -179,3 +179,16 @@ def test_nothing_is_known_without_units() -> None:
 def test_planned_rates_are_two_increasing_ones(rates: tuple[float, float]) -> None:
     with pytest.raises(InvalidParameterError):
         PlannedRates(*rates)
+
+
+def test_units_that_there_are_none_of_add_nothing_to_any_sum():
+    """Weights are at most 1/4 here, so bets up to -4 are allowed."""
+    nobody, somebody = 0.0, 3.0
+    columns = (10.0, 2.0, 0.45, [nobody, somebody], [0.0, 0.45], [0.0, 0.0825], 0.25)
+    units = Conversions(*(np.broadcast_to(np.array(each, dtype=float), 2) for each in columns))
+
+    found = _Sums.lost(units).least(np.array([-3.9, -3.9]))
+
+    assert found[0] == 0.0
+    assert found[1] < 0.0
+    assert np.isfinite(found).all()
