@@ -123,6 +123,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             now_ms,
             experiments.check_value,
             UnitResolver(experiments, keyring, sticky, now_ms).receipts,
+            experiments.windows,
         )
         command_log = KafkaCommandLog(
             settings.confluent_config(),

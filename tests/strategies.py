@@ -216,6 +216,7 @@ DOMAINS |= {
     Period: {"shift": st.integers(18, 40), "number": counts},
     VariantTally: {
         **_numbers(VariantTally, counted=("units",)),
+        "assigned": counts,
         "gram": st.lists(sums, max_size=4).map(tuple),
         "bins": st.dictionaries(
             texts,

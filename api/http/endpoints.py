@@ -15,6 +15,7 @@ from api.http.handlers.operation import health, metrics, ready
 from api.http.handlers.traffic import (
     assign_variant,
     assign_variants,
+    record_exposures,
     record_observations,
     void_assignments,
 )
@@ -32,6 +33,7 @@ from api.http.models.requests import (
     AssignmentContext,
     AssignmentsRequest,
     ConcludeRequest,
+    ExposureRequest,
     ObservationRequest,
     VoidRequest,
 )
@@ -147,6 +149,17 @@ ENDPOINTS = (
         body=Body(AssignmentsRequest),
         response=AssignmentsPage,
         traffic="assign",
+    ),
+    Endpoint(
+        method="POST",
+        path="/exposures",
+        handler=record_exposures,
+        tag="traffic",
+        scopes=(Scope.OBSERVE,),
+        body=Body(ExposureRequest, is_list_too=True),
+        response=Accepted,
+        status=202,
+        traffic="observe",
     ),
     Endpoint(
         method="POST",

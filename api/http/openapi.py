@@ -101,6 +101,10 @@ EXAMPLES: dict[str, Any] = {
         "units": [{"userId": "user_123"}, {"userId": "user_456"}],
     },
     "FlagEvaluationRequest": {"context": {"targetingKey": "user_123", "country": "DE"}},
+    "ExposureRequest": {
+        "assignmentId": "AQEBI0VniavN7wACP____wAAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDU"
+        "wCDcMcvE",
+    },
     "ObservationRequest": {
         "assignmentId": "AQEBI0VniavN7wACP____wAAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDU"
         "wCDcMcvE",

@@ -8,6 +8,7 @@ from api.http.models import responses
 from streams.analysis.answered_evidence import answered_evidence
 from streams.analysis.misspelled_metrics import misspelt_metrics
 from streams.analysis.reasons import reason
+from streams.experiments.exposure import Exposure
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.schedule import is_held, next_at_ms
 from streams.experiments.snapshot import Snapshot
@@ -61,6 +62,11 @@ def stats_of(snapshot: Snapshot) -> Stats:
         status=experiment.status,
         primary_metric=config.primary_metric,
         total_assignments=sum(report.assignments for report in snapshot.variants),
+        total_exposures=(
+            sum(report.exposures or 0 for report in snapshot.variants)
+            if config.exposure is Exposure.EVENT
+            else None
+        ),
         total_observations=sum(report.observations for report in snapshot.variants),
         variants=(),
         winner=_winner(snapshot),

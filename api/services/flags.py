@@ -1,9 +1,10 @@
 """Feature flags: experiments with a key, evaluated for a context as OpenFeature has it.
 
 An evaluation of one flag is an assignment, logged as any other. An evaluation of all flags, which
-clients ask for when they start and again after every change, says what each flag would be and logs
-nothing: most of them will not be used. Its answers carry no receipt, since observations of an
-assignment that is not in the log could not be counted.
+clients ask for when they start and again after every change, says what each flag would be: most of
+them will not be used. Where an assignment counts, nothing is logged of it, and its answers carry no
+receipt, since observations of an assignment that is not in the log could not be counted. Where only
+an exposure counts, it is an assignment like any other, with its receipt.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from api.snapshots.cache import ExperimentCache
 from api.strict_json import decode_json
 from streams.experiments.config import UnitKind
 from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.exposure import Exposure
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import (
@@ -75,13 +77,16 @@ class Evaluations(NamedTuple):
 
     Attributes:
         flags: JSON list of the flags, in the order of their keys.
+        decided: The same without the receipts: the same flags may come with another receipt, and
+            the one that a client has is still valid.
     """
 
     flags: bytes
+    decided: bytes
 
     def etag(self, *others: str) -> str:
         """Return the validator of the flags, and of what else is answered with them."""
-        digest = blake2b(self.flags, digest_size=_ETAG_BYTES)
+        digest = blake2b(self.decided, digest_size=_ETAG_BYTES)
         for other in others:
             digest.update(other.encode())
         return f'"{base64.urlsafe_b64encode(digest.digest()).decode()}"'
@@ -118,7 +123,7 @@ class FlagService:
         return orjson.dumps(evaluation)
 
     async def evaluate_all(self, body: bytes) -> Evaluations:
-        """Return all flags. Nothing is logged of it.
+        """Return all flags. Nothing that counts is logged of it.
 
         A flag that cannot be evaluated for this context, or not ahead of its use, is listed with
         its error.
@@ -141,21 +146,30 @@ class FlagService:
             # Concurrently, so that what must be asked of Redis is asked at once.
             part = keys[start : start + FLAGS_AT_ONCE]
             flags += await asyncio.gather(*(self._listed(key, context) for key in part))
-        return Evaluations(orjson.dumps(flags))
+        receipts = [flag.get("metadata", {}).pop("assignmentId", None) for flag in flags]
+        decided = orjson.dumps(flags)
+        for flag, receipt in zip(flags, receipts, strict=True):
+            if receipt is not None:
+                flag["metadata"] = {"assignmentId": receipt, **flag["metadata"]}
+        return Evaluations(orjson.dumps(flags) if any(receipts) else decided, decided)
 
     async def _listed(self, key: str, context: Mapping[str, Any]) -> dict[str, Any]:
         snapshot = self._experiments.snapshot(key)
-        unit = snapshot.experiment.definition.config.unit
-        if unit is UnitKind.IMPRESSION and snapshot.experiment.is_assigning:
+        config = snapshot.experiment.definition.config
+        counts_exposures = config.exposure is Exposure.EVENT
+        is_of_use = config.unit is UnitKind.IMPRESSION and not counts_exposures
+        if is_of_use and snapshot.experiment.is_assigning:
             message = "decided for each impression; ask for this flag alone when it is used"
             return failure_of(key, "GENERAL", message)
         try:
-            evaluation = await self._evaluate(key, context, self._unlogged.assign)
+            service = self._logged if counts_exposures else self._unlogged
+            evaluation = await self._evaluate(key, context, service.assign)
         except DependencyError:
             raise
         except EngineError as error:
             return failure_of(key, error_code_of(error), details_of(error))
-        evaluation["metadata"].pop("assignmentId", None)
+        if not counts_exposures:
+            evaluation["metadata"].pop("assignmentId", None)
         return evaluation
 
     async def _evaluate(

@@ -13,9 +13,13 @@ from api.http.models.responses import Accepted, Rejected
 from api.strict_json import decode_json, decode_loosely, path_of_not_finite
 from streams.model.errors import EventError, quoted
 from streams.model.events import Observation, UnitObservation
-from streams.model.receipts import Keyring, check_attribution
+from streams.model.receipts import Keyring, Receipt, check_attribution
 from streams.model.voids import check_voidable
-from streams.wire.json_observations import decode_json_reports, decode_json_voids
+from streams.wire.json_observations import (
+    decode_json_exposures,
+    decode_json_reports,
+    decode_json_voids,
+)
 from streams.wire.observation_fields import MAX_OBSERVATIONS, at, check_count
 
 TURN = 200
@@ -58,6 +62,11 @@ async def _unknown(observed: UnitObservation) -> list[str]:
     raise EventError("UNKNOWN_UNIT", f"{quoted(observed.unit_id)} is not known here")
 
 
+def _one_window(experiment: int, metric: str) -> int:
+    del experiment, metric
+    return 1
+
+
 class ObservationService:
     """Validation and logging of observations.
 
@@ -73,6 +82,7 @@ class ObservationService:
         now_ms: Callable[[], int],
         check_value: Callable[[int, str, int], None] = _accept,
         receipts_of: Callable[[UnitObservation], Awaitable[list[str]]] = _unknown,
+        windows: Callable[[int, str], int] = _one_window,
     ) -> None:
         """Begin with none.
 
@@ -83,6 +93,7 @@ class ObservationService:
             check_value: Refuses a value, in micro-units, that an experiment's metric is declared
                 not to have. Workers refuse it in any case; here the sender gets the error.
             receipts_of: Returns the receipts of a unit; raises EventError if there is none.
+            windows: Returns within how many attribution windows an experiment's metric may count.
         """
         self.accepted = 0
         self.rejected = 0
@@ -91,6 +102,13 @@ class ObservationService:
         self._now_ms = now_ms
         self._check_value = check_value
         self._receipts_of = receipts_of
+        self._windows = windows
+
+    async def expose(self, body: bytes) -> bytes:
+        """Take the exposures in a JSON body, as `observe` does observations."""
+        return await self._take(
+            body, lambda text: decode_json_exposures(text).observations, self._attributed
+        )
 
     async def observe(self, body: bytes) -> bytes:
         """Take the observations in a JSON body, one object or a list, and return the JSON answer.
@@ -174,15 +192,20 @@ class ObservationService:
             observed_at_ms = now_ms
             observation = replace(observation, observed_at_ms=now_ms)
         receipt = self._keyring.verify(observation.assignment_id)
-        check_attribution(receipt, observed_at_ms)
+        check_attribution(self._within(receipt, observation.metric), observed_at_ms)
         self._check_value(receipt.experiment, observation.metric, observation.value)
         return observation
 
     def _void(self, void: Observation, now_ms: int) -> Observation:
         """Return a void of a verified assignment that workers remember, with its time."""
         receipt = self._keyring.verify(void.assignment_id)
-        check_voidable(receipt, now_ms)
+        check_voidable(self._within(receipt, void.metric), now_ms)
         return replace(void, observed_at_ms=max(now_ms, receipt.assigned_at_ms))
+
+    def _within(self, receipt: Receipt, metric: str) -> Receipt:
+        """Return a receipt with the time within which an event of a metric may count."""
+        windows = self._windows(receipt.experiment, metric)
+        return receipt._replace(attribution_window_s=windows * receipt.attribution_window_s)
 
 
 async def _members(body: bytes, decode: _Decode) -> Sequence[_Member]:

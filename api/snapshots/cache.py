@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from api.snapshots.running import RunningExperiment
+from streams.experiments.exposure import Exposure, exposure_not_used
 from streams.experiments.lifecycle import Status
 from streams.experiments.measurement_plan import accepted_of
 from streams.experiments.snapshot import Snapshot
@@ -16,6 +17,7 @@ from streams.model.errors import (
     ExperimentNotFoundError,
     ExperimentNotRunningError,
 )
+from streams.model.events import EXPOSURE
 from streams.model.experiment_keys import is_key, key_number
 from streams.model.ids import experiment_id
 
@@ -83,7 +85,8 @@ class ExperimentCache:
     def check_value(self, experiment: int, metric: str, value: int) -> None:
         """Refuse a value, in micro-units, that a metric is declared not to have.
 
-        Of an experiment that is not known here nothing is refused.
+        And an exposure where units count from their assignment. Of an experiment that is not known
+        here nothing is refused.
 
         Args:
             experiment: The experiment as a 64-bit number.
@@ -91,14 +94,34 @@ class ExperimentCache:
             value: The value.
 
         Raises:
-            EventError: as `Accepted.check`.
+            EventError: as `Accepted.check`, or `EXPOSURE_NOT_USED`.
         """
         found = self._snapshots.get(experiment_id(experiment))
         if found is None:
             return
-        accepted = accepted_of(found.experiment.definition.config, metric)
+        config = found.experiment.definition.config
+        if metric == EXPOSURE:
+            if config.exposure is not Exposure.EVENT:
+                raise exposure_not_used(experiment)
+            return
+        accepted = accepted_of(config, metric)
         if accepted is not None:
             accepted.check(metric, value)
+
+    def windows(self, experiment: int, metric: str) -> int:
+        """Return within how many attribution windows an event of a metric may count.
+
+        Of an experiment that is not known here, within one.
+
+        Args:
+            experiment: The experiment as a 64-bit number.
+            metric: Name of the metric.
+        """
+        found = self._snapshots.get(experiment_id(experiment))
+        exposure = (
+            Exposure.ASSIGNMENT if found is None else found.experiment.definition.config.exposure
+        )
+        return exposure.windows(metric)
 
     @property
     def not_evaluated(self) -> dict[str, str]:

@@ -4,7 +4,12 @@ The publishers stand apart, since they need Kafka's client library: `Observation
 `experiment_streams_client.publisher`, and `ImpressionPublisher`, which mints receipts, beside it.
 """
 
-from api.http.models.requests import AssignmentContext, ObservationRequest, VoidRequest
+from api.http.models.requests import (
+    AssignmentContext,
+    ExposureRequest,
+    ObservationRequest,
+    VoidRequest,
+)
 from api.http.models.responses import Accepted, Assignment, ErrorDetails, Experiment, Rejected
 from experiment_streams_client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
@@ -21,6 +26,7 @@ __all__ = [
     "ErrorDetails",
     "Experiment",
     "ExperimentClient",
+    "ExposureRequest",
     "ObservationRequest",
     "Rejected",
     "Stats",

@@ -13,7 +13,12 @@ from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
-from api.http.models.requests import AssignmentContext, ObservationRequest, VoidRequest
+from api.http.models.requests import (
+    AssignmentContext,
+    ExposureRequest,
+    ObservationRequest,
+    VoidRequest,
+)
 from api.http.models.responses import (
     Accepted,
     Assignment,
@@ -350,6 +355,51 @@ def record_unit_observation(
         _body(parse(ObservationRequest, fields)),
         is_repeatable=event_id is not None,
     )
+
+
+def record_exposure(
+    assignment_id: str, *, event_id: str | None = None, timestamp: int | None = None
+) -> Call[Accepted]:
+    """Record that an assigned variant was shown, of an experiment whose `exposure` is `event`.
+
+    Its unit counts once, from the earliest of its exposures on, so a call may be repeated.
+
+    Args:
+        assignment_id: `Assignment.id`.
+        event_id: The sender's name of the event, for its own use.
+        timestamp: Time of the exposure, in milliseconds since the epoch; now unless given.
+
+    Raises:
+        InputError: a field is out of its bounds (`OUT_OF_RANGE`); nothing was sent.
+        ApiError: 422 if the assignment id is forged, truncated or expired, or its experiment counts
+            units from their assignment (`EXPOSURE_NOT_USED`).
+
+    Examples:
+        ```
+        client.record_exposure(assignment.id)
+        ```
+    """
+    fields = {"assignment_id": assignment_id, "event_id": event_id, "timestamp": timestamp}
+    exposure = parse(ExposureRequest, fields)
+    return Call("POST", "/exposures", Accepted.model_validate, _body(exposure), is_repeatable=True)
+
+
+def record_exposures(exposures: Iterable[ExposureRequest]) -> Call[Accepted]:
+    """Record several exposures in one request: the good ones are taken, all of them or none.
+
+    Returns:
+        How many were taken, and in `rejected` which were not and why.
+
+    Raises:
+        ApiError: 422 if none can be taken, with the path of the first, as in `[0].assignmentId`.
+
+    Examples:
+        ```
+        client.record_exposures(ExposureRequest(assignmentId=each.id) for each in assignments)
+        ```
+    """
+    bodies = [_body(exposure) for exposure in exposures]
+    return Call("POST", "/exposures", Accepted.model_validate, bodies, is_repeatable=True)
 
 
 def record_observations(observations: Iterable[ObservationRequest]) -> Call[Accepted]:

@@ -70,6 +70,8 @@ class Methods:
     get_experiment_stats = Method(calls.get_experiment_stats)
     assign_variant = Method(calls.assign_variant)
     assign_variants = Method(calls.assign_variants)
+    record_exposure = Method(calls.record_exposure)
+    record_exposures = Method(calls.record_exposures)
     record_observation = Method(calls.record_observation)
     record_unit_observation = Method(calls.record_unit_observation)
     record_observations = Method(calls.record_observations)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from experiment_streams_client.outbox import DeliveryError, KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import OBSERVATIONS
-from streams.model.events import Observation
+from streams.experiments.exposure import Exposure
+from streams.model.events import EXPOSED, EXPOSURE, Observation
 from streams.model.quantities import MICRO, to_micro
 from streams.model.receipts import Keyring, check_attribution, check_form
 from streams.model.voids import check_voidable, void_metric
@@ -72,6 +73,17 @@ class ObservationPublisher(Publisher):
         record = self._record(assignment_id, metric, value, event_id, observed_at_ms)
         self._outbox.put(record, key=assignment_id.encode())
 
+    def publish_exposure(
+        self, assignment_id: str, event_id: str | None = None, observed_at_ms: int | None = None
+    ) -> None:
+        """Hand over that an assigned variant was shown, as `publish` does an observation.
+
+        Args:
+            assignment_id: `Assignment.id`, of an experiment whose `exposure` is `event`.
+            event_id, observed_at_ms: As of `publish`.
+        """
+        self.publish(assignment_id, EXPOSURE, EXPOSED / MICRO, event_id, observed_at_ms)
+
     async def publish_async(
         self,
         assignment_id: str,
@@ -123,7 +135,11 @@ class ObservationPublisher(Publisher):
             check_form(assignment_id)
         else:
             receipt = self._keyring.verify(assignment_id)
-            check_attribution(receipt, observed_at_ms or now_ms())
+            # Whether units count from their exposure is not known here; workers know it.
+            window_s = Exposure.EVENT.windows(metric) * receipt.attribution_window_s
+            check_attribution(
+                receipt._replace(attribution_window_s=window_s), observed_at_ms or now_ms()
+            )
         return encode_observation(
             Observation(assignment_id, metric, to_micro(value), event_id, observed_at_ms)
         )

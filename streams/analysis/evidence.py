@@ -74,7 +74,10 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         sample_ratio=sample_ratio,
         guardrails=harm,
         since_conclusion=since,
-        miscounts=find_miscounts(inputs.tally, inputs.trial.variants),
+        miscounts=find_miscounts(
+            inputs.tally, inputs.trial.variants, is_by_exposure=inputs.is_by_exposure
+        ),
+        unexposed=inputs.tally.unexposed if inputs.is_by_exposure else None,
         outlook=outlook_of(inputs, primary),
         maturity=Maturity(
             window=primary.model.conversion_window,

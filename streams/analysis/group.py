@@ -161,6 +161,8 @@ def _known(variants: Mapping[int, VariantTally], index: int) -> VariantTally:
     tally = variants.get(index)
     if tally is None:
         return VariantTally()
+    if tally.assigned < 0:
+        tally = replace(tally, assigned=0)
     if tally.units >= 0:
         return tally
     return replace(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from streams.analysis.group import Group, GroupPlan
 from streams.experiments.config import ExperimentConfig
+from streams.experiments.exposure import Exposure
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.promotion_state import Phase
@@ -44,6 +45,11 @@ class Inputs:
     def config(self) -> ExperimentConfig:
         """Configuration of the experiment."""
         return self.experiment.definition.config
+
+    @property
+    def is_by_exposure(self) -> bool:
+        """Whether a unit counts from its first exposure, and not from its assignment."""
+        return self.config.exposure is Exposure.EVENT
 
     @property
     def duration_ms(self) -> int:

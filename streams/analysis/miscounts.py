@@ -23,14 +23,18 @@ MIN_HEAVY_EVENTS = 100
 """Observations of one unit below which its share says nothing: there are few in all."""
 
 
-def find_miscounts(tally: Tally, variants: Sequence[VariantTally]) -> Miscounts:
+def find_miscounts(
+    tally: Tally, variants: Sequence[VariantTally], *, is_by_exposure: bool = False
+) -> Miscounts:
     """Return the events that could not be counted correctly.
 
     Args:
         tally: The sum of all cells.
         variants: The variants of the experiment.
+        is_by_exposure: Whether units count from their first exposure. Then nothing depends on
+            assignments that are not remembered, and units are in several variants by assignment.
     """
-    units = sum(variant.units for variant in variants)
+    units = sum(variant.assigned if is_by_exposure else variant.units for variant in variants)
     observations = sum(
         metric.observations for variant in variants for metric in variant.metrics.values()
     )
@@ -38,7 +42,7 @@ def find_miscounts(tally: Tally, variants: Sequence[VariantTally]) -> Miscounts:
         unremembered_units=tally.unremembered_units,
         unremembered_observations=tally.unremembered,
         is_memory_full=(
-            _is_above(tally.unremembered_units, units, UNREMEMBERED_SHARE)
+            (not is_by_exposure and _is_above(tally.unremembered_units, units, UNREMEMBERED_SHARE))
             or _is_above(tally.unremembered, observations, UNREMEMBERED_SHARE)
         ),
         units_in_several_variants=tally.crossed_units,

@@ -88,7 +88,8 @@ def _variants(inputs: Inputs, analysis: Analysis) -> tuple[VariantReport, ...]:
     ends = columns[primary.name]
     return tuple(
         VariantReport(
-            assignments=variant.units,
+            assignments=variant.assigned if inputs.is_by_exposure else variant.units,
+            exposures=variant.units if inputs.is_by_exposure else None,
             observations=sum(metric.observations for metric in variant.metrics.values()),
             mean=ends[index].mean,
             lower=ends[index].lower,

@@ -53,6 +53,7 @@ def stats_view(stats: Stats) -> RenderableType:
         parts.append(lifts_table(stats, [stats.primary_metric, *others]))
     parts += _periods(stats)
     parts += _outlook(stats)
+    parts += _unexposed(stats)
     parts += _maturity(stats)
     parts += _since_conclusion(stats)
     parts += [Text(f"! {line}", "yellow") for line in _findings(stats)]
@@ -69,9 +70,11 @@ def stats_view(stats: Stats) -> RenderableType:
 
 def variants_table(stats: Stats) -> Table:
     """Return one line a variant: counts, primary metric, P(best) and allocation."""
+    has_exposures = stats.total_exposures is not None
     table = table_of(
         "variant",
         ">assigned",
+        *((">exposed",) if has_exposures else ()),
         f">{stats.primary_metric}",
         ">mean [interval]",
         ">P(best)",
@@ -83,6 +86,7 @@ def variants_table(stats: Stats) -> Table:
         table.add_row(
             _name(variant),
             f"{variant.stats.assignments:,}",
+            *((f"{variant.stats.exposures or 0:,}",) if has_exposures else ()),
             f"{primary.observations if primary else 0:,}",
             interval(variant.stats.mean, variant.stats.lower, variant.stats.upper),
             f"{variant.stats.probability_best:.1%}",
@@ -255,6 +259,15 @@ def _outlook(stats: Stats) -> list[Text]:
 
 def _given(value: float | None) -> float:
     return 0.0 if value is None else value
+
+
+def _unexposed(stats: Stats) -> list[Text]:
+    """Return one line about observations without an exposure before them, if there are any."""
+    unexposed = None if stats.evidence is None else stats.evidence.unexposed
+    if not unexposed:
+        return []
+    text = f"Not counted: {unexposed:,} observations without an exposure of their unit before them."
+    return [Text(text, "dim" if stats.total_exposures else "yellow")]
 
 
 def _maturity(stats: Stats) -> list[Text]:

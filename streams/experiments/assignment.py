@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from streams.experiments.admission import Admission, admission_of
-from streams.experiments.config import UnitKind
+from streams.experiments.config import ExperimentConfig, UnitKind
 from streams.experiments.contextual import scorer_of
 from streams.experiments.covariates import CovariateSpace
 from streams.experiments.eligible_variants import EligibleVariants
+from streams.experiments.exposure import Exposure
 from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Phase
@@ -70,9 +71,16 @@ def is_remembered(experiment: Experiment, phase: Phase) -> bool:
 def has_moving_receipts(experiment: Experiment, phase: Phase) -> bool:
     """Return whether a unit that comes again would get another receipt."""
     config = experiment.definition.config
-    if config.attribution_window > 0 or config.conversion_windows:
+    if any(_windows_from_assignment(config)):
         return True
     return phase is Phase.TRIAL and (config.parameters.adaptive or bool(config.covariates))
+
+
+def _windows_from_assignment(config: ExperimentConfig) -> tuple[int, ...]:
+    """Return the windows that begin with an assignment, in seconds; 0 for none."""
+    if config.exposure is Exposure.EVENT:  # conversion windows begin with the exposure
+        return (config.attribution_window,)
+    return config.attribution_window, *config.conversion_windows.values()
 
 
 class Assigner:
@@ -171,8 +179,8 @@ class Assigner:
         # is stored for that.
         since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms
         self._fixed_time_ms = since_ms if is_repeated and not has_moving else None
-        windows_s = config.attribution_window, *config.conversion_windows.values()
-        window_ms = min((each for each in windows_s if each), default=0) * 1000
+        windows_s = [each for each in _windows_from_assignment(config) if each]
+        window_ms = min(windows_s, default=0) * 1000
         self._slot_ms = window_ms // SLOTS_PER_WINDOW
         allocated_ms = snapshot.as_of_ms - snapshot.as_of_ms % ALLOCATION_SLOT_MS
         self._since_ms = since_ms

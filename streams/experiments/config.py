@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
 from streams.experiments.covariates import MAX_COVARIATES, Covariate, check_covariates
+from streams.experiments.exposure import Exposure
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, MAX_UNIT_ID, IgnoredUnits
 from streams.experiments.metrics import (
     MAX_WINDOW_S,
@@ -157,8 +158,12 @@ class ExperimentConfig(InputModel):
             promotion, else none.
         unit: Unit of randomisation; `impression` for adaptive policies and `user` for fixed ones
             unless stated.
+        exposure: Whether a unit counts from its assignment on or from its first exposure. Fixed
+            when the experiment is created.
         attribution_window: Seconds after an assignment during which observations count; 0 for no
-            limit. A day for impressions, no limit for users and sessions unless stated.
+            limit. A day for impressions, no limit for users and sessions unless stated. With
+            `exposure` "event", seconds after an assignment during which an exposure counts, and
+            after the first exposure during which observations do.
         conversion_window: Seconds after the assignment of a unit during which its observations
             count, of metrics that state nothing else; 0 for none. Comparisons count the units whose
             window is over. None: the attribution window for users and sessions, none for
@@ -210,6 +215,7 @@ class ExperimentConfig(InputModel):
     min_duration: Duration = None
     control_share: ControlShare = None
     unit: Annotated[UnitKind, Field(strict=False)]
+    exposure: Annotated[Exposure, Field(strict=False)] = Exposure.ASSIGNMENT
     attribution_window: int = Field(ge=0, le=MAX_ATTRIBUTION_WINDOW_S)
     conversion_window: ConversionWindow = None
     ignored_units: IgnoredUnits = DEFAULT_IGNORED_UNITS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.exposure import Exposure
 from streams.experiments.metrics import MetricSpec
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.stats.families.registry import FAMILIES
@@ -49,6 +50,7 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
         config.conversion_windows,
         bool(config.covariates),
         bins,
+        config.exposure is Exposure.EVENT,
     )
 
 

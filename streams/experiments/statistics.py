@@ -239,6 +239,8 @@ class VariantReport(Published):
 
     Attributes:
         assignments: Units assigned (impressions, for the unit `impression`).
+        exposures: Units exposed, which are those that everything else counts; None where a unit
+            counts from its assignment.
         observations: Observations of all metrics.
         mean, lower, upper: Those of the primary metric in `metrics`.
         probability_best: Posterior probability that its mean is the best.
@@ -254,6 +256,7 @@ class VariantReport(Published):
     probability_best: float
     expected_loss: float
     metrics: dict[str, MetricReport]
+    exposures: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,6 +481,8 @@ class Evidence(Published):
         weighting: How a unit counts in the comparisons of the primary metric.
         outlook: What the experiment can still find; None if that is not known.
         excluded_units: Units that could not be assigned to each variant, as it was not eligible.
+        unexposed: Observations from before the first exposure of their unit, or of a unit without
+            one, which do not count; None where a unit counts from its assignment.
     """
 
     leader: VariantIndex
@@ -502,6 +507,7 @@ class Evidence(Published):
     outlook: Outlook | None = None
     weighting: Open[Weighting] = Weighting.PLAIN
     excluded_units: PerVariant[int] = ()
+    unexposed: int | None = None
 
     @property
     def compared_units(self) -> PerVariant[int]:

@@ -84,6 +84,7 @@ class Stats(Statistics):
         key: Its key; None for none.
         name, type, unit, status, primary_metric: Of the experiment.
         total_assignments, total_observations: Of all variants.
+        total_exposures: Of all variants; None where a unit counts from its assignment.
         variants: The variants, in the order of the definition.
         winner: The variant that is certain enough to win, or was chosen; None if there is none.
         reason: One sentence for `reason_code`, with the numbers of the evidence.
@@ -105,6 +106,7 @@ class Stats(Statistics):
     evidence: StatsEvidence | None = None
     key: str | None = None
     misspelt: tuple[MisspeltMetric, ...] = ()
+    total_exposures: int | None = None
 
     @classmethod
     def from_json(cls, payload: dict[str, Any]) -> Stats:

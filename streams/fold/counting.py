@@ -17,12 +17,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.experiments.exposure import WINDOWS_BY_EXPOSURE
 from streams.fold.deduplication import SEEN, WindowFullError, deadlines, entry
+from streams.fold.exposures import by_exposure, count_exposed, is_by_exposure
 from streams.fold.measuring import CountedObservation
 from streams.fold.metric_slots import check_slot, take_slot
 from streams.fold.partition import Ledger
 from streams.fold.verification import VerifiedObservations
 from streams.fold.voiding import Void, void_unit
+from streams.model.events import EXPOSURE
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
 from streams.tallies.plan import MAX_EVENTS
@@ -100,7 +103,9 @@ def _of_voided_units(
         return []
     receipts = rows.receipts
     asked = chosen[np.isin(receipts.experiment[chosen], np.fromiter(windows, np.uint64))]
-    buckets = deadlines(receipts.assigned_at_ms[asked], receipts.attribution_window_s[asked])
+    exposing = np.isin(receipts.experiment[asked], np.array(by_exposure(ledgers), np.uint64))
+    windows_s = receipts.attribution_window_s[asked] * np.where(exposing, WINDOWS_BY_EXPOSURE, 1)
+    buckets = deadlines(receipts.assigned_at_ms[asked], windows_s)
     columns = asked, receipts.experiment[asked], buckets, receipts.identity[asked]
     return [
         row
@@ -118,11 +123,15 @@ def _count(
     vectors: Mapping[int, Vector],
 ) -> dict[int, Exception | None]:
     """Count observations none of which is a void, as `count_observations`."""
+    voided = _of_voided_units(rows, chosen, ledgers)
     late = _late(rows, chosen, ledgers)
-    late += _of_voided_units(rows, chosen, ledgers)
-    if late:
-        chosen = chosen[~np.isin(chosen, late)]
-    uncounted: dict[int, Exception | None] = dict.fromkeys(late)
+    uncounted: dict[int, Exception | None] = dict.fromkeys(late + voided)
+    if uncounted:
+        chosen = chosen[~np.isin(chosen, list(uncounted))]
+    if EXPOSURE in rows.read.names or by_exposure(ledgers):
+        exposed, found = count_exposed(rows, chosen, ledgers, vectors)
+        chosen = chosen[~exposed]
+        uncounted.update(found)
     if len(chosen) >= TOGETHER_FROM:
         chosen = count_new_units(rows, chosen, ledgers)
     if len(chosen):
@@ -137,7 +146,9 @@ def _late(
     have_windows = {
         experiment: ledger
         for experiment, ledger in ledgers.items()
-        if ledger.measurement is not None and ledger.measurement.windows
+        if ledger.measurement is not None
+        and ledger.measurement.windows
+        and not is_by_exposure(ledger)
     }
     if not have_windows:
         return []

@@ -303,6 +303,12 @@ class DeduplicationWindow:
             self._size += 1
         bucket.entries[key] = bucket.changed[key] = (known or 0) + count
 
+    def count(self, assigned_at_ms: int, window_s: int, unit: int) -> int:
+        """Return how many observations of a unit there are; the arguments are those of `total`."""
+        bucket = self._buckets.get(_deadline(assigned_at_ms, window_s))
+        known = None if bucket is None else bucket.entries.get(unit)
+        return 0 if known is None else (known >> _EVENT_BITS & _COUNT_MASK) + 1
+
     def total(self, assigned_at_ms: int, window_s: int, unit: int) -> int | None:
         """Return the value of a unit so far, in micro-units; None if it has none.
 
@@ -314,6 +320,41 @@ class DeduplicationWindow:
         bucket = self._buckets.get(_deadline(assigned_at_ms, window_s))
         known = None if bucket is None else bucket.entries.get(unit)
         return None if known is None else known >> _TOTAL_SHIFT
+
+    def keep(self, assigned_at_ms: int, window_s: int, key: int, value: int, now_ms: int) -> None:
+        """Keep a number of an assignment for as long as its observations are remembered.
+
+        Args:
+            assigned_at_ms, window_s, now_ms: As of `observe`.
+            key: In 0..KEY_MASK, and of no unit.
+            value: In [-2**126, 2**126].
+
+        Raises:
+            EventError: the bucket has been forgotten, or there is no room, as of `observe`.
+        """
+        deadline = _deadline(assigned_at_ms, window_s)
+        bucket = self._buckets.get(deadline)
+        if bucket is None:
+            bucket = self._open(deadline, min(assigned_at_ms, now_ms))
+        if key not in bucket.entries:
+            if self._size >= self._limit:
+                self._make_room(deadline)
+            self._size += 1
+        bucket.entries[key] = bucket.changed[key] = value
+
+    def reserve(self, assigned_at_ms: int, window_s: int, entries: int) -> None:
+        """Make room for so many entries of an assignment, so that all of them are kept or none.
+
+        Raises:
+            WindowFullError: nothing older is left to make room (`DEDUPLICATION_WINDOW_FULL`).
+        """
+        while self._size + entries > self._limit:
+            self._make_room(_deadline(assigned_at_ms, window_s), entries)
+
+    def kept(self, assigned_at_ms: int, window_s: int, key: int) -> int | None:
+        """Return the number that is kept of an assignment; None if there is none."""
+        bucket = self._buckets.get(_deadline(assigned_at_ms, window_s))
+        return None if bucket is None else bucket.entries.get(key)
 
     def has_room(self, deadlines: Iterable[int], entries: int) -> bool:
         """Return whether these buckets are open and so many entries can come without forgetting."""
@@ -487,7 +528,7 @@ class DeduplicationWindow:
             self._forget()
         return bucket
 
-    def _make_room(self, deadline: int) -> None:
+    def _make_room(self, deadline: int, entries: int = 1) -> None:
         """Forget older buckets than the one with `deadline`, the oldest first."""
         if self._first >= deadline:
             raise WindowFullError(
@@ -496,7 +537,7 @@ class DeduplicationWindow:
                 "and none is older than this one",
                 "assignmentId",
             )
-        while self._size >= self._limit and self._first < deadline:
+        while self._size + entries > self._limit and self._first < deadline:
             self.horizon = self._first
             self.mark(_EVICTED, self._first)
             self._forget()

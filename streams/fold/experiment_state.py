@@ -9,6 +9,7 @@ from schemas.codec import Codec
 from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.evaluate import evaluate
 from streams.analysis.evidence_size import bounded
+from streams.experiments.exposure import WINDOWS_BY_EXPOSURE, Exposure
 from streams.experiments.lifecycle import Experiment, apply_command, ended
 from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.experiments.statistics import RecommendedAction
@@ -86,7 +87,9 @@ class ExperimentState:
         """
         if self.archived_at_ms is None or self.experiment is None or self.is_ended:
             return None
-        window_s = self.experiment.definition.config.attribution_window
+        config = self.experiment.definition.config
+        windows = WINDOWS_BY_EXPOSURE if config.exposure is Exposure.EVENT else 1
+        window_s = windows * config.attribution_window
         return self.archived_at_ms + window_s * 1000 + keep_ms
 
     def matures_at_ms(self) -> int | None:

@@ -18,10 +18,11 @@ from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring
 from streams.model.variant_weights import are_bits, are_weights
 from streams.model.vectors import Vector, unpack
+from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source
 from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of
-from streams.tallies.plan import PlanMissingError, PlanOf, plain
+from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
 from streams.wire.batch_tags import check_tag
 from streams.wire.experiment_ends import decode_experiment_end, is_experiment_end
 from streams.wire.impressions import decode_impression_batch
@@ -129,25 +130,41 @@ class ImpressionFold(PartitionFold):
             variants = list(compress(variants, is_new))
             seen = compress(seen, is_new)
         if units and offset > builder.folded:
-            contexts = counted(seen)
             first_ms, last_ms = min(times), min(max(times), latest_ms)
-            builder.add_units(offset, units, min(first_ms, last_ms), last_ms, contexts)
-            periods = None if ledger.plan is None else ledger.plan.by_period
-            if periods is not None:
-                counts = counted(zip(variants, map(tick_of, times), strict=True))
-                builder.add_assigned(
-                    {key: n for key, n in counts.items() if key[0] < periods.n_variants}
-                )
-            if ledger.plan is not None and ledger.plan.windows:
-                chances = compress(_chances(group), is_new)
-                known = vectors if ledger.plan.has_covariates and vectors else repeat(None)
-                rows = list(zip(chances, times, compress(known, is_new), strict=True))
-                for window_s in sorted(set(ledger.plan.windows.values())):
-                    add_to_cohorts(builder, offset, window_s, rows)
+            moments = min(first_ms, last_ms), last_ms
+            if ledger.plan is not None and ledger.plan.by_exposure:
+                builder.add_assigned_units(offset, counted(variants))
+                for at_ms in moments:
+                    builder.add_event(offset, at_ms)
+            else:
+                builder.add_units(offset, units, *moments, counted(seen))
+                if ledger.plan is not None:
+                    rows = compress(_rows(group, vectors, ledger.plan), is_new)
+                    _add_by_time(builder, ledger.plan, offset, list(rows))
             if self._listener is not None:
                 self._listener(group, is_new)
         if refused is not None:
             raise refused
+
+
+def _rows(
+    group: ImpressionGroup, vectors: Sequence[Vector], plan: Plan
+) -> Iterable[tuple[Chance, int, Vector | None]]:
+    """Return chance, time and features of every impression; features only as covariates."""
+    known: Iterable[Vector | None] = vectors if plan.has_covariates and vectors else repeat(None)
+    return zip(_chances(group), group.assigned_at_ms, known, strict=False)
+
+
+def _add_by_time(
+    builder: CellBuilder, plan: Plan, offset: int, rows: Sequence[tuple[Chance, int, Vector | None]]
+) -> None:
+    """Add units to the periods and the cohorts that a plan has of them."""
+    periods = plan.by_period
+    if periods is not None:
+        counts = counted((chance[0], tick_of(at_ms)) for chance, at_ms, _ in rows)
+        builder.add_assigned({key: n for key, n in counts.items() if key[0] < periods.n_variants})
+    for window_s in sorted(set(plan.windows.values())):
+        add_to_cohorts(builder, offset, window_s, rows)
 
 
 def _chances(group: ImpressionGroup) -> Iterable[Chance]:

@@ -6,14 +6,15 @@ are those of the units as they are in the end, in whatever order their events ca
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from streams.fold.deduplication import KEY_MASK, DeduplicationWindow, ObservedUnit
+from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
-from streams.tallies.builder import CellBuilder
+from streams.tallies.builder import CellBuilder, UnitValue
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance
 from streams.tallies.freezing import MetricKey
@@ -99,6 +100,7 @@ class Measurement:
         "_bounds",
         "_by_period",
         "_has_covariates",
+        "_pairs",
         "_partners",
         "_period_hash",
         "windows",
@@ -115,6 +117,7 @@ class Measurement:
         self._period_hash = 0 if plan.by_period is None else metric_hashes[plan.by_period.metric]
         self.windows = plan.windows
         self._has_covariates = plan.has_covariates
+        self._pairs = plan.pairs
         self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)
         for pair in plan.pairs:
             for own, other in (pair, pair[::-1]):
@@ -203,6 +206,86 @@ class Measurement:
         bounds = self._bounds.get(metric)
         return total if bounds is None else clamped(total, *bounds)
 
+    def partners_of(self, metric: str) -> list[tuple[str, int]]:
+        """Return the metrics of which products with this one are kept, with their hashes."""
+        return [(each.metric, each.metric_hash) for each in self._partners.get(metric, ())]
+
+    def unit_value(self, metric: str, values: Sequence[int]) -> UnitValue | None:
+        """Return what a unit counts whose observations are these; None without any."""
+        if not values:
+            return None
+        binary = sum(not value or value == MICRO for value in values)
+        return UnitValue(self._bounded(metric, sum(values)), len(values), binary)
+
+    def put(
+        self,
+        builder: CellBuilder,
+        key: MetricKey,
+        value: UnitValue,
+        count: int,
+        begun_at_ms: int,
+        delays_ms: Sequence[int],
+        vector: Vector | None,
+    ) -> None:
+        """Add what a unit counts for a metric; of a negative count, take it out again.
+
+        Args:
+            builder: The cell.
+            key: Chance and metric.
+            value: What the unit counts.
+            count: 1 or -1.
+            begun_at_ms: Time from which it counts.
+            delays_ms: Time of each of its observations since then.
+            vector: Features of the unit; None if it has none.
+        """
+        variant, metric = key[0], key[-1]
+        builder.add_unit_value(key, value, count, vector)
+        builders = [builder]
+        window_s = self.windows.get(metric)
+        if window_s is not None:
+            cohort = builder.cohort(Cohort.of(window_s, begun_at_ms))
+            cohort.add_unit_value(key, value, count, vector if self._has_covariates else None)
+            builders.append(cohort)
+        bins = self._bins.get(metric)
+        if bins is not None:
+            for each in builders:
+                each.add_to_bin(key, count, value.total, bins)
+        periods = self._by_period
+        if periods is not None and metric == periods.metric and variant < periods.n_variants:
+            arrivals = _by_bucket(map(delay_bucket, delays_ms))
+            builder.add_period_unit(variant, value.total, count, begun_at_ms, arrivals)
+
+    def put_products(
+        self,
+        builder: CellBuilder,
+        chance: Chance,
+        values: Mapping[str, int],
+        count: int,
+        begun_at_ms: int,
+        metric: str | None,
+    ) -> None:
+        """Add the products of what a unit counts; of a negative count, take them out again.
+
+        Args:
+            builder: The cell.
+            chance: Chance of the unit.
+            values: Its values in micro-units, by metric.
+            count: 1 or -1.
+            begun_at_ms: Time from which it counts.
+            metric: Only of pairs with this metric; None for all.
+        """
+        for pair in self._pairs:
+            if not values.keys() >= set(pair) or metric not in {None, *pair}:
+                continue
+            x, y = (values[name] for name in pair)
+            changes = count * x * y, count * x * x * y, count * x * y * y
+            builders = [builder]
+            window_s = self.windows.get(pair[0])
+            if window_s is not None:
+                builders.append(builder.cohort(Cohort.of(window_s, begun_at_ms)))
+            for each in builders:
+                each.add_product((*chance, pair), changes)
+
     def count(
         self, builder: CellBuilder, window: DeduplicationWindow, counted: CountedObservation
     ) -> None:
@@ -284,23 +367,24 @@ class Measurement:
         variant = unit.chance[0]
         key = (*unit.chance, metric)
         value = self._bounded(metric, known.total)
-        counts = value, known.observations, known.binary
-        builder.remove_value(key, *counts, unit.vector)
+        counted = UnitValue(value, known.observations, known.binary)
+        builder.add_unit_value(key, counted, -1, unit.vector)
         builders = [builder]
         window_s = self.windows.get(metric)
         if window_s is not None:
             cohort = builder.cohort(Cohort.of(window_s, unit.assigned_at_ms))
-            cohort.remove_value(key, *counts, unit.vector if self._has_covariates else None)
+            vector = unit.vector if self._has_covariates else None
+            cohort.add_unit_value(key, counted, -1, vector)
             builders.append(cohort)
         bins = self._bins.get(metric)
         if bins is not None:
             for each in builders:
-                each.remove_binned(key, value, bins)
+                each.add_to_bin(key, -1, value, bins)
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
             place = (unit.identity ^ self._period_hash) & KEY_MASK
             arrivals = window.arrivals(unit.assigned_at_ms, unit.window_s, place)
-            builder.remove_period_value(variant, value, arrivals, unit.assigned_at_ms)
+            builder.add_period_unit(variant, value, -1, unit.assigned_at_ms, arrivals)
         for partner in self._partners.get(metric, ()):
             if metric != partner.pair[0]:
                 continue  # taken out with the first metric of the pair
@@ -313,3 +397,9 @@ class Measurement:
                 x, y = value, self._bounded(partner.metric, other)
                 for each in builders:
                     each.add_product((*unit.chance, partner.pair), (-x * y, -x * x * y, -x * y * y))
+
+
+def _by_bucket(buckets: Iterable[int]) -> list[int]:
+    """Return how many there are in each bucket."""
+    counts = Counter(buckets)
+    return [counts[bucket] for bucket in range(max(counts, default=-1) + 1)]

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.codec import Codec
+from streams.experiments.exposure import WINDOWS_BY_EXPOSURE
 from streams.fold.counting import count_observations
+from streams.fold.exposures import by_exposure, exposures_among
 from streams.fold.hashing import hash_of
 from streams.fold.measuring import Measurement
 from streams.fold.metric_slots import recall_slots
@@ -152,7 +154,7 @@ class ObservationFold(PartitionFold):
             self._take_misplaced(rows, row)
         for row in ended.tolist():
             _refuse(refused, rows, row, archived(int(rows.receipts.experiment[row])))
-        places, vectors = _usable(rows, places, refused)
+        places, vectors = _usable(rows, places, by_exposure(ledgers), refused)
         uncounted = count_observations(rows, places, ledgers, vectors)
         for row, error in uncounted.items():
             if error is not None:
@@ -222,19 +224,29 @@ class ObservationFold(PartitionFold):
 
 
 def _usable(
-    rows: VerifiedObservations, places: NDArray[np.int64], refused: dict[int, list[Refusal]]
+    rows: VerifiedObservations,
+    places: NDArray[np.int64],
+    exposing: Sequence[int],
+    refused: dict[int, list[Refusal]],
 ) -> tuple[NDArray[np.int64], dict[int, Vector]]:
     """Return the rows that can be counted by what their receipts say, and features by row."""
     vectors: dict[int, Vector] = {}
     unusable = []
+    windows = np.ones(len(places), np.int64)
+    if exposing:
+        is_by_exposure = np.isin(rows.receipts.experiment[places], np.array(exposing, np.uint64))
+        windows[is_by_exposure & ~exposures_among(rows, places)] = WINDOWS_BY_EXPOSURE
     is_wrong = ~rows.is_attributable[places]
+    if is_wrong.any() and exposing:
+        is_wrong &= ~rows.is_within(places, windows)
     if rows.receipts.features:
         is_wrong |= np.isin(places, list(rows.receipts.features))
-    for row in places[is_wrong].tolist() if is_wrong.any() else ():
+    windows_of = dict(zip(places[is_wrong].tolist(), windows[is_wrong].tolist(), strict=True))
+    for row, within in windows_of.items():
         try:
             if row in rows.receipts.features:
                 vectors[row] = rows.vector(row)
-            rows.check_attribution(row)
+            rows.check_attribution(row, within)
         except Exception as error:  # noqa: BLE001 - one event's must not cost the others
             unusable.append(row)
             _refuse(refused, rows, row, error)

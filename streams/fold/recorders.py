@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.fold.verification import VerifiedObservations
-from streams.model.events import ImpressionGroup
+from streams.model.events import EXPOSURE, ImpressionGroup
+
+_UNLIMITED_S = 1 << 50
 
 
 def _integers() -> array[int]:
@@ -104,3 +106,103 @@ class Values:
         self.assigned_at_ms.frombytes(receipts.assigned_at_ms[chosen].tobytes())
         self.values.frombytes(read.values[chosen].tobytes())
         self.observed_at_ms.frombytes(rows.observed_at_ms[chosen].tobytes())
+
+
+@dataclass(slots=True)
+class Exposures:
+    """Exposures and observations of one metric, of an experiment that counts by exposure.
+
+    Which of them count is known once all were read, so they are recorded as they come.
+
+    Attributes:
+        metric: The metric.
+        conversion_window_s: Its conversion window in seconds; 0 for none.
+        exposed: Every exposure; the unit is the hash of its receipt.
+        observed: Every observation that is no duplicate; likewise.
+        windows_s: Attribution window of each observation, in seconds; 0 for no limit.
+    """
+
+    metric: str
+    conversion_window_s: int = 0
+    exposed: Assignments = field(default_factory=Assignments)
+    observed: Values = field(init=False)
+    windows_s: array[int] = field(default_factory=_integers)
+
+    def __post_init__(self) -> None:
+        self.observed = Values(self.metric)
+
+    def record(self, rows: VerifiedObservations, counted: NDArray[np.int64]) -> None:
+        """Add rows that were neither refused nor duplicates; the listener of an `ObservationFold`.
+
+        Args:
+            rows: Verified observations.
+            counted: Which of them to add.
+        """
+        read, receipts = rows.read, rows.receipts
+        if rows.void_reasons:
+            voids = counted[rows.are_voids(counted)]
+            self.observed.voided_units.frombytes(receipts.identity[voids].tobytes())
+        for name in {EXPOSURE, self.metric}.intersection(read.names):
+            chosen = counted[read.metrics[counted] == read.names.index(name)]
+            units, variants = (
+                receipts.identity[chosen].tobytes(),
+                receipts.variant[chosen].tobytes(),
+            )
+            times = rows.observed_at_ms[chosen].tobytes()
+            if name == EXPOSURE:
+                found = self.exposed
+                found.units.frombytes(units)
+                found.variants.frombytes(variants)
+                found.propensities.frombytes(receipts.propensity[chosen].tobytes())
+                found.assigned_at_ms.frombytes(times)
+                known = found.features
+                packed = (receipts.features.get(row, b"") for row in chosen.tolist())
+                found.contexts.extend(known.setdefault(each, len(known)) for each in packed)
+                continue
+            self.observed.units.frombytes(units)
+            self.observed.variants.frombytes(variants)
+            self.observed.assigned_at_ms.frombytes(receipts.assigned_at_ms[chosen].tobytes())
+            self.observed.values.frombytes(read.values[chosen].tobytes())
+            self.observed.observed_at_ms.frombytes(times)
+            self.windows_s.frombytes(receipts.attribution_window_s[chosen].tobytes())
+
+    def counted(self) -> tuple[Assignments, Values]:
+        """Return the units as assigned when they were first exposed, and the values that count."""
+        exposed, observed = self.exposed, self.observed
+        units = np.frombuffer(exposed.units, np.uint64)
+        voided = np.frombuffer(observed.voided_units, np.uint64)
+        times = np.frombuffer(exposed.assigned_at_ms, np.int64)
+        order = np.lexsort((times, units))
+        order = order[~np.isin(units[order], voided)]
+        known, places = np.unique(units[order], return_index=True)
+        first = order[places]
+        assigned = Assignments(
+            array("Q", units[first].tobytes()),
+            _chosen(exposed.variants, first),
+            _chosen(exposed.propensities, first),
+            _chosen(exposed.assigned_at_ms, first),
+            _chosen(exposed.contexts, first),
+            exposed.features,
+        )
+        of = np.frombuffer(observed.units, np.uint64)
+        is_known = np.isin(of, known)
+        begun = np.zeros(len(of), np.int64)
+        begun[is_known] = times[first][np.searchsorted(known, of[is_known])]
+        ages_ms = np.frombuffer(observed.observed_at_ms, np.int64) - begun
+        limits_s = np.frombuffer(self.windows_s, np.int64)
+        limits_s = np.where(limits_s > 0, limits_s, _UNLIMITED_S)
+        limits_s = np.minimum(limits_s, self.conversion_window_s or _UNLIMITED_S)
+        counts = np.flatnonzero(is_known & (ages_ms >= 0) & (ages_ms <= 1000 * limits_s))
+        values = Values(
+            self.metric,
+            array("Q", of[counts].tobytes()),
+            _chosen(observed.variants, counts),
+            array("q", begun[counts].tobytes()),
+            _chosen(observed.values, counts),
+            _chosen(observed.observed_at_ms, counts),
+        )
+        return assigned, values
+
+
+def _chosen(column: array[int], places: NDArray[np.int64]) -> array[int]:
+    return array("q", np.frombuffer(column, np.int64)[places].tobytes())

@@ -53,8 +53,20 @@ class VerifiedObservations:
         """Return which of these rows void their assignments."""
         return np.isin(self.read.metrics[rows], list(self.void_reasons))
 
-    def check_attribution(self, row: int) -> None:
+    def is_within(self, rows: NDArray[np.int64], windows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether rows are of a time within so many attribution windows."""
+        observed = self.read.observed_at_ms[rows]
+        observed = np.where(observed == NOT_GIVEN, self.timestamps_ms[rows], observed)
+        age_ms = observed - self.receipts.assigned_at_ms[rows]
+        spans_ms = windows * self.receipts.attribution_window_s[rows] * 1000
+        return _are_within(age_ms, spans_ms)
+
+    def check_attribution(self, row: int, windows: int = 1) -> None:
         """Refuse a row that its assignment cannot have caused.
+
+        Args:
+            row: The row.
+            windows: Attribution windows within which it may be.
 
         Raises:
             ReceiptError: as `streams.model.receipts.check_attribution`.
@@ -70,7 +82,7 @@ class VerifiedObservations:
                 0,
                 int(self.receipts.assigned_at_ms[row]),
                 int(self.receipts.unit[row]),
-                int(self.receipts.attribution_window_s[row]),
+                windows * int(self.receipts.attribution_window_s[row]),
             ),
             int(self.timestamps_ms[row]) if observed_at_ms == NOT_GIVEN else observed_at_ms,
         )
@@ -104,8 +116,7 @@ def verify(
     observed = np.where(read.observed_at_ms == NOT_GIVEN, timestamps, read.observed_at_ms)
     age_ms = observed - receipts.assigned_at_ms
     window_ms = receipts.attribution_window_s * 1000
-    # As `check_attribution`, which also says what is wrong.
-    is_attributable = (age_ms >= -CLOCK_SKEW_MS) & ((window_ms == 0) | (age_ms <= window_ms))
+    is_attributable = _are_within(age_ms, window_ms)
     reasons = dict(enumerate(map(void_reason, read.names)))
     void_reasons = {metric: reason for metric, reason in reasons.items() if reason is not None}
     if void_reasons:  # of an assignment of any time that is remembered
@@ -124,6 +135,14 @@ def verify(
         hashes_of(read.event_ids),
         void_reasons,
     )
+
+
+def _are_within(age_ms: NDArray[np.int64], spans_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
+    # As `check_attribution`, which also says what is wrong.
+    is_within: NDArray[np.bool_] = (age_ms >= -CLOCK_SKEW_MS) & (
+        (spans_ms == 0) | (age_ms <= spans_ms)
+    )
+    return is_within
 
 
 def _home_partitions(read: ObservationColumns, partitions: int) -> NDArray[np.int64]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from streams.experiments.exposure import WINDOWS_BY_EXPOSURE
 from streams.fold.deduplication import KEY_MASK, WindowFullError
+from streams.fold.exposed_units import ExposedUnit, ReceiptOfUnit
 from streams.fold.partition import Ledger
 from streams.model.errors import EventError
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
+from streams.tallies.builder import UnitValue
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of
@@ -56,10 +59,13 @@ def void_unit(ledger: Ledger, void: Void) -> bool:
             (`DEDUPLICATION_WINDOW_FULL`).
     """
     window, builder = ledger.window, ledger.builder
+    is_by_exposure = ledger.plan is not None and ledger.plan.by_exposure
+    windows = WINDOWS_BY_EXPOSURE if is_by_exposure else 1
+    kept_s = windows * void.window_s
     is_folded = void.offset <= builder.folded
     latest_ms = void.timestamp_ms - CLOCK_SKEW_MS
     try:
-        is_new = window.void(void.assigned_at_ms, void.window_s, void.identity, latest_ms)
+        is_new = window.void(void.assigned_at_ms, kept_s, void.identity, latest_ms)
     except EventError as error:
         if isinstance(error, WindowFullError) and not is_folded:
             builder.add_unremembered(void.offset)
@@ -72,6 +78,20 @@ def void_unit(ledger: Ledger, void: Void) -> bool:
     if not is_new:
         builder.add_duplicate(void.offset)
         return False
+    if is_by_exposure:
+        # As impressions move the clock.
+        builder.add_event(void.offset, min(void.assigned_at_ms, void.timestamp_ms + CLOCK_SKEW_MS))
+        receipt = ReceiptOfUnit(
+            void.offset,
+            latest_ms,
+            void.chance,
+            void.identity,
+            void.assigned_at_ms,
+            void.window_s,
+            void.vector,
+        )
+        builder.add_void(void.reason, n_full=ExposedUnit(ledger, receipt).take_out())
+        return True
     _take_out_unit(ledger, void)
     n_full = 0
     for metric, metric_hash in ledger.metric_hashes.items():
@@ -82,7 +102,7 @@ def void_unit(ledger: Ledger, void: Void) -> bool:
         n_full += known.observations == MAX_EVENTS
         if ledger.measurement is None:
             key = (*void.chance, metric)
-            builder.remove_value(key, *known, void.vector)
+            builder.add_unit_value(key, UnitValue(*known), -1, void.vector)
         else:
             ledger.measurement.take_out(builder, window, void, metric, known)
     builder.add_void(void.reason, n_full=n_full)

@@ -12,6 +12,13 @@ from enum import StrEnum
 from typing import Any
 
 from streams.model.errors import EventError
+from streams.model.quantities import MICRO
+
+EXPOSURE = "$exposure"
+"""Reserved metric of `observations`: the variant of an assignment was shown."""
+
+EXPOSED = MICRO
+"""Value of every exposure, in micro-units."""
 
 ALIASES = "aliases"
 """Member of an impression's context: unit hashes of other ids of its unit, 16 hex digits each."""

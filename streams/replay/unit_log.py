@@ -16,7 +16,7 @@ from streams.experiments.measurement_plan import plan_of
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
 from streams.fold.partition import PartitionFold
-from streams.fold.recorders import Assignments, Values
+from streams.fold.recorders import Assignments, Exposures, Values
 from streams.fold.records import Folding
 from streams.kafka.records import LogSource
 from streams.model.errors import InputError, quoted
@@ -48,7 +48,8 @@ def unit_log(
     What counts is what counts in the tallies, and it belongs to the assignment that its receipt
     names. Impressions and observations come by different topics; of an observation whose
     impression is not there nothing is known of its fellow units, so it is left out and counted as
-    unmatched. Variants that the experiment does not have are left out.
+    unmatched. Variants that the experiment does not have are left out. Of an experiment that counts
+    by exposure they are the units exposed, assigned when they were first exposed.
 
     Args:
         source: The log.
@@ -83,11 +84,14 @@ def unit_log(
     work = partial(_noted, experiment.number, metric, plan)
     found = side_by_side(work, source, inputs, parts, processes, watcher.advance)
     by_partition = [noted for _, noted in sorted(found.items())]
+    counted = [noted.counted() for noted in by_partition if isinstance(noted, Exposures)]
     log = joined(
         metric,
         len(experiment.definition.variants),
-        [noted for noted in by_partition if isinstance(noted, Assignments)],
-        [noted for noted in by_partition if isinstance(noted, Values)],
+        [noted for noted in by_partition if isinstance(noted, Assignments)]
+        + [assigned for assigned, _ in counted],
+        [noted for noted in by_partition if isinstance(noted, Values)]
+        + [values for _, values in counted],
     )
     if not log.n_units:
         raise InputError("NO_UNITS", f"{experiment.id} has assigned no unit by then", "until")
@@ -204,11 +208,14 @@ def _noted(
     inputs: Inputs,
     part: Part,
     advance: Advance,
-) -> Assignments | Values:
+) -> Assignments | Values | Exposures:
+    if plan.by_exposure and part.source is Source.IMPRESSIONS:
+        advance(part.end, 0)
+        return Assignments()
     with inputs.reading(source) as reading:
         keyring = Keyring.parse(inputs.receipt_keys)
         folding: ImpressionFolding | ObservationFolding
-        found: Assignments | Values
+        found: Assignments | Values | Exposures
         if part.source is Source.IMPRESSIONS:
             found = Assignments()
             folding = ImpressionFolding(
@@ -216,6 +223,8 @@ def _noted(
             )
         else:
             found = Values(metric)
+            if plan.by_exposure:
+                found = Exposures(metric, plan.windows.get(metric, 0))
             folding = ObservationFolding(
                 reading.codec,
                 keyring,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from operator import add, attrgetter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
@@ -57,6 +57,20 @@ _new_counts = attrgetter(*[f"_{name}" for name in CELL_COUNTS])
 _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
 
 
+class UnitValue(NamedTuple):
+    """Contribution of a unit to a metric.
+
+    Attributes:
+        total: Its value in micro-units, between floor and cap.
+        observations: Observations that it is the sum of, at least one.
+        binary: Those that are 0 or 1.
+    """
+
+    total: int
+    observations: int
+    binary: int
+
+
 class CellBuilder:
     """Sums over the events since the last cell of one experiment and partition.
 
@@ -75,6 +89,7 @@ class CellBuilder:
     """
 
     __slots__ = (
+        "_assigned",
         "_bins",
         "_cohorts",
         "_contexts",
@@ -94,6 +109,7 @@ class CellBuilder:
         "_place",
         "_products",
         "_rewards",
+        "_unexposed",
         "_units",
         "_unremembered",
         "_voids",
@@ -102,6 +118,7 @@ class CellBuilder:
         "plan",
     )
 
+    _last_offset: int
     _first_at_ms: int
     _last_at_ms: int
     _excluded: tuple[int, ...]
@@ -120,6 +137,8 @@ class CellBuilder:
     _late: int
     _voids: dict[str, int]
     _bins: dict[BinKey, list[int]]
+    _assigned: dict[int, int]
+    _unexposed: int
     _cohorts: dict[Cohort, CellBuilder]
 
     def __init__(
@@ -152,7 +171,7 @@ class CellBuilder:
             first_at_ms, last_at_ms: Times of the oldest and the newest of their assignments.
             contexts: How many of them have features, by (variant, vector).
         """
-        self._last_offset = offset
+        self._last_offset = max(self._last_offset, offset)
         known = self._units
         for key, count in units.items():
             known[key] = known.get(key, 0) + count
@@ -241,21 +260,64 @@ class CellBuilder:
             before, value: As in `add_value`.
             bins: What is kept of the metric.
         """
-        for sign, each in ((-1, before), (1, (before or 0) + value)):
-            if each is not None:
-                self._bin(key, sign, each, bins)
+        if before is not None:
+            self.add_to_bin(key, -1, before, bins)
+        self.add_to_bin(key, 1, (before or 0) + value, bins)
 
-    def _bin(self, key: MetricKey, sign: int, value: int, bins: Bins) -> None:
+    def add_to_bin(self, key: MetricKey, count: int, value: int, bins: Bins) -> None:
+        """Add units of a value to the bins of a metric; of a negative count, take them out.
+
+        Args:
+            key: Chance and metric.
+            count: How many units.
+            value: The value of each, in micro-units.
+            bins: What is kept of the metric.
+        """
         place = (*key, bin_of(value, bins.precision))
         sums = self._bins.get(place)
         if sums is None:
             sums = self._bins[place] = [0] * N_BIN_SUMS
-        sums[0] += sign
+        sums[0] += count
         if bins.has_values:
             square = value * value
-            sums[1] += sign * value
-            sums[2] += sign * square
-            sums[3] += sign * square * value
+            sums[1] += count * value
+            sums[2] += count * square
+            sums[3] += count * square * value
+
+    def add_unit_value(
+        self, key: MetricKey, value: UnitValue, count: int, vector: Vector | None = None
+    ) -> None:
+        """Add what units count for a metric; of a negative count, take them out again.
+
+        The offset of the record is noted by another method.
+
+        Args:
+            key: Chance and metric.
+            value: The value of each of the units.
+            count: How many units.
+            vector: Their features; None if they have none.
+        """
+        total = value.total
+        sums = self._metrics.get(key)
+        if sums is None:
+            sums = self._metrics[key] = [0] * N_SUMS
+        square = total * total
+        converted = count if total > 0 else 0
+        sums[UNITS] += count
+        sums[FURTHER] += count * (value.observations - 1)
+        sums[TOTAL] += count * total
+        sums[SQUARED] += count * square
+        sums[CUBED] += count * square * total
+        sums[POSITIVE] += converted
+        sums[BINARY] += count * value.binary
+        if vector is not None:
+            reward = key[0], key[-1], vector
+            self._rewards[reward] = self._rewards.get(reward, 0) + count * total
+            self._conversions[reward] = self._conversions.get(reward, 0) + converted
+
+    def add_metric(self, key: MetricKey) -> None:
+        """Have a metric in the cell, also while no observation of it counts."""
+        self._metrics.setdefault(key, [0] * N_SUMS)
 
     def add_assigned(self, counts: Mapping[tuple[int, int], int]) -> None:
         """Add to the periods the units that were just added.
@@ -277,6 +339,20 @@ class CellBuilder:
         """
         key = variant, tick_of(assigned_at_ms)
         self._periods.add_value(key, before, value, at_ms - assigned_at_ms)
+
+    def add_period_unit(
+        self, variant: int, total: int, count: int, begun_at_ms: int, arrivals: Sequence[int]
+    ) -> None:
+        """Add what units count to the periods; of a negative count, take them out again.
+
+        Args:
+            variant: Index of the variant.
+            total: The value of each of the units, in micro-units.
+            count: How many units.
+            begun_at_ms: Time from which they count.
+            arrivals: Observations of each, by `delay_bucket`.
+        """
+        self._periods.add_unit_value((variant, tick_of(begun_at_ms)), total, count, arrivals)
 
     def add_first_values(
         self,
@@ -347,56 +423,6 @@ class CellBuilder:
             max(offset, self._last_offset), {chance: -1}, assigned_at_ms, assigned_at_ms, contexts
         )
 
-    def remove_value(
-        self,
-        key: MetricKey,
-        value: int,
-        observations: int,
-        binary: int,
-        vector: Vector | None = None,
-    ) -> None:
-        """Take out what a unit counts for in a metric; the unit itself is taken out beside it.
-
-        Args:
-            key: Chance and metric.
-            value: Its value, in micro-units.
-            observations: Its observations of the metric.
-            binary: How many of them are 0 or 1.
-            vector: Features of the unit; None if it has none.
-        """
-        sums = self._metrics.get(key)
-        if sums is None:
-            sums = self._metrics[key] = [0] * N_SUMS
-        square = value * value
-        sums[UNITS] -= 1
-        sums[FURTHER] -= observations - 1
-        sums[TOTAL] -= value
-        sums[SQUARED] -= square
-        sums[CUBED] -= square * value
-        sums[POSITIVE] -= value > 0
-        sums[BINARY] -= binary
-        if vector is not None:
-            reward = key[0], key[-1], vector
-            self._rewards[reward] = self._rewards.get(reward, 0) - value
-            self._conversions[reward] = self._conversions.get(reward, 0) - (value > 0)
-
-    def remove_binned(self, key: MetricKey, value: int, bins: Bins) -> None:
-        """Take out of the bins of a metric a unit with this value, in micro-units."""
-        self._bin(key, -1, value, bins)
-
-    def remove_period_value(
-        self, variant: int, value: int, arrivals: Sequence[int], assigned_at_ms: int
-    ) -> None:
-        """Take out of the periods what a unit counts for.
-
-        Args:
-            variant: Index of the variant.
-            value: Its value of the metric that the plan names, in micro-units.
-            arrivals: Its observations, by `delay_bucket`.
-            assigned_at_ms: Time of the assignment.
-        """
-        self._periods.remove_value((variant, tick_of(assigned_at_ms)), value, arrivals)
-
     def add_void(self, reason: str, *, n_full: int) -> None:
         """Count a unit that was voided.
 
@@ -431,6 +457,31 @@ class CellBuilder:
         self._first_at_ms = min(self._first_at_ms, at_ms)
         self._last_at_ms = max(self._last_at_ms, at_ms)
         self._late += 1
+
+    def add_event(self, offset: int, at_ms: int) -> None:
+        """Take note of an event of the record at `offset`; it moves the time of the cell."""
+        self._last_offset = max(self._last_offset, offset)
+        self._first_at_ms = min(self._first_at_ms, at_ms)
+        self._last_at_ms = max(self._last_at_ms, at_ms)
+
+    def add_late_values(self, count: int) -> None:
+        """Count observations after the window of their unit; of a negative count, take them out."""
+        self._late += count
+
+    def add_unexposed(self, count: int) -> None:
+        """Count observations before any exposure; of a negative count, take them out again."""
+        self._unexposed += count
+
+    def add_assigned_units(self, offset: int, units: Mapping[int, int]) -> None:
+        """Add units that were assigned, and count once they are exposed.
+
+        Args:
+            offset: Offset of the record.
+            units: How many units, by variant; of a negative number, they are taken out.
+        """
+        self._last_offset = max(self._last_offset, offset)
+        for variant, count in units.items():
+            self._assigned[variant] = self._assigned.get(variant, 0) + count
 
     def cohort(self, cohort: Cohort) -> CellBuilder:
         """Return the sums of a cohort; units and values are added to them as to those of all."""
@@ -503,6 +554,8 @@ class CellBuilder:
         self._late = 0
         self._voids = {}
         self._bins = {}
+        self._assigned = {}
+        self._unexposed = 0
         self._cohorts = {}
 
     def _frozen_cohorts(self, now_ms: int) -> ByCohort[Mapping[int, VariantTally]]:
@@ -531,7 +584,7 @@ class CellBuilder:
             if old.periods and periods[variant] != old.periods
         }
         variants = dict(known)
-        for variant in units.keys() | metrics.keys() | moved:
+        for variant in units.keys() | metrics.keys() | moved | self._assigned.keys():
             old = known.get(variant, _NOBODY)
             variants[variant] = VARIANT_FIELDS.new(
                 *(units.get(variant) or VARIANT_FIELDS.values(old)),
@@ -540,5 +593,6 @@ class CellBuilder:
                 products.get(variant, old.products),
                 periods.get(variant, old.periods),
                 bins.get(variant, old.bins),
+                old.assigned + self._assigned.get(variant, 0),
             )
         return dict(sorted(variants.items()))

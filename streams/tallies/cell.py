@@ -156,8 +156,10 @@ PRODUCT_FIELDS = FieldTable(ProductTally)
 class VariantTally:
     """One variant. Cells of impressions hold its units, cells of observations its metrics.
 
+    Where units count once they are exposed, cells of observations hold both.
+
     Attributes:
-        units: Units assigned.
+        units: Units assigned, or exposed.
         weight: Sum of w over them, in micro-units.
         weight_squared: Sum of w**2, in micro-units squared.
         overlap: By the other variant of a pair, sum of v over them, in 1 / 2**32; that of the
@@ -169,6 +171,8 @@ class VariantTally:
         periods: Its units by period of assignment, with the metric that the plan names, in order of
             the periods; empty if it names none.
         bins: Its units by the size of their value, of the metrics that the plan names, by name.
+        assigned: Units assigned, where units count once they are exposed (`Plan.by_exposure`); 0
+            where they count with their assignment.
     """
 
     units: int = summed(Statistic.UNITS)
@@ -181,6 +185,7 @@ class VariantTally:
     products: Mapping[Pair, ProductTally] = field(default_factory=dict, metadata={ADD: add_named})
     periods: ByPeriod = field(default_factory=dict, metadata={ADD: add_periods})
     bins: Mapping[str, ByBin] = field(default_factory=dict, metadata={ADD: add_bins})
+    assigned: int = field(default=0, metadata={ADD: add})
 
     def __add__(self, other: VariantTally) -> VariantTally:
         return VARIANT_FIELDS.new(*VARIANT_FIELDS.added(self, other))
@@ -211,6 +216,8 @@ class Cell:
         late: Observations that came after the conversion window of their metric, and do not count.
         excluded: By the index of a variant, units that could not be assigned to it, as it was not
             eligible or had the weight 0; what is beyond the last entry is 0.
+        unexposed: Observations from before the first exposure of their unit, or of a unit without
+            one, which do not count; 0 where units count with their assignment.
         cohorts: Variants by cohort, of the metrics that have a conversion window; empty unless the
             plan names any.
         voids: Units that were voided by reason, in order of the reasons. They and their values are
@@ -231,6 +238,7 @@ class Cell:
     full_units: int = field(default=0, metadata={MERGE: add})
     late: int = field(default=0, metadata={MERGE: add})
     excluded: tuple[int, ...] = field(default=(), metadata={MERGE: add_entries})
+    unexposed: int = field(default=0, metadata={MERGE: add})
     cohorts: ByCohort[Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)
 
@@ -251,7 +259,7 @@ class Tally:
         cells: The cells it is the sum of, in order of source and partition.
         unremembered_units: Assignments not counted because the memory of units was full.
         unremembered: Observations not counted because the memory of events was full.
-        crossed_units, most_events, full_units, late, excluded: As in `Cell`.
+        crossed_units, most_events, full_units, late, excluded, unexposed: As in `Cell`.
         mature: Tally of every variant of the units whose conversion window is over, by window in
             seconds.
         voids: As in `Cell`.
@@ -269,6 +277,7 @@ class Tally:
     full_units: int = 0
     late: int = 0
     excluded: tuple[int, ...] = ()
+    unexposed: int = 0
     mature: Mapping[int, Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)
 

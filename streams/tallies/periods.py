@@ -190,21 +190,29 @@ class PeriodSums:
             arrivals += [0] * (bucket + 1 - len(arrivals))
         arrivals[bucket] += 1
 
-    def remove_value(self, key: tuple[int, int], value: int, arrivals: Sequence[int]) -> None:
-        """Take out what a unit counts for.
+    def add_unit_value(
+        self, key: tuple[int, int], total: int, count: int, arrivals: Sequence[int]
+    ) -> None:
+        """Add the values of units; of a negative count, take them out again.
 
         Args:
-            key: Variant, and tick of its assignment.
-            value: Its value, in micro-units.
-            arrivals: Its observations, by `delay_bucket`.
+            key: Variant, and tick of the time from which they count.
+            total: The value of each, in micro-units.
+            count: How many units.
+            arrivals: Observations of each, by `delay_bucket`.
         """
-        sums = self._values.setdefault(key, [0, 0, 0, 0])
-        for place, change in enumerate((1, value, value * value, value > 0)):
-            sums[place] -= change
-        known = self._arrivals.setdefault(key, [])
+        sums = self._values.get(key)
+        if sums is None:
+            sums = self._values[key] = [0, 0, 0, 0]
+            self._arrivals[key] = []
+        sums[0] += count
+        sums[1] += count * total
+        sums[2] += count * total * total
+        sums[3] += count * (total > 0)
+        known = self._arrivals[key]
         known += [0] * (len(arrivals) - len(known))
-        for bucket, count in enumerate(arrivals):
-            known[bucket] -= count
+        for bucket, each in enumerate(arrivals):
+            known[bucket] += count * each
 
     def freeze(self, known: Mapping[int, ByPeriod]) -> Mapping[int, ByPeriod]:
         """Return what is known by variant with all that was added, in the periods of the newest."""

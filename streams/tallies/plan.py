@@ -102,6 +102,8 @@ class Plan:
         has_covariates: Whether the features of units are covariates of its metrics, and so are kept
             by cohort as well.
         bins: What is kept by the size of the value, by metric.
+        by_exposure: Whether units, their values and their windows count from the first exposure of
+            a unit, and not from its assignment.
 
     Raises:
         InvalidParameterError: a cap is not positive or not above its floor, or a pair is not of two
@@ -118,6 +120,7 @@ class Plan:
     windows: Mapping[str, int] = field(default_factory=dict)
     has_covariates: bool = False
     bins: Mapping[str, Bins] = field(default_factory=dict)
+    by_exposure: bool = False
 
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():
@@ -160,6 +163,7 @@ class Plan:
             or self.by_period
             or self.windows
             or self.bins
+            or self.by_exposure
         )
 
 

@@ -37,7 +37,7 @@ def weighted(
     by_name = {name: _weighted(metric, each) for name, metric in sorted(metrics.items())}
     nothing = VARIANT_FIELDS.values(VariantTally())
     sums = VARIANT_FIELDS.plus(nothing, statistics(units=units), each)
-    return VARIANT_FIELDS.new(*sums, (), by_name, {}, {}, {})
+    return VARIANT_FIELDS.new(*sums, (), by_name, {}, {}, {}, 0)
 
 
 def _weighted(metric: MetricTally, weights: UnitWeights) -> MetricTally:

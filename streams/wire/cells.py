@@ -116,6 +116,7 @@ def _variant_record(index: int, tally: VariantTally) -> Record:
             }
             for name, bins in sorted(tally.bins.items())
         ],
+        "assigned": tally.assigned,
     }
 
 
@@ -143,6 +144,7 @@ def _variant(record: Record) -> VariantTally:
             }
             for metric in record["bins"]
         },
+        record["assigned"],
     )
 
 

@@ -14,7 +14,13 @@ from typing import Any, TypeVar
 import orjson
 
 from streams.model.errors import QUOTED_CHARACTERS, EventError
-from streams.model.events import Observation, ObservationBatch, UnitObservation
+from streams.model.events import (
+    EXPOSED,
+    EXPOSURE,
+    Observation,
+    ObservationBatch,
+    UnitObservation,
+)
 from streams.model.quantities import MICRO, to_micro
 from streams.model.voids import void_metric, void_reason
 from streams.wire.observation_fields import at, check_count, check_observation
@@ -23,7 +29,8 @@ JSON_FIRST_BYTES = frozenset(b"{[ \t\r\n")
 """Bytes a JSON object or list may begin with; no Avro record begins with one."""
 
 _REQUIRED = ("assignmentId", "metric", "value")
-_FIELDS = frozenset({*_REQUIRED, "eventId", "timestamp"})
+_OPTIONAL = frozenset({"eventId", "timestamp"})
+_OF_EXPOSURES = ("assignmentId",)
 _OF_VOIDS = ("assignmentId", "reason")
 
 _UNITS = frozenset({"userId", "sessionId"})
@@ -59,6 +66,17 @@ def decode_json_reports(body: bytes) -> list[Observation | UnitObservation | Eve
         EventError: as `decode_json_observations`.
     """
     return _decode(body, _report)
+
+
+def decode_json_exposures(body: bytes) -> ObservationBatch:
+    """Return exposures in a JSON text, `{"assignmentId", "eventId"?, "timestamp"?}` or a list.
+
+    They are observations of the metric `EXPOSURE`. Bad ones are as in `decode_json_observations`.
+
+    Raises:
+        EventError: as `decode_json_observations`.
+    """
+    return ObservationBatch(_decode(body, _exposure))
 
 
 def decode_json_voids(body: bytes) -> ObservationBatch:
@@ -115,7 +133,7 @@ def _void(fields: Any) -> Observation:
 
 
 def _observation(fields: Any) -> Observation:
-    _check_fields(fields, "an observation", _REQUIRED, _FIELDS)
+    _check_fields(fields, "an observation", _REQUIRED, _OPTIONAL.union(_REQUIRED))
     return check_observation(
         Observation(
             assignment_id=_text(fields["assignmentId"], "assignmentId"),
@@ -148,6 +166,19 @@ def _report(fields: Any) -> Observation | UnitObservation:
         raise EventError("INVALID_NAME", "a unit is voided by its assignment id", "metric")
     return UnitObservation(
         experiment, unit_id, path == "sessionId", replace(observation, assignment_id="")
+    )
+
+
+def _exposure(fields: Any) -> Observation:
+    _check_fields(fields, "an exposure", _OF_EXPOSURES, _OPTIONAL.union(_OF_EXPOSURES))
+    return check_observation(
+        Observation(
+            assignment_id=_text(fields["assignmentId"], "assignmentId"),
+            metric=EXPOSURE,
+            value=EXPOSED,
+            event_id=_optional_text(fields.get("eventId"), "eventId"),
+            observed_at_ms=_optional_time(fields.get("timestamp")),
+        )
     )
 
 

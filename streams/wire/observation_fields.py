@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from streams.model.errors import EventError
-from streams.model.events import Observation
+from streams.model.events import EXPOSED, EXPOSURE, Observation
 from streams.model.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
 from streams.model.times import unit_hint
 from streams.model.voids import REASON_PATTERN, VOID_PREFIX
@@ -21,7 +21,7 @@ MAX_OBSERVATIONS = 10_000
 """Observations of one record at most: what a record of 1 MB holds when it holds real ones."""
 
 _METRIC_NAME = re.compile(
-    rf"[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}"
+    rf"{re.escape(EXPOSURE)}|[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}"
     rf"|{re.escape(VOID_PREFIX)}{REASON_PATTERN}"
 ).fullmatch
 _MICRO_LIMIT = VALUE_LIMIT * MICRO
@@ -32,8 +32,9 @@ def check_observation(observation: Observation) -> Observation:
 
     Raises:
         EventError: a text is empty or too long, or the time is out of range (`OUT_OF_RANGE`), the
-            metric's name is invalid (`INVALID_NAME`), or the value is too large
-            (`VALUE_OUT_OF_RANGE`). Paths are the fields' names in JSON.
+            metric's name is invalid (`INVALID_NAME`), the value is too large
+            (`VALUE_OUT_OF_RANGE`), or it is not that of an exposure (`INVALID_EXPOSURE`). Paths are
+            the fields' names in JSON.
     """
     if not 1 <= len(observation.assignment_id) <= ASSIGNMENT_ID_LIMIT:
         raise _wrong_length("assignmentId", ASSIGNMENT_ID_LIMIT)
@@ -45,6 +46,8 @@ def check_observation(observation: Observation) -> Observation:
         )
     if not -_MICRO_LIMIT <= observation.value <= _MICRO_LIMIT:
         raise EventError("VALUE_OUT_OF_RANGE", f"must be within +-{VALUE_LIMIT}", "value")
+    if observation.metric == EXPOSURE and observation.value != EXPOSED:
+        raise EventError("INVALID_EXPOSURE", "the value of an exposure must be 1", "value")
     event_id = observation.event_id
     if event_id is not None and not 1 <= len(event_id) <= EVENT_ID_LIMIT:
         raise _wrong_length("eventId", EVENT_ID_LIMIT)

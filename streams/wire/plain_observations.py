@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from schemas import library
 from schemas.codec import SINGLE_OBJECT_MARK
 from schemas.plain_observation import is_plain
+from streams.model.events import EXPOSED, EXPOSURE
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.wire.observation_columns import NOT_GIVEN, ObservationColumns
 from streams.wire.observation_fields import is_metric_name
@@ -92,6 +93,7 @@ def read_plain_observations(
     plain &= _are_ascii(receipts, receipt_sizes)  # else they may not be UTF-8 either
     plain &= np.fromiter(map(bytes.isascii, event_ids), np.bool_, len(event_ids))
     plain &= named_by >= 0
+    plain &= (named_by != index.get(EXPOSURE.encode(), -1)) | (amount == EXPOSED)
     observed_at_ms = np.where(timed, time, NOT_GIVEN)
     records = np.arange(len(values))
     if not plain.all():

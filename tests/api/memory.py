@@ -230,6 +230,7 @@ async def memory_api(
             clock,
             experiments.check_value,
             UnitResolver(experiments, KEYRING, sticky, clock).receipts,
+            experiments.windows,
         )
         unlogged = AssignmentService(experiments, KEYRING, UnloggedImpressions(), sticky, clock)
         auth = auth or ApiKeyAuth(None)

@@ -270,6 +270,7 @@ def test_what_cannot_be_served_now_is_asked_again_and_then_given_up() -> None:
         (httpx.ReadTimeout("slow"), lambda c: c.assign_variant(EXPERIMENT_ID), 1),
         (httpx.ReadTimeout("slow"), lambda c: c.record_observation("AQ", "click", 1), 1),
         (httpx.ReadTimeout("slow"), lambda c: c.record_observation("AQ", "click", 1, "e"), 3),
+        (httpx.ReadTimeout("slow"), lambda c: c.record_exposure("AQ"), 3),
         (httpx.ReadError("reset"), lambda c: c.get_experiment(EXPERIMENT_ID), 3),
         (httpx.ReadError("reset"), lambda c: c.start_experiment(EXPERIMENT_ID), 3),
     ],
@@ -319,7 +320,7 @@ async def test_the_asynchronous_client_retries_and_refuses_alike() -> None:
 def test_both_clients_have_every_method_with_its_help_and_parameters() -> None:
     names = [name for name, value in vars(Methods).items() if isinstance(value, Method)]
 
-    assert len(names) == 19
+    assert len(names) == 21
     for name in names:
         for client in (ExperimentClient, AsyncExperimentClient):
             described = getattr(client, name)

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from streams.kafka.admin import create_topics
 from streams.kafka.source import KafkaSource
 from streams.local.children import Child
 from streams.local.valkey import answers_redis, start_valkey
-from streams.model.events import Command, CommandKind, Observation
+from streams.model.events import EXPOSURE, Command, CommandKind, Observation
 from streams.model.ids import experiment_number
 from streams.model.quantities import MICRO
 from streams.replay.live import projection_of
@@ -40,6 +41,7 @@ from tests.patience import PATIENCE_S
 
 EXPERIMENTS = (7, 8, 9)
 CONCLUDED = EXPERIMENTS[-1]
+BY_EXPOSURE = 10
 PARTITIONS = 4
 MOST_WORKERS = 3
 FROZEN_BROKER_S = 3.0
@@ -87,6 +89,7 @@ class FaultScenario:
         self._receipts: list[str] = []
         self._users = 0
         self._experiment = ""  # the one that is assigned by the API
+        self._by_exposure = ""  # the one whose exposures the API takes
         self._apis = AsyncExitStack()
         self._n_apis = 0
         self._api: Child
@@ -97,8 +100,10 @@ class FaultScenario:
         self._workers.start()
         for experiment in EXPERIMENTS:
             self._ledger.start_experiment(experiment, secondaryMetrics=["revenue"])
+        self._ledger.start_experiment(BY_EXPOSURE, exposure="event")
         await self._start_api()
         self._experiment = await run_experiment(self._http, type="bayesian_ab", unit="user")
+        self._by_exposure = await run_experiment(self._http, unit="user", exposure="event")
 
     async def end(self) -> None:
         """Stop the API."""
@@ -135,7 +140,8 @@ class FaultScenario:
         Then the log must give what is live.
         """
         assert self._ledger.producer.flush(60) == 0
-        experiments = (*EXPERIMENTS, experiment_number(self._experiment))
+        of_api = map(experiment_number, (self._experiment, self._by_exposure))
+        experiments = (*EXPERIMENTS, BY_EXPOSURE, *of_api)
         await self._until(lambda: all(map(self._ledger.is_exact, experiments)))
         await self._until(lambda: self._ledger.dead_letters() == self._ledger.letters)
         report = await asyncio.to_thread(self._replay)
@@ -181,6 +187,25 @@ class FaultScenario:
                     self._sent.append(sent)
                 self._sent.append(ledger.observe(voided, value=draws.choice((MICRO, 7))))
                 self._sent.append(ledger.void(voided, draws.choice(REASONS)))
+        for partition in range(PARTITIONS):
+            self._expose(ledger.assign(BY_EXPOSURE, partition))
+
+    def _expose(self, receipts: list[str]) -> None:
+        """Send exposures of a third of the units and observations of more, in any order."""
+        events = []
+        for receipt in receipts[::3]:
+            events += [
+                partial(self._ledger.expose, receipt, delay_ms=1_500),
+                partial(self._ledger.expose, receipt, delay_ms=1_000),
+                partial(self._ledger.observe, receipt, delay_ms=1_000),
+                partial(self._ledger.observe, receipt, delay_ms=999, is_counted=False),
+            ]
+        for receipt in receipts[1::9]:
+            events.append(partial(self._ledger.observe, receipt, is_counted=False))
+        for receipt in receipts[:2]:
+            events.append(partial(self._ledger.void, receipt, self._draws.choice(REASONS)))
+        self._draws.shuffle(events)
+        self._sent += [send() for send in events]
 
     async def _kill_worker(self) -> None:
         self._worker().kill()
@@ -277,6 +302,19 @@ class FaultScenario:
                 void = {"assignmentId": assigned["id"], "reason": "ivt"}
                 await self._answered("/assignments/void", [void])
                 self._ledger.count_void(assigned["id"], "ivt")
+            await self._ask_exposed(body)
+
+    async def _ask_exposed(self, body: dict[str, str]) -> None:
+        """Have a user assigned, and every other one exposed; of the others no click counts."""
+        assigned = await self._answered(f"/experiments/{self._by_exposure}/assign", body)
+        opened = self._ledger.opened(assigned["id"])
+        self._ledger.assignments[opened.experiment, opened.variant] += 1
+        click = {"assignmentId": assigned["id"], "metric": "click", "value": 1, "eventId": "c"}
+        if self._users % 2:
+            await self._answered("/exposures", {"assignmentId": assigned["id"]})
+            self._ledger.note_exposure(assigned["id"])
+            self._ledger.count(assigned["id"], "click", MICRO)
+        await self._answered("/observations", click)
 
     async def _answered(self, path: str, body: object) -> Any:
         """Send a request until it is answered with success: repetition is harmless."""
@@ -309,6 +347,7 @@ class FaultScenario:
         receipt = self._draws.choice(self._receipts)
         good = encode_observation(Observation(receipt, "click", MICRO, "x", ledger.now_ms))
         wrong = {"assignmentId": receipt, "metric": 5, "value": True}
+        exposed = {"assignmentId": receipt, "metric": EXPOSURE, "value": 1}
         poison = {
             good[:-5]: "UNDECODABLE_RECORD",
             good[:2] + secrets.token_bytes(8) + good[10:]: "UNKNOWN_SCHEMA",
@@ -329,6 +368,9 @@ class FaultScenario:
         }
         for value, code in poison.items():
             ledger.poison("observations", value, code)
+        not_used, invalid = (json.dumps({**exposed, "value": value}).encode() for value in (1, 2))
+        ledger.poison("observations", not_used, "EXPOSURE_NOT_USED", receipt)
+        ledger.poison("observations", invalid, "INVALID_EXPOSURE", receipt)
         self._send()
         for topic in ("observations", "impressions", "commands", "tallies"):
             # 17 kB on their way, and 17 MB unpacked.

@@ -21,6 +21,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import VariantReport
 from streams.model.events import (
+    EXPOSED,
+    EXPOSURE,
     Command,
     CommandKind,
     ImpressionBatch,
@@ -121,6 +123,7 @@ class Ledger:
     Attributes:
         keys: Where in Redis it is looked for.
         assignments: Units by (experiment, variant).
+        exposures: Units exposed by (experiment, variant).
         observations: Observations by (experiment, variant, metric).
         totals: Their sums, in micro-units.
         voids: Units that were voided, by (experiment, reason).
@@ -142,6 +145,8 @@ class Ledger:
         )
         self.now_ms = int(time.time() * 1000)
         self.assignments: Counter[tuple[int, int]] = Counter()
+        self.exposures: Counter[tuple[int, int]] = Counter()
+        self._exposed: set[str] = set()
         self.batches: list[Sent] = []
         self.letters: dict[tuple[str, int, int], str] = {}
         self.observations: Counter[tuple[int, int, str]] = Counter()
@@ -246,14 +251,16 @@ class Ledger:
         value: int = MICRO,
         times: int = 1,
         delay_ms: int = 1,
+        is_counted: bool = True,
     ) -> Sent:
-        """Send an observation, several times if asked, and return it; it counts once."""
+        """Send an observation, several times if asked, and return it; it counts once or not."""
         event = secrets.token_hex(8)
         observation = Observation(receipt, metric, value, event, self.now_ms + delay_ms)
         sent = Sent("observations", encode_observation(observation), receipt)
         for _ in range(times):
             self.send(sent)
-        self.count(receipt, metric, value)
+        if is_counted:
+            self.count(receipt, metric, value)
         return sent
 
     def count(self, receipt: str, metric: str, value: int, sign: int = 1) -> None:
@@ -291,6 +298,24 @@ class Ledger:
         self.voids[opened.experiment, reason] += 1
         self.assignments[opened.experiment, opened.variant] -= 1
         self._taken_out[opened.experiment, opened.variant, "assignments", ""] += 1
+        if receipt in self._exposed:
+            self.exposures[opened.experiment, opened.variant] -= 1
+            self._taken_out[opened.experiment, opened.variant, "exposures", ""] += 1
+
+    def expose(self, receipt: str, *, delay_ms: int = 1) -> Sent:
+        """Send an exposure and return it; that of a unit counts once, however often it is sent."""
+        observation = Observation(receipt, EXPOSURE, EXPOSED, None, self.now_ms + delay_ms)
+        sent = Sent("observations", encode_observation(observation), receipt)
+        self.send(sent)
+        self.note_exposure(receipt)
+        return sent
+
+    def note_exposure(self, receipt: str) -> None:
+        """Take note that a unit was exposed, unless it was voided."""
+        if receipt not in self._exposed and receipt not in self._voided:
+            self._exposed.add(receipt)
+            opened = self.opened(receipt)
+            self.exposures[opened.experiment, opened.variant] += 1
 
     def send(self, record: Sent) -> None:
         """Send a record, for the first time or again."""
@@ -336,6 +361,9 @@ class Ledger:
                 if of == experiment
             }
         )
+        for (of, variant), number in self.exposures.items():
+            if of == experiment:
+                sent[variant, "exposures"] = number
         for what, numbers in (("observations", self.observations), ("total", self.totals)):
             for (of, variant, metric), number in numbers.items():
                 if of == experiment:
@@ -420,7 +448,10 @@ class Ledger:
 
 def _counts(report: VariantReport) -> dict[tuple[str, ...], int]:
     """Return all that is counted of a variant."""
-    counts: dict[tuple[str, ...], int] = {("assignments",): report.assignments}
+    counts: dict[tuple[str, ...], int] = {
+        ("assignments",): report.assignments,
+        ("exposures",): report.exposures or 0,
+    }
     for name, metric in report.metrics.items():
         counts["observations", name] = metric.observations
         counts["total", name] = metric.sum_micro

@@ -16,6 +16,7 @@ from experiment_streams_client import (
     ErrorDetails,
     Experiment,
     ExperimentClient,
+    ExposureRequest,
     ObservationRequest,
     Stats,
 )
@@ -64,6 +65,46 @@ def refusal(call: Callable[[], object]) -> tuple[int, str, str]:
     with pytest.raises(ApiError) as caught:
         call()
     return caught.value.status, caught.value.code, caught.value.path
+
+
+def test_units_that_were_not_exposed_count_for_nothing(client: ExperimentClient) -> None:
+    """Of ten users three are exposed, two of them twice and one after its click was logged."""
+    config = CONFIG | {"exposure": "event"}
+    running = client.start_experiment(client.create_experiment(config, VARIANTS).id)
+    ids = []
+    for number in range(10):
+        assigned = client.assign_variant(running.id, AssignmentContext(user_id=f"u{number}"))
+        ids.append(str(assigned.id))
+    now_ms = int(time.time() * 1000)
+
+    client.record_exposures(
+        ExposureRequest(assignment_id=each, timestamp=now_ms) for each in ids[:2]
+    )
+    for each in ids:
+        client.record_observation(each, "click", 1, event_id="c", timestamp=now_ms + 1)
+        client.record_observation(each, "click", 1, event_id="early", timestamp=now_ms - 1)
+    for each in ids[1:3]:
+        client.record_exposure(each, timestamp=now_ms)
+
+    def counts(stats: Stats) -> tuple[int, int | None, int, int | None]:
+        unexposed = None if stats.evidence is None else stats.evidence.unexposed
+        return stats.total_assignments, stats.total_exposures, stats.total_observations, unexposed
+
+    expected = 10, 3, 3, 3 + 2 * 7
+    stats = until(client, running.id, lambda found: counts(found) == expected)
+    assert sum(each.stats.exposures or 0 for each in stats.variants) == 3
+    assert stats.evidence is not None
+    assert sum(stats.evidence.units) == 3
+
+
+def test_an_exposure_of_an_experiment_without_them_is_refused(
+    client: ExperimentClient, running: Experiment
+) -> None:
+    assigned = client.assign_variant(running.id, AssignmentContext(user_id="user_123"))
+
+    found = refusal(lambda: client.record_exposure(str(assigned.id)))
+
+    assert found == (422, "EXPOSURE_NOT_USED", "assignmentId")
 
 
 def test_the_six_calls_of_an_ads_server(client: ExperimentClient, running: Experiment) -> None:

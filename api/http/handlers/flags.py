@@ -25,7 +25,10 @@ def evaluate_flag(services: Services, key: str, body: bytes) -> Awaitable[bytes]
 
 
 async def evaluate_flags(services: ServicesDep, request: Request) -> Response:
-    """Evaluate all flags for one unit, ahead of their use. Nothing is logged or counted of it."""
+    """Evaluate all flags for one unit, ahead of their use. Nothing is counted of it.
+
+    Flags of experiments whose `exposure` is `event` have their receipt, `metadata.assignmentId`.
+    """
     try:
         evaluations = await services.flags.evaluate_all(await request.body())
     except Exception as error:  # noqa: BLE001 - answered in the form of OFREP

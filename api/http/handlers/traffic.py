@@ -22,6 +22,11 @@ def assign_variants(services: Services, _: str, body: bytes) -> Awaitable[bytes]
     return services.assignments.assign_all(decode_object(body))
 
 
+def record_exposures(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
+    """Record that assigned variants were shown: one exposure or a list; the good ones are taken."""
+    return services.observations.expose(body)
+
+
 def record_observations(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
     """Record what units did after their assignment: one observation, or the good ones of a list."""
     return services.observations.observe(body)

@@ -115,6 +115,21 @@ class ConcludeRequest(InputModel):
     control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
 
 
+class ExposureRequest(InputModel):
+    """The display of an assigned variant; of an experiment whose `exposure` is `event`.
+
+    Attributes:
+        assignment_id: `id` of the assignment. However often it is exposed, it counts once, from its
+            earliest exposure on.
+        event_id: The sender's name of the event, for its own use.
+        timestamp: Time of the exposure, in milliseconds since the epoch; now unless given.
+    """
+
+    assignment_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    event_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    timestamp: int | None = Field(default=None, ge=0, lt=TIME_LIMIT_MS)
+
+
 class ObservationRequest(InputModel):
     """A metric value tied to an assignment, or to a unit by its user or session id.
 

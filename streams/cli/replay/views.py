@@ -145,6 +145,7 @@ def _snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
                 "id": snapshot.experiment.variant_id(index),
                 "name": definition.variants[index].name,
                 "assignments": report.assignments,
+                "exposures": report.exposures,
                 "weight": weight,
                 "mean": report.mean,
                 "lower": report.lower,

@@ -376,3 +376,31 @@ def test_propensities_logged_elsewhere_widen_the_comparison():
 
     assert evaluate(value, ours, ()).winner == 1
     assert evaluate(value, theirs, ()).winner is None
+
+
+def test_all_but_the_assignments_is_of_exposed_units():
+    """Shares are equal among assignments, and 2 to 1 among exposures: a fault, and it shows."""
+    assigned = [replace(variant(n, click=[1] * 60), assigned=2_000) for n in (800, 400)]
+    by_exposure = experiment("bayesian_ab", exposure="event")
+    found = tally(*assigned)
+
+    snapshot = evaluated(by_exposure, replace(found, unexposed=7, unremembered_units=4_000))
+
+    counts = [(each.assignments, each.exposures) for each in snapshot.variants]
+    assert counts == [(2_000, 800), (2_000, 400)]
+    evidence = snapshot.evidence
+    assert evidence is not None
+    assert (evidence.units, evidence.unexposed) == ((800, 400), 7)
+    assert evidence.sample_ratio.is_mismatch
+    assert snapshot.reason_code == "SAMPLE_RATIO_MISMATCH"
+    # The memory of assignments was full, and nothing depends on them.
+    assert not evidence.miscounts.is_memory_full
+    assert snapshot.variants[0].mean == pytest.approx(61 / 802)
+
+
+def test_exposures_are_not_known_where_assignments_count():
+    snapshot = evaluated(experiment(), tally(variant(9, click=[1]), variant(9, click=[1])))
+
+    assert [each.exposures for each in snapshot.variants] == [None, None]
+    assert snapshot.evidence is not None
+    assert snapshot.evidence.unexposed is None

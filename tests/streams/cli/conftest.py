@@ -112,6 +112,7 @@ def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[st
         "config": {},
         "stats": {
             "assignments": 1234,
+            "exposures": None,
             "observations": clicks + 3,
             "mean": 0.1,
             "lower": 0.05,
@@ -155,6 +156,8 @@ def stats() -> dict[str, Any]:
         "version": 9,
         "asOf": 1_700_000_000_000,
         "totalAssignments": 2468,
+        "totalExposures": None,
+        "voided": [],
         "totalObservations": 300,
         "duplicates": 2,
         "variants": [
@@ -208,6 +211,8 @@ def stats() -> dict[str, Any]:
                 "warning": None,
             },
             "weighting": "overlap",
+            "excludedUnits": {f"{EXPERIMENT_ID}_v0": 0, f"{EXPERIMENT_ID}_v1": 0},
+            "unexposed": None,
             "miscounts": {
                 "unrememberedUnits": 0,
                 "unrememberedObservations": 0,

@@ -17,6 +17,8 @@ from streams.fold.metric_slots import MAX_OPENED
 from streams.fold.observations import ObservationFold
 from streams.model.errors import EventError
 from streams.model.events import (
+    EXPOSED,
+    EXPOSURE,
     ImpressionBatch,
     ImpressionGroup,
     Observation,
@@ -738,6 +740,29 @@ def observation_records(window_s=0, hours=NOW):
     return st.lists(st.tuples(batches, hours), max_size=16)
 
 
+def exposure_records():
+    """Return exposures and voids of a few units, and observations before and after them."""
+    times = st.sampled_from([NOW_MS + second * 1_000 for second in (0, 10, 70, 86_400)])
+    exposed = st.builds(
+        Observation,
+        texts(86_400, NOW),
+        st.sampled_from([EXPOSURE] * 5 + ["$void.bot"]),
+        st.just(EXPOSED),
+        st.none(),
+        times,
+    )
+    observed = st.builds(
+        Observation,
+        texts(86_400, NOW),
+        st.sampled_from(["click", "revenue", "any"]),
+        st.sampled_from([0, MICRO, 3 * MICRO]),
+        st.none() | st.sampled_from("ab"),
+        times,
+    )
+    batches = st.builds(ObservationBatch, st.lists(exposed | observed, max_size=4))
+    return st.lists(st.tuples(batches, NOW), max_size=16)
+
+
 def impression_records():
     rows = st.builds(
         lambda chance, at_ms, unit: (*chance[:2], at_ms, unit, b"", chance[2]),
@@ -766,6 +791,16 @@ def impression_records():
 
 def observation_fold(limit=1_000_000):
     return lambda: ObservationFold(0, KEYRING, limit=limit, plan_of=plan_of)
+
+
+def exposure_fold(limit):
+    plan = Plan(
+        pairs=(("click", "revenue"),),
+        declared=frozenset({"click", "revenue"}),
+        windows={"click": 60, "revenue": 60},
+        by_exposure=True,
+    )
+    return lambda: ObservationFold(0, KEYRING, limit=limit, plan_of=lambda _: plan)
 
 
 def impression_fold(limit=1_000_000):
@@ -885,6 +920,7 @@ KINDS = {
     "observations of a day": (observation_records(86_400, HOURS), observation_fold()),
     "few observations remembered": (observation_records(86_400, HOURS), observation_fold(6)),
     "few observations without a limit": (observation_records(), observation_fold(4)),
+    "exposures": (exposure_records(), exposure_fold(9)),
 }
 
 

@@ -96,8 +96,9 @@ class Kept:
 class Installation:
     """Workers that fold, emit and publish when they are told to, over a log in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, definitions: Mapping[int, dict[str, Any]] = DEFINITIONS) -> None:
         self.log = MemoryLog()
+        self._definitions = definitions
         self.redis: dict[int, Snapshot] = {}
         self.known = {number: ExperimentState(number) for number in EXPERIMENTS}
         self._folds: dict[Source, list[PartitionFold]] = {}
@@ -118,7 +119,7 @@ class Installation:
         self._n_commands += 1
         payload: Mapping[str, Any] = {}
         if kind is CommandKind.CREATE:
-            payload = DEFINITIONS.get(number, DEFINITION)
+            payload = self._definitions.get(number, DEFINITION)
         name = command_id or f"{self._n_commands:032x}"
         command = Command(name, number, kind, NOW_MS, payload)
         offset = self.log.append("commands", 0, encode_command(command))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,13 @@ from streams.experiments.definition import parse_definition
 from streams.fold import metric_slots
 from streams.fold.recorders import Assignments, Values
 from streams.model.errors import InputError
-from streams.model.events import CommandKind, ImpressionBatch, ImpressionGroup, Observation
+from streams.model.events import (
+    EXPOSURE,
+    CommandKind,
+    ImpressionBatch,
+    ImpressionGroup,
+    Observation,
+)
 from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import CLOCK_SKEW_MS, Receipt
@@ -27,6 +34,7 @@ from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
 from tests.streams.replay.memory import (
+    DEFINITION,
     INPUTS,
     KEYRING,
     MEASURED,
@@ -38,6 +46,15 @@ from tests.streams.replay.memory import (
 from tests.streams.replay.off_policy.logs import tallies
 
 QUARTER = PROPENSITY_ONE // 4
+EXPOSED_DEFINITION = DEFINITION | {
+    "config": DEFINITION["config"]
+    | {
+        "exposure": "event",
+        "attributionWindow": 3_600,
+        "conversionWindow": 120,
+        "metrics": {"click": {"kind": "revenue"}},
+    }
+}
 
 
 def logged(made: Installation, inputs=INPUTS, metric="click"):
@@ -286,3 +303,36 @@ def test_a_voided_unit_is_in_no_log_of_units():
     assert sorted(log.variants.tolist()) == [0, 1]
     assert sorted(log.observed_values.tolist()) == [7, 9]
     assert log.unmatched == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_units_that_count_by_exposure_sum_up_to_the_tallies(seed):
+    """Of each unit some events come before its first exposure in time, and some in the log."""
+    made = Installation({7: EXPOSED_DEFINITION})
+    made.command(7, CommandKind.CREATE)
+    made.command(7, CommandKind.START)
+    random = Random(seed)
+    receipts = [
+        KEYRING.sign(Receipt(7, unit % 2, PROPENSITY_ONE // 2, 2, NOW_MS, unit, 3_600, b"", b""))
+        for unit in range(20)
+    ]
+    for _ in range(150):
+        receipt = random.choice(receipts)
+        metric, value = random.choice([(EXPOSURE, MICRO), ("click", MICRO), ("click", 3 * MICRO)])
+        at_ms = NOW_MS + 1_000 * random.choice([0, 5, 60, 130, 3_600, 3_700])
+        event = random.choice([None, "a", "b"])
+        record = encode_observation(Observation(receipt, metric, value, event, at_ms))
+        made.log.append("observations", partition_of(receipt.encode(), PARTITIONS), record)
+
+    log = logged(made)
+
+    tally = what_if(made.log, INPUTS, 7, Assumptions()).actual
+    assert np.bincount(log.variants, minlength=2).tolist() == [
+        each.exposures for each in tally.variants
+    ]
+    assert [each.assignments for each in tally.variants] == [0, 0]
+    for index, variant in enumerate(tally.variants):
+        values = log.observed_values[log.variants[log.observed_units] == index]
+        assert int(values.sum()) == variant.metrics["click"].sum_micro
+        assert len(values) == variant.metrics["click"].observations
+    assert not log.unmatched

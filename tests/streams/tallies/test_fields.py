@@ -48,7 +48,7 @@ TABLES: dict[str, FieldTable[Any]] = {
 KEYS = {
     "MetricTally": {"name"},
     "ProductTally": {"first", "second"},
-    "VariantTally": {"index", "metrics", "products", "periods", "bins"},
+    "VariantTally": {"index", "metrics", "products", "periods", "bins", "assigned"},
     "PeriodTally": {"shift", "number"},
     "BinTally": {"number"},
 }
