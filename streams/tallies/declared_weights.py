@@ -10,13 +10,13 @@ counts only units whose weights are known, by half (`OWN_WEIGHT`).
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT
 from streams.model.variant_weights import OWN_WEIGHT, pack_weights
 from streams.tallies.bins import BIN_FIELDS
-from streams.tallies.cell import METRIC_FIELDS, PRODUCT_FIELDS, VariantTally
-from streams.tallies.cell import VARIANT_FIELDS as FIELDS
+from streams.tallies.cell import METRIC_FIELDS, PRODUCT_FIELDS, VARIANT_FIELDS, VariantTally
 from streams.tallies.fields import (
     PAIR_WEIGHTS,
     FieldTable,
@@ -48,32 +48,32 @@ def with_declared_weights(
         variant, propensity, pack_weights(weights), len(weights)
     )
     of_pairs = (0 * one, 0 * inverse, 0 * inverse_squared, *by_pair)  # the others have their sums
-    return FIELDS.new(
-        *_completed(FIELDS, tally, variant, of_pairs),
-        tally.gram,
-        {
-            name: METRIC_FIELDS.new(
-                *_completed(METRIC_FIELDS, metric, variant, of_pairs),
-                metric.moment,
-                metric.positive_moment,
-            )
-            if name in metrics
-            else metric
-            for name, metric in tally.metrics.items()
-        },
-        {
-            pair: PRODUCT_FIELDS.new(*_completed(PRODUCT_FIELDS, product, variant, of_pairs))
-            for pair, product in tally.products.items()
-        },
-        tally.periods,
-        {
-            name: {
-                place: BIN_FIELDS.new(*_completed(BIN_FIELDS, each, variant, of_pairs))
-                for place, each in of_name.items()
-            }
-            for name, of_name in tally.bins.items()
-        },
-    )
+    metrics_of = {
+        name: _with_sums(METRIC_FIELDS, metric, variant, of_pairs) if name in metrics else metric
+        for name, metric in tally.metrics.items()
+    }
+    products = {
+        pair: _with_sums(PRODUCT_FIELDS, product, variant, of_pairs)
+        for pair, product in tally.products.items()
+    }
+    bins = {
+        name: {
+            place: _with_sums(BIN_FIELDS, each, variant, of_pairs)
+            for place, each in of_name.items()
+        }
+        for name, of_name in tally.bins.items()
+    }
+    completed = _with_sums(VARIANT_FIELDS, tally, variant, of_pairs)
+    return replace(completed, metrics=metrics_of, products=products, bins=bins)
+
+
+def _with_sums(
+    table: FieldTable[TallyT], tally: TallyT, variant: int, of_pairs: UnitWeights
+) -> TallyT:
+    sums = _completed(table, tally, variant, of_pairs)
+    named = {each.name: total for each, total in zip(table.sums, sums, strict=True)}
+    changed: TallyT = replace(tally, **named)  # type: ignore[type-var]  # a dataclass
+    return changed
 
 
 def _completed(
