@@ -205,7 +205,8 @@ class _Sums(NamedTuple):
         n, first, second = units.converted, units.total, units.total_squared
         some = (n > 0.0) & (first > 0.0) & (second > 0.0)
         n, first, second = (np.where(some, each, 1.0) for each in (n, first, second))
-        mean, largest = first / n, np.where(some, units.largest, 2.0)
+        largest = np.where(some, units.largest, 2.0)
+        mean = np.minimum(first / n, largest)  # more is rounding, or of sums that do not agree
         # Of weights that are all equal these differences are 0, but for rounding.
         spread = np.maximum(second / n - mean * mean, 0.0)
         spread = np.where(spread > _ROUNDING * mean * mean, spread, 0.0)
