@@ -58,8 +58,8 @@ _BARE_COMMANDS = {
     CommandKind.START: "Start a draft: from now on it assigns.",
     CommandKind.PAUSE: "Stop assigning; observations of earlier assignments still count.",
     CommandKind.RESUME: "Go on assigning after a pause.",
-    CommandKind.ROLLBACK: "Take a promoted winner back: all units get the control until the "
-    "experiment is archived.",
+    CommandKind.ROLLBACK: "Take a promoted or shipped winner back: all units get the control until "
+    "the experiment is archived.",
     CommandKind.ARCHIVE: "Put a draft or a concluded experiment away.",
 }
 

@@ -43,6 +43,7 @@ def experiment_response(experiment: Experiment) -> responses.Experiment:
         concluded_at=experiment.concluded_at_ms,
         winner_variant_id=None if winner is None else experiment.variant_id(winner),
         promotion=_promotion(experiment),
+        served=_served(experiment),
         schedule=_schedule(experiment),
     )
 
@@ -97,6 +98,15 @@ def _promotion(experiment: Experiment) -> responses.Promotion | None:
         control_share=found.control_weight / ALLOCATION_TOTAL,
         is_automatic=found.is_automatic,
         rolled_back_at=found.began_at_ms if found.is_rolled_back else None,
+    )
+
+
+def _served(experiment: Experiment) -> responses.Served | None:
+    shipped = experiment.shipped
+    if shipped is None:
+        return None
+    return responses.Served(
+        variant_id=experiment.variant_id(shipped.variant), since=shipped.since_ms
     )
 
 

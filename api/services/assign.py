@@ -13,7 +13,7 @@ from api.outbox import ImpressionRow
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.services.logged_context import logged_context
 from api.snapshots.cache import ExperimentCache
-from api.snapshots.running import RunningExperiment
+from api.snapshots.running import AnsweringExperiment, RunningExperiment, ShippedExperiment
 from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
@@ -164,7 +164,7 @@ class AssignmentService:
 
     async def _answer(
         self,
-        running: RunningExperiment,
+        running: AnsweringExperiment,
         context: AssignmentContext,
         asked_for: frozenset[str] = frozenset(),
     ) -> bytes:
@@ -175,6 +175,8 @@ class AssignmentService:
             context: The request.
             asked_for: Ids of all experiments that are asked for at once.
         """
+        if isinstance(running, ShippedExperiment):
+            return self._shipped(running, context, asked_for)
         eligible = None
         if context.eligible is not None:
             eligible = running.assigner.variants.read(context.eligible, asked_for)
@@ -227,6 +229,21 @@ class AssignmentService:
         self.answered[_ASSIGNED] += 1
         text = self._keyring.sign(receipt)
         return running.rendering.assigned(text, assignment.variant, receipt.propensity)
+
+    def _shipped(
+        self, shipped: ShippedExperiment, context: AssignmentContext, asked_for: frozenset[str]
+    ) -> bytes:
+        """Return the answer of an experiment that serves one variant.
+
+        It is the first variant that the request names where what is served is not eligible.
+        """
+        reason, variant = shipped.shipping.decide(context, context.fallback_unit_id)
+        if context.eligible is not None:
+            eligible = shipped.shipping.variants.read(context.eligible, asked_for)
+            if reason is not Reason.FORCED and variant not in eligible:
+                variant = eligible.first
+        self.answered[reason] += 1
+        return shipped.rendering.outside(reason, variant)
 
     def _outside(
         self,

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from api.snapshots.running import RunningExperiment
+from api.snapshots.running import AnsweringExperiment, compiled
 from streams.experiments.exposure import Exposure, exposure_not_used
 from streams.experiments.lifecycle import Status
 from streams.experiments.measurement_plan import accepted_of
@@ -51,14 +51,14 @@ class ExperimentCache:
         self._on_put = on_put
         self._on_drop = on_drop
         self._snapshots: dict[str, Snapshot] = {}
-        self._running: dict[str | None, RunningExperiment] = {}  # by id, and by key
+        self._running: dict[str | None, AnsweringExperiment] = {}  # by id, and by key
 
-    def running(self, name: str) -> RunningExperiment:
-        """Return the experiment with an id or a key; it assigns.
+    def running(self, name: str) -> AnsweringExperiment:
+        """Return the experiment with an id or a key; it assigns, or serves one variant.
 
         Raises:
             ExperimentNotFoundError: there is none of this name.
-            ExperimentNotRunningError: it does not assign now.
+            ExperimentNotRunningError: it does neither now.
             DependencyError: not everything was read from Redis yet.
         """
         found = self._running.get(name)
@@ -177,7 +177,7 @@ class ExperimentCache:
         ):
             return False
         # Compiled first: a snapshot that cannot be compiled changes nothing.
-        running = RunningExperiment(snapshot) if snapshot.experiment.is_assigning else None
+        running = compiled(snapshot)
         for note in self._on_put:
             note(snapshot)
         self._snapshots[experiment_id] = snapshot
@@ -195,8 +195,8 @@ class ExperimentCache:
         for forget in self._on_drop:
             forget(snapshot)
 
-    def _compiled(self, snapshot: Snapshot, running: RunningExperiment | None) -> None:
-        """Note what an experiment assigns with; None for one that does not assign."""
+    def _compiled(self, snapshot: Snapshot, running: AnsweringExperiment | None) -> None:
+        """Note what an experiment answers with; None for one that does not."""
         for name in (snapshot.experiment.id, snapshot.experiment.key):
             if running is None:
                 self._running.pop(name, None)

@@ -129,6 +129,7 @@ def _digest(snapshot: Snapshot) -> int:
         experiment.status,
         experiment.winner,
         None if promotion is None else (promotion.variant, promotion.is_rolled_back),
+        None if experiment.served is None else experiment.served.variant,
         experiment.definition.model_dump(by_alias=True, mode="json"),
     )
     digest = blake2b(orjson.dumps(state), digest_size=_DIGEST_BYTES).digest()

@@ -1,9 +1,10 @@
-"""Experiments that assign, compiled from their snapshots."""
+"""Experiments that answer assignments, compiled from their snapshots."""
 
 from __future__ import annotations
 
 from api.snapshots.rendering import RenderedAssignments
 from streams.experiments.assignment import Assigner
+from streams.experiments.shipping import Shipping
 from streams.experiments.snapshot import Snapshot
 from streams.model.quantities import ALLOCATION_TOTAL
 
@@ -31,3 +32,39 @@ class RunningExperiment:
         self.id = snapshot.experiment.id
         self.assigner = Assigner(snapshot)
         self.rendering = RenderedAssignments(snapshot)
+
+
+class ShippedExperiment:
+    """A concluded experiment that serves one variant to everybody, compiled and rendered.
+
+    Attributes:
+        id: Its id.
+        shipping: Decides who gets what is served.
+        rendering: The JSON of the assignments.
+    """
+
+    __slots__ = ("id", "rendering", "shipping")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Compile a snapshot.
+
+        Raises:
+            ExperimentNotRunningError: it serves no variant.
+        """
+        self.id = snapshot.experiment.id
+        self.shipping = Shipping(snapshot.experiment)
+        self.rendering = RenderedAssignments(snapshot)
+
+
+AnsweringExperiment = RunningExperiment | ShippedExperiment
+
+
+def compiled(snapshot: Snapshot) -> AnsweringExperiment | None:
+    """Return what an experiment answers with; None if it does not assign or serve a variant.
+
+    Raises:
+        ValueError: as `RunningExperiment`.
+    """
+    if snapshot.experiment.is_assigning:
+        return RunningExperiment(snapshot)
+    return None if snapshot.experiment.shipped is None else ShippedExperiment(snapshot)

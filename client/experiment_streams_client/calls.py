@@ -144,11 +144,12 @@ def conclude_experiment(
     idempotency_key: str | None = None,
     *,
     control_share: float | None = None,
+    serve: Literal["winner", "control", "none"] | None = None,
 ) -> Call[Experiment]:
     """End an experiment.
 
-    One that has a control share goes on assigning its winner, and the control beside it, until it
-    is archived.
+    Until it is archived, everybody gets the winner (`SHIPPED`), or without one the control. One
+    that has a control share goes on assigning its winner, and the control beside it.
 
     Args:
         experiment_id: A running or a paused experiment.
@@ -156,20 +157,28 @@ def conclude_experiment(
         idempotency_key: As for `create_experiment`.
         control_share: Share that the control keeps beside the winner, in [0, 0.5]; that of the
             experiment unless given.
+        serve: What everybody gets until it is archived; `none` for nothing. The winner unless
+            given, or without one the control.
 
     Raises:
-        ApiError: 422 `UNKNOWN_VARIANT` if the winner is not a variant of the experiment.
+        ApiError: 422 `UNKNOWN_VARIANT` if the winner is not a variant of the experiment,
+            `WINNER_NOT_NAMED` if none is to be served, `CONTROL_SHARE_NOT_USED` if a share is kept
+            beside a winner that is not served.
     """
-    given = {"winnerVariantId": winner_variant_id, "controlShare": control_share}
+    given = {
+        "winnerVariantId": winner_variant_id,
+        "controlShare": control_share,
+        "serve": serve,
+    }
     body = {name: value for name, value in given.items() if value is not None}
     return _command("POST", _place(experiment_id, "/conclude"), body, idempotency_key)
 
 
 def rollback_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
-    """Take a promoted winner back: the control is shown to everybody until it is archived.
+    """Take a promoted or shipped winner back: everybody gets the control until it is archived.
 
     Raises:
-        ApiError: 409 `INVALID_TRANSITION` if no winner is promoted, or no longer.
+        ApiError: 409 `INVALID_TRANSITION` if no winner is promoted or shipped, or no longer.
     """
     return _command("POST", _place(experiment_id, "/rollback"), {}, idempotency_key)
 

@@ -16,6 +16,7 @@ from streams.cli import terminal
 from streams.cli.tables import experiments_table
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
+from streams.experiments.served import Serve
 from streams.model.errors import InputError, quoted
 
 STDIN = Path("-")
@@ -127,7 +128,7 @@ resume = _lifecycle_command(
 rollback = _lifecycle_command(
     "rollback",
     lambda client, name: client.rollback_experiment(name),
-    "Take a promoted winner back: everybody is shown the control until it is archived.",
+    "Take a promoted or shipped winner back: everybody gets the control until it is archived.",
 )
 archive = _lifecycle_command(
     "archive",
@@ -149,6 +150,13 @@ def conclude(
             help="Share that the control keeps; by default that of the experiment.",
         ),
     ] = None,
+    serve: Annotated[
+        Serve | None,
+        typer.Option(
+            help="What everybody gets until it is archived; by default the winner, or without one "
+            "the control."
+        ),
+    ] = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
@@ -158,7 +166,12 @@ def conclude(
         if winner is not None:
             named = {each.name: each.id for each in client.get_experiment(experiment_id).variants}
             winner = named.get(winner, winner)
-        concluded = client.conclude_experiment(experiment_id, winner, control_share=control_share)
+        concluded = client.conclude_experiment(
+            experiment_id,
+            winner,
+            control_share=control_share,
+            serve=None if serve is None else serve.value,
+        )
         terminal.show(concluded, _as_object, _status_line, as_json=as_json)
 
 
@@ -234,4 +247,7 @@ def _as_object(experiment: Experiment) -> dict[str, Any]:
 
 
 def _status_line(experiment: Experiment) -> str:
-    return f"{experiment.id} is {experiment.status}"
+    served = experiment.served
+    names = {each.id: each.name for each in experiment.variants}
+    ending = "" if served is None else f" and serves {names[served.variant_id]} to everybody"
+    return f"{experiment.id} is {experiment.status}{ending}"

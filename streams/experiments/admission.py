@@ -24,7 +24,8 @@ class Exclusion(NamedTuple):
 class Admission:
     """Compiled demands of an experiment on a request.
 
-    Decided in this order: override, holdout, targeting, layer.
+    Decided in this order: override, holdout, targeting, layer. The layer is of experiments that
+    assign: what everybody is served takes nothing from others.
     """
 
     __slots__ = ("_control", "_forced", "_holdout", "_layer", "_targeting")
@@ -57,16 +58,30 @@ class Admission:
                 that a unit stays where it was.
             request: The request.
         """
+        excluded = self.exclusion_of_served(unit_key, former_key, request)
+        if excluded is not None or self._layer is None:
+            return excluded
+        lasting = unit_key if former_key is None else former_key
+        # Of impressions there is neither layer nor holdout.
+        if lasting is not None and not self._layer.has(lasting.encode()):
+            return Exclusion(Reason.NOT_IN_LAYER, self._control)
+        return None
+
+    def exclusion_of_served(
+        self, unit_key: str | None, former_key: str | None, request: RequestAttributes
+    ) -> Exclusion | None:
+        """Return who does not get what everybody is served; arguments are those of `exclusion`.
+
+        A request without a unit is in no holdout.
+        """
         if self._forced and (forced := self._override(unit_key, request)) is not None:
             return forced
-        lasting = unit_key if former_key is None else former_key
-        unit = (lasting or "").encode()  # of impressions there is neither layer nor holdout
-        if self._holdout is not None and self._holdout.has(unit):
-            return Exclusion(Reason.HOLDOUT, self._control)
+        if self._holdout is not None:
+            lasting = unit_key if former_key is None else former_key
+            if lasting is not None and self._holdout.has(lasting.encode()):
+                return Exclusion(Reason.HOLDOUT, self._control)
         if self._targeting is not None and not self._targeting.matches(request):
             return Exclusion(Reason.NOT_TARGETED, self._control)
-        if self._layer is not None and not self._layer.has(unit):
-            return Exclusion(Reason.NOT_IN_LAYER, self._control)
         return None
 
     def _override(self, unit_key: str | None, request: RequestAttributes) -> Exclusion | None:

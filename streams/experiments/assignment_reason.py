@@ -31,5 +31,7 @@ class Reason(StrEnum):
     logged."""
     FORCED = "FORCED"
     """An override gives its unit this variant; nothing is logged."""
+    SHIPPED = "SHIPPED"
+    """The experiment is concluded and serves this variant to everybody; nothing is logged."""
     INVALID_UNIT = "INVALID_UNIT"
     """Its id stands for no unit (`ignoredUnits`); it sees the control, and nothing is logged."""

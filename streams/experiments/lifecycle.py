@@ -1,7 +1,8 @@
 """Lifecycle of an experiment: draft -> running <-> paused -> concluded -> archived.
 
-One that was concluded with a winner may go on assigning beside a control share (`Promotion`), and
-the winner may be taken back; its status stays `concluded` until it is archived.
+One that was concluded serves one variant to everybody (`Served`), or goes on assigning its winner
+beside a control share (`Promotion`), and the winner may be taken back; its status stays `concluded`
+until it is archived.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import Field
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE, Phase, Promotion, weight_of_share
 from streams.experiments.schedule import History, HoldOn, ScheduleAction, due_events
+from streams.experiments.served import Serve, Served
 from streams.experiments.update import ExperimentUpdate, updated
 from streams.model.errors import InputError, TransitionError, quoted
 from streams.model.events import Command, CommandKind
@@ -51,6 +53,8 @@ class Experiment:
         winner: Index of the variant it was concluded with; the control after a roll-back; None for
             none.
         promotion: Assignment after the conclusion; None before, and if it assigns nothing.
+        served: Variant that everybody gets after the conclusion; None before, and if there is none
+            or it assigns.
         clock_ms: Time of the newest `tick`: conversion windows end by it, too; 0 before.
         history: What the schedule in force has done, oldest first.
         peak_traffic: Largest share of the units that took part since the start; 0 before it.
@@ -71,6 +75,7 @@ class Experiment:
     history: History = ()
     peak_traffic: float = 0.0
     lowered_version: int = 0
+    served: Served | None = None
 
     @property
     def id(self) -> str:
@@ -93,6 +98,11 @@ class Experiment:
         if self.status is Status.CONCLUDED:
             return self.promotion is not None
         return self.status is Status.RUNNING
+
+    @property
+    def shipped(self) -> Served | None:
+        """The variant that everybody is served now; None if there is none."""
+        return self.served if self.status is Status.CONCLUDED else None
 
     def logged_index(self, variant: int, phase: Phase) -> int:
         """Return the index that a variant has in the receipts and tallies of a phase."""
@@ -151,12 +161,15 @@ class _Conclusion(InputModel):
     Attributes:
         winner_variant_id: Variant it is concluded with; None for none.
         control_share: Share that the control keeps beside a winner; 0 for no promotion.
+        serve: What is served until it is archived; the winner unless given, or without one the
+            control.
         is_promotion: Whether it is an automatic promotion.
         because: Reason, for the log of decisions; None unless the command is automatic.
     """
 
     winner_variant_id: Any = None
     control_share: float = Field(default=0.0, ge=0.0, le=MAX_CONTROL_SHARE)
+    serve: Serve | None = Field(default=None, strict=False)
     is_promotion: bool = False
     because: dict[str, Any] | None = None
 
@@ -301,7 +314,11 @@ def _scheduled(after: Experiment, command: Command) -> Experiment:
                 after = replace(after, definition=changed)
             case ScheduleAction.END:
                 after = replace(
-                    after, status=Status.CONCLUDED, concluded_at_ms=event.at_ms, winner=None
+                    after,
+                    status=Status.CONCLUDED,
+                    concluded_at_ms=event.at_ms,
+                    winner=None,
+                    served=Served(after.definition.control_index, event.at_ms),
                 )
             case ScheduleAction.HOLD:
                 pass
@@ -347,45 +364,67 @@ def _exists(experiment: Experiment, command: Command) -> TransitionError:
 def _concluded(after: Experiment, command: Command) -> Experiment:
     conclusion = parse(_Conclusion, command.payload)
     winner = _winner(after, conclusion.winner_variant_id)
-    promotion = None
-    is_served = winner not in {None, after.definition.control_index}
-    if winner is not None and is_served and conclusion.control_share > 0.0:
-        promotion = Promotion(
-            variant=winner,
-            control_weight=weight_of_share(conclusion.control_share),
-            is_automatic=conclusion.is_promotion,
-            is_rolled_back=False,
-            began_at_ms=command.issued_at_ms,
-            version=after.version,
-        )
+    _check_serve(conclusion, winner)
+    control, at_ms = after.definition.control_index, command.issued_at_ms
+    promotion, served = None, None
+    if conclusion.serve is Serve.CONTROL or (winner is None and conclusion.serve is None):
+        served = Served(control, at_ms)
+    elif winner is not None and conclusion.serve is not Serve.NONE:
+        if winner != control and conclusion.control_share > 0.0:
+            promotion = Promotion(
+                variant=winner,
+                control_weight=weight_of_share(conclusion.control_share),
+                is_automatic=conclusion.is_promotion,
+                is_rolled_back=False,
+                began_at_ms=at_ms,
+                version=after.version,
+            )
+        else:
+            served = Served(winner, at_ms)
     return replace(
         after,
         status=Status.CONCLUDED,
-        concluded_at_ms=command.issued_at_ms,
+        concluded_at_ms=at_ms,
         winner=winner,
         promotion=promotion,
+        served=served,
     )
+
+
+def _check_serve(conclusion: _Conclusion, winner: int | None) -> None:
+    """Refuse what is to be served if it contradicts the rest of a conclusion.
+
+    Raises:
+        InputError: there is no winner to be served (`WINNER_NOT_NAMED`), or a share is kept beside
+            a winner that is not served (`CONTROL_SHARE_NOT_USED`).
+    """
+    serve = conclusion.serve
+    if serve is Serve.WINNER and winner is None:
+        message = "serve == 'winner', must be 'control' or 'none' without a winnerVariantId"
+        raise InputError("WINNER_NOT_NAMED", message, "serve")
+    if serve in {Serve.CONTROL, Serve.NONE} and conclusion.control_share > 0.0:
+        message = f"controlShare == {conclusion.control_share}, must be 0 where serve == '{serve}'"
+        raise InputError("CONTROL_SHARE_NOT_USED", message, "controlShare")
 
 
 def _rolled_back(after: Experiment, command: Command) -> Experiment:
     parse(_Rollback, command.payload)
-    promotion = after.promotion
-    if promotion is None or promotion.is_rolled_back:
+    promotion, served = after.promotion, after.served
+    control, at_ms = after.definition.control_index, command.issued_at_ms
+    if promotion is not None and not promotion.is_rolled_back:
+        promotion = replace(
+            promotion, is_rolled_back=True, began_at_ms=at_ms, version=after.version
+        )
+    elif served is not None and served.variant != control:
+        served = Served(control, at_ms)
+    else:
         raise TransitionError(
             "INVALID_TRANSITION",
-            f"experiment {after.id!r} has no promoted winner, or has one no longer",
+            f"experiment {after.id!r} has no winner that is promoted or shipped, or has one no "
+            "longer",
             "status",
         )
-    return replace(
-        after,
-        winner=after.definition.control_index,
-        promotion=replace(
-            promotion,
-            is_rolled_back=True,
-            began_at_ms=command.issued_at_ms,
-            version=after.version,
-        ),
-    )
+    return replace(after, winner=control, promotion=promotion, served=served)
 
 
 def _winner(experiment: Experiment, winner: object) -> int | None:

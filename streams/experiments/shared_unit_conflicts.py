@@ -41,14 +41,17 @@ def check_shared_units(
             and (other.created_at_ms, other.number) > (created_at_ms, number)
         ):
             continue
-        _check_layer(definition, other)
+        if other.shipped is None:  # what everybody is served takes no unit from others
+            _check_layer(definition, other)
         _check_holdout(definition, other)
 
 
 def is_over(experiment: Experiment) -> bool:
-    """Return whether an experiment assigns no unit any more."""
+    """Return whether an experiment assigns no unit any more, and serves no variant."""
     return experiment.status is Status.ARCHIVED or (
-        experiment.status is Status.CONCLUDED and not experiment.is_assigning
+        experiment.status is Status.CONCLUDED
+        and not experiment.is_assigning
+        and experiment.shipped is None
     )
 
 

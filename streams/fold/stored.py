@@ -17,6 +17,7 @@ from streams.experiments.definition_versions import DEFINITION_VERSION, unused, 
 from streams.experiments.lifecycle import Experiment, Status, ended
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.schedule import ScheduleEvent
+from streams.experiments.served import Served
 from streams.model.errors import DamagedEntryError, EngineError, NewerEntryError
 from streams.model.events import Answer
 from streams.model.published import from_avro
@@ -75,6 +76,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "archivedAt": stored.archived_at_ms,
             "winner": experiment.winner,
             "promotion": None if experiment.promotion is None else asdict(experiment.promotion),
+            "served": None if experiment.served is None else asdict(experiment.served),
             "answers": [
                 {name: value for name, value in asdict(answer).items() if name != "experiment"}
                 for answer in stored.answers
@@ -112,7 +114,7 @@ def _decoded(body: bytes) -> StoredExperiment:
             is_ended=True,
         )
     definition = entry["definition"]
-    promotion = entry["promotion"]
+    promotion, served = entry["promotion"], entry.get("served")
     return StoredExperiment(
         experiment=Experiment(
             number=number,
@@ -131,6 +133,7 @@ def _decoded(body: bytes) -> StoredExperiment:
             concluded_at_ms=entry["concludedAt"],
             winner=entry["winner"],
             promotion=None if promotion is None else Promotion(**promotion),
+            served=None if served is None else Served(**served),
         ),
         archived_at_ms=entry["archivedAt"],
         answers=tuple(Answer(experiment=number, **answer) for answer in entry["answers"]),

@@ -155,8 +155,8 @@ class Command:
         kind: The kind of the command.
         issued_at_ms: Time at which the API took it; the core knows no other clock.
         payload: JSON-like arguments: of `create` {"config", "variants"}, of `update` the changed
-            fields, of `conclude` {"winnerVariantId"?, "controlShare"?, "isPromotion"?,
-            "because"?}, of `rollback` {"because"?}, of `schedule`
+            fields, of `conclude` {"winnerVariantId"?, "controlShare"?, "serve"?,
+            "isPromotion"?, "because"?}, of `rollback` {"because"?}, of `schedule`
             {"receiptKey"?, "hold"?}; else empty.
     """
 

@@ -11,6 +11,7 @@ from streams.experiments.definition_versions import unused
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.schedule import ScheduleEvent
+from streams.experiments.served import Served
 from streams.experiments.snapshot import Snapshot
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.published import avro_record, from_avro
@@ -63,6 +64,7 @@ def _experiment_record(experiment: Experiment) -> Record:
         "lowered_version": experiment.lowered_version,
         "history": [avro_record(event) for event in experiment.history],
         "promotion": None if experiment.promotion is None else avro_record(experiment.promotion),
+        "served": None if experiment.served is None else avro_record(experiment.served),
     }
 
 
@@ -72,7 +74,7 @@ def _definition(text: str) -> ExperimentDefinition:
 
 
 def _experiment(record: Record) -> Experiment:
-    promotion = record["promotion"]
+    promotion, served = record["promotion"], record["served"]
     return Experiment(
         number=experiment_number(record["experiment_id"]),
         definition=_definition(record["definition"]),
@@ -90,4 +92,5 @@ def _experiment(record: Record) -> Experiment:
         lowered_version=record["lowered_version"],
         history=tuple(from_avro(ScheduleEvent, each, "history") for each in record["history"]),
         promotion=None if promotion is None else from_avro(Promotion, promotion, "promotion"),
+        served=None if served is None else from_avro(Served, served, "served"),
     )

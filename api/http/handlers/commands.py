@@ -14,6 +14,7 @@ from api.http.payloads import experiment_response
 from api.services.control import IdempotencyKey
 from api.strict_json import decode_object
 from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.served import Serve
 from streams.experiments.update import ExperimentUpdate
 from streams.model.errors import ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
@@ -70,8 +71,9 @@ async def conclude_experiment(
     """End an experiment, with a winner or without."""
     body = decode_object(await request.body())
     conclude = parse(ConcludeRequest, body)
-    payload = conclude.model_dump(by_alias=True, exclude_none=True)
-    if conclude.winner_variant_id is not None and conclude.control_share is None:
+    payload = conclude.model_dump(by_alias=True, mode="json", exclude_none=True)
+    is_served = conclude.winner_variant_id is not None and conclude.serve in {None, Serve.WINNER}
+    if is_served and conclude.control_share is None:
         experiment = services.experiments.snapshot(experiment_id).experiment
         payload["controlShare"] = experiment.definition.config.kept_control_share
     idempotency = _idempotency_key(caller, key, body)

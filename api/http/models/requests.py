@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from streams.experiments.ignored_units import MAX_UNIT_ID
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
+from streams.experiments.served import Serve
 from streams.model.errors import EventError, quoted
 from streams.model.validation import InputModel, problem
 from streams.model.voids import REASON_PATTERN, void_metric
@@ -109,10 +110,13 @@ class ConcludeRequest(InputModel):
         winner_variant_id: Id of the variant it is concluded with; none unless given.
         control_share: Share that the control keeps beside a winner until the experiment is
             archived, in [0, 0.5]; 0 for none. That of the experiment unless given.
+        serve: What is served until the experiment is archived: `winner`, `control` or `none`. The
+            winner unless given, or without one the control.
     """
 
     winner_variant_id: str | None = None
     control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
+    serve: Serve | None = Field(default=None, strict=False)
 
 
 class ExposureRequest(InputModel):

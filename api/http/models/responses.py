@@ -71,6 +71,18 @@ class Promotion(ResponseModel):
     rolled_back_at: int | None = None
 
 
+class Served(ResponseModel):
+    """Variant that a concluded experiment serves to everybody, until it is archived.
+
+    Attributes:
+        variant_id: The variant.
+        since: Since when, in milliseconds since the epoch: the conclusion, or the roll-back.
+    """
+
+    variant_id: str
+    since: int
+
+
 class ScheduleEvent(ResponseModel):
     """Something that a schedule has done.
 
@@ -116,6 +128,7 @@ class Experiment(ResponseModel):
         created_at, started_at, concluded_at: Milliseconds since the epoch; None if not yet.
         winner_variant_id: Variant it was concluded with; the control after a roll-back.
         promotion: What it goes on assigning after the conclusion; None if nothing.
+        served: What it serves to everybody, without assigning; None if nothing.
         schedule: What its schedule has done and does next; None without one.
     """
 
@@ -130,6 +143,7 @@ class Experiment(ResponseModel):
     concluded_at: int | None = None
     winner_variant_id: str | None = None
     promotion: Promotion | None = None
+    served: Served | None = None
     schedule: Schedule | None = None
 
     @property

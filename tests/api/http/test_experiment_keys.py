@@ -39,7 +39,7 @@ async def test_a_key_stands_wherever_an_id_does(api: Api) -> None:
 
 async def test_a_key_that_ended_assigns_no_longer(api: Api) -> None:
     await api.run({"key": KEY, "unit": "user"})
-    await api.http.post(f"/experiments/{KEY}/conclude")
+    await api.http.post(f"/experiments/{KEY}/conclude", json={"serve": "none"})
 
     answer = await api.http.post(f"/experiments/{KEY}/assign", json=UNIT)
     again = await api.http.get(f"/experiments/{KEY}")

@@ -1,0 +1,35 @@
+"""Variant that everybody is served after a conclusion, without an experiment on it.
+
+Nothing is drawn, so there is no receipt and nothing is logged, and no unit is needed. Who is
+excluded goes on being excluded: an override, a holdout and a targeting rule are decided before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from streams.model.published import Published, VariantIndex
+
+
+class Serve(StrEnum):
+    """What a concluded experiment answers with until it is archived."""
+
+    WINNER = "winner"
+    """The winner it was concluded with."""
+    CONTROL = "control"
+    NONE = "none"
+    """Nothing: callers are told that it is not running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served(Published):
+    """Variant that a concluded experiment serves until it is archived.
+
+    Attributes:
+        variant: Its index.
+        since_ms: Time of the command since which it is served: the conclusion, or the roll-back.
+    """
+
+    variant: VariantIndex
+    since_ms: int

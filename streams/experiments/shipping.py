@@ -1,0 +1,57 @@
+"""Variant of a request to a concluded experiment, which serves one to everybody."""
+
+from __future__ import annotations
+
+from streams.experiments.admission import Exclusion, admission_of
+from streams.experiments.assignment_reason import Reason
+from streams.experiments.config import UnitKind
+from streams.experiments.ignored_units import comparable, comparable_all
+from streams.experiments.lifecycle import Experiment
+from streams.model.errors import ExperimentNotRunningError
+from streams.targeting.attributes import RequestAttributes
+
+
+class Shipping:
+    """Compiled decisions of a concluded experiment.
+
+    Overrides, the holdout and targeting are decided as while it was running. Layer, enrollment and
+    unit are of no account: an id that stands for no unit, or none, gets what is served.
+    """
+
+    __slots__ = ("_admission", "_ignored", "_shipped", "_unit_kind")
+
+    def __init__(self, experiment: Experiment) -> None:
+        """Compile an experiment.
+
+        Raises:
+            ExperimentNotRunningError: it serves no variant.
+        """
+        served = experiment.shipped
+        if served is None:
+            raise ExperimentNotRunningError(experiment.id, experiment.status)
+        config = experiment.definition.config
+        self._shipped = Exclusion(Reason.SHIPPED, served.variant)
+        self._admission = admission_of(experiment.definition)
+        self._unit_kind = config.unit
+        self._ignored = comparable_all(config.ignored_units)
+
+    def decide(self, request: RequestAttributes, fallback_unit_id: str | None = None) -> Exclusion:
+        """Return the variant that a request gets, and why.
+
+        Args:
+            request: The request.
+            fallback_unit_id: Another id of its unit, by which the holdout goes; None for none.
+        """
+        if self._admission is None:
+            return self._shipped
+        unit_key = former_key = None
+        if self._unit_kind is not UnitKind.IMPRESSION:
+            is_user = self._unit_kind is UnitKind.USER
+            unit_key = self._unit(request.user_id if is_user else request.session_id)
+            former_key = self._unit(fallback_unit_id)
+        excluded = self._admission.exclusion_of_served(unit_key, former_key, request)
+        return self._shipped if excluded is None else excluded
+
+    def _unit(self, key: str | None) -> str | None:
+        """Return an id, or None for one that stands for no unit."""
+        return None if key is None or comparable(key) in self._ignored else key
