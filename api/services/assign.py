@@ -105,7 +105,7 @@ class AssignmentService:
         Raises:
             EngineError: it cannot be answered; nothing was logged.
         """
-        running = self._experiments.running(experiment_id)
+        running = self._experiments.answering(experiment_id)
         context = parse(AssignmentContext, body)
         answer = await self._answer(running, context)
         await self._log.written()
@@ -154,7 +154,7 @@ class AssignmentService:
         asked_for: frozenset[str],
     ) -> bytes:
         try:
-            running = self._experiments.running(experiment_id)
+            running = self._experiments.answering(experiment_id)
             answer = await self._answer(running, context, asked_for)
         except EngineError as error:
             if isinstance(error, InputError):

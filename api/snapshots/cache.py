@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from api.snapshots.running import AnsweringExperiment, compiled
+from api.snapshots.running import AnsweringExperiment, RunningExperiment, compiled
 from streams.experiments.exposure import Exposure, exposure_not_used
 from streams.experiments.lifecycle import Status
 from streams.experiments.measurement_plan import accepted_of
@@ -51,9 +51,20 @@ class ExperimentCache:
         self._on_put = on_put
         self._on_drop = on_drop
         self._snapshots: dict[str, Snapshot] = {}
-        self._running: dict[str | None, AnsweringExperiment] = {}  # by id, and by key
+        self._answering: dict[str | None, AnsweringExperiment] = {}  # by id, and by key
 
-    def running(self, name: str) -> AnsweringExperiment:
+    def running(self, name: str) -> RunningExperiment:
+        """Return the experiment with an id or a key; it assigns.
+
+        Raises:
+            EngineError: as `answering`.
+        """
+        found = self.answering(name)
+        if not isinstance(found, RunningExperiment):
+            raise ExperimentNotRunningError(name, self.snapshot(name).experiment.status)
+        return found
+
+    def answering(self, name: str) -> AnsweringExperiment:
         """Return the experiment with an id or a key; it assigns, or serves one variant.
 
         Raises:
@@ -61,7 +72,7 @@ class ExperimentCache:
             ExperimentNotRunningError: it does neither now.
             DependencyError: not everything was read from Redis yet.
         """
-        found = self._running.get(name)
+        found = self._answering.get(name)
         if found is None:
             raise ExperimentNotRunningError(name, self.snapshot(name).experiment.status)
         return found
@@ -199,9 +210,9 @@ class ExperimentCache:
         """Note what an experiment answers with; None for one that does not."""
         for name in (snapshot.experiment.id, snapshot.experiment.key):
             if running is None:
-                self._running.pop(name, None)
+                self._answering.pop(name, None)
             elif name is not None:
-                self._running[name] = running
+                self._answering[name] = running
 
     def keep_last_good(self, name: str, reason: str) -> None:
         """Note that the newest snapshot of an experiment cannot be used."""
