@@ -5,6 +5,7 @@ from __future__ import annotations
 from streams.experiments.admission import Exclusion, admission_of
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
+from streams.experiments.eligible_variants import EligibleVariants
 from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
 from streams.model.errors import ExperimentNotRunningError
@@ -16,9 +17,12 @@ class Shipping:
 
     Overrides, the holdout and targeting are decided as while it was running. Layer, enrollment and
     unit are of no account: an id that stands for no unit, or none, gets what is served.
+
+    Attributes:
+        variants: Reads the variants that a request can show.
     """
 
-    __slots__ = ("_admission", "_ignored", "_shipped", "_unit_kind")
+    __slots__ = ("_admission", "_ignored", "_shipped", "_unit_kind", "variants")
 
     def __init__(self, experiment: Experiment) -> None:
         """Compile an experiment.
@@ -30,6 +34,8 @@ class Shipping:
         if served is None:
             raise ExperimentNotRunningError(experiment.id, experiment.status)
         config = experiment.definition.config
+        names = [variant.name for variant in experiment.definition.variants]
+        self.variants = EligibleVariants(experiment.id, names, experiment.variant_id)
         self._shipped = Exclusion(Reason.SHIPPED, served.variant)
         self._admission = admission_of(experiment.definition)
         self._unit_kind = config.unit

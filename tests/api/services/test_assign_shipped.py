@@ -152,6 +152,25 @@ async def test_those_that_were_excluded_are_excluded_still(api: Api) -> None:
     ]
 
 
+async def test_who_cannot_show_what_is_shipped_gets_the_first_that_can_be_shown(api: Api) -> None:
+    name = await api.run({"unit": "user", "overrides": {"qa": "A"}})
+    await conclude(api, name, winnerVariantId=f"{name}_v1")
+
+    found = [
+        await asked(api, name, userId="u", eligible=["A", "B"]),
+        await asked(api, name, userId="u", eligible=[f"{name}_v0"]),
+        await asked(api, name, userId="qa", eligible=["B"]),
+    ]
+    refused = await api.http.post(f"/experiments/{name}/assign", json={"eligible": ["C"]})
+
+    assert [(each["variantName"], each["reason"]) for each in found] == [
+        ("B", "SHIPPED"),
+        ("A", "SHIPPED"),
+        ("A", "FORCED"),
+    ]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "UNKNOWN_VARIANT")
+
+
 async def test_flags_that_are_listed_change_with_what_is_served(api: Api) -> None:
     name = await api.run({"unit": "user", "key": "hero"})
     etags = []
