@@ -106,13 +106,12 @@ async def test_an_archived_experiment_and_one_without_a_share_do_not_assign(api:
     assert (await conclude(api, archived)).promotion is not None
     assert (await api.http.post(f"/experiments/{archived}/archive")).status_code == 200
 
-    for name in (plain, stated, archived):
+    for name in (plain, stated):
         answer = await api.http.post(f"/experiments/{name}/assign", json={"userId": "u"})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (
-            409,
-            "EXPERIMENT_NOT_RUNNING",
-        )
-    assert (await api.http.post(f"/experiments/{plain}/rollback")).status_code == 409
+        assert (answer.status_code, answer.json()["reason"]) == (200, "SHIPPED")
+    answer = await api.http.post(f"/experiments/{archived}/assign", json={"userId": "u"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "EXPERIMENT_NOT_RUNNING")
+    assert (await api.http.post(f"/experiments/{archived}/rollback")).status_code == 409
 
 
 async def test_statistics_show_how_the_winner_does(api: Api) -> None:
