@@ -158,6 +158,9 @@ class Exposures:
                 known = found.features
                 packed = (receipts.features.get(row, b"") for row in chosen.tolist())
                 found.contexts.extend(known.setdefault(each, len(known)) for each in packed)
+                weights = found.weights
+                said = receipts.weights[chosen].tolist()
+                found.places.extend(weights.setdefault(each, len(weights)) for each in said)
                 continue
             self.observed.units.frombytes(units)
             self.observed.variants.frombytes(variants)
@@ -183,6 +186,8 @@ class Exposures:
             _chosen(exposed.assigned_at_ms, first),
             _chosen(exposed.contexts, first),
             exposed.features,
+            _chosen(exposed.places, first),
+            exposed.weights,
         )
         of = np.frombuffer(observed.units, np.uint64)
         is_known = np.isin(of, known)
