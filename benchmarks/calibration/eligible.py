@@ -17,6 +17,7 @@ _SEED = 2026_43
 _REPETITIONS = 300
 _NAIVE_PART = 6  # its rates are far from any bound
 _CERTAIN = 0.95
+_PAIR_ERROR = 0.05 / 3
 _POLICIES = ("bayesian_ab", "thompson_sampling", "top_two_thompson", "ucb", "epsilon_greedy")
 
 REQUESTS = Requests(
@@ -38,9 +39,9 @@ def eligible() -> Group:
         "Three equal variants through the draws, tallies and `evaluate()` of production. Four "
         "tenths of the requests can show the first two variants and convert at 20 %, four tenths "
         "the last two, at 5 %, and the others all three, at 10 %: 600 requests between two of 20 "
-        "looks. At most 5 % may ever declare two variants different, by their always-valid p-value "
-        "and its share of the error. Beside it, what the same requests give that are logged as if "
-        "all variants had been eligible.",
+        "looks. At most 5 % may ever declare two variants different: by an always-valid p-value "
+        "of at most a third of that, as there are three pairs. Beside it, what the same requests "
+        "give that are logged as if all variants had been eligible.",
         {
             "different": "ever declared different",
             "alarm": "ever a sample ratio alarm",
@@ -79,7 +80,7 @@ def _judged(policy: str, size: Size, progress: Progress) -> Result:
             for snapshot in simulate_sets(experiment, REQUESTS, generator, is_naive=is_naive):
                 evidence = snapshot.evidence
                 assert evidence is not None  # noqa: S101 - it was evaluated
-                is_different |= any(each.p_value <= each.error for each in evidence.comparisons)
+                is_different |= any(each.p_value <= _PAIR_ERROR for each in evidence.comparisons)
                 is_alarmed |= evidence.sample_ratio.is_mismatch
             is_certain = evidence is not None and evidence.probability_best > _CERTAIN
             found["naive" if is_naive else "different"] += is_different
