@@ -186,6 +186,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             monitor.readiness,
             partial(render_metrics, collector),
             lambda: keyring.ids[0],
+            reader.conclusion,
         )
         fastapi, table = fastapi_app(services, version("experiment-streams"))
         _reload_on_hangup(settings, receipt_keys, auth)

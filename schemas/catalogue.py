@@ -172,6 +172,7 @@ DECISIONS = Topic(
     partition="murmur2(experiment id) % N",
     schemas=("decision",),
     cleanup=Cleanup.DELETE,
+    max_message_bytes=STATE_BYTES,  # one may hold a snapshot
 )
 DEAD_LETTERS = Topic(
     name="dead-letters",

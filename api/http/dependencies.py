@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService
 from api.services.observe import ObservationService
 from api.snapshots.cache import ExperimentCache
+from streams.experiments.snapshot import Snapshot
 from streams.wire.schema_gate import SchemaGate
 
 _HEADERS = {"Cache-Control": "no-store"}
@@ -38,6 +39,7 @@ class Services:
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
     receipt_key: Callable[[], int]
+    conclusion: Callable[[str], Awaitable[Snapshot | None]]
 
 
 def _services(request: Request) -> Services:

@@ -28,7 +28,7 @@ from api.http.models.ofrep import (
     FlagNotFound,
     FlagsFailure,
 )
-from api.http.models.queries import ExperimentsQuery
+from api.http.models.queries import ExperimentsQuery, StatsQuery
 from api.http.models.requests import (
     AssignmentContext,
     AssignmentsRequest,
@@ -128,6 +128,7 @@ ENDPOINTS = (
         handler=get_experiment_stats,
         tag="experiments",
         scopes=(Scope.READ,),
+        query=StatsQuery,
         response=Stats,
     ),
     Endpoint(

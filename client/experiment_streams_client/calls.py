@@ -215,8 +215,14 @@ def _experiments_page(
     return Call("GET", f"/experiments?{query}", experiments, next_page=next_page)
 
 
-def get_experiment_stats(experiment_id: str) -> Call[Stats]:
+def get_experiment_stats(
+    experiment_id: str, *, at: Literal["conclusion"] | None = None
+) -> Call[Stats]:
     """Return what is known of an experiment: counts, posteriors, allocation, recommendation.
+
+    Args:
+        experiment_id: The experiment.
+        at: `conclusion` for what was known when it was concluded; None for what is known now.
 
     Examples:
         ```
@@ -224,8 +230,12 @@ def get_experiment_stats(experiment_id: str) -> Call[Stats]:
         if stats.recommended_action == "conclude_winner" and stats.winner:
             client.conclude_experiment(experiment.id, stats.winner.id)
         ```
+
+    Raises:
+        ApiError: 409 `NOT_CONCLUDED` or `REPORT_NOT_READY` if there is no conclusion yet.
     """
-    return Call("GET", _place(experiment_id, "/stats"), Stats.from_json)
+    query = "/stats" if at is None else f"/stats?{urlencode({'at': at})}"
+    return Call("GET", _place(experiment_id, query), Stats.from_json)
 
 
 def assign_variant(

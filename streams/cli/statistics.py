@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,6 +14,13 @@ from streams.cli import terminal
 from streams.cli.tables import stats_view
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
 from streams.experiments.stats_response import Stats
+from streams.model.errors import InputError
+
+
+class Moment(StrEnum):
+    """What `experiment stats` is as of."""
+
+    CONCLUSION = "conclusion"
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +34,9 @@ def stats(
     every: Annotated[
         float, typer.Option(min=0.1, max=3600, help="Seconds between two updates of --watch.")
     ] = 1.0,
+    at: Annotated[
+        Moment | None, typer.Option(help="As of the conclusion, without what came later.")
+    ] = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
@@ -34,9 +45,13 @@ def stats(
 
     With --watch and --json, print one line of JSON at each change.
     """
+    if watch and at is not None:
+        raise InputError("WATCH_NOT_USED", "what was known at the conclusion does not change", "at")
     with terminal.connected(api, api_key) as client:
         if not watch:
-            found = client.get_experiment_stats(experiment_id)
+            found = client.get_experiment_stats(
+                experiment_id, at=None if at is None else "conclusion"
+            )
             terminal.show(found, Stats.to_json, stats_view, as_json=as_json)
             return
         try:

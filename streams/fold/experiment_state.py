@@ -17,7 +17,7 @@ from streams.fold.stored import StoredExperiment, encode_stored
 from streams.fold.writable import check_entry, encoding_failed, entry_of
 from streams.model.command_ids import reuses_key
 from streams.model.errors import EngineError, EventError, InputError, quoted
-from streams.model.events import Answer, Command, CommandKind, Decision
+from streams.model.events import CONCLUSION, Answer, Command, CommandKind, Decision
 from streams.model.generations import FIRST
 from streams.model.published import json_value
 from streams.tallies.cell import Cell, Source, merge
@@ -311,6 +311,30 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
                 **own,
             }
         ),
+    )
+
+
+def is_report_due(snapshot: Snapshot) -> bool:
+    """Return whether a snapshot can stay the report of a conclusion: it is concluded, evaluated."""
+    return snapshot.experiment.concluded_at_ms is not None and snapshot.failure is None
+
+
+def conclusion(snapshot: Snapshot, body: bytes, generation: int = FIRST) -> Decision:
+    """Return the decision that keeps the statistics as of the conclusion.
+
+    Args:
+        snapshot: The first snapshot after the conclusion.
+        body: Its bytes.
+        generation: Whose snapshot that is.
+    """
+    own = {} if generation == FIRST else {_GENERATION: generation}
+    return Decision(
+        experiment=snapshot.experiment.number,
+        kind=CONCLUSION,
+        at_ms=snapshot.as_of_ms,
+        version=snapshot.version,
+        evidence=own,
+        snapshot=body,
     )
 
 

@@ -193,16 +193,21 @@ class Answer:
     status: str | None = None
 
 
+CONCLUSION = "conclusion"
+"""Kind of the decision that has the statistics of an experiment as of its conclusion."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Something that was decided about an experiment, with its evidence.
 
     Attributes:
         experiment: The experiment as a 64-bit number.
-        kind: `command` (an answered command) or the recommended action that changed.
+        kind: `command` (an answered command), `conclusion`, or the recommended action that changed.
         at_ms: Time of what caused it, from the log.
         version: Snapshot version it was decided on.
         evidence: Facts that the decision is based on, as JSON values.
+        snapshot: Of a `conclusion`, the encoded snapshot that stays its report; else empty.
     """
 
     experiment: int
@@ -210,6 +215,7 @@ class Decision:
     at_ms: int
     version: int
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    snapshot: bytes = b""
 
 
 LETTER_VALUE_BYTES = 65_536

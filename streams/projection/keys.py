@@ -4,6 +4,7 @@
 |---|---|---|
 | `snapshot:{experiment id}` | hash | `version`, `payload` (Avro Snapshot), never by an older one |
 | `experiments` | set | ids of the experiments that have a snapshot |
+| `conclusion:{experiment id}` | string | Avro Snapshot as of the conclusion, as the log has it |
 | `answer:{command id}` | string, 1 day | JSON answer to a command |
 | `receipts:{experiment id}:{phase}:{shard, 4 hex digits}` | hash, expires | first receipts |
 | the same, then `:new` | hash, expires | those given out while the memory was not complete |
@@ -104,6 +105,10 @@ class Keys:
     def snapshot(self, experiment_id: str) -> str:
         """Hash of an experiment's snapshot."""
         return self._own(f"snapshot:{experiment_id}")
+
+    def conclusion(self, experiment_id: str) -> str:
+        """Snapshot of an experiment as of its conclusion; of no generation, as its record is."""
+        return self._name(f"conclusion:{experiment_id}")
 
     def answer(self, command_id: str) -> str:
         """Answer to a command."""

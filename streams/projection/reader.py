@@ -93,6 +93,21 @@ class ProjectionReader:
             payloads = await self._fields(keys, experiment_ids, "payload")
         return await _decoded(epoch, experiment_ids, payloads)
 
+    async def conclusion(self, experiment_id: str) -> Snapshot | None:
+        """Return the snapshot of an experiment as of its conclusion; None if there is none yet.
+
+        Raises:
+            DependencyError: Redis does not answer, or holds none that can be read.
+        """
+        with redis_errors():
+            payload = await self._client.get(self._keys.conclusion(experiment_id))
+        if payload is None:
+            return None
+        try:
+            return decode_snapshot(cast(bytes, payload))
+        except EventError as error:
+            raise DependencyError("redis", f"{error.code}: {error.message}") from error
+
     async def newer(self, known: Mapping[str, int]) -> Projected:
         """Return the snapshots of all experiments whose version is not the `known` one.
 

@@ -112,8 +112,20 @@ class ProjectionWriter:
             results = await pipeline.execute()
             return sum(results[2::2])
 
+    async def write_conclusions(self, payloads: Mapping[str, bytes]) -> None:
+        """Write the snapshots as of conclusions, by experiment id.
+
+        Raises:
+            DependencyError: Redis does not answer; some may have been written.
+        """
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for name, payload in payloads.items():
+                pipeline.set(self._keys.conclusion(name), payload)
+            await pipeline.execute()
+
     async def remove(self, experiment_ids: Sequence[str]) -> None:
-        """Remove the snapshots of experiments that have ended.
+        """Remove the snapshots of experiments that have ended, those as of conclusions too.
 
         Raises:
             DependencyError: Redis does not answer; some may have been removed.
@@ -121,7 +133,7 @@ class ProjectionWriter:
         with redis_errors():
             pipeline = self._client.pipeline(transaction=False)
             for name in experiment_ids:
-                pipeline.unlink(self._keys.snapshot(name))
+                pipeline.unlink(self._keys.snapshot(name), self._keys.conclusion(name))
                 pipeline.srem(self._keys.experiments, name)
             await pipeline.execute()
 

@@ -70,6 +70,7 @@ class Checks:
             experiments=len(numbers | (live.projected or {}).keys()),
             cells=len(live.cells),
             snapshots=sum(map(len, live.snapshots.values())),
+            conclusions=len(live.conclusions),
             projected=len(live.projected or {}),
             commands=commands,
             actions=self._actions,

@@ -17,7 +17,7 @@ from schemas.codec import Codec
 from streams.experiments.snapshot import Snapshot
 from streams.fold.experiment_state import generation_of
 from streams.model.errors import EventError
-from streams.model.events import Decision
+from streams.model.events import CONCLUSION, Decision
 from streams.model.generations import FIRST
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
@@ -27,6 +27,7 @@ from streams.settings import Settings
 from streams.tallies.cell import Cell, Source
 from streams.wire.cells import decode_cell
 from streams.wire.decisions import decode_decision
+from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import decode_snapshot
 
 COMMAND = "command"
@@ -57,13 +58,16 @@ class Live:
             be equal; of those that are not, each is here.
         snapshots: Newest snapshot of every experiment, and those that actions were decided on.
         projected: Snapshots of Redis; None when Redis was not asked.
-        decisions: All decisions, in the order of their topic.
+        conclusions: The first snapshot as of the conclusion of every experiment in `decisions`, of
+            this generation.
+        decisions: All other decisions, in the order of their topic.
         unreadable: Records that are none, by topic.
     """
 
     cells: dict[tuple[int, Source, int], list[Located[Cell]]] = field(default_factory=dict)
     snapshots: dict[int, list[Located[Snapshot]]] = field(default_factory=dict)
     projected: dict[int, Located[Snapshot]] | None = None
+    conclusions: dict[int, Located[Snapshot]] = field(default_factory=dict)
     decisions: list[Located[Decision]] = field(default_factory=list)
     unreadable: Counter[str] = field(default_factory=Counter)
 
@@ -76,8 +80,9 @@ class Live:
         """Yield every snapshot, those of the log first."""
         for _, found in sorted(self.snapshots.items()):
             yield from found
-        for _, placed in sorted((self.projected or {}).items()):
-            yield placed
+        for held in (self.conclusions, self.projected or {}):
+            for _, placed in sorted(held.items()):
+                yield placed
 
 
 Projection = Callable[[], Sequence[Snapshot]]
@@ -95,7 +100,7 @@ def read_live(reading: Reading, projection: Projection | None, generation: int =
         LogError, DependencyError: it cannot be read.
     """
     live = Live()
-    ends = _read_decisions(reading, live, {})
+    ends = _read_decisions(reading, live, {}, generation)
     _read_cells(reading, live, generation)
     versions = defaultdict(set)
     for decision in live.decisions:
@@ -107,7 +112,7 @@ def read_live(reading: Reading, projection: Projection | None, generation: int =
             snapshot.experiment.number: Located("redis", snapshot) for snapshot in projection()
         }
     # An action is logged after its snapshot.
-    _read_decisions(reading, live, ends)
+    _read_decisions(reading, live, ends, generation)
     return live
 
 
@@ -129,7 +134,9 @@ def projection_of(settings: Settings) -> Projection:
     return lambda: asyncio.run(read())
 
 
-def _read_decisions(reading: Reading, live: Live, begins: Mapping[int, int]) -> dict[int, int]:
+def _read_decisions(
+    reading: Reading, live: Live, begins: Mapping[int, int], generation: int
+) -> dict[int, int]:
     """Read on from `begins`, and return where that ended."""
     topic = catalogue.DECISIONS.name
     ends = {}
@@ -139,9 +146,26 @@ def _read_decisions(reading: Reading, live: Live, begins: Mapping[int, int]) -> 
             for record in records:
                 place = f"{topic}/{partition}@{record.offset}"
                 decision = _decoded(live, topic, decode_decision, record.value, reading.codec)
-                if decision is not None:
+                if decision is None:
+                    continue
+                if decision.kind == CONCLUSION:
+                    _note_conclusion(live, Located(place, decision), generation)
+                else:
                     live.decisions.append(Located(place, decision))
     return ends
+
+
+def _note_conclusion(live: Live, placed: Located[Decision], generation: int) -> None:
+    """Note the snapshot as of a conclusion: the first of an experiment is its report."""
+    decision = placed.value
+    is_own = generation_of(decision) == generation
+    if not is_own or decision.experiment in live.conclusions:
+        return
+    snapshot = _decoded(
+        live, catalogue.DECISIONS.name, decode_snapshot, decision.snapshot, SINGLE_OBJECT
+    )
+    if snapshot is not None:
+        live.conclusions[decision.experiment] = Located(placed.place, snapshot)
 
 
 def _read_cells(reading: Reading, live: Live, generation: int) -> None:

@@ -17,6 +17,7 @@ class Report:
         experiments: Experiments that something was compared of.
         cells: Newest cells of `tallies` compared.
         snapshots: Snapshots of `posteriors` compared, allocation and all.
+        conclusions: Snapshots as of conclusions compared.
         projected: Snapshots of Redis compared.
         commands: Decisions about commands compared.
         actions: Changes of the recommended action compared, those on a snapshot that the log still
@@ -34,6 +35,7 @@ class Report:
     experiments: int
     cells: int
     snapshots: int
+    conclusions: int
     projected: int
     commands: int
     actions: int

@@ -77,6 +77,7 @@ def _chosen(live: Live, experiments: Collection[int]) -> Live:
         projected=None
         if live.projected is None
         else {n: found for n, found in live.projected.items() if n in experiments},
+        conclusions={n: found for n, found in live.conclusions.items() if n in experiments},
         decisions=[each for each in live.decisions if each.value.experiment in experiments],
         unreadable=live.unreadable,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec
 from streams.model.events import Decision
 from streams.model.ids import experiment_id, experiment_number
@@ -16,6 +17,7 @@ def encode_decision(decision: Decision, codec: Codec = SINGLE_OBJECT) -> bytes:
         "at_ms": decision.at_ms,
         "version": decision.version,
         "evidence": json_text(decision.evidence),
+        "snapshot": decision.snapshot or None,
     }
     return codec.encode("decision", record)
 
@@ -26,7 +28,7 @@ def decode_decision(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Decisi
     Raises:
         EventError: the record cannot be read, or a field is invalid.
     """
-    record = read("decision", value, codec)
+    record = read("decision", value, codec, STATE_BYTES)
     with event_errors():
         return Decision(
             experiment=experiment_number(record["experiment_id"]),
@@ -34,4 +36,5 @@ def decode_decision(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Decisi
             at_ms=record["at_ms"],
             version=record["version"],
             evidence=json_object(record["evidence"], "evidence"),
+            snapshot=record["snapshot"] or b"",
         )

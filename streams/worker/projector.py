@@ -42,6 +42,8 @@ class Projector:
         self._newest: dict[str, SnapshotRecord] = {}
         self._unwritten: dict[str, SnapshotRecord] = {}
         self._removed: dict[str, None] = {}
+        self._conclusions: dict[str, bytes] = {}
+        self._unwritten_conclusions: dict[str, bytes] = {}
         self._answers: list[Answer] = []
         self._identity: str | None = None
         self._changed = asyncio.Event()
@@ -49,6 +51,11 @@ class Projector:
     def offer(self, record: SnapshotRecord) -> None:
         """Queue a snapshot; it replaces an older one of its experiment."""
         self._newest[record.experiment_id] = self._unwritten[record.experiment_id] = record
+        self._changed.set()
+
+    def offer_conclusion(self, experiment_id: str, payload: bytes) -> None:
+        """Queue the snapshot as of a conclusion, which the log has."""
+        self._conclusions[experiment_id] = self._unwritten_conclusions[experiment_id] = payload
         self._changed.set()
 
     def answer(self, answers: Iterable[Answer]) -> None:
@@ -59,8 +66,13 @@ class Projector:
     def forget(self, experiment_ids: Iterable[str]) -> None:
         """Drop experiments that another worker has now."""
         for name in experiment_ids:
-            self._newest.pop(name, None)
-            self._unwritten.pop(name, None)
+            for held in (
+                self._newest,
+                self._unwritten,
+                self._conclusions,
+                self._unwritten_conclusions,
+            ):
+                held.pop(name, None)
 
     def remove(self, experiment_ids: Iterable[str]) -> None:
         """Queue the removal of the snapshots of ended experiments."""
@@ -91,6 +103,7 @@ class Projector:
                 if self._identity not in {None, identity}:
                     logger.warning("Redis is another or was emptied: writing every snapshot again")
                     self._unwritten = dict(self._newest)
+                    self._unwritten_conclusions = dict(self._conclusions)
                     self._changed.set()
                 self._identity = identity
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
@@ -104,11 +117,14 @@ class Projector:
 
     async def _write(self) -> None:
         records, self._unwritten = self._unwritten, {}
+        conclusions, self._unwritten_conclusions = self._unwritten_conclusions, {}
         answers, self._answers = self._answers, []
         removed, self._removed = self._removed, {}
         try:
             if records:
                 await self._writer.write_snapshots(list(records.values()))
+            if conclusions:
+                await self._writer.write_conclusions(conclusions)
             if answers:
                 await self._writer.write_answers(answers)
             if removed:
@@ -116,6 +132,7 @@ class Projector:
         except BaseException:
             metrics.PROJECTION_FAILURES.inc()
             self._unwritten = records | self._unwritten
+            self._unwritten_conclusions = conclusions | self._unwritten_conclusions
             self._answers = answers + self._answers
             self._removed = removed | self._removed
             raise

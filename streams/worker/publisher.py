@@ -16,7 +16,13 @@ from schemas.codec import Codec
 from streams.analysis.auto_promotion import due_command
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import RecommendedAction
-from streams.fold.experiment_state import ExperimentState, encoded_snapshot, recommended
+from streams.fold.experiment_state import (
+    ExperimentState,
+    conclusion,
+    encoded_snapshot,
+    is_report_due,
+    recommended,
+)
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
@@ -33,6 +39,7 @@ from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.generation_follower import LOOK_S, GenerationFollower
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_actions import LoggedActions
+from streams.worker.logged_conclusions import LoggedConclusions
 from streams.worker.outbox import Outgoing, deliver
 from streams.worker.pacing import TimeBudget, follow
 from streams.worker.projector import Projector
@@ -79,6 +86,21 @@ class Outlets:
 
 
 @dataclass(frozen=True, slots=True)
+class Logged:
+    """Readers of what was logged before, by any worker.
+
+    Attributes:
+        actions: The recommended actions.
+        snapshots: The last snapshots of experiments whose evaluation fails.
+        conclusions: The statistics as of conclusions.
+    """
+
+    actions: LoggedActions
+    snapshots: LastSnapshots
+    conclusions: LoggedConclusions
+
+
+@dataclass(frozen=True, slots=True)
 class _Computed:
     """A snapshot with its bytes, framed for its topic and as a single object."""
 
@@ -94,6 +116,7 @@ class _Published:
     partition: int
     known: ExperimentState
     snapshot: Snapshot
+    single: bytes
     record: Outgoing
 
 
@@ -112,8 +135,7 @@ class Publisher:
         codec: Encodes records.
         timeout_s: Longest wait for the broker, in seconds.
         follower: Knows whether this generation is active.
-        logged: Reads the logged actions.
-        last: Reads the last snapshots of experiments whose evaluation fails.
+        logged: What was logged before, by any worker.
     """
 
     def __init__(
@@ -124,8 +146,7 @@ class Publisher:
         codec: Codec,
         timeout_s: float,
         follower: GenerationFollower,
-        logged: LoggedActions,
-        last: LastSnapshots,
+        logged: Logged,
     ) -> None:
         self._stage = stage
         self._outlets = outlets
@@ -134,8 +155,10 @@ class Publisher:
         self._timeout = timeout_s
         self._commanded: set[str] = set()
         self._follower = follower
-        self._logged = logged
-        self._last = last
+        self._logged = logged.actions
+        self._last = logged.snapshots
+        self._conclusions = logged.conclusions
+        self._read_at = -1, -1
         self._failing: dict[int, Snapshot | None] = {}
         self._is_taking_over = False
         self._share = TimeBudget(EVALUATION_SHARE, EVALUATION_BURST_S)
@@ -156,13 +179,14 @@ class Publisher:
         """Log what is due after every take-over, indefinitely."""
         done = 0, 0
         while True:
-            due = self._follower.generations.epoch, self._stage.restorations
+            due = self._take_over_now
             if self._follower.is_active and due != done:
                 done = due
                 for pause_s in TAKE_OVER_PAUSES_S:
                     await asyncio.sleep(pause_s)
                     with suppress(LogError, DependencyError):  # the step retries
                         await self._logged.read()  # most of the log, while evaluations continue
+                        await self._conclusions.read()
                     self._is_taking_over = True
                     self._stage.touch_all()
             await asyncio.sleep(LOOK_S)
@@ -206,6 +230,7 @@ class Publisher:
             await asyncio.sleep(0)
         try:
             published += await self._without_statistics(failed)
+            await self._keep_conclusions(published)
         except BaseException:
             stage.dirty = dirty | stage.dirty
             kept = [answer for answer in answers if answer.experiment not in begun]
@@ -255,6 +280,7 @@ class Publisher:
                 return
             self._take(partition, known, computed, published, failed)
             published += await self._without_statistics(failed)
+            await self._keep_conclusions(published)
             self._projector.answer(answers)
             answers = ()
             await self._deliver(published)
@@ -314,7 +340,7 @@ class Publisher:
             failed.append((partition, known, computed))
             return
         record = self._offer(computed)
-        published.append(_Published(partition, known, computed.snapshot, record))
+        published.append(_Published(partition, known, computed.snapshot, computed.single, record))
         if self._failing.pop(known.number, self) is not self:
             logger.info("%s can be evaluated again", experiment_id(known.number))
             metrics.EVALUATIONS_FAILING.set(len(self._failing))
@@ -347,12 +373,13 @@ class Publisher:
             kept = self._failing[known.number]
             try:
                 snapshot = failed_snapshot(known.experiment, known.cells.values(), error, kept)
-                record = self._offer(_encoded(snapshot, self._codec))
+                computed = _encoded(snapshot, self._codec)
+                record = self._offer(computed)
             except Exception:
                 # Its last snapshot remains in force; the others are published.
                 logger.exception("%s cannot be published", experiment_id(known.number))
                 continue
-            published.append(_Published(partition, known, snapshot, record))
+            published.append(_Published(partition, known, snapshot, computed.single, record))
         return published
 
     def _offer(self, computed: _Computed) -> Outgoing:
@@ -378,12 +405,43 @@ class Publisher:
             stage.changed.set()
 
     async def _take_note(self) -> None:
-        """Replace the noted actions by those logged last."""
+        """Replace the noted actions by those logged last, and project what conclusions are logged.
+
+        What this worker has logged itself is read again: the first record of an experiment counts.
+        """
+        taken_over = self._take_over_now
         logged = await self._logged.read()
+        await self._conclusions.read()
+        own = [known.number for _, known in self._stage.all_known() if not known.is_ended]
+        for number, payload in (await self._conclusions.payloads(own)).items():
+            self._projector.offer_conclusion(experiment_id(number), payload)
+        self._read_at = taken_over
         for partition, known in self._stage.all_known():
             action = logged.get(known.number, RecommendedAction.CONTINUE)
             if action is not known.action:
                 self._stage.note_action(partition, known, action)
+
+    @property
+    def _take_over_now(self) -> tuple[int, int]:
+        return self._follower.generations.epoch, self._stage.restorations
+
+    async def _keep_conclusions(self, published: Sequence[_Published]) -> None:
+        """Log and project the statistics of experiments that were just concluded.
+
+        Before the answer to the command, so that its sender can read them, and once: not before the
+        log was read since the last take-over, after which everything is evaluated again.
+        """
+        if not self._follower.is_active or self._read_at != self._take_over_now:
+            return
+        for each in published:
+            if not is_report_due(each.snapshot) or each.known.number in self._conclusions:
+                continue
+            name = each.snapshot.experiment.id
+            decision = conclusion(each.snapshot, each.single, self._follower.generation)
+            record = Outgoing(name.encode(), encode_decision(decision, self._codec))
+            await deliver(self._outlets.decisions, [record], self._timeout)
+            self._conclusions.note(each.known.number)
+            self._projector.offer_conclusion(name, each.single)
 
     async def _decide(self, partition: int, known: ExperimentState, snapshot: Snapshot) -> None:
         action = snapshot.recommended_action

@@ -27,12 +27,13 @@ from streams.worker.generation_follower import GenerationFollower
 from streams.worker.identities import TopicIdentities
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_actions import LoggedActions
+from streams.worker.logged_conclusions import LoggedConclusions
 from streams.worker.logged_plans import LoggedPlans
 from streams.worker.misplaced import letters_of, send_to_their_partitions
 from streams.worker.outbox import Outgoing, deliver
 from streams.worker.partition_processor import Outcome, PartitionProcessor, Stage
 from streams.worker.projector import Projector
-from streams.worker.publisher import Outlets, Publisher
+from streams.worker.publisher import Logged, Outlets, Publisher
 from streams.worker.schedules import LOOK_S as SCHEDULES_LOOK_S
 from streams.worker.schedules import due_schedule
 from streams.worker.tables import DurableTable
@@ -94,11 +95,14 @@ def attach(
         codec,
         topology.timeout_s,
         follower,
-        LoggedActions(source, framing),
-        LastSnapshots(
-            source,
-            catalogue.of_generation(catalogue.POSTERIORS, follower.generation).name,
-            framing,
+        Logged(
+            LoggedActions(source, framing),
+            LastSnapshots(
+                source,
+                catalogue.of_generation(catalogue.POSTERIORS, follower.generation).name,
+                framing,
+            ),
+            LoggedConclusions(source, framing),
         ),
     )
 

@@ -33,7 +33,7 @@ from api.spool.spool import Spool, SpoolPosition
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Allocation, Snapshot
 from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
-from streams.fold.experiment_state import ExperimentState
+from streams.fold.experiment_state import ExperimentState, is_report_due
 from streams.model.errors import DependencyError
 from streams.model.events import Command, ImpressionBatch, Observation
 from streams.model.ids import experiment_id
@@ -42,6 +42,7 @@ from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
 from streams.wire.schema_gate import SchemaGate
+from streams.wire.snapshots import encode_snapshot
 from tests.twins.projection import MemoryProjection, MemoryProjectionReader
 from tests.twins.receipts import MemoryReceiptStore
 
@@ -98,7 +99,10 @@ class MemoryWorker:
         if answer.accepted and known.experiment is not None:
             # What was published in between counts, as the events of a real one do.
             version = before.version + 1 if before else 1
-            self.projection.put(snapshot_of(known.experiment, version))
+            snapshot = snapshot_of(known.experiment, version)
+            self.projection.put(snapshot)
+            if is_report_due(snapshot):
+                self.projection.conclusions.setdefault(name, encode_snapshot(snapshot))
         self.projection.answer(answer)
 
 
@@ -247,6 +251,7 @@ async def memory_api(
             lambda: readiness or Readiness(ready=True),
             lambda: b"",
             lambda: KEYRING.ids[0],
+            reader.conclusion,
         )
         fastapi, table = fastapi_app(services, "0")
         app = FastPathApp(services, table, fastapi, max_body_bytes, Origins(cors_origins))

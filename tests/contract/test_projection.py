@@ -396,3 +396,20 @@ async def test_a_redis_that_is_not_there_is_a_dependency_error_of_every_call(is_
             with pytest.raises(DependencyError) as caught:
                 await call()
             assert caught.value.dependency == "redis"
+
+
+async def test_what_was_known_at_a_conclusion_is_kept_until_its_experiment_is_removed(
+    writer, reader
+) -> None:
+    kept = record(1, 5, "kept")
+    await writer.write_snapshots([kept, record(2, 3)])
+    await writer.write_conclusions({NAMES[0]: kept.payload})
+
+    await writer.write_snapshots([record(1, 6, "late")])
+    found = await reader.conclusion(NAMES[0])
+
+    assert found is not None
+    assert titles([found]) == ["kept"]
+    assert await reader.conclusion(NAMES[1]) is None
+    await writer.remove([NAMES[0]])
+    assert await reader.conclusion(NAMES[0]) is None

@@ -49,6 +49,7 @@ class MemoryProjection:
     )
     answers: dict[str, Answer] = field(default_factory=dict)
     active: Generations | None = None
+    conclusions: dict[str, bytes] = field(default_factory=dict)
     _heartbeats: dict[str, Heartbeat] = field(default_factory=dict)
     _marks: dict[int, str] = field(default_factory=dict)
     _subscribers: list[asyncio.Queue[tuple[str, int]]] = field(default_factory=list)
@@ -82,7 +83,7 @@ class MemoryProjection:
     def flush(self) -> None:
         """Lose everything, as a Redis that was emptied."""
         self.active = None
-        for held in (self.snapshots, self.answers, self._heartbeats, self._marks):
+        for held in (self.snapshots, self.conclusions, self.answers, self._heartbeats, self._marks):
             held.clear()
 
     def write(self, record: SnapshotRecord, generation: int) -> bool:
@@ -174,6 +175,11 @@ class MemoryProjectionWriter:
         self._projection.check()
         for name in experiment_ids:
             self._projection.snapshots[self._generation].pop(name, None)
+            self._projection.conclusions.pop(name, None)
+
+    async def write_conclusions(self, payloads: Mapping[str, bytes]) -> None:
+        self._projection.check()
+        self._projection.conclusions.update(payloads)
 
     async def write_answers(self, answers: Iterable[Answer]) -> None:
         self._projection.check()
@@ -218,6 +224,11 @@ class MemoryProjectionReader:
     async def snapshots(self, experiment_ids: Sequence[str]) -> Projected:
         generation, epoch = self._active()
         return self._decoded(epoch, generation, experiment_ids)
+
+    async def conclusion(self, experiment_id: str) -> Snapshot | None:
+        self._projection.check()
+        payload = self._projection.conclusions.get(experiment_id)
+        return None if payload is None else decode_snapshot(payload)
 
     async def newer(self, known: Mapping[str, int]) -> Projected:
         generation, epoch = self._active()

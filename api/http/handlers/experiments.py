@@ -6,12 +6,13 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from api.http.dependencies import ServicesDep, json_response, rendered_response
-from api.http.models.queries import ExperimentsQuery
+from api.http.dependencies import Services, ServicesDep, json_response, rendered_response
+from api.http.models.queries import ExperimentsQuery, StatsQuery
 from api.http.pages import experiments_page, position_of, stats_page
 from api.http.payloads import experiment_response
-from streams.experiments.lifecycle import Status
-from streams.model.errors import InputError, quoted
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.snapshot import Snapshot
+from streams.model.errors import EngineError, InputError, quoted
 
 
 async def list_experiments(
@@ -35,9 +36,35 @@ async def get_experiment(services: ServicesDep, experiment_id: str) -> Response:
     )
 
 
-async def get_experiment_stats(services: ServicesDep, experiment_id: str) -> Response:
-    """Return what is known of an experiment: counts, posteriors, allocation, recommendation."""
-    return rendered_response(await stats_page(services.experiments.snapshot(experiment_id)))
+async def get_experiment_stats(
+    services: ServicesDep, experiment_id: str, query: Annotated[StatsQuery, Query()]
+) -> Response:
+    """Return what is known of an experiment: counts, posteriors, allocation, recommendation.
+
+    With `at=conclusion`, what was known when it was concluded.
+    """
+    snapshot = services.experiments.snapshot(experiment_id)
+    if query.at is not None:
+        snapshot = await _concluded(services, snapshot.experiment)
+    return rendered_response(await stats_page(snapshot))
+
+
+async def _concluded(services: Services, experiment: Experiment) -> Snapshot:
+    """Return the snapshot of an experiment as of its conclusion.
+
+    Raises:
+        EngineError: it is not concluded (`NOT_CONCLUDED`), or cannot be evaluated yet
+            (`REPORT_NOT_READY`).
+        DependencyError: Redis does not answer.
+    """
+    if experiment.concluded_at_ms is None:
+        message = f"experiment {experiment.id} is {experiment.status}, and was not concluded"
+        raise EngineError("NOT_CONCLUDED", message, "query.at")
+    found = await services.conclusion(experiment.id)
+    if found is None:
+        message = f"the statistics of {experiment.id} at its conclusion are not there yet"
+        raise EngineError("REPORT_NOT_READY", message, "query.at")
+    return found
 
 
 def _statuses(text: str) -> frozenset[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from streams.experiments.lifecycle import Status
@@ -40,4 +42,17 @@ class ExperimentsQuery(BaseModel):
         default=None,
         description="Only experiments with this status; several are separated by commas.",
         json_schema_extra={"pattern": f"^({_STATUS})(,({_STATUS}))*$"},
+    )
+
+
+class StatsQuery(BaseModel):
+    """Query parameters of the statistics of an experiment.
+
+    Attributes:
+        at: `conclusion` for those as of the conclusion; None for those of now.
+    """
+
+    at: Literal["conclusion"] | None = Field(
+        default=None,
+        description="`conclusion`: as of the conclusion; what came later is not in them.",
     )

@@ -115,3 +115,14 @@ def test_stats_of_an_unknown_experiment_says_so(api):
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "experiment: EXPERIMENT_NOT_FOUND at experimentId: there is none\n"
+
+
+def test_stats_are_of_the_conclusion_if_asked(api, stats):
+    api.answers[f"{LINE}?at=conclusion"] = (200, stats)
+
+    result = api.run("stats", EXPERIMENT_ID, "--at", "conclusion")
+    watched = api.run("stats", EXPERIMENT_ID, "--at", "conclusion", "--watch")
+
+    assert result.exit_code == 0
+    assert watched.exit_code != 0
+    assert "WATCH_NOT_USED" in watched.stderr + watched.stdout

@@ -16,9 +16,9 @@ from streams.settings import Settings
 from tests.twins.positions import MemoryGroups
 
 SETTINGS = Settings()
-EQUAL = Report(None, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1_000, (1,))
+EQUAL = Report(None, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1_000, (1,))
 DIFFERENT = Report(
-    Difference("g2-tallies/0@1", "x", "duplicates", "1", "0"), 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, (1,)
+    Difference("g2-tallies/0@1", "x", "duplicates", "1", "0"), 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1, (1,)
 )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streams.analysis import reasons
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.fold.experiment_state import conclusion
 from streams.kafka.records import LogError
 from streams.model.events import CommandKind, Decision
 from streams.replay.verify import verify
@@ -265,3 +266,32 @@ def test_actions_of_another_generation_are_not_compared_and_only_the_served_one_
     assert own.subject.endswith(f"/{action}")
     first = checked(made).difference  # not by its version, but it is the last one
     assert (first.path, first.live) == ("kind", action)
+
+
+def test_the_first_report_of_a_conclusion_is_compared_and_no_other():
+    made = installation(3)
+    number, snapshot = next(iter(made.redis.items()))
+    tampered = replace(snapshot, duplicates=snapshot.duplicates + 1)
+    for each in (snapshot, tampered):
+        kept = encode_decision(conclusion(each, encode_snapshot(each)))
+        made.log.append("decisions", number % 2, kept)
+
+    report = checked(made)
+
+    assert (report.difference, report.conclusions) == (None, 1)
+
+
+def test_a_report_that_the_log_does_not_give_is_reported():
+    made = installation(3)
+    number, snapshot = next(iter(made.redis.items()))
+    tampered = replace(snapshot, duplicates=snapshot.duplicates + 1)
+    kept = encode_decision(conclusion(tampered, encode_snapshot(tampered)))
+    offset = made.log.append("decisions", number % 2, kept)
+
+    difference = checked(made).difference
+
+    assert (difference.place, difference.path) == (
+        f"decisions/{number % 2}@{offset}",
+        "duplicates",
+    )
+    assert checked(made, generation=2).conclusions == 0

@@ -14,10 +14,10 @@ import pytest
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import FeatureUse, RecommendedAction
-from streams.fold.experiment_state import ExperimentState, generation_of
+from streams.fold.experiment_state import ExperimentState, conclusion, generation_of
 from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.errors import DependencyError
-from streams.model.events import Answer, Command, CommandKind, Decision
+from streams.model.events import CONCLUSION, Answer, Command, CommandKind, Decision
 from streams.model.generations import Generations
 from streams.model.ids import experiment_id
 from streams.projection.writer import SnapshotRecord
@@ -31,9 +31,10 @@ from streams.worker import publisher as module
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_actions import LoggedActions
+from streams.worker.logged_conclusions import LoggedConclusions
 from streams.worker.outbox import Outgoing
 from streams.worker.pacing import TimeBudget
-from streams.worker.publisher import Outlets, Publisher
+from streams.worker.publisher import Logged, Outlets, Publisher
 from tests.patience import PATIENCE_S
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 from tests.twins.log import MemoryLog
@@ -57,9 +58,14 @@ class Projected:
 
     def __init__(self) -> None:
         self.given: list[str] = []
+        self.conclusions: dict[str, bytes] = {}
 
     def offer(self, record: SnapshotRecord) -> None:
         self.given.append(record.experiment_id)
+
+    def offer_conclusion(self, experiment: str, payload: bytes) -> None:
+        self.given.append(f"conclusion of {experiment}")
+        self.conclusions[experiment] = payload
 
     def answer(self, answers: Iterable[Answer]) -> None:
         self.given += [f"answer to {experiment_id(answer.experiment)}" for answer in answers]
@@ -79,6 +85,13 @@ class World:
     async def step(self) -> None:
         self.stage.touch_all()
         await self.publisher._step()
+
+    async def take_over(self) -> None:
+        self.publisher._is_taking_over = True
+        await self.step()
+
+    def decisions(self) -> list[Decision]:
+        return [decode_decision(value) for value in self.sent.get("decisions", [])]
 
     def known(self) -> ExperimentState:
         return next(known for _, known in self.stage.all_known())
@@ -115,8 +128,11 @@ def world(monkeypatch) -> World:
         SINGLE_OBJECT,
         1.0,
         cast(Any, follower),
-        LoggedActions(log, framing),
-        LastSnapshots(log, "posteriors", framing),
+        Logged(
+            LoggedActions(log, framing),
+            LastSnapshots(log, "posteriors", framing),
+            LoggedConclusions(log, framing),
+        ),
     )
     publisher._share = TimeBudget(0.5, 3_600.0)  # however slow the machine is
     world = World(stage, follower, publisher, projected, log)
@@ -311,7 +327,7 @@ async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, was_logge
     await world.step()
 
     assert world.decided() == decided
-    assert world.log.readings["decisions"] == 1
+    assert world.log.readings["decisions"] == 2  # actions, conclusions
     assert len(world.sent["commands"]) == 1  # its id tells a second one
 
 
@@ -508,3 +524,55 @@ async def test_a_large_one_is_evaluated_again_when_kafka_was_away(world, monkeyp
 
     assert (PARTITION, EXPERIMENT) in world.stage.dirty
     assert world.stage.changed.is_set()
+
+
+async def test_the_first_statistics_after_a_conclusion_are_kept_before_it_is_answered(
+    world, monkeypatch
+):
+    monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
+    await world.take_over()
+    command(world, 2, CommandKind.CONCLUDE, {})
+
+    await world.publisher._step()
+    await world.step()
+
+    name = experiment_id(EXPERIMENT)
+    [kept] = [each for each in world.decisions() if each.kind == CONCLUSION]
+    concluded = decode_snapshot(kept.snapshot)
+    assert concluded.experiment.status is Status.CONCLUDED
+    assert (kept.version, kept.at_ms) == (concluded.version, concluded.as_of_ms)
+    assert world.projected.conclusions == {name: kept.snapshot}
+    given = world.projected.given
+    assert given.index(f"conclusion of {name}") < given.index(f"answer to {name}")
+
+
+async def test_a_worker_that_takes_over_keeps_what_was_kept_first(world, monkeypatch):
+    monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
+    first = conclusion(world.known().snapshot(), b"first")
+    for each in (first, replace(first, snapshot=b"second")):
+        world.log.append("decisions", 1, encode_decision(each))
+    command(world, 2, CommandKind.CONCLUDE, {})
+
+    await world.publisher._step()  # before it knows the log
+    await world.take_over()
+
+    assert [each.kind for each in world.decisions()].count(CONCLUSION) == 0
+    assert world.projected.conclusions == {experiment_id(EXPERIMENT): b"first"}
+
+
+async def test_neither_an_inactive_generation_nor_a_failed_evaluation_is_kept(world, monkeypatch):
+    monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
+    snapshot = ExperimentState.snapshot
+    await world.take_over()
+    world.follower.is_active = False
+    command(world, 2, CommandKind.CONCLUDE, {})
+    await world.step()
+    world.follower.is_active = True
+    monkeypatch.setattr(ExperimentState, "snapshot", lambda _: 1 / 0)
+    await world.step()
+    assert world.projected.conclusions == {}
+
+    monkeypatch.setattr(ExperimentState, "snapshot", snapshot)
+    await world.step()
+
+    assert len(world.projected.conclusions) == 1
