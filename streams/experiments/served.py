@@ -13,7 +13,7 @@ from streams.model.published import Published, VariantIndex
 
 
 class Serve(StrEnum):
-    """What a concluded experiment answers with until it is archived."""
+    """Answer of a concluded experiment until it is archived."""
 
     WINNER = "winner"
     """The winner it was concluded with."""

@@ -278,7 +278,8 @@ class _Wealth:
 
     def log(self, lead: FloatArray) -> FloatArray:
         """Return log E against "the lead is at most `lead`"; shape of the contrasts."""
-        up, down = np.maximum(lead, 0.0), np.maximum(-lead, 0.0)
+        # Leads of rates are within 1; sums that do not agree may say more.
+        up, down = np.clip(lead, 0.0, 1.0), np.clip(-lead, 0.0, 1.0)
         # c_a - c_b is the lead, and both stay within [0, 1].
         centre_a = np.minimum(self._centres + up, 1.0 - down)
         centre_b = np.minimum(self._centres + down, 1.0 - up)

@@ -1,4 +1,4 @@
-"""What a concluded experiment serves, to whom, and how it is taken back."""
+"""Variants that a concluded experiment serves, to whom, and their roll-back."""
 
 from __future__ import annotations
 
