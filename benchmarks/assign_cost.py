@@ -259,6 +259,7 @@ def _app(assignments: AssignmentService) -> FastPathApp:
         readiness=unused,
         metrics=unused,
         receipt_key=unused,
+        conclusion=unused,
     )
     return FastPathApp(services, RoutingTable(ENDPOINTS), None, 2**20)  # type: ignore[arg-type]
 
