@@ -270,7 +270,7 @@ class _Some:
     def __init__(self, running: list[RunningExperiment]) -> None:
         self._running = {found.id: found for found in running}
 
-    def running(self, experiment_id: str) -> RunningExperiment:
+    def answering(self, experiment_id: str) -> RunningExperiment:
         """Return one of them."""
         return self._running[experiment_id]
 
