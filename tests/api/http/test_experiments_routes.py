@@ -94,6 +94,7 @@ async def test_statistics_have_the_documented_shape(api: Api) -> None:
     assert stats.recommended_action == "continue"
     assert payload["variants"][0]["stats"] == {
         "assignments": 10,
+        "exposures": None,
         "observations": 4,
         "mean": 0.4,
         "lower": 0.2,

@@ -71,7 +71,7 @@ async def test_a_bug_is_500_without_its_details(api: Api, monkeypatch) -> None:
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(api.experiments, "all", broken)
-    monkeypatch.setattr(api.experiments, "running", broken)
+    monkeypatch.setattr(api.experiments, "answering", broken)
     control = await api.http.get("/experiments")
     edge = await api.http.post("/experiments/x/assign")
 

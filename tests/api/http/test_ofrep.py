@@ -186,7 +186,8 @@ async def test_what_does_not_assign_is_disabled_and_has_no_value(
 ) -> None:
     name = await api.create(AB)
     for verb in verbs:
-        await api.http.post(f"/experiments/{KEY}/{verb}")
+        body = {"serve": "none"} if verb == "conclude" else {}
+        await api.http.post(f"/experiments/{KEY}/{verb}", json=body)
 
     answer = await api.http.post(FLAG, json=CONTEXT)
 

@@ -67,7 +67,7 @@ def test_json_says_the_same_as_avro(observation):
         observation.observed_at_ms,
     )
 
-    assert decode_observations(orjson.dumps(fields)).observations == (whole,)
+    assert list(decode_observations(orjson.dumps(fields)).observations) == [whole]
     assert decode_observations(orjson.dumps([fields])).observations == [whole]
 
 
