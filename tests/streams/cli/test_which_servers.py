@@ -45,7 +45,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 """Arguments of each command that asks Kafka or Redis."""
 
 OF_THE_API = {
-    "archive ID", "conclude", "create", "list", "pause", "resume", "rollback", "start", "stats",
+    "archive ID", "conclude", "create", "list", "observe", "pause", "resume", "rollback", "start",
+    "stats",
 }  # fmt: skip
 """Commands that ask the API alone."""
 
