@@ -12,15 +12,19 @@ from api.services.assign import ReceiptStore, receipt_of
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import RunningExperiment
 from streams.experiments.config import UnitKind
-from streams.experiments.lifecycle import Status
-from streams.experiments.snapshot import Snapshot
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.promotion_state import Phase
+from streams.experiments.snapshot import Allocation, Snapshot
 from streams.model.errors import DependencyError, EventError, ExperimentNotFoundError, quoted
 from streams.model.events import UnitObservation
 from streams.model.receipts import Keyring
+from streams.policies.weights import integer_weights
 from streams.projection.receipts import Place
 
 _COMPILED = 64
-"""Paused experiments that are kept compiled."""
+"""Paused experiments, and trials of concluded ones, that are kept compiled."""
+
+_Compiled = dict[tuple[str, int], RunningExperiment]
 
 
 class CompleteReceiptStore(ReceiptStore, Protocol):
@@ -36,7 +40,8 @@ class UnitResolver:
     """Finds the receipts by which what a unit did is observed.
 
     It is the receipt that counts the unit: where first receipts are kept the kept one, and else the
-    one that the hash of the unit gives in every process.
+    one that the hash of the unit gives in every process. After a promotion a unit may have one of
+    the trial and one of since then; it is the one of the time of the event.
     """
 
     def __init__(
@@ -50,7 +55,8 @@ class UnitResolver:
         self._keyring = keyring
         self._sticky = sticky
         self._now_ms = now_ms
-        self._paused: dict[tuple[str, int], RunningExperiment] = {}
+        self._paused: _Compiled = {}
+        self._trials: _Compiled = {}
 
     async def receipts(self, observed: UnitObservation) -> list[str]:
         """Return the receipts of a unit in the experiment it names, or in all with the metric.
@@ -59,7 +65,8 @@ class UnitResolver:
             EventError: the experiment is not known (`EXPERIMENT_NOT_FOUND`), or neither runs nor is
                 paused (`EXPERIMENT_NOT_RUNNING`); it randomises by something else
                 (`MISSING_UNIT`); the unit takes part in none (`UNKNOWN_UNIT`), or whether it does
-                follows from attributes of its requests, which are not kept (`UNIT_NOT_REMEMBERED`).
+                follows from what is not kept (`UNIT_NOT_REMEMBERED`): attributes of its requests,
+                or its assignments since the conclusion or before those by eligible variants.
             DependencyError: first receipts cannot be read, or are being read from the log again.
         """
         if observed.experiment is not None:
@@ -115,9 +122,7 @@ class UnitResolver:
         if found is None:
             running = replace(experiment, status=Status.RUNNING)
             found = RunningExperiment(replace(snapshot, experiment=running))
-            self._paused[key] = found
-            if len(self._paused) > _COMPILED:
-                del self._paused[next(iter(self._paused))]
+            _keep(self._paused, key, found)
         return found
 
     async def _receipt(self, running: RunningExperiment, observed: UnitObservation) -> str | None:
@@ -132,14 +137,55 @@ class UnitResolver:
             raise EventError("MISSING_UNIT", message, path)
         if assigner.ignores(unit_id):
             return None
+        experiment = self._experiments.snapshot(running.id).experiment
+        at_ms = observed.observation.observed_at_ms
+        at_ms = self._now_ms() if at_ms is None else at_ms
+        trial, is_since = running, False
+        if experiment.promotion is not None:
+            trial = self._trial(running.id)
+            is_since = at_ms >= (experiment.concluded_at_ms or 0)
         has_sets = running.id in self._sticky.chosen_from_sets
-        if assigner.is_remembered or has_sets or running.id in self._sticky.aliased:
-            found = await self._kept(Place(running.id, assigner.phase, assigner.unit(unit_id)))
-            if found is not None:
-                return found
-            # The hash alone does not know among which variants a unit was drawn.
-            if has_sets or (assigner.is_remembered and not assigner.needs_log):
-                return None
+        is_kept_now = assigner.is_remembered or has_sets
+        if is_kept_now or trial.assigner.is_remembered or running.id in self._sticky.aliased:
+            unit = assigner.unit(unit_id)
+            for phase in _phases(experiment, at_ms):
+                found = await self._kept(Place(running.id, phase, unit))
+                if found is not None:
+                    return found
+        if trial.assigner.is_remembered and not trial.assigner.needs_log:
+            # It took no part in the trial, so if it takes part it has since the conclusion.
+            return None if is_kept_now or not is_since else self._by_hash(running, observed)
+        found = self._by_hash(running if is_since else trial, observed)
+        if found is None or not (is_since or has_sets):
+            return found
+        # The hash alone knows neither among which variants a unit was drawn, nor in which phase.
+        if has_sets:
+            message = "assignments by eligible variants, and those from before the first are not"
+        else:
+            message = "a fixed allocation without windows, so those since the conclusion are not"
+        raise EventError(
+            "UNIT_NOT_REMEMBERED",
+            f"the experiment has {message} kept; observe by the assignment id",
+            "experiment",
+        )
+
+    def _trial(self, experiment_id: str) -> RunningExperiment:
+        """Return a promoted experiment as it was before its conclusion, but for moving weights."""
+        snapshot = self._experiments.snapshot(experiment_id)
+        experiment = snapshot.experiment
+        key = experiment.id, experiment.version
+        found = self._trials.get(key)
+        if found is None:
+            weights = integer_weights(experiment.definition.weights, 1)
+            before = replace(experiment, status=Status.RUNNING, promotion=None)
+            allocation = Allocation(experiment.started_version, weights)
+            found = RunningExperiment(replace(snapshot, experiment=before, allocation=allocation))
+            _keep(self._trials, key, found)
+        return found
+
+    def _by_hash(self, running: RunningExperiment, observed: UnitObservation) -> str | None:
+        """Return the receipt that the hash of a unit gives; None if it does not take part."""
+        assigner, unit_id = running.assigner, observed.unit_id
         admission = assigner.admission
         if admission is not None:
             if admission.has_targeting:
@@ -149,9 +195,9 @@ class UnitResolver:
                 )
                 raise EventError("UNIT_NOT_REMEMBERED", message, "experiment")
             context = (
-                AssignmentContext(user_id=unit_id)
-                if kind is UnitKind.USER
-                else AssignmentContext(session_id=unit_id)
+                AssignmentContext(session_id=unit_id)
+                if observed.is_session
+                else AssignmentContext(user_id=unit_id)
             )
             if admission.exclusion(unit_id, None, context) is not None:
                 return None
@@ -171,6 +217,27 @@ class UnitResolver:
                 "redis", "the first receipts of units cannot be read, or are not complete yet"
             )
         return None
+
+
+def _phases(experiment: Experiment, at_ms: int) -> list[Phase]:
+    """Return the phases in which a unit may have been assigned, the likeliest one first.
+
+    It is the newest that had begun at the time of an event. What began later comes last: the clock
+    of the sender may be behind.
+    """
+    promotion = experiment.promotion
+    began_ms = {Phase.TRIAL: 0}
+    if promotion is not None:
+        began_ms[Phase.PROMOTED] = experiment.concluded_at_ms or promotion.began_at_ms
+        if promotion.is_rolled_back:
+            began_ms[Phase.ROLLED_BACK] = promotion.began_at_ms
+    return sorted(began_ms, key=lambda phase: (began_ms[phase] > at_ms, -phase))
+
+
+def _keep(compiled: _Compiled, key: tuple[str, int], running: RunningExperiment) -> None:
+    compiled[key] = running
+    if len(compiled) > _COMPILED:
+        del compiled[next(iter(compiled))]
 
 
 def _kind(observed: UnitObservation) -> UnitKind:

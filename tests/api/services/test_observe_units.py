@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streams.experiments.snapshot import Allocation
 from streams.model.ids import experiment_id
 from tests.api.memory import KEYRING, Api
 
@@ -169,3 +170,96 @@ async def test_while_first_receipts_are_not_complete_nothing_is_refused_for_good
 
     assert answer.status_code == 503
     assert not ids(api)
+
+
+async def promoted(api: Api, name: str) -> None:
+    api.clock.now_ms += 1_000
+    body = {"winnerVariantId": f"{name}_v1", "controlShare": 0.1}
+    answer = await api.http.post(f"/experiments/{name}/conclude", json=body)
+    assert answer.status_code == 200, answer.text
+    experiment = api.experiments.snapshot(name).experiment
+    assert experiment.promotion is not None
+    weights = experiment.promotion.weights(2, 0)
+    api.publish(name, allocation=Allocation(experiment.promotion.version, weights))
+    api.clock.now_ms += 1_000
+
+
+KEPT = [
+    {**USERS, "type": "thompson_sampling"},
+    {**FIXED, "attributionWindow": 3_600},
+    {**FIXED, "conversionWindow": 3_600},
+    {**FIXED, "covariates": [{"name": "spend", "minimum": 0, "maximum": 10}]},
+    {**FIXED, "attributionWindow": 3_600, "exposure": "event"},
+]
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("config", KEPT)
+async def test_after_a_promotion_a_unit_of_the_trial_is_observed_in_the_trial(
+    api: Api, config: dict[str, Any], *, named: bool
+) -> None:
+    name = await api.run(config)
+    receipt = await assigned(api, name, userId="u1")
+    await promoted(api, name)
+
+    answer = await observed(api, userId="u1", **({"experiment": name} if named else {}))
+
+    assert (answer.status_code, ids(api)) == (202, [receipt]), answer.text
+
+
+async def test_a_unit_of_both_phases_is_observed_in_that_of_the_event(api: Api) -> None:
+    name = await api.run({**FIXED, "attributionWindow": 3_600})
+    before = await assigned(api, name, userId="u1")
+    at_ms = api.clock.now_ms
+    await promoted(api, name)
+    after = await assigned(api, name, userId="u1")
+    late = await assigned(api, name, userId="u2")
+
+    await observed(api, experiment=name, userId="u1", timestamp=at_ms)
+    await observed(api, experiment=name, userId="u1")
+    await observed(api, experiment=name, userId="u2", timestamp=at_ms)  # its clock is behind
+
+    assert ids(api) == [before, after, late]
+    assert [KEYRING.verify(each).variant // 2 for each in (before, after)] == [0, 1]
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("exposure", ["assignment", "event"])
+async def test_of_what_is_not_kept_only_the_trial_is_certain(
+    api: Api, exposure: str, *, named: bool
+) -> None:
+    name = await api.run({**FIXED, "exposure": exposure})
+    receipt = await assigned(api, name, userId="u1")
+    at_ms = api.clock.now_ms
+    await promoted(api, name)
+    experiment = {"experiment": name} if named else {}
+
+    answer = await observed(api, userId="u1", timestamp=at_ms, **experiment)
+    since = await observed(api, userId="u1", **experiment)
+
+    assert (answer.status_code, ids(api)) == (202, [receipt])
+    error = since.json()["error"]
+    assert (since.status_code, error["code"]) == (422, "UNIT_NOT_REMEMBERED")
+
+
+async def test_a_unit_that_came_after_the_trial_is_observed_after_it(api: Api) -> None:
+    name = await api.run({**USERS, "type": "thompson_sampling"})
+    await promoted(api, name)
+    receipt = await assigned(api, name, userId="u1")
+
+    assert (await observed(api, experiment=name, userId="u1")).status_code == 202
+    assert ids(api) == [receipt]
+
+
+async def test_units_from_before_the_first_eligible_set_are_not_remembered(api: Api) -> None:
+    name = await api.run(FIXED | {"overrides": {"qa": "B"}})
+    await assigned(api, name, userId="early")
+    drawn = await assigned(api, name, userId="other", eligible=["B"])
+
+    early = await observed(api, experiment=name, userId="early")
+    await observed(api, experiment=name, userId="other")
+    outside = await observed(api, experiment=name, userId="qa")
+
+    assert (early.status_code, ids(api)) == (422, [drawn])
+    assert early.json()["error"]["code"] == "UNIT_NOT_REMEMBERED"
+    assert outside.json()["error"]["code"] == "UNKNOWN_UNIT"
