@@ -18,7 +18,7 @@ from streams.model.errors import InputError
 
 
 class Moment(StrEnum):
-    """What `experiment stats` is as of."""
+    """Moment that `experiment stats` is as of."""
 
     CONCLUSION = "conclusion"
 

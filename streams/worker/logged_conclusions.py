@@ -16,7 +16,7 @@ from streams.wire.framing import Framing
 
 
 class LoggedConclusions:
-    """Where the log has the statistics at every conclusion, read incrementally.
+    """Places in the log of the statistics at every conclusion, read incrementally.
 
     The first record of an experiment is the one that counts. Only its place is kept in memory.
 
