@@ -18,6 +18,7 @@ from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.fold.cohorts import add_to_cohorts
 from streams.fold.deduplication import DeduplicationWindow
+from streams.fold.hashing import hash_of
 from streams.fold.measuring import CountedObservation, Measurement
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT
@@ -142,7 +143,7 @@ class _Conversions:
         plan = plan_of(experiment.definition)
         self._by_period = plan.by_period is not None
         self._window_s = plan.windows.get(METRIC, 0)
-        self._measurement = Measurement(plan, {})
+        self._measurement = Measurement(plan, {METRIC: hash_of(METRIC)})
         self._remembered = DeduplicationWindow(NUMBER, 1)  # asked for products, and there are none
         self._cells = Cells(environment.rates.shape[1])
         self._to_come: dict[int, list[tuple[int, _Unit, int]]] = {}

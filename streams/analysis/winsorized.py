@@ -17,7 +17,14 @@ from streams.tallies.bins import BIN_FIELDS, WINSORIZED_PRECISION, BinTally, end
 from streams.tallies.cell import METRIC_FIELDS, MetricTally, VariantTally
 from streams.tallies.fields import Statistic
 
-_POWERS = {Statistic.VALUE: 1, Statistic.SQUARE: 2, Statistic.CUBE: 3}
+# Sums that a cap changes, by those of the bins that it takes away, and the power of the cap that it
+# puts in their place. A surplus is a value less 1, and a capped unit stays above 0.
+_CHANGED = {
+    Statistic.VALUE: (Statistic.VALUE, 1),
+    Statistic.SQUARE: (Statistic.SQUARE, 2),
+    Statistic.CUBE: (Statistic.CUBE, 3),
+    Statistic.SURPLUS: (Statistic.VALUE, 1),
+}
 _NOTHING = MetricTally()
 
 
@@ -77,13 +84,11 @@ class EstimatedCap:
         if not above.units:
             return metric
         sums = BIN_FIELDS.by_use(above)
-        return replace(
-            metric,
-            **{
-                each.name: getattr(metric, each.name)
-                - sums[each.statistic, each.weight]
-                + self.cap ** _POWERS[each.statistic] * sums[Statistic.UNITS, each.weight]
-                for each in METRIC_FIELDS.sums
-                if each.statistic in _POWERS
-            },
-        )
+        capped = {}
+        for each in METRIC_FIELDS.sums:
+            if each.statistic in _CHANGED:
+                statistic, power = _CHANGED[each.statistic]
+                units = sums[Statistic.UNITS, each.weight]
+                taken = sums[statistic, each.weight] - self.cap**power * units
+                capped[each.name] = getattr(metric, each.name) - taken
+        return replace(metric, **capped)

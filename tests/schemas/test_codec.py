@@ -14,8 +14,16 @@ from schemas.errors import (
     UnknownSchemaError,
 )
 
-DECISION = {"experiment_id": "e", "kind": "k", "at_ms": -1, "version": 64, "evidence": "{}"}
-BODY = bytes.fromhex("0265 026b 01 8001 047b7d")  # zigzag: 1 -> 02, -1 -> 01, 64 -> 8001
+DECISION = {
+    "experiment_id": "e",
+    "kind": "k",
+    "at_ms": -1,
+    "version": 64,
+    "evidence": "{}",
+    "snapshot": None,
+}
+# Zigzag: 1 -> 02, -1 -> 01, 64 -> 8001; the first branch of a union is 00.
+BODY = bytes.fromhex("0265 026b 01 8001 047b7d 00")
 SINGLE = b"\xc3\x01" + library.current("decision").fingerprint + BODY
 
 names = st.sampled_from(library.NAMES)

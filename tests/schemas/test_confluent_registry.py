@@ -12,7 +12,14 @@ from schemas.codec import Codec
 from schemas.confluent_registry import UNKNOWN_FOR_S, SchemaRegistry
 from schemas.errors import RegistryError, UnknownSchemaError
 
-DECISION = {"experiment_id": "e", "kind": "k", "at_ms": 1, "version": 2, "evidence": "{}"}
+DECISION = {
+    "experiment_id": "e",
+    "kind": "k",
+    "at_ms": 1,
+    "version": 2,
+    "evidence": "{}",
+    "snapshot": None,
+}
 
 
 class Registry:

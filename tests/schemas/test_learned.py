@@ -30,7 +30,7 @@ def long(number):
 
 FIXED = {"type": "fixed", "name": "F", "size": 4}
 EMPTY = {"type": "record", "name": "E", "fields": []}
-BODY = bytes.fromhex("0265 026b 01 8001 047b7d")
+BODY = bytes.fromhex("0265 026b 01 8001 047b7d 00")
 
 
 def learned(text):

@@ -54,7 +54,7 @@ def test_fingerprint_of_a_schema_equals_the_one_of_its_canonical_form_by_hand():
         '{"name":"experiment_streams.Decision","type":"record","fields":['
         '{"name":"experiment_id","type":"string"},{"name":"kind","type":"string"},'
         '{"name":"at_ms","type":"long"},{"name":"version","type":"long"},'
-        '{"name":"evidence","type":"string"}]}'
+        '{"name":"evidence","type":"string"},{"name":"snapshot","type":["null","bytes"]}]}'
     )
 
     expected = bitwise_crc64(canonical.encode()).to_bytes(8, "little")
