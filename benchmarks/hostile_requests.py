@@ -32,7 +32,7 @@ import psutil
 from redis.asyncio import Redis
 
 from api.auth import new_key
-from api.receipts.memory import CAPACITY
+from api.receipts.cache import CAPACITY
 from benchmarks.hostile_plot import draw
 from benchmarks.stack import names, publish, running_stack, snapshot
 from streams.model.ids import experiment_id

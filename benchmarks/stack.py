@@ -160,7 +160,7 @@ def snapshot(number: int, unit: str, **config: object) -> Snapshot:
         ],
     )
     experiment = Experiment(number, definition, Status.RUNNING, 2, 1, 2, 2)
-    report = VariantReport(0, 0, 0.0, 0.0, 1.0, 1 / 3, 0.0, ())
+    report = VariantReport(0, 0, 0.0, 0.0, 1.0, 1 / 3, 0.0, {})
     return Snapshot(
         experiment=experiment,
         version=2,
