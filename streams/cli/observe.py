@@ -9,22 +9,22 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from experiment_streams_client import Accepted, ApiError, ExperimentClient
 from experiment_streams_client.calls import Call
 from schemas.catalogue import DEAD_LETTERS
 from streams.cli import terminal
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey
-from streams.model.errors import DependencyError, InputError
+from streams.model.errors import DependencyError, EventError, InputError
 from streams.model.events import DeadLetter
 from streams.ops.unit_observations import (
     POSTED_TOGETHER,
     READ_TOGETHER,
     Refused,
     UnitObservationResolver,
+    decoded,
 )
 from streams.settings import Settings
 from streams.wire.dead_letters import encode_dead_letter
@@ -34,7 +34,16 @@ POLL_S = 1.0
 PAUSE_S = 1.0
 """Pause before records are posted again that the API could not take."""
 
-_REFUSALS = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
+_REFUSALS = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+"""Answers that are about what was sent. 404 is one if the API itself says so: else its address is
+wrong."""
+
+_PASSING = {terminal.NO_ANSWER, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 def register(app: typer.Typer) -> None:
@@ -75,19 +84,19 @@ def post_with(client: ExperimentClient, fields: Sequence[Mapping[str, Any]]) -> 
     """Post observations, and return which were refused.
 
     Raises:
-        ApiError: none was taken, for a reason that passes.
+        ApiError: some may not have been taken, for a reason that has nothing to do with them.
     """
     call = Call("POST", "/observations", Accepted.model_validate, [*fields])
     try:
         taken = client.send(call)
     except ApiError as error:
-        if error.status not in _REFUSALS:
+        if error.status not in _REFUSALS and error.code != "EXPERIMENT_NOT_FOUND":
             raise
         if len(fields) == 1:
             return [Refused(0, error.code, error.path.removeprefix("[0]."), error.message)]
-        half = len(fields) // 2  # the answer names the first alone
-        second = post_with(client, fields[half:])
-        return post_with(client, fields[:half]) + [
+        half = len(fields) // 2  # the answer names the first alone, or none
+        first, second = (post_with(client, part) for part in (fields[:half], fields[half:]))
+        return first + [
             Refused(half + each.index, each.code, each.path, each.message) for each in second
         ]
     return [
@@ -113,8 +122,8 @@ def _read(file: Path, client: ExperimentClient) -> int:
 
 def _parsed(line: bytes) -> Any:
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
+        return decoded(line)
+    except EventError:
         return None  # which the API refuses
 
 
@@ -129,16 +138,26 @@ def _follow(settings: Settings, topic: str, group: str, client: ExperimentClient
     letters = Producer(config | {"enable.idempotence": True})
     target = DEAD_LETTERS.full_name(settings.topic_prefix)
 
+    failed: list[KafkaError] = []
+
+    def note(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failed.append(error)
+
     def refuse(letter: DeadLetter) -> None:
         place = f"{letter.topic}:{letter.partition}:{letter.offset}:{letter.index}"
-        letters.produce(target, encode_dead_letter(letter), key=place.encode())
+        record = encode_dead_letter(letter)
+        letters.produce(target, record, key=place.encode(), on_delivery=note)
         letters.poll(0)
+
+    def flush(timeout_s: float) -> int:
+        return letters.flush(timeout_s) + len(failed)
 
     resolver = UnitObservationResolver(lambda fields: post_with(client, fields), refuse)
     consumer.subscribe([topic])
     try:
         while True:
-            resolve_next(consumer, resolver, letters.flush)
+            resolve_next(consumer, resolver, flush)
     except KeyboardInterrupt:
         raise typer.Exit from None
     finally:
@@ -150,11 +169,20 @@ def resolve_next(
 ) -> None:
     """Read some records, have them resolved however long that takes, and commit their offsets.
 
+    Args:
+        consumer, resolver: Where records are read, and what posts them.
+        flush: Waits up to some seconds until dead letters are durable, and returns how many are
+            not.
+
     Raises:
+        ApiError: the API refuses the caller, or is none: another attempt would end the same way.
         DependencyError: Kafka does not take the dead letters.
     """
     messages = consumer.consume(READ_TOGETHER, POLL_S)
     good = [each for each in messages if each.error() is None]
+    for each in messages:
+        if each.error() is not None:
+            terminal.echo(f"Kafka: {each.error()}", err=True)
     if not good:
         return
     while True:
@@ -162,7 +190,9 @@ def resolve_next(
             resolver.resolve(good)
             break
         except ApiError as error:
-            terminal.echo(f"the API takes nothing now: {error.message}", err=True)
+            if not (error.status in _PASSING or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+                raise
+            terminal.echo(f"the API takes nothing now: {error}", err=True)
             time.sleep(PAUSE_S)
     if flush(30.0):
         raise DependencyError("kafka", "dead letters are not acknowledged")

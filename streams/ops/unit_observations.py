@@ -1,17 +1,21 @@
 """Observations by unit from a Kafka topic: each is posted to the API, which finds its assignment.
 
 A record is posted again when it is read again, with the same event ids and times, so it counts
-once. Its offset is committed when the API has taken it, and what it refused is a dead letter.
+once. Its offset is committed when the API has taken it, and what it refused is a dead letter: one
+for each record and code, as those of the workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import orjson
 
+from streams.fold.dead_letters import dead_letters
+from streams.fold.refusals import Refusal, by_code
 from streams.model.errors import EventError
 from streams.model.events import DeadLetter
 from streams.wire.observation_fields import EVENT_ID_LIMIT, check_count
@@ -21,8 +25,6 @@ POSTED_TOGETHER = 100
 
 READ_TOGETHER = 500
 """Records that are read before their offsets are committed, at most."""
-
-LETTER_VALUE_BYTES = 65_536
 
 
 class Message(Protocol):
@@ -69,8 +71,20 @@ It raises where none was taken for a reason that passes."""
 
 
 @dataclass(frozen=True, slots=True)
+class _Record:
+    """A message as `PlacedRecord`."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Member:
-    message: Message
+    record: int
     index: int
     fields: Any
 
@@ -80,7 +94,7 @@ class UnitObservationResolver:
 
     Args:
         post: Posts them.
-        refuse: Takes the dead letter of each that was refused.
+        refuse: Takes the dead letters of what was refused.
     """
 
     def __init__(self, post: Post, refuse: Callable[[DeadLetter], None]) -> None:
@@ -91,39 +105,57 @@ class UnitObservationResolver:
         """Post the observations of messages, and return how many were taken.
 
         All are taken or refused when it returns; what it raises is raised before some of them were,
-        and then the messages are to be resolved again.
+        and then the messages are to be resolved again. There are no dead letters before that.
         """
-        members: list[_Member] = []
-        for message in messages:
-            try:
-                members += _members(message)
-            except EventError as error:
-                self._refuse(_letter(message, 0, error.code, error.path, error.message))
+        records = [_record(message) for message in messages]
+        refusals: list[list[Refusal]] = [[] for _ in records]
+        members = _members(records, refusals)
         taken = 0
-        for start in range(0, len(members), POSTED_TOGETHER):
-            some = members[start : start + POSTED_TOGETHER]
+        while some := list(islice(members, POSTED_TOGETHER)):
             refused = self._post([each.fields for each in some])
             for each in refused:
                 member = some[each.index]
-                letter = _letter(member.message, member.index, each.code, each.path, each.message)
-                self._refuse(letter)
+                error = EventError(each.code, each.message, each.path)
+                refusals[member.record].append(Refusal(member.index, error))
             taken += len(some) - len(refused)
+        for record, found in zip(records, refusals, strict=True):
+            found.sort(key=lambda each: each.index)
+            for letter in dead_letters(record, by_code(found)) if found else ():
+                self._refuse(letter)
         return taken
 
 
-def _members(message: Message) -> list[_Member]:
+def decoded(text: bytes) -> Any:
+    """Return JSON that can be encoded again, whatever it is.
+
+    Raises:
+        EventError: it is not JSON (`INVALID_JSON`), or nested too deeply to be encoded
+            (`TOO_DEEP`): the decoder allows more than the encoder.
+    """
     try:
-        found = orjson.loads(message.value() or b"")
+        found = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise EventError("INVALID_JSON", f"not JSON: {error}") from error
-    members = found if isinstance(found, list) else [found]
-    check_count(len(members))
-    _, at_ms = message.timestamp()
-    place = f"{message.topic()}:{message.partition()}:{message.offset()}"[-EVENT_ID_LIMIT + 6 :]
-    return [
-        _Member(message, index, _complete(each, f"{place}:{index}", at_ms))
-        for index, each in enumerate(members)
-    ]
+    try:
+        orjson.dumps(found)
+    except orjson.JSONEncodeError as error:
+        raise EventError("TOO_DEEP", "nested too deeply") from error
+    return found
+
+
+def _members(records: Sequence[_Record], refusals: Sequence[list[Refusal]]) -> Iterator[_Member]:
+    """Yield the observations of records, and note which records have none that can be posted."""
+    for number, record in enumerate(records):
+        try:
+            found = decoded(record.value or b"")
+            members = found if isinstance(found, list) else [found]
+            check_count(len(members))
+        except EventError as error:
+            refusals[number].append(Refusal(0, error))
+            continue
+        place = f"{record.topic}:{record.partition}:{record.offset}"[-EVENT_ID_LIMIT + 6 :]
+        for index, each in enumerate(members):
+            yield _Member(number, index, _complete(each, f"{place}:{index}", record.timestamp))
 
 
 def _complete(fields: Any, event_id: str, at_ms: int) -> Any:
@@ -134,19 +166,12 @@ def _complete(fields: Any, event_id: str, at_ms: int) -> Any:
     return {"eventId": event_id, **({"timestamp": at_ms} if at_ms > 0 else {}), **given}
 
 
-def _letter(message: Message, index: int, code: str, path: str, text: str) -> DeadLetter:
-    value, key = message.value(), message.key()
-    return DeadLetter(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        index=index,
-        timestamp_ms=message.timestamp()[1],
-        code=code,
-        message=text,
-        path=path,
-        key=key,
-        value=None if value is None else value[:LETTER_VALUE_BYTES],
-        key_bytes=None if key is None else len(key),
-        value_bytes=None if value is None else len(value),
+def _record(message: Message) -> _Record:
+    return _Record(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
     )

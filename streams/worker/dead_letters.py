@@ -1,20 +1,20 @@
-"""Dead letters: invalid events with their place and the first bytes of their record."""
+"""Dead letters of the records that workers read: logged, counted and sent."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from hashlib import sha256
 
 import faust
 from aiokafka.structs import ConsumerRecord
 
+from streams.fold.dead_letters import dead_letters
 from streams.fold.experiment_state import COMMAND_FAILED
 from streams.fold.refusals import FOLD_FAILED, Refusal
 from streams.fold.writable import ENCODING_FAILED
 from streams.model.errors import EventError
-from streams.model.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
+from streams.model.events import DeadLetter
 from streams.wire.dead_letters import encode_dead_letter
 from streams.worker import metrics
 from streams.worker.outbox import Outgoing, deliver
@@ -22,32 +22,6 @@ from streams.worker.outbox import Outgoing, deliver
 _FAILURES = frozenset({COMMAND_FAILED, ENCODING_FAILED, FOLD_FAILED})
 
 logger = logging.getLogger(__name__)
-
-
-def dead_letters(record: ConsumerRecord, refusals: Sequence[Refusal]) -> list[DeadLetter]:
-    """Return a letter for each refusal of a record; the first one has the bytes of the record."""
-    key, value = record.key, record.value
-    digest = None if value is None else sha256(value).digest()
-    return [
-        DeadLetter(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            index=each.index,
-            timestamp_ms=record.timestamp,
-            code=each.error.code,
-            message=each.error.message,
-            path=each.error.path,
-            key=None if key is None else key[:LETTER_KEY_BYTES],
-            value=None if value is None or place else value[:LETTER_VALUE_BYTES],
-            count=each.count,
-            ranges=each.ranges,
-            key_bytes=None if key is None else len(key),
-            value_bytes=None if value is None else len(value),
-            value_sha256=digest,
-        )
-        for place, each in enumerate(refusals)
-    ]
 
 
 def dead_letter(record: ConsumerRecord, error: EventError) -> DeadLetter:

@@ -18,6 +18,7 @@ from typing import Generic
 
 from aiokafka.structs import ConsumerRecord
 
+from streams.fold.dead_letters import dead_letters
 from streams.fold.partition import Progress, Segment
 from streams.fold.records import Folding, FoldT, never
 from streams.fold.writable import entry_of
@@ -28,7 +29,7 @@ from streams.tallies.cell import Cell
 from streams.tallies.plan import PlanMissingError
 from streams.wire.cells import decode_cell, encode_cell
 from streams.worker import metrics
-from streams.worker.dead_letters import dead_letter, dead_letters, log_failure
+from streams.worker.dead_letters import dead_letter, log_failure
 from streams.worker.emitter import CellEmitter
 from streams.worker.entries import readable_entry
 from streams.worker.partition_processor import FoldPausedError, Outcome, progress_key

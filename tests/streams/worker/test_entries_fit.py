@@ -15,6 +15,7 @@ from schemas.catalogue import EVENT_BYTES, STATE_BYTES
 from streams.experiments.promotion_state import Phase
 from streams.fold import experiment_state as module
 from streams.fold.batch_sequences import MAX_GAPS_OF_ALL, MAX_SENDERS, SequenceGuard
+from streams.fold.dead_letters import dead_letters
 from streams.fold.deduplication import DeduplicationWindow
 from streams.fold.metric_slots import PHASES, slots_of
 from streams.fold.refusals import Refusal, by_code
@@ -29,7 +30,6 @@ from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
 from streams.wire.decisions import encode_decision
-from streams.worker.dead_letters import dead_letters
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.partition_processor import FoldPausedError, Outcome
 from tests.streams.worker.tables import table_of
