@@ -13,12 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
+from typing import Any
+
+import orjson
 
 from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
 from schemas.codec import Codec
 from streams.model.errors import EventError, InputError
 from streams.model.events import DeadLetter, ObservationBatch
 from streams.ops.dead_letters.place import Place
+from streams.ops.unit_observations import decoded
 from streams.wire.impressions import decode_impression_batch
 from streams.wire.observation_fields import MAX_OBSERVATIONS
 from streams.wire.observations import decode_observations, encode_observation
@@ -120,7 +124,7 @@ def resend_of(
         case OBSERVATIONS.name:
             return _observation(letter, whole, codec)
         case _:  # commands and cells are records of one event, with an id or an offset of their own
-            return whole
+            return _by_unit(letter, whole)
 
 
 def _check_was_refused_whole(place: Place, original: bytes, codec: Codec) -> None:
@@ -133,6 +137,25 @@ def _check_was_refused_whole(place: Place, original: bytes, codec: Codec) -> Non
         "its batch was counted but for this group, and would be passed by for its sequence",
         str(place),
     )
+
+
+@lru_cache(maxsize=4)
+def _members_by_unit(value: bytes) -> list[Any] | None:
+    try:
+        found = decoded(value)
+    except EventError:
+        return None
+    return found if isinstance(found, list) else None
+
+
+def _by_unit(letter: DeadLetter, whole: Resend) -> Resend:
+    """Return a member of a list: the event ids of the others would be those of another place."""
+    members = _members_by_unit(whole.value)
+    if members is None:
+        return whole
+    if letter.index >= len(members):
+        raise _unreadable("the batch has no such member", whole.place)
+    return replace(whole, value=orjson.dumps(members[letter.index]))
 
 
 @lru_cache(maxsize=4)  # each event of a letter asks for its record
@@ -151,14 +174,16 @@ def _observation(letter: DeadLetter, whole: Resend, codec: Codec) -> Resend:
         batch.observations[letter.index] if letter.index < len(batch.observations) else None
     )
     if observation is None or isinstance(observation, EventError):
-        raise InputError(
-            "UNREADABLE_OBSERVATION",
-            f"its observation cannot be read: {observation or 'the batch has no such member'}",
-            str(whole.place),
-        )
+        raise _unreadable(str(observation or "the batch has no such member"), whole.place)
     return Resend(
         whole.place,
         observation.assignment_id.encode(),
         encode_observation(observation, codec),
         whole.timestamp_ms,
+    )
+
+
+def _unreadable(why: str, place: Place) -> InputError:
+    return InputError(
+        "UNREADABLE_OBSERVATION", f"its observation cannot be read: {why}", str(place)
     )

@@ -15,7 +15,7 @@ from streams.model.events import (
 )
 from streams.model.quantities import PROPENSITY_ONE
 from streams.ops.dead_letters.place import Place
-from streams.ops.dead_letters.resending import resend_of
+from streams.ops.dead_letters.resending import resend_of, resends_of
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import (
     decode_observations,
@@ -87,6 +87,32 @@ def test_of_a_json_list_only_the_refused_observation_goes():
     [observation] = decode_observations(resend.value).observations
     assert isinstance(observation, Observation)
     assert observation.assignment_id == "c"
+
+
+def test_of_a_list_in_a_topic_of_observations_by_unit_only_the_refused_one_goes():
+    """The place of the record that is sent again is another one, and so are its event ids."""
+    listed = b'[{"userId":"a"},{"userId":"b"},{"userId":"c"}]'
+    unknown = letter(code="UNKNOWN_UNIT", path="userId", index=1, count=2, ranges=((1, 2),))
+    refused = replace(unknown, topic="clicks")
+
+    resends, left = resends_of(refused, listed, PREFIX)
+
+    assert [each.value for each in resends] == [b'{"userId":"b"}', b'{"userId":"c"}']
+    assert not left
+    assert refusal(replace(refused, index=9, ranges=()), listed) == "UNREADABLE_OBSERVATION"
+
+
+@pytest.mark.parametrize(
+    ("original", "code"),
+    [
+        (b'{"userId":"a"}', "UNKNOWN_UNIT"),
+        (b"{", "INVALID_JSON"),
+        (b"[" * 1_000 + b"]" * 1_000, "TOO_DEEP"),
+        (b"[{},{}]", "TOO_MANY_OBSERVATIONS"),
+    ],
+)
+def test_a_record_of_observations_by_unit_that_was_refused_whole_goes_again_whole(original, code):
+    assert resend_of(replace(letter(code=code), topic="clicks"), original, PREFIX).value == original
 
 
 def test_a_batch_of_one_goes_as_its_observation_past_the_sequence_that_was_taken():
