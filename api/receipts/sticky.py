@@ -111,6 +111,8 @@ class StickyReceipts:
         chosen_from_sets: Experiments in which variants were drawn from eligible sets: the receipts
             of all their units are kept.
         rebuilt: Experiments whose receipts before the lowered share are kept.
+        has_read: Whether these were read from Redis once. Until then they may lack what other
+            processes have noted, and this one before it was started again.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class StickyReceipts:
         self.aliased: set[str] = set()
         self.chosen_from_sets: set[str] = set()
         self.rebuilt: frozenset[str] = frozenset()
+        self.has_read = False
         self._store = store
         self._memory = memory or ReceiptCache()
         self._clock = clock
@@ -209,12 +212,21 @@ class StickyReceipts:
         while True:
             # What fails is tried again, and each request says what it was decided without.
             with suppress(DependencyError, RedisError, OSError):
-                self.aliased |= await self._store.aliased()
-                await self._follow_sets()
-                self.rebuilt = await self._store.rebuilt()
-                if self._memory.has_unsaved:
-                    await self._save()
+                await self.look()
             await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Learn it once, and save what waits.
+
+        Raises:
+            DependencyError, RedisError, OSError: Redis does not answer.
+        """
+        self.aliased |= await self._store.aliased()
+        await self._follow_sets()
+        self.rebuilt = await self._store.rebuilt()
+        self.has_read = True
+        if self._memory.has_unsaved:
+            await self._save()
 
     def note_set(self, experiment_id: str) -> None:
         """Note that variants of an experiment are drawn from eligible sets; Redis hears it soon."""

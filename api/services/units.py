@@ -28,9 +28,15 @@ _Compiled = dict[tuple[str, int], RunningExperiment]
 
 
 class CompleteReceiptStore(ReceiptStore, Protocol):
-    """The store of first receipts, which says whether it has all of them."""
+    """The store of first receipts, which says whether it has all of them.
+
+    Attributes:
+        unavailable: Number of look-ups that it did not answer.
+        has_read: Whether what it has of experiments was read once.
+    """
 
     unavailable: int
+    has_read: bool
 
     async def is_complete(self) -> bool:
         """Return whether no first receipt is missing."""
@@ -137,6 +143,8 @@ class UnitResolver:
             raise EventError("MISSING_UNIT", message, path)
         if assigner.ignores(unit_id):
             return None
+        if not self._sticky.has_read:
+            raise DependencyError("redis", "what is kept of units has not been read from Redis yet")
         experiment = self._experiments.snapshot(running.id).experiment
         at_ms = observed.observation.observed_at_ms
         at_ms = self._now_ms() if at_ms is None else at_ms

@@ -211,6 +211,7 @@ async def memory_api(
     )
     worker, reader = MemoryWorker(projection), projection.reader()
     sticky = StickyReceipts(receipts, clock=lambda: clock.now_ms / 1000)
+    await sticky.look()
     counters = RequestCounters()
     with Spool(directory, "own", spool_max_bytes) as spool:
         outbox = Outbox(

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
+from api.receipts.sticky import StickyReceipts
+from api.services.units import UnitResolver
 from streams.experiments.snapshot import Allocation
+from streams.model.errors import DependencyError, EventError
+from streams.model.events import UnitObservation
 from streams.model.ids import experiment_id
+from streams.wire.json_observations import decode_json_reports
 from tests.api.memory import KEYRING, Api
 
 USERS = {"unit": "user"}
@@ -263,3 +269,25 @@ async def test_units_from_before_the_first_eligible_set_are_not_remembered(api: 
     assert (early.status_code, ids(api)) == (422, [drawn])
     assert early.json()["error"]["code"] == "UNIT_NOT_REMEMBERED"
     assert outside.json()["error"]["code"] == "UNKNOWN_UNIT"
+
+
+async def test_a_process_decides_of_units_once_it_has_read_what_others_have_noted(
+    api: Api,
+) -> None:
+    name = await api.run(FIXED)
+    api.receipts.sets.add(name)
+    resolver = UnitResolver(
+        api.experiments, KEYRING, started := StickyReceipts(api.receipts), api.clock
+    )
+    [unit] = decode_json_reports(
+        orjson.dumps({"experiment": name, "userId": "u", "metric": "click", "value": 1})
+    )
+    assert isinstance(unit, UnitObservation)
+
+    with pytest.raises(DependencyError):
+        await resolver.receipts(unit)
+    await started.look()
+    with pytest.raises(EventError) as refused:
+        await resolver.receipts(unit)
+
+    assert refused.value.code == "UNIT_NOT_REMEMBERED"
