@@ -96,6 +96,12 @@ class ObservationPublisher(Publisher):
         record = self._record(assignment_id, metric, value, event_id, observed_at_ms)
         await self._outbox.put_async(record, key=assignment_id.encode())
 
+    async def publish_exposure_async(
+        self, assignment_id: str, event_id: str | None = None, observed_at_ms: int | None = None
+    ) -> None:
+        """Do as `publish_exposure`, and let others run while the queue is full."""
+        await self.publish_async(assignment_id, EXPOSURE, EXPOSED / MICRO, event_id, observed_at_ms)
+
     def void(self, assignment_id: str, reason: str) -> None:
         """Hand over that a unit and all that was observed of it are to be taken out again.
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from experiment_streams_client.impressions import ImpressionPublisher
+from experiment_streams_client.outbox import Outbox
 from experiment_streams_client.publisher import DeliveryError, ObservationPublisher
 from streams.model.errors import DependencyError, EventError, ReceiptError
+from streams.model.events import EXPOSURE, Observation
 from streams.model.receipts import Keyring, Receipt
+from streams.wire.observations import decode_observations
 
 # Nobody listens on the port of tcpmux; a record is given up after a moment.
 NOWHERE: dict[str, str | int | float | bool] = {
@@ -33,7 +37,7 @@ def receipt(keyring: Keyring = KEYRING, *, assigned_at_ms: int = NOW_MS, window_
         ("not a receipt", None, "MALFORMED_RECEIPT"),
         (receipt()[:-1], None, "MALFORMED_RECEIPT"),
         (receipt(STRANGER), KEYRING, "FORGED_RECEIPT"),
-        (receipt(assigned_at_ms=NOW_MS - 61_000), KEYRING, "EXPIRED_RECEIPT"),
+        (receipt(assigned_at_ms=NOW_MS - 121_000), KEYRING, "EXPIRED_RECEIPT"),
     ],
     ids=["empty", "no-receipt", "cut", "forged", "expired"],  # the same in every process
 )
@@ -83,6 +87,41 @@ async def test_a_queue_that_stays_full_is_told_and_others_run_meanwhile() -> Non
         await publisher.publish_async(receipt(), "click", 1)
 
     assert caught.value.code == "QUEUE_FULL"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("publish", ("click", 1, "e", NOW_MS)),
+        ("publish_exposure", ("e", NOW_MS)),
+        ("publish_exposure", ()),
+        ("void", ("ivt",)),
+    ],
+)
+async def test_each_method_and_its_asynchronous_twin_send_the_same(
+    name: str, arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[bytes, bytes | None]] = []
+
+    def put(_: Outbox, value: bytes, *, key: bytes | None = None) -> None:
+        sent.append((value, key))
+
+    async def put_async(outbox: Outbox, value: bytes, *, key: bytes | None = None) -> None:
+        put(outbox, value, key=key)
+
+    monkeypatch.setattr(Outbox, "put", put)
+    monkeypatch.setattr(Outbox, "put_async", put_async)
+    assignment_id = receipt()
+    async with ObservationPublisher(NOWHERE, keyring=KEYRING) as publisher:
+        getattr(publisher, name)(assignment_id, *arguments)
+        await getattr(publisher, f"{name}_async")(assignment_id, *arguments)
+
+    first, second = sent
+    assert first == second
+    [observation] = decode_observations(first[0]).observations
+    assert isinstance(observation, Observation)
+    metric = {"publish": "click", "publish_exposure": EXPOSURE, "void": "$void.ivt"}[name]
+    assert (observation.assignment_id, observation.metric) == (assignment_id, metric)
 
 
 def test_impressions_need_a_topic_to_count_its_partitions() -> None:
