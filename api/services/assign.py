@@ -20,6 +20,8 @@ from streams.experiments.config import UnitKind
 from streams.experiments.eligible_variants import Eligible
 from streams.experiments.promotion_state import Phase
 from streams.model.errors import EngineError, InputError, ReceiptError
+from streams.model.experiment_keys import is_key, key_number
+from streams.model.ids import experiment_id
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
 from streams.model.times import unit_hint
 from streams.model.validation import parse
@@ -128,9 +130,8 @@ class AssignmentService:
                 f"experimentIds * units == {asked}, must be <= {MAX_ASSIGNMENTS}",
                 "units",
             )
+        asked_for = _ids_for_sets(request)
         # Concurrently, so that what must be asked of Redis is asked at once.
-        several = request.experiment_ids[1:]
-        asked_for = frozenset(request.experiment_ids if several else ())
         answers = await asyncio.gather(
             *(
                 self._answer_one(experiment_id, context, index, asked_for)
@@ -452,6 +453,14 @@ def _fallback_key(assigner: Assigner, key: str, context: AssignmentContext) -> s
     if fallback is None or fallback == key or assigner.ignores(fallback):
         return None
     return fallback
+
+
+def _ids_for_sets(request: AssignmentsRequest) -> frozenset[str]:
+    """Return the ids of all experiments of a request; none where no set can be of several."""
+    names = request.experiment_ids
+    if len(names) == 1 or all(unit.eligible is None for unit in request.units):
+        return frozenset()
+    return frozenset(experiment_id(key_number(name)) if is_key(name) else name for name in names)
 
 
 def _reason_of(standing: Standing, *, is_presumed: bool) -> Reason:

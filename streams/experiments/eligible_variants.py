@@ -7,12 +7,12 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from streams.model.errors import InputError, quoted
+from streams.model.ids import variant_index
 
 MAX_KEPT = 4_096
 """Lists that have been read and are kept; when there are more, all are forgotten."""
 
 _NO_EXPERIMENTS: frozenset[str] = frozenset()
-_BEFORE_INDEX = "_v"
 
 
 class Eligible(NamedTuple):
@@ -55,8 +55,8 @@ class EligibleVariants:
 
         Args:
             named: Ids and names.
-            others: Other experiments that are asked for at once: ids of their variants do not
-                concern this one.
+            others: Ids of the experiments that are asked for at once: ids of variants of the others
+                do not concern this one.
 
         Raises:
             InputError: one is neither (`UNKNOWN_VARIANT`), or is named twice (`DUPLICATE_VARIANT`),
@@ -77,7 +77,7 @@ class EligibleVariants:
         for place, name in enumerate(named):
             index = self._indices.get(name)
             if index is None:
-                if name.rpartition(_BEFORE_INDEX)[0] in others:
+                if others and self._is_of_another(name, others):
                     continue
                 raise InputError(
                     "UNKNOWN_VARIANT",
@@ -98,3 +98,10 @@ class EligibleVariants:
                 "eligible",
             )
         return Eligible(first, bits)
+
+    def _is_of_another(self, name: str, others: AbstractSet[str]) -> bool:
+        try:
+            experiment_id, _ = variant_index(name)
+        except InputError:
+            return False
+        return experiment_id != self._experiment_id and experiment_id in others

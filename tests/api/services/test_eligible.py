@@ -160,6 +160,29 @@ async def test_several_experiments_find_their_own_variants_in_one_set(api: Api) 
     assert [each["propensity"] for each in row] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("typo", ["alpha_vtypo", "{one}_vtypo", "{one}_v9", "{other}_v1"])
+async def test_sets_for_several_experiments_are_of_their_ids_when_keys_are_asked_for(
+    api: Api, typo: str
+) -> None:
+    one = await adaptive(api, unit="user", key="alpha")
+    two = await adaptive(api, unit="user", key="beta")
+    other = await adaptive(api, unit="user")
+
+    async def asked(*names: str) -> list[dict[str, Any]]:
+        units = [{"userId": "u", "eligible": [f"{one}_v2", f"{two}_v3", *names]}]
+        body = {"experimentIds": ["alpha", "beta"], "units": units}
+        row: list[dict[str, Any]] = (await api.http.post("/assign", json=body)).json()[
+            "assignments"
+        ][0]
+        return row
+
+    assert [each["variantName"] for each in await asked()] == ["C", "D"]
+    found = await asked(typo.format(one=one, other=other))
+    refused = [each["error"]["code"] for each in found if "error" in each]
+    # What is of the first experiment does not concern the second.
+    assert refused == ["UNKNOWN_VARIANT"] * (1 if typo == "{one}_v9" else 2)
+
+
 async def test_who_does_not_take_part_gets_what_can_be_shown(api: Api) -> None:
     name = await adaptive(api, unit="user", trafficAllocation=0.0, overrides={"tester": "D"})
 
