@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiment_streams_client.outbox import DeliveryError, KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import OBSERVATIONS
-from streams.experiments.exposure import Exposure
+from streams.experiments.exposure import WINDOWS_BY_EXPOSURE, Exposure
 from streams.model.events import EXPOSED, EXPOSURE, Observation
 from streams.model.quantities import MICRO, to_micro
 from streams.model.receipts import Keyring, check_attribution, check_form
@@ -111,8 +111,8 @@ class ObservationPublisher(Publisher):
                 or `-`.
 
         Raises:
-            ReceiptError: the assignment id is malformed or forged, or its attribution window has
-                ended; nothing was sent.
+            ReceiptError: the assignment id is malformed or forged, or twice its attribution window
+                has passed; nothing was sent.
             EventError: the reason is invalid; nothing was sent.
             DeliveryError: an earlier record was not delivered, or the queue stays full.
         """
@@ -126,7 +126,10 @@ class ObservationPublisher(Publisher):
         if self._keyring is None:
             check_form(assignment_id)
         else:
-            check_voidable(self._keyring.verify(assignment_id), now_ms())
+            # Here too: workers remember a unit that counts from its exposure for longer.
+            receipt = self._keyring.verify(assignment_id)
+            window_s = WINDOWS_BY_EXPOSURE * receipt.attribution_window_s
+            check_voidable(receipt._replace(attribution_window_s=window_s), now_ms())
         return encode_observation(Observation(assignment_id, void_metric(reason), MICRO))
 
     def _record(

@@ -129,3 +129,19 @@ def test_impressions_need_a_topic_to_count_its_partitions() -> None:
         ImpressionPublisher(NOWHERE, KEYRING, metadata_timeout_s=0.2)
 
     assert caught.value.dependency == "kafka"
+
+
+def test_a_void_is_refused_once_workers_of_no_experiment_remember_the_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where units count from their exposure it is for two windows."""
+    sent: list[bytes | None] = []
+    monkeypatch.setattr(Outbox, "put", lambda _, value, *, key=None: sent.append(key))
+
+    with ObservationPublisher(NOWHERE, keyring=KEYRING) as publisher:
+        within = receipt(assigned_at_ms=time.time_ns() // 1_000_000 - 90_000)
+        publisher.void(within, "ivt")
+        with pytest.raises(ReceiptError) as caught:
+            publisher.void(receipt(assigned_at_ms=NOW_MS - 121_000), "ivt")
+
+    assert (sent, caught.value.code) == ([within.encode()], "VOID_TOO_LATE")
