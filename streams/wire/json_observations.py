@@ -34,6 +34,8 @@ _OF_EXPOSURES = ("assignmentId",)
 _OF_VOIDS = ("assignmentId", "reason")
 
 _UNITS = frozenset({"userId", "sessionId"})
+_OF_UNITS = _UNITS | {"experiment"}
+_OF_EITHER_FORM = _OF_UNITS | {"assignmentId"}
 _NOT_FOUND_YET = "-"
 
 UNIT_ID_LIMIT = 512
@@ -146,7 +148,15 @@ def _observation(fields: Any) -> Observation:
 
 
 def _report(fields: Any) -> Observation | UnitObservation:
-    if not isinstance(fields, dict) or "assignmentId" in fields or fields.keys().isdisjoint(_UNITS):
+    if not isinstance(fields, dict):
+        return _observation(fields)
+    # Members of the other form may be there and say nothing, as from a type that has both.
+    if any(fields.get(name) is not None for name in _UNITS):
+        unused = {name for name in _OF_EITHER_FORM if fields.get(name) is None}
+    else:
+        unused = {name for name in _OF_UNITS if fields.get(name) is None}
+    fields = {name: value for name, value in fields.items() if name not in unused}
+    if "assignmentId" in fields or fields.keys().isdisjoint(_UNITS):
         return _observation(fields)
     units = sorted(fields.keys() & _UNITS)
     if len(units) > 1:

@@ -120,6 +120,7 @@ async def test_units_of_a_list_are_found_each_and_the_others_are_named(api: Api)
         ({"userId": 5}, "WRONG_TYPE", "userId"),
         ({"userId": "u1", "sessionId": "s"}, "AMBIGUOUS_UNIT", "sessionId"),
         ({"userId": "u1", "assignmentId": "a"}, "UNKNOWN_FIELD", "userId"),
+        ({"userId": None, "assignmentId": None}, "WRONG_TYPE", "assignmentId"),
         ({"experiment": "E"}, "UNKNOWN_FIELD", "experiment"),
         ({"userId": "u1", "experiment": "nowhere"}, "EXPERIMENT_NOT_FOUND", "experiment"),
         ({"userId": "u1", "experiment": experiment_id(5)}, "EXPERIMENT_NOT_FOUND", "experiment"),
@@ -140,6 +141,25 @@ async def test_what_is_no_unit_of_an_experiment_is_refused(
     status = 404 if code == "EXPERIMENT_NOT_FOUND" else 422
     assert (answer.status_code, error["code"], error["path"]) == (status, code, path)
     assert not ids(api)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"userId": "u1", "sessionId": None, "assignmentId": None},
+        {"userId": "u1", "experiment": None},
+        {"userId": None, "sessionId": None, "experiment": None, "assignmentId": "its own"},
+    ],
+)
+async def test_members_that_are_null_are_not_given(api: Api, fields: dict[str, Any]) -> None:
+    name = await api.run({**USERS, "type": "thompson_sampling"})
+    receipt = await assigned(api, name, userId="u1")
+    if fields.get("assignmentId"):
+        fields = {**fields, "assignmentId": receipt}
+
+    answer = await observed(api, **fields)
+
+    assert (answer.status_code, ids(api)) == (202, [receipt]), answer.text
 
 
 async def test_of_a_unit_by_the_wrong_id_it_is_said(api: Api) -> None:
