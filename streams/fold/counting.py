@@ -28,6 +28,7 @@ from streams.fold.voiding import Void, void_unit
 from streams.model.events import EXPOSURE
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
+from streams.tallies.builder import CellBuilder
 from streams.tallies.plan import MAX_EVENTS
 
 T = TypeVar("T")
@@ -322,6 +323,10 @@ def _count_one_by_one(
                     builder.add_duplicate(offset)
                 yield row, None
                 continue
+            if measurement is not None:
+                # Before what is folded already is left out: the window is read from the log again.
+                arrival = variant, name, identity, assigned_at_ms, window_s, observed_at_ms
+                measurement.remember(ledger.window, *arrival)
             if not has_slot:
                 take_slot(ledger, name, identity)
             if offset <= builder.folded:
@@ -348,9 +353,14 @@ def _count_one_by_one(
             )
             measurement.count(builder, ledger.window, counted)
         except Exception as error:  # noqa: BLE001 - one event's must not cost the others
-            if isinstance(error, WindowFullError) and offset > builder.folded:
-                builder.add_unremembered(offset)
+            _note(builder, offset, error)
             yield row, error
+
+
+def _note(builder: CellBuilder, offset: int, error: Exception) -> None:
+    """Count an observation that there was no room to remember."""
+    if isinstance(error, WindowFullError) and offset > builder.folded:
+        builder.add_unremembered(offset)
 
 
 def _pieces(experiments: NDArray[np.uint64], by_bucket: NDArray[np.int64]) -> Iterator[_Piece]:

@@ -286,6 +286,29 @@ class Measurement:
             for each in builders:
                 each.add_product((*chance, pair), changes)
 
+    def remember(
+        self,
+        window: DeduplicationWindow,
+        variant: int,
+        metric: str,
+        identity: int,
+        assigned_at_ms: int,
+        window_s: int,
+        at_ms: int,
+    ) -> None:
+        """Remember of an observation what a void of its unit needs besides its value.
+
+        Args:
+            window: Has remembered the observation already.
+            variant, metric: Of the observation.
+            identity, assigned_at_ms, window_s, at_ms: As of `CountedObservation`.
+        """
+        periods = self._by_period
+        if periods is not None and metric == periods.metric and variant < periods.n_variants:
+            unit = (identity ^ self._period_hash) & KEY_MASK
+            delay = delay_bucket(at_ms - assigned_at_ms)
+            window.add_arrival(assigned_at_ms, window_s, unit, delay)
+
     def count(
         self, builder: CellBuilder, window: DeduplicationWindow, counted: CountedObservation
     ) -> None:
@@ -325,12 +348,6 @@ class Measurement:
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
             builder.add_period_value(variant, first, change, counted.assigned_at_ms, counted.at_ms)
-            window.add_arrival(
-                counted.assigned_at_ms,
-                counted.window_s,
-                (counted.identity ^ self._period_hash) & KEY_MASK,
-                delay_bucket(counted.at_ms - counted.assigned_at_ms),
-            )
         for partner in self._partners.get(metric, ()):
             total = window.total(
                 counted.assigned_at_ms,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.fold.impressions import ImpressionFold
@@ -230,6 +230,42 @@ def test_voids_and_observations_may_come_in_any_order(stream, plan, order):
     other, _ = observed(shuffled, plan)
 
     assert sums(cells(one)) == sums(cells(other))
+
+
+def observed_after_a_crash(stream, plan, crash_at):
+    """Return the cell of a stream whose first batch was written without its progress."""
+    records = [record(offset, each, NOW_MS + 500_000) for offset, each in enumerate(stream)]
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 10_000, lambda _: plan)
+    fold = folding.new_fold(0)
+    folding.fold(fold, records[:crash_at])
+    written = fold.take_changes()
+    found = {cell.experiment: cell for cell in written.cells}
+    fold = folding.new_fold(0)
+    fold.restore(None, found.values(), written.segments)
+    folding.fold(fold, records)
+    found |= {cell.experiment: cell for cell in fold.take_changes().cells}
+    return found.get(EXPERIMENT)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    stream=st.lists(st.one_of(observations, observations, voids), min_size=1, max_size=20),
+    plan=st.sampled_from(PLANS),
+    crash_at=st.integers(1, 20),
+)
+@example(
+    stream=[
+        *((0, "pay", MICRO, event, delay) for event, delay in (("a", 50_000), ("b", 110_000))),
+        (0, "$void.ivt", MICRO, None, 0),
+    ],
+    plan=FULL,
+    crash_at=2,
+)
+def test_voids_are_exact_after_a_crash_between_cell_and_progress(stream, plan, crash_at):
+    """What is in the cell already is read again, and a later void needs all of it."""
+    cell, _ = observed(stream, plan)
+
+    assert sums(cells(observed_after_a_crash(stream, plan, crash_at))) == sums(cells(cell))
 
 
 def test_a_bot_is_taken_out_by_hand():
