@@ -18,6 +18,7 @@ from streams.policies.base import Policy
 from streams.policies.weights import allocate
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.declared_weights import with_declared_weights
+from streams.tallies.pair_sums import unpack_pairs
 from streams.tallies.plan import Plan
 
 _NONE = MetricTally()
@@ -53,7 +54,8 @@ class GroupPlan:
         weights = allocate(self.policy, unseen_arms(self.shares))
         names = self.measured.declared
         return [
-            with_declared_weights(tally, index, weights, names) for index, tally in enumerate(found)
+            _of_units(with_declared_weights(tally, index, weights, names))
+            for index, tally in enumerate(found)
         ]
 
 
@@ -153,17 +155,23 @@ class Group:
 
 
 def _known(variants: Mapping[int, VariantTally], index: int) -> VariantTally:
-    """Return the tally of a variant.
-
-    Impressions and voids come by different topics: where a unit is voided before it is counted, the
-    units may be fewer than none for a moment.
-    """
+    """Return the tally of a variant."""
     tally = variants.get(index)
     if tally is None:
         return VariantTally()
-    if tally.assigned < 0:
-        tally = replace(tally, assigned=0)
-    if tally.units >= 0:
+    return _of_units(replace(tally, assigned=0) if tally.assigned < 0 else tally)
+
+
+def _of_units(tally: VariantTally) -> VariantTally:
+    """Return the tally of a variant, without units where no units have such sums.
+
+    Impressions and voids come by different topics: where a unit is voided before it is counted, the
+    sums over the units are less than those of the others for a moment. As units differ in their
+    weights, any one of the sums may be negative while the others are not.
+    """
+    sums = tally.units, tally.weight, tally.weight_squared
+    by_pair = (*unpack_pairs(tally.overlap), *unpack_pairs(tally.overlap_squared))
+    if min(*sums, *by_pair) >= 0:
         return tally
     return replace(
         tally, units=0, weight=0, weight_squared=0, overlap=0, overlap_squared=0, gram=()

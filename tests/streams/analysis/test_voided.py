@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
@@ -10,8 +14,20 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.statistics import VoidedUnits
 from streams.model.quantities import MICRO
+from streams.model.receipts import Receipt
+from streams.model.variant_weights import pack_weights
 from streams.tallies.cell import merge
-from tests.streams.fold.test_voids import EXPERIMENT, N_UNITS, NOW_MS, assigned, observed
+from streams.wire.records import SINGLE_OBJECT
+from streams.wire.snapshots import encode_snapshot
+from tests.streams.fold import test_voids as voids
+from tests.streams.fold.test_voids import (
+    EXPERIMENT,
+    N_UNITS,
+    NOW_MS,
+    WINDOW_S,
+    assigned,
+    observed,
+)
 
 CONFIGS: list[dict[str, object]] = [
     {"type": "bayesian_ab"},
@@ -22,6 +38,14 @@ CONFIGS: list[dict[str, object]] = [
     {"type": "bayesian_ab", "metrics": {"click": {"kind": "quantile", "percentile": 0.5}}},
     {"type": "bayesian_ab", "covariates": [{"name": "spend", "minimum": 0, "maximum": 9}]},
     {"type": "epsilon_greedy", "guardrailMetrics": ["pay"]},
+]
+WEIGHTS = [
+    (30_000, 20_000, 15_536),
+    (1_000, 60_000, 4_536),
+    (60_000, 1_000, 4_536),
+    (100, 100, 65_336),
+    (32_768, 0, 32_768),
+    (0, 32_768, 32_768),
 ]
 
 
@@ -62,3 +86,48 @@ def test_voided_units_are_published_and_never_in_the_way(
     if n_assigned == N_UNITS:
         assert [report.assignments for report in snapshot.variants] == [0, 2, 0]
         assert [report.observations for report in snapshot.variants] == [0, 1, 0]
+
+
+def receipts_of(chosen: random.Random, n_units: int) -> list[Receipt]:
+    """Return receipts of units whose variants had different chances, some of them none."""
+    found = []
+    for unit in range(n_units):
+        weights = chosen.choice(WEIGHTS)
+        variant = chosen.choice([index for index, weight in enumerate(weights) if weight])
+        propensity, packed = weights[variant] << 16, pack_weights(weights)
+        at_ms, features = NOW_MS + 1_000 * unit, b"\1\4\0" if unit % 2 else b""
+        found.append(
+            Receipt(EXPERIMENT, variant, propensity, 1, at_ms, unit, WINDOW_S, packed, features)
+        )
+    return found
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("config", CONFIGS)
+@settings(max_examples=8, deadline=None)
+@given(chosen=st.randoms(use_true_random=False))
+def test_whatever_is_read_of_voids_and_impressions_can_be_evaluated(
+    config: dict[str, object], chosen: random.Random
+) -> None:
+    """Sums over units may be negative one by one, as the weights of the units differ."""
+    running = experiment(config)
+    plan = plan_of(running.definition)
+    n_units = 24
+    receipts = receipts_of(chosen, n_units)
+    clicked, voided, read = (
+        chosen.sample(range(n_units), chosen.randint(0, n_units)) for _ in range(3)
+    )
+    stream = [
+        *((unit, "click", chosen.choice([0, MICRO]), "e", 0) for unit in clicked),
+        *((unit, "$void.bot", MICRO, None, 0) for unit in voided),
+    ]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(voids, "receipt_of", receipts.__getitem__)
+        found = [observed(stream, plan)[0], assigned(read, plan)]
+    tally = merge([cell for cell in found if cell is not None], NOW_MS + 10**9)
+
+    snapshot = evaluate(running, tally, ())
+
+    assert encode_snapshot(snapshot, SINGLE_OBJECT)
+    assert all(report.assignments >= 0 for report in snapshot.variants)
