@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streams.experiments.assignment_reason import Reason
+from streams.experiments.config import UnitKind
 from streams.experiments.definition import ExperimentDefinition
 from streams.targeting.attributes import RequestAttributes
 
@@ -28,12 +29,13 @@ class Admission:
     assign: what everybody is served takes nothing from others.
     """
 
-    __slots__ = ("_control", "_forced", "_holdout", "_layer", "_targeting")
+    __slots__ = ("_control", "_forced", "_holdout", "_is_of_impressions", "_layer", "_targeting")
 
     def __init__(self, definition: ExperimentDefinition) -> None:
         config = definition.config
         names = [variant.name for variant in definition.variants]
         self._control = definition.control_index
+        self._is_of_impressions = config.unit is UnitKind.IMPRESSION
         self._forced = {
             unit: Exclusion(Reason.FORCED, names.index(name))
             for unit, name in config.overrides.items()
@@ -85,8 +87,8 @@ class Admission:
         return None
 
     def _override(self, unit_key: str | None, request: RequestAttributes) -> Exclusion | None:
-        if unit_key is not None:
-            return self._forced.get(unit_key)
+        if not self._is_of_impressions:
+            return None if unit_key is None else self._forced.get(unit_key)
         for each in (request.user_id, request.session_id):
             if each is not None and each in self._forced:
                 return self._forced[each]

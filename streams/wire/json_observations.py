@@ -148,7 +148,7 @@ def _observation(fields: Any) -> Observation:
 
 
 def _report(fields: Any) -> Observation | UnitObservation:
-    if not isinstance(fields, dict):
+    if not isinstance(fields, dict) or fields.keys().isdisjoint(_OF_UNITS):
         return _observation(fields)
     # Members of the other form may be there and say nothing, as from a type that has both.
     if any(fields.get(name) is not None for name in _UNITS):

@@ -152,6 +152,20 @@ async def test_those_that_were_excluded_are_excluded_still(api: Api) -> None:
     ]
 
 
+@pytest.mark.parametrize("ids", [{"userId": "anonymous"}, {}])
+async def test_overrides_are_of_the_unit_of_the_experiment(api: Api, ids: dict[str, str]) -> None:
+    name = await api.run({"unit": "user", "overrides": {"qa": "B"}})
+    running = await api.http.post(
+        f"/experiments/{name}/assign", json={"userId": "anonymous", "sessionId": "qa"}
+    )
+    await conclude(api, name)
+
+    found = await asked(api, name, sessionId="qa", **ids)
+
+    assert running.json()["reason"] == "INVALID_UNIT"
+    assert (found["reason"], found["variantName"]) == ("SHIPPED", "A")
+
+
 async def test_who_cannot_show_what_is_shipped_gets_the_first_that_can_be_shown(api: Api) -> None:
     name = await api.run({"unit": "user", "overrides": {"qa": "A"}})
     await conclude(api, name, winnerVariantId=f"{name}_v1")
