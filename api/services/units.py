@@ -105,7 +105,7 @@ class UnitResolver:
         try:
             snapshot = self._experiments.snapshot(name)
         except ExperimentNotFoundError as error:
-            raise EventError(error.code, str(error), "experiment") from error
+            raise EventError(error.code, error.message, "experiment") from error
         compiled = self._compiled(snapshot)
         if compiled is None:
             raise EventError(

@@ -49,6 +49,7 @@ _CODES = {
 }
 
 
+_NO_LIST = "Input should be a valid list"
 _OF_A_KEY = "[key]"  # where pydantic says that the key of a mapping is at fault, not its value
 
 
@@ -100,4 +101,6 @@ def input_error(error: ValidationError, root: str = "") -> InputError:
         )
     if kind == "extra_forbidden" and ".parameters." in f".{path}":
         return InputError("UNKNOWN_PARAMETER", "the policy has no such parameter", path)
-    return InputError(code_of(kind), details["msg"], path)
+    # The sender's list is a tuple here alone.
+    message = _NO_LIST if kind == "tuple_type" else details["msg"]
+    return InputError(code_of(kind), message, path)

@@ -53,7 +53,7 @@ def _reason(text: str) -> str:
     try:
         void_metric(text)
     except EventError as error:
-        raise problem(error.code, str(error)) from error
+        raise problem(error.code, error.message) from error
     return text
 
 
@@ -169,11 +169,6 @@ class ObservationRequest(InputModel):
         if self.experiment is not None and self.assignment_id is not None:
             raise problem("UNKNOWN_FIELD", "an assignment id says the experiment")
         return self
-
-
-VoidReason = Annotated[
-    str, AfterValidator(_reason), Field(json_schema_extra={"pattern": f"^{REASON_PATTERN}$"})
-]
 
 
 class VoidRequest(InputModel):

@@ -137,6 +137,13 @@ async def test_sets_that_cannot_be_used(api: Api, eligible: object, code: str, p
     assert api.topics.impressions() == []
 
 
+async def test_what_is_no_list_is_said_to_have_to_be_one(api: Api) -> None:
+    name = await adaptive(api)
+    answer = await api.http.post(f"/experiments/{name}/assign", json={"eligible": "B"})
+
+    assert answer.json()["error"]["message"] == "Input should be a valid list"
+
+
 async def test_an_id_and_a_name_of_one_variant_are_a_duplicate(api: Api) -> None:
     name = await adaptive(api)
     answer = await api.http.post(

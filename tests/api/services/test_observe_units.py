@@ -140,6 +140,7 @@ async def test_what_is_no_unit_of_an_experiment_is_refused(
     error = answer.json()["error"]
     status = 404 if code == "EXPERIMENT_NOT_FOUND" else 422
     assert (answer.status_code, error["code"], error["path"]) == (status, code, path)
+    assert code not in error["message"]
     assert not ids(api)
 
 

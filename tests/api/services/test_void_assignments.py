@@ -8,7 +8,9 @@ import pytest
 
 from experiment_streams_client import VoidRequest
 from experiment_streams_client.calls import void_assignments
+from streams.model.errors import InputError
 from streams.model.receipts import Receipt
+from streams.model.validation import parse
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api
 
 RECEIPT = Receipt(5, 1, 1 << 31, 3, NOW_MS - 1_000, 99, 86_400)
@@ -79,3 +81,11 @@ def test_the_client_sends_it_again_where_the_connection_broke_off() -> None:
 
     assert (call.method, call.path, call.body) == ("POST", "/assignments/void", [VOID])
     assert call.is_repeatable
+
+
+def test_the_message_of_a_bad_reason_is_a_sentence() -> None:
+    with pytest.raises(InputError) as caught:
+        parse(VoidRequest, {"assignmentId": SIGNED, "reason": "!"})
+
+    assert (caught.value.code, caught.value.path) == ("INVALID_REASON", "reason")
+    assert caught.value.message.startswith("'!' is not a lower-case letter")
