@@ -138,6 +138,7 @@ class StickyReceipts:
         self._clock = clock
         self._waiting: list[_Waiting] = []
         self._offered: dict[Place, str] = {}
+        self._checking: asyncio.Task[bool] | None = None
         self._asking: set[asyncio.Task[None]] = set()
         self._circuit_open_until_s = 0.0
 
@@ -197,7 +198,16 @@ class StickyReceipts:
         return receipt
 
     async def is_complete(self) -> bool:
-        """Return whether Redis answers, and no first receipt is missing there."""
+        """Return whether Redis answers, and no first receipt is missing there.
+
+        Calls of one turn of the event loop travel together; none gets what was asked before it.
+        """
+        if self._checking is None:
+            self._checking = asyncio.create_task(self._check_complete())
+        return await asyncio.shield(self._checking)
+
+    async def _check_complete(self) -> bool:
+        self._checking = None  # whoever calls from now on asks again
         if self._clock() < self._circuit_open_until_s:
             return False
         try:

@@ -24,6 +24,7 @@ class MemoryReceiptStore:
         holder: Worker that holds the lease; it does not expire.
         server: Identity of the server, which a restart changes.
         calls: Number of questions of every call of `ask`.
+        checks: Number of calls of `is_complete`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class MemoryReceiptStore:
         self.holder: str | None = None
         self.server = "first"
         self.calls: list[int] = []
+        self.checks = 0
         self._room = room
         self._places: set[tuple[str, int]] = set()
         self._complete_for: str | None = None
@@ -103,6 +105,7 @@ class MemoryReceiptStore:
         return added
 
     async def is_complete(self) -> bool:
+        self.checks += 1
         self._check()
         if self._complete_for != self.server:
             self._complete_for = None

@@ -312,3 +312,16 @@ async def test_a_process_decides_of_units_once_it_has_read_what_others_have_note
         await resolver.receipts(unit)
 
     assert refused.value.code == "UNIT_NOT_REMEMBERED"
+
+
+async def test_completeness_is_asked_for_once_for_the_unknown_units_of_a_call(api: Api) -> None:
+    name = await api.run({**USERS, "type": "thompson_sampling"})
+    await assigned(api, name, userId="known")
+    click = {"experiment": name, "metric": "click", "value": 1}
+    units = [f"u{n}" for n in range(100)]
+    body = [{**click, "userId": unit} for unit in ("known", *units)]
+
+    answer = await api.http.post("/observations", json=body)
+
+    assert (answer.json()["accepted"], answer.json()["rejectedCount"]) == (1, len(units))
+    assert api.receipts.checks == 1
