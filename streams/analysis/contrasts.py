@@ -86,7 +86,8 @@ class Traffic:
             (n_variants, n_variants); zeros where that is not known.
         overlap_squared: Likewise of the squared weights.
         is_by_context: Whether the weights of a unit depend on its request.
-        excluded: Units that could not be assigned to each variant, as it was not eligible.
+        excluded: Units that could not be assigned to each variant, as it was not eligible or had
+            the weight 0.
     """
 
     weighting: Weighting

@@ -228,8 +228,9 @@ _SENTENCES: Mapping[ReasonCode, Callable[[_Facts], str]] = {
         f"{facts.evidence.probability_best:.1%}; a winner needs {threshold_of(facts.config):.1%}."
     ),
     ReasonCode.ELIGIBILITY_UNKNOWN: lambda _: (
-        "Variants are not compared: not all were eligible for all units, and for so many variants "
-        "or metrics it is not kept which two were eligible at once."
+        "Variants are not compared: not every unit could be assigned to all of them (eligible sets "
+        "or a weight of 0), and for so many variants or metrics it is not kept which two it could "
+        "be assigned to."
     ),
     ReasonCode.LEAD_UNCERTAIN: _uncertain,
     ReasonCode.CONTROL_LEADS: lambda facts: (

@@ -480,7 +480,8 @@ class Evidence(Published):
         maturity: Units by which the primary metric is compared; None if that is not known.
         weighting: How a unit counts in the comparisons of the primary metric.
         outlook: What the experiment can still find; None if that is not known.
-        excluded_units: Units that could not be assigned to each variant, as it was not eligible.
+        excluded_units: Units that could not be assigned to each variant, as it was not eligible or
+            had the weight 0.
         unexposed: Observations from before the first exposure of their unit, or of a unit without
             one, which do not count; None where a unit counts from its assignment.
     """

@@ -262,7 +262,7 @@ def observed_after_a_crash(stream, plan, crash_at):
     crash_at=2,
 )
 def test_voids_are_exact_after_a_crash_between_cell_and_progress(stream, plan, crash_at):
-    """What is in the cell already is read again, and a later void needs all of it."""
+    """Records that are in the cell already are read again, and a later void needs all of them."""
     cell, _ = observed(stream, plan)
 
     assert sums(cells(observed_after_a_crash(stream, plan, crash_at))) == sums(cells(cell))
