@@ -134,7 +134,7 @@ def test_impressions_need_a_topic_to_count_its_partitions() -> None:
 def test_a_void_is_refused_once_workers_of_no_experiment_remember_the_unit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where units count from their exposure it is for two windows."""
+    """Experiments whose units count from their exposure keep it for two windows."""
     sent: list[bytes | None] = []
     monkeypatch.setattr(Outbox, "put", lambda _, value, *, key=None: sent.append(key))
 
