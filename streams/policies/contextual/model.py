@@ -18,6 +18,9 @@ from streams.model.vectors import FEATURE_ONE, Vector
 from streams.stats.arrays import FloatArray
 from streams.tallies.linear import LinearTally, triangle
 
+_ROUNDING = 1e-9
+"""Share of the largest entry by which rounding may make a matrix less than it is, by far."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearModel:
@@ -57,6 +60,8 @@ class LinearModel:
 
         Args:
             tallies: Of each variant; entries from `dimension` on are not looked at.
+                One whose matrix no units have, as where more were voided than are read yet, says
+                nothing.
             dimension: Length of the vectors, >= 1.
             noise: Standard deviation of the rewards, > 0.
             units: Units of all variants, >= 0.
@@ -71,6 +76,9 @@ class LinearModel:
         matrices = np.array([_matrix(tally.gram, dimension) for tally in tallies])
         matrices += ridge * np.eye(dimension)
         moments = np.array([_moment(tally.moment, dimension) for tally in tallies])
+        for matrix, moment in zip(matrices, moments, strict=True):
+            if not _is_of_units(matrix):
+                matrix[:], moment[:] = ridge * np.eye(dimension), 0.0
         covariance = _inverse(_cholesky(matrices, ridge))
         coefficients = np.zeros_like(moments)
         for index in range(dimension):
@@ -144,6 +152,19 @@ def _moment(moment: Sequence[int], dimension: int) -> FloatArray:
     known = moment[:dimension]
     vector[: len(known)] = [entry / (FEATURE_ONE * MICRO) for entry in known]
     return vector
+
+
+def _is_of_units(matrix: FloatArray) -> bool:
+    """Return whether a matrix is positive definite, up to rounding, as that of any units is.
+
+    One is not where more units with some features were voided than are read yet.
+    """
+    rounding = _ROUNDING * np.abs(np.diag(matrix)).max()
+    try:
+        np.linalg.cholesky(matrix + rounding * np.eye(len(matrix)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _cholesky(matrices: FloatArray, ridge: float) -> FloatArray:

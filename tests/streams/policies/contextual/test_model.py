@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.model.errors import InvalidParameterError
+from streams.model.vectors import FEATURE_ONE
 from streams.policies.contextual.model import LinearModel
 from streams.tallies.linear import LinearSums, LinearTally
 
@@ -121,3 +122,20 @@ def test_more_evidence_narrows_every_context():
 def test_arguments_outside_their_domain_are_refused(arguments):
     with pytest.raises(InvalidParameterError):
         LinearModel.fit([LinearTally()], 2, **{"noise": 1.0, "units": 0, **arguments})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_others", [0, 3_001])
+def test_more_voided_units_than_were_read_teach_nothing(n_others: int) -> None:
+    """3,000 units with all features were taken out that are not read; others had one of them."""
+    one, width = (0, FEATURE_ONE), 14
+    sums = LinearSums()
+    sums.add_unit((one,), 5_000)
+    sums.add_unit((one, *((index, FEATURE_ONE) for index in range(1, width))), -3_000)
+    for index in range(1, width):
+        sums.add_unit((one, (index, FEATURE_ONE)), n_others)
+
+    model = LinearModel.fit([sums.freeze()], width, noise=1.0, units=2_000)
+
+    assert (model.covariance == np.eye(width)).all()
+    assert not model.coefficients.any()
