@@ -111,7 +111,7 @@ async def test_each_method_and_its_asynchronous_twin_send_the_same(
 
     monkeypatch.setattr(Outbox, "put", put)
     monkeypatch.setattr(Outbox, "put_async", put_async)
-    assignment_id = receipt()
+    assignment_id = receipt(window_s=86_400)  # a run of many tests takes longer than a minute
     async with ObservationPublisher(NOWHERE, keyring=KEYRING) as publisher:
         getattr(publisher, name)(assignment_id, *arguments)
         await getattr(publisher, f"{name}_async")(assignment_id, *arguments)
