@@ -45,6 +45,9 @@ async def keep_new(
                     return None
             chunk = reading.result()
             if chunk is None:
+                # Before anybody takes the receipts for complete: units of these must be asked for.
+                await store.alias(log.aliased)
+                await store.note_sets(log.chosen_from_sets)
                 return kept
             kept += await store.add(chunk)
     finally:

@@ -47,6 +47,9 @@ class ReceiptLog:
 
     Attributes:
         impressions: Impressions read so far.
+        aliased: Ids of the experiments in which units have two ids, so far.
+        chosen_from_sets: Ids of the experiments in which variants were drawn from eligible sets, so
+            far.
     """
 
     def __init__(self, source: LogSource, inputs: Inputs) -> None:
@@ -55,7 +58,8 @@ class ReceiptLog:
         self._inputs = inputs
         self._keyring = Keyring.parse(inputs.receipt_keys)
         self._ends: dict[int, int] = {}
-        self._chosen_from_sets: set[int] = set()
+        self.aliased: set[str] = set()
+        self.chosen_from_sets: set[str] = set()
 
     def new(self) -> Generator[dict[Place, bytes], None, None]:
         """Yield receipts of units, in the order of their partition; the first of a unit holds.
@@ -105,7 +109,7 @@ class ReceiptLog:
             experiment = experiments.get(group.experiment)
             if experiment is None or not group.repeatable:
                 continue
-            for place, receipt in _receipts(group, experiment, self._chosen_from_sets):
+            for place, receipt in _receipts(group, experiment, self.aliased, self.chosen_from_sets):
                 if place in seen:
                     continue
                 if len(seen) >= _MAX_SEEN:
@@ -126,15 +130,17 @@ def _assigning(reading: Reading) -> dict[int, Experiment]:
 
 
 def _receipts(
-    group: ImpressionGroup, experiment: Experiment, chosen_from_sets: set[int]
+    group: ImpressionGroup,
+    experiment: Experiment,
+    aliased: set[str],
+    chosen_from_sets: set[str],
 ) -> Iterator[tuple[Place, Receipt]]:
     """Yield where the receipts of a group are kept, and what they say.
 
     Args:
         group: The group.
         experiment: Its experiment.
-        chosen_from_sets: Experiments in which variants were drawn from eligible sets, as far as is
-            known; to be changed.
+        aliased, chosen_from_sets: As of `ReceiptLog`; to be added to.
     """
     n_variants = len(experiment.definition.variants)
     window_s = experiment.definition.config.attribution_window
@@ -147,8 +153,10 @@ def _receipts(
         weights = group.weights[row] if group.weights else b""
         propensity = group.propensities[row]
         if phase == Phase.TRIAL and excluded_variants(variant, propensity, weights, n_variants):
-            chosen_from_sets.add(group.experiment)
-        is_kept = remembered[Phase(phase)] or aliases or group.experiment in chosen_from_sets
+            chosen_from_sets.add(experiment.id)
+        if aliases:
+            aliased.add(experiment.id)
+        is_kept = remembered[Phase(phase)] or aliases or experiment.id in chosen_from_sets
         if not is_kept:
             continue
         receipt = Receipt(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -23,6 +23,8 @@ class Log:
     waiting: list[dict[Place, bytes]]
     impressions: int = 0
     silence_s: float = 0.0
+    aliased: set[str] = field(default_factory=set)
+    chosen_from_sets: set[str] = field(default_factory=set)
 
     def new(self) -> Generator[dict[Place, bytes], None, None]:
         time.sleep(self.silence_s)
@@ -59,6 +61,23 @@ async def test_what_redis_has_lost_is_rebuilt_and_the_first_receipt_of_a_unit_ho
 
     assert case.store.receipts == {FIRST: b"one", SECOND: b"two"}
     assert (case.store.complete, case.store.holder) == (True, "me")
+
+
+async def test_what_must_be_asked_for_is_known_before_receipts_are_complete() -> None:
+    """Else an API process that did not see it noted gives units of these new receipts."""
+    case = Case({FIRST: b"one"})
+    case.log.aliased, case.log.chosen_from_sets = {"exp_1"}, {"exp_2"}
+    noted: list[object] = []
+    declare = case.store.declare_complete
+
+    async def declared(worker_id: str) -> bool:
+        noted.append((await case.store.aliased(), await case.store.chosen_from_sets()))
+        return await declare(worker_id)
+
+    case.store.declare_complete = declared  # type: ignore[method-assign]
+    await case.keeper.look()
+
+    assert noted == [({"exp_1"}, {"exp_2"})]
 
 
 async def test_the_lease_is_kept_while_the_log_is_silent() -> None:
