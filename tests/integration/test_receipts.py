@@ -241,7 +241,8 @@ async def test_a_unit_with_two_ids_is_one_unit_also_after_a_flush(
                 found.append((first["id"], user, anonymous))
                 both = await assign(http, name, userId=user, fallbackUnitId=anonymous)
                 assert both["id"] == first["id"]
-            await until_found(partial(is_logged, settings, 20 * (n_before + 1)))
+            # Every answer is logged: 20 of each experiment before, and 20 after the flush.
+            await until_found(partial(is_logged, settings, 40 * n_before + 20))
             async with connect(settings.redis_url) as redis:
                 await redis.flushall()
             await until_found(lambda: is_complete(settings))
