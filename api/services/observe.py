@@ -29,7 +29,7 @@ MAX_REJECTED_LISTED = 100
 """Refused observations that an answer names; it counts all of them."""
 
 
-class Unfound(NamedTuple):
+class UnresolvedUnit(NamedTuple):
     """An observation of a unit that has no assignment.
 
     Attributes:
@@ -40,7 +40,7 @@ class Unfound(NamedTuple):
 
 
 _Member = Observation | UnitObservation | EventError
-_Found = Observation | list[Observation] | Unfound | EventError
+_Resolved = Observation | list[Observation] | UnresolvedUnit | EventError
 _Decode = Callable[[bytes], Sequence[Observation | EventError] | Sequence[_Member]]
 
 
@@ -113,7 +113,7 @@ class ObservationService:
     async def observe(self, body: bytes) -> bytes:
         """Take the observations in a JSON body, one object or a list, and return the JSON answer.
 
-        The good ones of a list are taken together or not at all; the answer names the others.
+        The valid ones of a list are accepted atomically; the answer names the others.
 
         Raises:
             InputError: none of them can be used. Its path says which is the first.
@@ -158,11 +158,11 @@ class ObservationService:
         self.rejected += len(bad)
         return _answer(n_accepted, bad) if bad else b'{"accepted":%d}' % n_accepted
 
-    async def _found(self, members: Sequence[_Member]) -> Sequence[_Found]:
+    async def _found(self, members: Sequence[_Member]) -> Sequence[_Resolved]:
         """Return members with the observations of each assignment of the units they name."""
         places = [n for n, each in enumerate(members) if isinstance(each, UnitObservation)]
         if not places:
-            return cast(Sequence[_Found], members)
+            return cast(Sequence[_Resolved], members)
         found: list[Any] = [*members]
         n_found = 0
         for start in range(0, len(places), TURN):
@@ -176,12 +176,12 @@ class ObservationService:
                 found[place] = answer
         return found
 
-    async def _observed(self, observed: UnitObservation) -> list[Observation] | Unfound:
+    async def _observed(self, observed: UnitObservation) -> list[Observation] | UnresolvedUnit:
         """Return an observation of every assignment of a unit, or why there is none."""
         try:
             receipts = await self._receipts_of(observed)
         except EventError as error:
-            return Unfound(error)
+            return UnresolvedUnit(error)
         return [replace(observed.observation, assignment_id=receipt) for receipt in receipts]
 
     def _attributed(self, observation: Observation, now_ms: int) -> Observation:
@@ -246,13 +246,13 @@ def _strictly(index: int, member: Any, decode: _Decode) -> _Member:
 
 
 def _checked(
-    member: _Found, check: Callable[[Observation, int], Observation], now_ms: int
+    member: _Resolved, check: Callable[[Observation, int], Observation], now_ms: int
 ) -> tuple[list[Observation], EventError | None]:
-    """Return what is good of a member, and the last error of it.
+    """Return the valid observations of a member, and its last error.
 
     Of a unit in several experiments those count that can.
     """
-    if isinstance(member, Unfound):
+    if isinstance(member, UnresolvedUnit):
         return [], member.error
     good: list[Observation] = []
     last: EventError | None = None

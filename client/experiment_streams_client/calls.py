@@ -404,7 +404,7 @@ def record_exposure(
 
 
 def record_exposures(exposures: Iterable[ExposureRequest]) -> Call[Accepted]:
-    """Record several exposures in one request: the good ones are taken, all of them or none.
+    """Record several exposures in one request: the valid ones are accepted atomically.
 
     Returns:
         How many were taken, and in `rejected` which were not and why.
@@ -422,7 +422,7 @@ def record_exposures(exposures: Iterable[ExposureRequest]) -> Call[Accepted]:
 
 
 def record_observations(observations: Iterable[ObservationRequest]) -> Call[Accepted]:
-    """Record several observations in one request: the good ones are taken, all of them or none.
+    """Record several observations in one request: the valid ones are accepted atomically.
 
     Returns:
         How many were taken, and in `rejected` which were not and why.

@@ -16,7 +16,7 @@ class Shipping:
     """Compiled decisions of a concluded experiment.
 
     Overrides, the holdout and targeting are decided as while it was running. Layer, enrollment and
-    unit are of no account: an id that stands for no unit, or none, gets what is served.
+    unit do not matter: an id that stands for no unit, or none, gets what is served.
 
     Attributes:
         variants: Reads the variants that a request can show.

@@ -287,7 +287,7 @@ class DeduplicationWindow:
         return ObservedUnit(total, observations, observations - others)
 
     def arrivals(self, assigned_at_ms: int, window_s: int, unit: int) -> list[int]:
-        """Return how many observations of a unit there are by delay, as `add_arrival` was told.
+        """Return how many observations of a unit there are by delay, as given to `add_arrival`.
 
         Args:
             assigned_at_ms, window_s, unit: As of `total`.

@@ -118,11 +118,13 @@ class DrawTables:
         self._weights = weights
         self._all = (1 << len(weights)) - 1
         self._is_compared = is_compared
-        self._of_all = _said(draw_table(weights), has_moved)
+        self._of_all = _with_weights(draw_table(weights), is_needed=has_moved)
         self._tables: dict[int, DrawTable] = {}
 
     def of(self, eligible: int | None) -> DrawTable:
-        """Return the table among the eligible variants; `packed` is empty where nobody needs it.
+        """Return the table among the eligible variants.
+
+        Its `packed` is empty where no receipt needs it.
 
         Args:
             eligible: As of `draw_table`.
@@ -133,12 +135,13 @@ class DrawTables:
         if table is None:
             if len(self._tables) >= MAX_TABLES:
                 self._tables.clear()
-            table = _said(draw_table(self._weights, eligible), self._is_compared)
+            table = _with_weights(draw_table(self._weights, eligible), is_needed=self._is_compared)
             self._tables[eligible] = table
         return table
 
 
-def _said(table: DrawTable, is_needed: bool) -> DrawTable:  # noqa: FBT001 - of a private function
+def _with_weights(table: DrawTable, *, is_needed: bool) -> DrawTable:
+    """Return a table with the weights for receipts, or without them where they are not needed."""
     return table if is_needed else table._replace(packed=b"")
 
 

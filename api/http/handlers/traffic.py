@@ -23,12 +23,12 @@ def assign_variants(services: Services, _: str, body: bytes) -> Awaitable[bytes]
 
 
 def record_exposures(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
-    """Record that assigned variants were shown: one exposure or a list; the good ones are taken."""
+    """Record that assigned variants were shown: one exposure, or the valid ones of a list."""
     return services.observations.expose(body)
 
 
 def record_observations(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
-    """Record what units did after their assignment: one observation, or the good ones of a list."""
+    """Record what units did after their assignment: one observation, or valid ones of a list."""
     return services.observations.observe(body)
 
 

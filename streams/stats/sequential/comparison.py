@@ -66,8 +66,8 @@ class Shared:
 
 
 Readings = Sequence[Shared]
-"""Readings of one comparison; the shares sum to 1. The first has the say when they have no point in
-common."""
+"""Readings of one comparison; the shares sum to 1. The first takes precedence when they have no
+point in common."""
 
 UNPLANNED: Readings = (Shared(ConfidenceSequence(), 1.0),)
 """Readings of a comparison that decides nothing: the sequence alone, which is quick to compute."""
