@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 from schemas.catalogue import DECISIONS
@@ -46,11 +46,11 @@ class LoggedConclusions:
         Raises:
             LogError, DependencyError: the log cannot be read.
         """
-        found, ends = await asyncio.to_thread(self._new)
-        for partition, records in found.items():
+        batches = self._new()
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+            partition, records = batch
             await self._framing.prepare(record.value for record in records)
             await asyncio.to_thread(self._take, partition, records, self._framing.codec)
-        self._ends = ends
 
     async def payloads(self, experiments: Collection[int]) -> dict[int, bytes]:
         """Return the logged snapshots of those experiments that have one, as single objects.
@@ -80,15 +80,13 @@ class LoggedConclusions:
                         found[numbers[record.offset]] = record.value
         return found
 
-    def _new(self) -> tuple[dict[int, list[StoredRecord]], dict[int, int]]:
-        found: dict[int, list[StoredRecord]] = {}
-        ends = dict(self._ends)
+    def _new(self) -> Iterator[tuple[int, Sequence[StoredRecord]]]:
+        """Yield the new records of each partition in batches, which may have megabytes each."""
         for partition, span in sorted(self._source.spans(DECISIONS.name).items()):
             begin = max(span.begin, self._ends.get(partition, 0))
             for records in self._source.read(DECISIONS.name, partition, begin, span.end):
-                found.setdefault(partition, []).extend(records)
-            ends[partition] = max(begin, span.end)
-        return found, ends
+                yield partition, records
+            self._ends[partition] = max(begin, span.end)
 
     def _take(self, partition: int, records: Sequence[StoredRecord], codec: Codec) -> None:
         for record in records:
