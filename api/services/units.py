@@ -80,13 +80,10 @@ class UnitResolver:
             if found is None:
                 raise _unknown(observed)
             return [found]
-        kind = _kind(observed)
         receipts = []
         refused: EventError | None = None
-        for snapshot in list(self._experiments.snapshots().values()):
-            config = snapshot.experiment.definition.config
-            if config.unit is not kind or observed.observation.metric not in config.counted_metrics:
-                continue
+        metric = observed.observation.metric
+        for snapshot in self._experiments.observed_in(_kind(observed), metric):
             compiled = self._compiled(snapshot)
             if compiled is None:
                 continue

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from api.snapshots.running import AnsweringExperiment, RunningExperiment, compiled
+from streams.experiments.config import UnitKind
 from streams.experiments.exposure import Exposure, exposure_not_used
-from streams.experiments.lifecycle import Status
+from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import accepted_of
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import (
@@ -52,6 +53,9 @@ class ExperimentCache:
         self._on_drop = on_drop
         self._snapshots: dict[str, Snapshot] = {}
         self._answering: dict[str | None, AnsweringExperiment] = {}  # by id, and by key
+        # Ids of what assigns or is paused, by unit and metric: an observation by unit that names no
+        # experiment must not ask each of a thousand.
+        self._observed: defaultdict[tuple[UnitKind, str], dict[str, None]] = defaultdict(dict)
 
     def running(self, name: str) -> RunningExperiment:
         """Return the experiment with an id or a key; it assigns.
@@ -191,7 +195,10 @@ class ExperimentCache:
         running = compiled(snapshot)
         for note in self._on_put:
             note(snapshot)
+        if before is not None:
+            self._unlist(before)
         self._snapshots[experiment_id] = snapshot
+        self._list(snapshot)
         self._compiled(snapshot, running)
         if before is not None and _is_concluded(snapshot) and not _is_concluded(before):
             self.conclusions += 1
@@ -202,6 +209,7 @@ class ExperimentCache:
     def drop(self, name: str) -> None:
         """Forget an experiment."""
         snapshot = self._snapshots.pop(name)
+        self._unlist(snapshot)
         self._compiled(snapshot, None)
         for forget in self._on_drop:
             forget(snapshot)
@@ -214,11 +222,30 @@ class ExperimentCache:
             elif name is not None:
                 self._answering[name] = running
 
+    def _list(self, snapshot: Snapshot) -> None:
+        experiment = snapshot.experiment
+        if experiment.is_assigning or experiment.status is Status.PAUSED:
+            for place in _observed_as(experiment):
+                self._observed[place][experiment.id] = None
+
+    def _unlist(self, snapshot: Snapshot) -> None:
+        for place in _observed_as(snapshot.experiment):
+            listed = self._observed.get(place)
+            if listed is None:
+                continue
+            listed.pop(snapshot.experiment.id, None)
+            if not listed:
+                del self._observed[place]
+
     def keep_last_good(self, name: str, reason: str) -> None:
         """Note that the newest snapshot of an experiment cannot be used."""
         if self.unreadable.get(name) != reason:
             _log.error("the snapshot of %s cannot be used, keeping the last one: %s", name, reason)
         self.unreadable[name] = reason
+
+    def observed_in(self, unit: UnitKind, metric: str) -> list[Snapshot]:
+        """Return the experiments by a kind of unit that count a metric and assign or are paused."""
+        return [self._snapshots[each] for each in self._observed.get((unit, metric), ())]
 
     def snapshots(self) -> Mapping[str, Snapshot]:
         """Return the newest snapshots by experiment id; a view."""
@@ -228,6 +255,11 @@ class ExperimentCache:
 def order_of(snapshot: Snapshot) -> tuple[int, bool]:
     """Return what makes a snapshot newer: its version, then statistics that are of that version."""
     return snapshot.version, snapshot.failure is None
+
+
+def _observed_as(experiment: Experiment) -> Iterator[tuple[UnitKind, str]]:
+    config = experiment.definition.config
+    return ((config.unit, metric) for metric in config.counted_metrics)
 
 
 def _is_concluded(snapshot: Snapshot) -> bool:

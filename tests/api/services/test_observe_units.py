@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import orjson
@@ -9,6 +10,8 @@ import pytest
 
 from api.receipts.sticky import StickyReceipts
 from api.services.units import UnitResolver
+from streams.experiments.config import UnitKind
+from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Allocation
 from streams.model.errors import DependencyError, EventError
 from streams.model.events import UnitObservation
@@ -75,6 +78,28 @@ async def test_without_an_experiment_it_is_all_that_the_unit_is_in_and_that_have
     assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
     assert len(ids(api)) == 2
     assert set(ids(api)) < receipts  # not in the fourth, and never assigned in the last
+
+
+async def test_experiments_are_found_by_metric_as_if_each_was_looked_at(api: Api) -> None:
+    names = [
+        await api.create({**FIXED, "secondaryMetrics": ["buy"]}),
+        await api.run({**FIXED, "primaryMetric": "buy"}),
+        await api.run({"unit": "session", "type": "bayesian_ab"}),
+        await api.run(FIXED),
+    ]
+    steps = [(0, "start"), (3, "pause"), (1, "conclude"), (3, "resume"), (0, "conclude")]
+    for number, verb in [*steps, (0, "archive")]:
+        answer = await api.http.post(f"/experiments/{names[number]}/{verb}", json={})
+        assert answer.status_code == 200, answer.text
+        for unit, metric in product(UnitKind, ("click", "buy", "other")):
+            listed = {each.experiment.id for each in api.experiments.observed_in(unit, metric)}
+            assert listed == {
+                each.experiment.id
+                for each in api.experiments.all()
+                if each.experiment.definition.config.unit is unit
+                and metric in each.experiment.definition.config.counted_metrics
+                and (each.experiment.is_assigning or each.experiment.status is Status.PAUSED)
+            }
 
 
 async def test_a_paused_experiment_is_observed_as_before(api: Api) -> None:
