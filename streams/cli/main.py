@@ -15,6 +15,7 @@ COMMANDS = {
     "demo.command": ("demo",),
     "experiments": ("create", "list", "start", "pause", "resume", "conclude", "rollback"),
     "statistics": ("stats",),
+    "traffic": ("assign", "expose", "void"),
     "observe": ("observe",),
     "imports": ("import",),
     "replay.command": ("replay",),

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import sys
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
-from experiment_streams_client import Accepted, ApiError, ExperimentClient
-from experiment_streams_client.calls import Call
+from experiment_streams_client import ApiError, ExperimentClient
 from schemas.catalogue import DEAD_LETTERS
 from streams.cli import terminal
-from streams.cli.terminal import API_DEFAULT, Api, ApiKey
-from streams.model.errors import DependencyError, EventError, InputError
+from streams.cli.posting import members_of_file, post_members, post_with
+from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
+from streams.model.errors import DependencyError, InputError
 from streams.model.events import DeadLetter
 from streams.ops.unit_observations import (
-    POSTED_TOGETHER,
     READ_TOGETHER,
-    Refused,
     UnitObservationResolver,
-    decoded,
 )
 from streams.settings import Settings
 from streams.wire.dead_letters import encode_dead_letter
 
-STDIN = Path("-")
+OBSERVATIONS_PATH = "/observations"
+
 POLL_S = 1.0
 PAUSE_S = 1.0
 """Pause before records are posted again that the API could not take."""
-
-_REFUSALS = {
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-}
-"""Answers that are about what was sent. 404 is one if the API itself says so: else its address is
-wrong."""
 
 _PASSING = {terminal.NO_ANSWER, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
@@ -62,6 +51,7 @@ def observe(
     group: Annotated[
         str, typer.Option(help="Consumer group of the processes that share the topic.")
     ] = "experiment-observe",
+    as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
@@ -76,66 +66,16 @@ def observe(
     with terminal.connected(api, api_key) as client:
         if topic is not None:
             _follow(terminal.settings_of(api), topic, group, client)
-        elif file is not None and _read(file, client):
-            raise typer.Exit(1)
-
-
-def post_with(client: ExperimentClient, fields: Sequence[Mapping[str, Any]]) -> list[Refused]:
-    """Post observations, and return which were refused.
-
-    Raises:
-        ApiError: some may not have been taken, for a reason that has nothing to do with them.
-    """
-    call = Call("POST", "/observations", Accepted.model_validate, [*fields])
-    try:
-        taken = client.send(call)
-    except ApiError as error:
-        if error.status not in _REFUSALS and error.code != "EXPERIMENT_NOT_FOUND":
-            raise
-        if len(fields) == 1:
-            return [Refused(0, error.code, error.path.removeprefix("[0]."), error.message)]
-        half = len(fields) // 2  # the answer names the first alone, or none
-        first, second = (post_with(client, part) for part in (fields[:half], fields[half:]))
-        return first + [
-            Refused(half + each.index, each.code, each.path, each.message) for each in second
-        ]
-    return [
-        Refused(each.index, each.code, each.path.removeprefix(f"[{each.index}]."), each.message)
-        for each in taken.rejected
-    ]
-
-
-def _read(file: Path, client: ExperimentClient) -> int:
-    """Post the lines of a file, print those that are refused, and return how many these are."""
-    text = sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
-    lines = [line for line in text.splitlines() if line.strip()]
-    n_refused = 0
-    for start in range(0, len(lines), POSTED_TOGETHER):
-        some = lines[start : start + POSTED_TOGETHER]
-        for each in post_with(client, [_parsed(line) for line in some]):
-            n_refused += 1
-            place = {"line": start + each.index + 1, "code": each.code, "path": each.path}
-            terminal.print_json({**place, "message": each.message})
-    terminal.echo(f"{len(lines) - n_refused} taken, {n_refused} refused", err=True)
-    return n_refused
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return decoded(line)
-    except EventError:
-        return None  # which the API refuses
+        elif file is not None:
+            post_members(client, OBSERVATIONS_PATH, members_of_file(file), as_json=as_json)
 
 
 def _follow(settings: Settings, topic: str, group: str, client: ExperimentClient) -> None:
-    """Post the records of a topic until the process is interrupted."""
-    config = settings.confluent_config()
-    consumer = Consumer(
-        config
-        | {"group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-        | {"isolation.level": "read_committed"}
-    )
-    letters = Producer(config | {"enable.idempotence": True})
+    """Post the records of a topic until the process is interrupted or terminated."""
+    # As by Ctrl-C: a member that leaves its group has no successor wait for its session to end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    consumer = Consumer(settings.group_config(group))
+    letters = Producer(settings.confluent_config() | {"enable.idempotence": True})
     target = DEAD_LETTERS.full_name(settings.topic_prefix)
 
     failed: list[KafkaError] = []
@@ -153,7 +93,9 @@ def _follow(settings: Settings, topic: str, group: str, client: ExperimentClient
     def flush(timeout_s: float) -> int:
         return letters.flush(timeout_s) + len(failed)
 
-    resolver = UnitObservationResolver(lambda fields: post_with(client, fields), refuse)
+    resolver = UnitObservationResolver(
+        lambda fields: post_with(client, OBSERVATIONS_PATH, fields), refuse
+    )
     consumer.subscribe([topic])
     try:
         while True:

@@ -36,7 +36,7 @@ def make_app(settings: Settings) -> BatchingApp:
         broker_commit_interval=settings.commit_interval_s,
         broker_commit_every=None,
         broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=min(2.0, settings.session_timeout_s / 5),
+        broker_heartbeat_interval=settings.heartbeat_s,
         broker_rebalance_timeout=3 * settings.session_timeout_s,
         broker_request_timeout=max(REQUEST_TIMEOUT_S, settings.session_timeout_s + 10.0),
         broker_max_poll_records=None,

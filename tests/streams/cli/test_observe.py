@@ -9,9 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+import typer
 
 from experiment_streams_client import ApiError, ExperimentClient
 from streams.cli import observe
+from streams.cli.posting import members_of_file, post_members, post_with
 from streams.model.errors import DependencyError
 from streams.model.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
 from streams.ops.unit_observations import Refused, UnitObservationResolver
@@ -194,7 +196,7 @@ def test_a_call_that_is_too_large_is_halved_and_a_record_that_is_too_large_a_dea
     consumer = Consumed(records)
     with ExperimentClient("http://api", transport=transport) as client:
         resolver = UnitObservationResolver(
-            lambda fields: observe.post_with(client, fields), letters.append
+            lambda fields: post_with(client, "/observations", fields), letters.append
         )
         observe.resolve_next(consumer, resolver, lambda _: 0)  # type: ignore[arg-type]
 
@@ -266,15 +268,12 @@ def test_lines_of_a_file_are_posted_and_the_refused_ones_printed(api: Any, tmp_p
     file = tmp_path / "clicks.jsonl"
     file.write_text(json.dumps(CLICK) + "\n\n" + json.dumps({**CLICK, "userId": "x"}) + "\n")
 
-    result = api.run("observe", str(file))
+    result = api.run("observe", str(file), "--json")
 
     assert result.exit_code == 1
-    assert json.loads(result.stdout) == {
-        "line": 2,
-        "code": "UNKNOWN_UNIT",
-        "path": "userId",
-        "message": "unknown",
-    }
+    refused, numbers = map(json.loads, result.stdout.splitlines())
+    assert refused == {"line": 3, "code": "UNKNOWN_UNIT", "path": "userId", "message": "unknown"}
+    assert numbers == {"accepted": 1, "rejectedCount": 1}
     assert api.requests == [("POST /observations", [CLICK, {**CLICK, "userId": "x"}])]
 
 
@@ -286,7 +285,9 @@ def test_of_a_call_that_is_refused_each_one_is_found(api: Any, tmp_path: Any) ->
 
     result = api.run("observe", str(file))
 
-    assert [json.loads(line)["line"] for line in result.stdout.splitlines()] == [1, 2, 3]
+    *refused, numbers = result.stdout.splitlines()
+    assert refused == [f"line {n}: UNKNOWN_UNIT at userId: unknown" for n in (1, 2, 3)]
+    assert numbers == "0 taken, 3 refused"
 
 
 def test_a_line_that_is_too_large_or_too_deep_is_printed(
@@ -297,11 +298,13 @@ def test_a_line_that_is_too_large_or_too_deep_is_printed(
     file.write_text("\n".join([json.dumps(CLICK), large, "[" * 1_000 + "]" * 1_000]))
     transport = Bounded(1 << 20)
 
-    with ExperimentClient("http://api", transport=transport) as client:
-        n_refused = observe._read(file, client)
+    members = members_of_file(file)
+    with ExperimentClient("http://api", transport=transport) as client, pytest.raises(typer.Exit):
+        post_members(client, "/observations", members, as_json=True)
 
-    [printed] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert (n_refused, printed["line"], printed["code"]) == (1, 2, "BODY_TOO_LARGE")
+    printed, numbers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (printed["line"], printed["code"]) == (2, "BODY_TOO_LARGE")
+    assert numbers == {"accepted": 2, "rejectedCount": 1}
     assert transport.taken == [CLICK, None]  # which the API refuses as any line that is not JSON
 
 

@@ -1,0 +1,188 @@
+"""Lists that a command posts to the API: from arguments, a file or standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiment_streams_client import Accepted, ApiError, ExperimentClient
+from experiment_streams_client.calls import Call
+from streams.cli import terminal
+from streams.cli.progress import counting
+from streams.model.errors import EventError, InputError
+from streams.ops.unit_observations import POSTED_TOGETHER, Refused, decoded
+
+STDIN = Path("-")
+
+ASSIGNMENT_ID = "assignmentId"
+
+_JSON_BEGINS = (b"{", b"[", b'"')
+"""Beginnings of a line of JSON; an assignment id has none of them."""
+
+_REFUSALS = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+"""Answers that are about what was sent. 404 is one if the API itself says so: else its address is
+wrong."""
+
+AssignmentIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ASSIGNMENT_ID", help="Ids of assignments.", show_default=False),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a list that is posted.
+
+    Attributes:
+        place: Name of it for people and programs: `{"line": 3}`, `{"assignmentId": …}`.
+        fields: Its JSON.
+    """
+
+    place: Mapping[str, Any]
+    fields: Any
+
+
+def members_of_file(file: Path, fields: Mapping[str, Any] | None = None) -> list[Member]:
+    """Return the members that the lines of a file are; `-` is standard input.
+
+    Args:
+        file: Each line is JSON; with `fields`, also the bare id of an assignment.
+        fields: Fields of a member that has none of these names.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        text = sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
+    except OSError as error:
+        raise InputError("UNREADABLE_FILE", str(error), str(file)) from error
+    lines = enumerate(text.split(b"\n"), start=1)
+    return [
+        Member({"line": number}, _fields_of(line.strip(), fields))
+        for number, line in lines
+        if line.strip()
+    ]
+
+
+def members_of_assignments(
+    ids: Sequence[str] | None, file: Path | None, fields: Mapping[str, Any]
+) -> list[Member]:
+    """Return the members that assignment ids, as arguments or as lines of a file, stand for.
+
+    Args:
+        ids: The arguments.
+        file: The file; `-` for standard input.
+        fields: Further fields of each.
+
+    Raises:
+        InputError: neither ids nor a file are given, or the file cannot be read.
+    """
+    if not ids and file is None:
+        raise InputError("MISSING_FIELD", "give assignment ids, or a file with --file", "--file")
+    members = [Member({ASSIGNMENT_ID: each}, {ASSIGNMENT_ID: each, **fields}) for each in ids or ()]
+    return members + ([] if file is None else members_of_file(file, fields))
+
+
+def post_members(
+    client: ExperimentClient,
+    path: str,
+    members: Sequence[Member],
+    *,
+    as_json: bool,
+) -> None:
+    """Post members with a progress bar, print those that are refused, and then the numbers of both.
+
+    Args:
+        client: The API.
+        path: Call that takes a list.
+        members: What is posted, in this order.
+        as_json: Print a JSON object for each that is refused, and one at the end.
+
+    Raises:
+        ApiError: some may not have been taken, for a reason that has nothing to do with them. How
+            many were taken before is printed first.
+        Exit: with the code 1, some were refused.
+    """
+    n_refused = 0
+    done = 0
+    try:
+        with counting(path.rpartition("/")[2], len(members)) as advance:
+            while some := members[done : done + POSTED_TOGETHER]:
+                for each in post_with(client, path, [member.fields for member in some]):
+                    n_refused += 1
+                    _print_refused(some[each.index].place, each, as_json=as_json)
+                done += len(some)
+                advance(len(some))
+    except ApiError:
+        if done:
+            place = " ".join(f"{name} {value}" for name, value in members[done].place.items())
+            terminal.echo(f"{done - n_refused} taken, {n_refused} refused before {place}", err=True)
+        raise
+    if as_json:
+        terminal.print_json({"accepted": done - n_refused, "rejectedCount": n_refused})
+    else:
+        terminal.echo(f"{done - n_refused:,} taken, {n_refused:,} refused")
+    if n_refused:
+        raise typer.Exit(1)
+
+
+def post_with(
+    client: ExperimentClient, path: str, fields: Sequence[Mapping[str, Any]]
+) -> list[Refused]:
+    """Post members of a list, and return which were refused.
+
+    Raises:
+        ApiError: some may not have been taken, for a reason that has nothing to do with them.
+    """
+    try:
+        taken = client.send(Call("POST", path, Accepted.model_validate, [*fields]))
+    except ApiError as error:
+        if error.status not in _REFUSALS and error.code != "EXPERIMENT_NOT_FOUND":
+            raise
+        if len(fields) == 1:
+            return [Refused(0, error.code, error.path.removeprefix("[0]."), error.message)]
+        half = len(fields) // 2  # the answer names the first alone, or none
+        first, second = (post_with(client, path, part) for part in (fields[:half], fields[half:]))
+        return first + [
+            Refused(half + each.index, each.code, each.path, each.message) for each in second
+        ]
+    return [
+        Refused(each.index, each.code, each.path.removeprefix(f"[{each.index}]."), each.message)
+        for each in taken.rejected
+    ]
+
+
+def _fields_of(line: bytes, fields: Mapping[str, Any] | None) -> Any:
+    if fields is None or line.startswith(_JSON_BEGINS):
+        try:
+            found = decoded(line)
+        except EventError:
+            return None  # which the API refuses
+    else:
+        found = line.decode(errors="replace")
+    if fields is None:
+        return found
+    if isinstance(found, str):
+        return {ASSIGNMENT_ID: found, **fields}
+    return {**fields, **found} if isinstance(found, dict) else found
+
+
+def _print_refused(place: Mapping[str, Any], refused: Refused, *, as_json: bool) -> None:
+    if as_json:
+        described = {"code": refused.code, "path": refused.path, "message": refused.message}
+        terminal.print_json({**place, **described})
+        return
+    named = " ".join(f"{name} {value}" for name, value in place.items())
+    at = f" at {refused.path}" if refused.path else ""
+    terminal.echo(f"{named}: {refused.code}{at}: {refused.message}")
