@@ -80,10 +80,11 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         unexposed=inputs.tally.unexposed if inputs.is_by_exposure else None,
         outlook=outlook_of(inputs, primary),
         maturity=Maturity(
-            window=primary.model.conversion_window,
+            window=primary.model.maturity,
             units=tuple(round(sample.units) for sample in primary.samples),
             units_with_value=tuple(round(sample.units_with_value) for sample in primary.samples),
             late=inputs.tally.late,
+            early=inputs.tally.early,
         ),
         weighting=primary.contrasts.weighting,
         excluded_units=tuple(map(round, traffic.excluded.tolist())),

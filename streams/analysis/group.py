@@ -122,7 +122,7 @@ class Group:
         metrics: dict[str, MetricInput] = {}
         compared: dict[str, Compared] = {}
         for name in sorted(names):
-            window_s = config.conversion_window_s(name) if name in plan.names else 0
+            window_s = config.maturity_s(name) if name in plan.names else 0
             if window_s not in by_window:
                 mature = plan.counted(tally.mature.get(window_s, {}))
                 mature = read_once(config, mature, once)

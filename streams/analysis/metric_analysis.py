@@ -177,6 +177,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
 
 def _model(config: ExperimentConfig, metric: MetricInput) -> MetricModel:
     found, periods = metric.found, config.periods
+    is_observed = metric.role is MetricRole.OBSERVED
     return MetricModel(
         role=metric.role,
         direction=metric.spec.direction,
@@ -188,7 +189,7 @@ def _model(config: ExperimentConfig, metric: MetricInput) -> MetricModel:
         else Periods(**periods.model_dump()),
         variance_removed=metric.variance_removed,
         winsorized_at=metric.winsorized_at,
-        conversion_window=0
-        if metric.role is MetricRole.OBSERVED
-        else config.conversion_window_s(metric.name),
+        conversion_window=0 if is_observed else config.conversion_window_s(metric.name),
+        conversion_delay=metric.spec.conversion_delay,
+        only_mature=is_observed or config.is_only_mature(metric.name),
     )

@@ -76,7 +76,7 @@ def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
     at_end = needed_drift(height, 1.0, DETECTABLE_POWER)
     largest = float(worth.max())
     # What was assigned within the last conversion window is not compared yet.
-    window_ms = 1_000 * primary.model.conversion_window
+    window_ms = 1_000 * primary.model.maturity
     gathered_ms = max(inputs.duration_ms - window_ms, 0)
     return Outlook(
         detectable=_relative(needed * largest, mean),

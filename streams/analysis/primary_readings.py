@@ -48,7 +48,7 @@ def planned_reading(config: ExperimentConfig) -> PlannedInformation | None:
     # Impressions go on coming while others convert. Users and sessions may all be there on the
     # first day, unless they are compared once their window is over, each with all of its value.
     primary = config.primary_metric
-    is_over = config.unit is UnitKind.IMPRESSION or config.conversion_window_s(primary) > 0
+    is_over = config.unit is UnitKind.IMPRESSION or config.maturity_s(primary) > 0
     rate = 0.0 if is_over else plan.rate(config.spec(primary).model_kind)
     return PlannedInformation(information, rate)
 

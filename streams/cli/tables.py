@@ -55,6 +55,7 @@ def stats_view(stats: Stats) -> RenderableType:
     parts += _outlook(stats)
     parts += _unexposed(stats)
     parts += _maturity(stats)
+    parts += _untimely(stats)
     parts += _since_conclusion(stats)
     parts += [Text(f"! {line}", "yellow") for line in _findings(stats)]
     winner = f"; winner: {stats.winner.name}" if stats.winner else ""
@@ -283,6 +284,21 @@ def _maturity(stats: Stats) -> list[Text]:
     )
     window = timedelta(seconds=found.window)
     return [Text(f"Compared are the units whose conversion window of {window} is over: {units}.")]
+
+
+def _untimely(stats: Stats) -> list[Text]:
+    """Return one line about observations before the delay or after the window of their metric."""
+    found = None if stats.evidence is None else stats.evidence.maturity
+    if found is None:
+        return []
+    counts = {
+        "after the conversion window": found.late,
+        "before the conversion delay": found.early,
+    }
+    parts = [f"{count:,} observations {where}" for where, count in counts.items() if count]
+    if not parts:
+        return []
+    return [Text(f"Not counted: {' and '.join(parts)} of their metric.", "dim")]
 
 
 def _since_conclusion(stats: Stats) -> list[Text]:

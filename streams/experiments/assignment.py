@@ -80,7 +80,11 @@ def _windows_from_assignment(config: ExperimentConfig) -> tuple[int, ...]:
     """Return the windows that begin with an assignment, in seconds; 0 for none."""
     if config.exposure is Exposure.EVENT:  # conversion windows begin with the exposure
         return (config.attribution_window,)
-    return config.attribution_window, *config.conversion_windows.values()
+    return (
+        config.attribution_window,
+        *config.conversion_windows.values(),
+        *config.conversion_delays.values(),
+    )
 
 
 class Assigner:

@@ -354,9 +354,13 @@ class ExperimentConfig(InputModel):
                 message = f"{window_s} s, and observations are refused after {longest} s"
                 raise problem("WINDOW_TOO_LONG", message, path)
         for name, spec in self.metrics.items():
-            if spec.components and len(set(map(self.conversion_window_s, spec.components))) > 1:
+            if spec.components and len(set(map(self._span, spec.components))) > 1:
                 message = "numerator and denominator have different conversion windows"
                 raise problem("WINDOWS_DIFFER", message, f"metrics.{name}.denominator")
+            last_s = self.conversion_window_s(name) or self.attribution_window
+            if last_s and spec.conversion_delay >= last_s:
+                message = f"{spec.conversion_delay} s, and no observation counts after {last_s} s"
+                raise problem("DELAY_TOO_LONG", message, f"metrics.{name}.conversionDelay")
         n_windows = len(set(self.conversion_windows.values()))
         if n_windows > MAX_CONVERSION_WINDOWS:
             message = f"{n_windows} different ones, must be at most {MAX_CONVERSION_WINDOWS}"
@@ -413,6 +417,29 @@ class ExperimentConfig(InputModel):
             return 0
         # No later observation counts, so a window that is longer than it waits and loses nothing.
         return max(self.attribution_window, MIN_CONVERSION_WINDOW_S)
+
+    def maturity_s(self, name: str) -> int:
+        """Return the seconds after which a unit is compared by a metric; 0 for at once."""
+        spec = self.spec(name)
+        if spec.components is not None:
+            return self.maturity_s(spec.components[0])
+        return self.conversion_window_s(name) if spec.only_mature else 0
+
+    def is_only_mature(self, name: str) -> bool:
+        """Return whether comparisons of a metric leave out units whose window is not over."""
+        spec = self.spec(name)
+        return (
+            spec.only_mature if spec.components is None else self.is_only_mature(spec.components[0])
+        )
+
+    @property
+    def conversion_delays(self) -> dict[str, int]:
+        """Conversion delay in seconds of the `counted_metrics` that have one."""
+        found = {name: self.spec(name).conversion_delay for name in self.counted_metrics}
+        return {name: delay_s for name, delay_s in found.items() if delay_s}
+
+    def _span(self, name: str) -> tuple[int, int]:
+        return self.conversion_window_s(name), self.maturity_s(name)
 
     def role(self, name: str) -> MetricRole:
         """Return what a metric is for."""

@@ -39,6 +39,8 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
             bins[name] = WINSORIZED
         elif spec.percentile is not None:
             bins[name] = QUANTILES
+    windows = config.conversion_windows
+    awaited = {name: window_s for name, window_s in windows.items() if config.maturity_s(name)}
     return Plan(
         caps,
         tuple(sorted({pair_of(*each) for each in components})),
@@ -47,10 +49,12 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
         accepted,
         frozenset(names),
         n_variants,
-        config.conversion_windows,
+        awaited,
         bool(config.covariates),
         bins,
         config.exposure is Exposure.EVENT,
+        {name: window_s for name, window_s in windows.items() if name not in awaited},
+        config.conversion_delays,
     )
 
 

@@ -185,6 +185,10 @@ class MetricSpec(InputModel):
         conversion_window: Seconds after the assignment of a unit during which its observations
             count; 0 for no limit. Comparisons count the units whose window is over. That of the
             experiment unless stated; a ratio has that of its metrics.
+        conversion_delay: Seconds after the assignment of a unit before which its observations do
+            not count; below its window, and not of a ratio, whose metrics have their own.
+        only_mature: Whether comparisons leave out units whose window is not over yet. Without, all
+            units are compared from their assignment on. A ratio has that of its metrics.
         percentile: Probability of a quantile, in [0.5, 1), and required there.
         numerator, denominator: The metrics that a ratio is of: the sum of the one over the sum of
             the other. Of ratios alone. Their own floors and caps hold in it; the floor of a
@@ -204,6 +208,8 @@ class MetricSpec(InputModel):
     max_value: float | None = Field(default=None, ge=-VALUE_LIMIT, le=VALUE_LIMIT)
     counting: Annotated[Counting, Field(strict=False)] | None = None
     conversion_window: ConversionWindow = None
+    conversion_delay: int = Field(default=0, ge=0, le=MAX_WINDOW_S)
+    only_mature: bool = True
     percentile: float | None = Field(default=None, ge=0.5, lt=1.0)
     numerator: MetricName | None = None
     denominator: MetricName | None = None
@@ -255,9 +261,15 @@ class MetricSpec(InputModel):
                 raise problem("MISSING_FIELD", f"a ratio has a {name}", name)
             if self.kind is not MetricKind.RATIO and metric is not None:
                 raise problem("NOT_A_RATIO", f"only a ratio has a {name}", name)
-        if self.kind is MetricKind.RATIO and self.conversion_window is not None:
-            message = "a ratio has the window of its numerator and its denominator"
-            raise problem("WINDOW_NOT_USED", message, "conversionWindow")
+        stated = {
+            "conversionWindow": self.conversion_window is not None,
+            "conversionDelay": self.conversion_delay > 0,
+            "onlyMature": not self.only_mature,
+        }
+        for name, is_stated in stated.items():
+            if self.kind is MetricKind.RATIO and is_stated:
+                message = f"a ratio has the {name} of its numerator and its denominator"
+                raise problem("WINDOW_NOT_USED", message, name)
         if self.kind is MetricKind.RATIO and self.numerator == self.denominator:
             message = "numerator and denominator are the same metric"
             raise problem("DUPLICATE_METRIC", message, "denominator")

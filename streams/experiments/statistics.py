@@ -121,6 +121,8 @@ class MetricModel(Published):
             of its comparisons, in [0, 1]; None without covariates.
         conversion_window: Seconds after the assignment of a unit during which its observations
             count; the units whose window is over are compared. 0 for none: all units are.
+        conversion_delay: Seconds after the assignment before which they do not count.
+        only_mature: Whether units whose window is not over yet are left out of comparisons.
         winsorized_at: Cap at the declared percentile of the values so far, in units of the metric;
             None if it is not winsorized, or has no value above 0 yet.
     """
@@ -134,6 +136,13 @@ class MetricModel(Published):
     variance_removed: float | None = None
     conversion_window: int = 0
     winsorized_at: float | None = None
+    conversion_delay: int = 0
+    only_mature: bool = True
+
+    @property
+    def maturity(self) -> int:
+        """Seconds after which a unit is compared; 0 for at once."""
+        return self.conversion_window if self.only_mature else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,8 +403,8 @@ class Caution(Published):
 
 _NO_WINDOW = Caution(
     "NO_CONVERSION_WINDOW",
-    "the primary metric has no conversionWindow: if users of one variant convert sooner than those "
-    "of another, that passes for a difference",
+    "the primary metric has no conversionWindow that comparisons wait for: if users of one variant "
+    "convert sooner than those of another, that passes for a difference",
 )
 
 
@@ -404,17 +413,20 @@ class Maturity(Published):
     """Units whose conversion window is over, by the newest event.
 
     Attributes:
-        window: Conversion window of the primary metric, in seconds; 0 for none. Without one, a
-            variant whose users convert sooner is taken for a better one for a time.
+        window: Conversion window of the primary metric, in seconds; 0 for none, or if all units
+            are compared (`onlyMature`). Then a variant whose users convert sooner is taken for a
+            better one for a time.
         units: Units of every variant whose window is over: all of them without one.
         units_with_value: Those with a value of the primary metric.
         late: Observations of any metric that came after its window, and do not count.
+        early: Observations of any metric that came before its delay, and do not count.
     """
 
     window: int
     units: PerVariant[int]
     units_with_value: PerVariant[int]
     late: int
+    early: int = 0
 
     @computed_field  # type: ignore[prop-decorator]  # as above
     @property

@@ -29,11 +29,9 @@ from streams.model.events import EXPOSURE
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder
-from streams.tallies.plan import MAX_EVENTS
+from streams.tallies.plan import ALWAYS, MAX_EVENTS
 
 T = TypeVar("T")
-
-_UNLIMITED_S = 1 << 50  # of a metric without a conversion window
 
 TOGETHER_FROM = 32
 """Observations from which on counting new units together costs less than one by one."""
@@ -47,8 +45,8 @@ def count_observations(
 ) -> dict[int, Exception | None]:
     """Count observations, and return by row why others are not counted.
 
-    None stands for a duplicate, one that came after the conversion window of its metric, and one of
-    a unit that was voided.
+    None stands for a duplicate, one that came before the delay or after the conversion window of
+    its metric, and one of a unit that was voided.
 
     Args:
         rows: Verified observations.
@@ -125,8 +123,8 @@ def _count(
 ) -> dict[int, Exception | None]:
     """Count observations none of which is a void, as `count_observations`."""
     voided = _of_voided_units(rows, chosen, ledgers)
-    late = _late(rows, chosen, ledgers)
-    uncounted: dict[int, Exception | None] = dict.fromkeys(late + voided)
+    untimely = _untimely(rows, chosen, ledgers)
+    uncounted: dict[int, Exception | None] = dict.fromkeys(untimely + voided)
     if uncounted:
         chosen = chosen[~np.isin(chosen, list(uncounted))]
     if EXPOSURE in rows.read.names or by_exposure(ledgers):
@@ -140,33 +138,39 @@ def _count(
     return uncounted
 
 
-def _late(
+def _untimely(
     rows: VerifiedObservations, chosen: NDArray[np.int64], ledgers: Mapping[int, Ledger]
 ) -> list[int]:
-    """Return the rows that came after the conversion window of their metric, and count them."""
-    have_windows = {
+    """Return the rows that came before or after their metric counts, and count them as such."""
+    have_spans = {
         experiment: ledger
         for experiment, ledger in ledgers.items()
         if ledger.measurement is not None
-        and ledger.measurement.windows
+        and ledger.measurement.spans
         and not is_by_exposure(ledger)
     }
-    if not have_windows:
+    if not have_spans:
         return []
     experiments = rows.receipts.experiment[chosen]
     ages_ms = rows.observed_at_ms[chosen] - rows.receipts.assigned_at_ms[chosen]
+    metrics = rows.read.metrics[chosen]
     found: list[int] = []
-    for experiment, ledger in have_windows.items():
-        assert ledger.measurement is not None  # noqa: S101 - these have windows
-        windows = ledger.measurement.windows
-        windows_ms = [1000 * windows.get(name, _UNLIMITED_S) for name in rows.read.names]
-        limits = np.array(windows_ms, np.int64)[rows.read.metrics[chosen]]
-        late = chosen[(experiments == np.uint64(experiment)) & (ages_ms > limits)]
-        moments = rows.offsets[late].tolist(), rows.observed_at_ms[late].tolist()
-        for offset, at_ms in zip(*moments, strict=True):
-            if offset > ledger.builder.folded:
-                ledger.builder.add_late(offset, at_ms)
-        found += late.tolist()
+    for experiment, ledger in have_spans.items():
+        assert ledger.measurement is not None  # noqa: S101 - these have spans
+        spans = [ledger.measurement.spans.get(name, ALWAYS) for name in rows.read.names]
+        are_of = experiments == np.uint64(experiment)
+        is_late = are_of & (ages_ms > np.array([each.last_ms for each in spans], np.int64)[metrics])
+        # An age below 0 is a difference of clocks, and counts where there is no delay.
+        delays_ms = np.array([each.first_ms for each in spans], np.int64)[metrics]
+        is_early = are_of & (delays_ms > 0) & (ages_ms < delays_ms)
+        builder = ledger.builder
+        for add, left_out in ((builder.add_late, is_late), (builder.add_early, is_early)):
+            untimely = chosen[left_out]
+            moments = rows.offsets[untimely].tolist(), rows.observed_at_ms[untimely].tolist()
+            for offset, at_ms in zip(*moments, strict=True):
+                if offset > builder.folded:
+                    add(offset, at_ms)
+            found += untimely.tolist()
     return found
 
 

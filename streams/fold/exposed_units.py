@@ -30,13 +30,12 @@ from streams.tallies.builder import CellBuilder, UnitValue
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of
-from streams.tallies.plan import MAX_EVENTS
+from streams.tallies.plan import ALWAYS, MAX_EVENTS
 
 ENTRIES = 4
 """Entries of an observation at most: unit, value, event, and that the unit is known."""
 
 _EXPOSURE_HASH = hash_of(EXPOSURE)
-_UNLIMITED_MS = 1 << 60
 _SPREAD = 0xD1342543DE82EF95  # odd, so that the keys of a unit's observations are distinct
 _TIME_SHIFT = 64
 _VALUE_OFFSET = 1 << 63
@@ -80,12 +79,14 @@ class _Reading(NamedTuple):
         value: The value of the unit; None if no observation counts.
         delays_ms: Time since the first exposure of each observation that counts.
         late: Observations after their window.
-        early: Observations without an exposure before them.
+        unexposed: Observations without an exposure before them.
+        early: Observations before their delay.
     """
 
     value: UnitValue | None
     delays_ms: tuple[int, ...] = ()
     late: int = 0
+    unexposed: int = 0
     early: int = 0
 
 
@@ -259,18 +260,16 @@ class ExposedUnit:
     ) -> _Reading:
         """Return what observations count for a unit that was first exposed at a time."""
         if exposed_at_ms is None:
-            return _Reading(None, early=len(observed))
-        windows_s = self.receipt.window_s, self._measurement.windows.get(name, 0)
-        limit_ms = 1000 * min((each for each in windows_s if each), default=_UNLIMITED_MS)
-        early = sum(at_ms < exposed_at_ms for at_ms, _ in observed)
-        inside = [
-            (at_ms - exposed_at_ms, value)
-            for at_ms, value in observed
-            if 0 <= at_ms - exposed_at_ms <= limit_ms
-        ]
-        late = len(observed) - early - len(inside)
+            return _Reading(None, unexposed=len(observed))
+        first_ms, last_ms = self._measurement.spans.get(name, ALWAYS)
+        last_ms = min(last_ms, 1000 * self.receipt.window_s or last_ms)
+        ages = [(at_ms - exposed_at_ms, value) for at_ms, value in observed]
+        unexposed = sum(age_ms < 0 for age_ms, _ in ages)
+        early = sum(0 <= age_ms < first_ms for age_ms, _ in ages)
+        inside = [each for each in ages if first_ms <= each[0] <= last_ms]
+        late = len(observed) - unexposed - early - len(inside)
         value = self._measurement.unit_value(name, [value for _, value in inside])
-        return _Reading(value, tuple(delay_ms for delay_ms, _ in inside), late, early)
+        return _Reading(value, tuple(age_ms for age_ms, _ in inside), late, unexposed, early)
 
     def _add_unit(self, count: int, at_ms: int) -> None:
         """Add the unit as exposed at a time; of a negative count, take it out again."""
@@ -295,7 +294,8 @@ class ExposedUnit:
         """Add what the unit counts for a metric; of a negative count, take it out again."""
         builder, receipt = self.ledger.builder, self.receipt
         builder.add_late_values(count * reading.late)
-        builder.add_unexposed(count * reading.early)
+        builder.add_early_values(count * reading.early)
+        builder.add_unexposed(count * reading.unexposed)
         if reading.value is None or exposed_at_ms is None:
             return
         self._measurement.put(

@@ -90,8 +90,8 @@ class Measurement:
             the keys of the window.
 
     Attributes:
-        windows: Conversion window by metric, in seconds; observations after it do not count, and
-            are left out before they come here.
+        windows: Conversion window by metric, in seconds, of those that are counted by cohort, too.
+        spans: When observations count, by metric; others are left out before they come here.
     """
 
     __slots__ = (
@@ -103,6 +103,7 @@ class Measurement:
         "_pairs",
         "_partners",
         "_period_hash",
+        "spans",
         "windows",
     )
 
@@ -116,6 +117,7 @@ class Measurement:
         self._by_period = plan.by_period
         self._period_hash = 0 if plan.by_period is None else metric_hashes[plan.by_period.metric]
         self.windows = plan.windows
+        self.spans = plan.spans
         self._has_covariates = plan.has_covariates
         self._pairs = plan.pairs
         self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)

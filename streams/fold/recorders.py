@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from streams.fold.verification import VerifiedObservations
 from streams.model.events import EXPOSURE, ImpressionGroup
-
-_UNLIMITED_S = 1 << 50
+from streams.tallies.plan import ALWAYS, Span
 
 
 def _integers() -> array[int]:
@@ -116,14 +115,14 @@ class Exposures:
 
     Attributes:
         metric: The metric.
-        conversion_window_s: Its conversion window in seconds; 0 for none.
+        span: When its observations count.
         exposed: Every exposure; the unit is the hash of its receipt.
         observed: Every observation that is no duplicate; likewise.
         windows_s: Attribution window of each observation, in seconds; 0 for no limit.
     """
 
     metric: str
-    conversion_window_s: int = 0
+    span: Span = ALWAYS
     exposed: Assignments = field(default_factory=Assignments)
     observed: Values = field(init=False)
     windows_s: array[int] = field(default_factory=_integers)
@@ -194,10 +193,10 @@ class Exposures:
         begun = np.zeros(len(of), np.int64)
         begun[is_known] = times[first][np.searchsorted(known, of[is_known])]
         ages_ms = np.frombuffer(observed.observed_at_ms, np.int64) - begun
-        limits_s = np.frombuffer(self.windows_s, np.int64)
-        limits_s = np.where(limits_s > 0, limits_s, _UNLIMITED_S)
-        limits_s = np.minimum(limits_s, self.conversion_window_s or _UNLIMITED_S)
-        counts = np.flatnonzero(is_known & (ages_ms >= 0) & (ages_ms <= 1000 * limits_s))
+        first_ms, last_ms = self.span
+        limits_ms = 1000 * np.frombuffer(self.windows_s, np.int64)
+        limits_ms = np.minimum(np.where(limits_ms > 0, limits_ms, last_ms), last_ms)
+        counts = np.flatnonzero(is_known & (ages_ms >= first_ms) & (ages_ms <= limits_ms))
         values = Values(
             self.metric,
             array("Q", of[counts].tobytes()),

@@ -29,7 +29,7 @@ from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.replay.partitions import Inputs, Part, side_by_side
 from streams.replay.verify import Watcher
 from streams.tallies.cell import Source
-from streams.tallies.plan import Plan, plain
+from streams.tallies.plan import ALWAYS, Plan, plain
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, as the folds have it
 
@@ -224,7 +224,7 @@ def _noted(
         else:
             found = Values(metric)
             if plan.by_exposure:
-                found = Exposures(metric, plan.windows.get(metric, 0))
+                found = Exposures(metric, plan.spans.get(metric, ALWAYS))
             folding = ObservationFolding(
                 reading.codec,
                 keyring,

@@ -96,6 +96,7 @@ class CellBuilder:
         "_conversions",
         "_crossed_units",
         "_duplicates",
+        "_early",
         "_excluded",
         "_first_at_ms",
         "_full_units",
@@ -134,6 +135,7 @@ class CellBuilder:
     _unremembered: int
     _products: dict[ProductKey, list[int]]
     _periods: PeriodSums
+    _early: int
     _late: int
     _voids: dict[str, int]
     _bins: dict[BinKey, list[int]]
@@ -453,10 +455,18 @@ class CellBuilder:
             offset: Offset of the record.
             at_ms: Time of the observation; it is an event, and moves the time of the cell.
         """
-        self._last_offset = max(self._last_offset, offset)
-        self._first_at_ms = min(self._first_at_ms, at_ms)
-        self._last_at_ms = max(self._last_at_ms, at_ms)
+        self.add_event(offset, at_ms)
         self._late += 1
+
+    def add_early(self, offset: int, at_ms: int) -> None:
+        """Count an observation of the record at `offset` that came before its conversion delay.
+
+        Args:
+            offset: Offset of the record.
+            at_ms: Time of the observation; it is an event, and moves the time of the cell.
+        """
+        self.add_event(offset, at_ms)
+        self._early += 1
 
     def add_event(self, offset: int, at_ms: int) -> None:
         """Take note of an event of the record at `offset`; it moves the time of the cell."""
@@ -467,6 +477,10 @@ class CellBuilder:
     def add_late_values(self, count: int) -> None:
         """Count observations after the window of their unit; of a negative count, take them out."""
         self._late += count
+
+    def add_early_values(self, count: int) -> None:
+        """Count observations before the delay of their unit; of a negative count, take them out."""
+        self._early += count
 
     def add_unexposed(self, count: int) -> None:
         """Count observations before any exposure; of a negative count, take them out again."""
@@ -551,6 +565,7 @@ class CellBuilder:
         self._conversions = {}
         self._products = {}
         self._periods = PeriodSums()
+        self._early = 0
         self._late = 0
         self._voids = {}
         self._bins = {}

@@ -214,6 +214,7 @@ class Cell:
         full_units: Units with so many observations of one metric that further ones do not count;
             once for each metric.
         late: Observations that came after the conversion window of their metric, and do not count.
+        early: Observations that came before the conversion delay of their metric, and do not count.
         excluded: By the index of a variant, units that could not be assigned to it, as it was not
             eligible or had the weight 0; what is beyond the last entry is 0.
         unexposed: Observations from before the first exposure of their unit, or of a unit without
@@ -237,6 +238,7 @@ class Cell:
     most_events: int = field(default=0, metadata={MERGE: max})
     full_units: int = field(default=0, metadata={MERGE: add})
     late: int = field(default=0, metadata={MERGE: add})
+    early: int = field(default=0, metadata={MERGE: add})
     excluded: tuple[int, ...] = field(default=(), metadata={MERGE: add_entries})
     unexposed: int = field(default=0, metadata={MERGE: add})
     cohorts: ByCohort[Mapping[int, VariantTally]] = field(default_factory=dict)
@@ -259,7 +261,7 @@ class Tally:
         cells: The cells it is the sum of, in order of source and partition.
         unremembered_units: Assignments not counted because the memory of units was full.
         unremembered: Observations not counted because the memory of events was full.
-        crossed_units, most_events, full_units, late, excluded, unexposed: As in `Cell`.
+        crossed_units, most_events, full_units, late, early, excluded, unexposed: As in `Cell`.
         mature: Tally of every variant of the units whose conversion window is over, by window in
             seconds.
         voids: As in `Cell`.
@@ -276,6 +278,7 @@ class Tally:
     most_events: int = 0
     full_units: int = 0
     late: int = 0
+    early: int = 0
     excluded: tuple[int, ...] = ()
     unexposed: int = 0
     mature: Mapping[int, Mapping[int, VariantTally]] = field(default_factory=dict)

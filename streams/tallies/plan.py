@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from streams.model.errors import EngineError, EventError, InvalidParameterError, quoted
 from streams.model.ids import experiment_id
@@ -83,6 +84,19 @@ class Accepted:
             )
 
 
+class Span(NamedTuple):
+    """When an observation counts, in milliseconds after its unit began to; both ends included."""
+
+    first_ms: int
+    last_ms: int
+
+
+_UNLIMITED_S = 1 << 50
+
+ALWAYS = Span(0, 1000 * _UNLIMITED_S)
+"""Span of a metric without a window and a delay."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Data kept of one experiment.
@@ -97,13 +111,16 @@ class Plan:
         accepted: Which single values are counted, by metric; all of a metric that is not here.
         declared: Metrics that the definition names. They always have their place in a cell.
         n_variants: Variants of the experiment; 0 if that is not known.
-        windows: Conversion window by metric, in seconds, of those that have one: the values of a
-            unit within it count, also by cohort. Both metrics of a pair have the same one.
+        windows: Conversion window by metric, in seconds, of those that are compared by the units
+            whose window is over: the values of a unit within it count, also by cohort. Both metrics
+            of a pair have the same one.
         has_covariates: Whether the features of units are covariates of its metrics, and so are kept
             by cohort as well.
         bins: What is kept by the size of the value, by metric.
         by_exposure: Whether units, their values and their windows count from the first exposure of
             a unit, and not from its assignment.
+        limits: Conversion window by metric, in seconds, of those that are compared by all units.
+        delays: Seconds before which the values of a unit do not count, by metric.
 
     Raises:
         InvalidParameterError: a cap is not positive or not above its floor, or a pair is not of two
@@ -121,6 +138,8 @@ class Plan:
     has_covariates: bool = False
     bins: Mapping[str, Bins] = field(default_factory=dict)
     by_exposure: bool = False
+    limits: Mapping[str, int] = field(default_factory=dict)
+    delays: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():
@@ -164,7 +183,21 @@ class Plan:
             or self.windows
             or self.bins
             or self.by_exposure
+            or self.limits
+            or self.delays
         )
+
+    @property
+    def spans(self) -> dict[str, Span]:
+        """When values count, by metric; always of a metric that is not here."""
+        names = sorted(self.windows.keys() | self.limits.keys() | self.delays.keys())
+        return {
+            name: Span(
+                1000 * self.delays.get(name, 0),
+                1000 * (self.windows.get(name) or self.limits.get(name) or _UNLIMITED_S),
+            )
+            for name in names
+        }
 
 
 def clamped(total: int, floor: int | None, cap: int | None) -> int:

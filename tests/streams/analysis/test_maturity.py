@@ -93,6 +93,20 @@ def test_a_guardrail_has_a_window_of_its_own():
         assert snapshot.recommended_action == action
 
 
+def test_a_metric_that_is_not_waited_for_is_compared_by_all_units():
+    """Its later values do not count either, as the fold leaves them out."""
+    config = {"conversionWindow": DAY_S, "metrics": {"click": {"onlyMature": False}}}
+    counted = replace(tally(QUICK, EQUAL), early=2)
+
+    snapshot = evaluated(experiment("bayesian_ab", **config), counted)
+
+    assert snapshot.recommended_action is RecommendedAction.CONCLUDE_WINNER
+    found, model = snapshot.evidence.maturity, snapshot.metrics["click"]
+    assert (found.window, found.units, found.late, found.early) == (0, (5_000, 5_000), 3, 2)
+    assert found.warning.code == "NO_CONVERSION_WINDOW"
+    assert (model.conversion_window, model.only_mature, model.maturity) == (DAY_S, False, 0)
+
+
 def test_a_plan_and_the_sample_ratio():
     """Progress is of mature units; a fault of the split shows by all of them."""
     value = experiment(

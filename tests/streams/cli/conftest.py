@@ -138,6 +138,8 @@ def metric_model(role: str) -> dict[str, Any]:
         "periods": None,
         "varianceRemoved": None,
         "conversionWindow": 0,
+        "conversionDelay": 0,
+        "onlyMature": True,
         "winsorizedAt": None,
     }
 
@@ -208,6 +210,7 @@ def stats() -> dict[str, Any]:
                 "units": {f"{EXPERIMENT_ID}_v0": 90, f"{EXPERIMENT_ID}_v1": 88},
                 "unitsWithValue": {f"{EXPERIMENT_ID}_v0": 40, f"{EXPERIMENT_ID}_v1": 50},
                 "late": 3,
+                "early": 2,
                 "warning": None,
             },
             "weighting": "overlap",

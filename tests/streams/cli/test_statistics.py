@@ -62,7 +62,13 @@ def test_stats_shows_which_units_are_compared(api, stats, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     api.answers[LINE] = (200, stats)
     line = "Compared are the units whose conversion window of 1 day, 0:00:00 is over: A 90, B 88."
-    assert line in api.run("stats", EXPERIMENT_ID).stdout
+    untimely = (
+        "Not counted: 3 observations after the conversion window and 2 observations before the "
+        "conversion delay of their metric."
+    )
+    shown = api.run("stats", EXPERIMENT_ID).stdout
+    assert line in shown
+    assert untimely in shown
 
     stats["evidence"]["maturity"]["window"] = 0
     assert "conversionWindow" not in api.run("stats", EXPERIMENT_ID).stdout

@@ -46,9 +46,74 @@ def test_which_metrics_have_a_window(config, expected):
     assert windows(**config) == expected
 
 
+def test_which_metrics_are_compared_at_once():
+    value = experiment(
+        guardrailMetrics=["crash"],
+        secondaryMetrics=["r"],
+        conversionWindow=900,
+        metrics={
+            "crash": {"conversionWindow": 60, "onlyMature": False, "conversionDelay": 5},
+            "r": RATIO,
+            "view": {"onlyMature": False, "conversionDelay": 30},
+            "order": {"onlyMature": False},
+        },
+    )
+    plan, config = plan_of(value.definition), value.definition.config
+
+    assert (plan.windows, plan.limits) == ({"click": 900}, {"crash": 60, "view": 900, "order": 900})
+    assert plan.delays == {"crash": 5, "view": 30}
+    names = "click", "crash", "r", "view", "order"
+    assert [config.maturity_s(name) for name in names] == [900, 0, 0, 0, 0]
+    assert [config.is_only_mature(name) for name in names] == [True, False, False, False, False]
+
+
 @pytest.mark.parametrize(
     ("config", "code", "path"),
     [
+        (
+            {"metrics": {"click": {"conversionDelay": 60, "conversionWindow": 60}}},
+            "DELAY_TOO_LONG",
+            "config.metrics.click.conversionDelay",
+        ),
+        (
+            {"attributionWindow": 100, "metrics": {"click": {"conversionDelay": 100}}},
+            "DELAY_TOO_LONG",
+            "config.metrics.click.conversionDelay",
+        ),
+        (
+            {"metrics": {"click": {"conversionDelay": -1}}},
+            "OUT_OF_RANGE",
+            "config.metrics.click.conversionDelay",
+        ),
+        (
+            {"metrics": {"click": {"conversionDelay": 400 * 86_400}}},
+            "OUT_OF_RANGE",
+            "config.metrics.click.conversionDelay",
+        ),
+        (
+            {"metrics": {"click": {"onlyMature": 1}}},
+            "WRONG_TYPE",
+            "config.metrics.click.onlyMature",
+        ),
+        (
+            {"secondaryMetrics": ["r"], "metrics": {"r": RATIO | {"conversionDelay": 60}}},
+            "WINDOW_NOT_USED",
+            "config.metrics.r.conversionDelay",
+        ),
+        (
+            {"secondaryMetrics": ["r"], "metrics": {"r": RATIO | {"onlyMature": False}}},
+            "WINDOW_NOT_USED",
+            "config.metrics.r.onlyMature",
+        ),
+        (
+            {
+                "secondaryMetrics": ["r"],
+                "conversionWindow": 60,
+                "metrics": {"r": RATIO, "view": {"onlyMature": False}},
+            },
+            "WINDOWS_DIFFER",
+            "config.metrics.r.denominator",
+        ),
         ({"conversionWindow": 59}, "OUT_OF_RANGE", "config.conversionWindow"),
         ({"conversionWindow": -1}, "OUT_OF_RANGE", "config.conversionWindow"),
         ({"conversionWindow": 400 * 86_400}, "OUT_OF_RANGE", "config.conversionWindow"),
@@ -99,6 +164,7 @@ def test_what_is_refused(config, code, path):
 
 
 def test_first_receipts_are_kept_where_a_window_begins_with_them():
-    for config, is_kept in (({}, False), ({"conversionWindow": 3_600}, True)):
+    delayed = {"metrics": {"click": {"conversionDelay": 9}}}
+    for config, is_kept in (({}, False), ({"conversionWindow": 3_600}, True), (delayed, True)):
         value = experiment("bayesian_ab", unit="user", **config)
         assert all(is_remembered(value, phase) is is_kept for phase in Phase)

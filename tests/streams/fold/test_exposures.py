@@ -43,6 +43,8 @@ PLAN = Plan(
     windows={CLICK: 300, SPENT: 300},
     has_covariates=True,
     bins={SPENT: WINSORIZED, SEEN_AT: QUANTILES},
+    limits={SEEN_AT: 400},
+    delays={CLICK: 20, OTHER: 90},
 )
 
 
@@ -178,14 +180,14 @@ def _sums(product):
 
 
 def naive(events):
-    """Return when each unit was first exposed, and which observations count."""
+    """Return when each unit was first exposed, which observations count, and how many do not."""
     first: dict[Unit, int] = {}
     voided = {each.unit for each in events if each.metric == VOID}
     events = [each for each in events if each.unit not in voided]
     for each in events:
         if each.metric == EXPOSURE:
             first[each.unit] = min(first.get(each.unit, each.at_s), each.at_s)
-    counted, late, early, seen = [], 0, 0, set()
+    counted, late, unexposed, early, seen = [], 0, 0, 0, set()
     for each in events:
         if each.metric == EXPOSURE:
             continue
@@ -195,19 +197,22 @@ def naive(events):
                 continue
             seen.add(key)
         begun = first.get(each.unit)
-        limits = [each.unit.window_s, PLAN.windows.get(each.metric, 0)]
+        windows = {**PLAN.windows, **PLAN.limits}
+        limits = [each.unit.window_s, windows.get(each.metric, 0)]
         limit = min((one for one in limits if one), default=None)
         if begun is None or each.at_s < begun:
+            unexposed += 1
+        elif each.at_s - begun < PLAN.delays.get(each.metric, 0):
             early += 1
         elif limit is not None and each.at_s - begun > limit:
             late += 1
         else:
             counted.append(each)
-    return first, counted, late, early
+    return first, counted, late, unexposed, early
 
 
 units = st.builds(Unit, st.integers(0, 5), st.sampled_from([WINDOW_S]))
-times = st.integers(10, 580) | st.sampled_from([10, 310, 311, 580])
+times = st.integers(10, 580) | st.sampled_from([10, 29, 30, 310, 311, 580])
 later = times | st.integers(10, 1_180)
 exposure = st.builds(Event, units, st.just(EXPOSURE), times)
 click = st.builds(
@@ -250,7 +255,7 @@ def unique(events):
     st.booleans(),
 )
 def test_units_count_as_if_they_were_assigned_when_first_exposed(events, cuts, random, together):
-    first, counted, late, early = naive(events)
+    first, counted, late, unexposed, early = naive(events)
     shuffled = random.sample(events, len(events))
     cuts = sorted(min(cut, len(events)) for cut in cuts)
     with pytest.MonkeyPatch.context() as patch:
@@ -267,7 +272,7 @@ def test_units_count_as_if_they_were_assigned_when_first_exposed(events, cuts, r
     if cell is None:
         assert not events
         return
-    assert (cell.late, cell.unexposed) == (late, early)
+    assert (cell.late, cell.unexposed, cell.early) == (late, unexposed, early)
     voided = {each.unit for each in events if each.metric == VOID}
     assert sum(each.assigned for each in cell.variants.values()) == -len(voided)
     assert cell.voids == ({"ivt": len(voided)} if voided else {})

@@ -30,6 +30,8 @@ PLAN = Plan(
     (("click", "order"),),
     floors={"order": 0},
     windows={"click": WINDOW_S, "order": WINDOW_S, "view": 60},
+    limits={"scroll": 120},
+    delays={"order": 20, "scroll": 3, "view": 5},
 )
 
 
@@ -44,6 +46,7 @@ def test_a_worked_example():
     }
 
 
+EDGES_MS = (WINDOW_MS, WINDOW_MS + 1, 19_999, 20_000, 120_000, 120_001, 2_999, 3_000)
 times = st.integers(0, 4 * WINDOW_MS).map(lambda ms: START_MS + ms)
 assigned = st.lists(
     st.tuples(times, st.integers(0, 2), st.sampled_from([PROPENSITY_ONE // 2, 1 << 28])),
@@ -55,7 +58,7 @@ observed = st.lists(
         st.integers(0, 11),  # unit
         st.sampled_from(["click", "order", "view", "scroll"]),
         st.integers(-MICRO, 3 * MICRO) | st.just(MICRO),
-        st.integers(0, 2 * WINDOW_MS) | st.sampled_from([WINDOW_MS, WINDOW_MS + 1]),  # delay
+        st.integers(0, 2 * WINDOW_MS) | st.sampled_from(EDGES_MS),  # delay
     ),
     max_size=40,
 )
@@ -126,10 +129,12 @@ def test_mature_are_the_units_whose_window_is_over_and_their_values_within_it(
         [at_ms for at_ms, _, _ in units]
         + [units[unit % len(units)][0] + delay_ms for unit, _, _, delay_ms in events]
     )
-    windows_ms = {name: 1000 * window_s for name, window_s in PLAN.windows.items()}
-    within = [event for event in events if event[3] <= windows_ms.get(event[1], event[3])]
-    assert tally.late == len(events) - len(within)
-    plain = replace(PLAN, windows={})
+    windows = {**PLAN.windows, **PLAN.limits}
+    late = [each for each in events if each[3] > 1000 * windows.get(each[1], each[3])]
+    early = [each for each in events if each[3] < 1000 * PLAN.delays.get(each[1], 0)]
+    within = [each for each in events if each not in late and each not in early]
+    assert (tally.late, tally.early) == (len(late), len(early))
+    plain = replace(PLAN, windows={}, limits={}, delays={})
     everything = folded(plain, units, within)
     assert tally.variants == everything.variants
     for window_s in (WINDOW_S, 60):
