@@ -11,11 +11,11 @@ PARALLEL ?= --numprocesses=3 --dist=loadgroup --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 # Products of small matrices are no faster on several threads, which wait for each other by spinning.
 export OPENBLAS_NUM_THREADS ?= 1
-PACKAGES := streams schemas api client scripts tests $(wildcard benchmarks)
+PACKAGES := streams schemas api client scripts tests examples $(wildcard benchmarks)
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
 MEASUREMENTS := wire fold posteriors deduplication assign_cost assign_load freshness throughput
 # Those that start the embedded stack themselves would only do so again.
-EMBEDDED := $(addprefix tests/integration/test_,demo.py import_open_bandit.py readme.py up.py)
+EMBEDDED := $(addprefix tests/integration/test_,ad_server.py demo.py import_open_bandit.py readme.py up.py)
 ON_KAFKA := $(filter-out $(EMBEDDED),$(wildcard tests/integration/test_*.py)) tests/contract tests/faults
 LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet --group build --no-emit-package experiment-streams-client

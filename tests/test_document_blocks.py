@@ -22,13 +22,15 @@ PAGES = [
 ]
 ALL = [block for page in PAGES for block in blocks(page)]
 
-# The executing tests are test_recipes.py, integration/test_readme.py and
-# packaging/test_distributions.py.
+# The executing tests are test_recipes.py, integration/test_ad_server.py,
+# integration/test_readme.py and packaging/test_distributions.py.
 EXECUTING = {
     ("CONTRIBUTING.md", "diff"),
     ("CONTRIBUTING.md", "python"),
     ("README.md", "bash"),
     ("README.md", "python"),
+    ("docs/tutorials/ad-server.md", "bash"),
+    ("docs/tutorials/ad-server.md", "python"),
     ("docs/tutorials/first-decision.md", "bash"),
 }
 
