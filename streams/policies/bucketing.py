@@ -3,7 +3,9 @@
 Any language gets the same: the steps below are a keyed BLAKE2b and shifts of 64-bit integers.
 
 1. digest = BLAKE2b(message = unit key in UTF-8, 24 bytes, key = experiment as 8 bytes big-endian)
-2. unit, enrolment, variant = the three big-endian unsigned 64-bit integers of the digest
+2. unit, enrolment, variant = the three big-endian unsigned 64-bit integers of the digest; of a user
+   or session, unit is instead the big-endian 64-bit integer that is the BLAKE2b of the same
+   message, of 8 bytes, personalised with `unit`: the same in every experiment
 3. enrolled if (enrolment * 2**32 >> 64) < round(trafficAllocation * 2**32)
 4. of variant, the upper 32 bits: the variant that they belong to (`streams.policies.draw_tables`),
    which is among all variants the first whose cumulative weight exceeds variant * 65536 >> 64
@@ -26,6 +28,7 @@ _KEY = struct.Struct(">Q")
 _SHARED_BYTES = 4
 _SALT_BYTES = 16
 _PROMOTED = b"promoted"
+_copy_unit_state = blake2b(digest_size=_KEY.size, person=b"unit").copy
 _DRAW_BITS = 64
 _ENROLMENT_SHIFT = _DRAW_BITS - (PROPENSITY_ONE.bit_length() - 1)
 
@@ -36,7 +39,8 @@ class UnitDraws(NamedTuple):
     A named tuple, because one is made for every assignment, and a dataclass takes thrice the time.
 
     Attributes:
-        unit: Stands for the unit in receipts and tallies.
+        unit: Stands for the unit in receipts and tallies. That of a user or session does not depend
+            on the experiment, so what a receipt of one experiment says counts for a holdout, too.
         enrolment: Decides whether it takes part. Raising the traffic keeps every unit already in.
         variant: Decides which variant it gets; apart from `enrolment`, so ramping skews nothing.
     """
@@ -51,15 +55,38 @@ def draws(experiment_number: int, unit_key: str | bytes) -> UnitDraws:
 
     Args:
         experiment_number: The experiment as a 64-bit integer.
-        unit_key: User or session id (text is taken in UTF-8), or 16 fresh random bytes.
+        unit_key: User or session id, as text (it is taken in UTF-8), or 16 fresh random bytes.
 
     Examples:
         >>> list(draws(0x0123456789ABCDEF, "user_123"))
-        [3142142152662054339, 724675817662071878, 15381469048812534449]
+        [15901143124756564115, 724675817662071878, 15381469048812534449]
     """
-    message = unit_key.encode() if isinstance(unit_key, str) else unit_key
-    digest = blake2b(message, digest_size=_DIGEST.size, key=_KEY.pack(experiment_number)).digest()
-    return UnitDraws._make(_DIGEST.unpack(digest))
+    state = _experiment_state(experiment_number).copy()
+    if isinstance(unit_key, bytes):
+        state.update(unit_key)
+        return UnitDraws._make(_DIGEST.unpack(state.digest()))
+    message = unit_key.encode()
+    state.update(message)
+    lasting = _copy_unit_state()
+    lasting.update(message)
+    # The first word of the digest is of one experiment alone.
+    return UnitDraws._make(_DIGEST.unpack(lasting.digest() + state.digest()[_KEY.size :]))
+
+
+def lasting_unit(unit_key: str) -> int:
+    """Return `UnitDraws.unit` of a user or session, which is the same in every experiment.
+
+    Args:
+        unit_key: Its id.
+    """
+    state = _copy_unit_state()
+    state.update(unit_key.encode())
+    return int.from_bytes(state.digest())
+
+
+@lru_cache(maxsize=4_096)  # copying a state takes half the time of making one
+def _experiment_state(experiment_number: int) -> blake2b:
+    return blake2b(digest_size=_DIGEST.size, key=_KEY.pack(experiment_number))
 
 
 def promoted_draw(experiment_number: int, unit_key: str | bytes) -> int:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from streams.policies.bucketing import draws, is_enrolled
+from streams.policies.bucketing import draws, is_enrolled, lasting_unit
 from streams.policies.draw_tables import draw_table
 
 words = st.integers(0, 2**64 - 1)
@@ -16,15 +16,29 @@ words = st.integers(0, 2**64 - 1)
 def test_golden_draws():
     """The vector that implementations in other languages must reproduce."""
     digest = blake2b(b"user_123", digest_size=24, key=bytes.fromhex("0123456789abcdef")).digest()
+    lasting = blake2b(b"user_123", digest_size=8, person=b"unit").digest()
 
     unit = draws(0x0123456789ABCDEF, "user_123")
 
-    assert unit == (3142142152662054339, 724675817662071878, 15381469048812534449)
-    assert b"".join(word.to_bytes(8, "big") for word in unit) == digest
+    assert unit == (15901143124756564115, 724675817662071878, 15381469048812534449)
+    assert b"".join(word.to_bytes(8, "big") for word in unit[1:]) == digest[8:]
+    assert unit.unit.to_bytes(8, "big") == lasting
+
+
+def test_fresh_bytes_are_another_unit_in_each_experiment():
+    key = bytes(range(16))
+    digest = blake2b(key, digest_size=24, key=(5).to_bytes(8, "big")).digest()
+
+    assert b"".join(word.to_bytes(8, "big") for word in draws(5, key)) == digest
+
+
+@given(words, words, st.text())
+def test_a_user_is_the_same_unit_in_every_experiment(first, second, key):
+    assert draws(first, key).unit == draws(second, key).unit == lasting_unit(key)
 
 
 def test_text_is_hashed_as_utf8():
-    assert draws(1, "Zoë") == draws(1, "Zoë".encode())
+    assert draws(1, "Zoë")[1:] == draws(1, "Zoë".encode())[1:]
 
 
 @given(words, st.text())
