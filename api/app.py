@@ -185,7 +185,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             counters,
             monitor.readiness,
             partial(render_metrics, collector),
-            lambda: keyring.ids[0],
+            keyring.key_of_new,
             reader.conclusion,
         )
         fastapi, table = fastapi_app(services, version("experiment-streams"))

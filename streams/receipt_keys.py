@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import SecretStr
 
 from streams.experiments.snapshot import Snapshot
+from streams.model.errors import ConfigurationError
 from streams.model.receipts import Keyring
 from streams.settings import Settings
 
@@ -15,7 +16,15 @@ def keyring_of(settings: Settings) -> Keyring:
     Raises:
         ConfigurationError: there are no keys, or they cannot be used.
     """
-    return Keyring.parse(settings.signing_keys)
+    return _parsed(settings.signing_keys)
+
+
+def _parsed(text: str) -> Keyring:
+    keyring = Keyring.parse(text)
+    if not any(map(keyring.is_unlimited, keyring.ids)):
+        message = "every receipt key is limited to some experiments, must be one that is not"
+        raise ConfigurationError(message, "receipt_keys")
+    return keyring
 
 
 class ReceiptKeys:
@@ -31,7 +40,7 @@ class ReceiptKeys:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._text = settings.signing_keys
-        self.keyring = Keyring.parse(self._text)
+        self.keyring = _parsed(self._text)
 
     def note(self, snapshot: Snapshot) -> None:
         """Have the receipts of an experiment signed by the key that signed when it started."""
@@ -49,9 +58,9 @@ class ReceiptKeys:
             ConfigurationError: they cannot be read or used; everything is as it was.
         """
         text = self._settings.signing_keys
-        self.keyring.take(Keyring.parse(text))
+        self.keyring.take(_parsed(text))
         self._text = text
-        signs, *verify = self.keyring.ids
+        signs, *verify = sorted(self.keyring.ids, key=self.keyring.limits.__contains__)
         return f"key {signs} signs, {', '.join(map(str, verify)) or 'none'} besides verifies"
 
     def as_settings(self) -> Settings:

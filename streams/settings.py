@@ -60,8 +60,9 @@ class Settings(KafkaSettings):
     receipt_keys: SecretStr | None = Field(
         None,
         description="Keys that sign assignment ids: `id:hex` separated by commas, id 0 to 255, "
-        "16 to 64 bytes. The first signs, all verify; docs/how-to/run-in-production.md says how to "
-        "replace one. Required by api and worker, here or in `receipt_keys_file`; `experiment up` "
+        "16 to 64 bytes. The first signs, all verify; `id:hex:homepage+checkout` is limited to "
+        "these experiments. docs/how-to/run-in-production.md says how to replace one. Required "
+        "by api and worker, here or in `receipt_keys_file`; `experiment up` "
         "makes one.",
     )
     receipt_keys_file: Path | None = Field(

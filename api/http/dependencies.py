@@ -38,7 +38,7 @@ class Services:
     counters: RequestCounters
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
-    receipt_key: Callable[[], int]
+    receipt_key: Callable[[int], int]
     conclusion: Callable[[str], Awaitable[Snapshot | None]]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Container
 from typing import Any, Protocol
 
@@ -18,17 +17,24 @@ from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
 from streams.experiments.eligible_variants import Eligible
+from streams.experiments.hash_assignment import (
+    Decision,
+    decide_by_hash,
+    fallback_key,
+    is_uncounted,
+    outside,
+    receipt_of,
+    time_of,
+    unit_key,
+)
 from streams.experiments.promotion_state import Phase
 from streams.model.errors import EngineError, InputError, ReceiptError
 from streams.model.experiment_keys import is_key, key_number
 from streams.model.ids import experiment_id
-from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
-from streams.model.times import unit_hint
+from streams.model.receipts import Keyring, Receipt
 from streams.model.validation import parse
+from streams.process.random_draws import RandomDraws
 from streams.projection.receipts import Place, Standing
-
-_RANDOM_BYTES = 16
-_POOL_BYTES = 4_096
 
 # A member that is looked up in its class, and its hash, cost 0.1 us each.
 _IMPRESSION = UnitKind.IMPRESSION
@@ -99,7 +105,7 @@ class AssignmentService:
         self._log = log
         self._sticky = sticky
         self._now_ms = now_ms
-        self._randomness = _Randomness()
+        self._draws = RandomDraws()
 
     async def assign(self, experiment_id: str, body: dict[str, Any]) -> bytes:
         """Return the JSON answer to one request.
@@ -191,42 +197,21 @@ class AssignmentService:
     ) -> bytes | None:
         """Return the answer, or None if it depends on what the unit got before."""
         assigner = running.assigner
-        is_repeatable = assigner.unit_kind is not _IMPRESSION
-        key = None
-        if is_repeatable:
-            key = _unit_key(assigner.unit_kind, context)
-            if assigner.ignores(key):
-                return self._outside(running, eligible, Reason.INVALID_UNIT)
-        if assigner.admission is not None:
-            former = None
-            if key is not None and context.fallback_unit_id is not None:
-                former = _fallback_key(assigner, key, context)
-            excluded = assigner.admission.exclusion(key, former, context)
-            if excluded is not None:
-                return self._outside(running, eligible, *excluded)
-        if key is None:
-            key_or_draw: str | bytes = self._randomness.draw()
-        elif eligible is not None:
-            if assigner.phase is Phase.TRIAL:
+        is_asked_for = running.id in self._sticky.aliased
+        is_asked_for |= running.id in self._sticky.chosen_from_sets
+        decision = decide_by_hash(
+            assigner, context, eligible, self._now_ms, self._draws.draw, is_asked_for=is_asked_for
+        )
+        if decision is None:
+            if eligible is not None and assigner.phase is Phase.TRIAL:
                 self._sticky.note_set(running.id)
             return None
-        elif (
-            assigner.is_remembered
-            or context.fallback_unit_id is not None
-            or running.id in self._sticky.aliased
-            or running.id in self._sticky.chosen_from_sets
-        ):
-            return None
-        else:
-            key_or_draw = key
-        assignment = self._choose(assigner, key_or_draw, context, eligible)
-        if not assignment.enrolled:
-            return self._outside(running, eligible, Reason.NOT_ENROLLED)
-        if _is_uncounted(assigner, assignment, eligible):
-            return self._outside(running, None, Reason.REDRAWN, assignment.variant)
+        assignment = decision.assignment
+        if assignment is None:
+            return self._outside(running, decision)
         logged = logged_context(context)
-        receipt = receipt_of(running, assignment)
-        self._add(receipt, logged, is_repeatable=is_repeatable)
+        receipt = receipt_of(assigner, assignment)
+        self._add(receipt, logged, is_repeatable=assigner.unit_kind is not _IMPRESSION)
         self.answered[_ASSIGNED] += 1
         text = self._keyring.sign(receipt)
         return running.rendering.assigned(text, assignment.variant, receipt.propensity)
@@ -246,31 +231,18 @@ class AssignmentService:
         self.answered[reason] += 1
         return shipped.rendering.outside(reason, variant)
 
-    def _outside(
-        self,
-        running: RunningExperiment,
-        eligible: Eligible | None,
-        reason: Reason,
-        variant: int | None = None,
-    ) -> bytes:
-        """Return the answer to a request that does not take part; nothing of it is logged.
-
-        It is the control, or where that is not eligible the first variant that the request names.
-        What is forced is forced.
-        """
-        self.answered[reason] += 1
-        if eligible is not None and reason is not Reason.FORCED:
-            variant = running.assigner.control if variant is None else variant
-            variant = variant if variant in eligible else eligible.first
-        return running.rendering.outside(reason, variant)
+    def _outside(self, running: RunningExperiment, decision: Decision) -> bytes:
+        """Return the answer to a request of which nothing is logged."""
+        self.answered[decision.reason] += 1
+        return running.rendering.outside(decision.reason, decision.variant)
 
     async def _decide_remembered(
         self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
     ) -> bytes:
         assigner = running.assigner
         logged = logged_context(context)
-        key = _unit_key(assigner.unit_kind, context)
-        fallback = _fallback_key(assigner, key, context)
+        key = unit_key(assigner.unit_kind, context)
+        fallback = fallback_key(assigner, key, context)
         # Where neither id is known, the fallback decides: it is the one that was there before.
         assignment = self._choose(assigner, fallback or key, context, eligible)
         may_be_in = not assignment.enrolled and assigner.may_be_in(fallback or key)
@@ -282,10 +254,10 @@ class AssignmentService:
         if fallback is not None:
             unit, other = assigner.unit(key), unit
         elif not (assignment.enrolled or may_be_in or running.id in self._sticky.aliased):
-            return self._outside(running, eligible, Reason.NOT_ENROLLED)
-        if _is_uncounted(assigner, assignment, eligible):
-            return self._outside(running, None, Reason.REDRAWN, assignment.variant)
-        receipt = receipt_of(running, assignment)
+            return self._outside(running, outside(assigner, eligible, Reason.NOT_ENROLLED))
+        if is_uncounted(assigner, assignment, eligible):
+            return self._outside(running, Decision(Reason.REDRAWN, assignment.variant, None))
+        receipt = receipt_of(assigner, assignment)
         # Among other variants the hash would give another receipt.
         is_needed = assigner.is_remembered or running.id in self._sticky.chosen_from_sets
         is_kept = assignment.enrolled and (is_needed or other is not None)
@@ -302,7 +274,7 @@ class AssignmentService:
             ReceiptQuery(place, text, other), standby
         )
         if first is None and not assignment.enrolled:
-            return self._outside(running, eligible, Reason.NOT_ENROLLED)
+            return self._outside(running, outside(assigner, eligible, Reason.NOT_ENROLLED))
         reason = _reason_of(standing, is_presumed=is_presumed)
         if first is None:  # only the hash decides
             first = self._keyring.sign(receipt)
@@ -372,34 +344,7 @@ class AssignmentService:
         )
 
     def _time_of(self, assigner: Assigner, context: AssignmentContext) -> int:
-        """Return when a request was made.
-
-        Raises:
-            InputError: that lies ahead of this clock (`OUT_OF_RANGE`): the time goes into the
-                receipt, and what is remembered of an experiment is forgotten by the times of its
-                newest receipts. Or before the start of the experiment (`TIMESTAMP_BEFORE_START`):
-                no unit was assigned then, and the duration of an experiment is counted from its
-                oldest event.
-        """
-        now_ms = self._now_ms()
-        time_ms = context.timestamp
-        if time_ms is None:
-            return now_ms
-        if time_ms > now_ms + CLOCK_SKEW_MS:
-            raise InputError(
-                "OUT_OF_RANGE",
-                f"timestamp == {time_ms}, must be at most {CLOCK_SKEW_MS} ms ahead of the clock"
-                + unit_hint(time_ms),
-                "timestamp",
-            )
-        if time_ms < assigner.started_at_ms - CLOCK_SKEW_MS:
-            raise InputError(
-                "TIMESTAMP_BEFORE_START",
-                f"timestamp == {time_ms}, must be at most {CLOCK_SKEW_MS} ms before the start of "
-                f"the experiment at {assigner.started_at_ms}" + unit_hint(time_ms),
-                "timestamp",
-            )
-        return time_ms
+        return time_of(assigner, context.timestamp, self._now_ms())
 
     def _add(self, receipt: Receipt, logged: str, *, is_repeatable: bool) -> None:
         self._log.add_impression(
@@ -418,43 +363,6 @@ class AssignmentService:
         )
 
 
-class _Randomness:
-    """Random bytes, asked of the kernel by the page."""
-
-    def __init__(self) -> None:
-        self._pool = b""
-        self._used = 0
-
-    def draw(self) -> bytes:
-        """Return fresh bytes for one impression."""
-        start, end = self._used, self._used + _RANDOM_BYTES
-        if end > len(self._pool):
-            self._pool = os.urandom(_POOL_BYTES)
-            start, end = 0, _RANDOM_BYTES
-        self._used = end
-        return self._pool[start:end]
-
-
-def _unit_key(kind: UnitKind, context: AssignmentContext) -> str:
-    is_user = kind is UnitKind.USER
-    key = context.user_id if is_user else context.session_id
-    if key is None:
-        raise InputError(
-            "MISSING_UNIT",
-            f"the experiment randomises by {kind}, and the request does not name one",
-            "userId" if is_user else "sessionId",
-        )
-    return key
-
-
-def _fallback_key(assigner: Assigner, key: str, context: AssignmentContext) -> str | None:
-    """Return the other id of a unit; None if there is none, or it stands for no unit."""
-    fallback = context.fallback_unit_id
-    if fallback is None or fallback == key or assigner.ignores(fallback):
-        return None
-    return fallback
-
-
 def _ids_for_sets(request: AssignmentsRequest) -> frozenset[str]:
     """Return the ids of all experiments of a request; none where no set can be of several."""
     names = request.experiment_ids
@@ -470,24 +378,3 @@ def _reason_of(standing: Standing, *, is_presumed: bool) -> Reason:
 
 def _is_eligible(variant: int, eligible: Eligible | None) -> bool:
     return eligible is None or variant in eligible
-
-
-def _is_uncounted(assigner: Assigner, assignment: Assignment, eligible: Eligible | None) -> bool:
-    """Return whether a unit that takes part cannot be counted (`Assigner.counts`)."""
-    return assignment.enrolled and eligible is not None and not assigner.counts(eligible.bits)
-
-
-def receipt_of(running: RunningExperiment, assignment: Assignment) -> Receipt:
-    """Return the receipt of an assignment by an experiment."""
-    assigner = running.assigner
-    return Receipt(
-        assigner.number,
-        assigner.first_index + assignment.variant,
-        assignment.propensity,
-        assignment.allocation_version,
-        assignment.assigned_at_ms,
-        assignment.unit,
-        assigner.attribution_window_s,
-        assignment.weights,
-        assignment.features,
-    )

@@ -8,10 +8,11 @@ from typing import Protocol
 
 from api.http.models.requests import AssignmentContext
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
-from api.services.assign import ReceiptStore, receipt_of
+from api.services.assign import ReceiptStore
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import RunningExperiment
 from streams.experiments.config import UnitKind
+from streams.experiments.hash_assignment import receipt_of
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import Allocation, Snapshot
@@ -210,7 +211,7 @@ class UnitResolver:
         assignment = assigner.assign(unit_id, self._now_ms(), was_in=was_in)
         if not assignment.enrolled:
             return None
-        return self._keyring.sign(receipt_of(running, assignment))
+        return self._keyring.sign(receipt_of(running.assigner, assignment))
 
     async def _kept(self, place: Place) -> str | None:
         unavailable = self._sticky.unavailable

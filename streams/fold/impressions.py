@@ -23,7 +23,7 @@ from streams.tallies.cell import Source
 from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of
 from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
-from streams.wire.batch_tags import check_tag
+from streams.wire.batch_tags import authenticated
 from streams.wire.experiment_ends import decode_experiment_end, is_experiment_end
 from streams.wire.impressions import decode_impression_batch
 
@@ -326,7 +326,7 @@ class ImpressionFolding(Folding[ImpressionFold]):
             return 1, ()
         batch = decoded(self._decode, record)
         assert record.value is not None  # noqa: S101 - it has been decoded
-        check_tag(self._keyring, fold.source, fold.partition, record.value)
+        batch = authenticated(self._keyring, fold.source, fold.partition, record.value, batch)
         events = sum(len(group.variants) for group in batch.groups)
         if not events:
             raise empty()

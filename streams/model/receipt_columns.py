@@ -184,6 +184,9 @@ def open_columns(keyring: Keyring, texts: NDArray[np.uint8]) -> ReceiptColumns:
     if "rest" in cast("tuple[str, ...]", layout.names):
         valid &= (rows["rest"] == 0).all(axis=1)
     valid &= np.isin(rows["key"], keyring.ids)
+    for key_id, experiments in keyring.limits.items():
+        allowed = np.array(sorted(experiments), np.uint64)
+        valid &= (rows["key"] != key_id) | np.isin(rows["experiment"].astype(np.uint64), allowed)
     starts = (np.flatnonzero(valid) * layout.itemsize).tolist()
     macs = keyring.macs([raw[start : start + body_bytes] for start in starts])
     # All bytes of all MACs are compared, whichever differ: the time is no evidence of them.

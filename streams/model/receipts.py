@@ -65,7 +65,8 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import NamedTuple, Self
 
-from streams.model.errors import ConfigurationError, ReceiptError
+from streams.model.errors import ConfigurationError, InputError, ReceiptError
+from streams.model.experiment_keys import named_experiment
 from streams.model.times import unit_hint
 from streams.model.variant_weights import MAX_PACKED
 from streams.model.vectors import ENTRY_BYTES, MAX_ENTRIES
@@ -145,8 +146,11 @@ class Keyring:
     Args:
         secrets: Secret by key id, ids in 0..255; the first signs, all verify. To rotate, add the
             new one behind the others everywhere, and only then put it first: no verifier then meets
-                a
-            receipt that it cannot verify.
+            a receipt that it cannot verify.
+        limits: Of keys that may sign for some experiments alone, as those of a program that is
+            trusted with no more: the numbers of these experiments. Such a key signs the receipts of
+            the experiments that start after it was added, and of no other, and numbers batches of
+            impressions of these, and of nothing else.
 
     The receipts of one experiment are all signed by one key, the one that signed when it started
     (`sign_with`), whichever signs now: the text of a receipt chooses its partition and identifies
@@ -157,9 +161,11 @@ class Keyring:
             too long.
     """
 
-    __slots__ = ("_chosen", "_signer", "_states", "_tag_states")
+    __slots__ = ("_chosen", "_limits", "_signer", "_states", "_tag_states")
 
-    def __init__(self, secrets: Mapping[int, bytes]) -> None:
+    def __init__(
+        self, secrets: Mapping[int, bytes], limits: Mapping[int, frozenset[int]] | None = None
+    ) -> None:
         if not secrets:
             raise ConfigurationError("no receipt key, must be at least one", "receipt_keys")
         for key_id, secret in secrets.items():
@@ -182,39 +188,47 @@ class Keyring:
             key_id: blake2b(key=secret, digest_size=_MAC_BYTES, person=_PURPOSE_OF_TAGS)
             for key_id, secret in secrets.items()
         }
-        self._signer = next(iter(secrets))
+        self._limits = dict(limits or {})
+        self._signer = next(filter(self.is_unlimited, secrets), next(iter(secrets)))
         self._chosen: dict[int, int] = {}
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the keyring written as `1:hex,2:hex`, or in lines; the first signs.
 
-        Empty lines and what stands behind a `#` do not count.
+        A key that is limited to some experiments has their ids or keys behind it, joined by `+`:
+        `7:hex:homepage+checkout`. Empty lines and what stands behind a `#` do not count.
 
         Raises:
             ConfigurationError: it is not written so, or as above. The error never quotes `text`.
         """
         secrets: dict[int, bytes] = {}
+        limits: dict[int, frozenset[int]] = {}
         for number, entry in enumerate(_entries(text), 1):
-            name, _, digits = entry.strip().partition(":")
+            name, _, rest = entry.strip().partition(":")
+            digits, limit, experiments = rest.partition(":")
             try:
                 key_id, secret = int(name), bytes.fromhex(digits)
-            except ValueError:
+                if limit:
+                    limits[key_id] = frozenset(map(named_experiment, experiments.split("+")))
+            except (ValueError, InputError):
                 # The cause would quote the secret.
                 raise ConfigurationError(
-                    f"key {number} is not written as id:hexadecimal", "receipt_keys"
+                    f"key {number} is not written as id:hexadecimal or id:hexadecimal:experiments",
+                    "receipt_keys",
                 ) from None
             if key_id in secrets:
                 raise ConfigurationError(f"key id {key_id} is given twice", "receipt_keys")
             secrets[key_id] = secret
-        return cls(secrets)
+        return cls(secrets, limits)
 
     def take(self, other: Keyring) -> None:
         """Have the secrets of another keyring from now on, all at once."""
-        self._states, self._tag_states, self._signer = (
+        self._states, self._tag_states, self._signer, self._limits = (
             other._states,
             other._tag_states,
             other._signer,
+            other._limits,
         )
 
     def sign_with(self, experiment: int, key_id: int | None) -> None:
@@ -230,9 +244,31 @@ class Keyring:
         else:
             self._chosen[experiment] = key_id
 
+    def key_of_new(self, experiment: int) -> int:
+        """Return the id of the key that signs the receipts of an experiment that starts now.
+
+        It is the first one that is limited to this experiment, if there is one.
+        """
+        limited = (each for each, numbers in self._limits.items() if experiment in numbers)
+        return next(limited, self._signer)
+
+    def is_unlimited(self, key_id: int) -> bool:
+        """Return whether a key may sign for every experiment."""
+        return key_id not in self._limits
+
+    def may_sign(self, key_id: int, experiment: int) -> bool:
+        """Return whether a key may sign the receipts of an experiment."""
+        limit = self._limits.get(key_id)
+        return limit is None or experiment in limit
+
+    @property
+    def limits(self) -> Mapping[int, frozenset[int]]:
+        """Experiments of the keys that may sign for some alone."""
+        return self._limits
+
     @property
     def ids(self) -> tuple[int, ...]:
-        """Ids of the secrets; the first signs."""
+        """Ids of the secrets; the first that is not limited signs."""
         return tuple(self._states)
 
     def __repr__(self) -> str:
@@ -293,10 +329,16 @@ class Keyring:
             state.update(part)
         return bytes([self._signer]) + state.digest()
 
-    def has_tagged(self, tag: bytes, *parts: bytes) -> bool:
-        """Return whether one of the secrets, the one that the tag names, made it of these parts."""
+    def has_tagged(self, tag: bytes, *parts: bytes, may_be_limited: bool = False) -> bool:
+        """Return whether one of the secrets, the one that the tag names, made it of these parts.
+
+        Args:
+            tag: The tag.
+            parts: The parts.
+            may_be_limited: Whether the tag of a limited key will do.
+        """
         state = self._tag_states.get(tag[0]) if len(tag) == TAG_BYTES else None
-        if state is None:
+        if state is None or not (may_be_limited or self.is_unlimited(tag[0])):
             return False
         state = state.copy()
         for part in parts:
@@ -347,6 +389,8 @@ class Keyring:
         state.update(raw[:-_MAC_BYTES])
         if not compare_digest(state.digest(), raw[-_MAC_BYTES:]):
             raise _refused("FORGED_RECEIPT", "the receipt was not signed by the key it names")
+        if self._limits and not self.may_sign(key_id, experiment):
+            raise _refused("FORGED_RECEIPT", f"key {key_id} may not sign for this experiment")
         allocation = allocation_high << 32 | allocation_low
         assigned = assigned_high << 32 | assigned_low
         fields = (

@@ -26,7 +26,7 @@ from streams.model.variant_weights import excluded_variants
 from streams.projection.receipts import Place
 from streams.replay.history import history_of
 from streams.replay.partitions import Inputs, Reading
-from streams.wire.batch_tags import check_tag
+from streams.wire.batch_tags import authenticated
 from streams.wire.impressions import decode_impression_batch
 
 CHUNK = 2_000
@@ -101,7 +101,7 @@ class ReceiptLog:
             batch = decode_impression_batch(value, reading.codec)
             assert value is not None  # noqa: S101 - it has been decoded
             # A receipt is signed again only for what a process with a key has logged.
-            check_tag(self._keyring, catalogue.IMPRESSIONS.name, partition, value)
+            authenticated(self._keyring, catalogue.IMPRESSIONS.name, partition, value, batch)
         except EventError:
             return  # a dead letter
         for group in batch.groups:

@@ -8,6 +8,7 @@ while no worker ran is done by the first look of one.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -30,7 +31,9 @@ _SCHEDULED = frozenset({Status.DRAFT, Status.RUNNING, Status.PAUSED})
 logger = logging.getLogger(__name__)
 
 
-def due_schedule(known: ExperimentState, now_ms: int, receipt_key: int | None) -> Command | None:
+def due_schedule(
+    known: ExperimentState, now_ms: int, key_of_new: Callable[[int], int]
+) -> Command | None:
     """Return the command by which an experiment does what is due; None if nothing is.
 
     Its id follows from the experiment and its version, so sending it twice is harmless. Where a
@@ -39,7 +42,7 @@ def due_schedule(known: ExperimentState, now_ms: int, receipt_key: int | None) -
     Args:
         known: The experiment.
         now_ms: The time.
-        receipt_key: Id of the key that signs the receipts of an experiment that starts.
+        key_of_new: Returns the id of the key that signs the receipts of an experiment that starts.
     """
     experiment = known.experiment
     if experiment is None or experiment.status not in _SCHEDULED:
@@ -52,7 +55,7 @@ def due_schedule(known: ExperimentState, now_ms: int, receipt_key: int | None) -
         return None
     payload: dict[str, Any] = {}
     if experiment.started_at_ms is None:
-        payload["receiptKey"] = receipt_key
+        payload["receiptKey"] = key_of_new(known.number)
     elif schedule.hold_on and _is_ramp_due(experiment, now_ms):
         try:
             snapshot = known.snapshot()

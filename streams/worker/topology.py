@@ -149,7 +149,9 @@ def attach(
         follower,
         outlets.may_command,
         timeout_s=topology.timeout_s,
-        looked_for=DueCommands(partial(due_schedule, receipt_key=keyring.ids[0]), SCHEDULES_LOOK_S),
+        looked_for=DueCommands(
+            partial(due_schedule, key_of_new=keyring.key_of_new), SCHEDULES_LOOK_S
+        ),
     )
     tasks = {
         "emitter": emitter.run,

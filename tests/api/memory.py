@@ -251,7 +251,7 @@ async def memory_api(
             counters,
             lambda: readiness or Readiness(ready=True),
             lambda: b"",
-            lambda: KEYRING.ids[0],
+            KEYRING.key_of_new,
             reader.conclusion,
         )
         fastapi, table = fastapi_app(services, "0")

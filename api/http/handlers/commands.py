@@ -94,7 +94,9 @@ def bare_command(kind: CommandKind, description: str) -> Callable[..., Awaitable
         if surplus:
             raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
         # Its receipts are signed by one key from its start to its end.
-        payload = {"receiptKey": services.receipt_key()} if kind is CommandKind.START else {}
+        payload = {}
+        if kind is CommandKind.START:
+            payload["receiptKey"] = services.receipt_key(_number(experiment_id))
         idempotency = _idempotency_key(caller, key, {})
         return await _change(services, experiment_id, kind, payload, idempotency)
 
@@ -110,12 +112,15 @@ async def _change(
     payload: dict[str, Any],
     key: IdempotencyKey | None,
 ) -> Response:
+    snapshot = await services.commands.change(_number(experiment_id), kind, payload, key)
+    return json_response(experiment_response(snapshot.experiment))
+
+
+def _number(experiment_id: str) -> int:
     try:
-        number = named_experiment(experiment_id)
+        return named_experiment(experiment_id)
     except InputError as error:
         raise ExperimentNotFoundError(experiment_id) from error
-    snapshot = await services.commands.change(number, kind, payload, key)
-    return json_response(experiment_response(snapshot.experiment))
 
 
 def _idempotency_key(caller: str, key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:

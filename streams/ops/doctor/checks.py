@@ -63,9 +63,10 @@ def _receipt_keys(facts: Facts) -> Iterator[Finding]:
 
 
 def _keys_in_use(facts: Facts) -> Iterator[Finding]:
-    if not facts.receipt_keys:
+    unlimited = [key for key in facts.receipt_keys if key not in facts.limited_receipt_keys]
+    if not unlimited:
         return
-    signs, *retiring = facts.receipt_keys
+    signs, *retiring = unlimited
     used: defaultdict[int, list[str]] = defaultdict(list)
     for each in facts.snapshots:
         if each.has_receipts:

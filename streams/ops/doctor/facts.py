@@ -157,7 +157,8 @@ class Facts:
         receipt_keys_error: What is wrong with the receipt keys; None when they can be used.
         spool_files_bytes: Size of the spool's files on this machine.
         spool_files_damaged: Files of the spool on this machine that hold what could not be sent.
-        receipt_keys: Ids of the receipt keys; the first signs.
+        receipt_keys: Ids of the receipt keys; the first that is not limited signs.
+        limited_receipt_keys: Those that sign for some experiments alone.
         snapshots: Experiments that have a snapshot; empty unless Kafka and Redis answered.
         schemas: Which versions are written and read; None unless Kafka and Redis answered.
     """
@@ -173,4 +174,5 @@ class Facts:
     snapshots: tuple[SnapshotFacts, ...] = ()
     spool_files_damaged: tuple[str, ...] = ()
     receipt_keys: tuple[int, ...] = ()
+    limited_receipt_keys: frozenset[int] = frozenset()
     schemas: SchemaFacts | None = None

@@ -44,6 +44,7 @@ from streams.kafka.source import KafkaSource
 from streams.kafka.topics import Described, describe, missing_group_rights
 from streams.model.errors import DependencyError, EngineError, EventError
 from streams.model.ids import experiment_id
+from streams.model.receipts import Keyring
 from streams.ops.dead_letters.reading import Selection, find_letters
 from streams.ops.doctor.facts import (
     ApiFacts,
@@ -116,7 +117,8 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
         wanted_partitions=settings.partitions,
         hours=hours,
         receipt_keys_error=keys_error,
-        receipt_keys=keys,
+        receipt_keys=() if keys is None else keys.ids,
+        limited_receipt_keys=frozenset(() if keys is None else keys.limits),
         spool_files_bytes=_files_bytes(settings),
         spool_files_damaged=_damaged_files(settings),
         kafka=kafka,
@@ -346,11 +348,11 @@ async def _api(api: str, api_key: str | None) -> ApiFacts:
     )
 
 
-def _receipt_keys(settings: Settings) -> tuple[tuple[int, ...], str | None]:
+def _receipt_keys(settings: Settings) -> tuple[Keyring | None, str | None]:
     try:
-        return keyring_of(settings).ids, None
+        return keyring_of(settings), None
     except EngineError as error:
-        return (), _said(error)
+        return None, _said(error)
 
 
 def _files_bytes(settings: Settings) -> int:

@@ -25,7 +25,7 @@ def created(**schedule: Any) -> ExperimentState:
 
 
 def look(known: ExperimentState, at_ms: int) -> Command | None:
-    command = due_schedule(known, at_ms, receipt_key=5)
+    command = due_schedule(known, at_ms, key_of_new=lambda _: 5)
     if command is not None:
         result = known.take_command(known.last_offset + 1, command)
         assert result.answer is not None
@@ -53,7 +53,7 @@ def test_the_commands_of_a_launch():
 def test_a_command_that_was_not_applied_yet_has_the_same_id():
     known = created()
 
-    first, again = (due_schedule(known, AT_MS + late, 5) for late in (0, 700))
+    first, again = (due_schedule(known, AT_MS + late, lambda _: 5) for late in (0, 700))
     assert first is not None
     assert again is not None
     assert first.command_id == again.command_id
