@@ -287,6 +287,30 @@ def test_a_bot_is_taken_out_by_hand():
     assert (click.positive_units, click.binary_observations) == (1, 1)
 
 
+def test_a_bot_of_20_000_requests_is_taken_out():
+    """Every request of it is a unit, and every one of them clicks."""
+    n_bot, n_people = 20_000, 300
+    receipts = [receipt_of(1)._replace(unit=unit) for unit in range(n_bot + n_people)]
+    ids = [KEYRING.sign(each) for each in receipts]
+    clicks = [Observation(each, "click", MICRO, "c", NOW_MS + 60_000) for each in ids]
+    voids = [Observation(each, void_metric("ivt"), MICRO) for each in ids[:n_bot]]
+    records = [
+        Record(offset, encode_observation(each, SINGLE_OBJECT), NOW_MS + 90_000)
+        for offset, each in enumerate([*clicks, *voids])
+    ]
+    folding = ObservationFolding(SINGLE_OBJECT, KEYRING, 100_000, lambda _: PLAIN)
+    fold = folding.new_fold(0)
+
+    assert not folding.fold(fold, records).refused
+
+    [cell] = fold.take_changes().cells
+    assert cell.voids == {"ivt": n_bot}
+    [tally] = cell.variants.values()
+    assert tally.units == -n_bot  # the assignments are in the cells of impressions
+    click = tally.metrics["click"]
+    assert (click.units, click.observations, click.total) == (n_people, n_people, n_people * MICRO)
+
+
 def test_what_is_remembered_no_longer_cannot_be_voided():
     window_ms = WINDOW_S * 1000
     stream = [(0, "click", MICRO, "e", 0), (0, "$void.ivt", MICRO, None, 0)]

@@ -95,6 +95,7 @@ def test_nothing_is_found_where_all_is_well(facts):
         (with_api(degraded=("task:delivery",)), "TASK_DOWN", "error", "delivery"),
         (with_api(missing=("commands",)), "COMMANDS_NOT_WRITABLE", "error", "503"),
         (with_api(are_metrics_refused=True), "METRICS_REFUSED", "warning", "spool"),
+        (with_redis(misplaced=1_234), "MISPLACED_OBSERVATIONS", "warning", "1,234 observations"),
         (with_api(missing=("clock",)), "API_NOT_READY", "error", "clock"),
         (with_redis(unreadable=("exp_9",)), "SNAPSHOTS_UNREADABLE", "error", "exp_9"),
         (
@@ -171,6 +172,12 @@ def test_a_log_that_is_shorter_than_what_was_committed_is_found():
     facts = with_position(end=50, committed=90, committed_later=90)
 
     assert "COUNTED_BEYOND_LOG" in {finding.code for finding in findings(facts)}
+
+
+def test_the_partitioner_that_is_to_be_set_is_named():
+    [finding] = findings(with_redis(misplaced=1))
+
+    assert "partitioner=murmur2_random" in finding.advice
 
 
 def test_a_spool_without_an_api_is_found():
