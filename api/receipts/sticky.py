@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api.receipts.cache import ReceiptCache
+from api.receipts.recent import RecentUnits
 from streams.model.errors import DependencyError
 from streams.model.receipts import raw_of, text_of
 from streams.projection.receipts import Answer, Place, Question, Standing
@@ -45,11 +46,13 @@ class ReceiptQuery(NamedTuple):
         place: The unit.
         receipt: What it gets if it has none; None if it then gets none.
         other: Unit hash of its other id; None without one.
+        may_be_logged: Whether its first receipt may be in the log alone.
     """
 
     place: Place
     receipt: str | None
     other: int | None = None
+    may_be_logged: bool = False
 
 
 class FirstReceipt(NamedTuple):
@@ -110,7 +113,9 @@ class StickyReceipts:
         aliased: Experiments in which units have two ids: all their units must be asked for.
         chosen_from_sets: Experiments in which variants were drawn from eligible sets: the receipts
             of all their units are kept.
-        rebuilt: Experiments whose receipts before the lowered share are kept.
+        rebuilt: Experiments all receipts of which were read from the log: those from before the
+            lowered share, or before units had two ids.
+        recent: Units that this process has assigned.
         has_read: Whether these were read from Redis once. Until then they may lack what other
             processes have noted, and this one before it was started again.
     """
@@ -133,6 +138,7 @@ class StickyReceipts:
         self.chosen_from_sets: set[str] = set()
         self.rebuilt: frozenset[str] = frozenset()
         self.has_read = False
+        self.recent = RecentUnits()
         self._store = store
         self._memory = memory or ReceiptCache()
         self._clock = clock
@@ -163,7 +169,7 @@ class StickyReceipts:
             offered = self._offered.setdefault(place, offered)
         is_sure = held is not None and held.is_sure
         raw = b"" if offered is None else raw_of(offered)
-        outcome = await self._answered(Question(place, raw, is_sure, other))
+        outcome = await self._answered(Question(place, raw, is_sure, other, ask.may_be_logged))
         if is_mine:
             self._offered.pop(place, None)
         if isinstance(outcome, TimeoutError | RedisTimeoutError):

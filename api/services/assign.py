@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from api.http.models.errors import error_json
 from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.outbox import ImpressionRow
+from api.receipts.recent import RecentUnits
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.services.logged_context import logged_context
 from api.snapshots.cache import ExperimentCache
@@ -60,7 +61,13 @@ class ImpressionLog(Protocol):
 
 
 class ReceiptStore(Protocol):
-    """The store of first receipts."""
+    """The store of first receipts.
+
+    Attributes:
+        recent: Units that this process has assigned.
+    """
+
+    recent: RecentUnits
 
     @property
     def aliased(self) -> Container[str]:
@@ -72,7 +79,7 @@ class ReceiptStore(Protocol):
 
     @property
     def rebuilt(self) -> Container[str]:
-        """Experiments whose receipts before the lowered share are kept."""
+        """Experiments all receipts of which were read from the log."""
 
     async def first(self, ask: ReceiptQuery, standby: Callable[[], str | None]) -> FirstReceipt:
         """Return the receipt a unit got first; `standby` gives it one where that is not known."""
@@ -243,24 +250,29 @@ class AssignmentService:
         logged = logged_context(context)
         key = unit_key(assigner.unit_kind, context)
         fallback = fallback_key(assigner, key, context)
-        # Where neither id is known, the fallback decides: it is the one that was there before.
-        assignment = self._choose(assigner, fallback or key, context, eligible)
-        may_be_in = not assignment.enrolled and assigner.may_be_in(fallback or key)
+        first_key = key if fallback is None else self._first_of(assigner, key, fallback)
+        assignment = self._choose(assigner, first_key, context, eligible)
+        may_be_in = not assignment.enrolled and assigner.may_be_in(first_key)
         # Until the log was read for it, a unit that may be in is: none may be lost.
         is_presumed = may_be_in and assigner.needs_log and running.id not in self._sticky.rebuilt
         if is_presumed:
-            assignment = self._choose(assigner, fallback or key, context, eligible, was_in=True)
+            assignment = self._choose(assigner, first_key, context, eligible, was_in=True)
         unit, other = assignment.unit, None
+        is_aliased = fallback is not None or running.id in self._sticky.aliased
         if fallback is not None:
-            unit, other = assigner.unit(key), unit
-        elif not (assignment.enrolled or may_be_in or running.id in self._sticky.aliased):
+            unit, other = assigner.unit(key), assigner.unit(fallback)
+        elif not (assignment.enrolled or may_be_in or is_aliased):
             return self._outside(running, outside(assigner, eligible, Reason.NOT_ENROLLED))
         if is_uncounted(assigner, assignment, eligible):
             return self._outside(running, Decision(Reason.REDRAWN, assignment.variant, None))
         receipt = receipt_of(assigner, assignment)
-        # Among other variants the hash would give another receipt.
+        # Among other variants, or by another id, the hash would give another receipt.
         is_needed = assigner.is_remembered or running.id in self._sticky.chosen_from_sets
-        is_kept = assignment.enrolled and (is_needed or other is not None)
+        is_kept = assignment.enrolled and (is_needed or is_aliased)
+        # What the hash alone has given before is in the log, and a worker reads it from there.
+        may_be_logged = (
+            is_aliased and not assigner.is_remembered and running.id not in self._sticky.rebuilt
+        )
         text = self._keyring.sign(receipt) if is_kept else None
 
         def standby() -> str | None:
@@ -271,7 +283,7 @@ class AssignmentService:
 
         place = Place(running.id, assigner.phase, unit)
         first, standing, is_shared = await self._sticky.first(
-            ReceiptQuery(place, text, other), standby
+            ReceiptQuery(place, text, other, may_be_logged), standby
         )
         if first is None and not assignment.enrolled:
             return self._outside(running, outside(assigner, eligible, Reason.NOT_ENROLLED))
@@ -292,9 +304,23 @@ class AssignmentService:
         variant, propensity = receipt.variant - assigner.first_index, receipt.propensity
         if not _is_eligible(variant, eligible):
             reason = Reason.REDRAWN
-            variant, propensity = self._redraw(assigner, fallback or key, context, eligible)
+            variant, propensity = self._redraw(assigner, first_key, context, eligible)
         self.answered[reason] += 1
         return running.rendering.otherwise(first, variant, reason, propensity)
+
+    def _first_of(self, assigner: Assigner, key: str, fallback: str) -> str:
+        """Return the id by which a unit of two ids is assigned where no receipt of it is kept.
+
+        That is the one that this process has assigned before, and else the fallback: it is the id
+        from before the other one was known.
+        """
+        if assigner.is_remembered:
+            return fallback
+        before = self._sticky.recent.order(assigner.number ^ assigner.unit(key))
+        if before is None:
+            return fallback
+        of_fallback = self._sticky.recent.order(assigner.number ^ assigner.unit(fallback))
+        return key if of_fallback is None or before < of_fallback else fallback
 
     async def _renewed(self, place: Place, before: str, receipt: Receipt) -> tuple[str, Receipt]:
         """Return what a unit has whose first receipt no key verifies: `receipt` unless it has one.
@@ -347,6 +373,8 @@ class AssignmentService:
         return time_of(assigner, context.timestamp, self._now_ms())
 
     def _add(self, receipt: Receipt, logged: str, *, is_repeatable: bool) -> None:
+        if is_repeatable:
+            self._sticky.recent.note(receipt.experiment ^ receipt.unit)
         self._log.add_impression(
             ImpressionRow(
                 receipt.experiment,

@@ -87,5 +87,7 @@ async def _rebuild(settings: Settings, source: LogSource) -> dict[str, Any]:
             await asyncio.sleep(1.0)
         kept = await keep_new(log, store, holder) if is_held else None
         is_complete = kept is not None and await store.declare_complete(holder)
+        if is_complete:
+            await store.note_rebuilt(log.aliased)
         await store.release(holder)
     return {"kept": kept or 0, "impressions": log.impressions, "complete": is_complete}

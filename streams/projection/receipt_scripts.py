@@ -9,10 +9,11 @@ ASK = """
 -- KEYS: the mark of completeness, the set of places, the set of aliases; then for every question
 -- the shard of its unit and its new shard, and those of the other id if there is one.
 -- ARGV: seconds to keep a shard, seconds to keep a new one, most entries of a shard; then for every
--- question: place, experiment, unit, receipt or '', 1 if that is known to be the first, other unit
--- or ''.
+-- question: place, experiment, unit, receipt or '', 1 if that is known to be the first, 1 if the
+-- first may be in the log alone, other unit or ''.
 local FIRST, KNOWN, PROVISIONAL, FULL, UNKNOWN = 0, 1, 2, 3, 4
-local complete = redis.call('EXISTS', KEYS[1]) == 1
+local is_complete = redis.call('EXISTS', KEYS[1]) == 1
+local complete
 local idle, new_idle, room = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 local function keep(place, main, new, unit, receipt, is_sure)
@@ -46,9 +47,10 @@ end
 local answers, k, a = {}, 4, 4
 while a < #ARGV do
   local place, experiment, unit, receipt = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
-  local is_sure, other = ARGV[a + 4] == '1', ARGV[a + 5]
+  local is_sure, other = ARGV[a + 4] == '1', ARGV[a + 6]
   local main, new = KEYS[k], KEYS[k + 1]
-  a, k = a + 6, k + 2
+  complete = is_complete and ARGV[a + 5] == '0'
+  a, k = a + 7, k + 2
   local found, standing = find(place, main, new, unit)
   if is_sure and standing ~= KNOWN then
     keep(place, main, new, unit, receipt, true)

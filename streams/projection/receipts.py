@@ -79,12 +79,15 @@ class Question(NamedTuple):
         receipt: What it gets if it has none, as bytes; empty to keep nothing.
         is_sure: Whether `receipt` is known to be its first.
         other: Unit hash of a second id of the same unit; None if there is none.
+        may_be_logged: Whether its first receipt may be in the log alone, though the memory counts
+            as complete; then `receipt` is `PROVISIONAL`.
     """
 
     place: Place
     receipt: bytes
     is_sure: bool = False
     other: int | None = None
+    may_be_logged: bool = False
 
 
 class Answer(NamedTuple):
@@ -131,7 +134,7 @@ class ReceiptStore:
         keys = self._keys
         names = [keys.receipts_complete, keys.receipt_places, keys.receipt_aliases]
         args: list[str | int | bytes] = [self._idle_s, NEW_IDLE_S, self._room]
-        for place, receipt, is_sure, other in questions:
+        for place, receipt, is_sure, other, may_be_logged in questions:
             name = self._shard(*place)
             names += (name, name + ":new")
             second = b""
@@ -145,6 +148,7 @@ class ReceiptStore:
                 _UNIT.pack(place.unit),
                 receipt,
                 b"1" if is_sure else b"0",
+                b"1" if may_be_logged else b"0",
                 second,
             )
         found = await self._ask(keys=names, args=args)

@@ -48,6 +48,8 @@ async def keep_new(
                 # Before anybody takes the receipts for complete: units of these must be asked for.
                 await store.alias(log.aliased)
                 await store.note_sets(log.chosen_from_sets)
+                for place, (before, first) in log.displaced.items():
+                    await store.replace(place, before, first)
                 return kept
             kept += await store.add(chunk)
     finally:

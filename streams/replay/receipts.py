@@ -4,13 +4,19 @@ An impression holds all that its receipt says, and the text of a receipt follows
 key that signs. Impressions of one unit are in one partition, so the first of them there is its
 first; the same unit assigned again has the same receipt. Only what a unit may need again is read:
 receipts of experiments that are not archived, and of those the ones that the hash alone would not
-give again: `is_remembered`, those of two ids, and, from the first one on that was drawn from a set
-of eligible variants, all of its experiment.
+give again: `is_remembered`, all of experiments in which units have two ids, and, from the first one
+on that was drawn from a set of eligible variants, all of its experiment.
+
+A second id of a unit is named by impressions of the first, which are in another partition than its
+own ones. So the log is read once more where there are any: the receipt of an id is the one that was
+logged first, as its own or as that of its other id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 import orjson
 
@@ -35,7 +41,41 @@ CHUNK = 2_000
 _MAX_SEEN = 1_000_000
 """Units of a partition whose repeated impressions are passed by, in memory."""
 
+_MAX_LINKS = 2_000_000
+"""Second ids that are in memory at a time; what is beyond has the first receipt that is read."""
+
 _NO_ALIASES: tuple[int, ...] = ()
+
+Moment = tuple[int, int, int]
+"""Place of a record in the order of the log: timestamp, partition and offset."""
+
+
+class _Found(NamedTuple):
+    """A receipt in the log.
+
+    Attributes:
+        place: Of the unit itself.
+        aliases: Unit hashes of its other ids.
+        receipt: What it says.
+        is_kept: Whether it is kept whether or not units of its experiment have two ids.
+    """
+
+    place: Place
+    aliases: Sequence[int]
+    receipt: Receipt
+    is_kept: bool
+
+
+class _Link(NamedTuple):
+    """The receipt that a second id got by an impression of the first.
+
+    Attributes:
+        at: When that was logged.
+        receipt: Its bytes.
+    """
+
+    at: Moment
+    receipt: bytes
 
 
 class ReceiptLog:
@@ -50,6 +90,8 @@ class ReceiptLog:
         aliased: Ids of the experiments in which units have two ids, so far.
         chosen_from_sets: Ids of the experiments in which variants were drawn from eligible sets, so
             far.
+        displaced: By second id, its own receipt that was yielded, and the one it has instead as
+            that was logged before.
     """
 
     def __init__(self, source: LogSource, inputs: Inputs) -> None:
@@ -60,6 +102,8 @@ class ReceiptLog:
         self._ends: dict[int, int] = {}
         self.aliased: set[str] = set()
         self.chosen_from_sets: set[str] = set()
+        self.displaced: dict[Place, tuple[bytes, bytes]] = {}
+        self._left_out: set[str] = set()
 
     def new(self) -> Generator[dict[Place, bytes], None, None]:
         """Yield receipts of units, in the order of their partition; the first of a unit holds.
@@ -73,30 +117,115 @@ class ReceiptLog:
             experiments = _assigning(reading)
             for number, experiment in experiments.items():
                 self._keyring.sign_with(number, experiment.definition.config.receipt_key)
-            for partition, span in sorted(reading.spans(topic).items()):
-                begin = max(span.begin, self._ends.get(partition, 0))
+            begins = {
+                partition: (max(span.begin, self._ends.get(partition, 0)), span.end)
+                for partition, span in sorted(reading.spans(topic).items())
+            }
+            links: dict[Place, _Link] = {}
+            for partition, (begin, end) in begins.items():
                 chunk: dict[Place, bytes] = {}
                 seen: set[Place] = set()
-                for records in reading.read(topic, partition, begin, span.end):
-                    for record in records:
-                        self._take(partition, record.value, reading, experiments, chunk, seen)
-                        if len(chunk) >= CHUNK:
-                            yield chunk
-                            chunk = {}
+                for at, found in self._read(reading, partition, begin, end, experiments):
+                    for each in found or ():
+                        if each.is_kept:
+                            self._take(each, chunk, seen)
+                        for unit in each.aliases:
+                            place = each.place._replace(unit=unit)
+                            if len(links) < _MAX_LINKS:
+                                known = links.get(place)
+                                if known is None or at < known.at:
+                                    links[place] = _Link(at, self._signed(each))
+                            else:
+                                chunk.setdefault(place, self._signed(each))
                     # Also if it is empty: the caller renews its lease from time to time.
+                    if found is None or len(chunk) >= CHUNK:
+                        yield chunk
+                        chunk = {}
+                yield chunk
+            if links or self._left_out & self.aliased:
+                yield from self._linked(reading, begins, experiments, links)
+            self._ends.update({partition: end for partition, (_, end) in begins.items()})
+
+    def _linked(
+        self,
+        reading: Reading,
+        begins: Mapping[int, tuple[int, int]],
+        experiments: Mapping[int, Experiment],
+        links: dict[Place, _Link],
+    ) -> Generator[dict[Place, bytes], None, None]:
+        """Yield the receipts of second ids, and all others of their experiments.
+
+        Args:
+            reading: The log.
+            begins: Where each partition was read, from and to.
+            experiments: As of `_read`.
+            links: Receipts of second ids; to be emptied.
+        """
+        read = self.impressions
+        for partition, (begin, end) in begins.items():
+            chunk: dict[Place, bytes] = {}
+            seen: set[Place] = set()
+            for at, found in self._read(reading, partition, begin, end, experiments):
+                for each in found or ():
+                    if each.place.experiment_id not in self.aliased or each.place in seen:
+                        continue
+                    link = links.get(each.place)
+                    if link is not None and link.at < at:
+                        self._note(each.place, seen)
+                        if each.is_kept and (own := self._signed(each)) != link.receipt:
+                            self.displaced.setdefault(each.place, (own, link.receipt))
+                        continue
+                    links.pop(each.place, None)
+                    if each.place.experiment_id in self._left_out:
+                        self._take(each, chunk, seen)
+                    else:  # it was yielded when the log was read first
+                        self._note(each.place, seen)
+                if found is None or len(chunk) >= CHUNK:
                     yield chunk
                     chunk = {}
-                self._ends[partition] = max(begin, span.end)
+            yield chunk
+        self.impressions = read
+        while links:
+            some = list(islice(links, CHUNK))
+            yield {place: links.pop(place).receipt for place in some}
 
-    def _take(
+    def _take(self, found: _Found, chunk: dict[Place, bytes], seen: set[Place]) -> None:
+        """Add the receipt of a unit to a chunk, unless an earlier one of its partition was."""
+        if found.place not in seen:
+            self._note(found.place, seen)
+            chunk.setdefault(found.place, self._signed(found))
+
+    def _note(self, place: Place, seen: set[Place]) -> None:
+        if len(seen) >= _MAX_SEEN:
+            seen.clear()
+        seen.add(place)
+
+    def _signed(self, found: _Found) -> bytes:
+        return self._keyring.sign_bytes(found.receipt)
+
+    def _read(
+        self,
+        reading: Reading,
+        partition: int,
+        begin: int,
+        end: int,
+        experiments: Mapping[int, Experiment],
+    ) -> Iterator[tuple[Moment, Iterator[_Found] | None]]:
+        """Yield the receipts of each record of a partition, and None after a batch of records."""
+        topic = catalogue.IMPRESSIONS.name
+        for records in reading.read(topic, partition, begin, end):
+            for record in records:
+                at = record.timestamp, partition, record.offset
+                yield at, self._found(partition, record.value, reading, experiments)
+            yield (0, partition, begin), None
+
+    def _found(
         self,
         partition: int,
         value: bytes | None,
         reading: Reading,
         experiments: Mapping[int, Experiment],
-        chunk: dict[Place, bytes],
-        seen: set[Place],
-    ) -> None:
+    ) -> Iterator[_Found]:
         try:
             batch = decode_impression_batch(value, reading.codec)
             assert value is not None  # noqa: S101 - it has been decoded
@@ -107,15 +236,42 @@ class ReceiptLog:
         for group in batch.groups:
             self.impressions += len(group.units)
             experiment = experiments.get(group.experiment)
-            if experiment is None or not group.repeatable:
+            if experiment is not None and group.repeatable:
+                yield from self._receipts(group, experiment)
+
+    def _receipts(self, group: ImpressionGroup, experiment: Experiment) -> Iterator[_Found]:
+        """Yield the receipts of a group, and note what is known by it of its experiment."""
+        n_variants = len(experiment.definition.variants)
+        window_s = experiment.definition.config.attribution_window
+        remembered = {phase: is_remembered(experiment, phase) for phase in Phase}
+        for row, (unit, variant) in enumerate(zip(group.units, group.variants, strict=True)):
+            aliases = _aliases(group.contexts, row)
+            phase = variant // n_variants
+            if phase not in remembered:
                 continue
-            for place, receipt in _receipts(group, experiment, self.aliased, self.chosen_from_sets):
-                if place in seen:
+            weights = group.weights[row] if group.weights else b""
+            propensity = group.propensities[row]
+            if phase == Phase.TRIAL and excluded_variants(variant, propensity, weights, n_variants):
+                self.chosen_from_sets.add(experiment.id)
+            if aliases:
+                self.aliased.add(experiment.id)
+            is_kept = remembered[Phase(phase)] or experiment.id in self.chosen_from_sets
+            if not is_kept:
+                self._left_out.add(experiment.id)
+                if experiment.id not in self.aliased:
                     continue
-                if len(seen) >= _MAX_SEEN:
-                    seen.clear()
-                seen.add(place)
-                chunk.setdefault(place, self._keyring.sign_bytes(receipt))
+            receipt = Receipt(
+                group.experiment,
+                variant,
+                propensity,
+                group.allocation_versions[row],
+                group.assigned_at_ms[row],
+                unit,
+                window_s,
+                weights,
+                group.features[row] if group.features else b"",
+            )
+            yield _Found(Place(experiment.id, phase, unit), aliases, receipt, is_kept)
 
 
 def _assigning(reading: Reading) -> dict[int, Experiment]:
@@ -127,51 +283,6 @@ def _assigning(reading: Reading) -> dict[int, Experiment]:
         for number, experiment in newest.items()
         if experiment.started_at_ms is not None and experiment.status is not Status.ARCHIVED
     }
-
-
-def _receipts(
-    group: ImpressionGroup,
-    experiment: Experiment,
-    aliased: set[str],
-    chosen_from_sets: set[str],
-) -> Iterator[tuple[Place, Receipt]]:
-    """Yield where the receipts of a group are kept, and what they say.
-
-    Args:
-        group: The group.
-        experiment: Its experiment.
-        aliased, chosen_from_sets: As of `ReceiptLog`; to be added to.
-    """
-    n_variants = len(experiment.definition.variants)
-    window_s = experiment.definition.config.attribution_window
-    remembered = {phase: is_remembered(experiment, phase) for phase in Phase}
-    for row, (unit, variant) in enumerate(zip(group.units, group.variants, strict=True)):
-        aliases = _aliases(group.contexts, row)
-        phase = variant // n_variants
-        if phase not in remembered:
-            continue
-        weights = group.weights[row] if group.weights else b""
-        propensity = group.propensities[row]
-        if phase == Phase.TRIAL and excluded_variants(variant, propensity, weights, n_variants):
-            chosen_from_sets.add(experiment.id)
-        if aliases:
-            aliased.add(experiment.id)
-        is_kept = remembered[Phase(phase)] or aliases or experiment.id in chosen_from_sets
-        if not is_kept:
-            continue
-        receipt = Receipt(
-            group.experiment,
-            variant,
-            propensity,
-            group.allocation_versions[row],
-            group.assigned_at_ms[row],
-            unit,
-            window_s,
-            weights,
-            group.features[row] if group.features else b"",
-        )
-        for each in (unit, *aliases):
-            yield Place(experiment.id, phase, each), receipt
 
 
 def _aliases(contexts: Sequence[str], row: int) -> Sequence[int]:

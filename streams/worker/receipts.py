@@ -85,14 +85,15 @@ class ReceiptKeeper:
             DependencyError: Redis, Kafka or the schema registry does not answer.
             LogError: records were deleted while they were read.
         """
-        lowered = set(self._lowered())
+        # Of these all units must be known, and some were found by their hash alone before.
+        logged = {*self._lowered(), *await self._store.aliased()}
         if not await self._store.is_complete():
             self._followed = None
             if await self._store.lease(self._worker_id):
-                await self._rebuild(lowered)
-        elif lowered and not lowered <= await self._store.rebuilt():
+                await self._rebuild(logged)
+        elif logged and not logged <= await self._store.rebuilt():
             if await self._store.lease(self._worker_id):
-                await self._rebuild(lowered)
+                await self._rebuild(logged)
         elif self._followed is not None:
             await self._keep_new(self._followed)
             if self._clock() >= self._follow_until_s:
@@ -102,14 +103,15 @@ class ReceiptKeeper:
             self._free_at_s = self._clock() + FREE_S
             await self._free()
 
-    async def _rebuild(self, lowered: Iterable[str]) -> None:
+    async def _rebuild(self, logged: Iterable[str]) -> None:
         began_s = self._clock()
         logger.warning("Redis does not hold all first receipts: rebuilding them from the log")
         log = self._log()
+        log.aliased.update(await self._store.aliased())
         kept = await self._keep_new(log)
         if kept is None or not await self._store.declare_complete(self._worker_id):
             return  # another worker has taken over, or Redis was emptied once more
-        await self._store.note_rebuilt(lowered)
+        await self._store.note_rebuilt({*logged, *log.aliased})
         self._followed, self._follow_until_s = log, self._clock() + SETTLE_S
         took_s = self._clock() - began_s
         metrics.RECEIPT_REBUILDS.inc()

@@ -190,6 +190,21 @@ async def test_both_ids_of_a_unit_have_one_receipt_and_its_own_goes_first(store)
     assert await store.aliased() == {EXPERIMENT}
 
 
+async def test_of_units_that_may_be_in_the_log_alone_the_log_decides(store) -> None:
+    """As of an experiment whose units were found by their hash, until one had two ids."""
+    for unit, other in ((1, 2), (3, 4)):
+        question = Question(place(unit), receipt(other), False, place(other).unit, True)
+        answers = [(await store.ask([question]))[0] for _ in range(2)]
+        assert answers == [Answer(receipt(other), PROVISIONAL, True)] * 2
+    assert await store.aliased() == {EXPERIMENT}
+
+    await store.add({place(1): receipt(1)})  # it had one before it had another id
+
+    assert await ask(store, 1, other=2) == (receipt(1), KNOWN, False)
+    assert await ask(store, 2) == (receipt(2), KNOWN, False)
+    assert await ask(store, 3, other=4) == (receipt(4), KNOWN, True)
+
+
 async def test_experiments_with_two_ids_are_noted(store) -> None:
     await store.alias([OTHER, EXPERIMENT])
     await store.alias([])

@@ -158,8 +158,10 @@ class MemoryReceiptStore:
     def _has_room(self, kept: Mapping[Place, bytes], place: Place) -> bool:
         return Counter(map(_shard, kept))[_shard(place)] < self._room
 
-    def _keep(self, place: Place, receipt: bytes, *, is_sure: bool) -> Standing:
-        is_first = self.complete or is_sure
+    def _keep(
+        self, place: Place, receipt: bytes, *, is_sure: bool, is_complete: bool = True
+    ) -> Standing:
+        is_first = (self.complete and is_complete) or is_sure
         kept = self.receipts if is_first else self.new
         if not self._has_room(kept, place):
             return Standing.FULL
@@ -169,37 +171,51 @@ class MemoryReceiptStore:
         self._places.add(place[:2])
         return Standing.FIRST
 
-    def _find(self, place: Place) -> tuple[bytes, Standing]:
+    def _find(self, place: Place, *, is_complete: bool) -> tuple[bytes, Standing]:
         if place in self.receipts:
             return self.receipts[place], Standing.KNOWN
         if place not in self.new:
             return b"", Standing.UNKNOWN
         receipt = self.new[place]
-        if not self.complete:
+        if not (self.complete and is_complete):
             return receipt, Standing.PROVISIONAL
         if self._keep(place, receipt, is_sure=True) is Standing.FULL:
             return receipt, Standing.FULL
         del self.new[place]
         return receipt, Standing.KNOWN
 
-    def _answer(self, place: Place, receipt: bytes, is_sure: bool, other: int | None) -> Answer:
-        found, standing = self._find(place)
+    def _answer(
+        self,
+        place: Place,
+        receipt: bytes,
+        is_sure: bool,
+        other: int | None,
+        may_be_logged: bool,
+    ) -> Answer:
+        settled = not may_be_logged
+        found, standing = self._find(place, is_complete=settled)
         if is_sure and standing is not Standing.KNOWN:
             self._keep(place, receipt, is_sure=True)
             found, standing = receipt, Standing.KNOWN
         if other is None:
             if not found and receipt:
-                found, standing = receipt, self._keep(place, receipt, is_sure=False)
+                found, standing = (
+                    receipt,
+                    self._keep(place, receipt, is_sure=False, is_complete=settled),
+                )
             return Answer(found, standing, is_shared=False)
         second = place._replace(unit=other)
-        found2, standing2 = self._find(second)
+        found2, standing2 = self._find(second, is_complete=settled)
         if not found and found2:
             found, standing = found2, standing2
-            self._keep(place, found, is_sure=standing is Standing.KNOWN)
+            is_known = standing is Standing.KNOWN
+            self._keep(place, found, is_sure=is_known, is_complete=settled)
         elif not found and receipt:
-            found, standing = receipt, self._keep(place, receipt, is_sure=False)
+            found = receipt
+            standing = self._keep(place, receipt, is_sure=False, is_complete=settled)
         if found and not found2:
-            self._keep(second, found, is_sure=standing is Standing.KNOWN)
+            is_known = standing is Standing.KNOWN
+            self._keep(second, found, is_sure=is_known, is_complete=settled)
             found2 = found
         is_shared = bool(found) and found == found2
         if is_shared:

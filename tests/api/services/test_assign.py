@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from api.receipts.recent import RecentUnits
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.snapshot import Allocation
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, raw_of, text_of
+from streams.policies.bucketing import draws
+from streams.projection.receipts import Place
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api
 
 
@@ -154,6 +159,65 @@ async def test_anonymous_and_then_logged_in_is_one_unit(api: Api, kind: str) -> 
         assert first == both == alone == out
     units = {unit for batch in api.topics.impressions() for unit in batch.groups[0].units}
     assert len(units) == 20
+
+
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+async def test_logged_in_elsewhere_before_is_one_unit(api: Api, kind: str) -> None:
+    """The id of a person who comes with a new browser was there before that of the browser."""
+    name = await api.run({"type": kind, "unit": "user"})
+
+    for number in range(20):
+        user, browser = f"user-{number}", f"anonymous-{number}"
+        first = await assigned_id(api, name, userId=user)
+        both = await assigned_id(api, name, userId=user, fallbackUnitId=browser)
+        out = await assigned_id(api, name, userId=browser)
+        third = await assigned_id(api, name, userId=user, fallbackUnitId=f"{browser}-2")
+
+        assert first == both == out == third
+
+
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+async def test_two_requests_at_once_are_one_unit(api: Api, kind: str) -> None:
+    name = await api.run({"type": kind, "unit": "user"})
+
+    for number in range(20):
+        user, browser = f"user-{number}", f"anonymous-{number}"
+        contexts = [
+            {"userId": browser},
+            {"userId": user, "fallbackUnitId": browser},
+            {"userId": user, "fallbackUnitId": browser},
+        ]
+        found = await asyncio.gather(*(assigned_id(api, name, **each) for each in contexts))
+
+        assert len({*found, await assigned_id(api, name, userId=user)}) == 1
+
+
+async def test_a_unit_of_before_the_first_fallback_has_its_receipt_of_the_log(api: Api) -> None:
+    """What another process has assigned by the hash alone is read from the log by a worker."""
+    name = await api.run({"type": "bayesian_ab"})
+    before = {f"u{n}": await assigned_id(api, name, userId=f"u{n}") for n in range(8)}
+    api.sticky.recent = RecentUnits()  # as those of another process
+
+    asked = [
+        (await assign(api, name, userId=user, fallbackUnitId=f"new-{user}")).json()
+        for user in before
+    ]
+    assert {each["reason"] for each in asked} == {"STICKY_UNAVAILABLE"}
+    number = KEYRING.verify(before["u0"]).experiment
+    await api.receipts.add(
+        {
+            Place(name, 0, draws(number, user).unit): raw_of(receipt)
+            for user, receipt in before.items()
+        }
+    )
+    await api.receipts.note_rebuilt([name])
+    await api.sticky.look()
+
+    for user, receipt in before.items():
+        assert await assigned_id(api, name, userId=user, fallbackUnitId=f"new-{user}") == receipt
+        assert await assigned_id(api, name, userId=user) == receipt
+    new = (await assign(api, name, userId="v", fallbackUnitId="new-v")).json()
+    assert new["reason"] == "ASSIGNED"
 
 
 async def test_who_was_in_by_one_id_is_in_by_the_other(api: Api) -> None:

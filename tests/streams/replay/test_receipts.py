@@ -46,6 +46,7 @@ def assign(
     features: tuple[bytes, ...] = (),
     repeatable: bool = True,
     is_sealed: bool = True,
+    timestamp: int | None = None,
 ) -> None:
     group = ImpressionGroup(
         experiment=receipts[0].experiment,
@@ -62,7 +63,7 @@ def assign(
     value = encode_impression_batch(batch)
     if is_sealed:
         value = sealer(KEYRING)("impressions", partition, value)
-    log.append("impressions", partition, value)
+    log.append("impressions", partition, value, timestamp=timestamp)
 
 
 def receipt(unit: int, at_ms: int = NOW_MS, variant: int = 0, window_s: int = 0) -> Receipt:
@@ -151,5 +152,47 @@ def test_other_ids_of_a_unit_come_back_under_fixed_weights_too() -> None:
     assign(log, receipt(1), receipt(2), receipt(3), contexts=contexts)
 
     assert rebuilt(ReceiptLog(log, INPUTS)) == {
-        Place(NAME, 0, unit): signed(receipt(1)) for unit in (1, 9)
+        Place(NAME, 0, unit): signed(receipt(own)) for unit, own in ((1, 1), (9, 1), (2, 2), (3, 3))
     }
+
+
+def aliased(*units: int) -> tuple[str, ...]:
+    return (orjson.dumps({"aliases": [f"{unit:016x}" for unit in units]}).decode(),)
+
+
+@pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
+@pytest.mark.parametrize("own_partition", [0, 2])
+@pytest.mark.parametrize("is_own_first", [True, False])
+def test_a_second_id_has_the_receipt_that_was_logged_first(
+    kind: str, own_partition: int, is_own_first: bool
+) -> None:
+    """In whichever partition, and whatever times the receipts carry."""
+    log = log_of(type=kind, unit="user")
+    own, others = receipt(9, NOW_MS + 5), receipt(4, NOW_MS)
+    for at, is_own in enumerate((is_own_first, not is_own_first, True)):
+        found, partition = (own, own_partition) if is_own else (others, 1)
+        contexts = () if is_own else aliased(9)
+        assign(log, found, partition=partition, contexts=contexts, timestamp=NOW_MS + 100 + at)
+    assign(log, receipt(8), partition=own_partition, timestamp=NOW_MS)
+    reading = ReceiptLog(log, INPUTS)
+
+    kept = rebuilt(reading)
+    for place, (before, first) in reading.displaced.items():
+        assert kept[place] == before
+        kept[place] = first
+
+    assert kept == {
+        Place(NAME, 0, 4): signed(others),
+        Place(NAME, 0, 8): signed(receipt(8)),  # of fixed weights all are kept, once one has two
+        Place(NAME, 0, 9): signed(own if is_own_first else others),
+    }
+    assert reading.impressions == 4
+
+
+def test_units_of_an_experiment_known_to_have_two_ids_are_kept_under_fixed_weights() -> None:
+    log = log_of(type="bayesian_ab")
+    assign(log, receipt(1), receipt(2))
+    reading = ReceiptLog(log, INPUTS)
+    reading.aliased.add(NAME)
+
+    assert set(rebuilt(reading)) == {Place(NAME, 0, 1), Place(NAME, 0, 2)}

@@ -25,6 +25,7 @@ class Log:
     silence_s: float = 0.0
     aliased: set[str] = field(default_factory=set)
     chosen_from_sets: set[str] = field(default_factory=set)
+    displaced: dict[Place, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def new(self) -> Generator[dict[Place, bytes], None, None]:
         time.sleep(self.silence_s)
@@ -169,3 +170,23 @@ async def test_the_log_is_read_once_for_an_experiment_whose_share_was_lowered() 
     case.log.waiting = [{SECOND: b"never"}]
     await case.keeper.look()
     assert case.log.waiting
+
+
+async def test_the_log_is_read_once_more_when_units_of_an_experiment_have_two_ids() -> None:
+    case = Case({FIRST: b"one"})
+    await case.keeper.look()
+    assert await case.store.rebuilt() == frozenset()
+
+    await case.store.alias([FIRST.experiment_id])
+    case.log.waiting.append({SECOND: b"two"})
+    case.log.displaced = {FIRST: (b"one", b"other")}
+    await case.keeper.look()
+    waiting = case.log.waiting = [{SECOND: b"later"}]
+    case.now_s += SETTLE_S
+    await case.keeper.look()
+    await case.keeper.look()
+
+    assert case.store.receipts == {FIRST: b"other", SECOND: b"two"}
+    assert await case.store.rebuilt() == {FIRST.experiment_id}
+    assert not waiting
+    assert case.store.holder is None
