@@ -11,9 +11,8 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from streams.kafka.source import KafkaSource
 from streams.local.children import Child
 from streams.local.valkey import answers_redis, start_valkey
 from streams.model.events import EXPOSURE, Command, CommandKind, Observation
-from streams.model.ids import experiment_number
 from streams.model.quantities import MICRO
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
@@ -34,14 +32,16 @@ from streams.replay.verify import verify
 from streams.settings import Settings
 from streams.wire.commands import encode_command
 from streams.wire.observations import encode_observation
+from tests.faults.api_users import ApiUsers
 from tests.faults.schedule import Fault, Step
-from tests.integration.api_process import api_of, run_experiment
+from tests.integration.api_process import api_of
 from tests.integration.engine_ledger import Ledger, Sent, Workers, workers_of
 from tests.patience import PATIENCE_S
 
 EXPERIMENTS = (7, 8, 9)
 CONCLUDED = EXPERIMENTS[-1]
 BY_EXPOSURE = 10
+BY_SET = 11  # by exposure, too
 PARTITIONS = 4
 MOST_WORKERS = 3
 FROZEN_BROKER_S = 3.0
@@ -54,7 +54,6 @@ NOISE_BYTES = 900_000  # below what a producer takes by default
 METRICS = ("click", "revenue")
 REASONS = ("bot", "ivt")
 VOIDED_FIRST = 0.3  # share of the voided units that are before they are observed
-VOIDED_EVERY = 4  # so many users of the API, one is voided
 
 
 class FaultScenario:
@@ -87,9 +86,7 @@ class FaultScenario:
         self._ledger = Ledger(settings)
         self._sent: list[Sent] = []
         self._receipts: list[str] = []
-        self._users = 0
-        self._experiment = ""  # the one that is assigned by the API
-        self._by_exposure = ""  # the one whose exposures the API takes
+        self._users = ApiUsers(self._ledger, lambda: self._http, self._draws)
         self._apis = AsyncExitStack()
         self._n_apis = 0
         self._api: Child
@@ -101,9 +98,9 @@ class FaultScenario:
         for experiment in EXPERIMENTS:
             self._ledger.start_experiment(experiment, secondaryMetrics=["revenue"])
         self._ledger.start_experiment(BY_EXPOSURE, exposure="event")
+        self._ledger.start_experiment(BY_SET, 3, exposure="event")
         await self._start_api()
-        self._experiment = await run_experiment(self._http, type="bayesian_ab", unit="user")
-        self._by_exposure = await run_experiment(self._http, unit="user", exposure="event")
+        await self._users.begin()
 
     async def end(self) -> None:
         """Stop the API."""
@@ -130,7 +127,7 @@ class FaultScenario:
             await causes[step.fault]()
             self._revive()
             self._send()
-            await self._ask(3)
+            await self._users.ask(3)
             await asyncio.sleep(step.pause_s)
         self._send()
 
@@ -140,8 +137,7 @@ class FaultScenario:
         Then the log must give what is live.
         """
         assert self._ledger.producer.flush(60) == 0
-        of_api = map(experiment_number, (self._experiment, self._by_exposure))
-        experiments = (*EXPERIMENTS, BY_EXPOSURE, *of_api)
+        experiments = (*EXPERIMENTS, BY_EXPOSURE, BY_SET, *self._users.experiments)
         await self._until(lambda: all(map(self._ledger.is_exact, experiments)))
         await self._until(lambda: self._ledger.dead_letters() == self._ledger.letters)
         report = await asyncio.to_thread(self._replay)
@@ -189,6 +185,7 @@ class FaultScenario:
                 self._sent.append(ledger.void(voided, draws.choice(REASONS)))
         for partition in range(PARTITIONS):
             self._expose(ledger.assign(BY_EXPOSURE, partition))
+            self._expose(ledger.assign(BY_SET, partition, by_set=True))
 
     def _expose(self, receipts: list[str]) -> None:
         """Send exposures of a third of the units and observations of more, in any order."""
@@ -239,7 +236,7 @@ class FaultScenario:
         os.kill(self._broker_pid, signal.SIGSTOP)
         try:
             self._send()
-            await self._ask(3)
+            await self._users.ask(3)
             await asyncio.sleep(FROZEN_BROKER_S)
         finally:
             os.kill(self._broker_pid, signal.SIGCONT)
@@ -266,7 +263,7 @@ class FaultScenario:
         if self._broker_pid is not None:
             os.kill(self._broker_pid, signal.SIGSTOP)
         try:
-            await self._ask(10)
+            await self._users.ask(10)
             assert self._api.pid is not None
             os.kill(self._api.pid, signal.SIGKILL)
             await self._api.ended()
@@ -281,56 +278,6 @@ class FaultScenario:
         self._api, self._http = await self._apis.enter_async_context(
             api_of(self._settings, self._directory, name=name, until_ready=False)
         )
-
-    async def _ask(self, users: int) -> None:
-        """Have users assigned and observed by the API, each call until it is answered."""
-        for _ in range(users):
-            self._users += 1
-            body = {"userId": f"user-{self._users}"}
-            assigned = await self._answered(f"/experiments/{self._experiment}/assign", body)
-            observation = {
-                "assignmentId": assigned["id"],
-                "metric": "click",
-                "value": 1,
-                "eventId": f"event-{self._users}",
-            }
-            await self._answered("/observations", [observation])
-            opened = self._ledger.opened(assigned["id"])
-            self._ledger.assignments[opened.experiment, opened.variant] += 1
-            self._ledger.count(assigned["id"], "click", MICRO)
-            if not self._users % VOIDED_EVERY:
-                void = {"assignmentId": assigned["id"], "reason": "ivt"}
-                await self._answered("/assignments/void", [void])
-                self._ledger.count_void(assigned["id"], "ivt")
-            await self._ask_exposed(body)
-
-    async def _ask_exposed(self, body: dict[str, str]) -> None:
-        """Have a user assigned, and every other one exposed; of the others no click counts."""
-        assigned = await self._answered(f"/experiments/{self._by_exposure}/assign", body)
-        opened = self._ledger.opened(assigned["id"])
-        self._ledger.assignments[opened.experiment, opened.variant] += 1
-        click = {"assignmentId": assigned["id"], "metric": "click", "value": 1, "eventId": "c"}
-        if self._users % 2:
-            await self._answered("/exposures", {"assignmentId": assigned["id"]})
-            self._ledger.note_exposure(assigned["id"])
-            self._ledger.count(assigned["id"], "click", MICRO)
-        await self._answered("/observations", click)
-
-    async def _answered(self, path: str, body: object) -> Any:
-        """Send a request until it is answered with success: repetition is harmless."""
-        deadline = time.monotonic() + SETTLE_S
-        while True:
-            with suppress(httpx.TransportError):
-                answer = await self._http.post(path, json=body)
-                if answer.is_success:
-                    return answer.json()
-                # A new process has no experiment before it has read Redis.
-                assert answer.status_code in {
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    HTTPStatus.NOT_FOUND,
-                }, answer.text
-            assert time.monotonic() < deadline, path
-            await asyncio.sleep(0.1)
 
     async def _repeat(self) -> None:
         draws = self._draws

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,10 @@ async def api_of(
             await process.stop()
 
 
-async def run_experiment(http: httpx.AsyncClient, **config: Any) -> str:
-    """Create and start an experiment, and return its id."""
+async def run_experiment(
+    http: httpx.AsyncClient, names: Sequence[str] = ("A", "B"), **config: Any
+) -> str:
+    """Create and start an experiment of variants with these names, and return its id."""
     body = {
         "config": {
             "name": "Hero",
@@ -69,8 +71,8 @@ async def run_experiment(http: httpx.AsyncClient, **config: Any) -> str:
             **config,
         },
         "variants": [
-            {"name": "A", "isControl": True, "config": {"adId": "ad_1"}},
-            {"name": "B", "config": {"adId": "ad_2"}},
+            {"name": name, "isControl": not index, "config": {"adId": f"ad_{index + 1}"}}
+            for index, name in enumerate(names)
         ],
     }
     created = await http.post("/experiments", json=body)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -32,6 +32,7 @@ from streams.model.events import (
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
+from streams.model.variant_weights import pack_propensities
 from streams.model.voids import void_metric
 from streams.projection.keys import Keys
 from streams.settings import Settings, variables
@@ -45,6 +46,8 @@ from tests.integration.topics import records_of
 from tests.patience import PATIENCE_S, until
 
 UNITS_PER_BATCH = 50
+SETS = ((0, 1), (0, 2), (1, 2), (0, 1, 2))
+"""Eligible variants of requests, of three."""
 
 
 class Workers:
@@ -187,8 +190,8 @@ class Ledger:
         answer = cast(bytes | None, self.redis.get(self.keys.answer(command_id)))
         return {} if answer is None else cast(dict[str, Any], json.loads(answer))
 
-    def start_experiment(self, experiment: int, **config: Any) -> None:
-        """Create and start an experiment of two variants."""
+    def start_experiment(self, experiment: int, n_variants: int = 2, **config: Any) -> None:
+        """Create and start an experiment."""
         payload = {
             "config": {
                 "name": "test",
@@ -196,23 +199,44 @@ class Ledger:
                 "primaryMetric": "click",
                 **config,
             },
-            "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
+            "variants": [
+                {"name": "abc"[index], "isControl": not index} for index in range(n_variants)
+            ],
         }
         assert self.command(experiment, CommandKind.CREATE, payload)["accepted"]
         assert self.command(experiment, CommandKind.START)["accepted"]
 
-    def assign(self, experiment: int, partition: int, *, times: int = 1) -> list[str]:
-        """Send a batch of impressions, several times if asked, and return their receipts."""
+    def assign(
+        self, experiment: int, partition: int, *, times: int = 1, by_set: bool = False
+    ) -> list[str]:
+        """Send a batch of impressions, several times if asked, and return their receipts.
+
+        With `by_set`, each request has two or three eligible variants of three.
+        """
         units = [secrets.randbits(64) for _ in range(UNITS_PER_BATCH)]
-        variants = [unit & 1 for unit in units]
+        sets = [SETS[unit % len(SETS)] if by_set else (0, 1) for unit in units]
+        receipts = [
+            Receipt(
+                experiment,
+                eligible[(unit >> 8) % len(eligible)],
+                PROPENSITY_ONE // len(eligible),
+                2,
+                self.now_ms,
+                unit,
+                86_400,
+                _packed(eligible) if by_set else b"",
+            )
+            for unit, eligible in zip(units, sets, strict=True)
+        ]
         group = ImpressionGroup(
             experiment=experiment,
             repeatable=False,
-            variants=variants,
-            propensities=[PROPENSITY_ONE // 2] * UNITS_PER_BATCH,
+            variants=[each.variant for each in receipts],
+            propensities=[each.propensity for each in receipts],
             allocation_versions=[2] * UNITS_PER_BATCH,
             assigned_at_ms=[self.now_ms] * UNITS_PER_BATCH,
             units=units,
+            weights=[each.weights for each in receipts] if by_set else [],
         )
         sequence = self._sequences[partition]
         self._sequences[partition] += 1
@@ -222,12 +246,9 @@ class Ledger:
         self.batches.append(sent)
         for _ in range(times):
             self.send(sent)
-        for variant in variants:
-            self.assignments[experiment, variant] += 1
-        return [
-            self.receipt(experiment, variant, unit)
-            for variant, unit in zip(variants, units, strict=True)
-        ]
+        for each in receipts:
+            self.assignments[experiment, each.variant] += 1
+        return [self._keyring.sign(each) for each in receipts]
 
     def receipt(self, experiment: int, variant: int, unit: int) -> str:
         """Return the receipt of an assignment."""
@@ -444,6 +465,11 @@ class Ledger:
         """Return the key and value of every record of a topic."""
         records = records_of(self._settings, topic)
         return [(record.key(), record.value()) for record in records]
+
+
+def _packed(eligible: Sequence[int]) -> bytes:
+    share = PROPENSITY_ONE // len(eligible)
+    return pack_propensities([share if variant in eligible else 0 for variant in range(3)])
 
 
 def _counts(report: VariantReport) -> dict[tuple[str, ...], int]:

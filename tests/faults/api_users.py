@@ -1,0 +1,147 @@
+"""Users who are assigned and observed by the API while it and all behind it fail."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from streams.model.ids import experiment_number
+from streams.model.quantities import MICRO
+from tests.integration.api_process import run_experiment
+from tests.integration.engine_ledger import Ledger
+
+ANSWER_S = 120.0
+VOIDED_EVERY = 4  # so many users, one is voided
+NAMES = ("A", "B", "C")
+
+
+class ApiUsers:
+    """Users of three experiments: by assignment, by exposure, and with eligible variants.
+
+    Args:
+        ledger: Notes what must be counted.
+        http: Returns a client of the API that runs now.
+        draws: Of what they do.
+    """
+
+    def __init__(
+        self, ledger: Ledger, http: Callable[[], httpx.AsyncClient], draws: random.Random
+    ) -> None:
+        self._ledger = ledger
+        self._http = http
+        self._draws = draws
+        self._users = 0
+        self._plain = ""
+        self._by_exposure = ""
+        self._by_set = ""
+
+    @property
+    def experiments(self) -> list[int]:
+        """Return the numbers of the experiments."""
+        return [*map(experiment_number, (self._plain, self._by_exposure, self._by_set))]
+
+    async def begin(self) -> None:
+        """Create and start the experiments."""
+        http = self._http()
+        self._plain = await run_experiment(http, type="bayesian_ab", unit="user")
+        self._by_exposure = await run_experiment(http, unit="user", exposure="event")
+        self._by_set = await run_experiment(
+            http,
+            NAMES,
+            type="bayesian_ab",
+            unit="user",
+            exposure="event",
+            secondaryMetrics=["revenue"],
+        )
+
+    async def ask(self, users: int) -> None:
+        """Have users assigned and observed, each call until it is answered."""
+        for _ in range(users):
+            self._users += 1
+            user = {"userId": f"user-{self._users}"}
+            await self._be_assigned(user)
+            await self._be_exposed(user)
+            await self._be_shown_one_of_a_set(user)
+
+    async def _be_assigned(self, user: dict[str, str]) -> None:
+        assigned = await self._assigned(self._plain, user)
+        click = self._click(assigned)
+        await self._answered("/observations", [click])
+        self._ledger.count(assigned, "click", MICRO)
+        if not self._users % VOIDED_EVERY:
+            await self._void(assigned)
+
+    async def _be_exposed(self, user: dict[str, str]) -> None:
+        """Expose every other user; of the others no click counts."""
+        assigned = await self._assigned(self._by_exposure, user)
+        if self._users % 2:
+            await self._expose(assigned)
+            self._ledger.count(assigned, "click", MICRO)
+        await self._answered("/observations", self._click(assigned))
+
+    async def _be_shown_one_of_a_set(self, user: dict[str, str]) -> None:
+        """Assign among eligible variants, expose most, and observe by receipt and by user id."""
+        draws = self._draws
+        eligible = draws.sample(NAMES, draws.randint(1, len(NAMES)))
+        asked = {**user, "eligible": eligible}
+        assigned = await self._assigned(self._by_set, asked)
+        is_voided_first = draws.random() < 1 / VOIDED_EVERY
+        if is_voided_first:
+            await self._void(assigned)
+        if draws.random() < 0.7:
+            await self._expose(assigned)
+            self._ledger.count(assigned, "click", MICRO)
+            self._ledger.count(assigned, "revenue", 2 * MICRO)
+        again = await self._answered(f"/experiments/{self._by_set}/assign", asked)
+        assert again["id"] == assigned
+        assert again["variantName"] in eligible
+        order = {"metric": "revenue", "value": 2, "eventId": "order", "experiment": self._by_set}
+        for event in ([{**user, **order}, self._click(assigned)], {**user, **order}):
+            await self._answered("/observations", event)
+        if not is_voided_first and draws.random() < 1 / VOIDED_EVERY:
+            await self._void(assigned)
+
+    def _click(self, assigned: str) -> dict[str, object]:
+        event = f"event-{self._users}"
+        return {"assignmentId": assigned, "metric": "click", "value": 1, "eventId": event}
+
+    async def _assigned(self, experiment: str, body: dict[str, Any]) -> str:
+        answer = await self._answered(f"/experiments/{experiment}/assign", body)
+        assert answer["variantName"] in body.get("eligible", NAMES)
+        opened = self._ledger.opened(answer["id"])
+        self._ledger.assignments[opened.experiment, opened.variant] += 1
+        return str(answer["id"])
+
+    async def _expose(self, assigned: str) -> None:
+        await self._answered("/exposures", {"assignmentId": assigned})
+        self._ledger.note_exposure(assigned)
+
+    async def _void(self, assigned: str) -> None:
+        void = {"assignmentId": assigned, "reason": "ivt"}
+        await self._answered("/assignments/void", [void])
+        self._ledger.count_void(assigned, "ivt")
+
+    async def _answered(self, path: str, body: object) -> Any:
+        """Send a request until it is answered with success: repetition is harmless."""
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            with suppress(httpx.TransportError):
+                answer = await self._http().post(path, json=body)
+                if answer.is_success:
+                    found = answer.json()
+                    assert not found.get("rejected"), found
+                    return found
+                # A new process has no experiment before it has read Redis.
+                assert answer.status_code in {
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    HTTPStatus.NOT_FOUND,
+                }, answer.text
+            assert time.monotonic() < deadline, path
+            await asyncio.sleep(0.1)
