@@ -40,6 +40,7 @@ from streams.model.schema_levels import LevelsChange
 from streams.tallies.bins import BinTally
 from streams.tallies.cell import Cell, MetricTally, ProductTally, VariantTally
 from streams.tallies.cohorts import Cohort
+from streams.tallies.heavy_units import HeavyUnit
 from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.periods import Period, PeriodTally
 
@@ -238,6 +239,7 @@ DOMAINS |= {
             max_size=2,
         ),
     },
+    HeavyUnit: {"unit": bits(64)},
 }
 DOMAINS |= {
     Command: {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from streams.experiments.statistics import Miscounts
+from streams.experiments.statistics import HeavyUnitReport, Miscounts
 from streams.tallies.cell import Tally, VariantTally
+from streams.tallies.heavy_units import HeavyUnit
 from streams.tallies.plan import MAX_EVENTS
 
 UNREMEMBERED_SHARE = 0.001
@@ -17,10 +18,11 @@ CROSSED_SHARE = 0.01
 They pull the variants together by that share of the difference."""
 
 HEAVY_SHARE = 0.05
-"""Share of all observations of a metric that one unit may have before it is a finding."""
+"""Share of all observations of a metric that one unit may have before it is a finding; what is
+below `HEAVY_FROM` is none, as there are few in all."""
 
-MIN_HEAVY_EVENTS = 100
-"""Observations of one unit below which its share says nothing: there are few in all."""
+MAX_REPORTED = 5
+"""Units that are named, at most."""
 
 
 def find_miscounts(
@@ -38,6 +40,7 @@ def find_miscounts(
     observations = sum(
         metric.observations for variant in variants for metric in variant.metrics.values()
     )
+    heavy = find_heavy(tally.heavy, variants)
     return Miscounts(
         unremembered_units=tally.unremembered_units,
         unremembered_observations=tally.unremembered,
@@ -49,11 +52,31 @@ def find_miscounts(
         is_in_several_variants=tally.crossed_units > CROSSED_SHARE * units,
         most_events=tally.most_events,
         full_units=tally.full_units,
-        is_heavy=tally.most_events >= MAX_EVENTS
-        or (
-            tally.most_events >= MIN_HEAVY_EVENTS and tally.most_events > HEAVY_SHARE * observations
-        ),
+        is_heavy=bool(heavy),
+        heavy_units=heavy,
     )
+
+
+def find_heavy(
+    units: Iterable[HeavyUnit], variants: Sequence[VariantTally]
+) -> tuple[HeavyUnitReport, ...]:
+    """Return the units with a large share of a metric, or with all observations that count.
+
+    Args:
+        units: Units with many observations, the most first.
+        variants: The variants of the experiment.
+    """
+    found: list[HeavyUnitReport] = []
+    for each in units:
+        if each.is_voided or len(found) == MAX_REPORTED:
+            continue
+        known = (variant.metrics.get(each.metric) for variant in variants)
+        of_all = max(sum(metric.observations for metric in known if metric), each.events)
+        share = each.events / of_all
+        if share > HEAVY_SHARE or each.events >= MAX_EVENTS:
+            named = each.assignment_id, f"{each.unit:016x}", each.metric
+            found.append(HeavyUnitReport(*named, each.events, share))
+    return tuple(found)
 
 
 def _is_above(missing: int, counted: int, share: float) -> bool:

@@ -373,6 +373,11 @@ def _miscounts(found: Miscounts) -> list[str]:
             f"One unit has {found.most_events:,} observations of one metric; {found.full_units:,} "
             "have as many as count."
         )
+        said += [
+            f"{each.share:.0%} of {each.metric} is of one unit, {each.observations:,} observations:"
+            f" experiment void --reason bot {each.assignment_id}"
+            for each in found.heavy_units
+        ]
     return said
 
 

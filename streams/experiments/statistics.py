@@ -362,6 +362,25 @@ class SinceConclusion(Published):
 
 
 @dataclass(frozen=True, slots=True)
+class HeavyUnitReport(Published):
+    """A unit with a large share of the observations of a metric: a program, or many people.
+
+    Attributes:
+        assignment_id: Its assignment; to void it takes the unit out.
+        unit: Its hash, 16 hexadecimal digits; users and sessions have the same in all experiments.
+        metric: Name of the metric.
+        observations: Its observations of the metric that count.
+        share: Its share of all observations of the metric, in (0, 1].
+    """
+
+    assignment_id: str
+    unit: str
+    metric: str
+    observations: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Miscounts(Published):
     """Events that could not be counted, or not correctly: faults of the data.
 
@@ -373,9 +392,11 @@ class Miscounts(Published):
         units_in_several_variants: Units assigned to more than one variant.
         is_in_several_variants: Whether they are so large a share of the units that nothing is
             concluded.
-        most_events: Observations of the unit that has most of one metric; 0 while none has several.
+        most_events: Observations of the unit that has most of one metric, voided or not; 0 while
+            none has several.
         full_units: Units with so many observations of one metric that further ones do not count.
         is_heavy: Whether one unit has so large a share of the observations that it is a finding.
+        heavy_units: Those units, the one with most observations first; at most 5.
     """
 
     unremembered_units: int
@@ -386,6 +407,7 @@ class Miscounts(Published):
     most_events: int
     full_units: int
     is_heavy: bool
+    heavy_units: tuple[HeavyUnitReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from streams.model.events import EXPOSURE
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder
+from streams.tallies.heavy_units import HEAVY_FROM
 from streams.tallies.plan import ALWAYS, MAX_EVENTS
 
 T = TypeVar("T")
@@ -87,8 +88,11 @@ def _void(
             int(receipts.attribution_window_s[row]),
         )
         try:
-            if not void_unit(ledgers[int(receipts.experiment[row])], void):
+            ledger = ledgers[int(receipts.experiment[row])]
+            if not void_unit(ledger, void):
                 yield row, None
+            elif void.offset > ledger.builder.folded:
+                ledger.builder.void_heavy(rows.read.assignment_id(row))
         except Exception as error:  # noqa: BLE001 - one event's must not cost the others
             yield row, error
 
@@ -337,8 +341,7 @@ def _count_one_by_one(
                 yield row, None
                 continue
             if before is not None:
-                events = ledger.window.events
-                builder.add_events(events, is_full=events == MAX_EVENTS)
+                _note_events(builder, rows, row, ledger.window.events)
             key = (variant, propensity, weights, name)
             vector = vectors.get(row)
             if measurement is None:
@@ -359,6 +362,13 @@ def _count_one_by_one(
         except Exception as error:  # noqa: BLE001 - one event's must not cost the others
             _note(builder, offset, error)
             yield row, error
+
+
+def _note_events(builder: CellBuilder, rows: VerifiedObservations, row: int, events: int) -> None:
+    """Take note of how many observations of a metric a unit has that was observed again."""
+    builder.add_events(events, is_full=events == MAX_EVENTS)
+    if events >= HEAVY_FROM:
+        builder.note_heavy(rows.heavy_unit(row, events))
 
 
 def _note(builder: CellBuilder, offset: int, error: Exception) -> None:

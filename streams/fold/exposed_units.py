@@ -14,7 +14,7 @@ under keys that follow from it time and value of each observation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder, UnitValue
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance
+from streams.tallies.heavy_units import HEAVY_FROM, HeavyUnit
 from streams.tallies.periods import tick_of
 from streams.tallies.plan import ALWAYS, MAX_EVENTS
 
@@ -52,6 +53,8 @@ class ReceiptOfUnit(NamedTuple):
         identity: Stands for the receipt.
         assigned_at_ms, window_s: Of the receipt.
         vector: Features of the unit; None if it has none.
+        unit: Unit hash.
+        assignment_id: Its text.
     """
 
     offset: int
@@ -61,11 +64,17 @@ class ReceiptOfUnit(NamedTuple):
     assigned_at_ms: int
     window_s: int
     vector: Vector | None
+    unit: int = 0
+    assignment_id: Callable[[], str] = str
 
     @property
     def kept_s(self) -> int:
         """Seconds for which it is remembered; 0 for no limit."""
         return WINDOWS_BY_EXPOSURE * self.window_s
+
+    def heavy(self, metric: str, events: int) -> HeavyUnit:
+        """Return it as a unit with many observations of a metric."""
+        return HeavyUnit(self.assignment_id(), metric, self.unit, events)
 
     def key(self, metric_hash: int) -> int:
         """Return the key of the unit and a metric."""
@@ -181,6 +190,8 @@ class ExposedUnit:
         builder.add_metric((*receipt.chance, name))
         if known is not None:
             builder.add_events(place + 1, is_full=place + 1 == MAX_EVENTS)
+            if place + 1 >= HEAVY_FROM:
+                builder.note_heavy(receipt.heavy(name, place + 1))
         observed = self._observations(metric_hash)
         old = self._read(name, observed[:-1], exposed_at_ms)
         new = self._read(name, observed, exposed_at_ms)

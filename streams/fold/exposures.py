@@ -8,6 +8,7 @@ counted in the order of the log after them, unit by unit (`exposed_units`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -205,7 +206,15 @@ def _count_one_by_one(
         chance = variant, propensity, weights
         vector = vectors.get(row)
         assignment = ReceiptOfUnit(
-            offset, now_ms, chance, identity, assigned_at_ms, window_s, vector
+            offset,
+            now_ms,
+            chance,
+            identity,
+            assigned_at_ms,
+            window_s,
+            vector,
+            int(receipts.unit[row]),
+            partial(read.assignment_id, row),
         )
         unit = ExposedUnit(ledger, assignment)
         try:

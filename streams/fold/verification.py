@@ -15,6 +15,7 @@ from streams.model.receipt_columns import VECTORIZED_FROM, ReceiptColumns, open_
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, check_attribution
 from streams.model.vectors import Vector, unpack
 from streams.model.voids import void_reason
+from streams.tallies.heavy_units import HeavyUnit
 from streams.wire.observation_columns import NOT_GIVEN, ObservationColumns
 
 
@@ -52,6 +53,12 @@ class VerifiedObservations:
     def are_voids(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of these rows void their assignments."""
         return np.isin(self.read.metrics[rows], list(self.void_reasons))
+
+    def heavy_unit(self, row: int, events: int) -> HeavyUnit:
+        """Return the unit of a row, which has so many observations of its metric."""
+        metric = self.read.names[int(self.read.metrics[row])]
+        unit = int(self.receipts.unit[row])
+        return HeavyUnit(self.read.assignment_id(row), metric, unit, events)
 
     def is_within(self, rows: NDArray[np.int64], windows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return whether rows are of a time within so many attribution windows."""

@@ -44,6 +44,7 @@ from streams.tallies.freezing import (
     product_tallies,
     unit_sums,
 )
+from streams.tallies.heavy_units import MAX_HEAVY, HeavyKey, HeavyUnit, heaviest, noted
 from streams.tallies.periods import PeriodSums, tick_of
 from streams.tallies.plan import PLAIN, Plan
 
@@ -55,6 +56,9 @@ _MERGED = [*CELL_COUNTS.values()]
 _counts = attrgetter(*CELL_COUNTS)
 _new_counts = attrgetter(*[f"_{name}" for name in CELL_COUNTS])
 _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
+
+
+_MOST_NOTED = 4 * MAX_HEAVY
 
 
 class UnitValue(NamedTuple):
@@ -100,6 +104,7 @@ class CellBuilder:
         "_excluded",
         "_first_at_ms",
         "_full_units",
+        "_heavy",
         "_last_at_ms",
         "_last_offset",
         "_late",
@@ -113,6 +118,7 @@ class CellBuilder:
         "_unexposed",
         "_units",
         "_unremembered",
+        "_voided",
         "_voids",
         "cell",
         "folded",
@@ -138,6 +144,8 @@ class CellBuilder:
     _early: int
     _late: int
     _voids: dict[str, int]
+    _heavy: dict[HeavyKey, HeavyUnit]
+    _voided: set[str]
     _bins: dict[BinKey, list[int]]
     _assigned: dict[int, int]
     _unexposed: int
@@ -519,6 +527,18 @@ class CellBuilder:
         self._most_events = max(self._most_events, events)
         self._full_units += is_full
 
+    def note_heavy(self, unit: HeavyUnit) -> None:
+        """Take note of how many observations of a metric a unit has that has many."""
+        self._heavy[unit.key] = unit
+        if len(self._heavy) > _MOST_NOTED:
+            self._heavy = {each.key: each for each in heaviest(self._heavy.values())}
+
+    def void_heavy(self, assignment_id: str) -> None:
+        """Take note that a unit was voided, if it is one of those with many observations."""
+        known = () if self.cell is None else self.cell.heavy
+        if any(each.assignment_id == assignment_id for each in (*known, *self._heavy.values())):
+            self._voided.add(assignment_id)
+
     def freeze(self) -> Cell | None:
         """Return the cell with all that was added; None if nothing was added since the last one."""
         if self._last_offset < 0:
@@ -534,6 +554,9 @@ class CellBuilder:
             ]
         named: dict[str, Any] = dict(zip(CELL_COUNTS, counts, strict=True))
         cohorts = self._frozen_cohorts(named["last_at_ms"])
+        heavy = () if self.cell is None else self.cell.heavy
+        if self._heavy or self._voided:
+            heavy = noted(heavy, self._heavy, self._voided)
         self.cell = Cell(
             experiment,
             source,
@@ -542,6 +565,7 @@ class CellBuilder:
             variants=variants,
             cohorts=cohorts,
             voids=add_counts({} if self.cell is None else self.cell.voids, self._voids),
+            heavy=heavy,
             **named,
         )
         self._reset()
@@ -568,6 +592,8 @@ class CellBuilder:
         self._early = 0
         self._late = 0
         self._voids = {}
+        self._heavy = {}
+        self._voided = set()
         self._bins = {}
         self._assigned = {}
         self._unexposed = 0

@@ -33,6 +33,7 @@ from streams.tallies.fields import (
     entries,
     summed,
 )
+from streams.tallies.heavy_units import HeavyUnit, heaviest
 from streams.tallies.linear import add_entries
 from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair
@@ -223,6 +224,7 @@ class Cell:
             plan names any.
         voids: Units that were voided by reason, in order of the reasons. They and their values are
             taken out of all else: in cells of observations, so sums may be negative there.
+        heavy: Units with the most observations of one metric, the most first; only those with many.
     """
 
     experiment: int
@@ -243,6 +245,7 @@ class Cell:
     unexposed: int = field(default=0, metadata={MERGE: add})
     cohorts: ByCohort[Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)
+    heavy: tuple[HeavyUnit, ...] = ()
 
 
 CELL_COUNTS = {each.name: each.metadata[MERGE] for each in fields(Cell) if MERGE in each.metadata}
@@ -264,7 +267,7 @@ class Tally:
         crossed_units, most_events, full_units, late, early, excluded, unexposed: As in `Cell`.
         mature: Tally of every variant of the units whose conversion window is over, by window in
             seconds.
-        voids: As in `Cell`.
+        voids, heavy: As in `Cell`, the latter of all cells.
     """
 
     first_at_ms: int = 0
@@ -283,6 +286,7 @@ class Tally:
     unexposed: int = 0
     mature: Mapping[int, Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)
+    heavy: tuple[HeavyUnit, ...] = ()
 
 
 def join(left: Cell, right: Cell) -> Cell:
@@ -331,7 +335,11 @@ def merge(cells: Iterable[Cell], clock_ms: int = 0) -> Tally:
         unremembered_units=unremembered,
         mature=_mature(chosen, max(counts["last_at_ms"], clock_ms)),
         voids=reduce(add_counts, (cell.voids for cell in chosen)),
+        heavy=heaviest((unit for cell in chosen for unit in cell.heavy), limit=_NO_LIMIT),
     )
+
+
+_NO_LIMIT = 1 << 30
 
 
 def cohorts_at(

@@ -22,6 +22,7 @@ from streams.tallies.cell import (
 )
 from streams.tallies.cohorts import MIN_CONVERSION_WINDOW_S, Cohort
 from streams.tallies.fields import FieldTable, compiled
+from streams.tallies.heavy_units import HeavyUnit
 from streams.tallies.pair_sums import pack_pairs, unpack_pairs
 from streams.tallies.periods import FINEST_SHIFT, PERIOD_FIELDS, Period
 from streams.wire.records import (
@@ -46,6 +47,7 @@ def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
         "last_offset": cell.last_offset,
         **{name: getattr(cell, name) for name in CELL_COUNTS},
         "voids": [{"reason": reason, "units": n} for reason, n in sorted(cell.voids.items())],
+        "heavy": [{**each._asdict(), "unit": integer_bytes(each.unit)} for each in cell.heavy],
         "variants": _variant_records(cell.variants),
         "cohorts": [
             {"window": window_s, "number": number, "variants": _variant_records(variants)}
@@ -70,6 +72,10 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
             last_offset=record["last_offset"],
             variants=_variants(record),
             voids={each["reason"]: each["units"] for each in record["voids"]},
+            heavy=tuple(
+                HeavyUnit(**{**each, "unit": integer(each["unit"], "unit")})
+                for each in record["heavy"]
+            ),
             cohorts={_cohort(each): _variants(each) for each in record["cohorts"]},
             **{name: record[name] for name in CELL_COUNTS if name != "excluded"},
             excluded=tuple(record["excluded"]),

@@ -49,12 +49,16 @@ class ObservationColumns:
     def __len__(self) -> int:
         return len(self.records)
 
+    def assignment_id(self, row: int) -> str:
+        """Return the receipt of a row, as text."""
+        return self.receipts[row, : self.receipt_sizes[row]].tobytes().decode()
+
     def observation(self, row: int) -> Observation:
         """Return a row as a value of its own."""
         event_id = self.event_ids[row]
         observed_at_ms = int(self.observed_at_ms[row])
         return Observation(
-            self.receipts[row, : self.receipt_sizes[row]].tobytes().decode(),
+            self.assignment_id(row),
             self.names[self.metrics[row]],
             int(self.values[row]),
             event_id.decode() if event_id else None,

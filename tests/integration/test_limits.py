@@ -114,6 +114,16 @@ async def test_one_hostile_receipt_bends_nothing_and_is_named(
 
             await until_found(is_counted)
             found = await stats()
+            [heavy] = found["evidence"]["miscounts"]["heavyUnits"]
+            void = [{"assignmentId": heavy["assignmentId"], "reason": "bot"}]
+            assert (await http.post("/assignments/void", json=void)).status_code == 202
+
+            async def is_out() -> bool:
+                evidence = (await stats())["evidence"]
+                return not evidence["miscounts"]["isHeavy"]
+
+            await until_found(is_out)
+            voided = (await stats())["voided"]
         assert workers.stop()[-1] == 0
 
     error = refused.json()["error"]
@@ -131,6 +141,9 @@ async def test_one_hostile_receipt_bends_nothing_and_is_named(
     miscounts = found["evidence"]["miscounts"]
     assert (miscounts["mostEvents"], miscounts["fullUnits"]) == (1_000, 1)
     assert miscounts["isHeavy"]
+    assert heavy["observations"] == 1_000
+    assert heavy["assignmentId"] not in {each["id"] for each in honest}
+    assert voided == [{"reason": "bot", "units": 1}]
     assert not miscounts["isMemoryFull"]
     assert miscounts["unitsInSeveralVariants"] == 0
     assert dead_letters(settings) == {

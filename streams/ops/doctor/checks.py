@@ -326,15 +326,18 @@ def _miscounts(facts: Facts) -> Iterator[Finding]:
             "See whether somebody assigns besides the API, or whether Redis has lost the receipts "
             "of units that return.",
         )
-    heavy = [each.experiment_id for each in facts.snapshots if each.is_heavy]
-    if heavy:
-        yield Finding(
-            "HEAVY_UNIT",
-            Severity.WARNING,
-            f"one unit has a large share of the observations of {_listed(heavy)}",
-            "It is a program, or many users behind one id. See `mostEvents` in the statistics; its "
-            "observations beyond 1,000 of a metric do not count.",
-        )
+    for each in facts.snapshots:
+        if each.heavy:
+            named = [f"{share:.0%} of {metric} by {name}" for name, metric, share in each.heavy]
+            yield Finding(
+                "HEAVY_UNIT",
+                Severity.WARNING,
+                f"single units have a large share of the observations of {each.experiment_id}: "
+                f"{_listed(named)}",
+                "Each is a program, or many users behind one id. Its observations beyond 1,000 of "
+                "a metric do not count; `experiment void --reason bot ASSIGNMENT_ID` takes it out, "
+                "and an id that stands for nobody belongs into `ignoredUnits`.",
+            )
 
 
 def _misspelt(facts: Facts) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ class SnapshotFacts:
         is_memory_full: Whether so many of its events could not be remembered that nothing is
             concluded.
         crossed_units: Units assigned to more than one variant.
-        is_heavy: Whether one unit has a large share of its observations.
+        heavy: Assignment id, metric and share of the units with a large share of its observations.
         misspelt: Names of declared metrics without an observation, and of undeclared ones like
             them that have some.
         failure: Stable code and error class of an evaluation that failed; None if it did not.
@@ -65,7 +65,7 @@ class SnapshotFacts:
     receipt_key: int | None = None
     is_memory_full: bool = False
     crossed_units: int = 0
-    is_heavy: bool = False
+    heavy: tuple[tuple[str, str, float], ...] = ()
     misspelt: tuple[tuple[str, str], ...] = ()
     failure: tuple[str, str] | None = None
 

@@ -100,7 +100,9 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
             receipt_key=snapshot.experiment.definition.config.receipt_key,
             is_memory_full=found is not None and found.is_memory_full,
             crossed_units=0 if found is None else found.units_in_several_variants,
-            is_heavy=found is not None and found.is_heavy,
+            heavy=()
+            if found is None
+            else tuple((each.assignment_id, each.metric, each.share) for each in found.heavy_units),
             misspelt=tuple((each.metric, each.observed) for each in misspelt_metrics(snapshot)),
             failure=None
             if snapshot.failure is None

@@ -12,6 +12,7 @@ from streams.analysis.evaluate import evaluate
 from streams.analysis.promotion import Obstacle, obstacles
 from streams.experiments.statistics import RecommendedAction
 from streams.tallies.cell import Tally
+from streams.tallies.heavy_units import HeavyUnit
 from tests.streams.analysis.test_decision import EVEN, experiment, tallied
 
 MS_PER_DAY = 86_400_000
@@ -41,6 +42,7 @@ def test_a_clean_experiment_has_nothing_to_say():
         "mostEvents": 0,
         "fullUnits": 0,
         "isHeavy": False,
+        "heavyUnits": [],
     }
 
 
@@ -68,17 +70,27 @@ def test_too_much_of_it_stops_conclusions(changes, obstacle):
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_heavy"),
+    ("units", "named"),
     [
-        ({"most_events": 99}, False),
-        ({"most_events": 100}, True),  # 7.7 % of 1,300
-        ({"most_events": 1_000, "full_units": 1}, True),
+        ((HeavyUnit("a", "click", 1, 65),), []),  # 5 % of 1,300
+        ((HeavyUnit("a", "click", 255, 100),), [("a", "00000000000000ff", 100, 100 / 1_300)]),
+        ((HeavyUnit("a", "view", 1, 100),), [("a", "0000000000000001", 100, 1.0)]),
+        ((HeavyUnit("a", "click", 1, 1_000, True),), []),
+        (
+            tuple(HeavyUnit(f"{n}", "click", n, 100) for n in range(9)),
+            [(f"{n}", f"{n:016x}", 100, 100 / 1_300) for n in range(5)],
+        ),
     ],
 )
-def test_one_unit_is_a_finding_and_stops_nothing(changes, is_heavy):
-    found = published(**changes)
+def test_units_with_many_observations_are_a_finding_and_stop_nothing(units, named):
+    found = published(heavy=units, most_events=100)
 
-    assert found.evidence.miscounts.is_heavy is is_heavy
+    reported = found.evidence.miscounts
+    assert [
+        (each.assignment_id, each.unit, each.observations, each.share)
+        for each in reported.heavy_units
+    ] == named
+    assert reported.is_heavy is bool(named)
     assert found.recommended_action is RecommendedAction.CONCLUDE_WINNER
     assert obstacles(found) == ()
 

@@ -225,6 +225,7 @@ def stats() -> dict[str, Any]:
                 "mostEvents": 0,
                 "fullUnits": 0,
                 "isHeavy": False,
+                "heavyUnits": [],
             },
             "sampleRatio": {
                 "pValue": 1.0,

@@ -212,7 +212,7 @@ def test_keys_that_do_not_sign_are_named_with_who_uses_them():
     [
         ({"is_memory_full": True}, "DEDUPLICATION_FULL", Severity.ERROR),
         ({"crossed_units": 12}, "UNITS_IN_SEVERAL_VARIANTS", Severity.WARNING),
-        ({"is_heavy": True}, "HEAVY_UNIT", Severity.WARNING),
+        ({"heavy": (("AQ", "click", 0.4),)}, "HEAVY_UNIT", Severity.WARNING),
         ({"misspelt": (("click", "Click"),)}, "METRIC_MISSPELT", Severity.WARNING),
     ],
 )
