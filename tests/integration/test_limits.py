@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ async def assigned(http: httpx.AsyncClient, name: str) -> list[dict[str, Any]]:
     answer = await http.post("/assign", json=body)
     assert answer.status_code == 200, answer.text
     return [row[0] for row in answer.json()["assignments"]]
+
+
+async def taken_out(
+    http: httpx.AsyncClient, assignment_id: str, stats: Callable[[], Awaitable[dict[str, Any]]]
+) -> object:
+    """Void a heavy unit; return what is voided once there is none any more."""
+    void = [{"assignmentId": assignment_id, "reason": "bot"}]
+    assert (await http.post("/assignments/void", json=void)).status_code == 202
+
+    async def is_out() -> bool:
+        return not (await stats())["evidence"]["miscounts"]["isHeavy"]
+
+    await until_found(is_out)
+    return (await stats())["voided"]
 
 
 async def test_one_hostile_receipt_bends_nothing_and_is_named(
@@ -115,15 +130,7 @@ async def test_one_hostile_receipt_bends_nothing_and_is_named(
             await until_found(is_counted)
             found = await stats()
             [heavy] = found["evidence"]["miscounts"]["heavyUnits"]
-            void = [{"assignmentId": heavy["assignmentId"], "reason": "bot"}]
-            assert (await http.post("/assignments/void", json=void)).status_code == 202
-
-            async def is_out() -> bool:
-                evidence = (await stats())["evidence"]
-                return not evidence["miscounts"]["isHeavy"]
-
-            await until_found(is_out)
-            voided = (await stats())["voided"]
+            voided = await taken_out(http, heavy["assignmentId"], stats)
         assert workers.stop()[-1] == 0
 
     error = refused.json()["error"]

@@ -80,7 +80,8 @@ def test_they_are_those_of_an_exact_count_however_the_log_is_cut(
         if by_exposure:
             read = [observed(unit, EXPOSURE) for unit in range(31)] + read
         for offset, start in enumerate(range(0, len(read), size)):
-            fold_batch(fold, offset, ObservationBatch(tuple(read[start : start + size])), NOW_MS + 1)
+            batch = ObservationBatch(tuple(read[start : start + size]))
+            fold_batch(fold, offset, batch, NOW_MS + 1)
             if takes.random() < 0.5:  # type: ignore[attr-defined]
                 fold.take_changes()
     fold.take_changes()
