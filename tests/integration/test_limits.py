@@ -54,18 +54,24 @@ async def assigned(http: httpx.AsyncClient, name: str) -> list[dict[str, Any]]:
     return [row[0] for row in answer.json()["assignments"]]
 
 
-async def taken_out(
-    http: httpx.AsyncClient, assignment_id: str, stats: Callable[[], Awaitable[dict[str, Any]]]
-) -> object:
-    """Void a heavy unit; return what is voided once there is none any more."""
-    void = [{"assignmentId": assignment_id, "reason": "bot"}]
+async def take_out(
+    http: httpx.AsyncClient,
+    heavy: list[dict[str, Any]],
+    honest: list[dict[str, Any]],
+    stats: Callable[[], Awaitable[dict[str, Any]]],
+) -> None:
+    """Void the one heavy unit, which is none of the honest ones, and wait until there is none."""
+    [unit] = heavy
+    assert unit["observations"] == 1_000
+    assert unit["assignmentId"] not in {each["id"] for each in honest}
+    void = [{"assignmentId": unit["assignmentId"], "reason": "bot"}]
     assert (await http.post("/assignments/void", json=void)).status_code == 202
 
     async def is_out() -> bool:
         return not (await stats())["evidence"]["miscounts"]["isHeavy"]
 
     await until_found(is_out)
-    return (await stats())["voided"]
+    assert (await stats())["voided"] == [{"reason": "bot", "units": 1}]
 
 
 async def test_one_hostile_receipt_bends_nothing_and_is_named(
@@ -129,8 +135,7 @@ async def test_one_hostile_receipt_bends_nothing_and_is_named(
 
             await until_found(is_counted)
             found = await stats()
-            [heavy] = found["evidence"]["miscounts"]["heavyUnits"]
-            voided = await taken_out(http, heavy["assignmentId"], stats)
+            await take_out(http, found["evidence"]["miscounts"]["heavyUnits"], honest, stats)
         assert workers.stop()[-1] == 0
 
     error = refused.json()["error"]
@@ -148,9 +153,6 @@ async def test_one_hostile_receipt_bends_nothing_and_is_named(
     miscounts = found["evidence"]["miscounts"]
     assert (miscounts["mostEvents"], miscounts["fullUnits"]) == (1_000, 1)
     assert miscounts["isHeavy"]
-    assert heavy["observations"] == 1_000
-    assert heavy["assignmentId"] not in {each["id"] for each in honest}
-    assert voided == [{"reason": "bot", "units": 1}]
     assert not miscounts["isMemoryFull"]
     assert miscounts["unitsInSeveralVariants"] == 0
     assert dead_letters(settings) == {
