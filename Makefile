@@ -15,7 +15,8 @@ PACKAGES := streams schemas api client scripts tests examples $(wildcard benchma
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
 MEASUREMENTS := wire fold posteriors deduplication assign_cost assign_load freshness throughput
 # Those that start the embedded stack themselves would only do so again.
-EMBEDDED := $(addprefix tests/integration/test_,ad_server.py demo.py import_open_bandit.py readme.py up.py)
+EMBEDDED := $(addprefix tests/integration/test_,ad_server.py demo.py import_open_bandit.py \
+	persistence.py readme.py up.py)
 ON_KAFKA := $(filter-out $(EMBEDDED),$(wildcard tests/integration/test_*.py)) tests/contract tests/faults
 LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet --group build --no-emit-package experiment-streams-client

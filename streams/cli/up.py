@@ -53,10 +53,14 @@ def up(
     redis: Annotated[
         str | None, typer.Option(help="Redis to use, by URL.", show_default="embedded")
     ] = None,
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="Keep nothing: the log ends with the stack.")
+    ] = False,
 ) -> None:
     """Start broker, Valkey, workers and API, and stop them all on Ctrl-C.
 
-    Prints `ready http://HOST:PORT` once an experiment can be created and assigned.
+    Prints `ready http://HOST:PORT` once an experiment can be created and assigned. A stack that is
+    started again goes on with all experiments, counts and receipts, unless it is --ephemeral.
     """
     plan = planned(
         host=host,
@@ -66,6 +70,7 @@ def up(
         data_dir=data_dir,
         kafka=kafka,
         redis=redis,
+        is_ephemeral=ephemeral,
     )
     try:
         asyncio.run(_run_until_signal(plan))
@@ -83,6 +88,7 @@ def planned(
     data_dir: Path | None = None,
     kafka: str | None = None,
     redis: str | None = None,
+    is_ephemeral: bool = False,
 ) -> Plan:
     """Return the plan of a stack; what is None comes from the settings.
 
@@ -93,14 +99,17 @@ def planned(
     host = host or settings.api_host
     port = settings.api_port if port is None else port
     port = port or free_port(host)
+    # With a Kafka of somebody else, or none that is kept, the spool belongs to another log.
+    kind = "ephemeral" if is_ephemeral else "stack" if kafka is None else "external"
     return Plan(
         host=host,
         port=port,
         workers=workers,
-        directory=(data_dir or settings.data_dir / f"stack-{port}").absolute(),
+        directory=(data_dir or settings.data_dir / f"{kind}-{port}").absolute(),
         kafka_url=kafka,
         redis_url=redis,
         api_processes=api_processes or settings.api_processes,
+        is_ephemeral=is_ephemeral,
     )
 
 

@@ -32,6 +32,7 @@ class Plan:
         kafka_url: Kafka of somebody else; None starts the embedded broker.
         redis_url: Redis of somebody else; None starts the embedded one.
         api_processes: Number of API processes, at least 1; several share the port.
+        is_ephemeral: Whether the log of the embedded broker ends with it, and is not kept.
     """
 
     host: str
@@ -41,6 +42,12 @@ class Plan:
     kafka_url: str | None = None
     redis_url: str | None = None
     api_processes: int = 1
+    is_ephemeral: bool = False
+
+    @property
+    def persists(self) -> bool:
+        """Whether the log is to be kept on disk here: an external Kafka keeps its own."""
+        return self.kafka_url is None and not self.is_ephemeral
 
     @property
     def url(self) -> str:
@@ -91,6 +98,12 @@ class Plan:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ConfigurationError(f"{self.directory} is used by another stack") from error
+            if not self.persists and journal_of(self.directory).exists():
+                raise ConfigurationError(
+                    f"{self.directory} holds the log of a stack that persists; an ephemeral one, "
+                    "and one with another Kafka, need a directory of their own",
+                    "--data-dir",
+                )
             yield
         finally:
             os.close(lock)
@@ -136,6 +149,11 @@ class Plan:
             {**environment, name: str(first + index if first else 0)}
             for index in range(self.workers)
         ]
+
+
+def journal_of(directory: Path) -> Path:
+    """Return where the log of the stack of a directory is kept."""
+    return directory / "journal.sqlite3"
 
 
 def generated_receipt_keys(directory: Path) -> Path:

@@ -1,9 +1,10 @@
 """Start the stack in order, restart what dies, stop it in reverse.
 
-Order: broker, Valkey, topics, workers, API. Workers, API and Valkey are restarted with a growing
-pause. The embedded broker is not: it keeps its log in memory, the log is the truth, and a stack
-that went on from an empty one would answer with counts its users never saw. So its death stops
-the stack, and the supervisor says what was lost.
+Order: broker, Valkey, topics, journal, workers, API. All but the broker are restarted with a
+growing pause. The embedded broker has its log in memory, the log is the truth, and a stack that
+went on from an empty one would answer with counts its users never saw. So its death stops the
+stack, and the supervisor says what is lost: nothing that is in the journal, from which the next
+start goes on, or all of an ephemeral stack.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import asyncio
 import itertools
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -22,16 +24,19 @@ import httpx
 from streams.kafka.admin import create_topics
 from streams.local.api_processes import COMMAND, api_environments
 from streams.local.children import Child, ChildFailedError
-from streams.local.plan import Plan
+from streams.local.journal.resuming import Resumption
+from streams.local.journal.store import Journal
+from streams.local.plan import Plan, journal_of
 from streams.local.stack_files import registered
 from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 
-# A stop ends within ten seconds: the API, then the workers, then Valkey, then the broker. A worker
-# gives itself five seconds to make durable what it holds.
+# A stop ends within ten seconds: the API, the workers, the journal, Valkey, then the broker. A
+# worker gives itself five seconds to make durable what it holds.
 API_GRACE_S = 2.0
 WORKER_GRACE_S = 5.5
+JOURNAL_GRACE_S = 1.5
 
 READY_TIMEOUT_S = 90.0
 LOOKS_A_PROCESS = 8
@@ -43,11 +48,15 @@ LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0  # a child that lived so long starts again at the first pause
 
 
-class LogLostError(Exception):
-    """The embedded broker ended, and the log with it.
+Watch = Callable[[], Coroutine[None, None, None]]
+"""What runs as long as a child is to live; it raises where the stack cannot go on."""
 
-    Operator action: start the stack again; experiments have to be created again. What must
-    survive needs a Kafka with disks, by `--kafka`.
+
+class LogLostError(Exception):
+    """The embedded broker ended, and the log in its memory with it.
+
+    Operator action: start the stack again. It goes on from its journal; experiments of an
+    ephemeral one have to be created again.
     """
 
 
@@ -109,9 +118,8 @@ class Supervisor:
 
     async def _start_and_watch(self, resources: ExitStack, announce: Callable[[str], None]) -> None:
         kafka_url, redis_url = self._plan.kafka_url, self._plan.redis_url
-        watches: list[Callable[[], Coroutine[None, None, None]]] = []
+        watches: list[Watch] = []
         if kafka_url is None:
-            self._forget_orphaned_spool()
             broker, kafka_url = await start_tansu(self._plan.directory)
             self._stages.append([broker])
             watches.append(partial(self._must_live, broker))
@@ -121,34 +129,69 @@ class Supervisor:
             watches.append(partial(self._keep, valkey))
 
         overrides = self._plan.overrides(kafka_url, redis_url, self._environment)
-        settings = Settings(**{name.lower(): value for name, value in overrides.items()})  # type: ignore[arg-type]
+        settings = _settings_of(overrides)
         await asyncio.to_thread(create_topics, settings)
-
+        resumption = Resumption(settings, self._report, threading.Event())
+        resources.callback(resumption.stopping.set)
+        generation = await self._resume(resumption)
+        if generation is not None:
+            overrides["GENERATION"] = str(generation)
         variables = {f"{ENVIRONMENT_PREFIX}{name}": value for name, value in overrides.items()}
-        for stage in self._workers_and_api(self._environment | variables):
-            self._stages.append(stage)
-            for child in stage:
-                await child.start()
-                self._own.append(child)
-                watches.append(partial(self._keep, child))
-        api = self._stages[-1][0]
-        await api.ready(self._answers_ready, READY_TIMEOUT_S)
+        environment = self._environment | variables
+        if self._plan.persists:
+            await self._start([self._journal(environment)], watches)
+        await self._start(self._workers(environment), watches)
+        if generation is not None:
+            serving = partial(asyncio.to_thread, resumption.serve, generation)
+            await _until_done(serving, watches)
+        api = self._api(environment)
+        await self._start(api, watches)
+        await api[0].ready(self._answers_ready, READY_TIMEOUT_S)
         resources.enter_context(registered(self._plan, overrides))
         announce(self._plan.url)
         await _until_one_fails(watches)
 
-    def _workers_and_api(self, environment: Mapping[str, str]) -> Iterator[list[Child]]:
-        directory = self._plan.directory
+    async def _resume(self, resumption: Resumption) -> int | None:
+        """Restore the log; return the generation of the workers that go on from it, if there is."""
+        if not self._plan.persists:
+            if self._plan.kafka_url is None:
+                self._forget_orphaned_spool()
+            return None
+
+        def restore() -> int | None:
+            with Journal(journal_of(self._plan.directory)) as journal:
+                return resumption.restore(journal)
+
+        generation = await asyncio.to_thread(restore)
+        if generation is None:
+            self._forget_orphaned_spool()
+        return generation
+
+    async def _start(self, stage: list[Child], watches: list[Watch]) -> None:
+        """Start the children of a stage."""
+        self._stages.append(stage)
+        for child in stage:
+            await child.start()
+            self._own.append(child)
+            watches.append(partial(self._keep, child))
+
+    def _journal(self, environment: Mapping[str, str]) -> Child:
+        command = (sys.executable, "-m", "streams.local.journal")
+        return Child("journal", command, environment, self._plan.directory, JOURNAL_GRACE_S)
+
+    def _workers(self, environment: Mapping[str, str]) -> list[Child]:
         engine = (sys.executable, "-m", "streams.worker")
-        yield [
-            Child(f"worker-{index + 1}", engine, variables, directory, WORKER_GRACE_S)
+        return [
+            Child(f"worker-{index + 1}", engine, variables, self._plan.directory, WORKER_GRACE_S)
             for index, variables in enumerate(self._plan.worker_environments(environment))
         ]
+
+    def _api(self, environment: Mapping[str, str]) -> list[Child]:
+        directory = self._plan.directory
         if self._plan.api_processes == 1:
-            yield [Child("api", COMMAND, environment, directory, API_GRACE_S)]
-            return
+            return [Child("api", COMMAND, environment, directory, API_GRACE_S)]
         shared = api_environments(environment, self._plan.api_processes)
-        yield [
+        return [
             Child(f"api-{index + 1}", COMMAND, variables, directory, API_GRACE_S)
             for index, variables in enumerate(shared)
         ]
@@ -187,10 +230,14 @@ class Supervisor:
 
     async def _must_live(self, broker: Child) -> None:
         ending = await broker.ended()
-        raise LogLostError(
-            f"the embedded {broker.name} {ending}. Its log was in memory: every experiment and "
-            f"count since the start is lost, and the stack stops (log: {broker.log})"
+        lost = (
+            "The stack stops; started again, it goes on from "
+            f"{journal_of(self._plan.directory)}, which may lack the last second"
+            if self._plan.persists
+            else "Its log was in memory: every experiment and count since the start is lost, and "
+            "the stack stops"
         )
+        raise LogLostError(f"the embedded {broker.name} {ending}. {lost} (log: {broker.log})")
 
     def _forget_orphaned_spool(self) -> None:
         spool = self._plan.directory / "spool"
@@ -199,7 +246,25 @@ class Supervisor:
         shutil.rmtree(spool, ignore_errors=True)
 
 
-async def _until_one_fails(watches: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
+def _settings_of(overrides: Mapping[str, str]) -> Settings:
+    return Settings(**{name.lower(): value for name, value in overrides.items()})  # type: ignore[arg-type]
+
+
+async def _until_done(work: Watch, watches: Sequence[Watch]) -> None:
+    """Run `watches` until `work` returns; raise what one of them raises."""
+    working = asyncio.ensure_future(work())
+    watching = asyncio.create_task(_until_one_fails(watches))
+    try:
+        done, _ = await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _until_one_fails(watches: Sequence[Watch]) -> None:
     """Run `watches`, which never return, until one raises, and raise that."""
     tasks = [asyncio.create_task(watch()) for watch in watches]
     try:

@@ -197,6 +197,21 @@ def switch(
             f"{found.place} at {found.path or 'all'} is {found.live}, must be {found.replayed}",
         )
     catch_up(settings, generation, timeout_s)  # a comparison may take its time
+    serve(settings, generation, timeout_s)
+
+
+def serve(settings: Settings, generation: int, timeout_s: float) -> None:
+    """Make a generation the one that is active, as it is; return once Redis says so.
+
+    Args:
+        settings: The installation.
+        generation: Which; it has live workers.
+        timeout_s: Longest wait for one of them to write it to Redis.
+
+    Raises:
+        GenerationError: another change came first.
+        LogError, DependencyError: Kafka or Redis does not answer.
+    """
     append_change(settings, generation, ChangeKind.SERVED)
     _check_is_active(settings, generation)
     _await_pointer(settings, generation, timeout_s)

@@ -20,7 +20,7 @@ from experiment_streams_client import (
     ObservationRequest,
     Stats,
 )
-from tests.integration.test_up import up
+from tests.integration.up_process import up
 
 CONFIG: dict[str, Any] = {
     "name": "Hero",

@@ -22,7 +22,7 @@ from streams.replay.off_policy.target import replayed
 from streams.settings import Settings
 from tests.integration.engine_ledger import Ledger, environment, workers_of
 from tests.integration.test_import_open_bandit import experiment
-from tests.integration.test_up import up
+from tests.integration.up_process import up
 from tests.patience import PATIENCE_S, until
 from tests.streams.replay.off_policy.open_bandit import contextual_experiment, log_of_sample
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from streams.cli.open_bandit.dataset import fetch_wheel
-from tests.integration.test_up import Up, up
+from tests.integration.up_process import Up, up
 
 COMMAND_TIMEOUT_S = 120
 

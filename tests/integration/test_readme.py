@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.documents import executed
-from tests.integration.test_up import Up, up
+from tests.integration.up_process import Up, up
 
 TIMEOUT_S = 180
 

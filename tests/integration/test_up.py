@@ -2,86 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from streams.local.children import free_port
+from tests.integration.up_process import STOP_TIMEOUT_S, Up, command, starting, up
 from tests.patience import PATIENCE_S, until
-
-READY_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Up:
-    """A running `experiment up`."""
-
-    process: subprocess.Popen[str]
-    url: str
-    data: Path
-
-    def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def child(self, log_name: str) -> psutil.Process:
-        """Return the child that writes the log file of that name."""
-        log = self.data / f"{log_name}.log"
-        [child] = [
-            child for child in self.family() if Path(f"/proc/{child.pid}/fd/1").readlink() == log
-        ]
-        return child
-
-    def is_ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/ready", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
-
-def command(port: int, data: Path) -> list[str]:
-    options = ["--port", str(port), "--data-dir", str(data), "--workers", "2"]
-    return [sys.executable, "-m", "streams.cli", "up", *options]
-
-
-@contextmanager
-def starting(tmp_path: Path) -> Iterator[Up]:
-    """A stack that has only been told to start; its stderr is the file of that name."""
-    port, data = free_port(), tmp_path / "data"
-    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
-    with (tmp_path / "stderr").open("w") as stderr:
-        process = subprocess.Popen(
-            command(port, data), stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
-        )
-    try:
-        yield Up(process, f"http://127.0.0.1:{port}", data)
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def up(tmp_path: Path) -> Iterator[Up]:
-    """A stack that has said that it is ready."""
-    with starting(tmp_path) as stack:
-        overdue = threading.Timer(READY_TIMEOUT_S, stack.process.kill)  # ends the readline
-        overdue.start()
-        assert stack.process.stdout is not None
-        line = stack.process.stdout.readline()
-        overdue.cancel()
-        assert line == f"ready {stack.url}\n", (tmp_path / "stderr").read_text()
-        yield stack
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
@@ -118,7 +49,7 @@ def test_up_is_usable_when_it_says_so_and_leaves_no_process(tmp_path):
         assert stack.process.wait(timeout=STOP_TIMEOUT_S) == 0
         assert stack.process.stdout is not None
         assert stack.process.stdout.read() == ""  # the one line was all
-        assert len(family) == 5  # broker, Valkey, two workers, API
+        assert len(family) == 6  # broker, Valkey, journal, two workers, API
         assert survivors(family) == []
 
 
@@ -159,7 +90,7 @@ def test_a_second_stack_on_the_port_says_so_and_exits_2(long_lived, tmp_path):
     assert long_lived.is_ready()
 
 
-@pytest.mark.parametrize("name", ["worker-1", "api", "valkey"])
+@pytest.mark.parametrize("name", ["worker-1", "api", "valkey", "journal"])
 def test_what_dies_is_started_again(long_lived, name):
     dead = long_lived.child(name)
 
@@ -171,8 +102,8 @@ def test_what_dies_is_started_again(long_lived, name):
     assert long_lived.process.poll() is None
 
 
-def test_the_death_of_the_broker_stops_the_stack_and_says_what_is_lost(tmp_path):
-    with up(tmp_path) as stack:
+def test_the_death_of_the_broker_stops_an_ephemeral_stack_and_says_what_is_lost(tmp_path):
+    with up(tmp_path, "--ephemeral") as stack:
         family = stack.family()
 
         stack.child("broker").kill()

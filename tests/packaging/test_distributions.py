@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import executed
-from tests.integration.test_up import up
+from tests.integration.up_process import up
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]

@@ -101,7 +101,7 @@ async def _stack(directory: Path) -> AsyncIterator[str]:
     Raises:
         ChildFailedError, LogLostError, EngineError: it does not start, or has ended meanwhile.
     """
-    plan = planned(host=HOST, port=0, data_dir=directory)
+    plan = planned(host=HOST, port=0, data_dir=directory, is_ephemeral=True)
     stop = asyncio.Event()
     ready: asyncio.Queue[str] = asyncio.Queue()
     supervisor = Supervisor(plan, os.environ, report=lambda line: terminal.echo(line, err=True))

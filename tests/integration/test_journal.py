@@ -1,0 +1,108 @@
+"""What is read from a broker into a journal, and what is written from it to another."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from schemas import catalogue
+from streams.kafka.admin import create_topics
+from streams.kafka.generations import append_change, generations_of
+from streams.kafka.positions import GroupPositions
+from streams.kafka.records import StoredRecord, all_records
+from streams.kafka.source import KafkaSource
+from streams.local.journal.keeping import JournalKeeper
+from streams.local.journal.restoring import restore
+from streams.local.journal.store import Journal, JournalRecord
+from streams.model.errors import ConfigurationError
+from streams.model.generations import ChangeKind
+from streams.settings import Settings
+from tests.patience import until
+
+OBSERVATIONS, COMMANDS = catalogue.OBSERVATIONS.name, catalogue.COMMANDS.name
+
+
+def another(settings: Settings) -> Settings:
+    """Return an installation whose topics are there and empty."""
+    found = settings.model_copy(update={"topic_prefix": f"test-{secrets.token_hex(4)}-"})
+    create_topics(found)
+    return found
+
+
+def kept(settings: Settings, topic: str) -> list[tuple[int, StoredRecord]]:
+    return [*all_records(KafkaSource(settings), topic)]
+
+
+def test_a_log_is_kept_as_it_grows_and_restored_as_it_was(settings, tmp_path):
+    create_topics(settings)
+    append_change(settings, 2, ChangeKind.STARTED)
+    append_change(settings, 2, ChangeKind.SERVED)
+    producer = Producer(settings.confluent_config())
+    now_ms = time.time_ns() // 1_000_000
+    stop = threading.Event()
+    path = tmp_path / "journal"
+    Journal(path).close()
+
+    def keep() -> None:
+        with Journal(path) as journal:
+            JournalKeeper(settings, journal).run(stop.is_set)
+
+    def committed() -> bool:
+        with Journal(path) as journal:
+            return journal.published == {(OBSERVATIONS, 1): 7}
+
+    keeping = threading.Thread(target=keep)
+    keeping.start()
+    of_active = settings.model_copy(update={"generation": 2})
+    with GroupPositions(of_active) as workers:
+        for number in range(200):
+            producer.produce(
+                settings.topic_prefix + OBSERVATIONS,
+                None if number == 3 else b"%d" % number,
+                key=None if number % 2 else b"k",
+                partition=number % 3,
+                timestamp=now_ms - 1_000 * number,
+            )
+            if number == 100:
+                producer.flush()
+        producer.flush()
+        place = TopicPartition(settings.topic_prefix + OBSERVATIONS, 1, 7)
+        workers._consumer.commit(offsets=[place], asynchronous=False)
+        until(committed)
+    stop.set()
+    keeping.join()
+
+    restored = another(settings)
+    with Journal(path) as journal:
+        restore(journal, restored, lambda _: None)
+        assert journal.ends[OBSERVATIONS, 2] == 66
+    assert kept(restored, OBSERVATIONS) == kept(settings, OBSERVATIONS)
+    assert generations_of(restored)[0] == generations_of(settings)[0]
+    with GroupPositions(restored.model_copy(update={"generation": 2})) as positions:
+        assert positions.read() == {(restored.topic_prefix + OBSERVATIONS, 1): 7}
+
+
+def test_offsets_that_a_transaction_took_are_gone_and_positions_follow(settings, tmp_path):
+    """Records at 0, 2 and 5 get 0, 1 and 2; of those below 5 all that follows is published."""
+    restored = another(settings)
+    with Journal(tmp_path / "journal") as journal:
+        journal.append(
+            [JournalRecord(COMMANDS, 0, offset, 1, b"k", b"v%d" % offset) for offset in (0, 2, 5)],
+            {(COMMANDS, 0): 5},
+        )
+        restore(journal, restored, lambda _: None)
+        assert journal.ends == {(COMMANDS, 0): 3}
+        assert journal.published == {(COMMANDS, 0): 2}
+        values = [(each.offset, each.value) for _, each in kept(restored, COMMANDS)]
+        assert values == [(0, b"v0"), (1, b"v2"), (2, b"v5")]
+
+
+def test_a_log_of_more_partitions_is_refused_with_the_setting(settings, tmp_path):
+    with Journal(tmp_path / "journal") as journal:
+        journal.append([JournalRecord(COMMANDS, 6, 0, 1, None, b"v")])
+        with pytest.raises(ConfigurationError, match="EXPERIMENT_PARTITIONS=7"):
+            restore(journal, settings, lambda _: None)
