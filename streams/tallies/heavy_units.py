@@ -40,7 +40,7 @@ class HeavyUnit(NamedTuple):
 
     @property
     def key(self) -> HeavyKey:
-        """What it is known by."""
+        """Name of it in findings."""
         return self.assignment_id, self.metric
 
 

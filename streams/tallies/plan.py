@@ -85,7 +85,7 @@ class Accepted:
 
 
 class Span(NamedTuple):
-    """When an observation counts, in milliseconds after its unit began to; both ends included."""
+    """Times at which an observation counts, in milliseconds after its unit began to; both ends included."""
 
     first_ms: int
     last_ms: int
@@ -189,7 +189,7 @@ class Plan:
 
     @property
     def spans(self) -> dict[str, Span]:
-        """When values count, by metric; always of a metric that is not here."""
+        """Times at which values count, by metric; any time for a metric that is not here."""
         names = sorted(self.windows.keys() | self.limits.keys() | self.delays.keys())
         return {
             name: Span(

@@ -1,4 +1,4 @@
-"""What is read from a broker into a journal, and what is written from it to another."""
+"""Records of a broker that are read into a journal, and written from it to another broker."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ USERS = 60
 
 @dataclass
 class Accepted:
-    """What a stack has accepted: when, by monotonic seconds.
+    """Assignments and observations that a stack has accepted, by monotonic seconds.
 
     Attributes:
         assigned, observed: Times of the answers.

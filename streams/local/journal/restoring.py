@@ -22,7 +22,7 @@ POLL_S = 0.1
 
 @dataclass(slots=True)
 class _Restoring:
-    """What the broker has acknowledged.
+    """Records that the broker has acknowledged.
 
     Attributes:
         ends: Offset after the last record, by topic and partition.

@@ -193,7 +193,7 @@ async def test_two_requests_at_once_are_one_unit(api: Api, kind: str) -> None:
 
 
 async def test_a_unit_of_before_the_first_fallback_has_its_receipt_of_the_log(api: Api) -> None:
-    """What another process has assigned by the hash alone is read from the log by a worker."""
+    """A worker reads from the log which units another process has assigned by the hash alone."""
     name = await api.run({"type": "bayesian_ab"})
     before = {f"u{n}": await assigned_id(api, name, userId=f"u{n}") for n in range(8)}
     api.sticky.recent = RecentUnits()  # as those of another process
