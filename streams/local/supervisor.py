@@ -49,7 +49,7 @@ STEADY_S = 30.0  # a child that lived so long starts again at the first pause
 
 
 Watch = Callable[[], Coroutine[None, None, None]]
-"""Coroutine function that runs as long as a child is to live, and raises where the stack cannot go on."""
+"""Coroutine that runs as long as a child is to live; raises where the stack cannot go on."""
 
 
 class LogLostError(Exception):

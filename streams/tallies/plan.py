@@ -85,7 +85,7 @@ class Accepted:
 
 
 class Span(NamedTuple):
-    """Times at which an observation counts, in milliseconds after its unit began to; both ends included."""
+    """Times at which an observation counts, in ms after its unit began to; both ends included."""
 
     first_ms: int
     last_ms: int

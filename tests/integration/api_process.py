@@ -60,7 +60,7 @@ async def api_of(
 
 
 async def run_experiment(
-    http: httpx.AsyncClient, names: Sequence[str] = ("A", "B"), **config: Any
+    http: httpx.AsyncClient, names: Sequence[str] = ("A", "B"), /, **config: Any
 ) -> str:
     """Create and start an experiment of variants with these names, and return its id."""
     body = {

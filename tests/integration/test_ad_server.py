@@ -12,7 +12,7 @@ import httpx
 
 from streams.local.children import free_port
 from tests.documents import ROOT, executed
-from tests.integration.test_up import up
+from tests.integration.up_process import up
 from tests.patience import until
 
 PAGE = "docs/tutorials/ad-server.md"

@@ -74,6 +74,22 @@ async def take_out(
     assert (await stats())["voided"] == [{"reason": "bot", "units": 1}]
 
 
+def several_of(honest: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return observations of every unit that may be counted, further ones among them."""
+    return [
+        {"assignmentId": each["id"], "metric": metric, "value": value, "eventId": event}
+        for number, each in enumerate(honest)
+        for metric, value, event in (
+            ("click", 1, "first"),
+            ("click", 1, "second"),  # a second click is no second conversion
+            ("revenue", 20, "paid"),
+            ("revenue", -5, "refund"),
+            ("latency", number % 60, "e"),
+            ("extra", 1, "e"),
+        )
+    ]
+
+
 async def test_one_hostile_receipt_bends_nothing_and_is_named(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -105,18 +121,7 @@ async def test_one_hostile_receipt_bends_nothing_and_is_named(
                 "/observations", json={"assignmentId": text, "metric": "latency", "value": 61}
             )
 
-            several = [
-                {"assignmentId": each["id"], "metric": metric, "value": value, "eventId": event}
-                for number, each in enumerate(honest)
-                for metric, value, event in (
-                    ("click", 1, "first"),
-                    ("click", 1, "second"),  # a second click is no second conversion
-                    ("revenue", 20, "paid"),
-                    ("revenue", -5, "refund"),
-                    ("latency", number % 60, "e"),
-                    ("extra", 1, "e"),
-                )
-            ]
+            several = several_of(honest)
             for start in range(0, len(several), 500):
                 answer = await http.post("/observations", json=several[start : start + 500])
                 assert answer.status_code == 202, answer.text
