@@ -41,6 +41,11 @@ def test_the_engine_counts_exactly_what_the_demo_sends() -> None:
     assert all(line["exact"] for line in report["lines"])
     assert report["duplicates"] > 0
     assert report["notEnrolled"] > 0
+    assert report["shipped"]
+    [by_exposure] = [each for each in report["stats"] if each["totalExposures"] is not None]
+    assert 0 < by_exposure["totalExposures"] < by_exposure["totalAssignments"]
+    excluded = [sum(each["evidence"]["excludedUnits"].values()) for each in report["stats"]]
+    assert [n > 0 for n in excluded] == [trial.has_sets for trial in TRIALS]
     for trial in TRIALS:
         of_trial = [line for line in report["lines"] if line["experiment"] == trial.config["name"]]
         assert sum(line["sent"]["count"] for line in of_trial) > 0

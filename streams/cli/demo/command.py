@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from experiment_streams_client.publisher import ObservationPublisher
 from schemas.catalogue import OBSERVATIONS
 from streams.cli import terminal
 from streams.cli.demo.ledger import Ledger
-from streams.cli.demo.pipeline import Pipeline, create_experiments
+from streams.cli.demo.pipeline import Pipeline, create_experiments, ship_best
 from streams.cli.demo.report import Report, settled
 from streams.cli.demo.screen import Screen
 from streams.cli.failures import EXIT_FAILED
@@ -48,7 +49,9 @@ def demo(
     """Run the engine against known click rates, and compare every count at the end.
 
     Starts its own stack on a free port, and stops it. Every visitor is assigned in five
-    experiments; exit code 0 says that the engine counted exactly what was sent.
+    experiments, in one of them among the variants that the visit can show; in another, units count
+    once they saw theirs. At the end the winner of a third is shipped. Exit code 0 says that the
+    engine counted exactly what was sent.
     """
     try:
         report = asyncio.run(_run(seconds, rate, seed, is_quiet=as_json))
@@ -85,7 +88,8 @@ async def _run(seconds: float, rate: float, seed: int, *, is_quiet: bool) -> Rep
                 pipeline = Pipeline(client, publisher, trial_of, ledger, seed)
                 async with Screen(client, trial_of, ledger, is_quiet=is_quiet):
                     await pipeline.run(seconds, rate)
-                    return await settled(client, list(trial_of), ledger)
+                    found = await settled(client, list(trial_of), ledger)
+                return replace(found, is_shipped=await ship_best(client, trial_of))
 
 
 def _settings_of(url: str) -> Settings:

@@ -15,6 +15,9 @@ from streams.model.quantities import to_micro
 ASSIGNMENTS = "assignments"
 """Stands in the column of the metric for the units themselves; no metric of the demo."""
 
+EXPOSURES = "exposures"
+"""Stands there for the units that saw what they were assigned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
@@ -60,6 +63,7 @@ class Ledger:
     not_enrolled: int = 0
     observations_sent: int = 0
     _units: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _exposed: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _events: defaultdict[tuple[str, str], dict[tuple[str, str], int]] = field(
         default_factory=lambda: defaultdict(dict)
     )
@@ -71,6 +75,10 @@ class Ledger:
             return
         self.assignments_answered += 1
         self._units[assignment.variant_id].add(assignment.id)
+
+    def exposed(self, assignment: Assignment) -> None:
+        """Write down an exposure that is handed over; call it for every duplicate too."""
+        self._exposed[assignment.variant_id].add(assignment.id or "")
 
     def observed(self, variant_id: str, observation: ObservationRequest) -> None:
         """Write down an observation that is handed over; call it for every duplicate too."""
@@ -96,6 +104,10 @@ class Ledger:
             sent = Count(len(self._units[variant.id]))
             counted = Count(variant.stats.assignments)
             lines.append(Line(stats.name, variant.name, ASSIGNMENTS, sent, counted))
+            if variant.stats.exposures is not None:
+                sent = Count(len(self._exposed[variant.id]))
+                counted = Count(variant.stats.exposures)
+                lines.append(Line(stats.name, variant.name, EXPOSURES, sent, counted))
             seen = variant.stats.metrics
             named = {metric for owner, metric in self._events if owner == variant.id}
             for metric in sorted(named | seen.keys()):

@@ -6,9 +6,10 @@ Half of the reactions go through the API, half to Kafka directly; some are sent 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 
 from experiment_streams_client import (
     ApiError,
@@ -20,7 +21,7 @@ from experiment_streams_client import (
 )
 from experiment_streams_client.publisher import ObservationPublisher
 from streams.cli.demo.ledger import Ledger
-from streams.cli.demo.scenario import TRIALS, Trial, Visit, response, visits
+from streams.cli.demo.scenario import SHIPPED, TRIALS, Trial, Visit, response, visits
 
 MAX_VISITS_AT_ONCE = 64
 """Visits in progress at most: on a slow machine the rate gives way, not the memory."""
@@ -77,11 +78,12 @@ class Pipeline:
         assignments = await self._assign(visit)
         for assignment in assignments:
             self.ledger.assigned(assignment)
+        await self._expose(visit, assignments)
         await asyncio.sleep(REACTION_S)
         through_api: list[ObservationRequest] = []
         for assignment in assignments:
-            if assignment.id is not None:
-                trial = self.trial_of[assignment.experiment_id]
+            trial = self.trial_of[assignment.experiment_id]
+            if assignment.id is not None and trial.is_shown(self.seed, visit):
                 for event in response(self.seed, visit, trial, assignment.variant_name):
                     observation = ObservationRequest(
                         assignment_id=assignment.id,
@@ -100,18 +102,38 @@ class Pipeline:
         if through_api:
             await self.client.record_observations(through_api)
 
+    async def _expose(self, visit: Visit, assignments: Sequence[Assignment]) -> None:
+        """Say what was shown: of every other visit through the API, else to Kafka directly."""
+        for assignment in assignments:
+            trial = self.trial_of[assignment.experiment_id]
+            if not trial.is_by_exposure or assignment.id is None:
+                continue
+            if trial.is_shown(self.seed, visit):
+                self.ledger.exposed(assignment)
+                if visit.index % 2:
+                    await self.client.record_exposure(assignment.id)
+                else:
+                    await self.publisher.publish_exposure_async(assignment.id)
+
     async def _assign(self, visit: Visit) -> tuple[Assignment, ...]:
         """Assign all experiments: in one call for every other visit, else in a call each."""
-        context = AssignmentContext(
-            user_id=visit.user_id,
-            session_id=visit.session_id,
-            device=visit.device,
-            location=visit.location,
-        )
+        eligible = {
+            experiment_id: tuple(
+                f"{experiment_id}_v{index}" for index in trial.eligible(self.seed, visit)
+            )
+            for experiment_id, trial in self.trial_of.items()
+        }
         if visit.index % 2:
+            context = _context(visit, tuple(chain.from_iterable(eligible.values())))
             [row] = await self.client.assign_variants(list(self.trial_of), [context])
             return tuple(_accepted(each) for each in row)
-        calls = [self.client.assign_variant(each, context) for each in self.trial_of]
+        calls = [
+            self.client.assign_variant(
+                experiment_id,
+                _context(visit, eligible[experiment_id] if trial.has_sets else None),
+            )
+            for experiment_id, trial in self.trial_of.items()
+        ]
         return tuple(await asyncio.gather(*calls))
 
 
@@ -123,6 +145,28 @@ async def create_experiments(client: AsyncExperimentClient) -> dict[str, Trial]:
         await client.start_experiment(experiment.id)
         trial_of[experiment.id] = trial
     return trial_of
+
+
+async def ship_best(client: AsyncExperimentClient, trial_of: Mapping[str, Trial]) -> bool:
+    """Conclude an experiment with its best variant; return whether a new user gets that."""
+    [(experiment_id, trial)] = [
+        each for each in trial_of.items() if each[1].config["name"] == SHIPPED
+    ]
+    best = max(trial.variants, key=lambda each: each.mean(trial.primary_metric))
+    winner = f"{experiment_id}_v{trial.variants.index(best)}"
+    await client.conclude_experiment(experiment_id, winner)
+    answer = await client.assign_variant(experiment_id, AssignmentContext(user_id="a new user"))
+    return (answer.variant_id, answer.reason, answer.id) == (winner, "SHIPPED", None)
+
+
+def _context(visit: Visit, eligible: tuple[str, ...] | None) -> AssignmentContext:
+    return AssignmentContext(
+        user_id=visit.user_id,
+        session_id=visit.session_id,
+        device=visit.device,
+        location=visit.location,
+        eligible=eligible,
+    )
 
 
 def _accepted(answer: Assignment | ErrorDetails) -> Assignment:

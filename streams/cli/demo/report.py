@@ -12,6 +12,7 @@ from rich.text import Text
 from experiment_streams_client import AsyncExperimentClient, Stats
 from streams.cli import terminal
 from streams.cli.demo.ledger import Ledger, Line
+from streams.cli.demo.scenario import SHIPPED
 from streams.cli.demo.view import comparison
 
 SETTLE_TIMEOUT_S = 30.0
@@ -33,6 +34,7 @@ class Report:
         observations: Observations sent, duplicates included.
         duplicates: Those of them that must not count.
         settled_in_s: Seconds from the last event until every count was right; None if never.
+        is_shipped: Whether, after the conclusion of `SHIPPED`, a new user got its winner.
     """
 
     lines: tuple[Line, ...]
@@ -42,17 +44,20 @@ class Report:
     observations: int
     duplicates: int
     settled_in_s: float | None
+    is_shipped: bool | None = None
 
     @property
     def is_exact(self) -> bool:
-        """Whether the engine counted exactly what was sent."""
-        return self.settled_in_s is not None and all(line.is_exact for line in self.lines)
+        """Whether the engine counted exactly what was sent, and serves what was shipped."""
+        is_counted = self.settled_in_s is not None and all(line.is_exact for line in self.lines)
+        return is_counted and self.is_shipped is not False
 
     def to_json(self) -> dict[str, Any]:
         """Return it as one JSON object; sums are in micro-units."""
         return {
             "exact": self.is_exact,
             "settledInSeconds": self.settled_in_s,
+            "shipped": self.is_shipped,
             "assignmentsAnswered": self.assignments,
             "notEnrolled": self.not_enrolled,
             "observationsSent": self.observations,
@@ -86,6 +91,10 @@ class Report:
             wrong = sum(not line.is_exact for line in self.lines)
             text = f"{wrong} of {len(self.lines)} lines differ after {SETTLE_TIMEOUT_S:g} s."
             terminal.out.print(Text(text, "bold red"))
+        if self.is_shipped:
+            terminal.out.print(f"{SHIPPED} is concluded, and a new user gets its winner.")
+        elif self.is_shipped is not None:
+            terminal.out.print(Text(f"{SHIPPED} does not serve its winner.", "bold red"))
 
 
 async def settled(

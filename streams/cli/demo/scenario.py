@@ -22,6 +22,9 @@ SESSIONS_EACH = 3
 ORDER_SPREAD = 0.4
 """Standard deviation of the logarithm of an order's value."""
 
+SHARE_SHOWN = 0.7
+"""Share of the units of a trial by exposure that see what they were assigned."""
+
 SHARE_SENT_TWICE = 0.1
 SHARE_DIRECT = 0.5
 
@@ -60,15 +63,35 @@ class Trial:
     Attributes:
         config: What `create` takes.
         variants: The first one is the control.
+        has_sets: Whether a visit can show only some of the variants.
     """
 
     config: dict[str, Any]
     variants: tuple[TrueVariant, ...]
+    has_sets: bool = False
 
     @property
     def primary_metric(self) -> str:
         """Metric that decides."""
         return str(self.config["primaryMetric"])
+
+    @property
+    def is_by_exposure(self) -> bool:
+        """Whether a unit counts from its first exposure on."""
+        return self.config.get("exposure") == "event"
+
+    def eligible(self, seed: int, visit: Visit) -> tuple[int, ...]:
+        """Return the indices of the variants that a visit can show: two at least."""
+        everything = range(len(self.variants))
+        if not self.has_sets:
+            return tuple(everything)
+        draw = random.Random(f"eligible/{seed}/{visit.index}/{self.config['name']}")
+        return tuple(sorted(draw.sample(everything, draw.randint(2, len(everything)))))
+
+    def is_shown(self, seed: int, visit: Visit) -> bool:
+        """Return whether the unit of a visit sees what it was assigned: always, or never."""
+        draw = random.Random(f"shown/{seed}/{self.unit(visit)}/{self.config['name']}")
+        return not self.is_by_exposure or draw.random() < SHARE_SHOWN
 
     def unit(self, visit: Visit) -> str:
         """Return who is randomised, and acts, in a visit."""
@@ -136,6 +159,7 @@ TRIALS = (
             TrueVariant("Creative B", 0.13),
             TrueVariant("Creative C", 0.20),
         ),
+        has_sets=True,
     ),
     Trial(
         {
@@ -158,6 +182,7 @@ TRIALS = (
             "primaryMetric": "click",
             "secondaryMetrics": ["conversion", "revenue"],
             "unit": "user",
+            "exposure": "event",
             "trafficAllocation": 0.5,
             "parameters": {"epsilon": 0.2, "decay": True},
         },
@@ -195,7 +220,11 @@ TRIALS = (
         ),
     ),
 )
-"""Every policy, every unit, binary and continuous primary metrics, and partial enrolment."""
+"""Every policy, every unit, binary and continuous primary metrics, partial enrolment, eligible
+variants, and units that count from their exposure on."""
+
+SHIPPED = "Checkout flow"
+"""Experiment that is concluded at the end: everybody gets its best variant."""
 
 
 def visits(seed: int) -> Iterator[Visit]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiment_streams_client import Stats
-from streams.cli.demo.ledger import ASSIGNMENTS, Count, Line
+from streams.cli.demo.ledger import ASSIGNMENTS, EXPOSURES, Count, Line
 from streams.cli.demo.scenario import Trial
 from streams.cli.tables import INTERVALS, exact, interval, share, table_of
 
@@ -107,4 +107,4 @@ def _grid() -> Table:
 
 
 def _sum(line: Line, count: Count) -> str:
-    return "" if line.metric == ASSIGNMENTS else exact(count.sum_micro)
+    return "" if line.metric in {ASSIGNMENTS, EXPOSURES} else exact(count.sum_micro)
