@@ -19,6 +19,7 @@ TABLE = [line.split("|")[1:-1] for line in PAGE.splitlines() if line.startswith(
 SETTINGS = {
     "asOfMs": "time of the newest event",
     "conversionWindow": "as declared",
+    "conversionDelay": "as declared",
     "error": "what the comparisons may err, as declared",
     "halfLife": "as declared",
     "leader": "index of a variant",
