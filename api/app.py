@@ -31,9 +31,11 @@ from api.services.assign import AssignmentService
 from api.services.control import CommandService, KafkaCommandLog
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
+from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
 from api.services.units import UnitResolver
 from api.snapshots.cache import ExperimentCache
+from api.snapshots.feed import SnapshotFeed
 from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
@@ -96,9 +98,10 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         spool = resources.enter_context(
             Spool(settings.spool_dir, f"{incarnation:016x}", settings.spool_max_bytes)
         )
-        producer_config = {**settings.confluent_config(), **PRODUCER_CONFIG}
         topics = [topic.full_name(settings.topic_prefix) for topic in (IMPRESSIONS, OBSERVATIONS)]
-        delivery = Delivery(spool, partial(_producer, producer_config), topics)
+        delivery = Delivery(
+            spool, partial(_producer, {**settings.confluent_config(), **PRODUCER_CONFIG}), topics
+        )
         resources.push_async_callback(asyncio.to_thread, delivery.drain, DRAIN_S)
         outbox = Outbox(
             spool,
@@ -111,11 +114,19 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         )
         reader = ProjectionReader(redis, keys)
         changes = FlagChanges()
+        sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
+        feed = SnapshotFeed(
+            f"{incarnation:016x}",
+            settings.partitions,
+            keyring,
+            lambda: sticky.aliased | sticky.chosen_from_sets,
+            lambda: experiments.is_complete and sticky.has_read,
+        )
         experiments = ExperimentCache(
-            (receipt_keys.note, changes.note), (receipt_keys.forget, changes.forget)
+            (receipt_keys.note, changes.note, feed.note),
+            (receipt_keys.forget, changes.forget, feed.forget),
         )
         follower = SnapshotFollower(reader, experiments, settings.snapshot_sweep_s)
-        sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         assignments = AssignmentService(experiments, keyring, outbox, sticky, now_ms)
         observations = ObservationService(
             keyring,
@@ -187,6 +198,8 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             partial(render_metrics, collector),
             keyring.key_of_new,
             reader.conclusion,
+            feed,
+            ImpressionService(keyring, outbox, settings.partitions),
         )
         fastapi, table = fastapi_app(services, version("experiment-streams"))
         _reload_on_hangup(settings, receipt_keys, auth)

@@ -43,6 +43,8 @@ class Scope(StrEnum):
     MANAGE = "manage"
     READ = "read"
     METRICS = "metrics"
+    ASSIGNER = "assigner"
+    """Of processes that assign by themselves: all snapshots, and batches of impressions."""
 
 
 class ApiKey(InputModel):

@@ -16,6 +16,7 @@ from api.spool.spool import Spool, SpoolPosition
 from schemas import catalogue
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.partitioning import partition_of
+from streams.model.receipts import Receipt
 from streams.wire.batch_tags import Seal
 
 IMPRESSIONS = 0
@@ -45,6 +46,28 @@ class ImpressionRow(NamedTuple):
     context: str
     features: bytes = b""
     weights: bytes = b""
+
+
+def row_of(receipt: Receipt, context: str, *, is_repeatable: bool) -> ImpressionRow:
+    """Return the impression of an assignment.
+
+    Args:
+        receipt: Its receipt.
+        context: What is logged of the request; JSON, empty for nothing.
+        is_repeatable: Whether its unit may come again.
+    """
+    return ImpressionRow(
+        receipt.experiment,
+        is_repeatable,
+        receipt.variant,
+        receipt.propensity,
+        receipt.allocation_version,
+        receipt.assigned_at_ms,
+        receipt.unit,
+        context,
+        receipt.features,
+        receipt.weights,
+    )
 
 
 class RecordReceiver(Protocol):
@@ -95,6 +118,7 @@ class Outbox:
         self._rotating: list[ImpressionRow] = []
         self._keyed: defaultdict[int, list[ImpressionRow]] = defaultdict(list)
         self._observations: defaultdict[int, list[Observation]] = defaultdict(list)
+        self._sealed: list[SpoolRecord] = []
         self._next_partition = incarnation % partitions
         self._written: asyncio.Future[None] | None = None
 
@@ -113,6 +137,10 @@ class Outbox:
             self.queued += 1
             home = partition_of(observation.assignment_id.encode(), self._partitions)
             self._observations[home].append(observation)
+
+    def add_records(self, records: Iterable[SpoolRecord]) -> None:
+        """Take sealed records of others; they are safe when `written` returns."""
+        self._sealed += records
 
     def written(self) -> asyncio.Future[None]:
         """Return what is done when all that was added until now would survive this process.
@@ -148,6 +176,8 @@ class Outbox:
 
     def _records(self) -> Iterator[SpoolRecord]:
         """Yield what was added as records, and forget it."""
+        sealed, self._sealed = self._sealed, []
+        yield from sealed
         if self._rotating:
             rotating, self._rotating = self._rotating, []
             self._next_partition = (self._next_partition + 1) % self._partitions
@@ -166,7 +196,7 @@ class Outbox:
     ) -> Iterator[SpoolRecord]:
         for part in _split(rows, _size_of_impression):
             sequence = self._next_sequence(IMPRESSIONS, partition)
-            batch = ImpressionBatch(self._incarnation, partition, sequence, _groups(part))
+            batch = ImpressionBatch(self._incarnation, partition, sequence, groups_of(part))
             value = self._encode_impressions(batch)
             sealed = self._seal(catalogue.IMPRESSIONS.name, partition, value)
             yield SpoolRecord(IMPRESSIONS, partition, sealed)
@@ -187,7 +217,7 @@ class Outbox:
         return sequence
 
 
-def _groups(rows: list[ImpressionRow]) -> list[ImpressionGroup]:
+def groups_of(rows: list[ImpressionRow]) -> list[ImpressionGroup]:
     """Return rows as columns, one group for each experiment."""
     by_experiment: defaultdict[int, list[ImpressionRow]] = defaultdict(list)
     for row in rows:

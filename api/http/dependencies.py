@@ -15,8 +15,10 @@ from api.services.assign import AssignmentService
 from api.services.control import CommandService
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService
+from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
 from api.snapshots.cache import ExperimentCache
+from api.snapshots.feed import SnapshotFeed
 from streams.experiments.snapshot import Snapshot
 from streams.wire.schema_gate import SchemaGate
 
@@ -40,6 +42,8 @@ class Services:
     metrics: Callable[[], bytes]
     receipt_key: Callable[[int], int]
     conclusion: Callable[[str], Awaitable[Snapshot | None]]
+    feed: SnapshotFeed
+    impressions: ImpressionService
 
 
 def _services(request: Request) -> Services:

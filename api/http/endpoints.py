@@ -9,13 +9,19 @@ from api.http.handlers.commands import (
     create_experiment,
     update_experiment,
 )
-from api.http.handlers.experiments import get_experiment, get_experiment_stats, list_experiments
+from api.http.handlers.experiments import (
+    get_experiment,
+    get_experiment_stats,
+    get_snapshots,
+    list_experiments,
+)
 from api.http.handlers.flags import EVENTS_PATH, evaluate_flag, evaluate_flags, flag_events
 from api.http.handlers.operation import health, metrics, ready
 from api.http.handlers.traffic import (
     assign_variant,
     assign_variants,
     record_exposures,
+    record_impressions,
     record_observations,
     void_assignments,
 )
@@ -28,12 +34,13 @@ from api.http.models.ofrep import (
     FlagNotFound,
     FlagsFailure,
 )
-from api.http.models.queries import ExperimentsQuery, StatsQuery
+from api.http.models.queries import ExperimentsQuery, SnapshotsQuery, StatsQuery
 from api.http.models.requests import (
     AssignmentContext,
     AssignmentsRequest,
     ConcludeRequest,
     ExposureRequest,
+    ImpressionsRequest,
     ObservationRequest,
     VoidRequest,
 )
@@ -45,6 +52,7 @@ from api.http.models.responses import (
     ExperimentsPage,
     Health,
     Readiness,
+    Snapshots,
 )
 from api.http.routing import Body, Endpoint
 from streams.experiments.definition import ExperimentDefinition
@@ -180,6 +188,26 @@ ENDPOINTS = (
         tag="traffic",
         scopes=(Scope.OBSERVE,),
         body=Body(VoidRequest, is_list_too=True),
+        response=Accepted,
+        status=202,
+        traffic="observe",
+    ),
+    Endpoint(
+        method="GET",
+        path="/snapshots",
+        handler=get_snapshots,
+        tag="traffic",
+        scopes=(Scope.ASSIGNER,),
+        query=SnapshotsQuery,
+        response=Snapshots,
+    ),
+    Endpoint(
+        method="POST",
+        path="/impressions",
+        handler=record_impressions,
+        tag="traffic",
+        scopes=(Scope.ASSIGNER,),
+        body=Body(ImpressionsRequest),
         response=Accepted,
         status=202,
         traffic="observe",

@@ -59,6 +59,7 @@ class FastPathApp:
     def end_streams(self) -> None:
         """End all event streams, as the process stops."""
         self._services.flag_streams.changes.close()
+        self._services.feed.close()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI 3 has it."""

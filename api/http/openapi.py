@@ -112,6 +112,7 @@ EXAMPLES: dict[str, Any] = {
         "value": 1,
         "eventId": "click-1",
     },
+    "ImpressionsRequest": {"batches": ["wwHC5Dp0mJQxEA=="]},
     "VoidRequest": {
         "assignmentId": "AQEBI0VniavN7wACP____wAAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDU"
         "wCDcMcvE",

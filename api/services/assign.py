@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from api.http.models.errors import error_json
 from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
-from api.outbox import ImpressionRow
+from api.outbox import ImpressionRow, row_of
 from api.receipts.recent import RecentUnits
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.services.logged_context import logged_context
@@ -375,20 +375,7 @@ class AssignmentService:
     def _add(self, receipt: Receipt, logged: str, *, is_repeatable: bool) -> None:
         if is_repeatable:
             self._sticky.recent.note(receipt.experiment ^ receipt.unit)
-        self._log.add_impression(
-            ImpressionRow(
-                receipt.experiment,
-                is_repeatable,
-                receipt.variant,
-                receipt.propensity,
-                receipt.allocation_version,
-                receipt.assigned_at_ms,
-                receipt.unit,
-                logged,
-                receipt.features,
-                receipt.weights,
-            )
-        )
+        self._log.add_impression(row_of(receipt, logged, is_repeatable=is_repeatable))
 
 
 def _ids_for_sets(request: AssignmentsRequest) -> frozenset[str]:

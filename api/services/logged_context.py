@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 
-from api.http.models.requests import AssignmentContext
 from streams.model.errors import InputError
 from streams.model.events import ALIASES
+from streams.targeting.attributes import RequestAttributes
 
 MAX_CONTEXT_BYTES = 16_384
 """Longest JSON that is logged of one request."""
 
 
-def logged_context(context: AssignmentContext, aliases: Sequence[int] = ()) -> str:
+def logged_context(context: RequestAttributes, aliases: Sequence[int] = ()) -> str:
     """Return what is logged of a request: JSON, empty if there is nothing.
 
     The ids of user and session are not: the log identifies a unit by its hash.

@@ -322,12 +322,18 @@ class Keyring:
             macs.append(state.digest())
         return b"".join(macs)
 
-    def tag(self, *parts: bytes) -> bytes:
-        """Return the tag of a record, see `streams.wire.batch_tags`: `TAG_BYTES` bytes."""
-        state = self._tag_states[self._signer].copy()
+    def tag(self, *parts: bytes, key_id: int | None = None) -> bytes:
+        """Return the tag of a record, see `streams.wire.batch_tags`: `TAG_BYTES` bytes.
+
+        Args:
+            parts: The record.
+            key_id: Id of the key, one of `ids`; None for the one that signs.
+        """
+        signer = self._signer if key_id is None else key_id
+        state = self._tag_states[signer].copy()
         for part in parts:
             state.update(part)
-        return bytes([self._signer]) + state.digest()
+        return bytes([signer]) + state.digest()
 
     def has_tagged(self, tag: bytes, *parts: bytes, may_be_limited: bool = False) -> bool:
         """Return whether one of the secrets, the one that the tag names, made it of these parts.

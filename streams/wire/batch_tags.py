@@ -34,12 +34,17 @@ Seal = Callable[[str, int, bytes], bytes]
 """Sets the tag of an encoded batch for a topic (its name in the catalogue) and a partition."""
 
 
-def sealer(keyring: Keyring) -> Seal:
-    """Return a function that sets the tags of encoded batches."""
+def sealer(keyring: Keyring, key_id: int | None = None) -> Seal:
+    """Return a function that sets the tags of encoded batches.
+
+    Args:
+        keyring: The keys.
+        key_id: Id of the key; None for the one that signs.
+    """
 
     def seal(topic: str, partition: int, value: bytes) -> bytes:
         body = value[:-TAG_BYTES]
-        return body + keyring.tag(_place(topic, partition), body)
+        return body + keyring.tag(_place(topic, partition), body, key_id=key_id)
 
     return seal
 

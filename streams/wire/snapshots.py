@@ -12,12 +12,14 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.served import Served
-from streams.experiments.snapshot import Snapshot
+from streams.experiments.snapshot import Allocation, PublishedModel, Snapshot
+from streams.experiments.statistics import ReasonCode, RecommendedAction
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.published import avro_record, from_avro
 from streams.model.validation import parse
 from streams.wire.records import (
     INT_LIMIT,
+    LONG_LIMIT,
     SINGLE_OBJECT,
     check_range,
     event_errors,
@@ -94,3 +96,40 @@ def _experiment(record: Record) -> Experiment:
         promotion=None if promotion is None else from_avro(Promotion, promotion, "promotion"),
         served=None if served is None else from_avro(Served, served, "served"),
     )
+
+
+def serving_state(snapshot: Snapshot) -> Record:
+    """Return what assigning needs of a snapshot, as JSON: all but the statistics."""
+    model = None if snapshot.model is None else avro_record(snapshot.model)
+    return {
+        "experiment": _experiment_record(snapshot.experiment),
+        "version": snapshot.version,
+        "allocation": avro_record(snapshot.allocation),
+        "winner": snapshot.winner,
+        "as_of_ms": snapshot.as_of_ms,
+        "model": model,
+    }
+
+
+def read_serving_state(state: Record) -> Snapshot:
+    """Return the snapshot of a `serving_state`, without statistics.
+
+    Raises:
+        EventError: a field is missing or invalid, or of a later version than this one.
+    """
+    with event_errors():
+        model = state["model"]
+        return Snapshot(
+            experiment=_experiment(state["experiment"]),
+            version=check_range(state["version"], 0, LONG_LIMIT, "version"),
+            allocation=from_avro(Allocation, state["allocation"], "allocation"),
+            variants=(),
+            winner=state["winner"],
+            confidence=0.0,
+            recommended_action=RecommendedAction.CONTINUE,
+            reason_code=ReasonCode.NOT_STARTED,
+            duplicates=0,
+            cells=(),
+            as_of_ms=check_range(state["as_of_ms"], 0, LONG_LIMIT, "as_of_ms"),
+            model=None if model is None else from_avro(PublishedModel, model, "model"),
+        )

@@ -23,9 +23,11 @@ from api.services.assign import AssignmentService
 from api.services.control import CommandService
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
+from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
 from api.services.units import UnitResolver
 from api.snapshots.cache import ExperimentCache
+from api.snapshots.feed import SnapshotFeed
 from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
 from api.spool.entries import SpoolRecord
@@ -224,7 +226,14 @@ async def memory_api(
             seal=sealer(KEYRING),
         )
         changes = FlagChanges()
-        experiments = ExperimentCache((changes.note,), (changes.forget,))
+        feed = SnapshotFeed(
+            "memory",
+            4,
+            KEYRING,
+            lambda: sticky.aliased | sticky.chosen_from_sets,
+            lambda: experiments.is_complete and sticky.has_read,
+        )
+        experiments = ExperimentCache((changes.note, feed.note), (changes.forget, feed.forget))
         follower = SnapshotFollower(reader, experiments, 1.0)
         await follower.sweep()
         commands = CommandService(worker, reader, follower, ANSWER_TIMEOUT_S, clock)
@@ -253,6 +262,8 @@ async def memory_api(
             lambda: b"",
             KEYRING.key_of_new,
             reader.conclusion,
+            feed,
+            ImpressionService(KEYRING, outbox, 4),
         )
         fastapi, table = fastapi_app(services, "0")
         app = FastPathApp(services, table, fastapi, max_body_bytes, Origins(cors_origins))

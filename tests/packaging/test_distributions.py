@@ -142,10 +142,10 @@ except ModuleNotFoundError as error:
     assert code(client_python, script).strip() == "confluent_kafka"
 
 
-def test_every_module_of_the_client_imports_with_the_extra(archives, tmp_path):
+def test_every_module_of_the_client_imports_with_the_extras(archives, tmp_path):
     python = environment(tmp_path / "kafka")
     [wheel] = archives.glob("experiment_streams_client-*.whl")
-    install(python, f"{wheel}[kafka]")
+    install(python, f"{wheel}[kafka,local]")
     script = """
 import importlib, pkgutil, experiment_streams_client as root
 for module in pkgutil.walk_packages(root.__path__, root.__name__ + "."):

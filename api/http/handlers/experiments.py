@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from api.http.dependencies import Services, ServicesDep, json_response, rendered_response
-from api.http.models.queries import ExperimentsQuery, StatsQuery
+from api.http.models.queries import ExperimentsQuery, SnapshotsQuery, StatsQuery
 from api.http.pages import experiments_page, position_of, stats_page
 from api.http.payloads import experiment_response
 from streams.experiments.lifecycle import Experiment, Status
@@ -78,3 +78,13 @@ def _statuses(text: str) -> frozenset[str]:
         known = ", ".join(Status)
         raise InputError("UNKNOWN_VALUE", f"{quoted(each)} is not one of {known}", "query.status")
     return named
+
+
+async def get_snapshots(
+    services: ServicesDep, query: Annotated[SnapshotsQuery, Query()]
+) -> Response:
+    """Return what a process needs to assign by itself: all experiments that assign or serve one.
+
+    With `after`, those that have changed since; with `wait`, as soon as one has.
+    """
+    return rendered_response(await services.feed.read(query.after, query.wait))

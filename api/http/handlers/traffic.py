@@ -39,3 +39,11 @@ def void_assignments(services: Services, _: str, body: bytes) -> Awaitable[bytes
     either. To void an assignment again changes nothing.
     """
     return services.observations.void(body)
+
+
+def record_impressions(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
+    """Take batches of impressions that a process has decided and logged by itself.
+
+    A batch that is sent again counts once. If one of several is refused, the others are accepted.
+    """
+    return services.impressions.take(body)

@@ -12,6 +12,9 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 """Experiments of a page."""
 
+MAX_WAIT_S = 30.0
+"""Longest wait for a change of the snapshots, in seconds."""
+
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{22}$"
 
 _STATUS = "|".join(Status)
@@ -55,4 +58,25 @@ class StatsQuery(BaseModel):
     at: Literal["conclusion"] | None = Field(
         default=None,
         description="`conclusion`: as of the conclusion; what came later is not in them.",
+    )
+
+
+class SnapshotsQuery(BaseModel):
+    """Query parameters of the snapshots.
+
+    Attributes:
+        after: `position` of the answer before; empty for everything.
+        wait: Longest wait for a change, in seconds.
+    """
+
+    after: str = Field(
+        default="",
+        max_length=64,
+        description="`position` of the answer before; everything unless given.",
+    )
+    wait: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=MAX_WAIT_S,
+        description="Seconds to wait for a change where there is none.",
     )

@@ -23,6 +23,12 @@ MAX_ASSIGNMENTS = 1_000
 MAX_ELIGIBLE = 1_024
 """Variants that a request can name: those of four experiments of the largest size."""
 
+MAX_BATCHES = 256
+"""Batches of impressions of one call."""
+
+MAX_BATCH_CHARACTERS = 3 * 2**19
+"""Of a batch in base64; one of the largest size has fewer."""
+
 TIME_LIMIT_MS = 1 << 48
 
 
@@ -183,4 +189,18 @@ class VoidRequest(InputModel):
     assignment_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
     reason: Annotated[
         str, AfterValidator(_reason), Field(json_schema_extra={"pattern": f"^{REASON_PATTERN}$"})
+    ]
+
+
+class ImpressionsRequest(InputModel):
+    """Impressions that a process has logged by itself.
+
+    Attributes:
+        batches: Records of the schema `impression_batch` in Avro's single-object encoding, sealed
+            with a receipt key, in base64.
+    """
+
+    batches: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=MAX_BATCH_CHARACTERS)], ...],
+        Field(min_length=1, max_length=MAX_BATCHES, strict=False),
     ]

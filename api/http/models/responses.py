@@ -215,6 +215,32 @@ class Accepted(ResponseModel):
     rejected_count: int = 0
 
 
+class Snapshots(ResponseModel):
+    """Snapshots for a process that assigns by itself.
+
+    Attributes:
+        format: Of `states`; a reader that does not know it must not decide by them.
+        position: Place in the order of changes, for `after` of the next call.
+        keys: A tag of the position by each receipt key, from which a reader sees that it has the
+            same one.
+        is_whole: Whether `states` has all experiments that there are; all others are gone.
+        partitions: Partitions of the topic of impressions.
+        asked_for: Ids of experiments whose users and sessions have to be asked for, since some have
+            two ids or a variant from an eligible set.
+        gone: Ids of experiments that neither assign nor serve a variant any more.
+        states: Experiments that assign or serve a variant.
+    """
+
+    format: int
+    position: str
+    keys: tuple[str, ...] = ()
+    is_whole: bool
+    partitions: int
+    asked_for: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    states: tuple[dict[str, Any], ...] = ()
+
+
 class Health(ResponseModel):
     """The API is alive."""
 

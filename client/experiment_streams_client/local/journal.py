@@ -1,0 +1,191 @@
+"""Impressions that were answered and are not delivered yet, in files.
+
+Every impression is a row, durable before its assignment is answered: a row that was appended
+survives the death of the process, though not of the machine. The files are those of the API's spool
+(`api.spool`): a directory for each process, locked while it lives, and adopted by the next one.
+
+A file becomes at most one batch for each partition, once no more is appended to it. Its first entry
+has all that numbers them: the number of the process, the id of the key that seals, and the next
+sequence of each partition. So whoever makes batches of a file makes the same ones, however often,
+and a batch that is sent again counts once.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from api.outbox import ImpressionRow, groups_of
+from api.spool.entries import SpoolRecord, entries
+from api.spool.spool import Segment, Spool
+from streams.model.events import ImpressionBatch
+
+HEAD = 5
+ROW = 6
+"""Numbers of the kinds of entries; they must not change."""
+
+SEGMENT_BYTES = 2**17
+"""Of a file: its batches are far below the limit of a record."""
+
+_HEAD = struct.Struct(">BQBH")
+_VERSION = 1
+_ROW = struct.Struct(">?QHQQQQB")
+_NO_TEXTS = bytes(len(ImpressionRow._field_defaults))
+
+
+class DamagedFileError(Exception):
+    """A file that does not begin as the files of a journal do."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the journal that no more is appended to.
+
+    Attributes:
+        key_id: Id of the key that seals its batches.
+        batches: Its batches, one for each partition that has rows.
+        n_rows: Impressions in them.
+    """
+
+    key_id: int
+    batches: list[ImpressionBatch]
+    n_rows: int
+
+
+class Journal:
+    """The files of this process, and of dead ones. May be shared by threads.
+
+    Args:
+        root: Directory of all journals.
+        incarnation: 64-bit number of this process; no other process may have it.
+        key_id: Id of the key that seals.
+        partitions: Partitions of the topic of impressions.
+        max_bytes: Most bytes in all files.
+
+    Raises:
+        ConfigurationError: a directory or file cannot be made.
+    """
+
+    def __init__(
+        self, root: Path, incarnation: int, key_id: int, partitions: int, max_bytes: int
+    ) -> None:
+        self._spool = Spool(root, f"{incarnation:016x}", max_bytes, segment_bytes=SEGMENT_BYTES)
+        self._append = self._spool.append_one
+        self._incarnation = incarnation
+        self._key_id = key_id
+        self._partitions = partitions
+        self._sequences = [0] * partitions
+        self._used: set[int] = set()
+        self._turn = incarnation % partitions
+        self._lock = Lock()
+        self._written: Segment | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in all files."""
+        return self._spool.size_bytes
+
+    def append(self, row: ImpressionRow) -> None:
+        """Append an impression; it is durable when this returns.
+
+        Raises:
+            SpoolFullError: there is no room, or the disk refuses it; it is not in.
+        """
+        with self._lock:
+            spool = self._spool
+            if spool.end.segment is not self._written:
+                self._begin()
+            # Impressions of one unit must meet in one partition to be counted once.
+            place = row.unit * self._partitions >> 64 if row.repeatable else self._turn
+            self._append(SpoolRecord(ROW, place, _encode(row)))
+            self._used.add(place)
+
+    def sealed(self) -> list[Segment]:
+        """Return the files to be delivered, the oldest first; what was appended is in them."""
+        with self._lock:
+            self._spool.seal()
+            return self._spool.sealed
+
+    def read(self, segment: Segment) -> File:
+        """Return the batches of a file.
+
+        Raises:
+            DamagedFileError: it does not begin as it should.
+        """
+        found = entries(segment.path, 0, segment.bytes_written)
+        first = next(found, None)
+        if first is None:  # the process died before anything was answered
+            return File(self._key_id, [], 0)
+        head = first[1]
+        if head is None or head.topic != HEAD:
+            raise DamagedFileError(f"{segment.path} does not begin with a head")
+        version, incarnation, key_id, partitions = _HEAD.unpack_from(head.payload)
+        if version != _VERSION:
+            raise DamagedFileError(f"{segment.path} is of version {version}")
+        sequences = struct.unpack_from(f">{partitions}Q", head.payload, _HEAD.size)
+        rows: dict[int, list[ImpressionRow]] = {}
+        for offset, record in found:
+            if record is None:
+                with self._lock:
+                    self._spool.quarantine(segment, offset, "no impression can be read here")
+                continue
+            rows.setdefault(record.partition, []).append(_decode(record.payload))
+        batches = [
+            ImpressionBatch(incarnation, place, sequences[place], groups_of(of_place))
+            for place, of_place in sorted(rows.items())
+        ]
+        return File(key_id, batches, sum(map(len, rows.values())))
+
+    def forget(self, segment: Segment) -> None:
+        """Delete a file that was delivered."""
+        with self._lock:
+            segment.is_handed_out = True
+            self._spool.trim(segment)
+
+    def put_aside(self, segment: Segment, reason: str) -> None:
+        """Keep a file that cannot be delivered as `.damaged`."""
+        with self._lock:
+            self._spool.quarantine(segment, 0, reason)
+            segment.is_handed_out = True
+            self._spool.trim(segment)
+
+    def close(self) -> None:
+        """Let go of the files; what is left is adopted by the next process."""
+        with self._lock:
+            self._spool.close()
+
+    def _begin(self) -> None:
+        for place in self._used:
+            self._sequences[place] += 1
+        self._used.clear()
+        self._turn = (self._turn + 1) % self._partitions
+        head = _HEAD.pack(_VERSION, self._incarnation, self._key_id, self._partitions)
+        numbers = struct.pack(f">{self._partitions}Q", *self._sequences)
+        self._append(SpoolRecord(HEAD, 0, head + numbers))
+        self._written = self._spool.end.segment
+
+
+def _encode(row: ImpressionRow) -> bytes:
+    experiment, repeatable, variant, propensity, version, at_ms, unit, context, *texts = row
+    head = _ROW.pack(repeatable, experiment, variant, propensity, version, at_ms, unit, len(texts))
+    if not (context or any(texts)):
+        return head + _NO_TEXTS
+    sizes = bytes(map(len, texts))
+    return b"".join((head, sizes, *texts, context.encode()))
+
+
+def _decode(payload: bytes) -> ImpressionRow:
+    repeatable, experiment, variant, propensity, version, at_ms, unit, n_texts = _ROW.unpack_from(
+        payload
+    )
+    place = _ROW.size + n_texts
+    texts: list[bytes] = []
+    for size in payload[_ROW.size : place]:
+        texts.append(payload[place : place + size])
+        place += size
+    context = payload[place:].decode()
+    return ImpressionRow(
+        experiment, repeatable, variant, propensity, version, at_ms, unit, context, *texts
+    )

@@ -1,0 +1,178 @@
+"""Experiments in the memory of an assigner, followed at the API."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urlencode
+
+from api.snapshots.feed import FORMAT, PROOF
+from api.snapshots.running import AnsweringExperiment, compiled
+from experiment_streams_client.calls import Call
+from experiment_streams_client.clients import ExperimentClient
+from streams.experiments.snapshot import Snapshot
+from streams.model.errors import ConfigurationError, EngineError
+from streams.model.receipts import Keyring
+from streams.wire.snapshots import read_serving_state
+
+WAIT_S = 20.0
+"""Longest wait of a call for a change, in seconds."""
+
+PAUSE_S = 1.0
+"""Pause after a failure, in seconds."""
+
+GATHER_S = 0.2
+"""Least seconds between two calls: busy experiments change many times a second."""
+
+_log = logging.getLogger(__name__)
+
+
+class LocalExperiment:
+    """An experiment, compiled.
+
+    Attributes:
+        id: Its id.
+        version: Number of commands applied to it.
+        answering: What decides; None where a newer release has to.
+        is_asked_for: Whether all its users and sessions have to be asked for.
+        is_signed_here: Whether its receipts are signed by the key of this process.
+        variants: Id of the experiment, id, name and configuration of each variant.
+    """
+
+    __slots__ = ("answering", "id", "is_asked_for", "is_signed_here", "variants", "version")
+
+    def __init__(self, snapshot: Snapshot, key_id: int) -> None:
+        """Compile a snapshot.
+
+        Raises:
+            ValueError: its weights are not those of its variants.
+        """
+        experiment = snapshot.experiment
+        self.id = experiment.id
+        self.version = experiment.version
+        self.answering: AnsweringExperiment | None = compiled(snapshot)
+        self.is_asked_for = False
+        self.is_signed_here = experiment.definition.config.receipt_key == key_id
+        self.variants = [
+            (experiment.id, experiment.variant_id(index), variant.name, variant.config)
+            for index, variant in enumerate(experiment.definition.variants)
+        ]
+
+
+class LocalExperiments:
+    """The experiments that assign or serve a variant, by id and by key.
+
+    Attributes:
+        by_name: The experiments; replaced as a whole.
+        unreadable: Ids of those that this release cannot decide, with the reason.
+        partitions: Partitions of the topic of impressions; 0 before the first reading.
+
+    Args:
+        client: A client whose key has the scope `assigner`.
+        keyring: Signs the receipts of this process.
+    """
+
+    def __init__(self, client: ExperimentClient, keyring: Keyring) -> None:
+        self.by_name: Mapping[str, LocalExperiment] = {}
+        self.unreadable: dict[str, str] = {}
+        self.partitions = 0
+        self._client = client
+        self._keyring = keyring
+        self._key_id = keyring.ids[0]
+        self._position = ""
+        self._heard_at_s = 0.0
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="snapshots", daemon=True)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the API last said that nothing else has changed."""
+        return time.monotonic() - self._heard_at_s
+
+    def start(self) -> None:
+        """Read everything once, and follow the changes.
+
+        Raises:
+            ApiError: the API does not answer.
+            ConfigurationError: it does not have the key of this process, or is of another release.
+        """
+        self.read(0.0)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow no more; a call that waits is left behind."""
+        self._stopping.set()
+
+    def read(self, wait_s: float) -> None:
+        """Read what has changed, as soon as something has.
+
+        Raises:
+            ApiError, ConfigurationError: as `start`.
+        """
+        query = urlencode({"after": self._position, "wait": wait_s})
+        call: Call[Any] = Call("GET", f"/snapshots?{query}", dict, is_repeatable=True)
+        self._take(self._client.send(call))
+        self._heard_at_s = time.monotonic()
+
+    def _run(self) -> None:
+        pause_s = GATHER_S
+        while not self._stopping.wait(pause_s):
+            try:
+                self.read(WAIT_S)
+            except Exception as error:  # noqa: BLE001 - decisions go on by what is known
+                _log.warning("the experiments are not followed: %s", error)
+                pause_s = PAUSE_S
+            else:
+                pause_s = GATHER_S
+
+    def _take(self, answer: Mapping[str, Any]) -> None:
+        if answer["format"] != FORMAT:
+            raise ConfigurationError(
+                f"the API sends snapshots of format {answer['format']}, must be {FORMAT}", "url"
+            )
+        self._check_key(answer["keys"], answer["position"])
+        by_id = {} if answer["isWhole"] else {each.id: each for each in self.by_name.values()}
+        keys = {} if answer["isWhole"] else dict(self._keys())
+        for name in answer["gone"]:
+            by_id.pop(name, None)
+        for state in answer["states"]:
+            name = state["experiment"]["experiment_id"]
+            self.unreadable.pop(name, None)
+            try:
+                snapshot = read_serving_state(state)
+                by_id[name] = LocalExperiment(snapshot, self._key_id)
+            except (EngineError, ValueError) as error:
+                self.unreadable[name] = str(error)
+                by_id.pop(name, None)
+            else:
+                keys[name] = snapshot.experiment.key
+        asked_for = set(answer["askedFor"])
+        by_name: dict[str, LocalExperiment] = {}
+        for name, experiment in by_id.items():
+            experiment.is_asked_for = name in asked_for
+            by_name[name] = experiment
+            if (key := keys[name]) is not None:
+                by_name[key] = experiment
+        self.by_name = by_name
+        self.partitions = answer["partitions"]
+        self._position = answer["position"]
+
+    def _keys(self) -> Mapping[str, str | None]:
+        found: dict[str, str | None] = {each.id: None for each in self.by_name.values()}
+        found.update((each.id, name) for name, each in self.by_name.items() if name != each.id)
+        return found
+
+    def _check_key(self, tags: list[str], position: str) -> None:
+        place = PROOF + position.encode()
+        if not any(_has_made(self._keyring, tag, place) for tag in tags):
+            raise ConfigurationError(
+                f"the API does not have receipt key {self._key_id}, or has another secret for it",
+                "keyring",
+            )
+
+
+def _has_made(keyring: Keyring, tag: str, place: bytes) -> bool:
+    return keyring.has_tagged(bytes.fromhex(tag), place, may_be_limited=True)
