@@ -74,13 +74,16 @@ class UnitResolver:
                 (`MISSING_UNIT`); the unit takes part in none (`UNKNOWN_UNIT`), or whether it does
                 follows from what is not kept (`UNIT_NOT_REMEMBERED`): attributes of its requests,
                 or its assignments since the conclusion or before those by eligible variants.
-            DependencyError: first receipts cannot be read, or are being read from the log again.
+            DependencyError: first receipts cannot be read, or are being read from the log again, or
+                the experiments have not all been read yet.
         """
         if observed.experiment is not None:
             found = await self._receipt(self._named(observed.experiment), observed)
             if found is None:
                 raise _unknown(observed)
             return [found]
+        if not self._experiments.is_complete:
+            raise DependencyError("redis", "the experiments have not been read from Redis yet")
         receipts = []
         refused: EventError | None = None
         metric = observed.observation.metric

@@ -126,17 +126,18 @@ class ExperimentCache:
     def windows(self, experiment: int, metric: str) -> int:
         """Return within how many attribution windows an event of a metric may count.
 
-        Of an experiment that is not known here, within one.
+        Of an experiment that is not known here, within one; as long as not all have been read,
+        within the most, so that nothing is refused that counts.
 
         Args:
             experiment: The experiment as a 64-bit number.
             metric: Name of the metric.
         """
         found = self._snapshots.get(experiment_id(experiment))
-        exposure = (
-            Exposure.ASSIGNMENT if found is None else found.experiment.definition.config.exposure
-        )
-        return exposure.windows(metric)
+        if found is not None:
+            return found.experiment.definition.config.exposure.windows(metric)
+        unknown = Exposure.ASSIGNMENT if self.is_complete else Exposure.EVENT
+        return unknown.windows(metric)
 
     @property
     def not_evaluated(self) -> dict[str, str]:

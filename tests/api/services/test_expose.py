@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.model.events import EXPOSED, EXPOSURE
+from streams.model.ids import experiment_id
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api
 
 FLAGS = "/ofrep/v1/evaluate/flags"
@@ -120,6 +121,22 @@ async def test_an_observation_may_come_two_windows_after_the_assignment(api: Api
 
     assert (inside.status_code, after.status_code) == (202, 422)
     assert after.json()["error"]["code"] == "EXPIRED_RECEIPT"
+
+
+async def test_a_process_that_does_not_know_the_experiment_yet_refuses_no_later_window(
+    api: Api,
+) -> None:
+    receipt = await assigned(api)
+    opened = KEYRING.verify(receipt)
+    later = opened.assigned_at_ms + WINDOW_S * 1000 + 1
+    event = {"assignmentId": receipt, "metric": "click", "value": 1, "timestamp": later}
+    api.experiments.drop(experiment_id(opened.experiment))
+
+    known_to_be_none = await api.http.post("/observations", json=event)
+    api.experiments.is_complete = False
+    not_read_yet = await api.http.post("/observations", json=event)
+
+    assert (known_to_be_none.status_code, not_read_yet.status_code) == (422, 202)
 
 
 @pytest.mark.parametrize("unit", ["user", "impression"])

@@ -224,6 +224,26 @@ async def test_while_first_receipts_are_not_complete_nothing_is_refused_for_good
     assert not ids(api)
 
 
+async def test_a_process_that_has_not_read_all_experiments_refuses_no_unit_for_good(
+    api: Api,
+) -> None:
+    """Started again, it would else know of no experiment that the unit is in, or not of all."""
+    name = await api.run(FIXED)
+    known = await observed(api, userId="u1")
+    api.experiments.is_complete = False
+
+    some = await observed(api, userId="u1")
+    api.experiments.drop(name)
+    none = await observed(api, userId="u1")
+    listed = await api.http.post(
+        "/observations", json=[{"metric": "click", "value": 1, "userId": "u1"}]
+    )
+
+    answers = [each.status_code for each in (known, some, none, listed)]
+    assert answers == [202, 503, 503, 503]
+    assert len(ids(api)) == 1
+
+
 async def promoted(api: Api, name: str) -> None:
     api.clock.now_ms += 1_000
     body = {"winnerVariantId": f"{name}_v1", "controlShare": 0.1}
