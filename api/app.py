@@ -23,6 +23,7 @@ from api.http.fastapi_app import fastapi_app
 from api.monitoring.counters import RequestCounters
 from api.monitoring.kafka_probe import KafkaProbe
 from api.monitoring.metrics_port import metrics_port
+from api.monitoring.process_ends import ProcessEnds
 from api.monitoring.prometheus import MetricsCollector, render_metrics
 from api.monitoring.readiness import PROBE_S, ReadinessMonitor
 from api.outbox import Outbox
@@ -42,9 +43,11 @@ from api.spool.spool import Spool
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.model.errors import DependencyError
 from streams.process.background import BackgroundTasks
+from streams.process.exits import before_end
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
 from streams.projection.connection import connect
+from streams.projection.exits import exits, note_exit
 from streams.projection.keys import Keys
 from streams.projection.presence import ApiPresence
 from streams.projection.reader import ProjectionReader
@@ -87,6 +90,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         watchdog = resources.enter_context(LoopWatchdog(settings.api_loop_stall_s))
         schemas = SchemaGate(parse_pins(settings.write_schemas))
         redis = connect(settings.redis_url)
+        before_end(partial(note_exit, settings.redis_url, keys, "api"))
         resources.push_async_callback(redis.aclose)
         incarnation = secrets.randbits(64)
         presence = ApiPresence(redis, keys, f"{incarnation:016x}", schemas)
@@ -163,6 +167,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         )
         monitor.schemas = schemas
         counters = RequestCounters()
+        ends = ProcessEnds(partial(exits, redis, keys))
         collector = MetricsCollector(
             counters,
             follower,
@@ -175,6 +180,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             monitor,
             background,
             watchdog,
+            ends,
             settings.api_process,
         )
         resources.enter_context(
@@ -205,9 +211,13 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         _reload_on_hangup(settings, receipt_keys, auth)
         follower.follow(background)
         monitor.follow(background)
-        background.start("presence", presence.follow)
-        background.start("delivery", partial(_pump, delivery))
-        background.start("receipts", sticky.follow)
+        for name, run in (
+            ("presence", presence.follow),
+            ("delivery", partial(_pump, delivery)),
+            ("receipts", sticky.follow),
+            ("exits", ends.follow),
+        ):
+            background.start(name, run)
         resources.push_async_callback(background.stop)
         origins = Origins(settings.cors_origins)
         yield FastPathApp(services, table, fastapi, settings.max_body_bytes, origins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from streams.model.dead_letter_codes import DEAD_LETTER_CODES
 from tests.documents import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "dead-letter-codes.md").read_text()
@@ -24,3 +25,11 @@ def test_the_page_lists_the_codes_that_folds_and_decoders_raise():
 
     assert len(raised) > 20
     assert raised - listed == set()
+
+
+def test_a_counter_begins_at_0_for_each_code_of_the_page():
+    rows = re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE)
+    explained = {code for row in rows for code in re.findall(r"`([A-Z_]+)`", row)}
+
+    assert set(DEAD_LETTER_CODES) == explained
+    assert len(DEAD_LETTER_CODES) == len(explained)

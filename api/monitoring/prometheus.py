@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -15,7 +14,9 @@ from prometheus_client.core import (
 )
 
 from api.delivery import Delivery
+from api.http.error_responses import STATUS_OF_CODE
 from api.monitoring.counters import Histogram, RequestCounters
+from api.monitoring.process_ends import ProcessEnds
 from api.monitoring.readiness import ReadinessMonitor
 from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
@@ -23,10 +24,20 @@ from api.services.assign import AssignmentService
 from api.services.observe import ObservationService
 from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
+from streams.model.dead_letter_codes import DEAD_LETTER_CODES
 from streams.process.background import BackgroundTasks
 from streams.process.watchdog import LoopWatchdog
 
 PROCESS_LABEL = "process"
+
+_NO_ERRORS = dict.fromkeys(STATUS_OF_CODE, 0)
+"""Those of requests that were refused as a whole: a counter that begins with its first event has,
+for a query of its increase, not increased."""
+
+_NO_DEAD_LETTERS = dict.fromkeys(DEAD_LETTER_CODES, 0)
+
+_PROCESS = ProcessCollector(registry=None)
+"""Memory, processor time, open files and start time of this process."""
 
 CONFIDENCE_BOUNDS = (0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.999, 1.0)
 
@@ -51,6 +62,7 @@ class MetricsCollector:
     monitor: ReadinessMonitor
     background: BackgroundTasks
     watchdog: LoopWatchdog
+    ends: ProcessEnds
     process: str = ""
 
     def collect(self) -> Iterator[Metric]:
@@ -70,6 +82,7 @@ class MetricsCollector:
         yield from self._delivery()
         yield from self._workers()
         yield from self._background()
+        yield from _PROCESS.collect()
 
     def _traffic(self) -> Iterator[Metric]:
         assignments = CounterMetricFamily(
@@ -89,7 +102,7 @@ class MetricsCollector:
         errors = CounterMetricFamily(
             "experiment_errors", "Error responses by code.", labels=["code"]
         )
-        for code, count in self.requests.errors.items():
+        for code, count in {**_NO_ERRORS, **self.requests.errors}.items():
             errors.add_metric([code], count)
         yield errors
         for name, help_text, histogram in (
@@ -144,12 +157,6 @@ class MetricsCollector:
             "Time since the last answer of Redis; +Inf before the first.",
             float("inf") if age_s is None else age_s,
         )
-        newest_ms = max((found.as_of_ms for found in self.follower.experiments.all()), default=0)
-        yield GaugeMetricFamily(
-            "experiment_snapshot_age_seconds",
-            "Time since the newest event that is in any snapshot; 0 without events.",
-            max(0.0, time.time() - newest_ms / 1000) if newest_ms else 0.0,
-        )
 
     def _delivery(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
@@ -162,12 +169,11 @@ class MetricsCollector:
             "Records sent to Kafka and not yet acknowledged.",
             self.delivery.depth,
         )
-        if self.delivery.skew_ms is not None:
-            yield GaugeMetricFamily(
-                "experiment_clock_skew_seconds",
-                "This machine's clock minus Kafka's.",
-                self.delivery.skew_ms / 1000,
-            )
+        yield GaugeMetricFamily(
+            "experiment_clock_skew_seconds",
+            "This machine's clock minus Kafka's; 0 until Kafka has told its time.",
+            (self.delivery.skew_ms or 0) / 1000,
+        )
         yield CounterMetricFamily(
             "experiment_clock_refusals",
             "Records refused because their times are ahead of Kafka's clock; they are sent again.",
@@ -221,9 +227,21 @@ class MetricsCollector:
             "Events the live workers could not use since they started.",
             labels=["code"],
         )
-        for code, count in sorted(self.monitor.dead_letters.items()):
+        for code, count in {**_NO_DEAD_LETTERS, **self.monitor.dead_letters}.items():
             dead_letters.add_metric([code], count)
         yield dead_letters
+        yield GaugeMetricFamily(
+            "experiment_live_workers", "Workers that are alive and recovered.", self.monitor.workers
+        )
+        ends = CounterMetricFamily(
+            "experiment_process_ends",
+            "Processes of the installation that ended with exit code 70, by kind: each API process "
+            "reports the same number.",
+            labels=["kind"],
+        )
+        for kind, count in self.ends.counts.items():
+            ends.add_metric([kind], count)
+        yield ends
 
 
 def render_metrics(collector: MetricsCollector) -> bytes:

@@ -36,6 +36,7 @@ class ReadinessMonitor:
 
     Attributes:
         dead_letters: Dead letters of the live workers since their start, by code.
+        workers: Number of live workers, 0 where Redis does not answer.
         schemas: Schema levels of this process and of others; None where they are not checked.
 
     Args:
@@ -70,7 +71,7 @@ class ReadinessMonitor:
         self._live_workers = live_workers
         self._clock = clock
         self._kafka_seen_s: float | None = None
-        self._workers = 0
+        self.workers = 0
         self.dead_letters: Counter[str] = Counter()
         self._has_seen_worker = False
         self._background = background
@@ -105,7 +106,7 @@ class ReadinessMonitor:
             degraded.append("redis")
         if self._is_clock_wrong():
             degraded.append("clock")
-        if not self._workers:
+        if not self.workers:
             (degraded if self._has_seen_worker else missing).append("worker")
         if has_kafka and not self._are_commands_writable:  # implied where Kafka is missing
             (degraded if self._were_commands_writable else missing).append("commands")
@@ -147,13 +148,13 @@ class ReadinessMonitor:
         try:
             workers = await self._live_workers()
         except DependencyError:
-            self._workers = 0
+            self.workers = 0
         else:
-            self._workers = len(workers)
+            self.workers = len(workers)
             self.dead_letters = Counter()
             for counted in workers:
                 self.dead_letters.update(counted)
-        self._has_seen_worker = self._has_seen_worker or self._workers > 0
+        self._has_seen_worker = self._has_seen_worker or self.workers > 0
 
     async def _look_for_commands(self) -> None:
         assert self._probe_commands is not None  # noqa: S101 - else nothing calls this

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 EXIT_CODE = 70
@@ -18,6 +19,13 @@ LOG_PATIENCE_S = 3.0
 
 logger = logging.getLogger(__name__)
 
+_last_words: list[Callable[[], object]] = []
+
+
+def before_end(say: Callable[[], object]) -> None:
+    """Have `die` call something first, which may take a second and may fail; from any thread."""
+    _last_words.append(say)
+
 
 def die(reason: str) -> NoReturn:
     """End the process at once, without a shutdown: Faust's would acknowledge what it stops.
@@ -26,6 +34,11 @@ def die(reason: str) -> NoReturn:
     """
     end_soon()
     logger.critical("exit %d: %s", EXIT_CODE, reason)
+    for say in _last_words:
+        try:
+            say()
+        except Exception as error:  # noqa: BLE001 - the process ends in any case
+            logger.warning("%s", error)
     logging.shutdown()
     os._exit(EXIT_CODE)
 

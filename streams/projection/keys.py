@@ -18,6 +18,7 @@
 | `schemas` | string | JSON: version of every schema that may be written, as the log says |
 | `api:{process id}` | string, seconds | an API process, with what it reads and writes |
 | `apis` | set | ids of the API processes that have such a key, or had one a moment ago |
+| `exits` | hash | how often processes ended with exit code 70, by kind |
 | `projection` | string | drawn when the projection begins; gone or other when Redis was emptied |
 | `generation` | hash | `generation` that is active, `epoch` of the change; never by an older |
 
@@ -72,6 +73,11 @@ class Keys:
     def answers(self) -> str:
         """Channel of answered commands."""
         return self._name("answers")
+
+    @property
+    def exits(self) -> str:
+        """Hash of how often processes ended because they could not go on."""
+        return self._name("exits")
 
     @property
     def workers(self) -> str:

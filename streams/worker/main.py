@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import stamina
@@ -26,12 +27,13 @@ from streams.model.errors import ConfigurationError, DependencyError, EngineErro
 from streams.model.generations import Generations
 from streams.model.schema_levels import SchemaLevels, Versions
 from streams.process.background import vital
-from streams.process.exits import EXIT_CONFIGURATION, die, leave, refuse
+from streams.process.exits import EXIT_CONFIGURATION, before_end, die, leave, refuse
 from streams.process.logs import configure_logging
 from streams.process.metrics_server import start_metrics_server
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
 from streams.projection.connection import connect
+from streams.projection.exits import note_exit
 from streams.projection.keys import Keys
 from streams.projection.receipts import ReceiptStore
 from streams.projection.refusals import note_refusal
@@ -83,6 +85,7 @@ async def run(settings: Settings) -> None:
         raise ConfigurationError(refusal(gate.too_new))
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     redis = connect(settings.redis_url)
+    before_end(partial(note_exit, settings.redis_url, Keys(settings.namespace), "worker"))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
         watchdog = stack.enter_context(LoopWatchdog(settings.worker_loop_stall_s))

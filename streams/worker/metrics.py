@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from streams.model.dead_letter_codes import DEAD_LETTER_CODES
+from streams.worker.lag import Lag
 
 _PREFIX = "experiment_engine_"
 
@@ -20,6 +25,12 @@ BATCH_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
 LAG = Gauge(f"{_PREFIX}lag_records", "Records that wait in a partition.", ["topic", "partition"])
+LAG_SECONDS = Gauge(
+    f"{_PREFIX}lag_seconds",
+    "Longest delay from a record's time until it is durable, of the records that wait and of those "
+    "of the last 30 seconds; 0 while nothing waits.",
+    ["topic"],
+)
 LOG_GAPS = Counter(
     f"{_PREFIX}log_gaps", "Offsets missing from the log of a source topic.", ["topic"]
 )
@@ -85,6 +96,25 @@ LAST_PROJECTION = Gauge(
     f"{_PREFIX}last_projection_timestamp_seconds", "Time of the last write to Redis, Unix seconds."
 )
 
+for _code in DEAD_LETTER_CODES:
+    DEAD_LETTERS.labels(_code)
+
+
+_BY_TOPIC = (RECORDS, EVENTS, BATCHES, BATCH_SECONDS, LOG_GAPS, DUPLICATE_BATCHES, DUPLICATES)
+
+
+def begin(topic: str, lag: Lag) -> None:
+    """Have every series of a source topic, before its first event, and measure its lag."""
+    for metric in _BY_TOPIC:
+        metric.labels(topic)
+    LAG_SECONDS.labels(topic).set_function(lambda: lag.seconds(topic))
+
+
+def forget(topic: str, partition: int) -> None:
+    """Drop the series of a partition that another worker reads now."""
+    with contextlib.suppress(KeyError):  # nothing of it was read
+        LAG.remove(topic, str(partition))
+
 
 def batch(topic: str, records: int, events: int, seconds: float) -> None:
     """Count one batch that is durable and acknowledged."""
@@ -100,7 +130,7 @@ def dead_letters() -> dict[str, int]:
         sample.labels["code"]: int(sample.value)
         for family in DEAD_LETTERS.collect()
         for sample in family.samples
-        if sample.name.endswith("_total")
+        if sample.name.endswith("_total") and sample.value
     }
 
 

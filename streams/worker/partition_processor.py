@@ -36,6 +36,7 @@ from streams.process.exits import die, refuse
 from streams.tallies.plan import PlanMissingError
 from streams.wire.framing import Framing
 from streams.worker import metrics
+from streams.worker.lag import Lag
 from streams.worker.tables import DurableTable
 from streams.worker.transport import (
     MAX_BATCH_BYTES,
@@ -161,6 +162,9 @@ class PartitionProcessor:
         self._done: dict[int, dict[str, int]] = {}
         self._in_flight: set[int] = set()  # partitions whose batch is not durable yet
         self._forgotten: defaultdict[int, list[bytes]] = defaultdict(list)
+        self._lag = Lag()
+        for topic in topics:
+            metrics.begin(topic, self._lag)
         table.on_recover(self._on_recovered)
         app.resume = {**app.resume, **dict.fromkeys(topics, self._position)}
 
@@ -175,6 +179,7 @@ class PartitionProcessor:
                 if partition not in queues:
                     queues[partition] = asyncio.Queue()
                     running.append(tasks.create_task(self._run_queue(queues[partition])))
+                self._lag.arrived(event.message.tp, _batch(event).records[0].timestamp)
                 queues[partition].put_nowait(event)
             for task in running:  # the stream has ended; a queue has no end of its own
                 task.cancel()
@@ -192,7 +197,9 @@ class PartitionProcessor:
                 waiting.append(queue.get_nowait())
             for tp, events in groupby(waiting, key=lambda event: event.message.tp):
                 try:
-                    await self._run(tp, list(events))
+                    batches = list(events)
+                    await self._run(tp, batches)
+                    self._lag.durable(tp, len(batches))
                 except asyncio.CancelledError:
                     if self._app.should_stop:
                         raise  # nothing of it is acknowledged, so it is read again
@@ -358,6 +365,9 @@ class PartitionProcessor:
     def _release(self, partition: int) -> None:
         if self._done.pop(partition, None) is not None:
             self._forgotten.pop(partition, None)
+            for topic in self._topics:
+                self._lag.forget(TP(topic, partition))
+                metrics.forget(topic, partition)
             self._stage.release(partition)
 
 

@@ -10,9 +10,10 @@ import httpx
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from api.auth import ApiKeyAuth, new_key
+from api.auth import ApiKeyAuth
 from api.monitoring import metrics_port as module
 from api.monitoring.metrics_port import metrics_port
+from streams.api_keys import new_key
 from streams.local.children import free_port
 from streams.model.errors import ConfigurationError
 from tests.api.memory import Api, memory_api

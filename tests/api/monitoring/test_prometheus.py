@@ -59,8 +59,9 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
         delivery: Any = SimpleNamespace(
             depth=5, acknowledged=6, failed=7, skew_ms=1500, clock_refusals=2
         )
-        monitor: Any = SimpleNamespace(dead_letters={"FORGED_RECEIPT": 8})
+        monitor: Any = SimpleNamespace(dead_letters={"FORGED_RECEIPT": 8}, workers=3)
         watchdog: Any = SimpleNamespace(lag_s=0.25)
+        ends: Any = SimpleNamespace(counts={"worker": 1, "api": 0})
         background: Any = SimpleNamespace(failures={"delivery": 9})
         collector = MetricsCollector(
             requests,
@@ -74,6 +75,7 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
             monitor,
             background,
             watchdog,
+            ends,
         )
         text = render_metrics(collector).decode()
 
@@ -92,6 +94,13 @@ def test_every_documented_metric_is_there_and_parses(tmp_path: Path) -> None:
     assert samples["experiment_unreadable_snapshots",] == 1
     assert samples["experiment_spool_quarantined_total",] == 2
     assert samples["experiment_dead_letters", "FORGED_RECEIPT"] == 8
+    assert samples["experiment_live_workers",] == 3
+    assert samples["experiment_process_ends_total", "worker"] == 1
+    assert samples["process_start_time_seconds",] > 0
+    assert samples["process_resident_memory_bytes",] > 0
+    # Before its first event: else its increase would miss it.
+    assert samples["experiment_dead_letters", "RETENTION_GAP"] == 0
+    assert samples["experiment_errors_total", "INTERNAL"] == 0
     assert samples["experiment_redis_age_seconds",] == float("inf")
     assert samples["experiment_observation_latency_seconds_count",] == 0
     assert samples["experiment_conclusions_total",] == 0
