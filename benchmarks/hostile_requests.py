@@ -31,10 +31,10 @@ from typing import Any
 import psutil
 from redis.asyncio import Redis
 
-from api.auth import new_key
 from api.receipts.cache import CAPACITY
 from benchmarks.hostile_plot import draw
 from benchmarks.stack import names, publish, running_stack, snapshot
+from streams.api_keys import new_key
 from streams.model.ids import experiment_id
 from streams.projection.connection import connect
 from streams.projection.keys import Keys

@@ -14,8 +14,8 @@ from random import Random
 
 import httpx
 
-from api.auth import ApiKey, ApiKeyFile
 from streams.analysis.evaluate import evaluate
+from streams.api_keys import ApiKey, ApiKeyFile
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Allocation, Snapshot

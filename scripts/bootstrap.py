@@ -4,7 +4,8 @@ A fresh Debian has Python but neither pip nor ensurepip. There the environment i
 and pip itself runs straight from a wheel: the pinned one of the index that pip's own configuration
 names, or else the one in Debian's signed package `python3-pip-whl`, unpacked but not installed.
 
-Usage: python3 scripts/bootstrap.py [--venv .venv] [--lock requirements-dev.lock] [--copy]
+Usage: python3 scripts/bootstrap.py [--venv .venv] [--lock requirements-dev.lock] \
+    [--copy] [--only lock|packages]
 """
 
 from __future__ import annotations
@@ -38,13 +39,22 @@ def main() -> None:
         action="store_true",
         help="install copies of the packages, not links to this folder",
     )
+    parser.add_argument(
+        "--only",
+        choices=("lock", "packages"),
+        help="what the lock file pins, or the packages of this folder; both by default",
+    )
     arguments = parser.parse_args()
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(f"bootstrap: Python == {sys.version.split()[0]}, must be >= 3.11")
     pip = [*prepare_environment(arguments.venv), "--disable-pip-version-check"]
     install = [*pip, "install", "--quiet", "--no-input"]
-    # Wheels only: a fresh machine has no Python headers, and a source package runs code to build.
-    run([*install, "--require-hashes", "--only-binary=:all:", "-r", str(arguments.lock)])
+    if arguments.only != "packages":
+        # Wheels only: a fresh machine has no Python headers, and a source package runs code to
+        # build.
+        run([*install, "--require-hashes", "--only-binary=:all:", "-r", str(arguments.lock)])
+    if arguments.only == "lock":
+        return
     own = [*install, "--no-deps", "--no-build-isolation"]
     if arguments.copy:
         run([*own, "./client", "."])

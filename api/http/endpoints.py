@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from api.auth import Scope
 from api.http.handlers.commands import (
     bare_command,
     conclude_experiment,
@@ -55,6 +54,7 @@ from api.http.models.responses import (
     Snapshots,
 )
 from api.http.routing import Body, Endpoint
+from streams.api_keys import Scope
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.stats_response import Stats
 from streams.experiments.update import ExperimentUpdate

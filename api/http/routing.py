@@ -16,10 +16,10 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel
 from starlette.routing import BaseRoute, Mount, Route
 
-from api.auth import Scope
 from api.http.dependencies import Services
 from api.http.error_responses import Headers, RouteError, error_response
 from api.http.ofrep_errors import ofrep_error
+from streams.api_keys import Scope
 
 PARAMETER = "{experiment_id}"
 """Parameter of paths of experiments, their second segment."""

@@ -25,6 +25,7 @@ COMMANDS = {
     "worker": ("worker",),
     "api": ("api",),
     "topics": ("topics",),
+    "keys": ("keys",),
     "schemas": ("schemas",),
     "doctor": ("doctor",),
     "dead_letters": ("dead-letters",),

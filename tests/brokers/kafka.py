@@ -42,13 +42,23 @@ def resolve_kafka() -> Path:
     Raises:
         KafkaMissingError: Java or Maven is not installed, or Maven cannot resolve the broker.
     """
+    return jars_of(_POM)
+
+
+def jars_of(pom: Path) -> Path:
+    """Return the folder with the jars that a project needs, fetched the first time.
+
+    Raises:
+        KafkaMissingError: Java or Maven is not installed, or Maven cannot resolve them.
+    """
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing:
         raise KafkaMissingError(
             f"Apache Kafka needs {' and '.join(missing)}: install Java 17 or later and Maven "
             "(Debian: openjdk-17-jre-headless, maven)"
         )
-    digest = hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]
+    projects = dict.fromkeys((_POM, pom))  # the others inherit from the first
+    digest = hashlib.sha256(b"".join(each.read_bytes() for each in projects)).hexdigest()[:16]
     jars = user_cache_path("experiment-streams") / f"kafka-{digest}"
     if jars.is_dir():
         return jars
@@ -58,7 +68,7 @@ def resolve_kafka() -> Path:
         "-B",
         "-q",
         "-f",
-        str(_POM),
+        str(pom),
         COPY_DEPENDENCIES,
         f"-DoutputDirectory={fetched}",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import new_key
+from streams.api_keys import new_key
 from streams.kafka.admin import create_topics
 from streams.settings import Settings
 from tests.integration.api_process import api_of, run_experiment

@@ -23,7 +23,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from api.auth import ApiKeyAuth, new_key
+from api.auth import ApiKeyAuth
+from streams.api_keys import new_key
 from tests.api.http_server import Served, served
 from tests.openfeature.flags import USER, VALUES, with_flags
 from tests.patience import PATIENCE_S, patience

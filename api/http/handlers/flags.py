@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Iterable
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
-from api.auth import Scope
 from api.http.dependencies import Services, ServicesDep
 from api.http.ofrep_errors import ofrep_error
+from streams.api_keys import Scope
 
 EVENTS_PATH = "/ofrep/v1/events"
 

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from api.auth import ApiKeyAuth, new_key
+from api.auth import ApiKeyAuth
+from streams.api_keys import new_key
 from streams.experiments.assignment import Assigner
 from streams.experiments.lifecycle import Status
 from streams.model.errors import EventError

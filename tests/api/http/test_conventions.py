@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from api.auth import ApiKeyAuth, new_key
+from api.auth import ApiKeyAuth
+from streams.api_keys import new_key
 from tests.api.memory import Api, definition, memory_api
 
 PAGE = {"Origin": "https://shop.example"}

@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth import ApiKeyAuth, new_key
+from api.auth import ApiKeyAuth
 from api.http.error_responses import error_response
 from api.http.models.errors import error_json
 from api.http.models.responses import Experiment
 from streams.analysis.evaluate import evaluate
+from streams.api_keys import new_key
 from streams.experiments.statistics import AgainstControl, MetricReport, VariantReport
 from streams.experiments.stats_response import Stats
 from streams.model.errors import DependencyError

@@ -10,13 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth import ApiKeyAuth, Scope, api_key_auth, is_loopback, new_key, read_keys
+from api.auth import ApiKeyAuth, api_key_auth, is_loopback
 from api.http.endpoints import ENDPOINTS
 from api.http.error_responses import RouteError
 from api.http.models.responses import Readiness
 from api.http.routing import KEY_PARAMETER, PARAMETER, RoutingTable
 from api.spool.entries import SpoolRecord
 from api.spool.spool import SpoolPosition
+from streams.api_keys import Scope, new_key, read_keys
 from streams.model.errors import ConfigurationError
 from tests.api.memory import Api, definition, memory_api
 

@@ -10,7 +10,8 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from api.auth import ApiKeyAuth, new_key
+from api.auth import ApiKeyAuth
+from streams.api_keys import new_key
 from tests.api.http_server import Served, request, served
 from tests.api.memory import Api, definition, memory_api
 from tests.patience import patience

@@ -14,7 +14,8 @@ from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.provider import ProviderStatus
 
-from api.auth import ApiKeyAuth, new_key
+from api.auth import ApiKeyAuth
+from streams.api_keys import new_key
 from tests.api.http_server import Served, served
 from tests.openfeature.flags import USER, with_flags
 
