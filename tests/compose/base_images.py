@@ -36,12 +36,14 @@ class StandIn:
     Attributes:
         suite, packages: Of the bootstrap of Debian.
         complete: Adds to the root file system what the official image has besides.
+        files: What it adds of this folder, as a pattern.
         changes: Its configuration, as instructions of a Dockerfile.
     """
 
     suite: str
     packages: str
     complete: Callable[[Path], None]
+    files: str = ""
     changes: Sequence[str] = field(default_factory=tuple)
 
 
@@ -86,10 +88,9 @@ def _provide(engine: Engine, tag: str) -> str:
 
 def _archive(tag: str, stand_in: StandIn) -> Path:
     """Return the root file system as a tar archive, made the first time."""
-    files = [*sorted(HERE.glob("*-image/*")), HERE / "redis-entrypoint", CERTIFICATES]
     recipe = (stand_in.suite, stand_in.packages, inspect.getsource(stand_in.complete))
     digest = hashlib.sha256("\n".join(recipe).encode())
-    for file in files:
+    for file in (*sorted(HERE.glob(stand_in.files or "-")), CERTIFICATES):
         digest.update(file.read_bytes() if file.exists() else b"")
     name = re.sub(r"\W+", "-", tag)
     archive = user_cache_path("experiment-streams") / f"image-{name}-{digest.hexdigest()[:16]}.tar"
@@ -185,6 +186,7 @@ STAND_INS = {
         "bookworm",
         "openjdk-17-jre-headless",
         _kafka,
+        "kafka-image/*",
         (
             "USER 1000",
             "VOLUME /etc/kafka/secrets /var/lib/kafka/data /mnt/shared/config",
@@ -195,6 +197,7 @@ STAND_INS = {
         "trixie",
         "redis-server,busybox",
         _redis,
+        "redis-entrypoint",
         (
             "VOLUME /data",
             "WORKDIR /data",
@@ -206,6 +209,7 @@ STAND_INS = {
         "bookworm",
         "prometheus,busybox",
         _prometheus,
+        "",
         (
             "USER 65534",
             "VOLUME /prometheus",

@@ -33,8 +33,11 @@ def base_images(engine: Engine) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, base_images: dict[str, str]) -> Iterator[str]:
-    """Tag of the image, built for this run."""
+    """Tag of the image, built for this run; or that of `COMPOSE_IMAGE`, which was built before."""
     print("base images:", base_images)
+    if given := os.environ.get("COMPOSE_IMAGE"):
+        yield given
+        return
     tag = f"experiment-streams-test:{secrets.token_hex(4)}"
     build(engine, tag)
     yield tag
