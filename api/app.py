@@ -20,6 +20,7 @@ from api.http.cors import Origins
 from api.http.dependencies import Services
 from api.http.fast_path import FastPathApp
 from api.http.fastapi_app import fastapi_app
+from api.http.pages import stats_page
 from api.monitoring.counters import RequestCounters
 from api.monitoring.kafka_probe import KafkaProbe
 from api.monitoring.metrics_port import metrics_port
@@ -30,12 +31,14 @@ from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
 from api.services.control import CommandService, KafkaCommandLog
+from api.services.experiment_streams import ExperimentStreams
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
 from api.services.units import UnitResolver
 from api.snapshots.cache import ExperimentCache
+from api.snapshots.event_streams import EventStreams
 from api.snapshots.feed import SnapshotFeed
 from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
@@ -117,7 +120,8 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             seal=sealer(keyring),
         )
         reader = ProjectionReader(redis, keys)
-        changes = FlagChanges()
+        streams = EventStreams()
+        changes = FlagChanges(streams.announce)
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
         feed = SnapshotFeed(
             f"{incarnation:016x}",
@@ -127,8 +131,8 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             lambda: experiments.is_complete and sticky.has_read,
         )
         experiments = ExperimentCache(
-            (receipt_keys.note, changes.note, feed.note),
-            (receipt_keys.forget, changes.forget, feed.forget),
+            (receipt_keys.note, changes.note, feed.note, streams.announce_experiment),
+            (receipt_keys.forget, changes.forget, feed.forget, streams.announce_experiment),
         )
         follower = SnapshotFollower(reader, experiments, settings.snapshot_sweep_s)
         assignments = AssignmentService(experiments, keyring, outbox, sticky, now_ms)
@@ -196,7 +200,11 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
                 assignments,
                 AssignmentService(experiments, keyring, UnloggedImpressions(), sticky, now_ms),
             ),
-            FlagStreams(changes, keyring, now_ms, settings.public_url, is_open=auth.is_open),
+            FlagStreams(
+                changes, streams, keyring, now_ms, settings.public_url, is_open=auth.is_open
+            ),
+            ExperimentStreams(experiments, streams, stats_page),
+            streams,
             auth,
             schemas,
             counters,
@@ -219,8 +227,9 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         ):
             background.start(name, run)
         resources.push_async_callback(background.stop)
-        origins = Origins(settings.cors_origins)
-        yield FastPathApp(services, table, fastapi, settings.max_body_bytes, origins)
+        yield FastPathApp(
+            services, table, fastapi, settings.max_body_bytes, Origins(settings.cors_origins)
+        )
 
 
 def _reload_on_hangup(settings: Settings, receipt_keys: ReceiptKeys, auth: ApiKeyAuth) -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request, Response
+from starlette.responses import StreamingResponse
 
 from api.auth import ApiKeyAuth
 from api.http.models.responses import Readiness, ResponseModel
 from api.monitoring.counters import RequestCounters
 from api.services.assign import AssignmentService
 from api.services.control import CommandService
+from api.services.experiment_streams import ExperimentStreams
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
 from api.snapshots.cache import ExperimentCache
+from api.snapshots.event_streams import EventStreams
 from api.snapshots.feed import SnapshotFeed
 from streams.experiments.snapshot import Snapshot
 from streams.wire.schema_gate import SchemaGate
@@ -35,6 +38,8 @@ class Services:
     observations: ObservationService
     flags: FlagService
     flag_streams: FlagStreams
+    experiment_streams: ExperimentStreams
+    streams: EventStreams
     auth: ApiKeyAuth
     schemas: SchemaGate
     counters: RequestCounters
@@ -59,6 +64,15 @@ def _caller(request: Request) -> str:
 ServicesDep = Annotated[Services, Depends(_services)]
 CallerDep = Annotated[str, Depends(_caller)]
 """Name of the API key of a request, which `FastPathApp` has checked; empty without keys."""
+
+
+def event_stream(events: AsyncIterator[bytes]) -> Response:
+    """Return the answer of a stream of server-sent events."""
+    return StreamingResponse(
+        events,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
 
 
 def json_response(response: ResponseModel, status: int = 200) -> Response:

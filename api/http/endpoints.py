@@ -13,6 +13,7 @@ from api.http.handlers.experiments import (
     get_experiment_stats,
     get_snapshots,
     list_experiments,
+    stream_experiment_stats,
 )
 from api.http.handlers.flags import EVENTS_PATH, evaluate_flag, evaluate_flags, flag_events
 from api.http.handlers.operation import health, metrics, ready
@@ -138,6 +139,13 @@ ENDPOINTS = (
         scopes=(Scope.READ,),
         query=StatsQuery,
         response=Stats,
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_EXPERIMENT}/stream",
+        handler=stream_experiment_stats,
+        tag="experiments",
+        scopes=(Scope.READ,),
     ),
     Endpoint(
         method="POST",

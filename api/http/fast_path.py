@@ -58,8 +58,8 @@ class FastPathApp:
 
     def end_streams(self) -> None:
         """End all event streams, as the process stops."""
-        self._services.flag_streams.changes.close()
         self._services.feed.close()
+        self._services.streams.close()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI 3 has it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
+from api.snapshots.event_streams import EventStreams
 from api.snapshots.flag_changes import FlagChanges
 from streams.model.receipts import Keyring
 
@@ -22,11 +23,9 @@ class FlagStreams:
     the day by the receipt keys, which every API process has. It admits to the stream alone, which
     says nothing but that something has changed.
 
-    Attributes:
-        changes: The changes.
-
     Args:
         changes: The changes.
+        streams: The open streams.
         keyring: Makes and verifies tokens.
         now_ms: Milliseconds since the epoch.
         public_url: Address of the API as clients have it; empty for that of their request.
@@ -36,17 +35,23 @@ class FlagStreams:
     def __init__(
         self,
         changes: FlagChanges,
+        streams: EventStreams,
         keyring: Keyring,
         now_ms: Callable[[], int],
         public_url: str = "",
         *,
         is_open: bool = True,
     ) -> None:
-        self.changes = changes
+        self._changes = changes
+        self._streams = streams
         self._keyring = keyring
         self._now_ms = now_ms
         self._public_url = public_url.rstrip("/")
         self._is_open = is_open
+
+    def open(self, last_seen: str | None) -> AsyncIterator[bytes]:
+        """Return the server-sent events of the changes from now on; see `EventStreams.open`."""
+        return self._streams.open(self._changes, last_seen)
 
     def url(self, path: str, host: str) -> str:
         """Return the address of the stream.

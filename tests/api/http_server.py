@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from api.http.connections import Connections, HttpLimits
 from api.http.server import http_server, listening_socket
@@ -120,3 +120,33 @@ def request(
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class Events:
+    """Events of a stream, read as they come."""
+
+    def __init__(self, http: Served, path: str, *headers: str) -> None:
+        self._http, self._request = http, request("GET", path, *headers)
+
+    async def __aenter__(self) -> Self:
+        self._connection = self._http.connect()
+        client = await self._connection.__aenter__()
+        client.writer.write(self._request)
+        self.head = await client.reader.readuntil(b"\r\n\r\n")
+        self._reader = client.reader
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connection.__aexit__(None, None, None)
+
+    async def next(self) -> dict[str, Any]:
+        async with patience():
+            while True:
+                line = await self._reader.readline()
+                if line.startswith(b"data: "):
+                    found: dict[str, Any] = json.loads(line[6:])
+                    return found
+                if line.startswith(b"id: "):
+                    self.last_id = line[4:].strip().decode()
+                if line in {b"", b"0\r\n"}:  # the last chunk
+                    raise EOFError

@@ -16,17 +16,20 @@ from api.http.dependencies import Services
 from api.http.fast_path import FastPathApp
 from api.http.fastapi_app import fastapi_app
 from api.http.models.responses import Readiness
+from api.http.pages import stats_page
 from api.monitoring.counters import RequestCounters
 from api.outbox import IMPRESSIONS, OBSERVATIONS, Outbox
 from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
 from api.services.control import CommandService
+from api.services.experiment_streams import ExperimentStreams
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
 from api.services.units import UnitResolver
 from api.snapshots.cache import ExperimentCache
+from api.snapshots.event_streams import EventStreams
 from api.snapshots.feed import SnapshotFeed
 from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
@@ -225,7 +228,8 @@ async def memory_api(
             encode_observations=encode_observation_batch,
             seal=sealer(KEYRING),
         )
-        changes = FlagChanges()
+        streams = EventStreams()
+        changes = FlagChanges(streams.announce)
         feed = SnapshotFeed(
             "memory",
             4,
@@ -233,7 +237,10 @@ async def memory_api(
             lambda: sticky.aliased | sticky.chosen_from_sets,
             lambda: experiments.is_complete and sticky.has_read,
         )
-        experiments = ExperimentCache((changes.note, feed.note), (changes.forget, feed.forget))
+        experiments = ExperimentCache(
+            (changes.note, feed.note, streams.announce_experiment),
+            (changes.forget, feed.forget, streams.announce_experiment),
+        )
         follower = SnapshotFollower(reader, experiments, 1.0)
         await follower.sweep()
         commands = CommandService(worker, reader, follower, ANSWER_TIMEOUT_S, clock)
@@ -254,7 +261,9 @@ async def memory_api(
             assignments,
             observations,
             FlagService(experiments, assignments, unlogged),
-            FlagStreams(changes, KEYRING, clock, public_url, is_open=auth.is_open),
+            FlagStreams(changes, streams, KEYRING, clock, public_url, is_open=auth.is_open),
+            ExperimentStreams(experiments, streams, stats_page),
+            streams,
             auth,
             SchemaGate() if schemas is None else schemas,
             counters,

@@ -107,7 +107,7 @@ def errors_of(found: dict[str, Any]) -> dict[str, str]:
 
 async def until_streaming(server: Served) -> None:
     async with patience():
-        while not server.api.app._services.flag_streams.changes.n_streams:  # noqa: ASYNC110
+        while not server.api.app._services.streams.n_streams:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
-from api.http.dependencies import Services, ServicesDep, json_response, rendered_response
+from api.http.dependencies import (
+    Services,
+    ServicesDep,
+    event_stream,
+    json_response,
+    rendered_response,
+)
 from api.http.models.queries import ExperimentsQuery, SnapshotsQuery, StatsQuery
 from api.http.pages import experiments_page, position_of, stats_page
 from api.http.payloads import experiment_response
@@ -47,6 +53,19 @@ async def get_experiment_stats(
     if query.at is not None:
         snapshot = await _concluded(services, snapshot.experiment)
     return rendered_response(await stats_page(snapshot))
+
+
+async def stream_experiment_stats(
+    services: ServicesDep, experiment_id: str, request: Request
+) -> Response:
+    """Send the statistics of an experiment, and again whenever they have changed.
+
+    Server-sent events: each `stats` has what `GET /experiments/{experiment_id}/stats` answers; two
+    are half a second apart at least. With the header `Last-Event-ID` the first one is sent only if
+    there is something new. `end` is the last one, once an archived experiment is removed.
+    """
+    seen = request.headers.get("last-event-id")
+    return event_stream(services.experiment_streams.open(experiment_id, seen))
 
 
 async def _concluded(services: Services, experiment: Experiment) -> Snapshot:

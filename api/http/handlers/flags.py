@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable
 
 from fastapi import Request, Response
-from starlette.responses import StreamingResponse
 
-from api.http.dependencies import Services, ServicesDep
+from api.http.dependencies import Services, ServicesDep, event_stream
 from api.http.ofrep_errors import ofrep_error
 from streams.api_keys import Scope
 
 EVENTS_PATH = "/ofrep/v1/events"
-
-_EVENT_STREAM = "text/event-stream"
 
 
 def evaluate_flag(services: Services, key: str, body: bytes) -> Awaitable[bytes]:
@@ -53,14 +50,10 @@ async def flag_events(services: ServicesDep, request: Request) -> Response:
         token = request.query_params.get("token", "")
         if not (services.auth.is_open or services.flag_streams.admits(token)):
             services.auth.check(request.headers.raw, Scope.ASSIGN)
-        events = services.flag_streams.changes.stream(request.headers.get("last-event-id"))
+        events = services.flag_streams.open(request.headers.get("last-event-id"))
     except Exception as error:  # noqa: BLE001 - answered in the form of OFREP
         return _failed(services, error)
-    return StreamingResponse(
-        events,
-        media_type=_EVENT_STREAM,
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return event_stream(events)
 
 
 def _failed(services: Services, error: Exception) -> Response:

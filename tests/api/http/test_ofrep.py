@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
 
 import httpx
 import pytest
 
 from api.auth import ApiKeyAuth
 from streams.api_keys import new_key
-from tests.api.http_server import Served, request, served
+from tests.api.http_server import Events, request, served
 from tests.api.memory import Api, definition, memory_api
-from tests.patience import patience
 
 KEY = "homepage-hero"
 FLAGS = "/ofrep/v1/evaluate/flags"
@@ -384,36 +382,6 @@ async def test_pages_of_named_origins_may_evaluate(tmp_path: Path) -> None:
     assert "etag" in error.headers["access-control-expose-headers"]
 
 
-class Events:
-    """Events of a stream, read as they come."""
-
-    def __init__(self, http: Served, path: str, *headers: str) -> None:
-        self._http, self._request = http, request("GET", path, *headers)
-
-    async def __aenter__(self) -> Self:
-        self._connection = self._http.connect()
-        client = await self._connection.__aenter__()
-        client.writer.write(self._request)
-        self.head = await client.reader.readuntil(b"\r\n\r\n")
-        self._reader = client.reader
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._connection.__aexit__(None, None, None)
-
-    async def next(self) -> dict[str, Any]:
-        async with patience():
-            while True:
-                line = await self._reader.readline()
-                if line.startswith(b"data: "):
-                    found: dict[str, Any] = json.loads(line[6:])
-                    return found
-                if line.startswith(b"id: "):
-                    self.last_id = line[4:].strip().decode()
-                if line in {b"", b"0\r\n"}:  # the last chunk
-                    raise EOFError
-
-
 async def test_a_change_of_a_flag_is_an_event_and_moving_weights_are_none(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         name = await server.api.run({"key": KEY, "unit": "user"})
@@ -452,15 +420,15 @@ async def test_an_unchanged_answer_has_no_body_and_the_connection_goes_on(tmp_pa
 async def test_a_stream_ends_with_the_process_and_is_counted_until_then(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         await server.api.run(AB)
-        changes = server.api.app._services.flag_streams.changes
+        streams = server.api.app._services.streams
         events = Events(server, "/ofrep/v1/events")
         async with events:
             await events.next()
-            assert changes.n_streams == 1
+            assert streams.n_streams == 1
             server.api.app.end_streams()
             with pytest.raises(EOFError):
                 await events.next()
-        assert changes.n_streams == 0
+        assert streams.n_streams == 0
 
 
 async def test_a_token_of_the_answer_admits_to_the_stream(tmp_path: Path) -> None:
