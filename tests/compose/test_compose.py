@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from experiment_streams_client import ExperimentClient
@@ -20,6 +21,7 @@ from tests.compose.conftest import build
 from tests.compose.engine import Engine
 from tests.compose.stack import LONG_RUNNING, ROOT, Stack
 from tests.compose.traffic import Ledger, traffic
+from tests.deploy.queries import of_alerts, of_dashboards, without_data
 from tests.patience import until
 
 pytestmark = [
@@ -246,7 +248,32 @@ def test_an_archive_has_a_place_that_outlives_its_container(stack: Stack):
     assert '"problems":[' in report.replace(" ", "")
 
 
-def test_a_third_worker_is_one_option_away(stack: Stack):
+def test_a_third_worker_is_one_option_away_and_found_by_prometheus(stack: Stack, base_images):
+    if base_images["prom/prometheus:v3.5.0"] == "missing":
+        pytest.skip("no image of Prometheus")
+    stack.compose("--profile", "monitoring", "up", "--detach", "--no-build", "prometheus")
     stack.up("--scale", "worker=3")
+    queries = [*of_dashboards("1m"), *of_alerts()]
+    with httpx.Client(base_url=f"http://127.0.0.1:{stack.prometheus_port}") as prometheus:
+
+        def targets() -> list[str]:
+            active = prometheus.get("/api/v1/targets").json()["data"]["activeTargets"]
+            return sorted(each["labels"]["job"] for each in active if each["health"] == "up")
+
+        until(lambda: targets() == ["api", "worker", "worker", "worker"])
+        until(lambda: not without_data(prometheus, queries))
 
     assert len(stack.containers("worker")) == 3
+
+
+def test_every_service_of_the_file_ends_well(stack: Stack):
+    stack.compose("stop")
+    codes = {
+        stack.inspect(each)["Config"]["Labels"]["com.docker.compose.service"]: stack.inspect(each)[
+            "State"
+        ]["ExitCode"]
+        for each in stack.containers()
+    }
+
+    assert codes.pop("kafka") == JVM_TERMINATED
+    assert set(codes.values()) == {0}, codes
