@@ -30,7 +30,7 @@ N_USERS = 30
 
 def documented_rules(namespace: str) -> str:
     page = (ROOT / "docs" / "reference" / "security.md").read_text()
-    [rules] = re.findall(r"^ACL SETUSER engine on >PASSWORD (.*)$", page, re.MULTILINE)
+    [rules] = re.findall(r"^ *ACL SETUSER engine on >PASSWORD (.*)$", page, re.MULTILINE)
     return str(rules).replace("experiment:", f"{namespace}:")
 
 
