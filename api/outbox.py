@@ -32,6 +32,8 @@ _ROW_BYTES = 40
 
 R = TypeVar("R")
 
+_new_tuple = tuple.__new__  # half the time of calling the class, for what is done per request
+
 
 class ImpressionRow(NamedTuple):
     """One impression to be logged; the fields are those of `ImpressionGroup`, in its order."""
@@ -56,18 +58,20 @@ def row_of(receipt: Receipt, context: str, *, is_repeatable: bool) -> Impression
         context: What is logged of the request; JSON, empty for nothing.
         is_repeatable: Whether its unit may come again.
     """
-    return ImpressionRow(
-        receipt.experiment,
+    experiment, variant, propensity, version, at_ms, unit, _, weights, features = receipt
+    fields = (
+        experiment,
         is_repeatable,
-        receipt.variant,
-        receipt.propensity,
-        receipt.allocation_version,
-        receipt.assigned_at_ms,
-        receipt.unit,
+        variant,
+        propensity,
+        version,
+        at_ms,
+        unit,
         context,
-        receipt.features,
-        receipt.weights,
+        features,
+        weights,
     )
+    return _new_tuple(ImpressionRow, fields)
 
 
 class RecordReceiver(Protocol):

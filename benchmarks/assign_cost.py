@@ -31,9 +31,10 @@ from api.http.fast_path import FastPathApp
 from api.http.models.requests import AssignmentContext
 from api.http.routing import RoutingTable
 from api.monitoring.counters import RequestCounters
-from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, _groups
+from api.outbox import IMPRESSIONS, ImpressionRow, Outbox, groups_of
+from api.receipts.recent import RecentUnits
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
-from api.services.assign import AssignmentService, _Randomness
+from api.services.assign import AssignmentService
 from api.services.logged_context import logged_context
 from api.snapshots.running import RunningExperiment
 from api.spool.entries import SpoolRecord
@@ -45,6 +46,7 @@ from streams.model.receipts import Keyring, Receipt
 from streams.model.validation import parse
 from streams.model.vectors import MAX_DIMENSION
 from streams.policies.bucketing import draws
+from streams.process.random_draws import RandomDraws
 from streams.projection.receipts import Standing
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
@@ -95,7 +97,7 @@ def steps(batch: int) -> dict[str, float]:
     running = RunningExperiment(snapshot(1, "impression"))
     assigner = running.assigner
     keyring = KEYRING
-    randomness = _Randomness()
+    randomness = RandomDraws()
     body = decode_object(BODY)
     context = parse(AssignmentContext, body)
     key = randomness.draw()
@@ -104,7 +106,7 @@ def steps(batch: int) -> dict[str, float]:
     text = keyring.sign(receipt)
     row = ImpressionRow(1, False, 1, 1 << 30, 2, 1, assignment.unit, logged_context(context))
     rows = [row] * batch
-    groups = _groups(rows)
+    groups = groups_of(rows)
     impressions = ImpressionBatch(1, 0, 0, groups)
     record = SpoolRecord(IMPRESSIONS, 0, encode_impression_batch(impressions))
     with tempfile.TemporaryDirectory() as directory, Spool(Path(directory), "x", 2**34) as spool:
@@ -117,7 +119,7 @@ def steps(batch: int) -> dict[str, float]:
             "choose the variant": _us(lambda: assigner.assign(key, 1)) - _us(lambda: draws(1, key)),
             "sign the receipt": _us(lambda: keyring.sign(receipt)),
             "render the answer": _us(lambda: running.rendering.assigned(text, 1, 1 << 31)),
-            "rows to columns": _us(lambda: _groups(rows)) / batch,
+            "rows to columns": _us(lambda: groups_of(rows)) / batch,
             "columns to Avro": _us(lambda: encode_impression_batch(impressions)) / batch,
             "write to the spool": _us(lambda: spool.append([record])) / batch,
         }
@@ -260,6 +262,8 @@ def _app(assignments: AssignmentService) -> FastPathApp:
         metrics=unused,
         receipt_key=unused,
         conclusion=unused,
+        feed=unused,
+        impressions=unused,
     )
     return FastPathApp(services, RoutingTable(ENDPOINTS), None, 2**20)  # type: ignore[arg-type]
 
@@ -281,6 +285,7 @@ class _NewUnits:
     aliased: frozenset[str] = frozenset()
     chosen_from_sets: frozenset[str] = frozenset()
     rebuilt: frozenset[str] = frozenset()
+    recent = RecentUnits()
 
     async def first(self, ask: ReceiptQuery, _: Callable[[], str | None]) -> FirstReceipt:
         """Return the receipt that is offered."""

@@ -162,7 +162,7 @@ class Spool:
             self._rotate()
         return positions
 
-    def append_one(self, record: SpoolRecord) -> None:
+    def append_one(self, record: tuple[int, int, bytes]) -> None:
         """Append a record, as `append` does; in a third of the time.
 
         Raises:
@@ -183,6 +183,11 @@ class Spool:
         """Begin a new segment, unless the one being written is empty."""
         if self._active.size:
             self._rotate()
+
+    @property
+    def active(self) -> Segment:
+        """The segment that is appended to."""
+        return self._active
 
     @property
     def sealed(self) -> list[Segment]:
@@ -316,10 +321,10 @@ class Spool:
             self.trim(damaged)
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(self._file, view) :]
+            n_written = os.write(self._file, data)
+            while n_written < len(data):
+                n_written += os.write(self._file, memoryview(data)[n_written:])
         except OSError as error:
             with contextlib.suppress(OSError):  # then the CRC shows what is not an entry
                 os.ftruncate(self._file, self._active.size)

@@ -17,7 +17,13 @@ from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import ExperimentNotRunningError
 from streams.model.vectors import Vector, pack
-from streams.policies.bucketing import draws, is_enrolled, promoted_draw
+from streams.policies.bucketing import (
+    ENROLMENT_SHIFT,
+    draws,
+    enrolled_below,
+    is_enrolled,
+    promoted_draw,
+)
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.encoding import FeatureSpace
 from streams.policies.contextual.scoring import Scorer
@@ -28,6 +34,8 @@ SLOTS_PER_WINDOW = 8
 
 ALLOCATION_SLOT_MS = 3_600_000
 """Processes that hold different snapshots of one hour give out receipts of one time: an hour."""
+
+_new_tuple = tuple.__new__  # half the time of calling the class
 
 
 class Assignment(NamedTuple):
@@ -108,6 +116,8 @@ class Assigner:
 
     __slots__ = (
         "_allocation_version",
+        "_below",
+        "_below_peak",
         "_contextual",
         "_covariates",
         "_fixed_time_ms",
@@ -160,6 +170,7 @@ class Assigner:
         has_moving = is_repeated and has_moving_receipts(experiment, experiment.phase)
         if self.is_remembered and self._is_trial:
             self._peak = max(self._traffic, experiment.peak_traffic)
+        self._below, self._below_peak = map(enrolled_below, (self._traffic, self._peak))
         self.needs_log = self.is_remembered and not has_moving
         variants = experiment.definition.variants
         self.variants = EligibleVariants(
@@ -262,7 +273,7 @@ class Assigner:
             vector = self._contextual[0].encode(features, device, location)
         known = b"" if self._covariates is None else pack(self._covariates.encode(features))
         unit, enrolment, variant_draw = draws(self.number, unit_key)
-        if not is_enrolled(enrolment, self._peak if was_in else self._traffic):
+        if enrolment >> ENROLMENT_SHIFT >= (self._below_peak if was_in else self._below):
             return Assignment(self.control, False, 0, self._allocation_version, now_ms, unit)
         table = self._table_of(vector, eligible)
         if vector is None and not self._is_trial:
@@ -272,7 +283,8 @@ class Assigner:
         if vector is not None:
             known = pack(vector)
         at_ms = now_ms if vector or self._fixed_time_ms is None else self._fixed_time_ms
-        return Assignment(variant, True, propensity, version, at_ms, unit, known, table.packed)
+        found = (variant, True, propensity, version, at_ms, unit, known, table.packed)
+        return _new_tuple(Assignment, found)
 
     def redraw(
         self,

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 
 from api.outbox import ImpressionRow, groups_of
-from api.spool.entries import SpoolRecord, entries
+from api.spool.entries import SpoolRecord, entries, intact_entries
 from api.spool.spool import Segment, Spool
 from streams.model.events import ImpressionBatch
 
@@ -31,8 +31,10 @@ SEGMENT_BYTES = 2**17
 
 _HEAD = struct.Struct(">BQBH")
 _VERSION = 1
+_new_tuple = tuple.__new__  # half the time of calling the class
 _ROW = struct.Struct(">?QHQQQQB")
 _NO_TEXTS = bytes(len(ImpressionRow._field_defaults))
+_WITHOUT = [b""] * len(_NO_TEXTS)
 
 
 class DamagedFileError(Exception):
@@ -94,12 +96,11 @@ class Journal:
             SpoolFullError: there is no room, or the disk refuses it; it is not in.
         """
         with self._lock:
-            spool = self._spool
-            if spool.end.segment is not self._written:
+            if self._spool.active is not self._written:
                 self._begin()
             # Impressions of one unit must meet in one partition to be counted once.
             place = row.unit * self._partitions >> 64 if row.repeatable else self._turn
-            self._append(SpoolRecord(ROW, place, _encode(row)))
+            self._append((ROW, place, _encode(row)))
             self._used.add(place)
 
     def sealed(self) -> list[Segment]:
@@ -114,24 +115,26 @@ class Journal:
         Raises:
             DamagedFileError: it does not begin as it should.
         """
-        found = entries(segment.path, 0, segment.bytes_written)
-        first = next(found, None)
-        if first is None:  # the process died before anything was answered
+        found, end = intact_entries(segment.path.read_bytes())
+        if end < segment.size:
+            for offset, record in entries(segment.path, end, segment.bytes_written):
+                if record is not None:
+                    found.append(record)
+                    continue
+                with self._lock:
+                    self._spool.quarantine(segment, offset, "no impression can be read here")
+        if not found:  # the process died before anything was answered
             return File(self._key_id, [], 0)
-        head = first[1]
-        if head is None or head.topic != HEAD:
+        head, *of_rows = found
+        if head.topic != HEAD:
             raise DamagedFileError(f"{segment.path} does not begin with a head")
         version, incarnation, key_id, partitions = _HEAD.unpack_from(head.payload)
         if version != _VERSION:
             raise DamagedFileError(f"{segment.path} is of version {version}")
         sequences = struct.unpack_from(f">{partitions}Q", head.payload, _HEAD.size)
         rows: dict[int, list[ImpressionRow]] = {}
-        for offset, record in found:
-            if record is None:
-                with self._lock:
-                    self._spool.quarantine(segment, offset, "no impression can be read here")
-                continue
-            rows.setdefault(record.partition, []).append(_decode(record.payload))
+        for _, place, payload in of_rows:
+            rows.setdefault(place, []).append(_decode(payload))
         batches = [
             ImpressionBatch(incarnation, place, sequences[place], groups_of(of_place))
             for place, of_place in sorted(rows.items())
@@ -164,13 +167,13 @@ class Journal:
         head = _HEAD.pack(_VERSION, self._incarnation, self._key_id, self._partitions)
         numbers = struct.pack(f">{self._partitions}Q", *self._sequences)
         self._append(SpoolRecord(HEAD, 0, head + numbers))
-        self._written = self._spool.end.segment
+        self._written = self._spool.active
 
 
 def _encode(row: ImpressionRow) -> bytes:
     experiment, repeatable, variant, propensity, version, at_ms, unit, context, *texts = row
     head = _ROW.pack(repeatable, experiment, variant, propensity, version, at_ms, unit, len(texts))
-    if not (context or any(texts)):
+    if not context and texts == _WITHOUT:
         return head + _NO_TEXTS
     sizes = bytes(map(len, texts))
     return b"".join((head, sizes, *texts, context.encode()))
@@ -181,6 +184,9 @@ def _decode(payload: bytes) -> ImpressionRow:
         payload
     )
     place = _ROW.size + n_texts
+    if len(payload) == place and n_texts == len(_WITHOUT):
+        fields = (experiment, repeatable, variant, propensity, version, at_ms, unit, "", *_WITHOUT)
+        return _new_tuple(ImpressionRow, fields)
     texts: list[bytes] = []
     for size in payload[_ROW.size : place]:
         texts.append(payload[place : place + size])
