@@ -36,6 +36,7 @@ from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
+from api.services.outside import log_outside
 from api.services.units import UnitResolver
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.event_streams import EventStreams
@@ -224,6 +225,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             ("delivery", partial(_pump, delivery)),
             ("receipts", sticky.follow),
             ("exits", ends.follow),
+            ("outside", partial(log_outside, assignments, outbox)),
         ):
             background.start(name, run)
         resources.push_async_callback(background.stop)

@@ -14,7 +14,13 @@ from typing import NamedTuple, Protocol, TypeVar
 from api.spool.entries import SpoolRecord
 from api.spool.spool import Spool, SpoolPosition
 from schemas import catalogue
-from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
+from streams.model.events import (
+    ImpressionBatch,
+    ImpressionGroup,
+    Observation,
+    ObservationBatch,
+    OutsideRequests,
+)
 from streams.model.partitioning import partition_of
 from streams.model.receipts import Receipt
 from streams.wire.batch_tags import Seal
@@ -27,6 +33,7 @@ MAX_RECORD_BYTES = 2**19
 """Approximate size limit of a record: half of the default limit of a broker."""
 
 MAX_ROWS = 10_000
+MAX_OUTSIDE = 5_000
 _ROW_BYTES = 40
 """About what the columns of an impression take."""
 
@@ -123,6 +130,7 @@ class Outbox:
         self._keyed: defaultdict[int, list[ImpressionRow]] = defaultdict(list)
         self._observations: defaultdict[int, list[Observation]] = defaultdict(list)
         self._sealed: list[SpoolRecord] = []
+        self._outside: list[OutsideRequests] = []
         self._next_partition = incarnation % partitions
         self._written: asyncio.Future[None] | None = None
 
@@ -145,6 +153,10 @@ class Outbox:
     def add_records(self, records: Iterable[SpoolRecord]) -> None:
         """Take sealed records of others; they are safe when `written` returns."""
         self._sealed += records
+
+    def add_outside(self, counts: Iterable[OutsideRequests]) -> None:
+        """Take counts of requests that took no part; they are safe when `written` returns."""
+        self._outside.extend(counts)
 
     def written(self) -> asyncio.Future[None]:
         """Return what is done when all that was added until now would survive this process.
@@ -190,6 +202,12 @@ class Outbox:
             keyed, self._keyed = self._keyed, defaultdict(list)
             for partition, rows in keyed.items():
                 yield from self._impression_records(partition, rows)
+        if self._outside:
+            outside, self._outside = self._outside, []
+            self._next_partition = (self._next_partition + 1) % self._partitions
+            for start in range(0, len(outside), MAX_OUTSIDE):
+                part = outside[start : start + MAX_OUTSIDE]
+                yield self._impression_record(self._next_partition, [], part)
         if self._observations:
             observations, self._observations = self._observations, defaultdict(list)
             for partition, found in observations.items():
@@ -199,11 +217,16 @@ class Outbox:
         self, partition: int, rows: list[ImpressionRow]
     ) -> Iterator[SpoolRecord]:
         for part in _split(rows, _size_of_impression):
-            sequence = self._next_sequence(IMPRESSIONS, partition)
-            batch = ImpressionBatch(self._incarnation, partition, sequence, groups_of(part))
-            value = self._encode_impressions(batch)
-            sealed = self._seal(catalogue.IMPRESSIONS.name, partition, value)
-            yield SpoolRecord(IMPRESSIONS, partition, sealed)
+            yield self._impression_record(partition, groups_of(part), ())
+
+    def _impression_record(
+        self, partition: int, groups: list[ImpressionGroup], outside: Sequence[OutsideRequests]
+    ) -> SpoolRecord:
+        sequence = self._next_sequence(IMPRESSIONS, partition)
+        batch = ImpressionBatch(self._incarnation, partition, sequence, groups, tuple(outside))
+        value = self._encode_impressions(batch)
+        sealed = self._seal(catalogue.IMPRESSIONS.name, partition, value)
+        return SpoolRecord(IMPRESSIONS, partition, sealed)
 
     def _observation_records(
         self, partition: int, observations: list[Observation]

@@ -30,6 +30,7 @@ from streams.experiments.hash_assignment import (
 )
 from streams.experiments.promotion_state import Phase
 from streams.model.errors import EngineError, InputError, ReceiptError
+from streams.model.events import OutsideRequests
 from streams.model.experiment_keys import is_key, key_number
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring, Receipt
@@ -113,6 +114,7 @@ class AssignmentService:
         self._sticky = sticky
         self._now_ms = now_ms
         self._draws = RandomDraws()
+        self._outside_counts: dict[tuple[int, Reason], int] = {}
 
     async def assign(self, experiment_id: str, body: dict[str, Any]) -> bytes:
         """Return the JSON answer to one request.
@@ -241,7 +243,17 @@ class AssignmentService:
     def _outside(self, running: RunningExperiment, decision: Decision) -> bytes:
         """Return the answer to a request of which nothing is logged."""
         self.answered[decision.reason] += 1
+        key = running.assigner.number, decision.reason
+        self._outside_counts[key] = self._outside_counts.get(key, 0) + 1
         return running.rendering.outside(decision.reason, decision.variant)
+
+    def take_outside(self) -> list[OutsideRequests]:
+        """Return how many requests took no part since the last call, by experiment and reason."""
+        counts, self._outside_counts = self._outside_counts, {}
+        return [
+            OutsideRequests(number, reason.value, count)
+            for (number, reason), count in counts.items()
+        ]
 
     async def _decide_remembered(
         self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None

@@ -18,6 +18,7 @@ from streams.experiments.statistics import (
     Evidence,
     FeatureUse,
     MetricReport,
+    OutsideCount,
     VariantReport,
     VoidedUnits,
 )
@@ -55,6 +56,7 @@ def snapshot_of(
         evidence=evidence,
         features=features,
         voided=tuple(VoidedUnits(*each) for each in inputs.tally.voids.items()),
+        outside=tuple(OutsideCount(*each) for each in inputs.tally.outside.items()),
     )
 
 

@@ -331,6 +331,9 @@ def _findings(stats: Stats) -> list[str]:
         "misspelt?"
         for each in stats.misspelt
     ]
+    if stats.outside:
+        reasons = ", ".join(f"{each.requests:,} {each.reason}" for each in stats.outside)
+        found.append(f"Requests that took no part: {reasons}.")
     if stats.voided:
         reasons = ", ".join(f"{each.units:,} {each.reason}" for each in stats.voided)
         found.append(f"Units that were voided and do not count: {reasons}.")

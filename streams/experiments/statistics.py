@@ -590,6 +590,19 @@ class VoidedUnits(Published):
     units: int
 
 
+@dataclass(frozen=True, slots=True)
+class OutsideCount(Published):
+    """Requests that took no part: they got the control or a forced variant, and no receipt.
+
+    Attributes:
+        reason: Reason of the answers, such as `INVALID_UNIT`.
+        requests: How many.
+    """
+
+    reason: str
+    requests: int
+
+
 class FailureCode(StrEnum):
     """Reason why a version has no statistics."""
 
@@ -637,6 +650,7 @@ class Statistics(Published):
         evidence: What the recommendation follows from; None if it was never evaluated.
         features: Features whose values are texts, in order of their declaration.
         voided: Units that were voided, in order of the reasons.
+        outside: Requests that took no part, in order of the reasons.
         failure: Why the statistics are not those of this version; None if they are.
     """
 
@@ -650,4 +664,5 @@ class Statistics(Published):
     evidence: Evidence | None = None
     features: tuple[FeatureUse, ...] = ()
     voided: tuple[VoidedUnits, ...] = ()
+    outside: tuple[OutsideCount, ...] = ()
     failure: Failure | None = None

@@ -13,7 +13,7 @@ from streams.fold.partition import DEFAULT_LIMIT, PartitionFold, Refusal
 from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty, never
 from streams.fold.refusals import by_code, refusal
 from streams.model.errors import EventError
-from streams.model.events import ImpressionBatch, ImpressionGroup
+from streams.model.events import ImpressionBatch, ImpressionGroup, OutsideRequests
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring
 from streams.model.variant_weights import are_bits, are_weights
@@ -82,9 +82,9 @@ class ImpressionFold(PartitionFold):
         """
         if offset <= self.last_offset:
             return ()
-        for group in batch.groups:
-            if group.experiment not in self._ended and self._only in {None, group.experiment}:
-                self._ledger(group.experiment)
+        for each in (*batch.groups, *batch.outside):
+            if each.experiment not in self._ended and self._only in {None, each.experiment}:
+                self._ledger(each.experiment)
         self.last_offset = offset
         try:
             if not self._guard.admit(batch.incarnation, batch.partition, batch.sequence):
@@ -102,7 +102,16 @@ class ImpressionFold(PartitionFold):
             except Exception as error:  # noqa: BLE001 - one group's must not cost the others
                 refusals.append(refusal(index, error))
             index += len(group.variants)
+        self._fold_outside(offset, batch.outside)
         return refusals
+
+    def _fold_outside(self, offset: int, outside: Iterable[OutsideRequests]) -> None:
+        for experiment, reason, requests in outside:
+            if experiment in self._ended or self._only not in {None, experiment}:
+                continue
+            builder = self._ledger(experiment).builder
+            if offset > builder.folded:
+                builder.add_outside(offset, reason, requests)
 
     def _fold_group(self, offset: int, group: ImpressionGroup, latest_ms: int = _NEVER) -> None:
         self._check_going_on(group.experiment)
@@ -327,7 +336,7 @@ class ImpressionFolding(Folding[ImpressionFold]):
         batch = decoded(self._decode, record)
         assert record.value is not None  # noqa: S101 - it has been decoded
         batch = authenticated(self._keyring, fold.source, fold.partition, record.value, batch)
-        events = sum(len(group.variants) for group in batch.groups)
+        events = sum(len(group.variants) for group in batch.groups) + len(batch.outside)
         if not events:
             raise empty()
         return events, fold.fold(record.offset, batch, record.timestamp)

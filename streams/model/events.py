@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from streams.model.errors import EventError
 from streams.model.quantities import MICRO
@@ -59,6 +59,20 @@ class ImpressionGroup:
     weights: tuple[bytes, ...] | list[bytes] = ()
 
 
+class OutsideRequests(NamedTuple):
+    """Requests of which no impression is logged, as they took no part in an experiment.
+
+    Attributes:
+        experiment: The experiment as a 64-bit number.
+        reason: Why, a stable code such as `INVALID_UNIT`: 1 to 40 capital letters and `_`.
+        requests: How many, > 0.
+    """
+
+    experiment: int
+    reason: str
+    requests: int
+
+
 @dataclass(frozen=True, slots=True)
 class ImpressionBatch:
     """Impressions that one process logged in one record.
@@ -67,12 +81,14 @@ class ImpressionBatch:
         incarnation: 64-bit number drawn by the sending process at its start, unsigned.
         partition: Partition the sender chose; sequences count per (incarnation, partition).
         sequence: Number of the batch, from 0, without gaps. A sequence seen before is a duplicate.
+        outside: Requests of which there are no impressions.
     """
 
     incarnation: int
     partition: int
     sequence: int
     groups: tuple[ImpressionGroup, ...] | list[ImpressionGroup]
+    outside: tuple[OutsideRequests, ...] | list[OutsideRequests] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from streams.model.voids import MAX_REASONS, OTHER
 from streams.tallies.bins import Bins, bin_of
 from streams.tallies.cell import (
     CELL_COUNTS,
+    NO_EVENT_MS,
     VARIANT_FIELDS,
     Cell,
     Source,
@@ -57,6 +58,9 @@ _counts = attrgetter(*CELL_COUNTS)
 _new_counts = attrgetter(*[f"_{name}" for name in CELL_COUNTS])
 _NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
 
+
+MAX_OUTSIDE = 32
+"""Reasons for which requests took no part, at most; there are fewer."""
 
 _MOST_NOTED = 4 * MAX_HEAVY
 
@@ -111,6 +115,7 @@ class CellBuilder:
         "_metrics",
         "_most_events",
         "_ones",
+        "_outside",
         "_periods",
         "_place",
         "_products",
@@ -145,6 +150,7 @@ class CellBuilder:
     _late: int
     _voids: dict[str, int]
     _heavy: dict[HeavyKey, HeavyUnit]
+    _outside: dict[str, int]
     _voided: set[str]
     _bins: dict[BinKey, list[int]]
     _assigned: dict[int, int]
@@ -446,6 +452,13 @@ class CellBuilder:
         self._voids[reason] = self._voids.get(reason, 0) + 1
         self._full_units -= n_full
 
+    def add_outside(self, offset: int, reason: str, requests: int) -> None:
+        """Count requests that took no part, of the record at `offset`; they move no clock."""
+        known = self._outside.keys() | (set() if self.cell is None else self.cell.outside.keys())
+        if reason in known or len(known) < MAX_OUTSIDE:
+            self._last_offset = max(self._last_offset, offset)
+            self._outside[reason] = self._outside.get(reason, 0) + requests
+
     def add_duplicate(self, offset: int) -> None:
         """Count an observation of the record at `offset` that had been counted before."""
         self._last_offset = max(self._last_offset, offset)
@@ -553,6 +566,9 @@ class CellBuilder:
                 for merged, before, new in zip(_MERGED, _counts(self.cell), counts, strict=True)
             ]
         named: dict[str, Any] = dict(zip(CELL_COUNTS, counts, strict=True))
+        # What has no time of its own may come before the first event.
+        named["first_at_ms"] = min(named["first_at_ms"], NO_EVENT_MS)
+        named["last_at_ms"] = max(named["last_at_ms"], 0)
         cohorts = self._frozen_cohorts(named["last_at_ms"])
         heavy = () if self.cell is None else self.cell.heavy
         if self._heavy or self._voided:
@@ -566,6 +582,7 @@ class CellBuilder:
             cohorts=cohorts,
             voids=add_counts({} if self.cell is None else self.cell.voids, self._voids),
             heavy=heavy,
+            outside=add_counts({} if self.cell is None else self.cell.outside, self._outside),
             **named,
         )
         self._reset()
@@ -593,6 +610,7 @@ class CellBuilder:
         self._late = 0
         self._voids = {}
         self._heavy = {}
+        self._outside = {}
         self._voided = set()
         self._bins = {}
         self._assigned = {}

@@ -38,6 +38,9 @@ from streams.tallies.linear import add_entries
 from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair
 
+NO_EVENT_MS = 1 << 62
+"""Time of the oldest event of a cell that has none: later than any."""
+
 
 class Source(StrEnum):
     """Which stream a cell was folded from."""
@@ -204,8 +207,9 @@ class Cell:
         source: The stream it was folded from.
         partition: The partition of that stream.
         last_offset: Offset of the last record that changed it; all records up to it are in it.
-        first_at_ms: Time of the oldest event in it, in milliseconds since the epoch.
-        last_at_ms: Time of the newest event in it.
+        first_at_ms: Time of the oldest event in it, in milliseconds since the epoch; `NO_EVENT_MS`
+            without one.
+        last_at_ms: Time of the newest event in it; 0 without one.
         duplicates: Observations not counted because they had been counted before.
         variants: Tally of every variant seen, by index, in order of the indices.
         unremembered: Events not counted because the memory was too small to distinguish them from
@@ -225,6 +229,7 @@ class Cell:
         voids: Units that were voided by reason, in order of the reasons. They and their values are
             taken out of all else: in cells of observations, so sums may be negative there.
         heavy: Units with the most observations of one metric, the most first; only those with many.
+        outside: Requests that took no part by reason, in order of the reasons.
     """
 
     experiment: int
@@ -246,6 +251,7 @@ class Cell:
     cohorts: ByCohort[Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)
     heavy: tuple[HeavyUnit, ...] = ()
+    outside: Mapping[str, int] = field(default_factory=dict)
 
 
 CELL_COUNTS = {each.name: each.metadata[MERGE] for each in fields(Cell) if MERGE in each.metadata}
@@ -267,7 +273,7 @@ class Tally:
         crossed_units, most_events, full_units, late, early, excluded, unexposed: As in `Cell`.
         mature: Tally of every variant of the units whose conversion window is over, by window in
             seconds.
-        voids, heavy: As in `Cell`, the latter of all cells.
+        voids, outside, heavy: As in `Cell`, the last of all cells.
     """
 
     first_at_ms: int = 0
@@ -287,6 +293,7 @@ class Tally:
     mature: Mapping[int, Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)
     heavy: tuple[HeavyUnit, ...] = ()
+    outside: Mapping[str, int] = field(default_factory=dict)
 
 
 def join(left: Cell, right: Cell) -> Cell:
@@ -326,6 +333,8 @@ def merge(cells: Iterable[Cell], clock_ms: int = 0) -> Tally:
     counts = {
         name: reduce(merged, map(attrgetter(name), chosen)) for name, merged in CELL_COUNTS.items()
     }
+    if counts["first_at_ms"] == NO_EVENT_MS:
+        counts["first_at_ms"] = 0
     unremembered = sum(cell.unremembered for cell in chosen if cell.source is Source.IMPRESSIONS)
     counts["unremembered"] -= unremembered
     return Tally(
@@ -335,6 +344,7 @@ def merge(cells: Iterable[Cell], clock_ms: int = 0) -> Tally:
         unremembered_units=unremembered,
         mature=_mature(chosen, max(counts["last_at_ms"], clock_ms)),
         voids=reduce(add_counts, (cell.voids for cell in chosen)),
+        outside=reduce(add_counts, (cell.outside for cell in chosen)),
         heavy=heaviest((unit for cell in chosen for unit in cell.heavy), limit=_NO_LIMIT),
     )
 

@@ -47,6 +47,7 @@ def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
         "last_offset": cell.last_offset,
         **{name: getattr(cell, name) for name in CELL_COUNTS},
         "voids": [{"reason": reason, "units": n} for reason, n in sorted(cell.voids.items())],
+        "outside": [{"reason": reason, "requests": n} for reason, n in cell.outside.items()],
         "heavy": [{**each._asdict(), "unit": integer_bytes(each.unit)} for each in cell.heavy],
         "variants": _variant_records(cell.variants),
         "cohorts": [
@@ -72,6 +73,7 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
             last_offset=record["last_offset"],
             variants=_variants(record),
             voids={each["reason"]: each["units"] for each in record["voids"]},
+            outside={each["reason"]: each["requests"] for each in record["outside"]},
             heavy=tuple(
                 HeavyUnit(**{**each, "unit": integer(each["unit"], "unit")})
                 for each in record["heavy"]

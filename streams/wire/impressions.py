@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from schemas.codec import Codec, Record
-from streams.model.errors import EventError, InvalidParameterError
-from streams.model.events import ImpressionBatch, ImpressionGroup
+from streams.model.errors import EventError, InvalidParameterError, quoted
+from streams.model.events import ImpressionBatch, ImpressionGroup, OutsideRequests
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.quantities import PROPENSITY_ONE
 from streams.wire.batch_tags import BLANK_TAG
@@ -26,6 +27,9 @@ from streams.wire.records import (
 
 _VARIANT_LIMIT = 1 << 16
 _VERSION_LIMIT = 1 << 48
+_REQUESTS_LIMIT = 1 << 48
+
+_is_reason = re.compile(r"[A-Z_]{1,40}").fullmatch
 
 
 def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT) -> bytes:
@@ -55,6 +59,10 @@ def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT
         "with_features": [bool(group.features) for group in groups],
         "features": list(chain.from_iterable([group.features for group in groups])),
         **_weights_record(groups),
+        "outside": [
+            {"experiment_id": experiment_id(number), "reason": reason, "requests": requests}
+            for number, reason, requests in batch.outside
+        ],
         "tag": BLANK_TAG,
     }
     return codec.encode("impression_batch", record)
@@ -80,7 +88,15 @@ def decode_impression_batch(value: bytes | None, codec: Codec = SINGLE_OBJECT) -
             check_range(record["partition"], 0, INT_LIMIT, "partition"),
             check_range(record["sequence"], 0, LONG_LIMIT, "sequence"),
             list(_groups(record)),
+            tuple(map(_outside, record["outside"])),
         )
+
+
+def _outside(record: Record) -> OutsideRequests:
+    if _is_reason(record["reason"]) is None:
+        raise EventError("INVALID_REASON", f"{quoted(record['reason'])} is no reason", "outside")
+    requests = check_range(record["requests"], 1, _REQUESTS_LIMIT, "outside")
+    return OutsideRequests(experiment_number(record["experiment_id"]), record["reason"], requests)
 
 
 def _groups(record: Record) -> Iterator[ImpressionGroup]:

@@ -159,7 +159,13 @@ class Api:
     counters: RequestCounters
     clock: Clock
     spool: Spool
-    answered: Mapping[str, int]
+    assignments: AssignmentService
+    outbox: Outbox
+
+    @property
+    def answered(self) -> Mapping[str, int]:
+        """Number of answers by reason."""
+        return self.assignments.answered
 
     async def create(self, config: Mapping[str, object] = {}, variants: object = None) -> str:
         body = definition(config, variants)
@@ -292,5 +298,6 @@ async def memory_api(
                 counters,
                 clock,
                 spool,
-                assignments.answered,
+                assignments,
+                outbox,
             )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import orjson
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.receipts.recent import RecentUnits
+from api.services.outside import log_outside
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.snapshot import Allocation
+from streams.model.events import OutsideRequests
+from streams.model.ids import experiment_number
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, raw_of, text_of
 from streams.policies.bucketing import draws
@@ -493,3 +497,37 @@ async def assign(api: Api, name: str, **context: object):
 
 async def assigned_id(api: Api, name: str, **context: object) -> str:
     return str((await assign(api, name, **context)).json()["id"])
+
+
+async def test_requests_that_take_no_part_are_counted_by_reason(api: Api) -> None:
+    name = await api.run({"unit": "user", "trafficAllocation": 0.0, "overrides": {"qa": "B"}})
+    other = await api.run({"type": "bayesian_ab"})
+    for user in ("null", "NULL ", "u", "qa", "00000000-0000-0000-0000-000000000000"):
+        await assign(api, name, userId=user)
+    await assign(api, other, userId="undefined")
+    await assign(api, other, userId="u")
+
+    counts = api.assignments.take_outside()
+
+    assert [(each.experiment, each.reason, each.requests) for each in counts] == [
+        (experiment_number(name), "INVALID_UNIT", 3),
+        (experiment_number(name), "NOT_ENROLLED", 1),
+        (experiment_number(name), "FORCED", 1),
+        (experiment_number(other), "INVALID_UNIT", 1),
+    ]
+    assert api.assignments.take_outside() == []
+
+
+async def test_counts_are_logged_also_when_the_process_ends(api: Api) -> None:
+    name = await api.run({"type": "bayesian_ab"})
+    await assign(api, name, userId="null")
+    logging = asyncio.create_task(log_outside(api.assignments, api.outbox))
+    await asyncio.sleep(0)
+
+    logging.cancel()
+    with suppress(asyncio.CancelledError):
+        await logging
+
+    [batch] = api.topics.impressions()
+    assert batch.outside == (OutsideRequests(experiment_number(name), "INVALID_UNIT", 1),)
+    assert not batch.groups

@@ -159,6 +159,7 @@ def stats() -> dict[str, Any]:
         "asOf": 1_700_000_000_000,
         "totalAssignments": 2468,
         "totalExposures": None,
+        "outside": [],
         "voided": [],
         "totalObservations": 300,
         "duplicates": 2,

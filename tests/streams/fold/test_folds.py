@@ -1,6 +1,7 @@
 """Folds against a naive oracle, in any batching, and through crashes at any point."""
 
 from collections import defaultdict
+from dataclasses import replace
 from enum import Enum
 from random import Random
 from typing import Any
@@ -23,6 +24,7 @@ from streams.model.events import (
     ImpressionGroup,
     Observation,
     ObservationBatch,
+    OutsideRequests,
 )
 from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
@@ -31,6 +33,7 @@ from streams.model.vectors import pack, unpack
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge
 from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import MAX_EVENTS, MAX_METRICS, Accepted, Plan
+from streams.wire.cells import decode_cell, encode_cell
 from tests.streams.fold.batches import fold_batch
 
 KEYRING = Keyring({1: bytes(32)})
@@ -89,6 +92,36 @@ def codes(refusals):
 
 
 # Hand-worked examples
+
+
+def test_requests_that_took_no_part_are_counted_by_reason_once():
+    fold = ImpressionFold(2, plan_of=plan_of)
+    outside = (
+        OutsideRequests(1, "NOT_ENROLLED", 30),
+        OutsideRequests(1, "INVALID_UNIT", 2),
+        OutsideRequests(5, "INVALID_UNIT", 1),
+    )
+    first = ImpressionBatch(9, 2, 0, [], outside)
+
+    assert not fold_batch(fold, 4, first)
+    assert not fold_batch(fold, 5, first)  # sent again
+    assert fold.duplicate_batches == 1
+    cells = {cell.experiment: decode_cell(encode_cell(cell)) for cell in fold.take_changes().cells}
+    assert cells[5].outside == {"INVALID_UNIT": 1}
+    assert list(cells[1].outside.items()) == [("INVALID_UNIT", 2), ("NOT_ENROLLED", 30)]
+    assert merge([cells[1]]).outside == cells[1].outside
+    assert (merge([cells[1]]).first_at_ms, merge([cells[1]]).last_at_ms) == (0, 0)
+
+    fold.end(6, 5)
+    batch = ImpressionBatch(9, 2, 1, [group((0, HALF, 50, 1))], outside[1:])
+    assert not fold_batch(fold, 7, batch)
+    (cell,) = fold.take_changes().cells
+    assert (cell.outside["INVALID_UNIT"], cell.outside["NOT_ENROLLED"]) == (4, 30)
+    assert (cell.first_at_ms, cell.last_at_ms, cell.variants[0].units) == (50, 50, 1)
+    elsewhere = replace(cells[1], partition=3)
+    tally = merge([elsewhere, cell])
+    assert tally.outside == {"INVALID_UNIT": 6, "NOT_ENROLLED": 60}
+    assert (tally.first_at_ms, tally.last_at_ms) == (50, 50)
 
 
 def test_impressions_count_units_and_weights():
