@@ -56,13 +56,14 @@ def pasted(page: str, stack: Up, directory: Path) -> subprocess.CompletedProcess
 def test_the_first_experiment_of_the_readme_works_as_pasted(stack, tmp_path):
     run = pasted("README.md", stack, tmp_path)
 
-    started, accepted, stats, concluded = _objects(run.stdout)
+    started, exposed, accepted, stats, voided, concluded, shipped = _objects(run.stdout)
     assert started["status"] == "running"
-    assert accepted == {"accepted": 2}
+    assert (exposed, accepted, voided) == ({"accepted": 1}, {"accepted": 2}, {"accepted": 1})
     assert stats["recommendedAction"] == "continue"
     assert concluded["status"] == "concluded"
+    assert (shipped["variantName"], shipped["reason"]) == ("Creative B", "SHIPPED")
     [assignment] = _objects(run.stderr)
-    assert assignment["config"]["creativeId"].startswith("creative_")
+    assert assignment["variantName"] in {"Creative A", "Creative B"}
 
 
 def test_the_tutorial_reaches_a_decision_as_pasted(stack, tmp_path):

@@ -173,19 +173,21 @@ async def main(url):
             ],
         )
         context = SimpleNamespace(experiment_id=created.id, user_id="user_1", device="mobile")
-        eligible = {{"one": "ad one", "two": "ad two"}}
+        eligible = {{"a": "ad one", "b": "ad two"}}
         print(*await select_ad(client, context, eligible))  # a draft: the fallback
         await client.start_experiment(created.id)
         ad, assignment_id = await select_ad(client, context, eligible)
         print(ad)
+        print(*(await select_ad(client, context, {{"b": "ad two"}}))[:1])
         accepted = await client.record_observation(assignment_id, "click", 1, event_id="click-1")
         print(accepted.accepted)
 
 asyncio.run(main(sys.argv[1]))
 """
     with up(tmp_path) as stack:
-        fallback, ad, accepted = code(client_python, script, stack.url).splitlines()
+        fallback, ad, only, accepted = code(client_python, script, stack.url).splitlines()
     assert fallback == "fallback None"
+    assert only == "ad two"
     assert ad in {"ad one", "ad two"}
     assert accepted == "1"
 
