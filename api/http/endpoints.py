@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from api.http.handlers.commands import (
+    add_variant,
     bare_command,
+    change_variant,
     conclude_experiment,
     create_experiment,
+    edit_experiment,
     update_experiment,
 )
 from api.http.handlers.experiments import (
@@ -59,6 +62,7 @@ from streams.api_keys import Scope
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.stats_response import Stats
 from streams.experiments.update import ExperimentUpdate
+from streams.experiments.variant_changes import AddedVariant, DraftEdit, VariantUpdate
 from streams.model.events import CommandKind
 
 _EXPERIMENT = "/experiments/{experiment_id}"
@@ -84,6 +88,34 @@ ENDPOINTS = (
         body=Body(ExperimentDefinition),
         response=Experiment,
         status=201,
+    ),
+    Endpoint(
+        method="PUT",
+        path=_EXPERIMENT,
+        handler=edit_experiment,
+        tag="experiments",
+        scopes=(Scope.MANAGE,),
+        body=Body(DraftEdit),
+        response=Experiment,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_EXPERIMENT}/variants",
+        handler=add_variant,
+        tag="experiments",
+        scopes=(Scope.MANAGE,),
+        body=Body(AddedVariant),
+        response=Experiment,
+        status=201,
+    ),
+    Endpoint(
+        method="PATCH",
+        path=f"{_EXPERIMENT}/variants/{{variant_id}}",
+        handler=change_variant,
+        tag="experiments",
+        scopes=(Scope.MANAGE,),
+        body=Body(VariantUpdate, is_required=False),
+        response=Experiment,
     ),
     Endpoint(
         method="PATCH",

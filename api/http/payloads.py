@@ -33,6 +33,7 @@ def experiment_response(experiment: Experiment) -> responses.Experiment:
                 id=experiment.variant_id(index),
                 name=variant.name,
                 is_control=variant.is_control,
+                is_active=variant.is_active,
                 weight=variant.weight,
                 config=variant.config,
             )
@@ -84,6 +85,7 @@ def variant_result(snapshot: Snapshot, index: int) -> VariantResult:
         id=snapshot.experiment.variant_id(index),
         name=variant.name,
         is_control=variant.is_control,
+        is_active=variant.is_active,
         stats=VariantStats(**field_values(snapshot.variants[index]), allocation=share),
         config=variant.config,
     )

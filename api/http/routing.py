@@ -24,6 +24,9 @@ from streams.api_keys import Scope
 PARAMETER = "{experiment_id}"
 """Parameter of paths of experiments, their second segment."""
 
+VARIANT_PARAMETER = "{variant_id}"
+"""Parameter of the path of a variant, its last segment."""
+
 KEY_PARAMETER = "{key}"
 """Parameter of the path of a flag: all that follows, since a flag's key may be any text."""
 
@@ -73,7 +76,7 @@ class Endpoint:
             FastAPI; None where FastAPI answers.
     """
 
-    method: Literal["GET", "POST", "PATCH"]
+    method: Literal["GET", "POST", "PUT", "PATCH"]
     path: str
     handler: Callable[..., Awaitable[Any]]
     tag: str
@@ -153,6 +156,7 @@ class RoutingTable:
     def __init__(self, endpoints: Iterable[Endpoint], pages: Iterable[BaseRoute] = ()) -> None:
         self._fixed: dict[str, Resource] = {}
         self._parametric: dict[str, Resource] = {}
+        self._nested: dict[str, Resource] = {}
         self._tails: dict[str, Resource] = {}
         self._prefixes: dict[str, Resource] = {}
         for endpoint in endpoints:
@@ -176,7 +180,11 @@ class RoutingTable:
         if end < 0:
             end = len(path)
         if 0 < start < end:
-            found = self._parametric.get(path[:start] + path[end:])
+            rest = path[:start] + path[end:]
+            collection, separator, member = rest.rpartition("/")
+            found = self._parametric.get(rest)
+            if found is None and member:
+                found = self._nested.get(collection + separator)
             if found is not None:
                 return found, path[start:end]
         for prefix, resource in self._tails.items():
@@ -192,10 +200,18 @@ class RoutingTable:
             return self._tails.setdefault(path.removesuffix(KEY_PARAMETER), Resource())
         if PARAMETER not in path:
             return self._fixed.setdefault(path, Resource())
-        return self._parametric.setdefault(path.replace(PARAMETER, ""), Resource())
+        place = path.replace(PARAMETER, "")
+        if place.endswith(VARIANT_PARAMETER):
+            return self._nested.setdefault(place.removesuffix(VARIANT_PARAMETER), Resource())
+        return self._parametric.setdefault(place, Resource())
 
     def _resources(self) -> Iterable[Resource]:
-        return (*self._fixed.values(), *self._parametric.values(), *self._tails.values())
+        return (
+            *self._fixed.values(),
+            *self._parametric.values(),
+            *self._nested.values(),
+            *self._tails.values(),
+        )
 
 
 def _rule(endpoint: Endpoint) -> Rule:

@@ -265,10 +265,8 @@ class AssignmentService:
         first_key = key if fallback is None else self._first_of(assigner, key, fallback)
         assignment = self._choose(assigner, first_key, context, eligible)
         may_be_in = not assignment.enrolled and assigner.may_be_in(first_key)
-        # Until the log was read for it, a unit that may be in is: none may be lost.
-        is_presumed = may_be_in and assigner.needs_log and running.id not in self._sticky.rebuilt
-        if is_presumed:
-            assignment = self._choose(assigner, first_key, context, eligible, was_in=True)
+        presumed = self._presumed(running, first_key, context, eligible, may_be_in)
+        assignment = presumed or assignment
         unit, other = assignment.unit, None
         is_aliased = fallback is not None or running.id in self._sticky.aliased
         if fallback is not None:
@@ -280,7 +278,8 @@ class AssignmentService:
         receipt = receipt_of(assigner, assignment)
         # Among other variants, or by another id, the hash would give another receipt.
         is_needed = assigner.is_remembered or running.id in self._sticky.chosen_from_sets
-        is_kept = assignment.enrolled and (is_needed or is_aliased)
+        is_stopped = assignment.enrolled and not assigner.shows(assignment.variant)
+        is_kept = assignment.enrolled and not is_stopped and (is_needed or is_aliased)
         # What the hash alone has given before is in the log, and a worker reads it from there.
         may_be_logged = (
             is_aliased and not assigner.is_remembered and running.id not in self._sticky.rebuilt
@@ -299,7 +298,10 @@ class AssignmentService:
         )
         if first is None and not assignment.enrolled:
             return self._outside(running, outside(assigner, eligible, Reason.NOT_ENROLLED))
-        reason = _reason_of(standing, is_presumed=is_presumed)
+        if first is None and is_stopped:  # a new unit of it would be one too many
+            variant, _ = self._redraw(assigner, first_key, context, eligible)
+            return self._outside(running, Decision(Reason.REDRAWN, variant, None))
+        reason = _reason_of(standing, is_presumed=presumed is not None)
         if first is None:  # only the hash decides
             first = self._keyring.sign(receipt)
         elif first != text:
@@ -314,7 +316,7 @@ class AssignmentService:
         logged = logged_context(context, aliases) if aliases else logged
         self._add(receipt, logged, is_repeatable=True)
         variant, propensity = receipt.variant - assigner.first_index, receipt.propensity
-        if not _is_eligible(variant, eligible):
+        if not _is_eligible(variant, eligible) or not assigner.shows(variant):
             reason = Reason.REDRAWN
             variant, propensity = self._redraw(assigner, first_key, context, eligible)
         self.answered[reason] += 1
@@ -333,6 +335,28 @@ class AssignmentService:
             return fallback
         of_fallback = self._sticky.recent.order(assigner.number ^ assigner.unit(fallback))
         return key if of_fallback is None or before < of_fallback else fallback
+
+    def _presumed(
+        self,
+        running: RunningExperiment,
+        key: str,
+        context: AssignmentContext,
+        eligible: Eligible | None,
+        may_be_in: bool,  # noqa: FBT001 - of a private method
+    ) -> Assignment | None:
+        """Return what a unit is taken to have until the log was read for it; None for nothing.
+
+        One that may be in is in: none may be lost. One that may have had a variant before the
+        variants changed has had it, and does not get a second one.
+        """
+        assigner = running.assigner
+        if not assigner.needs_log or running.id in self._sticky.rebuilt:
+            return None
+        if eligible is None and assigner.has_before:
+            return assigner.assign_before(key, self._time_of(assigner, context), was_in=may_be_in)
+        if not may_be_in:
+            return None
+        return self._choose(assigner, key, context, eligible, was_in=True)
 
     async def _renewed(self, place: Place, before: str, receipt: Receipt) -> tuple[str, Receipt]:
         """Return what a unit has whose first receipt no key verifies: `receipt` unless it has one.

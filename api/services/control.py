@@ -18,6 +18,7 @@ from streams.experiments.definition_versions import unused
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.shared_unit_conflicts import check_shared_units
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.variant_changes import DraftEdit
 from streams.kafka.producers import RenewableProducer, is_fatal, is_forbidden
 from streams.model.command_ids import key_digest, keyed_command_id
 from streams.model.errors import DependencyError, EngineError, InputError
@@ -123,6 +124,22 @@ class CommandService:
             check_shared_units(number, definition, self._known())
             return await self._send(number, CommandKind.CREATE, payload, key)
 
+    async def edit(self, number: int, edit: DraftEdit, key: IdempotencyKey | None) -> Snapshot:
+        """Put another definition in the place of a draft's.
+
+        Raises:
+            EngineError: as `change`.
+        """
+        payload = edit.model_dump(
+            by_alias=True, mode="json", exclude={**(unused(edit) or {}), **_unversioned(edit)}
+        )
+        if not _shares_units(edit):
+            return await self._send(number, CommandKind.EDIT, payload, key)
+        async with self._sharing:
+            await self._follower.sweep()
+            check_shared_units(number, edit, self._known())
+            return await self._send(number, CommandKind.EDIT, payload, key)
+
     async def change(
         self,
         number: int,
@@ -188,6 +205,10 @@ class CommandService:
         name = experiment_id(number)
         left_s = deadline - time.monotonic()
         return await self._follower.at_version(name, answer.version, left_s)
+
+
+def _unversioned(edit: DraftEdit) -> dict[str, bool]:
+    return {"version": True} if edit.version is None else {}
 
 
 def _shares_units(definition: ExperimentDefinition) -> bool:

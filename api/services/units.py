@@ -15,11 +15,11 @@ from streams.experiments.config import UnitKind
 from streams.experiments.hash_assignment import receipt_of
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Phase
+from streams.experiments.roster import fixed_weights
 from streams.experiments.snapshot import Allocation, Snapshot
 from streams.model.errors import DependencyError, EventError, ExperimentNotFoundError, quoted
 from streams.model.events import UnitObservation
 from streams.model.receipts import Keyring
-from streams.policies.weights import integer_weights
 from streams.projection.receipts import Place
 
 _COMPILED = 64
@@ -161,7 +161,7 @@ class UnitResolver:
                 found = await self._kept(Place(running.id, phase, unit))
                 if found is not None:
                     return found
-        if trial.assigner.is_remembered and not trial.assigner.needs_log:
+        if trial.assigner.is_remembered and self._is_read(trial):
             # It took no part in the trial, so if it takes part it has since the conclusion.
             return None if is_kept_now or not is_since else self._by_hash(running, observed)
         found = self._by_hash(running if is_since else trial, observed)
@@ -178,6 +178,12 @@ class UnitResolver:
             "experiment",
         )
 
+    def _is_read(self, trial: RunningExperiment) -> bool:
+        """Return whether all first receipts are kept, and none is in the log alone."""
+        if trial.assigner.has_before:
+            return trial.id in self._sticky.rebuilt
+        return not trial.assigner.needs_log
+
     def _trial(self, experiment_id: str) -> RunningExperiment:
         """Return a promoted experiment as it was before its conclusion, but for moving weights."""
         snapshot = self._experiments.snapshot(experiment_id)
@@ -185,9 +191,9 @@ class UnitResolver:
         key = experiment.id, experiment.version
         found = self._trials.get(key)
         if found is None:
-            weights = integer_weights(experiment.definition.weights, 1)
+            weights = fixed_weights(experiment.definition)
             before = replace(experiment, status=Status.RUNNING, promotion=None)
-            allocation = Allocation(experiment.started_version, weights)
+            allocation = Allocation(experiment.fixed_version, weights)
             found = RunningExperiment(replace(snapshot, experiment=before, allocation=allocation))
             _keep(self._trials, key, found)
         return found
@@ -211,7 +217,8 @@ class UnitResolver:
             if admission.exclusion(unit_id, None, context) is not None:
                 return None
         was_in = assigner.needs_log and running.id not in self._sticky.rebuilt
-        assignment = assigner.assign(unit_id, self._now_ms(), was_in=was_in)
+        assign = assigner.assign_before if was_in and assigner.has_before else assigner.assign
+        assignment = assign(unit_id, self._now_ms(), was_in=was_in)
         if not assignment.enrolled:
             return None
         return self._keyring.sign(receipt_of(running.assigner, assignment))

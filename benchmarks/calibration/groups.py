@@ -24,6 +24,7 @@ from benchmarks.calibration.reports import reports
 from benchmarks.calibration.row import Group, Row
 from benchmarks.calibration.tails import tails
 from benchmarks.calibration.through import agreement, promoted
+from benchmarks.calibration.variants import variants
 from benchmarks.calibration.winners import power, promotion
 
 GROUPS = (
@@ -54,6 +55,7 @@ GROUPS = (
     mismatch(),
     covariates(),
     eligible(),
+    variants(),
     off_policy(),
     cost(),
 )

@@ -58,7 +58,7 @@ class Call(Generic[T]):
             if there is no rest. Absent for what is no list.
     """
 
-    method: Literal["GET", "POST", "PATCH"]
+    method: Literal["GET", "POST", "PUT", "PATCH"]
     path: str
     read: Callable[[Any], T]
     body: Any = None
@@ -136,6 +136,98 @@ def update_experiment(
         idempotency_key: As for `create_experiment`.
     """
     return _command("PATCH", _place(experiment_id), dict(changes), idempotency_key)
+
+
+def edit_experiment(
+    experiment_id: str,
+    config: Mapping[str, Any],
+    variants: Sequence[Mapping[str, Any]],
+    idempotency_key: str | None = None,
+    *,
+    version: int | None = None,
+) -> Call[Experiment]:
+    """Put another definition in the place of a draft's, as a whole.
+
+    Args:
+        experiment_id: A draft.
+        config, variants: As for `create_experiment`.
+        idempotency_key: As for `create_experiment`.
+        version: `version` of the draft that this was made from; it is refused if the draft has
+            changed since. None for whichever it has.
+
+    Raises:
+        ApiError: 409 `VERSION_CONFLICT`, 409 `INVALID_TRANSITION` if it is no draft any more, 422
+            as for `create_experiment`, and `KEY_FIXED` if it has another key.
+    """
+    body: dict[str, Any] = {"config": dict(config), "variants": [dict(each) for each in variants]}
+    if version is not None:
+        body["version"] = version
+    return _command("PUT", _place(experiment_id), body, idempotency_key)
+
+
+def add_variant(
+    experiment_id: str,
+    name: str,
+    idempotency_key: str | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    weight: float | None = None,
+) -> Call[Experiment]:
+    """Add a variant to a draft, a running or a paused experiment.
+
+    It comes behind all others, and is compared by the units that were assigned since.
+
+    Args:
+        experiment_id: The experiment.
+        name: Name of the variant, unique within the experiment.
+        idempotency_key: As for `create_experiment`.
+        config: Returned with an assignment to it.
+        weight: Share of the traffic of the active variants that it gets under a fixed policy, in
+            (0, 1); as much as the others have on average unless given.
+
+    Raises:
+        ApiError: 422 `TOO_MANY_VARIANTS` beyond 16 of a running experiment, `DUPLICATE_NAME`,
+            `WEIGHTS_NOT_USED` under an adaptive policy; 409 `INVALID_TRANSITION`.
+    """
+    given = {"name": name, "config": None if config is None else dict(config), "weight": weight}
+    body = {key: value for key, value in given.items() if value is not None}
+    return _command("POST", _place(experiment_id, "/variants"), body, idempotency_key)
+
+
+def change_variant(
+    experiment_id: str,
+    variant_id: str,
+    idempotency_key: str | None = None,
+    *,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    is_active: bool | None = None,
+) -> Call[Experiment]:
+    """Rename a variant, change its configuration, stop or reactivate it.
+
+    A stopped variant is assigned to nobody, keeps its id and its tallies, and is compared with the
+    control alone. A unit that had it is shown another variant (`REDRAWN`).
+
+    Args:
+        experiment_id: A draft, a running or a paused experiment.
+        variant_id: Id or name of the variant.
+        idempotency_key: As for `create_experiment`.
+        name: Its new name; its id stays.
+        config: Its new configuration, as a whole.
+        is_active: False to stop it, True to reactivate it.
+
+    Raises:
+        ApiError: 404 `VARIANT_NOT_FOUND`; 422 `CONTROL_STOPPED`, `TOO_FEW_ACTIVE` if fewer than two
+            were left, `DUPLICATE_NAME`; 409 `INVALID_TRANSITION`.
+    """
+    given = {
+        "name": name,
+        "config": None if config is None else dict(config),
+        "isActive": is_active,
+    }
+    body = {key: value for key, value in given.items() if value is not None}
+    place = _place(experiment_id, f"/variants/{quote(variant_id, safe='')}")
+    return _command("PATCH", place, body, idempotency_key)
 
 
 def conclude_experiment(
@@ -483,7 +575,7 @@ def ready() -> Call[Readiness]:
 
 
 def _command(
-    method: Literal["POST", "PATCH"], path: str, body: Any, idempotency_key: str | None
+    method: Literal["POST", "PUT", "PATCH"], path: str, body: Any, idempotency_key: str | None
 ) -> Call[Experiment]:
     key = idempotency_key or uuid.uuid4().hex
     return Call(method, path, Experiment.model_validate, body, {"Idempotency-Key": key})

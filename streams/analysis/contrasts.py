@@ -86,8 +86,9 @@ class Traffic:
             (n_variants, n_variants); zeros where that is not known.
         overlap_squared: Likewise of the squared weights.
         is_by_context: Whether the weights of a unit depend on its request.
-        excluded: Units that could not be assigned to each variant, as it was not eligible or had
-            the weight 0.
+        excluded: Units that could not be assigned to each variant, as it was not eligible, had the
+            weight 0 or did not exist.
+        all_units: Units of all variants of the experiment.
     """
 
     weighting: Weighting
@@ -100,6 +101,7 @@ class Traffic:
     overlap_squared: FloatArray
     is_by_context: bool
     excluded: FloatArray
+    all_units: float
 
     @classmethod
     def of(
@@ -108,6 +110,10 @@ class Traffic:
         shares: Sequence[float],
         variants: Sequence[VariantTally],
         excluded: Sequence[int] = (),
+        *,
+        smallest: Sequence[int] | None = None,
+        n_variants: int = 0,
+        all_units: int | None = None,
     ) -> Traffic:
         """Return the split of the units.
 
@@ -116,10 +122,15 @@ class Traffic:
             shares: Declared shares of the variants, which sum to 1.
             variants: Their tallies, in the order of the definition.
             excluded: Units that each could not have; what is beyond the last entry is 0.
+            smallest: Smallest weight of each so far, where a fixed allocation has changed.
+            n_variants: Variants of the experiment; 0 for these.
+            all_units: Units of the experiment; None for those of these variants.
         """
-        weights = np.full(len(variants), smallest_weight(policy, len(variants)))
+        weights = np.full(len(variants), smallest_weight(policy, n_variants or len(variants)))
         is_fixed = False
-        if not policy.adaptive:
+        if smallest is not None:
+            weights = np.maximum(np.array(smallest), 1)
+        elif not policy.adaptive:
             weights = np.array(allocate(policy, unseen_arms(shares)))
             is_fixed = all(map(_has_weight, variants, weights.tolist()))
         planned = ALLOCATION_TOTAL / weights
@@ -149,6 +160,7 @@ class Traffic:
             np.array(
                 [max(n, 0) for n in (*excluded, *[0] * len(variants))[: len(variants)]], float
             ),
+            float(units.sum()) if all_units is None else float(all_units),
         )
 
     @property
@@ -171,7 +183,7 @@ class Traffic:
         if self.weighting is Weighting.PLAIN:
             return under_fixed_weights(self.units, self.shares)
         assigned = Assigned(self.weight, self.weight_squared, self.largest)
-        found = under_moving_weights(assigned, np.maximum(self.units.sum() - self.excluded, 0.0))
+        found = under_moving_weights(assigned, np.maximum(self.all_units - self.excluded, 0.0))
         if self.weighting is Weighting.INVERSE:
             return found
         return sharper(under_overlap_weights(self.overlap, self.overlap_squared), found)
@@ -304,7 +316,7 @@ class MetricContrasts:
             case Weighting.OVERLAP:
                 return overlap_contrast(better, worse)
             case Weighting.INVERSE:
-                return inverse_contrast(better, worse, self.traffic.units.sum())
+                return inverse_contrast(better, worse, np.array(self.traffic.all_units))
             case _:
                 assert_never(self.weighting)
 

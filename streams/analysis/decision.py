@@ -43,14 +43,14 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
        assignments or observations were not counted because the deduplication window was full; more
        than 1 % of the units are in several variants; or values of the primary metric are not of the
        declared kind. Nothing is concluded from such data.
-    2. `stop_guardrail`: a variant harms a guardrail metric by more than is tolerated, by
+    2. `stop_guardrail`: an active variant harms a guardrail metric by more than is tolerated, by
        always-valid p-values that hold for all guardrails and variants together.
-    3. `conclude_winner`: every variant has `min_sample_size` units, whose conversion window is over
-       where the metric has one; the leader's P(best) reaches
-       `significance_threshold` (and under `bayesian_ab` the `early_stopping_threshold`); and the
-       confidence sequence of its lead over each other variant lies above 0. A sequence that is not
-       exact has no end until the tails of the values have been seen
-       (`streams.stats.sequential.tails`). With the alternative `better` the control is no winner.
+    3. `conclude_winner`: every active variant has `min_sample_size` units, whose conversion window
+       is over where the metric has one; the leader's P(best) reaches `significance_threshold` (and
+       under `bayesian_ab` the `early_stopping_threshold`); and the confidence sequence of its lead
+       over each other active variant lies above 0. A sequence that is not exact has no end until
+       the tails of the values have been seen (`streams.stats.sequential.tails`). With the
+       alternative `better` the control is no winner.
     4. `conclude_no_difference`: every variant has the units that a winner needs, and all those
        sequences lie within `negligible_difference` of the leader's mean.
        Or, with a plan, no variant would be declared any more with a probability above `FUTILITY` if
@@ -77,10 +77,9 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
         case Status.CONCLUDED | Status.ARCHIVED:
             return _decide_ended(experiment, evidence)
         case Status.RUNNING | Status.PAUSED:
-            config = experiment.definition.config
             return (
                 _alarm(primary, evidence)
-                or _lack_of_data(config, evidence)
+                or _lack_of_data(experiment.definition, evidence)
                 or _comparison(experiment.definition, evidence)
             )
         case _:
@@ -121,11 +120,12 @@ def _alarm(primary: MetricModel, evidence: Evidence) -> Verdict | None:
     return Verdict(None, RecommendedAction.STOP_GUARDRAIL, ReasonCode.GUARDRAIL_TRIPPED)
 
 
-def _lack_of_data(config: ExperimentConfig, evidence: Evidence) -> Verdict | None:
+def _lack_of_data(definition: ExperimentDefinition, evidence: Evidence) -> Verdict | None:
     """Return the action while data are missing for any conclusion; None if none are."""
-    if min(evidence.units) < config.min_sample_size:
+    least, active = definition.config.min_sample_size, definition.active
+    if min(evidence.units[index] for index in active) < least:
         return _continue(ReasonCode.MIN_SAMPLE_SIZE)
-    if min(evidence.compared_units) < max(config.min_sample_size, 1):
+    if min(evidence.compared_units[index] for index in active) < max(least, 1):
         return _continue(ReasonCode.TOO_FEW_MATURE)
     return None
 

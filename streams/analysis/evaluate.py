@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streams.analysis.by_definition import by_definition
 from streams.analysis.decision import decide
 from streams.analysis.evidence import compare
 from streams.analysis.inputs import read
@@ -28,6 +29,6 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
     """
     inputs = read(experiment, tally)
     analysis = analyse(inputs)
-    evidence = compare(inputs, analysis)
+    evidence = by_definition(inputs, analysis, compare(inputs, analysis))
     decision = decide(experiment, analysis.primary.model, evidence)
     return snapshot_of(inputs, analysis, evidence, decision, cells)

@@ -33,15 +33,14 @@ _MOST_UNITS = 1e15  # that are asked for: beyond, a number of units is none
 
 
 def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
-    """Return the evidence for the recommended action."""
+    """Return the evidence for the recommended action, by the active variants."""
     config, primary, best = inputs.config, analysis.primary, analysis.best
     leads, planned = analysis.leads, information_in_use(config)
     leader = leads.leader
     means = primary.posteriors.means
     loss = float(best.expected_loss[leader])
     error = 1.0 - config.significance_threshold
-    traffic = inputs.trial.traffic
-    sample_ratio = _sample_ratio(traffic)
+    sample_ratio = _sample_ratio(inputs.split)
     harm, harm_since_conclusion = (
         find_harm(config, group, metrics, error, is_trial=group is inputs.trial)
         for group, metrics in (
@@ -52,8 +51,9 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     since = None
     if inputs.promoted is not None and inputs.experiment.promotion is not None:
         winner = inputs.experiment.promotion.variant
-        units = [0] * len(inputs.trial.variants)
-        units[winner], units[inputs.trial.control] = inputs.promoted.units
+        definition = inputs.experiment.definition
+        units = [0] * len(definition.variants)
+        units[winner], units[definition.control_index] = inputs.promoted.units
         found = tuple(replace(each, variant=winner) for each in harm_since_conclusion)
         since = SinceConclusion(winner, tuple(units), found)
     return Evidence(
@@ -75,7 +75,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         guardrails=harm,
         since_conclusion=since,
         miscounts=find_miscounts(
-            inputs.tally, inputs.trial.variants, is_by_exposure=inputs.is_by_exposure
+            inputs.tally, inputs.variants, is_by_exposure=inputs.is_by_exposure
         ),
         unexposed=inputs.tally.unexposed if inputs.is_by_exposure else None,
         outlook=outlook_of(inputs, primary),
@@ -87,7 +87,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
             early=inputs.tally.early,
         ),
         weighting=primary.contrasts.weighting,
-        excluded_units=tuple(map(round, traffic.excluded.tolist())),
+        excluded_units=tuple(map(round, inputs.split.excluded.tolist())),
     )
 
 

@@ -13,10 +13,9 @@ from streams.analysis.primary_periods import PrimaryPeriods
 from streams.analysis.quantiles import QuantileInput
 from streams.analysis.ratios import RatioInput
 from streams.experiments.config import ExperimentConfig
-from streams.policies.arms import unseen_arms
 from streams.policies.base import Policy
-from streams.policies.weights import allocate
 from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.tallies.chosen_variants import among
 from streams.tallies.declared_weights import with_declared_weights
 from streams.tallies.pair_sums import unpack_pairs
 from streams.tallies.plan import Plan
@@ -36,6 +35,16 @@ class GroupPlan:
         names: Metrics to read.
         is_trial: Whether observed metrics are read as well, and the primary one by period.
         measured: What is kept of the units; None where their weights are always known.
+        observed: Metrics that are read besides.
+        start: Integer weights of units whose receipts say none, of the variants of the start.
+        smallest: Smallest weight of each variant of the group so far, where a fixed allocation has
+            changed; None where it has not.
+        excluded: Units that each variant of the group could not have.
+        n_variants: Variants of the experiment, stopped ones too.
+        all_units: Units of all of them.
+        is_partial: Whether there are variants that are not of the group.
+        has_changed: Whether a variant was added, stopped or reactivated, so that not all of the
+            group have run all of the time.
     """
 
     indices: tuple[int, ...]
@@ -45,18 +54,39 @@ class GroupPlan:
     names: frozenset[str]
     is_trial: bool
     measured: Plan | None = None
+    observed: frozenset[str] = frozenset()
+    start: tuple[int, ...] = ()
+    smallest: tuple[int, ...] | None = None
+    excluded: tuple[int, ...] = ()
+    n_variants: int = 0
+    all_units: int | None = None
+    is_partial: bool = False
+    has_changed: bool = False
 
     def counted(self, tallies: Mapping[int, VariantTally]) -> list[VariantTally]:
         """Return the tallies of the variants, with the sums by pair of all units."""
         found = [_known(tallies, index) for index in self.indices]
-        if self.measured is None or not self.measured.n_compared:
-            return found
-        weights = allocate(self.policy, unseen_arms(self.shares))
-        names = self.measured.declared
-        return [
-            _of_units(with_declared_weights(tally, index, weights, names))
-            for index, tally in enumerate(found)
-        ]
+        if self.measured is not None and self.measured.n_compared:
+            names, weights = self.measured.declared, self.start
+            found = [
+                _of_units(with_declared_weights(tally, index, weights, names))
+                if index < len(weights) and weights[index]
+                else tally
+                for index, tally in zip(self.indices, found, strict=True)
+            ]
+        return [among(tally, self.indices) for tally in found] if self.is_partial else found
+
+    def traffic(self, variants: Sequence[VariantTally]) -> Traffic:
+        """Return the split of the units of the variants."""
+        return Traffic.of(
+            self.policy,
+            self.shares,
+            variants,
+            self.excluded,
+            smallest=self.smallest,
+            n_variants=self.n_variants,
+            all_units=self.all_units,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,15 +112,17 @@ class Group:
     """Variants that are compared with one another under one split of the units.
 
     Attributes:
+        indices: Their indices in the tally.
         variants: Their tallies, in which a unit of a binary metric counts once.
         units: Units of each; those whose impression is not counted yet are known by the primary
             metric.
-        control: Index of the control among them.
+        control: Place of the control among them.
         traffic: How the units were split.
         metrics: What is analysed, in order of the names.
         compared: The units by which each of them is compared.
     """
 
+    indices: tuple[int, ...]
     variants: tuple[VariantTally, ...]
     units: tuple[int, ...]
     control: int
@@ -113,10 +145,11 @@ class Group:
         names, periods = plan.names, None
         n_covariates = len(config.covariates) if plan.is_trial else 0
         if plan.is_trial:
-            names = names.union(*(variant.metrics for variant in variants))
-            periods = PrimaryPeriods.read(config, variants, tally.last_at_ms)
-        excluded = tally.excluded if plan.is_trial else ()
-        traffic = Traffic.of(plan.policy, plan.shares, variants, excluded)
+            names = names.union(plan.observed, *(variant.metrics for variant in variants))
+            periods = PrimaryPeriods.read(
+                config, variants, tally.last_at_ms, are_shared=plan.has_changed
+            )
+        traffic = plan.traffic(variants)
         explained = Covariates.read(variants, n_covariates)
         by_window = {0: Compared(0, variants, traffic, explained)}
         metrics: dict[str, MetricInput] = {}
@@ -126,7 +159,7 @@ class Group:
             if window_s not in by_window:
                 mature = plan.counted(tally.mature.get(window_s, {}))
                 mature = read_once(config, mature, once)
-                split = Traffic.of(plan.policy, plan.shares, mature, excluded)
+                split = plan.traffic(mature)
                 explained = Covariates.read(mature, n_covariates)
                 by_window[window_s] = Compared(window_s, tuple(mature), split, explained)
             compared[name] = by_window[window_s]
@@ -146,7 +179,7 @@ class Group:
             max(variant.units, variant.metrics.get(config.primary_metric, _NONE).units)
             for variant in variants
         )
-        return cls(variants, units, plan.control, traffic, metrics, compared)
+        return cls(plan.indices, variants, units, plan.control, traffic, metrics, compared)
 
     @property
     def others(self) -> Sequence[int]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from streams.analysis.contrasts import Traffic
 from streams.analysis.group import Group, GroupPlan
+from streams.analysis.trial_plans import trial_plans
 from streams.experiments.config import ExperimentConfig
+from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.exposure import Exposure
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.measurement_plan import plan_of
 from streams.experiments.promotion_state import Phase
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.policies.base import Arm, Policy
 from streams.policies.bayesian_ab import BayesianAB
 from streams.stats.direction import Direction
-from streams.tallies.cell import Tally
+from streams.tallies.cell import Tally, VariantTally
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,10 +28,12 @@ class Inputs:
         experiment: Definition and lifecycle.
         tally: The sum of the newest cells.
         policy: The policy for `arms`.
-        arms: The variants as the policy sees them: mirrored if less of the primary metric is
+        arms: The active variants as the policy sees them: mirrored if less of the primary metric is
             better, because policies maximise.
         is_mirrored: Whether policy and arms are mirrored.
-        trial: The variants of the definition.
+        trial: The active variants, which are compared.
+        split: How the units of all variants were split.
+        stopped: The control beside each stopped variant, by the index of that.
         promoted: The promoted winner and the control, by what was counted since the conclusion;
             None without a promotion.
     """
@@ -39,12 +44,21 @@ class Inputs:
     arms: tuple[Arm, ...]
     is_mirrored: bool
     trial: Group
+    split: Traffic
+    stopped: Mapping[int, Group]
     promoted: Group | None
 
     @property
     def config(self) -> ExperimentConfig:
         """Configuration of the experiment."""
         return self.experiment.definition.config
+
+    @property
+    def variants(self) -> tuple[VariantTally, ...]:
+        """Tallies of all variants, in the order of the definition."""
+        found = dict(zip(self.trial.indices, self.trial.variants, strict=True))
+        found |= {index: group.variants[1] for index, group in self.stopped.items()}
+        return tuple(found[index] for index in sorted(found))
 
     @property
     def is_by_exposure(self) -> bool:
@@ -70,35 +84,28 @@ def read(experiment: Experiment, tally: Tally) -> Inputs:
     definition = experiment.definition
     config, policy = definition.config, definition.policy
     is_mirrored = config.spec(config.primary_metric).direction is Direction.DECREASE
-    plans = _trial(experiment, tally), _promoted(experiment)
-    trial, promoted = (None if plan is None else Group.read(config, tally, plan) for plan in plans)
-    assert trial is not None  # noqa: S101 - there is a plan for it always
-    primary = trial.metrics[config.primary_metric]
-    samples = primary.all_samples
-    if policy.compares_means:
-        samples = primary.for_policy(trial.traffic)
-    arms = primary.arms(samples, definition.weights)
+    plans, promoted = trial_plans(experiment, tally), _promoted(experiment)
+    trial = Group.read(config, tally, plans.compared)
+    split = trial.traffic
+    if plans.stopped:
+        split = plans.all.traffic(plans.all.counted(tally.variants))
+    stopped = {index: Group.read(config, tally, plan) for index, plan in plans.stopped.items()}
+    arms = _arms(policy, trial, config.primary_metric, definition)
     if is_mirrored:
         policy, arms = policy.mirrored(), tuple(arm.mirrored() for arm in arms)
-    return Inputs(experiment, tally, policy, arms, is_mirrored, trial, promoted)
+    since = None if promoted is None else Group.read(config, tally, promoted)
+    return Inputs(experiment, tally, policy, arms, is_mirrored, trial, split, stopped, since)
 
 
-def _trial(experiment: Experiment, tally: Tally) -> GroupPlan:
-    definition = experiment.definition
-    config = definition.config
-    are_declared = any(tally.excluded) and not config.parameters.adaptive
-    return GroupPlan(
-        indices=tuple(range(len(definition.variants))),
-        control=definition.control_index,
-        # With the floor without automatic promotion, as that setting may change meanwhile.
-        policy=config.parameters,
-        shares=definition.weights,
-        names=frozenset(
-            (config.primary_metric, *config.secondary_metrics, *config.guardrail_metrics)
-        ),
-        is_trial=True,
-        measured=plan_of(definition) if are_declared else None,
-    )
+def _arms(
+    policy: Policy, group: Group, metric: str, definition: ExperimentDefinition
+) -> tuple[Arm, ...]:
+    """Return the variants of a group as a policy sees them."""
+    primary = group.metrics[metric]
+    samples = primary.all_samples
+    if policy.compares_means:
+        samples = primary.for_policy(group.traffic)
+    return primary.arms(samples, [definition.weights[index] for index in group.indices])
 
 
 def _promoted(experiment: Experiment) -> GroupPlan | None:

@@ -63,6 +63,7 @@ def compare_primary(
     leader: int,
     control: int,
     others: Sequence[int],
+    n_arms: int,
 ) -> PrimaryComparisons:
     """Compare the variants by the primary metric.
 
@@ -73,13 +74,14 @@ def compare_primary(
         leader: The leader.
         control: The control.
         others: All other variants than the control.
+        n_arms: Variants of which the errors are those of all, at least as many as these.
     """
     count, alternative = len(others), config.alternative
     behind = [index for index in range(count + 1) if index != leader]
     errors = np.concatenate(
         [
-            pairwise_errors(config, others, control, control),
-            pairwise_errors(config, behind, leader, control),
+            pairwise_errors(config, others, control, control, n_arms),
+            pairwise_errors(config, behind, leader, control, n_arms),
         ]
     )
     ends = [leader] * count, behind

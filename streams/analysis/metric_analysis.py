@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from streams.analysis.contrasts import MetricContrasts
@@ -81,6 +81,7 @@ class Analysis:
         best: Probability and expected loss of every variant as the best one.
         leads: Comparisons of the leader with the other variants.
         promoted: Guardrail metrics since the conclusion; empty without a promotion.
+        stopped: Every metric of the control and a stopped variant, by the index of that.
     """
 
     primary: MetricAnalysis
@@ -88,6 +89,7 @@ class Analysis:
     best: Best
     leads: Leads
     promoted: Mapping[str, MetricAnalysis]
+    stopped: Mapping[int, Mapping[str, MetricAnalysis]]
 
 
 def analyse(inputs: Inputs) -> Analysis:
@@ -111,6 +113,8 @@ def analyse(inputs: Inputs) -> Analysis:
         _leader(primary, best),
         trial.control,
         trial.others,
+        # Each variant that there ever was might have been declared.
+        len(inputs.experiment.definition.variants),
     )
     primary = replace(
         primary,
@@ -118,7 +122,8 @@ def analyse(inputs: Inputs) -> Analysis:
         sequence=compared.sequence,
     )
     metrics[primary.name] = primary
-    return Analysis(primary, metrics, best, compared.leads, promoted)
+    stopped = {index: _described(inputs.config, group) for index, group in inputs.stopped.items()}
+    return Analysis(primary, metrics, best, compared.leads, promoted, stopped)
 
 
 def _leader(primary: MetricAnalysis, best: Best) -> int:
@@ -155,7 +160,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     return {
         name: MetricAnalysis(
             name=name,
-            model=_model(config, metric),
+            model=_model(config, metric, group.indices),
             tallies=metric.tallies,
             assigned=metric.assigned,
             samples=metric.samples,
@@ -175,15 +180,27 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     }
 
 
-def _model(config: ExperimentConfig, metric: MetricInput) -> MetricModel:
+def _described(config: ExperimentConfig, group: Group) -> dict[str, MetricAnalysis]:
+    """Return the metrics of a stopped variant and the control, of which nothing is concluded."""
+    metrics = _analysed(config, group)
+    primary = metrics[config.primary_metric]
+    p_values = tuple(primary.contrasts.p_values(group.control, group.others))
+    metrics[primary.name] = replace(primary, p_values=p_values)
+    return metrics
+
+
+def _model(config: ExperimentConfig, metric: MetricInput, indices: Sequence[int]) -> MetricModel:
     found, periods = metric.found, config.periods
     is_observed = metric.role is MetricRole.OBSERVED
+    contradiction = found.contradiction
+    if contradiction is not None:
+        contradiction = replace(contradiction, variant=indices[contradiction.variant])
     return MetricModel(
         role=metric.role,
         direction=metric.spec.direction,
         kind=found.kind,
         is_declared=found.is_declared,
-        contradiction=found.contradiction,
+        contradiction=contradiction,
         periods=None
         if periods is None or metric.role is not MetricRole.PRIMARY
         else Periods(**periods.model_dump()),

@@ -50,7 +50,8 @@ def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
     trial, config = inputs.trial, inputs.config
     contrast = _oriented(primary, trial.others, [trial.control] * len(trial.others))
     mean = abs(primary.samples[trial.control].mean)
-    of_control = pairwise_errors(config, trial.others, trial.control, trial.control)
+    n_arms = len(inputs.experiment.definition.variants)
+    of_control = pairwise_errors(config, trial.others, trial.control, trial.control, n_arms)
     error = float(config.alternative.of_one_side(of_control).max())
     found, plan = planned_share(config), config.plan
     if found is None or plan is None or information_in_use(config) is None:
@@ -106,10 +107,11 @@ def _conditional_power(
     first, second = ([pair[place] for pair in pairs] for place in (0, 1))
     compared = _oriented(primary, first, second)
     config, control = inputs.config, inputs.trial.control
+    n_arms = len(inputs.experiment.definition.variants)
     errors = np.concatenate(
         [
             pairwise_errors(
-                config, [each for each in range(count) if each != index], index, control
+                config, [each for each in range(count) if each != index], index, control, n_arms
             )
             for index in range(count)
         ]

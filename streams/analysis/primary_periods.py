@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.experiments.config import ExperimentConfig
 from streams.stats.nonstationary.periods import read_periods
@@ -27,7 +27,12 @@ class PrimaryPeriods:
 
     @classmethod
     def read(
-        cls, config: ExperimentConfig, variants: Sequence[VariantTally], now_ms: int
+        cls,
+        config: ExperimentConfig,
+        variants: Sequence[VariantTally],
+        now_ms: int,
+        *,
+        are_shared: bool = False,
     ) -> PrimaryPeriods | None:
         """Read the primary metric by period.
 
@@ -35,15 +40,21 @@ class PrimaryPeriods:
             config: The configuration.
             variants: The tallies.
             now_ms: Time of the newest event.
+            are_shared: Whether periods count alone in which all variants have units.
 
         Returns:
             None if all units count alike: nothing else is declared, or some units were counted
-            without their period, before the experiment was created or by another system.
+            without their period, before the experiment was created or by another system, or in no
+            period that counts.
         """
         if config.periods is None:
             return None
         if not all(_is_complete(variant, config.primary_metric) for variant in variants):
             return None
+        if are_shared:
+            variants = _in_shared_periods(variants)
+            if not variants[0].periods:
+                return None
         return cls(
             read_periods(variants, config.periods.time_weights, now_ms),
             tuple(
@@ -58,6 +69,19 @@ class PrimaryPeriods:
                 for variant in variants
             ),
         )
+
+
+def _in_shared_periods(variants: Sequence[VariantTally]) -> list[VariantTally]:
+    """Return tallies of the periods in which all variants have units."""
+    shared = [
+        period
+        for period in variants[0].periods
+        if all(period in each.periods and each.periods[period].units > 0 for each in variants)
+    ]
+    return [
+        replace(each, periods={period: each.periods[period] for period in shared})
+        for each in variants
+    ]
 
 
 def _is_complete(variant: VariantTally, metric: str) -> bool:

@@ -76,7 +76,7 @@ def planned_share(config: ExperimentConfig) -> tuple[PlannedInformation, float] 
 
 
 def pairwise_errors(
-    config: ExperimentConfig, variants: Sequence[int], leader: int, control: int
+    config: ExperimentConfig, variants: Sequence[int], leader: int, control: int, n_arms: int
 ) -> FloatArray:
     """Return the error of the leader against each of the other variants, as it is published.
 
@@ -85,8 +85,9 @@ def pairwise_errors(
         variants: The others.
         leader: The leader.
         control: The control.
+        n_arms: Variants that the error is of, stopped ones too.
     """
-    n_arms, alpha = len(variants) + 1, 1.0 - config.significance_threshold
+    alpha = 1.0 - config.significance_threshold
     return np.array(
         [
             pairwise_error(

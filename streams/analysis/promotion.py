@@ -62,7 +62,7 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
         snapshot: What is known; one without evidence promotes no winner.
     """
     experiment, evidence = snapshot.experiment, snapshot.evidence
-    config = experiment.definition.config
+    config, active = experiment.definition.config, experiment.definition.active
     is_winner = (
         snapshot.recommended_action is RecommendedAction.CONCLUDE_WINNER
         and snapshot.winner is not None
@@ -83,7 +83,8 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
             for each in evidence.guardrails
             if each.variant == evidence.leader
         ),
-        Obstacle.MIN_SAMPLE_SIZE: min(evidence.compared_units) < config.min_sample_size,
+        Obstacle.MIN_SAMPLE_SIZE: min(evidence.compared_units[index] for index in active)
+        < config.min_sample_size,
         Obstacle.MIN_DURATION: not has_lasted(config, evidence.duration_ms, lead),
         Obstacle.TAILS_UNSEEN: not all(each.tails_seen for each in evidence.comparisons),
         Obstacle.NO_WINNER: not is_winner,

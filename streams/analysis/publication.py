@@ -12,6 +12,7 @@ from streams.analysis.decision import Verdict
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.experiments.contextual import covariate_uses, feature_uses, weigh
+from streams.experiments.roster import spread
 from streams.experiments.snapshot import Allocation, CellPlace, PublishedModel, Snapshot
 from streams.experiments.statistics import (
     AgainstControl,
@@ -26,6 +27,7 @@ from streams.stats.arrays import FloatArray
 from streams.stats.bayes.credible import equal_tailed
 from streams.stats.bayes.lift import Lift
 from streams.stats.sequential.comparison import Intervals
+from streams.tallies.cell import VariantTally
 
 
 def snapshot_of(
@@ -65,42 +67,70 @@ def _policy_state(
 ) -> tuple[Allocation, PublishedModel | None, tuple[FeatureUse, ...]]:
     """Return the weights in force and, under a contextual policy, its model and features."""
     experiment, policy = inputs.experiment, inputs.policy
-    variants, promotion = inputs.trial.variants, experiment.promotion
+    variants, promotion = inputs.variants, experiment.promotion
     features = feature_uses(policy, variants) or covariate_uses(inputs.config.covariates, variants)
     if promotion is not None:
-        weights = promotion.weights(len(variants), inputs.trial.control)
+        control = experiment.definition.control_index
+        weights = promotion.weights(len(variants), control)
         return Allocation(promotion.version, weights), None, features
     weights, model = weigh(
         policy,
-        variants,
+        inputs.trial.variants,
         inputs.config.primary_metric,
         inputs.arms,
         is_mirrored=inputs.is_mirrored,
     )
+    if inputs.stopped:
+        weights = spread(weights, inputs.trial.indices, len(variants))
     # A fixed allocation keeps its version, and with it every unit keeps its receipt.
-    allocated = version if policy.adaptive else experiment.started_version
+    allocated = version if policy.adaptive else experiment.fixed_version
     return Allocation(allocated, weights), model, features
 
 
 def _variants(inputs: Inputs, analysis: Analysis) -> tuple[VariantReport, ...]:
-    primary, best = analysis.primary, analysis.best
-    columns = {
-        name: _reports(metric, inputs.trial.control) for name, metric in analysis.metrics.items()
-    }
-    ends = columns[primary.name]
-    return tuple(
-        VariantReport(
-            assignments=variant.assigned if inputs.is_by_exposure else variant.units,
-            exposures=variant.units if inputs.is_by_exposure else None,
-            observations=sum(metric.observations for metric in variant.metrics.values()),
-            mean=ends[index].mean,
-            lower=ends[index].lower,
-            upper=ends[index].upper,
-            probability_best=float(best.probability[index]),
-            expected_loss=float(best.expected_loss[index]),
-            metrics={name: column[index] for name, column in columns.items()},
+    trial, best = inputs.trial, analysis.best
+    columns = {name: _reports(metric, trial.control) for name, metric in analysis.metrics.items()}
+    found = {
+        index: _variant(
+            inputs,
+            trial.variants[place],
+            {name: column[place] for name, column in columns.items()},
+            (float(best.probability[place]), float(best.expected_loss[place])),
         )
-        for index, variant in enumerate(inputs.trial.variants)
+        for place, index in enumerate(trial.indices)
+    }
+    for index, metrics in analysis.stopped.items():
+        of_it = {name: _reports(metric, 0)[1] for name, metric in metrics.items()}
+        # It cannot be chosen, so it is not the best one, and nothing is lost by it.
+        found[index] = _variant(inputs, inputs.stopped[index].variants[1], of_it, (0.0, 0.0))
+    return tuple(found[index] for index in sorted(found))
+
+
+def _variant(
+    inputs: Inputs,
+    tally: VariantTally,
+    metrics: dict[str, MetricReport],
+    as_best: tuple[float, float],
+) -> VariantReport:
+    """Return the report of a variant.
+
+    Args:
+        inputs: Inputs of the evaluation.
+        tally: Its tally.
+        metrics: Reports of its metrics.
+        as_best: Probability and expected loss of it as the best one.
+    """
+    ends = metrics[inputs.config.primary_metric]
+    return VariantReport(
+        assignments=tally.assigned if inputs.is_by_exposure else tally.units,
+        exposures=tally.units if inputs.is_by_exposure else None,
+        observations=sum(metric.observations for metric in tally.metrics.values()),
+        mean=ends.mean,
+        lower=ends.lower,
+        upper=ends.upper,
+        probability_best=as_best[0],
+        expected_loss=as_best[1],
+        metrics=metrics,
     )
 
 

@@ -1,4 +1,4 @@
-"""`experiment create | list | start | pause | resume | conclude | rollback | archive`."""
+"""`experiment create | list | edit | start | pause | resume | conclude | rollback | archive`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(create)
     app.command("list")(list_all)
+    app.command()(edit)
     # `archive` is registered beside the archive of the log: `streams.cli.archive`.
     for verb in (start, pause, resume, conclude, rollback):
         app.command(verb.__name__)(verb)
@@ -78,7 +79,30 @@ def create(
         )
         if start_now:
             experiment = client.start_experiment(experiment.id)
-        terminal.show(experiment, _as_object, lambda made: made.id, as_json=as_json)
+        terminal.show(experiment, as_object, lambda made: made.id, as_json=as_json)
+
+
+def edit(
+    experiment_id: ExperimentId,
+    file: Annotated[
+        Path,
+        typer.Argument(help="JSON or YAML with `config` and `variants`; - for standard input."),
+    ],
+    version: Annotated[
+        int | None,
+        typer.Option(min=1, help="Refuse the edit if the draft has another version by now."),
+    ] = None,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """Put another definition in the place of a draft's, as a whole."""
+    with terminal.connected(api, api_key) as client:
+        definition = read_definition(file)
+        edited = client.edit_experiment(
+            experiment_id, definition["config"], definition["variants"], version=version
+        )
+        terminal.show(edited, as_object, status_line, as_json=as_json)
 
 
 def list_all(as_json: AsJson = False, api: Api = API_DEFAULT, api_key: ApiKey = None) -> None:
@@ -86,7 +110,7 @@ def list_all(as_json: AsJson = False, api: Api = API_DEFAULT, api_key: ApiKey = 
     with terminal.connected(api, api_key) as client:
         experiments = client.list_experiments()
         if as_json:
-            terminal.print_json({"experiments": [*map(_as_object, experiments)]})
+            terminal.print_json({"experiments": [*map(as_object, experiments)]})
         elif experiments:
             terminal.out.print(experiments_table(experiments))
         else:
@@ -106,7 +130,7 @@ def _lifecycle_command(
     ) -> None:
         with terminal.connected(api, api_key) as client:
             changed = request(client, experiment_id)
-            terminal.show(changed, _as_object, _status_line, as_json=as_json)
+            terminal.show(changed, as_object, status_line, as_json=as_json)
 
     command.__name__, command.__doc__ = verb, meaning
     return command
@@ -172,7 +196,7 @@ def conclude(
             control_share=control_share,
             serve=None if serve is None else serve.value,
         )
-        terminal.show(concluded, _as_object, _status_line, as_json=as_json)
+        terminal.show(concluded, as_object, status_line, as_json=as_json)
 
 
 def read_definition(file: Path) -> dict[str, Any]:
@@ -242,11 +266,13 @@ def _are_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(member, dict) for member in value)
 
 
-def _as_object(experiment: Experiment) -> dict[str, Any]:
+def as_object(experiment: Experiment) -> dict[str, Any]:
+    """Return an experiment as `--json` prints it."""
     return experiment.model_dump(by_alias=True)
 
 
-def _status_line(experiment: Experiment) -> str:
+def status_line(experiment: Experiment) -> str:
+    """Return where an experiment is in its life, for a person."""
     served = experiment.served
     names = {each.id: each.name for each in experiment.variants}
     ending = "" if served is None else f" and serves {names[served.variant_id]} to everybody"

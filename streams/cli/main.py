@@ -13,7 +13,17 @@ from streams.cli.on_demand import CommandsOnDemand
 COMMANDS = {
     "up": ("up",),
     "demo.command": ("demo",),
-    "experiments": ("create", "list", "start", "pause", "resume", "conclude", "rollback"),
+    "experiments": (
+        "create",
+        "list",
+        "edit",
+        "start",
+        "pause",
+        "resume",
+        "conclude",
+        "rollback",
+    ),
+    "variants": ("variant",),
     "statistics": ("stats",),
     "traffic": ("assign", "expose", "void"),
     "observe": ("observe",),

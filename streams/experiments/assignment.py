@@ -27,7 +27,7 @@ from streams.policies.bucketing import (
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.encoding import FeatureSpace
 from streams.policies.contextual.scoring import Scorer
-from streams.policies.draw_tables import DrawTable, DrawTables
+from streams.policies.draw_tables import DrawTable, DrawTables, draw_table
 
 SLOTS_PER_WINDOW = 8
 """A receipt that is not remembered loses at most this part of its window."""
@@ -67,13 +67,14 @@ def is_remembered(experiment: Experiment, phase: Phase) -> bool:
     """Return whether the first receipt of a unit must be kept in a phase of an experiment.
 
     It must where the unit comes again and the receipt would then be another one: because the
-    allocation moves, because an attribution or conversion window begins at the first assignment, or
-    because the covariates are those of before it: what is sent later may follow from the variant.
+    allocation moves or variants have changed, because an attribution or conversion window begins at
+    the first assignment, or because the covariates are those of before it: what is sent later may
+    follow from the variant.
     """
     if experiment.definition.config.unit is UnitKind.IMPRESSION:
         return False
-    was_lowered = phase is Phase.TRIAL and experiment.lowered_version > 0
-    return was_lowered or has_moving_receipts(experiment, phase)
+    was_moved = experiment.lowered_version > 0 or experiment.has_changed
+    return (phase is Phase.TRIAL and was_moved) or has_moving_receipts(experiment, phase)
 
 
 def has_moving_receipts(experiment: Experiment, phase: Phase) -> bool:
@@ -106,8 +107,8 @@ class Assigner:
         unit_kind: Unit of randomisation.
         is_remembered: Whether a unit's first receipt must be kept (`is_remembered`). In every other
             case the hash alone gives the same again.
-        needs_log: Whether first receipts from before the share was lowered are in the log alone
-            until a worker has read them from it.
+        needs_log: Whether first receipts from before the share was lowered, or the variants
+            changed, are in the log alone until a worker has read them from it.
         phase: Phase of the experiment; units are assigned afresh in each.
         attribution_window_s: Seconds during which observations count; 0 for no limit.
         first_index: Index of the first variant in receipts (`Experiment.logged_index`).
@@ -115,7 +116,9 @@ class Assigner:
     """
 
     __slots__ = (
+        "_active",
         "_allocation_version",
+        "_before",
         "_below",
         "_below_peak",
         "_contextual",
@@ -172,12 +175,14 @@ class Assigner:
             self._peak = max(self._traffic, experiment.peak_traffic)
         self._below, self._below_peak = map(enrolled_below, (self._traffic, self._peak))
         self.needs_log = self.is_remembered and not has_moving
-        variants = experiment.definition.variants
+        variants, active = experiment.definition.variants, experiment.definition.active
         self.variants = EligibleVariants(
-            experiment.id, [variant.name for variant in variants], experiment.variant_id
+            experiment.id, [variant.name for variant in variants], experiment.variant_id, active
         )
+        self._active = frozenset(active)
         # A fixed allocation has its weights in the definition.
-        is_moving = config.parameters.adaptive and self._is_trial
+        is_moving = self._is_trial and (config.parameters.adaptive or experiment.roster is not None)
+        self._before = _before(experiment) if self._is_trial else None
         self._tables = DrawTables(
             snapshot.allocation.weights, has_moved=is_moving, is_compared=self._is_trial
         )
@@ -185,7 +190,8 @@ class Assigner:
         policy = experiment.definition.policy
         if isinstance(policy, ContextualPolicy) and snapshot.model is not None:
             space = FeatureSpace(policy.features)
-            self._contextual = space, scorer_of(policy, snapshot.model)
+            among = None if len(active) == len(variants) else active
+            self._contextual = space, scorer_of(policy, snapshot.model, among, len(variants))
         self._covariates: CovariateSpace | None = None
         if config.covariates and self._is_trial:
             self._covariates = CovariateSpace(config.covariates)
@@ -242,6 +248,33 @@ class Assigner:
         if self._peak <= self._traffic:
             return False
         return is_enrolled(draws(self.number, unit_key).enrolment, self._peak)
+
+    def shows(self, variant: int) -> bool:
+        """Return whether a variant is assigned, and not stopped."""
+        return variant in self._active
+
+    @property
+    def has_before(self) -> bool:
+        """Whether a unit may have been assigned under fixed weights before the variants changed."""
+        return self._before is not None
+
+    def assign_before(self, unit_key: str, now_ms: int, *, was_in: bool = False) -> Assignment:
+        """Return the variant that a unit had if it was assigned before the variants changed.
+
+        Its receipt is the same as then: the hash gives it again.
+
+        Args:
+            unit_key, now_ms, was_in: As of `assign`.
+        """
+        assert self._before is not None  # noqa: S101 - of a unit under fixed weights (`has_before`)
+        table, version = self._before
+        unit, enrolment, draw = draws(self.number, unit_key)
+        if not is_enrolled(enrolment, self._peak if was_in else self._traffic):
+            return Assignment(self.control, False, 0, version, now_ms, unit)
+        variant, at_ms = table.choose(draw), self._fixed_time_ms or now_ms
+        return Assignment(
+            variant, True, table.propensities[variant], version, at_ms, unit, b"", table.packed
+        )
 
     def assign(
         self,
@@ -313,3 +346,20 @@ class Assigner:
         if self._contextual is not None and vector is not None:
             return self._contextual[1].table(vector, eligible)
         return self._tables.of(eligible)
+
+
+def _before(experiment: Experiment) -> tuple[DrawTable, int] | None:
+    """Return the table of fixed weights of before the variants changed, and its version.
+
+    None where no unit is to be looked up: nothing has changed, or receipts were kept from the
+    start on.
+    """
+    roster = experiment.roster
+    is_kept = has_moving_receipts(experiment, Phase.TRIAL)
+    is_repeated = experiment.definition.config.unit is not UnitKind.IMPRESSION
+    if roster is None or not experiment.has_changed or is_kept or not is_repeated:
+        return None
+    table = draw_table(roster.weights)
+    if all(roster.weights):  # receipts of before say no weights
+        table = table._replace(packed=b"")
+    return table, experiment.started_version

@@ -109,12 +109,24 @@ def covariate_uses(
     )
 
 
-def scorer_of(policy: ContextualPolicy, model: PublishedModel) -> Scorer:
-    """Return the weights of a published model for each context."""
+def scorer_of(
+    policy: ContextualPolicy,
+    model: PublishedModel,
+    active: Sequence[int] | None = None,
+    n_variants: int = 0,
+) -> Scorer:
+    """Return the weights of a published model for each context.
+
+    Args:
+        policy: The policy.
+        model: The model.
+        active: Indices of its variants in the definition; None if none is stopped.
+        n_variants: Variants of the definition; not read if none is stopped.
+    """
     fitted = LinearModel.of_triangles(
         model.coefficients, model.triangles, noise=model.noise, units=model.units
     )
-    return Scorer(policy, fitted)
+    return Scorer(policy, fitted, active, n_variants)
 
 
 def _linear_tally(variant: VariantTally, metric: str, units: int) -> LinearTally:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from streams.experiments.config import ExperimentConfig, Name
 from streams.experiments.covariates import dimension
 from streams.model.errors import PATH_CHARACTERS, quoted
+from streams.model.ids import MAX_VARIANTS
 from streams.model.validation import InputModel, parse, problem
 from streams.policies.base import Policy
 from streams.policies.contextual.base import ContextualPolicy
@@ -19,8 +20,8 @@ from streams.policies.contextual.features import MAX_COEFFICIENTS
 from streams.tallies.linear import triangle
 from streams.tallies.plan import MAX_METRICS
 
-MAX_VARIANTS = 256
-"""Variants of one experiment, at most; P(best) by quadrature costs time in proportion."""
+FEWEST_ACTIVE = 2
+"""Variants that an experiment needs, the control and one that is compared with it."""
 
 MAX_COMPARED = 1_024
 """Variants times declared metrics, at most: 256 variants with 4 metrics, 64 with 16, or 31 with 33.
@@ -63,12 +64,15 @@ class VariantSpec(InputModel):
         is_control: Whether the others are compared with it; exactly one variant is.
         weight: Share of the traffic under a fixed policy, in (0, 1]; all variants or none have one.
         config: Returned to the caller with an assignment; any JSON object.
+        is_active: Whether units are assigned to it. One that is stopped keeps its place, its id and
+            its tallies.
     """
 
     name: Name
     is_control: bool = False
     weight: float | None = Field(default=None, gt=0.0, le=1.0)
     config: dict[str, Any] = Field(default_factory=dict)
+    is_active: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -97,6 +101,7 @@ class ExperimentDefinition(InputModel):
         if controls != 1:
             message = f"{controls} variants are control, must be exactly 1"
             raise problem("CONTROL_COUNT", message, "variants")
+        self._check_active()
         for unit, name in self.config.overrides.items():
             if name not in names:
                 message = f"{quoted(name)} is not the name of a variant"
@@ -112,7 +117,7 @@ class ExperimentDefinition(InputModel):
             message = f"weights sum to {math.fsum(weights)!r}, not to 1"
             raise problem("WEIGHTS_DO_NOT_SUM", message, "variants")
         _check_values(self.config.value_field, self.variants)
-        _check_policy(self.config.parameters, len(names))
+        _check_policy(self.config.parameters, len(names), len(self.active))
         _check_covariates(self.config, len(names))
         self._check_size(len(names))
         size = len(self.model_dump_json(by_alias=True).encode())
@@ -120,6 +125,23 @@ class ExperimentDefinition(InputModel):
             message = f"{size} bytes as JSON with all defaults, must be <= {MAX_DEFINITION_BYTES}"
             raise problem("DEFINITION_TOO_LARGE", message, self._largest_part())
         return self
+
+    def _check_active(self) -> None:
+        """Refuse a control that is stopped, or fewer than two variants that are not."""
+        if not self.variants[self.control_index].is_active:
+            raise problem(
+                "CONTROL_STOPPED",
+                "the control cannot be stopped: the others are compared with it, and whoever takes "
+                "no part gets it; pause or conclude the experiment",
+                f"variants[{self.control_index}].isActive",
+            )
+        if len(self.active) < FEWEST_ACTIVE:
+            raise problem(
+                "TOO_FEW_ACTIVE",
+                f"{len(self.active)} variants are active, must be at least {FEWEST_ACTIVE}; pause "
+                "or conclude the experiment",
+                "variants",
+            )
 
     def _largest_part(self) -> str:
         """Return the path of what takes most of the definition."""
@@ -145,10 +167,28 @@ class ExperimentDefinition(InputModel):
             raise problem("EXPERIMENT_TOO_LARGE", message, "variants")
 
     @property
+    def active(self) -> tuple[int, ...]:
+        """Indices of the variants that are not stopped, at least two."""
+        return tuple(i for i, variant in enumerate(self.variants) if variant.is_active)
+
+    @property
+    def reactivated(self) -> ExperimentDefinition:
+        """The definition with all variants active."""
+        if len(self.active) == len(self.variants):
+            return self
+        variants = [each.model_copy(update={"is_active": True}) for each in self.variants]
+        return self.model_copy(update={"variants": tuple(variants)})
+
+    @property
     def weights(self) -> tuple[float, ...]:
-        """Declared shares of the variants, even when none is declared; they sum to 1."""
+        """Declared shares of the variants, even when none is declared; they sum to 1.
+
+        That of a stopped variant is 0, and the others keep their proportions.
+        """
         equal = 1.0 / len(self.variants)
-        declared = [variant.weight or equal for variant in self.variants]
+        declared = [
+            (variant.weight or equal) if variant.is_active else 0.0 for variant in self.variants
+        ]
         total = math.fsum(declared)
         return tuple(weight / total for weight in declared)
 
@@ -207,14 +247,14 @@ def _check_values(field: str | None, variants: Sequence[VariantSpec]) -> None:
             raise problem("VALUE_TYPES_DIFFER", message, path)
 
 
-def _check_policy(policy: Policy, n_variants: int) -> None:
-    """Refuse a policy that does not fit the number of variants."""
+def _check_policy(policy: Policy, n_variants: int, n_active: int) -> None:
+    """Refuse a policy that does not fit the number of variants, or of active ones."""
     floors = {
         "minAllocation": policy.min_allocation,
         "initialAllocation": policy.initial_allocation,
     }
     for name, floor in floors.items():
-        if floor is not None and floor * n_variants > 1.0:
+        if floor is not None and floor * n_active > 1.0:
             message = f"{name} == {floor}, must be <= 1 / number of variants"
             raise problem("FLOOR_TOO_LARGE", message, f"config.parameters.{name}")
     if isinstance(policy, ContextualPolicy):

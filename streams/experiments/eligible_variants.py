@@ -19,7 +19,7 @@ class Eligible(NamedTuple):
     """The variants that a request can show.
 
     Attributes:
-        first: Index of the one that it names first.
+        first: Index of the one that it names first, of those that are not stopped.
         bits: Bit k is set for variant k, as for `streams.policies.draw_tables.draw_table`.
     """
 
@@ -38,14 +38,21 @@ class EligibleVariants:
         experiment_id: Id of the experiment.
         names: Names of its variants, in the order of the definition.
         id_of: Returns the id of the variant at an index.
+        active: Indices of those that are not stopped; None for all. A stopped one may be named, and
+            is not eligible.
     """
 
-    __slots__ = ("_experiment_id", "_indices", "_kept")
+    __slots__ = ("_active", "_experiment_id", "_indices", "_kept")
 
     def __init__(
-        self, experiment_id: str, names: Sequence[str], id_of: Callable[[int], str]
+        self,
+        experiment_id: str,
+        names: Sequence[str],
+        id_of: Callable[[int], str],
+        active: Sequence[int] | None = None,
     ) -> None:
         self._experiment_id = experiment_id
+        self._active = frozenset(range(len(names)) if active is None else active)
         self._indices = {name: index for index, name in enumerate(names)}
         self._indices |= {id_of(index): index for index in range(len(names))}
         self._kept: dict[tuple[str, ...], Eligible] = {}
@@ -60,7 +67,7 @@ class EligibleVariants:
 
         Raises:
             InputError: one is neither (`UNKNOWN_VARIANT`), or is named twice (`DUPLICATE_VARIANT`),
-                with its path; or none is named (`NONE_ELIGIBLE`).
+                with its path; or none is named that is not stopped (`NONE_ELIGIBLE`).
         """
         kept = self._kept.get(named)
         if kept is not None:
@@ -73,7 +80,7 @@ class EligibleVariants:
         return found
 
     def _read(self, named: tuple[str, ...], others: AbstractSet[str]) -> Eligible:
-        first, bits = -1, 0
+        first, bits, named_bits = -1, 0, 0
         for place, name in enumerate(named):
             index = self._indices.get(name)
             if index is None:
@@ -84,13 +91,15 @@ class EligibleVariants:
                     f"{quoted(name)} is neither id nor name of a variant of {self._experiment_id}",
                     f"eligible[{place}]",
                 )
-            if bits >> index & 1:
+            if named_bits >> index & 1:
                 raise InputError(
                     "DUPLICATE_VARIANT",
                     f"{quoted(name)} is a variant that is named before",
                     f"eligible[{place}]",
                 )
-            first, bits = (index if first < 0 else first), bits | 1 << index
+            named_bits |= 1 << index
+            if index in self._active:
+                first, bits = (index if first < 0 else first), bits | 1 << index
         if not bits:
             raise InputError(
                 "NONE_ELIGIBLE",

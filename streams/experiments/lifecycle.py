@@ -16,13 +16,25 @@ from pydantic import Field
 
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE, Phase, Promotion, weight_of_share
+from streams.experiments.roster import Roster, changed_roster, initial_roster
 from streams.experiments.schedule import History, HoldOn, ScheduleAction, due_events
 from streams.experiments.served import Serve, Served
 from streams.experiments.update import ExperimentUpdate, updated
+from streams.experiments.variant_changes import (
+    AddedVariant,
+    DraftEdit,
+    VariantChange,
+    check_room,
+    check_version,
+    edited,
+    variant_of,
+    with_change,
+    with_variant,
+)
 from streams.model.errors import InputError, TransitionError, quoted
 from streams.model.events import Command, CommandKind
 from streams.model.experiment_keys import key_number
-from streams.model.ids import experiment_id, variant_id
+from streams.model.ids import MAX_VARIANTS, experiment_id, variant_id
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.validation import InputModel, parse
 
@@ -59,6 +71,7 @@ class Experiment:
         history: What the schedule in force has done, oldest first.
         peak_traffic: Largest share of the units that took part since the start; 0 before it.
         lowered_version: `version` when that share was lowered first; 0 if it never was.
+        roster: What changed among its variants since the start; None for nothing.
     """
 
     number: int
@@ -76,6 +89,7 @@ class Experiment:
     peak_traffic: float = 0.0
     lowered_version: int = 0
     served: Served | None = None
+    roster: Roster | None = None
 
     @property
     def id(self) -> str:
@@ -86,6 +100,21 @@ class Experiment:
     def key(self) -> str | None:
         """The key that its author gave it; None for none."""
         return self.definition.config.key
+
+    @property
+    def n_started(self) -> int:
+        """Variants at the start, or of a draft; those that are added later come after them."""
+        return len(self.definition.variants) if self.roster is None else self.roster.n_started
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether a variant was added, stopped or reactivated since the start."""
+        return self.roster is not None and self.roster.version > self.started_version
+
+    @property
+    def fixed_version(self) -> int:
+        """Version of a fixed allocation."""
+        return self.started_version if self.roster is None else self.roster.version
 
     @property
     def phase(self) -> Phase:
@@ -106,7 +135,7 @@ class Experiment:
 
     def logged_index(self, variant: int, phase: Phase) -> int:
         """Return the index that a variant has in the receipts and tallies of a phase."""
-        return phase * len(self.definition.variants) + variant
+        return phase * MAX_VARIANTS + variant
 
     def variant_id(self, index: int) -> str:
         """Return the id of the variant at `index`."""
@@ -123,6 +152,9 @@ _ALLOWED: dict[CommandKind, frozenset[Status]] = {
     CommandKind.ARCHIVE: frozenset({Status.DRAFT, Status.CONCLUDED}),
     CommandKind.TICK: frozenset({Status.RUNNING, Status.PAUSED, Status.CONCLUDED}),
     CommandKind.SCHEDULE: frozenset({Status.DRAFT, Status.RUNNING, Status.PAUSED}),
+    CommandKind.EDIT: frozenset({Status.DRAFT}),
+    CommandKind.ADD_VARIANT: frozenset({Status.DRAFT, Status.RUNNING, Status.PAUSED}),
+    CommandKind.CHANGE_VARIANT: frozenset({Status.DRAFT, Status.RUNNING, Status.PAUSED}),
 }
 
 
@@ -253,6 +285,8 @@ def _applied(experiment: Experiment, after: Experiment, command: Command) -> Exp
             return replace(after, clock_ms=max(experiment.clock_ms, command.issued_at_ms))
         case CommandKind.SCHEDULE:
             return _scheduled(after, command)
+        case CommandKind.EDIT | CommandKind.ADD_VARIANT | CommandKind.CHANGE_VARIANT:
+            return _redefined(after, command)
         case CommandKind.CREATE:
             raise AssertionError("a creation has no experiment before it")
         case _:
@@ -280,7 +314,37 @@ def _started(after: Experiment, at_ms: int, receipt_key: int | None) -> Experime
         status=Status.RUNNING,
         started_at_ms=at_ms,
         started_version=after.version,
+        roster=initial_roster(after.definition, after.version),
     )
+
+
+def _redefined(after: Experiment, command: Command) -> Experiment:
+    """Return a draft with another definition, or an experiment with other variants.
+
+    One that has started knows which variants it had at its start.
+
+    Raises:
+        TransitionError: a draft has changed since it was read (`VERSION_CONFLICT`).
+        EngineError: there is no such variant (`VARIANT_NOT_FOUND`).
+        InputError: a running experiment gets more variants than its receipts carry weights of, or
+            than its cells have room for (`TOO_MANY_VARIANTS`), or as when it is created.
+    """
+    if command.kind is CommandKind.EDIT:
+        edit = parse(DraftEdit, command.payload)
+        check_version(edit.version, after.version - 1)
+        return replace(after, definition=edited(after.definition, edit), history=())
+    if command.kind is CommandKind.ADD_VARIANT:
+        definition = with_variant(after.definition, parse(AddedVariant, command.payload))
+    else:
+        change = parse(VariantChange, command.payload)
+        index = variant_of(after.id, after.definition, change.variant)
+        definition = with_change(after.definition, index, change)
+    if after.started_at_ms is None:
+        return replace(after, definition=definition)
+    if len(definition.variants) > len(after.definition.variants):
+        check_room(definition)
+    roster = changed_roster(after.roster, after.definition, definition, after.version)
+    return replace(after, definition=definition, roster=roster)
 
 
 def _with(definition: ExperimentDefinition, **changes: Any) -> ExperimentDefinition:
@@ -430,8 +494,11 @@ def _rolled_back(after: Experiment, command: Command) -> Experiment:
 def _winner(experiment: Experiment, winner: object) -> int | None:
     if winner is None:
         return None
-    for index in range(len(experiment.definition.variants)):
+    for index, variant in enumerate(experiment.definition.variants):
         if experiment.variant_id(index) == winner:
+            if not variant.is_active:
+                message = f"{quoted(winner)} is stopped, and would be assigned to everybody"
+                raise InputError("VARIANT_STOPPED", message, "winnerVariantId")
             return index
     raise InputError(
         "UNKNOWN_VARIANT",

@@ -6,22 +6,28 @@ from streams.experiments.config import ExperimentConfig
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.exposure import Exposure
 from streams.experiments.metrics import MetricSpec
+from streams.model.ids import MAX_VARIANTS
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.stats.families.registry import FAMILIES
 from streams.tallies.bins import QUANTILES, WINSORIZED, Bins
 from streams.tallies.plan import Accepted, PeriodPlan, Plan, pair_of
 
 
-def plan_of(definition: ExperimentDefinition) -> Plan:
-    """Return the measurement plan of an experiment.
+def plan_of(definition: ExperimentDefinition, n_started: int | None = None) -> Plan:
+    """Return the measurement plan of a definition.
 
     No update changes it: `ExperimentUpdate` has no field that it depends on.
+
+    Args:
+        definition: The definition.
+        n_started: Variants at the start of the experiment (`Experiment.n_started`); None for all.
+            Those that were added since are not in its plan: their receipts say enough.
     """
     config = definition.config
     ratios = (spec.components for spec in config.metrics.values())
     components = [each for each in ratios if each is not None]
     denominators = {denominator for _, denominator in components}
-    n_variants = len(definition.variants)
+    n_variants = len(definition.variants) if n_started is None else n_started
     caps: dict[str, int] = {}
     floors: dict[str, int] = {}
     accepted: dict[str, Accepted] = {}
@@ -44,7 +50,7 @@ def plan_of(definition: ExperimentDefinition) -> Plan:
     return Plan(
         caps,
         tuple(sorted({pair_of(*each) for each in components})),
-        None if config.periods is None else PeriodPlan(config.primary_metric, n_variants),
+        None if config.periods is None else PeriodPlan(config.primary_metric, MAX_VARIANTS),
         floors,
         accepted,
         frozenset(names),

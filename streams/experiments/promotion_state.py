@@ -1,10 +1,10 @@
 """A winner that was promoted: nearly everybody sees it, and the control keeps a small share.
 
 Assignments after the conclusion are counted apart from the experiment that they follow. In
-receipts and tallies, variant v of n has the index n + v while the winner is promoted, and 2 n + v
-after a roll-back. So the statistics of the experiment stay those of the experiment, values that
-come late count where their units belong, and what has come since the conclusion is known exactly,
-by whatever way the units and values arrive.
+receipts and tallies, variant v has the index 256 + v while the winner is promoted, and 512 + v
+after a roll-back (`MAX_VARIANTS`), however many variants there are. So the statistics of the
+experiment stay those of the experiment, values that come late count where their units belong, and
+what has come since the conclusion is known exactly, by whatever way the units and values arrive.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_CONTROL_SHARE = 0.5
 
 
 class Phase(IntEnum):
-    """Which part of its life an experiment assigns in; times n, the offset of its indices."""
+    """Which part of its life an experiment assigns in; times 256, the offset of its indices."""
 
     TRIAL = 0
     """Its variants are compared."""

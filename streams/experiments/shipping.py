@@ -35,7 +35,8 @@ class Shipping:
             raise ExperimentNotRunningError(experiment.id, experiment.status)
         config = experiment.definition.config
         names = [variant.name for variant in experiment.definition.variants]
-        self.variants = EligibleVariants(experiment.id, names, experiment.variant_id)
+        active = experiment.definition.active
+        self.variants = EligibleVariants(experiment.id, names, experiment.variant_id, active)
         self._shipped = Exclusion(Reason.SHIPPED, served.variant)
         self._admission = admission_of(experiment.definition)
         self._unit_kind = config.unit

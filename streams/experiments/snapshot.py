@@ -51,7 +51,7 @@ class PublishedModel(Published):
     Attributes:
         noise: Standard deviation of the unit values within the variants.
         units: Units of all variants in it.
-        coefficients: Of each variant, in the order of the definition.
+        coefficients: Of each active variant, in the order of the definition.
         triangles: Covariance of each, packed as `LinearModel.triangles` does.
     """
 

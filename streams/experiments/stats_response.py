@@ -38,6 +38,8 @@ class VariantResult(Published):
         is_control: Whether it is the control.
         stats: Its statistics.
         config: Its configuration, as its author wrote it.
+        is_active: Whether it is not stopped; a stopped one is compared with the control alone, and
+            nothing is concluded about it.
     """
 
     id: str
@@ -45,6 +47,7 @@ class VariantResult(Published):
     is_control: bool
     stats: VariantStats
     config: dict[str, Any] = field(default_factory=dict)
+    is_active: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

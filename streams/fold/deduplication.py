@@ -392,7 +392,7 @@ class DeduplicationWindow:
         Args:
             unit: Key of the unit.
             variant: Index of the variant, in [0, 2**16).
-            n_variants: Variants of the experiment. Larger indices are of another phase of its life,
+            n_variants: Indices of one phase of the experiment. Larger ones are of another phase,
                 and a unit may be in one of each phase.
 
         Raises:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.roster import fixed_weights, spread
 from streams.experiments.snapshot import Allocation, CellPlace, Snapshot
 from streams.experiments.statistics import (
     Failure,
@@ -20,10 +21,12 @@ from streams.experiments.statistics import (
 )
 from streams.fold.writable import ENTRY_TOO_LARGE
 from streams.model.errors import EngineError
+from streams.model.quantities import ALLOCATION_TOTAL
 from streams.policies.weights import integer_weights
 from streams.tallies.cell import Cell
 
 _ERROR_CHARACTERS = 100
+_NOTHING = VariantReport(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, {})
 
 
 def failed_snapshot(
@@ -44,14 +47,19 @@ def failed_snapshot(
     if last is None:
         last = _unknown(experiment)
     failure = _failure(error, last)
+    has_varied = _has_varied(experiment, last)
+    allocation = _allocation(experiment, last, version)
+    added = len(experiment.definition.variants) - len(last.variants)
+    if added > 0:
+        last = replace(last, variants=(*last.variants, *[_NOTHING] * added), evidence=None)
     is_over = experiment.status is Status.ARCHIVED
     action = RecommendedAction.CONTINUE if is_over else RecommendedAction.INVESTIGATE
     return replace(
         last,
         experiment=experiment,
         version=version,
-        allocation=_allocation(experiment, last),
-        model=None if experiment.promotion is not None else last.model,
+        allocation=allocation,
+        model=None if experiment.promotion is not None or has_varied else last.model,
         winner=experiment.winner,
         recommended_action=action,
         reason_code=ReasonCode(failure.code.value),
@@ -69,18 +77,36 @@ def _failure(error: Exception, last: Snapshot) -> Failure:
     return Failure(code, type(error).__name__[:_ERROR_CHARACTERS], since)
 
 
-def _allocation(experiment: Experiment, last: Snapshot) -> Allocation:
-    """Return the weights in force: the last ones, unless a command has decided others."""
+def _allocation(experiment: Experiment, last: Snapshot, version: int) -> Allocation:
+    """Return the weights in force: the last ones, unless a command has decided others.
+
+    Args:
+        experiment: The experiment.
+        last: The newest snapshot.
+        version: Version of the next one.
+    """
     definition, promotion = experiment.definition, experiment.promotion
     if promotion is not None:
         n_variants = len(definition.variants)
         return Allocation(
             promotion.version, promotion.weights(n_variants, definition.control_index)
         )
-    if definition.config.parameters.adaptive:
+    if not definition.config.parameters.adaptive:
+        # It keeps its version, and with it every unit keeps its receipt.
+        return Allocation(experiment.fixed_version, fixed_weights(definition))
+    if not _has_varied(experiment, last):
         return last.allocation
-    # A fixed allocation has the version of the start, and with it every unit keeps its receipt.
-    return Allocation(experiment.started_version, last.allocation.weights)
+    known = [*last.allocation.weights, *[0] * len(definition.variants)]
+    # As much to one that is new as to the others on average; nothing to one that is stopped.
+    average = ALLOCATION_TOTAL // len(definition.active)
+    weights = integer_weights([known[index] or average for index in definition.active], 1)
+    return Allocation(version, spread(weights, definition.active, len(definition.variants)))
+
+
+def _has_varied(experiment: Experiment, last: Snapshot) -> bool:
+    """Return whether a variant was added, stopped or reactivated since the last snapshot."""
+    before, after = last.experiment.definition, experiment.definition
+    return (before.active, len(before.variants)) != (after.active, len(after.variants))
 
 
 def _unknown(experiment: Experiment) -> Snapshot:
@@ -88,12 +114,15 @@ def _unknown(experiment: Experiment) -> Snapshot:
     definition = experiment.definition
     n_variants = len(definition.variants)
     share = 1.0 / n_variants
-    nothing = VariantReport(0, 0, 0.0, 0.0, 0.0, share, 0.0, {})
+    weights = [definition.weights[index] for index in definition.active]
+    nothing = replace(_NOTHING, probability_best=share)
     none_yet = Failure(FailureCode.EVALUATION_FAILED, "", 0)
     return Snapshot(
         experiment=experiment,
         version=experiment.version,
-        allocation=Allocation(experiment.version, integer_weights(definition.weights, 1)),
+        allocation=Allocation(
+            experiment.version, spread(integer_weights(weights, 1), definition.active, n_variants)
+        ),
         variants=(nothing,) * n_variants,
         winner=None,
         confidence=share,

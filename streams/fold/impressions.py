@@ -14,6 +14,7 @@ from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty,
 from streams.fold.refusals import by_code, refusal
 from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup, OutsideRequests
+from streams.model.ids import MAX_VARIANTS
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring
 from streams.model.variant_weights import are_bits, are_weights
@@ -127,7 +128,7 @@ class ImpressionFold(PartitionFold):
         is_new: Sequence[bool] = [True] * len(group.units)
         if group.repeatable:
             n_variants = 0 if ledger.plan is None else ledger.plan.n_variants
-            admitted = _admit(ledger.window, group, n_variants or MAX_VARIANT + 1)
+            admitted = _admit(ledger.window, group, MAX_VARIANTS if n_variants else MAX_VARIANT + 1)
             is_new, refused = admitted.is_new, admitted.refused
             if offset > builder.folded:
                 if admitted.crossed:

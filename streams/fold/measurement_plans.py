@@ -1,39 +1,68 @@
-"""Records of `commands`, read for the measurement plans of the experiments they create."""
+"""Records of `commands`, read for the measurement plans of the experiments that they start.
+
+A draft may be changed as a whole, so a plan is that of the start; no command after it changes one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from schemas.codec import Codec
+from streams.experiments.lifecycle import Status
 from streams.experiments.measurement_plan import plan_of
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.records import LogRecord
 from streams.model.errors import EventError
-from streams.model.events import CommandKind
 from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command
 
 
-def take_plans(plans: dict[int, Plan], records: Iterable[LogRecord], codec: Codec) -> None:
-    """Add the plans of the experiments that some commands create.
+class PlansRead:
+    """Plans of the experiments that commands have started, and the drafts beside them."""
 
-    The first `create` that is accepted counts, as it does where commands are applied. What
-    comes after it changes no plan, so it is not looked at.
+    def __init__(self) -> None:
+        self._plans: dict[int, Plan] = {}
+        self._drafts: dict[int, ExperimentState] = {}
 
-    Args:
-        plans: Plan by experiment.
-        records: Of `commands`, every partition in order.
-        codec: How they are framed.
-    """
-    for record in records:
-        try:
-            command = decode_command(record.value, codec)
-            number = command.experiment
-            if command.kind is not CommandKind.CREATE or number in plans:
+    def get(self, experiment: int) -> Plan | None:
+        """Return the plan of an experiment that was started; None of any other one."""
+        return self._plans.get(experiment)
+
+    def take(self, records: Iterable[LogRecord], codec: Codec) -> None:
+        """Apply commands, up to the start of each experiment.
+
+        Args:
+            records: Of `commands`, every partition in order; those taken before are passed by.
+            codec: How they are framed.
+        """
+        for record in records:
+            try:
+                command = decode_command(record.value, codec)
+                number = command.experiment
+            except EventError:
+                continue  # a dead letter
+            if number in self._plans:
                 continue
-        except EventError:
-            continue  # a dead letter
-        known = ExperimentState(number)
-        known.take_command(record.offset, command)
-        if known.experiment is not None:
-            plans[number] = plan_of(known.experiment.definition)
+            known = self._drafts.get(number) or ExperimentState(number)
+            known.take_command(record.offset, command)
+            if known.experiment is None:
+                continue
+            self._drafts[number] = known
+            if known.experiment.status is not Status.DRAFT:
+                self._settle(number)
+
+    def settle(self, experiment: int, otherwise: Plan) -> None:
+        """Let the plan of an experiment be what it is by now.
+
+        Args:
+            experiment: The experiment.
+            otherwise: The plan of one that was not created.
+        """
+        if experiment in self._drafts:
+            self._settle(experiment)
+        self._plans.setdefault(experiment, otherwise)
+
+    def _settle(self, number: int) -> None:
+        found = self._drafts.pop(number).experiment
+        assert found is not None  # noqa: S101 - drafts are created
+        self._plans[number] = plan_of(found.definition, found.n_started)

@@ -16,6 +16,7 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.definition_versions import DEFINITION_VERSION, unused, version_of
 from streams.experiments.lifecycle import Experiment, Status, ended
 from streams.experiments.promotion_state import Promotion
+from streams.experiments.roster import Roster
 from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.served import Served
 from streams.model.errors import DamagedEntryError, EngineError, NewerEntryError
@@ -77,6 +78,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "winner": experiment.winner,
             "promotion": None if experiment.promotion is None else asdict(experiment.promotion),
             "served": None if experiment.served is None else asdict(experiment.served),
+            "roster": None if experiment.roster is None else asdict(experiment.roster),
             "answers": [
                 {name: value for name, value in asdict(answer).items() if name != "experiment"}
                 for answer in stored.answers
@@ -114,7 +116,7 @@ def _decoded(body: bytes) -> StoredExperiment:
             is_ended=True,
         )
     definition = entry["definition"]
-    promotion, served = entry["promotion"], entry.get("served")
+    promotion, served, roster = entry["promotion"], entry.get("served"), entry.get("roster")
     return StoredExperiment(
         experiment=Experiment(
             number=number,
@@ -134,6 +136,7 @@ def _decoded(body: bytes) -> StoredExperiment:
             winner=entry["winner"],
             promotion=None if promotion is None else Promotion(**promotion),
             served=None if served is None else Served(**served),
+            roster=None if roster is None else from_avro(Roster, roster, "roster"),
         ),
         archived_at_ms=entry["archivedAt"],
         answers=tuple(Answer(experiment=number, **answer) for answer in entry["answers"]),

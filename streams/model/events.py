@@ -159,6 +159,11 @@ class CommandKind(StrEnum):
     """Nothing but its time: an experiment without events matures by it. Of the worker alone."""
     SCHEDULE = "schedule"
     """The time has come for what is scheduled. Of the worker alone."""
+    EDIT = "edit"
+    """Another definition of a draft."""
+    ADD_VARIANT = "add_variant"
+    CHANGE_VARIANT = "change_variant"
+    """Another name or configuration of a variant, or its stop or reactivation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,9 @@ class Command:
         payload: JSON-like arguments: of `create` {"config", "variants"}, of `update` the changed
             fields, of `conclude` {"winnerVariantId"?, "controlShare"?, "serve"?,
             "isPromotion"?, "because"?}, of `rollback` {"because"?}, of `schedule`
-            {"receiptKey"?, "hold"?}; else empty.
+            {"receiptKey"?, "hold"?}, of `edit` {"config", "variants", "version"?}, of `add_variant`
+            {"name", "weight"?, "config"?}, of `change_variant` {"variant", "name"?, "config"?,
+            "isActive"?}; else empty.
     """
 
     command_id: str

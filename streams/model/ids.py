@@ -12,6 +12,12 @@ from typing import NewType
 
 from streams.model.errors import InputError, quoted
 
+MAX_VARIANTS = 256
+"""Variants of one experiment, at most; P(best) by quadrature costs time in proportion. In receipts
+and tallies, the indices of the variants of each phase of its life begin at a multiple of it
+(`streams.experiments.promotion_state.Phase`), so that a variant that is added takes that of no
+other."""
+
 ExperimentNumber = NewType("ExperimentNumber", int)
 """An experiment as a 64-bit unsigned integer: what receipts, tallies and hashes carry."""
 

@@ -98,11 +98,13 @@ def are_weights(packed: bytes, variant: int, propensity: int, n_variants: int) -
         packed: The bytes.
         variant: Index of the assigned variant.
         propensity: Its probability, numerator over 2**32.
-        n_variants: Variants of the experiment.
+        n_variants: Variants of the experiment at its start, > 0: there are as many bytes, or more
+            if some were added since.
     """
     return (
-        _PAIR < len(packed) == n_variants <= MAX_WEIGHED
-        and variant < n_variants
+        _PAIR < len(packed) <= MAX_WEIGHED
+        and 0 < n_variants <= len(packed)
+        and variant < len(packed)
         and propensity >= PROPENSITY_PER_WEIGHT  # of less, p~ would not be a lower end
         and packed[variant] == _byte(propensity)
     )
@@ -125,13 +127,13 @@ def are_bits(packed: bytes, variant: int, n_variants: int) -> bool:
 def excluded_variants(
     variant: int, propensity: int, packed: bytes, n_variants: int
 ) -> tuple[int, ...]:
-    """Return the variants that a unit could not be assigned, in the order of the definition.
+    """Return the variants of the start that a unit could not be assigned, in their order.
 
     Args:
         variant: Index of the assigned variant.
         propensity: Its probability, numerator over 2**32, in 1..2**32.
         packed: Bytes of the weights of all variants, or bits; empty where a receipt has none.
-        n_variants: Variants of the experiment.
+        n_variants: Variants of the experiment at its start.
 
     Examples:
         >>> excluded_variants(0, 2**31, bytes([16, 16, 255]), 3)
@@ -142,7 +144,7 @@ def excluded_variants(
         ()
     """
     others = range(n_variants)
-    if propensity == PROPENSITY_ONE and variant < n_variants:
+    if propensity == PROPENSITY_ONE and variant < max(n_variants, len(packed)):
         return tuple(other for other in others if other != variant)
     if are_weights(packed, variant, propensity, n_variants):
         return tuple(other for other in others if packed[other] == NOT_ELIGIBLE)
@@ -150,6 +152,26 @@ def excluded_variants(
         bits = int.from_bytes(packed, "little")
         return tuple(other for other in others if not bits >> other & 1)
     return ()
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def added_variants(
+    variant: int, propensity: int, packed: bytes, n_variants: int
+) -> tuple[int, ...]:
+    """Return the variants added since the start that a unit could be assigned, in their order.
+
+    Args:
+        variant, propensity, packed, n_variants: As of `excluded_variants`.
+
+    Examples:
+        >>> added_variants(3, 2**31, bytes([16, 255, 255, 16]), 2)
+        (3,)
+        >>> added_variants(0, 2**31, b"", 2)
+        ()
+    """
+    if len(packed) <= n_variants or not are_weights(packed, variant, propensity, n_variants):
+        return ()
+    return tuple(other for other in range(n_variants, len(packed)) if packed[other] != NOT_ELIGIBLE)
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -162,7 +184,7 @@ def overlap_weights(
         variant: Index of the assigned variant a.
         propensity: Its probability p_a, numerator over 2**32, in 1..2**32.
         packed: Bytes of the weights of all variants; empty where they are not known.
-        n_variants: Variants of the experiment; 0 if that is not known.
+        n_variants: Variants of the experiment at its start; 0 if that is not known.
 
     Returns:
         For each variant b, h_ab / p_a as a numerator over 2**32, in 0..2**32, rounded half up.

@@ -63,10 +63,11 @@ class History:
 
     @property
     def plans(self) -> dict[int, Plan]:
-        """Measurement plan of every experiment created, by its number."""
+        """Measurement plan of every experiment created, by its number: that of its start."""
+        newest = {number: states[max(states)].experiment for number, states in self.states.items()}
         return {
-            number: plan_of(states[min(states)].experiment.definition)
-            for number, states in self.states.items()
+            number: plan_of(experiment.definition, experiment.n_started)
+            for number, experiment in newest.items()
         }
 
 

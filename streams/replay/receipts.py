@@ -27,6 +27,7 @@ from streams.experiments.promotion_state import Phase
 from streams.kafka.records import LogSource
 from streams.model.errors import EventError
 from streams.model.events import ALIASES, ImpressionGroup
+from streams.model.ids import MAX_VARIANTS
 from streams.model.receipts import Keyring, Receipt
 from streams.model.variant_weights import excluded_variants
 from streams.projection.receipts import Place
@@ -241,17 +242,17 @@ class ReceiptLog:
 
     def _receipts(self, group: ImpressionGroup, experiment: Experiment) -> Iterator[_Found]:
         """Yield the receipts of a group, and note what is known by it of its experiment."""
-        n_variants = len(experiment.definition.variants)
+        n_started = experiment.n_started
         window_s = experiment.definition.config.attribution_window
         remembered = {phase: is_remembered(experiment, phase) for phase in Phase}
         for row, (unit, variant) in enumerate(zip(group.units, group.variants, strict=True)):
             aliases = _aliases(group.contexts, row)
-            phase = variant // n_variants
+            phase = variant // MAX_VARIANTS
             if phase not in remembered:
                 continue
             weights = group.weights[row] if group.weights else b""
             propensity = group.propensities[row]
-            if phase == Phase.TRIAL and excluded_variants(variant, propensity, weights, n_variants):
+            if phase == Phase.TRIAL and excluded_variants(variant, propensity, weights, n_started):
                 self.chosen_from_sets.add(experiment.id)
             if aliases:
                 self.aliased.add(experiment.id)

@@ -22,7 +22,7 @@ from streams.kafka.records import LogSource
 from streams.model.errors import InputError, quoted
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring
-from streams.model.variant_weights import excluded_variants
+from streams.model.variant_weights import added_variants, excluded_variants
 from streams.model.vectors import unpack
 from streams.replay.captures import Advance, capture
 from streams.replay.off_policy.logged import IntArray, UnitLog
@@ -80,7 +80,7 @@ def unit_log(
     ]
     watcher.begin(sum(part.end for part in parts))
     config = experiment.definition.config
-    plan = plan_of(experiment.definition)
+    plan = plan_of(experiment.definition, experiment.n_started)
     work = partial(_noted, experiment.number, metric, plan)
     found = side_by_side(work, source, inputs, parts, processes, watcher.advance)
     by_partition = [noted for _, noted in sorted(found.items())]
@@ -92,6 +92,7 @@ def unit_log(
         + [assigned for assigned, _ in counted],
         [noted for noted in by_partition if isinstance(noted, Values)]
         + [values for _, values in counted],
+        experiment.n_started,
     )
     if not log.n_units:
         raise InputError("NO_UNITS", f"{experiment.id} has assigned no unit by then", "until")
@@ -109,7 +110,11 @@ def unit_log(
 
 
 def joined(
-    metric: str, n_arms: int, assigned: Iterable[Assignments], observed: Iterable[Values]
+    metric: str,
+    n_arms: int,
+    assigned: Iterable[Assignments],
+    observed: Iterable[Values],
+    n_started: int | None = None,
 ) -> UnitLog:
     """Return what was noted of all partitions, every observation at its unit.
 
@@ -118,6 +123,7 @@ def joined(
         n_arms: Number of variants; others are left out.
         assigned: Units, by partition.
         observed: Observations of the metric, by partition.
+        n_started: Variants at the start of the experiment; None for all.
     """
     assigned, observed = list(assigned), list(observed)
     variants = _column(each.variants for each in assigned)
@@ -141,7 +147,9 @@ def joined(
     contexts, known = _places([(each.contexts, each.features) for each in assigned])
     weights, packed = _places([(each.places, each.weights) for each in assigned])
     propensities = _column(each.propensities for each in assigned)[order]
-    sets, eligible = _sets(variants[order], propensities, weights[order], packed, n_arms)
+    sets, eligible = _sets(
+        variants[order], propensities, weights[order], packed, (n_started or n_arms, n_arms)
+    )
     return UnitLog(
         metric=metric,
         n_arms=n_arms,
@@ -180,17 +188,28 @@ def _sets(
     propensities: IntArray,
     weights: IntArray,
     packed: Sequence[bytes],
-    n_arms: int,
+    n_variants: tuple[int, int],
 ) -> tuple[IntArray, NDArray[np.bool_]]:
-    """Return the variants that each unit could have, as places, and the different sets."""
+    """Return the variants that each unit could have, as places, and the different sets.
+
+    Args:
+        variants, propensities: Of each unit.
+        weights: Weights that its receipt says, as a place in `packed`.
+        packed: Different weights.
+        n_variants: Variants of the experiment at its start, and by now.
+    """
+    n_started, n_arms = n_variants
+    added = set(range(n_started, n_arms))
     sets, known = np.zeros(len(variants), np.int64), dict[tuple[int, ...], int]({(): 0})
-    some = np.flatnonzero((weights > 0) | (propensities == PROPENSITY_ONE))
+    is_known = (weights > 0) | (propensities == PROPENSITY_ONE)
+    some = np.flatnonzero(is_known | bool(added))
     rows = np.stack([variants[some], propensities[some], weights[some]], axis=1)
     different, places = np.unique(rows, axis=0, return_inverse=True)
-    found = [
-        known.setdefault(excluded_variants(variant, propensity, packed[place], n_arms), len(known))
-        for variant, propensity, place in different.tolist()
-    ]
+    found = []
+    for variant, propensity, place in different.tolist():
+        chance = variant, propensity, packed[place], n_started
+        excluded = (*excluded_variants(*chance), *sorted(added.difference(added_variants(*chance))))
+        found.append(known.setdefault(excluded, len(known)))
     if len(known) == 1:
         return np.empty(0, np.int64), np.ones((1, n_arms), np.bool_)
     sets[some] = np.array(found, np.int64)[places.ravel()]

@@ -181,7 +181,7 @@ def what_if(
         for topic in Source
         for partition, span in source.spans(topic.value).items()
     ]
-    plans = [plan_of(each.definition) for each in (actual, supposed)]
+    plans = [plan_of(each.definition, each.n_started) for each in (actual, supposed)]
     # Units that are measured in the same way are read once.
     different = plans if plans[0] != plans[1] else plans[:1]
     watcher.begin(len(different) * sum(part.end for part in parts))

@@ -42,6 +42,7 @@ from streams.tallies.freezing import (
     grams,
     metric_tallies,
     moments_of,
+    offered_units,
     product_tallies,
     unit_sums,
 )
@@ -114,6 +115,7 @@ class CellBuilder:
         "_late",
         "_metrics",
         "_most_events",
+        "_offered",
         "_ones",
         "_outside",
         "_periods",
@@ -134,6 +136,7 @@ class CellBuilder:
     _first_at_ms: int
     _last_at_ms: int
     _excluded: tuple[int, ...]
+    _offered: tuple[int, ...]
     _units: dict[Chance, int]
     _metrics: dict[MetricKey, list[int]]
     _ones: dict[MetricKey, int]  # new units whose first value is 1, as most have
@@ -559,6 +562,7 @@ class CellBuilder:
         experiment, source, partition = self._place
         variants = self._variants(_NO_VARIANTS if self.cell is None else self.cell.variants)
         self._excluded = excluded_units(self._units, self.plan.n_variants)
+        self._offered = offered_units(self._units, self.plan.n_variants)
         counts: Sequence[int] = _new_counts(self)
         if self.cell is not None:
             counts = [
@@ -594,6 +598,7 @@ class CellBuilder:
         self._last_at_ms = -_NEVER
         self._duplicates = 0
         self._excluded = ()
+        self._offered = ()
         self._unremembered = 0
         self._crossed_units = 0
         self._most_events = 0

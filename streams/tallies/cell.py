@@ -222,6 +222,8 @@ class Cell:
         early: Observations that came before the conversion delay of their metric, and do not count.
         excluded: By the index of a variant, units that could not be assigned to it, as it was not
             eligible or had the weight 0; what is beyond the last entry is 0.
+        offered: By the index of a variant that was added since the start of the experiment, units
+            that could be assigned to it; 0 for those of the start.
         unexposed: Observations from before the first exposure of their unit, or of a unit without
             one, which do not count; 0 where units count with their assignment.
         cohorts: Variants by cohort, of the metrics that have a conversion window; empty unless the
@@ -247,6 +249,7 @@ class Cell:
     late: int = field(default=0, metadata={MERGE: add})
     early: int = field(default=0, metadata={MERGE: add})
     excluded: tuple[int, ...] = field(default=(), metadata={MERGE: add_entries})
+    offered: tuple[int, ...] = field(default=(), metadata={MERGE: add_entries})
     unexposed: int = field(default=0, metadata={MERGE: add})
     cohorts: ByCohort[Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)
@@ -270,7 +273,8 @@ class Tally:
         cells: The cells it is the sum of, in order of source and partition.
         unremembered_units: Assignments not counted because the memory of units was full.
         unremembered: Observations not counted because the memory of events was full.
-        crossed_units, most_events, full_units, late, early, excluded, unexposed: As in `Cell`.
+        crossed_units, most_events, full_units, late, early, excluded, offered, unexposed: As in
+            `Cell`.
         mature: Tally of every variant of the units whose conversion window is over, by window in
             seconds.
         voids, outside, heavy: As in `Cell`, the last of all cells.
@@ -289,6 +293,7 @@ class Tally:
     late: int = 0
     early: int = 0
     excluded: tuple[int, ...] = ()
+    offered: tuple[int, ...] = ()
     unexposed: int = 0
     mature: Mapping[int, Mapping[int, VariantTally]] = field(default_factory=dict)
     voids: Mapping[str, int] = field(default_factory=dict)

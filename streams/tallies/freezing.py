@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from streams.model.quantities import MICRO
-from streams.model.variant_weights import excluded_variants
+from streams.model.variant_weights import added_variants, excluded_variants
 from streams.model.vectors import Vector
 from streams.tallies.bins import BIN_FIELDS, BinTally, ByBin, filled
 from streams.tallies.cell import (
@@ -99,6 +99,25 @@ def excluded_units(units: Mapping[Chance, int], n_variants: int) -> tuple[int, .
         for other in excluded_variants(variant, propensity, packed, n_variants):
             found += [0] * (other + 1 - len(found))
             found[other] += count
+    return tuple(found)
+
+
+def offered_units(units: Mapping[Chance, int], n_variants: int) -> tuple[int, ...]:
+    """Return how many new units each variant could have that was added since the start.
+
+    Args:
+        units: How many new units, by chance.
+        n_variants: Variants of the experiment at its start; 0 if that is not known.
+
+    Returns:
+        By index, up to the last one that is not 0; 0 for those of the start.
+    """
+    found: list[int] = []
+    for (variant, propensity, packed), count in units.items():
+        if len(packed) > n_variants:
+            for added in added_variants(variant, propensity, packed, n_variants):
+                found += [0] * (added + 1 - len(found))
+                found[added] += count
     return tuple(found)
 
 

@@ -36,8 +36,8 @@ class PeriodPlan:
 
     Attributes:
         metric: The metric whose values are kept so, with the units.
-        n_variants: Variants of the experiment. Units with larger indices, of a promoted winner, are
-            not kept so: they would make the periods of the experiment longer from then on.
+        n_variants: Indices of its variants. Units with larger ones, of a promoted winner, are not
+            kept so: they would make the periods of the experiment longer from then on.
     """
 
     metric: str
@@ -110,7 +110,7 @@ class Plan:
             less has this value.
         accepted: Which single values are counted, by metric; all of a metric that is not here.
         declared: Metrics that the definition names. They always have their place in a cell.
-        n_variants: Variants of the experiment; 0 if that is not known.
+        n_variants: Variants of the experiment at its start; 0 if that is not known.
         windows: Conversion window by metric, in seconds, of those that are compared by the units
             whose window is over: the values of a unit within it count, also by cohort. Both metrics
             of a pair have the same one.

@@ -33,6 +33,7 @@ from streams.wire.records import (
     read,
 )
 
+_BY_VARIANT = ("excluded", "offered")
 _LONGEST_WINDOW_S = 1 << 31
 _MAX_BIN = 1 << 20
 _SHIFTS = 63  # a period is as long as a 64-bit time at most
@@ -79,8 +80,9 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
                 for each in record["heavy"]
             ),
             cohorts={_cohort(each): _variants(each) for each in record["cohorts"]},
-            **{name: record[name] for name in CELL_COUNTS if name != "excluded"},
+            **{name: record[name] for name in CELL_COUNTS if name not in _BY_VARIANT},
             excluded=tuple(record["excluded"]),
+            offered=tuple(record["offered"]),
         )
 
 

@@ -10,6 +10,7 @@ from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.definition_versions import unused
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
+from streams.experiments.roster import Roster
 from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.served import Served
 from streams.experiments.snapshot import Allocation, PublishedModel, Snapshot
@@ -67,6 +68,7 @@ def _experiment_record(experiment: Experiment) -> Record:
         "history": [avro_record(event) for event in experiment.history],
         "promotion": None if experiment.promotion is None else avro_record(experiment.promotion),
         "served": None if experiment.served is None else avro_record(experiment.served),
+        "roster": None if experiment.roster is None else avro_record(experiment.roster),
     }
 
 
@@ -76,7 +78,7 @@ def _definition(text: str) -> ExperimentDefinition:
 
 
 def _experiment(record: Record) -> Experiment:
-    promotion, served = record["promotion"], record["served"]
+    promotion, served, roster = record["promotion"], record["served"], record["roster"]
     return Experiment(
         number=experiment_number(record["experiment_id"]),
         definition=_definition(record["definition"]),
@@ -95,6 +97,7 @@ def _experiment(record: Record) -> Experiment:
         history=tuple(from_avro(ScheduleEvent, each, "history") for each in record["history"]),
         promotion=None if promotion is None else from_avro(Promotion, promotion, "promotion"),
         served=None if served is None else from_avro(Served, served, "served"),
+        roster=None if roster is None else from_avro(Roster, roster, "roster"),
     )
 
 

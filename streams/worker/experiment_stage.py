@@ -215,7 +215,7 @@ class ExperimentsStage:
             known.experiment.id
             for _, known in self.all_known()
             if known.experiment is not None
-            and known.experiment.lowered_version > 0
+            and (known.experiment.lowered_version > 0 or known.experiment.has_changed)
             and known.experiment.status in {Status.RUNNING, Status.PAUSED}
         ]
 

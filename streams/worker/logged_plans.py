@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from schemas.catalogue import COMMANDS
 from schemas.codec import Codec
-from streams.fold.measurement_plans import take_plans
+from streams.fold.measurement_plans import PlansRead
 from streams.kafka.records import LogError, LogSource, StoredRecord
 from streams.kafka.tail import LogTail
 from streams.model.errors import DependencyError
@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 class LoggedPlans:
     """The plans read so far.
 
-    Receipts exist only after the `create` and `start` of their experiment are durable. So if an
+    Receipts exist only after the `create` and `start` of their experiment are durable, and a draft
+    may change until then, so a plan is known once its experiment has started. So if an
     experiment appears in a receipt, and `commands` is *then* read to its end without its `create`,
     it was not created before its receipts, and its plan is plain. One reading is enough, so
     experiments of another platform cost one reading each.
@@ -36,7 +37,7 @@ class LoggedPlans:
 
     def __init__(self, source: LogSource, framing: Framing) -> None:
         self._tail = LogTail(source, COMMANDS.name, framing)
-        self._plans: dict[int, Plan] = {}
+        self._plans = PlansRead()
         self._reading = asyncio.Lock()
 
     def get(self, experiment: int) -> Plan | None:
@@ -46,7 +47,7 @@ class LoggedPlans:
     async def learn(self, experiment: int) -> None:
         """Wait until the plan of an experiment is known, however long the log is unavailable."""
         async with self._reading:
-            while experiment not in self._plans:
+            while self._plans.get(experiment) is None:
                 try:
                     await self._tail.take(self._take)
                 except (DependencyError, LogError) as error:
@@ -54,7 +55,7 @@ class LoggedPlans:
                     logger.warning("the plans of the experiments cannot be read: %s", error)
                     await asyncio.sleep(RETRY_S)
                 else:
-                    self._plans.setdefault(experiment, PLAIN)
+                    self._plans.settle(experiment, PLAIN)
 
     def _take(self, records: Sequence[StoredRecord], codec: Codec) -> None:
-        take_plans(self._plans, records, codec)
+        self._plans.take(records, codec)

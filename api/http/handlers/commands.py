@@ -16,6 +16,12 @@ from api.strict_json import decode_object
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.served import Serve
 from streams.experiments.update import ExperimentUpdate
+from streams.experiments.variant_changes import (
+    MAX_REFERENCE,
+    AddedVariant,
+    DraftEdit,
+    VariantUpdate,
+)
 from streams.model.errors import ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
 from streams.model.experiment_keys import named_experiment
@@ -43,6 +49,59 @@ async def create_experiment(
     services.schemas.require_definition(definition)
     snapshot = await services.commands.create(definition, _idempotency_key(caller, key, body))
     return json_response(experiment_response(snapshot.experiment), 201)
+
+
+async def edit_experiment(
+    services: ServicesDep,
+    caller: CallerDep,
+    experiment_id: str,
+    request: Request,
+    key: KeyHeader = None,
+) -> Response:
+    """Put another definition in the place of a draft's, as a whole.
+
+    With the `version` that was read, it is refused if the draft has changed since.
+    """
+    body = decode_object(await request.body())
+    edit = parse(DraftEdit, body)
+    services.schemas.require_definition(edit)
+    number = _number(experiment_id)
+    snapshot = await services.commands.edit(number, edit, _idempotency_key(caller, key, body))
+    return json_response(experiment_response(snapshot.experiment))
+
+
+async def add_variant(
+    services: ServicesDep,
+    caller: CallerDep,
+    experiment_id: str,
+    request: Request,
+    key: KeyHeader = None,
+) -> Response:
+    """Add a variant, behind all others; a running experiment assigns it from then on."""
+    body = decode_object(await request.body())
+    added = parse(AddedVariant, body)
+    payload = added.model_dump(by_alias=True, mode="json", exclude_none=True)
+    idempotency = _idempotency_key(caller, key, body)
+    return await _change(
+        services, experiment_id, CommandKind.ADD_VARIANT, payload, idempotency, status=201
+    )
+
+
+async def change_variant(
+    services: ServicesDep,
+    caller: CallerDep,
+    experiment_id: str,
+    variant_id: str,
+    request: Request,
+    key: KeyHeader = None,
+) -> Response:
+    """Rename a variant, change its configuration, stop or reactivate it."""
+    body = decode_object(await request.body())
+    update = parse(VariantUpdate, body)
+    payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
+    payload["variant"] = variant_id[:MAX_REFERENCE]
+    idempotency = _idempotency_key(caller, key, {**body, "variant": payload["variant"]})
+    return await _change(services, experiment_id, CommandKind.CHANGE_VARIANT, payload, idempotency)
 
 
 async def update_experiment(
@@ -111,9 +170,11 @@ async def _change(
     kind: CommandKind,
     payload: dict[str, Any],
     key: IdempotencyKey | None,
+    *,
+    status: int = 200,
 ) -> Response:
     snapshot = await services.commands.change(_number(experiment_id), kind, payload, key)
-    return json_response(experiment_response(snapshot.experiment))
+    return json_response(experiment_response(snapshot.experiment), status)
 
 
 def _number(experiment_id: str) -> int:

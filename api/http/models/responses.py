@@ -45,11 +45,16 @@ class ErrorResponse(ResponseModel):
 
 
 class Variant(ResponseModel):
-    """A variant of an experiment, as its author wrote it."""
+    """A variant of an experiment, as its author wrote it.
+
+    Attributes:
+        is_active: Whether units are assigned to it; False of one that is stopped.
+    """
 
     id: str
     name: str
     is_control: bool
+    is_active: bool = True
     weight: float | None = None
     config: dict[str, Any]
 

@@ -11,9 +11,9 @@ from streams.cli.log_options import PolicyParameters, parameters_of
 from streams.cli.planning.views import Plan, plan_json, plan_view
 from streams.cli.progress import counting
 from streams.cli.terminal import AsJson
-from streams.experiments.definition import MAX_VARIANTS
 from streams.experiments.plan import PlanSpec
 from streams.model.errors import InputError
+from streams.model.ids import MAX_VARIANTS
 from streams.planning.assumed import Assumed, ValueKind
 from streams.planning.fixed import Design, units_per_variant
 from streams.planning.group_sequential import group_sequential

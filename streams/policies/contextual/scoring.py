@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from streams.model.vectors import Vector
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.model import LinearModel
@@ -24,12 +26,22 @@ class Scorer:
 
     Args:
         policy: The policy of the experiment.
-        model: Posterior of the rewards.
+        model: Posterior of the rewards, of the active variants.
+        active: Their indices among all, ascending; None if there are no others.
+        n_variants: How many there are in all; not read if there are no others.
     """
 
-    __slots__ = ("_known", "_least", "_model", "_policy")
+    __slots__ = ("_active", "_known", "_least", "_model", "_n_variants", "_policy")
 
-    def __init__(self, policy: ContextualPolicy, model: LinearModel) -> None:
+    def __init__(
+        self,
+        policy: ContextualPolicy,
+        model: LinearModel,
+        active: Sequence[int] | None = None,
+        n_variants: int = 0,
+    ) -> None:
+        self._active = active
+        self._n_variants = n_variants
         self._policy = policy
         self._model = model
         self._least = floor(policy, len(model.coefficients), model.units)
@@ -39,7 +51,13 @@ class Scorer:
         """Return the integer weights of the variants in a context, which sum to 65,536."""
         means, deviations = self._model.estimates(vector)
         shares = self._policy.shares_in_context(means, deviations)
-        return weights_of(shares, self._least)
+        weights = weights_of(shares, self._least)
+        if self._active is None:
+            return weights
+        found = [0] * self._n_variants
+        for index, weight in zip(self._active, weights, strict=True):
+            found[index] = weight
+        return tuple(found)
 
     def means(self, vector: Vector) -> FloatArray:
         """Return what each variant is believed to earn in a context; shape (n_arms,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.analysis.evaluate import evaluate
 from streams.experiments.contextual import scorer_of
@@ -62,6 +62,8 @@ def policy_of(experiment: Experiment, logged: Experiment | None = None) -> Weigh
         InputError: it decides by features, and those in the log are others or none
             (`FEATURES_DIFFER`).
     """
+    # Of the units of the log, each could have the variants of its time.
+    experiment = replace(experiment, definition=experiment.definition.reactivated, roster=None)
     policy = experiment.definition.config.parameters
     if isinstance(policy, ContextualPolicy):
         known = (logged or experiment).definition.config.parameters

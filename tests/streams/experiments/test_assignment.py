@@ -152,7 +152,7 @@ def test_a_promoted_winner_is_drawn_afresh_and_under_its_own_index() -> None:
 
     found = assigner.assign("u", 8_000)
 
-    assert (assigner.first_index, assigner.is_remembered) == (2, False)
+    assert (assigner.first_index, assigner.is_remembered) == (256, False)
     assert found.variant == draw_table((49_152, 16_384)).choose(promoted_draw(5, "u"))
     assert found.assigned_at_ms == 7_000
     assert found.unit == draws(5, "u").unit

@@ -1,5 +1,6 @@
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,17 @@ ALLOWED = {
     (Status.RUNNING, CommandKind.TICK): Status.RUNNING,
     (Status.PAUSED, CommandKind.TICK): Status.PAUSED,
     (Status.CONCLUDED, CommandKind.TICK): Status.CONCLUDED,
+    (Status.DRAFT, CommandKind.EDIT): Status.DRAFT,
+    **{
+        (status, kind): status
+        for status in (Status.DRAFT, Status.RUNNING, Status.PAUSED)
+        for kind in (CommandKind.ADD_VARIANT, CommandKind.CHANGE_VARIANT)
+    },
+}
+PAYLOADS: dict[CommandKind, dict[str, Any]] = {
+    CommandKind.EDIT: PAYLOAD,
+    CommandKind.ADD_VARIANT: {"name": "C"},
+    CommandKind.CHANGE_VARIANT: {"variant": "B", "name": "D"},
 }
 WAY_TO = {
     Status.DRAFT: [],
@@ -84,7 +96,7 @@ def test_every_transition_is_allowed_or_refused_as_the_table_says(status, kind):
     assert experiment.status is status
 
     if (status, kind) in ALLOWED:
-        after = apply_command(experiment, command(kind, 99))
+        after = apply_command(experiment, command(kind, 99, **PAYLOADS.get(kind, {})))
         assert after.status is ALLOWED[status, kind]
         assert after.version == experiment.version + 1
     else:

@@ -13,6 +13,7 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.statistics import Periods
 from streams.model.errors import InputError
+from streams.model.ids import MAX_VARIANTS
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.stats.kinds import MetricKind
 from streams.tallies.builder import CellBuilder
@@ -64,7 +65,7 @@ def test_all_alike_unless_declared():
     assert value.definition.config.periods is None
     assert plan_of(value.definition).by_period is None
     assert plan_of(experiment(periods={"delayed": True}).definition).by_period == PeriodPlan(
-        "click", 2
+        "click", MAX_VARIANTS
     )
 
 

@@ -1,0 +1,163 @@
+"""Equal variants of which one is added and one is stopped while the base rate drifts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from benchmarks.calibration.errors import slug
+from benchmarks.calibration.results import Claim, Result
+from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.simulation.changing_variants import Change, Course, simulate_changes
+from benchmarks.simulation.production import running
+from benchmarks.simulation.proportion import Proportion
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.snapshot import Snapshot
+from streams.model.events import CommandKind
+from streams.policies.arm_posteriors import best_of_arms
+from streams.policies.base import Arm
+from streams.stats.arrays import FloatArray
+
+_SEED = 2026_48
+_REPETITIONS = 200
+_CERTAIN = 0.95
+_ERROR = 0.05
+_LOOKS = 45
+_UNITS = 500
+_VARIANTS = 5
+
+
+def _add(name: str) -> Change:
+    return CommandKind.ADD_VARIANT, {"name": name}
+
+
+def _stop(variant: str) -> Change:
+    return CommandKind.CHANGE_VARIANT, {"variant": variant, "isActive": False}
+
+
+def _reactivate(variant: str) -> Change:
+    return CommandKind.CHANGE_VARIANT, {"variant": variant, "isActive": True}
+
+
+def _drifting(look: int) -> FloatArray:
+    """Return rates that double from the beginning to the end, and again every tenth look."""
+    level = 0.05 * (1.0 + look / _LOOKS) * (2.0 if look % 10 >= 8 else 1.0)  # noqa: PLR2004
+    return np.full(_VARIANTS, level)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    name: str
+    policy: str
+    n_variants: int
+    what: str
+    changes: Mapping[int, tuple[Change, ...]]
+
+
+_ONCE = {15: (_add("new"),), 30: (_stop("variant 0"),)}
+_ROTATION = {
+    9: (_add("second"),),
+    18: (_stop("variant 0"), _add("third")),
+    27: (_stop("second"), _add("fourth")),
+    36: (_stop("third"), _reactivate("variant 0")),
+}
+_SETTINGS = (
+    *(
+        _Setting(
+            f"{slug(policy)}-{n_variants}",
+            policy,
+            n_variants,
+            "one added at a third, one stopped at two thirds",
+            _ONCE,
+        )
+        for policy in ("bayesian_ab", "thompson_sampling")
+        for n_variants in (2, 3)
+    ),
+    *(
+        _Setting(
+            f"{slug(policy)}-rotation",
+            policy,
+            2,
+            "three added one after the other, the one before stopped, the first reactivated",
+            _ROTATION,
+        )
+        for policy in ("bayesian_ab", "thompson_sampling")
+    ),
+)
+
+
+def variants() -> Group:
+    """Return equal variants that are added and stopped while the base rate drifts."""
+    return Group(
+        "variants",
+        "Variants that are added and stopped",
+        "Equal variants through the commands, draws, tallies and `evaluate()` of production, of "
+        f"{_UNITS} units between two of {_LOOKS} looks. The conversion rate rises from 5 % to 10 % "
+        "and doubles for two looks of ten, so a variant that is added has better times than those "
+        "before it. At most 5 % may ever declare a winner, or two variants different: by an "
+        "always-valid p-value of at most that over all pairs. Beside it, P(best) by the plain "
+        "counts of all units.",
+        {
+            "winner": "ever a winner",
+            "different": "ever declared different",
+            "alarm": "ever a sample ratio alarm",
+            "certain": "P(best) > 95 % in the end",
+            "naive_certain": "P(best) > 95 %, plain counts",
+        },
+        tuple(
+            Row(
+                each.name,
+                {"policy": f"`{each.policy}`", "variants": f"{each.n_variants}: {each.what}"},
+                partial(_judged, each),
+                _REPETITIONS,
+                0,
+                (
+                    Claim("winner", at_most=0.05),
+                    Claim("different", at_most=0.05),
+                    Claim("alarm", at_most=0.02),
+                ),
+            )
+            for each in _SETTINGS
+        ),
+    )
+
+
+def _experiment(setting: _Setting) -> Experiment:
+    return replace(running(setting.policy, setting.n_variants, minSampleSize=100))
+
+
+def _judged(setting: _Setting, size: Size, progress: Progress) -> Result:
+    experiment = _experiment(setting)
+    course = Course(_drifting, _UNITS, _LOOKS, setting.changes)
+    names = ("winner", "different", "alarm", "certain", "naive_certain")
+    found = dict.fromkeys(names, 0)
+    for run in progress(range(size.repetitions)):
+        seen = dict.fromkeys(names, False)
+        for snapshot in simulate_changes(experiment, course, np.random.default_rng((_SEED, run))):
+            evidence = snapshot.evidence
+            assert evidence is not None  # noqa: S101 - it was evaluated
+            seen["winner"] |= snapshot.winner is not None
+            n_variants = len(snapshot.variants)
+            error = 2.0 * _ERROR / (n_variants * (n_variants - 1))
+            seen["different"] |= any(each.p_value <= error for each in evidence.comparisons)
+            seen["alarm"] |= evidence.sample_ratio.is_mismatch
+            seen["certain"] = evidence.probability_best > _CERTAIN
+            seen["naive_certain"] = _naive(snapshot) > _CERTAIN
+        for name in names:
+            found[name] += seen[name]
+    return Result(
+        size.repetitions,
+        {name: Proportion(found[name], size.repetitions) for name in names},
+    )
+
+
+def _naive(snapshot: Snapshot) -> float:
+    """Return the largest P(best) of the active variants by all of their units."""
+    arms = []
+    for index in snapshot.experiment.definition.active:
+        report = snapshot.variants[index]
+        arms.append(Arm(report.assignments, float(report.observations), 0.0, True, 0.5))
+    return float(best_of_arms(tuple(arms)).probability.max())

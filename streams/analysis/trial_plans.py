@@ -1,0 +1,100 @@
+"""Which variants an evaluation compares: those that are active, by units that could get either.
+
+A variant that is added has no units of before, and one that is stopped none of after. Two variants
+are compared over the units that could be assigned to both (`streams.model.variant_weights`), so
+over the time in which both ran; weights of receipts say when that was, and the declared ones
+for units from before the first change. A stopped variant is out of all that is concluded, and is
+described beside the control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from streams.analysis.group import GroupPlan
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.measurement_plan import plan_of
+from streams.experiments.roster import fixed_weights
+from streams.tallies.cell import Tally, VariantTally
+
+_NOBODY = VariantTally()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrialPlans:
+    """Plans of the groups of variants that are read of the experiment itself.
+
+    Attributes:
+        compared: The active variants.
+        stopped: The control beside each stopped variant, by the index of that.
+        all: All variants; the same as `compared` if none is stopped.
+    """
+
+    compared: GroupPlan
+    all: GroupPlan
+    stopped: dict[int, GroupPlan] = field(default_factory=dict)
+
+
+def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
+    """Return which variants are read, and how their units were split."""
+    definition, roster = experiment.definition, experiment.roster
+    config = definition.config
+    active, control = definition.active, definition.control_index
+    everyone = range(len(definition.variants))
+    excluded = _excluded(experiment, tally)
+    start: tuple[int, ...] = ()
+    if roster is not None:
+        start = roster.weights
+    elif any(tally.excluded) and not config.parameters.adaptive:
+        start = fixed_weights(definition)
+    measured = plan_of(definition, experiment.n_started) if start else None
+    names = frozenset((config.primary_metric, *config.secondary_metrics, *config.guardrail_metrics))
+    # Of a metric that only a stopped variant has, the others have 0.
+    observed: frozenset[str] = frozenset()
+    if len(active) < len(everyone):
+        observed = observed.union(
+            *(tally.variants.get(index, _NOBODY).metrics for index in everyone)
+        )
+
+    def plan(indices: Sequence[int]) -> GroupPlan:
+        is_partial = len(indices) < len(definition.variants)
+        return GroupPlan(
+            indices=tuple(indices),
+            control=list(indices).index(control),
+            # With the floor without automatic promotion, as that setting may change meanwhile.
+            policy=config.parameters,
+            shares=tuple(definition.weights[index] for index in indices),
+            names=names,
+            is_trial=True,
+            measured=measured,
+            observed=observed,
+            start=start,
+            smallest=None
+            if roster is None or not roster.smallest
+            else tuple(roster.smallest[index] for index in indices),
+            excluded=tuple(excluded[index] for index in indices) if any(excluded) else (),
+            n_variants=len(definition.variants),
+            all_units=_units(tally, everyone) if is_partial else None,
+            is_partial=is_partial,
+            has_changed=roster is not None,
+        )
+
+    compared = plan(active)
+    if not compared.is_partial:
+        return TrialPlans(compared, compared)
+    stopped = {index: plan((control, index)) for index in everyone if index not in active}
+    return TrialPlans(compared, plan(everyone), stopped)
+
+
+def _excluded(experiment: Experiment, tally: Tally) -> list[int]:
+    """Return the units that each variant could not have: of added ones, all from before as well."""
+    n_variants, n_started = len(experiment.definition.variants), experiment.n_started
+    found = [*tally.excluded[:n_started], *[0] * (n_started - len(tally.excluded))]
+    units = _units(tally, range(n_variants))
+    offered = [*tally.offered, *[0] * n_variants]
+    return found + [max(units - offered[index], 0) for index in range(n_started, n_variants)]
+
+
+def _units(tally: Tally, indices: Sequence[int]) -> int:
+    return sum(max(tally.variants.get(index, _NOBODY).units, 0) for index in indices)

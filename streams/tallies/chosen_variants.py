@@ -1,0 +1,53 @@
+"""Tallies of some variants of an experiment, as if there were no others.
+
+A sum by pair has a digit for every variant of the experiment. Of those that are compared with one
+another, the digits are put in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from streams.tallies.bins import BIN_FIELDS
+from streams.tallies.cell import METRIC_FIELDS, PRODUCT_FIELDS, VARIANT_FIELDS, VariantTally
+from streams.tallies.fields import FieldTable
+from streams.tallies.pair_sums import pack_pairs, unpack_pairs
+
+TallyT = TypeVar("TallyT")
+
+
+def among(tally: VariantTally, indices: Sequence[int]) -> VariantTally:
+    """Return the tally of a variant with the sums by pair of some variants alone.
+
+    Args:
+        tally: The tally.
+        indices: Indices of these variants, in the order that the sums are to have.
+    """
+    return replace(
+        _among(VARIANT_FIELDS, tally, indices),
+        metrics={
+            name: _among(METRIC_FIELDS, metric, indices) for name, metric in tally.metrics.items()
+        },
+        products={
+            pair: _among(PRODUCT_FIELDS, product, indices)
+            for pair, product in tally.products.items()
+        },
+        bins={
+            name: {place: _among(BIN_FIELDS, each, indices) for place, each in of_name.items()}
+            for name, of_name in tally.bins.items()
+        },
+    )
+
+
+def _among(table: FieldTable[TallyT], tally: TallyT, indices: Sequence[int]) -> TallyT:
+    chosen = {}
+    for each in table.sums:
+        if each.is_by_pair:
+            digits = unpack_pairs(getattr(tally, each.name))
+            chosen[each.name] = pack_pairs(
+                digits[index] if index < len(digits) else 0 for index in indices
+            )
+    changed: TallyT = replace(tally, **chosen)  # type: ignore[type-var]  # a dataclass
+    return changed
