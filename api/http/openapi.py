@@ -93,7 +93,13 @@ EXAMPLES: dict[str, Any] = {
             {"name": "B", "config": {"adId": "ad_2"}},
         ],
     },
+    "DraftEdit": {
+        "config": {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"},
+        "variants": [{"name": "A", "isControl": True}, {"name": "B"}, {"name": "C"}],
+    },
     "ExperimentUpdate": {"trafficAllocation": 0.5},
+    "AddedVariant": {"name": "C", "config": {"adId": "ad_3"}},
+    "VariantUpdate": {"isActive": False},
     "ConcludeRequest": {},
     "AssignmentContext": {"userId": "user_123", "device": "mobile", "features": {"age": 35}},
     "AssignmentsRequest": {

@@ -22,11 +22,11 @@ from streams.policies.base import Arm
 from streams.stats.arrays import FloatArray
 
 _SEED = 2026_48
-_REPETITIONS = 200
+_REPETITIONS = 150
 _CERTAIN = 0.95
 _ERROR = 0.05
-_LOOKS = 45
-_UNITS = 500
+_LOOKS = 36
+_UNITS = 600
 _VARIANTS = 5
 
 
@@ -57,12 +57,12 @@ class _Setting:
     changes: Mapping[int, tuple[Change, ...]]
 
 
-_ONCE = {15: (_add("new"),), 30: (_stop("variant 0"),)}
+_ONCE = {12: (_add("new"),), 24: (_stop("variant 0"),)}
 _ROTATION = {
-    9: (_add("second"),),
-    18: (_stop("variant 0"), _add("third")),
-    27: (_stop("second"), _add("fourth")),
-    36: (_stop("third"), _reactivate("variant 0")),
+    7: (_add("second"),),
+    14: (_stop("variant 0"), _add("third")),
+    21: (_stop("second"), _add("fourth")),
+    28: (_stop("third"), _reactivate("variant 0")),
 }
 _SETTINGS = (
     *(

@@ -36,6 +36,7 @@ from api.snapshots.follower import SnapshotFollower
 from api.spool.entries import SpoolRecord
 from api.spool.spool import Spool, SpoolPosition
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.roster import spread
 from streams.experiments.snapshot import Allocation, Snapshot
 from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
 from streams.fold.experiment_state import ExperimentState, is_report_due
@@ -61,9 +62,10 @@ REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, {})
 
 def snapshot_of(experiment: Experiment, version: int | None = None) -> Snapshot:
     """Return a snapshot without events: the declared weights, nothing known."""
-    n_variants = len(experiment.definition.variants)
-    share = 65_536 // n_variants
-    weights = (65_536 - share * (n_variants - 1), *[share] * (n_variants - 1))
+    n_variants, active = len(experiment.definition.variants), experiment.definition.active
+    share = 65_536 // len(active)
+    others = [share] * (len(active) - 1)
+    weights = spread((65_536 - sum(others), *others), active, n_variants)
     return Snapshot(
         experiment=experiment,
         version=version or experiment.version,
