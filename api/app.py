@@ -144,6 +144,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             experiments.check_value,
             UnitResolver(experiments, keyring, sticky, now_ms).receipts,
             experiments.windows,
+            lambda: experiments.has_holdouts,
         )
         command_log = KafkaCommandLog(
             settings.confluent_config(),

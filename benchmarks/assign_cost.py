@@ -133,7 +133,6 @@ ADMISSION = {
             {">=": [{"var": "features.age"}, 18]},
         ]
     },
-    "holdout": {"key": "all", "share": 0.001},
     "layer": {"key": "homepage", "range": [0, 1]},
     "key": "homepage-hero",
     "overrides": {f"tester_{number}": "B" for number in range(10)},

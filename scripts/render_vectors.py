@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streams.experiments.shared_units import HoldoutSpec, LayerSpec
+from streams.experiments.holdouts import Holdout, HoldoutSpec
+from streams.experiments.shared_units import LayerSpec
 from streams.model.errors import ReceiptError
 from streams.model.experiment_keys import key_number
 from streams.model.ids import experiment_id
@@ -18,7 +19,13 @@ from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt, raw_of, text_of
 from streams.model.variant_weights import pack_propensities
 from streams.model.vectors import pack
-from streams.policies.bucketing import draws, is_enrolled, promoted_draw, shared_draw
+from streams.policies.bucketing import (
+    draws,
+    is_enrolled,
+    lasting_unit,
+    promoted_draw,
+    shared_draw,
+)
 from streams.policies.draw_tables import draw_table
 
 FOLDER = Path(__file__).parents[1] / "schemas" / "vectors"
@@ -71,7 +78,7 @@ def hashes() -> Mapping[str, Any]:
         ],
         "shared": [
             {"purpose": purpose, "key": key, "unit": unit, "draw": _hex(draw, 4)}
-            for purpose in ("layer", "holdout")
+            for purpose in ("layer", "other")
             for key in KEYS
             for unit in UNITS
             for draw in [shared_draw(purpose.encode(), key, unit)]
@@ -136,7 +143,13 @@ def layers() -> Mapping[str, Any]:
             for unit in UNITS
         ],
         "holdouts": [
-            {"key": key, "share": share, "unit": unit, "in": spec.has(unit)}
+            {
+                "key": key,
+                "experiment": _hex(spec.number),
+                "share": share,
+                "unit": unit,
+                "in": Holdout(spec.number, spec, 1, 0).holds(lasting_unit(unit)),
+            }
             for key in KEYS
             for share in (0.01, 0.1, 0.5)
             for spec in [HoldoutSpec.model_validate({"key": key, "share": share})]

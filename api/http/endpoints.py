@@ -19,6 +19,14 @@ from api.http.handlers.experiments import (
     stream_experiment_stats,
 )
 from api.http.handlers.flags import EVENTS_PATH, evaluate_flag, evaluate_flags, flag_events
+from api.http.handlers.holdouts import (
+    archive_holdout,
+    create_holdout,
+    end_holdout,
+    get_holdout,
+    get_holdout_stats,
+    list_holdouts,
+)
 from api.http.handlers.operation import health, metrics, ready
 from api.http.handlers.traffic import (
     assign_variant,
@@ -43,6 +51,7 @@ from api.http.models.requests import (
     AssignmentsRequest,
     ConcludeRequest,
     ExposureRequest,
+    HoldoutRequest,
     ImpressionsRequest,
     ObservationRequest,
     VoidRequest,
@@ -54,6 +63,8 @@ from api.http.models.responses import (
     Experiment,
     ExperimentsPage,
     Health,
+    Holdout,
+    Holdouts,
     Readiness,
     Snapshots,
 )
@@ -66,6 +77,7 @@ from streams.experiments.variant_changes import AddedVariant, DraftEdit, Variant
 from streams.model.events import CommandKind
 
 _EXPERIMENT = "/experiments/{experiment_id}"
+_HOLDOUT = "/holdouts/{holdout_key}"
 
 _BARE_COMMANDS = {
     CommandKind.START: "Start a draft: from now on it assigns.",
@@ -178,6 +190,57 @@ ENDPOINTS = (
         handler=stream_experiment_stats,
         tag="experiments",
         scopes=(Scope.READ,),
+    ),
+    Endpoint(
+        method="POST",
+        path="/holdouts",
+        handler=create_holdout,
+        tag="holdouts",
+        scopes=(Scope.MANAGE,),
+        body=Body(HoldoutRequest),
+        response=Holdout,
+        status=201,
+    ),
+    Endpoint(
+        method="GET",
+        path="/holdouts",
+        handler=list_holdouts,
+        tag="holdouts",
+        scopes=(Scope.READ,),
+        response=Holdouts,
+    ),
+    Endpoint(
+        method="GET",
+        path=_HOLDOUT,
+        handler=get_holdout,
+        tag="holdouts",
+        scopes=(Scope.READ,),
+        response=Holdout,
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_HOLDOUT}/stats",
+        handler=get_holdout_stats,
+        tag="holdouts",
+        scopes=(Scope.READ,),
+        query=StatsQuery,
+        response=Stats,
+    ),
+    Endpoint(
+        method="DELETE",
+        path=_HOLDOUT,
+        handler=end_holdout,
+        tag="holdouts",
+        scopes=(Scope.MANAGE,),
+        response=Holdout,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_HOLDOUT}/archive",
+        handler=archive_holdout,
+        tag="holdouts",
+        scopes=(Scope.MANAGE,),
+        response=Holdout,
     ),
     Endpoint(
         method="POST",

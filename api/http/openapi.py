@@ -107,6 +107,7 @@ EXAMPLES: dict[str, Any] = {
         "units": [{"userId": "user_123"}, {"userId": "user_456"}],
     },
     "FlagEvaluationRequest": {"context": {"targetingKey": "user_123", "country": "DE"}},
+    "HoldoutRequest": {"key": "all-2026", "share": 0.05, "experiments": ["*"]},
     "ExposureRequest": {
         "assignmentId": "AQEBI0VniavN7wACP____wAAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDU"
         "wCDcMcvE",

@@ -49,6 +49,27 @@ def experiment_response(experiment: Experiment) -> responses.Experiment:
     )
 
 
+_HOLDOUT_STATUS = {Status.RUNNING: "running", Status.CONCLUDED: "ended"}
+
+
+def holdout_response(experiment: Experiment) -> responses.Holdout:
+    """Return the response for the holdout that an experiment is."""
+    config = experiment.definition.config
+    spec = config.holdout
+    assert spec is not None  # noqa: S101 - it is one
+    return responses.Holdout(
+        key=spec.key,
+        status=_HOLDOUT_STATUS.get(experiment.status, experiment.status.value),
+        share=spec.share,
+        unit=config.unit,
+        experiments=spec.experiments,
+        primary_metric=config.primary_metric,
+        experiment_id=experiment.id,
+        created_at=experiment.created_at_ms,
+        ended_at=experiment.concluded_at_ms,
+    )
+
+
 def stats_of(snapshot: Snapshot) -> Stats:
     """Return the statistics of an experiment but for its variants; `variant_result` has those."""
     experiment = snapshot.experiment
@@ -57,7 +78,7 @@ def stats_of(snapshot: Snapshot) -> Stats:
     return Stats(
         **shared | {"evidence": answered_evidence(snapshot)},
         experiment_id=experiment.id,
-        key=experiment.key,
+        key=experiment.key if config.holdout is None else config.holdout.key,
         name=config.name,
         type=config.type,
         unit=config.unit,

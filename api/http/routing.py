@@ -27,6 +27,9 @@ PARAMETER = "{experiment_id}"
 VARIANT_PARAMETER = "{variant_id}"
 """Parameter of the path of a variant, its last segment."""
 
+HOLDOUT_PARAMETER = "{holdout_key}"
+"""Parameter of paths of holdouts, likewise."""
+
 KEY_PARAMETER = "{key}"
 """Parameter of the path of a flag: all that follows, since a flag's key may be any text."""
 
@@ -76,7 +79,7 @@ class Endpoint:
             FastAPI; None where FastAPI answers.
     """
 
-    method: Literal["GET", "POST", "PUT", "PATCH"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     handler: Callable[..., Awaitable[Any]]
     tag: str
@@ -198,6 +201,8 @@ class RoutingTable:
     def _resource(self, path: str) -> Resource:
         if path.endswith(KEY_PARAMETER):
             return self._tails.setdefault(path.removesuffix(KEY_PARAMETER), Resource())
+        if HOLDOUT_PARAMETER in path:
+            return self._parametric.setdefault(path.replace(HOLDOUT_PARAMETER, ""), Resource())
         if PARAMETER not in path:
             return self._fixed.setdefault(path, Resource())
         place = path.replace(PARAMETER, "")

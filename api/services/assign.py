@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Iterable
 from typing import Any, Protocol
 
 from api.http.models.errors import error_json
@@ -11,9 +11,11 @@ from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, Assignm
 from api.outbox import ImpressionRow, row_of
 from api.receipts.recent import RecentUnits
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
+from api.services.held_out import HeldOutUnits
 from api.services.logged_context import logged_context
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import AnsweringExperiment, RunningExperiment, ShippedExperiment
+from streams.experiments.admission import kept_out
 from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
@@ -28,9 +30,10 @@ from streams.experiments.hash_assignment import (
     time_of,
     unit_key,
 )
+from streams.experiments.holdouts import Holdout, holding
 from streams.experiments.promotion_state import Phase
 from streams.model.errors import EngineError, InputError, ReceiptError
-from streams.model.events import OutsideRequests
+from streams.model.events import Observation, OutsideRequests
 from streams.model.experiment_keys import is_key, key_number
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring, Receipt
@@ -52,10 +55,13 @@ _REASONS = {
 
 
 class ImpressionLog(Protocol):
-    """The log of impressions."""
+    """The log of impressions, and of exposures to holdouts."""
 
     def add_impression(self, row: ImpressionRow) -> None:
         """Take an impression."""
+
+    def add_observations(self, observations: Iterable[Observation]) -> None:
+        """Take exposures."""
 
     def written(self) -> Awaitable[None]:
         """Return a future that is done once all that was added is durable."""
@@ -111,6 +117,7 @@ class AssignmentService:
         self._experiments = experiments
         self._keyring = keyring
         self._log = log
+        self._units_of_holdouts = HeldOutUnits(keyring, log)
         self._sticky = sticky
         self._now_ms = now_ms
         self._draws = RandomDraws()
@@ -197,6 +204,8 @@ class AssignmentService:
         if context.eligible is not None:
             eligible = running.assigner.variants.read(context.eligible, asked_for)
         answer = self._decide(running, context, eligible)
+        if answer is None and running.holdouts:
+            answer = await self._held_out_by_any_id(running, context, eligible)
         if answer is None:
             answer = await self._decide_remembered(running, context, eligible)
         return answer
@@ -206,6 +215,10 @@ class AssignmentService:
     ) -> bytes | None:
         """Return the answer, or None if it depends on what the unit got before."""
         assigner = running.assigner
+        if running.holdouts:
+            answer = self._held_out_by_hash(running, context, eligible)
+            if answer is not None:
+                return answer
         is_asked_for = running.id in self._sticky.aliased
         is_asked_for |= running.id in self._sticky.chosen_from_sets
         decision = decide_by_hash(
@@ -221,6 +234,9 @@ class AssignmentService:
         logged = logged_context(context)
         receipt = receipt_of(assigner, assignment)
         self._add(receipt, logged, is_repeatable=assigner.unit_kind is not _IMPRESSION)
+        if running.holdouts:
+            at_ms = time_of(assigner, context.timestamp, self._now_ms())
+            self._units_of_holdouts.expose(running, receipt.unit, at_ms)
         self.answered[_ASSIGNED] += 1
         text = self._keyring.sign(receipt)
         return running.rendering.assigned(text, assignment.variant, receipt.propensity)
@@ -232,7 +248,9 @@ class AssignmentService:
 
         It is the first variant that the request names where what is served is not eligible.
         """
-        reason, variant = shipped.shipping.decide(context, context.fallback_unit_id)
+        reason, variant = shipped.shipping.decide(
+            context, context.fallback_unit_id, shipped.holdouts
+        )
         if context.eligible is not None:
             eligible = shipped.shipping.variants.read(context.eligible, asked_for)
             if reason is not Reason.FORCED and variant not in eligible:
@@ -254,6 +272,78 @@ class AssignmentService:
             OutsideRequests(number, reason.value, count)
             for (number, reason), count in counts.items()
         ]
+
+    def _held_out(
+        self,
+        running: RunningExperiment,
+        context: AssignmentContext,
+        eligible: Eligible | None,
+        holdout: Holdout,
+        lasting: str,
+    ) -> bytes:
+        """Return the answer to a unit that is held out, by the id by which that was decided."""
+        at_ms = time_of(running.assigner, context.timestamp, self._now_ms())
+        receipt = self._units_of_holdouts.receipt(running, holdout, lasting, context, at_ms)
+        decision = outside(running.assigner, eligible, Reason.HOLDOUT)
+        answer = self._outside(running, decision)
+        if receipt is None:
+            return answer
+        return running.rendering.held_out(receipt, decision.variant)
+
+    def _held_out_by_hash(
+        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
+    ) -> bytes | None:
+        """Return the answer to a unit that is held out; None for every other one.
+
+        A unit with two ids may be in by the other one, which is known where receipts are.
+        """
+        assigner = running.assigner
+        key = unit_key(assigner.unit_kind, context)
+        if assigner.ignores(key) or running.id in self._sticky.aliased:
+            return None
+        former = fallback_key(assigner, key, context)
+        holdout = kept_out(assigner.admission, running.holdouts, key, former, context)
+        if holdout is None:
+            return None
+        return self._held_out(running, context, eligible, holdout, former or key)
+
+    async def _held_out_by_any_id(
+        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
+    ) -> bytes | None:
+        """Return the answer to a unit with two ids if it is held out.
+
+        It is not if the id by which it is in is not.
+        """
+        if running.id not in self._sticky.aliased:
+            return None
+        assigner = running.assigner
+        key = unit_key(assigner.unit_kind, context)
+        fallback = fallback_key(assigner, key, context)
+        holdout = kept_out(assigner.admission, running.holdouts, key, fallback, context)
+        if holdout is None:
+            return None
+        place = Place(running.id, assigner.phase, assigner.unit(key))
+        known = await self._sticky.first(ReceiptQuery(place, None), lambda: None)
+        try:
+            unit = None if known.receipt is None else self._keyring.verify(known.receipt).unit
+        except ReceiptError:  # its key was taken out of the ring
+            unit = None
+        if unit is not None and holding(running.holdouts, unit) is None:
+            return None
+        return self._held_out(running, context, eligible, holdout, fallback or key)
+
+    def _count_for_holdouts(
+        self, running: RunningExperiment, lasting: str, unit: int, context: AssignmentContext
+    ) -> None:
+        """Count a unit for the holdouts of an experiment that it takes part in by its hash.
+
+        Of one that is in by its receipt alone, those held out have none like it.
+        """
+        if not running.holdouts or not running.assigner.is_in(lasting):
+            return
+        if holding(running.holdouts, unit) is None:
+            at_ms = time_of(running.assigner, context.timestamp, self._now_ms())
+            self._units_of_holdouts.expose(running, unit, at_ms)
 
     async def _decide_remembered(
         self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
@@ -315,6 +405,7 @@ class AssignmentService:
         # Logged each time: the process that wrote the first may have died before it could.
         logged = logged_context(context, aliases) if aliases else logged
         self._add(receipt, logged, is_repeatable=True)
+        self._count_for_holdouts(running, first_key, receipt.unit, context)
         variant, propensity = receipt.variant - assigner.first_index, receipt.propensity
         if not _is_eligible(variant, eligible) or not assigner.shows(variant):
             reason = Reason.REDRAWN

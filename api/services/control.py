@@ -102,22 +102,24 @@ class CommandService:
     ) -> Snapshot:
         """Create an experiment; the same key of the same caller gives the same one again.
 
-        The number of one with a `config.key` is that of its key, so a creation with another
-        `config.key` is a command to another experiment.
+        The number of one with a `config.key`, and of a holdout, is that of its key, so a creation
+        with another key is a command to another experiment.
 
         Raises:
             EngineError: as `change`.
         """
         payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
-        own = definition.config.key
-        if own is not None:
-            number: int = key_number(own)
+        own, holdout = definition.config.key, definition.config.holdout
+        if holdout is not None:
+            number: int = holdout.number
+        elif own is not None:
+            number = key_number(own)
         elif key is not None:
             number = int.from_bytes(key_digest("experiment", key.caller, key.key))
         else:
             number = secrets.randbits(_NUMBER_BITS)
         self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
-        if not _shares_units(definition):
+        if definition.config.layer is None:
             return await self._send(number, CommandKind.CREATE, payload, key)
         async with self._sharing:
             await self._follower.sweep()
@@ -133,7 +135,7 @@ class CommandService:
         payload = edit.model_dump(
             by_alias=True, mode="json", exclude={**(unused(edit) or {}), **_unversioned(edit)}
         )
-        if not _shares_units(edit):
+        if edit.config.layer is None:
             return await self._send(number, CommandKind.EDIT, payload, key)
         async with self._sharing:
             await self._follower.sweep()
@@ -153,14 +155,14 @@ class CommandService:
             EngineError: the worker refused, with the code and path it gave.
             DependencyError: the log cannot be written (`DEPENDENCY_UNAVAILABLE`), or the answer did
                 not come in time (`COMMAND_TIMED_OUT`); the same key later gives the answer.
-            InputError: it cannot be started beside another one of its layer or holdout, see
+            InputError: it cannot be started beside another one of its layer, see
                 `check_shared_units`.
         """
         found = self._follower.experiments.snapshots().get(experiment_id(number))
         if (
             kind is not CommandKind.START
             or found is None
-            or not _shares_units(found.experiment.definition)
+            or found.experiment.definition.config.layer is None
         ):
             return await self._send(number, kind, payload, key)
         own = found.experiment
@@ -209,11 +211,6 @@ class CommandService:
 
 def _unversioned(edit: DraftEdit) -> dict[str, bool]:
     return {"version": True} if edit.version is None else {}
-
-
-def _shares_units(definition: ExperimentDefinition) -> bool:
-    """Return whether an experiment has a layer or a holdout, which others may have, too."""
-    return definition.config.layer is not None or definition.config.holdout is not None
 
 
 class KafkaCommandLog:

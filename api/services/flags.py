@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from streams.model.errors import (
     ExperimentNotRunningError,
     InputError,
 )
+from streams.model.events import Observation
 from streams.model.validation import parse
 
 FLAGS_AT_ONCE = 64
@@ -66,6 +67,9 @@ class UnloggedImpressions:
 
     def add_impression(self, row: ImpressionRow) -> None:
         """Drop an impression."""
+
+    def add_observations(self, observations: Iterable[Observation]) -> None:
+        """Drop exposures."""
 
     def written(self) -> Awaitable[None]:
         """Return what is done at once."""

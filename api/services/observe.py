@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, cast
@@ -24,6 +25,8 @@ from streams.wire.observation_fields import MAX_OBSERVATIONS, at, check_count
 
 TURN = 200
 """Observations checked between two pauses, in which assignments are answered."""
+
+_EVENT_ID_BYTES = 16
 
 MAX_REJECTED_LISTED = 100
 """Refused observations that an answer names; it counts all of them."""
@@ -83,6 +86,7 @@ class ObservationService:
         check_value: Callable[[int, str, int], None] = _accept,
         receipts_of: Callable[[UnitObservation], Awaitable[list[str]]] = _unknown,
         windows: Callable[[int, str], int] = _one_window,
+        has_holdouts: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin with none.
 
@@ -94,6 +98,8 @@ class ObservationService:
                 not to have. Workers refuse it in any case; here the sender gets the error.
             receipts_of: Returns the receipts of a unit; raises EventError if there is none.
             windows: Returns within how many attribution windows an experiment's metric may count.
+            has_holdouts: Returns whether there are holdouts, for which what is observed by several
+                receipts of a unit is one event.
         """
         self.accepted = 0
         self.rejected = 0
@@ -103,6 +109,7 @@ class ObservationService:
         self._check_value = check_value
         self._receipts_of = receipts_of
         self._windows = windows
+        self._has_holdouts = has_holdouts
 
     async def expose(self, body: bytes) -> bytes:
         """Take the exposures in a JSON body, as `observe` does observations."""
@@ -182,7 +189,10 @@ class ObservationService:
             receipts = await self._receipts_of(observed)
         except EventError as error:
             return UnresolvedUnit(error)
-        return [replace(observed.observation, assignment_id=receipt) for receipt in receipts]
+        observation = observed.observation
+        if len(receipts) > 1 and observation.event_id is None and self._has_holdouts():
+            observation = replace(observation, event_id=secrets.token_hex(_EVENT_ID_BYTES))
+        return [replace(observation, assignment_id=receipt) for receipt in receipts]
 
     def _attributed(self, observation: Observation, now_ms: int) -> Observation:
         """Return an observation of a verified assignment, with its time."""

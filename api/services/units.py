@@ -13,6 +13,7 @@ from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import RunningExperiment
 from streams.experiments.config import UnitKind
 from streams.experiments.hash_assignment import receipt_of
+from streams.experiments.holdouts import holding
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Phase
 from streams.experiments.roster import fixed_weights
@@ -20,6 +21,7 @@ from streams.experiments.snapshot import Allocation, Snapshot
 from streams.model.errors import DependencyError, EventError, ExperimentNotFoundError, quoted
 from streams.model.events import UnitObservation
 from streams.model.receipts import Keyring
+from streams.policies.bucketing import lasting_unit
 from streams.projection.receipts import Place
 
 _COMPILED = 64
@@ -98,6 +100,7 @@ class UnitResolver:
                 continue
             if found is not None:
                 receipts.append(found)
+        receipts = list(dict.fromkeys(receipts))  # one of a holdout is of several experiments
         if not receipts:
             raise refused or _unknown(observed)
         return receipts
@@ -144,6 +147,21 @@ class UnitResolver:
             raise EventError("MISSING_UNIT", message, path)
         if assigner.ignores(unit_id):
             return None
+        found = await self._own_receipt(running, observed)
+        unit = lasting_unit(unit_id)
+        holdout = holding(self._experiments.covering(running.id), unit)
+        # What a holdout counts of a unit may not depend on whether it is held out: where nothing is
+        # kept, those count that would take part, and where it is, exposures say which did.
+        is_of_holdout = found is None if assigner.is_remembered else found is not None
+        if holdout is None or not is_of_holdout:
+            return found
+        return self._keyring.sign(holdout.receipt(unit))
+
+    async def _own_receipt(
+        self, running: RunningExperiment, observed: UnitObservation
+    ) -> str | None:
+        """Return the receipt that a unit would have without holdouts; None if it has none."""
+        assigner, unit_id = running.assigner, observed.unit_id
         if not self._sticky.has_read:
             raise DependencyError("redis", "what is kept of units has not been read from Redis yet")
         experiment = self._experiments.snapshot(running.id).experiment

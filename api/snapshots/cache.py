@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from api.snapshots.running import AnsweringExperiment, RunningExperiment, compiled
 from streams.experiments.config import UnitKind
 from streams.experiments.exposure import Exposure, exposure_not_used
+from streams.experiments.holdouts import Holdout
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import accepted_of
 from streams.experiments.snapshot import Snapshot
@@ -17,9 +18,10 @@ from streams.model.errors import (
     EngineError,
     ExperimentNotFoundError,
     ExperimentNotRunningError,
+    quoted,
 )
 from streams.model.events import EXPOSURE
-from streams.model.experiment_keys import is_key, key_number
+from streams.model.experiment_keys import holdout_number, is_key, key_number
 from streams.model.ids import experiment_id
 
 _log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class ExperimentCache:
         self._on_drop = on_drop
         self._snapshots: dict[str, Snapshot] = {}
         self._answering: dict[str | None, AnsweringExperiment] = {}  # by id, and by key
+        self._holdouts: dict[str, tuple[UnitKind, Holdout]] = {}  # those that hold units out
         # Ids of what assigns or is paused, by unit and metric: an observation by unit that names no
         # experiment must not ask each of a thousand.
         self._observed: defaultdict[tuple[UnitKind, str], dict[str, None]] = defaultdict(dict)
@@ -149,7 +152,10 @@ class ExperimentCache:
         }
 
     def all(self) -> list[Snapshot]:
-        """Return the newest snapshot of every experiment, newest experiment first."""
+        """Return the newest snapshot of every experiment on variants, newest experiment first."""
+        return [each for each in self._sorted() if not _is_holdout(each)]
+
+    def _sorted(self) -> list[Snapshot]:
         return sorted(
             self._snapshots.values(),
             key=lambda snapshot: (-snapshot.experiment.created_at_ms, snapshot.experiment.id),
@@ -201,6 +207,7 @@ class ExperimentCache:
         self._snapshots[experiment_id] = snapshot
         self._list(snapshot)
         self._compiled(snapshot, running)
+        self._note_holdout(snapshot.experiment)
         if before is not None and _is_concluded(snapshot) and not _is_concluded(before):
             self.conclusions += 1
             if snapshot.winner is not None:
@@ -212,11 +219,66 @@ class ExperimentCache:
         snapshot = self._snapshots.pop(name)
         self._unlist(snapshot)
         self._compiled(snapshot, None)
+        if self._holdouts.pop(snapshot.experiment.id, None) is not None:
+            self._cover()
         for forget in self._on_drop:
             forget(snapshot)
 
+    @property
+    def has_holdouts(self) -> bool:
+        """Whether a holdout holds units out."""
+        return bool(self._holdouts)
+
+    def holdout(self, key: str) -> Snapshot:
+        """Return the newest snapshot of the holdout with a key.
+
+        Raises:
+            ExperimentNotFoundError: there is none (`HOLDOUT_NOT_FOUND`).
+            DependencyError: not everything was read from Redis yet.
+        """
+        name = experiment_id(holdout_number(key)) if is_key(key) else key
+        try:
+            found = self.snapshot(name)
+        except ExperimentNotFoundError as error:
+            raise no_holdout(key) from error
+        if found.experiment.definition.config.holdout is None:
+            raise no_holdout(key)
+        return found
+
+    def holdouts(self) -> list[Snapshot]:
+        """Return the newest snapshot of every holdout, newest holdout first."""
+        return [each for each in self._sorted() if _is_holdout(each)]
+
+    def _note_holdout(self, experiment: Experiment) -> None:
+        """Let a holdout that begins or ends cover experiments, or none any more."""
+        found = experiment.holdout
+        if (found is not None) == (experiment.id in self._holdouts):
+            return  # nothing of it changes while it runs
+        if found is None:
+            del self._holdouts[experiment.id]
+        else:
+            self._holdouts[experiment.id] = experiment.definition.config.unit, found
+        self._cover()
+
+    def _cover(self) -> None:
+        """Note of every experiment that answers which holdouts cover it."""
+        for answering in self._answering.values():
+            answering.holdouts = self.covering(answering.id)
+
+    def covering(self, name: str) -> tuple[Holdout, ...]:
+        """Return the holdouts that cover an experiment, in order of their keys."""
+        if not self._holdouts:
+            return ()
+        experiment = self._snapshots[name].experiment
+        unit = experiment.definition.config.unit
+        found = (each for kind, each in self._holdouts.values() if kind is unit)
+        covering = (each for each in found if each.covers(experiment.number))
+        return tuple(sorted(covering, key=lambda each: each.key))
+
     def _compiled(self, snapshot: Snapshot, running: AnsweringExperiment | None) -> None:
         """Note what an experiment answers with; None for one that does not."""
+        if running is not None:
+            running.holdouts = self.covering(running.id)
         for name in (snapshot.experiment.id, snapshot.experiment.key):
             if running is None:
                 self._answering.pop(name, None)
@@ -225,6 +287,8 @@ class ExperimentCache:
 
     def _list(self, snapshot: Snapshot) -> None:
         experiment = snapshot.experiment
+        if _is_holdout(snapshot):
+            return  # it is observed by what its experiments are
         if experiment.is_assigning or experiment.status is Status.PAUSED:
             for place in _observed_as(experiment):
                 self._observed[place][experiment.id] = None
@@ -261,6 +325,17 @@ def order_of(snapshot: Snapshot) -> tuple[int, bool]:
 def _observed_as(experiment: Experiment) -> Iterator[tuple[UnitKind, str]]:
     config = experiment.definition.config
     return ((config.unit, metric) for metric in config.counted_metrics)
+
+
+def _is_holdout(snapshot: Snapshot) -> bool:
+    return snapshot.experiment.definition.config.holdout is not None
+
+
+def no_holdout(key: str) -> ExperimentNotFoundError:
+    """Return the error of a holdout that is not there."""
+    error = ExperimentNotFoundError(key)
+    error.code, error.message = "HOLDOUT_NOT_FOUND", f"there is no holdout {quoted(key)}"
+    return error
 
 
 def _is_concluded(snapshot: Snapshot) -> bool:

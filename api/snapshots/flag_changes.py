@@ -62,7 +62,7 @@ class FlagChanges:
     def note(self, snapshot: Snapshot) -> None:
         """Note a snapshot."""
         experiment = snapshot.experiment
-        if experiment.key is None:
+        if experiment.key is None and experiment.definition.config.holdout is None:
             return
         version, before = self._digests.get(experiment.number, (0, 0))
         if version != experiment.version:

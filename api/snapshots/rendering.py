@@ -51,6 +51,11 @@ class RenderedAssignments:
             self._outside[reason, index] = answer
         return answer
 
+    def held_out(self, receipt: str, variant: int) -> bytes:
+        """Return the answer to a unit that is held out; its id is the receipt of the holdout."""
+        answer = self.outside(Reason.HOLDOUT, variant)
+        return b'{"id":"%b"%b' % (receipt.encode(), answer.removeprefix(b'{"id":null'))
+
     def assigned(self, receipt: str, variant: int, propensity: int) -> bytes:
         """Return the answer to a unit that the allocation in force gave `variant`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.snapshots.rendering import RenderedAssignments
 from streams.experiments.assignment import Assigner
+from streams.experiments.holdouts import Holdout
 from streams.experiments.shipping import Shipping
 from streams.experiments.snapshot import Snapshot
 from streams.model.quantities import ALLOCATION_TOTAL
@@ -16,9 +17,10 @@ class RunningExperiment:
         id: Its id.
         assigner: Assigns units to variants.
         rendering: The JSON of the assignments.
+        holdouts: Those that cover it.
     """
 
-    __slots__ = ("assigner", "id", "rendering")
+    __slots__ = ("assigner", "holdouts", "id", "rendering")
 
     def __init__(self, snapshot: Snapshot) -> None:
         """Compile a snapshot.
@@ -30,6 +32,7 @@ class RunningExperiment:
         if len(weights) != len(variants) or min(weights) < 0 or sum(weights) != ALLOCATION_TOTAL:
             raise ValueError(f"{len(weights)} weights of {len(variants)} variants")
         self.id = snapshot.experiment.id
+        self.holdouts: tuple[Holdout, ...] = ()
         self.assigner = Assigner(snapshot)
         self.rendering = RenderedAssignments(snapshot)
 
@@ -41,9 +44,10 @@ class ShippedExperiment:
         id: Its id.
         shipping: Decides who gets what is served.
         rendering: The JSON of the assignments.
+        holdouts: Those that cover it.
     """
 
-    __slots__ = ("id", "rendering", "shipping")
+    __slots__ = ("holdouts", "id", "rendering", "shipping")
 
     def __init__(self, snapshot: Snapshot) -> None:
         """Compile a snapshot.
@@ -52,6 +56,7 @@ class ShippedExperiment:
             ExperimentNotRunningError: it serves no variant.
         """
         self.id = snapshot.experiment.id
+        self.holdouts: tuple[Holdout, ...] = ()
         self.shipping = Shipping(snapshot.experiment)
         self.rendering = RenderedAssignments(snapshot)
 
@@ -62,9 +67,13 @@ AnsweringExperiment = RunningExperiment | ShippedExperiment
 def compiled(snapshot: Snapshot) -> AnsweringExperiment | None:
     """Return what an experiment answers with; None if it does not assign or serve a variant.
 
+    A holdout does neither: it is asked with the experiments that it covers.
+
     Raises:
         ValueError: as `RunningExperiment`.
     """
+    if snapshot.experiment.definition.config.holdout is not None:
+        return None
     if snapshot.experiment.is_assigning:
         return RunningExperiment(snapshot)
     return None if snapshot.experiment.shipped is None else ShippedExperiment(snapshot)

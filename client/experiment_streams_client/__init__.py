@@ -10,7 +10,14 @@ from api.http.models.requests import (
     ObservationRequest,
     VoidRequest,
 )
-from api.http.models.responses import Accepted, Assignment, ErrorDetails, Experiment, Rejected
+from api.http.models.responses import (
+    Accepted,
+    Assignment,
+    ErrorDetails,
+    Experiment,
+    Holdout,
+    Rejected,
+)
 from experiment_streams_client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
 from streams.experiments.stats_response import Stats
@@ -27,6 +34,7 @@ __all__ = [
     "Experiment",
     "ExperimentClient",
     "ExposureRequest",
+    "Holdout",
     "ObservationRequest",
     "Rejected",
     "Stats",

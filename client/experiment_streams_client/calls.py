@@ -25,10 +25,11 @@ from api.http.models.responses import (
     ErrorDetails,
     Experiment,
     Health,
+    Holdout,
     Readiness,
 )
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
-from experiment_streams_client.results import Experiments, assignments, experiments
+from experiment_streams_client.results import Experiments, assignments, experiments, holdouts
 from streams.experiments.stats_response import Stats
 from streams.model.validation import InputModel, parse
 
@@ -58,7 +59,7 @@ class Call(Generic[T]):
             if there is no rest. Absent for what is no list.
     """
 
-    method: Literal["GET", "POST", "PUT", "PATCH"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     read: Callable[[Any], T]
     body: Any = None
@@ -330,6 +331,70 @@ def get_experiment_stats(
     return Call("GET", _place(experiment_id, query), Stats.from_json)
 
 
+def create_holdout(
+    key: str,
+    share: float,
+    experiments: Sequence[str] = ("*",),
+    *,
+    unit: Literal["user", "session"] = "user",
+    primary_metric: str | None = None,
+    idempotency_key: str | None = None,
+) -> Call[Holdout]:
+    """Hold a share of the units out of experiments, from now on.
+
+    Args:
+        key: Key of the holdout, taken for good.
+        share: Share of the units that are held out, above 0 and at most 0.5.
+        experiments: Keys and ids of the experiments, or `*` alone for all.
+        unit: What is held out; of experiments that randomise by it.
+        primary_metric: Metric that its recommendation goes by; all are compared.
+        idempotency_key: Repeating a key gives the same holdout.
+    """
+    body: dict[str, Any] = {
+        "key": key,
+        "share": share,
+        "experiments": list(experiments),
+        "unit": unit,
+    }
+    if primary_metric is not None:
+        body["primaryMetric"] = primary_metric
+    return _asked("POST", "/holdouts", body, idempotency_key, Holdout.model_validate)
+
+
+def list_holdouts() -> Call[tuple[Holdout, ...]]:
+    """Return all holdouts, newest first."""
+    return Call("GET", "/holdouts", holdouts)
+
+
+def get_holdout(key: str) -> Call[Holdout]:
+    """Return a holdout."""
+    return Call("GET", _holdout(key), Holdout.model_validate)
+
+
+def get_holdout_stats(key: str, *, at: Literal["conclusion"] | None = None) -> Call[Stats]:
+    """Return what the units held out did, and all others, by every metric.
+
+    Args:
+        key: The holdout.
+        at: `conclusion` for what was known when it ended; None for what is known now.
+
+    Raises:
+        ApiError: 409 `NOT_CONCLUDED` or `REPORT_NOT_READY` if it has not ended.
+    """
+    query = "/stats" if at is None else f"/stats?{urlencode({'at': at})}"
+    return Call("GET", _holdout(key, query), Stats.from_json)
+
+
+def end_holdout(key: str, idempotency_key: str | None = None) -> Call[Holdout]:
+    """End a holdout: from now on it holds nobody out, and its report is kept."""
+    return _asked("DELETE", _holdout(key), {}, idempotency_key, Holdout.model_validate)
+
+
+def archive_holdout(key: str, idempotency_key: str | None = None) -> Call[Holdout]:
+    """Put a holdout away that has ended: what its units do is not counted any more."""
+    return _asked("POST", _holdout(key, "/archive"), {}, idempotency_key, Holdout.model_validate)
+
+
 def assign_variant(
     experiment_id: str, context: AssignmentContext | Mapping[str, Any] | None = None
 ) -> Call[Assignment]:
@@ -577,8 +642,22 @@ def ready() -> Call[Readiness]:
 def _command(
     method: Literal["POST", "PUT", "PATCH"], path: str, body: Any, idempotency_key: str | None
 ) -> Call[Experiment]:
-    key = idempotency_key or uuid.uuid4().hex
-    return Call(method, path, Experiment.model_validate, body, {"Idempotency-Key": key})
+    return _asked(method, path, body, idempotency_key, Experiment.model_validate)
+
+
+def _asked(
+    method: Literal["POST", "PUT", "PATCH", "DELETE"],
+    path: str,
+    body: Any,
+    idempotency_key: str | None,
+    read: Callable[[Any], T],
+) -> Call[T]:
+    """Return a command, which a worker carries out once for each key."""
+    return Call(method, path, read, body, {"Idempotency-Key": idempotency_key or uuid.uuid4().hex})
+
+
+def _holdout(key: str, action: str = "") -> str:
+    return f"/holdouts/{quote(key, safe='')}{action}"
 
 
 def _place(experiment_id: str, action: str = "") -> str:

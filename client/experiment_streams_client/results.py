@@ -14,6 +14,8 @@ from api.http.models.responses import (
     ErrorResponse,
     Experiment,
     ExperimentsPage,
+    Holdout,
+    Holdouts,
 )
 
 
@@ -33,6 +35,11 @@ def experiments(payload: Any) -> Experiments:
     found = Experiments(page.experiments)
     found.next_cursor = page.next_cursor
     return found
+
+
+def holdouts(payload: Any) -> tuple[Holdout, ...]:
+    """Return the holdouts of a `GET /holdouts`."""
+    return Holdouts.model_validate(payload).holdouts
 
 
 def assignments(payload: Any) -> tuple[tuple[Assignment | ErrorDetails, ...], ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from streams.analysis.by_definition import by_definition
 from streams.analysis.decision import decide
 from streams.analysis.evidence import compare
+from streams.analysis.holdouts import with_all_metrics
 from streams.analysis.inputs import read
 from streams.analysis.metric_analysis import analyse
 from streams.analysis.publication import snapshot_of
@@ -27,6 +28,17 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
         tally: Sum of the newest cells.
         cells: Where those cells ended, in order of source and partition.
     """
+
+    def evaluated(found: Experiment) -> Snapshot:
+        return _evaluate(found, tally, cells)
+
+    snapshot = evaluated(experiment)
+    if experiment.definition.config.holdout is None:
+        return snapshot
+    return with_all_metrics(snapshot, evaluated)
+
+
+def _evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> Snapshot:
     inputs = read(experiment, tally)
     analysis = analyse(inputs)
     evidence = by_definition(inputs, analysis, compare(inputs, analysis))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
 from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.holdouts import Holdout, holding
+from streams.policies.bucketing import lasting_unit
 from streams.targeting.attributes import RequestAttributes
 
 
@@ -25,11 +28,12 @@ class Exclusion(NamedTuple):
 class Admission:
     """Compiled demands of an experiment on a request.
 
-    Decided in this order: override, holdout, targeting, layer. The layer is of experiments that
+    Decided in this order: override, targeting, layer; holdouts, which are decided after the
+    override, are other experiments and no part of it (`kept_out`). The layer is of experiments that
     assign: what everybody is served takes nothing from others.
     """
 
-    __slots__ = ("_control", "_forced", "_holdout", "_is_of_impressions", "_layer", "_targeting")
+    __slots__ = ("_control", "_forced", "_is_of_impressions", "_layer", "_targeting")
 
     def __init__(self, definition: ExperimentDefinition) -> None:
         config = definition.config
@@ -40,7 +44,6 @@ class Admission:
             unit: Exclusion(Reason.FORCED, names.index(name))
             for unit, name in config.overrides.items()
         }
-        self._holdout = None if config.holdout is None else config.holdout.part
         self._targeting = config.targeting
         self._layer = None if config.layer is None else config.layer.part
 
@@ -56,37 +59,31 @@ class Admission:
 
         Args:
             unit_key: Id of its unit; None where every request is one.
-            former_key: Id that the unit had before; None for none. Layer and holdout go by it, so
-                that a unit stays where it was.
+            former_key: Id that the unit had before; None for none. The layer goes by it, so that a
+                unit stays where it was.
             request: The request.
         """
-        excluded = self.exclusion_of_served(unit_key, former_key, request)
+        excluded = self.exclusion_of_served(unit_key, request)
         if excluded is not None or self._layer is None:
             return excluded
         lasting = unit_key if former_key is None else former_key
-        # Of impressions there is neither layer nor holdout.
+        # Of impressions there is no layer.
         if lasting is not None and not self._layer.has(lasting.encode()):
             return Exclusion(Reason.NOT_IN_LAYER, self._control)
         return None
 
     def exclusion_of_served(
-        self, unit_key: str | None, former_key: str | None, request: RequestAttributes
+        self, unit_key: str | None, request: RequestAttributes
     ) -> Exclusion | None:
-        """Return who does not get what everybody is served; arguments are those of `exclusion`.
-
-        A request without a unit is in no holdout.
-        """
-        if self._forced and (forced := self._override(unit_key, request)) is not None:
+        """Return who does not get what everybody is served; arguments are those of `exclusion`."""
+        if self._forced and (forced := self.override(unit_key, request)) is not None:
             return forced
-        if self._holdout is not None:
-            lasting = unit_key if former_key is None else former_key
-            if lasting is not None and self._holdout.has(lasting.encode()):
-                return Exclusion(Reason.HOLDOUT, self._control)
         if self._targeting is not None and not self._targeting.matches(request):
             return Exclusion(Reason.NOT_TARGETED, self._control)
         return None
 
-    def _override(self, unit_key: str | None, request: RequestAttributes) -> Exclusion | None:
+    def override(self, unit_key: str | None, request: RequestAttributes) -> Exclusion | None:
+        """Return the variant that an override gives a request; None for none."""
         if not self._is_of_impressions:
             return None if unit_key is None else self._forced.get(unit_key)
         for each in (request.user_id, request.session_id):
@@ -98,5 +95,26 @@ class Admission:
 def admission_of(definition: ExperimentDefinition) -> Admission | None:
     """Return what an experiment demands of a request; None where it is for every one."""
     config = definition.config
-    demands = config.overrides, config.holdout, config.targeting, config.layer
+    demands = config.overrides, config.targeting, config.layer
     return Admission(definition) if any(demands) else None
+
+
+def kept_out(
+    admission: Admission | None,
+    holdouts: Sequence[Holdout],
+    unit_key: str | None,
+    former_key: str | None,
+    request: RequestAttributes,
+) -> Holdout | None:
+    """Return the holdout that keeps a unit out of an experiment; None if none does.
+
+    Args:
+        admission: Of the experiment; an override precedes a holdout.
+        holdouts: Those that cover the experiment.
+        unit_key, former_key, request: As of `Admission.exclusion`.
+    """
+    lasting = unit_key if former_key is None else former_key
+    found = None if lasting is None else holding(holdouts, lasting_unit(lasting))
+    if found is None or admission is None or admission.override(unit_key, request) is None:
+        return found
+    return None

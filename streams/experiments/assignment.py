@@ -101,6 +101,7 @@ class Assigner:
 
     Attributes:
         admission: Decides whom the experiment is not for; None where it is for everyone.
+        counts_assignments: Whether a unit counts from its assignment, and not from an exposure.
         control: Index of the control.
         number: The experiment as a 64-bit integer.
         variants: Its variants by id and by name.
@@ -135,6 +136,7 @@ class Assigner:
         "admission",
         "attribution_window_s",
         "control",
+        "counts_assignments",
         "first_index",
         "is_remembered",
         "needs_log",
@@ -166,6 +168,7 @@ class Assigner:
         self.attribution_window_s = config.attribution_window
         self.started_at_ms = experiment.started_at_ms
         self.admission: Admission | None = admission_of(experiment.definition)
+        self.counts_assignments = config.exposure is Exposure.ASSIGNMENT
         self._ignored = comparable_all(config.ignored_units)
         self.control = experiment.definition.control_index
         self._traffic = config.traffic_allocation
@@ -239,6 +242,10 @@ class Assigner:
     def ignores(self, unit_key: str) -> bool:
         """Return whether an id stands for no unit; it is the first thing to be decided of one."""
         return comparable(unit_key) in self._ignored
+
+    def is_in(self, unit_key: str) -> bool:
+        """Return whether a unit takes part by its hash, under the share in force."""
+        return is_enrolled(draws(self.number, unit_key).enrolment, self._traffic)
 
     def may_be_in(self, unit_key: str) -> bool:
         """Return whether a unit that is not enrolled may have been, before the share was lowered.

@@ -24,8 +24,8 @@ class Reason(StrEnum):
     """The rule of the experiment does not match the request; it sees the control, and nothing is
     logged."""
     HOLDOUT = "HOLDOUT"
-    """The unit is held out of all experiments with this holdout; it sees the control, and nothing
-    is logged."""
+    """The unit is held out; it sees the control. Its receipt is that of the holdout, if it would
+    take part in the experiment otherwise, and then it is counted there."""
     NOT_IN_LAYER = "NOT_IN_LAYER"
     """The unit is not in the experiment's part of its layer; it sees the control, and nothing is
     logged."""

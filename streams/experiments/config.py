@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, m
 
 from streams.experiments.covariates import MAX_COVARIATES, Covariate, check_covariates
 from streams.experiments.exposure import Exposure
+from streams.experiments.holdouts import HoldoutSpec
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, MAX_UNIT_ID, IgnoredUnits
 from streams.experiments.metrics import (
     MAX_WINDOW_S,
@@ -21,7 +22,7 @@ from streams.experiments.metrics import (
 from streams.experiments.plan import PlanSpec
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.experiments.schedule import HoldOn, ScheduleSpec
-from streams.experiments.shared_units import HoldoutSpec, LayerSpec
+from streams.experiments.shared_units import LayerSpec
 from streams.experiments.statistics import MetricRole
 from streams.model.errors import quoted
 from streams.model.experiment_keys import KEY_PATTERN, is_key
@@ -172,8 +173,7 @@ class ExperimentConfig(InputModel):
             capitals and blanks around them: they get the control, and nothing is logged.
         overrides: Name of the variant that a unit gets whatever else holds, by its id: for people
             who test. Nothing is logged of them. Of impressions, by the id of user or session.
-        holdout: Share of the units that gets the control in all experiments that have it; None for
-            none. Of users or sessions. Fixed when the experiment is created.
+        holdout: Holdout that this is; None for an experiment on variants.
         layer: Part of the units of a layer: experiments of one layer have no unit in common. None
             for all units. Of users or sessions. Fixed when the experiment is created.
         schedule: Start, ramp and end by time; None for by hand.

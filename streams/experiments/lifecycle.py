@@ -15,6 +15,7 @@ from typing import Any, assert_never
 from pydantic import Field
 
 from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.holdouts import Holdout
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE, Phase, Promotion, weight_of_share
 from streams.experiments.roster import Roster, changed_roster, initial_roster
 from streams.experiments.schedule import History, HoldOn, ScheduleAction, due_events
@@ -115,6 +116,14 @@ class Experiment:
     def fixed_version(self) -> int:
         """Version of a fixed allocation."""
         return self.started_version if self.roster is None else self.roster.version
+
+    @property
+    def holdout(self) -> Holdout | None:
+        """The holdout that it is, while it holds units out; None for every other experiment."""
+        spec = self.definition.config.holdout
+        if spec is None or self.status is not Status.RUNNING or self.started_at_ms is None:
+            return None
+        return Holdout(self.number, spec, self.started_version, self.started_at_ms)
 
     @property
     def phase(self) -> Phase:
@@ -402,17 +411,30 @@ def _created(experiment: Experiment | None, command: Command) -> Experiment:
             f"{experiment_id(command.experiment)}",
             "config.key",
         )
-    return Experiment(
+    holdout = definition.config.holdout
+    if holdout is not None and holdout.number != command.experiment:
+        message = f"the holdout {quoted(holdout.key)} is {experiment_id(holdout.number)}"
+        raise InputError("KEY_MISMATCH", message, "config.holdout.key")
+    created = Experiment(
         number=command.experiment,
         definition=definition,
         status=Status.DRAFT,
         version=1,
         created_at_ms=command.issued_at_ms,
     )
+    if holdout is None:
+        return created
+    # A holdout is never a draft: it is created with the key that signs its receipts.
+    started = _started(created, command.issued_at_ms, definition.config.receipt_key)
+    return _with_traffic_noted(started)
 
 
 def _exists(experiment: Experiment, command: Command) -> TransitionError:
     config = command.payload.get("config")
+    holdout = experiment.definition.config.holdout
+    if holdout is not None:
+        message = f"the holdout {quoted(holdout.key)} exists, and its key is taken for good"
+        return TransitionError("KEY_TAKEN", message, "key")
     key = config.get("key") if isinstance(config, Mapping) else None
     if isinstance(key, str) and key_number(key) == experiment.number:
         return TransitionError(

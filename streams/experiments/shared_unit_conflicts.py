@@ -1,4 +1,4 @@
-"""Conflicts of an experiment with others of its layer or holdout."""
+"""Conflicts of an experiment with others of its layer."""
 
 from __future__ import annotations
 
@@ -26,11 +26,9 @@ def check_shared_units(
 
     Raises:
         InputError: another experiment that is not over has an overlapping range in the layer
-            (`LAYER_OVERLAP`) or another unit (`LAYER_UNITS_DIFFER`), or states another share or
-            unit of the holdout (`HOLDOUT_DIFFERS`). The message names it.
+            (`LAYER_OVERLAP`) or another unit (`LAYER_UNITS_DIFFER`). The message names it.
     """
-    config = definition.config
-    if config.layer is None and config.holdout is None:
+    if definition.config.layer is None:
         return
     for other in others:
         if other.number == number or is_over(other):
@@ -43,7 +41,6 @@ def check_shared_units(
             continue
         if other.shipped is None:  # what everybody is served takes no unit from others
             _check_layer(definition, other)
-        _check_holdout(definition, other)
 
 
 def is_over(experiment: Experiment) -> bool:
@@ -67,13 +64,3 @@ def _check_layer(definition: ExperimentDefinition, other: Experiment) -> None:
     if begin < their_end and their_begin < end:
         message = f"{other.id} is in this layer with the range {list(theirs.range)}"
         raise InputError("LAYER_OVERLAP", message, "config.layer.range")
-
-
-def _check_holdout(definition: ExperimentDefinition, other: Experiment) -> None:
-    ours, theirs = definition.config.holdout, other.definition.config.holdout
-    if ours is None or theirs is None or ours.key != theirs.key:
-        return
-    their_unit = other.definition.config.unit
-    if ours.share != theirs.share or definition.config.unit is not their_unit:
-        message = f"{other.id} has this holdout with a share of {theirs.share} by {their_unit}"
-        raise InputError("HOLDOUT_DIFFERS", message, "config.holdout")

@@ -1,4 +1,4 @@
-"""Layers and holdouts: shares of the units on which several experiments agree by a hash."""
+"""Layers: parts of the units on which several experiments agree by a hash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from streams.model.validation import InputModel, problem
 from streams.policies.bucketing import shared_state
 
 _LAYER = b"layer"
-_HOLDOUT = b"holdout"
 
 SharedKey = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 
@@ -75,25 +74,4 @@ class LayerSpec(InputModel):
 
     def has(self, unit_key: str) -> bool:
         """Return whether a unit is in the part."""
-        return self.part.has(unit_key.encode())
-
-
-class HoldoutSpec(InputModel):
-    """Share of the units that gets the control in every experiment with this holdout.
-
-    Attributes:
-        key: The holdout.
-        share: Share of the units, above 0 and at most 0.5.
-    """
-
-    key: SharedKey
-    share: float = Field(gt=0.0, le=0.5)
-
-    @property
-    def part(self) -> SharedPart:
-        """The units held out, compiled."""
-        return SharedPart(shared_state(_HOLDOUT, self.key), 0, _numerator(self.share))
-
-    def has(self, unit_key: str) -> bool:
-        """Return whether a unit is held out."""
         return self.part.has(unit_key.encode())

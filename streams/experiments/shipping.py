@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from streams.experiments.admission import Exclusion, admission_of
+from collections.abc import Sequence
+
+from streams.experiments.admission import Exclusion, admission_of, kept_out
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
 from streams.experiments.eligible_variants import EligibleVariants
+from streams.experiments.holdouts import Holdout
 from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
 from streams.model.errors import ExperimentNotRunningError
@@ -15,14 +18,14 @@ from streams.targeting.attributes import RequestAttributes
 class Shipping:
     """Compiled decisions of a concluded experiment.
 
-    Overrides, the holdout and targeting are decided as while it was running. Layer, enrollment and
+    Overrides, holdouts and targeting are decided as while it was running. Layer, enrollment and
     unit do not matter: an id that stands for no unit, or none, gets what is served.
 
     Attributes:
         variants: Reads the variants that a request can show.
     """
 
-    __slots__ = ("_admission", "_ignored", "_shipped", "_unit_kind", "variants")
+    __slots__ = ("_admission", "_control", "_ignored", "_shipped", "_unit_kind", "variants")
 
     def __init__(self, experiment: Experiment) -> None:
         """Compile an experiment.
@@ -39,24 +42,36 @@ class Shipping:
         self.variants = EligibleVariants(experiment.id, names, experiment.variant_id, active)
         self._shipped = Exclusion(Reason.SHIPPED, served.variant)
         self._admission = admission_of(experiment.definition)
+        self._control = experiment.definition.control_index
         self._unit_kind = config.unit
         self._ignored = comparable_all(config.ignored_units)
 
-    def decide(self, request: RequestAttributes, fallback_unit_id: str | None = None) -> Exclusion:
+    def decide(
+        self,
+        request: RequestAttributes,
+        fallback_unit_id: str | None = None,
+        holdouts: Sequence[Holdout] = (),
+    ) -> Exclusion:
         """Return the variant that a request gets, and why.
 
         Args:
             request: The request.
-            fallback_unit_id: Another id of its unit, by which the holdout goes; None for none.
+            fallback_unit_id: Another id of its unit, by which holdouts go; None for none.
+            holdouts: Those that cover the experiment.
         """
-        if self._admission is None:
+        if self._admission is None and not holdouts:
             return self._shipped
-        unit_key = former_key = None
+        unit_key = None
         if self._unit_kind is not UnitKind.IMPRESSION:
             is_user = self._unit_kind is UnitKind.USER
             unit_key = self._unit(request.user_id if is_user else request.session_id)
+        if holdouts and self._unit_kind is not UnitKind.IMPRESSION:
             former_key = self._unit(fallback_unit_id)
-        excluded = self._admission.exclusion_of_served(unit_key, former_key, request)
+            if kept_out(self._admission, holdouts, unit_key, former_key, request) is not None:
+                return Exclusion(Reason.HOLDOUT, self._control)
+        if self._admission is None:
+            return self._shipped
+        excluded = self._admission.exclusion_of_served(unit_key, request)
         return self._shipped if excluded is None else excluded
 
     def _unit(self, key: str | None) -> str | None:

@@ -55,7 +55,7 @@ class ExperimentUpdate(InputModel):
                 raise problem("METRICS_FIXED", message, name)
         if isinstance(data, Mapping) and "key" in data:
             raise problem("KEY_FIXED", "an experiment has the key it was created with", "key")
-        for name in ("targeting", "layer", "holdout"):
+        for name in ("targeting", "layer"):
             if isinstance(data, Mapping) and name in data:
                 message = "the units of an experiment are fixed when it is created"
                 raise problem(f"{name.upper()}_FIXED", message, name)

@@ -18,6 +18,7 @@ KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
 
 _KEY = re.compile(KEY_PATTERN[1:-1])
 _PURPOSE = b"experiment key"
+_HOLDOUT_PURPOSE = b"holdout key"
 _NUMBER_BYTES = 8
 
 
@@ -38,6 +39,17 @@ def key_number(key: str) -> ExperimentNumber:
     False
     """
     digest = blake2b(key.encode(), digest_size=_NUMBER_BYTES, person=_PURPOSE).digest()
+    return ExperimentNumber(int.from_bytes(digest))
+
+
+@lru_cache(maxsize=4096)
+def holdout_number(key: str) -> ExperimentNumber:
+    """Return the number of the experiment that the holdout with this key is.
+
+    >>> holdout_number("all") == key_number("all")
+    False
+    """
+    digest = blake2b(key.encode(), digest_size=_NUMBER_BYTES, person=_HOLDOUT_PURPOSE).digest()
     return ExperimentNumber(int.from_bytes(digest))
 
 

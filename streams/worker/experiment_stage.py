@@ -219,6 +219,15 @@ class ExperimentsStage:
             and known.experiment.status in {Status.RUNNING, Status.PAUSED}
         ]
 
+    def has_holdouts(self) -> bool:
+        """Return whether one of this worker's experiments is a holdout that is not archived."""
+        return any(
+            known.experiment is not None
+            and known.experiment.definition.config.holdout is not None
+            and known.experiment.status is not Status.ARCHIVED
+            for _, known in self.all_known()
+        )
+
     def touch_all(self) -> None:
         """Mark all experiments for evaluation."""
         for partition, known in self.all_known():

@@ -48,6 +48,9 @@ MISPLACED = Counter(
     f"{_PREFIX}misplaced_observations",
     "Observations read from a wrong partition and forwarded to that of their receipt.",
 )
+HOLDOUT_COPIES = Counter(
+    f"{_PREFIX}holdout_copies", "Observations copied for holdouts, by the receipts of those."
+)
 DUPLICATES = Counter(f"{_PREFIX}duplicates", "Duplicate events, not counted.", ["topic"])
 RECOVERY_SECONDS = Gauge(f"{_PREFIX}recovery_seconds", "Duration of the last recovery.")
 RECOVERED_RECORDS = Gauge(

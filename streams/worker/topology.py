@@ -24,6 +24,7 @@ from streams.worker.emitter import CellEmitter
 from streams.worker.endings import Endings
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.generation_follower import GenerationFollower
+from streams.worker.holdout_copies import HoldoutCopier
 from streams.worker.identities import TopicIdentities
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_actions import LoggedActions
@@ -153,7 +154,9 @@ def attach(
             partial(due_schedule, key_of_new=keyring.key_of_new), SCHEDULES_LOOK_S
         ),
     )
+    copier = HoldoutCopier(settings, source, framing, keyring, experiments.has_holdouts)
     tasks = {
+        "holdouts": copier.run,
         "emitter": emitter.run,
         "publisher": publisher.run,
         "take-over": publisher.take_over,

@@ -260,6 +260,7 @@ async def memory_api(
             experiments.check_value,
             UnitResolver(experiments, KEYRING, sticky, clock).receipts,
             experiments.windows,
+            lambda: experiments.has_holdouts,
         )
         unlogged = AssignmentService(experiments, KEYRING, UnloggedImpressions(), sticky, clock)
         auth = auth or ApiKeyAuth(None)

@@ -106,7 +106,6 @@ FIXED = {"type": "bayesian_ab", "unit": "user"}
         FIXED,
         {**FIXED, "trafficAllocation": 0.4},
         {**FIXED, "layer": {"key": "l", "range": [0.2, 0.7]}},
-        {**FIXED, "holdout": {"key": "h", "share": 0.3}},
         {**FIXED, "targeting": {"==": [{"var": "device"}, "mobile"]}},
         {**FIXED, "overrides": {"user_3": "B"}},
         {**FIXED, "ignoredUnits": ["user_5"]},
@@ -125,6 +124,25 @@ async def test_answers_are_those_of_the_api(tmp_path: Path, config: Any) -> None
                 theirs = await answer_of(server.api, name, userId=user, device=device)
                 assert {**as_json(mine), "reason": ""} == {**theirs, "reason": ""}
                 assert mine.reason == theirs["reason"] or theirs["reason"] == "STICKY"
+
+
+async def test_of_experiments_with_a_holdout_the_api_is_asked(tmp_path: Path) -> None:
+    """The API logs who counts for the holdout, on both sides."""
+    async with served(tmp_path / "api") as server:
+        name = await server.api.run(FIXED)
+        other = await server.api.run(FIXED)
+        body = {"key": "h", "share": 0.3, "experiments": [name]}
+        assert (await server.api.http.post("/holdouts", json=body)).status_code == 201
+        async with assigning(server, tmp_path / "local") as call:
+            answers = [await call("assign", name, f"user_{n}") for n in range(20)]
+            assert {each.reason for each in answers} == {"ASSIGNED", "HOLDOUT"}
+            assert all(each.id is not None for each in answers)
+            assert (call.assigner.asked, call.assigner.decided) == (20, 0)
+            await call("assign", other, "u")
+            assert (call.assigner.asked, call.assigner.decided) == (20, 1)
+            assert (await server.api.http.delete("/holdouts/h")).status_code == 200
+            known = call.assigner.experiments
+            await until_true(lambda: not known.by_name[name].is_covered)
 
 
 async def test_what_others_decide_is_asked_once_for_each_unit(tmp_path: Path) -> None:

@@ -480,9 +480,9 @@ func layers() int {
 			In        bool
 		}
 		Holdouts []struct {
-			Key, Unit string
-			Share     float64
-			In        bool
+			Key, Unit, Experiment string
+			Share                 float64
+			In                    bool
 		}
 	}
 	read("layers.json", &file)
@@ -492,8 +492,11 @@ func layers() int {
 		check("layers", in, each.In)
 	}
 	for _, each := range file.Holdouts {
-		in := sharedDraw("holdout", each.Key, each.Unit) < numerator(each.Share)
-		check("holdouts", in, each.In)
+		experiment := blake2b([]byte(each.Key), 8, nil, "holdout key")
+		check("holdout keys", binary.BigEndian.Uint64(experiment), number(each.Experiment))
+		unit := binary.BigEndian.AppendUint64(nil, lastingUnit(each.Unit))
+		draw := uint64(binary.BigEndian.Uint32(blake2b(unit, 4, experiment, "holdout")))
+		check("holdouts", draw < numerator(each.Share), each.In)
 	}
 	return len(file.Layers) + len(file.Holdouts)
 }

@@ -25,6 +25,7 @@ from streams.experiments.variant_changes import (
 from streams.model.errors import ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
 from streams.model.experiment_keys import named_experiment
+from streams.model.ids import experiment_id as named_id
 from streams.model.validation import parse
 
 MAX_IDEMPOTENCY_KEY = 256
@@ -46,8 +47,9 @@ async def create_experiment(
     """Create an experiment, as a draft."""
     body = decode_object(await request.body())
     definition = parse(ExperimentDefinition, body)
+    _refuse_holdout(definition)
     services.schemas.require_definition(definition)
-    snapshot = await services.commands.create(definition, _idempotency_key(caller, key, body))
+    snapshot = await services.commands.create(definition, idempotency_key(caller, key, body))
     return json_response(experiment_response(snapshot.experiment), 201)
 
 
@@ -64,9 +66,10 @@ async def edit_experiment(
     """
     body = decode_object(await request.body())
     edit = parse(DraftEdit, body)
+    _refuse_holdout(edit)
     services.schemas.require_definition(edit)
     number = _number(experiment_id)
-    snapshot = await services.commands.edit(number, edit, _idempotency_key(caller, key, body))
+    snapshot = await services.commands.edit(number, edit, idempotency_key(caller, key, body))
     return json_response(experiment_response(snapshot.experiment))
 
 
@@ -81,7 +84,7 @@ async def add_variant(
     body = decode_object(await request.body())
     added = parse(AddedVariant, body)
     payload = added.model_dump(by_alias=True, mode="json", exclude_none=True)
-    idempotency = _idempotency_key(caller, key, body)
+    idempotency = idempotency_key(caller, key, body)
     return await _change(
         services, experiment_id, CommandKind.ADD_VARIANT, payload, idempotency, status=201
     )
@@ -100,7 +103,7 @@ async def change_variant(
     update = parse(VariantUpdate, body)
     payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
     payload["variant"] = variant_id[:MAX_REFERENCE]
-    idempotency = _idempotency_key(caller, key, {**body, "variant": payload["variant"]})
+    idempotency = idempotency_key(caller, key, {**body, "variant": payload["variant"]})
     return await _change(services, experiment_id, CommandKind.CHANGE_VARIANT, payload, idempotency)
 
 
@@ -116,7 +119,7 @@ async def update_experiment(
     update = parse(ExperimentUpdate, body)
     services.schemas.require_definition(update)
     payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
-    idempotency = _idempotency_key(caller, key, body)
+    idempotency = idempotency_key(caller, key, body)
     return await _change(services, experiment_id, CommandKind.UPDATE, payload, idempotency)
 
 
@@ -135,7 +138,7 @@ async def conclude_experiment(
     if is_served and conclude.control_share is None:
         experiment = services.experiments.snapshot(experiment_id).experiment
         payload["controlShare"] = experiment.definition.config.kept_control_share
-    idempotency = _idempotency_key(caller, key, body)
+    idempotency = idempotency_key(caller, key, body)
     return await _change(services, experiment_id, CommandKind.CONCLUDE, payload, idempotency)
 
 
@@ -156,12 +159,18 @@ def bare_command(kind: CommandKind, description: str) -> Callable[..., Awaitable
         payload = {}
         if kind is CommandKind.START:
             payload["receiptKey"] = services.receipt_key(_number(experiment_id))
-        idempotency = _idempotency_key(caller, key, {})
+        idempotency = idempotency_key(caller, key, {})
         return await _change(services, experiment_id, kind, payload, idempotency)
 
     command.__name__ = f"{kind}_experiment"
     command.__doc__ = description
     return command
+
+
+def _refuse_holdout(definition: ExperimentDefinition) -> None:
+    if definition.config.holdout is not None:
+        message = "a holdout is no experiment on variants; begin it by POST /holdouts"
+        raise InputError("NOT_A_HOLDOUT", message, "config.holdout")
 
 
 async def _change(
@@ -173,7 +182,11 @@ async def _change(
     *,
     status: int = 200,
 ) -> Response:
-    snapshot = await services.commands.change(_number(experiment_id), kind, payload, key)
+    number = _number(experiment_id)
+    found = services.experiments.snapshots().get(named_id(number))
+    if found is not None and found.experiment.definition.config.holdout is not None:
+        raise ExperimentNotFoundError(experiment_id)  # its commands are those of /holdouts
+    snapshot = await services.commands.change(number, kind, payload, key)
     return json_response(experiment_response(snapshot.experiment), status)
 
 
@@ -184,7 +197,7 @@ def _number(experiment_id: str) -> int:
         raise ExperimentNotFoundError(experiment_id) from error
 
 
-def _idempotency_key(caller: str, key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
+def idempotency_key(caller: str, key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
     """Return the idempotency key of a request, if it has one.
 
     Raises:

@@ -51,7 +51,7 @@ async def get_experiment_stats(
     """
     snapshot = services.experiments.snapshot(experiment_id)
     if query.at is not None:
-        snapshot = await _concluded(services, snapshot.experiment)
+        snapshot = await concluded_snapshot(services, snapshot.experiment)
     return rendered_response(await stats_page(snapshot))
 
 
@@ -68,7 +68,7 @@ async def stream_experiment_stats(
     return event_stream(services.experiment_streams.open(experiment_id, seen))
 
 
-async def _concluded(services: Services, experiment: Experiment) -> Snapshot:
+async def concluded_snapshot(services: Services, experiment: Experiment) -> Snapshot:
     """Return the snapshot of an experiment as of its conclusion.
 
     Raises:

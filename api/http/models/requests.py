@@ -6,10 +6,11 @@ Definitions and updates of experiments are in `streams.experiments.definition` a
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from streams.experiments.holdouts import ALL, Covered, HoldoutKey, HoldoutShare
 from streams.experiments.ignored_units import MAX_UNIT_ID
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.experiments.served import Serve
@@ -123,6 +124,26 @@ class ConcludeRequest(InputModel):
     winner_variant_id: str | None = None
     control_share: float | None = Field(default=None, ge=0.0, le=MAX_CONTROL_SHARE)
     serve: Serve | None = Field(default=None, strict=False)
+
+
+class HoldoutRequest(InputModel):
+    """Holdout that is to begin.
+
+    Attributes:
+        key: Its key, of the keys of holdouts; taken for good.
+        share: Share of the units that are held out, above 0 and at most 0.5.
+        unit: `user` or `session`: it covers experiments that randomise by it.
+        experiments: Keys and ids of the experiments that it covers, or `*` alone for all, those to
+            come as well.
+        primary_metric: Metric that its recommendation goes by; all are compared. Unless given, the
+            commonest one of the experiments that it covers now.
+    """
+
+    key: HoldoutKey
+    share: HoldoutShare
+    unit: Literal["user", "session"] = "user"
+    experiments: Covered = (ALL,)
+    primary_metric: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
 
 
 class ExposureRequest(InputModel):

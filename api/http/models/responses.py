@@ -157,6 +157,42 @@ class Experiment(ResponseModel):
         return str(self.config["name"])
 
 
+class Holdout(ResponseModel):
+    """A holdout.
+
+    Attributes:
+        key: Its key.
+        status: `running`, `ended` or `archived`.
+        share: Share of the units that are held out.
+        unit: What it holds out: `user` or `session`.
+        experiments: Keys and ids of the experiments that it covers, or `*`.
+        primary_metric: Metric that its recommendation goes by.
+        experiment_id: Id of the experiment that it is, in the log and in reports.
+        created_at: When it began, in milliseconds since the epoch.
+        ended_at: When it ended; null before.
+    """
+
+    key: str
+    status: str
+    share: float
+    unit: str
+    experiments: tuple[str, ...]
+    primary_metric: str
+    experiment_id: str
+    created_at: int
+    ended_at: int | None = None
+
+
+class Holdouts(ResponseModel):
+    """All holdouts.
+
+    Attributes:
+        holdouts: The newest first.
+    """
+
+    holdouts: tuple[Holdout, ...]
+
+
 class ExperimentsPage(ResponseModel):
     """A page of the experiments, newest first.
 

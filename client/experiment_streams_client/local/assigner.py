@@ -182,7 +182,7 @@ class LocalAssigner:
             message = f"{quoted(name)} neither assigns nor serves a variant"
             raise EngineError("EXPERIMENT_NOT_RUNNING", message)
         answering = known.answering
-        if answering is None:
+        if answering is None or known.is_covered:
             return None
         if isinstance(answering, ShippedExperiment):
             return self._shipped(known, answering, request)

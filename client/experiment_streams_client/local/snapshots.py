@@ -36,13 +36,27 @@ class LocalExperiment:
     Attributes:
         id: Its id.
         version: Number of commands applied to it.
-        answering: What decides; None where a newer release has to.
+        answering: What decides; None where a newer release has to, and of a holdout.
+        holdout: The holdout that it is; None for every other experiment.
         is_asked_for: Whether all its users and sessions have to be asked for.
+        is_covered: Whether a holdout covers it: the API logs who counts for that.
         is_signed_here: Whether its receipts are signed by the key of this process.
+        number, unit: Of the experiment.
         variants: Id of the experiment, id, name and configuration of each variant.
     """
 
-    __slots__ = ("answering", "id", "is_asked_for", "is_signed_here", "variants", "version")
+    __slots__ = (
+        "answering",
+        "holdout",
+        "id",
+        "is_asked_for",
+        "is_covered",
+        "is_signed_here",
+        "number",
+        "unit",
+        "variants",
+        "version",
+    )
 
     def __init__(self, snapshot: Snapshot, key_id: int) -> None:
         """Compile a snapshot.
@@ -54,7 +68,11 @@ class LocalExperiment:
         self.id = experiment.id
         self.version = experiment.version
         self.answering: AnsweringExperiment | None = compiled(snapshot)
+        self.holdout = experiment.holdout
+        self.number = experiment.number
+        self.unit = experiment.definition.config.unit
         self.is_asked_for = False
+        self.is_covered = False
         self.is_signed_here = experiment.definition.config.receipt_key == key_id
         self.variants = [
             (experiment.id, experiment.variant_id(index), variant.name, variant.config)
@@ -150,9 +168,16 @@ class LocalExperiments:
             else:
                 keys[name] = snapshot.experiment.key
         asked_for = set(answer["askedFor"])
+        holdouts = [
+            (each.unit, each.holdout) for each in by_id.values() if each.holdout is not None
+        ]
         by_name: dict[str, LocalExperiment] = {}
         for name, experiment in by_id.items():
             experiment.is_asked_for = name in asked_for
+            experiment.is_covered = any(
+                unit is experiment.unit and holdout.covers(experiment.number)
+                for unit, holdout in holdouts
+            )
             by_name[name] = experiment
             if (key := keys[name]) is not None:
                 by_name[key] = experiment

@@ -177,23 +177,3 @@ async def test_a_draft_that_overlaps_a_running_experiment_does_not_start(api: Ap
 
     assert concluded.status_code == 200
     assert (started.status_code, started.json()["error"]["code"]) == (422, "LAYER_OVERLAP")
-
-
-async def test_a_holdout_holds_in_all_its_experiments(api: Api) -> None:
-    holdout = {"key": "all-2026", "share": 0.2}
-    names = [
-        await api.run({"type": "bayesian_ab", "holdout": holdout}),
-        await api.run({"type": "thompson_sampling", "unit": "user", "holdout": holdout}),
-    ]
-    body = {"experimentIds": names, "units": [{"userId": f"user_{n}"} for n in range(300)]}
-    answer = await api.http.post("/assign", json=body)
-    differs = await create(api, holdout={"key": "all-2026", "share": 0.1})
-
-    rows = answer.json()["assignments"]
-    held = [[each["reason"] == "HOLDOUT" for each in row] for row in rows]
-    assert all(first == second for first, second in held)
-    assert 30 < sum(first for first, _ in held) < 95
-    assert all(
-        each["variantName"] == "A" for row in rows for each in row if each["reason"] == "HOLDOUT"
-    )
-    assert (differs.status_code, differs.json()["error"]["code"]) == (422, "HOLDOUT_DIFFERS")

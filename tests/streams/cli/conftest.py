@@ -48,7 +48,7 @@ def api() -> Iterator[ScriptedApi]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PATCH = answer  # noqa: N815 - names the base class calls
+        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - names the base class calls
 
         def log_message(self, *_: object) -> None:
             """Keep quiet."""

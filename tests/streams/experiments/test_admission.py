@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
-from streams.experiments.admission import admission_of
+from streams.experiments.admission import admission_of, kept_out
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.definition import parse_definition
-from streams.experiments.shared_units import HoldoutSpec, LayerSpec
+from streams.experiments.holdouts import Holdout, HoldoutSpec
+from streams.experiments.shared_units import LayerSpec
 from streams.model.errors import InputError
+from streams.model.experiment_keys import holdout_number
+from streams.policies.bucketing import lasting_unit
 from tests.streams.targeting.test_rule import Request
 
 VARIANTS = [{"name": "A", "isControl": True}, {"name": "B"}, {"name": "C"}]
@@ -45,27 +48,34 @@ def test_where_every_impression_is_a_unit_people_are_known_by_user_or_session():
     assert admission.exclusion(None, None, Request(session_id="s")) is None
 
 
+def a_holdout() -> Holdout:
+    return Holdout(holdout_number("all"), HoldoutSpec(key="all", share=0.5), 1, 0)
+
+
 def test_the_order_is_override_holdout_targeting_layer():
-    held = next(f"h{n}" for n in range(99) if HoldoutSpec(key="all", share=0.5).has(f"h{n}"))
+    holdout = a_holdout()
+    held = next(f"h{n}" for n in range(99) if holdout.holds(lasting_unit(f"h{n}")))
     half = LayerSpec(key="page", range=(0.0, 0.5))
-    free = [f"f{n}" for n in range(99) if not HoldoutSpec(key="all", share=0.5).has(f"f{n}")]
+    free = [f"f{n}" for n in range(99) if not holdout.holds(lasting_unit(f"f{n}"))]
     inside = next(unit for unit in free if half.has(unit))
     outside = next(unit for unit in free if not half.has(unit))
     admission = admission_of(
         definition(
             targeting=MOBILE,
             overrides={"qa": "C"},
-            holdout={"key": "all", "share": 0.5},
             layer={"key": "page", "range": [0, 0.5]},
         )
     )
     assert admission is not None
 
     def reason(unit: str, former: str | None = None, device: str | None = "mobile"):
-        found = admission.exclusion(unit, former, Request(device=device))
+        request = Request(device=device)
+        if kept_out(admission, [holdout], unit, former, request) is not None:
+            return Reason.HOLDOUT
+        found = admission.exclusion(unit, former, request)
         return None if found is None else found.reason
 
-    assert reason("qa") is Reason.FORCED
+    assert reason("qa", former=held) is Reason.FORCED
     assert reason(held, device=None) is Reason.HOLDOUT
     assert reason(outside, device=None) is Reason.NOT_TARGETED
     assert reason(outside) is Reason.NOT_IN_LAYER
@@ -89,13 +99,6 @@ def test_the_order_is_override_holdout_targeting_layer():
             {"layer": {"key": "p", "range": [0, 1]}, "unit": "impression"},
             "NEEDS_LASTING_UNIT",
             "config.layer",
-        ),
-        ({"holdout": {"key": "all", "share": 0}}, "OUT_OF_RANGE", "config.holdout.share"),
-        ({"holdout": {"key": "all", "share": 0.6}}, "OUT_OF_RANGE", "config.holdout.share"),
-        (
-            {"holdout": {"key": "all", "share": 0.1}, "unit": "impression"},
-            "NEEDS_LASTING_UNIT",
-            "config.holdout",
         ),
         ({"overrides": {"qa": "Z"}}, "UNKNOWN_VARIANT", "config.overrides.qa"),
         ({"overrides": {"": "B"}}, "OUT_OF_RANGE", "config.overrides"),

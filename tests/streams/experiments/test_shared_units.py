@@ -1,4 +1,4 @@
-"""Layers and holdouts: disjoint parts of a layer, shares, independence, conflicts."""
+"""Layers: disjoint parts, independence, conflicts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from streams.experiments.definition import parse_definition
+from streams.experiments.holdouts import Holdout, HoldoutSpec
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.shared_unit_conflicts import check_shared_units
-from streams.experiments.shared_units import HoldoutSpec, LayerSpec
+from streams.experiments.shared_units import LayerSpec
 from streams.model.errors import InputError
-from streams.policies.bucketing import draws, is_enrolled, shared_draw
+from streams.policies.bucketing import draws, is_enrolled, lasting_unit, shared_draw
 
 N_UNITS = 1_000_000
 FALSE_ALARM = 1e-6
@@ -37,26 +38,16 @@ def test_a_million_units_are_each_in_one_experiment_of_a_layer_and_none_is_lost(
 
 
 @pytest.mark.statistical
-def test_the_share_held_out_is_within_its_binomial_interval():
-    """False alarm: 1e-6 for each of the two shares."""
-    units = [f"user_{n}" for n in range(100_000)]
-    for share in (0.05, 0.5):
-        holdout = HoldoutSpec(key="all-2026", share=share)
-        n_held = sum(map(holdout.has, units))
-
-        assert binomtest(n_held, len(units), share).pvalue > FALSE_ALARM
-
-
-@pytest.mark.statistical
-def test_layer_holdout_enrollment_and_variant_are_independent():
+def test_layers_holdout_and_enrollment_are_independent():
     """False alarm: 1e-6 for each of the three pairs."""
     layer = LayerSpec(key="same", range=(0.0, 0.5))
-    holdout = HoldoutSpec(key="same", share=0.5)
+    spec = HoldoutSpec(key="same", share=0.5)
+    holdout = Holdout(spec.number, spec, 1, 0)
     units = [f"user_{n}" for n in range(40_000)]
     inside = [unit for unit in units if layer.has(unit)]
 
     for is_in in (
-        holdout.has,
+        lambda unit: holdout.holds(lasting_unit(unit)),
         LayerSpec(key="other", range=(0.0, 0.5)).has,
         lambda unit: is_enrolled(draws(5, unit).enrolment, 0.5),
     ):
@@ -121,23 +112,6 @@ def test_overlapping_ranges_of_experiments_that_are_not_over(other, code):
 
     assert caught.value.code == code
     assert other.id in caught.value.message
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"holdout": {"key": "all", "share": 0.1}},
-        {"holdout": {"key": "all", "share": 0.05}, "unit": "session"},
-    ],
-)
-def test_a_holdout_is_the_same_everywhere(other):
-    own = experiment(7, holdout={"key": "all", "share": 0.05})
-    check_shared_units(7, own.definition, [experiment(1, holdout={"key": "all", "share": 0.05})])
-
-    with pytest.raises(InputError) as caught:
-        check_shared_units(7, own.definition, [experiment(1, **other)])
-
-    assert (caught.value.code, caught.value.path) == ("HOLDOUT_DIFFERS", "config.holdout")
 
 
 def test_of_two_drafts_created_at_once_the_later_one_does_not_start():

@@ -13,16 +13,15 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status, apply_command
 from streams.experiments.served import Serve, Served
 from streams.experiments.shared_unit_conflicts import check_shared_units
-from streams.experiments.shared_units import HoldoutSpec
 from streams.experiments.shipping import Shipping
 from streams.model.errors import ExperimentNotRunningError, InputError, TransitionError
-from tests.streams.experiments.test_admission import MOBILE
+from streams.policies.bucketing import lasting_unit
+from tests.streams.experiments.test_admission import MOBILE, a_holdout
 from tests.streams.experiments.test_lifecycle import command, reached
 from tests.streams.targeting.test_rule import Request
 
 VARIANTS = [f"exp_0000000000007_v{index}" for index in range(2)]
 CONTROL, WINNER = VARIANTS
-HALF = {"key": "all", "share": 0.5}
 VARIANT_LIST = [{"name": "A", "isControl": True}, {"name": "B"}]
 
 
@@ -113,12 +112,13 @@ def test_nothing_is_compiled_of_an_experiment_that_serves_nothing():
 
 
 def test_override_holdout_and_targeting_come_before_what_is_shipped():
-    held = next(f"h{n}" for n in range(99) if HoldoutSpec(key="all", share=0.5).has(f"h{n}"))
-    free = next(f"f{n}" for n in range(99) if not HoldoutSpec(key="all", share=0.5).has(f"f{n}"))
-    of = shipping(targeting=MOBILE, overrides={"qa": "A"}, holdout=HALF)
+    half = a_holdout()
+    held = next(f"h{n}" for n in range(99) if half.holds(lasting_unit(f"h{n}")))
+    free = next(f"f{n}" for n in range(99) if not half.holds(lasting_unit(f"f{n}")))
+    of = shipping(targeting=MOBILE, overrides={"qa": "A"})
 
     def decided(user: str | None, device: str = "mobile", fallback: str | None = None) -> Any:
-        return of.decide(Request(user_id=user, device=device), fallback)
+        return of.decide(Request(user_id=user, device=device), fallback, [half])
 
     assert decided("qa") == (Reason.FORCED, 0)
     assert decided(held, "desktop") == (Reason.HOLDOUT, 0)
@@ -139,20 +139,14 @@ def test_layer_enrollment_and_junk_are_of_no_account(user, traffic):
 
 @given(st.sampled_from([None, "", "anonymous", " NULL "]))
 def test_a_request_without_a_unit_is_in_no_holdout(user):
-    assert shipping(holdout=HALF).decide(Request(user_id=user)) == (Reason.SHIPPED, 1)
+    found = shipping().decide(Request(user_id=user), None, [a_holdout()])
+    assert found == (Reason.SHIPPED, 1)
 
 
-def test_a_shipped_experiment_frees_its_range_and_keeps_its_holdout():
+def test_a_shipped_experiment_frees_its_range():
     config = {"name": "n", "type": "bayesian_ab", "primaryMetric": "click", "unit": "user"}
     layer = {"layer": {"key": "page", "range": [0, 0.5]}}
-    old = parse_definition({**config, **layer, "holdout": HALF}, VARIANT_LIST)
+    old = parse_definition({**config, **layer}, VARIANT_LIST)
     other = Experiment(1, old, Status.CONCLUDED, 3, 0, winner=1, served=Served(1, 90))
 
-    check_shared_units(
-        2, parse_definition({**config, **layer, "holdout": HALF}, VARIANT_LIST), [other]
-    )
-    differs = parse_definition({**config, "holdout": {"key": "all", "share": 0.1}}, VARIANT_LIST)
-    with pytest.raises(InputError, match="has this holdout"):
-        check_shared_units(2, differs, [other])
-    silent = Experiment(1, old, Status.CONCLUDED, 3, 0, winner=1)
-    check_shared_units(2, differs, [silent])
+    check_shared_units(2, old, [other])

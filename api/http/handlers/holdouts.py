@@ -1,0 +1,173 @@
+"""Handlers of holdouts: each is an experiment, by whose commands it begins and ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+
+from api.http.dependencies import CallerDep, Services, ServicesDep, json_response, rendered_response
+from api.http.handlers.commands import KeyHeader, idempotency_key
+from api.http.handlers.experiments import concluded_snapshot
+from api.http.models.queries import StatsQuery
+from api.http.models.requests import HoldoutRequest
+from api.http.models.responses import Holdouts
+from api.http.pages import stats_page
+from api.http.payloads import holdout_response
+from api.strict_json import decode_object
+from streams.experiments.definition import ExperimentDefinition
+from streams.experiments.holdouts import ALL, HoldoutSpec, variants_of
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.served import Serve
+from streams.model.errors import InputError
+from streams.model.events import CommandKind
+from streams.model.experiment_keys import named_experiment
+from streams.model.ids import experiment_id
+from streams.model.validation import parse
+
+DEFAULT_METRIC = "conversion"
+"""Primary metric of a holdout that covers no experiment yet."""
+
+
+async def create_holdout(
+    services: ServicesDep, caller: CallerDep, request: Request, key: KeyHeader = None
+) -> Response:
+    """Hold a share of the units out of experiments, from now on.
+
+    Share, unit and experiments are fixed: with another share, units would change sides after they
+    were counted. End the holdout and begin another one.
+    """
+    body = decode_object(await request.body())
+    asked = parse(HoldoutRequest, body)
+    definition = _definition(services, asked)
+    services.schemas.require_definition(definition)
+    idempotency = idempotency_key(caller, key, body)
+    snapshot = await services.commands.create(definition, idempotency)
+    return json_response(holdout_response(snapshot.experiment), 201)
+
+
+async def list_holdouts(services: ServicesDep) -> Response:
+    """Return all holdouts, newest first."""
+    found = services.experiments.holdouts()
+    return json_response(
+        Holdouts(holdouts=tuple(holdout_response(each.experiment) for each in found))
+    )
+
+
+async def get_holdout(services: ServicesDep, holdout_key: str) -> Response:
+    """Return a holdout."""
+    return json_response(holdout_response(services.experiments.holdout(holdout_key).experiment))
+
+
+async def get_holdout_stats(
+    services: ServicesDep, holdout_key: str, query: Annotated[StatsQuery, Query()]
+) -> Response:
+    """Return what the units held out did, and all others.
+
+    Every metric is compared as a primary one is. With `at=conclusion`, what was known when the
+    holdout ended.
+    """
+    snapshot = services.experiments.holdout(holdout_key)
+    if query.at is not None:
+        snapshot = await concluded_snapshot(services, snapshot.experiment)
+    return rendered_response(await stats_page(snapshot))
+
+
+async def end_holdout(
+    services: ServicesDep,
+    caller: CallerDep,
+    holdout_key: str,
+    request: Request,
+    key: KeyHeader = None,
+) -> Response:
+    """End a holdout: from now on it holds nobody out, and its report is kept."""
+    payload = {"serve": Serve.NONE.value}
+    return await _change(services, caller, holdout_key, request, key, CommandKind.CONCLUDE, payload)
+
+
+async def archive_holdout(
+    services: ServicesDep,
+    caller: CallerDep,
+    holdout_key: str,
+    request: Request,
+    key: KeyHeader = None,
+) -> Response:
+    """Put a holdout away that has ended: what its units do is not counted any more."""
+    return await _change(services, caller, holdout_key, request, key, CommandKind.ARCHIVE, {})
+
+
+async def _change(
+    services: Services,
+    caller: str,
+    holdout_key: str,
+    request: Request,
+    key: str | None,
+    kind: CommandKind,
+    payload: dict[str, str],
+) -> Response:
+    surplus = decode_object(await request.body())
+    if surplus:
+        raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
+    number = services.experiments.holdout(holdout_key).experiment.number
+    idempotency = idempotency_key(caller, key, {})
+    snapshot = await services.commands.change(number, kind, payload, idempotency)
+    return json_response(holdout_response(snapshot.experiment))
+
+
+def _definition(services: Services, asked: HoldoutRequest) -> ExperimentDefinition:
+    """Return a holdout as the definition of an experiment.
+
+    Raises:
+        InputError: as `HoldoutSpec`, or an experiment that it names is not there, where it is named
+            by its id (`UNKNOWN_EXPERIMENT`), or randomises by another unit
+            (`HOLDOUT_UNIT_DIFFERS`).
+    """
+    spec = parse(
+        HoldoutSpec, {"key": asked.key, "share": asked.share, "experiments": asked.experiments}
+    )
+    metric = asked.primary_metric or _usual_metric(_covered(services, asked, spec))
+    config = {
+        "name": f"holdout {spec.key}",
+        "type": "bayesian_ab",
+        "primaryMetric": metric,
+        "unit": asked.unit,
+        "exposure": "event",
+        "attributionWindow": 0,
+        "ignoredUnits": [],
+        "receiptKey": services.receipt_key(spec.number),
+        "holdout": spec.model_dump(by_alias=True, mode="json"),
+    }
+    return parse(ExperimentDefinition, {"config": config, "variants": variants_of(spec.share)})
+
+
+def _covered(services: Services, asked: HoldoutRequest, spec: HoldoutSpec) -> list[Experiment]:
+    """Return the experiments that are there and that a holdout covers."""
+    if ALL in spec.experiments:
+        known = (each.experiment for each in services.experiments.all())
+        return [each for each in known if each.definition.config.unit == asked.unit]
+    found = []
+    for index, name in enumerate(spec.experiments):
+        path = f"experiments[{index}]"
+        number = named_experiment(name)
+        snapshot = services.experiments.snapshots().get(experiment_id(number))
+        if snapshot is None:
+            if name == experiment_id(number):
+                raise InputError("UNKNOWN_EXPERIMENT", f"there is no experiment {name}", path)
+            continue  # one with this key may be created later
+        config = snapshot.experiment.definition.config
+        if config.unit != asked.unit or config.holdout is not None:
+            message = f"{name} randomises by {config.unit}, and the holdout is of {asked.unit}s"
+            raise InputError("HOLDOUT_UNIT_DIFFERS", message, path)
+        found.append(snapshot.experiment)
+    return found
+
+
+def _usual_metric(experiments: list[Experiment]) -> str:
+    """Return the commonest primary metric of experiments, of equals the first by name."""
+    counts = Counter(
+        config.primary_metric
+        for config in (each.definition.config for each in experiments)
+        if config.spec(config.primary_metric).components is None
+    )
+    return min(counts, key=lambda name: (-counts[name], name), default=DEFAULT_METRIC)

@@ -1,0 +1,225 @@
+"""Copying of observations for holdouts, by the workers that have one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from schemas.catalogue import COMMANDS, OBSERVATIONS
+from streams.fold.holdout_copies import Coverage, copies_of
+from streams.kafka.records import LogError, LogSource
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.tail import LogTail
+from streams.model.errors import DependencyError
+from streams.model.events import Observation
+from streams.model.receipts import Keyring
+from streams.wire.framing import Framing
+from streams.wire.observations import encode_observation
+from streams.worker import metrics
+
+LOOK_S = 1.0
+"""Interval of looking for holdouts, and pause after a failure."""
+
+POLL_S = 0.5
+"""Longest wait for observations."""
+
+PAUSE_S = 0.2
+"""Pause between two readings: each reads the end of `commands` as well."""
+
+READ_TOGETHER = 10_000
+
+FLUSH_S = 30.0
+"""Longest wait for the acknowledgement of copies."""
+
+COPIED_FOR = "copied-for"
+"""Header of a copy: `holdout`. Copies are not copied."""
+
+GROUP = "experiment-streams-holdouts"
+"""Consumer group of the workers that copy, after the prefix of the topics."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """Fields of a Kafka record that folding uses."""
+
+    offset: int
+    timestamp: int
+    value: bytes | None
+
+
+class HoldoutCopier:
+    """A loop that copies what is observed of the units of holdouts, while this worker has one.
+
+    All that is observed because of a holdout was observed after its `create` was durable. So
+    `commands` is read to its end after observations were read and before they are copied, and none
+    is missed. Offsets are committed once the copies are durable; what is read again counts once.
+
+    Args:
+        settings: Where Kafka is.
+        source: The log.
+        framing: Encodes and decodes records.
+        keyring: Verifies and signs receipts.
+        is_needed: Returns whether this worker has a holdout that is not archived.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        source: LogSource,
+        framing: Framing,
+        keyring: Keyring,
+        is_needed: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._framing = framing
+        self._keyring = keyring
+        self._is_needed = is_needed
+        self._topic = settings.topic_name(OBSERVATIONS)
+        self._tail = LogTail(source, COMMANDS.name, framing)
+        self._coverage = Coverage()
+        self._consumer: Consumer | None = None
+        self._producer: Producer | None = None
+
+    async def run(self) -> None:
+        """Copy for ever."""
+        try:
+            while True:
+                try:
+                    if not self._is_needed():
+                        await self._close()
+                        await asyncio.sleep(LOOK_S)
+                        continue
+                    await self._copy_next()
+                    await asyncio.sleep(PAUSE_S)
+                except (DependencyError, LogError, KafkaException) as error:
+                    logger.warning("observations are not copied for holdouts now: %s", error)
+                    await self._close()
+                    await asyncio.sleep(LOOK_S)
+                except Exception:
+                    logger.exception("copying for holdouts: not expected, and tried again")
+                    await self._close()
+                    await asyncio.sleep(LOOK_S)
+        finally:
+            consumer, self._consumer = self._consumer, None
+            if consumer is not None:
+                consumer.close()
+
+    async def _copy_next(self) -> None:
+        """Copy what comes next, and commit it."""
+        if self._consumer is None:
+            await self._learn()
+            self._consumer = await asyncio.to_thread(self._subscribed)
+        messages = await asyncio.to_thread(self._consumer.consume, READ_TOGETHER, POLL_S)
+        for each in messages:
+            error = each.error()
+            if error is not None and not error.retriable():
+                raise KafkaException(error)
+        by_partition: defaultdict[int, list[_Record]] = defaultdict(list)
+        for each in messages:
+            if each.error() is None and not _is_copy(each):
+                record = _Record(each.offset() or 0, each.timestamp()[1], each.value())
+                by_partition[each.partition() or 0].append(record)
+        if by_partition:
+            await self._learn()
+            await self._framing.prepare(
+                record.value for found in by_partition.values() for record in found
+            )
+            copies = await asyncio.to_thread(self._copies, by_partition)
+            await asyncio.to_thread(self._send, copies)
+            metrics.HOLDOUT_COPIES.inc(len(copies))
+        if messages:
+            await asyncio.to_thread(self._consumer.commit, asynchronous=False)
+
+    async def _learn(self) -> None:
+        """Read `commands` to its end."""
+        await self._tail.take(
+            lambda records, codec: self._coverage.take(records, codec, self._keyring)
+        )
+
+    def _subscribed(self) -> Consumer:
+        consumer = Consumer(self._settings.group_config(self._settings.topic_prefix + GROUP))
+        consumer.subscribe([self._topic], on_assign=self._begin)
+        return consumer
+
+    def _begin(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Begin each partition where the group stopped, or else when the first holdout began."""
+        committed = consumer.committed(partitions, timeout=self._settings.kafka_timeout_s)
+        new = [each for each in committed if each.offset < 0]
+        since_ms = self._coverage.since_ms
+        if new and since_ms is not None:
+            timeout_s = self._settings.kafka_timeout_s
+            for each in new:
+                # Before the look-up: what comes meanwhile must not be passed by.
+                _, high = consumer.get_watermark_offsets(each, timeout=timeout_s)
+                asked = TopicPartition(each.topic, each.partition, max(0, since_ms))
+                [found] = consumer.offsets_for_times([asked], timeout=timeout_s)
+                each.offset = found.offset if found.offset >= 0 else high
+        consumer.assign(committed)
+
+    def _copies(self, by_partition: dict[int, list[_Record]]) -> list[Observation]:
+        return [
+            copy
+            for partition, records in by_partition.items()
+            for copy in copies_of(
+                records, partition, self._framing.codec, self._keyring, self._coverage
+            )
+        ]
+
+    def _send(self, copies: list[Observation]) -> None:
+        """Send copies, and wait until they are durable.
+
+        Raises:
+            DependencyError: they are not in time, or Kafka refuses them.
+        """
+        if self._producer is None:
+            self._producer = Producer(
+                self._settings.confluent_config()
+                | {"enable.idempotence": True, "acks": "all", "partitioner": "murmur2_random"}
+            )
+        producer = self._producer
+        failed: list[KafkaError] = []
+
+        def note(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failed.append(error)
+
+        for copy in copies:
+            value = encode_observation(copy, self._framing.codec)
+            while True:
+                try:
+                    producer.produce(
+                        self._topic,
+                        value,
+                        key=copy.assignment_id.encode(),
+                        headers={COPIED_FOR: b"holdout"},
+                        on_delivery=note,
+                    )
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            producer.poll(0)
+        left = producer.flush(FLUSH_S)
+        if left or failed:
+            self._producer = None
+            why = failed[0].str() if failed else f"{left} are not acknowledged"
+            raise DependencyError("kafka", f"copies for holdouts: {why}")
+
+    async def _close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await asyncio.to_thread(consumer.close)
+
+
+def _is_copy(message: Message) -> bool:
+    headers = message.headers()
+    if not headers:
+        return False
+    names = headers if isinstance(headers, dict) else [name for name, _ in headers]
+    return COPIED_FOR in names
