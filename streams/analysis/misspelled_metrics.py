@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from difflib import SequenceMatcher
 
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.stats_response import MisspeltMetric
 
 MIN_LETTERS = 4
 """Letters of a name below which one edit makes another word of it: `add` is no misspelt `ad`."""
+
+LONG = 8
+"""Letters of a name from which on several edits may leave the same word."""
+
+ALIKE = 0.85
+"""Share of the letters of two long names that match, from which on they are alike."""
 
 
 def misspelt_metrics(snapshot: Snapshot) -> tuple[MisspeltMetric, ...]:
@@ -37,23 +44,35 @@ def is_like(name: str, other: str) -> bool:
 
     Case and everything but letters and digits make no difference. Of names of four characters or
     more, neither does one edit: a character that is missing, added or another one, or two
-    neighbours that are swapped. Digits must be the same ones, as `step1` and `step2` are two
-    metrics.
+    neighbours that are swapped. Of names of eight or more, `ALIKE` of the letters must match.
+    Digits must be the same ones, as `step1` and `step2` are two metrics.
 
     Source: Damerau (1964), "A technique for computer detection and correction of spelling errors":
         four in five misspelt words are one such edit away.
 
     >>> is_like("click", "Click"), is_like("add_to_cart", "add-to-cart"), is_like("click", "clikc")
     (True, True, True)
-    >>> is_like("step1", "step2"), is_like("click", "view")
-    (False, False)
+    >>> is_like("subscription_started", "subscripton_start"), is_like("checkout", "check_in")
+    (True, False)
+    >>> is_like("step1", "step2"), is_like("click", "view"), is_like("email_open", "email_close")
+    (False, False, False)
     """
     first, second = _plain(name), _plain(other)
     if first == second:
         return bool(first)
     if min(len(first), len(second)) < MIN_LETTERS or _digits(first) != _digits(second):
         return False
-    return _is_one_edit(first, second)
+    return _is_one_edit(first, second) or (
+        min(len(first), len(second)) >= LONG and _are_alike(first, second)
+    )
+
+
+def _are_alike(first: str, second: str) -> bool:
+    # In one order, as what matches depends on it.
+    matcher = SequenceMatcher(None, *sorted((first, second)), autojunk=False)
+    # Upper bounds that cost less come first.
+    bounds = matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio
+    return all(bound() >= ALIKE for bound in bounds)
 
 
 def _plain(name: str) -> str:

@@ -42,6 +42,17 @@ def test_the_primary_metric_under_another_name_is_said(observed):
     assert f"click has no observation, but {observed} has 30" in said
 
 
+def test_a_long_name_with_several_mistakes_is_said():
+    found = snapshot(
+        {"subscripton_start": 7, "checkout_canceled": 5},
+        primaryMetric="subscription_started",
+        guardrailMetrics=["checkout_completed"],
+    )
+
+    named = MisspeltMetric("subscription_started", "subscripton_start", 7)
+    assert misspelt_metrics(found) == (named,)
+
+
 @pytest.mark.parametrize(
     ("observed", "config"),
     [
