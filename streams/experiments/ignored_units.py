@@ -33,12 +33,27 @@ DEFAULT_IGNORED_UNITS = (
     "false",
     "unknown",
     "anonymous",
+    "anon",
+    "guest",
+    "not set",
+    "(not set)",
+    "not_set",
+    "not_authenticated",
+    "distinct_id",
+    "distinctid",
     "[object Object]",
     "00000000-0000-0000-0000-000000000000",
     "00000000000000000000000000000000",
 )
-"""Texts that languages print for "no value", defaults of forms, and the advertising id of a device
-whose owner does not allow tracking, with and without hyphens."""
+"""Texts that languages print for "no value", defaults of forms and of analytics, and the
+advertising id of a device whose owner does not allow tracking."""
+
+DEFAULTS = "$default"
+"""Entry of a list that stands for all of `DEFAULT_IGNORED_UNITS`."""
+
+_AROUND = " \t\r\n\v\f\"'`{}"
+_OF_ZEROS = "0-:."
+_ZEROED = "00"
 
 IgnoredUnits = Annotated[
     tuple[Annotated[str, StringConstraints(max_length=MAX_UNIT_ID)], ...],
@@ -47,14 +62,25 @@ IgnoredUnits = Annotated[
 
 
 def comparable(unit_id: str) -> str:
-    """Return an id as it is compared with the ignored ones: without blanks around it or capitals.
+    """Return an id as it is compared with the ignored ones.
 
-    >>> comparable(" NULL ")
-    'null'
+    Blanks, quotes and braces around it make no difference, nor do capitals; ids of several
+    zeros are one, whatever stands between the zeros.
+
+    >>> comparable(" NULL "), comparable("'null'"), comparable("0")
+    ('null', 'null', '0')
+    >>> comparable("{00000000-0000-0000-0000-000000000000}") == comparable("00:00:00:00:00:00")
+    True
     """
-    return unit_id.strip().casefold()
+    text = unit_id.strip(_AROUND).casefold()
+    if text[:1] == "0" and len(text) > 1 and not text.strip(_OF_ZEROS):
+        return _ZEROED
+    return text
 
 
 def comparable_all(unit_ids: Iterable[str]) -> frozenset[str]:
-    """Return ids as a set that `comparable` ids are looked up in."""
-    return frozenset(map(comparable, unit_ids))
+    """Return ids as a set that `comparable` ids are looked up in, with those of `DEFAULTS`."""
+    found = set(unit_ids)
+    if DEFAULTS in found:
+        found = (found - {DEFAULTS}).union(DEFAULT_IGNORED_UNITS)
+    return frozenset(map(comparable, found))

@@ -499,6 +499,26 @@ async def assigned_id(api: Api, name: str, **context: object) -> str:
     return str((await assign(api, name, **context)).json()["id"])
 
 
+@pytest.mark.parametrize(
+    ("listed", "junk", "good"),
+    [
+        (None, ["", "Null", '"null"', "{00000000-0000-0000-0000-000000000000}"], ["00000a", "10"]),
+        (None, ["0", "000", "00:00:00:00:00:00", " (not set) ", "\t", "`undefined`"], ["0x0"]),
+        (["$default", "QA "], ["qa", "'qa'", "null", "0000"], ["$default", "qa2"]),
+        (["qa"], ["QA"], ["null", "0000", ""]),
+        ([], [], ["null", "", "0"]),
+    ],
+)
+async def test_a_list_replaces_the_default_or_adds_to_it(
+    api: Api, listed: list[str] | None, junk: list[str], good: list[str]
+) -> None:
+    name = await api.run({"type": "bayesian_ab", "ignoredUnits": listed})
+
+    reasons = [(await assign(api, name, userId=each)).json()["reason"] for each in (*junk, *good)]
+
+    assert reasons == ["INVALID_UNIT"] * len(junk) + ["ASSIGNED"] * len(good)
+
+
 async def test_requests_that_take_no_part_are_counted_by_reason(api: Api) -> None:
     name = await api.run({"unit": "user", "trafficAllocation": 0.0, "overrides": {"qa": "B"}})
     other = await api.run({"type": "bayesian_ab"})
