@@ -69,7 +69,8 @@ def is_like(name: str, other: str) -> bool:
 
 def _are_alike(first: str, second: str) -> bool:
     # In one order, as what matches depends on it.
-    matcher = SequenceMatcher(None, *sorted((first, second)), autojunk=False)
+    first, second = min(first, second), max(first, second)
+    matcher = SequenceMatcher(None, first, second, autojunk=False)
     # Upper bounds that cost less come first.
     bounds = matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio
     return all(bound() >= ALIKE for bound in bounds)
