@@ -78,7 +78,9 @@ def authenticated(
     key_id = tag[0]
     if keyring.is_unlimited(key_id):
         return batch
-    if not all(keyring.may_sign(key_id, group.experiment) for group in batch.groups):
+    if not all(
+        keyring.may_sign(key_id, each.experiment) for each in (*batch.groups, *batch.outside)
+    ):
         raise _not_authentic("key may not sign for an experiment in it")
     return replace(batch, incarnation=sender_of(key_id, batch.incarnation))
 

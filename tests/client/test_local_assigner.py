@@ -23,8 +23,10 @@ from experiment_streams_client.local.delivery import Delivery, RefusedError, Sea
 from experiment_streams_client.local.journal import Journal
 from streams.fold.impressions import ImpressionFolding
 from streams.model.errors import ConfigurationError, EngineError
+from streams.model.events import OutsideRequests
 from streams.model.receipts import Keyring
 from streams.tallies.plan import plain
+from streams.wire.impressions import decode_impression_batch
 from streams.wire.records import SINGLE_OBJECT
 from tests.api.http_server import Served, served
 from tests.api.memory import KEYRING, NOW_MS, Api
@@ -220,6 +222,22 @@ async def test_impressions_reach_the_topic_as_those_of_the_api_do(tmp_path: Path
         assert call.assigner.waiting_bytes == 0
 
 
+async def test_requests_that_take_no_part_are_counted_by_reason(tmp_path: Path) -> None:
+    async with served(tmp_path / "api") as server:
+        name = await server.api.run({**FIXED, "trafficAllocation": 0.5})
+        async with assigning(server, tmp_path / "local") as call:
+            for n in range(100):
+                await call("assign", name, f"u{n}")
+            await call("assign", name, "null")
+        batches = server.api.topics.impressions()
+        counts: Counter[str] = Counter()
+        for each in (each for batch in batches for each in batch.outside):
+            counts[each.reason] += each.requests
+        units = sum(len(group.units) for batch in batches for group in batch.groups)
+        assert counts["INVALID_UNIT"] == 1
+        assert counts["NOT_ENROLLED"] == 100 - units > 20
+
+
 async def test_an_experiment_of_another_key_is_asked_of_the_api(tmp_path: Path) -> None:
     async with served(tmp_path / "api") as server:
         name = await server.api.run(FIXED)
@@ -334,6 +352,13 @@ def counted(taken: list[SealedBatch]) -> Counter[tuple[int, str]]:
     return found
 
 
+def outside_of(taken: list[SealedBatch]) -> int:
+    """Return the counted requests that took no part, each batch once."""
+    batches = [decode_impression_batch(value) for _, value in taken]
+    by_number = {(each.incarnation, each.partition, each.sequence): each for each in batches}
+    return sum(each.requests for batch in by_number.values() for each in batch.outside)
+
+
 def expected(rows: list[ImpressionRow]) -> Counter[tuple[int, str]]:
     return Counter((each.assigned_at_ms, each.context or "{}") for each in rows)
 
@@ -350,10 +375,16 @@ def test_every_impression_counts_once_wherever_the_process_dies(data: st.DataObj
         folder = Path(made)
         sink, root = MemorySink(), folder / "0"
         rows: list[ImpressionRow] = []
+        n_outside = 0
         for life in range(data.draw(st.integers(1, 4))):
             opened = journal(root, life)
             delivery = Delivery(opened, KEYRING, sink, 1.0)
-            for step in data.draw(st.lists(st.sampled_from(["row", "send", "before", "after"]))):
+            steps = st.sampled_from(["row", "outside", "send", "before", "after"])
+            for step in data.draw(st.lists(steps)):
+                if step == "outside":
+                    opened.append_outside([OutsideRequests(7, "HOLDOUT", 2)])
+                    n_outside += 2
+                    continue
                 if step == "row":
                     rows.append(row(len(rows), repeatable=len(rows) % 2 == 0))
                     opened.append(rows[-1])
@@ -371,6 +402,7 @@ def test_every_impression_counts_once_wherever_the_process_dies(data: st.DataObj
         Delivery(last, KEYRING, sink, 1.0).deliver()
 
         assert counted(sink.taken) == expected(rows)
+        assert outside_of(sink.taken) == n_outside
         last.close()
 
 

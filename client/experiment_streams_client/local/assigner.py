@@ -31,6 +31,7 @@ from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
 from streams.experiments.hash_assignment import Decision, decide_by_hash, receipt_of, unit_key
 from streams.model.errors import EngineError, quoted
+from streams.model.events import OutsideRequests
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring
 
@@ -100,7 +101,8 @@ class LocalAssigner:
         self._client = ExperimentClient(url, api_key=api_key, timeout_s=timeout_s, attempts=2)
         following = ExperimentClient(url, api_key=api_key, timeout_s=2 * WAIT_S, attempts=1)
         self._first: dict[tuple[str, int, str], LocalAssignment] = {}
-        self._first_lock = Lock()
+        self._outside_counts: dict[tuple[int, str], int] = {}
+        self._lock = Lock()
         self.experiments = LocalExperiments(following, keyring)
         self.experiments.start()
         key_id = keyring.ids[0]
@@ -109,7 +111,7 @@ class LocalAssigner:
         )
         self._append = self._journal.append
         sink = sink or ApiSink(ExperimentClient(url, api_key=api_key, timeout_s=WAIT_S))
-        self.delivery = Delivery(self._journal, keyring, sink, every_s)
+        self.delivery = Delivery(self._journal, keyring, sink, every_s, self._take_outside)
         self.delivery.start()
 
     @property
@@ -186,6 +188,8 @@ class LocalAssigner:
             return None
         if isinstance(answering, ShippedExperiment):
             return self._shipped(known, answering, request)
+        if not known.is_signed_here:
+            return None
         assigner = answering.assigner
         eligible = None
         if request.eligible is not None:
@@ -196,15 +200,16 @@ class LocalAssigner:
             eligible,
             self._now_ms,
             self._draw,
-            is_asked_for=known.is_asked_for or not known.is_signed_here,
+            is_asked_for=known.is_asked_for,
         )
         if decision is None:
             return self._kept(known, assigner, request)
         assignment = decision.assignment
         if assignment is None:
+            place = assigner.number, decision.reason.value
+            with self._lock:
+                self._outside_counts[place] = self._outside_counts.get(place, 0) + 1
             return self._outside(known, decision)
-        if not known.is_signed_here:  # an impression, which any process may decide once
-            return None
         logged = ""
         if request.device or request.location or request.features:
             logged = logged_context(request)
@@ -225,6 +230,12 @@ class LocalAssigner:
         self.decided += 1
         variant = known.variants[decision.variant]
         return LocalAssignment(None, *variant, False, decision.reason.value, None)
+
+    def _take_outside(self) -> list[OutsideRequests]:
+        """Return how many requests took no part since the last call, by experiment and reason."""
+        with self._lock:
+            counts, self._outside_counts = self._outside_counts, {}
+        return [OutsideRequests(*place, count) for place, count in counts.items()]
 
     def _shipped(
         self, known: LocalExperiment, shipped: ShippedExperiment, request: LocalRequest
@@ -251,7 +262,8 @@ class LocalAssigner:
         After a command another one may be right, as when its variant was stopped.
         """
         is_plain = request.eligible is None and request.fallback_unit_id is None
-        if assigner.unit_kind is _IMPRESSION or known.is_asked_for or not is_plain:
+        is_alone = known.is_signed_here and not known.is_asked_for
+        if assigner.unit_kind is _IMPRESSION or not (is_plain and is_alone):
             return None
         return known.id, known.version, unit_key(assigner.unit_kind, request)
 
@@ -272,7 +284,7 @@ class LocalAssigner:
         return found
 
     def _keep(self, place: tuple[str, int, str], answer: LocalAssignment) -> None:
-        with self._first_lock:
+        with self._lock:
             self._first[place] = answer
             if len(self._first) > MAX_FIRST_RECEIPTS:
                 del self._first[next(iter(self._first))]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from threading import Event, Thread
 from typing import NamedTuple, Protocol
 
 from api.http.models.responses import Accepted
-from api.spool.spool import Segment
+from api.spool.spool import Segment, SpoolFullError
 from experiment_streams_client.calls import Call
 from experiment_streams_client.clients import ExperimentClient
 from experiment_streams_client.errors import ApiError
 from experiment_streams_client.local.journal import DamagedFileError, File, Journal
 from schemas.catalogue import IMPRESSIONS
+from streams.model.events import OutsideRequests
 from streams.model.receipts import Keyring
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
@@ -100,9 +101,17 @@ class Delivery:
         keyring: Seals the batches.
         sink: Takes them.
         every_s: Interval, in seconds.
+        outside: Returns how many requests took no part since the last call.
     """
 
-    def __init__(self, journal: Journal, keyring: Keyring, sink: Sink, every_s: float) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        keyring: Keyring,
+        sink: Sink,
+        every_s: float,
+        outside: Callable[[], list[OutsideRequests]] = list,
+    ) -> None:
         self.delivered = 0
         self.refused = 0
         self.error = ""
@@ -110,6 +119,7 @@ class Delivery:
         self._keyring = keyring
         self._sink = sink
         self._every_s = every_s
+        self._outside = outside
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="impressions", daemon=True)
 
@@ -136,6 +146,10 @@ class Delivery:
         Raises:
             EngineError: it is not taken now; what was not stays.
         """
+        try:
+            self._journal.append_outside(self._outside())
+        except SpoolFullError as error:  # what is there goes first
+            _log.warning("how many requests took no part is not logged: %s", error)
         for segment in self._journal.sealed():
             self._deliver(segment)
 

@@ -13,6 +13,7 @@ and a batch that is sent again counts once.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,10 +21,11 @@ from threading import Lock
 from api.outbox import ImpressionRow, groups_of
 from api.spool.entries import SpoolRecord, entries, intact_entries
 from api.spool.spool import Segment, Spool
-from streams.model.events import ImpressionBatch
+from streams.model.events import ImpressionBatch, OutsideRequests
 
 HEAD = 5
 ROW = 6
+OUTSIDE = 7
 """Numbers of the kinds of entries; they must not change."""
 
 SEGMENT_BYTES = 2**17
@@ -33,6 +35,7 @@ _HEAD = struct.Struct(">BQBH")
 _VERSION = 1
 _new_tuple = tuple.__new__  # half the time of calling the class
 _ROW = struct.Struct(">?QHQQQQB")
+_OUTSIDE = struct.Struct(">QQ")
 _NO_TEXTS = bytes(len(ImpressionRow._field_defaults))
 _WITHOUT = [b""] * len(_NO_TEXTS)
 
@@ -103,6 +106,20 @@ class Journal:
             self._append((ROW, place, _encode(row)))
             self._used.add(place)
 
+    def append_outside(self, counts: Iterable[OutsideRequests]) -> None:
+        """Append how many requests took no part.
+
+        Raises:
+            SpoolFullError: as `append`.
+        """
+        with self._lock:
+            for experiment, reason, requests in counts:
+                if self._spool.active is not self._written:
+                    self._begin()
+                payload = _OUTSIDE.pack(experiment, requests) + reason.encode()
+                self._append((OUTSIDE, self._turn, payload))
+                self._used.add(self._turn)
+
     def sealed(self) -> list[Segment]:
         """Return the files to be delivered, the oldest first; what was appended is in them."""
         with self._lock:
@@ -133,10 +150,25 @@ class Journal:
             raise DamagedFileError(f"{segment.path} is of version {version}")
         sequences = struct.unpack_from(f">{partitions}Q", head.payload, _HEAD.size)
         rows: dict[int, list[ImpressionRow]] = {}
-        for _, place, payload in of_rows:
-            rows.setdefault(place, []).append(_decode(payload))
+        outside: list[OutsideRequests] = []
+        turn = 0
+        for kind, place, payload in of_rows:
+            of_place = rows.setdefault(place, [])
+            if kind == ROW:
+                of_place.append(_decode(payload))
+            else:
+                counted = _OUTSIDE.unpack_from(payload)
+                reason = payload[_OUTSIDE.size :].decode()
+                outside.append(OutsideRequests(counted[0], reason, counted[1]))
+                turn = place
         batches = [
-            ImpressionBatch(incarnation, place, sequences[place], groups_of(of_place))
+            ImpressionBatch(
+                incarnation,
+                place,
+                sequences[place],
+                groups_of(of_place),
+                outside if outside and place == turn else (),
+            )
             for place, of_place in sorted(rows.items())
         ]
         return File(key_id, batches, sum(map(len, rows.values())))

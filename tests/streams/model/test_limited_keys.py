@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from streams.model.errors import ConfigurationError, EventError, ReceiptError
-from streams.model.events import ImpressionBatch, ImpressionGroup
+from streams.model.events import ImpressionBatch, ImpressionGroup, OutsideRequests
 from streams.model.experiment_keys import key_number
 from streams.model.receipt_columns import open_receipts
 from streams.model.receipts import Keyring, Receipt
@@ -75,6 +77,9 @@ def test_batches_of_a_limited_key_are_of_its_experiments_and_its_senders():
     with pytest.raises(EventError) as caught:
         authenticated(RING, "impressions", 0, sealed(mine, ASSIGNER), mine)
     assert caught.value.code == "SEQUENCE_NOT_AUTHENTIC"
+    outside = replace(batch, outside=[OutsideRequests(CHECKOUT, "NOT_TARGETED", 5)])
+    with pytest.raises(EventError):
+        authenticated(RING, "impressions", 0, sealed(outside, ASSIGNER), outside)
 
 
 def test_a_limited_key_numbers_impressions_alone():
