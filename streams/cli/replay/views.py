@@ -73,9 +73,11 @@ def generations_view(found: Sequence[GenerationStatus]) -> RenderableType:
 def alternatives_view(found: Alternatives) -> RenderableType:
     """Return both snapshots side by side, one line a variant."""
     actual, supposed = found.actual, found.supposed
+    has_exposures = any(report.exposures is not None for report in actual.variants)
     table = table_of(
         "variant",
         ">assigned",
+        *((">exposed",) if has_exposures else ()),
         "allocation",
         ">mean [interval]",
         ">P(best)",
@@ -84,9 +86,11 @@ def alternatives_view(found: Alternatives) -> RenderableType:
         ">if: P(best)",
     )
     for index, variant in enumerate(actual.experiment.definition.variants):
+        report = actual.variants[index]
         table.add_row(
             Text(variant.name),
-            f"{actual.variants[index].assignments:,}",
+            f"{report.assignments:,}",
+            *((f"{report.exposures or 0:,}",) if has_exposures else ()),
             *_variant(actual, index),
             *_variant(supposed, index),
         )
