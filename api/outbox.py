@@ -55,6 +55,7 @@ class ImpressionRow(NamedTuple):
     context: str
     features: bytes = b""
     weights: bytes = b""
+    dimensions: bytes = b""
 
 
 def row_of(receipt: Receipt, context: str, *, is_repeatable: bool) -> ImpressionRow:
@@ -65,7 +66,9 @@ def row_of(receipt: Receipt, context: str, *, is_repeatable: bool) -> Impression
         context: What is logged of the request; JSON, empty for nothing.
         is_repeatable: Whether its unit may come again.
     """
-    experiment, variant, propensity, version, at_ms, unit, _, weights, features = receipt
+    experiment, variant, propensity, version, at_ms, unit, _, weights, features, dimensions = (
+        receipt
+    )
     fields = (
         experiment,
         is_repeatable,
@@ -77,6 +80,7 @@ def row_of(receipt: Receipt, context: str, *, is_repeatable: bool) -> Impression
         context,
         features,
         weights,
+        dimensions,
     )
     return _new_tuple(ImpressionRow, fields)
 
@@ -265,11 +269,12 @@ def _group(rows: list[ImpressionRow]) -> ImpressionGroup:
             row[6:7],
             row[7:8] if row.context else (),
             row[8:9] if row.features else (),
-            row[9:] if row.weights else (),
+            row[9:10] if row.weights else (),
+            row[10:] if row.dimensions else (),
         )
     columns = zip(*rows, strict=True)
     experiments, repeatable, variants, propensities, versions, times, *rest = columns
-    units, contexts, features, weights = rest
+    units, contexts, features, weights, dimensions = rest
     return ImpressionGroup(
         experiment=experiments[0],
         repeatable=repeatable[0],
@@ -281,6 +286,7 @@ def _group(rows: list[ImpressionRow]) -> ImpressionGroup:
         contexts=[text or "{}" for text in contexts] if any(contexts) else (),
         features=features if any(features) else (),
         weights=weights if any(weights) else (),
+        dimensions=dimensions if any(dimensions) else (),
     )
 
 
@@ -298,7 +304,8 @@ def _split(rows: list[R], size_of: Callable[[R], int]) -> Iterator[list[R]]:
 
 def _size_of_impression(row: ImpressionRow) -> int:
     # A character takes four bytes at most.
-    return _ROW_BYTES + 4 * len(row.context) + len(row.features) + len(row.weights)
+    packed = len(row.features) + len(row.weights) + len(row.dimensions)
+    return _ROW_BYTES + 4 * len(row.context) + packed
 
 
 def _size_of_observation(observation: Observation) -> int:

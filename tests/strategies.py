@@ -24,6 +24,7 @@ from streams.experiments.promotion_state import Promotion
 from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.snapshot import Snapshot
 from streams.fold.stored import StoredExperiment
+from streams.model.dimensions import MAX_DIMENSIONS, Slice
 from streams.model.events import (
     Answer,
     Command,
@@ -38,7 +39,7 @@ from streams.model.generations import GenerationChange
 from streams.model.receipts import Receipt
 from streams.model.schema_levels import LevelsChange
 from streams.tallies.bins import BinTally
-from streams.tallies.cell import Cell, MetricTally, ProductTally, VariantTally
+from streams.tallies.cell import Cell, MetricTally, ProductTally, SliceTally, VariantTally
 from streams.tallies.cohorts import Cohort
 from streams.tallies.heavy_units import HeavyUnit
 from streams.tallies.pair_sums import pack_pairs
@@ -168,6 +169,7 @@ def _definition(name: str, **config: Any) -> ExperimentDefinition:
 
 # Weights of all variants, of none, three and sixteen.
 _PACKED = st.sampled_from([b"", b"\x10 \x20", bytes(16)])
+_DIMENSIONS = st.binary(max_size=MAX_DIMENSIONS)
 
 
 def _column(element: SearchStrategy[Any], size: int, *, is_optional: bool = False) -> Any:
@@ -187,6 +189,7 @@ def _impression_groups(size: int) -> SearchStrategy[ImpressionGroup]:
         contexts=_column(st.sampled_from(['{"device":"mobile"}', "{}"]), size, is_optional=True),
         features=_column(st.integers(0, 3).map(lambda n: bytes(3 * n)), size, is_optional=True),
         weights=_column(_PACKED, size, is_optional=True),
+        dimensions=_column(_DIMENSIONS, size, is_optional=True),
     )
 
 
@@ -240,6 +243,12 @@ DOMAINS |= {
         ),
     },
     HeavyUnit: {"unit": bits(64)},
+    Slice: {"dimension": st.integers(0, MAX_DIMENSIONS - 1), "value": bits(8)},
+    SliceTally: {
+        "variants": st.dictionaries(
+            bits(16), st.deferred(lambda: records(VariantTally)), max_size=1
+        ),
+    },
 }
 DOMAINS |= {
     Command: {
@@ -272,6 +281,7 @@ DOMAINS |= {
     Receipt: {
         "weights": _PACKED,
         "features": st.sampled_from([b"", bytes(3), bytes(96)]),
+        "dimensions": _DIMENSIONS,
         "experiment": bits(64),
         "variant": bits(16),
         "propensity": st.integers(1, 1 << 32),

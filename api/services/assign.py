@@ -380,7 +380,9 @@ class AssignmentService:
             at_ms = assigner.standby_time_ms(receipt.assigned_at_ms)
             if text is None or not assigner.is_remembered or at_ms == receipt.assigned_at_ms:
                 return text
-            return self._keyring.sign(receipt._replace(assigned_at_ms=at_ms))
+            # The same for every request of the unit, whatever each one's values are.
+            same = receipt._replace(assigned_at_ms=at_ms, dimensions=assigner.unknown_dimensions)
+            return self._keyring.sign(same)
 
         place = Place(running.id, assigner.phase, unit)
         first, standing, is_shared = await self._sticky.first(

@@ -176,6 +176,7 @@ class _Conversions:
             0,
             unit.assigned_at_ms,
             0,
+            b"",
         )
         self._measurement.count(self._cells.observed, self._remembered, counted)
         unit.total = (unit.total or 0) + value

@@ -12,6 +12,7 @@ from typing import Any
 
 from experiment_streams_client.outbox import KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import IMPRESSIONS
+from streams.model.dimensions import pack_dimensions
 from streams.model.errors import InvalidParameterError
 from streams.model.events import ImpressionBatch, ImpressionGroup
 from streams.model.experiment_keys import named_experiment
@@ -86,6 +87,7 @@ class ImpressionPublisher(Publisher):
         allocation_version: int = 0,
         context: Mapping[str, Any] | None = None,
         features: Vector = INTERCEPT,
+        dimensions: Sequence[int] = (),
     ) -> str:
         """Log an impression and return the assignment id that its observations must name.
 
@@ -102,15 +104,18 @@ class ImpressionPublisher(Publisher):
             context: What is known of the request; JSON, logged with the impression.
             features: What the contextual policy of the experiment may know of it, as the
                 `FeatureSpace` of its features encodes it.
+            dimensions: Of each dimension of the experiment the place of the unit's value among the
+                declared ones, from 1; 0 for any other and for none.
 
         Raises:
             InputError: `experiment_id` is neither.
-            InvalidParameterError: the propensity is outside (0, 1], or those of all variants do not
-                sum to 1.
+            InvalidParameterError: the propensity is outside (0, 1], those of all variants do not
+                sum to 1, or there are more dimensions or values than an experiment can have.
             DeliveryError: an earlier record was not delivered, or the queue stays full.
         """
         experiment = named_experiment(experiment_id)
         numerator, weights = _weighed(propensity, variant_index)
+        values = pack_dimensions(dimensions)
         unit_key = secrets.token_bytes(UNIT_KEY_BYTES) if unit is None else unit
         receipt = Receipt(
             experiment=experiment,
@@ -122,6 +127,7 @@ class ImpressionPublisher(Publisher):
             attribution_window_s=attribution_window_s,
             features=pack(features),
             weights=weights,
+            dimensions=values,
         )
         # A unit that comes again must meet itself in one partition; a fresh one fits anywhere.
         partition = self._turn if unit is None else receipt.unit * self._n_partitions >> 64
@@ -173,6 +179,7 @@ class _Columns:
     contexts: list[str] = field(default_factory=list)
     features: list[bytes] = field(default_factory=list)
     weights: list[bytes] = field(default_factory=list)
+    dimensions: list[bytes] = field(default_factory=list)
 
     def add(self, receipt: Receipt, context: str) -> None:
         self.variants.append(receipt.variant)
@@ -183,6 +190,7 @@ class _Columns:
         self.contexts.append(context)
         self.features.append(receipt.features)
         self.weights.append(receipt.weights)
+        self.dimensions.append(receipt.dimensions)
 
     def group(self, experiment: int, *, repeatable: bool) -> ImpressionGroup:
         return ImpressionGroup(
@@ -196,6 +204,7 @@ class _Columns:
             self.contexts if any(self.contexts) else (),
             self.features if any(self.features) else (),
             self.weights if any(self.weights) else (),
+            self.dimensions if any(self.dimensions) else (),
         )
 
 

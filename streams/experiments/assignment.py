@@ -9,6 +9,7 @@ from streams.experiments.admission import Admission, admission_of
 from streams.experiments.config import ExperimentConfig, UnitKind
 from streams.experiments.contextual import scorer_of
 from streams.experiments.covariates import CovariateSpace
+from streams.experiments.dimensions import DimensionSpace
 from streams.experiments.eligible_variants import EligibleVariants
 from streams.experiments.exposure import Exposure
 from streams.experiments.ignored_units import comparable, comparable_all
@@ -51,6 +52,8 @@ class Assignment(NamedTuple):
         features: What a contextual policy has seen of the request, or the covariates, packed as in
             a receipt; empty without either.
         weights: Weights of all variants, packed as in a receipt; empty where it has none.
+        dimensions: Values in the dimensions of the experiment, packed as in a receipt; empty where
+            it has none.
     """
 
     variant: int
@@ -61,6 +64,7 @@ class Assignment(NamedTuple):
     unit: int
     features: bytes = b""
     weights: bytes = b""
+    dimensions: bytes = b""
 
 
 def is_remembered(experiment: Experiment, phase: Phase) -> bool:
@@ -69,7 +73,7 @@ def is_remembered(experiment: Experiment, phase: Phase) -> bool:
     It must where the unit comes again and the receipt would then be another one: because the
     allocation moves or variants have changed, because an attribution or conversion window begins at
     the first assignment, or because the covariates are those of before it: what is sent later may
-    follow from the variant.
+    follow from the variant; and so may the values of dimensions.
     """
     if experiment.definition.config.unit is UnitKind.IMPRESSION:
         return False
@@ -82,7 +86,8 @@ def has_moving_receipts(experiment: Experiment, phase: Phase) -> bool:
     config = experiment.definition.config
     if any(_windows_from_assignment(config)):
         return True
-    return phase is Phase.TRIAL and (config.parameters.adaptive or bool(config.covariates))
+    is_of_request = bool(config.covariates or config.dimensions)
+    return phase is Phase.TRIAL and (config.parameters.adaptive or is_of_request)
 
 
 def _windows_from_assignment(config: ExperimentConfig) -> tuple[int, ...]:
@@ -114,6 +119,7 @@ class Assigner:
         attribution_window_s: Seconds during which observations count; 0 for no limit.
         first_index: Index of the first variant in receipts (`Experiment.logged_index`).
         started_at_ms: Start of the experiment; no unit was assigned before.
+        unknown_dimensions: Values in its dimensions of a unit of which nothing is known.
     """
 
     __slots__ = (
@@ -124,6 +130,7 @@ class Assigner:
         "_below_peak",
         "_contextual",
         "_covariates",
+        "_dimensions",
         "_fixed_time_ms",
         "_ignored",
         "_is_trial",
@@ -144,6 +151,7 @@ class Assigner:
         "phase",
         "started_at_ms",
         "unit_kind",
+        "unknown_dimensions",
         "variants",
     )
 
@@ -198,6 +206,10 @@ class Assigner:
         self._covariates: CovariateSpace | None = None
         if config.covariates and self._is_trial:
             self._covariates = CovariateSpace(config.covariates)
+        self._dimensions: DimensionSpace | None = None
+        if config.dimensions and self._is_trial:
+            self._dimensions = DimensionSpace(config.dimensions)
+        self.unknown_dimensions = b"" if self._dimensions is None else self._dimensions.unknown
         self._allocation_version = snapshot.allocation.version
         # A unit under fixed weights and without a window has the same receipt for ever, and nothing
         # is stored for that.
@@ -300,8 +312,8 @@ class Assigner:
             unit_key: User or session id, or 16 fresh random bytes for an impression.
             now_ms: Time of the request, in milliseconds since the epoch.
             was_in: Whether it is taken to have been in before the share was lowered.
-            features, device, location: Context of the request; for contextual policies, and
-                `features` for covariates.
+            features, device, location: Context of the request; for contextual policies and
+                dimensions, and `features` for covariates.
             eligible: The variants that can be shown, as for `draw_table`.
 
         Raises:
@@ -323,7 +335,10 @@ class Assigner:
         if vector is not None:
             known = pack(vector)
         at_ms = now_ms if vector or self._fixed_time_ms is None else self._fixed_time_ms
-        found = (variant, True, propensity, version, at_ms, unit, known, table.packed)
+        values = b""
+        if self._dimensions is not None:
+            values = self._dimensions.encode(features, device, location)
+        found = (variant, True, propensity, version, at_ms, unit, known, table.packed, values)
         return _new_tuple(Assignment, found)
 
     def redraw(

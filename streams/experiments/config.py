@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
 from streams.experiments.covariates import MAX_COVARIATES, Covariate, check_covariates
+from streams.experiments.dimensions import Dimensions, check_dimensions
 from streams.experiments.exposure import Exposure
 from streams.experiments.holdouts import HoldoutSpec
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, MAX_UNIT_ID, IgnoredUnits
@@ -135,6 +136,8 @@ class ExperimentConfig(InputModel):
             is created, as what is kept of the units follows from it.
         covariates: Numbers that are sent with a unit's assignment and explain part of its values;
             not under a contextual policy. Fixed when the experiment is created.
+        dimensions: Attributes of a request by whose values the statistics are broken down. Fixed
+            when the experiment is created.
         plan: Lift that is to be found, and planned size; None for none. Fixed when the experiment
             is created.
         negligible_difference: Difference from the leader, as a share of its mean, below which there
@@ -204,6 +207,7 @@ class ExperimentConfig(InputModel):
     covariates: Annotated[
         tuple[Covariate, ...], Field(max_length=MAX_COVARIATES, strict=False)
     ] = ()
+    dimensions: Dimensions = ()
     plan: PlanSpec | None = None
     negligible_difference: NegligibleDifference = None
     traffic_allocation: Share = 1.0
@@ -278,6 +282,7 @@ class ExperimentConfig(InputModel):
             message = f"{self.type} reads features, and covariates beside them are not kept apart"
             raise problem("COVARIATES_NOT_CONTEXTUAL", message, "covariates")
         check_covariates(self.covariates)
+        check_dimensions(self.dimensions)
         for name in ("holdout", "layer"):
             if self.unit is UnitKind.IMPRESSION and getattr(self, name) is not None:
                 message = "every impression is another unit, which no other experiment knows"
@@ -398,6 +403,12 @@ class ExperimentConfig(InputModel):
         named = {self.primary_metric, *self.secondary_metrics, *self.guardrail_metrics}
         named.update(*(spec.components or () for spec in self.metrics.values()))
         return tuple(sorted(name for name in named if self.spec(name).components is None))
+
+    @property
+    def sliced_metrics(self) -> tuple[str, ...]:
+        """Metrics that are broken down by dimension: all that are named but quantiles."""
+        named = (self.primary_metric, *self.secondary_metrics, *self.guardrail_metrics)
+        return tuple(name for name in named if self.spec(name).percentile is None)
 
     @property
     def conversion_windows(self) -> dict[str, int]:

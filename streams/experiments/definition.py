@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from streams.experiments.config import ExperimentConfig, Name
 from streams.experiments.covariates import dimension
+from streams.experiments.slices import sliced
 from streams.model.errors import PATH_CHARACTERS, quoted
 from streams.model.ids import MAX_VARIANTS
 from streams.model.validation import InputModel, parse, problem
@@ -39,6 +40,11 @@ MAX_PERIODS = 144
 MAX_PRODUCTS = 4_096
 """Sums of products of covariates in a cell, at most: 8 covariates of 26 variants or 2 of 256, and 2
 of 16 under an adaptive policy."""
+
+MAX_SLICED = 2_048
+"""Values of all dimensions times variants times what is kept of each, at most: its units, and every
+metric and product of two. 4 dimensions of 20 values have 84 with the others, so 2 variants with 11
+metrics, or 4 with 5. With sums by pair each takes up to 630 bytes of a cell."""
 
 MAX_CONFIG_DEPTH = 16
 
@@ -165,6 +171,22 @@ class ExperimentDefinition(InputModel):
                 f"variants * (metrics + ratios + periods) == {n_counted}, must be <= {MAX_COUNTED}"
             )
             raise problem("EXPERIMENT_TOO_LARGE", message, "variants")
+        self._check_slices(n_counted)
+
+    def _check_slices(self, n_counted: int) -> None:
+        """Refuse more slices than a cell has room for beside what else it counts."""
+        if not self.config.dimensions:
+            return
+        found, n_variants = sliced(self.config), len(self.variants)
+        n_kept = 1 + len(found.metrics) + len(found.pairs)
+        n_sliced = sum(found.sizes) * n_variants * n_kept
+        limit = min(MAX_SLICED, MAX_COUNTED - n_counted)
+        if n_sliced > limit:
+            message = (
+                "values, with the others, * variants * (1 + metrics + products of ratios) == "
+                f"{n_sliced}, must be <= {limit}"
+            )
+            raise problem("TOO_MANY_SLICES", message, "config.dimensions")
 
     @property
     def active(self) -> tuple[int, ...]:

@@ -191,7 +191,7 @@ def time_of(assigner: Assigner, timestamp: int | None, now_ms: int) -> int:
 
 def receipt_of(assigner: Assigner, assignment: Assignment) -> Receipt:
     """Return the receipt of an assignment by an experiment."""
-    variant, _, propensity, version, at_ms, unit, features, weights = assignment
+    variant, _, propensity, version, at_ms, unit, features, weights, dimensions = assignment
     fields = (
         assigner.number,
         assigner.first_index + variant,
@@ -202,5 +202,6 @@ def receipt_of(assigner: Assigner, assignment: Assignment) -> Receipt:
         assigner.attribution_window_s,
         weights,
         features,
+        dimensions,
     )
     return _new_tuple(Receipt, fields)

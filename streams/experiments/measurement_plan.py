@@ -6,6 +6,7 @@ from streams.experiments.config import ExperimentConfig
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.exposure import Exposure
 from streams.experiments.metrics import MetricSpec
+from streams.experiments.slices import sliced
 from streams.model.ids import MAX_VARIANTS
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.stats.families.registry import FAMILIES
@@ -61,6 +62,7 @@ def plan_of(definition: ExperimentDefinition, n_started: int | None = None) -> P
         config.exposure is Exposure.EVENT,
         {name: window_s for name, window_s in windows.items() if name not in awaited},
         config.conversion_delays,
+        sliced(config, definition.control_index) if config.dimensions else None,
     )
 
 

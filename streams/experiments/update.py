@@ -49,7 +49,7 @@ class ExperimentUpdate(InputModel):
     @classmethod
     def _refuse_metrics(cls, data: Any) -> Any:
         """Refuse another measurement: the units of before could not be measured anew."""
-        for name in ("metrics", "covariates", "periods"):
+        for name in ("metrics", "covariates", "periods", "dimensions"):
             if isinstance(data, Mapping) and name in data:
                 message = "what is measured is fixed when an experiment is created"
                 raise problem("METRICS_FIXED", message, name)

@@ -86,6 +86,7 @@ def _void(
             int(receipts.identity[row]),
             int(receipts.assigned_at_ms[row]),
             int(receipts.attribution_window_s[row]),
+            receipts.dimensions.get(row, b""),
         )
         try:
             ledger = ledgers[int(receipts.experiment[row])]
@@ -265,6 +266,7 @@ def count_new_units(
                             moments,
                             observed,
                             _column(assigned, places),
+                            _dimensions(rows, order, places) if measurement.has_slices else (),
                         )
                 except Exception:  # noqa: BLE001 - nothing was added, and one by one it is seen why
                     left += _range(piece) if isinstance(places, slice) else places
@@ -281,6 +283,7 @@ def _count_one_by_one(
 ) -> Iterator[tuple[int, Exception | None]]:
     """Count rows in the order of the log, and yield those that are not counted."""
     read, receipts, all_names = rows.read, rows.receipts, rows.read.names
+    dimensions = receipts.dimensions
     columns = (
         chosen,
         rows.offsets[chosen],
@@ -357,6 +360,7 @@ def _count_one_by_one(
                 identity,
                 assigned_at_ms,
                 window_s,
+                dimensions.get(row, b""),
             )
             measurement.count(builder, ledger.window, counted)
         except Exception as error:  # noqa: BLE001 - one event's must not cost the others
@@ -369,6 +373,14 @@ def _note_events(builder: CellBuilder, rows: VerifiedObservations, row: int, eve
     builder.add_events(events, is_full=events == MAX_EVENTS)
     if events >= HEAVY_FROM:
         builder.note_heavy(rows.heavy_unit(row, events))
+
+
+def _dimensions(
+    rows: VerifiedObservations, order: NDArray[np.int64], places: slice | list[int]
+) -> list[bytes]:
+    """Return the values of units in the dimensions, empty where a receipt has none."""
+    known = rows.receipts.dimensions
+    return [known.get(row, b"") for row in order[places].tolist()]
 
 
 def _note(builder: CellBuilder, offset: int, error: Exception) -> None:

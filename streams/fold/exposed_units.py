@@ -24,6 +24,7 @@ from streams.fold.hashing import hash_of
 from streams.fold.measuring import Measurement
 from streams.fold.metric_slots import check_slot, take_slot
 from streams.fold.partition import Ledger
+from streams.fold.slices import add_assigned_to_slices, add_to_slices
 from streams.model.events import EXPOSURE
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder, UnitValue
@@ -55,6 +56,7 @@ class ReceiptOfUnit(NamedTuple):
         vector: Features of the unit; None if it has none.
         unit: Unit hash.
         assignment_id: Its text.
+        dimensions: Its values in the dimensions.
     """
 
     offset: int
@@ -66,6 +68,7 @@ class ReceiptOfUnit(NamedTuple):
     vector: Vector | None
     unit: int = 0
     assignment_id: Callable[[], str] = str
+    dimensions: bytes = b""
 
     @property
     def kept_s(self) -> int:
@@ -215,7 +218,10 @@ class ExposedUnit:
         """
         builder, receipt = self.ledger.builder, self.receipt
         exposed_at_ms = _exposed_at(self._kept(self._exposure_key))
-        builder.add_assigned_units(receipt.offset, {receipt.chance[0]: -1})
+        variant = receipt.chance[0]
+        builder.add_assigned_units(receipt.offset, {variant: -1})
+        if self._measurement.has_slices:
+            add_assigned_to_slices(builder, receipt.offset, [(variant, receipt.dimensions)], -1)
         if exposed_at_ms is not None:
             self._add_unit(-1, exposed_at_ms)
         readings: dict[str, _Reading] = {}
@@ -294,6 +300,8 @@ class ExposedUnit:
         variant = chance[0]
         contexts = {} if vector is None else {(variant, vector): count}
         builder.add_units(offset, {chance: count}, at_ms, at_ms, contexts)
+        if plan.slices is not None:
+            add_to_slices(builder, offset, [(chance, self.receipt.dimensions)], count)
         if plan.by_period is not None and variant < plan.by_period.n_variants:
             builder.add_assigned({(variant, tick_of(at_ms)): count})
         contexts = contexts if plan.has_covariates else {}
@@ -317,6 +325,7 @@ class ExposedUnit:
             exposed_at_ms,
             reading.delays_ms,
             receipt.vector,
+            receipt.dimensions,
         )
 
     def _put_products(
@@ -340,8 +349,10 @@ class ExposedUnit:
         }
         if exposed_at_ms is not None and len(values) > 1:
             builder: CellBuilder = self.ledger.builder
-            chance = self.receipt.chance
-            self._measurement.put_products(builder, chance, values, count, exposed_at_ms, name)
+            chance, dimensions = self.receipt.chance, self.receipt.dimensions
+            self._measurement.put_products(
+                builder, chance, values, count, exposed_at_ms, name, dimensions
+            )
 
 
 def exposed(at_ms: int) -> int:

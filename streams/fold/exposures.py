@@ -18,6 +18,7 @@ from streams.fold.cohorts import add_to_cohorts, counted
 from streams.fold.deduplication import WindowFullError, deadlines
 from streams.fold.exposed_units import ENTRIES, ExposedUnit, ReceiptOfUnit, exposed
 from streams.fold.partition import Ledger
+from streams.fold.slices import add_to_slices
 from streams.fold.verification import VerifiedObservations
 from streams.model.events import EXPOSURE
 from streams.model.receipts import CLOCK_SKEW_MS
@@ -151,6 +152,9 @@ def _add_new_units(
     )
     offset = int(rows.offsets[piece].max())
     builder.add_units(offset, counted(chances), min(times), max(times), contexts)
+    if plan.slices is not None:
+        values = (receipts.dimensions.get(row, b"") for row in piece.tolist())
+        add_to_slices(builder, offset, zip(chances, values, strict=True))
     if plan.by_period is not None:
         ticks = counted(zip(variants, map(tick_of, times), strict=True))
         n_variants = plan.by_period.n_variants
@@ -215,6 +219,7 @@ def _count_one_by_one(
             vector,
             int(receipts.unit[row]),
             partial(read.assignment_id, row),
+            receipts.dimensions.get(row, b""),
         )
         unit = ExposedUnit(ledger, assignment)
         try:

@@ -12,6 +12,7 @@ from streams.fold.deduplication import KEY_MASK, Admission, DeduplicationWindow,
 from streams.fold.partition import DEFAULT_LIMIT, PartitionFold, Refusal
 from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty, never
 from streams.fold.refusals import by_code, refusal
+from streams.fold.slices import add_assigned_to_slices, add_to_slices
 from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup, OutsideRequests
 from streams.model.ids import MAX_VARIANTS
@@ -143,14 +144,16 @@ class ImpressionFold(PartitionFold):
             first_ms, last_ms = min(times), min(max(times), latest_ms)
             moments = min(first_ms, last_ms), last_ms
             if ledger.plan is not None and ledger.plan.by_exposure:
-                builder.add_assigned_units(offset, counted(variants))
+                values = compress(_values(group), is_new)
+                _add_assigned(builder, ledger.plan, offset, variants, values)
                 for at_ms in moments:
                     builder.add_event(offset, at_ms)
             else:
                 builder.add_units(offset, units, *moments, counted(seen))
                 if ledger.plan is not None:
                     rows = compress(_rows(group, vectors, ledger.plan), is_new)
-                    _add_by_time(builder, ledger.plan, offset, list(rows))
+                    values = compress(_values(group), is_new)
+                    _add_as_planned(builder, ledger.plan, offset, list(rows), values)
             if self._listener is not None:
                 self._listener(group, is_new)
         if refused is not None:
@@ -165,10 +168,30 @@ def _rows(
     return zip(_chances(group), group.assigned_at_ms, known, strict=False)
 
 
-def _add_by_time(
-    builder: CellBuilder, plan: Plan, offset: int, rows: Sequence[tuple[Chance, int, Vector | None]]
+def _add_assigned(
+    builder: CellBuilder,
+    plan: Plan,
+    offset: int,
+    variants: Sequence[int],
+    values: Iterable[bytes],
 ) -> None:
-    """Add units to the periods and the cohorts that a plan has of them."""
+    """Add units that count once they are exposed, by variant and by slice."""
+    builder.add_assigned_units(offset, counted(variants))
+    if plan.slices is not None:
+        add_assigned_to_slices(builder, offset, zip(variants, values, strict=True))
+
+
+def _add_as_planned(
+    builder: CellBuilder,
+    plan: Plan,
+    offset: int,
+    rows: Sequence[tuple[Chance, int, Vector | None]],
+    values: Iterable[bytes],
+) -> None:
+    """Add units to the slices, the periods and the cohorts that a plan has of them."""
+    if plan.slices is not None:
+        chances = (chance for chance, _, _ in rows)
+        add_to_slices(builder, offset, zip(chances, values, strict=True))
     periods = plan.by_period
     if periods is not None:
         counts = counted((chance[0], tick_of(at_ms)) for chance, at_ms, _ in rows)
@@ -183,13 +206,21 @@ def _chances(group: ImpressionGroup) -> Iterable[Chance]:
     return zip(group.variants, group.propensities, weights, strict=False)
 
 
+def _values(group: ImpressionGroup) -> Iterable[bytes]:
+    """Return the values of every impression of a group in the dimensions."""
+    return group.dimensions or repeat(b"", len(group.units))
+
+
 def _check(group: ImpressionGroup, units: Mapping[Chance, int], n_variants: int) -> None:
     if not (
         len(group.variants)
         == len(group.propensities)
         == len(group.assigned_at_ms)
         == len(group.units)
-    ) or not {len(group.features), len(group.weights)} <= {0, len(group.units)}:
+    ) or not {len(group.features), len(group.weights), len(group.dimensions)} <= {
+        0,
+        len(group.units),
+    }:
         raise EventError("COLUMNS_DIFFER", "the columns of a group differ in length", "groups")
     for variant, propensity, weights in units:
         if not 0 <= variant <= MAX_VARIANT:

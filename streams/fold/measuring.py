@@ -35,6 +35,7 @@ class CountedObservation(NamedTuple):
         vector: Features of the unit; None if it has none.
         identity: Stands for the assignment, as in the keys of the window.
         assigned_at_ms, window_s: Of the assignment.
+        dimensions: Values of the unit in the dimensions, as in the receipt.
     """
 
     offset: int
@@ -46,6 +47,7 @@ class CountedObservation(NamedTuple):
     identity: int
     assigned_at_ms: int
     window_s: int
+    dimensions: bytes
 
 
 class Assigned(Protocol):
@@ -71,6 +73,10 @@ class Assigned(Protocol):
     def window_s(self) -> int:
         """Attribution window."""
 
+    @property
+    def dimensions(self) -> bytes:
+        """Values of the unit in the dimensions, as in the receipt."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Partner:
@@ -92,6 +98,7 @@ class Measurement:
     Attributes:
         windows: Conversion window by metric, in seconds, of those that are counted by cohort, too.
         spans: When observations count, by metric; others are left out before they come here.
+        has_slices: Whether units are also counted by the values of their dimensions.
     """
 
     __slots__ = (
@@ -103,6 +110,9 @@ class Measurement:
         "_pairs",
         "_partners",
         "_period_hash",
+        "_sliced",
+        "_sliced_pairs",
+        "has_slices",
         "spans",
         "windows",
     )
@@ -119,6 +129,9 @@ class Measurement:
         self.windows = plan.windows
         self.spans = plan.spans
         self._has_covariates = plan.has_covariates
+        self.has_slices = plan.slices is not None
+        self._sliced = frozenset() if plan.slices is None else plan.slices.metrics
+        self._sliced_pairs = frozenset(() if plan.slices is None else plan.slices.pairs)
         self._pairs = plan.pairs
         self._partners: defaultdict[str, list[_Partner]] = defaultdict(list)
         for pair in plan.pairs:
@@ -166,17 +179,28 @@ class Measurement:
         times_ms: Sequence[int],
         observed: Sequence[int],
         assigned_at_ms: Sequence[int],
+        dimensions: Sequence[bytes] = (),
     ) -> None:
-        """Add the first observations of units to a cell, and to its cohorts.
+        """Add the first observations of units to a cell, to its cohorts and to its slices.
 
         Args:
             builder: The cell.
             offset, keys, values, times_ms, observed: As of `CellBuilder.add_first_values`.
             assigned_at_ms: Times of the assignments.
+            dimensions: Values of the units in the dimensions; empty without any.
         """
         is_same = values is observed
         builder.add_first_values(offset, keys, values, times_ms, None if is_same else observed)
         self._bin(builder, keys, values)
+        by_values: defaultdict[bytes, list[int]] = defaultdict(list)
+        for row, packed in enumerate(dimensions):
+            if keys[row][-1] in self._sliced:
+                by_values[packed].append(row)
+        for packed, rows in by_values.items():
+            columns = [[column[row] for row in rows] for column in (values, times_ms, observed)]
+            of_values = [keys[row] for row in rows]
+            for sums in builder.slices(packed):
+                sums.add_first_values(offset, of_values, *columns)
         if not self.windows:
             return
         by_cohort: defaultdict[Cohort, list[int]] = defaultdict(list)
@@ -228,6 +252,7 @@ class Measurement:
         begun_at_ms: int,
         delays_ms: Sequence[int],
         vector: Vector | None,
+        dimensions: bytes,
     ) -> None:
         """Add what a unit counts for a metric; of a negative count, take it out again.
 
@@ -239,9 +264,12 @@ class Measurement:
             begun_at_ms: Time from which it counts.
             delays_ms: Time of each of its observations since then.
             vector: Features of the unit; None if it has none.
+            dimensions: Values of the unit in the dimensions, as in the receipt.
         """
         variant, metric = key[0], key[-1]
         builder.add_unit_value(key, value, count, vector)
+        for sums in self._slices(builder, metric, dimensions):
+            sums.add_unit_value(key, value, count)
         builders = [builder]
         window_s = self.windows.get(metric)
         if window_s is not None:
@@ -265,6 +293,7 @@ class Measurement:
         count: int,
         begun_at_ms: int,
         metric: str | None,
+        dimensions: bytes,
     ) -> None:
         """Add the products of what a unit counts; of a negative count, take them out again.
 
@@ -275,13 +304,14 @@ class Measurement:
             count: 1 or -1.
             begun_at_ms: Time from which it counts.
             metric: Only of pairs with this metric; None for all.
+            dimensions: Values of the unit in the dimensions, as in the receipt.
         """
         for pair in self._pairs:
             if not values.keys() >= set(pair) or metric not in {None, *pair}:
                 continue
             x, y = (values[name] for name in pair)
             changes = count * x * y, count * x * x * y, count * x * y * y
-            builders = [builder]
+            builders = [builder, *self._slices_of_pair(builder, pair, dimensions)]
             window_s = self.windows.get(pair[0])
             if window_s is not None:
                 builders.append(builder.cohort(Cohort.of(window_s, begun_at_ms)))
@@ -347,6 +377,10 @@ class Measurement:
         if bins is not None:
             for each in builders:
                 each.add_binned(counted.key, first, change, bins)
+        for sums in self._slices(builder, metric, counted.dimensions):
+            sums.add_value(
+                counted.offset, counted.key, first, change, counted.at_ms, None, counted.value
+            )
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
             builder.add_period_value(variant, first, change, counted.assigned_at_ms, counted.at_ms)
@@ -363,8 +397,19 @@ class Measurement:
                 if metric != partner.pair[0]:
                     squares = squares[::-1]
                 key = variant, propensity, weights, partner.pair
-                for each in builders:
+                of_pair = self._slices_of_pair(builder, partner.pair, counted.dimensions)
+                for each in (*builders, *of_pair):
                     each.add_product(key, (change * value, *squares))
+
+    def _slices(self, builder: CellBuilder, metric: str, dimensions: bytes) -> list[CellBuilder]:
+        """Return the slices that a unit is counted in for a metric."""
+        return builder.slices(dimensions) if metric in self._sliced else []
+
+    def _slices_of_pair(
+        self, builder: CellBuilder, pair: Pair, dimensions: bytes
+    ) -> list[CellBuilder]:
+        """Return the slices that a unit is counted in for the product of two metrics."""
+        return builder.slices(dimensions) if pair in self._sliced_pairs else []
 
     def take_out(
         self,
@@ -388,6 +433,8 @@ class Measurement:
         value = self._bounded(metric, known.total)
         counted = UnitValue(value, known.observations, known.binary)
         builder.add_unit_value(key, counted, -1, unit.vector)
+        for sums in self._slices(builder, metric, unit.dimensions):
+            sums.add_unit_value(key, counted, -1)
         builders = [builder]
         window_s = self.windows.get(metric)
         if window_s is not None:
@@ -414,7 +461,8 @@ class Measurement:
             )
             if other is not None:
                 x, y = value, self._bounded(partner.metric, other)
-                for each in builders:
+                of_pair = self._slices_of_pair(builder, partner.pair, unit.dimensions)
+                for each in (*builders, *of_pair):
                     each.add_product((*unit.chance, partner.pair), (-x * y, -x * x * y, -x * y * y))
 
 

@@ -14,6 +14,7 @@ from streams.experiments.exposure import WINDOWS_BY_EXPOSURE
 from streams.fold.deduplication import KEY_MASK, WindowFullError
 from streams.fold.exposed_units import ExposedUnit, ReceiptOfUnit
 from streams.fold.partition import Ledger
+from streams.fold.slices import add_to_slices
 from streams.model.errors import EventError
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
@@ -34,6 +35,7 @@ class Void(NamedTuple):
         vector: Features of the unit; None if it has none.
         identity: Stands for the assignment, as in the keys of the window.
         assigned_at_ms, window_s: Of the assignment.
+        dimensions: Values of the unit in the dimensions, as in the receipt.
     """
 
     offset: int
@@ -44,6 +46,7 @@ class Void(NamedTuple):
     identity: int
     assigned_at_ms: int
     window_s: int
+    dimensions: bytes = b""
 
 
 def void_unit(ledger: Ledger, void: Void) -> bool:
@@ -89,6 +92,7 @@ def void_unit(ledger: Ledger, void: Void) -> bool:
             void.assigned_at_ms,
             void.window_s,
             void.vector,
+            dimensions=void.dimensions,
         )
         builder.add_void(void.reason, n_full=ExposedUnit(ledger, receipt).take_out())
         return True
@@ -116,6 +120,8 @@ def _take_out_unit(ledger: Ledger, void: Void) -> None:
     builder.remove_unit(offset, chance, seen_ms, void.vector)
     if plan is None:
         return
+    if plan.slices is not None:
+        add_to_slices(builder, offset, [(chance, void.dimensions)], -1)
     variant = chance[0]
     if plan.by_period is not None and variant < plan.by_period.n_variants:
         builder.add_assigned({(variant, tick_of(at_ms)): -1})

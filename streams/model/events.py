@@ -45,6 +45,9 @@ class ImpressionGroup:
         weights: Weights of all variants at the assignment, packed as in the receipt (see
             `streams.model.variant_weights`), empty where the receipt has none; as long as the other
             columns, or empty when no impression of the group has any.
+        dimensions: Values of the unit in the dimensions of the experiment, as in the receipt (see
+            `streams.model.dimensions`); as long as the other columns, or empty when no impression
+            of the group has any.
     """
 
     experiment: int
@@ -57,6 +60,7 @@ class ImpressionGroup:
     contexts: tuple[str, ...] | list[str] = ()
     features: tuple[bytes, ...] | list[bytes] = ()
     weights: tuple[bytes, ...] | list[bytes] = ()
+    dimensions: tuple[bytes, ...] | list[bytes] = ()
 
 
 class OutsideRequests(NamedTuple):

@@ -28,8 +28,17 @@ Version 2 has the first byte 2 and, between byte 39 and the MAC, what else decid
                    that are not 0, except the intercept; an index of one byte and a value of two,
                    signed, in 1 / 1,024; e is 0 to 32, and at least 1 if n is 0
 
-The text of ten weights has 90 characters, that of three and six entries 104. A receipt without
-weights and entries is of version 1. The MAC always covers everything before it, and the first byte
+The text of ten weights has 90 characters, that of three and six entries 104.
+
+Version 3 has the first byte 3 and, between byte 39 and what version 2 has there, the values of the
+unit in the dimensions of the experiment:
+
+    offset  bytes  field
+        40      1  d, the number of dimensions, 1 to 4
+        41      d  of each the place of the value among the declared ones, from 1; 0 for any other
+
+There, n and e may both be 0. A receipt without dimensions is of version 2, and one without weights
+and entries either of version 1. The MAC always covers everything before it, and the first byte
 says what that is.
 
 To check another implementation: with the secret 000102..1f (32 bytes) under key id 1,
@@ -53,6 +62,15 @@ With the entries 1024 at index 3 and -307 at index 5, and no weights, they are 0
 With both they are 03 10 20 20 03 0400 05 fecd:
 
     AgEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgAMQICADBAAF_s1ziYXc_9fIaxRvSipqGK_C
+
+With the second value of the first dimension and another one of the second, and nothing else, they
+are 02 02 00 00:
+
+    AwEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgAICAABDvysvM2t36ng03Z6GS3VS
+
+and with the weights 03 10 20 20 besides, 02 02 00 03 10 20 20:
+
+    AwEBI0VniavN7wACP____wAAAAAABwGLz-Voe_7cuph2VDIQAAFRgAICAAMQICDbTOE90ukdwAV_Sn5cTvhH
 """
 
 from __future__ import annotations
@@ -65,6 +83,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import NamedTuple, Self
 
+from streams.model.dimensions import MAX_DIMENSIONS
 from streams.model.errors import ConfigurationError, InputError, ReceiptError
 from streams.model.experiment_keys import named_experiment
 from streams.model.times import unit_hint
@@ -88,12 +107,12 @@ TAG_BYTES = 17
 _PURPOSE_OF_TAGS = b"batch tag"  # of another purpose than receipts, so neither passes for the other
 _VERSION = 1
 _EXTENDED_VERSION = 2
+_SLICED_VERSION = 3
 _BODY = struct.Struct(">BBQHIHIHIQI")
 _MAC_BYTES = 16
 _WHOLE = struct.Struct(f"{_BODY.format}Q8x")  # the MAC as what `open` takes of it
 _SIZE = _WHOLE.size
 _BODY_SIZE = _BODY.size
-_WEIGHTS_AT = _BODY_SIZE + 1
 _NUMBERS_OF_WEIGHTS = frozenset({0, *range(3, MAX_PACKED + 1)})
 _LOW = 0xFFFFFFFF
 _new_tuple = tuple.__new__  # half the time of calling the class, for what is done per click
@@ -127,6 +146,8 @@ class Receipt(NamedTuple):
             allocation is fixed and all variants were eligible, or of two variants.
         features: What a contextual policy has seen of the request, packed
             (`streams.model.vectors`); empty under every other policy.
+        dimensions: Values of the unit in the dimensions of the experiment, one byte each
+            (`streams.model.dimensions`); empty where it has none.
     """
 
     experiment: int
@@ -138,6 +159,7 @@ class Receipt(NamedTuple):
     attribution_window_s: int
     weights: bytes = b""
     features: bytes = b""
+    dimensions: bytes = b""
 
 
 class Keyring:
@@ -280,17 +302,28 @@ class Keyring:
 
     def sign_bytes(self, receipt: Receipt) -> bytes:
         """Return the bytes that `sign` returns the text of."""
-        experiment, variant, propensity, allocation, assigned, unit, window, weights, features = (
-            receipt
-        )
-        is_extended = bool(weights or features)
+        (
+            experiment,
+            variant,
+            propensity,
+            allocation,
+            assigned,
+            unit,
+            window,
+            weights,
+            features,
+            dimensions,
+        ) = receipt
+        version = _EXTENDED_VERSION if weights or features else _VERSION
+        if dimensions:
+            version = _SLICED_VERSION
         signer = self._chosen.get(experiment, self._signer) if self._chosen else self._signer
         state = self._states.get(signer)
         if state is None:  # taken out of the ring before its experiments were archived
             signer = self._signer
             state = self._states[signer]
         body = _BODY.pack(
-            _EXTENDED_VERSION if is_extended else _VERSION,
+            version,
             signer,
             experiment,
             variant,
@@ -302,7 +335,9 @@ class Keyring:
             unit,
             window,
         )
-        if is_extended:
+        if dimensions:
+            body = b"".join((body, len(dimensions).to_bytes(), dimensions))
+        if version != _VERSION:
             body = b"".join((body, len(weights).to_bytes(), weights, features))
         state = state.copy()
         state.update(body)
@@ -384,10 +419,14 @@ class Keyring:
             window,
             identity,
         ) = _WHOLE.unpack(raw if len(raw) == _SIZE else raw[:_BODY_SIZE] + raw[-_MAC_BYTES:])
-        weights = features = b""
+        weights = features = dimensions = b""
         if len(raw) != _SIZE:
-            features_at = _WEIGHTS_AT + raw[_BODY_SIZE]
-            weights, features = raw[_WEIGHTS_AT:features_at], raw[features_at:-_MAC_BYTES]
+            at = _BODY_SIZE
+            if raw[0] == _SLICED_VERSION:
+                at += 1 + raw[at]
+                dimensions = raw[_BODY_SIZE + 1 : at]
+            features_at = at + 1 + raw[at]
+            weights, features = raw[at + 1 : features_at], raw[features_at:-_MAC_BYTES]
         state = self._states.get(key_id)
         if state is None:
             raise _refused("UNKNOWN_RECEIPT_KEY", f"no key {key_id} to verify the receipt with")
@@ -409,6 +448,7 @@ class Keyring:
             window,
             weights,
             features,
+            dimensions,
         )
         return _new_tuple(Receipt, fields), identity
 
@@ -483,15 +523,26 @@ def _to_bytes(text: str) -> bytes:
     if raw[0] == _VERSION:
         is_whole = len(raw) == _SIZE
     elif raw[0] == _EXTENDED_VERSION:
-        n_weights = raw[_BODY_SIZE]
-        entries, rest = divmod(len(raw) - _SIZE - 1 - n_weights, ENTRY_BYTES)
-        is_whole = n_weights in _NUMBERS_OF_WEIGHTS and not rest and 0 <= entries <= MAX_ENTRIES
-        is_whole &= bool(n_weights or entries)
+        is_whole = len(raw) > _SIZE + 1 and _is_extension(raw, _BODY_SIZE)
+    elif raw[0] == _SLICED_VERSION:
+        n_dimensions = raw[_BODY_SIZE]
+        is_whole = 0 < n_dimensions <= MAX_DIMENSIONS and _is_extension(
+            raw, _BODY_SIZE + 1 + n_dimensions
+        )
     else:
         raise _refused("UNKNOWN_RECEIPT_VERSION", f"version {raw[0]} of receipts is not known")
     if not is_whole or text[-1] not in _LAST_CHARACTERS[len(text) % 4]:
         raise _refused("MALFORMED_RECEIPT", "the receipt is not spelled as it was given out")
     return raw
+
+
+def _is_extension(raw: bytes, at: int) -> bool:
+    """Return whether the bytes of a receipt from a place on are those of weights and entries."""
+    if at >= len(raw) - _MAC_BYTES:
+        return False
+    n_weights = raw[at]
+    entries, rest = divmod(len(raw) - _MAC_BYTES - at - 1 - n_weights, ENTRY_BYTES)
+    return n_weights in _NUMBERS_OF_WEIGHTS and not rest and 0 <= entries <= MAX_ENTRIES
 
 
 def _refused(code: str, message: str) -> ReceiptError:

@@ -271,6 +271,7 @@ class ReceiptLog:
                 window_s,
                 weights,
                 group.features[row] if group.features else b"",
+                group.dimensions[row] if group.dimensions else b"",
             )
             yield _Found(Place(experiment.id, phase, unit), aliases, receipt, is_kept)
 

@@ -7,6 +7,7 @@ from operator import add, attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from streams.model.dimensions import Slice
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
 from streams.model.voids import MAX_REASONS, OTHER
@@ -15,7 +16,9 @@ from streams.tallies.cell import (
     CELL_COUNTS,
     NO_EVENT_MS,
     VARIANT_FIELDS,
+    BySlice,
     Cell,
+    SliceTally,
     Source,
     VariantTally,
     add_counts,
@@ -47,12 +50,14 @@ from streams.tallies.freezing import (
     unit_sums,
 )
 from streams.tallies.heavy_units import MAX_HEAVY, HeavyKey, HeavyUnit, heaviest, noted
+from streams.tallies.linear import add_entries
 from streams.tallies.periods import PeriodSums, tick_of
 from streams.tallies.plan import PLAIN, Plan
 
 _NEVER = 1 << 63
 _NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
 _NOBODY = VariantTally()
+_NO_SLICE = SliceTally()
 _BINARIES = (0, MICRO)
 _MERGED = [*CELL_COUNTS.values()]
 _counts = attrgetter(*CELL_COUNTS)
@@ -122,6 +127,8 @@ class CellBuilder:
         "_place",
         "_products",
         "_rewards",
+        "_slice_plan",
+        "_slices",
         "_unexposed",
         "_units",
         "_unremembered",
@@ -159,6 +166,7 @@ class CellBuilder:
     _assigned: dict[int, int]
     _unexposed: int
     _cohorts: dict[Cohort, CellBuilder]
+    _slices: dict[Slice, CellBuilder]
 
     def __init__(
         self,
@@ -170,6 +178,7 @@ class CellBuilder:
     ) -> None:
         self.plan = plan
         self._place = (experiment, source, partition)
+        self._slice_plan: Plan | None = None
         self.cell = cell
         self.folded = -1 if cell is None else cell.last_offset
         self._reset()
@@ -528,6 +537,25 @@ class CellBuilder:
             sums = self._cohorts[cohort] = CellBuilder(*self._place, plan=self.plan)
         return sums
 
+    def slices(self, packed: bytes) -> list[CellBuilder]:
+        """Return the sums of the slices of a unit; it is added to them as to those of all.
+
+        Args:
+            packed: Values of the unit, as in its receipt.
+        """
+        plan = self.plan.slices
+        if plan is None:
+            return []
+        return [self._slice(each) for each in plan.slices(packed)]
+
+    def _slice(self, key: Slice) -> CellBuilder:
+        sums = self._slices.get(key)
+        if sums is None:
+            if self._slice_plan is None:
+                self._slice_plan = self.plan.of_slices()
+            sums = self._slices[key] = CellBuilder(*self._place, plan=self._slice_plan)
+        return sums
+
     def add_crossed(self, offset: int, count: int) -> None:
         """Count units that the record at `offset` has in a second variant."""
         self._last_offset = max(self._last_offset, offset)
@@ -587,6 +615,7 @@ class CellBuilder:
             voids=add_counts({} if self.cell is None else self.cell.voids, self._voids),
             heavy=heavy,
             outside=add_counts({} if self.cell is None else self.cell.outside, self._outside),
+            slices=self._frozen_slices(),
             **named,
         )
         self._reset()
@@ -621,6 +650,26 @@ class CellBuilder:
         self._assigned = {}
         self._unexposed = 0
         self._cohorts = {}
+        self._slices = {}
+
+    def _frozen_slices(self) -> BySlice:
+        """Return the slices of the newest cell with all that was added to them."""
+        known: BySlice = {} if self.cell is None else self.cell.slices
+        if not self._slices:
+            return known
+        new = {
+            key: sums._frozen_slice(known.get(key, _NO_SLICE))  # noqa: SLF001 - of its own class
+            for key, sums in self._slices.items()
+        }
+        return dict(sorted({**known, **new}.items()))
+
+    def _frozen_slice(self, known: SliceTally) -> SliceTally:
+        n_variants = self.plan.n_variants
+        return SliceTally(
+            self._variants(known.variants),
+            add_entries(known.excluded, excluded_units(self._units, n_variants)),
+            add_entries(known.offered, offered_units(self._units, n_variants)),
+        )
 
     def _frozen_cohorts(self, now_ms: int) -> ByCohort[Mapping[int, VariantTally]]:
         """Return the cohorts of the newest cell with all that was added to them."""

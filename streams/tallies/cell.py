@@ -19,6 +19,7 @@ from functools import reduce
 from operator import add, attrgetter
 from typing import Any
 
+from streams.model.dimensions import Slice
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
 from streams.tallies.bins import ByBin, add_bins
@@ -199,6 +200,32 @@ VARIANT_FIELDS = FieldTable(VariantTally)
 
 
 @dataclass(frozen=True, slots=True)
+class SliceTally:
+    """Units that have one value of one dimension.
+
+    Attributes:
+        variants: Their tallies by variant, in order of the indices, of the metrics that are broken
+            down and without what else is kept of all units.
+        excluded, offered: As in `Cell`.
+    """
+
+    variants: Mapping[int, VariantTally] = field(default_factory=dict)
+    excluded: tuple[int, ...] = ()
+    offered: tuple[int, ...] = ()
+
+    def __add__(self, other: SliceTally) -> SliceTally:
+        return SliceTally(
+            add_variants(self.variants, other.variants),
+            add_entries(self.excluded, other.excluded),
+            add_entries(self.offered, other.offered),
+        )
+
+
+BySlice = Mapping[Slice, SliceTally]
+"""Units by value of a dimension, in order of dimension and value."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """Tally of one experiment from one source partition, from its beginning.
 
@@ -232,6 +259,8 @@ class Cell:
             taken out of all else: in cells of observations, so sums may be negative there.
         heavy: Units with the most observations of one metric, the most first; only those with many.
         outside: Requests that took no part by reason, in order of the reasons.
+        slices: Units by value of a dimension; of each dimension their sums are those of all units.
+            Empty unless the plan names any.
     """
 
     experiment: int
@@ -255,6 +284,7 @@ class Cell:
     voids: Mapping[str, int] = field(default_factory=dict)
     heavy: tuple[HeavyUnit, ...] = ()
     outside: Mapping[str, int] = field(default_factory=dict)
+    slices: BySlice = field(default_factory=dict)
 
 
 CELL_COUNTS = {each.name: each.metadata[MERGE] for each in fields(Cell) if MERGE in each.metadata}
@@ -277,7 +307,8 @@ class Tally:
             `Cell`.
         mature: Tally of every variant of the units whose conversion window is over, by window in
             seconds.
-        voids, outside, heavy: As in `Cell`, the last of all cells.
+        voids, outside, slices: As in `Cell`.
+        heavy: As in `Cell`, of all cells.
     """
 
     first_at_ms: int = 0
@@ -299,6 +330,7 @@ class Tally:
     voids: Mapping[str, int] = field(default_factory=dict)
     heavy: tuple[HeavyUnit, ...] = ()
     outside: Mapping[str, int] = field(default_factory=dict)
+    slices: BySlice = field(default_factory=dict)
 
 
 def join(left: Cell, right: Cell) -> Cell:
@@ -351,6 +383,7 @@ def merge(cells: Iterable[Cell], clock_ms: int = 0) -> Tally:
         voids=reduce(add_counts, (cell.voids for cell in chosen)),
         outside=reduce(add_counts, (cell.outside for cell in chosen)),
         heavy=heaviest((unit for cell in chosen for unit in cell.heavy), limit=_NO_LIMIT),
+        slices=reduce(add_slices, (cell.slices for cell in chosen)),
     )
 
 
@@ -389,6 +422,13 @@ def add_counts(left: Mapping[str, int], right: Mapping[str, int]) -> Mapping[str
     if not left or not right:
         return dict(sorted((left or right).items()))
     return {name: left.get(name, 0) + right.get(name, 0) for name in sorted({**left, **right})}
+
+
+def add_slices(left: BySlice, right: BySlice) -> BySlice:
+    """Return the sums of tallies by slice, in order of dimension and value."""
+    if not left or not right:
+        return left or right
+    return add_named(left, right)
 
 
 def _place(cell: Cell) -> tuple[int, Source, int]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, make_dataclass
 from enum import IntEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import add, attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -127,6 +127,29 @@ def unit_weights(
     """
     inverse = inverse_propensity(propensity)
     overlaps = overlap_weights(variant, propensity, weights, n_variants)
+    squares = pack_pairs([weight * weight for weight in overlaps])
+    return 1, inverse, inverse * inverse, pack_pairs(overlaps), squares
+
+
+def weigher(baseline: int | None) -> Callable[[int, int, bytes, int], UnitWeights]:
+    """Return the function that weighs the units of a cell.
+
+    Args:
+        baseline: The one variant of whose pairs sums are kept; None for those of all pairs.
+    """
+    return unit_weights if baseline is None else partial(_baseline_weights, baseline)
+
+
+@lru_cache(maxsize=_CHANCES_REMEMBERED)
+def _baseline_weights(
+    baseline: int, variant: int, propensity: int, weights: bytes, n_variants: int
+) -> UnitWeights:
+    """Return the weights of units, of pairs with one variant and with their own alone."""
+    inverse = inverse_propensity(propensity)
+    overlaps = [
+        weight if baseline in {variant, other} or other == variant else 0
+        for other, weight in enumerate(overlap_weights(variant, propensity, weights, n_variants))
+    ]
     squares = pack_pairs([weight * weight for weight in overlaps])
     return 1, inverse, inverse * inverse, pack_pairs(overlaps), squares
 

@@ -30,6 +30,7 @@ from streams.tallies.fields import (
     UnitWeights,
     statistics,
     unit_weights,
+    weigher,
 )
 from streams.tallies.linear import LinearSums, add_entries
 from streams.tallies.plan import Pair, Plan
@@ -75,10 +76,10 @@ def unit_sums(
         known: The tallies so far.
         plan: The plan of the experiment.
     """
-    n_compared = plan.n_compared
+    n_compared, weights_of = plan.n_compared, weigher(plan.baseline)
     weights: dict[int, list[int]] = {}
     for chance, count in units.items():
-        _add_weights(weights, chance[0], unit_weights(*chance, n_compared), count)
+        _add_weights(weights, chance[0], weights_of(*chance, n_compared), count)
     return {
         variant: VARIANT_FIELDS.plus(
             VARIANT_FIELDS.values(known.get(variant, _NOBODY)), OF_ONE, summed
@@ -139,18 +140,18 @@ def metric_tallies(
         plan: The plan of the experiment; of what it does not declare no sums by pair are kept.
     """
     found: dict[Metric, list[int]] = {}
-    n_compared = dict.fromkeys(plan.declared, plan.n_compared)
+    n_compared, weights_of = dict.fromkeys(plan.declared, plan.n_compared), weigher(plan.baseline)
     for (variant, propensity, packed, name), sums in values.items():
         key = variant, name
         total = found.get(key) or METRIC_FIELDS.values(_metric(known, key))
         found[key] = METRIC_FIELDS.plus(
             total,
             _statistics(sums),
-            unit_weights(variant, propensity, packed, n_compared.get(name, 0)),
+            weights_of(variant, propensity, packed, n_compared.get(name, 0)),
         )
     weights: dict[Metric, list[int]] = {}
     for (variant, propensity, packed, name), count in ones.items():
-        each = unit_weights(variant, propensity, packed, n_compared.get(name, 0))
+        each = weights_of(variant, propensity, packed, n_compared.get(name, 0))
         _add_weights(weights, (variant, name), each, count)
     for key, summed in weights.items():
         total = found.get(key) or METRIC_FIELDS.values(_metric(known, key))
@@ -178,6 +179,7 @@ def product_tallies(
         plan: The plan of the experiment.
     """
     found: dict[int, dict[Pair, ProductTally]] = {}
+    weights_of = weigher(plan.baseline)
     for (variant, propensity, packed, pair), changes in products.items():
         sums = found.get(variant)
         if sums is None:
@@ -185,7 +187,7 @@ def product_tallies(
         before = PRODUCT_FIELDS.values(sums.get(pair, _NO_PRODUCT))
         total, first_squared, second_squared = changes
         changed = statistics(value=total, square=first_squared, cube=second_squared)
-        weights = unit_weights(variant, propensity, packed, plan.n_compared)
+        weights = weights_of(variant, propensity, packed, plan.n_compared)
         sums[pair] = PRODUCT_FIELDS.new(*PRODUCT_FIELDS.plus(before, changed, weights))
     return {variant: dict(sorted(sums.items())) for variant, sums in found.items()}
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from streams.model.dimensions import OTHER, Slice
 from streams.model.errors import EngineError, EventError, InvalidParameterError, quoted
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO, VALUE_LIMIT
@@ -98,6 +99,39 @@ ALWAYS = Span(0, 1000 * _UNLIMITED_S)
 
 
 @dataclass(frozen=True, slots=True)
+class SlicePlan:
+    """Data kept by value of a dimension.
+
+    Attributes:
+        sizes: Values of each dimension, with that of all others (`streams.model.dimensions.OTHER`).
+        metrics: Metrics that are kept; their values are those between floor and cap.
+        pairs: Metrics whose products are kept.
+        control: Index of the control: sums by pair are kept of pairs with it alone.
+    """
+
+    sizes: tuple[int, ...]
+    metrics: frozenset[str]
+    pairs: tuple[Pair, ...] = ()
+    control: int = 0
+
+    def slices(self, packed: bytes) -> list[Slice]:
+        """Return the slices of a unit, one of each dimension.
+
+        Args:
+            packed: Its values, as in a receipt; what is missing or beyond counts as `OTHER`.
+
+        Examples:
+            >>> SlicePlan((3, 2, 2), frozenset()).slices(bytes([2, 2]))
+            [Slice(dimension=0, value=2), Slice(dimension=1, value=0), Slice(dimension=2, value=0)]
+        """
+        known = len(packed)
+        return [
+            Slice(place, packed[place] if place < known and packed[place] < size else OTHER)
+            for place, size in enumerate(self.sizes)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Data kept of one experiment.
 
@@ -121,6 +155,8 @@ class Plan:
             a unit, and not from its assignment.
         limits: Conversion window by metric, in seconds, of those that are compared by all units.
         delays: Seconds before which the values of a unit do not count, by metric.
+        slices: What is also kept by value of a dimension; None if nothing is.
+        baseline: The one variant of whose pairs sums are kept; None for those of all pairs.
 
     Raises:
         InvalidParameterError: a cap is not positive or not above its floor, or a pair is not of two
@@ -140,6 +176,8 @@ class Plan:
     by_exposure: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
     delays: Mapping[str, int] = field(default_factory=dict)
+    slices: SlicePlan | None = None
+    baseline: int | None = None
 
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():
@@ -185,6 +223,20 @@ class Plan:
             or self.by_exposure
             or self.limits
             or self.delays
+            or self.slices is not None
+        )
+
+    def of_slices(self) -> Plan:
+        """Return the plan of the sums of one slice.
+
+        Units are counted in it as they are in all, whatever else is kept of them there.
+        """
+        assert self.slices is not None  # noqa: S101 - there are no slices without
+        return Plan(
+            pairs=self.slices.pairs,
+            declared=self.slices.metrics,
+            n_variants=self.n_variants,
+            baseline=self.slices.control,
         )
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec, Record
+from streams.model.dimensions import MAX_DIMENSIONS, MAX_INDEX, Slice
 from streams.model.errors import EventError, InvalidParameterError
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.integers import integer, integer_bytes
@@ -17,6 +18,7 @@ from streams.tallies.cell import (
     PRODUCT_FIELDS,
     VARIANT_FIELDS,
     Cell,
+    SliceTally,
     Source,
     VariantTally,
 )
@@ -55,6 +57,16 @@ def encode_cell(cell: Cell, codec: Codec = SINGLE_OBJECT) -> bytes:
             {"window": window_s, "number": number, "variants": _variant_records(variants)}
             for (window_s, number), variants in sorted(cell.cohorts.items())
         ],
+        "slices": [
+            {
+                "dimension": dimension,
+                "value": value,
+                "excluded": tally.excluded,
+                "offered": tally.offered,
+                "variants": _variant_records(tally.variants),
+            }
+            for (dimension, value), tally in sorted(cell.slices.items())
+        ],
     }
     return codec.encode("tally_cell", record)
 
@@ -80,6 +92,12 @@ def decode_cell(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Cell:
                 for each in record["heavy"]
             ),
             cohorts={_cohort(each): _variants(each) for each in record["cohorts"]},
+            slices={
+                _slice(each): SliceTally(
+                    _variants(each), tuple(each["excluded"]), tuple(each["offered"])
+                )
+                for each in record["slices"]
+            },
             **{name: record[name] for name in CELL_COUNTS if name not in _BY_VARIANT},
             excluded=tuple(record["excluded"]),
             offered=tuple(record["offered"]),
@@ -98,6 +116,13 @@ def _cohort(record: Record) -> Cohort:
     return Cohort(
         check_range(record["window"], MIN_CONVERSION_WINDOW_S, _LONGEST_WINDOW_S, "window"),
         check_range(record["number"], -1, 1 << _SHIFTS, "number"),
+    )
+
+
+def _slice(record: Record) -> Slice:
+    return Slice(
+        check_range(record["dimension"], 0, MAX_DIMENSIONS, "dimension"),
+        check_range(record["value"], 0, MAX_INDEX + 1, "value"),
     )
 
 

@@ -30,6 +30,14 @@ _VERSION_LIMIT = 1 << 48
 _REQUESTS_LIMIT = 1 << 48
 
 _is_reason = re.compile(r"[A-Z_]{1,40}").fullmatch
+_RUNS = (
+    "experiment_ids",
+    "repeatable",
+    "with_contexts",
+    "with_features",
+    "weight_sizes",
+    "with_dimensions",
+)
 
 
 def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT) -> bytes:
@@ -63,6 +71,8 @@ def encode_impression_batch(batch: ImpressionBatch, codec: Codec = SINGLE_OBJECT
             {"experiment_id": experiment_id(number), "reason": reason, "requests": requests}
             for number, reason, requests in batch.outside
         ],
+        "with_dimensions": [bool(group.dimensions) for group in groups],
+        "dimensions": list(chain.from_iterable([group.dimensions for group in groups])),
         "tag": BLANK_TAG,
     }
     return codec.encode("impression_batch", record)
@@ -108,16 +118,18 @@ def _groups(record: Record) -> Iterator[ImpressionGroup]:
         record["with_features"],
         record["sizes"],
         record["weight_sizes"],
+        record["with_dimensions"],
         strict=True,
     )
-    start = first_context = first_features = first_weights = first_place = 0
-    for name, repeatable, has_contexts, has_features, size, n_weights in runs:
+    start = first_context = first_features = first_weights = first_place = first_dimensions = 0
+    for name, repeatable, has_contexts, has_features, size, n_weights, has_dimensions in runs:
         rows = slice(start, start + size)
         weights = record["weights"][first_weights : first_weights + n_weights]
         n_places = size if n_weights else 0
         places = record["weight_places"][first_place : first_place + n_places]
         n_contexts = size if has_contexts else 0
         n_features = size if has_features else 0
+        n_dimensions = size if has_dimensions else 0
         yield ImpressionGroup(
             experiment_number(name),
             repeatable,
@@ -129,7 +141,9 @@ def _groups(record: Record) -> Iterator[ImpressionGroup]:
             record["contexts"][first_context : first_context + n_contexts],
             record["features"][first_features : first_features + n_features],
             [weights[check_range(place, 0, n_weights, "weight_places")] for place in places],
+            record["dimensions"][first_dimensions : first_dimensions + n_dimensions],
         )
+        first_dimensions += n_dimensions
         first_weights += n_weights
         first_place += n_places
         start += size
@@ -165,14 +179,14 @@ def _check_rectangular(group: ImpressionGroup) -> None:
         and len(group.contexts) in {0, size}
         and len(group.features) in {0, size}
         and len(group.weights) in {0, size}
+        and len(group.dimensions) in {0, size}
     ):
         raise InvalidParameterError("group", experiment_id(group.experiment), "of equal columns")
 
 
 def _check_lengths(record: Record) -> None:
     sizes = record["sizes"]
-    columns = ("experiment_ids", "repeatable", "with_contexts", "with_features", "weight_sizes")
-    runs = {len(record[name]) for name in columns}
+    runs = {len(record[name]) for name in _RUNS}
     if runs != {len(sizes)} or any(size < 0 for size in chain(sizes, record["weight_sizes"])):
         raise EventError("UNEQUAL_COLUMNS", "every run needs an experiment and a size", "sizes")
     total = sum(sizes)
@@ -183,7 +197,7 @@ def _check_lengths(record: Record) -> None:
                 f"{name} has {len(record[name])} entries, sizes sum to {total}",
                 name,
             )
-    for name in ("contexts", "features"):
+    for name in ("contexts", "features", "dimensions"):
         runs_with = zip(sizes, record[f"with_{name}"], strict=True)
         if len(record[name]) != sum(size for size, has_them in runs_with if has_them):
             raise EventError("UNEQUAL_COLUMNS", f"{name} do not fit their runs", name)

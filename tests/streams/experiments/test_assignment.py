@@ -61,7 +61,7 @@ def test_an_impression_by_hand() -> None:
 
     found = assigner.assign("user_123", 77)
 
-    assert found == (1, True, 3 * PROPENSITY_ONE // 4, 40, 77, 15901143124756564115, b"", b"")
+    assert found == (1, True, 3 * PROPENSITY_ONE // 4, 40, 77, 15901143124756564115, b"", b"", b"")
     assert (assigner.is_remembered, assigner.attribution_window_s) == (False, 86_400)
 
 

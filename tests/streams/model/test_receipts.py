@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.model import receipts
+from streams.model.dimensions import MAX_DIMENSIONS
 from streams.model.errors import ConfigurationError, ReceiptError
 from streams.model.receipt_columns import VECTORIZED_FROM, open_receipts
 from streams.model.receipts import (
@@ -35,7 +36,9 @@ GOLDEN_RECEIPT = Receipt(
 )
 
 
-receipt_values = records(Receipt, weights=st.just(b""), features=st.just(b""))
+receipt_values = records(
+    Receipt, weights=st.just(b""), features=st.just(b""), dimensions=st.just(b"")
+)
 
 
 def code_of(text, keyring=KEYRING):
@@ -163,10 +166,13 @@ EXTENSIONS = {
     "both": "0310202003040005fecd",
 }
 extended = st.builds(
-    lambda receipt, weights, features: receipt._replace(weights=weights, features=features),
+    lambda receipt, *extension: receipt._replace(
+        **dict(zip(("weights", "features", "dimensions"), extension, strict=True))
+    ),
     receipt_values,
     st.just(b"") | st.binary(min_size=3, max_size=MAX_WEIGHED),
     st.integers(0, MAX_ENTRIES).flatmap(lambda n: st.binary(min_size=3 * n, max_size=3 * n)),
+    st.binary(max_size=MAX_DIMENSIONS),
 )
 
 
@@ -186,6 +192,40 @@ def test_the_golden_receipts_of_version_2_never_change(name):
     assert raw[-16:] == blake2b(raw[:-16], key=SECRET, digest_size=16).digest()
 
 
+SLICED = {
+    "020200" + "00": GOLDEN_RECEIPT._replace(dimensions=b"\2\0"),
+    "020200" + "03102020": GOLDEN_RECEIPT._replace(dimensions=b"\2\0", weights=WEIGHTS),
+}
+
+
+@pytest.mark.parametrize("extension", SLICED)
+def test_the_golden_receipts_of_version_3_never_change(extension):
+    text = KEYRING.sign(SLICED[extension])
+
+    assert text in (receipts.__doc__ or "")
+    assert KEYRING.verify(text) == SLICED[extension]
+    raw = bytes_of(text)
+    assert raw[:1] + raw[40:-16] == b"\x03" + bytes.fromhex(extension)
+    assert raw[-16:] == blake2b(raw[:-16], key=SECRET, digest_size=16).digest()
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        "0000",  # no dimension
+        "050101010101" + "00",  # five
+        "0102",  # nothing of weights
+        "0102" + "01ff",  # one weight
+        "0102" + "0004",  # a part of an entry
+        "0102" + "0410202020" + "0102",
+        "04",
+    ],
+)
+def test_what_is_no_receipt_of_version_3_is_refused(extension):
+    raw = bytes.fromhex("03") + urlsafe_b64decode(GOLDEN + "=")[1:40] + bytes.fromhex(extension)
+    assert code_of(signed(raw)) == "MALFORMED_RECEIPT"
+
+
 @given(extended)
 def test_what_was_signed_with_weights_and_features_is_what_is_read(receipt):
     text = KEYRING.sign(receipt)
@@ -193,8 +233,9 @@ def test_what_was_signed_with_weights_and_features_is_what_is_read(receipt):
     opened, identity = KEYRING.open(text)
     assert opened == receipt
     assert identity == int.from_bytes(bytes_of(text)[-16:-8], "big")
-    n_bytes = 56 + (len(receipt.weights + receipt.features) + 1) * (raw_version(text) == 2)
-    assert len(text) == -(-4 * n_bytes // 3) <= 226
+    n_bytes = 56 + (len(receipt.weights + receipt.features) + 1) * (raw_version(text) >= 2)
+    n_bytes += (len(receipt.dimensions) + 1) * (raw_version(text) == 3)
+    assert len(text) == -(-4 * n_bytes // 3) <= 233
 
 
 def raw_version(text):
@@ -226,6 +267,7 @@ def test_columns_say_what_is_read_one_by_one(some, data):
         assert columns.identity[index] == identity
         assert columns.weights[index] == receipt.weights
         assert columns.features.get(index, b"") == receipt.features
+        assert columns.dimensions.get(index, b"") == receipt.dimensions
         for name in ("experiment", "variant", "propensity", "assigned_at_ms", "unit"):
             assert getattr(columns, name)[index] == getattr(receipt, name)
 
