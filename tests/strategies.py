@@ -19,6 +19,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from streams.experiments.definition import ExperimentDefinition, parse_definition
+from streams.experiments.dimension_statistics import (
+    DimensionReport,
+    SliceMetric,
+    SliceVariant,
+    ValueReport,
+)
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.schedule import ScheduleEvent
@@ -243,6 +249,21 @@ DOMAINS |= {
         ),
     },
     HeavyUnit: {"unit": bits(64)},
+    DimensionReport: {
+        "values": st.lists(st.deferred(lambda: records(ValueReport)), min_size=1, max_size=1).map(
+            tuple
+        )
+    },
+    ValueReport: {
+        "variants": st.lists(
+            st.deferred(lambda: records(SliceVariant)), min_size=1, max_size=1
+        ).map(tuple)
+    },
+    SliceVariant: {
+        "metrics": st.dictionaries(
+            texts, st.deferred(lambda: records(SliceMetric)), min_size=1, max_size=1
+        )
+    },
     Slice: {"dimension": st.integers(0, MAX_DIMENSIONS - 1), "value": bits(8)},
     SliceTally: {
         "variants": st.dictionaries(
@@ -289,6 +310,9 @@ DOMAINS |= {
         "assigned_at_ms": times,
         "unit": bits(64),
         "attribution_window_s": bits(32),
+    },
+    Snapshot: {
+        "dimensions": st.lists(st.deferred(lambda: records(DimensionReport)), max_size=1).map(tuple)
     },
     Promotion: {"control_weight": st.integers(1, 32_768)},
     Experiment: {

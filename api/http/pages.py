@@ -102,15 +102,20 @@ async def experiments_page(
     return b'{"experiments":[%b],"nextCursor":%b}' % (b",".join(parts), cursor)
 
 
-async def stats_page(snapshot: Snapshot) -> bytes:
-    """Return the JSON of what is known of an experiment."""
+async def stats_page(snapshot: Snapshot, dimension: str | None = None) -> bytes:
+    """Return the JSON of what is known of an experiment.
+
+    Args:
+        snapshot: Its snapshot.
+        dimension: The dimension of which the values are in it; None for none.
+    """
     budget = _TimeBudget()
     ids = snapshot.variant_ids
     parts = []
     for index in range(len(ids)):
         parts.append(json_bytes(variant_result(snapshot, index), ids))
         await budget.pause()
-    rest = json_bytes(stats_of(snapshot), ids, exclude={"variants"})
+    rest = json_bytes(stats_of(snapshot, dimension), ids, exclude={"variants"})
     return b'%b,"variants":[%b]}' % (rest[:-1], b",".join(parts))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from api.http.models import responses
 from streams.analysis.answered_evidence import answered_evidence
@@ -70,13 +70,25 @@ def holdout_response(experiment: Experiment) -> responses.Holdout:
     )
 
 
-def stats_of(snapshot: Snapshot) -> Stats:
-    """Return the statistics of an experiment but for its variants; `variant_result` has those."""
+def stats_of(snapshot: Snapshot, dimension: str | None = None) -> Stats:
+    """Return the statistics of an experiment but for its variants; `variant_result` has those.
+
+    Args:
+        snapshot: Its snapshot.
+        dimension: The dimension of which the values are in it; None for none.
+    """
     experiment = snapshot.experiment
     config = experiment.definition.config
     shared = {each.name: getattr(snapshot, each.name) for each in fields(Statistics)}
     return Stats(
-        **shared | {"evidence": answered_evidence(snapshot)},
+        **shared
+        | {
+            "evidence": answered_evidence(snapshot),
+            "dimensions": tuple(
+                each if each.name == dimension else replace(each, values=())
+                for each in snapshot.dimensions
+            ),
+        },
         experiment_id=experiment.id,
         key=experiment.key if config.holdout is None else config.holdout.key,
         name=config.name,

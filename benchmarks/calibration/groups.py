@@ -22,6 +22,7 @@ from benchmarks.calibration.quantiles import quantiles
 from benchmarks.calibration.ratios import mismatch
 from benchmarks.calibration.reports import reports
 from benchmarks.calibration.row import Group, Row
+from benchmarks.calibration.slices import slices
 from benchmarks.calibration.tails import tails
 from benchmarks.calibration.through import agreement, promoted
 from benchmarks.calibration.variants import variants
@@ -56,6 +57,7 @@ GROUPS = (
     covariates(),
     eligible(),
     variants(),
+    slices(),
     off_policy(),
     cost(),
 )

@@ -309,13 +309,18 @@ def _experiments_page(
 
 
 def get_experiment_stats(
-    experiment_id: str, *, at: Literal["conclusion"] | None = None
+    experiment_id: str,
+    *,
+    at: Literal["conclusion"] | None = None,
+    dimension: str | None = None,
 ) -> Call[Stats]:
     """Return what is known of an experiment: counts, posteriors, allocation, recommendation.
 
     Args:
         experiment_id: The experiment.
         at: `conclusion` for what was known when it was concluded; None for what is known now.
+        dimension: A dimension of the experiment, to have what is known by its values in
+            `dimensions`; exploratory. None for none.
 
     Examples:
         ```
@@ -325,10 +330,13 @@ def get_experiment_stats(
         ```
 
     Raises:
-        ApiError: 409 `NOT_CONCLUDED` or `REPORT_NOT_READY` if there is no conclusion yet.
+        ApiError: 409 `NOT_CONCLUDED` or `REPORT_NOT_READY` if there is no conclusion yet; 422
+            `UNKNOWN_DIMENSION` if it has no such dimension.
     """
-    query = "/stats" if at is None else f"/stats?{urlencode({'at': at})}"
-    return Call("GET", _place(experiment_id, query), Stats.from_json)
+    given = {"at": at, "dimension": dimension}
+    query = urlencode({name: value for name, value in given.items() if value is not None})
+    path = f"/stats?{query}" if query else "/stats"
+    return Call("GET", _place(experiment_id, path), Stats.from_json)
 
 
 def create_holdout(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from streams.analysis.decision import Verdict
+from streams.analysis.dimensions import dimension_reports
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.experiments.contextual import covariate_uses, feature_uses, weigh
@@ -59,6 +60,7 @@ def snapshot_of(
         features=features,
         voided=tuple(VoidedUnits(*each) for each in inputs.tally.voids.items()),
         outside=tuple(OutsideCount(*each) for each in inputs.tally.outside.items()),
+        dimensions=dimension_reports(inputs),
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
+from rich.console import Group, RenderableType
 from rich.live import Live
 
-from experiment_streams_client import ExperimentClient
 from streams.cli import terminal
+from streams.cli.dimension_tables import dimension_view
 from streams.cli.tables import stats_view
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
 from streams.experiments.stats_response import Stats
@@ -37,6 +40,10 @@ def stats(
     at: Annotated[
         Moment | None, typer.Option(help="As of the conclusion, without what came later.")
     ] = None,
+    dimension: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Also by the values of a dimension of the experiment."),
+    ] = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
@@ -50,28 +57,41 @@ def stats(
     with terminal.connected(api, api_key) as client:
         if not watch:
             found = client.get_experiment_stats(
-                experiment_id, at=None if at is None else "conclusion"
+                experiment_id, at=None if at is None else "conclusion", dimension=dimension
             )
-            terminal.show(found, Stats.to_json, stats_view, as_json=as_json)
+            view = partial(_view, dimension=dimension)
+            terminal.show(found, Stats.to_json, view, as_json=as_json)
             return
+        read = partial(client.get_experiment_stats, experiment_id, dimension=dimension)
         try:
-            (_watch_json if as_json else _watch)(client, experiment_id, every)
+            if as_json:
+                _watch_json(read, every)
+            else:
+                _watch(read, partial(_view, dimension=dimension), every)
         except KeyboardInterrupt:
             raise typer.Exit from None
 
 
-def _watch(client: ExperimentClient, experiment_id: str, every_s: float) -> None:
-    first = client.get_experiment_stats(experiment_id)
-    with Live(stats_view(first), console=terminal.out, auto_refresh=False) as live:
+def _view(found: Stats, dimension: str | None) -> RenderableType:
+    """Return all that is known of an experiment, and what is by a dimension above it."""
+    if dimension is None:
+        return stats_view(found)
+    return Group(*dimension_view(found, dimension), stats_view(found))
+
+
+def _watch(
+    read: Callable[[], Stats], view: Callable[[Stats], RenderableType], every_s: float
+) -> None:
+    with Live(view(read()), console=terminal.out, auto_refresh=False) as live:
         while True:
-            live.update(stats_view(client.get_experiment_stats(experiment_id)), refresh=True)
+            live.update(view(read()), refresh=True)
             time.sleep(every_s)
 
 
-def _watch_json(client: ExperimentClient, experiment_id: str, every_s: float) -> None:
+def _watch_json(read: Callable[[], Stats], every_s: float) -> None:
     shown = -1
     while True:
-        found = client.get_experiment_stats(experiment_id)
+        found = read()
         if found.version != shown:
             terminal.print_json(found.to_json())
             shown = found.version

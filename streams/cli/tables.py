@@ -334,6 +334,7 @@ def _findings(stats: Stats) -> list[str]:
     if stats.outside:
         reasons = ", ".join(f"{each.requests:,} {each.reason}" for each in stats.outside)
         found.append(f"Requests that took no part: {reasons}.")
+    found += [f"{each.message}." for report in stats.dimensions for each in report.findings]
     if stats.voided:
         reasons = ", ".join(f"{each.units:,} {each.reason}" for each in stats.voided)
         found.append(f"Units that were voided and do not count: {reasons}.")

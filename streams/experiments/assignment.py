@@ -119,7 +119,6 @@ class Assigner:
         attribution_window_s: Seconds during which observations count; 0 for no limit.
         first_index: Index of the first variant in receipts (`Experiment.logged_index`).
         started_at_ms: Start of the experiment; no unit was assigned before.
-        unknown_dimensions: Values in its dimensions of a unit of which nothing is known.
     """
 
     __slots__ = (
@@ -151,7 +150,6 @@ class Assigner:
         "phase",
         "started_at_ms",
         "unit_kind",
-        "unknown_dimensions",
         "variants",
     )
 
@@ -203,13 +201,12 @@ class Assigner:
             space = FeatureSpace(policy.features)
             among = None if len(active) == len(variants) else active
             self._contextual = space, scorer_of(policy, snapshot.model, among, len(variants))
-        self._covariates: CovariateSpace | None = None
-        if config.covariates and self._is_trial:
-            self._covariates = CovariateSpace(config.covariates)
-        self._dimensions: DimensionSpace | None = None
-        if config.dimensions and self._is_trial:
-            self._dimensions = DimensionSpace(config.dimensions)
-        self.unknown_dimensions = b"" if self._dimensions is None else self._dimensions.unknown
+        self._covariates = (
+            CovariateSpace(config.covariates) if config.covariates and self._is_trial else None
+        )
+        self._dimensions = (
+            DimensionSpace(config.dimensions) if config.dimensions and self._is_trial else None
+        )
         self._allocation_version = snapshot.allocation.version
         # A unit under fixed weights and without a window has the same receipt for ever, and nothing
         # is stored for that.
@@ -221,6 +218,11 @@ class Assigner:
         allocated_ms = snapshot.as_of_ms - snapshot.as_of_ms % ALLOCATION_SLOT_MS
         self._since_ms = since_ms
         self._standby_ms = max(since_ms, allocated_ms)
+
+    @property
+    def unknown_dimensions(self) -> bytes:
+        """Values in its dimensions of a unit of which nothing is known."""
+        return b"" if self._dimensions is None else self._dimensions.unknown
 
     def unit(self, unit_key: str) -> int:
         """Return the unit hash of an id."""

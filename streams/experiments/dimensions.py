@@ -81,7 +81,7 @@ def check_dimensions(dimensions: Sequence[Dimension]) -> None:
 
 
 class _Request(NamedTuple):
-    """What a dimension may read of a request."""
+    """Attributes of a request that a dimension may read."""
 
     device: str | None
     location: str | None

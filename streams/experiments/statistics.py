@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, computed_field
 
+from streams.experiments.dimension_statistics import DimensionReport
 from streams.model.published import ExactInteger, Open, PerVariant, Published, VariantIndex
 from streams.stats.direction import Direction
 from streams.stats.kinds import Contradiction, MetricKind
@@ -651,6 +652,7 @@ class Statistics(Published):
         features: Features whose values are texts, in order of their declaration.
         voided: Units that were voided, in order of the reasons.
         outside: Requests that took no part, in order of the reasons.
+        dimensions: What is known by the values of each dimension; exploratory.
         failure: Why the statistics are not those of this version; None if they are.
     """
 
@@ -665,4 +667,5 @@ class Statistics(Published):
     features: tuple[FeatureUse, ...] = ()
     voided: tuple[VoidedUnits, ...] = ()
     outside: tuple[OutsideCount, ...] = ()
+    dimensions: tuple[DimensionReport, ...] = ()
     failure: Failure | None = None

@@ -47,12 +47,15 @@ async def get_experiment_stats(
 ) -> Response:
     """Return what is known of an experiment: counts, posteriors, allocation, recommendation.
 
-    With `at=conclusion`, what was known when it was concluded.
+    With `at=conclusion`, what was known when it was concluded. With `dimension=NAME`, also what is
+    known by the values of that dimension, which is exploratory.
     """
     snapshot = services.experiments.snapshot(experiment_id)
     if query.at is not None:
         snapshot = await concluded_snapshot(services, snapshot.experiment)
-    return rendered_response(await stats_page(snapshot))
+    if query.dimension is not None:
+        _check_dimension(snapshot.experiment, query.dimension)
+    return rendered_response(await stats_page(snapshot, query.dimension))
 
 
 async def stream_experiment_stats(
@@ -84,6 +87,19 @@ async def concluded_snapshot(services: Services, experiment: Experiment) -> Snap
         message = f"the statistics of {experiment.id} at its conclusion are not there yet"
         raise EngineError("REPORT_NOT_READY", message, "query.at")
     return found
+
+
+def _check_dimension(experiment: Experiment, name: str) -> None:
+    """Refuse a dimension that an experiment does not have.
+
+    Raises:
+        InputError: it does not (`UNKNOWN_DIMENSION`).
+    """
+    known = [dimension.name for dimension in experiment.definition.config.dimensions]
+    if name not in known:
+        there = f"it has {', '.join(known)}" if known else "it has none"
+        message = f"{quoted(name)} is no dimension of {experiment.id}: {there}"
+        raise InputError("UNKNOWN_DIMENSION", message, "query.dimension")
 
 
 def _statuses(text: str) -> frozenset[str]:

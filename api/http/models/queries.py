@@ -53,11 +53,16 @@ class StatsQuery(BaseModel):
 
     Attributes:
         at: `conclusion` for those as of the conclusion; None for those of now.
+        dimension: Name of a dimension of the experiment, to have its values; None for none.
     """
 
     at: Literal["conclusion"] | None = Field(
         default=None,
         description="`conclusion`: as of the conclusion; what came later is not in them.",
+    )
+    dimension: str | None = Field(
+        default=None,
+        description="Name of a dimension of the experiment: its values are in the answer.",
     )
 
 

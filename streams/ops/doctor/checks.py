@@ -23,6 +23,13 @@ SPOOL_SHARE = 0.5
 
 _SHOWN = 3
 
+_DIMENSION_ADVICE = {
+    "SLICE_SAMPLE_RATIO_MISMATCH": "Units of one variant are lost there, as on a platform that "
+    "does not show it. See `experiment stats ID --dimension NAME`.",
+    "UNKNOWN_VALUES": "See which values callers send, and in which spelling: `mobile` is not "
+    "`Mobile`. What was counted stays; an experiment with other values is a new one.",
+}
+
 
 def findings(facts: Facts) -> list[Finding]:
     """Return everything that is wrong, errors first; empty when all is well."""
@@ -354,6 +361,14 @@ def _misspelt(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _dimensions(facts: Facts) -> Iterator[Finding]:
+    for each in facts.snapshots:
+        for code, message in each.dimensions:
+            yield Finding(
+                code, Severity.WARNING, f"{each.experiment_id}: {message}", _DIMENSION_ADVICE[code]
+            )
+
+
 def _dead_letters(facts: Facts) -> Iterator[Finding]:
     for code, count in sorted((facts.kafka.dead_letters or {}).items()):
         yield Finding(
@@ -457,6 +472,7 @@ _CHECKS = (
     _snapshots,
     _miscounts,
     _misspelt,
+    _dimensions,
     _evaluations,
     _api,
     _spool,

@@ -54,6 +54,7 @@ class SnapshotFacts:
         misspelt: Names of declared metrics without an observation, and of undeclared ones like
             them that have some.
         failure: Stable code and error class of an evaluation that failed; None if it did not.
+        dimensions: Code and message of each finding of its dimensions.
     """
 
     experiment_id: str
@@ -68,6 +69,7 @@ class SnapshotFacts:
     heavy: tuple[tuple[str, str, float], ...] = ()
     misspelt: tuple[tuple[str, str], ...] = ()
     failure: tuple[str, str] | None = None
+    dimensions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

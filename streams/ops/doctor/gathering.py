@@ -107,6 +107,11 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
             failure=None
             if snapshot.failure is None
             else (snapshot.failure.code, snapshot.failure.error),
+            dimensions=tuple(
+                (each.code, each.message)
+                for report in snapshot.dimensions
+                for each in report.findings
+            ),
         )
         for name, snapshot in sorted(newest.items())
         # What was archived and is not in Redis has ended.

@@ -249,6 +249,7 @@ def stats() -> dict[str, Any]:
             "promotionObstacles": ["NO_WINNER"],
         },
         "features": [],
+        "dimensions": [],
         "misspelt": [],
         "failure": None,
     }

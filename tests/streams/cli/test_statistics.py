@@ -132,3 +132,70 @@ def test_stats_are_of_the_conclusion_if_asked(api, stats):
     assert result.exit_code == 0
     assert watched.exit_code != 0
     assert "WATCH_NOT_USED" in watched.stderr + watched.stdout
+
+
+def by_device(**changes):
+    """Return a dimension with its values, as the API answers it."""
+    report = {"units": 12, "mean": 0.1, "againstControl": None}
+    against = {
+        "difference": 0.05,
+        "lower": 0.01,
+        "upper": None,
+        "relative": 0.5,
+        "relativeLower": 0.1,
+        "relativeUpper": None,
+        "pValue": 0.002,
+        "isDifferent": True,
+    }
+    variants = {
+        f"{EXPERIMENT_ID}_v0": {"units": 120, "metrics": {"click": report}},
+        f"{EXPERIMENT_ID}_v1": {
+            "units": 80,
+            "metrics": {"click": report | {"mean": 0.15, "againstControl": against}},
+        },
+    }
+    empty = {
+        name: {"units": 0, "metrics": {"click": report | {"units": 0, "mean": None}}}
+        for name in variants
+    }
+    ratio = {"pValue": 1e-9, "isMismatch": True, "ratios": dict.fromkeys(variants, 1.0)}
+    return {
+        "name": "device",
+        "units": 200,
+        "unknownUnits": 0,
+        "mismatches": ["mobile"],
+        "error": 0.05,
+        "comparisons": 2,
+        "values": [
+            {"value": "mobile", "units": 200, "variants": variants, "sampleRatio": ratio},
+            {"value": None, "units": 0, "variants": empty, "sampleRatio": ratio},
+        ],
+        "unknownShare": 0.0,
+        "isExploratory": True,
+        "findings": [],
+        **changes,
+    }
+
+
+def test_stats_by_a_dimension_show_a_line_for_each_value_and_variant(api, stats, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    api.answers[f"{LINE}?dimension=device"] = (200, stats | {"dimensions": [by_device()]})
+
+    shown = api.run("stats", EXPERIMENT_ID, "--dimension", "device").stdout
+
+    assert "mobile" in shown
+    assert "(other)" in shown
+    assert "+50.0% [+10.0%, \u221e] *" in shown
+    assert "mismatch" in shown
+    assert "Exploratory" in shown
+    assert "sample ratio mismatch among the units with device 'mobile'" in shown
+
+
+def test_findings_of_dimensions_are_shown_without_asking_for_one(api, stats):
+    hidden = by_device(values=[], unknownUnits=150, mismatches=[])
+    api.answers[LINE] = (200, stats | {"dimensions": [hidden]})
+
+    shown = " ".join(api.run("stats", EXPERIMENT_ID).stdout.split())
+
+    assert "75.0% of the units have none of the declared values of device" in shown
+    assert "(other)" not in shown

@@ -143,7 +143,7 @@ def test_without_a_key_the_form_can_be_checked():
 
 
 def test_a_later_version_is_named_as_such_whatever_its_length():
-    later = b"\x03" + urlsafe_b64decode(GOLDEN + "=")[1:40]
+    later = b"\x04" + urlsafe_b64decode(GOLDEN + "=")[1:40]
 
     assert code_of(signed(later)) == "UNKNOWN_RECEIPT_VERSION"
     assert code_of(signed(later + bytes(99))) == "UNKNOWN_RECEIPT_VERSION"

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.catalogue import EVENT_BYTES, STATE_BYTES
+from streams.experiments.definition import MAX_SLICED
+from streams.experiments.dimensions import MAX_VALUES
 from streams.experiments.promotion_state import Phase
 from streams.fold import experiment_state as module
 from streams.fold.batch_sequences import MAX_GAPS_OF_ALL, MAX_SENDERS, SequenceGuard
@@ -20,10 +22,19 @@ from streams.fold.deduplication import DeduplicationWindow
 from streams.fold.metric_slots import PHASES, slots_of
 from streams.fold.refusals import Refusal, by_code
 from streams.fold.writable import MAX_ENTRY_BYTES
+from streams.model.dimensions import MAX_DIMENSIONS, Slice
 from streams.model.errors import EventError
 from streams.model.events import Command, CommandKind, DeadLetter
 from streams.model.variant_weights import MAX_WEIGHED
-from streams.tallies.cell import METRIC_FIELDS, Cell, MetricTally, Source, VariantTally
+from streams.tallies.cell import (
+    METRIC_FIELDS,
+    BySlice,
+    Cell,
+    MetricTally,
+    SliceTally,
+    Source,
+    VariantTally,
+)
 from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import MAX_DECLARED, MAX_PAIR_SUMS, Plan
 from streams.wire.cells import encode_cell
@@ -326,4 +337,63 @@ def test_the_largest_cell_that_invented_metrics_can_make_fits():
     )
 
     assert len(Phase) == PHASES
+    assert len(encode_cell(cell)) <= MAX_ENTRY_BYTES
+
+
+def largest_slices(n_variants: int, n_kept: int) -> BySlice:
+    """Return as many slices as a definition may ask for, with amounts that no sender can exceed.
+
+    Args:
+        n_variants: Variants, of the last of which pairs are kept, which has the most digits.
+        n_kept: Metrics kept of each, and the units.
+    """
+    has_pairs = n_variants <= MAX_WEIGHED
+    packed = pack_pairs([1 << 200] * n_variants) if has_pairs else 0
+
+    def by_pair(variant: int) -> int:
+        digits = [
+            1 << 200 if n_variants - 1 in {variant, other} or variant == other else 0
+            for other in range(n_variants)
+        ]
+        return pack_pairs(digits) if has_pairs and variant < n_variants - 1 else packed
+
+    def tally(variant: int) -> VariantTally:
+        sums: Any = {name: 1 << 200 for name in SUMS if name not in BY_PAIR}
+        sums |= dict.fromkeys(BY_PAIR, by_pair(variant))
+        metric = replace(MetricTally(1 << 40, 1 << 40), **sums)
+        metrics = {f"{'m' * 60}{number:04}": metric for number in range(n_kept - 1)}
+        overlap = by_pair(variant)
+        return VariantTally(1 << 40, 1 << 80, 1 << 120, overlap, overlap, metrics=metrics)
+
+    variants = {index: tally(index) for index in range(n_variants)}
+    n_slices = min(MAX_SLICED // (n_variants * n_kept), MAX_DIMENSIONS * (1 + MAX_VALUES))
+    return {
+        Slice(*divmod(place, 1 + MAX_VALUES)): SliceTally(variants, (1 << 40,) * n_variants)
+        for place in range(n_slices)
+    }
+
+
+@pytest.mark.parametrize("n_kept", [2, 6, 17])
+@pytest.mark.parametrize("n_variants", [2, 10, MAX_WEIGHED, MAX_WEIGHED + 1, 200])
+def test_the_largest_slices_fit_beside_the_largest_cell(n_variants: int, n_kept: int) -> None:
+    """Beside all metrics that can be declared by pair, and those that senders invent."""
+    plan = Plan(declared=frozenset(map(str, range(MAX_DECLARED))), n_variants=n_variants)
+    sums: Any = {name: 1 << 200 for name in SUMS if name not in BY_PAIR}
+    plain = replace(MetricTally(1 << 40, 1 << 40), **sums)
+    names = [f"{'m' * 60}{number:04}" for number in range(slots_of(n_variants))]
+    by_pair: Any = dict.fromkeys(BY_PAIR, pack_pairs([1 << 200] * plan.n_compared))
+    declared = dict.fromkeys(names[:MAX_DECLARED], replace(plain, **by_pair))
+    trial = VariantTally(metrics=dict.fromkeys(names, plain) | declared)
+    cell = Cell(
+        experiment=1,
+        source=Source.OBSERVATIONS,
+        partition=0,
+        last_offset=1 << 40,
+        first_at_ms=1 << 41,
+        last_at_ms=1 << 41,
+        duplicates=1 << 40,
+        variants=dict.fromkeys(range(n_variants), trial),
+        slices=largest_slices(n_variants, n_kept),
+    )
+
     assert len(encode_cell(cell)) <= MAX_ENTRY_BYTES

@@ -214,6 +214,12 @@ def test_keys_that_do_not_sign_are_named_with_who_uses_them():
         ({"crossed_units": 12}, "UNITS_IN_SEVERAL_VARIANTS", Severity.WARNING),
         ({"heavy": (("AQ", "click", 0.4),)}, "HEAVY_UNIT", Severity.WARNING),
         ({"misspelt": (("click", "Click"),)}, "METRIC_MISSPELT", Severity.WARNING),
+        ({"dimensions": (("UNKNOWN_VALUES", "many"),)}, "UNKNOWN_VALUES", Severity.WARNING),
+        (
+            {"dimensions": (("SLICE_SAMPLE_RATIO_MISMATCH", "on phones"),)},
+            "SLICE_SAMPLE_RATIO_MISMATCH",
+            Severity.WARNING,
+        ),
     ],
 )
 def test_what_could_not_be_counted_as_it_should_is_named(

@@ -1,0 +1,197 @@
+"""Statistics by the values of dimensions: described, corrected for all of them, and not decided on.
+
+A slice is read like the experiment: its units were split by the same weights, and its comparisons
+are the same confidence sequences. Of m intervals, all slices times variants times metrics, each has
+the error 1 / m of that of the experiment (Bonferroni), so that with equal variants the probability
+that any of them ever excludes 0 is at most that. m follows from the definition alone, and so does
+not depend on which slices have units. The p-values of sample ratios are corrected for the slices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from streams.analysis.binary_once import once_metrics, read_once
+from streams.analysis.contrasts import Traffic
+from streams.analysis.evidence import SRM_ALPHA
+from streams.analysis.group import GroupPlan
+from streams.analysis.inputs import Inputs
+from streams.analysis.metric_input import MetricInput, SingleInput
+from streams.analysis.ratios import RatioInput
+from streams.analysis.trial_plans import trial_plans
+from streams.experiments.config import ExperimentConfig
+from streams.experiments.dimension_statistics import (
+    DimensionReport,
+    SliceContrast,
+    SliceMetric,
+    SliceRatio,
+    SliceVariant,
+    ValueReport,
+)
+from streams.experiments.dimensions import Dimension
+from streams.experiments.lifecycle import Experiment
+from streams.model.dimensions import OTHER, Slice
+from streams.stats.sequential.comparison import UNPLANNED, both_sides
+from streams.tallies.cell import SliceTally, Tally, VariantTally
+
+_NO_SLICE = SliceTally()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Settings by which the slices of an experiment are read.
+
+    Attributes:
+        experiment: The experiment.
+        once: Its binary metrics that some unit has observed several times.
+        error: Error of all intervals together.
+        comparisons: How many there are.
+        n_slices: Values of all dimensions.
+    """
+
+    experiment: Experiment
+    once: Sequence[str]
+    error: float
+    comparisons: int
+    n_slices: int
+
+    def plan(self, tally: SliceTally) -> GroupPlan:
+        """Return how the units of a slice were split, with the metrics that are broken down."""
+        whole = Tally(variants=tally.variants, excluded=tally.excluded, offered=tally.offered)
+        plan = trial_plans(self.experiment, whole).all
+        if plan.measured is None:
+            return plan
+        return replace(plan, measured=plan.measured.of_slices())
+
+
+def dimension_reports(inputs: Inputs) -> tuple[DimensionReport, ...]:
+    """Return the statistics of every dimension of an experiment, in their order."""
+    config, experiment = inputs.config, inputs.experiment
+    if not config.dimensions:
+        return ()
+    everyone = trial_plans(experiment, inputs.tally).all
+    n_slices = sum(1 + len(dimension.values) for dimension in config.dimensions)
+    n_others = len(experiment.definition.variants) - 1
+    reading = _Reading(
+        experiment,
+        once_metrics(config, everyone.counted(inputs.tally.variants)),
+        1.0 - config.significance_threshold,
+        max(n_slices * n_others * len(config.sliced_metrics), 1),
+        n_slices,
+    )
+    slices = inputs.tally.slices
+    return tuple(
+        _dimension(reading, dimension, place, slices)
+        for place, dimension in enumerate(config.dimensions)
+    )
+
+
+def _dimension(
+    reading: _Reading, dimension: Dimension, place: int, slices: Mapping[Slice, SliceTally]
+) -> DimensionReport:
+    texts: list[tuple[int, str | None]] = [*enumerate(dimension.values, 1), (OTHER, None)]
+    values = tuple(
+        _value(reading, text, slices.get(Slice(place, index), _NO_SLICE)) for index, text in texts
+    )
+    return DimensionReport(
+        dimension.name,
+        units=sum(each.units for each in values),
+        unknown_units=values[-1].units,
+        mismatches=tuple(each.value for each in values if each.sample_ratio.is_mismatch),
+        error=reading.error,
+        comparisons=reading.comparisons,
+        values=values,
+    )
+
+
+def _value(reading: _Reading, text: str | None, tally: SliceTally) -> ValueReport:
+    config, plan = reading.experiment.definition.config, reading.plan(tally)
+    variants = read_once(config, plan.counted(tally.variants), reading.once)
+    traffic = plan.traffic(variants)
+    metrics = {
+        name: list(_metric(reading, _read(config, name, variants), traffic, plan.control))
+        for name in sorted(config.sliced_metrics)
+    }
+    found = traffic.sample_ratio()
+    p_value = min(float(found.p_value) * reading.n_slices, 1.0)
+    units = [variant.units for variant in variants]
+    return ValueReport(
+        text,
+        sum(units),
+        tuple(
+            SliceVariant(count, {name: column[index] for name, column in metrics.items()})
+            for index, count in enumerate(units)
+        ),
+        SliceRatio(
+            p_value, p_value < SRM_ALPHA, tuple(_or_none(ratio) for ratio in found.ratios.tolist())
+        ),
+    )
+
+
+def _read(config: ExperimentConfig, name: str, variants: Sequence[VariantTally]) -> MetricInput:
+    if config.spec(name).components is None:
+        return SingleInput.read(config, name, variants, None)
+    return RatioInput.read(config, name, variants)
+
+
+def _metric(
+    reading: _Reading, metric: MetricInput, traffic: Traffic, control: int
+) -> Iterator[SliceMetric]:
+    """Yield one metric of every variant."""
+    others = [index for index in range(len(metric.tallies)) if index != control]
+    contrasts = metric.contrasts(traffic)
+    samples = metric.reported(contrasts)
+    is_defined = [
+        known and sample.units > 0.0
+        for known, sample in zip(metric.is_defined, samples, strict=True)
+    ]
+    means = [
+        sample.mean if known else None for known, sample in zip(is_defined, samples, strict=True)
+    ]
+    compared = contrasts.contrast(others, [control])
+    errors = np.full(len(others), reading.error / (2.0 * reading.comparisons))
+    found = both_sides(compared, errors, UNPLANNED)
+    columns = zip(
+        others,
+        compared.difference.tolist(),
+        found.intervals.lower.tolist(),
+        found.intervals.upper.tolist(),
+        found.two_sided.tolist(),
+        strict=True,
+    )
+    against = {
+        index: _contrast(means[control], reading.comparisons, *each)
+        for index, *each in columns
+        if is_defined[index] and is_defined[control] and math.isfinite(each[0])
+    }
+    for index, tally in enumerate(metric.tallies):
+        yield SliceMetric(tally.units, means[index], against.get(index))
+
+
+def _contrast(
+    mean: float | None,
+    comparisons: int,
+    difference: float,
+    lower: float,
+    upper: float,
+    p_value: float,
+) -> SliceContrast:
+    over = mean if mean is not None and mean > 0.0 else math.nan
+    return SliceContrast(
+        difference,
+        _or_none(lower),
+        _or_none(upper),
+        _or_none(difference / over),
+        _or_none(lower / over),
+        _or_none(upper / over),
+        min(p_value * comparisons, 1.0),
+        is_different=lower > 0.0 or upper < 0.0,
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
