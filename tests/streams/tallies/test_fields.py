@@ -85,7 +85,7 @@ def test_the_schema_has_every_field_of_the_table_and_no_other(name):
 def test_the_schema_has_every_count_of_a_cell_and_no_other():
     types = schemas_of(library.current("tally_cell").parsed)["TallyCell"]
     place = {"experiment_id", "source", "partition", "last_offset"}
-    named = {"variants", "cohorts", "voids", "slices"}
+    named = {"variants", "cohorts", "voids", "heavy", "slices"}
     assert types.keys() - place - named == CELL_COUNTS.keys()
     by_variant = {"type": "array", "items": "long"}
     listed = {name for name in CELL_COUNTS if types[name] != "long"}
