@@ -62,11 +62,13 @@ class FirstReceipt(NamedTuple):
         receipt: Its text; None if it has none.
         standing: What is certain of it; PROVISIONAL also where Redis did not answer.
         is_shared: Whether both ids of the unit have it.
+        is_awaited: Whether Redis has answered, and the log may have another one.
     """
 
     receipt: str | None
     standing: Standing
     is_shared: bool = False
+    is_awaited: bool = False
 
 
 class Store(Protocol):
@@ -184,9 +186,10 @@ class StickyReceipts:
         self._memory.keep(place, text, is_sure=is_sure)
         if outcome.is_shared and other is not None:
             self._memory.keep(place._replace(unit=other), text, is_sure=is_sure)
-        if not is_sure:
+        is_awaited = ask.may_be_logged and outcome.standing is Standing.PROVISIONAL
+        if not (is_sure or is_awaited):
             self.unavailable += 1
-        return FirstReceipt(text, outcome.standing, outcome.is_shared)
+        return FirstReceipt(text, outcome.standing, outcome.is_shared, is_awaited)
 
     async def replace(self, place: Place, before: str, receipt: str) -> str:
         """Keep another receipt for a unit, whose first one no key verifies any more.

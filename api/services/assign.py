@@ -353,9 +353,11 @@ class AssignmentService:
         key = unit_key(assigner.unit_kind, context)
         fallback = fallback_key(assigner, key, context)
         first_key = key if fallback is None else self._first_of(assigner, key, fallback)
-        assignment = self._choose(assigner, first_key, context, eligible)
+        # What the hash alone has given before is not kept, and it is redrawn where it must be.
+        drawn = None if self._was_by_hash(assigner, first_key) else eligible
+        assignment = self._choose(assigner, first_key, context, drawn)
         may_be_in = not assignment.enrolled and assigner.may_be_in(first_key)
-        presumed = self._presumed(running, first_key, context, eligible, may_be_in)
+        presumed = self._presumed(running, first_key, context, drawn, may_be_in)
         assignment = presumed or assignment
         unit, other = assignment.unit, None
         is_aliased = fallback is not None or running.id in self._sticky.aliased
@@ -385,7 +387,7 @@ class AssignmentService:
             return self._keyring.sign(same)
 
         place = Place(running.id, assigner.phase, unit)
-        first, standing, is_shared = await self._sticky.first(
+        first, standing, is_shared, is_awaited = await self._sticky.first(
             ReceiptQuery(place, text, other, may_be_logged), standby
         )
         if first is None and not assignment.enrolled:
@@ -402,6 +404,7 @@ class AssignmentService:
             except ReceiptError:  # its key was taken out of the ring
                 reason = Reason.ASSIGNED
                 first, receipt = await self._renewed(place, first, receipt)
+        reason = self._reason_of_awaited(assigner, receipt.unit) if is_awaited else reason
         ids = (unit, other) if is_shared else (unit,)
         aliases = [each for each in ids if each is not None and each != receipt.unit]
         # Logged each time: the process that wrote the first may have died before it could.
@@ -414,6 +417,17 @@ class AssignmentService:
             variant, propensity = self._redraw(assigner, first_key, context, eligible)
         self.answered[reason] += 1
         return running.rendering.otherwise(first, variant, reason, propensity)
+
+    def _was_by_hash(self, assigner: Assigner, key: str) -> bool:
+        """Return whether this process has assigned a unit of which nothing is kept, by its hash."""
+        is_by_hash = assigner.phase is Phase.TRIAL and not assigner.is_remembered
+        return is_by_hash and self._is_recent(assigner, assigner.unit(key))
+
+    def _reason_of_awaited(self, assigner: Assigner, unit: int) -> Reason:
+        return Reason.STICKY if self._is_recent(assigner, unit) else Reason.ASSIGNED
+
+    def _is_recent(self, assigner: Assigner, unit: int) -> bool:
+        return self._sticky.recent.order(assigner.number ^ unit) is not None
 
     def _first_of(self, assigner: Assigner, key: str, fallback: str) -> str:
         """Return the id by which a unit of two ids is assigned where no receipt of it is kept.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from streams.experiments.snapshot import Allocation
+from streams.fold.impressions import ImpressionFold
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.variant_weights import NOT_ELIGIBLE
 from tests.api.memory import KEYRING, Api
@@ -238,3 +240,23 @@ async def test_an_observation_that_names_a_unit_is_of_the_receipt_that_counts(ap
     # Nor is it known whether it was assigned before the first set.
     assert answers[1].json()["error"]["code"] == "UNIT_NOT_REMEMBERED"
     assert [each.assignment_id for each in api.topics.observations()] == [first["id"]]
+
+
+@pytest.mark.parametrize("make", [adaptive, fixed])
+async def test_a_unit_that_is_redrawn_is_in_one_variant(api: Api, make: Any) -> None:
+    """As its first variant is logged each time, also if that was assigned without a set."""
+    name = await make(api, unit="user")
+    for number in range(40):
+        first = await assign(api, name, userId=f"user_{number}")
+        others = [each for each in NAMES if each != first["variantName"]]
+        for eligible in (others, others[:1], list(NAMES)):
+            found = await assign(api, name, userId=f"user_{number}", eligible=eligible)
+            assert found["id"] == first["id"]
+            assert found["variantName"] in eligible
+
+    fold = ImpressionFold(0)
+    for offset, batch in enumerate(api.topics.impressions()):
+        assert not fold.fold(offset, replace(batch, partition=0, sequence=offset))
+    (cell,) = fold.take_changes().cells
+    assert cell.crossed_units == 0
+    assert sum(each.units for each in cell.variants.values()) == 40

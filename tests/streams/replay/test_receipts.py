@@ -133,11 +133,11 @@ def test_phases_are_apart_and_the_archived_experiment_has_none() -> None:
     commands = (CommandKind.CONCLUDE, CommandKind.ARCHIVE)
     logs = [log_of(*commands[:n], attributionWindow=60) for n in (1, 2)]
     for log in logs:
-        assign(log, receipt(1, window_s=60), receipt(1, NOW_MS + 1, 3, 60))
+        assign(log, receipt(1, window_s=60), receipt(1, NOW_MS + 1, 257, 60))
 
     assert rebuilt(ReceiptLog(logs[0], INPUTS)) == {
         Place(NAME, 0, 1): signed(receipt(1, window_s=60)),
-        Place(NAME, 1, 1): signed(receipt(1, NOW_MS + 1, 3, 60)),
+        Place(NAME, 1, 1): signed(receipt(1, NOW_MS + 1, 257, 60)),
     }
     assert rebuilt(ReceiptLog(logs[1], INPUTS)) == {}
 
