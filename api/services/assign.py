@@ -408,8 +408,9 @@ class AssignmentService:
         ids = (unit, other) if is_shared else (unit,)
         aliases = [each for each in ids if each is not None and each != receipt.unit]
         # Logged each time: the process that wrote the first may have died before it could.
-        logged = logged_context(context, aliases) if aliases else logged
-        self._add(receipt, logged, is_repeatable=True)
+        self._add(
+            receipt, logged_context(context, aliases) if aliases else logged, is_repeatable=True
+        )
         self._count_for_holdouts(running, first_key, receipt.unit, context)
         variant, propensity = receipt.variant - assigner.first_index, receipt.propensity
         if not _is_eligible(variant, eligible) or not assigner.shows(variant):

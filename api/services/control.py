@@ -16,7 +16,11 @@ from schemas.catalogue import EVENT_BYTES
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.definition_versions import unused
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.shared_unit_conflicts import check_shared_units
+from streams.experiments.shared_unit_conflicts import (
+    check_shared_units,
+    refusal,
+    refused_in_layers,
+)
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.variant_changes import DraftEdit
 from streams.kafka.producers import RenewableProducer, is_fatal, is_forbidden
@@ -169,7 +173,13 @@ class CommandService:
         async with self._sharing:
             await self._follower.sweep()
             check_shared_units(number, own.definition, self._known(), own.created_at_ms)
-            return await self._send(number, kind, payload, key)
+            started = await self._send(number, kind, payload, key)
+            # Another process may have started one that overlaps meanwhile.
+            await self._follower.sweep()
+            other = refused_in_layers(self._known()).get(number)
+            if other is not None:
+                raise refusal(other)
+            return started
 
     def _known(self) -> Iterator[Experiment]:
         return (each.experiment for each in self._follower.experiments.snapshots().values())

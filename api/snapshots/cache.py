@@ -12,6 +12,7 @@ from streams.experiments.exposure import Exposure, exposure_not_used
 from streams.experiments.holdouts import Holdout
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import accepted_of
+from streams.experiments.shared_unit_conflicts import refusal, refused_in_layers
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import (
     DependencyError,
@@ -55,6 +56,7 @@ class ExperimentCache:
         self._on_drop = on_drop
         self._snapshots: dict[str, Snapshot] = {}
         self._answering: dict[str | None, AnsweringExperiment] = {}  # by id, and by key
+        self._refused: dict[str, Experiment] = {}  # those whose units another one of the layer has
         self._holdouts: dict[str, tuple[UnitKind, Holdout]] = {}  # those that hold units out
         # Ids of what assigns or is paused, by unit and metric: an observation by unit that names no
         # experiment must not ask each of a thousand.
@@ -77,11 +79,16 @@ class ExperimentCache:
         Raises:
             ExperimentNotFoundError: there is none of this name.
             ExperimentNotRunningError: it does neither now.
+            InputError: another experiment of its layer has its units (`LAYER_OVERLAP`).
             DependencyError: not everything was read from Redis yet.
         """
         found = self._answering.get(name)
         if found is None:
-            raise ExperimentNotRunningError(name, self.snapshot(name).experiment.status)
+            experiment = self.snapshot(name).experiment
+            other = self._refused.get(experiment.id)
+            if other is not None:
+                raise refusal(other)
+            raise ExperimentNotRunningError(name, experiment.status)
         return found
 
     def snapshot(self, name: str) -> Snapshot:
@@ -207,6 +214,7 @@ class ExperimentCache:
         self._snapshots[experiment_id] = snapshot
         self._list(snapshot)
         self._compiled(snapshot, running)
+        self._note_layer(before, snapshot)
         self._note_holdout(snapshot.experiment)
         if before is not None and _is_concluded(snapshot) and not _is_concluded(before):
             self.conclusions += 1
@@ -219,6 +227,7 @@ class ExperimentCache:
         snapshot = self._snapshots.pop(name)
         self._unlist(snapshot)
         self._compiled(snapshot, None)
+        self._note_layer(snapshot, None)
         if self._holdouts.pop(snapshot.experiment.id, None) is not None:
             self._cover()
         for forget in self._on_drop:
@@ -249,6 +258,20 @@ class ExperimentCache:
         """Return the newest snapshot of every holdout, newest holdout first."""
         return [each for each in self._sorted() if _is_holdout(each)]
 
+    def _note_layer(self, before: Snapshot | None, after: Snapshot | None) -> None:
+        """Let of overlapping experiments of a layer only the first one assign."""
+        either = after or before
+        if either is None or either.experiment.definition.config.layer is None:
+            return
+        if _status_of(before) == _status_of(after):
+            return
+        known = (each.experiment for each in self._snapshots.values())
+        found = {experiment_id(n): other for n, other in refused_in_layers(known).items()}
+        changed = found.keys() ^ self._refused.keys()
+        self._refused = found
+        for name in changed & self._snapshots.keys():
+            self._compiled(self._snapshots[name], compiled(self._snapshots[name]))
+
     def _note_holdout(self, experiment: Experiment) -> None:
         """Let a holdout that begins or ends cover experiments, or none any more."""
         found = experiment.holdout
@@ -277,6 +300,8 @@ class ExperimentCache:
 
     def _compiled(self, snapshot: Snapshot, running: AnsweringExperiment | None) -> None:
         """Note what an experiment answers with; None for one that does not."""
+        if snapshot.experiment.id in self._refused:
+            running = None
         if running is not None:
             running.holdouts = self.covering(running.id)
         for name in (snapshot.experiment.id, snapshot.experiment.key):
@@ -325,6 +350,12 @@ def order_of(snapshot: Snapshot) -> tuple[int, bool]:
 def _observed_as(experiment: Experiment) -> Iterator[tuple[UnitKind, str]]:
     config = experiment.definition.config
     return ((config.unit, metric) for metric in config.counted_metrics)
+
+
+def _status_of(snapshot: Snapshot | None) -> tuple[Status, bool] | None:
+    if snapshot is None:
+        return None
+    return snapshot.experiment.status, snapshot.experiment.is_assigning
 
 
 def _is_holdout(snapshot: Snapshot) -> bool:

@@ -119,6 +119,14 @@ def is_held(history: History) -> bool:
     return any(event.action is ScheduleAction.HOLD for event in history)
 
 
+def held_by(history: History) -> HoldOn | None:
+    """Return what holds the ramp; None if nothing does."""
+    for event in history:
+        if event.action is ScheduleAction.HOLD and event.because is not None:
+            return event.because
+    return None
+
+
 def due_events(
     schedule: ScheduleSpec,
     history: History,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from streams.experiments.definition import ExperimentDefinition
@@ -41,6 +42,50 @@ def check_shared_units(
             continue
         if other.shipped is None:  # what everybody is served takes no unit from others
             _check_layer(definition, other)
+
+
+def refused_in_layers(experiments: Iterable[Experiment]) -> dict[int, Experiment]:
+    """Return the experiments that may not assign, each with the one that has its units.
+
+    Two API processes may create and start overlapping experiments of a layer in the same moment,
+    before either knows of the other one. Of those the one that started first assigns, by the
+    numbers where that is the same millisecond. It follows from their commands alone, so all
+    processes that know both agree.
+
+    Args:
+        experiments: All that are known.
+    """
+    by_layer: defaultdict[str, list[Experiment]] = defaultdict(list)
+    for each in experiments:
+        layer = each.definition.config.layer
+        if layer is not None and (each.is_assigning or each.status is Status.PAUSED):
+            by_layer[layer.key].append(each)
+    refused: dict[int, Experiment] = {}
+    for found in by_layer.values():
+        having: list[Experiment] = []
+        for each in sorted(found, key=lambda each: (each.started_at_ms or 0, each.number)):
+            other = next((one for one in having if _overlap(each, one)), None)
+            if other is None:
+                having.append(each)
+            else:
+                refused[each.number] = other
+    return refused
+
+
+def refusal(other: Experiment) -> InputError:
+    """Return the error of an experiment whose units another one of its layer has."""
+    layer = other.definition.config.layer
+    assert layer is not None  # noqa: S101 - it is in the same one
+    message = f"{other.id} started first in this layer, with the range {list(layer.range)}"
+    return InputError("LAYER_OVERLAP", message, "config.layer.range")
+
+
+def _overlap(one: Experiment, other: Experiment) -> bool:
+    try:
+        _check_layer(one.definition, other)
+    except InputError:
+        return True
+    return False
 
 
 def is_over(experiment: Experiment) -> bool:

@@ -13,6 +13,7 @@ from api.snapshots.feed import FORMAT, PROOF
 from api.snapshots.running import AnsweringExperiment, compiled
 from experiment_streams_client.calls import Call
 from experiment_streams_client.clients import ExperimentClient
+from streams.experiments.shared_unit_conflicts import refused_in_layers
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import ConfigurationError, EngineError
 from streams.model.receipts import Keyring
@@ -37,6 +38,7 @@ class LocalExperiment:
         id: Its id.
         version: Number of commands applied to it.
         answering: What decides; None where a newer release has to, and of a holdout.
+        experiment: The experiment.
         holdout: The holdout that it is; None for every other experiment.
         is_asked_for: Whether all its users and sessions have to be asked for.
         is_covered: Whether a holdout covers it: the API logs who counts for that.
@@ -47,6 +49,7 @@ class LocalExperiment:
 
     __slots__ = (
         "answering",
+        "experiment",
         "holdout",
         "id",
         "is_asked_for",
@@ -68,6 +71,7 @@ class LocalExperiment:
         self.id = experiment.id
         self.version = experiment.version
         self.answering: AnsweringExperiment | None = compiled(snapshot)
+        self.experiment = experiment
         self.holdout = experiment.holdout
         self.number = experiment.number
         self.unit = experiment.definition.config.unit
@@ -171,8 +175,11 @@ class LocalExperiments:
         holdouts = [
             (each.unit, each.holdout) for each in by_id.values() if each.holdout is not None
         ]
+        refused = refused_in_layers(each.experiment for each in by_id.values())
         by_name: dict[str, LocalExperiment] = {}
         for name, experiment in by_id.items():
+            if experiment.number in refused:
+                experiment.answering = None  # the API says which one has its units
             experiment.is_asked_for = name in asked_for
             experiment.is_covered = any(
                 unit is experiment.unit and holdout.covers(experiment.number)

@@ -21,6 +21,12 @@ SKEW_LIMIT_MS = 5_000
 SPOOL_SHARE = 0.5
 """Share of a spool that is worth a word; the API answers 503 when it is full."""
 
+LATE_LIMIT_MS = 60_000
+"""Lateness of a schedule worth a word; workers look every second, and a restart takes some."""
+
+UNEXPOSED_LIMIT = 100
+"""Assignments without any exposure worth a word."""
+
 _SHOWN = 3
 
 _DIMENSION_ADVICE = {
@@ -369,6 +375,58 @@ def _dimensions(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _schedules(facts: Facts) -> Iterator[Finding]:
+    for each in facts.snapshots:
+        name = each.experiment_id
+        if each.overdue_ms > LATE_LIMIT_MS:
+            yield Finding(
+                "SCHEDULE_OVERDUE",
+                Severity.WARNING,
+                f"something of the schedule of {name} has been due for {each.overdue_ms // 1000} s",
+                "Workers do what is due within a second. Look for one that runs, may write "
+                "commands, and can evaluate the experiment.",
+            )
+        if each.late_ms > LATE_LIMIT_MS:
+            yield Finding(
+                "SCHEDULE_LATE",
+                Severity.NOTE,
+                f"the schedule of {name} was done up to {each.late_ms // 1000} s late",
+                "`schedule.events` of the experiment says what. No worker ran when it was due.",
+            )
+        if each.held_by is not None:
+            yield Finding(
+                "SCHEDULE_HELD",
+                Severity.WARNING,
+                f"the ramp of {name} is held by {each.held_by}",
+                "Look at `stats`. It goes on with a new schedule, and not by itself.",
+            )
+
+
+def _layers(facts: Facts) -> Iterator[Finding]:
+    for each in facts.snapshots:
+        if each.overlaps is not None:
+            yield Finding(
+                "LAYER_OVERLAP",
+                Severity.ERROR,
+                f"{each.experiment_id} is refused: {each.overlaps} started first in its layer, and "
+                "has units of its range",
+                "Conclude one of the two. They were started in the same moment by two processes.",
+            )
+
+
+def _unexposed(facts: Facts) -> Iterator[Finding]:
+    for each in facts.snapshots:
+        if each.unexposed >= UNEXPOSED_LIMIT:
+            yield Finding(
+                "NO_EXPOSURES",
+                Severity.WARNING,
+                f"{each.experiment_id} has {each.unexposed:,} assignments and no exposure, and "
+                "counts units from their exposure",
+                "Send exposures: POST /exposures, `record_exposure` of a client, or `$exposure` on "
+                "the topic of observations.",
+            )
+
+
 def _dead_letters(facts: Facts) -> Iterator[Finding]:
     for code, count in sorted((facts.kafka.dead_letters or {}).items()):
         yield Finding(
@@ -473,6 +531,9 @@ _CHECKS = (
     _miscounts,
     _misspelt,
     _dimensions,
+    _schedules,
+    _layers,
+    _unexposed,
     _evaluations,
     _api,
     _spool,

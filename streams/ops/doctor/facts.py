@@ -55,6 +55,11 @@ class SnapshotFacts:
             them that have some.
         failure: Stable code and error class of an evaluation that failed; None if it did not.
         dimensions: Code and message of each finding of its dimensions.
+        late_ms: How late its schedule did the latest of what it did, in milliseconds.
+        overdue_ms: For how long something of its schedule has been due and is not done.
+        held_by: What holds the ramp of its schedule, as `guardrail`; None if nothing does.
+        unexposed: Assignments of an experiment that counts exposures and has none; 0 otherwise.
+        overlaps: Id of the experiment that has its units of a layer; None where it has them.
     """
 
     experiment_id: str
@@ -70,6 +75,11 @@ class SnapshotFacts:
     misspelt: tuple[tuple[str, str], ...] = ()
     failure: tuple[str, str] | None = None
     dimensions: tuple[tuple[str, str], ...] = ()
+    late_ms: int = 0
+    overdue_ms: int = 0
+    held_by: str | None = None
+    unexposed: int = 0
+    overlaps: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,10 @@ from schemas.catalogue import (
     of_generation,
 )
 from streams.analysis.misspelled_metrics import misspelt_metrics
-from streams.experiments.lifecycle import Status
+from streams.experiments.exposure import Exposure
+from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.schedule import held_by, next_at_ms
+from streams.experiments.shared_unit_conflicts import refused_in_layers
 from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import required_topics
 from streams.kafka.answers import ClusterError, admin_client
@@ -88,6 +91,8 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
     """
     kafka, newest, tallies = await _kafka(settings, hours)
     redis, versions = await _redis(settings)
+    refused = refused_in_layers(each.experiment for each in newest.values())
+    now_ms = time.time_ns() // 1_000_000
     snapshots = (
         SnapshotFacts(
             experiment_id=name,
@@ -112,6 +117,13 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
                 for report in snapshot.dimensions
                 for each in report.findings
             ),
+            late_ms=max((e.at_ms - e.due_at_ms for e in snapshot.experiment.history), default=0),
+            overdue_ms=_overdue_ms(snapshot.experiment, now_ms),
+            held_by=held_by(snapshot.experiment.history),
+            unexposed=_unexposed(snapshot),
+            overlaps=None
+            if (other := refused.get(snapshot.experiment.number)) is None
+            else other.id,
         )
         for name, snapshot in sorted(newest.items())
         # What was archived and is not in Redis has ended.
@@ -368,6 +380,26 @@ def _files_bytes(settings: Settings) -> int:
 
 def _damaged_files(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted(map(str, settings.spool_dir.glob("*/*.segment.damaged"))))
+
+
+def _overdue_ms(experiment: Experiment, now_ms: int) -> int:
+    """Return for how long something of a schedule has been due; 0 where nothing is."""
+    schedule = experiment.definition.config.schedule
+    if schedule is None or experiment.status in {Status.CONCLUDED, Status.ARCHIVED}:
+        return 0
+    due_ms = next_at_ms(schedule, experiment.history, experiment.started_at_ms)
+    return 0 if due_ms is None else max(0, now_ms - due_ms)
+
+
+def _unexposed(snapshot: Snapshot) -> int:
+    """Return the assignments of an experiment that counts exposures and has none; else 0."""
+    experiment = snapshot.experiment
+    config = experiment.definition.config
+    if config.exposure is not Exposure.EVENT or config.holdout is not None:
+        return 0
+    if not experiment.is_assigning or any(each.exposures for each in snapshot.variants):
+        return 0
+    return sum(each.assignments for each in snapshot.variants)
 
 
 def _said(error: EngineError | KafkaException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import combinations, pairwise, permutations
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.holdouts import Holdout, HoldoutSpec
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
-from streams.experiments.shared_unit_conflicts import check_shared_units
+from streams.experiments.shared_unit_conflicts import check_shared_units, refused_in_layers
 from streams.experiments.shared_units import LayerSpec
 from streams.model.errors import InputError
 from streams.policies.bucketing import draws, is_enrolled, lasting_unit, shared_draw
@@ -123,3 +123,49 @@ def test_of_two_drafts_created_at_once_the_later_one_does_not_start():
     started = replace(second, status=Status.RUNNING)
     with pytest.raises(InputError):
         check_shared_units(1, first.definition, [first, started], created_at_ms=1)
+
+
+def started(
+    number: int, at_ms: int, begin: float, end: float, status: Status = Status.RUNNING
+) -> Experiment:
+    return replace(experiment(number, status, **layer(begin, end)), started_at_ms=at_ms)
+
+
+def ends_of(each: Experiment) -> tuple[int, int]:
+    layer = each.definition.config.layer
+    assert layer is not None
+    return layer.ends
+
+
+def test_of_experiments_that_overlap_the_first_one_assigns_whichever_are_known_first():
+    first, second = started(9, 10, 0.0, 0.5), started(1, 11, 0.4, 0.7)
+    third, paused = started(2, 12, 0.6, 0.8), started(3, 5, 0.9, 1.0, status=Status.PAUSED)
+    same, draft = started(8, 12, 0.7, 0.9), started(4, 1, 0.0, 1.0, status=Status.DRAFT)
+    known = [first, second, third, paused, same, draft]
+
+    for order in permutations(known):
+        found = {number: other.number for number, other in refused_in_layers(order).items()}
+        # The third overlaps only what is refused itself; of one millisecond the number decides.
+        assert found == {1: 9, 8: 2}
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 3)), max_size=6))
+def test_what_is_not_refused_shares_no_unit(parts):
+    known = [
+        started(number, at_ms, min(a, b), max(a, b))
+        for number, (a, b, at_ms) in enumerate(parts)
+        if round(a * 2**32) != round(b * 2**32)
+    ]
+    refused = refused_in_layers(known)
+    having = [each for each in known if each.number not in refused]
+
+    for one, other in combinations(having, 2):
+        (begin, end), (start, stop) = ends_of(one), ends_of(other)
+        assert end <= start or stop <= begin
+    for number, other in refused.items():
+        assert other.number not in refused
+        assert (other.started_at_ms, other.number) < (known_of(known, number).started_at_ms, number)
+
+
+def known_of(known: list[Experiment], number: int) -> Experiment:
+    return next(each for each in known if each.number == number)

@@ -220,6 +220,11 @@ def test_keys_that_do_not_sign_are_named_with_who_uses_them():
             "SLICE_SAMPLE_RATIO_MISMATCH",
             Severity.WARNING,
         ),
+        ({"late_ms": 61_000}, "SCHEDULE_LATE", Severity.NOTE),
+        ({"overdue_ms": 61_000}, "SCHEDULE_OVERDUE", Severity.WARNING),
+        ({"held_by": "guardrail"}, "SCHEDULE_HELD", Severity.WARNING),
+        ({"unexposed": 100}, "NO_EXPOSURES", Severity.WARNING),
+        ({"overlaps": "exp_0000000000001"}, "LAYER_OVERLAP", Severity.ERROR),
     ],
 )
 def test_what_could_not_be_counted_as_it_should_is_named(

@@ -1,0 +1,40 @@
+"""Overlapping experiments of a layer that two processes have started in the same moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from streams.experiments.lifecycle import Status
+from tests.api.memory import Api
+
+HALF = {"key": "page", "range": [0, 0.5]}
+AB = {"type": "bayesian_ab"}
+
+
+async def assign(api: Api, name: str):
+    return await api.http.post(f"/experiments/{name}/assign", json={"userId": "u"})
+
+
+async def test_the_one_that_started_first_assigns_and_the_other_is_refused(api: Api) -> None:
+    first = await api.run({**AB, "layer": HALF, "key": "first"})
+    second = await api.run({**AB, "layer": {"key": "page", "range": [0.5, 1]}, "key": "second"})
+    known = api.experiments.snapshot(second).experiment
+    # As if another process had started it before it knew of the first one.
+    layer = known.definition.config.layer
+    assert layer is not None
+    config = known.definition.config.model_copy(
+        update={"layer": layer.model_copy(update={"range": (0.25, 1.0)})}
+    )
+    definition = known.definition.model_copy(update={"config": config})
+    started = (known.started_at_ms or 0) + 1
+    overlapping = replace(known, definition=definition, started_at_ms=started, version=9)
+    api.publish(second, experiment=replace(overlapping, status=Status.PAUSED))
+    api.publish(second, experiment=overlapping)
+
+    for name in (second, "second"):
+        refused = await assign(api, name)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "LAYER_OVERLAP")
+        assert first in refused.json()["error"]["message"]
+    assert (await assign(api, "first")).status_code == 200
+    await api.http.post(f"/experiments/{first}/conclude", json={"serve": "none"})
+    assert (await assign(api, "second")).status_code == 200
