@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from faust.types import TP
 
+from streams.worker import metrics
 from streams.worker.lag import REMEMBERED_S, Lag
 
 FIRST, SECOND, OTHER = TP("observations", 0), TP("observations", 1), TP("impressions", 0)
@@ -76,3 +77,30 @@ def test_several_batches_may_become_durable_at_once():
 
     assert lag.seconds("observations") == 10.0
     lag.forget(FIRST)
+
+
+def test_a_partition_of_another_worker_has_no_series_here():
+    def partitions() -> set[str]:
+        [family] = metrics.LAG.collect()
+        return {
+            sample.labels["partition"]
+            for sample in family.samples
+            if sample.labels["topic"] == "lag-test"
+        }
+
+    metrics.LAG.labels("lag-test", 1).set(5)
+    metrics.LAG.labels("lag-test", 2).set(7)
+    metrics.forget("lag-test", 1)
+    metrics.forget("lag-test", 3)  # never read
+
+    assert partitions() == {"2"}
+    metrics.forget("lag-test", 2)
+
+
+def test_every_series_of_a_topic_is_there_before_its_first_event():
+    metrics.begin("begin-test", Lag())
+
+    for metric in (metrics.LOG_GAPS, metrics.EVENTS, metrics.DUPLICATES, metrics.LAG_SECONDS):
+        [family] = metric.collect()
+        values = [each.value for each in family.samples if each.labels["topic"] == "begin-test"]
+        assert 0.0 in values
