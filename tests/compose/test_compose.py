@@ -30,7 +30,6 @@ pytestmark = [
 ]
 
 MAX_IMAGE_BYTES = 520_000_000
-GRACE_S = {"kafka": 60, "redis": 10, "worker": 15, "api": 15}
 JVM_TERMINATED = 128 + 15
 BETWEEN_KILLS_S = 4.0
 
@@ -206,8 +205,8 @@ def test_a_service_stops_in_time_with_its_exit_code_and_starts_again(stack: Stac
     stack.compose("start", service)
     stack.wait_until_healthy()
 
+    # One that does not stop in its grace period is killed, and has 137.
     assert codes == {JVM_TERMINATED if service == "kafka" else 0}
-    assert seconds < GRACE_S[service]
 
 
 async def test_counts_are_exact_after_the_stops(
