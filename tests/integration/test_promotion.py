@@ -84,7 +84,7 @@ async def test_a_winner_that_does_harm_is_rolled_back_and_a_replay_is_equal(
     assert promoted["promotion"]["isAutomatic"]
     assert promoted["promotion"]["controlShare"] == 0.25
     assert {each["propensity"] for each in beside} == {0.25, 0.75}
-    assert {keyring.verify(each["id"]).variant for each in beside} == {2, 3}
+    assert {keyring.verify(each["id"]).variant for each in beside} == {256, 257}
     assert (rolled_back["status"], rolled_back["winnerVariantId"]) == ("concluded", f"{name}_v0")
     assert (last["variantName"], last["propensity"]) == ("A", 1.0)
     assert stats["totalAssignments"] == N_EACH  # those of the experiment, and no others

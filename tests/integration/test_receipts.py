@@ -18,11 +18,15 @@ import psutil
 import pytest
 
 from streams.kafka.admin import create_topics
+from streams.kafka.source import KafkaSource
 from streams.local.children import Child
 from streams.local.valkey import answers_redis, start_valkey
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import ReceiptStore
+from streams.replay.live import projection_of
+from streams.replay.partitions import Inputs
+from streams.replay.verify import verify
 from streams.settings import Settings
 from tests.integration.api_process import api_of, logged_batches, run_experiment
 from tests.integration.engine_ledger import Workers, environment, workers_of
@@ -296,4 +300,66 @@ async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path
                 unit: found["id"] for unit, found in first.items()
             }
         assert {found["reason"] for found in after.values()} == {"STICKY"}
+        assert workers.running()
+
+
+async def test_a_variant_is_added_and_one_stopped_while_users_come(
+    given: Settings, tmp_path: Path
+) -> None:
+    """Under fixed weights, of which nothing was kept: everybody keeps the first receipt."""
+    async with stack(given, tmp_path) as (settings, _, workers, (http, other)):
+        name = await run_experiment(http, ("A", "B", "C"), unit="user", type="bayesian_ab")
+        await until_found(lambda: known_to(other, [name]))
+        units = [f"u{number}" for number in range(60)]
+        first = {unit: await assign(http, name, userId=unit) for unit in units}
+        await until_found(lambda: is_logged(settings, len(units)))
+        stopped = f"{name}_v1"
+
+        answer = await http.patch(f"/experiments/{name}/variants/B", json={"isActive": False})
+        assert answer.status_code == 200, answer.text
+        answer = await http.post(f"/experiments/{name}/variants", json={"name": "D"})
+        assert answer.status_code == 201, answer.text
+        numbers = itertools.count()
+
+        async def gives_the_new_one() -> bool:
+            new = [await assign(other, name, userId=f"n{next(numbers)}") for _ in range(20)]
+            return f"{name}_v3" in {each["variantId"] for each in new if each["id"]}
+
+        await until_found(gives_the_new_one)
+        after = {unit: await assign(other, name, userId=unit) for unit in units}
+        new = [await assign(other, name, userId=f"later{number}") for number in range(60)]
+
+        assert {unit: each["id"] for unit, each in after.items()} == {
+            unit: each["id"] for unit, each in first.items()
+        }
+        for unit, each in after.items():
+            is_redrawn = first[unit]["variantId"] == stopped
+            assert each["reason"] == ("REDRAWN" if is_redrawn else "STICKY")
+            assert (each["variantId"] == first[unit]["variantId"]) is not is_redrawn
+        seen = {each["variantId"] for each in new}
+        assert seen == {f"{name}_v{index}" for index in (0, 2, 3)}
+        clicks = [{"assignmentId": each["id"], "metric": "click", "value": 1} for each in new]
+        assert (await other.post("/observations", json=clicks)).status_code == 202
+
+        async def is_counted() -> bool:
+            found = (await http.get(f"/experiments/{name}/stats")).json()
+            return bool(found["totalObservations"] == len(clicks))
+
+        await until_found(is_counted)
+        stats = (await http.get(f"/experiments/{name}/stats")).json()
+        of_stopped = next(each for each in stats["variants"] if each["id"] == stopped)
+        had_it = sum(each["variantId"] == stopped for each in first.values())
+        assert of_stopped["isActive"] is False
+        assert (of_stopped["stats"]["assignments"], of_stopped["stats"]["allocation"]) == (
+            had_it,
+            0,
+        )
+        assert sum(each["stats"]["allocation"] for each in stats["variants"]) == 1.0
+        assert not stats["evidence"]["miscounts"]["unitsInSeveralVariants"]
+
+        inputs = Inputs.of(settings)
+        report = await asyncio.to_thread(
+            verify, KafkaSource(settings), projection_of(settings), inputs
+        )
+        assert report.is_equal, report.difference
         assert workers.running()
