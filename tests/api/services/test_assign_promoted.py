@@ -64,7 +64,7 @@ async def test_a_promoted_winner_is_assigned_beside_the_control(api: Api, kind: 
     assert by_variant == {"A": 1 - WINNER_SHARE, "B": WINNER_SHARE}
     for each in found:
         receipt = KEYRING.verify(each["id"])
-        assert receipt.variant == {"A": 2, "B": 3}[each["variantName"]]
+        assert receipt.variant == {"A": 256, "B": 257}[each["variantName"]]
         assert receipt.propensity == each["propensity"] * PROPENSITY_ONE
         assert receipt.allocation_version == 3
         assert each["config"] == {"adId": {"A": "ad_1", "B": "ad_2"}[each["variantName"]]}
@@ -91,7 +91,7 @@ async def test_after_a_roll_back_everybody_sees_the_control(api: Api) -> None:
     assert after.promotion.variant_id == f"{name}_v1"
     assert after.promotion.rolled_back_at == api.clock.now_ms
     assert {(each["variantName"], each["propensity"]) for each in found} == {("A", 1.0)}
-    assert {KEYRING.verify(each["id"]).variant for each in found} == {4}
+    assert {KEYRING.verify(each["id"]).variant for each in found} == {512}
     again = await api.http.post(f"/experiments/{name}/rollback")
     assert (again.status_code, again.json()["error"]["code"]) == (409, "INVALID_TRANSITION")
 
