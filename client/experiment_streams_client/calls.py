@@ -352,7 +352,7 @@ def create_holdout(
 
     Args:
         key: Key of the holdout, taken for good.
-        share: Share of the units that are held out, above 0 and at most 0.5.
+        share: Share of the units that are held out, 0.0001 to 0.5.
         experiments: Keys and ids of the experiments, or `*` alone for all.
         unit: What is held out; of experiments that randomise by it.
         primary_metric: Metric that its recommendation goes by; all are compared.

@@ -32,7 +32,8 @@ ALL = "*"
 MAX_EXPERIMENTS = 100
 """Experiments that a holdout names at most: they are part of every snapshot of it."""
 
-MAX_SHARE = 0.5
+MIN_SHARE, MAX_SHARE = 0.0001, 0.5
+"""Bounds of a share: weights are integers that sum to 65,536, so a smaller one would be none."""
 
 _PERSON = b"holdout"
 _DRAW_BYTES = 4
@@ -49,7 +50,7 @@ def _covered(name: str) -> str:
 
 
 HoldoutKey = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
-HoldoutShare = Annotated[float, Field(gt=0.0, le=MAX_SHARE)]
+HoldoutShare = Annotated[float, Field(ge=MIN_SHARE, le=MAX_SHARE)]
 Covered = Annotated[
     tuple[Annotated[str, AfterValidator(_covered)], ...],
     Field(min_length=1, max_length=MAX_EXPERIMENTS, strict=False),
@@ -61,7 +62,7 @@ class HoldoutSpec(InputModel):
 
     Attributes:
         key: Its key; of the keys of holdouts, which are apart from those of experiments.
-        share: Share of the units that are held out, above 0 and at most 0.5.
+        share: Share of the units that are held out, 0.0001 to 0.5.
         experiments: Keys and ids of the experiments that it covers, or `*` alone for all.
     """
 

@@ -131,7 +131,7 @@ class HoldoutRequest(InputModel):
 
     Attributes:
         key: Its key, of the keys of holdouts; taken for good.
-        share: Share of the units that are held out, above 0 and at most 0.5.
+        share: Share of the units that are held out, 0.0001 to 0.5.
         unit: `user` or `session`: it covers experiments that randomise by it.
         experiments: Keys and ids of the experiments that it covers, or `*` alone for all, those to
             come as well.

@@ -161,7 +161,8 @@ async def test_observations_by_unit_name_the_receipt_of_the_side(api: Api) -> No
     [
         ({"share": 0}, "OUT_OF_RANGE", "share"),
         ({"share": 0.6}, "OUT_OF_RANGE", "share"),
-        ({"share": float("1e-320")}, None, None),
+        ({"share": 1e-320}, "OUT_OF_RANGE", "share"),
+        ({"share": 0.0001}, None, None),
         ({"share": "0.1"}, "WRONG_TYPE", "share"),
         ({"key": "All"}, "INVALID_NAME", "key"),
         ({"key": ""}, "INVALID_NAME", "key"),
