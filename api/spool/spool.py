@@ -22,7 +22,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from api.spool.entries import HEAD_BYTES, SpoolRecord, encode_entry, entries, read_entry
+from api.spool.entries import (
+    HEAD_BYTES,
+    SpoolRecord,
+    encode_entry,
+    entries,
+    read_entry,
+    whole_entry,
+)
 from streams.model.errors import ConfigurationError, DependencyError, EngineError
 
 MAX_SEGMENT_BYTES = 8 * 2**20
@@ -168,7 +175,7 @@ class Spool:
         Raises:
             SpoolFullError: it is not in.
         """
-        data = b"".join(encode_entry(record))
+        data = whole_entry(record)
         size = len(data)
         if self.size_bytes + size > self.max_bytes:
             raise SpoolFullError(f"the spool holds {self.size_bytes} of {self.max_bytes} bytes")

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from schemas.catalogue import IMPRESSIONS
 from streams.kafka.admin import create_topics
 from streams.kafka.source import KafkaSource
@@ -48,7 +50,7 @@ async def test_impressions_of_ad_servers_that_are_killed_count_once(
     settings: Settings, tmp_path: Path
 ) -> None:
     create_topics(settings)
-    keys = type(settings.receipt_keys)(f"1:{OWN},7:{THEIRS}:home")
+    keys = SecretStr(f"1:{OWN},7:{THEIRS}:home")
     settings = settings.model_copy(update={"receipt_keys": keys})
     kafka = json.dumps(settings.confluent_config())
     topic = IMPRESSIONS.full_name(settings.topic_prefix)
@@ -83,6 +85,7 @@ async def test_impressions_of_ad_servers_that_are_killed_count_once(
                 return int(stats["totalAssignments"]) if is_whole else None
 
             assignments = await until_found(counted)
+            assert assignments is not None
             report = await asyncio.to_thread(
                 verify,
                 KafkaSource(settings),

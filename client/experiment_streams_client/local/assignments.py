@@ -51,7 +51,8 @@ class LocalRequest(NamedTuple):
     eligible: Sequence[str] | None = None
 
 
-_NOTHING = [None] * (len(LocalRequest._fields) - 2)
+NOTHING_ELSE = (None,) * (len(LocalRequest._fields) - 1)
+"""What a request has besides its user, where it has nothing else."""
 
 
 def checked(request: LocalRequest) -> None:
@@ -60,13 +61,12 @@ def checked(request: LocalRequest) -> None:
     Raises:
         InputError: a field is of another type, too long or no Unicode.
     """
-    user_id, session_id, *others = request
-    for name, text in (("userId", user_id), ("sessionId", session_id)):
+    for name, text in (("userId", request.user_id), ("sessionId", request.session_id)):
         if text is not None and not (
             type(text) is str and len(text) <= MAX_UNIT_ID and (text.isascii() or _is_unicode(text))
         ):
             raise InputError("OUT_OF_RANGE", f"must be a text of at most {MAX_UNIT_ID}", name)
-    if others != _NOTHING:
+    if request[2:] != NOTHING_ELSE[1:]:
         given = {name: value for name, value in request._asdict().items() if value is not None}
         try:
             AssignmentContext(**given)
