@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.outbox import ImpressionRow
+from api.spool.entries import intact_entries
 from experiment_streams_client.errors import ApiError
 from experiment_streams_client.local import LocalAssigner, LocalAssignment, LocalRequest
 from experiment_streams_client.local.delivery import Delivery, RefusedError, SealedBatch
@@ -320,10 +321,13 @@ async def test_an_api_that_is_away_is_an_error_of_what_it_has_to_decide(tmp_path
 
 
 def row(n: int, *, repeatable: bool = False) -> ImpressionRow:
-    unit = n * 0x9E3779B97F4A7C15 % 2**64
+    unit = (n + 1) * 0x9E3779B97F4A7C15 % 2**64
     context = '{"device":"é"}' if n % 3 == 0 else ""
     weights = b"\x10\x20\x20" if n % 5 == 0 else b""
-    return ImpressionRow(7, repeatable, 0, 2**31, 1, NOW_MS + n, unit, context, b"", weights)
+    experiment = 7 if repeatable else 8  # units of one experiment are of one kind
+    return ImpressionRow(
+        experiment, repeatable, 0, 2**31, 1, NOW_MS + n, unit, context, b"", weights
+    )
 
 
 class Record(NamedTuple):
@@ -407,6 +411,8 @@ def test_every_impression_counts_once_wherever_the_process_dies(data: st.DataObj
 
 
 def _tear(file: Path, n_bytes: int) -> None:
-    """Append the beginning of a row that was never answered."""
-    with file.open("ab") as end:
-        end.write((b"\0\0\0\x50" + b"\1" * 99)[:n_bytes])
+    """Write the beginning of a row that was never answered."""
+    data = file.read_bytes()
+    _, end = intact_entries(data)
+    torn = (b"\0\0\0\x50" + b"\1" * 99)[:n_bytes]
+    file.write_bytes(data[:end] + torn + data[end + n_bytes :])

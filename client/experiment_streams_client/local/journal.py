@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 
 from api.outbox import ImpressionRow, groups_of
-from api.spool.entries import SpoolRecord, entries, intact_entries
+from api.spool.entries import HEAD_BYTES, entries, intact_entries, whole_entry
 from api.spool.spool import Segment, Spool
 from streams.model.events import ImpressionBatch, OutsideRequests
 
@@ -76,8 +76,11 @@ class Journal:
     def __init__(
         self, root: Path, incarnation: int, key_id: int, partitions: int, max_bytes: int
     ) -> None:
-        self._spool = Spool(root, f"{incarnation:016x}", max_bytes, segment_bytes=SEGMENT_BYTES)
-        self._append = self._spool.append_one
+        name = f"{incarnation:016x}"
+        self._spool = Spool(root, name, max_bytes, segment_bytes=SEGMENT_BYTES, is_mapped=True)
+        self._make_room = self._spool.make_room
+        self._append = self._spool.append_mapped
+        self._head_bytes = HEAD_BYTES + _HEAD.size + 8 * partitions
         self._incarnation = incarnation
         self._key_id = key_id
         self._partitions = partitions
@@ -99,11 +102,11 @@ class Journal:
             SpoolFullError: there is no room, or the disk refuses it; it is not in.
         """
         with self._lock:
-            if self._spool.active is not self._written:
-                self._begin()
+            payload = _encode(row)
+            self._place(len(payload))
             # Impressions of one unit must meet in one partition to be counted once.
             place = row.unit * self._partitions >> 64 if row.repeatable else self._turn
-            self._append((ROW, place, _encode(row)))
+            self._append(whole_entry((ROW, place, payload)))
             self._used.add(place)
 
     def append_outside(self, counts: Iterable[OutsideRequests]) -> None:
@@ -114,10 +117,9 @@ class Journal:
         """
         with self._lock:
             for experiment, reason, requests in counts:
-                if self._spool.active is not self._written:
-                    self._begin()
                 payload = _OUTSIDE.pack(experiment, requests) + reason.encode()
-                self._append((OUTSIDE, self._turn, payload))
+                self._place(len(payload))
+                self._append(whole_entry((OUTSIDE, self._turn, payload)))
                 self._used.add(self._turn)
 
     def sealed(self) -> list[Segment]:
@@ -132,8 +134,9 @@ class Journal:
         Raises:
             DamagedFileError: it does not begin as it should.
         """
-        found, end = intact_entries(segment.path.read_bytes())
-        if end < segment.size:
+        data = segment.path.read_bytes()
+        found, end = intact_entries(data)
+        if not _is_unused(data[end:]):
             for offset, record in entries(segment.path, end, segment.bytes_written):
                 if record is not None:
                     found.append(record)
@@ -191,6 +194,12 @@ class Journal:
         with self._lock:
             self._spool.close()
 
+    def _place(self, size: int) -> None:
+        """Have room for an entry, in a file that has begun."""
+        self._make_room(size + HEAD_BYTES, self._head_bytes)
+        if self._spool.active is not self._written:
+            self._begin()
+
     def _begin(self) -> None:
         for place in self._used:
             self._sequences[place] += 1
@@ -198,8 +207,14 @@ class Journal:
         self._turn = (self._turn + 1) % self._partitions
         head = _HEAD.pack(_VERSION, self._incarnation, self._key_id, self._partitions)
         numbers = struct.pack(f">{self._partitions}Q", *self._sequences)
-        self._append(SpoolRecord(HEAD, 0, head + numbers))
+        self._append(whole_entry((HEAD, 0, head + numbers)))
         self._written = self._spool.active
+
+
+def _is_unused(rest: bytes) -> bool:
+    """Return whether the rest of a file holds nothing, or an entry that was never answered."""
+    written = len(rest.rstrip(b"\0"))
+    return written < HEAD_BYTES or written < HEAD_BYTES + int.from_bytes(rest[:4])
 
 
 def _encode(row: ImpressionRow) -> bytes:
