@@ -194,6 +194,8 @@ def _receipts() -> Iterator[Receipt]:
     yield plain._replace(weights=weights, features=features)
     yield plain._replace(weights=draw_table((4096,) * 16, 0x8021).packed)
     yield plain._replace(weights=draw_table((3856,) * 16 + (3840,), 0x10101).packed)
+    yield plain._replace(dimensions=bytes((2, 0)))
+    yield plain._replace(dimensions=bytes((1, 20, 0, 3)), weights=weights, features=features)
 
 
 def _receipt(key_id: int, receipt: Receipt) -> dict[str, Any]:
@@ -208,6 +210,7 @@ def _receipt(key_id: int, receipt: Receipt) -> dict[str, Any]:
         "attributionWindowS": receipt.attribution_window_s,
         "weights": receipt.weights.hex(),
         "features": receipt.features.hex(),
+        "dimensions": receipt.dimensions.hex(),
         "text": Keyring({key_id: SECRETS[key_id]}).sign(receipt),
     }
 
@@ -222,6 +225,7 @@ def _near(plain: str, extended: str) -> Iterator[str]:
         yield text[:20] + ("A" if text[20] != "A" else "B") + text[21:]
         yield text.replace("_", "/").replace("-", "+")
         yield text[:1] + " " + text[2:]
+        yield "BAE" + text[3:]  # version 4
         yield "AwE" + text[3:]  # version 3
         yield text[:1] + "Q" + "I" + text[3:]  # another key
     raw = raw_of(extended)

@@ -272,13 +272,17 @@ type receipt struct {
 	AttributionWindow uint32 `json:"attributionWindowS"`
 	Weights           string `json:"weights"`
 	Features          string `json:"features"`
+	Dimensions        string `json:"dimensions"`
 }
 
 func (r receipt) sign(secret []byte) string {
-	weights, features := unhex(r.Weights), unhex(r.Features)
+	weights, features, dimensions := unhex(r.Weights), unhex(r.Features), unhex(r.Dimensions)
 	version := byte(1)
 	if len(weights)+len(features) > 0 {
 		version = 2
+	}
+	if len(dimensions) > 0 {
+		version = 3
 	}
 	raw := []byte{version, r.Key}
 	raw = binary.BigEndian.AppendUint64(raw, number(r.Experiment))
@@ -288,7 +292,10 @@ func (r receipt) sign(secret []byte) string {
 	raw = append(raw, binary.BigEndian.AppendUint64(nil, r.AssignedAtMs)[2:]...)
 	raw = binary.BigEndian.AppendUint64(raw, number(r.Unit))
 	raw = binary.BigEndian.AppendUint32(raw, r.AttributionWindow)
-	if version == 2 {
+	if version == 3 {
+		raw = append(append(raw, byte(len(dimensions))), dimensions...)
+	}
+	if version > 1 {
 		raw = append(raw, byte(len(weights)))
 		raw = append(append(raw, weights...), features...)
 	}
@@ -304,21 +311,32 @@ func verify(text string, keys map[byte][]byte) (receipt, string) {
 	if err != nil || len(raw) < 56 {
 		return none, "MALFORMED_RECEIPT"
 	}
-	if raw[0] != 1 && raw[0] != 2 {
+	if raw[0] < 1 || raw[0] > 3 {
 		return none, "UNKNOWN_RECEIPT_VERSION"
 	}
 	body, mac := raw[:len(raw)-16], raw[len(raw)-16:]
-	var weights, features []byte
+	var weights, features, dimensions []byte
 	if raw[0] == 1 && len(raw) != 56 {
 		return none, "MALFORMED_RECEIPT"
 	}
-	if raw[0] == 2 {
-		w := int(raw[40])
-		if w > 32 || w == 1 || w == 2 || len(body) < 41+w {
+	rest := body[40:]
+	if raw[0] == 3 {
+		if len(rest) == 0 || rest[0] < 1 || rest[0] > 4 || len(rest) < 1+int(rest[0]) {
 			return none, "MALFORMED_RECEIPT"
 		}
-		weights, features = body[41:41+w], body[41+w:]
-		if len(features)%3 != 0 || len(features) > 96 || w+len(features) == 0 {
+		dimensions, rest = rest[1:1+rest[0]], rest[1+rest[0]:]
+	}
+	if raw[0] > 1 {
+		if len(rest) == 0 {
+			return none, "MALFORMED_RECEIPT"
+		}
+		w := int(rest[0])
+		if w > 32 || w == 1 || w == 2 || len(rest) < 1+w {
+			return none, "MALFORMED_RECEIPT"
+		}
+		weights, features = rest[1:1+w], rest[1+w:]
+		isEmpty := w+len(features)+len(dimensions) == 0
+		if len(features)%3 != 0 || len(features) > 96 || isEmpty {
 			return none, "MALFORMED_RECEIPT"
 		}
 	}
@@ -343,6 +361,7 @@ func verify(text string, keys map[byte][]byte) (receipt, string) {
 		binary.BigEndian.Uint32(raw[36:]),
 		hex.EncodeToString(weights),
 		hex.EncodeToString(features),
+		hex.EncodeToString(dimensions),
 	}, ""
 }
 
