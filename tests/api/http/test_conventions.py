@@ -39,7 +39,7 @@ async def test_head_is_answered_where_get_is(api: Api) -> None:
         ("GET", "/experiments/exp_0000000000000/assign", "OPTIONS, POST"),
         ("POST", "/health", "GET, HEAD, OPTIONS"),
         ("TRACE", "/health", "GET, HEAD, OPTIONS"),
-        ("BREW", "/experiments/exp_0000000000000", "GET, HEAD, OPTIONS, PATCH"),
+        ("BREW", "/experiments/exp_0000000000000", "GET, HEAD, OPTIONS, PATCH, PUT"),
     ],
 )
 async def test_a_method_that_is_not_taken_is_405_with_those_that_are(
