@@ -19,7 +19,7 @@ Key = Annotated[str, typer.Argument(help="Key of the holdout.", show_default=Fal
 
 
 class Unit(StrEnum):
-    """What a holdout holds out."""
+    """Unit that is held out."""
 
     USER = "user"
     SESSION = "session"

@@ -1,4 +1,4 @@
-"""Who a holdout holds out: its share, its independence of other draws, and its receipts."""
+"""Units that a holdout holds out: its share, its independence of other draws, and its receipts."""
 
 from __future__ import annotations
 

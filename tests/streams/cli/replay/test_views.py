@@ -1,4 +1,4 @@
-"""What `experiment replay what-if` shows."""
+"""Output of `experiment replay what-if`."""
 
 from __future__ import annotations
 
