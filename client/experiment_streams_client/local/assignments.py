@@ -52,7 +52,7 @@ class LocalRequest(NamedTuple):
 
 
 NOTHING_ELSE = (None,) * (len(LocalRequest._fields) - 1)
-"""What a request has besides its user, where it has nothing else."""
+"""Fields of a request besides its user, of one that has nothing else."""
 
 
 def checked(request: LocalRequest) -> None:
