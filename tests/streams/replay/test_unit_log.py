@@ -159,9 +159,9 @@ def test_units_that_come_again_are_one_and_observations_find_their_own():
 def test_the_order_of_partitions_makes_no_difference(monkeypatch):
     found: list[list[Any]] = []
 
-    def in_order(metric, n_arms, assigned, observed):
+    def in_order(metric, n_arms, assigned, observed, n_started):
         found.append([metric, n_arms, list(assigned), list(observed)])
-        return joined(*found[-1])
+        return joined(*found[-1], n_started)
 
     monkeypatch.setattr(module, "joined", in_order)
     one = logged(installation(4))
