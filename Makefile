@@ -50,7 +50,7 @@ test-redis-tls: $(INSTALLED) ## the engine on a Redis with TLS and ACL; needs De
 	REDIS_TLS=1 $(BIN)/pytest tests/integration/test_redis_security.py $(PYTEST_ARGS)
 
 test-compose: $(INSTALLED) ## the image and docker-compose.yml on a Docker engine; see docs/how-to/run-the-compose-stack.md
-	COMPOSE=1 $(BIN)/pytest -s tests/compose $(PYTEST_ARGS)
+	COMPOSE=1 $(BIN)/pytest -s -x tests/compose $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## every decoder against any bytes, by coverage, for MINUTES in all
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(FUZZ_ARGS)

@@ -21,7 +21,7 @@ from tests.compose.engine import PACKAGES, Engine, EngineMissingError
 from tests.patience import until
 
 ROOT = Path(__file__).parents[2]
-HEALTHY_S = 240.0
+HEALTHY_S = 400.0
 POLL_S = 0.5
 
 LONG_RUNNING = ("kafka", "redis", "worker", "api")
