@@ -15,8 +15,9 @@ import httpx
 import psutil
 
 from streams.local.children import free_port
+from tests.patience import PATIENCE_S
 
-READY_TIMEOUT_S = 60
+READY_TIMEOUT_S = PATIENCE_S
 STOP_TIMEOUT_S = 10
 
 
