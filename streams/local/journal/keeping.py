@@ -66,23 +66,32 @@ class JournalKeeper:
             KafkaException: the broker refuses.
         """
         with self._consumer() as consumer, WorkerPositions(self._settings) as workers:
-            workers.generation = self._generations.active
+            workers.generation = self._active
             busy_s = time.monotonic()
             while True:
                 messages = consumer.consume(BATCH_RECORDS, WAIT_S)
                 records = self._records(messages)
-                workers.generation = self._generations.active
+                workers.generation = self._active
                 positions = workers.settled() if len(messages) < BATCH_RECORDS else None
-                published = {
-                    (self._names[topic], partition): offset
-                    for (topic, partition), offset in (positions or {}).items()
-                }
-                if records or published:
-                    self._journal.append(records, published)
+                if records or positions:
+                    self._journal.append(records, self._published(positions))
                 if records or not is_stopping():
                     busy_s = time.monotonic()
                 elif time.monotonic() - busy_s >= QUIET_S:
-                    return
+                    break
+        # The workers have ended, and all that they have published was read.
+        with suppress(DependencyError):
+            self._journal.append((), self._published(positions_of(self._settings, self._active)))
+
+    @property
+    def _active(self) -> int:
+        return self._generations.active
+
+    def _published(self, positions: Positions | None) -> dict[tuple[str, int], int]:
+        return {
+            (self._names[topic], partition): offset
+            for (topic, partition), offset in (positions or {}).items()
+        }
 
     @contextmanager
     def _consumer(self) -> Iterator[Consumer]:
@@ -181,3 +190,13 @@ class WorkerPositions:
                         with suppress(DependencyError):  # it is asked again
                             found = positions.read()
                             self._found = time.monotonic(), generation, found
+
+
+def positions_of(settings: KafkaSettings, generation: int) -> Positions:
+    """Return how far the workers of a generation are.
+
+    Raises:
+        DependencyError: the broker does not answer.
+    """
+    with GroupPositions(settings.model_copy(update={"generation": generation})) as positions:
+        return positions.read()

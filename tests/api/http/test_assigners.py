@@ -21,6 +21,7 @@ from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.snapshots import read_serving_state
 from tests.api.memory import KEYRING, NOW_MS, Api, memory_api
+from tests.patience import PATIENCE_S
 
 
 async def snapshots(api: Api, **query: Any) -> dict[str, Any]:
@@ -71,7 +72,7 @@ async def test_a_waiting_reader_hears_of_a_change_at_once(api: Api) -> None:
     reader = asyncio.create_task(snapshots(api, after=position, wait=30))
     await asyncio.sleep(0.05)
     name = await api.run()
-    found = await asyncio.wait_for(reader, 5)
+    found = await asyncio.wait_for(reader, PATIENCE_S)
 
     assert found["states"][-1]["experiment"]["experiment_id"] == name
     assert found["states"][-1]["experiment"]["status"] == Status.RUNNING

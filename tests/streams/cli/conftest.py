@@ -109,6 +109,7 @@ def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[st
         "id": f"{EXPERIMENT_ID}_v{index}",
         "name": name,
         "isControl": index == 0,
+        "isActive": True,
         "config": {},
         "stats": {
             "assignments": 1234,

@@ -45,8 +45,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 """Arguments of each command that asks Kafka or Redis."""
 
 OF_THE_API = {
-    "archive ID", "conclude", "create", "list", "observe", "pause", "resume", "rollback", "start",
-    "stats",
+    "archive ID", "assign", "conclude", "create", "edit", "expose", "holdout archive",
+    "holdout create", "holdout end", "holdout list", "holdout stats", "list", "observe", "pause",
+    "resume", "rollback", "start", "stats", "variant add", "variant configure",
+    "variant reactivate", "variant rename", "variant stop", "void",
 }  # fmt: skip
 """Commands that ask the API alone."""
 

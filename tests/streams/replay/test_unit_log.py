@@ -161,7 +161,7 @@ def test_the_order_of_partitions_makes_no_difference(monkeypatch):
 
     def in_order(metric, n_arms, assigned, observed, n_started):
         found.append([metric, n_arms, list(assigned), list(observed)])
-        return joined(*found[-1], n_started)
+        return joined(*found[-1], n_started=n_started)
 
     monkeypatch.setattr(module, "joined", in_order)
     one = logged(installation(4))
