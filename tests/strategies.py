@@ -40,6 +40,7 @@ from streams.model.events import (
     ImpressionGroup,
     Observation,
     ObservationBatch,
+    OutsideRequests,
 )
 from streams.model.generations import GenerationChange
 from streams.model.receipts import Receipt
@@ -298,6 +299,15 @@ DOMAINS |= {
     ImpressionBatch: {
         **_SEQUENCE,
         "groups": st.lists(st.integers(0, 6).flatmap(_impression_groups), max_size=4),
+        "outside": st.lists(
+            st.builds(
+                OutsideRequests,
+                bits(64),
+                st.from_regex(r"[A-Z_]{1,40}", fullmatch=True),
+                st.integers(1, (1 << 48) - 1),
+            ),
+            max_size=3,
+        ).map(tuple),
     },
     Receipt: {
         "weights": _PACKED,

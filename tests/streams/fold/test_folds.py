@@ -1,6 +1,6 @@
 """Folds against a naive oracle, in any batching, and through crashes at any point."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from enum import Enum
 from itertools import zip_longest
@@ -29,7 +29,7 @@ from streams.model.events import (
 )
 from streams.model.quantities import MICRO, PROPENSITY_ONE, inverse_propensity
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
-from streams.model.variant_weights import overlap_weights, pack_weights
+from streams.model.variant_weights import NOT_ELIGIBLE, overlap_weights, pack_weights
 from streams.model.vectors import pack, unpack
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge
 from streams.tallies.pair_sums import pack_pairs
@@ -717,9 +717,23 @@ def naive_impressions(records):
                 0,
                 variants,
                 crossed_units=sum(len(found) > 1 for found in variants_of.values()),
+                offered=naive_offered(experiment, mine),
             )
         )
     return cells
+
+
+def naive_offered(experiment, rows):
+    """Return how many units could be assigned each variant that was added, by its index."""
+    n_started = plan_of(experiment).n_variants
+    counts = Counter(
+        other
+        for variant, propensity, _, _, _, packed in rows
+        if overlaps_of(experiment, variant, propensity, packed)
+        for other in range(n_started, len(packed))
+        if packed[other] != NOT_ELIGIBLE
+    )
+    return tuple(counts[other] for other in range(max(counts, default=-1) + 1))
 
 
 # Anything that may come, from a small world in which much of it comes twice

@@ -160,8 +160,9 @@ def test_the_order_of_partitions_makes_no_difference(monkeypatch):
     found: list[list[Any]] = []
 
     def in_order(metric, n_arms, assigned, observed, n_started):
-        found.append([metric, n_arms, list(assigned), list(observed)])
-        return joined(*found[-1], n_started=n_started)
+        assigned, observed = list(assigned), list(observed)
+        found.append([metric, n_arms, assigned, observed])
+        return joined(metric, n_arms, assigned, observed, n_started)
 
     monkeypatch.setattr(module, "joined", in_order)
     one = logged(installation(4))
