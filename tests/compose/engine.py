@@ -124,3 +124,6 @@ def _private_engine(directory: Path) -> Iterator[Engine]:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+        # The network namespace of the machine, which dockerd leaves mounted where it kept it.
+        for mounted in (directory / "exec" / "netns").glob("*"):
+            subprocess.run(("umount", "--lazy", str(mounted)), capture_output=True, check=False)
