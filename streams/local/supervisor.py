@@ -79,6 +79,7 @@ class Supervisor:
         # Children of one stage are stopped together, stages in the reverse order of their start.
         self._stages: list[list[Child]] = []
         self._own: list[Child] = []  # the programs of this project among them
+        self._stopping = threading.Event()
 
     def hang_up(self) -> None:
         """Have workers and API read their files of keys again."""
@@ -110,6 +111,8 @@ class Supervisor:
                 if running.done():
                     running.result()
             finally:
+                # Before the servers end: a thread that waits for one would wait for its time limit.
+                self._stopping.set()
                 running.cancel()
                 stopping.cancel()
                 await asyncio.gather(running, stopping, return_exceptions=True)
@@ -131,8 +134,7 @@ class Supervisor:
         overrides = self._plan.overrides(kafka_url, redis_url, self._environment)
         settings = _settings_of(overrides)
         await asyncio.to_thread(create_topics, settings)
-        resumption = Resumption(settings, self._report, threading.Event())
-        resources.callback(resumption.stopping.set)
+        resumption = Resumption(settings, self._report, self._stopping)
         generation = await self._resume(resumption)
         if generation is not None:
             overrides["GENERATION"] = str(generation)

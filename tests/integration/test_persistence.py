@@ -21,12 +21,12 @@ import pytest
 from schemas.catalogue import DECISIONS
 from streams.kafka.records import all_records
 from streams.kafka.source import KafkaSource
-from streams.local.journal.store import Journal
+from streams.local.journal.store import Journal, JournalRecord
 from streams.local.plan import Plan, journal_of
 from streams.local.stack_files import RunningStack
 from streams.model.errors import ConfigurationError
 from streams.wire.decisions import decode_decision
-from tests.integration.up_process import STOP_TIMEOUT_S, Up, up
+from tests.integration.up_process import STOP_TIMEOUT_S, Up, starting, up
 from tests.patience import PATIENCE_S, until
 
 LOST_S = 1.0
@@ -181,6 +181,23 @@ def killed_under_traffic(stack: Up, experiment: str, accepted: Accepted) -> floa
     asking.join()
     psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
     return killed_at
+
+
+def test_ctrl_c_while_the_workers_fold_the_log_ends_the_stack_at_once(tmp_path):
+    (tmp_path / "data").mkdir()
+    with Journal(journal_of(tmp_path / "data")) as journal:
+        records = [JournalRecord("observations", 0, each, 1, None, b"{}") for each in range(100)]
+        journal.append(records, {("observations", 0): 100})
+    with starting(tmp_path) as stack:
+        until(lambda: "workers fold it" in (tmp_path / "stderr").read_text())
+        log = stack.data / "worker-1.log"
+        until(lambda: log.exists() and "is active" in log.read_text())  # it is asked how far it is
+        family = stack.family()
+
+        stack.process.send_signal(signal.SIGINT)
+
+        assert stack.process.wait(timeout=STOP_TIMEOUT_S) == 0
+        assert [process for process in family if process.is_running()] == []
 
 
 def test_an_ephemeral_stack_takes_no_directory_of_one_that_persists(tmp_path):
