@@ -118,7 +118,7 @@ def _statuses(text: str) -> frozenset[str]:
 async def get_snapshots(
     services: ServicesDep, query: Annotated[SnapshotsQuery, Query()]
 ) -> Response:
-    """Return what a process needs to assign by itself: all experiments that assign or serve one.
+    """Return what in-process assigners need: all experiments that assign, or serve one variant.
 
     With `after`, those that have changed since; with `wait`, as soon as one has.
     """

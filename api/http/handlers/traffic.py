@@ -42,7 +42,7 @@ def void_assignments(services: Services, _: str, body: bytes) -> Awaitable[bytes
 
 
 def record_impressions(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
-    """Take batches of impressions that a process has decided and logged by itself.
+    """Take batches of impressions of in-process assigners.
 
     A batch that is sent again counts once. If one of several is refused, the others are accepted.
     """

@@ -214,7 +214,7 @@ class VoidRequest(InputModel):
 
 
 class ImpressionsRequest(InputModel):
-    """Impressions that a process has logged by itself.
+    """Impressions of an in-process assigner.
 
     Attributes:
         batches: Records of the schema `impression_batch` in Avro's single-object encoding, sealed

@@ -257,7 +257,7 @@ class Accepted(ResponseModel):
 
 
 class Snapshots(ResponseModel):
-    """Snapshots for a process that assigns by itself.
+    """Snapshots for an in-process assigner.
 
     Attributes:
         format: Of `states`; a reader that does not know it must not decide by them.
