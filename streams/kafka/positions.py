@@ -11,6 +11,10 @@ from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.kafka.settings import KafkaSettings
 from streams.model.errors import DependencyError
 
+HOLDOUTS_GROUP = "experiment-streams-holdouts"
+"""Consumer group of the workers that copy observations for holdouts, after the prefix of the
+topics; all generations share it."""
+
 SHARED_SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS)
 """Topics from which every generation is built."""
 
@@ -25,13 +29,18 @@ class GroupPositions:
 
     Args:
         settings: Where Kafka is, and which generation.
+        group: Another group whose offsets are asked for; None for that of the generation.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, group: str | None = None) -> None:
         self._settings = settings
         self._consumer = Consumer(
             settings.confluent_config()
-            | {"group.id": settings.faust_app_id, "enable.auto.commit": False, "log_level": 0}
+            | {
+                "group.id": group or settings.faust_app_id,
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
         )
 
     def __enter__(self) -> Self:

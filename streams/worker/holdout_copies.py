@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from schemas.catalogue import COMMANDS, OBSERVATIONS
 from streams.fold.holdout_copies import Coverage, copies_of
+from streams.kafka.positions import HOLDOUTS_GROUP
 from streams.kafka.records import LogError, LogSource
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.tail import LogTail
@@ -38,9 +39,6 @@ FLUSH_S = 30.0
 
 COPIED_FOR = "copied-for"
 """Header of a copy: `holdout`. Copies are not copied."""
-
-GROUP = "experiment-streams-holdouts"
-"""Consumer group of the workers that copy, after the prefix of the topics."""
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +142,9 @@ class HoldoutCopier:
         )
 
     def _subscribed(self) -> Consumer:
-        consumer = Consumer(self._settings.group_config(self._settings.topic_prefix + GROUP))
+        consumer = Consumer(
+            self._settings.group_config(self._settings.topic_prefix + HOLDOUTS_GROUP)
+        )
         consumer.subscribe([self._topic], on_assign=self._begin)
         return consumer
 

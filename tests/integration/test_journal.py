@@ -12,10 +12,10 @@ from confluent_kafka import Producer, TopicPartition
 from schemas import catalogue
 from streams.kafka.admin import create_topics
 from streams.kafka.generations import append_change, generations_of
-from streams.kafka.positions import GroupPositions
+from streams.kafka.positions import HOLDOUTS_GROUP, GroupPositions
 from streams.kafka.records import StoredRecord, all_records
 from streams.kafka.source import KafkaSource
-from streams.local.journal.keeping import JournalKeeper
+from streams.local.journal.keeping import JournalKeeper, positions_of
 from streams.local.journal.restoring import restore
 from streams.local.journal.store import Journal, JournalRecord
 from streams.model.errors import ConfigurationError
@@ -53,12 +53,16 @@ def test_a_log_is_kept_as_it_grows_and_restored_as_it_was(settings, tmp_path):
 
     def committed() -> bool:
         with Journal(path) as journal:
-            return journal.published == {(OBSERVATIONS, 1): 7}
+            return journal.positions == {
+                "workers": {(OBSERVATIONS, 1): 7},
+                "holdouts": {(OBSERVATIONS, 2): 5},
+            }
 
     keeping = threading.Thread(target=keep)
     keeping.start()
     of_active = settings.model_copy(update={"generation": 2})
-    with GroupPositions(of_active) as workers:
+    copiers = settings.topic_prefix + HOLDOUTS_GROUP
+    with GroupPositions(of_active) as workers, GroupPositions(settings, copiers) as copying:
         for number in range(200):
             producer.produce(
                 settings.topic_prefix + OBSERVATIONS,
@@ -66,12 +70,15 @@ def test_a_log_is_kept_as_it_grows_and_restored_as_it_was(settings, tmp_path):
                 key=None if number % 2 else b"k",
                 partition=number % 3,
                 timestamp=now_ms - 1_000 * number,
+                headers=[("copied-for", b"holdout")] if number % 5 == 0 else None,
             )
             if number == 100:
                 producer.flush()
         producer.flush()
         place = TopicPartition(settings.topic_prefix + OBSERVATIONS, 1, 7)
         workers._consumer.commit(offsets=[place], asynchronous=False)
+        place = TopicPartition(settings.topic_prefix + OBSERVATIONS, 2, 5)
+        copying._consumer.commit(offsets=[place], asynchronous=False)
         until(committed)
     stop.set()
     keeping.join()
@@ -82,8 +89,14 @@ def test_a_log_is_kept_as_it_grows_and_restored_as_it_was(settings, tmp_path):
         assert journal.ends[OBSERVATIONS, 2] == 66
     assert kept(restored, OBSERVATIONS) == kept(settings, OBSERVATIONS)
     assert generations_of(restored)[0] == generations_of(settings)[0]
-    with GroupPositions(restored.model_copy(update={"generation": 2})) as positions:
-        assert positions.read() == {(restored.topic_prefix + OBSERVATIONS, 1): 7}
+    assert positions_of(restored, 2) == {
+        "workers": {(restored.topic_prefix + OBSERVATIONS, 1): 7},
+        "holdouts": {(restored.topic_prefix + OBSERVATIONS, 2): 5},
+    }
+    with Journal(tmp_path / "again") as again:
+        JournalKeeper(restored, again).run(lambda: True)
+        with Journal(path) as journal:
+            assert sorted(again.records()) == sorted(journal.records())
 
 
 def test_offsets_that_a_transaction_took_are_gone_and_positions_follow(settings, tmp_path):
@@ -92,11 +105,11 @@ def test_offsets_that_a_transaction_took_are_gone_and_positions_follow(settings,
     with Journal(tmp_path / "journal") as journal:
         journal.append(
             [JournalRecord(COMMANDS, 0, offset, 1, b"k", b"v%d" % offset) for offset in (0, 2, 5)],
-            {(COMMANDS, 0): 5},
+            {"workers": {(COMMANDS, 0): 5}},
         )
         restore(journal, restored, lambda _: None)
         assert journal.ends == {(COMMANDS, 0): 3}
-        assert journal.published == {(COMMANDS, 0): 2}
+        assert journal.positions == {"workers": {(COMMANDS, 0): 2}}
         values = [(each.offset, each.value) for _, each in kept(restored, COMMANDS)]
         assert values == [(0, b"v0"), (1, b"v2"), (2, b"v5")]
 

@@ -187,7 +187,7 @@ def test_ctrl_c_while_the_workers_fold_the_log_ends_the_stack_at_once(tmp_path):
     (tmp_path / "data").mkdir()
     with Journal(journal_of(tmp_path / "data")) as journal:
         records = [JournalRecord("observations", 0, each, 1, None, b"{}") for each in range(100)]
-        journal.append(records, {("observations", 0): 100})
+        journal.append(records, {"workers": {("observations", 0): 100}})
     with starting(tmp_path) as stack:
         until(lambda: "workers fold it" in (tmp_path / "stderr").read_text())
         log = stack.data / "worker-1.log"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas import catalogue
 from streams.kafka.generations import generations_of, taken
-from streams.kafka.positions import GroupPositions, Positions
+from streams.kafka.positions import HOLDOUTS_GROUP, GroupPositions, Positions
 from streams.kafka.settings import KafkaSettings
-from streams.local.journal.store import Journal, JournalRecord
+from streams.local.journal.store import Header, Journal, JournalRecord
 from streams.model.errors import DependencyError
 from streams.model.generations import FIRST
 
@@ -27,6 +27,10 @@ KEPT = (
     catalogue.GENERATIONS,
 )
 """Topics that are kept: the log, and what was published because of it. All others are derived."""
+
+WORKERS, HOLDOUTS = "workers", "holdouts"
+"""Readers whose positions are kept: the workers of the active generation, and those of them that
+copy observations for holdouts. Both publish because of what they read."""
 
 WAIT_S = 0.02
 """Longest wait for a further record before those that were read are written."""
@@ -74,23 +78,29 @@ class JournalKeeper:
                 workers.generation = self._active
                 positions = workers.settled() if len(messages) < BATCH_RECORDS else None
                 if records or positions:
-                    self._journal.append(records, self._published(positions))
+                    self._journal.append(records, self._named(positions))
                 if records or not is_stopping():
                     busy_s = time.monotonic()
                 elif time.monotonic() - busy_s >= QUIET_S:
                     break
         # The workers have ended, and all that they have published was read.
         with suppress(DependencyError):
-            self._journal.append((), self._published(positions_of(self._settings, self._active)))
+            found = positions_of(self._settings, self._active)
+            self._journal.append((), self._named(found))
 
     @property
     def _active(self) -> int:
         return self._generations.active
 
-    def _published(self, positions: Positions | None) -> dict[tuple[str, int], int]:
+    def _named(
+        self, positions: Mapping[str, Positions] | None
+    ) -> dict[str, dict[tuple[str, int], int]]:
         return {
-            (self._names[topic], partition): offset
-            for (topic, partition), offset in (positions or {}).items()
+            reader: {
+                (self._names[topic], partition): offset
+                for (topic, partition), offset in found.items()
+            }
+            for reader, found in (positions or {}).items()
         }
 
     @contextmanager
@@ -141,6 +151,7 @@ class JournalKeeper:
                     message.timestamp()[1],
                     message.key(),
                     message.value(),
+                    _headers_of(message),
                 )
             )
         return found
@@ -160,7 +171,7 @@ class WorkerPositions:
         self._settings = settings
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="positions", daemon=True)
-        self._found: tuple[float, int, Positions] | None = None
+        self._found: tuple[float, int, dict[str, Positions]] | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -169,7 +180,7 @@ class WorkerPositions:
     def __exit__(self, *_: object) -> None:
         self._ends.set()
 
-    def settled(self) -> Positions | None:
+    def settled(self) -> dict[str, Positions] | None:
         """Return positions once all that was published before them has been read; None before.
 
         The caller has read what was there a moment ago.
@@ -183,20 +194,52 @@ class WorkerPositions:
     def _run(self) -> None:
         while not self._ends.wait(POSITIONS_S):
             generation = self.generation
-            of_active = self._settings.model_copy(update={"generation": generation})
-            with GroupPositions(of_active) as positions:
+            with _asked(self._settings, generation) as ask:
                 while generation == self.generation and not self._ends.wait(POSITIONS_S):
                     if self._found is None:
                         with suppress(DependencyError):  # it is asked again
-                            found = positions.read()
+                            found = ask()
                             self._found = time.monotonic(), generation, found
 
 
-def positions_of(settings: KafkaSettings, generation: int) -> Positions:
-    """Return how far the workers of a generation are.
+def positions_of(settings: KafkaSettings, generation: int) -> dict[str, Positions]:
+    """Return how far the workers of a generation are, by reader.
 
     Raises:
         DependencyError: the broker does not answer.
     """
-    with GroupPositions(settings.model_copy(update={"generation": generation})) as positions:
-        return positions.read()
+    with _asked(settings, generation) as ask:
+        return ask()
+
+
+@contextmanager
+def _asked(
+    settings: KafkaSettings, generation: int
+) -> Iterator[Callable[[], dict[str, Positions]]]:
+    """Yield what returns the positions of a generation's readers."""
+    groups = groups_of(settings, generation)
+    with ExitStack() as stack:
+        asked = {
+            reader: stack.enter_context(GroupPositions(settings, group))
+            for reader, group in groups.items()
+        }
+        yield lambda: {reader: each.read() for reader, each in asked.items()}
+
+
+def groups_of(settings: KafkaSettings, generation: int) -> dict[str, str]:
+    """Return the consumer groups of the readers of a generation."""
+    of_generation = settings.model_copy(update={"generation": generation})
+    return {
+        WORKERS: of_generation.faust_app_id,
+        HOLDOUTS: settings.topic_prefix + HOLDOUTS_GROUP,
+    }
+
+
+def _headers_of(message: Message) -> tuple[Header, ...]:
+    found = message.headers() or ()
+    pairs = found.items() if isinstance(found, dict) else found
+    return tuple((name, _bytes(value)) for name, value in pairs)
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.kafka.generations import generations_of
 from streams.kafka.settings import KafkaSettings
-from streams.local.journal.store import Journal, JournalRecord
+from streams.local.journal.keeping import groups_of
+from streams.local.journal.store import Journal, JournalRecord, Offsets
 from streams.model.errors import ConfigurationError, DependencyError
 from streams.settings import ENVIRONMENT_PREFIX
 
@@ -26,12 +27,12 @@ class _Restoring:
 
     Attributes:
         ends: Offset after the last record, by topic and partition.
-        published: The same of the records that were below `Journal.published`.
+        positions: The same by reader, of the records that were below its position.
         failure: The first error.
     """
 
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
-    published: dict[tuple[str, int], int] = field(default_factory=dict)
+    positions: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
     failure: KafkaError | None = None
 
 
@@ -41,10 +42,10 @@ def restore(
     advance: Callable[[int], None],
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write all records to a broker whose topics are empty, and how far the workers had come.
+    """Write all records to a broker whose topics are empty, and how far their readers had come.
 
-    Records keep their partition, order, time and bytes. Their offsets are the same, too, unless a
-    transaction had left offsets without a record.
+    Records keep their partition, order, time, headers and bytes. Their offsets are the same, too,
+    unless a transaction had left offsets without a record.
 
     Args:
         journal: Has the records; its offsets are those of the new log afterwards.
@@ -66,7 +67,7 @@ def restore(
             "another directory",
             f"{ENVIRONMENT_PREFIX}PARTITIONS",
         )
-    before = journal.published
+    before = journal.positions
     found = _Restoring()
     producer = Producer(
         settings.confluent_config()
@@ -95,19 +96,21 @@ def restore(
         reason = found.failure.str() if found.failure is not None else "the broker does not answer"
         raise DependencyError("kafka", f"the log is not restored: {reason}")
     advance(written)
-    journal.move(found.ends, found.published)
-    _commit(settings, found.published)
+    journal.move(found.ends, found.positions)
+    _commit(settings, found.positions)
 
 
 def _produce(
     producer: Producer,
     settings: KafkaSettings,
     record: JournalRecord,
-    published: dict[tuple[str, int], int],
+    positions: Mapping[str, Offsets],
     found: _Restoring,
 ) -> None:
     place = record.topic, record.partition
-    is_published = record.offset < published.get(place, 0)
+    readers = [
+        reader for reader, offsets in positions.items() if record.offset < offsets.get(place, 0)
+    ]
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -116,8 +119,8 @@ def _produce(
         offset = message.offset()
         assert offset is not None  # noqa: S101 - it was delivered
         found.ends[place] = offset + 1
-        if is_published:
-            found.published[place] = offset + 1
+        for reader in readers:
+            found.positions.setdefault(reader, {})[place] = offset + 1
 
     while True:
         try:
@@ -127,6 +130,7 @@ def _produce(
                 key=record.key,
                 partition=record.partition,
                 timestamp=record.timestamp,
+                headers=[*record.headers],
                 on_delivery=delivered,
             )
             producer.poll(0)
@@ -146,23 +150,21 @@ def _flush(producer: Producer, timeout_s: float, is_stopping: Callable[[], bool]
     return left
 
 
-def _commit(settings: KafkaSettings, published: dict[tuple[str, int], int]) -> None:
-    """Commit how far the workers of the active generation had come, as if they still ran."""
-    if not published:
-        return
-    active = generations_of(settings)[0].active
-    of_active = settings.model_copy(update={"generation": active})
-    consumer = Consumer(
-        settings.confluent_config()
-        | {"group.id": of_active.faust_app_id, "enable.auto.commit": False, "log_level": 0}
-    )
-    offsets = [
-        TopicPartition(settings.topic_prefix + topic, partition, offset)
-        for (topic, partition), offset in published.items()
-    ]
-    try:
-        consumer.commit(offsets=offsets, asynchronous=False)
-    except KafkaException as error:
-        raise DependencyError("kafka", f"the log is not restored: {error}") from error
-    finally:
-        consumer.close()
+def _commit(settings: KafkaSettings, positions: Mapping[str, Offsets]) -> None:
+    """Commit how far the readers of the active generation had come, as if they still ran."""
+    groups = groups_of(settings, generations_of(settings)[0].active)
+    for reader, offsets in positions.items():
+        consumer = Consumer(
+            settings.confluent_config()
+            | {"group.id": groups[reader], "enable.auto.commit": False, "log_level": 0}
+        )
+        places = [
+            TopicPartition(settings.topic_prefix + topic, partition, offset)
+            for (topic, partition), offset in offsets.items()
+        ]
+        try:
+            consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            raise DependencyError("kafka", f"the log is not restored: {error}") from error
+        finally:
+            consumer.close()

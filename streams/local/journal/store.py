@@ -8,10 +8,12 @@ sums over all of its records.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
+
+import orjson
 
 from streams.model.errors import ConfigurationError, EngineError
 
@@ -21,17 +23,23 @@ FORMAT = 1
 Offsets = Mapping[tuple[str, int], int]
 """Offset by topic, named as in the catalogue, and partition."""
 
-_OFFSETS = (
-    "(topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL, "
-    "PRIMARY KEY (topic, partition)) WITHOUT ROWID"
-)
+Header = tuple[str, bytes | None]
+"""Name and value of a header."""
+
 _TABLES = (
     (
         "CREATE TABLE records (topic TEXT NOT NULL, partition INTEGER NOT NULL, "
-        "offset INTEGER NOT NULL, timestamp INTEGER NOT NULL, key BLOB, value BLOB)"
+        "offset INTEGER NOT NULL, timestamp INTEGER NOT NULL, key BLOB, value BLOB, headers BLOB)"
     ),
-    f"CREATE TABLE ends {_OFFSETS}",
-    f"CREATE TABLE published {_OFFSETS}",
+    (
+        "CREATE TABLE ends (topic TEXT NOT NULL, partition INTEGER NOT NULL, "
+        "offset INTEGER NOT NULL, PRIMARY KEY (topic, partition)) WITHOUT ROWID"
+    ),
+    (
+        "CREATE TABLE positions (reader TEXT NOT NULL, topic TEXT NOT NULL, "
+        "partition INTEGER NOT NULL, offset INTEGER NOT NULL, "
+        "PRIMARY KEY (reader, topic, partition)) WITHOUT ROWID"
+    ),
 )
 
 
@@ -54,6 +62,7 @@ class JournalRecord(NamedTuple):
         offset: Its place in the partition, when it was read.
         timestamp: Its time, in milliseconds since the epoch.
         key, value: Its bytes; None where it has none.
+        headers: Its headers, in their order.
     """
 
     topic: str
@@ -62,6 +71,7 @@ class JournalRecord(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[Header, ...] = ()
 
 
 class Journal:
@@ -111,12 +121,21 @@ class Journal:
     @property
     def ends(self) -> dict[tuple[str, int], int]:
         """Offset after the last record of each partition that has any."""
-        return self._offsets("ends")
+        with self._reading():
+            rows = self._connection.execute("SELECT topic, partition, offset FROM ends")
+            return {(topic, partition): offset for topic, partition, offset in rows}
 
     @property
-    def published(self) -> dict[tuple[str, int], int]:
-        """Offsets below which all that follows from a record was published, and is kept here."""
-        return self._offsets("published")
+    def positions(self) -> dict[str, dict[tuple[str, int], int]]:
+        """Offsets by reader, below which all that it publishes for a record is kept here."""
+        found: dict[str, dict[tuple[str, int], int]] = {}
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT reader, topic, partition, offset FROM positions"
+            )
+            for reader, topic, partition, offset in rows:
+                found.setdefault(reader, {})[topic, partition] = offset
+        return found
 
     def records(self) -> Iterator[JournalRecord]:
         """Yield all records, those of a partition in their order.
@@ -124,17 +143,22 @@ class Journal:
         Raises:
             JournalError: the file is damaged.
         """
-        columns = "topic, partition, offset, timestamp, key, value"
+        columns = "topic, partition, offset, timestamp, key, value, headers"
         with self._reading(), closing(self._connection.cursor()) as cursor:
-            for row in cursor.execute(f"SELECT {columns} FROM records ORDER BY rowid"):  # noqa: S608 - constants
-                yield JournalRecord(*row)
+            rows = cursor.execute(f"SELECT {columns} FROM records ORDER BY rowid")  # noqa: S608 - constants
+            for topic, partition, offset, timestamp, key, value, headers in rows:
+                yield JournalRecord(
+                    topic, partition, offset, timestamp, key, value, _headers(headers)
+                )
 
-    def append(self, records: Iterable[JournalRecord], published: Offsets | None = None) -> None:
+    def append(
+        self, records: Iterable[JournalRecord], positions: Mapping[str, Offsets] | None = None
+    ) -> None:
         """Add records, all or none of them; they are on the disk on return.
 
         Args:
             records: Those of a partition in their order. What is below its end is passed by.
-            published: What `published` is from now on; None for what it was.
+            positions: New positions of readers; those of others stay.
 
         Raises:
             JournalError: they cannot be written.
@@ -147,34 +171,28 @@ class Journal:
                 new.append(record)
                 ends[place] = record.offset + 1
         with self._writing() as connection:
-            connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", new)
-            self._replace("ends", {place: ends[place] for place in {each[:2] for each in new}})
-            self._replace("published", published or {})
+            connection.executemany(
+                "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((*each[:-1], _packed(each.headers)) for each in new),
+            )
+            _put_ends(connection, {place: ends[place] for place in {each[:2] for each in new}})
+            _put_positions(connection, positions or {})
 
-    def move(self, ends: Offsets, published: Offsets) -> None:
+    def move(self, ends: Offsets, positions: Mapping[str, Offsets]) -> None:
         """Replace all offsets, as the records were written to a new log.
 
         Args:
             ends: What `ends` is from now on.
-            published: What `published` is from now on.
+            positions: What `positions` is from now on.
 
         Raises:
             JournalError: they cannot be written.
         """
         with self._writing() as connection:
             connection.execute("DELETE FROM ends")
-            connection.execute("DELETE FROM published")
-            self._replace("ends", ends)
-            self._replace("published", published)
-
-    def _offsets(self, table: str) -> dict[tuple[str, int], int]:
-        with self._reading():
-            rows = self._connection.execute(f"SELECT topic, partition, offset FROM {table}")  # noqa: S608 - ours
-            return {(topic, partition): offset for topic, partition, offset in rows}
-
-    def _replace(self, table: str, offsets: Offsets) -> None:
-        rows = [(*place, offset) for place, offset in offsets.items()]
-        self._connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)  # noqa: S608 - ours
+            connection.execute("DELETE FROM positions")
+            _put_ends(connection, ends)
+            _put_positions(connection, positions)
 
     def _made(self) -> int:
         """Make the tables of a new file; return the version of what was there, 0 for nothing."""
@@ -210,3 +228,32 @@ class Journal:
             raise JournalError(
                 "JOURNAL_UNWRITABLE", f"{self.path} cannot be written: {error}", str(self.path)
             ) from error
+
+
+def _put_ends(connection: sqlite3.Connection, ends: Offsets) -> None:
+    rows = [(*place, offset) for place, offset in ends.items()]
+    connection.executemany("INSERT OR REPLACE INTO ends VALUES (?, ?, ?)", rows)
+
+
+def _put_positions(connection: sqlite3.Connection, positions: Mapping[str, Offsets]) -> None:
+    rows = [
+        (reader, *place, offset)
+        for reader, offsets in positions.items()
+        for place, offset in offsets.items()
+    ]
+    connection.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", rows)
+
+
+def _packed(headers: Sequence[Header]) -> bytes | None:
+    if not headers:
+        return None
+    return orjson.dumps([(name, None if value is None else value.hex()) for name, value in headers])
+
+
+def _headers(packed: bytes | None) -> tuple[Header, ...]:
+    if packed is None:
+        return ()
+    return tuple(
+        (name, None if value is None else bytes.fromhex(value))
+        for name, value in orjson.loads(packed)
+    )

@@ -29,14 +29,14 @@ def test_records_come_back_as_they_were_and_in_their_order(tmp_path):
     records = [
         JournalRecord("commands", 3, 0, 5, None, b"\x00\xff"),
         JournalRecord("observations", 0, 0, 2**41, b"", None),
-        JournalRecord("commands", 3, 1, 4, b"k", b""),
+        JournalRecord("commands", 3, 1, 4, b"k", b"", (("from", b"\xff"), ("none", None))),
     ]
     with Journal(tmp_path / "j") as journal:
-        journal.append(records, {("commands", 3): 1})
+        journal.append(records, {"workers": {("commands", 3): 1}})
     with Journal(tmp_path / "j") as journal:
         assert [*journal.records()] == records
         assert journal.ends == {("commands", 3): 2, ("observations", 0): 1}
-        assert journal.published == {("commands", 3): 1}
+        assert journal.positions == {"workers": {("commands", 3): 1}}
         assert journal.n_records == 3
     assert (tmp_path / "j").stat().st_mode & 0o077 == 0
 
@@ -124,10 +124,10 @@ def test_a_failed_call_leaves_nothing_and_the_next_one_succeeds(tmp_path):
         journal.append([record(0)])
         journal._connection.execute("PRAGMA max_page_count = 12")  # as a full disk does
         with pytest.raises(JournalError, match="full") as caught:
-            journal.append([record(1), record(2)._replace(value=b"x" * 100_000)], {TOPIC: 2})
+            journal.append([record(1), record(2)._replace(value=b"x" * 100_000)], {"a": {TOPIC: 2}})
         assert caught.value.code == "JOURNAL_UNWRITABLE"
         assert journal.ends == {TOPIC: 1}
-        assert journal.published == {}
+        assert journal.positions == {}
         journal._connection.execute("PRAGMA max_page_count = 1000000")
         journal.append([record(1), record(2)])
         assert journal.n_records == 3
@@ -166,8 +166,8 @@ def test_a_directory_that_is_not_there_is_an_error_of_the_journal(tmp_path):
 
 def test_offsets_move_as_a_whole(tmp_path):
     with Journal(tmp_path / "j") as journal:
-        journal.append([record(0), record(5)], {TOPIC: 6})
-        journal.move({TOPIC: 2}, {})
-        assert (journal.ends, journal.published) == ({TOPIC: 2}, {})
+        journal.append([record(0), record(5)], {"a": {TOPIC: 6}, "b": {TOPIC: 1}})
+        journal.move({TOPIC: 2}, {"b": {TOPIC: 1}})
+        assert (journal.ends, journal.positions) == ({TOPIC: 2}, {"b": {TOPIC: 1}})
         journal.append([record(2)])
         assert [each.offset for each in journal.records()] == [0, 5, 2]
