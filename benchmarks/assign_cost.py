@@ -254,6 +254,8 @@ def _app(assignments: AssignmentService) -> FastPathApp:
         observations=unused,
         flags=unused,
         flag_streams=unused,
+        experiment_streams=unused,
+        streams=unused,
         auth=ApiKeyAuth(None),
         schemas=unused,
         counters=RequestCounters(),

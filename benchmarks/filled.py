@@ -111,7 +111,7 @@ def _fill(installation: Filled, records: Sequence[Logged]) -> None:
         | {"linger.ms": 20, "partitioner": "murmur2_random", "compression.type": "lz4"}
     )
     for number in range(EXPERIMENTS):
-        for command in _commands(number):
+        for command in commands_of(number):
             producer.produce(commands, encode_command(command), experiment_id(number))
     for number, record in enumerate(records):
         partition = number % PARTITIONS if record.key is None else -1
@@ -126,7 +126,7 @@ def _fill(installation: Filled, records: Sequence[Logged]) -> None:
         raise AssertionError("the broker has not taken all records")
 
 
-def _commands(number: int) -> Iterator[Command]:
+def commands_of(number: int) -> Iterator[Command]:
     """Yield what makes an experiment and starts it."""
     config = {"name": f"Benchmark {number}", "type": "thompson_sampling", "primaryMetric": "click"}
     variants = [

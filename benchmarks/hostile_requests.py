@@ -243,22 +243,19 @@ async def hostile(target: Target, rate: float, until_s: float) -> None:
     """Send everything in turns, `rate` requests a second."""
     prepared = requests_of(target)
     steps: list[Callable[[], Awaitable[None]]] = [
-        *(
-            (lambda name=name, sent=sent: send(target, name, sent))
-            for name, sent in prepared.items()
-        ),  # type: ignore[misc]
-        lambda: new_paths(target),
+        *(partial(send, target, name, sent) for name, sent in prepared.items()),
+        partial(new_paths, target),
     ]
-    slowly_too, unread_too = partial(slowly, target), partial(unread, target)
+    slow: list[Callable[[], Awaitable[None]]] = [partial(slowly, target), partial(unread, target)]
     running: set[asyncio.Future[None]] = set()
     for number, step in enumerate(cycle(steps)):
         if time.monotonic() > until_s:
             break
         is_turn_of_slow = number % (20 * len(steps)) == 0
-        for started in (step, *([slowly_too, unread_too] if is_turn_of_slow else [])):
-            task = asyncio.ensure_future(started())
-            running.add(task)
-            task.add_done_callback(running.discard)
+        for started in (step, *(slow if is_turn_of_slow else [])):
+            begun = asyncio.ensure_future(started())
+            running.add(begun)
+            begun.add_done_callback(running.discard)
         await asyncio.sleep(1 / rate)
     for task in running:
         task.cancel()
@@ -362,7 +359,7 @@ async def _filled(target: Target) -> None:
 
 
 async def _used_mib(redis: Redis) -> float:
-    return round((await redis.info("memory"))["used_memory"] / MIB, 1)
+    return round(float((await redis.info("memory"))["used_memory"]) / MIB, 1)
 
 
 def _write(

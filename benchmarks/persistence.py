@@ -1,11 +1,14 @@
 """Loss and time of a stack that is killed and started again.
 
-    python -m benchmarks.persistence [--rounds 3] [--seconds 5]
+    python -m benchmarks.persistence [--rounds 3] [--seconds 5] [--log 0]
 
 A stack gets assignments and observations over HTTP, one after the other, until all of its processes
 are killed by SIGKILL at once. Then it is started again. Printed are, for each round, how many were
 accepted, how many of them are there afterwards, how long before the end the first lost one was
 accepted, and how long the start took. The log grows with every round.
+
+With `--log` a log of so many observations of 100 experiments is made, and all that is measured is
+the start of a stack that has it.
 """
 
 from __future__ import annotations
@@ -25,6 +28,18 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.filled import commands_of
+from benchmarks.fold import EXPERIMENTS, NOW_MS, PARTITIONS, Logged, observations
+from schemas.catalogue import COMMANDS, OBSERVATIONS
+from streams.local.journal.keeping import WORKERS
+from streams.local.journal.store import Journal, JournalRecord
+from streams.local.plan import journal_of
+from streams.model.ids import experiment_id
+from streams.model.partitioning import partition_of
+from streams.wire.commands import encode_command
+
+BATCH = 50_000
+
 READY = "ready "
 SETTLE_S = 3.0
 _DEFINITION = {
@@ -38,7 +53,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--log", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.log:
+        start_with(arguments.log)
+        return
     with tempfile.TemporaryDirectory() as directory:
         accepted: list[float] = []
         experiment, before, killed = "", 0, 0.0
@@ -60,6 +79,41 @@ def main() -> None:
                     before += kept
                 if number < arguments.rounds:
                     accepted, killed = traffic(client, experiment, process, arguments.seconds)
+
+
+def start_with(count: int) -> None:
+    """Print how long a stack takes to start that has so many observations in its log."""
+    with tempfile.TemporaryDirectory() as directory:
+        data = Path(directory) / "data"
+        data.mkdir()
+        (data / "receipt-keys").write_text(f"1:{bytes(range(32)).hex()}\n")
+        with Journal(journal_of(data)) as journal:
+            journal.append(_commands())
+            for start in range(0, count, BATCH):
+                batch = observations(min(BATCH, count - start), seed=start)
+                logged = (_logged(start + index, each) for index, each in enumerate(batch))
+                journal.append(logged)
+            journal.append((), {WORKERS: journal.ends})
+        began = time.monotonic()
+        with started(Path(directory)) as (_, client):
+            took_s = time.monotonic() - began
+            first = client.get("/experiments", params={"limit": 1}).json()["experiments"][0]["id"]
+            print(f"{count:,} observations: start {took_s:.1f} s, {counted(client, first)} of one")
+
+
+def _commands() -> Iterator[JournalRecord]:
+    ends = [0] * PARTITIONS
+    for number in range(EXPERIMENTS):
+        name = experiment_id(number).encode()
+        partition = partition_of(name, PARTITIONS)
+        for command in commands_of(number):
+            value = encode_command(command)
+            yield JournalRecord(COMMANDS.name, partition, ends[partition], NOW_MS, name, value)
+            ends[partition] += 1
+
+
+def _logged(offset: int, record: Logged) -> JournalRecord:
+    return JournalRecord(OBSERVATIONS.name, 0, offset, record.timestamp, record.key, record.value)
 
 
 @contextmanager
