@@ -137,8 +137,7 @@ class FaultScenario:
         Then the log must give what is live.
         """
         assert self._ledger.producer.flush(60) == 0
-        experiments = (*EXPERIMENTS, BY_EXPOSURE, BY_SET, *self._users.experiments)
-        await self._until(lambda: all(map(self._ledger.is_exact, experiments)))
+        await self._until(lambda: all(map(self._ledger.is_exact, self._all())), self._missing)
         await self._until(lambda: self._ledger.dead_letters() == self._ledger.letters)
         report = await asyncio.to_thread(self._replay)
         assert report.is_equal, report.difference
@@ -149,11 +148,24 @@ class FaultScenario:
         projection = projection_of(settings)
         return verify(KafkaSource(settings), projection, Inputs.of(settings), processes=1)
 
-    async def _until(self, condition: Callable[[], Any]) -> None:
+    def _all(self) -> tuple[int, ...]:
+        return (*EXPERIMENTS, BY_EXPOSURE, BY_SET, *self._users.experiments)
+
+    def _missing(self) -> str:
+        """Return what is not counted as it was sent, and how the workers stand."""
+        differences = {each: self._ledger.difference(each) for each in self._all()}
+        return (
+            f"not counted: {({each: found for each, found in differences.items() if found})}\n"
+            f"{len(self._workers.running())} workers run; ended: {self._workers.endings()}"
+        )
+
+    async def _until(
+        self, condition: Callable[[], Any], missing: Callable[[], str] = str
+    ) -> None:
         deadline = time.monotonic() + SETTLE_S
         while not condition():
             self._revive()
-            assert time.monotonic() < deadline, self._workers.log()[-20_000:]
+            assert time.monotonic() < deadline, f"{missing()}\n{self._workers.ends_of_logs()}"
             await asyncio.sleep(0.1)
 
     def _revive(self) -> None:

@@ -93,7 +93,14 @@ class Workers:
 
     def log(self) -> str:
         """Return what all workers have said."""
-        return "\n".join(path.read_text() for path in sorted(self._directory.glob("worker-*.log")))
+        return "\n".join(path.read_text() for path in self._logs())
+
+    def ends_of_logs(self, characters: int = 4_000) -> str:
+        """Return what each worker has said last."""
+        return "\n".join(f"{path.name}:\n{path.read_text()[-characters:]}" for path in self._logs())
+
+    def _logs(self) -> list[Path]:
+        return sorted(self._directory.glob("worker-*.log"))
 
 
 @contextmanager
@@ -365,9 +372,16 @@ class Ledger:
 
     def is_exact(self, experiment: int) -> bool:
         """Return whether the snapshot has everything that was sent, and nothing twice."""
+        return not self.difference(experiment)
+
+    def difference(self, experiment: int) -> dict[tuple[Any, ...], tuple[int, int]]:
+        """Return what is not yet counted as it was sent, as (counted, sent) by what it is.
+
+        What is counted more often than it was sent fails at once.
+        """
         snapshot = self.snapshot(experiment)
         if snapshot is None:
-            return False
+            return {("snapshot",): (0, 1)}
         counted: Counter[tuple[Any, ...]] = Counter(
             {
                 (index, *what): number
@@ -400,10 +414,19 @@ class Ledger:
             if place[1] != "total" and number > most[place]
         }
         assert not over, f"counted {over} of {sent}"
-        voids = {reason: number for (of, reason), number in self.voids.items() if of == experiment}
-        if {each.reason: each.units for each in snapshot.voided} != voids:
-            return False
-        return counted == sent  # to a Counter what is missing is 0
+        counted.update({("void", each.reason): each.units for each in snapshot.voided})
+        sent.update(
+            {
+                ("void", reason): number
+                for (of, reason), number in self.voids.items()
+                if of == experiment
+            }
+        )
+        return {
+            place: (counted[place], sent[place])
+            for place in counted.keys() | sent.keys()
+            if counted[place] != sent[place]
+        }
 
     @contextmanager
     def traffic(self, experiment: int, pause_s: float = 0.01) -> Iterator[None]:

@@ -55,7 +55,9 @@ async def exact(ledger: Ledger, workers: Workers) -> None:
     deadline = time.monotonic() + SETTLE_S
     while not ledger.is_exact(EXPERIMENT):
         supervise(workers)
-        assert time.monotonic() < deadline, workers.log()[-20_000:]
+        assert time.monotonic() < deadline, (
+            f"not counted: {ledger.difference(EXPERIMENT)}\n{workers.ends_of_logs()}"
+        )
         await asyncio.sleep(0.1)
 
 
