@@ -155,13 +155,11 @@ class FaultScenario:
         """Return what is not counted as it was sent, and how the workers stand."""
         differences = {each: self._ledger.difference(each) for each in self._all()}
         return (
-            f"not counted: {({each: found for each, found in differences.items() if found})}\n"
+            f"not counted: { ({each: found for each, found in differences.items() if found}) }\n"
             f"{len(self._workers.running())} workers run; ended: {self._workers.endings()}"
         )
 
-    async def _until(
-        self, condition: Callable[[], Any], missing: Callable[[], str] = str
-    ) -> None:
+    async def _until(self, condition: Callable[[], Any], missing: Callable[[], str] = str) -> None:
         deadline = time.monotonic() + SETTLE_S
         while not condition():
             self._revive()
