@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.primary_readings import pairwise_errors, primary_readings
 from streams.experiments.config import ExperimentConfig
+from streams.experiments.undefined_sequence import UndefinedSequence, UndefinedSequenceCode
 from streams.stats.alternative import Alternative
 from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction
@@ -46,12 +47,14 @@ class PrimaryComparisons:
 
     Attributes:
         sequence: Ends of the confidence sequences of "variant - control", of all but the control.
+        undefined: Why each of them lacks an end; None if it has both.
         p_values: P-values of "as the control", or of "not better than the control" if that is the
             alternative, of the same variants; not yet corrected.
         leads: Comparisons of the leader.
     """
 
     sequence: Intervals
+    undefined: tuple[UndefinedSequence | None, ...]
     p_values: FloatArray
     leads: Leads
 
@@ -92,8 +95,12 @@ def compare_primary(
     found = both_sides(compared, alternative.of_one_side(errors), primary_readings(config))
     ahead = found.below if direction is Direction.DECREASE else found.above
     is_two_sided = alternative is Alternative.TWO_SIDED
+    sequence = Intervals(found.intervals.lower[:count], found.intervals.upper[:count])
     return PrimaryComparisons(
-        Intervals(found.intervals.lower[:count], found.intervals.upper[:count]),
+        sequence,
+        _undefined(
+            sequence, compared.has_lower & compared.has_upper, is_known=contrasts.is_comparable
+        ),
         (found.two_sided if is_two_sided else ahead)[:count],
         Leads(
             leader,
@@ -104,4 +111,31 @@ def compare_primary(
             compared.has_lower[count:] | (not contrasts.is_comparable),
             compared.variance[count:],
         ),
+    )
+
+
+def _undefined(
+    sequence: Intervals, tails_seen: NDArray[np.bool_], *, is_known: bool
+) -> tuple[UndefinedSequence | None, ...]:
+    """Return why each sequence lacks an end; None if it has both.
+
+    Args:
+        sequence: The sequences.
+        tails_seen: Whether the values are known well enough for both ends, of at least as many.
+        is_known: Whether it is known which units could be assigned to both variants.
+    """
+    has_both = (np.isfinite(sequence.lower) & np.isfinite(sequence.upper)).tolist()
+    if all(has_both):
+        return (None,) * len(has_both)
+    return tuple(
+        None
+        if is_whole
+        else UndefinedSequence(
+            UndefinedSequenceCode.ELIGIBILITY_UNKNOWN
+            if not is_known
+            else UndefinedSequenceCode.NOT_ENOUGH_YET
+            if are_seen
+            else UndefinedSequenceCode.TAILS_UNSEEN
+        )
+        for is_whole, are_seen in zip(has_both, tails_seen.tolist(), strict=False)
     )

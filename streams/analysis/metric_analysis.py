@@ -12,12 +12,13 @@ from streams.analysis.leads import Leads, compare_primary
 from streams.analysis.metric_input import MetricInput
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.statistics import MetricModel, MetricRole, Periods
+from streams.experiments.undefined_sequence import UndefinedSequence, UndefinedSequenceCode
 from streams.policies.arm_posteriors import best_under
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.best import Best
 from streams.stats.bayes.lift import Lift, lifts_vs_control
 from streams.stats.kinds import MetricKind
-from streams.stats.posteriors.base import Posteriors
+from streams.stats.posteriors.base import Posteriors, PublishedPosteriors
 from streams.stats.posteriors.mirrored import oriented
 from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import Intervals
@@ -25,6 +26,8 @@ from streams.stats.sequential.multiplicity import holm, holm_by_column
 from streams.tallies.cell import MetricTally
 
 _COMPARED = (MetricRole.PRIMARY, MetricRole.SECONDARY, MetricRole.GUARDRAIL)
+_NOT_PRIMARY = UndefinedSequence(UndefinedSequenceCode.NOT_PRIMARY)
+_STOPPED = UndefinedSequence(UndefinedSequenceCode.STOPPED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +52,7 @@ class MetricAnalysis:
             hold together for all metrics of the role; None likewise.
         sequence: Ends of the confidence sequences of "variant - control", of the same variants;
             None of all but the primary metric.
+        undefined_sequences: Why each of these variants has no sequence, or only an end of it.
     """
 
     name: str
@@ -58,12 +62,13 @@ class MetricAnalysis:
     samples: tuple[Sample, ...]
     reported: tuple[Sample, ...]
     is_defined: tuple[bool, ...]
-    posteriors: Posteriors
+    posteriors: PublishedPosteriors
     contrasts: MetricContrasts
     lift: Lift | None
     p_values: tuple[float, ...] | None
     sequence: Intervals | None
     anytime: tuple[FloatArray, FloatArray] | None = None
+    undefined_sequences: tuple[UndefinedSequence | None, ...] = ()
 
     @property
     def oriented(self) -> Posteriors:
@@ -120,6 +125,7 @@ def analyse(inputs: Inputs) -> Analysis:
         primary,
         p_values=tuple(holm(compared.p_values.tolist()).tolist()),
         sequence=compared.sequence,
+        undefined_sequences=compared.undefined,
     )
     metrics[primary.name] = primary
     stopped = {index: _described(inputs.config, group) for index, group in inputs.stopped.items()}
@@ -175,6 +181,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
             p_values=tuple(p_values[name]) if name in p_values else None,
             sequence=None,
             anytime=metric.anytime,
+            undefined_sequences=(_NOT_PRIMARY,) * len(group.others),
         )
         for name, metric in group.metrics.items()
     }
@@ -185,7 +192,9 @@ def _described(config: ExperimentConfig, group: Group) -> dict[str, MetricAnalys
     metrics = _analysed(config, group)
     primary = metrics[config.primary_metric]
     p_values = tuple(primary.contrasts.p_values(group.control, group.others))
-    metrics[primary.name] = replace(primary, p_values=p_values)
+    metrics[primary.name] = replace(
+        primary, p_values=p_values, undefined_sequences=(_STOPPED,) * len(p_values)
+    )
     return metrics
 
 

@@ -27,7 +27,7 @@ from streams.stats.comparable_samples import Comparisons
 from streams.stats.families.base import WEAK_PRIORS, Family, Priors, VariantMetric
 from streams.stats.families.registry import FAMILIES, FoundKind, find_kind
 from streams.stats.kinds import MetricKind
-from streams.stats.posteriors.base import Posteriors
+from streams.stats.posteriors.base import PublishedPosteriors
 from streams.stats.sample import Sample
 from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
@@ -104,7 +104,7 @@ class MetricInput(ABC):
         """
 
     @abstractmethod
-    def posteriors(self, samples: Sequence[Sample]) -> Posteriors:
+    def posteriors(self, samples: Sequence[Sample]) -> PublishedPosteriors:
         """Return the posteriors of the means per unit, of units as they count in `samples`."""
 
     @abstractmethod
@@ -270,7 +270,7 @@ class SingleInput(MetricInput):
         """Share of the variance that covariates explain; None where none are made use of."""
         return None if self.adjustment is None else self.adjustment.removed
 
-    def posteriors(self, samples: Sequence[Sample]) -> Posteriors:
+    def posteriors(self, samples: Sequence[Sample]) -> PublishedPosteriors:
         """Return the posteriors of the family of the kind."""
         return self._family.posteriors(samples, self.priors)
 

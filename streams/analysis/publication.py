@@ -27,6 +27,8 @@ from streams.experiments.statistics import (
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.credible import equal_tailed
 from streams.stats.bayes.lift import Lift
+from streams.stats.posterior_parameters import MetricPosterior
+from streams.stats.posteriors.base import PublishedPosteriors
 from streams.stats.sequential.comparison import Intervals
 from streams.tallies.cell import VariantTally
 
@@ -144,6 +146,7 @@ def _reports(metric: MetricAnalysis, control: int) -> list[MetricReport]:
         against = _defined(against, defined)
     lower, upper = metric.anytime or equal_tailed(metric.posteriors)
     columns = metric.posteriors.means.tolist(), _numbers(lower), _numbers(upper)
+    posteriors = _posteriors(metric.posteriors)
     return [
         MetricReport(
             kind=metric.model.kind,
@@ -154,10 +157,28 @@ def _reports(metric: MetricAnalysis, control: int) -> list[MetricReport]:
             lower=low if is_defined else None,
             upper=high if is_defined else None,
             against_control=compared,
+            posterior=posterior if is_defined else None,
         )
-        for tally, is_defined, mean, low, high, compared in zip(
-            metric.tallies, defined, *columns, against or [None] * len(metric.tallies), strict=True
+        for tally, is_defined, mean, low, high, compared, posterior in zip(
+            metric.tallies,
+            defined,
+            *columns,
+            against or [None] * len(metric.tallies),
+            posteriors,
+            strict=True,
         )
+    ]
+
+
+def _posteriors(found: PublishedPosteriors) -> list[MetricPosterior | None]:
+    """Return the posterior of every variant; None where a parameter is not finite."""
+    parameters = found.parameters
+    rows = zip(*(column.tolist() for column in parameters.values()), strict=True)
+    return [
+        MetricPosterior(found.family, dict(zip(parameters, row, strict=True)))
+        if all(map(math.isfinite, row))
+        else None
+        for row in rows
     ]
 
 
@@ -182,6 +203,10 @@ def _against_control(metric: MetricAnalysis, control: int) -> list[AgainstContro
     columns.append([*metric.p_values[:control], None, *metric.p_values[control:]])
     if metric.sequence is not None:
         columns += _sequence(metric.sequence, metric, metric.lift, control)
+    else:
+        columns += [[None] * len(metric.tallies)] * 4
+    undefined = metric.undefined_sequences
+    columns.append([*undefined[:control], None, *undefined[control:]])
     return [
         None if index == control else AgainstControl(*each)
         for index, each in enumerate(zip(*columns, strict=True))

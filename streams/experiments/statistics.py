@@ -13,9 +13,11 @@ from typing import Annotated
 from pydantic import Field, computed_field
 
 from streams.experiments.dimension_statistics import DimensionReport
+from streams.experiments.undefined_sequence import UndefinedSequence
 from streams.model.published import ExactInteger, Open, PerVariant, Published, VariantIndex
 from streams.stats.direction import Direction
 from streams.stats.kinds import Contradiction, MetricKind
+from streams.stats.posterior_parameters import MetricPosterior
 from streams.stats.weighting import Weighting
 
 
@@ -168,6 +170,7 @@ class AgainstControl(Published):
             boundary that decides: they hold at every look at once, for all variants together. None
             without an end, and of all but the primary metric.
         relative_sequence_lower, relative_sequence_upper: The same over the control's mean.
+        sequence_undefined: Reason why an end of the sequence is missing; None if it has both.
     """
 
     probability_better: float
@@ -183,6 +186,7 @@ class AgainstControl(Published):
     sequence_upper: float | None = None
     relative_sequence_lower: float | None = None
     relative_sequence_upper: float | None = None
+    sequence_undefined: UndefinedSequence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,9 @@ class MetricReport(Published):
             95 % confidence sequence, which hold at every look. None where they do not exist.
         against_control: The variant against the control; None of the control itself, of a metric
             that is not declared, and where the mean of either of the two does not exist.
+        posterior: Distribution that `mean` and, but for a quantile, `lower` and `upper` are of;
+            where units of different times count differently (`MetricModel.periods`), of now. None
+            where the mean does not exist, or a parameter is beyond the range of doubles.
     """
 
     kind: Open[MetricKind]
@@ -233,6 +240,7 @@ class MetricReport(Published):
     lower: float | None
     upper: float | None
     against_control: AgainstControl | None = None
+    posterior: MetricPosterior | None = None
 
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
     @property

@@ -11,7 +11,7 @@ import numpy as np
 
 from streams.stats.arrays import FloatArray
 from streams.stats.kinds import ContradictionCode, MetricKind
-from streams.stats.posteriors.base import Posteriors
+from streams.stats.posteriors.base import PublishedPosteriors
 from streams.stats.posteriors.normal import NormalPrior
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally
@@ -98,7 +98,9 @@ class Family(ABC):
         return True
 
     @abstractmethod
-    def posteriors(self, samples: Sequence[Sample], priors: Priors = WEAK_PRIORS) -> Posteriors:
+    def posteriors(
+        self, samples: Sequence[Sample], priors: Priors = WEAK_PRIORS
+    ) -> PublishedPosteriors:
         """Return the posteriors of the means per unit of all arms.
 
         Args:

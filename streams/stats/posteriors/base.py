@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.stats.arrays import FloatArray
+from streams.stats.posterior_parameters import PosteriorFamily
 
 SMALLEST_PRIOR, LARGEST_PRIOR = 0.01, 1e9
 """Pseudo-units and pseudo-events that a prior may weigh. With fewer than the smallest, all of the
@@ -79,3 +81,17 @@ class Posteriors(Protocol):
         Returns:
             Widths; shape (n_arms, n_intervals), > 0.
         """
+
+
+class PublishedPosteriors(Posteriors, Protocol):
+    """Posteriors of means with parameters that are published.
+
+    Attributes:
+        family: Their family.
+    """
+
+    family: ClassVar[PosteriorFamily]
+
+    @property
+    def parameters(self) -> Mapping[str, FloatArray]:
+        """Parameters by name, as `PosteriorFamily` has them; shape (n_arms,) each."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +13,7 @@ from scipy import special
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
 from streams.stats.numerics.stirling import stirling_correction
+from streams.stats.posterior_parameters import PosteriorFamily
 from streams.stats.posteriors.base import Arms
 
 # The density falls by exp(-28) from its peak to the end of the support. The logit of a Beta
@@ -43,6 +46,8 @@ class BetaPosterior:
 
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., section 2.4.
     """
+
+    family: ClassVar[PosteriorFamily] = PosteriorFamily.BETA
 
     alpha: FloatArray
     beta: FloatArray
@@ -78,6 +83,11 @@ class BetaPosterior:
             if not (values >= 0.0).all():
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
         return cls(prior_alpha + counts[0], prior_beta + counts[1])
+
+    @property
+    def parameters(self) -> Mapping[str, FloatArray]:
+        """Parameters by name."""
+        return {"alpha": self.alpha, "beta": self.beta}
 
     @property
     def means(self) -> FloatArray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +13,7 @@ from scipy import special
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
 from streams.stats.numerics.stirling import stirling_correction
+from streams.stats.posterior_parameters import PosteriorFamily
 from streams.stats.posteriors.base import LARGEST_SIZE, Arms
 from streams.stats.posteriors.log_coordinates import LogCoordinates
 
@@ -42,6 +45,8 @@ class GammaPosterior(LogCoordinates):
 
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., section 2.6.
     """
+
+    family: ClassVar[PosteriorFamily] = PosteriorFamily.GAMMA
 
     shape: FloatArray
     rate: FloatArray
@@ -105,6 +110,11 @@ class GammaPosterior(LogCoordinates):
             np.where(seen, _REFERENCE_EVENTS, prior_events) + counts / spread,
             np.where(seen, 0.0, prior_units) + exposure / spread,
         )
+
+    @property
+    def parameters(self) -> Mapping[str, FloatArray]:
+        """Parameters by name."""
+        return {"shape": self.shape, "rate": self.rate}
 
     @property
     def means(self) -> FloatArray:

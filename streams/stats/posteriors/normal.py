@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +14,7 @@ from scipy import special
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
 from streams.stats.arrays import FloatArray
+from streams.stats.posterior_parameters import PosteriorFamily
 from streams.stats.posteriors.base import NARROWEST, Arms
 
 PRIOR_UNITS = 1.0
@@ -98,6 +101,8 @@ class NormalPosterior:
 
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.3.
     """
+
+    family: ClassVar[PosteriorFamily] = PosteriorFamily.STUDENT_T
 
     location: FloatArray
     scale: FloatArray
@@ -190,6 +195,11 @@ class NormalPosterior:
             scale=np.maximum(np.sqrt(variance / units), NARROWEST * abs(location)),
             degrees=np.maximum(n - 1.0, PRIOR_DEGREES),
         )
+
+    @property
+    def parameters(self) -> Mapping[str, FloatArray]:
+        """Parameters by name."""
+        return {"location": self.location, "scale": self.scale, "degrees": self.degrees}
 
     @property
     def means(self) -> FloatArray:

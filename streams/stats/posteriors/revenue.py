@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.posterior_parameters import PosteriorFamily
 from streams.stats.posteriors.base import LARGEST_SIZE, Arms
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.log_coordinates import LogCoordinates
@@ -57,6 +59,8 @@ class RevenuePosterior(LogCoordinates):
     Source: Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions 2, 2nd ed., chapter
         27, for the ratio of Gamma variables.
     """
+
+    family: ClassVar[PosteriorFamily] = PosteriorFamily.BETA_PRIME
 
     shape: BetaPosterior
     log_scale: FloatArray
@@ -138,6 +142,11 @@ class RevenuePosterior(LogCoordinates):
             BetaPosterior(share_shape, value_shape),
             np.log(means * (value_shape - 1.0) / share_shape),
         )
+
+    @property
+    def parameters(self) -> Mapping[str, FloatArray]:
+        """Parameters by name."""
+        return {**self.shape.parameters, "scale": np.exp(self.log_scale)}
 
     @property
     def means(self) -> FloatArray:

@@ -127,7 +127,9 @@ async def test_statistics_have_the_documented_shape(api: Api) -> None:
                     "sequenceUpper": None,
                     "relativeSequenceLower": None,
                     "relativeSequenceUpper": None,
+                    "sequenceUndefined": None,
                 },
+                "posterior": None,
             }
         },
     }

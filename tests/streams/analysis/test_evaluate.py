@@ -404,3 +404,77 @@ def test_exposures_are_not_known_where_assignments_count():
     assert [each.exposures for each in snapshot.variants] == [None, None]
     assert snapshot.evidence is not None
     assert snapshot.evidence.unexposed is None
+
+
+def test_posteriors_are_published_with_their_parameters_worked_by_hand():
+    """3 of 10 units clicked; Beta(1 + 3, 1 + 7) by the prior of the policy."""
+    data = tally(variant(10, click=[1] * 3), variant(20, click=[1] * 5))
+    snapshot = evaluated(experiment("bayesian_ab"), data)
+
+    first, second = (report.metrics["click"].posterior for report in snapshot.variants)
+    assert (first.family, first.parameters) == ("beta", {"alpha": 4.0, "beta": 8.0})
+    assert (second.family, second.parameters) == ("beta", {"alpha": 6.0, "beta": 16.0})
+
+
+def _distribution(posterior):
+    found = posterior.parameters
+    match posterior.family:
+        case "beta":
+            return stats.beta(found["alpha"], found["beta"])
+        case "gamma":
+            return stats.gamma(found["shape"], scale=1.0 / found["rate"])
+        case "beta_prime":
+            return stats.betaprime(found["alpha"], found["beta"], scale=found["scale"])
+        case "student_t":
+            return stats.t(found["degrees"], loc=found["location"], scale=found["scale"])
+    raise AssertionError(posterior.family)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("binary", [1] * 30),
+        ("count", [1, 2, 3, 2, 1, 4] * 5),
+        ("revenue", [10, 25, 3, 8, 120] * 5),
+        ("continuous", [-3, 4, 2, -1, 9] * 5),
+    ],
+)
+def test_reported_mean_and_interval_are_those_of_the_published_posterior(kind, values):
+    """SciPy's distribution of the same name is the oracle."""
+    data = tally(variant(100, click=values), variant(100, click=[values[0]] * 20))
+    config = {"metrics": {"click": {"kind": kind}}}
+    for report in evaluated(experiment("bayesian_ab", **config), data).variants:
+        found = report.metrics["click"]
+        law = _distribution(found.posterior)
+        assert found.mean == pytest.approx(law.mean(), rel=1e-6)
+        assert found.lower == pytest.approx(law.ppf(0.025), rel=1e-6)
+        assert found.upper == pytest.approx(law.ppf(0.975), rel=1e-6)
+
+
+def test_a_variant_without_a_unit_has_no_posterior():
+    data = tally(variant(0), variant(10, click=[1]))
+
+    report = evaluated(experiment("bayesian_ab"), data).variants[0].metrics["click"]
+
+    assert (report.mean, report.posterior) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("config", "units", "values", "code"),
+    [
+        ({}, 1_000, [1] * 200, None),
+        ({"metrics": {"click": {"kind": "revenue"}}}, 30, [5.0, 900.0], "TAILS_UNSEEN"),
+    ],
+)
+def test_a_sequence_without_an_end_says_why(config, units, values, code):
+    data = tally(variant(units, click=values), variant(units, click=values, other=[1]))
+    snapshot = evaluated(experiment("bayesian_ab", secondaryMetrics=["other"], **config), data)
+
+    metrics = snapshot.variants[1].metrics
+    against = metrics["click"].against_control
+    ends = (against.sequence_lower, against.sequence_upper)
+    assert (None in ends) == (code is not None)
+    found = against.sequence_undefined
+    assert (None if found is None else found.code) == code
+    assert metrics["other"].against_control.sequence_undefined.code == "NOT_PRIMARY"
+    assert "primary" in metrics["other"].against_control.sequence_undefined.message

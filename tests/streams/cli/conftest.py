@@ -88,6 +88,7 @@ def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[st
         "lower": 0.05,
         "upper": 0.15,
         "undefined": None,
+        "posterior": {"family": "beta", "parameters": {"alpha": 124.0, "beta": 1112.0}},
     }
     against = {
         "probabilityBetter": 0.875,
@@ -103,6 +104,7 @@ def variant_stats(index: int, name: str, clicks: int, sum_micro: int) -> dict[st
         "sequenceUpper": 0.05,
         "relativeSequenceLower": -0.3,
         "relativeSequenceUpper": 0.5,
+        "sequenceUndefined": None,
     }
     metric["againstControl"] = against if index else None
     return {
