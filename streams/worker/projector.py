@@ -100,8 +100,10 @@ class Projector:
                 metrics.PROJECTION_FAILURES.inc()
                 logger.warning("%s", error)
             else:
-                if self._identity not in {None, identity}:
-                    logger.warning("Redis is another or was emptied: writing every snapshot again")
+                if self._identity != identity:
+                    if self._identity is not None:
+                        logger.warning("Redis is another or was emptied: writing all again")
+                    # The first time, too: it may have lost what was written before this heartbeat.
                     self._unwritten = dict(self._newest)
                     self._unwritten_conclusions = dict(self._conclusions)
                     self._changed.set()

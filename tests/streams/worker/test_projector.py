@@ -47,3 +47,19 @@ async def test_what_has_ended_is_removed_and_not_written_again(monkeypatch):
     await written_after(projector)
 
     assert list(redis.snapshots[FIRST]) == ["goes-on"]
+
+
+async def test_what_a_redis_lost_before_the_first_heartbeat_is_written_again(monkeypatch):
+    monkeypatch.setattr("streams.worker.projector.HEARTBEAT_INTERVAL_S", 0.01)
+    redis = MemoryProjection()
+    projector = Projector(cast(ProjectionWriter, redis.writer()), "w")
+    projector.offer(SnapshotRecord("written", 3, b""))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await projector.run()
+    assert list(redis.snapshots[FIRST]) == ["written"]
+
+    redis.flush()
+    await written_after(projector)
+
+    assert list(redis.snapshots[FIRST]) == ["written"]
