@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from api.http.models.errors import error_json
 from api.http.models.requests import MAX_ASSIGNMENTS, AssignmentContext, AssignmentsRequest
 from api.outbox import ImpressionRow, row_of
-from api.receipts.recent import RecentUnits
-from api.receipts.sticky import FirstReceipt, ReceiptQuery
+from api.receipts.sticky import ReceiptQuery
 from api.services.held_out import HeldOutUnits
 from api.services.logged_context import logged_context
+from api.services.remembered import ReceiptStore, RememberedUnits
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import AnsweringExperiment, RunningExperiment, ShippedExperiment
 from streams.experiments.admission import kept_out
-from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.config import UnitKind
 from streams.experiments.eligible_variants import Eligible
@@ -24,7 +23,6 @@ from streams.experiments.hash_assignment import (
     Decision,
     decide_by_hash,
     fallback_key,
-    is_uncounted,
     outside,
     receipt_of,
     time_of,
@@ -39,19 +37,11 @@ from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring, Receipt
 from streams.model.validation import parse
 from streams.process.random_draws import RandomDraws
-from streams.projection.receipts import Place, Standing
+from streams.projection.receipts import Place
 
 # A member that is looked up in its class, and its hash, cost 0.1 us each.
 _IMPRESSION = UnitKind.IMPRESSION
 _ASSIGNED = Reason.ASSIGNED.value
-
-_REASONS = {
-    Standing.FIRST: Reason.ASSIGNED,
-    Standing.KNOWN: Reason.STICKY,
-    Standing.PROVISIONAL: Reason.STICKY_UNAVAILABLE,
-    Standing.FULL: Reason.STICKY_UNAVAILABLE,
-    Standing.UNKNOWN: Reason.ASSIGNED,
-}
 
 
 class ImpressionLog(Protocol):
@@ -65,37 +55,6 @@ class ImpressionLog(Protocol):
 
     def written(self) -> Awaitable[None]:
         """Return a future that is done once all that was added is durable."""
-
-
-class ReceiptStore(Protocol):
-    """The store of first receipts.
-
-    Attributes:
-        recent: Units that this process has assigned.
-    """
-
-    recent: RecentUnits
-
-    @property
-    def aliased(self) -> Container[str]:
-        """Experiments in which units have two ids."""
-
-    @property
-    def chosen_from_sets(self) -> Container[str]:
-        """Experiments in which variants were drawn from eligible sets."""
-
-    @property
-    def rebuilt(self) -> Container[str]:
-        """Experiments all receipts of which were read from the log."""
-
-    async def first(self, ask: ReceiptQuery, standby: Callable[[], str | None]) -> FirstReceipt:
-        """Return the receipt a unit got first; `standby` gives it one where that is not known."""
-
-    async def replace(self, place: Place, before: str, receipt: str) -> str:
-        """Keep another receipt instead of `before`, and return the one that is kept."""
-
-    def note_set(self, experiment_id: str) -> None:
-        """Note that variants of an experiment are drawn from eligible sets."""
 
 
 class AssignmentService:
@@ -119,6 +78,7 @@ class AssignmentService:
         self._log = log
         self._units_of_holdouts = HeldOutUnits(keyring, log)
         self._sticky = sticky
+        self._remembered = RememberedUnits(keyring, sticky, now_ms)
         self._now_ms = now_ms
         self._draws = RandomDraws()
         self._outside_counts: dict[tuple[int, Reason], int] = {}
@@ -348,173 +308,19 @@ class AssignmentService:
     async def _decide_remembered(
         self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
     ) -> bytes:
-        assigner = running.assigner
-        logged = logged_context(context)
-        key = unit_key(assigner.unit_kind, context)
-        fallback = fallback_key(assigner, key, context)
-        first_key = key if fallback is None else self._first_of(assigner, key, fallback)
-        # What the hash alone has given before is not kept, and it is redrawn where it must be.
-        drawn = None if self._was_by_hash(assigner, first_key) else eligible
-        assignment = self._choose(assigner, first_key, context, drawn)
-        may_be_in = not assignment.enrolled and assigner.may_be_in(first_key)
-        presumed = self._presumed(running, first_key, context, drawn, may_be_in)
-        assignment = presumed or assignment
-        unit, other = assignment.unit, None
-        is_aliased = fallback is not None or running.id in self._sticky.aliased
-        if fallback is not None:
-            unit, other = assigner.unit(key), assigner.unit(fallback)
-        elif not (assignment.enrolled or may_be_in or is_aliased):
-            return self._outside(running, outside(assigner, eligible, Reason.NOT_ENROLLED))
-        if is_uncounted(assigner, assignment, eligible):
-            return self._outside(running, Decision(Reason.REDRAWN, assignment.variant, None))
-        receipt = receipt_of(assigner, assignment)
-        # Among other variants, or by another id, the hash would give another receipt.
-        is_needed = assigner.is_remembered or running.id in self._sticky.chosen_from_sets
-        is_stopped = assignment.enrolled and not assigner.shows(assignment.variant)
-        is_kept = assignment.enrolled and not is_stopped and (is_needed or is_aliased)
-        # What the hash alone has given before is in the log, and a worker reads it from there.
-        may_be_logged = (
-            is_aliased and not assigner.is_remembered and running.id not in self._sticky.rebuilt
-        )
-        text = self._keyring.sign(receipt) if is_kept else None
-
-        def standby() -> str | None:
-            at_ms = assigner.standby_time_ms(receipt.assigned_at_ms)
-            if text is None or not assigner.is_remembered or at_ms == receipt.assigned_at_ms:
-                return text
-            # The same for every request of the unit, whatever each one's values are.
-            same = receipt._replace(assigned_at_ms=at_ms, dimensions=assigner.unknown_dimensions)
-            return self._keyring.sign(same)
-
-        place = Place(running.id, assigner.phase, unit)
-        first, standing, is_shared, is_awaited = await self._sticky.first(
-            ReceiptQuery(place, text, other, may_be_logged), standby
-        )
-        if first is None and not assignment.enrolled:
-            return self._outside(running, outside(assigner, eligible, Reason.NOT_ENROLLED))
-        if first is None and is_stopped:  # a new unit of it would be one too many
-            variant, _ = self._redraw(assigner, first_key, context, eligible)
-            return self._outside(running, Decision(Reason.REDRAWN, variant, None))
-        reason = _reason_of(standing, is_presumed=presumed is not None)
-        if first is None:  # only the hash decides
-            first = self._keyring.sign(receipt)
-        elif first != text:
-            try:
-                receipt = self._keyring.verify(first)  # with the features it was decided by
-            except ReceiptError:  # its key was taken out of the ring
-                reason = Reason.ASSIGNED
-                first, receipt = await self._renewed(place, first, receipt)
-        reason = self._reason_of_awaited(assigner, receipt.unit) if is_awaited else reason
-        ids = (unit, other) if is_shared else (unit,)
-        aliases = [each for each in ids if each is not None and each != receipt.unit]
+        logged = logged_context(context)  # what cannot be logged is refused before it is kept
+        found = await self._remembered.find(running, context, eligible)
+        if isinstance(found, Decision):
+            return self._outside(running, found)
+        if found.aliases:
+            logged = logged_context(context, found.aliases)
         # Logged each time: the process that wrote the first may have died before it could.
-        self._add(
-            receipt, logged_context(context, aliases) if aliases else logged, is_repeatable=True
+        self._add(found.receipt, logged, is_repeatable=True)
+        self._count_for_holdouts(running, found.key, found.receipt.unit, context)
+        self.answered[found.reason] += 1
+        return running.rendering.otherwise(
+            found.text, found.variant, found.reason, found.propensity
         )
-        self._count_for_holdouts(running, first_key, receipt.unit, context)
-        variant, propensity = receipt.variant - assigner.first_index, receipt.propensity
-        if not _is_eligible(variant, eligible) or not assigner.shows(variant):
-            reason = Reason.REDRAWN
-            variant, propensity = self._redraw(assigner, first_key, context, eligible)
-        self.answered[reason] += 1
-        return running.rendering.otherwise(first, variant, reason, propensity)
-
-    def _was_by_hash(self, assigner: Assigner, key: str) -> bool:
-        """Return whether this process has assigned a unit of which nothing is kept, by its hash."""
-        is_by_hash = assigner.phase is Phase.TRIAL and not assigner.is_remembered
-        return is_by_hash and self._is_recent(assigner, assigner.unit(key))
-
-    def _reason_of_awaited(self, assigner: Assigner, unit: int) -> Reason:
-        return Reason.STICKY if self._is_recent(assigner, unit) else Reason.ASSIGNED
-
-    def _is_recent(self, assigner: Assigner, unit: int) -> bool:
-        return self._sticky.recent.order(assigner.number ^ unit) is not None
-
-    def _first_of(self, assigner: Assigner, key: str, fallback: str) -> str:
-        """Return the id by which a unit of two ids is assigned where no receipt of it is kept.
-
-        That is the one that this process has assigned before, and else the fallback: it is the id
-        from before the other one was known.
-        """
-        if assigner.is_remembered:
-            return fallback
-        before = self._sticky.recent.order(assigner.number ^ assigner.unit(key))
-        if before is None:
-            return fallback
-        of_fallback = self._sticky.recent.order(assigner.number ^ assigner.unit(fallback))
-        return key if of_fallback is None or before < of_fallback else fallback
-
-    def _presumed(
-        self,
-        running: RunningExperiment,
-        key: str,
-        context: AssignmentContext,
-        eligible: Eligible | None,
-        may_be_in: bool,  # noqa: FBT001 - of a private method
-    ) -> Assignment | None:
-        """Return what a unit is taken to have until the log was read for it; None for nothing.
-
-        One that may be in is in: none may be lost. One that may have had a variant before the
-        variants changed has had it, and does not get a second one.
-        """
-        assigner = running.assigner
-        if not assigner.needs_log or running.id in self._sticky.rebuilt:
-            return None
-        if eligible is None and assigner.has_before:
-            return assigner.assign_before(key, self._time_of(assigner, context), was_in=may_be_in)
-        if not may_be_in:
-            return None
-        return self._choose(assigner, key, context, eligible, was_in=True)
-
-    async def _renewed(self, place: Place, before: str, receipt: Receipt) -> tuple[str, Receipt]:
-        """Return what a unit has whose first receipt no key verifies: `receipt` unless it has one.
-
-        Args:
-            place: The unit.
-            before: Text of its first receipt.
-            receipt: What it gets instead.
-        """
-        text = self._keyring.sign(receipt)
-        kept = await self._sticky.replace(place, before, text)
-        # Another request of the unit may have been faster.
-        return kept, receipt if kept == text else self._keyring.verify(kept)
-
-    def _redraw(
-        self,
-        assigner: Assigner,
-        key: str,
-        context: AssignmentContext,
-        eligible: Eligible | None,
-    ) -> tuple[int, int]:
-        return assigner.redraw(
-            key,
-            None if eligible is None else eligible.bits,
-            features=context.features,
-            device=context.device,
-            location=context.location,
-        )
-
-    def _choose(
-        self,
-        assigner: Assigner,
-        key: str | bytes,
-        context: AssignmentContext,
-        eligible: Eligible | None,
-        *,
-        was_in: bool = False,
-    ) -> Assignment:
-        return assigner.assign(
-            key,
-            self._time_of(assigner, context),
-            features=context.features,
-            device=context.device,
-            location=context.location,
-            was_in=was_in,
-            eligible=None if eligible is None else eligible.bits,
-        )
-
-    def _time_of(self, assigner: Assigner, context: AssignmentContext) -> int:
-        return time_of(assigner, context.timestamp, self._now_ms())
 
     def _add(self, receipt: Receipt, logged: str, *, is_repeatable: bool) -> None:
         if is_repeatable:
@@ -528,12 +334,3 @@ def _ids_for_sets(request: AssignmentsRequest) -> frozenset[str]:
     if len(names) == 1 or all(unit.eligible is None for unit in request.units):
         return frozenset()
     return frozenset(experiment_id(key_number(name)) if is_key(name) else name for name in names)
-
-
-def _reason_of(standing: Standing, *, is_presumed: bool) -> Reason:
-    reason = _REASONS[standing]
-    return Reason.STICKY_UNAVAILABLE if is_presumed and reason is Reason.ASSIGNED else reason
-
-
-def _is_eligible(variant: int, eligible: Eligible | None) -> bool:
-    return eligible is None or variant in eligible

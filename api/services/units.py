@@ -8,7 +8,7 @@ from typing import Protocol
 
 from api.http.models.requests import AssignmentContext
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
-from api.services.assign import ReceiptStore
+from api.services.remembered import ReceiptStore
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import RunningExperiment
 from streams.experiments.config import UnitKind
