@@ -49,13 +49,12 @@ from streams.wire.impressions import decode_impression_batch, encode_impression_
 from streams.wire.observations import decode_observations, encode_observation_batch
 from streams.wire.schema_gate import SchemaGate
 from streams.wire.snapshots import encode_snapshot
+from tests.patience import PATIENCE_S
 from tests.twins.projection import MemoryProjection, MemoryProjectionReader
 from tests.twins.receipts import MemoryReceiptStore
 
 NOW_MS = 1_764_000_000_000
 DAY_MS = 86_400_000
-ANSWER_TIMEOUT_S = 1.0
-"""Of a silent worker; every other answers at once."""
 KEYRING = Keyring({1: bytes(range(32))})
 REPORT = VariantReport(0, 0, 0.0, 0.0, 1.0, 0.5, 0.0, {})
 
@@ -95,6 +94,8 @@ class MemoryWorker:
         if self.is_kafka_away:
             raise DependencyError("kafka", "away", retry_after_s=2)
         self.commands.append(command)
+        if self.is_silent:
+            self.projection.unanswered.add(command.command_id)
         if self.is_silent or command.command_id in self.projection.answers:
             return
         name = experiment_id(command.experiment)
@@ -251,7 +252,7 @@ async def memory_api(
         )
         follower = SnapshotFollower(reader, experiments, 1.0)
         await follower.sweep()
-        commands = CommandService(worker, reader, follower, ANSWER_TIMEOUT_S, clock)
+        commands = CommandService(worker, reader, follower, PATIENCE_S, clock)
         assignments = AssignmentService(experiments, KEYRING, outbox, sticky, clock)
         observations = ObservationService(
             KEYRING,

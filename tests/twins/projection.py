@@ -40,6 +40,7 @@ class MemoryProjection:
         is_away: Whether every call fails, as without Redis.
         snapshots: Records by generation and experiment id.
         answers: Answers by command id.
+        unanswered: Commands that get no answer, however long one waits.
         active: Generation that is active and the epoch of that change; None where nothing is said.
     """
 
@@ -48,6 +49,7 @@ class MemoryProjection:
         default_factory=lambda: defaultdict(dict)
     )
     answers: dict[str, Answer] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)
     active: Generations | None = None
     conclusions: dict[str, bytes] = field(default_factory=dict)
     _heartbeats: dict[str, Heartbeat] = field(default_factory=dict)
@@ -250,6 +252,8 @@ class MemoryProjectionReader:
         return self._projection.answers.get(command_id)
 
     async def wait_for_answer(self, command_id: str, timeout_s: float) -> Answer | None:
+        if command_id in self._projection.unanswered:
+            return None
         try:
             async with asyncio.timeout(timeout_s):
                 while (answer := await self.answer(command_id)) is None:
