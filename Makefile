@@ -87,7 +87,7 @@ calibrate: $(INSTALLED) ## simulate what the statistics promise; CALIBRATE_ARGS=
 lock: $(INSTALLED) ## pin what pyproject.toml allows, with hashes; LOCK_ARGS=--upgrade for the newest
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --output-file requirements.lock
-	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --extra local --group dev --constraints requirements.lock \
+	$(BIN)/uv pip compile pyproject.toml $(LOCK) $(LOCK_ARGS) --extra local --extra warehouse --group dev --constraints requirements.lock \
 		--output-file requirements-dev.lock
 
 clean: ## remove what the targets made

@@ -23,12 +23,13 @@ PAGES = [
 ALL = [block for page in PAGES for block in blocks(page)]
 
 # The executing tests are test_recipes.py, integration/test_ad_server.py,
-# integration/test_readme.py and packaging/test_distributions.py.
+# integration/test_readme.py, packaging/test_distributions.py and streams/warehouse/test_targets.py.
 EXECUTING = {
     ("CONTRIBUTING.md", "diff"),
     ("CONTRIBUTING.md", "python"),
     ("README.md", "bash"),
     ("README.md", "python"),
+    ("docs/how-to/export-to-a-warehouse.md", "sql"),
     ("docs/tutorials/ad-server.md", "bash"),
     ("docs/tutorials/ad-server.md", "python"),
     ("docs/tutorials/first-decision.md", "bash"),

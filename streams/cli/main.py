@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluation.command": ("evaluate",),
     "planning.command": ("plan",),
     "archive": ("archive",),
+    "export": ("export",),
     "worker": ("worker",),
     "api": ("api",),
     "topics": ("topics",),

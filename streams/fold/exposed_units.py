@@ -114,8 +114,8 @@ class ExposedUnit:
     ledger: Ledger
     receipt: ReceiptOfUnit
 
-    def expose(self, at_ms: int) -> None:
-        """Take an exposure; only the earliest of a unit has an effect.
+    def expose(self, at_ms: int) -> bool:
+        """Take an exposure; return whether it is the earliest so far: others have no effect.
 
         Raises:
             EventError: it cannot be remembered, as of `DeduplicationWindow.observe`.
@@ -128,10 +128,10 @@ class ExposedUnit:
         if is_first:
             self._keep(self._exposure_key, exposed(at_ms))
         if offset <= builder.folded:
-            return
+            return is_first
         builder.add_event(offset, at_ms)
         if not is_first:
-            return
+            return False
         if known is not None:
             for name, metric_hash in self.ledger.metric_hashes.items():
                 observed = self._observations(metric_hash)
@@ -151,6 +151,7 @@ class ExposedUnit:
             self._put(name, new, 1, at_ms)
         self._put_products({name: old for name, old, _ in readings}, -1, before)
         self._put_products({name: new for name, _, new in readings}, 1, at_ms)
+        return True
 
     def observe(self, name: str, value: int, event: int, at_ms: int) -> bool:
         """Take an observation; return whether it is no duplicate.

@@ -56,7 +56,7 @@ def count_exposed(
 
     Returns:
         Which of the rows were taken, and by row why others of these are not counted; None stands
-        for a duplicate observation.
+        for a duplicate observation, and for an exposure after the first of its unit.
     """
     exposing = by_exposure(ledgers)
     are_of = np.isin(rows.receipts.experiment[chosen], np.array(exposing, np.uint64))
@@ -223,9 +223,10 @@ def _count_one_by_one(
         )
         unit = ExposedUnit(ledger, assignment)
         try:
-            if name == EXPOSURE:
-                unit.expose(at_ms)
-            elif not unit.observe(name, value, event, at_ms):
+            has_effect = (
+                unit.expose(at_ms) if name == EXPOSURE else unit.observe(name, value, event, at_ms)
+            )
+            if not has_effect:
                 yield row, None
         except Exception as error:  # noqa: BLE001 - one event's must not cost the others
             if isinstance(error, WindowFullError) and offset > ledger.builder.folded:

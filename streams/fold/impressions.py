@@ -34,8 +34,9 @@ MAX_VARIANT = (1 << 16) - 1
 
 _NEVER = 1 << 63
 
-Listener = Callable[[ImpressionGroup, Sequence[bool]], None]
-"""Called with a group of impressions and which of them have been counted."""
+Listener = Callable[[int, int, ImpressionGroup, Sequence[bool]], None]
+"""Called with the offset of a record, the place of a group's first impression in it, the group, and
+which of its impressions have been counted. It must not raise: they are counted already."""
 
 
 class ImpressionFold(PartitionFold):
@@ -100,7 +101,7 @@ class ImpressionFold(PartitionFold):
         for group in batch.groups:
             try:
                 if self._only in {None, group.experiment}:
-                    self._fold_group(offset, group, latest_ms)
+                    self._fold_group(offset, group, latest_ms, index)
             except Exception as error:  # noqa: BLE001 - one group's must not cost the others
                 refusals.append(refusal(index, error))
             index += len(group.variants)
@@ -115,7 +116,9 @@ class ImpressionFold(PartitionFold):
             if offset > builder.folded:
                 builder.add_outside(offset, reason, requests)
 
-    def _fold_group(self, offset: int, group: ImpressionGroup, latest_ms: int = _NEVER) -> None:
+    def _fold_group(
+        self, offset: int, group: ImpressionGroup, latest_ms: int = _NEVER, index: int = 0
+    ) -> None:
         self._check_going_on(group.experiment)
         units = counted(_chances(group))
         ledger = self._ledger(group.experiment)
@@ -155,7 +158,7 @@ class ImpressionFold(PartitionFold):
                     values = compress(_values(group), is_new)
                     _add_as_planned(builder, ledger.plan, offset, list(rows), values)
             if self._listener is not None:
-                self._listener(group, is_new)
+                self._listener(offset, index, group, is_new)
         if refused is not None:
             raise refused
 

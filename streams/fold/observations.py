@@ -32,7 +32,8 @@ from streams.tallies.cell import Source
 from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
 
 Listener = Callable[[VerifiedObservations, NDArray[np.int64]], None]
-"""Called with observations and which rows of them have been counted, in order of the log."""
+"""Called with observations and which rows of them have been counted, in order of the log. It must
+not raise: they are counted already."""
 
 
 @dataclass(frozen=True, slots=True)

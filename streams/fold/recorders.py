@@ -52,8 +52,11 @@ class Assignments:
     places: array[int] = field(default_factory=_integers)
     weights: dict[bytes, int] = field(default_factory=lambda: {b"": 0})
 
-    def record(self, group: ImpressionGroup, is_counted: Sequence[bool]) -> None:
+    def record(
+        self, offset: int, index: int, group: ImpressionGroup, is_counted: Sequence[bool]
+    ) -> None:
         """Add impressions that have been counted; the listener of an `ImpressionFold`."""
+        del offset, index
         self.units.extend(compress(group.units, is_counted))
         self.variants.extend(compress(group.variants, is_counted))
         self.propensities.extend(compress(group.propensities, is_counted))
@@ -116,7 +119,8 @@ class Exposures:
     Attributes:
         metric: The metric.
         span: When its observations count.
-        exposed: Every exposure; the unit is the hash of its receipt.
+        exposed: Exposures that were the earliest of their unit so far; the unit is the hash of its
+            receipt.
         observed: Every observation that is no duplicate; likewise.
         windows_s: Attribution window of each observation, in seconds; 0 for no limit.
     """

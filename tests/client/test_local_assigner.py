@@ -341,7 +341,7 @@ def counted(taken: list[SealedBatch]) -> Counter[tuple[int, str]]:
     found: Counter[tuple[int, str]] = Counter()
     folding = ImpressionFolding(
         SINGLE_OBJECT, KEYRING, 10_000, plain,
-        listener=lambda group, is_new: found.update(
+        listener=lambda _offset, _index, group, is_new: found.update(
             (at_ms, context or "{}")
             for at_ms, context, new in zip(
                 group.assigned_at_ms, group.contexts or [""] * len(is_new), is_new, strict=True

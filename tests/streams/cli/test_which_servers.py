@@ -30,6 +30,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "dead-letters resend": ("--code", "FORGED_RECEIPT", "--yes"),
     "doctor": ("--json",),
     "evaluate": (EXPERIMENT,),
+    "export": ("--to", "parquet:warehouse"),
     "import open-bandit": (),
     "receipts rebuild": (),
     "receipts status": (),

@@ -1,0 +1,1 @@
+"""Rows of a warehouse, PostgreSQL or Parquet files: everything that the engine counts, once."""

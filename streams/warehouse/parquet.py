@@ -1,0 +1,242 @@
+"""A directory of Parquet files as target, with a manifest that is one transaction of SQLite.
+
+Files are written aside. The transaction that says how far the export is also lists them; then they
+are moved to where readers look. A process that dies before the transaction leaves files that no
+manifest lists, which are deleted; one that dies after it leaves files to be moved, which the next
+run does first. So no row is ever seen twice, and none is missing once a run has begun.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from streams.model.errors import DependencyError
+from streams.ops.archive.container import sync_directory
+from streams.ops.archive.lock import owned
+from streams.tallies.cell import Source
+from streams.warehouse.experiments import table_of
+from streams.warehouse.sql import NAME, over_parquet
+from streams.warehouse.tables import LOG_TABLES, STATE_TABLES, TABLES, VERSION, Table
+from streams.warehouse.tables import SCHEMA as SCHEMA_TABLE
+from streams.warehouse.target import (
+    NOT_EMPTY,
+    Commit,
+    PartitionChanges,
+    Place,
+    Replaced,
+    StoredState,
+    WarehouseError,
+    mismatch,
+    other_version,
+)
+
+_STATE = "_export"
+_MANIFEST = "manifest.sqlite"
+_STAGING = "staging"
+_CURRENT = "current.parquet"
+_CREATE = """
+CREATE TABLE IF NOT EXISTS version (version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS counter (commits INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS moves (staged TEXT PRIMARY KEY, place TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS positions (
+    source TEXT, source_partition INTEGER, last_offset INTEGER NOT NULL,
+    last_record TEXT NOT NULL, sequences BLOB NOT NULL, PRIMARY KEY (source, source_partition)
+);
+CREATE TABLE IF NOT EXISTS state (
+    source TEXT, source_partition INTEGER, entry TEXT, body BLOB NOT NULL,
+    PRIMARY KEY (source, source_partition, entry)
+) WITHOUT ROWID;
+"""
+
+
+class ParquetTarget:
+    """Files in a directory of this process alone.
+
+    Args:
+        directory: The directory.
+        manifest: Its manifest.
+    """
+
+    def __init__(self, directory: Path, manifest: sqlite3.Connection) -> None:
+        self._directory = directory
+        self._manifest = manifest
+        self._staging = directory / _STATE / _STAGING
+
+    def states(self) -> Mapping[Place, StoredState]:
+        """Return what was stored of every partition."""
+        entries: dict[tuple[str, int], dict[str, bytes]] = {}
+        for source, partition, entry, body in self._manifest.execute("SELECT * FROM state"):
+            entries.setdefault((source, partition), {})[entry] = body
+        return {
+            (Source(source), partition): StoredState(
+                last_offset, last_record, sequences, entries.get((source, partition), {})
+            )
+            for source, partition, last_offset, last_record, sequences in self._manifest.execute(
+                "SELECT * FROM positions"
+            )
+        }
+
+    def commit(self, commit: Commit) -> None:
+        """Take a commit as one transaction of the manifest; see `Target.commit`."""
+        with _writable(self._directory):
+            (number,) = self._manifest.execute("SELECT commits FROM counter").fetchone()
+            moves = self._written(number, commit)
+            with self._manifest:  # the transaction
+                self._manifest.execute("BEGIN IMMEDIATE")
+                self._manifest.execute("UPDATE counter SET commits = commits + 1")
+                self._manifest.execute("DELETE FROM moves")  # of the last commit, and done
+                self._manifest.executemany("INSERT INTO moves VALUES (?, ?)", moves)
+                for place, part in commit.parts.items():
+                    self._store(place, part)
+            self.move()
+
+    def move(self) -> None:
+        """Move the files that the manifest lists to where readers look."""
+        places = set()
+        for staged, place in self._manifest.execute("SELECT staged, place FROM moves"):
+            source, target = self._staging / staged, self._directory / place
+            if source.exists():
+                target.parent.mkdir(exist_ok=True)
+                source.replace(target)
+                places.add(target.parent)
+        for parent in places:
+            sync_directory(parent)
+
+    def clear_staging(self) -> None:
+        """Delete the files of a commit that was never made."""
+        for left in self._staging.iterdir():
+            left.unlink()
+
+    def _written(self, number: int, commit: Commit) -> list[tuple[str, str]]:
+        """Write the files of a commit aside, and return where each belongs."""
+        moves = []
+        files = [
+            (table, rows, f"part-{number:012d}.parquet") for table, rows in commit.added.items()
+        ]
+        files += [(table, each.rows, _CURRENT) for table, each in commit.replaced.items()]
+        for table, rows, name in files:
+            staged = f"{table.name}-{number:012d}.parquet"
+            path = self._staging / staged
+            parquet.write_table(rows, path, compression="zstd", write_statistics=True)
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+            moves.append((staged, f"{table.name}/{name}"))
+        sync_directory(self._staging)
+        return moves
+
+    def _store(self, place: Place, part: PartitionChanges) -> None:
+        where = place[0].value, place[1]
+        self._manifest.executemany(
+            "DELETE FROM state WHERE source = ? AND source_partition = ? AND entry = ?",
+            [(*where, entry) for entry in part.removed],
+        )
+        self._manifest.executemany(
+            "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)",
+            [(*where, entry, body) for entry, body in part.written.items()],
+        )
+        progress = part.changes.progress
+        self._manifest.execute(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)",
+            (*where, progress.last_offset, part.last_record, progress.sequences),
+        )
+
+
+@contextmanager
+def opened_parquet(directory: Path) -> Iterator[ParquetTarget]:
+    """Hold a directory, check what is there or begin it, and yield the target.
+
+    Args:
+        directory: Created if missing.
+
+    Raises:
+        ConfigurationError: the directory cannot be used, or another run writes it.
+        WarehouseError: it has files with other columns, or of another version, or files that no
+            export has listed.
+        DependencyError: the disk takes no more.
+    """
+    with owned(directory), _writable(directory):
+        state = directory / _STATE
+        is_new = not (state / _MANIFEST).exists()
+        _check_files(directory, is_new=is_new)
+        (state / _STAGING).mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(state / _MANIFEST, isolation_level=None)) as manifest:
+            manifest.execute("PRAGMA journal_mode = WAL")
+            manifest.execute("PRAGMA synchronous = FULL")
+            target = ParquetTarget(directory, manifest)
+            _begin(manifest)
+            target.move()
+            target.clear_staging()
+            if not any(directory.glob(f"{SCHEMA_TABLE.name}/*.parquet")):
+                target.commit(_empty())
+            (directory / NAME).write_text(over_parquet(directory))
+            yield target
+
+
+def _begin(manifest: sqlite3.Connection) -> None:
+    """Create the tables of a manifest, or check its version."""
+    manifest.executescript(f"BEGIN IMMEDIATE;{_CREATE}COMMIT;")
+    versions = [version for (version,) in manifest.execute("SELECT version FROM version")]
+    if not versions:
+        with manifest:
+            manifest.execute("BEGIN IMMEDIATE")
+            manifest.execute("INSERT INTO version VALUES (?)", (VERSION,))
+            manifest.execute("INSERT INTO counter VALUES (0)")
+    elif versions != [VERSION]:
+        raise other_version(versions[0])
+
+
+def _empty() -> Commit:
+    """Return the first commit: a file without rows for each table, so that all can be read."""
+    return Commit(
+        {table: table.schema.empty_table() for table in LOG_TABLES},
+        {table: Replaced(table.schema.empty_table(), ()) for table in STATE_TABLES}
+        | {SCHEMA_TABLE: Replaced(table_of(SCHEMA_TABLE, [(VERSION,)]), ())},
+    )
+
+
+def _check_files(directory: Path, *, is_new: bool) -> None:
+    """Refuse files with other columns, and files of a directory without a manifest."""
+    for table in TABLES:
+        files = sorted((directory / table.name).glob("*.parquet"))
+        if not files:
+            continue
+        _check_columns(table, files[-1])
+        if is_new:
+            raise WarehouseError(
+                NOT_EMPTY,
+                f"{directory / table.name} has files, and {directory / _STATE} no manifest that "
+                "says which rows they hold; export into an empty directory",
+                "--to",
+            )
+
+
+def _check_columns(table: Table, path: Path) -> None:
+    try:
+        found: pa.Schema = parquet.read_schema(path)
+    except pa.ArrowInvalid as error:
+        raise WarehouseError(NOT_EMPTY, f"{path} is not a Parquet file: {error}", "--to") from error
+    wanted = table.schema
+    for field in wanted:
+        if field.name not in found.names:
+            raise mismatch(table.name, field.name, None, str(field.type))
+        kind = found.field(field.name).type
+        if kind != field.type:
+            raise mismatch(table.name, field.name, str(kind), str(field.type))
+    for name in found.names:
+        if name not in wanted.names:
+            raise mismatch(table.name, name, str(found.field(name).type), None)
+
+
+@contextmanager
+def _writable(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        raise DependencyError("disk", f"{directory} cannot be written: {error}") from error

@@ -1,0 +1,106 @@
+"""A PostgreSQL of a test's own: its data in a directory, its port free, its user not root."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import psycopg
+import pytest
+
+from streams.local.children import free_port
+from tests.patience import until
+
+USER = "warehouse"
+_NAMES = ("postgres", "nobody")  # initdb refuses root
+
+
+def _programs() -> Path:
+    """Return the directory of `initdb` and `postgres`: Debian has them in one for each version."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("initdb")
+    if on_path is None:
+        _missing("install Debian's package postgresql")
+    return Path(on_path).parent
+
+
+def _missing(reason: str) -> NoReturn:
+    reason = f"exports are tested on a real PostgreSQL; {reason}"
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+def _user() -> str | None:
+    """Return whom the server runs as; None for the user of this process."""
+    if os.geteuid() != 0:
+        return None
+    known = {each.pw_name for each in pwd.getpwall()}
+    for name in _NAMES:
+        if name in known:
+            return name
+    _missing("it does not run as root")
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Yield the address of a server that runs while the block does."""
+    programs, user, port = _programs(), _user(), free_port()
+    # Not below a directory of pytest's, which only its own user may enter.
+    directory = Path(tempfile.mkdtemp(prefix="warehouse-"))
+    if user is not None:
+        shutil.chown(directory, user)
+    data, log = directory / "data", directory / "log"
+    try:
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "-N"],
+            user=user,
+            cwd=directory,
+            check=True,
+            capture_output=True,
+        )
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                [
+                    *(programs / "postgres", "-D", data, "-p", str(port)),
+                    *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
+                    *("-c", "fsync=off"),  # the exports are killed, the server is not
+                ],
+                user=user,
+                cwd=directory,
+                stdout=output,
+                stderr=output,
+            )
+        address = f"postgresql://{USER}@127.0.0.1:{port}/postgres"
+        try:
+            until(lambda: _answers(address))
+            yield address
+        finally:
+            server.send_signal(signal.SIGINT)  # ends the sessions
+            server.wait()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _answers(address: str) -> bool:
+    try:
+        psycopg.connect(address, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def schema_of(address: str, name: str) -> str:
+    """Return the address of an empty schema of that name."""
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+        connection.execute(f'CREATE SCHEMA "{name}"')
+    return f"{address}?options=-csearch_path%3D{name}"

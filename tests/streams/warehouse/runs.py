@@ -1,0 +1,37 @@
+"""Exports of a log in a file, in this process or in one that can be killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from streams.kafka.records import LogSource
+from streams.replay.partitions import Inputs
+from streams.warehouse.exporter import exporting
+from streams.warehouse.opening import opened
+from streams.warehouse.target import Target
+from tests.streams.warehouse.worlds import WORLD_INPUTS, load
+
+
+def export(
+    log: LogSource,
+    to: str,
+    *,
+    commit_rows: int = 200,
+    wrapped: Callable[[Target], Target] | None = None,
+    inputs: Inputs = WORLD_INPUTS,
+    accept_gap: bool = False,
+) -> int:
+    """Export what is in a log, and return the number of rows."""
+    with opened(to) as target:
+        taker = target if wrapped is None else wrapped(target)
+        with exporting(
+            log, inputs, taker, lambda: 1, commit_rows=commit_rows, accept_gap=accept_gap
+        ) as exporter:
+            exporter.catch_up()
+            return exporter.exported
+
+
+def export_file(path: Path, to: str) -> None:
+    """Export a saved log, a few rows at a time."""
+    export(load(path), to, commit_rows=4)
