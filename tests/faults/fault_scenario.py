@@ -156,8 +156,12 @@ class FaultScenario:
         differences = {each: self._ledger.difference(each) for each in self._all()}
         return (
             f"not counted: { ({each: found for each, found in differences.items() if found}) }\n"
-            f"{len(self._workers.running())} workers run; ended: {self._workers.endings()}"
+            f"{len(self._workers.running())} workers run; ended: {self._workers.endings()}\n"
+            f"{self._api_log()[-4_000:]}"
         )
+
+    def _api_log(self) -> str:
+        return (self._directory / f"api-{self._n_apis}.log").read_text()
 
     async def _until(self, condition: Callable[[], Any], missing: Callable[[], str] = str) -> None:
         deadline = time.monotonic() + SETTLE_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import subprocess
@@ -45,7 +46,11 @@ from streams.wire.snapshots import decode_snapshot
 from tests.integration.topics import records_of
 from tests.patience import PATIENCE_S, until
 
+_log = logging.getLogger(__name__)
+
 UNITS_PER_BATCH = 50
+MOST_SENT = 20
+"""How often a record is sent again that the broker has not taken."""
 SETS = ((0, 1), (0, 2), (1, 2), (0, 1, 2))
 """Eligible variants of requests, of three."""
 
@@ -352,9 +357,24 @@ class Ledger:
     def produce(
         self, topic: str, value: bytes | None, key: str | None = None, partition: int = -1
     ) -> None:
-        """Send a record of any bytes."""
+        """Send a record of any bytes, again where the broker does not take it."""
+        self._produce(topic, value, key, partition, MOST_SENT)
+
+    def _produce(
+        self, topic: str, value: bytes | None, key: str | None, partition: int, n_left: int
+    ) -> None:
+        def check(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                assert n_left, f"not sent to {topic}: {error}"
+                _log.warning("a record of %s is sent again: %s", topic, error)
+                self._produce(topic, value, key, partition, n_left - 1)
+
         self.producer.produce(
-            f"{self._settings.topic_prefix}{topic}", value=value, key=key, partition=partition
+            f"{self._settings.topic_prefix}{topic}",
+            value=value,
+            key=key,
+            partition=partition,
+            on_delivery=check,
         )
         self.producer.poll(0)
 
