@@ -1,4 +1,4 @@
-# One image for API and worker; `experiment` is its entry point.
+# One image for API, worker and dashboard; `experiment` is its entry point.
 # The build installs the runtime lock and the two distributions; the image holds the environment
 # alone, without pip, setuptools and the tests of packages, which no process needs.
 FROM python:3.11.14-slim-bookworm AS build
@@ -15,12 +15,13 @@ COPY pyproject.toml README.md ./
 COPY schemas schemas
 COPY streams streams
 COPY api api
+COPY dashboard dashboard
 COPY client client
 # The root of a container is read-only, so what is not compiled here is compiled at every start.
 RUN python3 scripts/bootstrap.py --venv /app --copy --only packages \
     && /app/bin/python -m pip uninstall --quiet --yes setuptools pip \
     && rm -rf /app/bootstrap \
-    && for package in streams api schemas experiment_streams_client; do \
+    && for package in streams api dashboard schemas experiment_streams_client; do \
         /app/bin/python -m compileall -q --invalidation-mode unchecked-hash \
             /app/lib/python3*/site-packages/$package || exit 1; done
 

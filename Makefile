@@ -11,7 +11,7 @@ PARALLEL ?= --numprocesses=3 --dist=loadgroup --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 # Products of small matrices are no faster on several threads, which wait for each other by spinning.
 export OPENBLAS_NUM_THREADS ?= 1
-PACKAGES := streams schemas api client scripts tests examples $(wildcard benchmarks)
+PACKAGES := streams schemas api dashboard client scripts tests examples $(wildcard benchmarks)
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
 MEASUREMENTS := wire fold posteriors deduplication assign_cost assign_load freshness throughput
 # Those that start the embedded stack themselves would only do so again.

@@ -16,9 +16,19 @@ MAX_CACHED = 1024
 """Presented keys whose verification is remembered; when full, all are verified again."""
 
 
-class _Caller(NamedTuple):
+class KnownCaller(NamedTuple):
+    """A caller whose key is known.
+
+    Attributes:
+        name: Name of its API key; empty where the API asks for none.
+        scopes: Its rights.
+    """
+
     name: str
     scopes: frozenset[Scope]
+
+
+_ANYBODY = KnownCaller("", frozenset(Scope))
 
 
 class ApiKeyAuth:
@@ -30,13 +40,15 @@ class ApiKeyAuth:
 
     def __init__(self, keys: Iterable[ApiKey] | None) -> None:
         self.is_open = keys is None
-        self._keys: list[tuple[bytes, _Caller]] = []
-        self._verified: dict[bytes, _Caller] = {}
+        self._keys: list[tuple[bytes, KnownCaller]] = []
+        self._verified: dict[bytes, KnownCaller] = {}
         self.replace_keys(keys or ())
 
     def replace_keys(self, keys: Iterable[ApiKey]) -> None:
         """Replace the keys."""
-        self._keys = [(bytes.fromhex(key.blake2b), _Caller(key.name, key.scopes)) for key in keys]
+        self._keys = [
+            (bytes.fromhex(key.blake2b), KnownCaller(key.name, key.scopes)) for key in keys
+        ]
         self._verified = {}
 
     def check(self, headers: Iterable[tuple[bytes, bytes]], *scopes: Scope) -> str:
@@ -49,21 +61,28 @@ class ApiKeyAuth:
             AccessError: it carries no known key (`UNAUTHENTICATED`), or one without the scope
                 (`FORBIDDEN`).
         """
-        if self.is_open:
-            return ""
-        presented = _presented_key(headers)
-        known = self._verified.get(presented)
-        if known is None:
-            known = self._verify(presented)
+        known = self.caller(headers)
         if known.scopes.isdisjoint(scopes):
             raise AccessError(
                 "FORBIDDEN", f"the API key does not have the scope {' or '.join(scopes)}"
             )
         return known.name
 
-    def _verify(self, presented: bytes) -> _Caller:
+    def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> KnownCaller:
+        """Return the caller of a request with these headers, whatever it may do.
+
+        Raises:
+            AccessError: it carries no known key (`UNAUTHENTICATED`).
+        """
+        if self.is_open:
+            return _ANYBODY
+        presented = _presented_key(headers)
+        known = self._verified.get(presented)
+        return self._verify(presented) if known is None else known
+
+    def _verify(self, presented: bytes) -> KnownCaller:
         presented_digest = digest(presented)
-        found: _Caller | None = None
+        found: KnownCaller | None = None
         for known, holder in self._keys:  # all of them, so that the time reveals nothing
             if hmac.compare_digest(known, presented_digest):
                 found = holder

@@ -178,7 +178,7 @@ def running_stack(directory: Path, port: int) -> Iterator[psutil.Process]:
     options = ("--port", str(port), "--data-dir", str(directory / "data"), "--workers", "2")
     environment = {**os.environ, "XDG_STATE_HOME": str(directory / "state")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "streams.cli", "up", *options],
+        [sys.executable, "-m", "streams.cli", "up", "--no-dashboard", *options],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,

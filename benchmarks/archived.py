@@ -64,7 +64,8 @@ def _arguments() -> argparse.Namespace:
 async def _stack(keep_s: int) -> AsyncIterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory(prefix="experiment-benchmark-") as directory:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "streams.cli", "up", "--port", "0", "--data-dir", directory),
+            *(sys.executable, "-m", "streams.cli", "up", "--no-dashboard"),
+            *("--port", "0", "--data-dir", directory),
             stdout=asyncio.subprocess.PIPE,
             env=os.environ
             | {

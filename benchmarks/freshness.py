@@ -74,7 +74,8 @@ def _arguments() -> argparse.Namespace:
 async def _stack() -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory(prefix="experiment-benchmark-") as directory:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "streams.cli", "up", "--port", "0", "--data-dir", directory),
+            *(sys.executable, "-m", "streams.cli", "up", "--no-dashboard"),
+            *("--port", "0", "--data-dir", directory),
             stdout=asyncio.subprocess.PIPE,
         )
         try:

@@ -119,7 +119,8 @@ def _logged(offset: int, record: Logged) -> JournalRecord:
 @contextmanager
 def started(directory: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """Run a stack while the block runs; yields its supervisor and a client of its API."""
-    command = (sys.executable, "-m", "streams.cli", "up", "--port", "0", "--data-dir")
+    engine = (sys.executable, "-m", "streams.cli", "up", "--no-dashboard")
+    command = (*engine, "--port", "0", "--data-dir")
     process = subprocess.Popen(
         [*command, str(directory / "data")],
         stdout=subprocess.PIPE,

@@ -227,6 +227,38 @@ class Settings(KafkaSettings):
         "then the process logs the place and exits with code 70. Requests take milliseconds.",
     )
 
+    # Dashboard.
+    dashboard_host: str = Field(
+        "127.0.0.1",
+        description="Address the dashboard listens on. On any other than loopback people sign in "
+        "with an API key.",
+    )
+    dashboard_port: int = Field(
+        8090, ge=0, le=65535, description="Port of the dashboard; 0 takes a free one."
+    )
+    dashboard_api_url: str = Field(
+        "",
+        max_length=1_024,
+        pattern=r"^(https?://[^/?#\s]+(/[^?#\s]*)?)?$",
+        description="Address at which the dashboard reaches the API. If empty, `api_host` and "
+        "`api_port` of this machine.",
+    )
+    dashboard_public_url: str = Field(
+        "",
+        max_length=1_024,
+        pattern=r"^(https?://[^/?#\s]+)?/?$",
+        description="Address of the dashboard as browsers reach it, as `https://exp.example`, "
+        "where a proxy is in front of it. With `https:` its cookies are sent over TLS alone. If "
+        "empty, that of the request.",
+    )
+    dashboard_session_s: int = Field(
+        43_200,
+        ge=60,
+        le=31_622_400,
+        description="Time after its last request for which a person stays signed in to the "
+        "dashboard, seconds. Sessions are kept in memory, and end with the process.",
+    )
+
     # Worker.
     worker_loop_stall_s: float = Field(
         120.0,

@@ -27,7 +27,7 @@ from api.http.handlers.holdouts import (
     get_holdout_stats,
     list_holdouts,
 )
-from api.http.handlers.operation import health, metrics, ready
+from api.http.handlers.operation import health, metrics, ready, whoami
 from api.http.handlers.traffic import (
     assign_variant,
     assign_variants,
@@ -60,6 +60,7 @@ from api.http.models.responses import (
     Accepted,
     Assignment,
     AssignmentsPage,
+    Caller,
     Experiment,
     ExperimentsPage,
     Health,
@@ -354,6 +355,14 @@ ENDPOINTS = (
         tag="operation",
         response=Readiness,
         errors=((503, Readiness),),
+    ),
+    Endpoint(
+        method="GET",
+        path="/whoami",
+        handler=whoami,
+        tag="operation",
+        scopes=tuple(Scope),
+        response=Caller,
     ),
     Endpoint(
         method="GET",

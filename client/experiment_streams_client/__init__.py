@@ -13,6 +13,7 @@ from api.http.models.requests import (
 from api.http.models.responses import (
     Accepted,
     Assignment,
+    Caller,
     ErrorDetails,
     Experiment,
     Holdout,
@@ -20,6 +21,7 @@ from api.http.models.responses import (
 )
 from experiment_streams_client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
+from experiment_streams_client.stats_streams import StatsEvent
 from streams.experiments.stats_response import Stats
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Assignment",
     "AssignmentContext",
     "AsyncExperimentClient",
+    "Caller",
     "ErrorDetails",
     "Experiment",
     "ExperimentClient",
@@ -38,5 +41,6 @@ __all__ = [
     "ObservationRequest",
     "Rejected",
     "Stats",
+    "StatsEvent",
     "VoidRequest",
 ]

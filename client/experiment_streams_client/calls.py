@@ -22,6 +22,7 @@ from api.http.models.requests import (
 from api.http.models.responses import (
     Accepted,
     Assignment,
+    Caller,
     ErrorDetails,
     Experiment,
     Health,
@@ -640,6 +641,15 @@ def void_assignments(voids: Iterable[VoidRequest]) -> Call[Accepted]:
 def health() -> Call[Health]:
     """Return that the API is alive."""
     return Call("GET", "/health", Health.model_validate)
+
+
+def whoami() -> Call[Caller]:
+    """Return the name and the scopes of the API key that is sent.
+
+    Raises:
+        ApiError: 401 `UNAUTHENTICATED` if the key is not known.
+    """
+    return Call("GET", "/whoami", Caller.model_validate)
 
 
 def ready() -> Call[Readiness]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Generator
 from ipaddress import ip_address
 from typing import Any, Self, TypeVar, cast
 
@@ -13,6 +14,12 @@ from pydantic import ValidationError
 from experiment_streams_client.calls import Call
 from experiment_streams_client.errors import ApiError, ApiUnreachableError, refusal
 from experiment_streams_client.methods import Methods
+from experiment_streams_client.stats_streams import (
+    EventParser,
+    StatsEvent,
+    request_of,
+    require_success,
+)
 
 T = TypeVar("T")
 
@@ -51,6 +58,7 @@ class ExperimentClient(Methods):
         attempts: int = 4,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        self._timeout_s = timeout_s
         self._http = httpx.Client(
             base_url=url,
             headers=_headers(api_key),
@@ -82,6 +90,37 @@ class ExperimentClient(Methods):
         except httpx.TransportError as error:
             raise _unreachable(self._http.base_url, error) from error
         return _result(call, response)
+
+    def stream_experiment_stats(
+        self, experiment_id: str, last_event_id: str | None = None
+    ) -> Generator[StatsEvent, None, None]:
+        """Yield the statistics of an experiment whenever they have changed, until it is archived.
+
+        Args:
+            experiment_id: Its id or key.
+            last_event_id: `StatsEvent.id` of the last event that was seen; None to get the present
+                statistics at once.
+
+        Raises:
+            ApiError: the API refused it, or the connection was lost; it is not opened again.
+        """
+        try:
+            with self._http.stream(
+                **request_of(experiment_id, last_event_id, self._timeout_s)
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                require_success(response)
+                parser = EventParser()
+                for line in response.iter_lines():
+                    event = parser.line(line)
+                    if event is not None:
+                        yield event
+                    if parser.has_ended:
+                        return
+        except httpx.TransportError as error:
+            raise _unreachable(self._http.base_url, error) from error
+        raise _ended(self._http.base_url)
 
     def close(self) -> None:
         """Close the connections."""
@@ -121,6 +160,7 @@ class AsyncExperimentClient(Methods):
         # Waiting for a free connection has no limit of its own: the semaphore is first come, first
         # served, while httpx's pool under load lets some wait until they time out.
         self._free = asyncio.Semaphore(connections)
+        self._timeout_s = timeout_s
         self._http = httpx.AsyncClient(
             base_url=url,
             headers=_headers(api_key),
@@ -157,6 +197,37 @@ class AsyncExperimentClient(Methods):
             raise _unreachable(self._http.base_url, error) from error
         return _result(call, response)
 
+    async def stream_experiment_stats(
+        self, experiment_id: str, last_event_id: str | None = None
+    ) -> AsyncGenerator[StatsEvent, None]:
+        """Yield the statistics of an experiment whenever they have changed, until it is archived.
+
+        Args:
+            experiment_id: Its id or key.
+            last_event_id: `StatsEvent.id` of the last event that was seen; None to get the present
+                statistics at once.
+
+        Raises:
+            ApiError: the API refused it, or the connection was lost; it is not opened again.
+        """
+        try:
+            async with self._http.stream(
+                **request_of(experiment_id, last_event_id, self._timeout_s)
+            ) as response:
+                if not response.is_success:
+                    await response.aread()
+                require_success(response)
+                parser = EventParser()
+                async for line in response.aiter_lines():
+                    event = parser.line(line)
+                    if event is not None:
+                        yield event
+                    if parser.has_ended:
+                        return
+        except httpx.TransportError as error:
+            raise _unreachable(self._http.base_url, error) from error
+        raise _ended(self._http.base_url)
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
@@ -188,6 +259,10 @@ def _is_loopback(url: str) -> bool:
 def _unreachable(url: httpx.URL, error: httpx.TransportError) -> ApiUnreachableError:
     reason = str(error) or type(error).__name__
     return ApiUnreachableError(f"{url}: {reason}", was_sent=not isinstance(error, _NOT_SENT))
+
+
+def _ended(url: httpx.URL) -> ApiUnreachableError:
+    return ApiUnreachableError(f"{url}: the stream ended", was_sent=True)
 
 
 def _result(call: Call[T], response: httpx.Response) -> T:

@@ -87,3 +87,4 @@ class Methods:
     void_assignments = Method(calls.void_assignments)
     health = Method(calls.health)
     ready = Method(calls.ready)
+    whoami = Method(calls.whoami)

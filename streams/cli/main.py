@@ -36,6 +36,7 @@ COMMANDS = {
     "export": ("export",),
     "worker": ("worker",),
     "api": ("api",),
+    "dashboard": ("dashboard",),
     "topics": ("topics",),
     "keys": ("keys",),
     "schemas": ("schemas",),

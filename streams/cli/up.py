@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -53,13 +55,24 @@ def up(
     redis: Annotated[
         str | None, typer.Option(help="Redis to use, by URL.", show_default="embedded")
     ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard/--no-dashboard", help="Serve the dashboard, too.")
+    ] = True,
+    dashboard_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of the dashboard; 0 takes a free one.",
+            show_default="8090, or a free one if that is in use",
+        ),
+    ] = None,
     ephemeral: Annotated[
         bool, typer.Option("--ephemeral", help="Keep nothing: the log ends with the stack.")
     ] = False,
 ) -> None:
-    """Start broker, Valkey, workers and API, and stop them all on Ctrl-C.
+    """Start broker, Valkey, workers, API and dashboard, and stop them all on Ctrl-C.
 
-    Prints `ready http://HOST:PORT` once an experiment can be created and assigned. A stack that is
+    Prints `ready http://HOST:PORT` once an experiment can be created and assigned, and then
+    `dashboard http://HOST:PORT`. A stack that is
     started again goes on with all experiments, counts and receipts, unless it is --ephemeral.
     """
     plan = planned(
@@ -71,6 +84,8 @@ def up(
         kafka=kafka,
         redis=redis,
         is_ephemeral=ephemeral,
+        dashboard_port=dashboard_port,
+        has_dashboard=dashboard,
     )
     try:
         asyncio.run(_run_until_signal(plan))
@@ -89,6 +104,8 @@ def planned(
     kafka: str | None = None,
     redis: str | None = None,
     is_ephemeral: bool = False,
+    dashboard_port: int | None = None,
+    has_dashboard: bool = False,
 ) -> Plan:
     """Return the plan of a stack; what is None comes from the settings.
 
@@ -99,6 +116,12 @@ def planned(
     host = host or settings.api_host
     port = settings.api_port if port is None else port
     port = port or free_port(host)
+    if not has_dashboard:
+        dashboard_port = None
+    elif dashboard_port is None:
+        dashboard_port = _free_or(settings.dashboard_port, host)
+    else:
+        dashboard_port = dashboard_port or free_port(host)
     # With a Kafka of somebody else, or none that is kept, the spool belongs to another log.
     kind = "ephemeral" if is_ephemeral else "stack" if kafka is None else "external"
     return Plan(
@@ -110,7 +133,18 @@ def planned(
         redis_url=redis,
         api_processes=api_processes or settings.api_processes,
         is_ephemeral=is_ephemeral,
+        dashboard_port=dashboard_port,
     )
+
+
+def _free_or(port: int, host: str) -> int:
+    """Return the port, or a free one if somebody listens there or it is 0."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe, suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
+    return free_port(host)
 
 
 async def _run_until_signal(plan: Plan) -> None:
@@ -122,7 +156,7 @@ async def _run_until_signal(plan: Plan) -> None:
         plan, os.environ, report=lambda line: terminal.echo(f"experiment: {line}", err=True)
     )
     loop.add_signal_handler(signal.SIGHUP, partial(_hang_up, supervisor, stop, _has_terminal()))
-    await supervisor.run(stop, announce=_announce)
+    await supervisor.run(stop, _announce, _announce_dashboard)
 
 
 def _hang_up(supervisor: Supervisor, stop: asyncio.Event, had_terminal: bool) -> None:
@@ -144,3 +178,7 @@ def _has_terminal() -> bool:
 def _announce(url: str) -> None:
     # A program that waits for this line reads a pipe, which Python would buffer.
     print(f"ready {url}", flush=True)  # noqa: T201 - the one line on stdout
+
+
+def _announce_dashboard(url: str) -> None:
+    print(f"dashboard {url}", flush=True)  # noqa: T201 - likewise

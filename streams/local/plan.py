@@ -33,6 +33,7 @@ class Plan:
         redis_url: Redis of somebody else; None starts the embedded one.
         api_processes: Number of API processes, at least 1; several share the port.
         is_ephemeral: Whether the log of the embedded broker ends with it, and is not kept.
+        dashboard_port: Port of the dashboard, on the host of the API; not 0. None for none.
     """
 
     host: str
@@ -43,6 +44,7 @@ class Plan:
     redis_url: str | None = None
     api_processes: int = 1
     is_ephemeral: bool = False
+    dashboard_port: int | None = None
 
     @property
     def persists(self) -> bool:
@@ -53,6 +55,12 @@ class Plan:
     def url(self) -> str:
         """URL of the API."""
         return f"http://{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def dashboard_url(self) -> str:
+        """URL of the dashboard, as reached from this machine; empty without one."""
+        port = self.dashboard_port
+        return "" if port is None else f"{self.local_url.rpartition(':')[0]}:{port}"
 
     @property
     def local_url(self) -> str:
@@ -123,6 +131,9 @@ class Plan:
             "REDIS_URL": redis_url,
             "API_HOST": self.host,
             "API_PORT": str(self.port),
+            "DASHBOARD_HOST": self.host,
+            "DASHBOARD_PORT": str(self.dashboard_port or 0),
+            "DASHBOARD_API_URL": self.local_url,
             "DATA_DIR": str(self.directory),
             "SPOOL_DIR": str(self.directory / "spool"),
         }

@@ -1,8 +1,8 @@
 """Start the stack in order, restart what dies, stop it in reverse.
 
-Order: broker, Valkey, topics, journal, workers, API. All but the broker are restarted with a
-growing pause. The embedded broker has its log in memory, the log is the truth, and a stack that
-went on from an empty one would answer with counts its users never saw. So its death stops the
+Order: broker, Valkey, topics, journal, workers, API, dashboard. All but the broker are restarted
+with a growing pause. The embedded broker has its log in memory, the log is the truth, and a stack
+that went on from an empty one would answer with counts its users never saw. So its death stops the
 stack, and the supervisor says what is lost: nothing that is in the journal, from which the next
 start goes on, or all of an ephemeral stack.
 """
@@ -37,6 +37,7 @@ from streams.settings import ENVIRONMENT_PREFIX, Settings
 API_GRACE_S = 2.0
 WORKER_GRACE_S = 5.5
 JOURNAL_GRACE_S = 1.5
+DASHBOARD_GRACE_S = 1.5
 
 READY_TIMEOUT_S = 90.0
 LOOKS_A_PROCESS = 8
@@ -86,12 +87,19 @@ class Supervisor:
         for child in self._own:
             child.hang_up()
 
-    async def run(self, stop: asyncio.Event, announce: Callable[[str], None]) -> None:
+    async def run(
+        self,
+        stop: asyncio.Event,
+        announce: Callable[[str], None],
+        announce_dashboard: Callable[[str], None] | None = None,
+    ) -> None:
         """Run the stack until `stop` is set; nothing is left running afterwards.
 
         Args:
             stop: Set it to stop; also while the stack starts.
             announce: Called once with the URL of the API, when an experiment can be created.
+            announce_dashboard: Called once with the URL of the dashboard, when it answers; None if
+                nobody wants to know.
 
         Raises:
             ConfigurationError: the port or the directory is taken, or a setting is wrong.
@@ -104,7 +112,9 @@ class Supervisor:
             resources.enter_context(self._plan.owned_directory())
             for log in self._plan.directory.glob("*.log"):
                 log.replace(log.with_suffix(".log.1"))  # the run before this one, and no more
-            running = asyncio.create_task(self._start_and_watch(resources, announce))
+            running = asyncio.create_task(
+                self._start_and_watch(resources, announce, announce_dashboard)
+            )
             stopping = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -119,7 +129,12 @@ class Supervisor:
                 for stage in reversed(self._stages):
                     await asyncio.gather(*(child.stop() for child in stage))
 
-    async def _start_and_watch(self, resources: ExitStack, announce: Callable[[str], None]) -> None:
+    async def _start_and_watch(
+        self,
+        resources: ExitStack,
+        announce: Callable[[str], None],
+        announce_dashboard: Callable[[str], None] | None,
+    ) -> None:
         kafka_url, redis_url = self._plan.kafka_url, self._plan.redis_url
         watches: list[Watch] = []
         if kafka_url is None:
@@ -150,7 +165,12 @@ class Supervisor:
         await self._start(api, watches)
         await api[0].ready(self._answers_ready, READY_TIMEOUT_S)
         resources.enter_context(registered(self._plan, overrides))
+        if self._plan.dashboard_port is not None:
+            # After the API is ready, so that people who look never delay what assigns.
+            await self._start([self._dashboard(environment)], watches)
         announce(self._plan.url)
+        if self._plan.dashboard_port is not None and announce_dashboard is not None:
+            watches.append(partial(self._announce_dashboard, announce_dashboard))
         await _until_one_fails(watches)
 
     async def _resume(self, resumption: Resumption) -> int | None:
@@ -198,22 +218,26 @@ class Supervisor:
             for index, variables in enumerate(shared)
         ]
 
+    def _dashboard(self, environment: Mapping[str, str]) -> Child:
+        command = (sys.executable, "-m", "dashboard")
+        return Child("dashboard", command, environment, self._plan.directory, DASHBOARD_GRACE_S)
+
+    async def _announce_dashboard(self, announce: Callable[[str], None]) -> None:
+        """Announce the dashboard once it answers, and wait for good."""
+        url = self._plan.dashboard_url
+        while not await _answers(f"{url}/health"):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(FIRST_PAUSE_S / 2)
+        announce(url)
+        await asyncio.Event().wait()
+
     async def _answers_ready(self) -> bool:
         for child in itertools.chain(*self._stages):
             if child.pid is None:  # a failing start is reported at once, not tried again
                 raise ChildFailedError(child.name, await child.ended(), child.tail())
         # Of several that share the port the kernel chooses one for each connection, by chance.
         n_looks = 1 if self._plan.api_processes == 1 else LOOKS_A_PROCESS * self._plan.api_processes
-        looks = await asyncio.gather(*(self._one_answers_ready() for _ in range(n_looks)))
-        return all(looks)
-
-    async def _one_answers_ready(self) -> bool:
-        # Not through a proxy: the address is on this machine. Plain HTTP needs no certificates, and
-        # loading them would take 40 ms of every look.
-        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=2) as client:  # noqa: S501
-            with suppress(httpx.TransportError):
-                return (await client.get(f"{self._plan.local_url}/ready")).is_success
-        return False
+        place = f"{self._plan.local_url}/ready"
+        return all(await asyncio.gather(*(_answers(place) for _ in range(n_looks))))
 
     async def _keep(self, child: Child) -> None:
         pause_s = FIRST_PAUSE_S
@@ -246,6 +270,16 @@ class Supervisor:
         if any(file.stat().st_size for file in spool.rglob("*") if file.is_file()):
             self._report(f"{spool} belongs to a log that ended with its broker; removing it")
         shutil.rmtree(spool, ignore_errors=True)
+
+
+async def _answers(url: str) -> bool:
+    """Return whether a server of this machine answers with success."""
+    # Not through a proxy: the address is on this machine. Plain HTTP needs no certificates, and
+    # loading them would take 40 ms of every look.
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=2) as client:  # noqa: S501
+        with suppress(httpx.TransportError):
+            return (await client.get(url)).is_success
+    return False
 
 
 def _settings_of(overrides: Mapping[str, str]) -> Settings:

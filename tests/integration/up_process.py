@@ -49,7 +49,7 @@ class Up:
 
 def command(port: int, data: Path, *options: str) -> list[str]:
     own = ["--port", str(port), "--data-dir", str(data), "--workers", "2"]
-    return [sys.executable, "-m", "streams.cli", "up", *own, *options]
+    return [sys.executable, "-m", "streams.cli", "up", "--no-dashboard", *own, *options]
 
 
 @contextmanager

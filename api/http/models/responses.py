@@ -288,6 +288,20 @@ class Health(ResponseModel):
     status: str
 
 
+class Caller(ResponseModel):
+    """The caller of a request.
+
+    Attributes:
+        name: Name of its API key; empty where the API asks for none.
+        scopes: Its rights, in alphabetical order.
+        needs_key: Whether the API asks for keys.
+    """
+
+    name: str
+    scopes: tuple[str, ...]
+    needs_key: bool
+
+
 class Readiness(ResponseModel):
     """Readiness of the API to assign.
 

@@ -1,0 +1,19 @@
+"""`python -m dashboard`: serve the dashboard until SIGTERM. Exit 2 if it must not start."""
+
+from __future__ import annotations
+
+import sys
+
+from streams.process.reload import ignore_hangups
+
+
+def main() -> int:
+    """Serve, and return the exit code."""
+    ignore_hangups()
+    from dashboard.process import main as serve  # noqa: PLC0415 - takes a second
+
+    return serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

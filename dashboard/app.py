@@ -1,0 +1,177 @@
+"""The application: routes, errors, and what begins and ends with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import quote, urlsplit
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from dashboard.context import (
+    Dashboard,
+    ForgedFormError,
+    NotSignedInError,
+    dashboard_of,
+    keep_session,
+    render,
+    template_environment,
+)
+from dashboard.csrf import CsrfTokens
+from dashboard.engine import Engine, MakeClient, client_maker
+from dashboard.feeds import Feeds
+from dashboard.pages import commands, experiment, listing, sign_in
+from dashboard.security import Guard
+from dashboard.sessions import SessionStore
+from dashboard.static_files import StaticAssets
+from experiment_streams_client import ApiError
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+_log = logging.getLogger(__name__)
+
+
+def dashboard_app(
+    api_url: str,
+    *,
+    host: str,
+    public_url: str,
+    session_s: float,
+    now_s: Callable[[], float],
+    make_client: MakeClient | None = None,
+) -> Starlette:
+    """Return the application.
+
+    Args:
+        api_url: Address of the API.
+        host: Address that it will listen on.
+        public_url: Address as browsers reach it; empty for that of the request.
+        session_s: Seconds for which an idle session is kept.
+        now_s: Monotonic clock.
+        make_client: Makes a client of the API for a key.
+    """
+    engine = Engine(make_client or client_maker(api_url))
+    assets = StaticAssets()
+    is_private = _bracketed(host) in LOOPBACK
+    dashboard = Dashboard(
+        engine=engine,
+        feeds=Feeds(engine),
+        sessions=SessionStore(session_s, now_s),
+        tokens=CsrfTokens(),
+        assets=assets,
+        api_url=api_url,
+        is_private=is_private,
+        is_secure=public_url.startswith("https:"),
+    )
+    public = urlsplit(public_url).hostname
+    named = {*LOOPBACK, _bracketed(host), *([_bracketed(public)] if public else [])}
+    hosts = named if is_private or public else None
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await dashboard.feeds.close()
+        await engine.close()
+
+    app = Starlette(
+        routes=[
+            Route("/health", _health, methods=["GET"]),
+            Route("/static/{name:path}", assets.answer, methods=["GET"]),
+            *sign_in.ROUTES,
+            *listing.ROUTES,
+            *commands.ROUTES,
+            *experiment.ROUTES,
+        ],
+        middleware=[Middleware(Guard, hosts=hosts)],
+        exception_handlers={
+            NotSignedInError: _to_sign_in,
+            ForgedFormError: _forged,
+            ApiError: _api_error,
+            HTTPException: _http_error,
+            Exception: _fault,
+        },
+        lifespan=lifespan,
+    )
+    app.state.dashboard = dashboard
+    app.state.templates = template_environment(assets)
+    return app
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _to_sign_in(request: Request, _: Exception) -> Response:
+    place = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.headers.get("hx-request") == "true" or request.url.path.endswith("/live"):
+        return Response("Sign in again.", 401, headers={"HX-Redirect": "/sign-in"})
+    target = "" if request.method != "GET" or place == "/" else f"?next={quote(place)}"
+    return RedirectResponse(f"/sign-in{target}", 303)
+
+
+async def _forged(request: Request, _: Exception) -> Response:
+    return _error(
+        request,
+        403,
+        "This form is out of date.",
+        "The dashboard was restarted, or you signed out in another tab. Go back, load the page "
+        "again and repeat what you did. Nothing was changed.",
+    )
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - as registered
+    if error.status == 401:  # noqa: PLR2004
+        dashboard = dashboard_of(request)
+        dashboard.sessions.close(request.cookies.get(dashboard.cookie, ""))
+        return await _to_sign_in(request, error)
+    if error.status == 403:  # noqa: PLR2004
+        return _error(
+            request, 403, "Your key does not allow this.", f"The API says: {error.message}."
+        )
+    if error.status == 404:  # noqa: PLR2004
+        return _error(request, 404, "There is no such experiment.", error.message)
+    if not 400 <= error.status < 500:  # noqa: PLR2004 - none, or one that no engine gives
+        _log.warning("the API does not answer: %s", error)
+        return _error(
+            request,
+            503,
+            "The engine does not answer.",
+            "The API cannot be reached or is not ready. Assignments may go on all the same. This "
+            "page tries again when you load it.",
+        )
+    return _error(request, error.status, "The API refused this.", f"{error.message} ({error.code})")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as registered
+    title = "There is no such page." if error.status_code == 404 else str(error.detail)  # noqa: PLR2004
+    return _error(request, error.status_code, title, "")
+
+
+async def _fault(request: Request, _: Exception) -> Response:
+    return _error(
+        request, 500, "The dashboard made a mistake.", "Its log says which. Nothing was changed."
+    )
+
+
+def _error(request: Request, status: int, title: str, text: str) -> Response:
+    dashboard, session = dashboard_of(request), getattr(request.state, "session", None)
+    context = {
+        "title": title,
+        "message": text,
+        "session": session,
+        "token": "" if session is None else dashboard.tokens.token(session.id),
+        "path": request.url.path,
+    }
+    return keep_session(request, HTMLResponse(render(request, "error.html", context), status))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host.lower()

@@ -1,0 +1,177 @@
+"""What the pages share: sessions, tokens, the engine, and how a template is rendered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from dashboard import csrf
+from dashboard.csrf import CsrfTokens, is_cross_site
+from dashboard.engine import Engine
+from dashboard.feeds import Feeds
+from dashboard.sessions import Session, SessionStore
+from dashboard.static_files import StaticAssets
+from dashboard.views import text
+from dashboard.views.variants import color_of
+from experiment_streams_client import AsyncExperimentClient
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+COOKIE = "experiment_session"
+
+R = TypeVar("R", bound=Response)
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """Parts of one process.
+
+    Attributes:
+        engine: The API.
+        feeds: Live experiments.
+        sessions: People who are signed in.
+        tokens: Tokens of forms.
+        assets: Scripts and styles.
+        api_url: Address of the API, as `curl` would use it.
+        is_private: Whether nobody but this machine reaches the dashboard; only then it may be used
+            without a key where the API asks for none.
+        is_secure: Whether cookies are for TLS alone.
+    """
+
+    engine: Engine
+    feeds: Feeds
+    sessions: SessionStore
+    tokens: CsrfTokens
+    assets: StaticAssets
+    api_url: str
+    is_private: bool
+    is_secure: bool
+
+    @property
+    def cookie(self) -> str:
+        """Name of the cookie; with the prefix, browsers take it from this host over TLS alone."""
+        return f"__Host-{COOKIE}" if self.is_secure else COOKIE
+
+
+class NotSignedInError(Exception):
+    """A page that asks for somebody who is signed in."""
+
+
+class ForgedFormError(Exception):
+    """A form that was not made by a page of this session."""
+
+
+def dashboard_of(request: Request) -> Dashboard:
+    """Return the parts of the process that answers a request."""
+    found: Dashboard = request.app.state.dashboard
+    return found
+
+
+async def session_of(request: Request) -> Session:
+    """Return the session of a request; a new one where the API asks for no key.
+
+    Raises:
+        NotSignedInError: there is none.
+    """
+    found: Session | None = getattr(request.state, "session", None)
+    if found is not None:
+        return found
+    dashboard = dashboard_of(request)
+    session = dashboard.sessions.find(request.cookies.get(dashboard.cookie, ""))
+    if session is None:
+        if not dashboard.is_private:
+            raise NotSignedInError
+        caller = await dashboard.engine.client(None).whoami()
+        if caller.needs_key:
+            raise NotSignedInError
+        session = dashboard.sessions.open(None, "", frozenset(caller.scopes))
+        request.state.new_session = session
+    request.state.session = session
+    return session
+
+
+async def client_of(request: Request) -> AsyncExperimentClient:
+    """Return the client with the key of the person who asks."""
+    session = await session_of(request)
+    return dashboard_of(request).engine.client(session.api_key)
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """Return the fields of a form; of fields of one name, the last.
+
+    Raises:
+        ForgedFormError: it is not one of our forms, or its page is older than this process.
+    """
+    session = await session_of(request)
+    form = await request.form(max_fields=1_000)
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    token = fields.pop(csrf.FIELD, request.headers.get(csrf.HEADER, ""))
+    if is_cross_site(request.headers) or not dashboard_of(request).tokens.holds(token, session.id):
+        raise ForgedFormError
+    return fields
+
+
+async def page(
+    request: Request, template: str, context: dict[str, Any], status: int = 200
+) -> HTMLResponse:
+    """Return a page, or a part of one, of somebody who is signed in."""
+    session = await session_of(request)
+    dashboard = dashboard_of(request)
+    shared = {
+        "session": session,
+        "token": dashboard.tokens.token(session.id),
+        "path": request.url.path,
+    }
+    return keep_session(
+        request, HTMLResponse(render(request, template, {**shared, **context}), status)
+    )
+
+
+def render(request: Request, template: str, context: dict[str, Any]) -> str:
+    """Return a rendered template."""
+    environment: Environment = request.app.state.templates
+    return environment.get_template(template).render(context)
+
+
+def redirect(request: Request, place: str) -> Response:
+    """Return the way to a page, after a form."""
+    return keep_session(request, RedirectResponse(place, 303))
+
+
+def keep_session(request: Request, response: R) -> R:
+    """Give a browser the cookie of its session, where it has none yet."""
+    session: Session | None = getattr(request.state, "new_session", None)
+    if session is not None:
+        set_cookie(dashboard_of(request), response, session)
+    return response
+
+
+def set_cookie(dashboard: Dashboard, response: Response, session: Session) -> None:
+    """Give a browser the cookie of a session."""
+    response.set_cookie(
+        dashboard.cookie,
+        session.id,
+        httponly=True,
+        samesite="lax",
+        secure=dashboard.is_secure,
+        path="/",
+    )
+
+
+def template_environment(assets: StaticAssets) -> Environment:
+    """Return the environment of all templates."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(asset=assets.address, color_of=color_of, text=text)
+    environment.filters.update(count=text.count, moment=text.moment, iso=text.iso)
+    return environment

@@ -1,0 +1,233 @@
+"""Commands: a page that states the effect of each, and what happens when it is confirmed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dashboard.context import client_of, form_of, page, redirect, session_of
+from dashboard.views.actions import Action, action_named
+from dashboard.views.checklist import checklist
+from dashboard.views.facts import Facts
+from dashboard.views.headline import headline
+from experiment_streams_client import ApiError, AsyncExperimentClient
+
+KEY_FIELD = "idempotencyKey"
+"""A form that is sent twice, as by a second click, is one command."""
+
+Send = Callable[[AsyncExperimentClient, str, Mapping[str, str], str | None], Awaitable[Any]]
+
+
+class FieldError(Exception):
+    """A field of a form that the API would not understand.
+
+    Attributes:
+        field: Name of the field.
+        message: What is wrong with it.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+async def ask(request: Request) -> Response:
+    """Return the page that states what a command does."""
+    return await _confirmation(request, {}, None)
+
+
+async def give(request: Request) -> Response:
+    """Give a command, and return to the experiment; a refusal shows the form as it was."""
+    fields = await form_of(request)
+    client = await client_of(request)
+    name, action = request.path_params["id"], request.path_params["action"]
+    send = _COMMANDS.get(action)
+    if send is None:
+        raise HTTPException(404)
+    try:
+        await send(client, name, fields, fields.get(KEY_FIELD))
+    except FieldError as error:
+        return await _confirmation(request, fields, (error.field, error.message), 422)
+    except ApiError as error:
+        if error.status == 401 or error.code == "EXPERIMENT_NOT_FOUND":  # noqa: PLR2004
+            raise
+        field = _FIELD_OF_PATH.get(error.path, "")
+        return await _confirmation(request, fields, (field, _told(error)), _status(error))
+    return redirect(request, f"/experiments/{quote(name, safe='')}")
+
+
+async def _confirmation(
+    request: Request,
+    fields: Mapping[str, str],
+    error: tuple[str, str] | None,
+    status: int = 200,
+) -> Response:
+    client, session = await client_of(request), await session_of(request)
+    name = request.path_params["id"]
+    facts = Facts(await client.get_experiment(name), await client.get_experiment_stats(name))
+    action = action_named(facts, request.path_params["action"])
+    if action is None and error is None:
+        # It was another one when the page was loaded, as when somebody else was faster.
+        return redirect(request, f"/experiments/{quote(name, safe='')}")
+    found = checklist(facts)
+    context = {
+        "facts": facts,
+        "name": facts.stats.name,
+        "id": facts.stats.experiment_id,
+        "action": action or Action(request.path_params["action"], "Back", "", "", ""),
+        "is_possible": action is not None,
+        "headline": headline(facts),
+        "missing": () if found is None else [item for item in found.items if not item.is_met],
+        "variants": [
+            {
+                "id": each.id,
+                "name": each.name,
+                "is_control": each.is_control,
+                "is_active": each.is_active,
+            }
+            for each in facts.stats.variants
+        ],
+        "suggested": _suggested(facts, request.path_params["action"]),
+        "fields": fields,
+        "traffic": f"{100 * float(facts.experiment.config.get('trafficAllocation', 1)):g}",
+        "control_share": f"{100 * float(facts.experiment.config.get('controlShare') or 0):g}",
+        "error": error,
+        # After a refusal another one, or the API would repeat it; what had no answer keeps its own.
+        "key": (fields.get(KEY_FIELD) if status >= 500 else None) or secrets.token_hex(16),  # noqa: PLR2004
+        "may_manage": session.may("manage"),
+    }
+    return await page(request, "command.html", context, status)
+
+
+def _suggested(facts: Facts, action: str) -> str:
+    """Return the variant that the recommendation is about, or none."""
+    if action == "ship" and facts.stats.winner is not None:
+        return facts.stats.winner.id
+    if action == "stop-variant" and facts.evidence is not None:
+        tripped = [each.variant for each in facts.evidence.guardrails if each.is_tripped]
+        return facts.stats.variants[tripped[0]].id if tripped else ""
+    return ""
+
+
+def _told(error: ApiError) -> str:
+    told = error.message[:1].upper() + error.message[1:]
+    return f"{told} ({error.code})"
+
+
+def _status(error: ApiError) -> int:
+    return error.status or 503
+
+
+_FIELD_OF_PATH = {
+    "trafficAllocation": "traffic",
+    "controlShare": "controlShare",
+    "winnerVariantId": "variant",
+    "variantId": "variant",
+    "isActive": "variant",
+    "serve": "serve",
+}
+
+
+def _share(fields: Mapping[str, str], name: str) -> float | None:
+    text = fields.get(name, "").strip().removesuffix("%").strip().replace(",", ".")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise FieldError(name, "Enter a number of percent.") from None
+    if not 0.0 <= value <= 100.0:  # noqa: PLR2004
+        raise FieldError(name, "Enter a number from 0 to 100.")
+    return value / 100.0
+
+
+def _variant(fields: Mapping[str, str]) -> str:
+    chosen = fields.get("variant", "")
+    if not chosen:
+        raise FieldError("variant", "Choose a variant.")
+    return chosen
+
+
+async def _start(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
+    await client.start_experiment(name, key)
+
+
+async def _pause(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
+    await client.pause_experiment(name, key)
+
+
+async def _resume(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
+    await client.resume_experiment(name, key)
+
+
+async def _rollback(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
+    await client.rollback_experiment(name, key)
+
+
+async def _archive(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
+    await client.archive_experiment(name, key)
+
+
+async def _ship(
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+) -> None:
+    share = _share(fields, "controlShare")
+    await client.conclude_experiment(name, _variant(fields), key, control_share=share)
+
+
+async def _conclude(
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+) -> None:
+    serve = fields.get("serve", "control")
+    if serve not in {"control", "none"}:
+        raise FieldError("serve", "Choose what is shown from now on.")
+    await client.conclude_experiment(
+        name, None, key, serve="none" if serve == "none" else "control"
+    )
+
+
+async def _ramp(
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+) -> None:
+    share = _share(fields, "traffic")
+    if share is None:
+        raise FieldError("traffic", "Enter a number of percent.")
+    await client.update_experiment(name, {"trafficAllocation": share}, key)
+
+
+async def _stop_variant(
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+) -> None:
+    await client.change_variant(name, _variant(fields), key, is_active=False)
+
+
+async def _reactivate_variant(
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+) -> None:
+    await client.change_variant(name, _variant(fields), key, is_active=True)
+
+
+_COMMANDS: dict[str, Send] = {
+    "start": _start,
+    "pause": _pause,
+    "resume": _resume,
+    "ramp": _ramp,
+    "ship": _ship,
+    "conclude": _conclude,
+    "rollback": _rollback,
+    "archive": _archive,
+    "stop-variant": _stop_variant,
+    "reactivate-variant": _reactivate_variant,
+}
+
+_PLACE = "/experiments/{id}/commands/{action}"
+
+ROUTES = (Route(_PLACE, ask, methods=["GET"]), Route(_PLACE, give, methods=["POST"]))

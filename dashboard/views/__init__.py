@@ -1,0 +1,1 @@
+"""View models: pure functions from answers of the API to what templates show."""

@@ -1,0 +1,237 @@
+"""Numbers, times and names as people read them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from streams.stats.kinds import MetricKind
+
+MINUS = "\N{MINUS SIGN}"
+SPACE = "\N{NO-BREAK SPACE}"
+
+_SIGNIFICANT = 3
+_STEPS_OF_WIDTH = 2.5
+"""An interval is 25 to 250 steps of its last digit wide, so that rounding hides no end of it."""
+_MOST_DECIMALS = 9
+_HUGE = 1e15
+_ALMOST_CERTAIN = 0.9995
+_PLAIN = 0.4
+"""Probabilities so near to one half are written without decimals."""
+_LIKELY_ODDS = 10.0
+
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+DAY_MS = 24 * _HOUR_MS
+
+ZONE = "UTC"
+"""The one time zone of all pages, charts and tables."""
+
+_UNITS = {
+    "user": ("user", "users"),
+    "session": ("session", "sessions"),
+    "impression": ("impression", "impressions"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How values of a metric are written.
+
+    Attributes:
+        is_rate: Whether they are shares: written in percent, and differences of them in points.
+    """
+
+    is_rate: bool
+
+    @property
+    def unit(self) -> str:
+        """Unit of a difference."""
+        return "points" if self.is_rate else ""
+
+    def shown(self, value: float) -> float:
+        """Return a value or a difference in the unit that is shown."""
+        return 100.0 * value if self.is_rate else value
+
+    def value(self, value: float | None, width: float | None = None) -> str:
+        """Return a mean, with as many digits as the width of its interval leaves a meaning."""
+        if value is None:
+            return "–"
+        text = number(self.shown(value), None if width is None else self.shown(width))
+        return f"{text}{SPACE}%" if self.is_rate else text
+
+    def bare_difference(self, value: float | None, width: float | None = None) -> str:
+        """Return a difference with its sign, without the unit; infinity for no end."""
+        if value is None:
+            return "–"
+        return signed(self.shown(value), None if width is None else self.shown(width))
+
+    def difference(self, value: float | None, width: float | None = None) -> str:
+        """Return a difference with its sign and unit."""
+        text = self.bare_difference(value, width)
+        return f"{text}{SPACE}points" if self.is_rate else text
+
+    def amount(self, value: float, width: float | None = None) -> str:
+        """Return the size of a difference, without its sign."""
+        text = number(abs(self.shown(value)), None if width is None else self.shown(width))
+        return f"{text}{SPACE}points" if self.is_rate else text
+
+    def interval(self, lower: float | None, upper: float | None) -> str:
+        """Return the ends of an interval of a difference."""
+        if lower is None and upper is None:
+            return "not known yet"
+        width = None if lower is None or upper is None else upper - lower
+        low = "no lower end" if lower is None else self.bare_difference(lower, width)
+        high = "no upper end" if upper is None else self.bare_difference(upper, width)
+        return f"{low} to {high}{SPACE}points" if self.is_rate else f"{low} to {high}"
+
+
+def scale_of(kind: str) -> Scale:
+    """Return how values of a metric of this kind are written."""
+    return Scale(is_rate=kind == MetricKind.BINARY)
+
+
+def number(value: float, width: float | None = None) -> str:
+    """Return a number with digits that follow the width of its interval.
+
+    >>> number(10.0196, 3.7), number(1234.5678, 250), number(0.0, 0.02), number(12_345_678)
+    ('10.0', '1,235', '0.0000', '12,345,678')
+    """
+    if not math.isfinite(value):
+        return "∞" if value > 0 else f"{MINUS}∞" if value < 0 else "–"
+    if abs(value) >= _HUGE:
+        return f"{value:.3g}"
+    text = f"{value:,.{_decimals(value, width)}f}"
+    if text.startswith("-"):
+        # What rounds to zero has no sign.
+        text = text[1:] if not any(each in "123456789" for each in text) else MINUS + text[1:]
+    return text
+
+
+def signed(value: float, width: float | None = None) -> str:
+    """Return a number with its sign.
+
+    >>> signed(0.31, 2.0), signed(-4.0, 20.0), signed(0.0)
+    ('+0.31', '−4.0', '0')
+    """
+    text = number(value, width)
+    return f"+{text}" if value > 0 and any(each in "123456789∞" for each in text) else text
+
+
+def _decimals(value: float, width: float | None) -> int:
+    if width is not None and width > 0 and math.isfinite(width):
+        return min(max(1 - math.floor(math.log10(width / _STEPS_OF_WIDTH)), 0), _MOST_DECIMALS)
+    if value == 0 or value == round(value):
+        return 0
+    return min(max(_SIGNIFICANT - 1 - math.floor(math.log10(abs(value))), 0), _MOST_DECIMALS)
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """Return a share in percent.
+
+    >>> [percent(each).replace(SPACE, " ") for each in (0.5, 0.12345, None, 0.0004)]
+    ['50 %', '12.3 %', '–', '< 0.1 %']
+    """
+    if share is None:
+        return "–"
+    smallest = 10.0**-decimals
+    if 0 < share * 100.0 < smallest / 2.0:
+        return f"<{SPACE}{smallest:.{decimals}f}{SPACE}%"
+    text = f"{share * 100:.{decimals}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return f"{text.replace('-', MINUS)}{SPACE}%"
+
+
+def probability(value: float) -> str:
+    """Return a probability in percent; one that rounds to certainty is not shown as certain.
+
+    >>> [probability(each).replace(SPACE, " ") for each in (0.9996, 0.22, 0.0001)]
+    ['> 99.9 %', '22 %', '< 0.1 %']
+    """
+    if value > _ALMOST_CERTAIN:
+        return f">{SPACE}99.9{SPACE}%"
+    if value < 1.0 - _ALMOST_CERTAIN:
+        return f"<{SPACE}0.1{SPACE}%"
+    return percent(value, 0 if abs(value - 0.5) <= _PLAIN else 1)
+
+
+def signed_percent(share: float | None) -> str:
+    """Return a relative difference."""
+    if share is None:
+        return "–"
+    sign = "+" if share > 0 else MINUS if share < 0 else ""
+    return f"{sign}{number(abs(share * 100), max(abs(share * 100), 0.1))}{SPACE}%"
+
+
+def count(value: int) -> str:
+    """Return a whole number with separators."""
+    return f"{value:,}"
+
+
+def chance_of(p_value: float) -> str:
+    """Return how seldom chance does something, for a sentence.
+
+    >>> chance_of(0.00034), chance_of(1e-15), chance_of(0.2)
+    ('below 1 in 2,900', 'below 1 in 1,000,000', 'about 1 in 5')
+    """
+    odds = 1.0 / max(p_value, 1e-6)
+    if odds < _LIKELY_ODDS:
+        return f"about 1 in {odds:.0f}"
+    return f"below 1 in {round(float(f'{odds:.1e}')):,}"
+
+
+def moment(ms: int | None) -> str:
+    """Return a time, with its zone.
+
+    >>> moment(1795978407049)
+    '29 Nov 2026, 18:53:27 UTC'
+    """
+    if not ms:
+        return "–"
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    return f"{at.day} {at:%b %Y, %H:%M:%S} {ZONE}"
+
+
+def iso(ms: int | None) -> str:
+    """Return a time for machines; empty for none."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat() if ms else ""
+
+
+def duration(ms: float) -> str:
+    """Return a length of time, rounded.
+
+    >>> duration(30_000), duration(3_700_000), duration(9.4 * DAY_MS)
+    ('under a minute', '1 hour', '9 days')
+    """
+    for size, one in ((DAY_MS, "day"), (_HOUR_MS, "hour"), (_MINUTE_MS, "minute")):
+        if ms >= size:
+            n = int(ms // size)
+            return f"{n} {one}" if n == 1 else f"{n:,} {one}s"
+    return "under a minute"
+
+
+def day_of(duration_ms: float) -> int:
+    """Return the day of an experiment, from 1."""
+    return int(duration_ms // DAY_MS) + 1
+
+
+def units_of(unit: str, n: int = 2) -> str:
+    """Return the name of units of randomization.
+
+    >>> units_of("user"), units_of("session", 1)
+    ('users', 'session')
+    """
+    one, many = _UNITS.get(unit, ("unit", "units"))
+    return one if n == 1 else many
+
+
+def listed(names: list[str]) -> str:
+    """Return names as a sentence has them.
+
+    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last

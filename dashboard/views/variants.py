@@ -1,0 +1,120 @@
+"""The table of variants: units, means, both intervals, and a status of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dashboard.views.facts import Facts
+from dashboard.views.text import count, percent, probability, signed_percent
+from streams.experiments.statistics import AgainstControl
+
+COLORS = 8
+"""Variants with a color of their own, the control among them; further ones are gray."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRow:
+    """A row of the table.
+
+    Attributes:
+        index: Index of the variant.
+        id, name: Of the variant.
+        is_control, is_active: As in the statistics.
+        units: Units assigned, or exposed where these count.
+        mean, mean_range: Posterior mean of the primary metric and its credible interval.
+        probability_best: Posterior probability that its mean is the best.
+        traffic: Share of the units that it gets now.
+        share: The same in percent, for a bar.
+        difference, relative, credible, sequence: Against the control; empty of the control.
+        status: Verdict against the control, by the sequence alone; empty of the control.
+        tone: Of the status: `better`, `worse` or `open`.
+    """
+
+    index: int
+    id: str
+    name: str
+    is_control: bool
+    is_active: bool
+    units: str
+    mean: str
+    mean_range: str
+    probability_best: str
+    traffic: str
+    share: str
+    difference: str = ""
+    relative: str = ""
+    credible: str = ""
+    sequence: str = ""
+    status: str = ""
+    tone: str = "open"
+
+
+def variant_rows(facts: Facts) -> list[VariantRow]:
+    """Return a row for each variant, in the order of the definition."""
+    return [_row(facts, index) for index in range(len(facts.stats.variants))]
+
+
+def color_of(index: int) -> str:
+    """Return the class that colors what is of a variant."""
+    return f"v{index}" if index < COLORS else "vx"
+
+
+def verdict(facts: Facts, metric: str, against: AgainstControl) -> tuple[str, str]:
+    """Return the verdict on a variant and its tone, by the confidence sequence alone."""
+    lower, upper = against.sequence_lower, against.sequence_upper
+    if facts.is_decrease(metric):
+        lower, upper = (
+            None if upper is None else -upper,
+            None if lower is None else -lower,
+        )
+    if lower is not None and lower > 0:
+        return "Better", "better"
+    if upper is not None and upper < 0:
+        return "Worse", "worse"
+    if lower is None and upper is None:
+        return "Too early", "open"
+    return "Not decided", "open"
+
+
+def _row(facts: Facts, index: int) -> VariantRow:
+    variant, scale = facts.stats.variants[index], facts.scale
+    stats = variant.stats
+    report = stats.metrics.get(facts.metric)
+    width = None if stats.lower is None or stats.upper is None else stats.upper - stats.lower
+    units = stats.assignments if stats.exposures is None else stats.exposures
+    row = {
+        "index": index,
+        "id": variant.id,
+        "name": variant.name,
+        "is_control": variant.is_control,
+        "is_active": variant.is_active,
+        "units": count(units),
+        "mean": scale.value(stats.mean, width),
+        "mean_range": (
+            "no values yet"
+            if stats.lower is None or stats.upper is None
+            else f"{scale.value(stats.lower, width)} to {scale.value(stats.upper, width)}"
+        ),
+        "probability_best": probability(stats.probability_best) if variant.is_active else "–",
+        "traffic": percent(stats.allocation),
+        "share": f"{100 * stats.allocation:.2f}%",
+    }
+    against = None if report is None else report.against_control
+    if against is None:
+        return VariantRow(**row)  # type: ignore[arg-type]
+    status, tone = verdict(facts, facts.metric, against)
+    spread = against.difference_upper - against.difference_lower
+    has_sequence = against.sequence_lower is not None or against.sequence_upper is not None
+    return VariantRow(
+        **row,  # type: ignore[arg-type]
+        difference=scale.difference(against.difference, spread),
+        relative=("–" if against.relative is None else signed_percent(against.relative)),
+        credible=scale.interval(against.difference_lower, against.difference_upper),
+        sequence=(
+            scale.interval(against.sequence_lower, against.sequence_upper)
+            if has_sequence
+            else "too early to decide"
+        ),
+        status=status,
+        tone=tone,
+    )

@@ -1,0 +1,44 @@
+"""An experiment of three variants as the API answers it, and changes of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from dashboard.views.facts import Facts
+from experiment_streams_client import Experiment, Stats
+
+_SAMPLE = json.loads((Path(__file__).parent / "checkout.json").read_text())
+
+CONTROL, BLUE, GREEN = (variant["id"] for variant in _SAMPLE["stats"]["variants"])
+
+
+def experiment_json() -> dict[str, Any]:
+    found: dict[str, Any] = copy.deepcopy(_SAMPLE["experiment"])
+    return found
+
+
+def stats_json() -> dict[str, Any]:
+    found: dict[str, Any] = copy.deepcopy(_SAMPLE["stats"])
+    return found
+
+
+def changed(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return JSON with values replaced by their dotted paths."""
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place: Any = into
+        for name in parents:
+            place = place[int(name)] if isinstance(place, list) else place[name]
+        place[int(last) if isinstance(place, list) else last] = value
+    return into
+
+
+def facts(stats: dict[str, Any] | None = None, experiment: dict[str, Any] | None = None) -> Facts:
+    """Return the experiment with some values of either answer replaced."""
+    return Facts(
+        Experiment.model_validate(changed(experiment_json(), experiment or {})),
+        Stats.from_json(changed(stats_json(), stats or {})),
+    )

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard.csrf import CsrfTokens, is_cross_site
+from dashboard.sessions import SessionStore
+
+PAGE = "/experiments/checkout-button"
+PAUSE = f"{PAGE}/commands/pause"
+
+
+def test_who_is_not_signed_in_is_led_to_the_form_and_back(browser):
+    answer = browser.get(f"{PAGE}?dimension=device", follow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == (
+        "/sign-in?next=/experiments/checkout-button%3Fdimension%3Ddevice"
+    )
+
+    arrived = browser.sign_in("manages", f"{PAGE}?dimension=device")
+
+    assert arrived.status_code == 200
+    assert "Checkout button" in arrived.text
+
+
+@pytest.mark.parametrize(
+    "place", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x", "\t//a"]
+)
+def test_signing_in_leads_to_no_other_site(browser, place):
+    answer = browser.http.post(
+        "/sign-in", data={"key": "reads", "next": place}, follow_redirects=False
+    )
+
+    assert answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize("key", ["unknown", "", " ", "ä", "x" * 600, "a\x00b"])
+def test_a_key_that_is_not_known_is_refused_beside_the_field(browser, key):
+    answer = browser.sign_in(key)
+
+    assert answer.status_code == 422
+    assert 'aria-describedby="key-error"' in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_the_cookie_holds_a_random_id_and_no_key(browser):
+    answer = browser.http.post("/sign-in", data={"key": "reads"}, follow_redirects=False)
+
+    cookie = answer.headers["set-cookie"]
+    assert "reads" not in cookie
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Secure" not in cookie
+
+
+def test_behind_tls_the_cookie_is_for_tls_alone(browser_of):
+    browser = browser_of(host="0.0.0.0", public_url="https://exp.example")
+
+    answer = browser.http.post("/sign-in", data={"key": "reads"}, follow_redirects=False)
+
+    assert answer.headers["set-cookie"].startswith("__Host-")
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_signing_out_ends_the_session_also_for_a_copy_of_the_cookie(browser):
+    browser.sign_in("reads")
+    cookie = browser.http.cookies["experiment_session"]
+    browser.submit("/sign-out", csrf=browser.token("/"))
+    browser.http.cookies.set("experiment_session", cookie)
+
+    assert browser.get(PAGE, follow_redirects=False).status_code == 303
+
+
+def test_without_keys_nobody_signs_in_on_this_machine(browser_of):
+    browser = browser_of(needs_key=False)
+
+    assert "Checkout button" in browser.get(PAGE).text
+    assert browser.submit(PAUSE).status_code == 200
+    assert browser.api.commands()[0][0] == "POST /experiments/checkout-button/pause"
+
+
+def test_without_keys_a_dashboard_that_others_reach_lets_nobody_in(browser_of):
+    browser = browser_of(host="0.0.0.0", needs_key=False)
+
+    assert browser.get(PAGE, follow_redirects=False).status_code == 303
+    answer = browser.sign_in("anything")
+    assert answer.status_code == 403
+    assert "asks for no key" in answer.text
+
+
+def test_who_may_read_is_offered_no_command_and_gives_none(browser):
+    browser.sign_in("reads")
+
+    assert "commands/pause" not in browser.get(PAGE).text
+    assert "lacks the scope" in browser.get(PAUSE).text
+    answer = browser.submit(PAUSE, csrf=browser.token("/"))
+
+    assert answer.status_code == 403
+    assert "does not have the scope manage" in answer.text
+
+
+def test_a_key_without_read_says_so(browser):
+    answer = browser.sign_in("assigns")
+
+    assert answer.status_code == 403
+    assert "does not allow this" in answer.text
+    assert "Sign out" in answer.text
+
+
+def test_a_key_that_was_taken_back_signs_out(browser):
+    browser.sign_in("reads")
+    browser.api.answers["GET /experiments"] = (
+        401,
+        {"error": {"code": "UNAUTHENTICATED", "message": "no", "path": ""}},
+    )
+
+    answer = browser.get("/", follow_redirects=False)
+
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/sign-in"
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ({}, ""),
+        ({}, "0123.abcd"),
+        ({}, "ä.ä"),
+        ({"sec-fetch-site": "cross-site"}, None),
+        ({"sec-fetch-site": "same-site"}, None),
+        ({"origin": "https://evil.example"}, None),
+    ],
+)
+def test_a_form_of_another_site_gives_no_command(browser, headers, token):
+    browser.sign_in("manages")
+    sent = browser.token(PAUSE) if token is None else token
+
+    answer = browser.http.post(PAUSE, data={"csrf": sent}, headers=headers)
+
+    assert answer.status_code == 403
+    assert not browser.api.commands()
+
+
+def test_a_token_of_another_session_is_refused(browser_of):
+    one = browser_of()
+    one.sign_in("manages")
+    token = one.token(PAUSE)
+    one.sign_in("manages")
+
+    assert one.http.post(PAUSE, data={"csrf": token}).status_code == 403
+
+
+def test_a_name_that_leads_here_is_not_ours(browser):
+    answer = browser.get("/sign-in", headers={"host": "rebound.example:8090"})
+
+    assert answer.status_code == 421
+
+
+def test_a_form_is_at_most_a_mebibyte(browser):
+    answer = browser.http.post("/sign-in", data={"key": "x" * (2 << 20)})
+
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/nowhere", "/static/dashboard.css", "/health"])
+def test_every_answer_has_the_policy(browser, path):
+    headers = browser.get(path).headers
+
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_only_its_own_session_has_a_token(session, other):
+    tokens = CsrfTokens(b"secret")
+
+    assert tokens.holds(tokens.token(session), session)
+    assert tokens.holds(tokens.token(session), other) == (session == other)
+    assert not CsrfTokens().holds(tokens.token(session), session)
+    assert not tokens.holds(other, session)
+
+
+def test_two_pages_of_a_session_have_different_tokens():
+    tokens = CsrfTokens()
+
+    assert tokens.token("a") != tokens.token("a")
+
+
+def test_a_request_without_any_hint_of_its_site_is_none_of_a_browser():
+    assert not is_cross_site({})
+    assert not is_cross_site({"origin": "http://a:1", "host": "a:1"})
+    assert is_cross_site({"origin": "null", "host": "a"})
+
+
+def test_an_idle_session_ends():
+    now_s = 0.0
+    store = SessionStore(60, lambda: now_s)
+    session = store.open("key", "ana", frozenset({"read"}))
+    now_s = 59.0
+    assert store.find(session.id) == session
+    now_s = 118.0
+    assert store.find(session.id) == session
+    now_s = 179.0
+
+    assert store.find(session.id) is None
+    assert store.find("unknown") is None

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.dashboard.samples import BLUE, changed, experiment_json, stats_json
+
+PAGE = "/experiments/checkout-button"
+API = "/experiments/checkout-button"
+HOSTILE = "<script>alert(1)</script>\"'{{7*7}}"
+
+
+@pytest.fixture
+def manager(browser):
+    browser.sign_in("manages")
+    return browser
+
+
+def test_the_list_shows_what_to_do(manager):
+    text = manager.get("/").text
+
+    assert "Keep it running." in text
+    assert f'href="/experiments/{experiment_json()["id"]}"' in text
+
+
+def test_the_list_is_searched_and_what_was_typed_is_kept(manager):
+    assert "1 of 1 experiments" in manager.get("/?search=CHECK").text
+    assert "No experiment matches" in manager.get("/?search=nothing").text
+    assert 'value="nothing&#34;&gt;"' in manager.get('/?search=nothing">').text
+
+
+def test_statuses_are_asked_of_the_api(manager):
+    manager.get("/?status=paused&status=nonsense")
+
+    assert manager.api.sent[-2].url.params["status"] == "paused"
+
+
+def test_names_are_text_whatever_they_hold(manager):
+    experiment = changed(experiment_json(), {"config.description": HOSTILE})
+    stats = changed(
+        stats_json(), {"name": HOSTILE, "variants.1.name": HOSTILE, "metrics.purchase.kind": "x"}
+    )
+    manager.api.answers[f"GET {API}"] = (200, experiment)
+    manager.api.answers[f"GET {API}/stats"] = (200, stats)
+
+    for path in (PAGE, f"{PAGE}?dimension=device&metric={HOSTILE}", f"{PAGE}/commands/ship"):
+        text = manager.get(path).text
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert(1)" in text
+        assert "49" not in text.split("alert(1)")[1][:40]
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "path", "body"),
+    [
+        ("pause", {}, "POST {}/pause", {}),
+        ("ramp", {"traffic": "12.5 %"}, "PATCH {}", {"trafficAllocation": 0.125}),
+        ("ramp", {"traffic": "12,5"}, "PATCH {}", {"trafficAllocation": 0.125}),
+        (
+            "ship",
+            {"variant": BLUE, "controlShare": "5"},
+            "POST {}/conclude",
+            {"winnerVariantId": BLUE, "controlShare": 0.05},
+        ),
+        (
+            "ship",
+            {"variant": BLUE, "controlShare": ""},
+            "POST {}/conclude",
+            {"winnerVariantId": BLUE},
+        ),
+        ("conclude", {"serve": "none"}, "POST {}/conclude", {"serve": "none"}),
+        ("stop-variant", {"variant": BLUE}, f"PATCH {{}}/variants/{BLUE}", {"isActive": False}),
+    ],
+)
+def test_a_command_is_one_call_and_leads_back(manager, action, fields, path, body):
+    answer = manager.submit(f"{PAGE}/commands/{action}", **fields)
+
+    assert answer.status_code == 200
+    assert answer.url.path == PAGE
+    assert manager.api.commands() == [(path.format(API), body)]
+
+
+def test_a_form_that_is_sent_twice_is_one_command(manager):
+    manager.submit(f"{PAGE}/commands/pause", idempotencyKey="same")
+    manager.submit(f"{PAGE}/commands/pause", idempotencyKey="same")
+
+    keys = [each.headers["idempotency-key"] for each in manager.api.sent if each.method == "POST"]
+    assert keys == ["same", "same"]
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "message", "field"),
+    [
+        ("ramp", {"traffic": "many"}, "Enter a number of percent.", "traffic"),
+        ("ramp", {"traffic": "101"}, "Enter a number from 0 to 100.", "traffic"),
+        ("ramp", {"traffic": "nan"}, "Enter a number from 0 to 100.", "traffic"),
+        ("ship", {"controlShare": "5"}, "Choose a variant.", "variant"),
+        ("conclude", {"serve": "all"}, "Choose what is shown from now on.", "serve"),
+    ],
+)
+def test_what_is_wrong_is_told_and_what_was_typed_is_kept(manager, action, fields, message, field):
+    answer = manager.submit(f"{PAGE}/commands/{action}", **fields)
+
+    assert answer.status_code == 422
+    assert f'<a href="#{field}">{message}</a>' in answer.text
+    assert f'id="{field}"' in answer.text
+    if action == "ramp":
+        assert f'value="{fields["traffic"]}"' in answer.text
+    assert not manager.api.commands()
+
+
+def test_a_refusal_of_the_api_is_shown_beside_its_field(manager):
+    error = {"code": "OUT_OF_RANGE", "message": "must be <= 0.5", "path": "controlShare"}
+    manager.api.answers[f"POST {API}/conclude"] = (422, {"error": error})
+
+    answer = manager.submit(f"{PAGE}/commands/ship", variant=BLUE, controlShare="60")
+
+    assert answer.status_code == 422
+    assert '<a href="#controlShare">Must be &lt;= 0.5 (OUT_OF_RANGE)</a>' in answer.text
+    assert 'value="60"' in answer.text
+    assert f'value="{BLUE}" required checked' in answer.text
+
+
+def test_a_command_without_an_answer_is_asked_again_with_the_same_key(manager):
+    error = {"code": "COMMAND_TIMED_OUT", "message": "no worker has answered", "path": ""}
+    manager.api.answers[f"POST {API}/pause"] = (503, {"error": error})
+
+    answer = manager.submit(f"{PAGE}/commands/pause", idempotencyKey="first")
+
+    assert answer.status_code == 503
+    assert 'value="first"' in answer.text
+
+
+def test_a_command_that_is_not_possible_any_more_leads_back(manager):
+    assert manager.get(f"{PAGE}/commands/resume").url.path == PAGE
+    assert manager.get(f"{PAGE}/commands/nonsense").url.path == PAGE
+    assert manager.submit(f"{PAGE}/commands/nonsense", csrf=manager.token("/")).status_code == 404
+
+
+def test_without_an_api_the_page_says_so(manager):
+    manager.api.is_reachable = False
+
+    answer = manager.get(PAGE)
+
+    assert answer.status_code == 503
+    assert "The engine does not answer." in answer.text
+
+
+def test_an_experiment_that_does_not_exist_is_a_page(manager):
+    error = {"code": "EXPERIMENT_NOT_FOUND", "message": "no experiment 'x'", "path": ""}
+    manager.api.answers["GET /experiments/x"] = (404, {"error": error})
+
+    answer = manager.get("/experiments/x")
+
+    assert answer.status_code == 404
+    assert "There is no such experiment." in answer.text
+
+
+def test_a_fault_is_a_page_that_tells_nothing(manager):
+    manager.api.answers[f"GET {API}/stats"] = (200, {"variants": []})
+
+    answer = manager.get(PAGE)
+
+    assert answer.status_code >= 500
+    assert "Traceback" not in answer.text
+
+
+def test_the_table_is_csv_that_is_no_formula(manager):
+    manager.api.answers[f"GET {API}/stats"] = (
+        200,
+        changed(stats_json(), {"variants.1.name": "=HYPERLINK(1)"}),
+    )
+
+    lines = manager.get(f"{PAGE}/variants.csv").text.splitlines()
+
+    assert len(lines) == 4
+    assert lines[2].startswith("'=HYPERLINK")
+
+
+def test_files_are_kept_by_browsers_until_they_change(manager):
+    page = manager.get("/").text
+    address = next(each for each in page.split('"') if each.startswith("/static/dashboard.css"))
+
+    assert "immutable" in manager.get(address).headers["cache-control"]
+    assert manager.get("/static/dashboard.css").headers["cache-control"] == "no-cache"
+    assert manager.get("/static/../context.py").status_code == 404
