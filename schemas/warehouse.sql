@@ -255,9 +255,12 @@ AND (
     coalesce(e.exposure, 'assignment') <> 'event'
     OR (
         o.observed_at >= x.exposed_at + coalesce(m.delay_s, 0) * INTERVAL '1 second'
-        AND o.observed_at
-            <= x.exposed_at
-            + least(m.window_s, o.attribution_window_s, 4000000000) * INTERVAL '1 second'
+        AND (
+            least(m.window_s, o.attribution_window_s) IS NULL
+            OR o.observed_at
+                <= x.exposed_at
+                + least(m.window_s, o.attribution_window_s) * INTERVAL '1 second'
+        )
     )
 );
 

@@ -72,11 +72,13 @@ CONFIGS: dict[int, dict[str, Any]] = {
         "dimensions": [{"name": "device", "values": ["mobile", "desktop"]}],
     },
     5: _BASE | {"unit": "user"},  # with a variant that is stopped
+    7: _BASE | {"unit": "user", "exposure": "event"},
     6: _BASE | {"type": "thompson_sampling", "unit": "impression", "attributionWindow": WINDOW_S},
 }
 METRICS = ("click", "revenue", "margin", "view", "amount", "zoom")
 VALUES = (0, MICRO, MICRO, MICRO, 5 * MICRO // 2, -3 * MICRO, 7 * MICRO)
 STOPPED = 5
+EXPOSED = (3, 7)
 
 
 @dataclass
@@ -179,7 +181,7 @@ class World:
             if receipt.experiment == 1 and random.random() < 0.9:
                 metric, value = "click", random.choice(VALUES[:3])
             draw = random.random()
-            if receipt.experiment == 3 and draw < 0.4:
+            if receipt.experiment in EXPOSED and draw < 0.4:
                 metric, value = EXPOSURE, MICRO
             elif voids and draw > 0.96:
                 metric, value = void_metric(random.choice(["ivt", "deleted"])), MICRO
