@@ -26,7 +26,7 @@ from dashboard.context import (
 from dashboard.csrf import CsrfTokens
 from dashboard.engine import Engine, MakeClient, client_maker
 from dashboard.feeds import Feeds
-from dashboard.pages import commands, experiment, listing, sign_in
+from dashboard.pages import commands, create, experiment, listing, sign_in
 from dashboard.security import Guard
 from dashboard.sessions import SessionStore
 from dashboard.static_files import StaticAssets
@@ -85,6 +85,7 @@ def dashboard_app(
             Route("/static/{name:path}", assets.answer, methods=["GET"]),
             *sign_in.ROUTES,
             *listing.ROUTES,
+            *create.ROUTES,
             *commands.ROUTES,
             *experiment.ROUTES,
         ],

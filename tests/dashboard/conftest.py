@@ -50,11 +50,11 @@ class ScriptedApi:
         wanted = "read" if request.method == "GET" else "manage"
         if wanted not in scopes:
             return _error(403, "FORBIDDEN", f"the API key does not have the scope {wanted}")
-        status, body = self.answers.get(f"{request.method} {path}") or self._usual(path)
+        status, body = self.answers.get(f"{request.method} {path}") or self._usual(request.method, path)
         return httpx.Response(status, json=body)
 
-    def _usual(self, path: str) -> tuple[int, Any]:
-        if path == "/experiments":
+    def _usual(self, method: str, path: str) -> tuple[int, Any]:
+        if path == "/experiments" and method == "GET":
             return 200, {"experiments": [experiment_json()], "nextCursor": None}
         if path.endswith("/stats"):
             return 200, stats_json()

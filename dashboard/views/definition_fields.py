@@ -1,0 +1,322 @@
+"""Every field of the form that creates an experiment, and how its text becomes JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dashboard.views.text import SPACE
+
+_DAY_S = 86_400
+_HUNDRED = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field.
+
+    Attributes:
+        name: Its JSON name, below the place of its group.
+        label: Its label.
+        kind: `text`, `area`, `number`, `integer`, `percent`, `days`, `time`, `check`, `choice`,
+            `lines` or `json`.
+        hint: Further words.
+        choices: Values and labels of a choice.
+        default: What an empty form begins with.
+    """
+
+    name: str
+    label: str
+    kind: str = "text"
+    hint: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+    default: str = ""
+
+
+def _choices(*values: str, empty: str | None = None) -> tuple[tuple[str, str], ...]:
+    first = () if empty is None else (("", empty),)
+    return (*first, *((value, value.replace("_", " ")) for value in values))
+
+
+WHAT = (
+    Field("name", "Name"),
+    Field("key", "Key", hint="By which programs ask for it; lower-case letters, digits, . - _"),
+    Field("description", "Description", "area"),
+    Field(
+        "unit",
+        "Who is randomized",
+        "choice",
+        choices=(("user", "users"), ("session", "sessions"), ("impression", "impressions")),
+        default="user",
+    ),
+)
+
+POLICY = (
+    Field(
+        "type",
+        "How traffic is shared",
+        "choice",
+        choices=(
+            ("bayesian_ab", "fixed shares (A/B test)"),
+            ("thompson_sampling", "Thompson sampling"),
+            ("top_two_thompson", "top-two Thompson sampling"),
+            ("ucb", "upper confidence bound"),
+            ("epsilon_greedy", "epsilon-greedy"),
+            ("lin_ts", "contextual: linear Thompson sampling"),
+            ("lin_ucb", "contextual: linear UCB"),
+        ),
+        default="bayesian_ab",
+    ),
+    Field("parameters.minAllocation", "Smallest share of a variant", "percent"),
+    Field("parameters.priorAlpha", "Prior: units with a value", "number"),
+    Field("parameters.priorBeta", "Prior: units without", "number"),
+    Field(
+        "parameters.earlyStoppingThreshold", "Probability to stop early (fixed shares)", "number"
+    ),
+    Field("parameters", "Further parameters of the policy", "json", 'As JSON: {"epsilon": 0.1}'),
+    Field("minSampleSize", "Units before a variant is judged", "integer", default="100"),
+    Field(
+        "significanceThreshold", "Confidence a winner needs", "number", "0.5 to 1", default="0.95"
+    ),
+    Field(
+        "alternative",
+        "What is tested",
+        "choice",
+        choices=(
+            ("two_sided", "any variant may win"),
+            ("better", "only one that beats the control"),
+        ),
+        default="two_sided",
+    ),
+    Field("negligibleDifference", "Difference that does not matter", "percent", "Of the mean"),
+    Field("autoPromoteWinner", "Ship a certain winner by itself", "check"),
+    Field("maxExpectedLoss", "Largest expected loss of that winner", "percent", "Of its mean"),
+    Field("minDuration", "Shortest duration before", "days", "Empty: whole weeks"),
+    Field("controlShare", "Share the control keeps afterwards", "percent", "0 to 50"),
+    Field("plan.baseline", "Plan: mean of the control", "number", "Of a rate: 0.1 for 10 %"),
+    Field("plan.lift", "Plan: lift to be found", "percent"),
+    Field("plan.units", "Plan: units of each variant", "integer"),
+    Field("plan.deviation", "Plan: standard deviation of a unit", "number", "Not of a rate"),
+    Field("periods.halfLife", "A unit counts half after", "days"),
+    Field("periods.delayed", "Count delayed conversions in part", "check"),
+    Field("periods.stratified", "Compare within periods", "check"),
+)
+
+WHO = (
+    Field("trafficAllocation", "Share of units that take part", "percent", default="100"),
+    Field(
+        "targeting",
+        "Rule for requests",
+        "json",
+        'As JSONLogic: {"==": [{"var": "device"}, "mobile"]}',
+    ),
+    Field("layer.key", "Layer", hint="Experiments of a layer have no unit in common"),
+    Field("layer.range.0", "Part of the layer: from", "number", "0 to 1"),
+    Field("layer.range.1", "Part of the layer: to", "number"),
+    Field("overrides", "Overrides for people who test", "lines", "One per line: unit = variant"),
+    Field(
+        "ignoredUnits", "Ids that are no unit", "lines", "One per line, besides the default list"
+    ),
+    Field(
+        "exposure",
+        "A unit counts from",
+        "choice",
+        choices=(
+            ("assignment", "its assignment"),
+            ("event", "its first exposure, which is reported"),
+        ),
+        default="assignment",
+    ),
+    Field("valueField", "Field of the configuration that is the flag's value"),
+)
+
+WHEN = (
+    Field("schedule.startAt", "Start", "time", "UTC; empty: by hand"),
+    Field("schedule.endAt", "End", "time", "UTC"),
+    Field("schedule.holdOn.guardrail", "Hold the ramp when a guardrail is harmed", "check"),
+    Field(
+        "schedule.holdOn.sampleRatio", "Hold the ramp when counts do not match the split", "check"
+    ),
+    Field(
+        "attributionWindow",
+        "Observations count for",
+        "days",
+        "Days after the assignment; 0: no limit",
+    ),
+    Field(
+        "conversionWindow",
+        "A unit can convert for",
+        "days",
+        "Days after its first assignment; 0: no limit",
+    ),
+)
+
+VARIANT = (
+    Field("name", "Name"),
+    Field("weight", "Share of the traffic", "percent", "Fixed shares alone; all or none"),
+    Field("config", "Configuration", "json", "As JSON; callers get it with an assignment"),
+)
+
+METRIC = (
+    Field("name", "Name"),
+    Field(
+        "role",
+        "Role",
+        "choice",
+        choices=(
+            ("primary", "decides"),
+            ("secondary", "compared"),
+            ("guardrail", "must not be harmed"),
+            ("part", "part of a ratio"),
+        ),
+        default="secondary",
+    ),
+    Field(
+        "kind",
+        "Kind",
+        "choice",
+        choices=_choices(
+            "binary", "count", "revenue", "continuous", "ratio", "quantile", empty="inferred"
+        ),
+    ),
+    Field(
+        "direction",
+        "Should",
+        "choice",
+        choices=_choices("increase", "decrease"),
+        default="increase",
+    ),
+)
+
+METRIC_MORE = (
+    Field("toleratedHarm", "Guardrail: tolerated harm", "percent"),
+    Field(
+        "mode",
+        "Guardrail: before a promotion",
+        "choice",
+        choices=_choices("harm", "non_inferiority", empty="by default"),
+    ),
+    Field("margin", "Guardrail: harm to rule out", "percent"),
+    Field("numerator", "Ratio: numerator"),
+    Field("denominator", "Ratio: denominator"),
+    Field("percentile", "Quantile", "number", "0.5 to 1"),
+    Field(
+        "counting",
+        "Several observations",
+        "choice",
+        choices=_choices("unique", "sum", empty="by default"),
+    ),
+    Field("cap", "Largest value of a unit", "number"),
+    Field("winsorize", "Cap at the percentile", "number", "0.5 to 1, such as 0.99"),
+    Field("floor", "Smallest value of a unit", "number"),
+    Field("minValue", "Smallest observation", "number"),
+    Field("maxValue", "Largest observation", "number"),
+    Field("conversionWindow", "A unit can convert for", "days"),
+    Field("conversionDelay", "Observations count after", "days"),
+    Field(
+        "onlyMature",
+        "Compare",
+        "choice",
+        choices=(("", "units whose window is over"), ("false", "all units")),
+    ),
+    Field("prior.alpha", "Prior: units with a value", "number"),
+    Field("prior.beta", "Prior: units without", "number"),
+    Field("prior.events", "Prior: events", "number"),
+    Field("prior.eventUnits", "Prior: units of the events", "number"),
+    Field("prior.mean", "Prior: mean", "number"),
+    Field("prior.variance", "Prior: variance", "number"),
+    Field("prior.units", "Prior: units the mean weighs", "number"),
+    Field("prior.degrees", "Prior: units the variance weighs", "number"),
+)
+
+DIMENSION = (
+    Field("name", "Attribute", hint="device, location or features.NAME"),
+    Field("values", "Values", hint="Separated by commas"),
+)
+COVARIATE = (
+    Field("name", "Name", hint="Its key in the features of a request"),
+    Field("minimum", "Smallest", "number"),
+    Field("maximum", "Largest", "number"),
+)
+RAMP = (
+    Field("after", "After", "days", "Days after the start"),
+    Field("trafficAllocation", "Share of units", "percent"),
+)
+
+
+class Unreadable(ValueError):  # noqa: N818 - a fault of the text, told beside its field
+    """A text that is not of the kind of its field; the message says what is."""
+
+
+def value_of(kind: str, text: str) -> Any:
+    """Return the JSON value of a text that is not empty.
+
+    Raises:
+        Unreadable: it is not of that kind.
+    """
+    return _READERS[kind](text)
+
+
+def _number(text: str) -> float | int:
+    plain = text.replace(SPACE, "").replace(",", ".") if text.count(",") == 1 else text
+    try:
+        value = float(plain.strip().removesuffix("%"))
+    except ValueError:
+        raise Unreadable("Enter a number.") from None
+    if not math.isfinite(value):
+        raise Unreadable("Enter a finite number.")
+    return int(value) if value.is_integer() and abs(value) < 1e15 else value  # noqa: PLR2004
+
+
+def _integer(text: str) -> int:
+    value = _number(text.replace(",", ""))
+    if not isinstance(value, int):
+        raise Unreadable("Enter a whole number.")
+    return value
+
+
+def _percent(text: str) -> float:
+    return round(_number(text) / _HUNDRED, 12)
+
+
+def _days(text: str) -> int:
+    return round(_number(text) * _DAY_S)
+
+
+def _time(text: str) -> int:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Unreadable("Enter a date and a time.") from None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return int(at.timestamp() * 1000)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"This is not JSON: {error}.") from None
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "text": str,
+    "area": str,
+    "choice": str,
+    "number": _number,
+    "integer": _integer,
+    "percent": _percent,
+    "days": _days,
+    "time": _time,
+    "check": lambda _: True,
+    "json": _json,
+    "lines": _lines,
+}
