@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dashboard.views import health
 from dashboard.views.actions import Action, actions
 from dashboard.views.checklist import Checklist, checklist
+from dashboard.views.densities import Densities, densities
 from dashboard.views.facts import Facts
 from dashboard.views.forest import Forest, forest
 from dashboard.views.headline import Headline, headline
@@ -49,6 +50,7 @@ class ExperimentView:
     actions: list[Action]
     checklist: Checklist | None
     forest: Forest | None
+    densities: Densities | None
     variants: list[VariantRow]
     sample_ratio: health.Dots | None
     guardrails: health.Dots | None
@@ -82,6 +84,7 @@ def experiment_view(facts: Facts) -> ExperimentView:
         actions=actions(facts),
         checklist=checklist(facts),
         forest=forest(facts),
+        densities=densities(facts),
         variants=variant_rows(facts),
         sample_ratio=health.sample_ratio(facts),
         guardrails=health.guardrails(facts),

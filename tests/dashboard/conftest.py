@@ -50,7 +50,9 @@ class ScriptedApi:
         wanted = "read" if request.method == "GET" else "manage"
         if wanted not in scopes:
             return _error(403, "FORBIDDEN", f"the API key does not have the scope {wanted}")
-        status, body = self.answers.get(f"{request.method} {path}") or self._usual(request.method, path)
+        status, body = self.answers.get(f"{request.method} {path}") or self._usual(
+            request.method, path
+        )
         return httpx.Response(status, json=body)
 
     def _usual(self, method: str, path: str) -> tuple[int, Any]:
