@@ -214,6 +214,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             partial(render_metrics, collector),
             keyring.key_of_new,
             reader.conclusion,
+            reader.history,
             feed,
             ImpressionService(keyring, outbox, settings.partitions),
         )

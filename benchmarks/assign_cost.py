@@ -263,6 +263,7 @@ def _app(assignments: AssignmentService) -> FastPathApp:
         metrics=unused,
         receipt_key=unused,
         conclusion=unused,
+        history=unused,
         feed=unused,
         impressions=unused,
     )

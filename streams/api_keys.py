@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Annotated
 
 import orjson
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
+from streams.model.authors import MAX_KEY_NAME
 from streams.model.errors import ConfigurationError, InputError
-from streams.model.validation import InputModel, parse
+from streams.model.text import has_controls
+from streams.model.validation import InputModel, parse, problem
 from streams.settings import ENVIRONMENT_PREFIX
 
 DIGEST_BYTES = 32
@@ -42,17 +44,24 @@ class Scope(StrEnum):
     """Of processes that assign by themselves: all snapshots, and batches of impressions."""
 
 
+def _shown(text: str) -> str:
+    if has_controls(text):
+        raise problem("INVALID_NAME", "has control characters")
+    return text
+
+
 class ApiKey(InputModel):
     """An entry of the file of keys.
 
     Attributes:
-        name: Name of the caller. Keys of one name are one caller, as while one replaces the other.
+        name: Name of the caller, at most 100 characters; the author of its commands. Keys of one
+            name are one caller, as while one replaces the other.
         blake2b: BLAKE2b-256 of the key, hexadecimal. A fast hash is enough: keys are random and
             256 bits long, so there is nothing to guess.
         scopes: Rights of the key.
     """
 
-    name: str
+    name: Annotated[str, StringConstraints(max_length=MAX_KEY_NAME), AfterValidator(_shown)]
     blake2b: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     scopes: Annotated[frozenset[Annotated[Scope, Field(strict=False)]], Field(strict=False)]
 

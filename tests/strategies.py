@@ -25,11 +25,13 @@ from streams.experiments.dimension_statistics import (
     SliceVariant,
     ValueReport,
 )
+from streams.experiments.history import Change, HistoryEntry
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.snapshot import Snapshot
 from streams.fold.stored import StoredExperiment
+from streams.model.authors import Origin
 from streams.model.dimensions import MAX_DIMENSIONS, Slice
 from streams.model.events import (
     Answer,
@@ -272,7 +274,25 @@ DOMAINS |= {
         ),
     },
 }
+_PRINTABLE = st.characters(codec="utf-8", categories=("L", "N", "S"))
+_JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2),
+    max_leaves=4,
+)
+
 DOMAINS |= {
+    Origin: {
+        "author": st.text(_PRINTABLE, max_size=256),
+        "reason": st.text(_PRINTABLE, max_size=500),
+    },
+    HistoryEntry: {
+        "changes": st.lists(
+            st.builds(Change, texts, _JSON_VALUES, _JSON_VALUES)
+            | st.builds(Change, texts, is_omitted=st.just(True)),
+            max_size=3,
+        ).map(tuple)
+    },
     Command: {
         "command_id": st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
         "experiment": bits(64),

@@ -22,6 +22,7 @@ from api.services.observe import ObservationService
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.event_streams import EventStreams
 from api.snapshots.feed import SnapshotFeed
+from streams.experiments.history import HistoryEntry
 from streams.experiments.snapshot import Snapshot
 from streams.wire.schema_gate import SchemaGate
 
@@ -47,6 +48,7 @@ class Services:
     metrics: Callable[[], bytes]
     receipt_key: Callable[[int], int]
     conclusion: Callable[[str], Awaitable[Snapshot | None]]
+    history: Callable[[str], Awaitable[tuple[HistoryEntry, ...]]]
     feed: SnapshotFeed
     impressions: ImpressionService
 

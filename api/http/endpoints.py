@@ -19,6 +19,7 @@ from api.http.handlers.experiments import (
     stream_experiment_stats,
 )
 from api.http.handlers.flags import EVENTS_PATH, evaluate_flag, evaluate_flags, flag_events
+from api.http.handlers.history import get_experiment_history
 from api.http.handlers.holdouts import (
     archive_holdout,
     create_holdout,
@@ -36,6 +37,7 @@ from api.http.handlers.traffic import (
     record_observations,
     void_assignments,
 )
+from api.http.models.history import HistoryPage
 from api.http.models.ofrep import (
     EvaluationFault,
     FlagEvaluation,
@@ -45,7 +47,13 @@ from api.http.models.ofrep import (
     FlagNotFound,
     FlagsFailure,
 )
-from api.http.models.queries import ExperimentsQuery, SnapshotsQuery, StatsQuery
+from api.http.models.queries import (
+    CommandQuery,
+    ExperimentsQuery,
+    HistoryQuery,
+    SnapshotsQuery,
+    StatsQuery,
+)
 from api.http.models.requests import (
     AssignmentContext,
     AssignmentsRequest,
@@ -62,13 +70,13 @@ from api.http.models.responses import (
     AssignmentsPage,
     Caller,
     Experiment,
-    ExperimentsPage,
     Health,
     Holdout,
     Holdouts,
     Readiness,
     Snapshots,
 )
+from api.http.models.summaries import ExperimentsPage
 from api.http.routing import Body, Endpoint
 from streams.api_keys import Scope
 from streams.experiments.definition import ExperimentDefinition
@@ -98,6 +106,7 @@ ENDPOINTS = (
         handler=create_experiment,
         tag="experiments",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         body=Body(ExperimentDefinition),
         response=Experiment,
         status=201,
@@ -108,6 +117,7 @@ ENDPOINTS = (
         handler=edit_experiment,
         tag="experiments",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         body=Body(DraftEdit),
         response=Experiment,
     ),
@@ -117,6 +127,7 @@ ENDPOINTS = (
         handler=add_variant,
         tag="experiments",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         body=Body(AddedVariant),
         response=Experiment,
         status=201,
@@ -127,6 +138,7 @@ ENDPOINTS = (
         handler=change_variant,
         tag="experiments",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         body=Body(VariantUpdate, is_required=False),
         response=Experiment,
     ),
@@ -136,6 +148,7 @@ ENDPOINTS = (
         handler=update_experiment,
         tag="experiments",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         body=Body(ExperimentUpdate, is_required=False),
         response=Experiment,
     ),
@@ -145,6 +158,7 @@ ENDPOINTS = (
         handler=conclude_experiment,
         tag="experiments",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         body=Body(ConcludeRequest, is_required=False),
         response=Experiment,
     ),
@@ -155,6 +169,7 @@ ENDPOINTS = (
             handler=bare_command(kind, description),
             tag="experiments",
             scopes=(Scope.MANAGE,),
+            query=CommandQuery,
             response=Experiment,
         )
         for kind, description in _BARE_COMMANDS.items()
@@ -187,6 +202,15 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="GET",
+        path=f"{_EXPERIMENT}/history",
+        handler=get_experiment_history,
+        tag="experiments",
+        scopes=(Scope.READ,),
+        query=HistoryQuery,
+        response=HistoryPage,
+    ),
+    Endpoint(
+        method="GET",
         path=f"{_EXPERIMENT}/stream",
         handler=stream_experiment_stats,
         tag="experiments",
@@ -198,6 +222,7 @@ ENDPOINTS = (
         handler=create_holdout,
         tag="holdouts",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         body=Body(HoldoutRequest),
         response=Holdout,
         status=201,
@@ -233,6 +258,7 @@ ENDPOINTS = (
         handler=end_holdout,
         tag="holdouts",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         response=Holdout,
     ),
     Endpoint(
@@ -241,6 +267,7 @@ ENDPOINTS = (
         handler=archive_holdout,
         tag="holdouts",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         response=Holdout,
     ),
     Endpoint(

@@ -11,11 +11,12 @@ import base64
 import heapq
 import struct
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from api.http.payloads import experiment_response, stats_of, variant_result
+from api.http.payloads import experiment_response, stats_of, summary_response, variant_result
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.summary import urgency_of
 from streams.model.errors import InputError
 from streams.model.published import json_bytes
 
@@ -26,34 +27,51 @@ PIECE_S = 0.001
 """About how long rendering keeps the event loop, in seconds."""
 
 _POSITION = struct.Struct(">QQ")
+_URGENT_POSITION = struct.Struct(">BQQ")
 
 
 class PagePosition(NamedTuple):
-    """A position in the list of experiments, newest first: that of the last one listed.
+    """A position in the list of experiments: that of the last one listed.
 
     Experiments that are created later stand before it, so they do not move what follows.
 
     Attributes:
-        created_at_ms: When it was created.
+        created_at_ms: When it was created; the newest come first.
         number: The experiment as a number, which orders those of one millisecond.
+        urgency: Its rank in a list by urgency; None in one by time.
     """
 
     created_at_ms: int
     number: int
+    urgency: int | None = None
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Sort key of the list."""
+        return self.urgency or 0, -self.created_at_ms, self.number
 
     def cursor(self) -> str:
         """Return it as an opaque text."""
-        return base64.urlsafe_b64encode(_POSITION.pack(*self)).decode().rstrip("=")
+        if self.urgency is None:
+            packed = _POSITION.pack(self.created_at_ms, self.number)
+        else:
+            packed = _URGENT_POSITION.pack(self.urgency, self.created_at_ms, self.number)
+        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def position_of(cursor: str) -> PagePosition:
-    """Return the position that a cursor encodes.
+def position_of(cursor: str, *, is_by_urgency: bool = False) -> PagePosition:
+    """Return the position that a cursor of a list encodes.
 
     Raises:
-        InputError: it is not a cursor of this API (`INVALID_CURSOR`).
+        InputError: it is not a cursor of this list (`INVALID_CURSOR`).
     """
     try:
-        position = PagePosition(*_POSITION.unpack(base64.urlsafe_b64decode(f"{cursor}==")))
+        packed = base64.urlsafe_b64decode(f"{cursor}==")
+        if is_by_urgency:
+            urgency, created_at_ms, number = _URGENT_POSITION.unpack(packed)
+            position = PagePosition(created_at_ms, number, urgency)
+        else:
+            position = PagePosition(*_POSITION.unpack(packed))
     except (ValueError, struct.error) as error:
         raise InputError(
             "INVALID_CURSOR", "not the nextCursor of an earlier answer", "query.cursor"
@@ -66,30 +84,29 @@ def position_of(cursor: str) -> PagePosition:
 
 
 async def experiments_page(
-    snapshots: Iterable[Snapshot], limit: int, after: PagePosition | None, statuses: Collection[str]
+    snapshots: Sequence[Snapshot],
+    limit: int,
+    after: PagePosition | None = None,
+    *,
+    is_by_urgency: bool = False,
 ) -> bytes:
-    """Return the JSON of `limit` experiments at most, newest first.
+    """Return the JSON of `limit` experiments at most, newest first or the most urgent ones first.
 
     Args:
-        snapshots: All of them, in any order.
+        snapshots: All of the list, in any order.
         limit: Experiments of the page, >= 1.
         after: The last one of the page before; None for the first page.
-        statuses: Only those with one of these; empty for all.
+        is_by_urgency: Whether those that need a decision come first.
     """
-    wanted = (
-        (-found.experiment.created_at_ms, found.experiment.number, found)
-        for found in snapshots
-        if not statuses or found.experiment.status in statuses
-    )
-    if after is not None:
-        start = (-after.created_at_ms, after.number)
-        wanted = (each for each in wanted if each[:2] > start)
-    page = heapq.nsmallest(limit + 1, wanted, key=lambda each: each[:2])
+    places = [(_position(each, is_by_urgency=is_by_urgency), each) for each in snapshots]
+    wanted = (each for each in places if after is None or each[0].key > after.key)
+    page = heapq.nsmallest(limit + 1, wanted, key=lambda each: each[0].key)
     parts: list[bytes] = []
     size = 0
     budget = _TimeBudget()
-    for _, _, found in page[:limit]:
+    for _, found in page[:limit]:
         part = experiment_response(found.experiment).to_json()
+        part = b'%b,"summary":%b}' % (part[:-1], summary_response(found).to_json())
         if parts and size + len(part) > MAX_PAGE_BYTES:
             break
         parts.append(part)
@@ -97,9 +114,18 @@ async def experiments_page(
         await budget.pause()
     cursor = b"null"
     if len(parts) < len(page):
-        last = page[len(parts) - 1][2].experiment
-        cursor = b'"%b"' % PagePosition(last.created_at_ms, last.number).cursor().encode()
-    return b'{"experiments":[%b],"nextCursor":%b}' % (b",".join(parts), cursor)
+        cursor = b'"%b"' % page[len(parts) - 1][0].cursor().encode()
+    return b'{"experiments":[%b],"nextCursor":%b,"total":%d}' % (
+        b",".join(parts),
+        cursor,
+        len(places),
+    )
+
+
+def _position(snapshot: Snapshot, *, is_by_urgency: bool) -> PagePosition:
+    experiment = snapshot.experiment
+    urgency = int(urgency_of(snapshot)) if is_by_urgency else None
+    return PagePosition(experiment.created_at_ms, experiment.number, urgency)
 
 
 async def stats_page(snapshot: Snapshot, dimension: str | None = None) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from api.http.models import responses
+from api.http.models.summaries import ExperimentSummary, Headline
 from streams.analysis.answered_evidence import answered_evidence
 from streams.analysis.misspelled_metrics import misspelt_metrics
 from streams.analysis.reasons import reason
@@ -14,6 +15,7 @@ from streams.experiments.schedule import is_held, next_at_ms
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import Statistics
 from streams.experiments.stats_response import Stats, VariantResult, VariantStats, Winner
+from streams.experiments.summary import summary_of
 from streams.model.published import field_values
 from streams.model.quantities import ALLOCATION_TOTAL
 
@@ -46,6 +48,35 @@ def experiment_response(experiment: Experiment) -> responses.Experiment:
         promotion=_promotion(experiment),
         served=_served(experiment),
         schedule=_schedule(experiment),
+    )
+
+
+def summary_response(snapshot: Snapshot) -> ExperimentSummary:
+    """Return what is known of an experiment in a list."""
+    found, experiment = summary_of(snapshot), snapshot.experiment
+
+    def named(index: int | None) -> str | None:
+        return None if index is None else experiment.variant_id(index)
+
+    return ExperimentSummary(
+        action=snapshot.recommended_action,
+        reason_code=snapshot.reason_code,
+        headline=Headline(
+            variant_id=named(found.headline.variant),
+            metric=found.headline.metric,
+            value=found.headline.value,
+            limit=found.headline.limit,
+        ),
+        urgency=found.urgency.name.lower(),
+        lead_variant_id=named(found.lead),
+        probability_best=None if found.lead is None else snapshot.confidence,
+        units=found.units,
+        planned_units=found.planned_units,
+        progress=found.progress,
+        health=found.health,
+        health_codes=found.health_codes,
+        as_of=snapshot.as_of_ms,
+        version=snapshot.version,
     )
 
 

@@ -220,7 +220,8 @@ class RoutingTable:
 
 
 def _rule(endpoint: Endpoint) -> Rule:
-    parameters = frozenset(endpoint.query.model_fields) if endpoint.query else frozenset()
+    fields = {} if endpoint.query is None else endpoint.query.model_fields
+    parameters = frozenset(field.alias or name for name, field in fields.items())
     rule = Rule(endpoint.scopes, parameters)
     if endpoint.is_ofrep:  # clients of it may send parameters of their vendors
         rule = rule._replace(parameters=None, render_error=ofrep_error)

@@ -24,6 +24,7 @@ from streams.experiments.shared_unit_conflicts import (
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.variant_changes import DraftEdit
 from streams.kafka.producers import RenewableProducer, is_fatal, is_forbidden
+from streams.model.authors import UNKNOWN_ORIGIN, Origin
 from streams.model.command_ids import key_digest, keyed_command_id
 from streams.model.errors import DependencyError, EngineError, InputError
 from streams.model.events import Answer, Command, CommandKind
@@ -102,7 +103,10 @@ class CommandService:
         self._sharing = asyncio.Lock()
 
     async def create(
-        self, definition: ExperimentDefinition, key: IdempotencyKey | None
+        self,
+        definition: ExperimentDefinition,
+        key: IdempotencyKey | None,
+        origin: Origin = UNKNOWN_ORIGIN,
     ) -> Snapshot:
         """Create an experiment; the same key of the same caller gives the same one again.
 
@@ -124,13 +128,19 @@ class CommandService:
             number = secrets.randbits(_NUMBER_BITS)
         self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
         if definition.config.layer is None:
-            return await self._send(number, CommandKind.CREATE, payload, key)
+            return await self._send(number, CommandKind.CREATE, payload, key, origin)
         async with self._sharing:
             await self._follower.sweep()
             check_shared_units(number, definition, self._known())
-            return await self._send(number, CommandKind.CREATE, payload, key)
+            return await self._send(number, CommandKind.CREATE, payload, key, origin)
 
-    async def edit(self, number: int, edit: DraftEdit, key: IdempotencyKey | None) -> Snapshot:
+    async def edit(
+        self,
+        number: int,
+        edit: DraftEdit,
+        key: IdempotencyKey | None,
+        origin: Origin = UNKNOWN_ORIGIN,
+    ) -> Snapshot:
         """Put another definition in the place of a draft's.
 
         Raises:
@@ -140,11 +150,11 @@ class CommandService:
             by_alias=True, mode="json", exclude={**(unused(edit) or {}), **_unversioned(edit)}
         )
         if edit.config.layer is None:
-            return await self._send(number, CommandKind.EDIT, payload, key)
+            return await self._send(number, CommandKind.EDIT, payload, key, origin)
         async with self._sharing:
             await self._follower.sweep()
             check_shared_units(number, edit, self._known())
-            return await self._send(number, CommandKind.EDIT, payload, key)
+            return await self._send(number, CommandKind.EDIT, payload, key, origin)
 
     async def change(
         self,
@@ -152,6 +162,7 @@ class CommandService:
         kind: CommandKind,
         payload: Mapping[str, Any],
         key: IdempotencyKey | None,
+        origin: Origin = UNKNOWN_ORIGIN,
     ) -> Snapshot:
         """Send a command to an experiment and return it as the command left it.
 
@@ -168,12 +179,12 @@ class CommandService:
             or found is None
             or found.experiment.definition.config.layer is None
         ):
-            return await self._send(number, kind, payload, key)
+            return await self._send(number, kind, payload, key, origin)
         own = found.experiment
         async with self._sharing:
             await self._follower.sweep()
             check_shared_units(number, own.definition, self._known(), own.created_at_ms)
-            started = await self._send(number, kind, payload, key)
+            started = await self._send(number, kind, payload, key, origin)
             # Another process may have started one that overlaps meanwhile.
             await self._follower.sweep()
             other = refused_in_layers(self._known()).get(number)
@@ -190,6 +201,7 @@ class CommandService:
         kind: CommandKind,
         payload: Mapping[str, Any],
         key: IdempotencyKey | None,
+        origin: Origin = UNKNOWN_ORIGIN,
     ) -> Snapshot:
         command_id = (
             secrets.token_hex(_ID_BYTES)
@@ -200,7 +212,8 @@ class CommandService:
         # A repeated command that was answered does not trouble the log again.
         answer = None if key is None else await self._answers.answer(command_id)
         if answer is None:
-            await self._log.append(Command(command_id, number, kind, self._now_ms(), payload))
+            command = Command(command_id, number, kind, self._now_ms(), payload, origin)
+            await self._log.append(command)
             answer = await self._answers.wait_for_answer(command_id, deadline - time.monotonic())
         if answer is None:
             raise DependencyError(

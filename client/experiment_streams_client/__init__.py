@@ -4,6 +4,7 @@ The publishers stand apart, since they need Kafka's client library: `Observation
 `experiment_streams_client.publisher`, and `ImpressionPublisher`, which mints receipts, beside it.
 """
 
+from api.http.models.history import HistoryItem
 from api.http.models.requests import (
     AssignmentContext,
     ExposureRequest,
@@ -19,6 +20,7 @@ from api.http.models.responses import (
     Holdout,
     Rejected,
 )
+from api.http.models.summaries import ListedExperiment
 from experiment_streams_client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
 from experiment_streams_client.stats_streams import StatsEvent
@@ -37,7 +39,9 @@ __all__ = [
     "Experiment",
     "ExperimentClient",
     "ExposureRequest",
+    "HistoryItem",
     "Holdout",
+    "ListedExperiment",
     "ObservationRequest",
     "Rejected",
     "Stats",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
+from api.http.models.history import HistoryItem
 from api.http.models.requests import (
     AssignmentContext,
     ExposureRequest,
@@ -29,8 +30,16 @@ from api.http.models.responses import (
     Holdout,
     Readiness,
 )
+from api.http.models.summaries import ListedExperiment
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
-from experiment_streams_client.results import Experiments, assignments, experiments, holdouts
+from experiment_streams_client.results import (
+    Experiments,
+    History,
+    assignments,
+    experiments,
+    history,
+    holdouts,
+)
 from streams.experiments.stats_response import Stats
 from streams.model.validation import InputModel, parse
 
@@ -58,6 +67,7 @@ class Call(Generic[T]):
         accepts: Statuses besides 2xx whose body is a result and not an error.
         next_page: Returns the call for the rest of a list of which a result is the beginning, None
             if there is no rest. Absent for what is no list.
+        is_command: Whether it changes an experiment, and so has an author.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -68,6 +78,16 @@ class Call(Generic[T]):
     is_repeatable: bool = True
     accepts: frozenset[int] = frozenset()
     next_page: Callable[[Any], Call[T] | None] | None = None
+    is_command: bool = False
+
+    def with_parameters(self, **parameters: str) -> Call[T]:
+        """Return the call with further parameters in its query."""
+        separator = "&" if "?" in self.path else "?"
+        return replace(self, path=f"{self.path}{separator}{urlencode(parameters)}")
+
+    def by(self, author: str | None) -> Call[T]:
+        """Return the call with a declared author, if it is a command."""
+        return self.with_parameters(author=author) if self.is_command and author else self
 
     def is_worth_repeating(self, error: Exception) -> bool | float:
         """Return whether to send the call again after `error`, or after how many seconds to."""
@@ -82,6 +102,8 @@ def create_experiment(
     config: Mapping[str, Any],
     variants: Sequence[Mapping[str, Any]],
     idempotency_key: str | None = None,
+    *,
+    reason: str | None = None,
 ) -> Call[Experiment]:
     """Create an experiment, as a draft.
 
@@ -91,6 +113,7 @@ def create_experiment(
         variants: At least two; exactly one with `isControl`.
         idempotency_key: The same key gives the same experiment again, for a day at least. Without
             one the client draws a new key, so its own retries are safe too.
+        reason: Why, for `get_experiment_history`: at most 500 characters. Every command takes one.
 
     Raises:
         ApiError: 422 with the code and the path of the first thing that is wrong; 409 `KEY_TAKEN`
@@ -105,30 +128,40 @@ def create_experiment(
         ```
     """
     body = {"config": dict(config), "variants": [dict(variant) for variant in variants]}
-    return _command("POST", "/experiments", body, idempotency_key)
+    return _command("POST", "/experiments", body, idempotency_key, reason)
 
 
-def start_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+def start_experiment(
+    experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+) -> Call[Experiment]:
     """Start a draft: from now on it assigns.
 
     Raises:
         ApiError: 404 `EXPERIMENT_NOT_FOUND`, 409 `INVALID_TRANSITION`.
     """
-    return _command("POST", _place(experiment_id, "/start"), {}, idempotency_key)
+    return _command("POST", _place(experiment_id, "/start"), {}, idempotency_key, reason)
 
 
-def pause_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+def pause_experiment(
+    experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+) -> Call[Experiment]:
     """Stop assigning; observations of earlier assignments still count."""
-    return _command("POST", _place(experiment_id, "/pause"), {}, idempotency_key)
+    return _command("POST", _place(experiment_id, "/pause"), {}, idempotency_key, reason)
 
 
-def resume_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+def resume_experiment(
+    experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+) -> Call[Experiment]:
     """Go on assigning after a pause."""
-    return _command("POST", _place(experiment_id, "/resume"), {}, idempotency_key)
+    return _command("POST", _place(experiment_id, "/resume"), {}, idempotency_key, reason)
 
 
 def update_experiment(
-    experiment_id: str, changes: Mapping[str, Any], idempotency_key: str | None = None
+    experiment_id: str,
+    changes: Mapping[str, Any],
+    idempotency_key: str | None = None,
+    *,
+    reason: str | None = None,
 ) -> Call[Experiment]:
     """Change `trafficAllocation` or the thresholds; what is left out stays.
 
@@ -137,7 +170,7 @@ def update_experiment(
         changes: Changed fields of the configuration, with their JSON names.
         idempotency_key: As for `create_experiment`.
     """
-    return _command("PATCH", _place(experiment_id), dict(changes), idempotency_key)
+    return _command("PATCH", _place(experiment_id), dict(changes), idempotency_key, reason)
 
 
 def edit_experiment(
@@ -147,6 +180,7 @@ def edit_experiment(
     idempotency_key: str | None = None,
     *,
     version: int | None = None,
+    reason: str | None = None,
 ) -> Call[Experiment]:
     """Put another definition in the place of a draft's, as a whole.
 
@@ -164,7 +198,7 @@ def edit_experiment(
     body: dict[str, Any] = {"config": dict(config), "variants": [dict(each) for each in variants]}
     if version is not None:
         body["version"] = version
-    return _command("PUT", _place(experiment_id), body, idempotency_key)
+    return _command("PUT", _place(experiment_id), body, idempotency_key, reason)
 
 
 def add_variant(
@@ -174,6 +208,7 @@ def add_variant(
     *,
     config: Mapping[str, Any] | None = None,
     weight: float | None = None,
+    reason: str | None = None,
 ) -> Call[Experiment]:
     """Add a variant to a draft, a running or a paused experiment.
 
@@ -193,7 +228,7 @@ def add_variant(
     """
     given = {"name": name, "config": None if config is None else dict(config), "weight": weight}
     body = {key: value for key, value in given.items() if value is not None}
-    return _command("POST", _place(experiment_id, "/variants"), body, idempotency_key)
+    return _command("POST", _place(experiment_id, "/variants"), body, idempotency_key, reason)
 
 
 def change_variant(
@@ -204,6 +239,7 @@ def change_variant(
     name: str | None = None,
     config: Mapping[str, Any] | None = None,
     is_active: bool | None = None,
+    reason: str | None = None,
 ) -> Call[Experiment]:
     """Rename a variant, change its configuration, stop or reactivate it.
 
@@ -229,7 +265,7 @@ def change_variant(
     }
     body = {key: value for key, value in given.items() if value is not None}
     place = _place(experiment_id, f"/variants/{quote(variant_id, safe='')}")
-    return _command("PATCH", place, body, idempotency_key)
+    return _command("PATCH", place, body, idempotency_key, reason)
 
 
 def conclude_experiment(
@@ -239,6 +275,7 @@ def conclude_experiment(
     *,
     control_share: float | None = None,
     serve: Literal["winner", "control", "none"] | None = None,
+    reason: str | None = None,
 ) -> Call[Experiment]:
     """End an experiment.
 
@@ -265,21 +302,25 @@ def conclude_experiment(
         "serve": serve,
     }
     body = {name: value for name, value in given.items() if value is not None}
-    return _command("POST", _place(experiment_id, "/conclude"), body, idempotency_key)
+    return _command("POST", _place(experiment_id, "/conclude"), body, idempotency_key, reason)
 
 
-def rollback_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+def rollback_experiment(
+    experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+) -> Call[Experiment]:
     """Take a promoted or shipped winner back: everybody gets the control until it is archived.
 
     Raises:
         ApiError: 409 `INVALID_TRANSITION` if no winner is promoted or shipped, or no longer.
     """
-    return _command("POST", _place(experiment_id, "/rollback"), {}, idempotency_key)
+    return _command("POST", _place(experiment_id, "/rollback"), {}, idempotency_key, reason)
 
 
-def archive_experiment(experiment_id: str, idempotency_key: str | None = None) -> Call[Experiment]:
+def archive_experiment(
+    experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+) -> Call[Experiment]:
     """Put a draft or a concluded experiment away."""
-    return _command("POST", _place(experiment_id, "/archive"), {}, idempotency_key)
+    return _command("POST", _place(experiment_id, "/archive"), {}, idempotency_key, reason)
 
 
 def get_experiment(experiment_id: str) -> Call[Experiment]:
@@ -287,26 +328,85 @@ def get_experiment(experiment_id: str) -> Call[Experiment]:
     return Call("GET", _place(experiment_id), Experiment.model_validate)
 
 
-def list_experiments(*statuses: str) -> Call[tuple[Experiment, ...]]:
-    """Return all experiments, newest first; as many requests are sent as the list has pages.
+def list_experiments(
+    *statuses: str,
+    types: Sequence[str] = (),
+    owner: str | None = None,
+    tags: Sequence[str] = (),
+    search: str | None = None,
+    actions: Sequence[str] = (),
+    health: Sequence[str] = (),
+    sort: Literal["newest", "attention"] | None = None,
+) -> Call[tuple[ListedExperiment, ...]]:
+    """Return all experiments that match; as many requests are sent as the list has pages.
 
     Args:
         *statuses: Only experiments with one of these: `draft`, `running`, `paused`, `concluded`,
             `archived`; all unless given.
+        types: Only experiments with one of these policies.
+        owner: Only experiments of this owner.
+        tags: Only experiments with one of these tags.
+        search: Only experiments whose name, key, id, description, owner or tag contains it.
+        actions: Only experiments with one of these recommended actions.
+        health: Only experiments whose statistics are one of `ok`, `warning`, `error`.
+        sort: `attention` for what needs a decision first; newest first unless given.
+
+    Examples:
+        ```
+        for each in client.list_experiments("running", sort="attention"):
+            print(each.name, each.summary and each.summary.action)
+        ```
     """
-    return _experiments_page(statuses, None)
+    parameters = {
+        "status": ",".join(statuses) or None,
+        "type": ",".join(types) or None,
+        "owner": owner,
+        "tag": ",".join(tags) or None,
+        "search": search,
+        "action": ",".join(actions) or None,
+        "health": ",".join(health) or None,
+        "sort": sort,
+    }
+    return _experiments_page(parameters, None)
 
 
 def _experiments_page(
-    statuses: tuple[str, ...], cursor: str | None
-) -> Call[tuple[Experiment, ...]]:
-    parameters = {"limit": PAGE_LIMIT, "status": ",".join(statuses) or None, "cursor": cursor}
-    query = urlencode({name: value for name, value in parameters.items() if value is not None})
+    parameters: Mapping[str, str | None], cursor: str | None
+) -> Call[tuple[ListedExperiment, ...]]:
+    query = _query(limit=PAGE_LIMIT, **parameters, cursor=cursor)
 
-    def next_page(page: Experiments) -> Call[tuple[Experiment, ...]] | None:
-        return _experiments_page(statuses, page.next_cursor) if page.next_cursor else None
+    def next_page(page: Experiments) -> Call[tuple[ListedExperiment, ...]] | None:
+        return _experiments_page(parameters, page.next_cursor) if page.next_cursor else None
 
-    return Call("GET", f"/experiments?{query}", experiments, next_page=next_page)
+    return Call("GET", f"/experiments{query}", experiments, next_page=next_page)
+
+
+def get_experiment_history(experiment_id: str, *kinds: str) -> Call[tuple[HistoryItem, ...]]:
+    """Return what was done with an experiment, newest first: who, when, why, and how to undo it.
+
+    Args:
+        experiment_id: The experiment.
+        *kinds: Only entries of these kinds, such as `conclude` or `recommendation`; all unless
+            given.
+    """
+    return _history_page(experiment_id, kinds, None)
+
+
+def _history_page(
+    experiment_id: str, kinds: tuple[str, ...], cursor: str | None
+) -> Call[tuple[HistoryItem, ...]]:
+    query = _query(limit=PAGE_LIMIT, kind=",".join(kinds) or None, cursor=cursor)
+
+    def next_page(page: History) -> Call[tuple[HistoryItem, ...]] | None:
+        return _history_page(experiment_id, kinds, page.next_cursor) if page.next_cursor else None
+
+    return Call("GET", _place(experiment_id, f"/history{query}"), history, next_page=next_page)
+
+
+def _query(**parameters: Any) -> str:
+    """Return a query string of the parameters that are given, with its question mark."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
 
 
 def get_experiment_stats(
@@ -348,6 +448,7 @@ def create_holdout(
     unit: Literal["user", "session"] = "user",
     primary_metric: str | None = None,
     idempotency_key: str | None = None,
+    reason: str | None = None,
 ) -> Call[Holdout]:
     """Hold a share of the units out of experiments, from now on.
 
@@ -367,7 +468,7 @@ def create_holdout(
     }
     if primary_metric is not None:
         body["primaryMetric"] = primary_metric
-    return _asked("POST", "/holdouts", body, idempotency_key, Holdout.model_validate)
+    return _asked("POST", "/holdouts", body, idempotency_key, Holdout.model_validate, reason)
 
 
 def list_holdouts() -> Call[tuple[Holdout, ...]]:
@@ -394,14 +495,20 @@ def get_holdout_stats(key: str, *, at: Literal["conclusion"] | None = None) -> C
     return Call("GET", _holdout(key, query), Stats.from_json)
 
 
-def end_holdout(key: str, idempotency_key: str | None = None) -> Call[Holdout]:
+def end_holdout(
+    key: str, idempotency_key: str | None = None, *, reason: str | None = None
+) -> Call[Holdout]:
     """End a holdout: from now on it holds nobody out, and its report is kept."""
-    return _asked("DELETE", _holdout(key), {}, idempotency_key, Holdout.model_validate)
+    return _asked("DELETE", _holdout(key), {}, idempotency_key, Holdout.model_validate, reason)
 
 
-def archive_holdout(key: str, idempotency_key: str | None = None) -> Call[Holdout]:
+def archive_holdout(
+    key: str, idempotency_key: str | None = None, *, reason: str | None = None
+) -> Call[Holdout]:
     """Put a holdout away that has ended: what its units do is not counted any more."""
-    return _asked("POST", _holdout(key, "/archive"), {}, idempotency_key, Holdout.model_validate)
+    return _asked(
+        "POST", _holdout(key, "/archive"), {}, idempotency_key, Holdout.model_validate, reason
+    )
 
 
 def assign_variant(
@@ -658,9 +765,13 @@ def ready() -> Call[Readiness]:
 
 
 def _command(
-    method: Literal["POST", "PUT", "PATCH"], path: str, body: Any, idempotency_key: str | None
+    method: Literal["POST", "PUT", "PATCH"],
+    path: str,
+    body: Any,
+    idempotency_key: str | None,
+    reason: str | None,
 ) -> Call[Experiment]:
-    return _asked(method, path, body, idempotency_key, Experiment.model_validate)
+    return _asked(method, path, body, idempotency_key, Experiment.model_validate, reason)
 
 
 def _asked(
@@ -669,9 +780,12 @@ def _asked(
     body: Any,
     idempotency_key: str | None,
     read: Callable[[Any], T],
+    reason: str | None,
 ) -> Call[T]:
     """Return a command, which a worker carries out once for each key."""
-    return Call(method, path, read, body, {"Idempotency-Key": idempotency_key or uuid.uuid4().hex})
+    headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+    call = Call(method, path, read, body, headers, is_command=True)
+    return call if reason is None else call.with_parameters(reason=reason)
 
 
 def _holdout(key: str, action: str = "") -> str:

@@ -35,6 +35,8 @@ class ExperimentClient(Methods):
     Args:
         url: Address of the API.
         api_key: Sent as a bearer token; None where the API is open, as on loopback.
+        author: Who gives the commands, where several people share an API key: at most 100
+            characters, recorded behind the name of the key. None for the key alone.
         timeout_s: Seconds to wait for a connection and for each answer.
         attempts: How often a request is sent at most. It is sent again, after a growing pause or
             the one the API asks for, when the API says that it cannot serve it now (503), or
@@ -54,11 +56,13 @@ class ExperimentClient(Methods):
         url: str = DEFAULT_URL,
         *,
         api_key: str | None = None,
+        author: str | None = None,
         timeout_s: float = 10.0,
         attempts: int = 4,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._timeout_s = timeout_s
+        self._author = author
         self._http = httpx.Client(
             base_url=url,
             headers=_headers(api_key),
@@ -85,7 +89,7 @@ class ExperimentClient(Methods):
     def _send_once(self, call: Call[T]) -> T:
         try:
             response = self._http.request(
-                call.method, call.path, json=call.body, headers=call.headers
+                call.method, call.by(self._author).path, json=call.body, headers=call.headers
             )
         except httpx.TransportError as error:
             raise _unreachable(self._http.base_url, error) from error
@@ -137,7 +141,7 @@ class AsyncExperimentClient(Methods):
     """The API of a running engine, one awaitable a method; otherwise as `ExperimentClient`.
 
     Args:
-        url, api_key, timeout_s, attempts, transport: As for `ExperimentClient`.
+        url, api_key, author, timeout_s, attempts, transport: As for `ExperimentClient`.
         connections: Connections kept open at most. Further calls wait for one.
 
     Examples:
@@ -152,6 +156,7 @@ class AsyncExperimentClient(Methods):
         url: str = DEFAULT_URL,
         *,
         api_key: str | None = None,
+        author: str | None = None,
         timeout_s: float = 10.0,
         attempts: int = 4,
         connections: int = 32,
@@ -161,6 +166,7 @@ class AsyncExperimentClient(Methods):
         # served, while httpx's pool under load lets some wait until they time out.
         self._free = asyncio.Semaphore(connections)
         self._timeout_s = timeout_s
+        self._author = author
         self._http = httpx.AsyncClient(
             base_url=url,
             headers=_headers(api_key),
@@ -191,7 +197,7 @@ class AsyncExperimentClient(Methods):
         try:
             async with self._free:
                 response = await self._http.request(
-                    call.method, call.path, json=call.body, headers=call.headers
+                    call.method, call.by(self._author).path, json=call.body, headers=call.headers
                 )
         except httpx.TransportError as error:
             raise _unreachable(self._http.base_url, error) from error

@@ -71,6 +71,7 @@ class Methods:
     get_experiment = Method(calls.get_experiment)
     list_experiments = Method(calls.list_experiments)
     get_experiment_stats = Method(calls.get_experiment_stats)
+    get_experiment_history = Method(calls.get_experiment_history)
     create_holdout = Method(calls.create_holdout)
     list_holdouts = Method(calls.list_holdouts)
     get_holdout = Method(calls.get_holdout)

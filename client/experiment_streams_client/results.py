@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.http.models.history import HistoryItem, HistoryPage
 from api.http.models.responses import (
     Assignment,
     AssignmentsPage,
     ErrorDetails,
     ErrorResponse,
-    Experiment,
-    ExperimentsPage,
     Holdout,
     Holdouts,
 )
+from api.http.models.summaries import ExperimentsPage, ListedExperiment
 
 
-class Experiments(tuple[Experiment, ...]):  # noqa: SLOT001 - a tuple that knows one thing more
+class Experiments(tuple[ListedExperiment, ...]):  # noqa: SLOT001 - a tuple that knows one thing more
     """Experiments of one answer.
 
     Attributes:
@@ -33,6 +33,24 @@ def experiments(payload: Any) -> Experiments:
     """Return the experiments of a `GET /experiments`."""
     page = ExperimentsPage.model_validate(payload)
     found = Experiments(page.experiments)
+    found.next_cursor = page.next_cursor
+    return found
+
+
+class History(tuple[HistoryItem, ...]):  # noqa: SLOT001 - likewise
+    """Entries of one answer.
+
+    Attributes:
+        next_cursor: Leads to the next page; None on the last one.
+    """
+
+    next_cursor: str | None = None
+
+
+def history(payload: Any) -> History:
+    """Return the entries of a `GET /experiments/{id}/history`."""
+    page = HistoryPage.model_validate(payload)
+    found = History(page.entries)
     found.next_cursor = page.next_cursor
     return found
 

@@ -11,6 +11,7 @@ from streams.analysis.promotion import obstacles
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import RecommendedAction
+from streams.model.authors import PROMOTION, Origin
 from streams.model.events import Command, CommandKind
 
 _ID_BYTES = 16
@@ -74,6 +75,7 @@ def _command(snapshot: Snapshot, kind: CommandKind, payload: dict[str, Any]) -> 
         kind=kind,
         issued_at_ms=snapshot.as_of_ms,
         payload=payload | {"because": because},
+        origin=Origin(PROMOTION),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,19 @@ import yaml
 from experiment_streams_client import Experiment, ExperimentClient
 from streams.cli import terminal
 from streams.cli.tables import experiments_table
-from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
+from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, Author, ExperimentId, Reason
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.experiments.served import Serve
 from streams.model.errors import InputError, quoted
 
 STDIN = Path("-")
+
+
+class Sort(StrEnum):
+    """Order of `experiment list`."""
+
+    NEWEST = "newest"
+    ATTENTION = "attention"
 
 
 def register(app: typer.Typer) -> None:
@@ -62,12 +70,14 @@ def create(
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating a key returns the same experiment.")
     ] = None,
+    reason: Reason = None,
+    author: Author = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
     """Create an experiment from a file, or a simple one from options. Prints its id."""
-    with terminal.connected(api, api_key) as client:
+    with terminal.connected(api, api_key, author) as client:
         if file is not None:
             definition = read_definition(file)
         else:
@@ -75,10 +85,10 @@ def create(
         if key is not None:
             definition["config"]["key"] = key
         experiment = client.create_experiment(
-            definition["config"], definition["variants"], idempotency_key
+            definition["config"], definition["variants"], idempotency_key, reason=reason
         )
         if start_now:
-            experiment = client.start_experiment(experiment.id)
+            experiment = client.start_experiment(experiment.id, reason=reason)
         terminal.show(experiment, as_object, lambda made: made.id, as_json=as_json)
 
 
@@ -92,44 +102,88 @@ def edit(
         int | None,
         typer.Option(min=1, help="Refuse the edit if the draft has another version by now."),
     ] = None,
+    reason: Reason = None,
+    author: Author = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
     """Put another definition in the place of a draft's, as a whole."""
-    with terminal.connected(api, api_key) as client:
+    with terminal.connected(api, api_key, author) as client:
         definition = read_definition(file)
         edited = client.edit_experiment(
-            experiment_id, definition["config"], definition["variants"], version=version
+            experiment_id,
+            definition["config"],
+            definition["variants"],
+            version=version,
+            reason=reason,
         )
         terminal.show(edited, as_object, status_line, as_json=as_json)
 
 
-def list_all(as_json: AsJson = False, api: Api = API_DEFAULT, api_key: ApiKey = None) -> None:
-    """List all experiments, newest first."""
+def list_all(
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only with this status. Repeatable.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="Only of this owner.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only with this tag. Repeatable.")] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Only those whose name, key, owner or tag contains it.")
+    ] = None,
+    action: Annotated[
+        list[str] | None,
+        typer.Option(help="Only with this recommended action. Repeatable."),
+    ] = None,
+    health: Annotated[
+        list[str] | None, typer.Option(help="Only ok, warning or error. Repeatable.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--type", help="Only with this policy. Repeatable.")
+    ] = None,
+    sort: Annotated[
+        Sort, typer.Option(help="Newest first, or what needs a decision first.")
+    ] = Sort.NEWEST,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
+    """List all experiments, newest first, or those that need a decision first."""
     with terminal.connected(api, api_key) as client:
-        experiments = client.list_experiments()
+        experiments = client.list_experiments(
+            *(status or ()),
+            types=kind or (),
+            owner=owner,
+            tags=tag or (),
+            search=search,
+            actions=action or (),
+            health=health or (),
+            sort="attention" if sort is Sort.ATTENTION else None,
+        )
         if as_json:
             terminal.print_json({"experiments": [*map(as_object, experiments)]})
         elif experiments:
             terminal.out.print(experiments_table(experiments))
+        elif any((status, kind, owner, tag, search, action, health)):
+            terminal.err.print("No experiment matches.")
         else:
             terminal.err.print("There is no experiment yet; `experiment create` makes one.")
 
 
 def _lifecycle_command(
-    verb: str, request: Callable[[ExperimentClient, str], Experiment], meaning: str
+    verb: str, request: Callable[[ExperimentClient, str, str | None], Experiment], meaning: str
 ) -> Callable[..., None]:
     """Return the command `experiment VERB ID`, whose help is `meaning`."""
 
     def command(
         experiment_id: ExperimentId,
+        reason: Reason = None,
+        author: Author = None,
         as_json: AsJson = False,
         api: Api = API_DEFAULT,
         api_key: ApiKey = None,
     ) -> None:
-        with terminal.connected(api, api_key) as client:
-            changed = request(client, experiment_id)
+        with terminal.connected(api, api_key, author) as client:
+            changed = request(client, experiment_id, reason)
             terminal.show(changed, as_object, status_line, as_json=as_json)
 
     command.__name__, command.__doc__ = verb, meaning
@@ -138,25 +192,27 @@ def _lifecycle_command(
 
 start = _lifecycle_command(
     "start",
-    lambda client, name: client.start_experiment(name),
+    lambda client, name, reason: client.start_experiment(name, reason=reason),
     "Start a draft: from now on it assigns.",
 )
 pause = _lifecycle_command(
     "pause",
-    lambda client, name: client.pause_experiment(name),
+    lambda client, name, reason: client.pause_experiment(name, reason=reason),
     "Stop assigning; observations of earlier assignments still count.",
 )
 resume = _lifecycle_command(
-    "resume", lambda client, name: client.resume_experiment(name), "Go on assigning after a pause."
+    "resume",
+    lambda client, name, reason: client.resume_experiment(name, reason=reason),
+    "Go on assigning after a pause.",
 )
 rollback = _lifecycle_command(
     "rollback",
-    lambda client, name: client.rollback_experiment(name),
+    lambda client, name, reason: client.rollback_experiment(name, reason=reason),
     "Take a promoted or shipped winner back: everybody gets the control until it is archived.",
 )
 archive = _lifecycle_command(
     "archive",
-    lambda client, name: client.archive_experiment(name),
+    lambda client, name, reason: client.archive_experiment(name, reason=reason),
     "Put a draft or a concluded experiment away.",
 )
 
@@ -181,12 +237,14 @@ def conclude(
             "the control."
         ),
     ] = None,
+    reason: Reason = None,
+    author: Author = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
     """End an experiment, with a winner or without."""
-    with terminal.connected(api, api_key) as client:
+    with terminal.connected(api, api_key, author) as client:
         if winner is not None:
             named = {each.name: each.id for each in client.get_experiment(experiment_id).variants}
             winner = named.get(winner, winner)
@@ -195,6 +253,7 @@ def conclude(
             winner,
             control_share=control_share,
             serve=None if serve is None else serve.value,
+            reason=reason,
         )
         terminal.show(concluded, as_object, status_line, as_json=as_json)
 

@@ -12,7 +12,7 @@ from experiment_streams_client import Holdout
 from streams.cli import terminal
 from streams.cli.statistics import Moment
 from streams.cli.tables import moment, stats_view, table_of
-from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
+from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, Author, Reason
 from streams.experiments.stats_response import Stats
 
 Key = Annotated[str, typer.Argument(help="Key of the holdout.", show_default=False)]
@@ -52,12 +52,14 @@ def create(
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating a key returns the same holdout.")
     ] = None,
+    reason: Reason = None,
+    author: Author = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
     """Hold a share of the units out of experiments, from now on."""
-    with terminal.connected(api, api_key) as client:
+    with terminal.connected(api, api_key, author) as client:
         made = client.create_holdout(
             key,
             share,
@@ -65,6 +67,7 @@ def create(
             unit=unit.value,
             primary_metric=metric,
             idempotency_key=idempotency_key,
+            reason=reason,
         )
         terminal.show(made, _as_object, _status_line, as_json=as_json)
 
@@ -96,18 +99,34 @@ def stats(
         terminal.show(found, Stats.to_json, stats_view, as_json=as_json)
 
 
-def end(key: Key, as_json: AsJson = False, api: Api = API_DEFAULT, api_key: ApiKey = None) -> None:
+def end(
+    key: Key,
+    reason: Reason = None,
+    author: Author = None,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
+) -> None:
     """End a holdout: from now on it holds nobody out, and its report is kept."""
-    with terminal.connected(api, api_key) as client:
-        terminal.show(client.end_holdout(key), _as_object, _status_line, as_json=as_json)
+    with terminal.connected(api, api_key, author) as client:
+        terminal.show(
+            client.end_holdout(key, reason=reason), _as_object, _status_line, as_json=as_json
+        )
 
 
 def archive(
-    key: Key, as_json: AsJson = False, api: Api = API_DEFAULT, api_key: ApiKey = None
+    key: Key,
+    reason: Reason = None,
+    author: Author = None,
+    as_json: AsJson = False,
+    api: Api = API_DEFAULT,
+    api_key: ApiKey = None,
 ) -> None:
     """Put a holdout away that has ended: what its units do is not counted any more."""
-    with terminal.connected(api, api_key) as client:
-        terminal.show(client.archive_holdout(key), _as_object, _status_line, as_json=as_json)
+    with terminal.connected(api, api_key, author) as client:
+        terminal.show(
+            client.archive_holdout(key, reason=reason), _as_object, _status_line, as_json=as_json
+        )
 
 
 def _table(holdouts: tuple[Holdout, ...]) -> Table:

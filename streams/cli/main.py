@@ -25,6 +25,7 @@ COMMANDS = {
     ),
     "variants": ("variant",),
     "statistics": ("stats",),
+    "history": ("history",),
     "holdouts": ("holdout",),
     "traffic": ("assign", "expose", "void"),
     "observe": ("observe",),

@@ -9,7 +9,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiment_streams_client import Experiment
+from experiment_streams_client import ListedExperiment
 from streams.experiments.statistics import AgainstControl, MetricReport, Miscounts
 from streams.experiments.stats_response import Stats, VariantResult
 from streams.model.quantities import MICRO
@@ -26,21 +26,36 @@ _MAY_WRAP = frozenset({"key", "name", "variant", "experiment", "created"})
 _STATUS_STYLES = {"running": "green", "paused": "yellow", "draft": "cyan"}
 
 
-def experiments_table(experiments: Iterable[Experiment]) -> Table:
-    """Return one line an experiment, newest first."""
-    table = table_of("id", "key", "name", "type", "unit", "status", ">variants", "created")
-    for experiment in sorted(experiments, key=lambda each: each.created_at, reverse=True):
+def experiments_table(experiments: Iterable[ListedExperiment]) -> Table:
+    """Return one line an experiment, in their order."""
+    table = table_of(
+        "id", "key", "name", "owner", "type", "status", "recommended", ">units", "created"
+    )
+    for experiment in experiments:
+        summary = experiment.summary
         table.add_row(
             experiment.id,
             experiment.key or "",
             Text(experiment.name),
+            Text(str(experiment.config.get("owner") or "")),
             str(experiment.config.get("type", "")),
-            str(experiment.config.get("unit", "")),
             _status(experiment.status),
-            str(len(experiment.variants)),
+            _recommended(experiment),
+            "" if summary is None else f"{summary.units:,}",
             moment(experiment.created_at),
         )
     return table
+
+
+def _recommended(experiment: ListedExperiment) -> Text:
+    """Return the recommended action of a list, with its health unless that is good."""
+    summary = experiment.summary
+    if summary is None:
+        return Text("")
+    if summary.health == "ok":
+        return Text(summary.action)
+    codes = ", ".join(summary.health_codes)
+    return Text(f"{summary.action}: {codes}", "red" if summary.health == "error" else "yellow")
 
 
 def stats_view(stats: Stats) -> RenderableType:

@@ -69,6 +69,16 @@ ExperimentId = Annotated[
     str, typer.Argument(metavar="ID", help="Id or key from `experiment list`.")
 ]
 
+Reason = Annotated[str | None, typer.Option(help="Why, for `experiment history`.")]
+Author = Annotated[
+    str | None,
+    typer.Option(
+        envvar="EXPERIMENT_AUTHOR",
+        show_envvar=True,
+        help="Who gives the command, where several people share an API key.",
+    ),
+]
+
 API_DEFAULT = DEFAULT_URL
 
 NAMING = ("kafka_url", "redis_url")
@@ -78,8 +88,10 @@ OF_ENVIRONMENT = "of the EXPERIMENT_ settings"
 
 
 @contextmanager
-def connected(api: str, api_key: str | None) -> Iterator[ExperimentClient]:
-    """Yield a client of the API at `api`.
+def connected(
+    api: str, api_key: str | None, author: str | None = None
+) -> Iterator[ExperimentClient]:
+    """Yield a client of the API at `api`, whose commands have a declared author or none.
 
     Raises:
         DependencyError: no server answers there, or the API cannot serve the request now.
@@ -88,7 +100,7 @@ def connected(api: str, api_key: str | None) -> Iterator[ExperimentClient]:
     _address(api)
     stamina.instrumentation.set_on_retry_hooks(())  # a person reads the outcome, not each attempt
     try:
-        with ExperimentClient(api, api_key=api_key) as client:
+        with ExperimentClient(api, api_key=api_key, author=author) as client:
             yield client
     except ApiError as error:
         if error.status not in {NO_ANSWER, HTTPStatus.SERVICE_UNAVAILABLE}:

@@ -12,7 +12,7 @@ import typer
 from experiment_streams_client import Experiment
 from streams.cli import terminal
 from streams.cli.experiments import STDIN, as_object
-from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
+from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, Author, ExperimentId, Reason
 from streams.model.errors import InputError
 
 VariantName = Annotated[str, typer.Argument(help="Id or name of the variant.")]
@@ -43,39 +43,47 @@ def add(
             help="Share of the traffic under a fixed policy; by default as the others on average."
         ),
     ] = None,
+    reason: Reason = None,
+    author: Author = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
     """Add a variant, also to a running experiment; prints its id."""
-    with terminal.connected(api, api_key) as client:
-        changed = client.add_variant(experiment_id, name, config=_object(config), weight=weight)
+    with terminal.connected(api, api_key, author) as client:
+        changed = client.add_variant(
+            experiment_id, name, config=_object(config), weight=weight, reason=reason
+        )
         terminal.show(changed, as_object, lambda made: made.variants[-1].id, as_json=as_json)
 
 
 def stop(
     experiment_id: ExperimentId,
     variant: VariantName,
+    reason: Reason = None,
+    author: Author = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
     """Stop a variant: it is assigned to nobody, and keeps its statistics."""
-    with terminal.connected(api, api_key) as client:
-        changed = client.change_variant(experiment_id, variant, is_active=False)
+    with terminal.connected(api, api_key, author) as client:
+        changed = client.change_variant(experiment_id, variant, is_active=False, reason=reason)
         terminal.show(changed, as_object, _active_line, as_json=as_json)
 
 
 def reactivate(
     experiment_id: ExperimentId,
     variant: VariantName,
+    reason: Reason = None,
+    author: Author = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
     """Assign a stopped variant again."""
-    with terminal.connected(api, api_key) as client:
-        changed = client.change_variant(experiment_id, variant, is_active=True)
+    with terminal.connected(api, api_key, author) as client:
+        changed = client.change_variant(experiment_id, variant, is_active=True, reason=reason)
         terminal.show(changed, as_object, _active_line, as_json=as_json)
 
 
@@ -83,13 +91,15 @@ def rename(
     experiment_id: ExperimentId,
     variant: VariantName,
     name: Annotated[str, typer.Argument(help="Its new name.")],
+    reason: Reason = None,
+    author: Author = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
     """Give a variant another name; its id stays."""
-    with terminal.connected(api, api_key) as client:
-        changed = client.change_variant(experiment_id, variant, name=name)
+    with terminal.connected(api, api_key, author) as client:
+        changed = client.change_variant(experiment_id, variant, name=name, reason=reason)
         terminal.show(changed, as_object, _active_line, as_json=as_json)
 
 
@@ -100,13 +110,17 @@ def configure(
         str,
         typer.Argument(help="A JSON object, or @FILE with one; @- for standard input."),
     ],
+    reason: Reason = None,
+    author: Author = None,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
     """Give a variant another configuration, as a whole."""
-    with terminal.connected(api, api_key) as client:
-        changed = client.change_variant(experiment_id, variant, config=_object(config))
+    with terminal.connected(api, api_key, author) as client:
+        changed = client.change_variant(
+            experiment_id, variant, config=_object(config), reason=reason
+        )
         terminal.show(changed, as_object, _active_line, as_json=as_json)
 
 

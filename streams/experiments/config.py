@@ -13,6 +13,7 @@ from streams.experiments.dimensions import Dimensions, check_dimensions
 from streams.experiments.exposure import Exposure
 from streams.experiments.holdouts import HoldoutSpec
 from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, MAX_UNIT_ID, IgnoredUnits
+from streams.experiments.labels import Owner, Tags
 from streams.experiments.metrics import (
     MAX_WINDOW_S,
     ConversionWindow,
@@ -29,7 +30,7 @@ from streams.model.errors import quoted
 from streams.model.experiment_keys import KEY_PATTERN, is_key
 from streams.model.ids import is_experiment_id
 from streams.model.receipts import MAX_KEY_ID
-from streams.model.text import has_controls
+from streams.model.text import LAYOUT, has_controls
 from streams.model.validation import InputModel, parse, problem
 from streams.policies.base import BetaPolicy, Policy
 from streams.policies.contextual.base import ContextualPolicy
@@ -53,8 +54,6 @@ author says otherwise."""
 MAX_MIN_DURATION_S = 366 * 86_400
 _MAX_METRICS = 32
 
-_LAYOUT = "\n\t"
-
 
 def _shown(text: str) -> str:
     if has_controls(text):
@@ -63,7 +62,7 @@ def _shown(text: str) -> str:
 
 
 def _shown_in_lines(text: str) -> str:
-    if has_controls(text, _LAYOUT):
+    if has_controls(text, LAYOUT):
         raise problem("INVALID_NAME", "has control characters other than line breaks and tabs")
     return text
 
@@ -127,6 +126,8 @@ class ExperimentConfig(InputModel):
         key: Name for programs, by which ad servers ask; the experiment's number is its hash, so it
             is unique for good and fixed when the experiment is created. None for none.
         description: Description for people.
+        owner: Person or team that answers for it; None for none.
+        tags: Words by which people find it.
         type: Policy that shares the traffic: a key of `POLICIES`.
         primary_metric: Metric that decides.
         secondary_metrics: Metrics that are compared besides.
@@ -194,6 +195,8 @@ class ExperimentConfig(InputModel):
     description: Annotated[str, AfterValidator(_shown_in_lines)] = Field(
         default="", max_length=2_000
     )
+    owner: Owner | None = None
+    tags: Tags = ()
     type: str
     primary_metric: MetricName
     secondary_metrics: Annotated[

@@ -19,6 +19,7 @@ from streams.experiments.config import (
 )
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.ignored_units import IgnoredUnits
+from streams.experiments.labels import Owner, Tags
 from streams.experiments.schedule import ScheduleSpec
 from streams.model.validation import InputModel, problem
 
@@ -32,6 +33,8 @@ class ParametersUpdate(InputModel):
 class ExperimentUpdate(InputModel):
     """Fields that `update` may change; fields left out stay."""
 
+    owner: Owner | None = None
+    tags: Tags | None = None
     traffic_allocation: Share | None = None
     min_sample_size: SampleSize | None = None
     negligible_difference: NegligibleDifference = None

@@ -10,9 +10,11 @@ from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.evaluate import evaluate
 from streams.analysis.evidence_size import bounded
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE, Exposure
+from streams.experiments.history import HistoryEntry, command_entry, with_entry
 from streams.experiments.lifecycle import Experiment, apply_command, ended
 from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.experiments.statistics import RecommendedAction
+from streams.fold.action_history import NOTHING_LOGGED, ActionHistory
 from streams.fold.stored import StoredExperiment, encode_stored
 from streams.fold.writable import check_entry, encoding_failed, entry_of
 from streams.model.command_ids import reuses_key
@@ -50,6 +52,8 @@ class ExperimentState:
         action: The recommended action last published, and how often it has changed.
         archived_at_ms: When it was archived; None before.
         is_ended: Whether its end was logged and all but the refusal of commands is forgotten.
+        entries: History of its commands but for ticks, oldest first, within its bounds.
+        logged: Its recommended actions in `decisions`.
     """
 
     number: int
@@ -61,6 +65,8 @@ class ExperimentState:
     n_actions: int = 0
     archived_at_ms: int | None = None
     is_ended: bool = False
+    entries: tuple[HistoryEntry, ...] = ()
+    logged: ActionHistory = NOTHING_LOGGED
 
     def snapshot(self) -> Snapshot | None:
         """Return what is to be published; None before its creation and after its end."""
@@ -114,10 +120,15 @@ class ExperimentState:
         self.is_ended = True
         self.cells.clear()
         self.answers.clear()
+        self.entries, self.logged = (), NOTHING_LOGGED
 
     def copy(self) -> ExperimentState:
         """Return a copy that commands do not change."""
         return replace(self, answers=dict(self.answers), cells=dict(self.cells))
+
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """Return its commands and recommended actions, oldest first."""
+        return tuple(sorted((*self.entries, *self.logged.entries), key=lambda each: each.at_ms))
 
     def entry(self) -> bytes:
         """Return the table entry of an experiment that was created.
@@ -127,7 +138,11 @@ class ExperimentState:
         """
         assert self.experiment is not None  # noqa: S101 - of others there is no entry
         stored = StoredExperiment(
-            self.experiment, tuple(self.answers.values()), self.archived_at_ms, self.is_ended
+            self.experiment,
+            tuple(self.answers.values()),
+            self.archived_at_ms,
+            self.is_ended,
+            self.entries,
         )
         return entry_of(encode_stored, stored)
 
@@ -139,6 +154,7 @@ class ExperimentState:
             after.answers,
         )
         self.archived_at_ms, self.is_ended = after.archived_at_ms, after.is_ended
+        self.entries = after.entries
 
     def _refuse(self, command: Command, error: EventError) -> Answer:
         """Return the answer to a command that has changed nothing."""
@@ -191,9 +207,13 @@ class ExperimentState:
             return answer, decision, False
         if answer is not None:
             return answer, None, False
+        before = self.experiment
         answer = self._apply(command)
         # Before it was created, there is nothing to be refused otherwise another time.
         is_changed = self.experiment is not None
+        if is_changed and not self.is_ended and command.kind is not CommandKind.TICK:
+            entry = command_entry(command, answer, before, self.experiment)
+            self.entries = with_entry(self.entries, entry)
         if is_changed:
             self.last_offset = offset
             self.answers[answer.command_id] = answer
@@ -360,6 +380,8 @@ def _decided(command: Command, answer: Answer) -> Decision:
                 "accepted": answer.accepted,
                 "code": answer.code,
                 "status": answer.status,
+                "author": command.origin.author,
+                **({"reason": command.origin.reason} if command.origin.reason else {}),
                 **({} if because is None else {"because": because}),
             }
         ),

@@ -14,6 +14,7 @@ import orjson
 
 from streams.experiments.definition import parse_definition
 from streams.experiments.definition_versions import DEFINITION_VERSION, unused, version_of
+from streams.experiments.history import HistoryEntry, entries_json, entries_of
 from streams.experiments.lifecycle import Experiment, Status, ended
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.roster import Roster
@@ -33,12 +34,14 @@ class StoredExperiment:
         answers: Answers to the last commands, oldest first.
         archived_at_ms: When it was archived; None before.
         is_ended: Whether it has ended; then nothing else is kept of it.
+        entries: History of its commands, oldest first.
     """
 
     experiment: Experiment
     answers: tuple[Answer, ...]
     archived_at_ms: int | None = None
     is_ended: bool = False
+    entries: tuple[HistoryEntry, ...] = ()
 
 
 def encode_stored(stored: StoredExperiment) -> bytes:
@@ -83,6 +86,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
                 {name: value for name, value in asdict(answer).items() if name != "experiment"}
                 for answer in stored.answers
             ],
+            "entries": orjson.Fragment(entries_json(stored.entries)),
         }
     )
 
@@ -140,4 +144,5 @@ def _decoded(body: bytes) -> StoredExperiment:
         ),
         archived_at_ms=entry["archivedAt"],
         answers=tuple(Answer(experiment=number, **answer) for answer in entry["answers"]),
+        entries=entries_of(entry.get("entries", ())),
     )

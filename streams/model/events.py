@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from streams.model.authors import UNKNOWN_ORIGIN, Origin
 from streams.model.errors import EventError
 from streams.model.quantities import MICRO
 
@@ -185,6 +186,7 @@ class Command:
             {"receiptKey"?, "hold"?}, of `edit` {"config", "variants", "version"?}, of `add_variant`
             {"name", "weight"?, "config"?}, of `change_variant` {"variant", "name"?, "config"?,
             "isActive"?}; else empty.
+        origin: Who gave it, and why.
     """
 
     command_id: str
@@ -192,6 +194,7 @@ class Command:
     kind: CommandKind
     issued_at_ms: int
     payload: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin = UNKNOWN_ORIGIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ from unicodedata import category
 
 LINE_BREAK = "\n"
 
+LAYOUT = "\n\t"
+"""Control characters of a text of several lines."""
+
 _BIDIRECTIONAL = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )

@@ -91,7 +91,7 @@ def input_error(error: ValidationError, root: str = "") -> InputError:
     details = error.errors(include_url=False)[0]
     kind = details["type"]
     path = root
-    for part in (*details["loc"], details.get("ctx", {}).get("path", "")):
+    for part in details["loc"]:
         if part == _OF_A_KEY:
             continue
         path += (
@@ -99,6 +99,10 @@ def input_error(error: ValidationError, root: str = "") -> InputError:
             if isinstance(part, int)
             else f"{'.' if path and part else ''}{part[:PATH_CHARACTERS]}"
         )
+    within = details.get("ctx", {}).get("path", "")
+    if within:
+        separator = "." if path and not within.startswith("[") else ""  # `[1]` of a list
+        path += f"{separator}{within[:PATH_CHARACTERS]}"
     if kind == "extra_forbidden" and ".parameters." in f".{path}":
         return InputError("UNKNOWN_PARAMETER", "the policy has no such parameter", path)
     # The sender's list is a tuple here alone.

@@ -5,6 +5,7 @@
 | `snapshot:{experiment id}` | hash | `version`, `payload` (Avro Snapshot), never by an older one |
 | `experiments` | set | ids of the experiments that have a snapshot |
 | `conclusion:{experiment id}` | string | Avro Snapshot as of the conclusion, as the log has it |
+| `history:{experiment id}` | hash | `payload` (JSON), `offset` of the last command, `actions` |
 | `answer:{command id}` | string, 1 day | JSON answer to a command |
 | `receipts:{experiment id}:{phase}:{shard, 4 hex digits}` | hash, expires | first receipts |
 | the same, then `:new` | hash, expires | those given out while the memory was not complete |
@@ -115,6 +116,10 @@ class Keys:
     def conclusion(self, experiment_id: str) -> str:
         """Snapshot of an experiment as of its conclusion; of no generation, as its record is."""
         return self._name(f"conclusion:{experiment_id}")
+
+    def history(self, experiment_id: str) -> str:
+        """Hash of an experiment's history; of no generation, as its records are."""
+        return self._name(f"history:{experiment_id}")
 
     def answer(self, command_id: str) -> str:
         """Answer to a command."""

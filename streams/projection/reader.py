@@ -13,6 +13,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from streams.experiments.history import HistoryEntry, entries_of
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import MESSAGE_CHARACTERS, DependencyError, EventError, one_line
 from streams.model.events import Answer
@@ -107,6 +108,22 @@ class ProjectionReader:
             return decode_snapshot(cast(bytes, payload))
         except EventError as error:
             raise DependencyError("redis", f"{error.code}: {error.message}") from error
+
+    async def history(self, experiment_id: str) -> tuple[HistoryEntry, ...]:
+        """Return the history of an experiment, oldest first; empty if there is none yet.
+
+        Raises:
+            DependencyError: Redis does not answer, or holds none that can be read.
+        """
+        with redis_errors():
+            name = self._keys.history(experiment_id)
+            payload = await cast(Awaitable[bytes | None], self._client.hget(name, "payload"))
+        if payload is None:
+            return ()
+        try:
+            return entries_of(payload)
+        except (ValueError, TypeError) as error:
+            raise DependencyError("redis", f"{name} holds no history: {error}") from error
 
     async def newer(self, known: Mapping[str, int]) -> Projected:
         """Return the snapshots of all experiments whose version is not the `known` one.

@@ -35,6 +35,17 @@ redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
 return 1
 """
 
+# As of two workers around a rebalance: the one that has read less of the log must lose.
+_SET_IF_LATER = """
+local offset, actions = unpack(redis.call('HMGET', KEYS[1], 'offset', 'actions'))
+if offset then
+  local known, new = tonumber(offset), tonumber(ARGV[1])
+  if known > new or (known == new and tonumber(actions) > tonumber(ARGV[2])) then return 0 end
+end
+redis.call('HSET', KEYS[1], 'offset', ARGV[1], 'actions', ARGV[2], 'payload', ARGV[3])
+return 1
+"""
+
 # A worker that has not read the newest change must lose, also in a Redis that was emptied since.
 _POINT = """
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
@@ -62,6 +73,21 @@ class SnapshotRecord:
     is_failed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """The history of an experiment as it is written.
+
+    Attributes:
+        experiment_id: The experiment.
+        version: Offset of its last command, and number of its recommended actions that are logged.
+        payload: JSON of its entries, oldest first.
+    """
+
+    experiment_id: str
+    version: tuple[int, int]
+    payload: bytes
+
+
 class ProjectionWriter:
     """The workers' side of Redis.
 
@@ -82,6 +108,7 @@ class ProjectionWriter:
         self._heartbeat = client.register_script(HEARTBEAT)
         self._point = client.register_script(_POINT)
         self._set_if_newer = client.register_script(_SET_IF_NEWER)
+        self._set_if_later = client.register_script(_SET_IF_LATER)
 
     def follow(self, generations: Generations) -> None:
         """Point to the generation that is active, from the next write on."""
@@ -124,8 +151,24 @@ class ProjectionWriter:
                 pipeline.set(self._keys.conclusion(name), payload)
             await pipeline.execute()
 
+    async def write_histories(self, records: Sequence[HistoryRecord]) -> None:
+        """Write histories that Redis does not have as new or newer.
+
+        Raises:
+            DependencyError: Redis does not answer; some may have been written.
+        """
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for record in records:
+                await self._set_if_later(
+                    keys=[self._keys.history(record.experiment_id)],
+                    args=[*record.version, record.payload],
+                    client=pipeline,
+                )
+            await pipeline.execute()
+
     async def remove(self, experiment_ids: Sequence[str]) -> None:
-        """Remove the snapshots of experiments that have ended, those as of conclusions too.
+        """Remove all that is kept of experiments that have ended but their answers.
 
         Raises:
             DependencyError: Redis does not answer; some may have been removed.
@@ -133,7 +176,9 @@ class ProjectionWriter:
         with redis_errors():
             pipeline = self._client.pipeline(transaction=False)
             for name in experiment_ids:
-                pipeline.unlink(self._keys.snapshot(name), self._keys.conclusion(name))
+                pipeline.unlink(
+                    self._keys.snapshot(name), self._keys.conclusion(name), self._keys.history(name)
+                )
                 pipeline.srem(self._keys.experiments, name)
             await pipeline.execute()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from schemas.codec import Codec
+from streams.model.authors import MAX_AUTHOR, MAX_REASON, Origin, checked
 from streams.model.errors import EventError
 from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id, experiment_number
+from streams.model.text import LAYOUT
 from streams.wire.records import (
     SINGLE_OBJECT,
     TIME_LIMIT_MS,
@@ -30,6 +32,8 @@ def encode_command(command: Command, codec: Codec = SINGLE_OBJECT) -> bytes:
         "kind": command.kind.value,
         "issued_at_ms": command.issued_at_ms,
         "payload": json_text(command.payload),
+        "author": command.origin.author,
+        "reason": command.origin.reason,
     }
     return codec.encode("command", record)
 
@@ -38,7 +42,8 @@ def decode_command(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Command
     """Return the command in a Kafka record; its payload is an unvalidated JSON object.
 
     Raises:
-        EventError: the record cannot be read, or a field is invalid.
+        EventError: the record cannot be read, or a field is invalid: author and reason as
+            `streams.model.authors.checked`.
     """
     record = read("command", value, codec)
     with event_errors():
@@ -50,4 +55,8 @@ def decode_command(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Command
             kind=member(CommandKind, record["kind"], "kind"),
             issued_at_ms=check_range(record["issued_at_ms"], 0, TIME_LIMIT_MS, "issued_at_ms"),
             payload=json_object(record["payload"], "payload"),
+            origin=Origin(
+                checked(record["author"], MAX_AUTHOR, "author"),
+                checked(record["reason"], MAX_REASON, "reason", LAYOUT),
+            ),
         )

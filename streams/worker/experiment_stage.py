@@ -345,6 +345,7 @@ def _restore_entry(
             entry.answers = {answer.command_id: answer for answer in stored.answers}
             entry.archived_at_ms = stored.archived_at_ms
             entry.is_ended = stored.is_ended
+            entry.entries = stored.entries
         case "t":
             cell = decode_cell(body)
             entry.cells[cell.source, cell.partition] = cell

@@ -7,16 +7,19 @@ from contextlib import suppress
 
 from schemas.catalogue import DECISIONS
 from schemas.codec import Codec
-from streams.experiments.statistics import RecommendedAction
+from streams.fold.action_history import NOTHING_LOGGED, ActionHistory
 from streams.kafka.records import LogSource, StoredRecord
 from streams.kafka.tail import LogTail
 from streams.model.errors import EventError
+from streams.model.events import CommandKind
 from streams.wire.decisions import decode_decision
 from streams.wire.framing import Framing
 
+_COMMAND = "command"
+
 
 class LoggedActions:
-    """The last logged action of every experiment, read incrementally.
+    """The logged actions of every experiment, read incrementally: the last ones of each.
 
     Args:
         source: The log.
@@ -25,10 +28,11 @@ class LoggedActions:
 
     def __init__(self, source: LogSource, framing: Framing) -> None:
         self._tail = LogTail(source, DECISIONS.name, framing)
-        self._actions: dict[int, RecommendedAction] = {}
+        self._actions: dict[int, ActionHistory] = {}
+        self._commanded_ms: dict[int, int] = {}
 
-    async def read(self) -> dict[int, RecommendedAction]:
-        """Return the last action by experiment; without one, the action is still the initial one.
+    async def read(self) -> dict[int, ActionHistory]:
+        """Return the actions by experiment; without any, the action is still the initial one.
 
         Raises:
             LogError, DependencyError: the log cannot be read.
@@ -38,6 +42,13 @@ class LoggedActions:
 
     def _take(self, records: Sequence[StoredRecord], codec: Codec) -> None:
         for record in records:
-            with suppress(EventError, ValueError):  # a command, or an unreadable record
+            with suppress(EventError, ValueError):  # a conclusion, or an unreadable record
                 decision = decode_decision(record.value, codec)
-                self._actions[decision.experiment] = RecommendedAction(decision.kind)
+                number = decision.experiment
+                if decision.kind == _COMMAND:
+                    if decision.evidence.get("command") != CommandKind.TICK:
+                        self._commanded_ms[number] = decision.at_ms
+                    continue
+                before = self._actions.get(number, NOTHING_LOGGED)
+                since_ms = self._commanded_ms.get(number, 0)
+                self._actions[number] = before.followed_by(decision, since_ms)

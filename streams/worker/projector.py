@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from streams.model.errors import DependencyError
 from streams.model.events import Answer
-from streams.projection.writer import ProjectionWriter, SnapshotRecord
+from streams.projection.writer import HistoryRecord, ProjectionWriter, SnapshotRecord
 from streams.worker import metrics
 from streams.worker.pacing import follow
 
@@ -44,6 +44,8 @@ class Projector:
         self._removed: dict[str, None] = {}
         self._conclusions: dict[str, bytes] = {}
         self._unwritten_conclusions: dict[str, bytes] = {}
+        self._histories: dict[str, HistoryRecord] = {}
+        self._unwritten_histories: dict[str, HistoryRecord] = {}
         self._answers: list[Answer] = []
         self._identity: str | None = None
         self._changed = asyncio.Event()
@@ -56,6 +58,17 @@ class Projector:
     def offer_conclusion(self, experiment_id: str, payload: bytes) -> None:
         """Queue the snapshot as of a conclusion, which the log has."""
         self._conclusions[experiment_id] = self._unwritten_conclusions[experiment_id] = payload
+        self._changed.set()
+
+    def is_newer_history(self, experiment_id: str, version: tuple[int, int]) -> bool:
+        """Return whether a history of this version was not offered yet."""
+        known = self._histories.get(experiment_id)
+        return known is None or known.version != version
+
+    def offer_history(self, record: HistoryRecord) -> None:
+        """Queue a history; it replaces an older one of its experiment."""
+        self._histories[record.experiment_id] = record
+        self._unwritten_histories[record.experiment_id] = record
         self._changed.set()
 
     def answer(self, answers: Iterable[Answer]) -> None:
@@ -71,6 +84,8 @@ class Projector:
                 self._unwritten,
                 self._conclusions,
                 self._unwritten_conclusions,
+                self._histories,
+                self._unwritten_histories,
             ):
                 held.pop(name, None)
 
@@ -106,6 +121,7 @@ class Projector:
                     # The first time, too: it may have lost what was written before this heartbeat.
                     self._unwritten = dict(self._newest)
                     self._unwritten_conclusions = dict(self._conclusions)
+                    self._unwritten_histories = dict(self._histories)
                     self._changed.set()
                 self._identity = identity
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
@@ -120,6 +136,7 @@ class Projector:
     async def _write(self) -> None:
         records, self._unwritten = self._unwritten, {}
         conclusions, self._unwritten_conclusions = self._unwritten_conclusions, {}
+        histories, self._unwritten_histories = self._unwritten_histories, {}
         answers, self._answers = self._answers, []
         removed, self._removed = self._removed, {}
         try:
@@ -127,6 +144,8 @@ class Projector:
                 await self._writer.write_snapshots(list(records.values()))
             if conclusions:
                 await self._writer.write_conclusions(conclusions)
+            if histories:
+                await self._writer.write_histories(list(histories.values()))
             if answers:
                 await self._writer.write_answers(answers)
             if removed:
@@ -135,6 +154,7 @@ class Projector:
             metrics.PROJECTION_FAILURES.inc()
             self._unwritten = records | self._unwritten
             self._unwritten_conclusions = conclusions | self._unwritten_conclusions
+            self._unwritten_histories = histories | self._unwritten_histories
             self._answers = answers + self._answers
             self._removed = removed | self._removed
             raise

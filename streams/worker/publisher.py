@@ -14,8 +14,9 @@ from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec
 from streams.analysis.auto_promotion import due_command
+from streams.experiments.history import entries_json
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import RecommendedAction
+from streams.fold.action_history import NOTHING_LOGGED
 from streams.fold.experiment_state import (
     ExperimentState,
     conclusion,
@@ -29,7 +30,7 @@ from streams.model.errors import DependencyError
 from streams.model.events import Answer
 from streams.model.ids import experiment_id
 from streams.process.exits import die
-from streams.projection.writer import SnapshotRecord
+from streams.projection.writer import HistoryRecord, SnapshotRecord
 from streams.wire.commands import encode_command
 from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT
@@ -340,6 +341,7 @@ class Publisher:
             failed.append((partition, known, computed))
             return
         record = self._offer(computed)
+        self._offer_history(known)
         published.append(_Published(partition, known, computed.snapshot, computed.single, record))
         if self._failing.pop(known.number, self) is not self:
             logger.info("%s can be evaluated again", experiment_id(known.number))
@@ -375,6 +377,7 @@ class Publisher:
                 snapshot = failed_snapshot(known.experiment, known.cells.values(), error, kept)
                 computed = _encoded(snapshot, self._codec)
                 record = self._offer(computed)
+                self._offer_history(known)
             except Exception:
                 # Its last snapshot remains in force; the others are published.
                 logger.exception("%s cannot be published", experiment_id(known.number))
@@ -388,6 +391,16 @@ class Publisher:
         name, is_failed = snapshot.experiment.id, snapshot.failure is not None
         self._projector.offer(SnapshotRecord(name, snapshot.version, computed.single, is_failed))
         return Outgoing(name.encode(), computed.payload)
+
+    def _offer_history(self, known: ExperimentState) -> None:
+        """Offer the history of an experiment to the projector, if this generation is active."""
+        if not self._follower.is_active:
+            return
+        version = known.last_offset, known.logged.n_logged
+        name = experiment_id(known.number)
+        if self._projector.is_newer_history(name, version):
+            payload = entries_json(known.history())
+            self._projector.offer_history(HistoryRecord(name, version, payload))
 
     def _leave(self, waiting: Collection[tuple[int, int]], answers: Sequence[Answer]) -> None:
         """Leave experiments to the next step, and publish the answers about all others.
@@ -417,9 +430,9 @@ class Publisher:
             self._projector.offer_conclusion(experiment_id(number), payload)
         self._read_at = taken_over
         for partition, known in self._stage.all_known():
-            action = logged.get(known.number, RecommendedAction.CONTINUE)
-            if action is not known.action:
-                self._stage.note_action(partition, known, action)
+            known.logged = logged.get(known.number, NOTHING_LOGGED)
+            if known.logged.action is not known.action:
+                self._stage.note_action(partition, known, known.logged.action)
 
     @property
     def _take_over_now(self) -> tuple[int, int]:
@@ -452,7 +465,10 @@ class Publisher:
                     snapshot.experiment.id.encode(), encode_decision(decision, self._codec)
                 )
                 await deliver(self._outlets.decisions, [record], self._timeout)
+                since_ms = known.entries[-1].at_ms if known.entries else 0
+                known.logged = known.logged.followed_by(decision, since_ms)
             self._stage.note_action(partition, known, action)
+            self._offer_history(known)
         # Without the right to write commands, winners are not promoted automatically.
         is_asked = self._follower.is_active and self._outlets.may_command()
         command = due_command(snapshot) if is_asked else None

@@ -16,6 +16,7 @@ from streams.analysis.schedule_hold import hold_of
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.schedule import ScheduleAction, due_events, next_at_ms
 from streams.fold.experiment_state import ExperimentState
+from streams.model.authors import SCHEDULE, Origin
 from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id
 
@@ -74,6 +75,7 @@ def due_schedule(
         kind=CommandKind.SCHEDULE,
         issued_at_ms=now_ms,
         payload=payload,
+        origin=Origin(SCHEDULE),
     )
 
 

@@ -22,6 +22,7 @@ from schemas.codec import Codec
 from schemas.errors import SchemaNotEnabledError
 from streams.experiments.lifecycle import Status
 from streams.fold.experiment_state import ExperimentState
+from streams.model.authors import CLOCK, Origin
 from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id
 from streams.wire.commands import encode_command
@@ -150,4 +151,5 @@ def due_tick(known: ExperimentState, before_ms: int) -> Command | None:
         experiment=known.number,
         kind=CommandKind.TICK,
         issued_at_ms=at_ms,
+        origin=Origin(CLOCK),
     )

@@ -35,6 +35,7 @@ from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
 from api.spool.entries import SpoolRecord
 from api.spool.spool import Spool, SpoolPosition
+from streams.experiments.history import entries_json
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.roster import spread
 from streams.experiments.snapshot import Allocation, Snapshot
@@ -44,6 +45,7 @@ from streams.model.errors import DependencyError
 from streams.model.events import Command, ImpressionBatch, Observation
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
+from streams.projection.writer import HistoryRecord
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
@@ -111,6 +113,8 @@ class MemoryWorker:
             self.projection.put(snapshot)
             if is_report_due(snapshot):
                 self.projection.conclusions.setdefault(name, encode_snapshot(snapshot))
+        place = known.last_offset, known.logged.n_logged
+        self.projection.histories[name] = HistoryRecord(name, place, entries_json(known.history()))
         self.projection.answer(answer)
 
 
@@ -281,6 +285,7 @@ async def memory_api(
             lambda: b"",
             KEYRING.key_of_new,
             reader.conclusion,
+            reader.history,
             feed,
             ImpressionService(KEYRING, outbox, 4),
         )

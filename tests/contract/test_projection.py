@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from streams.analysis.evaluate import evaluate
+from streams.experiments.history import HistoryEntry, entries_json
 from streams.experiments.lifecycle import apply_command
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import DependencyError, EventError
@@ -21,7 +22,7 @@ from streams.model.ids import experiment_id
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.reader import Projected, ProjectionReader
-from streams.projection.writer import ProjectionWriter, SnapshotRecord
+from streams.projection.writer import HistoryRecord, ProjectionWriter, SnapshotRecord
 from streams.settings import Settings
 from streams.tallies.cell import Tally
 from streams.wire.snapshots import encode_snapshot
@@ -114,6 +115,24 @@ def record(number: int, version: int, name: str = "x", *, failed: bool = False) 
 def titles(found: Projected | list[Snapshot]) -> list[str]:
     snapshots = found.snapshots if isinstance(found, Projected) else found
     return [snapshot.experiment.definition.config.name for snapshot in snapshots]
+
+
+async def test_a_history_never_gives_way_to_one_of_less_of_the_log(projection):
+    writer, reader = projection.writer(), projection.reader()
+    assert await reader.history(NAMES[0]) == ()
+    entries = [HistoryEntry(f"{n:032x}", n, "pause", "key:a") for n in range(3)]
+
+    def record(version: tuple[int, int], n: int) -> HistoryRecord:
+        return HistoryRecord(NAMES[0], version, entries_json(entries[:n]))
+
+    await writer.write_histories([record((5, 1), 2)])
+    for version in ((4, 9), (5, 0)):
+        await writer.write_histories([record(version, 1)])
+        assert await reader.history(NAMES[0]) == tuple(entries[:2])
+    await writer.write_histories([record((5, 2), 3)])
+    assert await reader.history(NAMES[0]) == tuple(entries)
+    await writer.remove([NAMES[0]])
+    assert await reader.history(NAMES[0]) == ()
 
 
 async def test_an_older_snapshot_never_replaces_a_newer_one(writer, reader) -> None:

@@ -9,12 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from streams.experiments.history import HistoryEntry, entries_of
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import DependencyError
 from streams.model.events import Answer
 from streams.model.generations import FIRST, Generations
 from streams.projection.reader import Projected
-from streams.projection.writer import SnapshotRecord
+from streams.projection.writer import HistoryRecord, SnapshotRecord
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
 SILENCE_S = 0.01
@@ -52,6 +53,7 @@ class MemoryProjection:
     unanswered: set[str] = field(default_factory=set)
     active: Generations | None = None
     conclusions: dict[str, bytes] = field(default_factory=dict)
+    histories: dict[str, HistoryRecord] = field(default_factory=dict)
     _heartbeats: dict[str, Heartbeat] = field(default_factory=dict)
     _marks: dict[int, str] = field(default_factory=dict)
     _subscribers: list[asyncio.Queue[tuple[str, int]]] = field(default_factory=list)
@@ -85,7 +87,14 @@ class MemoryProjection:
     def flush(self) -> None:
         """Lose everything, as a Redis that was emptied."""
         self.active = None
-        for held in (self.snapshots, self.conclusions, self.answers, self._heartbeats, self._marks):
+        for held in (
+            self.snapshots,
+            self.conclusions,
+            self.histories,
+            self.answers,
+            self._heartbeats,
+            self._marks,
+        ):
             held.clear()
 
     def write(self, record: SnapshotRecord, generation: int) -> bool:
@@ -178,10 +187,18 @@ class MemoryProjectionWriter:
         for name in experiment_ids:
             self._projection.snapshots[self._generation].pop(name, None)
             self._projection.conclusions.pop(name, None)
+            self._projection.histories.pop(name, None)
 
     async def write_conclusions(self, payloads: Mapping[str, bytes]) -> None:
         self._projection.check()
         self._projection.conclusions.update(payloads)
+
+    async def write_histories(self, records: Sequence[HistoryRecord]) -> None:
+        self._projection.check()
+        for record in records:
+            known = self._projection.histories.get(record.experiment_id)
+            if known is None or known.version <= record.version:
+                self._projection.histories[record.experiment_id] = record
 
     async def write_answers(self, answers: Iterable[Answer]) -> None:
         self._projection.check()
@@ -231,6 +248,11 @@ class MemoryProjectionReader:
         self._projection.check()
         payload = self._projection.conclusions.get(experiment_id)
         return None if payload is None else decode_snapshot(payload)
+
+    async def history(self, experiment_id: str) -> tuple[HistoryEntry, ...]:
+        self._projection.check()
+        record = self._projection.histories.get(experiment_id)
+        return () if record is None else entries_of(record.payload)
 
     async def newer(self, known: Mapping[str, int]) -> Projected:
         generation, epoch = self._active()

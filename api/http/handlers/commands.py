@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
-import orjson
-from fastapi import Header, Request, Response
+from fastapi import Request, Response
 
-from api.http.dependencies import CallerDep, Services, ServicesDep, json_response
+from api.http.dependencies import Services, ServicesDep, json_response
+from api.http.handlers.options import CommandOptions, OptionsDep
 from api.http.models.requests import ConcludeRequest
 from api.http.payloads import experiment_response
-from api.services.control import IdempotencyKey
 from api.strict_json import decode_object
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.served import Serve
@@ -28,37 +27,25 @@ from streams.model.experiment_keys import named_experiment
 from streams.model.ids import experiment_id as named_id
 from streams.model.validation import parse
 
-MAX_IDEMPOTENCY_KEY = 256
-_HEADER = "Idempotency-Key"
-
-KeyHeader = Annotated[
-    str | None,
-    Header(
-        alias=_HEADER,
-        description="The same key of the same caller, for the same command and body, gives the "
-        "first answer again; with another body it is refused (`IDEMPOTENCY_KEY_REUSED`).",
-    ),
-]
-
 
 async def create_experiment(
-    services: ServicesDep, caller: CallerDep, request: Request, key: KeyHeader = None
+    services: ServicesDep, options: OptionsDep, request: Request
 ) -> Response:
     """Create an experiment, as a draft."""
     body = decode_object(await request.body())
     definition = parse(ExperimentDefinition, body)
     _refuse_holdout(definition)
     services.schemas.require_definition(definition)
-    snapshot = await services.commands.create(definition, idempotency_key(caller, key, body))
+    key = options.idempotency(body)
+    snapshot = await services.commands.create(definition, key, options.origin)
     return json_response(experiment_response(snapshot.experiment), 201)
 
 
 async def edit_experiment(
     services: ServicesDep,
-    caller: CallerDep,
+    options: OptionsDep,
     experiment_id: str,
     request: Request,
-    key: KeyHeader = None,
 ) -> Response:
     """Put another definition in the place of a draft's, as a whole.
 
@@ -69,66 +56,63 @@ async def edit_experiment(
     _refuse_holdout(edit)
     services.schemas.require_definition(edit)
     number = _number(experiment_id)
-    snapshot = await services.commands.edit(number, edit, idempotency_key(caller, key, body))
+    key = options.idempotency(body)
+    snapshot = await services.commands.edit(number, edit, key, options.origin)
     return json_response(experiment_response(snapshot.experiment))
 
 
 async def add_variant(
     services: ServicesDep,
-    caller: CallerDep,
+    options: OptionsDep,
     experiment_id: str,
     request: Request,
-    key: KeyHeader = None,
 ) -> Response:
     """Add a variant, behind all others; a running experiment assigns it from then on."""
     body = decode_object(await request.body())
     added = parse(AddedVariant, body)
     payload = added.model_dump(by_alias=True, mode="json", exclude_none=True)
-    idempotency = idempotency_key(caller, key, body)
     return await _change(
-        services, experiment_id, CommandKind.ADD_VARIANT, payload, idempotency, status=201
+        services, experiment_id, CommandKind.ADD_VARIANT, payload, options, body, status=201
     )
 
 
 async def change_variant(
     services: ServicesDep,
-    caller: CallerDep,
+    options: OptionsDep,
     experiment_id: str,
     variant_id: str,
     request: Request,
-    key: KeyHeader = None,
 ) -> Response:
     """Rename a variant, change its configuration, stop or reactivate it."""
     body = decode_object(await request.body())
     update = parse(VariantUpdate, body)
     payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
     payload["variant"] = variant_id[:MAX_REFERENCE]
-    idempotency = idempotency_key(caller, key, {**body, "variant": payload["variant"]})
-    return await _change(services, experiment_id, CommandKind.CHANGE_VARIANT, payload, idempotency)
+    named = {**body, "variant": payload["variant"]}
+    return await _change(
+        services, experiment_id, CommandKind.CHANGE_VARIANT, payload, options, named
+    )
 
 
 async def update_experiment(
     services: ServicesDep,
-    caller: CallerDep,
+    options: OptionsDep,
     experiment_id: str,
     request: Request,
-    key: KeyHeader = None,
 ) -> Response:
     """Change the share of traffic or the thresholds; what is left out stays."""
     body = decode_object(await request.body())
     update = parse(ExperimentUpdate, body)
     services.schemas.require_definition(update)
     payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
-    idempotency = idempotency_key(caller, key, body)
-    return await _change(services, experiment_id, CommandKind.UPDATE, payload, idempotency)
+    return await _change(services, experiment_id, CommandKind.UPDATE, payload, options, body)
 
 
 async def conclude_experiment(
     services: ServicesDep,
-    caller: CallerDep,
+    options: OptionsDep,
     experiment_id: str,
     request: Request,
-    key: KeyHeader = None,
 ) -> Response:
     """End an experiment, with a winner or without."""
     body = decode_object(await request.body())
@@ -138,8 +122,7 @@ async def conclude_experiment(
     if is_served and conclude.control_share is None:
         experiment = services.experiments.snapshot(experiment_id).experiment
         payload["controlShare"] = experiment.definition.config.kept_control_share
-    idempotency = idempotency_key(caller, key, body)
-    return await _change(services, experiment_id, CommandKind.CONCLUDE, payload, idempotency)
+    return await _change(services, experiment_id, CommandKind.CONCLUDE, payload, options, body)
 
 
 def bare_command(kind: CommandKind, description: str) -> Callable[..., Awaitable[Response]]:
@@ -147,10 +130,9 @@ def bare_command(kind: CommandKind, description: str) -> Callable[..., Awaitable
 
     async def command(
         services: ServicesDep,
-        caller: CallerDep,
+        options: OptionsDep,
         experiment_id: str,
         request: Request,
-        key: KeyHeader = None,
     ) -> Response:
         surplus = decode_object(await request.body())
         if surplus:
@@ -159,8 +141,7 @@ def bare_command(kind: CommandKind, description: str) -> Callable[..., Awaitable
         payload = {}
         if kind is CommandKind.START:
             payload["receiptKey"] = services.receipt_key(_number(experiment_id))
-        idempotency = idempotency_key(caller, key, {})
-        return await _change(services, experiment_id, kind, payload, idempotency)
+        return await _change(services, experiment_id, kind, payload, options, {})
 
     command.__name__ = f"{kind}_experiment"
     command.__doc__ = description
@@ -178,7 +159,8 @@ async def _change(
     experiment_id: str,
     kind: CommandKind,
     payload: dict[str, Any],
-    key: IdempotencyKey | None,
+    options: CommandOptions,
+    body: dict[str, Any],
     *,
     status: int = 200,
 ) -> Response:
@@ -186,7 +168,8 @@ async def _change(
     found = services.experiments.snapshots().get(named_id(number))
     if found is not None and found.experiment.definition.config.holdout is not None:
         raise ExperimentNotFoundError(experiment_id)  # its commands are those of /holdouts
-    snapshot = await services.commands.change(number, kind, payload, key)
+    key = options.idempotency(body)
+    snapshot = await services.commands.change(number, kind, payload, key, options.origin)
     return json_response(experiment_response(snapshot.experiment), status)
 
 
@@ -195,21 +178,3 @@ def _number(experiment_id: str) -> int:
         return named_experiment(experiment_id)
     except InputError as error:
         raise ExperimentNotFoundError(experiment_id) from error
-
-
-def idempotency_key(caller: str, key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
-    """Return the idempotency key of a request, if it has one.
-
-    Raises:
-        InputError: it is too long or empty (`OUT_OF_RANGE`), or not printable ASCII
-            (`INVALID_NAME`).
-    """
-    if key is None:
-        return None
-    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
-        raise InputError(
-            "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", _HEADER
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise InputError("INVALID_NAME", "must be printable ASCII", _HEADER)
-    return IdempotencyKey(key, caller, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))

@@ -13,10 +13,11 @@ from api.http.dependencies import (
     json_response,
     rendered_response,
 )
+from api.http.filters import matching
 from api.http.models.queries import ExperimentsQuery, SnapshotsQuery, StatsQuery
 from api.http.pages import experiments_page, position_of, stats_page
 from api.http.payloads import experiment_response
-from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import EngineError, InputError, quoted
 
@@ -24,15 +25,18 @@ from streams.model.errors import EngineError, InputError, quoted
 async def list_experiments(
     services: ServicesDep, query: Annotated[ExperimentsQuery, Query()]
 ) -> Response:
-    """Return a page of the experiments, newest first.
+    """Return a page of the experiments, newest first, or what needs a decision first.
 
-    `nextCursor` leads to the next page, and is null on the last one. Experiments that are
-    created meanwhile do not move it.
+    Each has a `summary`: recommended action, lead, units, health. `nextCursor` leads to the next
+    page, and is null on the last one. Experiments that are created meanwhile do not move it.
     """
-    after = None if query.cursor is None else position_of(query.cursor)
-    wanted = () if query.status is None else _statuses(query.status)
-    found = services.experiments.all()
-    return rendered_response(await experiments_page(found, query.limit, after, wanted))
+    is_by_urgency = query.sort == "attention"
+    after = None
+    if query.cursor is not None:
+        after = position_of(query.cursor, is_by_urgency=is_by_urgency)
+    found = matching(services.experiments.all(), query)
+    page = await experiments_page(found, query.limit, after, is_by_urgency=is_by_urgency)
+    return rendered_response(page)
 
 
 async def get_experiment(services: ServicesDep, experiment_id: str) -> Response:
@@ -100,19 +104,6 @@ def _check_dimension(experiment: Experiment, name: str) -> None:
         there = f"it has {', '.join(known)}" if known else "it has none"
         message = f"{quoted(name)} is no dimension of {experiment.id}: {there}"
         raise InputError("UNKNOWN_DIMENSION", message, "query.dimension")
-
-
-def _statuses(text: str) -> frozenset[str]:
-    """Return the statuses named, separated by commas.
-
-    Raises:
-        InputError: one of them is no status (`UNKNOWN_VALUE`).
-    """
-    named = frozenset(text.split(","))
-    for each in sorted(named - set(Status)):
-        known = ", ".join(Status)
-        raise InputError("UNKNOWN_VALUE", f"{quoted(each)} is not one of {known}", "query.status")
-    return named
 
 
 async def get_snapshots(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from api.http.dependencies import CallerDep, Services, ServicesDep, json_response, rendered_response
-from api.http.handlers.commands import KeyHeader, idempotency_key
+from api.http.dependencies import Services, ServicesDep, json_response, rendered_response
 from api.http.handlers.experiments import concluded_snapshot
+from api.http.handlers.options import CommandOptions, OptionsDep
 from api.http.models.queries import StatsQuery
 from api.http.models.requests import HoldoutRequest
 from api.http.models.responses import Holdouts
@@ -30,9 +30,7 @@ DEFAULT_METRIC = "conversion"
 """Primary metric of a holdout that covers no experiment yet."""
 
 
-async def create_holdout(
-    services: ServicesDep, caller: CallerDep, request: Request, key: KeyHeader = None
-) -> Response:
+async def create_holdout(services: ServicesDep, options: OptionsDep, request: Request) -> Response:
     """Hold a share of the units out of experiments, from now on.
 
     Share, unit and experiments are fixed: with another share, units would change sides after they
@@ -42,8 +40,8 @@ async def create_holdout(
     asked = parse(HoldoutRequest, body)
     definition = _definition(services, asked)
     services.schemas.require_definition(definition)
-    idempotency = idempotency_key(caller, key, body)
-    snapshot = await services.commands.create(definition, idempotency)
+    key = options.idempotency(body)
+    snapshot = await services.commands.create(definition, key, options.origin)
     return json_response(holdout_response(snapshot.experiment), 201)
 
 
@@ -76,33 +74,30 @@ async def get_holdout_stats(
 
 async def end_holdout(
     services: ServicesDep,
-    caller: CallerDep,
+    options: OptionsDep,
     holdout_key: str,
     request: Request,
-    key: KeyHeader = None,
 ) -> Response:
     """End a holdout: from now on it holds nobody out, and its report is kept."""
     payload = {"serve": Serve.NONE.value}
-    return await _change(services, caller, holdout_key, request, key, CommandKind.CONCLUDE, payload)
+    return await _change(services, options, holdout_key, request, CommandKind.CONCLUDE, payload)
 
 
 async def archive_holdout(
     services: ServicesDep,
-    caller: CallerDep,
+    options: OptionsDep,
     holdout_key: str,
     request: Request,
-    key: KeyHeader = None,
 ) -> Response:
     """Put a holdout away that has ended: what its units do is not counted any more."""
-    return await _change(services, caller, holdout_key, request, key, CommandKind.ARCHIVE, {})
+    return await _change(services, options, holdout_key, request, CommandKind.ARCHIVE, {})
 
 
 async def _change(
     services: Services,
-    caller: str,
+    options: CommandOptions,
     holdout_key: str,
     request: Request,
-    key: str | None,
     kind: CommandKind,
     payload: dict[str, str],
 ) -> Response:
@@ -110,8 +105,8 @@ async def _change(
     if surplus:
         raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
     number = services.experiments.holdout(holdout_key).experiment.number
-    idempotency = idempotency_key(caller, key, {})
-    snapshot = await services.commands.change(number, kind, payload, idempotency)
+    key = options.idempotency({})
+    snapshot = await services.commands.change(number, kind, payload, key, options.origin)
     return json_response(holdout_response(snapshot.experiment))
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from streams.experiments.labels import MAX_OWNER
 from streams.experiments.lifecycle import Status
+from streams.experiments.statistics import RecommendedAction
+from streams.experiments.summary import Health
+from streams.model.authors import MAX_DECLARED, MAX_REASON
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -15,9 +20,19 @@ MAX_LIMIT = 200
 MAX_WAIT_S = 30.0
 """Longest wait for a change of the snapshots, in seconds."""
 
-CURSOR_PATTERN = "^[A-Za-z0-9_-]{22}$"
+CURSOR_PATTERN = "^[A-Za-z0-9_-]{22,23}$"
 
-_STATUS = "|".join(Status)
+MAX_SEARCH = 200
+"""Characters of a text that is searched for."""
+
+MAX_LISTED = 1_000
+"""Characters of a list of values."""
+
+
+def _any_of(values: Iterable[str]) -> str:
+    """Return the pattern of a list of values, separated by commas."""
+    one = "|".join(values)
+    return f"^({one})(,({one}))*$"
 
 
 class ExperimentsQuery(BaseModel):
@@ -27,7 +42,12 @@ class ExperimentsQuery(BaseModel):
         limit: Experiments of a page at most.
         cursor: `nextCursor` of the page before; None for the first page. Refused with a code of its
             own, so its pattern is documented only.
-        status: Statuses, separated by commas; None for all.
+        status, type, tag, action, health: Values, separated by commas, of which an experiment must
+            have one; None for all.
+        owner: Its owner; None for all.
+        search: Text that its name, key, id, description, owner or a tag contains, without regard to
+            capitals; None for all.
+        sort: `newest` first, or those that need a decision first: `attention`.
     """
 
     limit: int = Field(
@@ -44,7 +64,38 @@ class ExperimentsQuery(BaseModel):
     status: str | None = Field(
         default=None,
         description="Only experiments with this status; several are separated by commas.",
-        json_schema_extra={"pattern": f"^({_STATUS})(,({_STATUS}))*$"},
+        json_schema_extra={"pattern": _any_of(Status)},
+    )
+    type: str | None = Field(
+        default=None, description="Only experiments with this policy; several by commas."
+    )
+    owner: str | None = Field(
+        default=None, max_length=MAX_OWNER, description="Only experiments of this owner."
+    )
+    tag: str | None = Field(
+        default=None,
+        max_length=MAX_LISTED,
+        description="Only experiments with this tag; with one of several, separated by commas.",
+    )
+    search: str | None = Field(
+        default=None,
+        max_length=MAX_SEARCH,
+        description="Only experiments whose name, key, id, description, owner or tag contains it.",
+    )
+    action: str | None = Field(
+        default=None,
+        description="Only experiments with this recommended action; several by commas.",
+        json_schema_extra={"pattern": _any_of(RecommendedAction)},
+    )
+    health: str | None = Field(
+        default=None,
+        description="Only experiments whose statistics are `ok`, `warning` or `error`; several by "
+        "commas.",
+        json_schema_extra={"pattern": _any_of(Health)},
+    )
+    sort: Literal["newest", "attention"] = Field(
+        default="newest",
+        description="`newest` first, or what needs a decision first: `attention`.",
     )
 
 
@@ -84,4 +135,49 @@ class SnapshotsQuery(BaseModel):
         ge=0.0,
         le=MAX_WAIT_S,
         description="Seconds to wait for a change where there is none.",
+    )
+
+
+HISTORY_CURSOR_PATTERN = "^[0-9a-f]{32}$"
+
+
+class CommandQuery(BaseModel):
+    """Query parameters of every command.
+
+    Attributes:
+        author: Name that the caller declares; its API key is recorded besides. Empty for none.
+        reason: Reason, for the history; empty for none.
+    """
+
+    author: str = Field(
+        default="",
+        description="Who gives the command, where several people share an API key: at most "
+        f"{MAX_DECLARED} characters. Recorded behind the name of the key.",
+    )
+    reason: str = Field(
+        default="", description=f"Why, for the history: at most {MAX_REASON} characters."
+    )
+
+
+class HistoryQuery(BaseModel):
+    """Query parameters of the history of an experiment.
+
+    Attributes:
+        limit: Entries of a page at most.
+        cursor: `nextCursor` of the page before; None for the first page.
+        kind: Kinds of entries, separated by commas; None for all.
+    """
+
+    limit: int = Field(
+        default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Entries of a page at most."
+    )
+    cursor: str | None = Field(
+        default=None,
+        pattern=HISTORY_CURSOR_PATTERN,
+        description="`nextCursor` of the page before.",
+    )
+    kind: str | None = Field(
+        default=None,
+        description="Only entries of this kind, such as `conclude` or `recommendation`; several "
+        "are separated by commas.",
     )

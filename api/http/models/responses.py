@@ -193,17 +193,6 @@ class Holdouts(ResponseModel):
     holdouts: tuple[Holdout, ...]
 
 
-class ExperimentsPage(ResponseModel):
-    """A page of the experiments, newest first.
-
-    Attributes:
-        next_cursor: Leads to the next page; None on the last one.
-    """
-
-    experiments: tuple[Experiment, ...]
-    next_cursor: str | None = None
-
-
 class Assignment(ResponseModel):
     """The variant chosen for one request.
 

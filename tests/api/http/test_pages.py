@@ -140,7 +140,7 @@ async def test_400_experiments_are_listed_without_keeping_the_loop(api: Api) -> 
         replace(one, experiment=replace(one.experiment, number=number)) for number in range(400)
     ]
 
-    page = await longest_pause_s(experiments_page(many, 200, None, ()))
+    page = await longest_pause_s(experiments_page(many, 200))
 
     assert len(orjson.loads(page.result)["experiments"]) == 200
     assert page.longest_s < 0.05

@@ -46,7 +46,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 """Arguments of each command that asks Kafka or Redis."""
 
 OF_THE_API = {
-    "dashboard",
+    "dashboard", "history",
     "archive ID", "assign", "conclude", "create", "edit", "expose", "holdout archive",
     "holdout create", "holdout end", "holdout list", "holdout stats", "list", "observe", "pause",
     "resume", "rollback", "start", "stats", "variant add", "variant configure",

@@ -32,5 +32,9 @@ async def test_the_last_action_of_each_experiment_is_read_and_later_ones_after_i
         log.first["decisions", 1] = 3  # not read a second time
         second = await logged.read()
 
-    assert first == {7: RecommendedAction.CONCLUDE_WINNER}
-    assert second == first | {8: RecommendedAction.CONCLUDE_NO_DIFFERENCE}
+    assert {number: each.action for number, each in first.items()} == {
+        7: RecommendedAction.CONCLUDE_WINNER
+    }
+    assert [each.changes[0].after for each in first[7].entries] == ["continue", "conclude_winner"]
+    assert second[7] == first[7]
+    assert second[8].action is RecommendedAction.CONCLUDE_NO_DIFFERENCE

@@ -11,16 +11,18 @@ from typing import Any, cast
 
 import pytest
 
+from streams.experiments.history import entries_of
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics import FeatureUse, RecommendedAction
+from streams.fold.action_history import NOTHING_LOGGED
 from streams.fold.experiment_state import ExperimentState, conclusion, generation_of
 from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.errors import DependencyError
 from streams.model.events import CONCLUSION, Answer, Command, CommandKind, Decision
 from streams.model.generations import Generations
 from streams.model.ids import experiment_id
-from streams.projection.writer import SnapshotRecord
+from streams.projection.writer import HistoryRecord, SnapshotRecord
 from streams.wire.commands import decode_command, encode_command
 from streams.wire.decisions import decode_decision, encode_decision
 from streams.wire.framing import Framing
@@ -59,6 +61,13 @@ class Projected:
     def __init__(self) -> None:
         self.given: list[str] = []
         self.conclusions: dict[str, bytes] = {}
+        self.histories: dict[str, HistoryRecord] = {}
+
+    def is_newer_history(self, name: str, version: tuple[int, int]) -> bool:
+        return name not in self.histories or self.histories[name].version != version
+
+    def offer_history(self, record: HistoryRecord) -> None:
+        self.histories[record.experiment_id] = record
 
     def offer(self, record: SnapshotRecord) -> None:
         self.given.append(record.experiment_id)
@@ -189,6 +198,23 @@ async def test_one_that_cannot_be_evaluated_says_so_and_stops_no_other(world, mo
     assert metrics.EVALUATION_FAILURES._value.get() == failures + 2
     assert metrics.EVALUATIONS_FAILING._value.get() == 1
     assert caplog.text.count(f"{experiment_id(EXPERIMENT)} cannot be evaluated") == 1
+
+
+async def test_a_history_has_the_logged_actions_also_after_a_take_over(world):
+    await world.step()
+    known = world.known()
+    kinds = [entry.kind for entry in known.history()]
+    assert kinds == ["create", "start", "recommendation"]
+    assert known.history()[-1].author == "evaluation"
+    (record,) = world.projected.histories.values()
+    assert entries_of(record.payload) == known.history()
+    assert record.version == (known.last_offset, 1)
+
+    known.logged = NOTHING_LOGGED  # as of a worker that has just got the partition
+    await world.take_over()
+    assert entries_of(world.projected.histories[record.experiment_id].payload)[:3] == entries_of(
+        record.payload
+    )
 
 
 async def test_commands_take_visible_effect_whatever_the_statistics_do(world, monkeypatch):

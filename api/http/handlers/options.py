@@ -1,0 +1,72 @@
+"""Options of every command: author, reason and idempotency key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import orjson
+from fastapi import Depends, Header, Query
+
+from api.http.dependencies import CallerDep
+from api.http.models.queries import CommandQuery
+from api.services.control import IdempotencyKey
+from streams.model.authors import MAX_DECLARED, MAX_REASON, Origin, author_of, checked
+from streams.model.errors import InputError
+from streams.model.text import LAYOUT
+
+MAX_IDEMPOTENCY_KEY = 256
+_HEADER = "Idempotency-Key"
+
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        alias=_HEADER,
+        description="The same key of the same caller, for the same command and body, gives the "
+        "first answer again; with another body it is refused (`IDEMPOTENCY_KEY_REUSED`).",
+    ),
+]
+
+
+class CommandOptions(NamedTuple):
+    """Options of a command.
+
+    Attributes:
+        caller: Name of the API key; empty without keys.
+        origin: Who gave it, and why.
+        key: Text of its idempotency key; None for none.
+    """
+
+    caller: str
+    origin: Origin
+    key: str | None
+
+    def idempotency(self, body: dict[str, Any]) -> IdempotencyKey | None:
+        """Return the idempotency key of a command with this body, if it has one."""
+        if self.key is None:
+            return None
+        return IdempotencyKey(
+            self.key, self.caller, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+        )
+
+
+def _options(
+    caller: CallerDep, query: Annotated[CommandQuery, Query()], key: KeyHeader = None
+) -> CommandOptions:
+    """Return the options of a request.
+
+    Raises:
+        InputError: author or reason are as `checked` refuses them; the key is too long or empty
+            (`OUT_OF_RANGE`), or not printable ASCII (`INVALID_NAME`).
+    """
+    declared = checked(query.author, MAX_DECLARED, "query.author")
+    reason = checked(query.reason, MAX_REASON, "query.reason", LAYOUT)
+    if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise InputError(
+            "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", _HEADER
+        )
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise InputError("INVALID_NAME", "must be printable ASCII", _HEADER)
+    return CommandOptions(caller, Origin(author_of(caller, declared), reason), key)
+
+
+OptionsDep = Annotated[CommandOptions, Depends(_options)]
