@@ -38,7 +38,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What the recommendation is about, by its reason code; fields that do not apply are None.
+    """Subject of the recommendation, by its reason code; fields that do not apply are None.
 
     Attributes:
         variant: Index of the variant that it names: the harmful one, the one whose units deviate

@@ -6,7 +6,7 @@ from api.http.models.responses import Experiment, ResponseModel
 
 
 class Headline(ResponseModel):
-    """What a recommendation is about, by its reason code; what does not apply is None.
+    """Subject of a recommendation, by its reason code; fields that do not apply are None.
 
     Attributes:
         variant_id: Variant that it names: the harmful one, the one whose units deviate most from
@@ -25,7 +25,7 @@ class Headline(ResponseModel):
 
 
 class ExperimentSummary(ResponseModel):
-    """What is known of an experiment in a list.
+    """Knowledge of an experiment in a list.
 
     Attributes:
         action: Recommended action.

@@ -8,21 +8,20 @@ import typer
 
 from streams.cli import terminal
 from streams.cli.log_options import PolicyParameters, parameters_of
-from streams.cli.planning.views import Plan, plan_json, plan_view
+from streams.cli.planning.views import plan_view
 from streams.cli.progress import counting
 from streams.cli.terminal import AsJson
-from streams.experiments.plan import PlanSpec
-from streams.model.errors import InputError
 from streams.model.ids import MAX_VARIANTS
-from streams.planning.assumed import Assumed, ValueKind
-from streams.planning.fixed import Design, units_per_variant
-from streams.planning.group_sequential import group_sequential
-from streams.planning.plan import HORIZON_FACTOR, outlook, simulated
-from streams.planning.runs import planned_experiment
-from streams.policies.bayesian_ab import BayesianAB
+from streams.model.validation import parse
+from streams.planning.assumed import ValueKind
+from streams.planning.planned import (
+    MAX_SIMULATIONS,
+    MAX_UNITS,
+    PlanRequest,
+    plan_json,
+    planned,
+)
 from streams.stats.sequential.group_sequential import MAX_LOOKS, Spending
-
-MAX_UNITS = 10**12
 
 
 def register(app: typer.Typer) -> None:
@@ -80,7 +79,9 @@ def plan(
     simulations: Annotated[
         int,
         typer.Option(
-            min=0, max=100_000, help="Number of simulated experiments; 0 for formulas alone."
+            min=0,
+            max=MAX_SIMULATIONS,
+            help="Number of simulated experiments; 0 for formulas alone.",
         ),
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulations.")] = 0,
@@ -91,32 +92,28 @@ def plan(
     The first two are formulas. The others are simulated through the code that allocates and
     decides for real experiments; no server is needed.
     """
-    assumed = Assumed(metric_kind, baseline, lift, deviation)
-    design = Design(variants, alpha, power)
-    per_variant = units_per_variant(assumed, design)
-    plan = PlanSpec(baseline=baseline, lift=lift, units=per_variant, deviation=deviation)
-    sequential = planned_experiment(design, BayesianAB.type, {}, min_sample_size, plan)
-    bandit = planned_experiment(
-        design, policy, parameters_of(parameter or []), min_sample_size, plan
-    )
-    if not bandit.definition.config.parameters.adaptive:
-        raise InputError("NOT_ADAPTIVE", f"{policy} does not move the weights", "--policy")
-    fixed_units = per_variant * variants
-    end = horizon or HORIZON_FACTOR * fixed_units
-    outlooks = {}
+    asked = {
+        "baseline": baseline,
+        "lift": lift,
+        "variants": variants,
+        "metricKind": metric_kind,
+        "deviation": deviation,
+        "alpha": alpha,
+        "power": power,
+        "looks": looks,
+        "spending": spending,
+        "dailyUnits": daily_units,
+        "policy": policy,
+        "parameters": parameters_of(parameter or []),
+        "minSampleSize": min_sample_size,
+        "horizon": horizon,
+        "simulations": simulations,
+        "seed": seed,
+    }
+    request = parse(PlanRequest, asked)
     if simulations:
         with counting("simulating experiments", 2 * simulations) as advance:
-            for name, experiment in (("sequential", sequential), ("bandit", bandit)):
-                runs = simulated(experiment, assumed, end, simulations, seed, advance)
-                outlooks[name] = outlook(runs, design, end, fixed_units)
-    made = Plan(
-        assumed,
-        design,
-        per_variant,
-        group_sequential(per_variant, design, looks, spending),
-        bandit.definition.config.type,
-        outlooks.get("sequential"),
-        outlooks.get("bandit"),
-        daily_units,
-    )
+            made = planned(request, advance)
+    else:
+        made = planned(request)
     terminal.show(made, plan_json, plan_view, as_json=as_json)

@@ -1,53 +1,16 @@
-"""A plan as tables and sentences, and as JSON."""
+"""A plan as tables and sentences."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
 
-from pydantic.alias_generators import to_camel
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from streams.cli.tables import table_of
-from streams.planning.assumed import Assumed
-from streams.planning.fixed import Design, detectable_lift
-from streams.planning.group_sequential import GroupSequential
+from streams.planning.fixed import detectable_lift
 from streams.planning.plan import Outlook, lost_by_fixed_size
-
-WEEKS = (1, 2, 4, 8)
-_DAYS_OF_WEEK = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Arguments and result of a plan.
-
-    Attributes:
-        assumed: What is supposed of the metric.
-        design: What is asked of the test.
-        per_variant: Units a variant of a test of fixed size.
-        group: The same test with planned looks.
-        policy: Type of the bandit's policy.
-        sequential: What comes of sequential tests; None if none were simulated.
-        bandit: What comes of bandits; None if none were simulated.
-        daily_units: Units a day; None if it is not known.
-    """
-
-    assumed: Assumed
-    design: Design
-    per_variant: int
-    group: GroupSequential
-    policy: str
-    sequential: Outlook | None
-    bandit: Outlook | None
-    daily_units: int | None
-
-    @property
-    def fixed_units(self) -> int:
-        """Units of a test of fixed size."""
-        return self.per_variant * self.design.n_variants
+from streams.planning.planned import DAYS_OF_WEEK, WEEKS, Plan, days
 
 
 def plan_view(plan: Plan) -> RenderableType:
@@ -67,40 +30,6 @@ def plan_view(plan: Plan) -> RenderableType:
     if plan.sequential is not None:
         parts.append(Text(_note(plan.sequential), "dim"))
     return Group(*parts)
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """Return the same as a JSON object."""
-    daily = plan.daily_units
-    return {
-        "assumed": _camel(asdict(plan.assumed)) | {"best": plan.assumed.best},
-        "design": _camel(asdict(plan.design)),
-        "dailyUnits": daily,
-        "fixed": {
-            "unitsPerVariant": plan.per_variant,
-            "units": plan.fixed_units,
-            "days": _days(plan.fixed_units, daily),
-        },
-        "groupSequential": {
-            "spending": plan.group.spending,
-            "unitsPerVariant": plan.group.per_variant,
-            "expectedUnitsPerVariant": plan.group.expected,
-            "looks": [asdict(look) for look in plan.group.looks],
-        },
-        "sequential": _outlook_json(plan.sequential, daily),
-        "bandit": None
-        if plan.bandit is None
-        else {"policy": plan.policy, **(_outlook_json(plan.bandit, daily) or {})},
-        "detectable": None
-        if daily is None
-        else [
-            {
-                "weeks": weeks,
-                "lift": detectable_lift(plan.assumed, plan.design, daily * weeks * _DAYS_OF_WEEK),
-            }
-            for weeks in WEEKS
-        ],
-    }
 
 
 def _head(plan: Plan) -> Text:
@@ -204,7 +133,7 @@ def _bandit(plan: Plan, found: Outlook) -> str:
 def _lifts(plan: Plan, daily_units: int) -> RenderableType:
     table = table_of("fixed size of", ">units", ">finds a lift of")
     for weeks in WEEKS:
-        units = daily_units * weeks * _DAYS_OF_WEEK
+        units = daily_units * weeks * DAYS_OF_WEEK
         lift = detectable_lift(plan.assumed, plan.design, units)
         table.add_row(
             f"{weeks} week{'s' * (weeks > 1)}",
@@ -223,28 +152,11 @@ def _note(found: Outlook) -> str:
     )
 
 
-def _outlook_json(found: Outlook | None, daily_units: int | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return _camel(asdict(found)) | {
-        "medianDays": _days(found.median_units, daily_units),
-        "powerDays": _days(found.power_units, daily_units),
-    }
-
-
-def _camel(fields: dict[str, Any]) -> dict[str, Any]:
-    return {to_camel(name): value for name, value in fields.items()}
-
-
-def _days(units: int | None, daily_units: int | None) -> int | None:
-    return None if units is None or daily_units is None else math.ceil(units / daily_units)
-
-
 def _when(units: int | None, daily_units: int | None) -> str:
     if units is None:
         return "never"
-    days = _days(units, daily_units)
-    return f"{units:,}" if days is None else f"{units:,} ({days:,} days)"
+    n_days = days(units, daily_units)
+    return f"{units:,}" if n_days is None else f"{units:,} ({n_days:,} days)"
 
 
 def _percent(share: float) -> str:

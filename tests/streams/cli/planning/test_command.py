@@ -82,13 +82,13 @@ def test_a_bandit_that_is_never_certain_is_told_so():
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        (("--baseline", "2", "--lift", "0.1"), "INVALID_PARAMETER at baseline"),
-        (("--baseline", "0.2", "--lift", "0"), "INVALID_PARAMETER at lift"),
+        (("--baseline", "2", "--lift", "0.1"), "OUT_OF_RANGE at baseline"),
+        (("--baseline", "0.2", "--lift", "0"), "OUT_OF_RANGE at lift"),
         (("--baseline", "2", "--lift", "0.1", "--metric-kind", "continuous"), "at deviation"),
         (("--baseline", "0.2", "--lift", "0.1", "--policy", "bayesian_ab"), "NOT_ADAPTIVE"),
         (("--baseline", "0.2", "--lift", "0.1", "--policy", "best"), "UNKNOWN_TYPE"),
         (("--baseline", "0.2", "--lift", "0.1", "--policy", "lin_ucb"), "CONTEXTUAL_POLICY"),
-        (("--baseline", "0.2", "--lift", "0.1", "--alpha", "0"), "INVALID_PARAMETER at alpha"),
+        (("--baseline", "0.2", "--lift", "0.1", "--alpha", "0"), "OUT_OF_RANGE at alpha"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(options, code):
