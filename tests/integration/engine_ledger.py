@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 UNITS_PER_BATCH = 50
 MOST_SENT = 20
-"""How often a record is sent again that the broker has not taken."""
+"""Number of times that a record is sent again that the broker has not taken."""
 SETS = ((0, 1), (0, 2), (1, 2), (0, 1, 2))
 """Eligible variants of requests, of three."""
 
