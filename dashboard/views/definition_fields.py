@@ -46,6 +46,8 @@ WHAT = (
     Field("name", "Name"),
     Field("key", "Key", hint="By which programs ask for it; lower-case letters, digits, . - _"),
     Field("description", "Description", "area"),
+    Field("owner", "Owner", hint="Who is asked about it"),
+    Field("tags", "Tags", "lines", "One per line"),
     Field(
         "unit",
         "Who is randomized",

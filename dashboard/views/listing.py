@@ -1,23 +1,25 @@
-"""The list of experiments: what needs a decision first."""
+"""The list of experiments: what needs a decision first, in the order of the API."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dashboard.views.facts import Facts
-from dashboard.views.headline import Headline, headline
-from dashboard.views.text import count, day_of
+from dashboard.views.headline import ALARM, DONE, GO, ICONS, STOP, WAIT
+from dashboard.views.text import (
+    Scale,
+    count,
+    day_of,
+    number,
+    percent,
+    probability,
+    scale_of,
+    units_of,
+)
+from experiment_streams_client import ListedExperiment
+from streams.experiments.statistics import ReasonCode
 
 STATUSES = ("running", "paused", "draft", "concluded", "archived")
-
-_ORDER = {
-    "investigate": 0,
-    "stop_guardrail": 1,
-    "conclude_winner": 2,
-    "conclude_no_difference": 2,
-}
-_PLANNED, _CONTINUE, _DRAFT, _ENDED = 3, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,61 +27,206 @@ class ListRow:
     """An experiment in the list.
 
     Attributes:
-        id, key, name, status: Of the experiment.
-        headline: What to do; its sentence is short.
+        id, name, status, owner, tags: Of the experiment.
+        verb, because: What to do, and why, in few words.
+        tone: As of a headline.
         units: Units so far, of the planned ones where there is a plan.
         day: Day of the experiment; empty before it runs.
-        order: Place in the list; the smaller, the sooner a decision is due.
-        created_at_ms: When it was created.
+        warnings: What is not as it should be, as codes in words.
     """
 
     id: str
-    key: str
     name: str
     status: str
-    headline: Headline
+    owner: str
+    tags: tuple[str, ...]
+    verb: str
+    because: str
+    tone: str
     units: str
     day: str
-    order: int
-    created_at_ms: int
+    warnings: tuple[str, ...]
+
+    @property
+    def icon(self) -> str:
+        """Sign of the tone, beside its color."""
+        return ICONS[self.tone]
 
 
-def list_rows(found: Iterable[Facts]) -> list[ListRow]:
-    """Return the rows of the list, in its order, newest first among equals."""
-    return sorted(map(_row, found), key=lambda row: (row.order, -row.created_at_ms))
+@dataclass(frozen=True, slots=True)
+class _Summed:
+    """An experiment of the list, as sentences ask for it."""
+
+    listed: ListedExperiment
+
+    @property
+    def units(self) -> str:
+        return units_of(str(self.listed.config.get("unit", "")))
+
+    @property
+    def scale(self) -> Scale:
+        config = self.listed.config
+        declared = (config.get("metrics") or {}).get(config["primaryMetric"]) or {}
+        return scale_of(str(declared.get("kind") or ""))
+
+    def name_of(self, variant_id: str | None) -> str:
+        found = next((each for each in self.listed.variants if each.id == variant_id), None)
+        return "A variant" if found is None else found.name
+
+    @property
+    def named(self) -> str:
+        summary = self.listed.summary
+        return self.name_of(None if summary is None else summary.headline.variant_id)
+
+    @property
+    def value(self) -> float | None:
+        summary = self.listed.summary
+        return None if summary is None else summary.headline.value
+
+    @property
+    def limit(self) -> float | None:
+        summary = self.listed.summary
+        return None if summary is None else summary.headline.limit
 
 
-def _row(facts: Facts) -> ListRow:
-    stats, evidence = facts.stats, facts.evidence
-    planned, n_variants = facts.planned_units, max(len(facts.active), 1)
-    units = count(stats.total_assignments)
-    if planned is not None:
-        units += f" of {count(planned * n_variants)}"
-    is_over = stats.status in {"running", "paused"}
+def list_rows(found: Iterable[ListedExperiment]) -> list[ListRow]:
+    """Return the rows of the list, in the order of the answer."""
+    return [_row(each) for each in found]
+
+
+def _row(listed: ListedExperiment) -> ListRow:
+    summary = listed.summary
+    verb, because, tone = _told(_Summed(listed))
+    units = count(0 if summary is None else summary.units)
+    if summary is not None and summary.planned_units is not None:
+        units += f" of {count(summary.planned_units)}"
+    is_over = listed.status not in {"running", "paused"}
+    begun = listed.started_at
+    as_of = 0 if summary is None else summary.as_of
     return ListRow(
-        id=stats.experiment_id,
-        key=stats.key or "",
-        name=stats.name,
-        status=stats.status,
-        headline=headline(facts),
-        units=f"{units} {facts.units}",
-        day=(
-            f"day {day_of(evidence.duration_ms)}"
-            if is_over and evidence is not None and stats.as_of_ms
-            else ""
-        ),
-        order=_order(facts),
-        created_at_ms=facts.experiment.created_at,
+        id=listed.id,
+        name=listed.name,
+        status=listed.status,
+        owner=str(listed.config.get("owner") or ""),
+        tags=tuple(map(str, listed.config.get("tags") or ())),
+        verb=verb,
+        because=because,
+        tone=tone,
+        units=f"{units} {units_of(str(listed.config.get('unit', '')))}",
+        day="" if is_over or begun is None or as_of < begun else f"day {day_of(as_of - begun)}",
+        warnings=()
+        if summary is None
+        else tuple(code.replace("_", " ").lower() for code in summary.health_codes),
     )
 
 
-def _order(facts: Facts) -> int:
-    stats = facts.stats
-    if stats.recommended_action in _ORDER:
-        return _ORDER[stats.recommended_action]
-    if stats.status == "draft":
-        return _DRAFT
-    if stats.status in {"concluded", "archived"}:
-        return _ENDED
-    progress = None if facts.evidence is None else facts.evidence.progress
-    return _PLANNED if progress is not None and progress >= 1.0 else _CONTINUE
+def _told(one: _Summed) -> tuple[str, str, str]:
+    summary = one.listed.summary
+    tell = None if summary is None else _SENTENCES.get(summary.reason_code)
+    if summary is None or tell is None:
+        return "Look at it.", "", WAIT
+    verb, because, tone = tell(one)
+    if tone == WAIT and one.listed.status == "paused":
+        verb = "It is paused."
+    return verb, because, tone
+
+
+def _mismatch(one: _Summed) -> tuple[str, str, str]:
+    times = "" if one.value is None else f"{number(round(one.value, 2))} × its {one.units}"
+    return "Do not use the results.", f"{one.named} has {times or 'wrong counts'}.", ALARM
+
+
+def _unusable(why: str) -> Callable[[_Summed], tuple[str, str, str]]:
+    return lambda _: ("Do not use the results.", why, ALARM)
+
+
+def _harm(one: _Summed) -> tuple[str, str, str]:
+    summary = one.listed.summary
+    metric = (None if summary is None else summary.headline.metric) or "a guardrail"
+    worse = "" if one.value is None else f" by about {percent(one.value)}"
+    return f"Stop {one.named}.", f"It makes {metric} worse{worse}.", STOP
+
+
+def _roll_back(one: _Summed) -> tuple[str, str, str]:
+    _, because, tone = _harm(one)
+    return f"Roll {one.named} back.", because, tone
+
+
+def _winner(one: _Summed) -> tuple[str, str, str]:
+    if one.value is None:
+        return f"Ship {one.named}.", "It beats all others.", GO
+    return (
+        f"Ship {one.named}.",
+        f"It beats all others by at least {one.scale.amount(one.value)}.",
+        GO,
+    )
+
+
+def _few(one: _Summed) -> tuple[str, str, str]:
+    if one.value is None or one.limit is None:
+        return "Keep it running.", "There are too few units.", WAIT
+    return (
+        "Keep it running.",
+        f"{one.named} has {count(int(one.value))} of {count(int(one.limit))} {one.units}.",
+        WAIT,
+    )
+
+
+def _probable(one: _Summed) -> tuple[str, str, str]:
+    if one.value is None:
+        return "Keep it running.", f"{one.named} is ahead.", WAIT
+    return (
+        "Keep it running.",
+        f"{one.named} is ahead, and the best with a probability of {probability(one.value)}.",
+        WAIT,
+    )
+
+
+def _plain(verb: str, because: str, tone: str) -> Callable[[_Summed], tuple[str, str, str]]:
+    return lambda _: (verb, because, tone)
+
+
+def _shipped(one: _Summed) -> tuple[str, str, str]:
+    listed = one.listed
+    shipped = listed.promotion.variant_id if listed.promotion is not None else None
+    if shipped is None and listed.served is not None:
+        shipped = listed.served.variant_id
+    if shipped is None:
+        return "Concluded.", "It serves nothing any more.", DONE
+    return f"{one.name_of(shipped)} is shipped.", "", DONE
+
+
+_SENTENCES: dict[str, Callable[[_Summed], tuple[str, str, str]]] = {
+    ReasonCode.NOT_STARTED: _plain("Start it.", "It is a draft.", WAIT),
+    ReasonCode.SAMPLE_RATIO_MISMATCH: _mismatch,
+    ReasonCode.DEDUPLICATION_FULL: _unusable("Events were not counted: a memory was full."),
+    ReasonCode.UNITS_IN_SEVERAL_VARIANTS: _unusable("Too many units have several variants."),
+    ReasonCode.KIND_CONTRADICTED: _unusable("The metric has values of another kind."),
+    ReasonCode.GUARDRAIL_TRIPPED: _harm,
+    ReasonCode.MIN_SAMPLE_SIZE: _few,
+    ReasonCode.TOO_FEW_MATURE: _few,
+    ReasonCode.TAILS_UNSEEN: _plain(
+        "Keep it running.", "Rare large values may not have been seen yet.", WAIT
+    ),
+    ReasonCode.WINNER: _winner,
+    ReasonCode.NO_DIFFERENCE: _plain("Stop it.", "The variants are equal in practice.", DONE),
+    ReasonCode.FUTILE: _plain("Stop it.", "It would hardly find the planned lift.", DONE),
+    ReasonCode.PROBABILITY_BEST: _probable,
+    ReasonCode.ELIGIBILITY_UNKNOWN: _plain(
+        "Keep it running.", "Its variants are not compared.", WAIT
+    ),
+    ReasonCode.LEAD_UNCERTAIN: _probable,
+    ReasonCode.CONTROL_LEADS: _plain("Keep it running.", "The control is ahead.", WAIT),
+    ReasonCode.PROMOTED: _shipped,
+    ReasonCode.PROMOTED_HARMFUL: _roll_back,
+    ReasonCode.ROLLED_BACK: _plain("Rolled back.", "The control is served again.", DONE),
+    ReasonCode.CONCLUDED: _shipped,
+    ReasonCode.CONCLUDED_WITHOUT_WINNER: _plain("Concluded without a winner.", "", DONE),
+    ReasonCode.ARCHIVED_UNSTARTED: _plain("Archived.", "It was never started.", DONE),
+    ReasonCode.EVALUATION_FAILED: _plain(
+        "Statistics are missing.", "The evaluation failed.", ALARM
+    ),
+    ReasonCode.SNAPSHOT_TOO_LARGE: _plain(
+        "Statistics are missing.", "They did not fit their topic.", ALARM
+    ),
+}

@@ -12,7 +12,7 @@ MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
 
 _SIGNIFICANT = 3
-_STEPS_OF_WIDTH = 2.5
+_LOG_STEPS = math.log10(2.5)
 """An interval is 25 to 250 steps of its last digit wide, so that rounding hides no end of it."""
 _MOST_DECIMALS = 9
 _HUGE = 1e15
@@ -121,7 +121,7 @@ def signed(value: float, width: float | None = None) -> str:
 
 def _decimals(value: float, width: float | None) -> int:
     if width is not None and width > 0 and math.isfinite(width):
-        return min(max(1 - math.floor(math.log10(width / _STEPS_OF_WIDTH)), 0), _MOST_DECIMALS)
+        return min(max(1 - math.floor(math.log10(width) - _LOG_STEPS), 0), _MOST_DECIMALS)
     if value == 0 or value == round(value):
         return 0
     return min(max(_SIGNIFICANT - 1 - math.floor(math.log10(abs(value))), 0), _MOST_DECIMALS)

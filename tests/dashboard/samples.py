@@ -25,6 +25,26 @@ def stats_json() -> dict[str, Any]:
     return found
 
 
+def listed_json(**summary: Any) -> dict[str, Any]:
+    """Return the experiment as a list has it, with some values of its summary replaced."""
+    usual = {
+        "action": "continue",
+        "reasonCode": "LEAD_UNCERTAIN",
+        "headline": {"variantId": BLUE, "metric": "purchase", "value": 0.999, "limit": 0.95},
+        "urgency": "continue",
+        "leadVariantId": BLUE,
+        "probabilityBest": 0.999,
+        "units": 3000,
+        "plannedUnits": None,
+        "progress": None,
+        "health": "ok",
+        "healthCodes": [],
+        "asOf": _SAMPLE["experiment"]["startedAt"] + 4_000,
+        "version": 122,
+    }
+    return {**experiment_json(), "summary": {**usual, **summary}}
+
+
 def changed(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return JSON with values replaced by their dotted paths."""
     for path, value in changes.items():

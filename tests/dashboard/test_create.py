@@ -35,6 +35,8 @@ WHOLE = {
     **SMALL,
     "config.key": "checkout",
     "config.description": "Two\nlines",
+    "config.owner": "ana",
+    "config.tags": "spring\nsale",
     "config.trafficAllocation": "10",
     "config.targeting": '{"==": [{"var": "device"}, "mobile"]}',
     "config.layer.key": "home",
@@ -104,6 +106,8 @@ def test_every_field_becomes_the_json_of_the_api():
     read = parsed(found.body)
 
     config = read.config
+    assert config.owner == "ana"
+    assert config.tags == ("spring", "sale")
     assert config.traffic_allocation == 0.1
     assert config.layer.range == (0.0, 0.5)
     assert config.overrides == {"tester": "Blue"}

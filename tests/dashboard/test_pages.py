@@ -23,15 +23,23 @@ def test_the_list_shows_what_to_do(manager):
 
 
 def test_the_list_is_searched_and_what_was_typed_is_kept(manager):
-    assert "1 of 1 experiments" in manager.get("/?search=CHECK").text
-    assert "No experiment matches" in manager.get("/?search=nothing").text
-    assert 'value="nothing&#34;&gt;"' in manager.get('/?search=nothing">').text
+    assert "1 experiment, what" in manager.get("/?search=CHECK&owner=ana&tag=a%26b").text
+    asked = manager.api.sent[-1].url.params
+    assert (asked["search"], asked["owner"], asked["tag"]) == ("CHECK", "ana", "a&b")
+    assert asked["sort"] == "attention"
+    manager.api.answers["GET /experiments"] = (200, {"experiments": [], "nextCursor": None})
+
+    answer = manager.get('/?search=nothing">').text
+
+    assert "No experiment matches" in answer
+    assert 'value="nothing&#34;&gt;"' in answer
+    assert "Create the first one" in manager.get("/").text
 
 
 def test_statuses_are_asked_of_the_api(manager):
     manager.get("/?status=paused&status=nonsense")
 
-    assert manager.api.sent[-2].url.params["status"] == "paused"
+    assert manager.api.sent[-1].url.params["status"] == "paused"
 
 
 def test_names_are_text_whatever_they_hold(manager):

@@ -11,7 +11,6 @@ from dashboard.views.actions import action_named, actions
 from dashboard.views.checklist import checklist
 from dashboard.views.experiment import experiment_view
 from dashboard.views.forest import forest
-from dashboard.views.listing import list_rows
 from dashboard.views.metrics import metric_tables, slices
 from dashboard.views.scales import axis_of
 from dashboard.views.text import SPACE, Scale, number
@@ -192,22 +191,6 @@ def test_a_shipped_winner_can_be_rolled_back_once():
         assert action_named(facts({"status": "concluded"}, state), "rollback") is not None
     for state in ({"promotion": promotion | {"rolledBackAt": 2}}, {}):
         assert action_named(facts({"status": "concluded"}, state), "rollback") is None
-
-
-def test_what_needs_a_decision_comes_first():
-    actions_ = ["continue", "conclude_winner", "investigate", "stop_guardrail"]
-    found = [facts({"recommendedAction": each, "name": each}) for each in actions_]
-    found.append(facts({"status": "draft", "name": "draft"}))
-    found.append(facts({"status": "concluded", "name": "ended"}))
-
-    assert [row.name for row in list_rows(found)] == [
-        "investigate",
-        "stop_guardrail",
-        "conclude_winner",
-        "continue",
-        "draft",
-        "ended",
-    ]
 
 
 def test_a_page_is_made_of_an_experiment_that_has_no_evidence():

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dashboard.views.headline import ALARM, DONE, GO, STOP, WAIT
+from dashboard.views.listing import list_rows
+from dashboard.views.text import SPACE
+from experiment_streams_client import ListedExperiment
+from streams.experiments.statistics import ReasonCode
+from tests.dashboard.samples import BLUE, changed, listed_json
+
+ABOUT_BLUE = {"variantId": BLUE, "metric": "latency", "value": 0.04, "limit": 0.02}
+
+
+def row(summary: dict[str, Any], experiment: dict[str, Any] | None = None) -> Any:
+    [found] = list_rows(
+        [ListedExperiment.model_validate(changed(listed_json(**summary), experiment or {}))]
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "sentence", "tone"),
+    [
+        ("GUARDRAIL_TRIPPED", 0.04, "Stop Blue. It makes latency worse by about 4 %.", STOP),
+        ("PROMOTED_HARMFUL", 0.04, "Roll Blue back. It makes latency worse by about 4 %.", STOP),
+        (
+            "SAMPLE_RATIO_MISMATCH",
+            1.08,
+            "Do not use the results. Blue has 1.08 × its users.",
+            ALARM,
+        ),
+        ("WINNER", 0.003, "Ship Blue. It beats all others by at least 0.300 points.", GO),
+        ("MIN_SAMPLE_SIZE", 900, "Keep it running. Blue has 900 of 5,000 users.", WAIT),
+        (
+            "LEAD_UNCERTAIN",
+            0.78,
+            "Keep it running. Blue is ahead, and the best with a probability of 78 %.",
+            WAIT,
+        ),
+        ("NO_DIFFERENCE", None, "Stop it. The variants are equal in practice.", DONE),
+        ("NOT_STARTED", None, "Start it. It is a draft.", WAIT),
+    ],
+)
+def test_a_row_says_what_to_do(code, value, sentence, tone):
+    headline = {**ABOUT_BLUE, "value": value, "limit": 5000}
+
+    found = row({"reasonCode": code, "headline": headline})
+
+    assert f"{found.verb} {found.because}".replace(SPACE, " ") == sentence
+    assert found.tone == tone
+
+
+@pytest.mark.parametrize("code", [*ReasonCode, "OF_A_NEWER_ENGINE"])
+@pytest.mark.parametrize("headline", [ABOUT_BLUE, {}])
+def test_every_reason_has_a_row(code, headline):
+    found = row({"reasonCode": code, "headline": headline})
+
+    assert found.verb
+    assert found.icon
+
+
+def test_a_row_has_owner_tags_units_and_what_is_not_as_it_should_be():
+    found = row(
+        {"plannedUnits": 20_000, "healthCodes": ["NO_CONVERSION_WINDOW"]},
+        {"config.owner": "ana", "config.tags": ["spring"]},
+    )
+
+    assert (found.owner, found.tags) == ("ana", ("spring",))
+    assert found.units == "3,000 of 20,000 users"
+    assert found.day == "day 1"
+    assert found.warnings == ("no conversion window",)
+
+
+def test_an_experiment_without_a_summary_has_a_row():
+    listed = ListedExperiment.model_validate({**listed_json(), "summary": None})
+
+    [found] = list_rows([listed])
+
+    assert found.verb == "Look at it."
