@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
@@ -22,7 +22,17 @@ from experiment_streams_client import ApiError, AsyncExperimentClient
 KEY_FIELD = "idempotencyKey"
 """A form that is sent twice, as by a second click, is one command."""
 
-Send = Callable[[AsyncExperimentClient, str, Mapping[str, str], str | None], Awaitable[Any]]
+REASON_FIELD = "reason"
+MAX_REASON = 500
+
+Send = Callable[[AsyncExperimentClient, str, Mapping[str, str], "Told"], Awaitable[Any]]
+
+
+class Told(TypedDict):
+    """What every command takes besides."""
+
+    idempotency_key: str | None
+    reason: str | None
 
 
 class FieldError(Exception):
@@ -53,7 +63,7 @@ async def give(request: Request) -> Response:
     if send is None:
         raise HTTPException(404)
     try:
-        await send(client, name, fields, fields.get(KEY_FIELD))
+        await send(client, name, fields, _told_besides(fields))
     except FieldError as error:
         return await _confirmation(request, fields, (error.field, error.message), 422)
     except ApiError as error:
@@ -133,7 +143,15 @@ _FIELD_OF_PATH = {
     "variantId": "variant",
     "isActive": "variant",
     "serve": "serve",
+    "query.reason": REASON_FIELD,
 }
+
+
+def _told_besides(fields: Mapping[str, str]) -> Told:
+    reason = fields.get(REASON_FIELD, "").strip()
+    if len(reason) > MAX_REASON:
+        raise FieldError(REASON_FIELD, f"Enter at most {MAX_REASON} characters.")
+    return {"idempotency_key": fields.get(KEY_FIELD), "reason": reason or None}
 
 
 def _share(fields: Mapping[str, str], name: str) -> float | None:
@@ -156,63 +174,63 @@ def _variant(fields: Mapping[str, str]) -> str:
     return chosen
 
 
-async def _start(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
-    await client.start_experiment(name, key)
+async def _start(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
+    await client.start_experiment(name, **told)
 
 
-async def _pause(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
-    await client.pause_experiment(name, key)
+async def _pause(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
+    await client.pause_experiment(name, **told)
 
 
-async def _resume(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
-    await client.resume_experiment(name, key)
+async def _resume(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
+    await client.resume_experiment(name, **told)
 
 
-async def _rollback(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
-    await client.rollback_experiment(name, key)
+async def _rollback(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
+    await client.rollback_experiment(name, **told)
 
 
-async def _archive(client: AsyncExperimentClient, name: str, _: Any, key: str | None) -> None:
-    await client.archive_experiment(name, key)
+async def _archive(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
+    await client.archive_experiment(name, **told)
 
 
 async def _ship(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
 ) -> None:
     share = _share(fields, "controlShare")
-    await client.conclude_experiment(name, _variant(fields), key, control_share=share)
+    await client.conclude_experiment(name, _variant(fields), control_share=share, **told)
 
 
 async def _conclude(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
 ) -> None:
     serve = fields.get("serve", "control")
     if serve not in {"control", "none"}:
         raise FieldError("serve", "Choose what is shown from now on.")
     await client.conclude_experiment(
-        name, None, key, serve="none" if serve == "none" else "control"
+        name, None, **told, serve="none" if serve == "none" else "control"
     )
 
 
 async def _ramp(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
 ) -> None:
     share = _share(fields, "traffic")
     if share is None:
         raise FieldError("traffic", "Enter a number of percent.")
-    await client.update_experiment(name, {"trafficAllocation": share}, key)
+    await client.update_experiment(name, {"trafficAllocation": share}, **told)
 
 
 async def _stop_variant(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
 ) -> None:
-    await client.change_variant(name, _variant(fields), key, is_active=False)
+    await client.change_variant(name, _variant(fields), is_active=False, **told)
 
 
 async def _reactivate_variant(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], key: str | None
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
 ) -> None:
-    await client.change_variant(name, _variant(fields), key, is_active=True)
+    await client.change_variant(name, _variant(fields), is_active=True, **told)
 
 
 _COMMANDS: dict[str, Send] = {

@@ -18,6 +18,7 @@ from dashboard.feeds import Moment
 from dashboard.sessions import Session
 from dashboard.views.experiment import experiment_view
 from dashboard.views.facts import Facts
+from dashboard.views.history import history
 from dashboard.views.metrics import slices
 
 PING_S = 15
@@ -34,12 +35,12 @@ async def show(request: Request) -> Response:
         name, dimension=dimension if dimension in names else None
     )
     facts = Facts(experiment, stats)
+    happenings = history(await client.get_experiment_history(name))
     broken_down = next((each for each in stats.dimensions if each.values), None)
     metric = request.query_params.get("metric", "")
     context = {
         "view": experiment_view(facts),
-        "is_live": True,
-        "version": stats.version,
+        "history": happenings,
         "slices": (
             None
             if broken_down is None
@@ -48,6 +49,13 @@ async def show(request: Request) -> Response:
         "may_manage": session.may("manage"),
     }
     return await page(request, "experiment.html", context)
+
+
+async def show_history(request: Request) -> Response:
+    """Return what was done with an experiment, as a part of its page."""
+    client = await client_of(request)
+    found = history(await client.get_experiment_history(request.path_params["id"]))
+    return await page(request, "history.html", {"history": found})
 
 
 async def live(request: Request) -> Response:
@@ -135,5 +143,6 @@ def _inert(text: str) -> str:
 ROUTES = (
     Route("/experiments/{id}", show, methods=["GET"]),
     Route("/experiments/{id}/live", live, methods=["GET"]),
+    Route("/experiments/{id}/history", show_history, methods=["GET"]),
     Route("/experiments/{id}/variants.csv", table, methods=["GET"]),
 )

@@ -11,7 +11,6 @@ from dashboard.views.densities import Densities, densities
 from dashboard.views.facts import Facts
 from dashboard.views.forest import Forest, forest
 from dashboard.views.headline import Headline, headline
-from dashboard.views.history import Happening, history
 from dashboard.views.metrics import MetricTable, metric_tables
 from dashboard.views.text import count, day_of, iso, moment
 from dashboard.views.variants import VariantRow, variant_rows
@@ -58,7 +57,6 @@ class ExperimentView:
     metrics: list[MetricTable]
     notes: list[str]
     dimensions: list[str]
-    history: list[Happening]
 
 
 def experiment_view(facts: Facts) -> ExperimentView:
@@ -92,5 +90,4 @@ def experiment_view(facts: Facts) -> ExperimentView:
         metrics=metric_tables(facts),
         notes=health.notes(facts),
         dimensions=[str(each["name"]) for each in facts.experiment.config.get("dimensions") or ()],
-        history=history(facts.experiment),
     )

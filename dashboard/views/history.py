@@ -1,13 +1,38 @@
-"""What happened to an experiment, newest first."""
+"""What was done with an experiment, newest first: who, when, what and why."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from dashboard.views.text import duration, percent
-from experiment_streams_client import Experiment
+from experiment_streams_client import HistoryItem
 
-_LATE_MS = 60_000
+_WHAT = {
+    "create": "Created",
+    "edit": "Edited",
+    "start": "Started",
+    "pause": "Paused",
+    "resume": "Resumed",
+    "update": "Changed",
+    "schedule": "Carried out",
+    "add_variant": "Variant added",
+    "change_variant": "Variant changed",
+    "conclude": "Concluded",
+    "rollback": "Rolled back",
+    "archive": "Archived",
+    "recommendation": "Recommendation",
+}
+
+_WHO = {
+    "open": "",
+    "schedule": "its schedule",
+    "promotion": "automatic promotion",
+    "evaluation": "",
+}
+
+_MAX_VALUE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,37 +43,61 @@ class Happening:
         at_ms: When, in milliseconds since the epoch.
         what: What.
         who: Who did it; empty where that is not known.
-        why: Further words.
+        why: Reason of the author, or of the engine.
+        changes: Values that changed, in words.
+        is_refused: Whether it was refused, and changed nothing.
     """
 
     at_ms: int
     what: str
     who: str = ""
     why: str = ""
+    changes: tuple[str, ...] = ()
+    is_refused: bool = False
 
 
-def history(experiment: Experiment) -> list[Happening]:
-    """Return what happened to an experiment, as its record tells it, newest first."""
-    names = {variant.id: variant.name for variant in experiment.variants}
-    found = [Happening(experiment.created_at, "Created")]
-    if experiment.started_at is not None:
-        found.append(Happening(experiment.started_at, "Started"))
-    for event in () if experiment.schedule is None else experiment.schedule.events:
-        what = {
-            "start": "Started by its schedule",
-            "ramp": f"Traffic set to {percent(event.traffic_allocation)} by its schedule",
-            "hold": f"Ramp held: {event.because}",
-            "end": "Ended by its schedule",
-        }.get(event.action, event.action)
-        late = f"{duration(event.late_ms)} late" if event.late_ms >= _LATE_MS else ""
-        found.append(Happening(event.at, what, "schedule", late))
-    if experiment.concluded_at is not None:
-        winner = experiment.winner_variant_id
-        promotion = experiment.promotion
-        by = "automatic promotion" if promotion is not None and promotion.is_automatic else ""
-        chosen = promotion.variant_id if promotion is not None else winner
-        named = "without a winner" if chosen is None else f"with {names.get(chosen, chosen)}"
-        found.append(Happening(experiment.concluded_at, f"Concluded {named}", by))
-        if promotion is not None and promotion.rolled_back_at is not None:
-            found.append(Happening(promotion.rolled_back_at, "Rolled back"))
-    return sorted(found, key=lambda each: each.at_ms, reverse=True)
+def history(items: Iterable[HistoryItem]) -> list[Happening]:
+    """Return what happened, in the order of the answer."""
+    return [_happening(item) for item in items]
+
+
+def _happening(item: HistoryItem) -> Happening:
+    what = _WHAT.get(item.kind, item.kind.replace("_", " ").capitalize())
+    code = item.reason_code.replace("_", " ").lower()
+    changes = [
+        f"{each.path.removeprefix('config.')}: "
+        + ("not kept" if each.is_omitted else f"{_short(each.before)} → {_short(each.after)}")
+        for each in item.changes
+        if item.kind != "create"
+    ]
+    if item.omitted_changes:
+        changes.append(f"and {item.omitted_changes} more")
+    refusal = "" if item.accepted else f" (refused: {item.code.replace('_', ' ').lower()})"
+    return Happening(
+        item.at,
+        f"{what}{refusal}",
+        author(item.author),
+        item.reason or code,
+        tuple(changes),
+        is_refused=not item.accepted,
+    )
+
+
+def author(text: str) -> str:
+    """Return who gave a command.
+
+    >>> author("key:ana"), author("key:team/bo"), author("schedule"), author("open")
+    ('ana', 'bo (team)', 'its schedule', '')
+    """
+    given, _, declared = text.partition("/")
+    name = given.removeprefix("key:") if given.startswith("key:") else _WHO.get(given, given)
+    if declared:
+        return f"{declared} ({name})" if name else declared
+    return name
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 1]}…"

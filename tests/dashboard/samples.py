@@ -45,6 +45,28 @@ def listed_json(**summary: Any) -> dict[str, Any]:
     return {**experiment_json(), "summary": {**usual, **summary}}
 
 
+def history_json() -> list[dict[str, Any]]:
+    entry = {
+        "id": "0" * 32,
+        "at": 1795978412625,
+        "kind": "update",
+        "author": "key:ana",
+        "reason": "more people",
+        "reasonCode": "",
+        "version": 3,
+        "accepted": True,
+        "code": "",
+        "changes": [{"path": "config.trafficAllocation", "before": 1.0, "after": 0.5}],
+        "omittedChanges": 0,
+        "undo": {"code": "COMPLETE", "method": "PATCH", "path": "/x", "body": {}},
+    }
+    return [
+        entry,
+        {**entry, "kind": "start", "accepted": False, "code": "INVALID_TRANSITION", "changes": []},
+        {**entry, "kind": "of_tomorrow", "author": "schedule", "omittedChanges": 3},
+    ]
+
+
 def changed(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return JSON with values replaced by their dotted paths."""
     for path, value in changes.items():

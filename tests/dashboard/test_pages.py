@@ -87,6 +87,25 @@ def test_a_command_is_one_call_and_leads_back(manager, action, fields, path, bod
     assert manager.api.commands() == [(path.format(API), body)]
 
 
+def test_the_history_says_who_did_what_and_why(manager):
+    for path in (PAGE, f"{PAGE}/history"):
+        text = manager.get(path).text
+        assert "<strong>Changed</strong> by ana: more people" in text
+        assert "trafficAllocation: 1.0 → 0.5" in text
+        assert "Started (refused: invalid transition)" in text
+        assert "<strong>Of tomorrow</strong> by its schedule" in text
+
+
+def test_the_reason_of_a_command_is_sent_and_kept(manager):
+    manager.submit(f"{PAGE}/commands/pause", reason="  a bug & more ")
+    assert manager.api.sent[-4].url.params["reason"] == "a bug & more"
+
+    answer = manager.submit(f"{PAGE}/commands/pause", reason="x" * 501)
+
+    assert answer.status_code == 422
+    assert 'value="xxx' in answer.text
+
+
 def test_a_form_that_is_sent_twice_is_one_command(manager):
     manager.submit(f"{PAGE}/commands/pause", idempotencyKey="same")
     manager.submit(f"{PAGE}/commands/pause", idempotencyKey="same")
