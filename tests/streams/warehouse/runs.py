@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from streams.kafka.records import LogSource
 from streams.replay.partitions import Inputs
 from streams.warehouse.exporter import exporting
 from streams.warehouse.opening import opened
-from streams.warehouse.target import Target
+from streams.warehouse.target import Commit, Place, StoredState, Target
 from tests.streams.warehouse.worlds import WORLD_INPUTS, load
 
 
@@ -32,6 +33,21 @@ def export(
             return exporter.exported
 
 
-def export_file(path: Path, to: str) -> None:
-    """Export a saved log, a few rows at a time."""
-    export(load(path), to, commit_rows=4)
+class Counting:
+    """A target that says in shared memory how many commits it has begun."""
+
+    def __init__(self, target: Target, commits: Any) -> None:
+        self._target = target
+        self._commits = commits
+
+    def states(self) -> Mapping[Place, StoredState]:
+        return self._target.states()
+
+    def commit(self, commit: Commit) -> None:
+        self._commits.value += 1
+        self._target.commit(commit)
+
+
+def export_file(path: Path, to: str, commits: Any) -> None:
+    """Export a saved log a few rows at a time, and count the commits."""
+    export(load(path), to, commit_rows=4, wrapped=lambda target: Counting(target, commits))
