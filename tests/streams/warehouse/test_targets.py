@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -65,6 +66,10 @@ def test_the_sums_of_the_rows_are_those_of_the_statistics(to):
     assert found(to) == totals(made.log)
 
 
+def has_begun(commits, wanted):
+    return commits.value >= wanted
+
+
 def test_killed_twenty_times_each_row_is_there_once(to, tmp_path):
     made = world(5, piece=5)
     path, random = tmp_path / "log", Random(5)
@@ -77,7 +82,7 @@ def test_killed_twenty_times_each_row_is_there_once(to, tmp_path):
         commits.value, wanted = 0, random.randint(1, 6)
         child = context.Process(target=export_file, args=(path, to, commits))
         child.start()
-        until(lambda wanted=wanted: commits.value >= wanted)
+        until(partial(has_begun, commits, wanted))
         time.sleep(random.uniform(0.0, 0.03))  # before, within or after the commit
         assert child.is_alive()
         child.kill()
